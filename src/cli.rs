@@ -1,4 +1,5 @@
-//! The command line: flags and environment become typed options. The only reader of the environment.
+//! The command line: flags and environment become typed options. No other module reads the
+//! environment.
 
 mod admin;
 mod check;
@@ -40,16 +41,17 @@ pub use sink::{EnvOptions, ExecOptions, SinkNameError, SinkOptions};
 pub use telemetry::TelemetryOptions;
 pub use variables::{UnreadVariable, unread_variables};
 
-/// Receives CloudEvents over HTTP and HTTPS, keeps them in channels and delivers them to every subscriber.
+/// Receives CloudEvents over HTTP and HTTPS, keeps them in channels and delivers them to every
+/// subscriber.
 #[derive(Debug, Parser)]
 #[command(name = "sealpost", version, about, long_about = None)]
 pub struct Cli {
-    /// What to do.
+    /// The command that is run.
     #[command(subcommand)]
     pub command: CliCommand,
 }
 
-/// A command.
+/// The commands of the program, each with its options.
 #[derive(Debug, Subcommand)]
 pub enum CliCommand {
     /// Run the dispatcher on Knative manifests, or on a cluster
@@ -77,12 +79,14 @@ pub enum CliCommand {
 }
 
 impl Cli {
-    /// Reads the command line and the environment; ends the process with 2 on a usage error, as clap does. Without any
-    /// argument in a pod, it is `run --kubernetes` (contract 1.3).
+    /// Reads the command line and the environment; ends the process with 2 on a usage error, as
+    /// clap does. Without any argument in a pod, the command is `run --kubernetes` (contract 1.3).
     #[must_use]
     pub fn read() -> Self {
+        // The image of a pod is started without arguments.
         let bare = std::env::args_os().len() < 2 && cluster::is_pod();
         let mut cli = if bare { Self::parse_from(["sealpost", "run", "--kubernetes"]) } else { Self::parse() };
+        // Knative's own variables count only in a cluster, and only where no flag says otherwise.
         if let CliCommand::Run(options) = &mut cli.command
             && options.kubernetes
         {
@@ -92,7 +96,8 @@ impl Cli {
     }
 }
 
-/// A variable that is not a flag's own: Knative's names for what a flag says too.
+/// The value of a variable that is not a flag's own, such as Knative's names for what a flag says,
+/// too; `None` if it is empty.
 #[expect(clippy::disallowed_methods, reason = "the command line is what may read the environment")]
 fn environment_variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())

@@ -1,4 +1,5 @@
-//! The commands that are not `run`: clients of a dispatcher, or of nothing at all. Their results go to standard output.
+//! The commands besides `run`: clients of a dispatcher, or programs that need none. Their results
+//! go to standard output.
 
 mod admin;
 pub mod check;
@@ -20,7 +21,8 @@ use anyhow::Context;
 use crate::tls::refusal;
 use crate::wire_text;
 
-/// Writes a result. A reader that has gone away is no failure of ours; a result that could not be written is one.
+/// Writes a result. A reader that has gone away is no failure; a result that could not be written
+/// is one.
 fn print(text: &str) -> anyhow::Result<()> {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
@@ -32,13 +34,13 @@ fn print(text: &str) -> anyhow::Result<()> {
     }
 }
 
-/// Says something to whoever typed the command that is no part of its result.
+/// Prints a remark for the person who typed the command; it is no part of the result.
 #[expect(clippy::print_stderr, reason = "standard output is for the result alone, which programs read")]
 fn print_remark(text: &str) {
     eprintln!("{text}");
 }
 
-/// Why there is no answer: the cause at the end of the chain, in words.
+/// The reason why there is no response, in words: the cause at the end of the chain of errors.
 fn request_failure_reason(error: &reqwest::Error) -> String {
     if let Some(told) = refusal::describe_tls_error(error) {
         return told;
@@ -55,7 +57,7 @@ fn request_failure_reason(error: &reqwest::Error) -> String {
     cause.to_string()
 }
 
-/// Text that came from elsewhere, whole and safe for a terminal.
+/// A text from elsewhere, whole, and escaped so that it is safe for a terminal.
 fn printable(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     wire_text::escape(&mut shown, text);

@@ -1,8 +1,10 @@
-//! The control plane: Knative objects, from files or from a cluster, become problems and one immutable routing table.
+//! The control plane: it turns Knative objects, from files or from a cluster, into one immutable
+//! routing table and a list of problems.
 //!
-//! In reading order: [`read`] finds files and parses them (`file`, `yaml`, `manifest`), [`resolve`] turns what they say
-//! into a [`Resolution`], [`watch`] does both again whenever something changes. [`Connected::follow`] does the same with the
-//! objects of a cluster (`kubernetes`). Nothing here receives or sends events.
+//! In reading order: [`read_manifests`] finds files and parses them (`file`, `yaml`, `manifest`),
+//! [`resolve`] turns what they say into a [`Resolution`], and [`watch_files`] does both again
+//! whenever something changes. [`ClusterConnection::follow_cluster`] does the same with the objects
+//! of a cluster (`kubernetes`). Nothing here receives or sends events.
 
 mod channel_kind;
 mod file;
@@ -35,7 +37,7 @@ pub use settings::{
     ListenerUrls, ObjectSource, RabbitmqAvailability, ResolveOverride, ResolveOverrideError, UnknownFields,
 };
 
-/// Every problem of the manifests at these paths, as if they were applied for the first time.
+/// Finds every problem of the manifests at these paths, as if they were applied for the first time.
 #[must_use]
 pub fn check_manifests(paths: &[PathBuf], settings: &ControlSettings) -> Vec<Problem> {
     resolve(&read_manifests(paths), None, settings).problems

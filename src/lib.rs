@@ -1,25 +1,30 @@
-//! sealpost: CloudEvents in over HTTP or HTTPS, through a channel, out to every subscriber.
+//! sealpost: takes CloudEvents over HTTP or HTTPS, keeps them in channels, and delivers them to
+//! every subscriber.
 //!
-//! The modules in reading order, which is the order of an event's way:
+//! The modules in reading order, which is the order in which an event passes them:
 //!
-//! - [`event`], [`filter`], [`model`]: the vocabulary. Pure.
-//! - [`server`] accepts connections; [`ingress`] makes events of requests and answers them; [`router`] takes events for
-//!   a channel, whoever brings them; [`channel`] keeps them in a queue for each subscription.
-//! - [`dispatcher`] runs a worker for each queue; [`delivery`] tells the story of one event and one subscription;
-//!   [`relay`] is the other way to go, for the roles of upstream's broker: one request in, one out.
-//!   [`client`] sends, by one HTTP client for each set of trusted certificates; [`display`] prints. [`auth`] knows who
-//!   sends, in both directions.
-//! - [`event_type`] describes to the cluster what events there are.
+//! - [`event`], [`filter`], [`model`]: the vocabulary, which is pure.
+//! - [`server`] accepts connections; [`ingress`] makes events of requests and answers them;
+//!   [`router`] accepts events for a channel, whoever brings them; [`channel`] keeps them in a
+//!   queue for each subscription.
+//! - [`dispatcher`] runs a worker for each queue; [`delivery`] delivers one event to one
+//!   subscription, with retries, reply and dead letter sink; [`relay`] does the work of the roles
+//!   of upstream's broker instead: one request in, one out. [`client`] sends, by one HTTP client
+//!   for each set of trusted certificates; [`display`] prints. [`auth`] verifies the tokens of
+//!   senders, and gets those that are sent.
+//! - [`event_type`] describes to the cluster which types of events are seen.
 //! - [`source`] sends events of its own, at the times of a schedule.
 //! - [`control`] makes routing tables of Knative manifests.
-//! - [`correlation`]: the ids by which RequestReplies know replies.
-//! - [`wire_text`], [`scrub`], [`budget`], [`tls`], [`telemetry`], [`supervisor`]: mechanisms.
-//! - [`admin`], [`cli`], [`command`], [`app`]: the shell around it.
+//! - [`correlation`]: the ids by which RequestReplies recognize replies.
+//! - [`wire_text`], [`scrub`], [`budget`], [`tls`], [`telemetry`], [`supervisor`]: mechanisms
+//!   that the others use.
+//! - [`admin`], [`cli`], [`command`], [`app`]: the program around them.
 //!
-//! Control plane and data plane meet in one immutable [`model::RoutingTable`]. The library exists for the binary, its
-//! tests and its benches; it promises no stable interface.
+//! Control plane and data plane meet in one immutable [`model::RoutingTable`]. The library exists
+//! for the binary, its tests and its benches; it promises no stable interface.
 
-// Futures of the admin port reach through several backends to a connection of lapin, whose own types are deep.
+// The futures of the admin port reach through several backends to a connection of lapin, whose own
+// types are deep.
 #![recursion_limit = "256"]
 
 pub mod admin;

@@ -1,4 +1,4 @@
-//! The `sealpost` binary: options, runtime, exit code.
+//! The `sealpost` binary: reads the options, starts the runtime, and gives the exit code.
 
 use std::process::ExitCode;
 
@@ -7,19 +7,22 @@ use sealpost::telemetry::{LogLevel, LogStyle, start_logging};
 use sealpost::{app, command, wire_text};
 use tokio::task::JoinSet;
 
-/// Exit code of a command line that cannot be carried out.
+/// The exit code of a command line that cannot be carried out.
 const USAGE: u8 = 2;
-/// Threads for what waits: look-ups of names, which are bounded on their own to fewer, and files.
+/// The number of threads for blocking work: look-ups of names, which have a lower limit of their
+/// own, and files.
 const BLOCKING: usize = 1024;
-/// Bytes of the last words at most, which may repeat what others have said.
+/// The longest error that is printed at the end, in bytes; it may repeat what others have said.
 const LONGEST_ERROR: usize = 4096;
-/// What is logged where nothing says so.
+/// The level of logs, if neither a flag nor a ConfigMap sets one.
 const INFO: &str = "info";
 
 fn main() -> ExitCode {
     let cli = Cli::read();
-    // Only the first provider of a process counts, and there is no other.
+    // Only the first provider of a process counts, so that it is installed before anything uses
+    // TLS.
     drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
+    // The format and the level of logs are known before anything is logged.
     let (style, level) = match &cli.command {
         CliCommand::Run(options) if options.kubernetes => {
             (log_style(options.log_format.or(Some(LogFormat::Json))), log_level(options))
@@ -27,6 +30,7 @@ fn main() -> ExitCode {
         CliCommand::Run(options) => (log_style(options.log_format), log_level(options)),
         _ => (LogStyle::Text, INFO),
     };
+    // Usage errors are found before logging starts, and end the process with 2.
     let usage = match &cli.command {
         CliCommand::Run(options) => options.validate(),
         CliCommand::Check(options) => options.validate(),
@@ -38,11 +42,12 @@ fn main() -> ExitCode {
         Ok(log) => log,
         Err(error) => return print_error(&error, ExitCode::from(USAGE)),
     };
+    // The first line comes before the runtime, so that a failure to start has a line before it.
     log_start(&cli.command);
     match tokio::runtime::Builder::new_multi_thread().enable_all().max_blocking_threads(BLOCKING).build() {
         Ok(runtime) => {
             let code = runtime.block_on(run(cli.command, log));
-            // Names that are being looked up, for which nobody waits any more, do not keep the process.
+            // Look-ups of names that nobody waits for any more do not keep the process.
             runtime.shutdown_background();
             code
         }
@@ -66,8 +71,8 @@ async fn run(command: CliCommand, log: LogLevel) -> ExitCode {
     ended.unwrap_or_else(|error| print_error(&format!("{error:#}"), ExitCode::FAILURE))
 }
 
-/// Runs it on a thread of the runtime instead of on the main one: the memory of what is only needed at the start is used
-/// again by the same thread alone, and there is more to come there.
+/// Runs the future on a thread of the runtime instead of the main one: the memory that only the
+/// start needs is used again by the same thread alone, and there is more work to come on that one.
 async fn run_on_worker_thread(
     app: impl Future<Output = anyhow::Result<ExitCode>> + Send + 'static,
 ) -> anyhow::Result<ExitCode> {
@@ -75,7 +80,8 @@ async fn run_on_worker_thread(
     ended.unwrap_or_else(|| Ok(Ok(ExitCode::SUCCESS)))?
 }
 
-/// The first line of a process that stays says what it is; then comes what its author may believe to have set.
+/// Logs what the process is, in the first line of one that stays; then the variables that its
+/// author may believe to have set.
 fn log_start(command: &CliCommand) {
     if let CliCommand::Run(options) = command {
         let configuration = if options.kubernetes { "cluster" } else { "files" };

@@ -1,7 +1,7 @@
-//! What the data plane works with: everything here is already resolved and valid.
+//! The values that the data plane works with: everything here is already resolved and valid.
 //!
-//! The control plane builds one immutable [`RoutingTable`]; ingress, dispatcher and delivery read it. Policies are
-//! data that can be compared, so that "did it change?" is `==`.
+//! The control plane builds one immutable [`RoutingTable`]; ingress, dispatcher and delivery read
+//! it. All values can be compared, so that "did it change?" is `==`.
 
 mod addressable;
 pub mod annotation;

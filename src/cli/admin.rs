@@ -1,4 +1,4 @@
-//! The flags that say which running dispatcher is asked, and by what right.
+//! The flags that name a running dispatcher, and the right to ask it.
 
 use std::path::PathBuf;
 
@@ -6,13 +6,14 @@ use clap::Args;
 
 use super::value;
 
-/// Where it is asked if nothing says so.
+/// The admin address that is asked by default.
 const DEFAULT: &str = "http://127.0.0.1:9090";
 
-/// Which dispatcher, and by what right.
+/// The address of a running dispatcher, and the credentials with which it is asked.
 #[derive(Clone, Debug, Args)]
 pub struct AdminOptions {
-    /// Admin address of the dispatcher [default: --admin-socket if that is given, else http://127.0.0.1:9090]
+    /// Admin address of the dispatcher [default: --admin-socket if that is given, else
+    /// http://127.0.0.1:9090]
     #[arg(long, value_name = "URL", env = "SEALPOST_ADMIN", value_parser = value::parse_http_address)]
     pub admin: Option<String>,
 
@@ -26,7 +27,7 @@ pub struct AdminOptions {
 }
 
 impl AdminOptions {
-    /// The URL to ask; `None` where it is the socket.
+    /// The URL of the admin API, without a slash at its end; `None` if the socket is asked.
     #[must_use]
     pub fn url(&self) -> Option<&str> {
         match (&self.admin, &self.admin_socket) {

@@ -32,7 +32,7 @@ pub enum CheckOutput {
     Json,
 }
 
-/// What `sealpost check` is told.
+/// The options of `sealpost check`.
 #[derive(Clone, Debug, Args)]
 #[command(after_help = RULES)]
 pub struct CheckOptions {
@@ -40,15 +40,15 @@ pub struct CheckOptions {
     #[arg(value_name = "PATH")]
     pub paths: Vec<PathBuf>,
 
-    /// What the configuration is.
+    /// The manifests, and how they are read.
     #[command(flatten)]
     pub manifests: ManifestOptions,
 
-    /// What of it would be served, and how.
+    /// The part of the configuration that would be served.
     #[command(flatten)]
     pub served: ServedOptions,
 
-    /// The RabbitMQ that it would be served with.
+    /// The RabbitMQ that the configuration would be served with.
     #[command(flatten)]
     pub rabbitmq: RabbitmqConnectionOptions,
 
@@ -62,13 +62,15 @@ pub struct CheckOptions {
 }
 
 impl CheckOptions {
-    /// What is read, in this order.
+    /// The paths that are read, in this order: those of `-f`, then the arguments.
     pub fn paths(&self) -> impl Iterator<Item = &PathBuf> {
         self.manifests.filename.iter().chain(&self.paths)
     }
 
+    /// Checks the flags before anything is read.
+    ///
     /// # Errors
-    /// If no manifest is named, or flags contradict each other.
+    /// Fails if no manifest is named, or flags contradict each other.
     pub fn validate(&self) -> Result<(), String> {
         if self.paths.is_empty() {
             self.manifests.validate()?;

@@ -1,4 +1,5 @@
-//! How `run --kubernetes` finds its cluster, and what the pod's environment says (contract 1.5, 1.6).
+//! The options of `run --kubernetes`: the address of the cluster, and the variables that Knative
+//! sets for the pod (contract 1.5, 1.6).
 
 use std::path::PathBuf;
 
@@ -8,11 +9,11 @@ use super::{RunOptions, environment_variable};
 use crate::control::{ApiServerAccess, ClusterSettings, ServedChannelKind};
 use crate::model::ProcessRole;
 
-/// Where the ServiceAccount of a pod is mounted.
+/// The directory at which Kubernetes mounts the ServiceAccount of a pod.
 const SERVICE_ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 const RESOLV_CONF: &str = "/etc/resolv.conf";
 
-/// The flags of `run --kubernetes`.
+/// The flags of `run --kubernetes` alone.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Kubernetes")]
 pub struct ClusterOptions {
@@ -29,7 +30,7 @@ pub struct ClusterOptions {
     pub channel_kind: ChannelKindArg,
 }
 
-/// A kind of channels.
+/// The kind of a cluster's channels, as the flag names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum ChannelKindArg {
     /// Knative's, in memory or on RabbitMQ.
@@ -49,12 +50,12 @@ impl From<ChannelKindArg> for ServedChannelKind {
     }
 }
 
-/// Whether the process was started in a pod, where the image is given no arguments (contract 1.3).
+/// True if the process was started in a pod, where the image is given no arguments (contract 1.3).
 pub(super) fn is_pod() -> bool {
     ["KUBERNETES_SERVICE_HOST", "SYSTEM_NAMESPACE"].into_iter().any(|name| environment_variable(name).is_some())
 }
 
-/// Completes the options by what Knative's variables say, where no flag does.
+/// Completes the options by Knative's variables, where no flag is given.
 pub(super) fn complete_from_environment(options: &mut RunOptions) {
     let manifests = &mut options.manifests;
     if manifests.system_namespace.is_none() {
@@ -67,10 +68,10 @@ pub(super) fn complete_from_environment(options: &mut RunOptions) {
 }
 
 impl RunOptions {
-    /// The cluster.
+    /// The settings of the cluster.
     ///
     /// # Errors
-    /// If the environment does not say where it is.
+    /// Fails if the environment does not say where the API server or the system namespace is.
     pub fn cluster_settings(&self) -> Result<ClusterSettings, String> {
         if self.manifests.system_namespace.is_none() {
             let remedy = "set SYSTEM_NAMESPACE to the namespace of Knative Eventing, usually knative-eventing";
@@ -82,7 +83,8 @@ impl RunOptions {
             pod_name: environment_variable("POD_NAME")
                 .or_else(|| environment_variable("HOSTNAME"))
                 .unwrap_or_else(|| "sealpost".into()),
-            // Of the others it is the namespace that they are in, and says nothing of what they serve (contract 5.12).
+            // The variable is set for the other roles, too, and names the namespace that they are
+            // in: it says nothing of what they serve (contract 5.12).
             namespace: environment_variable("NAMESPACE").filter(|_| self.role() == ProcessRole::Channel),
             config_logging: named("CONFIG_LOGGING_NAME", "config-logging"),
             config_observability: named("CONFIG_OBSERVABILITY_NAME", "config-observability"),
@@ -108,7 +110,8 @@ impl RunOptions {
     }
 }
 
-/// The domain that `svc.` names are searched in (contract 4.2).
+/// The domain in which names below `svc.` are searched (contract 4.2); `None` if resolv.conf names
+/// none.
 fn cluster_domain(resolv_conf: &str) -> Option<String> {
     let searched = resolv_conf.lines().filter_map(|line| line.trim().strip_prefix("search")).next_back()?;
     let domain = searched.split_ascii_whitespace().find_map(|domain| domain.strip_prefix("svc."))?;

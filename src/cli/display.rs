@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::value;
 
-/// What `sealpost display` is told.
+/// The options of `sealpost display`.
 #[derive(Clone, Debug, Args)]
 #[command(
     after_help = "Prints events in the layout of Knative's event_display.\n\nExamples:\n  sealpost display --addr 127.0.0.1:8081\n  sealpost display --reply my.reply\n  sealpost display --status 503"

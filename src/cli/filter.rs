@@ -6,20 +6,20 @@ use clap::{Args, Subcommand};
 
 use super::ManifestOptions;
 
-/// What to do with filters.
+/// The commands below `sealpost filter`.
 #[derive(Clone, Debug, Subcommand)]
 pub enum FilterCommand {
     /// Tell for each Trigger whether an event passes its filter, and if not, why
     Test(FilterTestOptions),
 }
 
-/// What `sealpost filter test` is told.
+/// The options of `sealpost filter test`.
 #[derive(Clone, Debug, Args)]
 #[command(
     after_help = "Exits 1 if a filter is not understood or the event is none, else 0.\n\nExamples:\n  sealpost filter test -f triggers.yaml --event event.json\n  sealpost filter test -f triggers.yaml --event - < event.json"
 )]
 pub struct FilterTestOptions {
-    /// Where the Triggers are.
+    /// The manifests with the Triggers.
     #[command(flatten)]
     pub manifests: ManifestOptions,
 

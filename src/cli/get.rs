@@ -4,22 +4,22 @@ use clap::{Args, ValueEnum};
 
 use super::AdminOptions;
 
-/// Which objects.
+/// The kind of objects that is listed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum GetResource {
-    /// Channels of every kind.
+    /// The channels of every kind.
     Channels,
-    /// Brokers.
+    /// The Brokers that are served.
     Brokers,
-    /// Triggers.
+    /// The Triggers that are served.
     Triggers,
-    /// Subscriptions.
+    /// The Subscriptions that are served.
     Subscriptions,
-    /// Sequences.
+    /// The Sequences that are served.
     Sequences,
-    /// Parallels.
+    /// The Parallels that are served.
     Parallels,
-    /// RequestReplies.
+    /// The RequestReplies that are served.
     #[value(name = "requestreplies")]
     RequestReplies,
 }
@@ -35,7 +35,7 @@ impl GetResource {
         Self::RequestReplies,
     ];
 
-    /// Its name in the admin API.
+    /// The name of the list in the admin API, which is the plural.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -49,7 +49,7 @@ impl GetResource {
         }
     }
 
-    /// The same of one.
+    /// The name of one object of the list, in the singular.
     fn singular(self) -> &'static str {
         match self {
             Self::RequestReplies => "requestreply",
@@ -58,7 +58,7 @@ impl GetResource {
     }
 }
 
-/// How objects are printed.
+/// The format in which objects are printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum GetOutput {
     /// A line each.
@@ -69,7 +69,7 @@ pub enum GetOutput {
     Json,
 }
 
-/// What `sealpost get` is told.
+/// The options of `sealpost get`.
 #[derive(Clone, Debug, Args)]
 #[command(
     after_help = "Examples:\n  sealpost get channels\n  sealpost get broker br -n default -o yaml\n  sealpost get triggers -o json --admin http://127.0.0.1:9090"
@@ -95,7 +95,7 @@ pub struct GetOptions {
     pub admin: AdminOptions,
 }
 
-/// A kind, in the plural or the singular.
+/// Reads a kind, in the plural or the singular, whatever its case.
 fn parse_resource(text: &str) -> Result<GetResource, String> {
     let text = text.to_ascii_lowercase();
     GetResource::ALL.into_iter().find(|resource| resource.as_str() == text || resource.singular() == text).ok_or_else(

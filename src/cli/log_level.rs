@@ -1,10 +1,11 @@
-//! What `--log-level` may be. A value that is not understood must not silence the log, in which losses are told.
+//! Reads the value of `--log-level`. A value that is not understood must not silence the log, which
+//! reports losses.
 
 use crate::control::suggest_word;
 
-/// From the fewest lines to the most.
+/// The levels, from the fewest lines to the most.
 const LEVELS: [&str; 5] = ["error", "warn", "info", "debug", "trace"];
-/// The modules that say something, and the crates beside ours that do.
+/// The modules that log, and the libraries that do.
 const TARGETS: [&str; 41] = [
     "sealpost",
     "sealpost::admin",
@@ -50,7 +51,8 @@ const TARGETS: [&str; 41] = [
 ];
 const REMEDY: &str = "write error, warn, info, debug or trace, or such a level and parts that differ from it: info,sealpost::delivery=debug";
 
-/// Reads a level, or directives: at most one level for everything, `info` if there is none, and levels for parts.
+/// Reads a level, or directives: at most one level for everything, `info` if there is none, and
+/// levels for single targets.
 pub(super) fn parse_directives(text: &str) -> Result<String, String> {
     let (mut everything, mut parts) = (None, Vec::new());
     for directive in text.split(',').map(str::trim) {
@@ -69,7 +71,7 @@ pub(super) fn parse_directives(text: &str) -> Result<String, String> {
     Ok(parts.join(","))
 }
 
-/// A level, in whatever case.
+/// Reads a level, whatever its case.
 fn parse_level(text: &str) -> Result<&'static str, String> {
     let word = text.to_ascii_lowercase();
     LEVELS.into_iter().find(|level| *level == word).ok_or_else(|| match word.as_str() {
@@ -81,7 +83,8 @@ fn parse_level(text: &str) -> Result<&'static str, String> {
     })
 }
 
-/// What others call a level.
+/// The level that is known by another name elsewhere, or that is misspelled; `None` if there is
+/// none.
 fn level_alias(word: &str) -> Option<&'static str> {
     match word {
         "warning" => Some("warn"),
@@ -93,10 +96,10 @@ fn level_alias(word: &str) -> Option<&'static str> {
     }
 }
 
-/// A part that says something: a module of ours or one within it, or a crate that we use.
+/// Checks a target: a module of this crate or one below it, or a library that logs.
 fn parse_target(text: &str) -> Result<&str, String> {
     let covers = |known: &str| text.strip_prefix(known).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"));
-    // Our modules are known one by one; what lies below them, and below other crates, is not.
+    // This crate's modules are known one by one; modules below them, and below libraries, are not.
     let is_within = text.starts_with("sealpost") && text != "sealpost";
     let found = TARGETS.into_iter().skip(usize::from(is_within)).find(|known| covers(known));
     if found.is_some() {
@@ -106,7 +109,7 @@ fn parse_target(text: &str) -> Result<&str, String> {
     }
 }
 
-/// The target where somebody wrote one colon instead of two.
+/// The target that is meant if somebody wrote one colon instead of two, or a dot.
 fn suggest_target(text: &str) -> Option<&'static str> {
     let doubled = text.replace("::", ":").replace([':', '.'], "::");
     suggest_word(&doubled, TARGETS).or_else(|| TARGETS.into_iter().find(|target| *target == doubled))

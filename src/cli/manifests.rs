@@ -1,4 +1,4 @@
-//! The flags that say what the configuration is: for `run` and `check` alike.
+//! The flags that name the manifests and say how they are read: for `run` and `check` alike.
 
 use std::path::PathBuf;
 
@@ -10,10 +10,11 @@ use crate::control::{self, AdvertisedCaCerts, ClusterNameLookup, ControlSettings
 use crate::correlation::CorrelationSeed;
 use crate::model::TransportEncryption;
 
-/// Where manifests are, and what they do not say.
+/// The paths of the manifests, and the settings that manifests do not hold.
 #[derive(Clone, Debug, Args)]
 pub struct ManifestOptions {
-    /// Manifest file or directory, - for standard input; repeatable; run watches them and applies changes
+    /// Manifest file or directory, - for standard input; repeatable; run watches them and applies
+    /// changes
     #[arg(short = 'f', long = "filename", value_name = "PATH", env = "SEALPOST_FILENAME", value_delimiter = ',')]
     pub filename: Vec<PathBuf>,
 
@@ -25,26 +26,28 @@ pub struct ManifestOptions {
     #[arg(short = 'n', long, value_name = "NS", env = "SEALPOST_NAMESPACE", default_value = "default")]
     pub namespace: String,
 
-    /// Namespace of config-features, trust bundles and TLS Secrets [default: knative-eventing; in a cluster
-    /// SYSTEM_NAMESPACE]
+    /// Namespace of config-features, trust bundles and TLS Secrets [default: knative-eventing; in a
+    /// cluster SYSTEM_NAMESPACE]
     #[arg(long, value_name = "NS", env = "SEALPOST_SYSTEM_NAMESPACE")]
     pub system_namespace: Option<String>,
 
-    /// Domain of cluster host names [default: cluster.local; in a cluster CLUSTER_DOMAIN, else as resolv.conf says]
+    /// Domain of cluster host names [default: cluster.local; in a cluster CLUSTER_DOMAIN, else as
+    /// resolv.conf says]
     #[arg(long, value_name = "DOMAIN", env = "SEALPOST_CLUSTER_DOMAIN")]
     pub cluster_domain: Option<String>,
 
-    /// What a Trigger or Subscription with a delivery spec of its own gets of its parent's: only the dead letter sink,
-    /// as in Knative (replace), or every field that it does not set (fields)
+    /// What a Trigger or Subscription with a delivery spec of its own gets of its parent's: only
+    /// the dead letter sink, as in Knative (replace), or every field that it does not set (fields)
     #[arg(long, value_name = "HOW", env = "SEALPOST_DELIVERY_MERGE", default_value = "replace")]
     pub delivery_merge: DeliveryMergeArg,
 
-    /// What a field is that its kind does not have: an error, or a warning, for manifests of a newer Knative
+    /// What a field is that its kind does not have: an error, or a warning, for manifests of a
+    /// newer Knative
     #[arg(long, value_name = "SEVERITY", env = "SEALPOST_UNKNOWN_FIELDS", default_value = "error")]
     pub unknown_fields: UnknownFieldsArg,
 }
 
-/// What becomes of fields that a kind does not have.
+/// The treatment of fields that a kind does not have, as the flag names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum UnknownFieldsArg {
     /// The object is not served.
@@ -62,7 +65,7 @@ impl From<UnknownFieldsArg> for control::UnknownFields {
     }
 }
 
-/// How delivery specs of child and parent become one.
+/// The way in which delivery specs of child and parent become one, as the flag names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum DeliveryMergeArg {
     /// The child's replaces the parent's.
@@ -81,7 +84,7 @@ impl From<DeliveryMergeArg> for control::DeliveryMerge {
 }
 
 impl ManifestOptions {
-    /// The namespace of configuration.
+    /// The namespace of Knative's configuration.
     #[must_use]
     pub fn system_namespace(&self) -> &str {
         self.system_namespace.as_deref().unwrap_or("knative-eventing")
@@ -93,7 +96,7 @@ impl ManifestOptions {
         self.cluster_domain.as_deref().unwrap_or("cluster.local")
     }
 
-    /// The settings for reading the manifests.
+    /// The settings for resolving the manifests; the arguments are those that other flags decide.
     #[must_use]
     pub fn control_settings(
         &self,
@@ -118,8 +121,10 @@ impl ManifestOptions {
         }
     }
 
+    /// Checks that there is something to read.
+    ///
     /// # Errors
-    /// If no manifest is named.
+    /// Fails if no manifest is named.
     pub fn validate(&self) -> Result<(), String> {
         if self.filename.is_empty() { Err("nothing to read: give manifests with -f PATH".to_owned()) } else { Ok(()) }
     }

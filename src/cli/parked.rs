@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 
 use super::{AdminOptions, DefaultChannelArg, ManifestOptions, RabbitmqConnectionOptions, value};
 
-/// What to do with parked events.
+/// The commands below `sealpost parked`.
 #[derive(Clone, Debug, Subcommand)]
 pub enum ParkedCommand {
     /// Count the parked events of each subscription
@@ -28,7 +28,7 @@ const EXAMPLES: &str = "Examples:
 A running dispatcher is asked, at --admin or --admin-socket. With -f, RabbitMQ is asked, of the subscriptions in these
 manifests; no dispatcher needs to run.";
 
-/// Which parked events are meant.
+/// The parked events that a command is about, and where they are looked for.
 #[derive(Clone, Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct ParkedOptions {
@@ -44,7 +44,7 @@ pub struct ParkedOptions {
     #[command(flatten)]
     pub admin: AdminOptions,
 
-    /// The subscriptions, where no dispatcher is asked.
+    /// The manifests with the subscriptions, if no dispatcher is asked.
     #[command(flatten)]
     pub manifests: ManifestOptions,
 
@@ -52,15 +52,15 @@ pub struct ParkedOptions {
     #[arg(long, value_name = "KIND", env = "SEALPOST_DEFAULT_CHANNEL", default_value = "inmemory")]
     pub default_channel: DefaultChannelArg,
 
-    /// The RabbitMQ, where no dispatcher is asked.
+    /// The RabbitMQ that is asked, if no dispatcher is.
     #[command(flatten)]
     pub access: RabbitmqConnectionOptions,
 }
 
-/// What `sealpost parked drop` is told.
+/// The options of `sealpost parked drop`.
 #[derive(Clone, Debug, Args)]
 pub struct ParkedDropOptions {
-    /// Which.
+    /// The parked events that are deleted.
     #[command(flatten)]
     pub parked: ParkedOptions,
 
@@ -70,7 +70,7 @@ pub struct ParkedDropOptions {
 }
 
 impl ParkedCommand {
-    /// What the command is told.
+    /// The options that all of these commands have.
     #[must_use]
     pub fn options(&self) -> &ParkedOptions {
         match self {
@@ -81,16 +81,16 @@ impl ParkedCommand {
 }
 
 impl ParkedOptions {
-    /// Whether a running dispatcher is asked, instead of RabbitMQ by manifests.
+    /// True if a running dispatcher is asked, instead of RabbitMQ by manifests.
     #[must_use]
     pub fn asks_dispatcher(&self) -> bool {
         self.manifests.filename.is_empty()
     }
 
-    /// What cannot be done.
+    /// Checks the flags before anything is asked.
     ///
     /// # Errors
-    /// What to change.
+    /// Says which flag to change.
     pub fn validate(&self) -> Result<(), String> {
         if !self.asks_dispatcher() && self.access.rabbitmq_uri.is_none() {
             return Err(

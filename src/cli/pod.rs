@@ -1,28 +1,29 @@
-//! What the pods of Knative are told by their environment, where no flag says it (contract 1.5, 1.7, 3.7, 5.11, 5.12).
-//! What finds the cluster is next door.
+//! The options that Knative's pods get by their environment, if no flag is given (contract 1.5,
+//! 1.7, 3.7, 5.11, 5.12). Those that locate the cluster are in `cluster`.
 
 use super::{RunOptions, environment_variable};
 use crate::model::ProcessRole;
 
-/// Brokers that an event may pass where nothing says it.
+/// The number of Brokers that an event may pass by default.
 const MAX_TTL: i32 = 255;
 
-/// Where to listen, each `HOST:PORT`.
+/// The addresses to listen on, each `HOST:PORT`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListenAddresses {
-    /// For events over HTTP.
+    /// The address of the listener for events over HTTP.
     pub http: String,
-    /// For events over HTTPS.
+    /// The address of the listener for events over HTTPS.
     pub https: String,
-    /// For probes, metrics and the inventory.
+    /// The address of the listener for probes, metrics and the inventory.
     pub admin: String,
 }
 
-/// Looks up a variable.
+/// Looks up a variable of the environment; tests give their own.
 type VariableLookup<'v> = &'v dyn Fn(&str) -> Option<String>;
 
 impl RunOptions {
-    /// What to be: as the flag says, else in a cluster as the container is called, else `channel`.
+    /// The role of the process: that of the flag, else in a cluster that of the container's name,
+    /// else `channel`.
     #[must_use]
     pub fn role(&self) -> ProcessRole {
         self.role_from(&environment_variable)
@@ -38,10 +39,11 @@ impl RunOptions {
         }
     }
 
-    /// Where to listen: the flags, else in a cluster the ports of upstream's variables, else its defaults.
+    /// The addresses to listen on: those of the flags, else in a cluster the ports of upstream's
+    /// variables, else its defaults.
     ///
     /// # Errors
-    /// If a variable is no port.
+    /// Fails if a variable is no port.
     pub fn listen_addresses(&self) -> Result<ListenAddresses, String> {
         self.listen_addresses_from(&environment_variable)
     }
@@ -71,10 +73,11 @@ impl RunOptions {
         })
     }
 
-    /// Brokers that an event may pass through: the flag, else what upstream's ingress is told, else 255.
+    /// The number of Brokers that an event may pass: that of the flag, else the variable of
+    /// upstream's ingress, else 255.
     ///
     /// # Errors
-    /// If the variable is no number above zero.
+    /// Fails if the variable is no number above zero.
     pub fn broker_max_ttl(&self) -> Result<i32, String> {
         self.broker_max_ttl_from(&environment_variable)
     }

@@ -1,4 +1,4 @@
-//! The flags of RabbitMQ.
+//! The flags of RabbitMQ, of its connection and of its queues.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -7,11 +7,11 @@ use clap::{Args, ValueEnum};
 
 use super::value;
 
-/// Where RabbitMQ is, and who we are there.
+/// The address of RabbitMQ, and the credentials.
 #[derive(Clone, Args)]
 pub struct RabbitmqConnectionOptions {
-    /// RabbitMQ to use, amqp://user:password@host:port/vhost or amqps://; several nodes of a cluster are separated by
-    /// commas; better given by the environment
+    /// RabbitMQ to use, amqp://user:password@host:port/vhost or amqps://; several nodes of a
+    /// cluster are separated by commas; better given by the environment
     #[arg(long, value_name = "URI", env = "SEALPOST_RABBITMQ_URI", hide_env_values = true)]
     pub rabbitmq_uri: Option<String>,
 
@@ -34,11 +34,12 @@ pub struct RabbitmqConnectionOptions {
     pub rabbitmq_ca: Option<PathBuf>,
 }
 
-/// An address of RabbitMQ as it was given: the URI; user name and password instead of the URI's; the file of a CA.
+/// The address of RabbitMQ as it was given: the URI; user name and password instead of the URI's;
+/// the file of a CA.
 pub type RabbitmqConnectionArgs<'a> = (&'a str, (Option<&'a str>, Option<&'a str>), Option<&'a Path>);
 
 impl RabbitmqConnectionOptions {
-    /// What was given; `None` if there is no URI.
+    /// The address and credentials that were given; `None` if there is no URI.
     #[must_use]
     pub fn connection(&self) -> Option<RabbitmqConnectionArgs<'_>> {
         let credentials = (self.rabbitmq_username.as_deref(), self.rabbitmq_password.as_deref());
@@ -47,7 +48,7 @@ impl RabbitmqConnectionOptions {
 }
 
 impl std::fmt::Debug for RabbitmqConnectionOptions {
-    /// Without what may hold a password.
+    /// Shows the fields that cannot hold a password.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { rabbitmq_username, rabbitmq_ca, .. } = self;
         f.debug_struct("RabbitmqConnectionOptions")
@@ -57,7 +58,7 @@ impl std::fmt::Debug for RabbitmqConnectionOptions {
     }
 }
 
-/// How queues are stored.
+/// The type of RabbitMQ's queues, as the flag names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum QueueTypeArg {
     /// Replicated.
@@ -70,7 +71,7 @@ pub enum QueueTypeArg {
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "RabbitMQ")]
 pub struct RabbitmqOptions {
-    /// Where it is.
+    /// The address of RabbitMQ, and the credentials.
     #[command(flatten)]
     pub access: RabbitmqConnectionOptions,
 
@@ -82,12 +83,13 @@ pub struct RabbitmqOptions {
     #[arg(long, value_name = "N", env = "SEALPOST_RABBITMQ_PREFETCH", default_value = "256", value_parser = clap::value_parser!(u16).range(1..))]
     pub rabbitmq_prefetch: u16,
 
-    /// Longest wait between attempts for which a message is held; longer ones go through durable delay queues
+    /// Longest wait between attempts for which a message is held; longer ones go through durable
+    /// delay queues
     #[arg(long, value_name = "DURATION", env = "SEALPOST_RABBITMQ_PATIENCE", default_value = "PT5S", value_parser = value::parse_duration_value)]
     pub rabbitmq_patience: Duration,
 
-    /// RabbitMQ's consumer timeout (its consumer_timeout): messages are held for three quarters of it, then put off; a
-    /// shorter one is learnt from RabbitMQ when it is met
+    /// RabbitMQ's consumer timeout (its consumer_timeout): messages are held for three quarters of
+    /// it, then put off; a shorter one is learnt from RabbitMQ when it is met
     #[arg(long, value_name = "DURATION", env = "SEALPOST_RABBITMQ_CONSUMER_TIMEOUT", default_value = "PT30M", value_parser = value::parse_nonzero_duration)]
     pub rabbitmq_consumer_timeout: Duration,
 

@@ -23,7 +23,7 @@ const EXAMPLES: &str = "Examples:
 Every flag can be given as an environment variable: --http-addr as SEALPOST_HTTP_ADDR.
 Durations are ISO 8601 (PT20S, PT1M30S), sizes are bytes or 64KiB, 10MiB.";
 
-/// How log lines look.
+/// The format of log lines, as the flag names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
     /// For people.
@@ -32,11 +32,11 @@ pub enum LogFormat {
     Json,
 }
 
-/// What `sealpost run` is told.
+/// The options of `sealpost run`.
 #[derive(Clone, Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct RunOptions {
-    /// What the configuration is.
+    /// The manifests, and how they are read.
     #[command(flatten)]
     pub manifests: ManifestOptions,
 
@@ -44,38 +44,40 @@ pub struct RunOptions {
     #[arg(long, env = "SEALPOST_KUBERNETES", conflicts_with = "filename")]
     pub kubernetes: bool,
 
-    /// What of it is served, and how.
+    /// The part of the configuration that is served.
     #[command(flatten)]
     pub served: ServedOptions,
 
-    /// The cluster.
+    /// The options of a cluster, which count with `--kubernetes`.
     #[command(flatten)]
     pub cluster: ClusterOptions,
 
-    /// Address of the plain HTTP listener for events (HTTP/1.1 and h2c); port 0 takes any free one [default:
-    /// 127.0.0.1:8080; with --kubernetes 0.0.0.0 and INGRESS_PORT or FILTER_PORT, else 8080]
+    /// Address of the plain HTTP listener for events (HTTP/1.1 and h2c); port 0 takes any free one
+    /// [default: 127.0.0.1:8080; with --kubernetes 0.0.0.0 and INGRESS_PORT or FILTER_PORT, else
+    /// 8080]
     #[arg(long, value_name = "HOST:PORT", env = "SEALPOST_HTTP_ADDR", value_parser = value::parse_listen_address)]
     pub http_addr: Option<String>,
 
-    /// Address of the HTTPS listener for events (h2 and HTTP/1.1 by ALPN) [default: 127.0.0.1:8443; with --kubernetes
-    /// 0.0.0.0 and INGRESS_PORT_HTTPS or FILTER_PORT_HTTPS, else 8443]
+    /// Address of the HTTPS listener for events (h2 and HTTP/1.1 by ALPN) [default: 127.0.0.1:8443;
+    /// with --kubernetes 0.0.0.0 and INGRESS_PORT_HTTPS or FILTER_PORT_HTTPS, else 8443]
     #[arg(long, value_name = "HOST:PORT", env = "SEALPOST_HTTPS_ADDR", value_parser = value::parse_listen_address)]
     pub https_addr: Option<String>,
 
-    /// Address for the status page, /healthz, /readyz, /metrics and /api/v1. On loopback everybody on this machine may
-    /// read all of it, as localhost or by an address of loopback; on any other address all but /healthz, /readyz and
-    /// /metrics needs the token [default: 127.0.0.1:9090; with --kubernetes 0.0.0.0:9090, of the roles ingress and filter
-    /// 0.0.0.0:9092]
+    /// Address for the status page, /healthz, /readyz, /metrics and /api/v1. On loopback everybody
+    /// on this machine may read all of it, as localhost or by an address of loopback; on any other
+    /// address all but /healthz, /readyz and /metrics needs the token [default: 127.0.0.1:9090;
+    /// with --kubernetes 0.0.0.0:9090, of the roles ingress and filter 0.0.0.0:9092]
     #[arg(long, value_name = "HOST:PORT", env = "SEALPOST_ADMIN_ADDR", value_parser = value::parse_listen_address)]
     pub admin_addr: Option<String>,
 
-    /// File with the token that operators show to change something, and to read anything but /healthz, /readyz and
-    /// /metrics where --admin-addr is not on loopback; 16 characters or more, re-read when it is needed
+    /// File with the token that operators show to change something, and to read anything but
+    /// /healthz, /readyz and /metrics where --admin-addr is not on loopback; 16 characters or more,
+    /// re-read when it is needed
     #[arg(long, value_name = "FILE", env = "SEALPOST_ADMIN_TOKEN_FILE")]
     pub admin_token_file: Option<PathBuf>,
 
-    /// Unix socket, mode 0600, on which whoever can open it may do everything [default: admin.sock in the state directory;
-    /// with --kubernetes none]
+    /// Unix socket, mode 0600, on which whoever can open it may do everything [default: admin.sock
+    /// in the state directory; with --kubernetes none]
     #[arg(long, value_name = "PATH", env = "SEALPOST_ADMIN_SOCKET")]
     pub admin_socket: Option<PathBuf>,
 
@@ -87,7 +89,8 @@ pub struct RunOptions {
     #[arg(long, env = "SEALPOST_HTTPS_WHEN_DISABLED")]
     pub https_when_disabled: bool,
 
-    /// Send tokens of ServiceAccounts over http, too, as Knative's own dispatchers do: whoever is on the way can use them
+    /// Send tokens of ServiceAccounts over http, too, as Knative's own dispatchers do: whoever is
+    /// on the way can use them
     #[arg(long, env = "SEALPOST_TOKENS_OVER_HTTP")]
     pub tokens_over_http: bool,
 
@@ -99,7 +102,7 @@ pub struct RunOptions {
     #[arg(long, value_name = "DIR", env = "SEALPOST_STATE_DIR", default_value = ".sealpost")]
     pub state_dir: PathBuf,
 
-    /// RabbitMQ and how it is used.
+    /// The RabbitMQ that is used, and its queues.
     #[command(flatten)]
     pub rabbitmq: RabbitmqOptions,
 
@@ -111,16 +114,17 @@ pub struct RunOptions {
     #[arg(long, value_name = "FORMAT", env = "SEALPOST_LOG_FORMAT")]
     pub log_format: Option<LogFormat>,
 
-    /// What is logged: error, warn, info, debug or trace, and parts that differ, such as info,sealpost::delivery=debug;
-    /// overrides the ConfigMap config-logging [default: from there, else info]
+    /// What is logged: error, warn, info, debug or trace, and parts that differ, such as
+    /// info,sealpost::delivery=debug; overrides the ConfigMap config-logging [default: from there,
+    /// else info]
     #[arg(long, value_name = "LEVEL", env = "SEALPOST_LOG_LEVEL", value_parser = log_level::parse_directives)]
     pub log_level: Option<String>,
 
-    /// Where traces and metrics go.
+    /// The collectors of traces and metrics.
     #[command(flatten)]
     pub telemetry: TelemetryOptions,
 
-    /// What senders and subscribers may cost.
+    /// The limits of what senders and subscribers may cost.
     #[command(flatten)]
     pub limits: LimitOptions,
 }
@@ -133,7 +137,8 @@ pub struct LimitOptions {
     #[arg(long, value_name = "BYTES", env = "SEALPOST_MAX_BODY_BYTES", default_value = "10MiB", value_parser = value::parse_nonzero_size)]
     pub max_body_bytes: usize,
 
-    /// Size of one request's head, and of all attributes of one event together, names and values, in whichever mode it comes
+    /// Size of one request's head, and of all attributes of one event together, names and values,
+    /// in whichever mode it comes
     #[arg(long, value_name = "BYTES", env = "SEALPOST_MAX_HEADER_BYTES", default_value = "64KiB", value_parser = value::parse_head_size)]
     pub max_header_bytes: usize,
 
@@ -157,8 +162,8 @@ pub struct LimitOptions {
     #[arg(long, value_name = "BYTES", env = "SEALPOST_MAX_BUFFERED_BYTES", default_value = "256MiB", value_parser = value::parse_nonzero_size)]
     pub max_buffered_bytes: usize,
 
-    /// Unfinished events that one subscription may have, and requests that may wait at one RequestReply; beyond, senders
-    /// get 429
+    /// Unfinished events that one subscription may have, and requests that may wait at one
+    /// RequestReply; beyond, senders get 429
     #[arg(long, value_name = "N", env = "SEALPOST_QUEUE_CAPACITY", default_value = "10000", value_parser = value::parse_count)]
     pub queue_capacity: usize,
 
@@ -174,14 +179,14 @@ pub struct LimitOptions {
     #[arg(long, value_name = "PART", env = "SEALPOST_RETRY_JITTER", default_value = "0", value_parser = value::parse_fraction)]
     pub retry_jitter: f64,
 
-    /// Brokers that an event may pass through (knativebrokerttl) [default: of the role ingress with --kubernetes MAX_TTL,
-    /// else 255]
+    /// Brokers that an event may pass through (knativebrokerttl) [default: of the role ingress with
+    /// --kubernetes MAX_TTL, else 255]
     #[arg(long, value_name = "N", env = "SEALPOST_BROKER_MAX_TTL", value_parser = clap::value_parser!(i32).range(1..))]
     pub broker_max_ttl: Option<i32>,
 }
 
 impl LimitOptions {
-    /// What the attributes of one event may have.
+    /// The limit of an event's attributes, in bytes and in number.
     #[must_use]
     pub fn attribute_limit(&self) -> AttributeLimit {
         AttributeLimit::new(self.max_header_bytes)
@@ -189,10 +194,11 @@ impl LimitOptions {
 }
 
 impl RunOptions {
-    /// The lowest TLS version: the flag, else Knative's variable (contract TL-5), else 1.2.
+    /// The lowest TLS version: that of the flag, else of Knative's variable (contract TL-5), else
+    /// 1.2.
     ///
     /// # Errors
-    /// If the variable holds something else than a version.
+    /// Fails if the variable holds something else than a version.
     pub fn min_tls_version(&self) -> Result<MinTlsVersion, String> {
         match (self.tls_min_version, super::environment_variable("TLS_MIN_VERSION")) {
             (Some(version), _) => Ok(version),
@@ -201,16 +207,17 @@ impl RunOptions {
         }
     }
 
-    /// Whether to be a controller of channels instead of a dispatcher.
+    /// True if the process is a controller of channels instead of a dispatcher.
     #[must_use]
     pub fn is_controller(&self) -> bool {
         self.served.role == Some(RoleArg::Controller)
     }
 
-    /// What cannot be done: flags of parts that are not in this version, or nothing to run.
+    /// Checks the flags before anything starts: that they do not contradict each other, and that
+    /// there is something to run.
     ///
     /// # Errors
-    /// What to change.
+    /// Says which flag or variable to change.
     pub fn validate(&self) -> Result<(), String> {
         self.served.validate(&self.rabbitmq.access)?;
         if self.kubernetes {

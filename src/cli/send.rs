@@ -8,7 +8,7 @@ use url::Url;
 use super::value;
 use crate::control::ResolveOverride;
 
-/// In which mode events are sent.
+/// The content mode in which events are sent, as the flag names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum ContentModeArg {
     /// Attributes in headers.
@@ -17,7 +17,7 @@ pub enum ContentModeArg {
     Structured,
 }
 
-/// What `sealpost send` is told.
+/// The options of `sealpost send`.
 #[derive(Clone, Debug, Args)]
 #[command(
     after_help = "Prints each answer; for many events a progress bar and a summary. Exits 1 if one was not accepted.\n\nExamples:\n  sealpost send http://127.0.0.1:8080/default/br --data '{\"name\":\"Knative Demo\"}'\n  sealpost send https://127.0.0.1:8443/default/br --ca .sealpost/ca.crt --type my.event --ext tenant=a\n  sealpost send http://127.0.0.1:8080/default/c --count 1000 --rate 100/s --data @event.json"
@@ -55,7 +55,8 @@ pub struct SendOptions {
     #[arg(long, value_name = "STR|@FILE", env = "SEALPOST_DATA")]
     pub data: Option<String>,
 
-    /// Media type of the data [default: application/json if it is, else text/plain, else application/octet-stream]
+    /// Media type of the data [default: application/json if it is, else text/plain, else
+    /// application/octet-stream]
     #[arg(long, value_name = "CT", env = "SEALPOST_CONTENT_TYPE")]
     pub content_type: Option<String>,
 

@@ -1,4 +1,5 @@
-//! The flags that decide what of a configuration is served: for `run` and `check` alike, so that both say the same.
+//! The flags that decide which part of a configuration is served: for `run` and `check` alike, so
+//! that both report the same.
 
 use std::path::PathBuf;
 
@@ -8,7 +9,7 @@ use super::{ManifestOptions, RabbitmqConnectionOptions};
 use crate::control::{AdvertisedCaCerts, ApiServerAvailability, ControlSettings, ListenerUrls, RabbitmqAvailability};
 use crate::model::{self, TransportEncryption};
 
-/// What a channel is made of where nothing says so.
+/// The backend of channels without a template, as the flag names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum DefaultChannelArg {
     /// In memory.
@@ -26,7 +27,7 @@ impl From<DefaultChannelArg> for model::BackendKind {
     }
 }
 
-/// What a process is.
+/// The role of a process, as the flag names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum RoleArg {
     /// Channels, Brokers and Triggers in one process.
@@ -45,21 +46,22 @@ impl From<RoleArg> for model::ProcessRole {
             RoleArg::Channel => Self::Channel,
             RoleArg::Ingress => Self::Ingress,
             RoleArg::Filter => Self::Filter,
-            // It reads what is about channels.
+            // The controller reads the configuration that is about channels.
             RoleArg::Controller => Self::Channel,
         }
     }
 }
 
-/// What is served, and how.
+/// The part of the configuration that is served, and the certificates that it is served with.
 #[derive(Clone, Debug, Args)]
 pub struct ServedOptions {
-    /// What to be: everything in one process, or what upstream's mt-broker-ingress or mt-broker-filter is [default: with
-    /// --kubernetes as CONTAINER_NAME says, else channel]
+    /// What to be: everything in one process, or what upstream's mt-broker-ingress or
+    /// mt-broker-filter is [default: with --kubernetes as CONTAINER_NAME says, else channel]
     #[arg(long, value_name = "ROLE", env = "SEALPOST_ROLE")]
     pub role: Option<RoleArg>,
 
-    /// disabled, permissive or strict; overrides the ConfigMap config-features [default: from there, else disabled]
+    /// disabled, permissive or strict; overrides the ConfigMap config-features [default: from
+    /// there, else disabled]
     #[arg(long, value_name = "MODE", env = "SEALPOST_TRANSPORT_ENCRYPTION", value_parser = parse_transport_encryption)]
     pub transport_encryption: Option<TransportEncryption>,
 
@@ -81,10 +83,10 @@ pub struct ServedOptions {
 }
 
 impl ServedOptions {
-    /// What cannot be, whatever the manifests say.
+    /// Checks the flags for what cannot be, whatever the manifests say.
     ///
     /// # Errors
-    /// What to change.
+    /// Says which flag to change.
     pub fn validate(&self, rabbitmq: &RabbitmqConnectionOptions) -> Result<(), String> {
         if self.default_channel == DefaultChannelArg::Rabbitmq && rabbitmq.rabbitmq_uri.is_none() {
             return Err("--default-channel rabbitmq needs --rabbitmq-uri".to_owned());
@@ -92,7 +94,8 @@ impl ServedOptions {
         Ok(())
     }
 
-    /// The settings for reading manifests, where there is no cluster. `urls` are those of the listeners, if there are any.
+    /// The settings for resolving manifests without a cluster. `urls` are those of the listeners,
+    /// if there are any.
     #[must_use]
     pub fn control_settings(
         &self,

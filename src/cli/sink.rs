@@ -1,4 +1,5 @@
-//! The flags of `sealpost exec` and `sealpost env`: who gets the events of a command, and how that is found out.
+//! The flags of `sealpost exec` and `sealpost env`: the sink of a command's events, and how its
+//! address is found.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -30,11 +31,11 @@ Examples:
 const ENV: &str = "Prints what `sealpost exec` gives to a command, for a shell to read:
   eval \"$(sealpost env --sink broker:default -f manifests/)\"";
 
-/// What `sealpost exec` is told.
+/// The options of `sealpost exec`.
 #[derive(Clone, Debug, Args)]
 #[command(after_help = EXEC)]
 pub struct ExecOptions {
-    /// Who gets the events.
+    /// The sink of the command's events.
     #[command(flatten)]
     pub sink: SinkOptions,
 
@@ -43,20 +44,20 @@ pub struct ExecOptions {
     pub command: Vec<OsString>,
 }
 
-/// What `sealpost env` is told.
+/// The options of `sealpost env`.
 #[derive(Clone, Debug, Args)]
 #[command(after_help = ENV)]
 pub struct EnvOptions {
-    /// Who gets the events.
+    /// The sink of the command's events.
     #[command(flatten)]
     pub sink: SinkOptions,
 }
 
-/// Who gets the events of a command, and how that is found out.
+/// The sink of a command's events, and all that its address depends on.
 #[derive(Clone, Debug, Args)]
 pub struct SinkOptions {
-    /// Who gets the events: a URL, broker:NAME, channel:NAME, svc:NAME or ksvc:NAME, each with :NAMESPACE behind it if need
-    /// be; NAME alone is ksvc:NAME, as for kn
+    /// Who gets the events: a URL, broker:NAME, channel:NAME, svc:NAME or ksvc:NAME, each with
+    /// :NAMESPACE behind it if need be; NAME alone is ksvc:NAME, as for kn
     #[arg(short = 's', long, value_name = "SINK", env = "SEALPOST_SINK")]
     pub sink: SinkName,
 
@@ -64,15 +65,15 @@ pub struct SinkOptions {
     #[arg(long, value_name = "K=V", env = "SEALPOST_CE_OVERRIDE", value_parser = value::overriding)]
     pub ce_override: Vec<(String, String)>,
 
-    /// What the configuration is.
+    /// The manifests, and how they are read.
     #[command(flatten)]
     pub manifests: ManifestOptions,
 
-    /// What of it is served, and how.
+    /// The part of the configuration that is served.
     #[command(flatten)]
     pub served: ServedOptions,
 
-    /// The RabbitMQ that it is served with.
+    /// The RabbitMQ that the configuration is served with.
     #[command(flatten)]
     pub rabbitmq: RabbitmqConnectionOptions,
 
@@ -105,7 +106,7 @@ pub struct SinkOptions {
     pub state_dir: PathBuf,
 }
 
-/// Text that is no sink, and what to write.
+/// The error for a text that is no sink: its message says what to write.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct SinkNameError(String);
@@ -113,7 +114,7 @@ pub struct SinkNameError(String);
 impl FromStr for SinkName {
     type Err = SinkNameError;
 
-    /// As `kn` reads its flag `--sink`, and `svc` besides.
+    /// Reads a sink as `kn` reads its flag `--sink`, and `svc` besides.
     fn from_str(text: &str) -> Result<Self, SinkNameError> {
         if text.contains("://") || text.starts_with("http:") || text.starts_with("https:") {
             return value::parse_http_address(text).map(Self::Url).map_err(SinkNameError);

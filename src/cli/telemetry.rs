@@ -1,5 +1,5 @@
-//! Where traces and numbers go: flags, else OpenTelemetry's variables, else `config-observability` (contract OB-1 to
-//! OB-5).
+//! The collectors of traces and metrics: those of flags, else of OpenTelemetry's variables, else of
+//! `config-observability` (contract OB-1 to OB-5).
 
 use std::path::PathBuf;
 use std::sync::LazyLock;
@@ -19,39 +19,43 @@ use crate::telemetry::tracer::Sampler;
 const TIMEOUT: Duration = Duration::from_secs(10);
 const DELAY: Duration = Duration::from_secs(5);
 const INTERVAL: Duration = Duration::from_secs(60);
-/// What tells the replicas of a service apart: one for each process.
+/// The id that tells the replicas of a service apart: one for each process.
 static INSTANCE: LazyLock<String> = LazyLock::new(|| Uuid::new_v4().to_string());
 
 /// The flags of traces and metrics.
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Telemetry")]
 pub struct TelemetryOptions {
-    /// Where traces go by OTLP [default: OTEL_EXPORTER_OTLP_TRACES_ENDPOINT or OTEL_EXPORTER_OTLP_ENDPOINT, else as the
-    /// ConfigMap config-observability says, else nowhere]
+    /// Where traces go by OTLP [default: OTEL_EXPORTER_OTLP_TRACES_ENDPOINT or
+    /// OTEL_EXPORTER_OTLP_ENDPOINT, else as the ConfigMap config-observability says, else nowhere]
     #[arg(long, value_name = "URL", env = "SEALPOST_TRACING_ENDPOINT")]
     pub tracing_endpoint: Option<String>,
 
-    /// http/protobuf or grpc; stdout writes traces to standard output instead, a line of JSON for each span [default: OTEL_EXPORTER_OTLP_TRACES_PROTOCOL or OTEL_EXPORTER_OTLP_PROTOCOL, else as the
-    /// ConfigMap says, else http/protobuf]
+    /// http/protobuf or grpc; stdout writes traces to standard output instead, a line of JSON for
+    /// each span [default: OTEL_EXPORTER_OTLP_TRACES_PROTOCOL or OTEL_EXPORTER_OTLP_PROTOCOL, else
+    /// as the ConfigMap says, else http/protobuf]
     #[arg(long, value_name = "PROTOCOL", env = "SEALPOST_TRACING_PROTOCOL", value_parser = parse_tracing_protocol)]
     pub tracing_protocol: Option<OtlpProtocol>,
 
-    /// Part of the traces that is recorded, 0 to 1; of traces that begin elsewhere those that are recorded there, and with
-    /// 1 all [default: OTEL_TRACES_SAMPLER, else as the ConfigMap says, else parentbased_always_on]
+    /// Part of the traces that is recorded, 0 to 1; of traces that begin elsewhere those that are
+    /// recorded there, and with 1 all [default: OTEL_TRACES_SAMPLER, else as the ConfigMap says,
+    /// else parentbased_always_on]
     #[arg(long, value_name = "PART", env = "SEALPOST_TRACING_SAMPLING_RATE", value_parser = value::parse_fraction)]
     pub tracing_sampling_rate: Option<f64>,
 
-    /// Where metrics go by OTLP; they are on the admin port as well [default: OTEL_EXPORTER_OTLP_METRICS_ENDPOINT or
-    /// OTEL_EXPORTER_OTLP_ENDPOINT, else as the ConfigMap says, else nowhere]
+    /// Where metrics go by OTLP; they are on the admin port as well [default:
+    /// OTEL_EXPORTER_OTLP_METRICS_ENDPOINT or OTEL_EXPORTER_OTLP_ENDPOINT, else as the ConfigMap
+    /// says, else nowhere]
     #[arg(long, value_name = "URL", env = "SEALPOST_METRICS_ENDPOINT")]
     pub metrics_endpoint: Option<String>,
 
-    /// http/protobuf or grpc [default: OTEL_EXPORTER_OTLP_METRICS_PROTOCOL or OTEL_EXPORTER_OTLP_PROTOCOL, else as the
-    /// ConfigMap says, else http/protobuf]
+    /// http/protobuf or grpc [default: OTEL_EXPORTER_OTLP_METRICS_PROTOCOL or
+    /// OTEL_EXPORTER_OTLP_PROTOCOL, else as the ConfigMap says, else http/protobuf]
     #[arg(long, value_name = "PROTOCOL", env = "SEALPOST_METRICS_PROTOCOL", value_parser = parse_protocol)]
     pub metrics_protocol: Option<OtlpProtocol>,
 
-    /// How often metrics go by OTLP [default: OTEL_METRIC_EXPORT_INTERVAL, else as the ConfigMap says, else PT1M]
+    /// How often metrics go by OTLP [default: OTEL_METRIC_EXPORT_INTERVAL, else as the ConfigMap
+    /// says, else PT1M]
     #[arg(long, value_name = "DURATION", env = "SEALPOST_METRICS_EXPORT_INTERVAL", value_parser = value::parse_nonzero_duration)]
     pub metrics_export_interval: Option<Duration>,
 }
@@ -64,29 +68,33 @@ fn parse_tracing_protocol(text: &str) -> Result<OtlpProtocol, String> {
     OtlpProtocol::parse(text).ok_or_else(|| "write http/protobuf, grpc or stdout".to_owned())
 }
 
-/// Looks up a variable.
+/// Looks up a variable of the environment; tests give their own.
 type VariableLookup<'v> = &'v dyn Fn(&str) -> Option<String>;
 
-/// The variable for both kinds.
+/// The variable `OTEL_EXPORTER_OTLP_…` that is for both signals.
 fn common_variable(what: &str, variable: VariableLookup<'_>) -> Option<String> {
     variable(&format!("OTEL_EXPORTER_OTLP_{what}"))
 }
 
-/// One of the two kinds of what leaves.
+/// The flags and the configuration of one of the two signals, traces and metrics.
 struct SignalOptions<'a> {
-    /// As variables spell it.
+    /// The name of the signal within variables.
     name: &'static str,
+    /// The path of the signal below an endpoint for all signals.
     path: &'static str,
+    /// The endpoint of the flag.
     endpoint: Option<&'a str>,
+    /// The protocol of the flag.
     protocol: Option<OtlpProtocol>,
+    /// The collector that `config-observability` names.
     configured: Option<&'a ExporterEndpoint>,
 }
 
 impl RunOptions {
-    /// What leaves the process, where `config-observability` says this.
+    /// The settings of telemetry, if `config-observability` has this content.
     ///
     /// # Errors
-    /// What cannot be used, and where it stands; without secrets.
+    /// Says what cannot be used, and where it stands; without secrets.
     pub fn telemetry_settings(&self, configured: &ObservabilityConfig) -> Result<OtlpSettings, String> {
         self.telemetry_settings_from(configured, &environment_variable)
     }
@@ -97,6 +105,7 @@ impl RunOptions {
         variable: VariableLookup<'_>,
     ) -> Result<OtlpSettings, String> {
         let resource = self.resource_attributes(variable);
+        // OpenTelemetry's switch for everything goes before all others.
         if variable("OTEL_SDK_DISABLED").is_some_and(|text| text.eq_ignore_ascii_case("true")) {
             return Ok(OtlpSettings { resource, ..OtlpSettings::default() });
         }
@@ -130,8 +139,8 @@ impl RunOptions {
         })
     }
 
-    /// Contract OB-15, and OpenTelemetry's names. What is on without a rate is recorded; by the ConfigMap, a rate of
-    /// 0 is the default.
+    /// The sampler (contract OB-15), by OpenTelemetry's names. Traces that are on without a rate
+    /// are recorded; if the ConfigMap switches them on, the default rate is 0.
     fn sampler(&self, configured: &ObservabilityConfig, variable: VariableLookup<'_>) -> Result<Sampler, String> {
         if let Some(rate) = self.telemetry.tracing_sampling_rate {
             return Ok(Sampler::from_rate(rate));
@@ -158,7 +167,8 @@ impl RunOptions {
         })
     }
 
-    /// Contract OB-5.
+    /// The resource attributes of all telemetry (contract OB-5); OpenTelemetry's variables replace
+    /// those of the process.
     fn resource_attributes(&self, variable: VariableLookup<'_>) -> Vec<(String, String)> {
         let role = match self.role() {
             _ if !self.kubernetes => "sealpost",
@@ -186,7 +196,7 @@ impl RunOptions {
 }
 
 impl SignalOptions<'_> {
-    /// Where it goes; `None` if it stays.
+    /// The endpoint of the signal; `None` if it is not exported.
     fn resolve_endpoint(&self, variable: VariableLookup<'_>) -> Result<Option<OtlpEndpoint>, String> {
         let off = variable(&format!("OTEL_{}_EXPORTER", self.name)).is_some_and(|exporter| exporter == "none");
         if self.endpoint.is_none() && off {
@@ -207,17 +217,18 @@ impl SignalOptions<'_> {
         Ok(Some(OtlpEndpoint { url, protocol, headers: self.header_fields(variable)?, timeout, ca: ca.transpose()? }))
     }
 
-    /// The variable for this kind alone.
+    /// The variable that is for this signal alone.
     fn signal_variable(&self, what: &str, variable: VariableLookup<'_>) -> Option<String> {
         variable(&format!("OTEL_EXPORTER_OTLP_{}_{what}", self.name))
     }
 
-    /// The variable for this kind alone, else that for both.
+    /// The variable that is for this signal alone, else the one for both.
     fn signal_or_common_variable(&self, what: &str, variable: VariableLookup<'_>) -> Option<String> {
         self.signal_variable(what, variable).or_else(|| common_variable(what, variable))
     }
 
-    /// How it is sent.
+    /// The protocol of the signal: that of the flag, of a variable, of the ConfigMap, else the
+    /// default.
     fn resolve_protocol(&self, variable: VariableLookup<'_>) -> Result<OtlpProtocol, String> {
         match (self.protocol, self.signal_or_common_variable("PROTOCOL", variable), self.configured) {
             (Some(protocol), ..) => Ok(protocol),
@@ -233,7 +244,7 @@ impl SignalOptions<'_> {
         }
     }
 
-    /// The collector's URL, if anything says one.
+    /// The URL of the collector; `None` if nothing names one.
     fn resolve_url(&self, protocol: OtlpProtocol, variable: VariableLookup<'_>) -> Result<Option<Url>, String> {
         let written = self.endpoint.map(str::to_owned).or_else(|| self.signal_variable("ENDPOINT", variable));
         let configured = || self.configured.map(|export| export.endpoint.clone());
@@ -244,7 +255,8 @@ impl SignalOptions<'_> {
         }
     }
 
-    /// What is sent with each request: for both kinds, then for this one.
+    /// The header fields of each request: those for both signals, then those for this one, which
+    /// replace them.
     fn header_fields(&self, variable: VariableLookup<'_>) -> Result<HeaderMap, String> {
         let mut headers = HeaderMap::new();
         let texts = [common_variable("HEADERS", variable), self.signal_variable("HEADERS", variable)];
@@ -258,7 +270,7 @@ impl SignalOptions<'_> {
         Ok(headers)
     }
 
-    /// Only traces are written there.
+    /// The endpoint that is standard output, which only traces may have.
     fn stdout_endpoint(&self) -> Result<OtlpEndpoint, String> {
         if self.name != "TRACES" {
             return Err(
@@ -270,7 +282,7 @@ impl SignalOptions<'_> {
         Ok(OtlpEndpoint { url, protocol: OtlpProtocol::Stdout, headers: HeaderMap::new(), timeout: TIMEOUT, ca: None })
     }
 
-    /// An endpoint of its own: as it is, or the usual path where it has none.
+    /// The URL of the signal's own endpoint: as it is, with the usual path if it has none.
     fn signal_url(&self, text: &str, protocol: OtlpProtocol) -> Result<Url, String> {
         let mut url = parse_absolute_url(text)?;
         if protocol == OtlpProtocol::HttpProtobuf && matches!(url.path(), "" | "/") {
@@ -279,7 +291,7 @@ impl SignalOptions<'_> {
         Ok(url)
     }
 
-    /// The endpoint of all kinds, each of which has a path below it.
+    /// The URL of the endpoint for all signals, with the path of this signal added.
     fn url_with_signal_path(&self, text: &str, protocol: OtlpProtocol) -> Result<Url, String> {
         let mut url = parse_absolute_url(text)?;
         if protocol == OtlpProtocol::HttpProtobuf {
@@ -290,10 +302,10 @@ impl SignalOptions<'_> {
     }
 }
 
-/// A URL; a host and a port alone are meant to be HTTPS (contract OB-3).
+/// Reads a URL; a host and a port alone mean HTTPS (contract OB-3).
 fn parse_absolute_url(text: &str) -> Result<Url, String> {
     let whole = if text.contains("://") { text.to_owned() } else { format!("https://{text}") };
-    // The text may hold a password.
+    // The text may hold a password, so that it is not part of the message.
     let url = Url::parse(&whole).map_err(|error| format!("the endpoint of a collector is no URL: {error}"))?;
     if matches!(url.scheme(), "http" | "https") {
         Ok(url)
@@ -302,7 +314,7 @@ fn parse_absolute_url(text: &str) -> Result<Url, String> {
     }
 }
 
-/// `name=value,name=value`, percent-encoded.
+/// Reads pairs as OpenTelemetry writes them: `name=value,name=value`, percent-encoded.
 fn parse_pairs(text: &str) -> Vec<(String, String)> {
     let decoded = |text: &str| percent_decode_str(text.trim()).decode_utf8_lossy().into_owned();
     text.split(',')

@@ -1,4 +1,4 @@
-//! The command line against contract IF-1.
+//! The command line, compared with the interface (contract IF-1).
 
 use clap::{CommandFactory, Parser};
 

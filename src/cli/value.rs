@@ -1,4 +1,4 @@
-//! Values of flags: durations, sizes, rates, and where a host really is.
+//! Reads the values of flags: durations, sizes, rates, addresses and attributes.
 
 use std::time::Duration;
 
@@ -6,12 +6,13 @@ use url::Url;
 
 use crate::model::parse_duration;
 
-/// An ISO 8601 duration such as `PT20S`.
+/// Reads an ISO 8601 duration such as `PT20S`.
 pub(super) fn parse_duration_value(text: &str) -> Result<Duration, String> {
     parse_duration(text).map_err(|remedy| format!("it {remedy}"))
 }
 
-/// A duration during which something can happen: a limit of nothing is no limit, or nothing passes it.
+/// Reads a duration that is not zero: a limit of nothing would be no limit, or would let nothing
+/// pass.
 pub(super) fn parse_nonzero_duration(text: &str) -> Result<Duration, String> {
     match parse_duration_value(text)? {
         Duration::ZERO => Err("it is nothing: write how long, such as PT10S".to_owned()),
@@ -19,7 +20,7 @@ pub(super) fn parse_nonzero_duration(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// Bytes for something.
+/// Reads a number of bytes that is not zero.
 pub(super) fn parse_nonzero_size(text: &str) -> Result<usize, String> {
     match parse_size(text)? {
         0 => Err("nothing fits into 0 bytes: write how many, such as 64KiB or 10MiB".to_owned()),
@@ -27,7 +28,8 @@ pub(super) fn parse_nonzero_size(text: &str) -> Result<usize, String> {
     }
 }
 
-/// Bytes for the head of a request. HTTP libraries need 8 KiB to work with, and HTTP/2 counts in 32 bits.
+/// Reads the limit of a request's head, in bytes. HTTP libraries need 8 KiB to work with, and
+/// HTTP/2 counts in 32 bits.
 pub(super) fn parse_head_size(text: &str) -> Result<usize, String> {
     match parse_size(text)? {
         bytes @ 8192..=0x4000_0000 => Ok(bytes),
@@ -35,7 +37,8 @@ pub(super) fn parse_head_size(text: &str) -> Result<usize, String> {
     }
 }
 
-/// How many at once. More than a thousand millions are a mistake, and more than queues can count.
+/// Reads a number from 1 to a thousand millions. A larger one is a mistake, and more than queues
+/// can count.
 pub(super) fn parse_count(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(count @ 1..=1_000_000_000) => Ok(count),
@@ -43,7 +46,8 @@ pub(super) fn parse_count(text: &str) -> Result<usize, String> {
     }
 }
 
-/// `HOST:PORT` to listen on. Which host is meant is not guessed: one guess would open the port to everybody.
+/// Reads `HOST:PORT` to listen on. A missing host is not guessed: one guess would open the port to
+/// everybody.
 pub(super) fn parse_listen_address(text: &str) -> Result<String, String> {
     let (host, port) = match text.rsplit_once(':') {
         Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) && !port.is_empty() => (host, port),
@@ -67,7 +71,7 @@ pub(super) fn parse_listen_address(text: &str) -> Result<String, String> {
     }
 }
 
-/// An `http` or `https` URL.
+/// Reads an `http` or `https` URL with a host.
 pub(super) fn parse_http_url(text: &str) -> Result<Url, String> {
     let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
     url.ok_or_else(|| match text.split_once("://") {
@@ -76,17 +80,17 @@ pub(super) fn parse_http_url(text: &str) -> Result<Url, String> {
     })
 }
 
-/// The same, as it was written.
+/// Checks an `http` or `https` URL, and gives its text as it was written.
 pub(super) fn parse_http_address(text: &str) -> Result<String, String> {
     parse_http_url(text).map(|_url| text.to_owned())
 }
 
-/// Text that is not empty.
+/// Reads a text that is not empty.
 pub(super) fn parse_nonempty_text(text: &str) -> Result<String, String> {
     if text.is_empty() { Err("it is empty: leave it out, or write something".to_owned()) } else { Ok(text.to_owned()) }
 }
 
-/// Bytes: a number, or one with `KiB`, `MiB` or `GiB`.
+/// Reads a number of bytes: a number alone, or one with `KiB`, `MiB` or `GiB`.
 pub(super) fn parse_size(text: &str) -> Result<usize, String> {
     const REMEDY: &str = "write a number of bytes, such as 65536 or 64KiB or 10MiB";
     let (number, unit) = match text.find(|c: char| !c.is_ascii_digit()) {
@@ -103,7 +107,7 @@ pub(super) fn parse_size(text: &str) -> Result<usize, String> {
     number.parse::<usize>().ok().and_then(|number| number.checked_mul(factor)).ok_or_else(|| REMEDY.to_owned())
 }
 
-/// A part from 0 to 1.
+/// Reads a fraction from 0 to 1.
 pub(super) fn parse_fraction(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(part) if (0.0..=1.0).contains(&part) => Ok(part),
@@ -111,7 +115,7 @@ pub(super) fn parse_fraction(text: &str) -> Result<f64, String> {
     }
 }
 
-/// Events per second: `100` or `100/s`.
+/// Reads a number of events per second: `100` or `100/s`.
 pub(super) fn parse_rate(text: &str) -> Result<f64, String> {
     match text.strip_suffix("/s").unwrap_or(text).parse::<f64>() {
         Ok(rate) if rate > 0.0 && rate <= 1e6 => Ok(rate),
@@ -119,7 +123,7 @@ pub(super) fn parse_rate(text: &str) -> Result<f64, String> {
     }
 }
 
-/// What is not an extension, and how it is given instead.
+/// The attributes that are no extensions, and the flags that set them instead.
 const NO_EXTENSIONS: [(&str, &str); 9] = [
     ("id", "use --id"),
     ("source", "use --source"),
@@ -132,12 +136,12 @@ const NO_EXTENSIONS: [(&str, &str); 9] = [
     ("dataschema", "it cannot be set here"),
 ];
 
-/// `name=value` of an extension.
+/// Reads `name=value` of an extension for `sealpost send`.
 pub(super) fn parse_extension(text: &str) -> Result<(String, String), String> {
     named(text, |remedy| remedy)
 }
 
-/// The same, for a command that makes its events itself.
+/// Reads `name=value` of an extension for a command that makes its events itself.
 pub(super) fn overriding(text: &str) -> Result<(String, String), String> {
     named(text, |_remedy| "the command sets it, or nobody")
 }

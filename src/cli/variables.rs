@@ -1,4 +1,5 @@
-//! Which variables nothing reads: a name that is misspelt is worse than none, since its author believes in it.
+//! Finds variables that nothing reads: a misspelled name is worse than none, since its author
+//! believes in it.
 
 use std::collections::BTreeSet;
 
@@ -9,19 +10,19 @@ use crate::control::suggest_word;
 
 const PREFIX: &str = "SEALPOST_";
 
-/// A variable that begins as ours do, and that nothing reads.
+/// A variable with the prefix of this program that nothing reads.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnreadVariable {
-    /// Its name; its value may be a secret.
+    /// The name of the variable; its value may be a secret.
     pub name: String,
-    /// The variable that was meant, perhaps.
+    /// The variable that was probably meant; `None` if none is like it.
     pub suggestion: Option<String>,
 }
 
-/// The starts of variables that our own tests and benches read.
+/// The prefixes of variables that this program's tests and benches read.
 const OF_TESTS: [&str; 3] = ["SEALPOST_TEST_", "SEALPOST_BENCH_", "SEALPOST_HISTORY_"];
 
-/// Those in the environment of the process, in the order of the alphabet.
+/// The unread variables in the environment of the process, sorted by name.
 #[must_use]
 pub fn unread_variables() -> Vec<UnreadVariable> {
     let names = std::env::vars_os().filter_map(|(name, _value)| name.into_string().ok());
@@ -30,7 +31,8 @@ pub fn unread_variables() -> Vec<UnreadVariable> {
 
 fn find_unread(names: &BTreeSet<String>) -> Vec<UnreadVariable> {
     let known = flag_variables(&Cli::command());
-    // What Kubernetes tells of the Services in a pod's namespace, one of which may be called as we are.
+    // Kubernetes sets such variables for each Service in a pod's namespace, one of which may have
+    // the name of this program.
     let services: Vec<String> =
         names.iter().filter_map(|name| name.strip_suffix("_SERVICE_HOST")).map(service_prefix).collect();
     let is_of_service = |name: &str| {
@@ -51,7 +53,7 @@ fn service_prefix(service: &str) -> String {
     format!("{service}_")
 }
 
-/// Every variable that a flag of any command has.
+/// The variables of the flags of a command, and of every command below it.
 fn flag_variables(command: &clap::Command) -> BTreeSet<String> {
     let own = command.get_arguments().filter_map(|argument| argument.get_env()?.to_str().map(str::to_owned));
     let below = command.get_subcommands().flat_map(flag_variables);

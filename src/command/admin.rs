@@ -1,4 +1,4 @@
-//! Requests to a running dispatcher, by its admin port or its admin socket.
+//! The client of a running dispatcher, by its admin port or its admin socket.
 
 use std::path::Path;
 
@@ -11,20 +11,22 @@ use crate::cli::AdminOptions;
 use crate::scrub;
 use crate::tls::{self, MinTlsVersion, SystemRoots};
 
-/// A dispatcher that is asked.
+/// A client of one running dispatcher.
 pub(super) struct AdminClient {
     client: reqwest::Client,
+    /// The URL before the path, without a slash at its end.
     base: String,
-    /// Where it is, for whoever reads that it is not.
+    /// The address of the dispatcher, without secrets, for error messages.
     display_address: String,
+    /// The header field with the token; `None` if no token is sent.
     authorization: Option<HeaderValue>,
 }
 
 impl AdminClient {
-    /// The one that the options name. Nothing is sent yet.
+    /// A client of the dispatcher that the options name. Nothing is sent yet.
     ///
     /// # Errors
-    /// If the token cannot be read.
+    /// Fails if the token cannot be read.
     pub(super) fn new(options: &AdminOptions) -> anyhow::Result<Self> {
         let config =
             tls::client_config(&crate::model::TrustBundle::default(), &SystemRoots::load(), MinTlsVersion::Tls12)?;
@@ -38,18 +40,18 @@ impl AdminClient {
         Ok(Self { client: client.build()?, base: base.to_owned(), display_address: place, authorization })
     }
 
-    /// What it shows at this path.
+    /// Reads the JSON at this path.
     ///
     /// # Errors
-    /// If it does not answer, or not with that.
+    /// Fails if the dispatcher does not respond, or not with 200 and JSON.
     pub(super) async fn get(&self, path: &str) -> anyhow::Result<Value> {
         self.send_request(Method::GET, path).await
     }
 
-    /// Has it do what this path means.
+    /// Carries out the action that this path means.
     ///
     /// # Errors
-    /// If it does not answer, or refuses.
+    /// Fails if the dispatcher does not respond, or refuses.
     pub(super) async fn post(&self, path: &str) -> anyhow::Result<Value> {
         self.send_request(Method::POST, path).await
     }
@@ -79,7 +81,7 @@ impl AdminClient {
     }
 }
 
-/// What an answer says that is not what was asked for.
+/// The message for a response whose status is not 200.
 fn refusal_message(status: StatusCode, body: &str) -> String {
     match body.lines().next().map(super::printable).filter(|line| !line.trim().is_empty()) {
         Some(line) => format!("the dispatcher answered {}: {line}", status.as_u16()),
@@ -87,7 +89,7 @@ fn refusal_message(status: StatusCode, body: &str) -> String {
     }
 }
 
-/// The header that shows the token in this file.
+/// The header field with the token in this file.
 fn bearer_authorization(file: &Path) -> anyhow::Result<HeaderValue> {
     let flag = || format!("--admin-token-file {}", file.display());
     let text = std::fs::read_to_string(file).with_context(flag)?;

@@ -1,4 +1,5 @@
-//! `sealpost check`: every problem of the manifests, as `run` would find them with the same flags.
+//! `sealpost check`: prints every problem of the manifests, as `run` would find them with the same
+//! flags.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -14,7 +15,7 @@ use crate::tls::server_identity::ServerIdentity;
 /// Reads manifests as `run` would, prints their problems, and fails if one of them is an error.
 ///
 /// # Errors
-/// If the problems cannot be printed.
+/// Fails if the problems cannot be printed.
 pub fn run(options: &CheckOptions) -> anyhow::Result<ExitCode> {
     let mut problems = Vec::new();
     let ca_certs = ca_certs(&options.served).unwrap_or_else(|error| {
@@ -41,7 +42,7 @@ pub fn run(options: &CheckOptions) -> anyhow::Result<ExitCode> {
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-/// The certificate that is given by files, as `run` loads it.
+/// The CA of the certificate that the flags name, which is checked as `run` would load it.
 pub(super) fn ca_certs(options: &ServedOptions) -> Result<AdvertisedCaCerts, String> {
     let (Some(certificate), Some(key)) = (&options.tls_cert, &options.tls_key) else {
         return Ok(AdvertisedCaCerts::Unknown);
@@ -54,7 +55,7 @@ pub(super) fn ca_certs(options: &ServedOptions) -> Result<AdvertisedCaCerts, Str
     Ok(AdvertisedCaCerts::Given(ca))
 }
 
-/// Whether the address of RabbitMQ is one; nothing is asked there.
+/// Checks the address of RabbitMQ without connecting to it.
 fn check_rabbitmq_address(options: &RabbitmqConnectionOptions) -> Result<(), String> {
     let Some((uri, credentials, ca)) = options.connection() else { return Ok(()) };
     RabbitmqAddress::new(uri, credentials, ca).map(drop).map_err(|error| format!("{error:#}"))
@@ -67,7 +68,8 @@ fn summary([errors, warnings, notes]: [usize; 3]) -> String {
     format!("{errors}, {warnings}, {notes}")
 }
 
-/// One object: `problems`, then how many there are of each severity. What is not known is left out.
+/// The problems as one JSON object: `problems`, then the number of each severity. Unknown parts are
+/// left out.
 fn problems_as_json(problems: &[Problem], [errors, warnings, notes]: [usize; 3]) -> Value {
     let problems: Vec<Value> = problems.iter().map(problem_as_json).collect();
     json!({ "problems": problems, "errors": errors, "warnings": warnings, "notes": notes })

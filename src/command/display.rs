@@ -1,4 +1,4 @@
-//! `sealpost display`: a sink that prints what arrives.
+//! `sealpost display`: a sink that prints the events that arrive.
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -21,14 +21,15 @@ use crate::tls::server_identity::ServerIdentity;
 
 const MAX_BODY: usize = 10 * 1024 * 1024;
 
-/// Listens until it is interrupted or terminated.
+/// Listens until the process is interrupted or terminated.
 ///
 /// # Errors
-/// If the address is taken or the certificate cannot be used.
+/// Fails if the address is taken or the certificate cannot be used.
 pub async fn run(options: DisplayOptions) -> anyhow::Result<ExitCode> {
     let listener = TcpListener::bind(&options.addr).await.with_context(|| format!("--addr {}", options.addr))?;
     let tls = tls_config(&options)?;
-    // Listened for before anybody is told that it runs: as the first process of a container, nothing else would end it.
+    // Signals are listened for before the log says that it runs: as the first process of a
+    // container, nothing else would end it.
     let mut terminated = signal(SignalKind::terminate())?;
     let mut interrupted = signal(SignalKind::interrupt())?;
     let scheme = if tls.is_some() { "https" } else { "http" };
@@ -53,10 +54,12 @@ fn tls_config(options: &DisplayOptions) -> anyhow::Result<Option<Arc<rustls::Ser
     Ok(Some(identity.server_config(MinTlsVersion::default())?))
 }
 
-/// Prints each event and answers as it was told to.
+/// Prints each event, and responds as the options say.
 struct DisplaySink {
     display: EventDisplay,
+    /// The type of the event that each event is replied with; no reply if `None`.
     reply: Option<String>,
+    /// The status of each response.
     status: StatusCode,
 }
 

@@ -5,16 +5,17 @@ use std::process::ExitCode;
 use super::sink::{self, SinkVariables};
 use crate::cli::EnvOptions;
 
-/// Prints the variables.
+/// Prints the variables as shell commands.
 ///
 /// # Errors
-/// If the sink is nowhere, or nothing can be printed.
+/// Fails if the sink has no address, or nothing can be printed.
 pub fn run(options: &EnvOptions) -> anyhow::Result<ExitCode> {
     super::print(&shell_lines(&sink::sink_variables(&options.sink)?))?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// As POSIX shells read them. What is not set is taken back, since a shell may have it from before.
+/// The variables as POSIX shells read them. One without a value is unset, since a shell may have it
+/// from before.
 fn shell_lines(variables: &SinkVariables) -> String {
     let line = |(name, value): &(&str, Option<String>)| match value {
         Some(value) => format!("export {name}='{}'\n", value.replace('\'', "'\\''")),

@@ -1,5 +1,5 @@
-//! `sealpost exec`: runs a command as Knative's SinkBinding and ContainerSource would, with who gets its events in its
-//! environment.
+//! `sealpost exec`: runs a command as Knative's SinkBinding and ContainerSource would, with the
+//! sink of its events in its environment.
 
 use std::fs::File;
 use std::io::{self, ErrorKind};
@@ -17,15 +17,16 @@ use tokio::task::JoinSet;
 use super::sink;
 use crate::cli::ExecOptions;
 
-/// Exit codes of shells: for a command that is not there, and for one that cannot be executed.
+/// The exit code of shells for a command that does not exist.
 const NOT_FOUND: u8 = 127;
+/// The exit code of shells for a command that cannot be executed.
 const NOT_EXECUTABLE: u8 = 126;
-/// What is added to the number of the signal that has ended a command.
+/// The number that shells add to that of the signal which has ended a command.
 const BY_SIGNAL: i32 = 128;
-/// Signals that wait to be passed on, at most: a command that is told so often knows.
+/// The largest number of signals that wait to be passed on; a command that got so many has noticed.
 const MOST_SIGNALS: usize = 16;
 
-/// What is passed on.
+/// The signals that are passed on to the command.
 const PASSED_ON: [(SignalKind, Signal); 6] = [
     (SignalKind::terminate(), Signal::TERM),
     (SignalKind::interrupt(), Signal::INT),
@@ -35,11 +36,12 @@ const PASSED_ON: [(SignalKind, Signal); 6] = [
     (SignalKind::user_defined2(), Signal::USR2),
 ];
 
-/// Runs the command and ends as it does.
+/// Runs the command, and ends with its exit code.
 ///
 /// # Errors
-/// If the sink is nowhere, or nothing can be run at all.
+/// Fails if the sink has no address, or nothing can be run at all.
 pub async fn run(options: &ExecOptions) -> anyhow::Result<ExitCode> {
+    // The sink is resolved first: without one, the command is not started.
     let variables = sink::sink_variables(&options.sink)?;
     let (program, arguments) = options.command.split_first().context("no command is given")?;
     let mut command = Command::new(program);
@@ -50,7 +52,7 @@ pub async fn run(options: &ExecOptions) -> anyhow::Result<ExitCode> {
             None => command.env_remove(name),
         };
     }
-    // Before the command is there, so that none is missed.
+    // Signals are listened for before the command starts, so that none is missed.
     let mut signals = ForwardedSignals::listen()?;
     match command.spawn() {
         Ok(child) => Ok(exit_code(wait_and_forward_signals(child, &mut signals).await?)),
@@ -62,7 +64,7 @@ pub async fn run(options: &ExecOptions) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// Waits for the end of a command, and passes on to it what comes meanwhile.
+/// Waits for the end of the command, and passes on the signals that come meanwhile.
 async fn wait_and_forward_signals(mut child: Child, signals: &mut ForwardedSignals) -> io::Result<ExitStatus> {
     loop {
         tokio::select! {
@@ -74,30 +76,31 @@ async fn wait_and_forward_signals(mut child: Child, signals: &mut ForwardedSigna
 
 fn forward_signal(signal: Signal, child: &Child) {
     if matches!(signal, Signal::INT | Signal::QUIT) && is_in_foreground() {
-        // From the terminal, which has told the command, too.
+        // The terminal has sent the signal to the command, too, so that it is not sent twice.
         return;
     }
-    // One that has just ended has no number any more.
+    // A command that has just ended has no process id any more.
     let pid = child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
     if let Some(Err(error)) = pid.map(|pid| kill_process(pid, signal)) {
         tracing::warn!(%error, "A signal could not be passed on");
     }
 }
 
-/// Whether this process is of the group that the keys of a terminal speak to.
+/// True if this process is in the group that the keys of a terminal send signals to.
 fn is_in_foreground() -> bool {
     File::open("/dev/tty").is_ok_and(|terminal| tcgetpgrp(terminal).is_ok_and(|group| group == getpgrp()))
 }
 
-/// As shells tell it.
+/// The exit code of the command, as shells give it.
 fn exit_code(status: ExitStatus) -> ExitCode {
     let code = status.code().or_else(|| Some(BY_SIGNAL + status.signal()?)).and_then(|code| u8::try_from(code).ok());
     code.map_or(ExitCode::FAILURE, ExitCode::from)
 }
 
-/// The signals that come.
+/// The signals to be passed on, as they come.
 struct ForwardedSignals {
     received: mpsc::Receiver<Signal>,
+    /// The tasks that listen, which end with this value.
     _listening: JoinSet<()>,
 }
 

@@ -1,4 +1,5 @@
-//! `sealpost filter test`: whether an event passes the filter of each Trigger, and if not, why.
+//! `sealpost filter test`: says whether an event passes the filter of each Trigger, and if not,
+//! why.
 
 use std::io::Read;
 use std::process::ExitCode;
@@ -13,10 +14,10 @@ use crate::control::{self, AdvertisedCaCerts, Problem};
 use crate::event::{AttributeLimit, Event, http as binding};
 use crate::filter::explain::explain;
 
-/// Prints a line for each Trigger, after the problems of their filters.
+/// Prints the problems of the filters, then a line for each Trigger.
 ///
 /// # Errors
-/// If the event cannot be read.
+/// Fails if the event cannot be read.
 pub fn test(options: &FilterTestOptions) -> anyhow::Result<ExitCode> {
     let event = read_event(options)?;
     let manifests = control::read_manifests(&options.manifests.filename);
@@ -35,7 +36,7 @@ pub fn test(options: &FilterTestOptions) -> anyhow::Result<ExitCode> {
     Ok(if problems.iter().any(Problem::is_error) { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-/// No event is longer than what a dispatcher takes by default: more is not read into memory.
+/// The largest event that is read, in bytes: a dispatcher accepts no larger ones by default.
 const MAX_EVENT: u64 = 10 * 1024 * 1024;
 
 fn read_stdin() -> std::io::Result<Vec<u8>> {

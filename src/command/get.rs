@@ -1,4 +1,4 @@
-//! `sealpost get`: what a running dispatcher serves.
+//! `sealpost get`: prints what a running dispatcher serves.
 
 use std::process::ExitCode;
 
@@ -10,10 +10,10 @@ use super::print;
 use crate::cli::{GetOptions, GetOutput, GetResource};
 use crate::wire_text::{self, WireText};
 
-/// Asks the dispatcher and prints its answer.
+/// Asks the dispatcher for its objects, and prints them.
 ///
 /// # Errors
-/// If it cannot be reached, or has no object of the name.
+/// Fails if the dispatcher cannot be reached, or has no object of the name.
 pub async fn run(options: &GetOptions) -> anyhow::Result<ExitCode> {
     let list = fetch_objects(options).await?;
     let mut items = list.get("items").and_then(Value::as_array).cloned().unwrap_or_default();
@@ -51,7 +51,7 @@ fn render_objects(options: &GetOptions, mut items: Vec<Value>) -> anyhow::Result
     }
 }
 
-/// Columns as kubectl's, as wide as they need to be.
+/// A table with the columns of `kubectl get`, each as wide as it needs to be.
 fn render_table(resource: GetResource, items: &[Value]) -> String {
     let columns = columns(resource);
     let mut rows: Vec<Vec<String>> = vec![columns.iter().map(|(title, _)| (*title).to_owned()).collect()];
@@ -65,7 +65,7 @@ fn render_table(resource: GetResource, items: &[Value]) -> String {
     rows.iter().map(line).collect()
 }
 
-/// Titles, and where the values are.
+/// The title of each column, and the JSON pointer of its values.
 fn columns(resource: GetResource) -> Vec<(&'static str, &'static str)> {
     let mut columns = vec![("NAMESPACE", "/metadata/namespace"), ("NAME", "/metadata/name")];
     match resource {
@@ -90,7 +90,7 @@ fn columns(resource: GetResource) -> Vec<(&'static str, &'static str)> {
     columns
 }
 
-/// The value at a pointer, or of the `Ready` condition where the pointer is a plain name.
+/// The value at a pointer, or, if the pointer is a plain name, that field of the condition `Ready`.
 fn cell(item: &Value, pointer: &str) -> String {
     if pointer.starts_with('/') {
         return WireText::new(text(item, pointer)).into();

@@ -1,4 +1,5 @@
-//! `sealpost parked`: looks after parked events, of a running dispatcher, or straight in RabbitMQ.
+//! `sealpost parked`: lists, shows, replays and drops parked events, by a running dispatcher or
+//! directly in RabbitMQ.
 
 mod admin_api;
 mod rabbitmq;
@@ -14,9 +15,10 @@ use crate::cli::{ParkedCommand, ParkedOptions};
 use admin_api::AdminParkedClient;
 use rabbitmq::RabbitmqParkedClient;
 
-/// A subscription whose parked events are meant.
+/// The name of a subscription whose parked events a command is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct ParkedSubscriptionName {
+    /// The kind in lower case, such as `trigger`.
     kind: String,
     namespace: String,
     name: String,
@@ -29,26 +31,27 @@ impl std::fmt::Display for ParkedSubscriptionName {
     }
 }
 
-/// Somebody who can be asked about parked events, and told to do something with them.
+/// A backend of the command, which can read parked events and change them.
 trait ParkedClient: Sync {
-    /// Every subscription of this name, or every one, with the number of its parked events.
+    /// Lists every subscription of this name, or every one without a name, with the number of its
+    /// parked events.
     fn list<'a>(&'a self, name: Option<&'a str>) -> BoxFuture<'a, anyhow::Result<Vec<(ParkedSubscriptionName, u64)>>>;
 
-    /// What is parked.
+    /// Shows the parked events of a subscription that are older than `older_than`.
     fn show_parked<'a>(
         &'a self,
         target: &'a ParkedSubscriptionName,
         older_than: Duration,
     ) -> BoxFuture<'a, anyhow::Result<ParkedListing>>;
 
-    /// Puts it back.
+    /// Puts parked events back into the queue of their subscription.
     fn replay<'a>(
         &'a self,
         target: &'a ParkedSubscriptionName,
         older_than: Duration,
     ) -> BoxFuture<'a, anyhow::Result<ParkedChange>>;
 
-    /// Deletes it.
+    /// Deletes parked events for ever.
     fn discard<'a>(
         &'a self,
         target: &'a ParkedSubscriptionName,
@@ -56,10 +59,10 @@ trait ParkedClient: Sync {
     ) -> BoxFuture<'a, anyhow::Result<ParkedChange>>;
 }
 
-/// Does what is asked with what is meant.
+/// Carries out a command on the subscriptions that its options name.
 ///
 /// # Errors
-/// If nobody can be asked, or the subscription is not there.
+/// Fails if nobody can be asked, or the subscription does not exist.
 pub async fn run(command: &ParkedCommand) -> anyhow::Result<ExitCode> {
     let options = command.options();
     let keeper: Box<dyn ParkedClient> = if options.asks_dispatcher() {
@@ -67,6 +70,8 @@ pub async fn run(command: &ParkedCommand) -> anyhow::Result<ExitCode> {
     } else {
         Box::new(RabbitmqParkedClient::new(options)?)
     };
+    // The subscriptions are listed first, so that a wrong name is reported before anything is
+    // changed.
     let targets = keeper.list(options.subscription.as_deref()).await?;
     match command {
         ParkedCommand::List(_) => {

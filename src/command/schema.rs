@@ -1,4 +1,4 @@
-//! `sealpost schema`: which fields there are, for editors.
+//! `sealpost schema`: prints the fields of a kind, for editors.
 
 use std::process::ExitCode;
 
@@ -7,10 +7,10 @@ use anyhow::Context;
 use crate::cli::SchemaOptions;
 use crate::control::{json_schema, schema_names};
 
-/// Prints the JSON Schema of a kind; without one, a line for each that there is.
+/// Prints the JSON Schema of a kind; without a kind, the names of all that there are.
 ///
 /// # Errors
-/// If there is no such kind.
+/// Fails if there is no such kind.
 pub fn run(options: &SchemaOptions) -> anyhow::Result<ExitCode> {
     let text = match &options.kind {
         None => schema_names().map(|name| format!("{name}\n")).collect(),

@@ -1,4 +1,4 @@
-//! `sealpost send`: sends CloudEvents and tells how they were answered.
+//! `sealpost send`: sends CloudEvents and reports the responses.
 
 mod report;
 
@@ -21,15 +21,15 @@ use crate::model::TrustBundle;
 use crate::tls::{self, MinTlsVersion, SystemRoots};
 use report::{SendOutcome, SendReport};
 
-/// How long one answer may take: as long as a synchronous channel's deliveries.
+/// The time limit of one response: as long as a synchronous channel's deliveries may take.
 const TIMEOUT: Duration = Duration::from_secs(900);
-/// What is read of an answer's text.
+/// The largest part of a response's text that is read, in bytes.
 const MAX_TEXT: usize = 4096;
 
-/// Sends the events; fails if one was not accepted.
+/// Sends the events; the exit code is that of a failure if one was not accepted.
 ///
 /// # Errors
-/// If there is nothing to send or nowhere to send it.
+/// Fails if there is nothing to send, or the client cannot be built.
 pub async fn run(options: SendOptions) -> anyhow::Result<ExitCode> {
     let template = event_template(&options)?;
     let sender = Arc::new(EventSender { client: build_client(&options)?, template, options });
@@ -44,20 +44,25 @@ pub async fn run(options: SendOptions) -> anyhow::Result<ExitCode> {
 
 struct EventSender {
     client: reqwest::Client,
+    /// The event that is sent, without its id.
     template: Event,
     options: SendOptions,
 }
 
-/// Sends as fast as rate and slots allow.
+/// Sends the events as fast as the rate and the number of parallel requests allow.
 async fn send_all(sender: &Arc<EventSender>, report: &mut SendReport) -> anyhow::Result<()> {
     let slots = Arc::new(Semaphore::new(sender.options.parallel.into()));
     let started = Instant::now();
     let mut sending: JoinSet<SendOutcome> = JoinSet::new();
     for number in 0..sender.options.count {
+        // The time of each event is computed from the start, so that slow responses do not lower
+        // the rate.
         if let Some(rate) = sender.options.rate {
             tokio::time::sleep_until(started + Duration::from_secs_f64(number as f64 / rate)).await;
         }
+        // A slot is taken before the request starts, and is given back with its response.
         let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return Ok(()) };
+        // Responses are reported as they come; the rest is awaited at the end.
         while let Some(Ok(answer)) = sending.try_join_next() {
             report.add(&answer)?;
         }
@@ -118,7 +123,7 @@ fn build_client(options: &SendOptions) -> anyhow::Result<reqwest::Client> {
     Ok(builder.build()?)
 }
 
-/// The event, but for its id.
+/// The event that is sent, without its id.
 fn event_template(options: &SendOptions) -> anyhow::Result<Event> {
     let mut event = Event::new("", &options.source, &options.ty);
     if let Some(subject) = &options.subject {

@@ -1,4 +1,5 @@
-//! What a command is told about who gets its events, as Knative's SinkBinding tells a container: for `exec` and `env`.
+//! The variables that tell a command the sink of its events, as Knative's SinkBinding tells a
+//! container: for `exec` and `env`.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -13,13 +14,13 @@ use crate::cli::SinkOptions;
 use crate::control::{self, AdvertisedCaCerts, ControlSettings, ListenerUrls, ResolvedSink};
 use crate::model::ProcessRole;
 
-/// The variables, each with its value; one without is not set.
+/// The variables, each with its value; one without a value is not set.
 pub(super) type SinkVariables = [(&'static str, Option<String>); 3];
 
-/// Finds out where the sink is; what is odd about it is remarked.
+/// Resolves the sink, and prints remarks about it.
 ///
 /// # Errors
-/// If it is nowhere, with the remedy.
+/// Fails if the sink has no address, with the remedy.
 pub(super) fn sink_variables(options: &SinkOptions) -> anyhow::Result<SinkVariables> {
     let ResolvedSink { url, ca_certs, remarks } = find_sink(options)?;
     for remark in remarks {
@@ -33,19 +34,21 @@ pub(super) fn sink_variables(options: &SinkOptions) -> anyhow::Result<SinkVariab
 }
 
 fn find_sink(options: &SinkOptions) -> anyhow::Result<ResolvedSink> {
+    // The CA is that of the flags, else the one that `run` has made in its state directory.
     let ca_certs = match super::check::ca_certs(&options.served).map_err(anyhow::Error::msg)? {
         AdvertisedCaCerts::Unknown => development_ca(&options.state_dir)?,
         given => given,
     };
     let urls = listener_urls(options)?;
     let settings = options.served.control_settings(&options.manifests, &options.rabbitmq, Some(urls), ca_certs);
-    // The sink is looked at from beside the process, whatever that is.
+    // The sink is resolved for a program outside of the process, whatever the role of that is.
     let settings = ControlSettings { role: ProcessRole::Channel, ..settings };
     let manifests = control::read_manifests(&options.manifests.filename);
     let sink = match control::resolve_sink(&manifests, &options.sink, &settings) {
         Ok(sink) => sink,
         Err(why) => bail!("--sink: {}{}", why.join("; "), missing_manifests_hint(options)),
     };
+    // A URL of this program's own listener is of no use to the command without the CA.
     let is_ours = settings.listener_urls.as_ref().is_some_and(|urls| sink.url.starts_with(urls.https.as_str()));
     if is_ours && sink.ca_certs.is_none() && settings.ca_certs == AdvertisedCaCerts::Unknown {
         let directory = options.state_dir.display();
@@ -54,12 +57,12 @@ fn find_sink(options: &SinkOptions) -> anyhow::Result<ResolvedSink> {
     Ok(sink)
 }
 
-/// What is missing, perhaps, where nothing was read.
+/// A hint that manifests are missing, if none were read.
 fn missing_manifests_hint(options: &SinkOptions) -> &'static str {
     if options.manifests.filename.is_empty() { "; give the manifests of `sealpost run` by -f PATH" } else { "" }
 }
 
-/// The CA that `run` has made, if it has.
+/// The development CA that `run` has made; unknown if there is none.
 fn development_ca(state_dir: &Path) -> anyhow::Result<AdvertisedCaCerts> {
     let path = state_dir.join("ca.crt");
     match fs::read_to_string(&path) {
@@ -69,7 +72,7 @@ fn development_ca(state_dir: &Path) -> anyhow::Result<AdvertisedCaCerts> {
     }
 }
 
-/// Where `run` listens.
+/// The URLs of the listeners of `run`, by flags or by its ports file.
 fn listener_urls(options: &SinkOptions) -> anyhow::Result<ListenerUrls> {
     let (mut http, mut https) = (options.http_addr.clone(), options.https_addr.clone());
     if let Some(path) = &options.ports_file {
@@ -83,7 +86,7 @@ fn listener_urls(options: &SinkOptions) -> anyhow::Result<ListenerUrls> {
     Ok(ListenerUrls { http: listener_url("http", &http)?, https: listener_url("https", &https)? })
 }
 
-/// A listener on every address is reached as localhost.
+/// The URL of a listener; one on every address is reached as localhost.
 fn listener_url(scheme: &str, address: &str) -> anyhow::Result<Url> {
     let (host, port) = address.rsplit_once(':').with_context(|| format!("{address} is no HOST:PORT"))?;
     if port == "0" {
@@ -95,7 +98,7 @@ fn listener_url(scheme: &str, address: &str) -> anyhow::Result<Url> {
     Url::parse(&format!("{scheme}://{host}:{port}")).with_context(|| format!("{address} is no HOST:PORT"))
 }
 
-/// As Go writes CloudEventOverrides of a SinkBinding; empty where there are none.
+/// The overrides as Go writes `CloudEventOverrides` of a SinkBinding; empty if there are none.
 fn cloud_event_overrides(extensions: &[(String, String)]) -> String {
     if extensions.is_empty() {
         return String::new();

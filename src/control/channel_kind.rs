@@ -1,14 +1,16 @@
-//! The kinds of channels that a cluster has dispatchers for, and the names that go with each.
+//! The kinds of channels that a cluster has dispatchers for, and the names of Knative objects that
+//! go with each kind.
 
 use super::kind::ResourceKind;
 
-/// The kind of a cluster's channels that are served.
+/// The kind of a cluster's channels that this process serves.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ServedChannelKind {
-    /// `InMemoryChannel`, in place of upstream's dispatcher. What keeps their events is a matter of configuration.
+    /// `InMemoryChannel`, in place of upstream's dispatcher. The backend that keeps its events is a
+    /// matter of configuration.
     #[default]
     InMemory,
-    /// `RabbitmqChannel`.
+    /// `RabbitmqChannel`, whose events are kept on RabbitMQ.
     Rabbitmq,
 }
 
@@ -20,8 +22,8 @@ impl ServedChannelKind {
         }
     }
 
-    /// The Deployment that serves them, which names their Service and, with `-server-tls`, the Secret (contract 1.1,
-    /// 1.13).
+    /// The name of the Deployment that serves the channels, which is the name of their Service,
+    /// too, and, with `-server-tls`, of the Secret (contract 1.1, 1.13).
     #[must_use]
     pub fn dispatcher(self) -> &'static str {
         match self {
@@ -30,7 +32,7 @@ impl ServedChannelKind {
         }
     }
 
-    /// The Secret with the certificate of their dispatcher.
+    /// The name of the Secret with the certificate of the dispatcher.
     #[must_use]
     pub fn tls_secret(self) -> &'static str {
         match self {
@@ -39,8 +41,9 @@ impl ServedChannelKind {
         }
     }
 
-    /// The Lease of whoever writes `status.subscribers`; upstream's where upstream has one, so that there is one writer
-    /// in a mixed rollout, too (contract 2.22).
+    /// The name of the Lease of the process that writes `status.subscribers`. It is upstream's name
+    /// where upstream has such a Lease, so that there is one writer in a mixed rollout, too
+    /// (contract 2.22).
     pub(crate) fn lease(self) -> &'static str {
         match self {
             Self::InMemory => {
@@ -50,7 +53,8 @@ impl ServedChannelKind {
         }
     }
 
-    /// The component that Warnings about them are from (contract 2.18).
+    /// The component that Kubernetes shows as the sender of Warning Events about the channels
+    /// (contract 2.18).
     pub(crate) fn event_component(self) -> &'static str {
         match self {
             Self::InMemory => "inmemorychannel-controller",

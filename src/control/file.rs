@@ -1,7 +1,8 @@
-//! Files and directories of manifests: which files there are, and what is in them. Blocks.
+//! Reads files and directories of manifests: finds the files, and parses the objects in them. Its
+//! functions block.
 //!
-//! A file whose content is not YAML keeps the objects of its last good content. So does one that is empty all of a
-//! sudden, which is how a file looks while somebody writes it.
+//! A file whose content is not YAML keeps the objects of its last good content. So does a file that
+//! is suddenly empty, which is how a file looks while somebody writes it.
 
 mod flatten;
 mod list;
@@ -23,27 +24,30 @@ use flatten::flatten_lists;
 use list::FileListing;
 pub(super) use list::{FilesSignature, files_signature};
 
-/// Larger files are refused, and so is more from standard input: what reading takes in memory is a multiple. 5,000 Triggers
-/// as `kubectl get -o yaml` prints them have about 3 MiB.
+/// The largest file that is read, 64 MiB; standard input has the same limit, since reading takes a
+/// multiple of it in memory. 5,000 Triggers as `kubectl get -o yaml` prints them have about 3 MiB.
 const LONGEST: u64 = 64 << 20;
 
 /// Reads the manifests at these paths: files, directories, or `-` for standard input. Blocks.
 ///
-/// Of a directory, the files `*.yaml`, `*.yml` and `*.json` count, in the order of their names, and those of the
-/// directories in it; hidden ones do not. What cannot be read is a problem of the result.
+/// In a directory, the files `*.yaml`, `*.yml` and `*.json` count, in the order of their names, and
+/// those of the directories in it; hidden files do not. A file that cannot be read becomes a
+/// problem of the result.
 #[must_use]
 pub fn read_manifests(paths: &[PathBuf]) -> ManifestSet {
     reread_manifests(paths, &ManifestSet::default())
 }
 
-/// The manifests in a text, as if it was a file of this name. Blocks, as [`read`] does.
+/// Reads the manifests in a text, as if it was a file of this name. Blocks, as [`read_manifests`]
+/// does.
 #[must_use]
 pub fn parse_manifests(name: &str, text: &str) -> ManifestSet {
     let digest = Sha256::digest(text).into();
     ManifestSet { files: vec![parse_file(name, text, digest, None)], problems: Vec::new() }
 }
 
-/// The same, where `last` was read before: it provides the last good content, and what has not changed.
+/// Reads the manifests at these paths again. `last`, which was read before, provides the last good
+/// content and the files that have not changed.
 pub(super) fn reread_manifests(paths: &[PathBuf], last: &ManifestSet) -> ManifestSet {
     let FileListing { files: found, failed, problems } = list::list_files(paths);
     let mut files = Vec::with_capacity(found.len());
@@ -56,14 +60,15 @@ pub(super) fn reread_manifests(paths: &[PathBuf], last: &ManifestSet) -> Manifes
             before => files.push(read_file(found, &name, before.copied())),
         }
     }
-    // Unlike a file that is taken out of its directory, a whole path that is gone is taken for a mistake, or for the
-    // moment between two versions of it.
+    // Unlike a file that is taken out of its directory, a whole path that is gone is taken for a
+    // mistake, or for the moment between two versions of it.
     let vanished = |file: &ManifestFile| failed.iter().any(|path| Path::new(&*file.name).starts_with(path));
     files.extend(last.files.iter().filter(|file| vanished(file)).map(Arc::clone));
     ManifestSet { files, problems }
 }
 
 fn read_file(found: &list::FoundFile, name: &str, before: Option<&Arc<ManifestFile>>) -> Arc<ManifestFile> {
+    // The digest comes first: an unchanged file is not parsed again.
     if let Some(before) = before.filter(|before| before.digest.is_some() && before.digest == file_digest(found).ok()) {
         return Arc::clone(before);
     }
@@ -86,7 +91,8 @@ fn read_file(found: &list::FoundFile, name: &str, before: Option<&Arc<ManifestFi
     parse_file(name, &text, digest, before)
 }
 
-/// The objects of a text, or those of its last good content.
+/// The objects of a text; if the text is not YAML or has no objects, those of the file's last good
+/// content.
 pub(super) fn parse_file(
     name: &str,
     text: &str,
@@ -96,6 +102,7 @@ pub(super) fn parse_file(
     let file: Arc<str> = name.into();
     let mut documents = Vec::new();
     let mut problems = Vec::new();
+    // Every document is parsed, so that the problems of all of them are reported at once.
     for document in yaml::parse_documents(text) {
         match document {
             Ok(parsed) => flatten_lists(parsed, &file, &mut documents, &mut problems),
@@ -104,6 +111,7 @@ pub(super) fn parse_file(
             }
         }
     }
+    // One unreadable document keeps the whole last content, since nobody knows which object it is.
     if !problems.is_empty() {
         let kept = keep_last_good_content(name, before, Some(digest), problems);
         let unread = kept.documents.is_empty().then(|| text.into());
@@ -119,6 +127,7 @@ pub(super) fn parse_file(
         )
         .into();
     }
+    // Unchanged objects stay the same values, before missing ones are added from the last content.
     reuse_unchanged_values(&mut documents, before);
     retain_missing_objects(&mut documents, before);
     Arc::new(ManifestFile {
@@ -130,8 +139,8 @@ pub(super) fn parse_file(
     })
 }
 
-/// Where nobody knows which object one of a file is, none counts as taken out of the file: it may be that one, whatever name
-/// it has.
+/// Keeps the objects that have disappeared from a file, if one object of the file has no readable
+/// kind, namespace or name: that object may be one of those that are missing.
 fn retain_missing_objects(documents: &mut Vec<ManifestDocument>, before: Option<&Arc<ManifestFile>>) {
     let Some(before) = before.filter(|_| !documents.iter().all(is_identified)) else { return };
     let identified = documents.iter().filter(|document| is_identified(document));
@@ -141,12 +150,14 @@ fn retain_missing_objects(documents: &mut Vec<ManifestDocument>, before: Option<
     documents.extend(missing);
 }
 
-/// Makes what has not changed the same value as before.
+/// Replaces each value that has not changed by the value of the last reading, so that both are one
+/// place in memory.
 fn reuse_unchanged_values(documents: &mut [ManifestDocument], before: Option<&Arc<ManifestFile>>) {
     let before = before.into_iter().flat_map(|before| before.documents.iter());
     let known: HashMap<_, _> = before.map(|document| (document.identity(), &document.value)).collect();
     for document in documents {
-        // As text, since its lines go by the order in which it is written.
+        // The values are compared as text, since the lines of a value go by the order in which it
+        // is written.
         let same = known.get(&document.identity()).filter(|known| known.to_string() == document.value.to_string());
         if let Some(same) = same.map(|same| Arc::clone(same)) {
             document.value = same;
@@ -154,7 +165,7 @@ fn reuse_unchanged_values(documents: &mut [ManifestDocument], before: Option<&Ar
     }
 }
 
-/// A file whose content does not count: with the objects that it had before.
+/// A file whose content is not applied: it has these problems, and the objects that it had before.
 fn keep_last_good_content(
     name: &str,
     before: Option<&Arc<ManifestFile>>,
@@ -174,7 +185,7 @@ fn unreadable_problem(name: &str, error: &io::Error) -> Problem {
     Problem::of_file(Severity::Error, name, None, format!("cannot be read: {error}"))
 }
 
-/// SHA-256 of a file, of which only a piece at a time is in memory.
+/// The SHA-256 of a file, of which only a piece at a time is in memory.
 fn file_digest(found: &list::FoundFile) -> io::Result<[u8; 32]> {
     let mut digest = Sha256::new();
     io::copy(&mut OsFile::open(&found.path)?.take(LONGEST + 1), &mut digest)?;

@@ -1,7 +1,8 @@
-//! Keeps the configuration in step with its files: looks whether one has changed, reads, resolves, hands over.
+//! Keeps the configuration in step with its files: looks whether a file has changed, reads it,
+//! resolves, and hands the resolution over.
 //!
-//! Looking is polling, since that sees a change on every file system, through every link, and by every way to replace
-//! a file. It knows nothing of what the resolution is used for.
+//! Changes are found by polling, since that sees a change on every file system, through every link,
+//! and by every way to replace a file. The module knows nothing of what a resolution is used for.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -18,21 +19,22 @@ use super::manifest::ManifestSet;
 use super::problem_log::{ProblemLog, epoch_seconds};
 use super::{ControlSettings, Resolution, resolve};
 
-/// How often files are looked at, at most.
+/// The shortest time between two looks at the files.
 const INTERVAL: Duration = Duration::from_millis(200);
-/// How much of the time may go into looking: one part in this many.
+/// Looking may take one part in this many of the time; slow file systems are looked at less often.
 const IDLE_FACTOR: u32 = 50;
-/// The longest time between two looks, however long they take.
+/// The longest time between two looks at the files, however long a look takes.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
-/// How often everything is resolved again although nothing has changed, so that expired certificates are noticed.
+/// The time after which everything is resolved again although nothing has changed, so that expired
+/// certificates are noticed.
 const REFRESH: Duration = Duration::from_secs(3600);
 
-/// Applies `first`, which was read from these paths, and then every change of the files or of the settings, until
-/// `stop`.
+/// Applies `first`, which was read from these paths, and then every change of the files or of the
+/// settings, until `stop`.
 ///
-/// `apply` is called with every resolution that differs from the one before it. `Settings::now` is replaced by the time.
-/// Files are read when two looks in a row, 200 ms apart or more, and a third after reading, see the same. Problems are
-/// logged when they appear.
+/// `apply` is called with every resolution that differs from the one before it.
+/// `ControlSettings::now` is replaced by the time. Files are read when two looks in a row, 200 ms
+/// apart or more, and a third after reading, see the same. Problems are logged when they appear.
 pub async fn watch_files(
     paths: Vec<PathBuf>,
     settings: watch::Receiver<ControlSettings>,
@@ -57,19 +59,25 @@ pub async fn watch_files(
 struct FileWatcher<F> {
     paths: Arc<[PathBuf]>,
     settings: watch::Receiver<ControlSettings>,
+    /// The manifests that were read last.
     manifests: ManifestSet,
+    /// The resolution that was applied last; `None` before the first one.
     resolution: Option<Arc<Resolution>>,
+    /// The time of the last resolution, whether it was applied or not.
     resolved_at: Instant,
     problem_log: ProblemLog,
-    /// What the files looked like when they were read.
+    /// The names, sizes and times of the files when they were read.
     read_signature: Option<FilesSignature>,
-    /// What they looked like last, if that was different.
+    /// The signature at the last look, if it was another one than when the files were read.
     changed_signature: Option<FilesSignature>,
+    /// Called with every resolution that differs from the one before it.
     apply: F,
 }
 
 impl<F: FnMut(&Arc<Resolution>)> FileWatcher<F> {
     async fn run(mut self) {
+        // The settings that the channel holds now count as seen, so that only later ones wake the
+        // loop.
         self.settings.borrow_and_update();
         self.resolve_and_apply().await;
         let mut pause = INTERVAL;
@@ -81,17 +89,22 @@ impl<F: FnMut(&Arc<Resolution>)> FileWatcher<F> {
         }
     }
 
-    /// Looks at the files, and reads them once they rest. Gives the time until the next look.
+    /// Looks at the files, and reads them once two looks have seen the same. Gives the time until
+    /// the next look.
     async fn check_files(&mut self) -> Duration {
         let started = Instant::now();
         let Some(now) = task_result(self.scan_files().await) else {
             return INTERVAL;
         };
         let took = started.elapsed();
+        // Nothing has changed since the files were read; a change that was seen meanwhile has been
+        // undone.
         if self.read_signature.as_ref() == Some(&now) {
             self.changed_signature = None;
+        // The change was there at the last look, too: whoever writes the files has finished.
         } else if self.changed_signature.as_ref() == Some(&now) {
             self.read_files(now).await;
+        // The files have just changed, and may still be written: they are read after the next look.
         } else {
             self.changed_signature = Some(now);
         }
@@ -106,7 +119,8 @@ impl<F: FnMut(&Arc<Resolution>)> FileWatcher<F> {
         spawn_blocking(move || files_signature(&paths)).await
     }
 
-    /// Reads the files, unless they change meanwhile; then they are looked at again.
+    /// Reads the files and applies them, unless they change meanwhile; then they are looked at
+    /// again.
     async fn read_files(&mut self, before: FilesSignature) {
         let (paths, last) = (Arc::clone(&self.paths), self.manifests.clone());
         let read = spawn_blocking(move || {
@@ -127,13 +141,16 @@ impl<F: FnMut(&Arc<Resolution>)> FileWatcher<F> {
         }
     }
 
+    /// Resolves the manifests that were read last, and applies the resolution if it differs from
+    /// the last one.
     async fn resolve_and_apply(&mut self) {
         let mut settings = self.settings.borrow_and_update().clone();
         settings.now = epoch_seconds();
         let (manifests, last) = (self.manifests.clone(), self.resolution.clone());
         let resolved = match last {
-            // Nothing waits yet, and what is left of the work is memory that this thread uses again: a third of the memory
-            // of a process with a thousand destinations.
+            // Nothing waits for the first resolution, so it may block this thread. The memory that
+            // the work takes is then used again by this thread: a third of the memory of a process
+            // with a thousand destinations.
             None => Ok(resolve(&manifests, None, &settings)),
             Some(last) => spawn_blocking(move || resolve(&manifests, Some(&last), &settings)).await,
         };
@@ -151,7 +168,8 @@ impl<F: FnMut(&Arc<Resolution>)> FileWatcher<F> {
     }
 }
 
-/// The result of a blocking task. One that panicked leaves everything as it was.
+/// The result of a blocking task; `None` if it panicked, which is logged and leaves everything as
+/// it was.
 fn task_result<T>(result: Result<T, JoinError>) -> Option<T> {
     result.inspect_err(|error| error!(%error, "Configuration could not be processed, the last one stays")).ok()
 }

@@ -1,8 +1,9 @@
-//! Durations as Go writes them, which is how Knative's ConfigMaps do.
+//! Durations as Go writes them, and with it Knative's ConfigMaps.
 
 use std::time::Duration;
 
-/// A duration such as `1m30s`, `1.5s` or `0`; units from hours to milliseconds. `None` if it is none.
+/// Reads a duration such as `1m30s`, `1.5s` or `0`, with units from hours to milliseconds; `None`
+/// if the text is none.
 pub(super) fn parse_go_duration(text: &str) -> Option<Duration> {
     let mut rest = text.trim();
     if rest == "0" {

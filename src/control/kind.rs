@@ -1,4 +1,5 @@
-//! The kinds of objects that are read, and how an object's kind is told from its `apiVersion` and `kind`.
+//! The kinds of objects that are read, and how the kind of an object is recognized by its
+//! `apiVersion` and `kind`.
 
 use std::borrow::Cow;
 
@@ -9,7 +10,7 @@ const EVENTING: &str = "eventing.knative.dev/v1";
 const MESSAGING: &str = "messaging.knative.dev/v1";
 const FLOWS: &str = "flows.knative.dev/v1";
 
-/// A kind that is read.
+/// A kind of objects that is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum ResourceKind {
     Broker,
@@ -27,23 +28,24 @@ pub(crate) enum ResourceKind {
     Secret,
     Service,
     Pod,
-    /// In a cluster only.
+    /// Read in a cluster only: the addresses of the pods of a Service.
     EndpointSlice,
 }
 
-/// What an object's `apiVersion` and `kind` say.
+/// The meaning of an object's `apiVersion` and `kind`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum RecognizedKind {
-    /// One of ours.
+    /// A kind that is read.
     Known(ResourceKind),
-    /// Somebody else's.
+    /// A kind of somebody else, which is ignored.
     Foreign,
-    /// Probably one of ours; what is wrong with the field.
+    /// Probably a kind that is read, but misspelled: the field that is wrong, and what to write in
+    /// it.
     Mistaken { field: &'static str, message: String },
 }
 
 impl ResourceKind {
-    /// Those that manifests may hold.
+    /// The kinds that manifests may hold.
     pub(crate) const ALL: [Self; 15] = [
         Self::Broker,
         Self::Trigger,
@@ -62,7 +64,7 @@ impl ResourceKind {
         Self::Pod,
     ];
 
-    /// `kind`.
+    /// The text of the field `kind`.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Broker => "Broker",
@@ -84,12 +86,13 @@ impl ResourceKind {
         }
     }
 
-    /// `apiVersion`.
+    /// The `apiVersion` that is preferred; the others of [`Self::api_versions`] are older.
     pub(crate) fn api_version(self) -> &'static str {
         self.api_versions().first().copied().unwrap_or_default()
     }
 
-    /// Every `apiVersion` under which it is read: upstream serves PingSources of an older one, too, with the same fields.
+    /// Every `apiVersion` under which the kind is read, the preferred one first: upstream serves
+    /// PingSources of an older one, too, with the same fields.
     pub(crate) fn api_versions(self) -> &'static [&'static str] {
         match self {
             Self::Broker | Self::Trigger => &[EVENTING],
@@ -103,7 +106,7 @@ impl ResourceKind {
         }
     }
 
-    /// The kind of an object, or what is wrong with its `apiVersion` or `kind`.
+    /// Recognizes the kind of an object, or says what is wrong with its `apiVersion` or `kind`.
     pub(crate) fn recognize(api_version: &str, kind: &str) -> RecognizedKind {
         let exact = Self::ALL.into_iter().find(|known| known.as_str() == kind);
         match exact {
@@ -136,12 +139,14 @@ impl ResourceKind {
         }
     }
 
-    /// The kind of which this is the plural, whose end is more than a letter.
+    /// The kind of which this text is the plural with an end of more than one letter, such as
+    /// `RequestReplies`.
     fn of_plural(kind: &str) -> Option<&'static str> {
         Self::ALL.map(Self::as_str).into_iter().find(|known| kind != *known && singular(kind) == *known)
     }
 
-    /// What to write instead of this `apiVersion`, and of the fields that only older ones have.
+    /// The remedy for this `apiVersion`: the one to write instead, and what to do about fields that
+    /// only older ones have.
     fn api_version_remedy(self, api_version: &str) -> String {
         let (kind, remedy) = (self.as_str(), self.api_version());
         let group = |text: &str| text.split_once('/').map(|(group, _)| group.to_owned());
@@ -154,7 +159,8 @@ impl ResourceKind {
         format!("{api_version:?} has no {kind} that is served here: write {remedy}{comma}{older}")
     }
 
-    /// Whether this `apiVersion` is of a group that has nothing to do with ours, so that its kind may have any name.
+    /// True if this `apiVersion` is of a group that has nothing to do with Knative's, so that its
+    /// kind may have any name.
     fn is_foreign(self, api_version: &str) -> bool {
         let group = |text: &str| text.split_once('/').map_or(String::new(), |(group, _)| group.to_ascii_lowercase());
         let (group, ours) = (group(api_version), group(self.api_version()));
@@ -164,7 +170,7 @@ impl ResourceKind {
     }
 }
 
-/// `RequestReply` for `RequestReplies`.
+/// The singular of a kind that ends in `ies`: `RequestReply` for `RequestReplies`.
 fn singular(kind: &str) -> Cow<'_, str> {
     kind.strip_suffix("ies").map_or(kind.into(), |stem| format!("{stem}y").into())
 }
@@ -173,7 +179,8 @@ fn group_of(api_version: &str) -> &str {
     api_version.split_once('/').map_or("", |(group, _version)| group)
 }
 
-/// Whether this is called as a policy is. Knative has one kind of them, and without it more would pass.
+/// True if a kind is named like a policy. Knative has one kind of policy, and without it more
+/// events would be let in.
 pub(crate) fn is_like_policy(kind: &str) -> bool {
     kind.to_lowercase().contains("polic")
 }

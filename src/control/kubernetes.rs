@@ -1,11 +1,12 @@
-//! The control plane of `run --kubernetes`: watches what a role needs and resolves it as manifests are, then tells the
-//! cluster what is served.
+//! The control plane of `run --kubernetes`: it watches what a role needs, resolves it as manifests
+//! are resolved, and writes into the cluster what is served.
 //!
-//! In reading order: [`watched`] is the table of what is watched; [`watch`] keeps one list of objects in step with the
-//! API server, in the [`store`]; [`Connected::follow`] makes a [`Resolution`] of them whenever they change; [`status`]
-//! writes what the cluster should know once that is served, if the [`election`] has chosen this process, through the
-//! [`writer`]; [`away`] tells when the API server is not there.
-//! The API server gets the requests of contract 1A and no others.
+//! In reading order: [`watch_rows`] is the table of what is watched; [`watch`] keeps one list of
+//! objects in step with the API server, in the [`store`]; [`ClusterConnection::follow_cluster`]
+//! makes a [`Resolution`] of them whenever they change; [`status_updates`] writes what the cluster
+//! should know once that is served, if the [`election`] has chosen this process, through the
+//! [`write_queue`]; [`reachability`] logs when the API server is not there. The API server gets the
+//! requests of contract 1A and no others.
 
 mod access;
 mod backoff;
@@ -37,53 +38,55 @@ pub use access::ApiServerAccess;
 use store::ObjectStore;
 use watch_rows::WatchNeed;
 
-/// How long the first configuration waits for what could be missing for good, once the rest is there.
+/// The time for which the first configuration waits for lists that may be missing for good, once
+/// the others are there.
 const GRACE: Duration = Duration::from_secs(3);
-/// How often everything is resolved although nothing has changed, so that what expires is noticed.
+/// The time after which everything is resolved although nothing has changed, so that expired
+/// certificates are noticed.
 const REFRESH: Duration = Duration::from_secs(3600);
-/// The shortest time between two resolutions, so that many changes become few.
+/// The shortest time between two resolutions, so that many changes become few resolutions.
 const REST: Duration = Duration::from_millis(10);
 
-/// The cluster, and who this process is in it.
+/// The cluster that is followed, and the identity of this process in it.
 #[derive(Clone, Debug)]
 pub struct ClusterSettings {
-    /// How the API server is reached.
+    /// The address and credentials of the API server.
     pub access: ApiServerAccess,
-    /// The name of the pod, for the Lease.
+    /// The name of the pod, which is written into the Lease as its holder.
     pub pod_name: String,
-    /// The only namespace whose channels are served, if it is one (contract 1.6).
+    /// The only namespace whose channels are served; `None` serves all namespaces (contract 1.6).
     pub namespace: Option<String>,
     /// The name of the ConfigMap with the level of logs.
     pub config_logging: String,
-    /// The name of the ConfigMap with how metrics and traces leave.
+    /// The name of the ConfigMap with the collectors of metrics and traces.
     pub config_observability: String,
     /// The name of the ConfigMap with the timings of the Lease.
     pub config_leader_election: String,
 }
 
-/// What tells the control plane to end: first its say in the cluster, then all of it.
+/// The two signals that end the control plane: first its writing into the cluster, then all of it.
 #[derive(Clone, Debug, Default)]
 pub struct StopSignals {
-    /// The process is about to stop: another one should write.
+    /// Cancelled when the process is about to stop: another process should write from now on.
     pub stop_writing: CancellationToken,
-    /// Configurations are no longer wanted.
+    /// Cancelled when resolutions are no longer wanted.
     pub stop_all: CancellationToken,
 }
 
-/// A configuration, as it is handed over or served.
+/// The latest resolution that was handed over, or that is served; `None` before the first one.
 pub type LatestResolution = Option<Arc<Resolution>>;
 
-/// A cluster that can be asked.
+/// A cluster whose API server can be asked.
 pub struct ClusterConnection {
     cluster: ClusterSettings,
     client: kube::Client,
 }
 
 impl ClusterSettings {
-    /// A client of the cluster. Nothing is sent yet.
+    /// Makes a client of the cluster. Nothing is sent yet.
     ///
     /// # Errors
-    /// If a file that is needed is missing or cannot be read.
+    /// Fails if a file that is needed is missing or cannot be read.
     pub async fn connect(self) -> anyhow::Result<ClusterConnection> {
         let client = self.access.client().await?;
         Ok(ClusterConnection { cluster: self, client })
@@ -91,13 +94,13 @@ impl ClusterSettings {
 }
 
 impl ClusterConnection {
-    /// A client of the API server. Clones share its connections.
+    /// A client of the API server, which shares its connections with every clone.
     #[must_use]
     pub fn client(&self) -> kube::Client {
         self.client.clone()
     }
 
-    /// The file of the token with which the API server is asked, if it is a pod's.
+    /// The path of the token with which the API server is asked; `None` outside of a pod.
     #[must_use]
     pub fn token_file(&self) -> Option<std::path::PathBuf> {
         match &self.cluster.access {
@@ -106,8 +109,9 @@ impl ClusterConnection {
         }
     }
 
-    /// Follows the cluster until the stop: each configuration is handed to `resolved`, and the cluster is told of what
-    /// appears in `served`, if this process is elected to; whether it is stands in `leader`.
+    /// Follows the cluster until `stops.stop_all`: each resolution is handed to `resolved`. While
+    /// this process is the leader, which `leader` says, the status updates of each resolution that
+    /// appears in `served` are written into the cluster.
     pub async fn follow_cluster(
         self,
         settings: ControlSettings,
@@ -116,9 +120,13 @@ impl ClusterConnection {
         stops: StopSignals,
     ) {
         let Self { cluster, client } = self;
+        // The store has to know all rows before the first watch starts, since a resolution waits
+        // for the lists that are needed.
         let rows = watch_rows::dispatcher_rows(&settings, cluster.namespace.as_deref());
         let store = Arc::new(ObjectStore::new(rows.iter().map(|row| row.need)));
         let mut tasks = JoinSet::new();
+        // Rows that only OIDC needs are watched while `wanted` is true; the follower sets it by
+        // `config-features`.
         let (oidc, wanted) = value::channel(false);
         for (index, row) in rows.into_iter().enumerate() {
             let (client, store) = (client.clone(), Arc::clone(&store));
@@ -128,32 +136,38 @@ impl ClusterConnection {
             };
         }
         let mut voting = JoinSet::new();
-        // The others have nothing to tell (contract 5.13).
+        // Relays have nothing to write into the cluster (contract 5.13).
         if settings.role == ProcessRole::Channel {
             let leads = leader.subscribe();
             let system = settings.system_namespace.clone();
             let candidate =
                 election::LeaseCandidate::new(client.clone(), &system, settings.channel_kind.lease(), &cluster);
             voting.spawn(candidate.run(leader, stops.stop_writing.clone()));
-            // It ends with who writes, and not before what it has begun.
+            // The writer ends when the candidate drops `leader`, and not before it has finished
+            // what it has begun.
             voting.spawn(status_updates::write_status_updates(client, settings.channel_kind, leads, served));
         }
+        // The follower runs in this task; the watches and the writer run beside it.
         let follower =
             ClusterFollower { store, settings, oidc, resolution: None, problem_log: ProblemLog::default(), resolved };
         stops.stop_all.run_until_cancelled(follower.run()).await;
+        // The watches are aborted. The candidate and the writer are awaited, so that the Lease is
+        // given up and no write is cut off.
         tasks.shutdown().await;
         while voting.join_next().await.is_some() {}
     }
 }
 
-/// Makes configurations of what the store holds.
+/// Makes resolutions of the objects that the store holds.
 struct ClusterFollower {
     store: Arc<ObjectStore>,
     settings: ControlSettings,
-    /// Whether what only OIDC needs is watched.
+    /// True while the lists that only OIDC needs are watched.
     oidc: value::Sender<bool>,
+    /// The last resolution, which keeps the last good forms.
     resolution: LatestResolution,
     problem_log: ProblemLog,
+    /// Gets every resolution, to be served.
     resolved: value::Sender<LatestResolution>,
 }
 
@@ -163,7 +177,8 @@ impl ClusterFollower {
         loop {
             let started = Instant::now();
             self.resolve_and_publish().await;
-            // Half of the time at most: what changes meanwhile is one change.
+            // The loop works half of the time at most: all that changes during the pause becomes
+            // one resolution.
             tokio::time::sleep(started.elapsed().max(REST)).await;
             if tokio::time::timeout(REFRESH, self.store.wait_for_change()).await.is_err() {
                 tracing::debug!("Nothing has changed, looking again");
@@ -171,12 +186,14 @@ impl ClusterFollower {
         }
     }
 
-    /// Every resolution is handed over, since the cluster may have changed its mind about what it was told.
+    /// Resolves the store and hands the resolution over, even if it equals the last one: the
+    /// cluster may have changed what was written into it.
     async fn resolve_and_publish(&mut self) {
         let Some(mut resolution) = self.resolve_store().await else { return };
         let wanted = resolution.table.oidc().is_some();
         if self.oidc.send_replace(wanted) != wanted && wanted {
-            // Who may send is not known yet, and nobody should be turned away for that.
+            // Policies and ServiceAccounts are not known yet, and no sender should be refused for
+            // that.
             self.store.wait_for_oidc_lists(GRACE).await;
             let Some(known) = self.resolve_store().await else { return };
             resolution = known;
@@ -188,7 +205,7 @@ impl ClusterFollower {
         self.resolved.send_replace(Some(resolution));
     }
 
-    /// What the store holds now.
+    /// Resolves the objects that the store holds now; `None` if that panicked, which is logged.
     async fn resolve_store(&self) -> Option<Arc<Resolution>> {
         let manifests = ManifestSet { files: self.store.files(), problems: Vec::new() };
         let settings = ControlSettings { now: epoch_seconds(), ..self.settings.clone() };

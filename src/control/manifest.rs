@@ -1,5 +1,5 @@
-//! Manifests as written: documents with their origin, and serde mirrors of the kinds that are read. Nothing here is
-//! checked beyond its shape, and no reference is followed.
+//! Manifests as written: documents with their origin, and serde mirrors of the kinds that are read.
+//! Nothing here is checked beyond its shape, and no reference is followed.
 
 pub(crate) mod core;
 pub(crate) mod defaults;
@@ -23,80 +23,86 @@ use super::settings::ObjectSource;
 use super::yaml::ValueLines;
 use super::{ControlSettings, Problem, UnknownFields};
 
-/// One object as written, and where.
+/// One object as it was written, and its place in a file.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct ManifestDocument {
-    /// Shared, so that an object that has not changed can be told by its place in memory.
+    /// The object as JSON; shared, so that an object that has not changed can be recognized by its
+    /// address in memory.
     pub(crate) value: Arc<Value>,
+    /// The place in a file; `None` if the object is from a cluster.
     pub(crate) origin: Option<DocumentOrigin>,
 }
 
-/// Where an object stands.
+/// The file in which an object stands, and the lines of its fields.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct DocumentOrigin {
+    /// The path of the file, as it was named or found.
     pub(crate) file: Arc<str>,
+    /// The lines of the object's fields within the file.
     pub(crate) lines: ValueLines,
 }
 
 impl ManifestDocument {
-    /// The text at a path of keys, if it is text and not empty.
+    /// The text at a path of keys; `None` if there is no text, or an empty one.
     pub(crate) fn text(&self, path: &[&str]) -> Option<&str> {
         let value = path.iter().try_fold(self.value.as_ref(), |value, key| value.get(key))?;
         value.as_str().filter(|text| !text.is_empty())
     }
 
-    /// What it is called: kind, namespace and name.
+    /// The kind, namespace and name of the object, as far as they are text.
     pub(crate) fn identity(&self) -> [Option<&str>; 3] {
         [&["kind"][..], &["metadata", "namespace"], &["metadata", "name"]].map(|path| self.text(path))
     }
 
-    /// The file that it is from.
+    /// The name of the file that the object is from; `None` if it is from a cluster.
     pub(crate) fn file(&self) -> Option<&str> {
         self.origin.as_ref().map(|origin| origin.file.as_ref())
     }
 
-    /// The line of a field, or of the deepest part of its path that is there.
+    /// The line of a field, or of the deepest part of its path that is there; lines count from 1.
     pub(crate) fn line(&self, field: &str) -> Option<usize> {
         self.origin.as_ref()?.lines.line_of_path(&self.value, field)
     }
 
-    /// ` at file:line`, for messages about this object as another one; nothing if it is from no file.
+    /// The text ` at file:line`, for messages about this object as another one; empty if it is from
+    /// no file.
     pub(crate) fn location_suffix(&self) -> String {
         self.location().map_or_else(String::new, |place| format!(" at {place}"))
     }
 
-    /// `file:line`, for messages about another object.
+    /// The text `file:line`, for messages about this object as another one; `None` if it is from no
+    /// file.
     pub(crate) fn location(&self) -> Option<String> {
         let file = self.file()?;
         Some(self.line("").map_or_else(|| file.to_owned(), |line| format!("{file}:{line}")))
     }
 }
 
-/// What was read from one file.
+/// The content of one file of manifests.
 #[derive(Debug)]
 pub(crate) struct ManifestFile {
-    /// As it was named or found.
+    /// The path of the file, as it was named or found.
     pub(crate) name: Arc<str>,
-    /// SHA-256 of its content; `None` if it could not be read.
+    /// The SHA-256 of its content; `None` if it could not be read.
     pub(crate) digest: Option<[u8; 32]>,
-    /// Its objects, or those of its last good content.
+    /// The objects of the file, or those of its last good content.
     pub(crate) documents: Arc<Vec<ManifestDocument>>,
-    /// Why its content is not (or not all of it) applied.
+    /// The reasons why its content, or a part of it, is not applied.
     pub(crate) problems: Vec<Problem>,
-    /// Its text, if nothing of that or of an earlier one can be read.
+    /// The text of the file, if it cannot be parsed and there is no last good content.
     pub(crate) unparsed_text: Option<Box<str>>,
 }
 
-/// Everything that was read: the objects of every file, and why some could not be read.
+/// Everything that was read: the objects of every file, and the reasons why some could not be read.
 #[derive(Clone, Debug, Default)]
 pub struct ManifestSet {
     pub(crate) files: Vec<Arc<ManifestFile>>,
-    /// Problems of the paths themselves.
+    /// The problems of the paths themselves, such as a directory that does not exist.
     pub(crate) problems: Vec<Problem>,
 }
 
 impl ManifestFile {
-    /// One object that is from no file.
+    /// A file of one object that is from no file, but from a cluster.
     pub(crate) fn from_object(value: Value) -> Self {
         let documents = vec![ManifestDocument { value: Arc::new(value), origin: None }];
         Self {
@@ -110,14 +116,15 @@ impl ManifestFile {
 }
 
 impl ManifestSet {
-    /// Objects that are from no file, as the API of a cluster gives them.
+    /// A set of objects that are from no file, as the API server of a cluster gives them.
     #[must_use]
     pub fn from_objects(values: impl IntoIterator<Item = Value>) -> Self {
         let files = values.into_iter().map(|value| Arc::new(ManifestFile::from_object(value))).collect();
         Self { files, problems: Vec::new() }
     }
 
-    /// The same objects, but for the one at `index`, or with one more.
+    /// The same objects, with another value for the one at `index`; if there is none at `index`,
+    /// with one more.
     #[must_use]
     pub fn with_object(&self, index: usize, value: Value) -> Self {
         let (mut changed, file) = (self.clone(), Arc::new(ManifestFile::from_object(value)));
@@ -128,7 +135,7 @@ impl ManifestSet {
         changed
     }
 
-    /// Whether nothing was read anew since the other ones.
+    /// True if nothing was read anew since the other set.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         let same = |(a, b): (&Arc<ManifestFile>, &Arc<ManifestFile>)| Arc::ptr_eq(a, b);
         self.problems == other.problems
@@ -141,31 +148,33 @@ impl ManifestSet {
         self.files.iter().flat_map(|file| file.documents.iter())
     }
 
-    /// The texts of which nothing can be read.
+    /// The texts of the files that cannot be parsed and have no last good content.
     pub(crate) fn unparsed_texts(&self) -> impl Iterator<Item = &str> {
         self.files.iter().filter_map(|file| file.unparsed_text.as_deref())
     }
 
-    /// Every problem found while reading.
+    /// Every problem that was found while reading.
     pub(crate) fn problems(&self) -> impl Iterator<Item = &Problem> {
         self.problems.iter().chain(self.files.iter().flat_map(|file| &file.problems))
     }
 }
 
-/// Mistakes of one object that are told one by one: nobody reads more, and the line of each has to be found.
+/// The number of mistakes of one object that are reported one by one: nobody reads more, and the
+/// line of each has to be found.
 const MOST_TOLD: usize = 100;
 
-/// What becomes of fields that are in no schema, of objects from somewhere.
+/// The treatment of fields that are in no schema, by the source of their objects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum UnknownFieldPolicy {
-    /// As their author decides.
+    /// The object is from a file: the user decides by a flag.
     Written(UnknownFields),
-    /// They are of a newer release, and ignored: an API server has let them pass.
+    /// The object is from a cluster: such fields are of a newer release, and ignored, since an API
+    /// server has let them pass.
     Admitted,
 }
 
 impl UnknownFieldPolicy {
-    /// Of objects that are from where these settings say.
+    /// The policy for objects of the source that these settings name.
     pub(crate) fn from_settings(settings: &ControlSettings) -> Self {
         match settings.object_source {
             ObjectSource::Written => Self::Written(settings.unknown_fields),
@@ -174,8 +183,8 @@ impl UnknownFieldPolicy {
     }
 }
 
-/// Reads an object of this kind as `T`, and reports everything in it that its schema does not have. What has the wrong
-/// type is left out; `None` if nothing of it can be read.
+/// Reads an object of this kind as `T`, and reports every field that its schema does not have.
+/// Fields of the wrong type are left out; `None` if nothing of the object can be read.
 pub(crate) fn decode<T: DeserializeOwned>(
     report: &mut ObjectReport<'_>,
     kind: ResourceKind,
@@ -187,15 +196,15 @@ pub(crate) fn decode<T: DeserializeOwned>(
     match serde_path_to_error::deserialize(value.as_ref()) {
         Ok(object) => Some(object),
         Err(error) => {
-            // What is written may be a secret, so that it is not repeated.
+            // The value may be a secret, so that it is not repeated in the message.
             report.error(&field(&error), "cannot be read: see the reference of the Knative API for its type");
             None
         }
     }
 }
 
-/// Reports everything in a value that stands at `prefix` and that these fields do not have. Gives the value without what
-/// has the wrong type.
+/// Reports every field of a value, which stands at `prefix`, that this schema does not have. Gives
+/// the value without the fields of a wrong type.
 pub(crate) fn validate_fields<'v>(
     report: &mut ObjectReport<'_>,
     fields: &'static ObjectSchema,
@@ -203,6 +212,8 @@ pub(crate) fn validate_fields<'v>(
     reading: UnknownFieldPolicy,
     value: &'v Value,
 ) -> Cow<'v, Value> {
+    // All findings are collected first, since the number of those that are not reported stands
+    // before them.
     let found = schema::examine(value, fields);
     let at = |steps: &[PathStep]| match (prefix, schema::format_path(steps)) {
         ("", path) => path,
@@ -214,6 +225,8 @@ pub(crate) fn validate_fields<'v>(
         report
             .error(prefix, format!("has {beyond} more mistakes than the {MOST_TOLD} that are told: mend those first"));
     }
+    // Each finding is reported at its own field. After an unknown field that is a misspelling, a
+    // complaint that the right field is missing would be a second report of one mistake.
     for finding in found.iter().take(MOST_TOLD) {
         let field = at(&finding.path);
         match &finding.violation {
@@ -231,12 +244,13 @@ pub(crate) fn validate_fields<'v>(
             }
         }
     }
+    // What has a wrong type is left out, so that serde reads the rest of the object.
     let misread = |finding: &&SchemaFinding| matches!(finding.violation, SchemaViolation::WrongType { .. });
     let mut misread = found.iter().filter(misread).map(|finding| finding.path.as_slice()).peekable();
     if misread.peek().is_none() { Cow::Borrowed(value) } else { Cow::Owned(schema::without_places(value, misread)) }
 }
 
-/// Reports a field that is not known; gives whether it is an error.
+/// Reports a field that is in no schema, as the policy says; true if it is an error.
 pub(crate) fn report_unknown_field(
     report: &mut ObjectReport<'_>,
     field: &str,
@@ -260,7 +274,7 @@ pub(crate) fn report_unknown_field(
     }
 }
 
-/// Whether the object at these steps has a field of this name.
+/// True if the object at these steps has a field of this name.
 fn has_field(value: &Value, steps: &[PathStep], name: &str) -> bool {
     let inner = steps.iter().try_fold(value, |value, step| match step {
         PathStep::Key(key) => value.get(key),

@@ -1,4 +1,5 @@
-//! What is wrong with the configuration: one line a problem, naming place, object, field and remedy.
+//! The problems of the configuration: one line for each problem, with place, object, field and
+//! remedy.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -6,50 +7,50 @@ use std::fmt;
 use crate::scrub;
 use crate::wire_text;
 
-/// How bad a problem is.
+/// The weight of a problem.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Severity {
-    /// The object (or the file) is not applied; its last good form stays.
+    /// The object (or the file) is not applied; its last good form stays in use.
     Error,
-    /// It is applied, but probably not what was meant.
+    /// The object is applied, but it is probably not what its author meant.
     Warning,
-    /// Worth knowing.
+    /// The object is applied, and the message is worth knowing.
     Note,
 }
 
-/// Names the object that a problem is about. Parts that could not be read are empty.
+/// The name of the object that a problem is about. Parts that could not be read are empty.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ObjectName {
-    /// `kind`.
+    /// The `kind` of the object.
     pub kind: String,
-    /// `metadata.namespace`.
+    /// The `metadata.namespace` of the object.
     pub namespace: String,
-    /// `metadata.name`.
+    /// The `metadata.name` of the object.
     pub name: String,
 }
 
 impl fmt::Display for ObjectName {
-    /// `Kind namespace/name`.
+    /// Writes `Kind namespace/name`; an unreadable kind becomes `object`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kind = if self.kind.is_empty() { "object" } else { &self.kind };
         write!(f, "{kind} {}/{}", self.namespace, self.name)
     }
 }
 
-/// One problem of the configuration.
+/// One problem of the configuration, as it is shown to its author.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Problem {
-    /// How bad it is.
+    /// The weight of the problem.
     pub severity: Severity,
-    /// The file, as it was named or found; `None` if the object came from elsewhere.
+    /// The path of the file, as it was named or found; `None` if the object came from a cluster.
     pub file: Option<String>,
-    /// The line in that file, from 1.
+    /// The line in that file, from 1; `None` if it is not known.
     pub line: Option<usize>,
-    /// The object, if there is one.
+    /// The name of the object; `None` if the problem is of a file or of several objects.
     pub object: Option<ObjectName>,
-    /// Path of the field, such as `spec.subscriber.CACerts`; empty for the whole object.
+    /// The path of the field, such as `spec.subscriber.CACerts`; empty for the whole object.
     pub field: String,
-    /// What is wrong and what to do, without secrets.
+    /// The mistake and its remedy, without secrets.
     pub message: String,
 }
 
@@ -66,19 +67,19 @@ impl Problem {
         }
     }
 
-    /// A problem of what a command was told besides manifests.
+    /// An error of a command's flags, and of no manifest.
     #[must_use]
     pub fn of_flags(message: impl Into<String>) -> Self {
         Self::of_all(Severity::Error, message)
     }
 
-    /// A problem of more objects than one.
+    /// A problem of more objects than one, which names no file and no object.
     pub(super) fn of_all(severity: Severity, message: impl Into<String>) -> Self {
         let message = told(message.into());
         Self { severity, file: None, line: None, object: None, field: String::new(), message }
     }
 
-    /// Whether it is an [`Severity::Error`].
+    /// True if the problem is an [`Severity::Error`].
     #[must_use]
     pub fn is_error(&self) -> bool {
         self.severity == Severity::Error
@@ -86,8 +87,9 @@ impl Problem {
 }
 
 impl fmt::Display for Problem {
-    /// `file:line: kind namespace/name: field.path: message`; parts that are not known are left out. The message of a
-    /// warning begins with `warning: `, that of a note with `note: `. What would control a terminal, or hide, is escaped.
+    /// Writes `file:line: kind namespace/name: field.path: message`; parts that are not known are
+    /// left out. The message of a warning begins with `warning: `, that of a note with `note: `.
+    /// Characters that would control a terminal, or hide, are escaped.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut line = String::new();
         if let Some(file) = &self.file {
@@ -112,19 +114,20 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Bytes of a name or a path that are shown at most: twice what Kubernetes lets names have.
+/// The longest name or path that is shown whole, in bytes: twice what Kubernetes lets names have.
 const LONGEST_NAME: usize = 512;
-/// Bytes of a message at most.
+/// The longest message that is shown whole, in bytes.
 const LONGEST_MESSAGE: usize = 4096;
 
-/// A name or a path as it is shown: of a huge one the start, and how much more there is.
+/// Shortens a name or a path for a message: of a huge one the start is shown, and how much more
+/// there is.
 #[must_use]
 pub fn short(text: &str) -> Cow<'_, str> {
     if text.len() <= LONGEST_NAME { text.into() } else { wire_text::escaped_excerpt(text, LONGEST_NAME).into() }
 }
 
-/// A message as people are told it: without secrets, and with the start only of what is huge in it and was written by
-/// others, so that what to do about it is seen.
+/// Makes a message fit to be shown: secrets are removed, and of a huge word that others wrote only
+/// the start is kept, so that the remedy behind it is seen.
 pub(super) fn told(message: String) -> String {
     let message = scrub::string(message);
     if message.len() <= LONGEST_NAME {
@@ -148,7 +151,8 @@ pub(super) fn told(message: String) -> String {
     if shown.len() <= LONGEST_MESSAGE { shown } else { wire_text::escaped_excerpt(shown, LONGEST_MESSAGE) }
 }
 
-/// Where the first word ends, or what stands in quotes, or the blank between two of them.
+/// The end of the first token of a text, in bytes: a word, a text in quotes, or the blanks between
+/// two of them.
 fn word_end(text: &str) -> usize {
     let mut is_escaped = false;
     let quoted = text.strip_prefix('"').and_then(|inside| {

@@ -1,4 +1,5 @@
-//! What is logged of configurations: what they hold, and the problems that were not there before.
+//! The log of configurations: how many objects they hold, and the problems that were not there
+//! before.
 
 use std::collections::HashSet;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -8,12 +9,12 @@ use tracing::{error, info, warn};
 use super::{Problem, Resolution, Severity};
 use crate::model::{ChannelKind, SubscriptionKind};
 
-/// Remembers which problems have been told.
+/// The problems of the last resolution, which have been logged already.
 #[derive(Debug, Default)]
 pub(super) struct ProblemLog(HashSet<Problem>);
 
 impl ProblemLog {
-    /// Logs what is configured, and the problems that were not there before.
+    /// Logs the number of configured objects, and the problems that were not there before.
     pub(super) fn log_resolution(&mut self, resolution: &Resolution) {
         for problem in resolution.problems.iter().filter(|problem| !self.0.contains(problem)) {
             match problem.severity {
@@ -40,7 +41,7 @@ impl ProblemLog {
     }
 }
 
-/// Seconds since the epoch.
+/// The time now, in seconds since the epoch.
 pub(super) fn epoch_seconds() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_secs()).unwrap_or(i64::MAX)

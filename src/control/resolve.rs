@@ -1,7 +1,8 @@
-//! From manifests to one immutable routing table and the problems on the way: pure, and never fails as a whole.
+//! Turns manifests into one immutable routing table and the problems that are found on the way.
+//! Resolving is pure, and never fails as a whole.
 //!
-//! An object with problems keeps its last good form, which is taken from the last resolution; so a mistake in a
-//! manifest never ends a delivery. Nothing here knows files, clocks or sockets.
+//! An object with problems keeps its last good form, which is taken from the last resolution, so
+//! that a mistake in a manifest never ends a delivery. Nothing here knows files, clocks or sockets.
 
 mod address;
 mod authorization;
@@ -70,33 +71,37 @@ pub(super) use collect::is_identified;
 pub use filter::trigger_filters;
 pub use sink::{ResolvedSink, SinkName, resolve_sink};
 
-/// What manifests mean.
+/// The meaning of a set of manifests: all that the data plane and the admin API need.
 #[derive(Clone, Debug)]
 pub struct Resolution {
-    /// Who takes events where, and who gets them. The same value as in the last resolution if nothing changed.
+    /// The channels and subscriptions that are served, by address. The same value as in the last
+    /// resolution if nothing changed.
     pub table: Arc<RoutingTable>,
-    /// Every channel, broker, trigger and subscription, with its status.
+    /// Every channel, Broker, Trigger and Subscription, with its status.
     pub inventory: Arc<Inventory>,
-    /// What is wrong, in the order of files and lines.
+    /// The problems that were found, in the order of files and lines.
     pub problems: Vec<Problem>,
-    /// From the TLS Secrets, if there are any.
+    /// The server certificate of the TLS Secrets; `None` if there is no such Secret.
     pub certificate: Option<ServerCertificate>,
-    /// The DNS names that channels and brokers are addressed by, some with a wildcard, for a server certificate.
+    /// The DNS names that channels and Brokers are addressed by, some with a wildcard, for a server
+    /// certificate.
     pub hosts: Vec<String>,
-    /// The level of logs that `config-logging` wants; `None` if there is none.
+    /// The level of logs that `config-logging` asks for; `None` if it asks for none.
     pub log_level: Option<&'static str>,
-    /// Where traces and numbers go, as `config-observability` says.
+    /// The collectors of traces and metrics, as `config-observability` names them.
     pub observability: ObservabilityConfig,
+    /// The last good forms, for the next resolution.
     memory: ResolutionMemory,
 }
 
-/// The last good forms that do not stand in the routing table.
+/// The last good forms that are not part of the routing table.
 #[derive(Clone, Debug)]
 struct ResolutionMemory {
     mode: TransportEncryption,
     flags: FeatureFlags,
     defaults: ResolvedDefaults,
-    /// Channels and Brokers, Sequences and Parallels, and who has the names that several claim.
+    /// The resolved channels and Brokers, the resolved Sequences and Parallels, and which object has a
+    /// name that several claim.
     written_parents_and_flows: (ResolvedParents, ResolvedFlows, Claims),
     backends: ImcBackendConfig,
     reconciled_channels: ReconciledChannels,
@@ -107,49 +112,71 @@ struct ResolutionMemory {
     key_ring: Arc<KeyRing>,
 }
 
-/// Resolves manifests. `last` is the resolution that is in use, from which objects with problems keep their form.
+/// Resolves manifests. `last` is the resolution in use, from which objects with problems keep their
+/// form.
 #[must_use]
 pub fn resolve(manifests: &ManifestSet, last: Option<&Resolution>, settings: &ControlSettings) -> Resolution {
     let memory = last.map(|last| &last.memory);
     let last_reconciled = memory.map(|memory| &memory.reconciled_channels);
+    // Channels of a cluster that have not changed are set aside first, with their last form: there
+    // may be thousands of them.
     let (known, documents) = reconciled::split_unchanged(manifests.documents(), last_reconciled);
     let claims = Claims::of(manifests, memory.map(|memory| &memory.written_parents_and_flows.2), settings);
     let mut collected = CollectedObjects::from_documents(claims.in_order(documents, settings).into_iter(), settings);
     collected.unparsed_texts = manifests.unparsed_texts().collect();
+    // Channels and Subscriptions that a Sequence or Parallel generates replace objects of their
+    // names, before anything refers to these.
     flow::remove_written_duplicates(&mut collected);
+    // The settings for all objects come first, since they decide how every object is read.
     let config = ClusterConfig::resolve(&mut collected, settings, last);
+    // A flag goes before `config-features`.
     let effective = settings.transport_encryption.unwrap_or(config.mode);
+    // The keys for correlation ids stay the same value, so that RequestReplies that use them stay
+    // equal.
     let keys =
         reuse_if_equal(memory.map(|memory| &memory.key_ring), correlation::resolve_key_ring(&mut collected, settings));
     let table = last.map(|last| last.table.as_ref());
+    // The resolver has all that a destination can depend on; objects are resolved only from here
+    // on.
     let mut resolver = destination_resolver(&mut collected, settings, last, &config, &keys);
+    // The defaults for channels and Brokers go before the objects that take them over.
     let defaults = ResolvedDefaults::resolve(&mut collected, settings, memory.map(|memory| &memory.defaults));
     let log_level = logging::log_level(&mut collected.config_maps, settings, last.and_then(|last| last.log_level));
     let observability = observability::resolve(&mut collected.config_maps, settings);
     let backends = ImcBackendConfig::resolve(&mut collected, settings, memory.map(|memory| &memory.backends));
+    // The three worlds follow: channels of a cluster, objects of files, and relays. Two of them are
+    // always empty, by role and by source of objects.
     let reconciled = reconciled::resolve(&mut collected, &mut resolver, known, &backends, last_reconciled);
     let own = WrittenObjects::resolve(&mut collected, &mut resolver, &defaults, last);
     let relayed = relay::resolve(&mut collected, &mut resolver, memory.map(|memory| &memory.relays));
+    // Sources come after channels and Brokers, which their sinks refer to.
     let last_sources = table.map(RoutingTable::sources).unwrap_or_default();
     let sources = source::resolve(&mut collected.ping_sources, &mut resolver, last_sources);
+    // The table of one world is completed with what each of them may have.
     let table = match settings.object_source {
         ObjectSource::Written => own.routing_table(&resolver, effective),
         ObjectSource::Reconciled(_) => reconciled::routing_table(&reconciled, &resolver, effective),
     };
     let table =
         table.with_relays(relayed.to_relay_table()).with_sources(sources).with_oidc(resolver.sender_rules.oidc());
+    // The inventory shows the problems of each object, so that it is made after all of them have
+    // been resolved.
     let inventory = match settings.role {
         ProcessRole::Channel if settings.object_source != ObjectSource::Written => reconciled::inventory(&reconciled),
         ProcessRole::Channel => status::inventory(&collected, &own, &resolver),
         ProcessRole::Ingress | ProcessRole::Filter => relayed.inventory(),
     };
+    // Equal values are replaced by the last ones, so that whoever follows them sees that nothing
+    // has changed.
     let table = reuse_if_equal(last.map(|last| &last.table), table);
     let inventory = reuse_if_equal(last.map(|last| &last.inventory), inventory);
     let hosts = resolver.addresses.certificate_names(own.channel_keys());
+    // All problems are sorted at the end, since one object may be reported by several steps.
     let found = collected.into_problems().into_iter().chain(reconciled::problems(&reconciled));
     let problems = sort_problems(manifests.problems().cloned().chain(found).collect());
     let (DestinationResolver { service_locations: services, trust, .. }, written) =
         (resolver, (own.parents, own.flows, claims));
+    // The last good forms are kept for the next resolution.
     let shared = trust.shared_bundles;
     let ClusterConfig { mode, flags, certificate, trust_bundles } = config;
     let memory = ResolutionMemory {
@@ -168,7 +195,7 @@ pub fn resolve(manifests: &ManifestSet, last: Option<&Resolution>, settings: &Co
     Resolution { table, inventory, problems, certificate, hosts, log_level, observability, memory }
 }
 
-/// What the ConfigMaps and Secrets of the cluster say for all objects; resolved before any of them.
+/// The settings for all objects, of ConfigMaps and Secrets; they are resolved before any object.
 struct ClusterConfig {
     /// `transport-encryption` of `config-features`.
     mode: TransportEncryption,
@@ -189,7 +216,9 @@ impl ClusterConfig {
     }
 }
 
-/// Resolves destinations, by the addresses of channels, by Services, by what is trusted, and by who may send.
+/// Builds the resolver of destinations. Certificates, trust bundles and Services come before it, since
+/// destinations are verified with them and reached by them; policies are resolved before channels, each
+/// of which asks for those that apply to it.
 fn destination_resolver<'s>(
     collected: &mut CollectedObjects<'_>,
     settings: &'s ControlSettings,
@@ -220,7 +249,8 @@ fn destination_resolver<'s>(
     }
 }
 
-/// What is served of manifests without the help of a cluster.
+/// The objects of files, of which everything is resolved here, without the controllers of a
+/// cluster.
 #[derive(Default)]
 struct WrittenObjects {
     parents: ResolvedParents,
@@ -240,19 +270,24 @@ impl WrittenObjects {
             return Self::default();
         }
         let table = last.map(|last| last.table.as_ref());
+        // All names are declared first, so that objects can refer to each other in any order.
         request_reply::declare_request_replies(collected, resolver);
+        // Channels and Brokers come before everything that has one as its parent.
         let mut parents =
             channel::resolve(collected, resolver, defaults, last.map(|last| &last.memory.written_parents_and_flows.0));
         let request_replies = request_reply::resolve(collected, resolver, &parents, table);
+        // Flows add their own channels to the parents, which subscriptions refer to.
         let flows =
             flow::resolve(collected, resolver, &mut parents, last.map(|last| &last.memory.written_parents_and_flows.1));
+        // Subscriptions come when every channel is known; only then can circles of flows be found.
         let mut routes = SubscriptionRoutes::build(collected, resolver, (&parents, &flows), table);
         flow::rounds::tell(collected, &flows, &routes);
+        // The Triggers of RequestReplies join the routes last, beside the written ones.
         let request_replies = request_replies.place_triggers(&mut routes, &parents);
         Self { parents, flows, routes, request_replies }
     }
 
-    /// Everything that has an address.
+    /// The keys of every object that has an address.
     fn channel_keys(&self) -> impl Iterator<Item = &ChannelKey> {
         self.parents.keys().chain(self.request_replies.iter().map(|request_reply| &request_reply.key))
     }
@@ -263,7 +298,7 @@ impl WrittenObjects {
     }
 }
 
-/// That of the TLS Secrets, unless another one is given.
+/// The server certificate of the TLS Secrets; `None` if another one is given by flags.
 fn server_certificate(
     collected: &mut CollectedObjects<'_>,
     settings: &ControlSettings,
@@ -278,7 +313,8 @@ fn server_certificate(
     }
 }
 
-/// The CA that https addresses advertise.
+/// The CA (PEM) that https addresses advertise: a given one first, then that of a TLS Secret, then
+/// the development CA.
 fn advertised_ca_certs(given: &AdvertisedCaCerts, certificate: Option<&ServerCertificate>) -> Option<String> {
     match (given, certificate) {
         (AdvertisedCaCerts::Given(ca), _) => ca.clone(),
@@ -288,23 +324,23 @@ fn advertised_ca_certs(given: &AdvertisedCaCerts, certificate: Option<&ServerCer
     }
 }
 
-/// The value of the last resolution where it is equal.
+/// The value of the last resolution, if it is equal; else the new one.
 fn reuse_if_equal<T: PartialEq>(last: Option<&Arc<T>>, value: T) -> Arc<T> {
     last.filter(|last| ***last == value).cloned().unwrap_or_else(|| Arc::new(value))
 }
 
 impl Resolution {
-    /// The certificates that every https destination trusts: those of the trust bundles.
+    /// The certificates of the trust bundles, which every https destination trusts.
     pub fn common_certificates(&self) -> impl Iterator<Item = &TrustedCertificate> {
         self.memory.trust_bundles.values().flat_map(|bundle| bundle.certificates())
     }
 
-    /// The channels of a cluster.
+    /// The channels of a cluster, as they were resolved.
     pub(super) fn reconciled_channels(&self) -> &ReconciledChannels {
         &self.memory.reconciled_channels
     }
 
-    /// Whether somebody who uses the other one would see a difference.
+    /// True if a user of the resolution would see a difference to the other one.
     #[must_use]
     pub fn differs(&self, other: &Self) -> bool {
         !Arc::ptr_eq(&self.table, &other.table)
@@ -317,11 +353,12 @@ impl Resolution {
     }
 }
 
-/// In the order of files and lines; the order in which they were found within one line.
+/// Sorts problems by file, line and object; within one line they stay in the order in which they
+/// were found.
 fn sort_problems(mut problems: Vec<Problem>) -> Vec<Problem> {
     problems.sort_by(|a, b| (&a.file, a.line, &a.object).cmp(&(&b.file, b.line, &b.object)));
     problems.dedup();
-    // What is said of all objects of a kind is said by each of them.
+    // A problem that is said of all objects of a kind is reported by each of them, and kept once.
     let mut said = HashSet::new();
     problems.retain(|problem| problem.object.is_some() || problem.file.is_some() || said.insert(problem.clone()));
     problems

@@ -1,8 +1,9 @@
-//! What fields the kinds have that are read: one definition of each, by which manifests are checked before anything is
-//! made of them, and of which the JSON Schemas for editors are made.
+//! The fields of the kinds that are read: one definition of each, by which manifests are checked
+//! before anything is made of them, and of which the JSON Schemas for editors are made.
 //!
-//! A definition holds every field of upstream's schema, those that mean nothing here included, so that what is not in it
-//! is a mistake of its author. Nothing here knows what a field means.
+//! A definition holds every field of upstream's schema, those that have no meaning here included,
+//! so that a field which is not in it is a mistake of its author. Nothing here knows what a field
+//! means.
 
 mod annotations;
 mod config_maps;
@@ -24,68 +25,71 @@ pub(crate) use knative::{BROKER_DEFAULTS, CHANNEL_DEFAULTS, former_fields_remedy
 
 use super::kind::ResourceKind;
 
-/// What may stand at a place. Nothing at all (null) may stand everywhere, as in Kubernetes.
+/// The values that may stand in a field. Null may stand everywhere, as in Kubernetes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum FieldShape {
-    /// Text.
+    /// A text of any content.
     Text,
-    /// One of these texts; whether it is one is judged by whoever reads it.
+    /// One of these texts; whoever reads the field judges whether the text is one of them.
     Choice(&'static [&'static str]),
-    /// A whole number.
+    /// A whole number of any size.
     Integer,
-    /// `true` or `false`.
+    /// A boolean: `true` or `false`.
     Boolean,
     /// A whole number or text, as ports of Kubernetes are named.
     IntegerOrText,
-    /// Whatever its author likes: it is not read here.
+    /// A value of any shape, which is not read here.
     Any,
-    /// Values under names that their author chooses.
+    /// Values under keys that their author chooses.
     Map(&'static FieldShape),
-    /// Texts under names that their author chooses, all of which something has to have. A name without a text is a mistake:
-    /// an API server drops it, and with it the condition.
+    /// Texts under keys that their author chooses, all of which an event has to have. A key without
+    /// a text is a mistake: an API server drops it, and with it the condition.
     Conditions,
-    /// A list.
+    /// A list of values of one shape.
     List(&'static FieldShape),
     /// An object with these fields and no others.
     Object(&'static ObjectSchema),
-    /// A channel template, whose `spec` is that of its kind.
+    /// A channel template, whose `spec` has the schema of its kind.
     Template,
 }
 
-/// The fields of an object.
+/// The fields of an object, by which it is checked.
 #[derive(Debug)]
 pub(crate) struct ObjectSchema {
-    /// What it is called in JSON Schemas.
+    /// The name of the definition in JSON Schemas.
     pub(crate) name: &'static str,
     pub(crate) fields: &'static [SchemaField],
-    /// Fields that earlier releases had, and what to write instead.
+    /// The fields that earlier releases had, and what to write instead.
     pub(crate) former: &'static [(&'static str, &'static str)],
+    /// Says if unknown fields of this object may be ignored.
     pub(crate) strictness: UnknownFieldStrictness,
 }
 
-/// What becomes of a field that is not known.
+/// The treatment of a field that is in no schema, by the object that it stands in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum UnknownFieldStrictness {
-    /// It may be ignored, if its author wants that.
+    /// The field may be ignored, if the user's flag says so.
     MayBeIgnored,
-    /// Whoever ignored it would let more pass than its author meant.
+    /// The field is never ignored: without it, the object would let more events pass than its
+    /// author meant.
     NeverIgnored,
 }
 
-/// A field.
+/// A field of an object, with the shape of its values.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SchemaField {
     pub(crate) name: &'static str,
+    /// The shape of the field's values.
     pub(crate) shape: FieldShape,
 }
 
 impl ObjectSchema {
-    /// The field of this name.
+    /// The field of this name; `None` if the schema has none.
     pub(crate) fn get(&self, name: &str) -> Option<&'static SchemaField> {
         self.fields.iter().find(|field| field.name == name)
     }
 
-    /// The names of all.
+    /// The names of all fields, in the order of the schema.
     pub(crate) fn names(&self) -> impl Iterator<Item = &'static str> + Clone {
         self.fields.iter().map(|field| field.name)
     }
@@ -96,17 +100,17 @@ const fn schema_field(name: &'static str, shape: FieldShape) -> SchemaField {
     SchemaField { name, shape }
 }
 
-/// Fields of which none was ever another, and which may be ignored if they are not known.
+/// A schema without former fields, whose unknown fields may be ignored.
 const fn object_schema(name: &'static str, fields: &'static [SchemaField]) -> ObjectSchema {
     ObjectSchema { name, fields, former: &[], strictness: UnknownFieldStrictness::MayBeIgnored }
 }
 
-/// Texts under names that their author chooses.
+/// Texts under keys that their author chooses.
 const TEXTS: FieldShape = FieldShape::Map(&FieldShape::Text);
-/// A list of texts.
+/// A list of texts of any content.
 const LIST_OF_TEXTS: FieldShape = FieldShape::List(&FieldShape::Text);
 
-/// The fields of a kind.
+/// The schema of a kind's objects.
 pub(crate) fn schema_of(kind: ResourceKind) -> &'static ObjectSchema {
     match kind {
         ResourceKind::Broker => &knative::BROKER,
@@ -128,7 +132,7 @@ pub(crate) fn schema_of(kind: ResourceKind) -> &'static ObjectSchema {
     }
 }
 
-/// Whether no object has a field of this name in its `metadata`.
+/// True if no object has a field of this name in its `metadata`.
 pub(crate) fn is_unknown_metadata(key: &str) -> bool {
     core::OBJECT_META.get(key).is_none()
 }

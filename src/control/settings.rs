@@ -1,4 +1,4 @@
-//! What the control plane is told besides the manifests.
+//! The settings of the control plane: flags and variables, besides the manifests.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -10,48 +10,54 @@ use super::channel_kind::ServedChannelKind;
 use crate::correlation::CorrelationSeed;
 use crate::model::{BackendKind, ProcessRole, TransportEncryption};
 
-/// What `resolve` needs to know that does not stand in the manifests. Plain data: no clock, no files.
+/// All that `resolve` needs to know and that does not stand in the manifests. It is plain data: no
+/// clock, no files.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ControlSettings {
-    /// What the process does.
+    /// The role of the process, which decides what objects it serves.
     pub role: ProcessRole,
-    /// Where `config-features`, trust bundles and TLS Secrets are looked for; by default `knative-eventing`.
+    /// The namespace of `config-features`, trust bundles and TLS Secrets; by default
+    /// `knative-eventing`.
     pub system_namespace: String,
     /// The domain of cluster host names; by default `cluster.local`.
     pub cluster_domain: String,
     /// The namespace of objects without `metadata.namespace`; by default `default`.
     pub default_namespace: String,
-    /// What a Trigger or Subscription with a delivery spec of its own gets of its parent's.
+    /// The way in which a Trigger or Subscription with a delivery spec of its own takes over that
+    /// of its parent.
     pub delivery_merge: DeliveryMerge,
-    /// What a channel without template is made of.
+    /// The backend of channels without an annotation or template.
     pub default_backend: BackendKind,
-    /// Whether there is a RabbitMQ to make channels of.
+    /// Says if RabbitMQ is configured, so that channels can be kept there.
     pub rabbitmq: RabbitmqAvailability,
-    /// Whether there is a cluster.
+    /// Says if there is a cluster, whose API server issues and verifies tokens.
     pub api_server: ApiServerAvailability,
-    /// Overrides `transport-encryption` of `config-features`.
+    /// The mode that overrides `transport-encryption` of `config-features`, if it is set.
     pub transport_encryption: Option<TransportEncryption>,
-    /// Where host names really are; the first that matches counts.
+    /// The addresses that are connected to instead of what DNS says; the first one that matches
+    /// counts.
     pub resolve_overrides: Vec<ResolveOverride>,
-    /// Base URLs of the listeners, for the addresses in the inventory; `None` shows the addresses of a cluster.
+    /// The base URLs of the listeners, for the addresses in the inventory; `None` shows the
+    /// addresses of a cluster.
     pub listener_urls: Option<ListenerUrls>,
-    /// What is advertised with https addresses.
+    /// The CA that https addresses advertise.
     pub ca_certs: AdvertisedCaCerts,
-    /// Where objects are from.
+    /// The source of the objects, files or a cluster.
     pub object_source: ObjectSource,
-    /// The kind of channels that is served, of a cluster.
+    /// The kind of a cluster's channels that is served.
     pub channel_kind: ServedChannelKind,
     /// The name of the ConfigMap with the level of logs; by default `config-logging`.
     pub config_logging: String,
-    /// The name of the ConfigMap with how metrics and traces leave; by default `config-observability`.
+    /// The name of the ConfigMap with the collectors of metrics and traces; by default
+    /// `config-observability`.
     pub config_observability: String,
-    /// What becomes of fields that no schema has.
+    /// The treatment of fields that are in no schema.
     pub unknown_fields: UnknownFields,
-    /// Whether names of a cluster's Services can be found from here.
+    /// Says if host names of a cluster's Services can be looked up from this process.
     pub cluster_names: ClusterNameLookup,
-    /// What keys are made of for RequestReplies that have none.
+    /// The seed of the keys of RequestReplies that have no Secret with keys.
     pub key_seed: Option<CorrelationSeed>,
-    /// Seconds since the epoch, against which validity of certificates is checked.
+    /// The time against which the validity of certificates is checked, in seconds since the epoch.
     pub now: i64,
 }
 
@@ -82,112 +88,119 @@ impl Default for ControlSettings {
     }
 }
 
-/// Where objects are from, and so what counts in them.
+/// The source of the objects, which decides whether `spec` or `status` counts in them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ObjectSource {
-    /// From users: `spec` counts, and everything is resolved here.
+    /// From files of users: `spec` counts, and everything is resolved here.
     #[default]
     Written,
-    /// From a cluster whose control plane has resolved them: channels have their addresses in `status` and their
-    /// subscribers in `spec`, and every destination is reached by HTTP, also those inside this process, since each hop
-    /// is authorized by itself.
+    /// From a cluster whose control plane has resolved them: channels have their addresses in
+    /// `status` and their subscribers in `spec`, and every destination is reached by HTTP, also
+    /// those inside this process, since each hop is authorized by itself.
     Reconciled(ChannelScope),
 }
 
-/// Which channels of a cluster are served (contract 2.6, 1.6).
+/// The channels of a cluster that are served (contract 2.6, 1.6).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ChannelScope {
-    /// All but those that have a dispatcher in their namespace.
+    /// All channels but those that have a dispatcher in their namespace.
     #[default]
     Cluster,
-    /// Only those, of one namespace.
+    /// Only channels that have a dispatcher in their namespace, and of one namespace.
     Namespace,
 }
 
-/// What becomes of a field that is in no schema (contract IF-6).
+/// The treatment of a field that is in no schema (contract IF-6).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum UnknownFields {
-    /// It is an error of its object.
+    /// The field is an error of its object.
     #[default]
     Error,
-    /// It is a warning, and ignored; an error nevertheless where ignoring it would let more pass.
+    /// The field is ignored, with a warning; it is an error nevertheless where ignoring it would
+    /// let more events pass.
     Warn,
 }
 
-/// Whether names of a cluster's Services can be found.
+/// Says if host names of a cluster's Services can be looked up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ClusterNameLookup {
-    /// They can: the process is in a cluster.
+    /// The names can be looked up: the process is in a cluster.
     #[default]
     Available,
-    /// They cannot.
+    /// The names cannot be looked up: the process is outside of a cluster.
     Unavailable,
 }
 
-/// Whether there is a RabbitMQ.
+/// Says if RabbitMQ is configured.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum RabbitmqAvailability {
-    /// There is, or nothing is run.
+    /// RabbitMQ is configured, or the manifests are only checked.
     #[default]
     Given,
-    /// There is none.
+    /// RabbitMQ is not configured, so that a channel on it is an error.
     Missing,
 }
 
-/// Whether there is a cluster, whose controllers have written `status`, and which issues and verifies tokens.
+/// Says if there is a cluster, whose controllers have written `status`, and whose API server issues
+/// and verifies tokens.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ApiServerAvailability {
-    /// There is, or nothing is run.
+    /// There is a cluster, or the manifests are only checked.
     #[default]
     Given,
-    /// There is none: the manifests are all there is.
+    /// There is no cluster: the manifests are all there is.
     Missing,
 }
 
-/// How the delivery spec of a Trigger or Subscription and that of its Broker or channel become one.
+/// The way in which the delivery spec of a Trigger or Subscription and that of its Broker or
+/// channel become one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum DeliveryMerge {
-    /// Its own replaces its parent's as a whole, but for the dead letter sink, as upstream (contract BF-3).
+    /// The own spec replaces the parent's as a whole, but for the dead letter sink, as upstream
+    /// (contract BF-3).
     #[default]
     Replace,
-    /// Field by field: what its own does not set is its parent's (contract G-34).
+    /// The specs are merged field by field: a field that the own one does not set is the parent's
+    /// (contract G-34).
     Fields,
 }
 
-/// The CA that https addresses advertise, PEM.
+/// The CA that https addresses advertise, as PEM.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum AdvertisedCaCerts {
-    /// None is known, unless a TLS Secret brings one.
+    /// No CA is known, unless a TLS Secret brings one.
     #[default]
     Unknown,
-    /// The development CA, unless a TLS Secret brings one.
+    /// The development CA, unless a TLS Secret brings another one.
     Development(String),
-    /// That of the certificate given on the command line, if its CA was given; TLS Secrets are not used.
+    /// The CA of the certificate given by flags, if its CA was given, too; TLS Secrets are not
+    /// used.
     Given(Option<String>),
 }
 
-/// Base URLs of the listeners of events.
+/// The base URLs of the listeners that take events.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListenerUrls {
-    /// Such as `http://127.0.0.1:8080`.
+    /// The URL of the listener without TLS, such as `http://127.0.0.1:8080`.
     pub http: Url,
-    /// Such as `https://127.0.0.1:8443`.
+    /// The URL of the listener with TLS, such as `https://127.0.0.1:8443`.
     pub https: Url,
 }
 
-/// Where a host name really is (`--resolve HOST[:PORT]=ADDR:PORT`). TLS still verifies the host name.
+/// The address that a host name is connected to (`--resolve HOST[:PORT]=ADDR:PORT`). TLS still
+/// verifies the host name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ResolveOverride {
-    /// The host name as URLs have it, in lower case and ASCII.
+    /// The host name in lower case and ASCII, as URLs have it.
     pub host: String,
-    /// The port it is for; `None` means every port.
+    /// The port of the URLs that it is for; `None` means every port.
     pub port: Option<u16>,
-    /// Where to connect instead.
+    /// The address that is connected to instead of what DNS says.
     pub connect_to: SocketAddr,
 }
 
 impl ResolveOverride {
-    /// Whether it is meant for this URL.
+    /// True if the override is meant for this URL.
     #[must_use]
     pub fn matches(&self, url: &Url) -> bool {
         url.host_str().is_some_and(|host| host.eq_ignore_ascii_case(&self.host))
@@ -195,7 +208,7 @@ impl ResolveOverride {
     }
 }
 
-/// Text that is no [`ResolveOverride`].
+/// The error for a text that is no [`ResolveOverride`]; it holds the text.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is not HOST[:PORT]=ADDR:PORT: write for example sink.default.svc.cluster.local:443=127.0.0.1:9443")]
 pub struct ResolveOverrideError(String);
@@ -209,7 +222,7 @@ impl FromStr for ResolveOverride {
 }
 
 impl fmt::Display for ResolveOverride {
-    /// `HOST[:PORT]=ADDR:PORT`.
+    /// Writes `HOST[:PORT]=ADDR:PORT`, which can be parsed again.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.host)?;
         if let Some(port) = self.port {
@@ -232,7 +245,7 @@ fn parse_override(text: &str) -> Option<ResolveOverride> {
     if host.is_empty() || (host.contains(':') && !bracketed) || host.contains(['/', ' ', '@']) {
         return None;
     }
-    // As URLs have it: in ASCII, and an address in its one form.
+    // The host is written as URLs have it: in ASCII, and an address in its one form.
     let host = url::Host::parse(host).ok()?.to_string();
     Some(ResolveOverride { host, port, connect_to: to })
 }

@@ -1,7 +1,7 @@
-//! YAML text to JSON values that remember their lines. Knows no kinds of objects.
+//! Reads YAML text as JSON values that remember their lines. Nothing here knows kinds of objects.
 //!
-//! A text is cut at its document markers first, so that one bad document does not hide the problems of the others, and
-//! so that the budgets against hostile YAML count per document.
+//! A text is cut at its document markers first, so that one bad document does not hide the problems
+//! of the others, and so that the budgets against hostile YAML count per document.
 
 mod chunks;
 
@@ -14,36 +14,41 @@ use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 use serde_saphyr::{MessageFormatter, Spanned, UserMessageFormatter};
 
-/// Deeper documents are refused; Kubernetes objects stay below it, even definitions of resources.
+/// The deepest nesting that is read; Kubernetes objects stay below it, even definitions of
+/// resources.
 const MAX_DEPTH: usize = 128;
-/// What anchors may repeat of a document: as much again as it took to be a large one before lists of any length were read.
+/// The number of nodes that anchors may repeat in one document: as many again as a large document
+/// had before lists of any length were read.
 const MAX_REPEATED: usize = 250_000;
-/// Up to here, every whole number is a floating point number of its own (2^53).
+/// The largest number up to which every whole number is a floating point number of its own (2^53).
 const LARGEST_EXACT: f64 = 9_007_199_254_740_992.0;
-/// Each level of nesting takes up to 40 KiB of stack in a build without optimisation, so the 2 MiB of a usual thread are
-/// not enough for [`MAX_DEPTH`].
+/// The stack of the parser's thread in bytes. Each level of nesting takes up to 40 KiB of it in a
+/// build without optimisation, so the 2 MiB of a usual thread are not enough for [`MAX_DEPTH`].
 const STACK: usize = 16 << 20;
 
-/// The lines of a value and of everything inside it: its own first, then those of what is in it, in the order in which it
-/// is written. That of a field is the line of its key; 0 if not known. Without keys, which the value has already.
+/// The lines of a value and of everything inside it: the value's own line first, then those of its
+/// fields, in the order in which they are written. The line of a field is that of its key; 0 if it
+/// is not known. Keys are not repeated here, since the value has them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ValueLines(Box<[u32]>);
 
 impl ValueLines {
-    /// The line of the field at a path such as `spec.subscribers[0].delivery`, or of the deepest part of it that is
-    /// there; `None` if not known. `value` is what the lines are of.
+    /// The line of the field at a path such as `spec.subscribers[0].delivery`, or of the deepest
+    /// part of the path that is there; `None` if it is not known. `value` is the value that these
+    /// lines belong to.
     pub(crate) fn line_of_path(&self, value: &Value, path: &str) -> Option<usize> {
         let line = self.0.get(value_index(value, path))?;
         usize::try_from(*line).ok().filter(|line| *line > 0)
     }
 
-    /// Those of a value to which as many fields were added, which stand where it begins.
+    /// The lines of a value to which `count` fields were added at its end; the new fields get the
+    /// line where the value begins.
     pub(crate) fn with_added_fields(self, count: usize) -> Self {
         let own = self.0.first().copied().unwrap_or_default();
         Self(self.0.iter().copied().chain(std::iter::repeat_n(own, count)).collect())
     }
 
-    /// Cuts out the lines of each of these values, which stand one after the other from the field at a path on.
+    /// The lines of each element of the list at `path`, which follow each other in these lines.
     pub(crate) fn lines_of_elements(&self, value: &Value, path: &str) -> Vec<Self> {
         let first = value_index(value, path) + 1;
         let elements = value.get(path).and_then(Value::as_array).into_iter().flatten();
@@ -57,11 +62,13 @@ impl ValueLines {
     }
 }
 
-/// How many values come before the one at a path, or before the deepest part of it that is there.
+/// The number of values before the one at a path, or before the deepest part of the path that is
+/// there.
 fn value_index(value: &Value, path: &str) -> usize {
     let mut before = 1;
     for (key, inner) in child_values(value) {
-        // A key of a map may contain dots itself, so the key must end where a part of the path ends.
+        // A key of a map may contain dots itself, so the key must end where a part of the path
+        // ends.
         match path.strip_prefix(&*key).filter(|rest| rest.is_empty() || rest.starts_with(['.', '['])) {
             Some(rest) => return before + value_index(inner, rest.strip_prefix('.').unwrap_or(rest)),
             None => before += count_values(inner),
@@ -70,33 +77,36 @@ fn value_index(value: &Value, path: &str) -> usize {
     0
 }
 
-/// How many values there are in one, itself included.
+/// The number of values in a value, itself included.
 fn count_values(value: &Value) -> usize {
     child_values(value).map(|(_, inner)| count_values(inner)).sum::<usize>() + 1
 }
 
-/// What is right in a value, by key or by `[index]`.
+/// The direct children of a value, each with its key or `[index]`.
 fn child_values(value: &Value) -> impl Iterator<Item = (Cow<'_, str>, &Value)> {
     let fields = value.as_object().into_iter().flatten().map(|(key, inner)| (key.into(), inner));
     let elements = value.as_array().into_iter().flatten().enumerate();
     fields.chain(elements.map(|(index, inner)| (format!("[{index}]").into(), inner)))
 }
 
-/// One document: its value and where things are in it.
+/// One document: its value, and the lines of its fields.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct ParsedDocument {
     pub(crate) value: Value,
     pub(crate) lines: ValueLines,
 }
 
-/// Why a document is not YAML.
+/// The reason why a document is not YAML, and the line where reading it ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct YamlError {
+    /// The line where reading the document ended, from 1, within the whole text.
     pub(crate) line: usize,
+    /// The error of the parser, with a remedy if the mistake is a known one.
     pub(crate) message: String,
 }
 
-/// Reads every document of a text that is not empty. Blocks.
+/// Reads every document of a text that is not empty, in a thread of its own with a large stack.
+/// Blocks.
 pub(crate) fn parse_documents(text: &str) -> Vec<Result<ParsedDocument, YamlError>> {
     let failed = |reason: &str| vec![Err(YamlError { line: 1, message: format!("cannot be parsed: {reason}") })];
     std::thread::scope(|scope| {
@@ -117,7 +127,8 @@ fn parse(text: &str) -> Vec<Result<ParsedDocument, YamlError>> {
 }
 
 fn parse_document(lines_before: usize, chunk: &str) -> Result<ParsedDocument, YamlError> {
-    // How large a text may be is said by whoever reads it; here counts only what grows beyond it: depth and aliases.
+    // The size of a text is limited by whoever reads the file; here only what grows beyond it is:
+    // depth and aliases.
     let options = serde_saphyr::options! {
         budget: serde_saphyr::budget! { max_depth: MAX_DEPTH, max_nodes: usize::MAX, max_events: usize::MAX },
         alias_limits: serde_saphyr::alias_limits! { max_total_replayed_events: MAX_REPEATED },
@@ -150,7 +161,8 @@ fn yaml_error(error: &serde_saphyr::Error, lines_before: usize, chunk: &str) -> 
     }
 }
 
-/// What people most often have done where a text is no YAML; `line` is where reading it ended, which may be one further.
+/// The remedy for the mistakes that people make most often; `line` is where reading the text ended,
+/// which may be one line after the mistake.
 fn syntax_remedy(chunk: &str, line: usize) -> &'static str {
     let near = || chunk.lines().skip(line.saturating_sub(2)).take(3);
     let at = || chunk.lines().skip(line.saturating_sub(2)).take(2);
@@ -169,8 +181,8 @@ fn syntax_remedy(chunk: &str, line: usize) -> &'static str {
     }
 }
 
-/// The words that YAML 1.1 has for booleans besides `true` and `false`, as Kubernetes reads them: in these three cases
-/// only, unlike `yEs`, which is text.
+/// Reads the words that YAML 1.1 has for booleans besides `true` and `false`, as Kubernetes does:
+/// in these three cases only, unlike `yEs`, which is text.
 fn yaml_boolean(text: &str) -> Option<bool> {
     match text {
         "yes" | "Yes" | "YES" | "on" | "On" | "ON" => Some(true),
@@ -179,7 +191,7 @@ fn yaml_boolean(text: &str) -> Option<bool> {
     }
 }
 
-/// A text whose lines are found at once, when the first one is asked for.
+/// A text whose lines are split once, when the first one is asked for.
 struct YamlText<'t> {
     text: &'t str,
     lines: OnceCell<Vec<&'t str>>,
@@ -195,7 +207,7 @@ impl<'t> YamlText<'t> {
     }
 }
 
-/// Whether a scalar stands there without quotes.
+/// True if a scalar stands at this location without quotes.
 fn is_plain(at: &serde_saphyr::Location, text: &str, chunk: &YamlText<'_>) -> bool {
     let number = |number: u64| usize::try_from(number).ok()?.checked_sub(1);
     let (Some(line), Some(column)) = (number(at.line()), number(at.column())) else { return false };
@@ -203,7 +215,7 @@ fn is_plain(at: &serde_saphyr::Location, text: &str, chunk: &YamlText<'_>) -> bo
     let before: String = written.chars().take(column).collect();
     let mut above = chunk.lines().iter().take(line).rev();
     let above = above.find(|line| !line.trim().is_empty()).copied().unwrap_or_default();
-    // The lines of a block scalar are below its head; a tag says what a scalar is.
+    // The lines of a block scalar are below its head; a tag says what type a scalar has.
     let is_block = before.trim().is_empty() && above.trim_end().ends_with(['|', '>', '|', '-', '+']);
     let is_marked = before.ends_with(['\'', '"']) || before.contains("!!str");
     written.chars().skip(column).take(text.len()).eq(text.chars()) && !is_marked && !is_block
@@ -213,7 +225,8 @@ fn line_of<T>(spanned: &Spanned<T>) -> u64 {
     spanned.referenced.line()
 }
 
-/// Takes a value out, and adds the lines in it to `lines`, as if those of one document began at 1.
+/// Takes the value out of a node, and adds the lines of everything in it to `lines`, counted from
+/// the start of its document.
 fn take_value<K: Into<String>>(
     node: Spanned<YamlNode<K>>,
     at: u64,
@@ -237,7 +250,7 @@ fn take_value<K: Into<String>>(
         YamlNode::Mapping(entries) => {
             let mut map = Map::with_capacity(entries.len());
             for (key, node) in entries {
-                // The line of the key, since a value may begin on the next one.
+                // A field has the line of its key, since its value may begin on the next line.
                 let at = match line_of(&key) {
                     0 => line_of(&node),
                     line => line,
@@ -249,7 +262,7 @@ fn take_value<K: Into<String>>(
     }
 }
 
-/// The lines of a piece of a text, within the text.
+/// Turns lines of a document into lines of the text that it was cut from.
 fn lines_in_text(lines_before: usize, lines: &[u64]) -> ValueLines {
     let line = |line: &u64| match *line {
         0 => 0,
@@ -258,10 +271,12 @@ fn lines_in_text(lines_before: usize, lines: &[u64]) -> ValueLines {
     ValueLines(lines.iter().map(line).collect())
 }
 
-/// A YAML value, each part of which knows its place.
+/// A YAML value, each part of which knows its location.
 enum YamlNode<K> {
     Scalar(Value),
+    /// A list, in its order.
     Sequence(Vec<Spanned<YamlNode<K>>>),
+    /// An object, in the order of its keys.
     Mapping(Vec<(Spanned<K>, Spanned<YamlNode<K>>)>),
 }
 
@@ -292,7 +307,8 @@ impl<'de, K: Deserialize<'de>> Visitor<'de> for YamlNodeVisitor<K> {
         Ok(YamlNode::Scalar(value.into()))
     }
 
-    /// A whole number is an integer, whether it is written as `3` or as `3.0`: so it is for an API server.
+    /// A whole number becomes an integer, whether it is written as `3` or as `3.0`, as for an API
+    /// server.
     fn visit_f64<E: de::Error>(self, value: f64) -> Result<YamlNode<K>, E> {
         let is_whole = value.fract() == 0.0 && value.abs() <= LARGEST_EXACT;
         if let Some(whole) = is_whole.then(|| format!("{value:.0}").parse::<i64>().ok()).flatten() {

@@ -1,4 +1,4 @@
-//! Where an event goes: a resolved destination.
+//! A destination of events after resolution: its URL, how it is reached, and what it is trusted by.
 
 use std::net::SocketAddr;
 use std::ops::Deref;
@@ -10,50 +10,55 @@ use url::{Position, Url};
 
 use super::{ChannelKey, TrustBundle};
 
-/// A destination: where it is, how it is reached and whom it is trusted by.
+/// A destination: its URL, how it is reached, what its certificate is verified against, and the
+/// audience of its tokens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Addressable {
     /// The address as Knative would show it; absolute, `http` or `https`.
     pub url: DestinationUrl,
-    /// How events get there.
+    /// The means by which events get there.
     pub route: DestinationRoute,
-    /// What its server certificate is verified against, besides the roots of the system.
+    /// The certificates that its server certificate is verified against, besides the roots of the
+    /// system.
     pub trust: Arc<TrustBundle>,
-    /// Audience of the token that it wants, if any.
+    /// The audience of the token that it wants; no token is sent if `None`.
     pub audience: Option<String>,
 }
 
-/// How events get to a destination.
+/// The means by which events get to a destination.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DestinationRoute {
-    /// By HTTP to the URL's host; to `connect` instead of what DNS says, if set. TLS still verifies the URL's host.
+    /// By HTTP to the URL's host; to `connect` instead of what DNS says, if set. TLS still verifies
+    /// the URL's host.
     Remote {
-        /// Where the host really is.
+        /// The address that is connected to; `None` looks the host up in DNS.
         connect: Option<SocketAddr>,
     },
-    /// Into a channel, broker or RequestReply of this process.
+    /// Into a channel, a Broker or a RequestReply of this process, without HTTP.
     Local(ChannelKey),
-    /// To whoever waits for it at this RequestReply of this process.
+    /// To the sender whose request waits for this reply at a RequestReply of this process.
     WaitingRequest(ChannelKey),
     /// Onto standard output, as Knative's `event_display` prints.
     EventDisplay,
-    /// Nowhere, for this reason: what is sent there fails.
+    /// Nowhere, for this reason: every event that is sent there fails.
     Unresolved(Arc<str>),
 }
 
 impl DestinationRoute {
-    /// The channel, broker or RequestReply of this process that it leads into, if it does.
+    /// The channel, Broker or RequestReply of this process that the route leads into; `None` for
+    /// every other route.
     #[must_use]
     pub fn local_channel(&self) -> Option<&ChannelKey> {
         if let Self::Local(key) = self { Some(key) } else { None }
     }
 }
 
-/// A URL, and the same as the URI of a request: made once, where the routing table is, not for each request.
+/// A URL, and the same URL as the URI of a request, which is made once with the routing table and
+/// not for each request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DestinationUrl(Arc<DestinationUrlParts>);
 
-/// By which versions of HTTP somebody is spoken to.
+/// The versions of HTTP by which a destination is spoken to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum HttpVersions {
     /// HTTP/2 or HTTP/1.1, as both sides agree over TLS.
@@ -66,16 +71,18 @@ pub enum HttpVersions {
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct DestinationUrlParts {
     url: Url,
-    /// As it was written, where that is not how `url` says it.
+    /// The text as it was written, if `url` prints another one.
     written: Option<Box<str>>,
+    /// The versions of HTTP by which the destination is spoken to.
     versions: HttpVersions,
-    /// Without user and fragment, which are not sent; `None` if no request can carry it.
+    /// The URI of requests, without user and fragment, which are not sent; `None` if no request can
+    /// carry it.
     uri: Option<Uri>,
 }
 
 impl DestinationUrl {
-    /// A URL that was written as this text. A text that a parser has to clean first, of blanks around it and of control
-    /// characters, is not what the URL is known by.
+    /// Keeps `text`, as which the URL was written, unless a parser has to clean it first of
+    /// surrounding blanks or control characters: such a text is not what the URL is known by.
     #[must_use]
     pub fn from_written(url: Url, text: &str) -> Self {
         let is_clean = text.trim() == text && !text.contains(char::is_control);
@@ -85,19 +92,20 @@ impl DestinationUrl {
         Self(Arc::new(DestinationUrlParts { url, written, versions: HttpVersions::default(), uri }))
     }
 
-    /// What it is called where others read it: byte for byte as it was written (contract DP-29).
+    /// The text by which others know the destination: byte for byte as it was written (contract
+    /// DP-29).
     #[must_use]
     pub fn as_written(&self) -> &str {
         self.0.written.as_deref().unwrap_or(self.0.url.as_str())
     }
 
-    /// What requests to it are sent to; `None` for a URL that no request can carry.
+    /// The URI that requests are sent to; `None` for a URL that no request can carry.
     #[must_use]
     pub fn uri(&self) -> Option<&Uri> {
         self.0.uri.as_ref()
     }
 
-    /// The same, spoken to by these versions.
+    /// The same URL, spoken to by these versions of HTTP.
     #[must_use]
     pub fn with_http_versions(mut self, versions: HttpVersions) -> Self {
         if self.http_versions() != versions {
@@ -106,14 +114,15 @@ impl DestinationUrl {
         self
     }
 
-    /// By which versions it is spoken to.
+    /// The versions of HTTP by which the destination is spoken to.
     #[must_use]
     pub fn http_versions(&self) -> HttpVersions {
         self.0.versions
     }
 }
 
-/// A URL that nobody has written, but that was made here: it is called what Knative would call it.
+/// A URL that nobody has written, but that this process has made: it is written as Knative would
+/// write it.
 impl From<Url> for DestinationUrl {
     fn from(url: Url) -> Self {
         let text = without_root_slash(&url).to_owned();

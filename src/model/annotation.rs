@@ -1,21 +1,25 @@
-//! The annotations of channels, Brokers, Triggers and Subscriptions that mean something here.
+//! The annotations of channels, Brokers, Triggers and Subscriptions that this process obeys.
 
-/// Whether a channel answers when it has an event: `true` or `false` (contract 2.5).
+/// `true` if a channel answers its sender as soon as the event is in every queue, else `false`
+/// (contract 2.5).
 pub const ASYNC_HANDLER: &str = "messaging.knative.dev/async-handler";
-/// What keeps the events of a channel of a cluster: `memory` or `rabbitmq`. On a Broker it is copied to the Broker's channel,
-/// since its key begins so (contract 5.6).
+/// The backend of a cluster's channel: `memory` or `rabbitmq`. On a Broker, Knative copies the
+/// annotation to the Broker's channel, since its key begins with `messaging.knative.dev` (contract
+/// 5.6).
 pub const BACKEND: &str = "messaging.knative.dev/backend";
-/// Who serves a Broker (contract 5.6).
+/// The class of a Broker, which names the implementation that serves it (contract 5.6).
 pub const BROKER_CLASS: &str = "eventing.knative.dev/broker.class";
-/// In which order events are delivered: `ordered` or `unordered`.
+/// The order in which the events of a subscription are delivered: `ordered` or `unordered`.
 pub const DELIVERY_ORDER: &str = "sealpost.dev/delivery-order";
-/// By which version of HTTP a subscriber is spoken to.
+/// The version of HTTP by which a subscriber is spoken to.
 pub const HTTP_VERSION: &str = "sealpost.dev/http-version";
-/// For whom the dispatcher of a channel is: `cluster` or `namespace`.
+/// The scope of a channel's dispatcher: `cluster` or `namespace`.
 pub const SCOPE: &str = "eventing.knative.dev/scope";
-/// By which Knative knows the form of `spec.subscribers` of a channel: `v1` (contract 11.8).
+/// The version by which Knative knows the schema of a channel's `spec.subscribers`: `v1` (contract
+/// 11.8).
 pub const SUBSCRIBABLE: &str = "messaging.knative.dev/subscribable";
 
-/// All of them. The others are nobody's business: `kubectl.kubernetes.io/last-applied-configuration` repeats the whole
-/// object, and others are written by programs that nobody here knows.
+/// All annotations that are read and shown. Every other one is dropped:
+/// `kubectl.kubernetes.io/last-applied-configuration` repeats the whole object, and others are
+/// written by programs that nobody here knows.
 pub const READ: [&str; 7] = [ASYNC_HANDLER, BACKEND, BROKER_CLASS, DELIVERY_ORDER, HTTP_VERSION, SCOPE, SUBSCRIBABLE];

@@ -1,5 +1,6 @@
-//! What a channel asks of senders: a token of an issuer for its audience, and a subject that is allowed to send
-//! (contract 7.5 to 7.8). Data only; `auth` decides by it.
+//! The demands of a channel on its senders: a token of an issuer for the channel's audience, and a
+//! subject that is allowed to send (contract 7.5 to 7.8). This is data only; the module `auth`
+//! decides by it.
 
 use std::fmt;
 use std::sync::Arc;
@@ -7,20 +8,21 @@ use std::sync::Arc;
 use super::{Addressable, TrustBundle};
 use crate::filter::Filter;
 
-/// Where the keys are told that tokens are verified with (`oidc-discovery-base-url`).
+/// The place where an issuer publishes the keys that its tokens are verified with
+/// (`oidc-discovery-base-url`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OidcDiscovery {
-    /// By the API server of the cluster, asked with the credentials of this process; and if it says that they are
-    /// elsewhere, there, trusting these certificates.
+    /// At the API server of the cluster, asked with the credentials of this process; if the API
+    /// server says that the keys are elsewhere, they are read there, trusting these certificates.
     Cluster(Arc<TrustBundle>),
-    /// Elsewhere: the base URL, and what its certificates are verified with.
+    /// At this base URL, whose certificates are verified with the trust of the `Addressable`.
     BaseUrl(Addressable),
-    /// Nowhere, since the URL is none. Nothing can be verified.
+    /// Nowhere, since the configured URL is invalid: no token can be verified.
     Unavailable,
 }
 
 impl OidcDiscovery {
-    /// Whether both name the same issuer, however it is reached and trusted.
+    /// True if both name the same issuer, however it is reached and trusted.
     #[must_use]
     pub fn is_same_issuer(&self, other: &Self) -> bool {
         match (self, other) {
@@ -31,43 +33,43 @@ impl OidcDiscovery {
     }
 }
 
-/// That tokens are asked for, and whose.
+/// The demand that senders show tokens, and the issuer of these tokens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OidcAuthentication {
-    /// Where their keys are told.
+    /// The place where the issuer publishes its keys.
     pub discovery: OidcDiscovery,
 }
 
-/// Who sends, by name of its ServiceAccount.
+/// A sender, named by its ServiceAccount.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ServiceAccount {
-    /// `metadata.namespace`.
+    /// The namespace of the ServiceAccount.
     pub namespace: String,
-    /// `metadata.name`; a valid one, so that it can stand in a path.
+    /// The name of the ServiceAccount; always a valid one, so that it can stand in a path.
     pub name: String,
 }
 
 impl fmt::Display for ServiceAccount {
-    /// The subject of its tokens: `system:serviceaccount:NAMESPACE:NAME`.
+    /// Writes the subject of its tokens: `system:serviceaccount:NAMESPACE:NAME`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{SUBJECT_PREFIX}{}:{}", self.namespace, self.name)
     }
 }
 
-/// What subjects of ServiceAccounts begin with.
+/// The beginning of every subject that is a ServiceAccount.
 pub const SUBJECT_PREFIX: &str = "system:serviceaccount:";
 
-/// Who is allowed by a policy (`status.from` of an `EventPolicy`).
+/// The subjects that an entry of an `EventPolicy`'s `status.from` allows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SubjectPattern {
-    /// The one with this name, whatever its case.
+    /// The subject with this name, whatever its case.
     Exact(String),
-    /// Everybody whose name begins with this text, in this case (contract AU-10).
+    /// Every subject that begins with this text, in this case (contract AU-10).
     Prefix(String),
 }
 
 impl SubjectPattern {
-    /// Reads an entry of `status.from`.
+    /// Reads an entry of `status.from`; a trailing `*` makes it a prefix.
     #[must_use]
     pub fn parse(text: &str) -> Self {
         match text.strip_suffix('*') {
@@ -76,7 +78,7 @@ impl SubjectPattern {
         }
     }
 
-    /// Whether it means this subject.
+    /// True if the pattern allows this subject.
     #[must_use]
     pub fn matches(&self, subject: &str) -> bool {
         match self {
@@ -86,29 +88,30 @@ impl SubjectPattern {
     }
 }
 
-/// An `EventPolicy`: who may send what.
+/// An `EventPolicy` after resolution: the subjects that may send, and the events that they may
+/// send.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EventPolicy {
-    /// Who; nobody if there is none.
+    /// The subjects that are allowed; an empty list allows nobody.
     pub subjects: Vec<SubjectPattern>,
-    /// What they may send.
+    /// The filter that an event must pass to be allowed.
     pub filter: Filter,
 }
 
-/// `default-authorization-mode`: who may send to a channel that no policy is for.
+/// `default-authorization-mode`: decides who may send to a channel that no policy applies to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum AuthorizationMode {
-    /// ServiceAccounts of the channel's namespace.
+    /// Only ServiceAccounts of the channel's namespace may send.
     #[default]
     AllowSameNamespace,
-    /// Everybody with a token.
+    /// Everybody with a valid token may send.
     AllowAll,
-    /// Nobody.
+    /// Nobody may send, whatever the token.
     DenyAll,
 }
 
 impl AuthorizationMode {
-    /// Reads a flag's value, whatever its case; `None` if it is not a mode.
+    /// Reads the flag's value, whatever its case; `None` if it is not a mode.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         [Self::AllowSameNamespace, Self::AllowAll, Self::DenyAll]
@@ -116,7 +119,7 @@ impl AuthorizationMode {
             .find(|mode| mode.as_str().eq_ignore_ascii_case(text))
     }
 
-    /// The flag's value.
+    /// The value of the flag, as it is written in `config-features`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -127,29 +130,30 @@ impl AuthorizationMode {
     }
 }
 
-/// Who may send, of those whose token is good.
+/// The rule that decides who may send, among the senders whose token is valid.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AuthorizationRule {
-    /// No policy is for this channel: the mode decides, which may look at the channel's namespace.
+    /// No policy applies to this channel: the mode decides. The text is the channel's namespace,
+    /// which `AllowSameNamespace` compares.
     Default(AuthorizationMode, String),
-    /// Whoever one of these allows.
+    /// Every sender that one of these policies allows may send.
     Policies(Vec<Arc<EventPolicy>>),
-    /// Only this subject (contract AU-13).
+    /// Only this subject may send (contract AU-13).
     OnlySubject(String),
-    /// It is not known who (contract AU-12, AU-13). Why.
+    /// The rule is not known, for the reason given here: nobody may send (contract AU-12, AU-13).
     Unknown(String),
-    /// Who may is told by an object that is not there (contract AU-13). Which.
+    /// The object that the rule depends on, named here, does not exist (contract AU-13).
     ObjectMissing(String),
 }
 
-/// What a channel, Broker or Trigger asks of those who send to it.
+/// The demands of a channel, Broker or Trigger on those who send to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SenderAuthorization {
-    /// Whose tokens.
+    /// The issuer whose tokens are valid.
     pub oidc: Arc<OidcAuthentication>,
     /// The audience that a token must be for.
     pub audience: String,
-    /// Who may send.
+    /// The rule that decides which subjects may send.
     pub rule: AuthorizationRule,
 }
 

@@ -1,23 +1,23 @@
-//! A channel or broker that takes events, with everyone who gets them.
+//! A channel or Broker that takes events, with every subscription that gets them.
 
 use std::fmt;
 use std::sync::Arc;
 
 use super::{EventTypeOwner, SenderAuthorization, Subscription};
 
-/// What kind of address a channel has. A Broker is a channel that counts hops.
+/// The kind of object that an address belongs to. A Broker is a channel that counts hops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum ChannelKind {
-    /// `Channel`, `InMemoryChannel`, `RabbitmqChannel`.
+    /// A `Channel`, an `InMemoryChannel` or a `RabbitmqChannel`.
     Channel,
-    /// `Broker`.
+    /// A `Broker`, which has its own subscriptions and a limit of hops.
     Broker,
     /// `RequestReply`, which is no channel, but is addressed as one.
     RequestReply,
 }
 
 impl ChannelKind {
-    /// In lower case.
+    /// The kind in lower case, as metrics and messages show it.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -28,56 +28,58 @@ impl ChannelKind {
     }
 }
 
-/// Names a channel or broker.
+/// Names an object that takes events: a channel, a Broker or a RequestReply.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ChannelKey {
-    /// Channel or broker: the two have separate names.
+    /// The kind of the object: a channel and a Broker of the same name are two objects.
     pub kind: ChannelKind,
-    /// `metadata.namespace`.
+    /// The `metadata.namespace` of the object.
     pub namespace: String,
-    /// `metadata.name`.
+    /// The `metadata.name` of the object.
     pub name: String,
 }
 
 impl fmt::Display for ChannelKey {
-    /// `channel ns/name`, `broker ns/name` or `requestreply ns/name`.
+    /// Writes `channel ns/name`, `broker ns/name` or `requestreply ns/name`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}/{}", self.kind.as_str(), self.namespace, self.name)
     }
 }
 
-/// When a sender gets its answer.
+/// The moment at which a sender gets its response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AcknowledgeMode {
-    /// When every subscription or its dead letter sink has the event (contract FO-4).
+    /// As soon as every subscription or its dead letter sink has taken the event (contract FO-4).
     AfterDelivery,
-    /// When every subscription has it in its queue (contract FO-9; annotation `messaging.knative.dev/async-handler`).
+    /// As soon as the event is in the queue of every subscription (contract FO-9; annotation
+    /// `messaging.knative.dev/async-handler`).
     AfterEnqueue,
 }
 
-/// What keeps the events of a channel.
+/// The backend that keeps the events of a channel.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum BackendKind {
-    /// The memory of this process.
+    /// Events are kept in the memory of this process.
     #[default]
     Memory,
-    /// RabbitMQ.
+    /// Events are kept in queues of RabbitMQ.
     Rabbitmq,
 }
 
-/// A channel or broker.
+/// A channel or Broker of this process, as the data plane serves it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Channel {
-    /// Its name.
+    /// The kind, namespace and name of the object.
     pub key: ChannelKey,
-    /// What keeps its events.
+    /// The backend that keeps its events.
     pub backend: BackendKind,
-    /// When senders get their answer; of a channel in memory only.
+    /// The moment at which senders get their response; only a channel in memory obeys it.
     pub acknowledge: AcknowledgeMode,
-    /// What it asks of senders; nothing if `None`.
+    /// The demands on its senders; everybody may send if `None`.
     pub authorization: Option<SenderAuthorization>,
-    /// Whose events they are in `EventType`s; none are made if `None`.
+    /// The object that new `EventType`s refer to for the events of this channel; none are created
+    /// if `None`.
     pub event_types: Option<Arc<EventTypeOwner>>,
-    /// Everyone who gets its events.
+    /// The subscriptions that get its events, each by a queue of its own.
     pub subscriptions: Vec<Arc<Subscription>>,
 }

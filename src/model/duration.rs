@@ -1,8 +1,9 @@
-//! ISO 8601 durations as Knative writes them, read exactly (`PT0.25S` is 250 ms; unlike contract DP-18).
+//! ISO 8601 durations as Knative writes them, read exactly (`PT0.25S` is 250 ms; unlike contract
+//! DP-18).
 
 use std::time::Duration;
 
-/// Seconds of each unit; a month is a twelfth of 365.2425 days, as in Knative.
+/// The seconds of each unit of the date part; a month is a twelfth of 365.2425 days, as in Knative.
 const DATE_UNITS: [(char, f64); 4] = [('Y', 31_556_952.0), ('M', 2_629_746.0), ('W', 604_800.0), ('D', 86_400.0)];
 const TIME_UNITS: [(char, f64); 3] = [('H', 3_600.0), ('M', 60.0), ('S', 1.0)];
 /// Ten years: whatever is longer is a mistake, and the sum stays far from any overflow.
@@ -11,7 +12,7 @@ const LONGEST: Duration = Duration::from_secs(10 * 31_556_952);
 /// Reads a duration such as `PT0.5S`, `PT1H30M`, `P1D` or `P2W`.
 ///
 /// # Errors
-/// A remedy, if the text is no duration, negative, or longer than ten years.
+/// Says a remedy if the text is no duration, negative, or longer than ten years.
 pub fn parse_duration(text: &str) -> Result<Duration, &'static str> {
     const REMEDY: &str = "is not an ISO 8601 duration: write for example PT0.5S, PT10S, PT1M30S or P1D";
     let body = text.strip_prefix('+').unwrap_or(text);
@@ -35,7 +36,8 @@ pub fn parse_duration(text: &str) -> Result<Duration, &'static str> {
     }
 }
 
-/// Sums `<number><unit>` fields, whose units must be in the order of `units`, each at most once.
+/// Sums fields of the form `<number><unit>`, whose units must be in the order of `units`, each at
+/// most once; `None` if a field is malformed.
 fn sum_fields(text: &str, units: &[(char, f64)]) -> Option<Duration> {
     let mut units = units.iter();
     let mut rest = text;

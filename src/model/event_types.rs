@@ -1,18 +1,19 @@
-//! Whose events are described by `EventType`s that are made of what is seen (contract 8.1 to 8.3).
+//! The object that an `EventType` refers to, if one is created for each type of event that is seen
+//! (contract 8.1 to 8.3).
 
-/// An object that events come through, as an `EventType` refers to it.
+/// An object that events come through, in the form in which an `EventType` refers to it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct EventTypeOwner {
-    /// `apiVersion`.
+    /// The `apiVersion` of the object.
     pub api_version: &'static str,
-    /// `kind`.
+    /// The `kind` of the object.
     pub kind: &'static str,
-    /// The namespace that the `EventType` is made in.
+    /// The namespace of the object, in which the `EventType` is created, too.
     pub namespace: String,
-    /// `metadata.name`.
+    /// The `metadata.name` of the object.
     pub name: String,
-    /// `metadata.uid`.
+    /// The `metadata.uid` of the object.
     pub uid: String,
-    /// `status.address.name`, if it has one.
+    /// The `status.address.name` of the object; `None` if it has no named address.
     pub address: Option<String>,
 }

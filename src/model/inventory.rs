@@ -1,6 +1,8 @@
-//! What is configured, as Knative-shaped objects with status: what `sealpost get` shows.
+//! Every configured object with its status, in Knative's schema: the data that `sealpost get` and
+//! the admin API show.
 //!
-//! An object is kept as it was written and as it is served, which others hold, too; its JSON is made when somebody asks.
+//! Each object is kept as it was written and as it is served, which the routing table holds as
+//! well; its JSON is made when somebody asks for it.
 
 mod flow;
 mod json;
@@ -15,159 +17,163 @@ use url::Url;
 use super::addressable::without_root_slash;
 use super::{Addressable, Subscription};
 
-/// Which list an object is in.
+/// The list of the inventory that an object is in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ObjectKind {
-    /// `Channel`, `InMemoryChannel`, `RabbitmqChannel`.
+    /// `Channel`, `InMemoryChannel` and `RabbitmqChannel`.
     Channel,
-    /// `Broker`.
+    /// `Broker`, whatever its class.
     Broker,
-    /// `Trigger`.
+    /// `Trigger`, a receiver of a Broker.
     Trigger,
-    /// `Subscription`.
+    /// `Subscription`, a receiver of a channel.
     Subscription,
-    /// `Sequence`.
+    /// `Sequence`, a flow of steps.
     Sequence,
-    /// `Parallel`.
+    /// `Parallel`, a flow of branches.
     Parallel,
-    /// `RequestReply`.
+    /// `RequestReply`, an address at which senders wait for replies.
     RequestReply,
 }
 
 /// A Knative condition (`knative.dev/pkg/apis.Condition`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Condition<'c> {
-    /// Such as `Ready`.
+    /// The type of the condition, such as `Ready`.
     #[serde(rename = "type")]
     pub ty: &'c str,
-    /// `True`, `False` or `Unknown`.
+    /// One of `True`, `False` and `Unknown`.
     pub status: &'c str,
-    /// A word for programs.
+    /// The reason as one CamelCase word for programs; none if the status is `True`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<&'c str>,
-    /// A sentence for people.
+    /// The reason as a sentence for people; none if the status is `True`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub message: Option<&'c str>,
 }
 
-/// The conditions of an object: `Ready` and its parts.
+/// The conditions of an object: `Ready` and the parts that it consists of.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ObjectConditions {
-    /// The types of the parts, which are `True` if the object is served, even if that is in its last good form.
+    /// The types of the parts, which are `True` if the object is served, even if that is in its
+    /// last good form.
     pub parts: &'static [&'static str],
-    /// Whether it is served.
+    /// True if the object is served, even if that is in its last good form.
     pub served: bool,
-    /// Why it is not ready; `None` if it is.
+    /// The reason why the object is not ready; `None` if it is ready.
     pub not_ready: Option<Box<NotReadyReason>>,
-    /// The part that is not `True` for the same reason; `None` if what is wrong is no part's.
+    /// The part that is not `True` for the same reason; `None` if no part is at fault.
     pub failed_part: Option<&'static str>,
 }
 
-/// Why an object is not ready.
+/// The reason why an object is not ready.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NotReadyReason {
-    /// `False` or `Unknown`.
+    /// The status of the condition: `False` or `Unknown`.
     pub status: &'static str,
-    /// A word for programs.
+    /// The reason as one CamelCase word for programs.
     pub reason: &'static str,
-    /// A sentence for people.
+    /// The reason as a sentence for people, with a remedy.
     pub message: String,
 }
 
-/// What keeps an object from being served at the moment, and is not in the configuration.
+/// A fault that keeps an object from being served at the moment, and that is not in the
+/// configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ObjectTrouble<'t> {
-    /// A word for programs.
+    /// The reason as one CamelCase word for programs.
     pub reason: &'t str,
-    /// A sentence for people.
+    /// The reason as a sentence for people.
     pub message: &'t str,
-    /// Whether it keeps each of a channel's subscribers from its events.
+    /// True if the fault keeps each of a channel's subscribers from its events.
     pub affects_all_subscribers: bool,
 }
 
-/// Events that a Trigger did not get since its filter could not be decided, from when this process took it up.
+/// The number of events that a Trigger did not get since its filter could not be decided, counted
+/// from when this process began to serve it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FilterErrors {
-    /// An expression ended in an error, or in no boolean.
+    /// Events for which an expression ended in an error, or in a value that is no boolean.
     pub expression: u64,
-    /// It was more work than is allowed.
+    /// Events for which the filter took more work than is allowed.
     pub limit: u64,
 }
 
-/// What is known of an object only while it is served.
+/// The part of an object's status that is known only while the object is served.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LiveStatus<'t> {
-    /// What keeps it from being served.
+    /// The fault that keeps it from being served; `None` if it is served.
     pub trouble: Option<ObjectTrouble<'t>>,
-    /// Of a Trigger.
+    /// The undecided events of a Trigger; zero for every other kind.
     pub filter_errors: FilterErrors,
 }
 
 impl<'t> ObjectTrouble<'t> {
-    /// The condition `Ready` of an object that is understood, and in trouble.
+    /// The condition `Ready` of an object whose manifest is right, but which is in trouble.
     #[must_use]
     pub fn ready_condition(&self) -> Condition<'t> {
         Condition { ty: "Ready", status: "False", reason: Some(self.reason), message: Some(self.message) }
     }
 }
 
-/// What an object is served as, as far as its status says so.
+/// The status of an object besides its conditions, by kind of object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ObjectStatus {
-    /// There is nothing to say but the conditions.
+    /// The status consists of the conditions alone.
     ConditionsOnly,
-    /// A channel, broker or RequestReply.
+    /// The status of a channel, Broker or RequestReply, which has addresses.
     Address(Box<AddressStatus>),
-    /// A channel of a cluster, whose addresses are those of its written status, with these subscribers; `None` if it is not
-    /// served.
+    /// The status of a channel that a cluster has reconciled, whose addresses are those of its
+    /// written status, with these subscribers; `None` if it is not served.
     ReconciledChannel(Option<Box<[SubscriberId]>>),
-    /// A Trigger or Subscription.
+    /// The status of a Trigger or Subscription.
     Subscription {
-        /// What is served.
+        /// The subscription that is served for the object.
         subscription: Arc<Subscription>,
-        /// What channels and brokers of this process can be verified with.
+        /// The CA certificates (PEM) that channels and Brokers of this process can be verified
+        /// with.
         own_ca_certs: Option<Arc<str>>,
     },
-    /// A Sequence or Parallel.
+    /// The status of a Sequence or Parallel.
     Flow(Box<FlowStatus>),
 }
 
-/// What a Sequence or Parallel is served as.
+/// The status of a Sequence or Parallel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FlowStatus {
-    /// Where it takes events.
+    /// The address at which the flow takes events.
     pub address: AddressStatus,
-    /// `apiVersion` and `kind` of its channels.
+    /// The `apiVersion` and `kind` of its channels.
     pub channel_kind: (&'static str, &'static str),
-    /// The names of its channels: of a Sequence one for each step; of a Parallel one that takes the events, and one for each
-    /// branch.
+    /// The names of its channels: of a Sequence one for each step; of a Parallel one that takes the
+    /// events, and one for each branch.
     pub channels: Box<[String]>,
-    /// Its Subscriptions: of a Sequence one for each step; of a Parallel two for each branch, the filter's and the
-    /// subscriber's.
+    /// Its Subscriptions: of a Sequence one for each step; of a Parallel two for each branch, the
+    /// filter's and the subscriber's.
     pub subscriptions: Box<[FlowSubscription]>,
 }
 
-/// A Subscription of a Sequence or Parallel.
+/// A Subscription that a Sequence or Parallel consists of.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FlowSubscription {
-    /// Its name.
+    /// The name of the generated Subscription.
     pub name: String,
-    /// Why it is not ready; `None` if it is.
+    /// The reason why it is not ready; `None` if it is ready.
     pub not_ready: Option<Box<NotReadyReason>>,
 }
 
-/// Where a channel, broker or RequestReply takes events.
+/// The addresses at which a channel, Broker or RequestReply takes events, and what belongs to them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AddressStatus {
-    /// `status.addresses`; the last one is `status.address`.
+    /// The entries of `status.addresses`; the last one is `status.address`, too.
     pub addresses: Box<[StatusAddress]>,
-    /// What those by https, and other ones of this process, can be verified with.
+    /// The CA certificates (PEM) that the https addresses of this process can be verified with.
     pub ca_certs: Option<Arc<str>>,
-    /// Of the tokens that are asked for, if they are.
+    /// The audience of the tokens that senders must show; `None` if no token is asked for.
     pub audience: Option<String>,
-    /// Who gets what could not be delivered.
+    /// The dead letter sink of the object, which its subscriptions inherit.
     pub dead_letter_sink: Option<Addressable>,
-    /// Of a channel.
+    /// The subscribers of a channel; `None` for every other kind.
     pub subscribers: Option<Box<[SubscriberId]>>,
 }
 
@@ -178,41 +184,42 @@ impl AddressStatus {
     }
 }
 
-/// One of `status.addresses`.
+/// One entry of `status.addresses`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StatusAddress {
-    /// `http` or `https`.
+    /// The name of the address: `http` or `https`.
     pub name: &'static str,
+    /// The URL, without the slash of an empty path.
     url: Box<str>,
 }
 
 impl StatusAddress {
-    /// A URL of this name.
+    /// An address with this name, whose URL is written without the slash of an empty path.
     #[must_use]
     pub fn new(name: &'static str, url: &Url) -> Self {
         Self { name, url: without_root_slash(url).into() }
     }
 }
 
-/// What names one of `status.subscribers`.
+/// The identity of one entry of `status.subscribers`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SubscriberId {
-    /// Its uid.
+    /// The `uid` of the entry.
     Uid(Box<str>),
-    /// Its name, where it is written without a uid.
+    /// The `name` of the entry, if it is written without a uid.
     Name(Box<str>),
 }
 
-/// One object with its status.
+/// One configured object with its status.
 #[derive(Clone, Debug)]
 pub struct InventoryObject {
-    /// Which list it is in.
+    /// The list of the inventory that the object is in.
     pub kind: ObjectKind,
-    /// `metadata.namespace`.
+    /// The `metadata.namespace` of the object.
     pub namespace: String,
-    /// `metadata.name`.
+    /// The `metadata.name` of the object.
     pub name: String,
-    /// As written.
+    /// The object as it was written, as JSON.
     pub manifest: Arc<Value>,
     /// The conditions of its status.
     pub conditions: ObjectConditions,
@@ -221,7 +228,7 @@ pub struct InventoryObject {
 }
 
 impl ObjectConditions {
-    /// The condition `Ready`.
+    /// The condition `Ready`, made of the reason why the object is not ready.
     #[must_use]
     pub fn ready_condition(&self) -> Condition<'_> {
         let (ty, unready) = ("Ready", self.not_ready.as_deref());
@@ -235,13 +242,15 @@ impl ObjectConditions {
 }
 
 impl InventoryObject {
-    /// The `kind` that it was written with.
+    /// The `kind` that the object was written with, such as `InMemoryChannel`; `None` if it has
+    /// none.
     #[must_use]
     pub fn manifest_kind(&self) -> Option<&str> {
         self.manifest_text("/kind")
     }
 
-    /// Name of the channel of a Subscription, or of the Broker of a Trigger.
+    /// The name of the channel of a Subscription, or of the Broker of a Trigger; `None` for other
+    /// kinds.
     #[must_use]
     pub fn parent(&self) -> Option<&str> {
         match self.kind {
@@ -255,7 +264,7 @@ impl InventoryObject {
         }
     }
 
-    /// `status.address.url`.
+    /// The object's `status.address.url`; `None` if it has no address.
     #[must_use]
     pub fn url(&self) -> Option<&str> {
         match &self.status {
@@ -270,13 +279,13 @@ impl InventoryObject {
         self.manifest.pointer(pointer)?.as_str()
     }
 
-    /// All of it but what is written.
+    /// All fields but the written manifest, for comparison.
     fn resolved_fields(&self) -> (ObjectKind, &str, &str, &ObjectConditions, &ObjectStatus) {
         (self.kind, &self.namespace, &self.name, &self.conditions, &self.status)
     }
 }
 
-/// Objects that are shown alike are equal: what else is written does not matter.
+/// Two objects that are shown alike are equal, whatever else their manifests say.
 impl PartialEq for InventoryObject {
     fn eq(&self, other: &Self) -> bool {
         self.resolved_fields() == other.resolved_fields()
@@ -286,9 +295,9 @@ impl PartialEq for InventoryObject {
 
 impl Eq for InventoryObject {}
 
-/// Everything that is configured.
+/// Every configured object with its status.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Inventory {
-    /// In the order of kind, namespace, name.
+    /// The objects in the order of kind, namespace and name.
     pub objects: Vec<Arc<InventoryObject>>,
 }

@@ -1,25 +1,25 @@
-//! Where traces and numbers are to go, as `config-observability` says (contract OB-1).
+//! The collectors of traces and metrics that `config-observability` names (contract OB-1).
 
 use std::time::Duration;
 
-/// A collector.
+/// The address of a collector, and the protocol it is spoken to by.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExporterEndpoint {
-    /// `http/protobuf` or `grpc`.
+    /// The protocol of OTLP: `http/protobuf` or `grpc`.
     pub protocol: String,
-    /// Its URL, or host and port; empty if only the environment names it.
+    /// The collector's URL, or its host and port; empty if only the environment names it.
     pub endpoint: String,
 }
 
-/// What `config-observability` asks for. Whoever started the process may have said otherwise.
+/// The wishes of `config-observability`. Flags and variables of the process go before them.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ObservabilityConfig {
-    /// Where traces go, if they do.
+    /// The collector of traces; `None` exports none.
     pub traces: Option<ExporterEndpoint>,
-    /// The part of traces that is recorded.
+    /// The share of traces that is recorded, from 0 to 1; `None` leaves it to the flags.
     pub sampling_rate: Option<f64>,
-    /// Where numbers go, if they do.
+    /// The collector of metrics; `None` exports none.
     pub metrics: Option<ExporterEndpoint>,
-    /// How often numbers go.
+    /// The interval between two exports of metrics; `None` leaves it to the flags.
     pub metrics_export_interval: Option<Duration>,
 }

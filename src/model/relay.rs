@@ -1,5 +1,5 @@
-//! What the roles `ingress` and `filter` relay: Brokers to their channels, Triggers to their subscribers, each somewhere
-//! else (contract BI-1 to BI-11, BF-1 to BF-16).
+//! The relays of the roles `ingress` and `filter`: Brokers to their channels, Triggers to their
+//! subscribers, each of which is in another process (contract BI-1 to BI-11, BF-1 to BF-16).
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -7,20 +7,23 @@ use std::sync::Arc;
 use super::{Addressable, DeliveryFormat, EventTypeOwner, SenderAuthorization, ServiceAccount};
 use crate::filter::Filter;
 
-/// What a process does.
+/// The role of a process, which decides what objects it serves.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ProcessRole {
-    /// Everything inside one process: channels, Brokers and Triggers.
+    /// A channel dispatcher. From files it serves everything in one process: channels, Brokers and
+    /// Triggers.
     #[default]
     Channel,
-    /// What upstream's mt-broker-ingress does: takes events for Brokers and hands them to their channels.
+    /// The ingress of Brokers, as upstream's mt-broker-ingress: takes events for Brokers and hands
+    /// them to their channels.
     Ingress,
-    /// What upstream's mt-broker-filter does: takes events for Triggers, and hands to subscribers those that pass.
+    /// The filter of Triggers, as upstream's mt-broker-filter: takes events for Triggers, and hands
+    /// to their subscribers those that pass.
     Filter,
 }
 
 impl ProcessRole {
-    /// As `--role` names it.
+    /// The role as the flag `--role` names it.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -31,57 +34,62 @@ impl ProcessRole {
     }
 }
 
-/// Relayed Brokers and Triggers, by `/namespace/name`.
+/// Relayed Brokers and Triggers, each found by the path `/namespace/name`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RelayTable {
-    /// Of the role `ingress`.
+    /// The Brokers of the role `ingress`; empty in other roles.
     pub brokers: HashMap<String, Arc<BrokerRelay>>,
-    /// Of the role `filter`.
+    /// The Triggers of the role `filter`; empty in other roles.
     pub triggers: HashMap<String, Arc<TriggerRelay>>,
 }
 
 impl RelayTable {
-    /// Whether nothing is relayed.
+    /// True if nothing is relayed.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.brokers.is_empty() && self.triggers.is_empty()
     }
 }
 
-/// A Broker whose channel is elsewhere.
+/// A Broker whose channel is in another process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BrokerRelay {
-    /// Its channel; `None` if it has none yet (contract BI-4).
+    /// The address of its channel; `None` if it has none yet (contract BI-4).
     pub channel: Option<Addressable>,
-    /// What it asks of senders; nothing if `None`.
+    /// The demands on its senders; everybody may send if `None`.
     pub authorization: Option<SenderAuthorization>,
-    /// As whom events are handed to the channel, if that has an audience (contract AU-1).
+    /// The ServiceAccount as which events are handed to the channel, if that has an audience
+    /// (contract AU-1).
     pub sender: Option<Arc<ServiceAccount>>,
-    /// Whose events they are in `EventType`s; none are made if `None`.
+    /// The object that new `EventType`s refer to for these events; none are created if `None`.
     pub event_types: Option<Arc<EventTypeOwner>>,
 }
 
-/// A Trigger whose events come from a channel elsewhere.
+/// A Trigger whose events come from a channel in another process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TriggerRelay {
-    /// `metadata.uid`, which requests must name; `None` if it is not known, and any is right.
+    /// The Trigger's `metadata.uid`, which requests must name; `None` if it is not known, and then
+    /// every uid is right.
     pub uid: Option<String>,
-    /// `metadata.namespace`.
+    /// The `metadata.namespace` of the Trigger.
     pub namespace: String,
-    /// Which events it gets.
+    /// The filter that decides which events the subscriber gets.
     pub filter: Filter,
-    /// In which mode it gets them.
+    /// The content mode in which events are sent to the subscriber.
     pub format: DeliveryFormat,
-    /// Who gets them; `None` if that is not resolved, or the Trigger has problems: then nobody does.
+    /// The destination of the events; `None` if it is not resolved, or the Trigger has problems:
+    /// then nobody gets them.
     pub subscriber: Option<Addressable>,
-    /// Its Broker; `None` if there is none of that name.
+    /// The address of its Broker, which gets replies; `None` if there is no Broker of that name.
     pub broker: Option<Addressable>,
-    /// Its dead letter sink, else its Broker's.
+    /// The dead letter sink of the Trigger, else that of its Broker.
     pub dead_letter_sink: Option<Addressable>,
-    /// What is asked of whoever sends events for it; nothing if `None` (contract AU-13).
+    /// The demands on whoever sends events for the Trigger; everybody may if `None` (contract
+    /// AU-13).
     pub authorization: Option<SenderAuthorization>,
-    /// As whom events are handed on to destinations with an audience (contract AU-1).
+    /// The ServiceAccount as which events are sent to destinations with an audience (contract
+    /// AU-1).
     pub sender: Option<Arc<ServiceAccount>>,
-    /// Whose events replies are in `EventType`s; none are made if `None`.
+    /// The object that new `EventType`s refer to for replies; none are created if `None`.
     pub event_types: Option<Arc<EventTypeOwner>>,
 }

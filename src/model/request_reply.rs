@@ -1,4 +1,5 @@
-//! A RequestReply: an address whose answers are events that come back through a Broker.
+//! A RequestReply: an address at which a sender waits for the event that comes back through a
+//! Broker.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,31 +7,33 @@ use std::time::Duration;
 use super::{ChannelKey, SenderAuthorization, ServiceAccount};
 use crate::correlation::CorrelationKey;
 
-/// A RequestReply. What is sent to it goes into a Broker, and the sender waits for the reply (upstream's
-/// `eventing.knative.dev/v1alpha1`).
+/// A RequestReply. An event that is sent to it goes into a Broker, and its sender waits for the
+/// reply (upstream's `eventing.knative.dev/v1alpha1`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RequestReply {
-    /// Its name; of the kind [`ChannelKind::RequestReply`](super::ChannelKind::RequestReply).
+    /// The object's namespace and name; of the kind
+    /// [`ChannelKind::RequestReply`](super::ChannelKind::RequestReply).
     pub key: ChannelKey,
-    /// The Broker, of the same namespace.
+    /// The Broker of the same namespace that events go into.
     pub broker: ChannelKey,
-    /// The attribute of an event that gets the correlation id.
+    /// The attribute that is added to an event and holds its correlation id.
     pub correlation_attribute: String,
-    /// The attribute of a reply that has the same id.
+    /// The attribute of a reply that repeats the correlation id.
     pub reply_attribute: String,
-    /// How long a sender waits.
+    /// The time for which a sender waits for its reply.
     pub timeout: Duration,
-    /// Makes the ids.
+    /// The key that seals correlation ids, and verifies those that come back.
     pub correlation_key: CorrelationKey,
-    /// What it asks of senders; nothing if `None`.
+    /// The demands on its senders; everybody may send if `None`.
     pub authorization: Option<SenderAuthorization>,
-    /// As whom it sends to the Broker; without proof if `None`.
+    /// The ServiceAccount as which it sends to the Broker; it sends no token if `None`.
     pub sender: Option<Arc<ServiceAccount>>,
-    /// The audience of the Broker, if it asks for tokens.
+    /// The audience of the Broker; `None` if the Broker asks for no token.
     pub broker_audience: Option<String>,
 }
 
-/// Which process of several waits for a reply: this one, which is alone.
+/// The index of the process that waits for a reply, which is part of a correlation id; 0, since
+/// this process is the only one.
 pub const INDEX: u32 = 0;
-/// How many wait for replies.
+/// The number of processes that wait for replies.
 pub const REPLICAS: u32 = 1;

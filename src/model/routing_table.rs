@@ -1,4 +1,5 @@
-//! The one value that control plane and data plane share: who takes events at which address, and who gets them.
+//! The one value that control plane and data plane share: which channel takes events at which
+//! address, and which subscriptions get them.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -7,7 +8,8 @@ use super::{
     Channel, ChannelKey, ChannelKind, OidcAuthentication, PingSource, RelayTable, RequestReply, TransportEncryption,
 };
 
-/// The host names that say which kind of object a path means (contract IF-3).
+/// The host names of Knative's Services, which say which kind of object a path means (contract
+/// IF-3).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServiceHosts {
     /// `imc-dispatcher.<system namespace>.svc.<domain>`: channels only.
@@ -16,12 +18,13 @@ pub struct ServiceHosts {
     pub brokers: String,
     /// `request-reply.<system namespace>.svc.<domain>`: RequestReplies only.
     pub request_replies: String,
-    /// `broker-filter.<system namespace>.svc.<domain>`: the filter of Triggers, where that is a process of its own.
+    /// `broker-filter.<system namespace>.svc.<domain>`: the filter of Triggers, where that is a
+    /// process of its own.
     pub filter: String,
 }
 
 impl ServiceHosts {
-    /// The hosts in a system namespace and cluster domain.
+    /// The hosts in this system namespace and cluster domain.
     #[must_use]
     pub fn new(system_namespace: &str, cluster_domain: &str) -> Self {
         Self {
@@ -33,37 +36,43 @@ impl ServiceHosts {
     }
 }
 
-/// What is at an address.
+/// The object that a request's host and path mean.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AddressLookup<'t> {
-    /// A channel or broker: its place in [`RoutingTable::channels`], and itself.
+    /// A channel or Broker: its index in [`RoutingTable::channels`], and the object itself.
     Channel(usize, &'t Arc<Channel>),
-    /// A RequestReply.
+    /// A RequestReply of this process.
     RequestReply(&'t Arc<RequestReply>),
-    /// Nothing.
+    /// There is no object at this path, or none of the kind that the host means.
     NotFound,
-    /// The path is not `/namespace/name`.
+    /// The path is not of the form `/namespace/name`.
     BadPath,
-    /// Several of a channel, a broker and a RequestReply, and the host does not say which.
+    /// The path means several of a channel, a Broker and a RequestReply, and the host does not say
+    /// which.
     Ambiguous,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct PathEntry {
+    /// The index of the channel at the path.
     channel: Option<usize>,
+    /// The index of the Broker at the path.
     broker: Option<usize>,
+    /// The index of the RequestReply at the path.
     request_reply: Option<usize>,
 }
 
-/// Channels and brokers by address, and the mode. Immutable.
+/// Every served object by its address, with the mode of transport encryption. The table is
+/// immutable: a change of the configuration makes a new one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RoutingTable {
     transport_encryption: TransportEncryption,
     hosts: ServiceHosts,
+    /// All channels and Brokers, whose indices the maps below hold.
     channels: Vec<Arc<Channel>>,
-    /// By `/namespace/name`.
+    /// The objects by the path `/namespace/name`.
     by_path: HashMap<String, PathEntry>,
-    /// By lower-case host name without port.
+    /// The indices of channels by lower-case host name without port.
     by_host: HashMap<String, usize>,
     relays: RelayTable,
     sources: Vec<Arc<PingSource>>,
@@ -72,7 +81,8 @@ pub struct RoutingTable {
 }
 
 impl RoutingTable {
-    /// A table of these channels. `by_host` maps the host names that mean one channel each.
+    /// A table of these channels. `host_names` maps the host names that mean one channel each; a
+    /// name of an unknown channel is ignored.
     #[must_use]
     pub fn new(
         transport_encryption: TransportEncryption,
@@ -116,13 +126,13 @@ impl RoutingTable {
         Self::new(self.transport_encryption, self.hosts.clone(), Vec::new(), [])
     }
 
-    /// The same table, with what the roles `ingress` and `filter` relay.
+    /// The same table, with these relays of the roles `ingress` and `filter`.
     #[must_use]
     pub fn with_relays(self, relays: RelayTable) -> Self {
         Self { relays, ..self }
     }
 
-    /// The same table, with these senders of events.
+    /// The same table, with these PingSources.
     #[must_use]
     pub fn with_sources(self, sources: Vec<Arc<PingSource>>) -> Self {
         Self { sources, ..self }
@@ -138,56 +148,57 @@ impl RoutingTable {
         Self { request_replies, ..self }
     }
 
-    /// Every RequestReply.
+    /// Every RequestReply, in the order in which they were given.
     #[must_use]
     pub fn request_replies(&self) -> &[Arc<RequestReply>] {
         &self.request_replies
     }
 
-    /// The RequestReply of that name.
+    /// The RequestReply of this name; `None` if there is none.
     #[must_use]
     pub fn request_reply(&self, key: &ChannelKey) -> Option<&Arc<RequestReply>> {
         let at = self.by_path.get(&format!("/{}/{}", key.namespace, key.name))?;
         self.request_replies.get(at.request_reply?)
     }
 
-    /// The same table; senders are asked for tokens of this issuer, or for none.
+    /// The same table, whose senders are asked for tokens of this issuer; for none if `None`.
     #[must_use]
     pub fn with_oidc(self, oidc: Option<Arc<OidcAuthentication>>) -> Self {
         Self { oidc, ..self }
     }
 
-    /// Whose tokens senders are asked for; none if `None`.
+    /// The issuer whose tokens senders must show; none are asked for if `None`.
     #[must_use]
     pub fn oidc(&self) -> Option<&Arc<OidcAuthentication>> {
         self.oidc.as_ref()
     }
 
-    /// What sends events by itself.
+    /// The PingSources, which send events by themselves.
     #[must_use]
     pub fn sources(&self) -> &[Arc<PingSource>] {
         &self.sources
     }
 
-    /// What is relayed.
+    /// The relays of the roles `ingress` and `filter`.
     #[must_use]
     pub fn relays(&self) -> &RelayTable {
         &self.relays
     }
 
-    /// The mode.
+    /// The mode of transport encryption.
     #[must_use]
     pub fn transport_encryption(&self) -> TransportEncryption {
         self.transport_encryption
     }
 
-    /// Every channel and broker.
+    /// Every channel and Broker, in the order in which they were given.
     #[must_use]
     pub fn channels(&self) -> &[Arc<Channel>] {
         &self.channels
     }
 
-    /// The channel or broker of that name: its place and itself.
+    /// The channel or Broker of this name, with its index in [`Self::channels`]; `None` if there is
+    /// none.
     #[must_use]
     pub fn channel(&self, key: &ChannelKey) -> Option<(usize, &Arc<Channel>)> {
         let at = self.by_path.get(&format!("/{}/{}", key.namespace, key.name))?;
@@ -199,8 +210,9 @@ impl RoutingTable {
         self.channels.get(index).map(|channel| (index, channel))
     }
 
-    /// What a request's host (with or without port) and path mean (contract IF-3, CR-1, CR-2, but
-    /// hosts are compared as RFC 9110 says, contract G-45).
+    /// Finds the object that a request's host (with or without port) and path mean. At the path
+    /// `/`, only a host that means one channel counts; a trailing slash is ignored (contract IF-3,
+    /// CR-1, CR-2, but hosts are compared as RFC 9110 says, contract G-45).
     #[must_use]
     pub fn look_up(&self, host: Option<&str>, path: &str) -> AddressLookup<'_> {
         let host = host.map(without_port);
@@ -260,7 +272,7 @@ fn without_port(host: &str) -> &str {
     }
 }
 
-/// Whether a path is `/namespace/name`.
+/// True if a path is of the form `/namespace/name`.
 fn is_namespaced_path(path: &str) -> bool {
     let mut segments = path.split('/');
     segments.next() == Some("")

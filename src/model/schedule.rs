@@ -1,4 +1,4 @@
-//! When a source sends: a cron schedule in a time zone.
+//! The times at which a source sends: a cron schedule in a time zone.
 
 mod fields;
 
@@ -9,21 +9,24 @@ use croner::parser::{CronParser, Seconds, Year};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-/// A cron schedule. Two of the same text and zone are equal.
+/// A cron schedule in a time zone. Two schedules of the same text and zone are equal.
 #[derive(Clone)]
 pub struct CronSchedule {
+    /// The schedule as it was written, for comparison.
     text: String,
     cron: Cron,
+    /// The time zone in which the fields of the schedule count.
     zone: TimeZone,
 }
 
 impl CronSchedule {
-    /// Reads a schedule of five fields, of six with seconds first, or such as `@hourly`, as Knative's parser does. A zone of
-    /// the IANA database (`Europe/Berlin`) may stand before it as `CRON_TZ=` or `TZ=`; without one, that of the system
-    /// counts.
+    /// Reads a schedule of five fields, of six with seconds first, or such as `@hourly`, as
+    /// Knative's parser does. A zone of the IANA database (`Europe/Berlin`) may stand before it as
+    /// `CRON_TZ=` or `TZ=`; without one, the zone of the system counts.
     ///
     /// # Errors
-    /// What is wrong with the schedule ([`ScheduleError::Schedule`]) or with the zone.
+    /// Says what is wrong with the schedule ([`ScheduleError::Schedule`]) or with the zone
+    /// ([`ScheduleError::Zone`]).
     pub fn parse(text: &str, zone: Option<&str>) -> Result<Self, ScheduleError> {
         let wrong = |why: String| ScheduleError::Schedule(text.to_owned(), why);
         let (own, fields) = with_zone(text);
@@ -35,14 +38,14 @@ impl CronSchedule {
         let cron = parser.parse(&plain).map_err(|error| wrong(error.to_string()))?;
         let zone = match own.or(zone) {
             None | Some("Local") => TimeZone::system(),
-            // As Go reads it.
+            // Go's `time.LoadLocation` reads an empty name as UTC, too.
             Some("") => TimeZone::UTC,
             Some(name) => TimeZone::get(name).map_err(|_cause| ScheduleError::Zone(name.to_owned()))?,
         };
         Ok(Self { text: text.to_owned(), cron, zone })
     }
 
-    /// The first time after this one; `None` if there is none any more.
+    /// The first time of the schedule after `time`; `None` if there is none any more.
     #[must_use]
     pub fn next_after(&self, time: Timestamp) -> Option<Timestamp> {
         let next = self.cron.find_next_occurrence(&time.to_zoned(self.zone.clone()), false);
@@ -50,7 +53,7 @@ impl CronSchedule {
     }
 }
 
-/// The time zone that stands before a schedule, and the schedule.
+/// Splits a schedule into the time zone that stands before it, if any, and its fields.
 fn with_zone(text: &str) -> (Option<&str>, &str) {
     let text = text.trim();
     let rest = ["CRON_TZ=", "TZ="].iter().find_map(|prefix| text.strip_prefix(prefix));
@@ -77,13 +80,13 @@ impl fmt::Debug for CronSchedule {
     }
 }
 
-/// Why a text is no [`Schedule`].
+/// The reason why a text is no [`CronSchedule`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ScheduleError {
-    /// The schedule, and what is wrong with it.
+    /// The schedule as written, and what is wrong with it.
     #[error("{0:?} is no cron schedule ({1}): write five fields such as */5 * * * *, or six with seconds first")]
     Schedule(String, String),
-    /// The zone.
+    /// The name that the IANA database does not have.
     #[error("{0:?} is no time zone: write a name such as Europe/Berlin or UTC")]
     Zone(String),
 }
@@ -98,8 +101,8 @@ mod tests {
         schedule.next_after(after.parse().expect("a time")).map(|time| time.to_string())
     }
 
-    /// As upstream's parser reads them: seconds are optional, days of month and of week are alternatives, and descriptors
-    /// are taken.
+    /// As upstream's parser reads them: seconds are optional, days of month and of week are
+    /// alternatives, and descriptors are taken.
     #[test]
     fn finds_the_next_time() {
         for (schedule, zone, after, expected) in [
@@ -121,7 +124,8 @@ mod tests {
             ("5/20 * * * *", "UTC", "2026-01-01T00:05:00Z", "2026-01-01T00:25:00Z"),
             ("1-10/4 * * * *", "UTC", "2026-01-01T00:05:00Z", "2026-01-01T00:09:00Z"),
             ("0 0 1 jan,Jul *", "UTC", "2026-01-01T00:00:00Z", "2026-07-01T00:00:00Z"),
-            // Days of the month in steps are an alternative to those of the week; all of them are not.
+            // Days of the month in steps are an alternative to those of the week; all of them are
+            // not.
             ("0 0 */20 * SUN", "UTC", "2026-01-01T00:00:00Z", "2026-01-04T00:00:00Z"),
             ("0 0 */1 * SUN", "UTC", "2026-01-01T00:00:00Z", "2026-01-04T00:00:00Z"),
             ("0 0 1-31 * SUN", "UTC", "2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z"),

@@ -1,18 +1,18 @@
-//! A sender of events of its own: a PingSource.
+//! A PingSource: it sends events of its own at the times of a schedule.
 
 use std::sync::Arc;
 
 use super::{CronSchedule, Subscription};
 use crate::event::Event;
 
-/// Sends an event at the times of a schedule.
+/// A PingSource: it sends an event at each time of its schedule.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PingSource {
-    /// Its name, who gets its events, and how that is tried.
+    /// The name of the source, its sink as the subscriber, and how delivery to it is tried.
     pub subscription: Arc<Subscription>,
-    /// When.
+    /// The times at which it sends.
     pub schedule: CronSchedule,
-    /// What; each event has an `id` and a `time` of its own.
+    /// The event that it sends; each copy gets an `id` and a `time` of its own.
     pub event: Event,
 }
 

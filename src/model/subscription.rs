@@ -1,5 +1,5 @@
-//! One receiver of a channel's events. A Trigger is a subscription whose filter is set and whose reply goes back to
-//! its broker.
+//! One receiver of a channel's events. A Trigger is a subscription whose filter is set and whose
+//! reply goes back to its Broker.
 
 use std::fmt;
 use std::sync::Arc;
@@ -7,12 +7,12 @@ use std::sync::Arc;
 use super::{Addressable, DeliverySpec, DestinationRoute, EventTypeOwner, ServiceAccount};
 use crate::filter::Filter;
 
-/// Which object a subscription comes from.
+/// The kind of object that a subscription comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum SubscriptionKind {
-    /// A `Subscription`.
+    /// A `Subscription` of a channel.
     Subscription,
-    /// A `Trigger`.
+    /// A `Trigger` of a Broker.
     Trigger,
     /// An entry of a channel's own `spec.subscribers`, named by its uid.
     Subscriber,
@@ -23,7 +23,7 @@ pub enum SubscriptionKind {
 /// Names a subscription; its queue lives as long as this key is configured.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SubscriptionKey {
-    /// Which object it comes from.
+    /// The kind of object that the subscription comes from.
     pub kind: SubscriptionKind,
     /// `metadata.namespace` of that object.
     pub namespace: String,
@@ -32,7 +32,7 @@ pub struct SubscriptionKey {
 }
 
 impl SubscriptionKind {
-    /// In lower case.
+    /// The kind in lower case, as metrics and messages show it.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -45,37 +45,41 @@ impl SubscriptionKind {
 }
 
 impl fmt::Display for SubscriptionKey {
-    /// `subscription ns/name`, `trigger ns/name` or `subscriber ns/name`.
+    /// Writes the kind in lower case, then namespace and name: `subscription ns/name`, `trigger
+    /// ns/name`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}/{}", self.kind.as_str(), self.namespace, self.name)
     }
 }
 
-/// A subscription of a channel or a trigger of a broker.
+/// A Subscription of a channel, a Trigger of a Broker, or the sink of a PingSource.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Subscription {
-    /// Its name.
+    /// The kind, namespace and name of the object.
     pub key: SubscriptionKey,
-    /// Which events it gets.
+    /// The filter that decides which events it gets.
     pub filter: Filter,
-    /// Who gets them; `None` where only a reply address is given, which then gets the events themselves.
+    /// The destination of the events; `None` if only a reply address is given, which then gets the
+    /// events themselves.
     pub subscriber: Option<Addressable>,
-    /// Who gets the events that the subscriber answers with.
+    /// The destination of the events that the subscriber replies with.
     pub reply: Option<Addressable>,
-    /// Who gets what could not be delivered.
+    /// The destination of events that could not be delivered to `subscriber` or `reply`.
     pub dead_letter_sink: Option<Addressable>,
-    /// How delivery is tried.
+    /// The retries, waits and limits of delivery.
     pub delivery: DeliverySpec,
-    /// As whom it sends to destinations with an audience; without proof if `None` (contract 7.2).
+    /// The ServiceAccount as which it sends to destinations with an audience; it sends no token if
+    /// `None` (contract 7.2).
     pub sender: Option<Arc<ServiceAccount>>,
-    /// Whose events replies are in `EventType`s; none are made if `None`.
+    /// The object that new `EventType`s refer to for replies; none are created if `None`.
     pub event_types: Option<Arc<EventTypeOwner>>,
-    /// Sent as `Kn-Namespace` (contract DP-5).
+    /// The namespace that is sent as `Kn-Namespace` (contract DP-5).
     pub namespace: String,
 }
 
 impl Subscription {
-    /// Whether what is sent to one of its destinations fails, whatever happens.
+    /// True if every request to one of its destinations fails, since that is unresolved or trusts
+    /// nobody.
     #[must_use]
     pub fn has_unresolved_destination(&self) -> bool {
         let destinations = [&self.subscriber, &self.reply, &self.dead_letter_sink];

@@ -1,16 +1,17 @@
-//! `transport-encryption`: which listener takes events and which addresses are advertised.
+//! `transport-encryption`: the mode that decides which listener takes events and which addresses
+//! are advertised.
 
-/// The scheme by which a request came.
+/// The scheme by which a request came in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UriScheme {
-    /// The plain listener.
+    /// The request came by the listener without TLS.
     Http,
-    /// The TLS listener.
+    /// The request came by the listener with TLS.
     Https,
 }
 
 impl UriScheme {
-    /// `http` or `https`.
+    /// The scheme as it stands in a URL: `http` or `https`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -20,20 +21,20 @@ impl UriScheme {
     }
 }
 
-/// The mode (contract CR-37 to CR-40).
+/// The mode of transport encryption (contract CR-37 to CR-40).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum TransportEncryption {
-    /// Events by HTTP only.
+    /// Events are taken by HTTP only.
     #[default]
     Disabled,
-    /// Events by both; HTTPS is preferred.
+    /// Events are taken by HTTP and HTTPS; HTTPS is preferred.
     Permissive,
-    /// Events by HTTPS only.
+    /// Events are taken by HTTPS only.
     Strict,
 }
 
 impl TransportEncryption {
-    /// Reads a flag's value, whatever its case; `None` if it is not a mode.
+    /// Reads the flag's value, whatever its case; `None` if it is not a mode.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         [Self::Disabled, Self::Permissive, Self::Strict]
@@ -41,7 +42,7 @@ impl TransportEncryption {
             .find(|mode| mode.as_str().eq_ignore_ascii_case(text))
     }
 
-    /// The flag's value.
+    /// The value of the flag, as it is written in `config-features`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -51,7 +52,7 @@ impl TransportEncryption {
         }
     }
 
-    /// Whether events that come by this scheme are taken.
+    /// True if events that come by this scheme are taken.
     #[must_use]
     pub fn accepts(self, scheme: UriScheme) -> bool {
         match scheme {
@@ -60,7 +61,7 @@ impl TransportEncryption {
         }
     }
 
-    /// Whether a destination that offers both is reached over HTTPS.
+    /// True if a destination that offers both schemes is reached over HTTPS.
     #[must_use]
     pub fn prefers_https(self) -> bool {
         self != Self::Disabled

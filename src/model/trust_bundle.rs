@@ -1,4 +1,5 @@
-//! The certificates that a destination's server certificate is verified against, and their fingerprint.
+//! The certificates that a destination's server certificate is verified against, and their
+//! fingerprint.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -12,8 +13,8 @@ use x509_parser::prelude::{FromDer, X509Certificate, X509Version};
 
 use crate::wire_text::WireText;
 
-/// SHA-256 over the set of DER certificates of a [`TrustBundle`]: the order and the formatting of the PEM do not
-/// matter. Equal fingerprints mean equal trust.
+/// SHA-256 over the set of DER certificates of a [`TrustBundle`]: the order and the formatting of
+/// the PEM do not matter. Equal fingerprints mean equal trust.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TrustFingerprint([u8; 32]);
 
@@ -30,43 +31,44 @@ impl fmt::Display for TrustFingerprint {
     }
 }
 
-/// The fingerprint of a bundle that nothing can be verified by; no hash has this value.
+/// The fingerprint of a bundle that nothing can be verified with; no hash has this value.
 const NOBODY: TrustFingerprint = TrustFingerprint([0; 32]);
 
-/// One certificate of a bundle.
+/// One certificate of a trust bundle.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TrustedCertificate {
-    /// The certificate itself.
+    /// The certificate itself, as DER.
     pub der: CertificateDer<'static>,
-    /// Its subject, for messages.
+    /// The subject of the certificate, for messages.
     pub subject: String,
-    /// Start of its validity, seconds since the epoch.
+    /// The start of its validity, in seconds since the epoch.
     pub not_before: i64,
-    /// End of its validity, seconds since the epoch.
+    /// The end of its validity, in seconds since the epoch.
     pub not_after: i64,
-    /// Whether it may sign the certificates of others. Any other one vouches for itself alone.
+    /// True if it may sign the certificates of others. Any other certificate vouches for itself
+    /// alone.
     pub is_ca: bool,
 }
 
-/// Why PEM text holds no usable trust.
+/// The reason why a PEM text holds no usable trust.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TrustError {
-    /// No certificate in it.
+    /// The text holds no PEM item at all.
     #[error(
         "holds no PEM certificate; it must contain -----BEGIN CERTIFICATE----- lines, indented evenly below the YAML key"
     )]
     NoCertificate,
-    /// Something else than certificates, and none.
+    /// The text holds PEM items, but none of them is a certificate; the first one is named here.
     #[error("holds a {0} instead of a certificate; give the CA's certificate, and never a private key")]
     NotACertificate(&'static str),
-    /// Something between BEGIN and END that does not decode.
+    /// An item between BEGIN and END does not decode.
     #[error(
         "certificate {index} does not decode: {reason}; check that it is complete and its lines are indented evenly"
     )]
     Malformed {
-        /// Position in the text, from 1.
+        /// The position of the item in the text, from 1.
         index: usize,
-        /// What the parser says.
+        /// The parser's message about the item.
         reason: String,
     },
 }
@@ -91,7 +93,7 @@ impl Default for TrustBundle {
 }
 
 impl TrustBundle {
-    /// A bundle of these certificates, each once.
+    /// A bundle of these certificates, each kept once.
     #[must_use]
     pub fn new(mut certificates: Vec<TrustedCertificate>) -> Self {
         certificates.sort_by(|a, b| a.der.as_ref().cmp(b.der.as_ref()));
@@ -103,18 +105,20 @@ impl TrustBundle {
         Self { certificates, fingerprint: TrustFingerprint(digest.finalize().into()) }
     }
 
-    /// Reads every certificate of a PEM text. What else there is beside one does not count, as for Go's `x509.CertPool`.
+    /// Reads every certificate of a PEM text. PEM items of other types are ignored, as by Go's
+    /// `x509.CertPool`.
     ///
     /// # Errors
-    /// If there is none, or one does not decode.
+    /// Fails if there is no certificate, or one does not decode.
     pub fn from_pem(pem: &str) -> Result<Self, TrustError> {
         Self::from_pem_with_others(pem).map(|(bundle, _others)| bundle)
     }
 
-    /// The same, with what stands besides certificates, each kind once: `private key`, `public key` and so on.
+    /// The same bundle, with the names of the PEM items that are no certificates, each kind once:
+    /// `private key`, `public key` and so on.
     ///
     /// # Errors
-    /// If there is no certificate, or one does not decode.
+    /// Fails if there is no certificate, or one does not decode.
     pub fn from_pem_with_others(pem: &str) -> Result<(Self, BTreeSet<&'static str>), TrustError> {
         let (mut certificates, mut first, mut others) = (Vec::new(), None, BTreeSet::new());
         for (index, item) in rustls_pemfile::read_all(&mut pem.as_bytes()).enumerate() {
@@ -134,20 +138,20 @@ impl TrustBundle {
         Ok((Self::new(certificates), others))
     }
 
-    /// Trusts nobody, not even the roots of the system: what stands for CACerts without one certificate
-    /// (contract 3.10).
+    /// A bundle that trusts nobody, not even the roots of the system: it stands for CACerts without
+    /// one certificate (contract 3.10).
     #[must_use]
     pub fn trusting_nobody() -> Self {
         Self { certificates: Vec::new(), fingerprint: NOBODY }
     }
 
-    /// Whether it is [`TrustBundle::nobody`].
+    /// True if this bundle is [`TrustBundle::trusting_nobody`].
     #[must_use]
     pub fn trusts_nobody(&self) -> bool {
         self.fingerprint == NOBODY
     }
 
-    /// The certificates of both.
+    /// A bundle of the certificates of both.
     #[must_use]
     pub fn union(&self, other: &Self) -> Self {
         Self::new(self.certificates.iter().chain(&other.certificates).cloned().collect())
@@ -159,7 +163,7 @@ impl TrustBundle {
         &self.certificates
     }
 
-    /// Identifies the set of certificates.
+    /// The hash that identifies the set of certificates.
     #[must_use]
     pub fn fingerprint(&self) -> TrustFingerprint {
         self.fingerprint
@@ -170,7 +174,8 @@ impl TrustBundle {
         self.certificates.iter().filter(move |certificate| !certificate.is_valid_at(now))
     }
 
-    /// The same bundle without the certificates that are not valid at `now`; shared if there are none.
+    /// The same bundle without the certificates that are not valid at `now`; shared if there are
+    /// none.
     #[must_use]
     pub fn valid_at(self: &Arc<Self>, now: i64) -> Arc<Self> {
         if self.invalid_at(now).next().is_none() {
@@ -182,7 +187,7 @@ impl TrustBundle {
     }
 }
 
-/// What a piece of PEM is.
+/// The name of a PEM item's type, for messages.
 fn pem_item_name(item: &Item) -> &'static str {
     match item {
         Item::X509Certificate(_) => "certificate",
@@ -206,22 +211,22 @@ impl TrustedCertificate {
         })
     }
 
-    /// Its subject and when it is valid, for messages.
+    /// The certificate's subject and the days of its validity, for messages.
     #[must_use]
     pub fn describe_validity(&self) -> String {
         format!("{} is valid from {} to {}", self.subject, format_date(self.not_before), format_date(self.not_after))
     }
 
-    /// Whether `now` (seconds since the epoch) lies in its validity.
+    /// True if `now` (seconds since the epoch) lies in its validity.
     #[must_use]
     pub fn is_valid_at(&self, now: i64) -> bool {
         (self.not_before..=self.not_after).contains(&now)
     }
 }
 
-/// Whether the owner of this certificate is a certification authority, as Go sees it: it says so, and its key is not kept
-/// from signing certificates. The first version of certificates could not say so; there, one that is signed by its own
-/// name is one.
+/// True if the owner of this certificate is a certification authority, as Go sees it: the
+/// certificate says so, and its key is not kept from signing certificates. A certificate of version
+/// 1 could not say so; one that is signed by its own name counts as an authority.
 fn is_ca_certificate(certificate: &X509Certificate<'_>) -> bool {
     if certificate.version() == X509Version::V1 {
         return certificate.subject() == certificate.issuer();
@@ -233,7 +238,7 @@ fn is_ca_certificate(certificate: &X509Certificate<'_>) -> bool {
     certificate.is_ca() && may_sign
 }
 
-/// The day of a time in seconds since the epoch.
+/// The day (UTC) of a time in seconds since the epoch, for messages.
 fn format_date(timestamp: i64) -> String {
     OffsetDateTime::from_unix_timestamp(timestamp)
         .map_or_else(|_| timestamp.to_string(), |time| time.date().to_string())

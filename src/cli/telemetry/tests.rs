@@ -1,4 +1,4 @@
-//! What flags, variables and the ConfigMap come to together.
+//! The settings that flags, variables and the ConfigMap have together.
 
 use clap::Parser;
 

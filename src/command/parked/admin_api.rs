@@ -1,4 +1,4 @@
-//! Parked events by a running dispatcher: its admin API.
+//! Parked events by the admin API of a running dispatcher.
 
 use std::time::Duration;
 
@@ -13,24 +13,30 @@ use crate::channel::parked::{ParkedChange, ParkedEvent, ParkedListing};
 use crate::cli::AdminOptions;
 use crate::command::admin::AdminClient;
 
-/// What stays as it is in a path; names of entries in a cluster have a slash.
+/// The characters that stay unencoded in a path; the ids of a channel's subscribers contain a
+/// slash.
 const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
-/// A running dispatcher.
+/// A client of a running dispatcher.
 pub(super) struct AdminParkedClient(AdminClient);
 
-/// What it answers about one subscription, whatever it was asked.
+/// The response about one subscription, whatever the request was.
 #[derive(Deserialize)]
 #[serde(default)]
 struct ParkedItem {
     kind: String,
     namespace: String,
     name: String,
+    /// The number of parked events.
     parked: u64,
+    /// The number of events that were read for this response.
     looked: u64,
     events: Vec<ParkedEvent>,
+    /// The number of events that were put back.
     replayed: u64,
+    /// The number of events that were deleted.
     dropped: u64,
+    /// True if the operation ended before all events were handled.
     stopped: bool,
 }
 
@@ -57,7 +63,7 @@ impl AdminParkedClient {
     }
 
     async fn list(&self, name: Option<&str>) -> anyhow::Result<Vec<(ParkedSubscriptionName, u64)>> {
-        // Of a name that is not there the dispatcher says why; nothing of it is looked at yet.
+        // If there is no such name, the dispatcher says why; with limit 0 it reads no event.
         let path = name.map_or_else(|| "/api/v1/parked".to_owned(), |name| format!("{}?limit=0", path(name)));
         let items = parse_items(self.0.get(&path).await?)?;
         let target = |item: ParkedItem| {

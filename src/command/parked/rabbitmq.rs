@@ -1,4 +1,5 @@
-//! Parked events straight in RabbitMQ, of the subscriptions of manifests, without a running dispatcher.
+//! Parked events directly in RabbitMQ, of the subscriptions of manifests, without a running
+//! dispatcher.
 
 use std::time::Duration;
 
@@ -17,12 +18,13 @@ use crate::cli::ParkedOptions;
 use crate::control::{self, AdvertisedCaCerts, ControlSettings};
 use crate::model::BackendKind;
 
-/// Events that are shown at most, as by a running dispatcher.
+/// The largest number of events that are shown, as by a running dispatcher.
 const MOST: usize = 1_000;
 
-/// RabbitMQ, and the subscriptions of manifests.
+/// A client of RabbitMQ, with the subscriptions of manifests.
 pub(super) struct RabbitmqParkedClient {
     parking: ParkingQueues,
+    /// All subscriptions of the manifests, also those in memory, which park nothing.
     owners: Vec<ParkingSubscription>,
 }
 
@@ -36,7 +38,7 @@ impl RabbitmqParkedClient {
         Ok(Self { parking: ParkingQueues::new(address), owners: parking_subscriptions(&resolution.table) })
     }
 
-    /// Those of this name that park events.
+    /// The subscriptions of this name that park events; every one without a name.
     fn owners_by_name(&self, name: Option<&str>) -> anyhow::Result<Vec<ParkingSubscription>> {
         let key = |owner: &ParkingSubscription| format!("{}/{}", owner.subscription.namespace, owner.subscription.name);
         let is_meant = |owner: &&ParkingSubscription| name.is_none_or(|name| key(owner) == name);
@@ -73,7 +75,7 @@ fn subscription_of(owner: &ParkingSubscription) -> ParkedSubscriptionName {
     }
 }
 
-/// Does it until it is done, or somebody presses Ctrl-C: then it comes to an orderly end.
+/// Runs an operation until it is done, or until Ctrl-C: then it is told to stop, and ends in order.
 async fn run_until_interrupted<T>(older_than: Duration, act: impl AsyncFnOnce(&ParkedOperation) -> T) -> T {
     let errand = ParkedOperation { older_than, stop: CancellationToken::new() };
     let mut work = std::pin::pin!(act(&errand));

@@ -1,4 +1,4 @@
-//! What became of the events that were sent.
+//! The report of the responses to the events that were sent.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,20 +10,23 @@ use crate::command::{self, print, printable};
 use crate::tls::refusal;
 use crate::wire_text::WireText;
 
-/// Latencies kept for the percentiles.
+/// The largest number of latencies that are kept for the percentiles.
 const MAX_LATENCIES: usize = 1_000_000;
 
-/// How one event was answered.
+/// The outcome of sending one event.
 pub(super) struct SendOutcome {
+    /// The id of the event.
     id: String,
-    /// Status, scheme and version; or why there is no answer.
+    /// The status, with scheme and version of HTTP; or the reason why there is no response.
     outcome: Result<(reqwest::StatusCode, String), String>,
+    /// The beginning of the response's text, escaped.
     text: String,
+    /// The time from the request to the end of the response.
     latency: Duration,
 }
 
 impl SendOutcome {
-    /// Reads an answer; of its text at most `max` bytes.
+    /// The outcome of a response; of its text at most `max` bytes are read.
     pub(super) async fn from_response(
         id: String,
         mut response: reqwest::Response,
@@ -44,7 +47,7 @@ impl SendOutcome {
         Self { id, outcome: Ok((status, protocol)), text, latency: started.elapsed() }
     }
 
-    /// There was no answer.
+    /// The outcome of a request without a response.
     pub(super) fn failed(id: String, error: &reqwest::Error, started: Instant) -> Self {
         Self {
             id,
@@ -64,25 +67,29 @@ impl SendOutcome {
     }
 }
 
-/// Why there is no answer, and the remedy where a flag is one.
+/// The reason why there is no response, and the remedy if a flag is one.
 fn send_failure_reason(error: &reqwest::Error) -> String {
     let told = command::request_failure_reason(error);
     let remedy = if refusal::is_unknown_issuer(&told) { ": give the certificate of its CA with --ca FILE" } else { "" };
     told + remedy
 }
 
-/// The answers so far.
+/// The outcomes so far, counted.
 pub(super) struct SendReport {
+    /// The number of events that are to be sent.
     count: u64,
     accepted: u64,
+    /// The number of events that were not accepted, by status or `failed`.
     rejected: BTreeMap<String, u64>,
+    /// The latencies of the first [`MAX_LATENCIES`] responses.
     latencies: Vec<Duration>,
     started: Instant,
+    /// The progress bar; `None` if one event is sent.
     bar: Option<ProgressBar>,
 }
 
 impl SendReport {
-    /// A report of `count` events. For many, there is a progress bar on a terminal.
+    /// A report of `count` events. With more than one, a terminal shows a progress bar.
     pub(super) fn new(count: u64) -> Self {
         let bar = (count > 1).then(|| {
             let bar = ProgressBar::new(count);
@@ -94,7 +101,7 @@ impl SendReport {
         Self { count, accepted: 0, rejected: BTreeMap::new(), latencies: Vec::new(), started: Instant::now(), bar }
     }
 
-    /// Takes an answer in. One alone is printed, as is every one that is no acceptance.
+    /// Counts an outcome. It is printed if the event is the only one, or was not accepted.
     pub(super) fn add(&mut self, answer: &SendOutcome) -> anyhow::Result<()> {
         let accepted = matches!(&answer.outcome, Ok((status, _)) if status.is_success());
         if accepted {
@@ -118,12 +125,12 @@ impl SendReport {
         }
     }
 
-    /// Whether every event was accepted.
+    /// True if every event was accepted.
     pub(super) fn all_accepted(&self) -> bool {
         self.accepted == self.count
     }
 
-    /// Prints the summary of many.
+    /// Prints the summary, if more than one event was sent.
     pub(super) fn finish(&mut self) -> anyhow::Result<()> {
         let Some(bar) = self.bar.take() else { return Ok(()) };
         bar.finish_and_clear();
@@ -140,7 +147,7 @@ impl SendReport {
         ))
     }
 
-    /// The latency in milliseconds that so many in a hundred answers did not exceed.
+    /// The latency in milliseconds that this many in a hundred responses did not exceed.
     fn percentile(&self, part: usize) -> f64 {
         let index = (self.latencies.len() * part / 100).min(self.latencies.len().saturating_sub(1));
         self.latencies.get(index).map_or(0.0, |latency| latency.as_secs_f64() * 1e3)

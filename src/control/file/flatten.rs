@@ -1,5 +1,5 @@
-//! Lists: the objects in one count as if each stood for itself, whatever the list is called (`List`, `TriggerList`), and
-//! however lists stand in lists.
+//! Flattens lists: the objects in a list count as if each stood for itself, whatever the kind of
+//! the list is (`List`, `TriggerList`), and however deep lists stand in lists.
 
 use std::sync::Arc;
 
@@ -9,8 +9,9 @@ use crate::control::manifest::{DocumentOrigin, ManifestDocument};
 use crate::control::yaml::ParsedDocument;
 use crate::control::{Problem, Severity};
 
-/// Takes the objects out of a list and of lists in it; what is no list is one itself. It is a problem to be called a list
-/// and to hold none.
+/// Takes the objects out of a list and of the lists in it; a document that is no list is one
+/// object. A document whose kind says that it is a list, but which has no list of items, is a
+/// problem.
 pub(super) fn flatten_lists(
     parsed: ParsedDocument,
     file: &Arc<str>,
@@ -50,21 +51,24 @@ pub(super) fn flatten_lists(
     }
 }
 
-/// What is wrong with the kind of what holds objects and is no list by its kind.
+/// The remedy for a document that holds objects in `items`, but whose kind is not that of a list;
+/// `None` for every other document.
 fn misspelt_list_kind(value: &Value) -> Option<String> {
     let holds_objects = value.get("items")?.as_array()?.iter().any(|item| item.get("kind").is_some());
     let kind = value.get("kind").and_then(Value::as_str).unwrap_or_default();
     holds_objects.then(|| format!("kind: {kind:?} holds items and is no list; write List"))
 }
 
-/// What the items of a list are that do not say so themselves, as in what an API server answers.
+/// The `apiVersion` and `kind` of a list's items that do not name them themselves, as in a response
+/// of an API server.
 struct ListItemType {
     api_version: Option<Value>,
     kind: Option<Value>,
 }
 
 impl ListItemType {
-    /// `None` for what is no list: a list has no name, unlike an object whose kind happens to end in `List`.
+    /// The type of the items of this list; `None` if the value is no list. A list has no name,
+    /// unlike an object whose kind happens to end in `List`.
     fn from_list(value: &Value) -> Option<Self> {
         let kind = value.get("kind")?.as_str()?.strip_suffix("List")?;
         let is_named = value.get("metadata").is_some_and(|metadata| metadata.get("name").is_some());
@@ -75,7 +79,7 @@ impl ListItemType {
         value.get("items").filter(|_| !is_named).map(|_items| of)
     }
 
-    /// Adds what is missing; gives how many fields that are.
+    /// Adds the fields that an item lacks; gives the number of fields that were added.
     fn complete_item(&self, item: &mut Map<String, Value>) -> usize {
         let fields = [("apiVersion", &self.api_version), ("kind", &self.kind)];
         let missing = fields.into_iter().filter(|(name, _)| item.get(*name).is_none_or(Value::is_null));

@@ -1,4 +1,4 @@
-//! Which files there are, and how to see that one has changed.
+//! Lists the files at some paths, and notices that one has changed.
 
 use std::fs::{self, FileType};
 use std::io;
@@ -7,34 +7,36 @@ use std::path::{Path, PathBuf};
 
 use crate::control::{Problem, Severity};
 
-/// A file of manifests.
+/// A file of manifests that was found at a path, or in a directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct FoundFile {
+    /// The path of the file; `-` for standard input.
     pub(super) path: PathBuf,
-    /// It can be read once only: standard input, or a pipe.
+    /// True if the file can be read once only: standard input, or a pipe.
     pub(super) is_readable_once: bool,
 }
 
 impl FoundFile {
-    /// What the file is called in problems.
+    /// The name of the file in problems.
     pub(super) fn name(&self) -> String {
         if is_stdin(&self.path) { "stdin".to_owned() } else { self.path.display().to_string() }
     }
 }
 
-/// The files at some paths.
+/// The files that were found at some paths.
 #[derive(Clone, Debug, Default)]
 pub(super) struct FileListing {
-    /// Each once, in the order of paths and names.
+    /// The files, each once, in the order of paths and names.
     pub(super) files: Vec<FoundFile>,
-    /// Paths that nothing could be found at.
+    /// The paths at which nothing could be found.
     pub(super) failed: Vec<PathBuf>,
     pub(super) problems: Vec<Problem>,
 }
 
-/// Everything about files that changes when one of them does.
+/// Everything about a set of files that changes when one of them does.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::control) struct FilesSignature {
+    /// The path and state of each file; no state if the file cannot be looked at.
     files: Vec<(PathBuf, Option<FileStat>)>,
     failed: Vec<PathBuf>,
 }
@@ -44,11 +46,13 @@ struct FileStat {
     device: u64,
     inode: u64,
     size: u64,
+    /// The time of the last change of the content, in seconds and nanoseconds since the epoch.
     modified: (i64, i64),
+    /// The time of the last change of the inode, in seconds and nanoseconds since the epoch.
     changed: (i64, i64),
 }
 
-/// The state of the files at these paths, as it is without reading them. Blocks.
+/// The state of the files at these paths, found out without reading them. Blocks.
 pub(in crate::control) fn files_signature(paths: &[PathBuf]) -> FilesSignature {
     let FileListing { files: found, failed, .. } = list_files(paths);
     let files = found.into_iter().filter(|found| !found.is_readable_once).map(|found| {
@@ -64,12 +68,12 @@ pub(in crate::control) fn files_signature(paths: &[PathBuf]) -> FilesSignature {
     FilesSignature { files: files.collect(), failed }
 }
 
-/// Whether a path means standard input.
+/// True if a path means standard input.
 pub(super) fn is_stdin(path: &Path) -> bool {
     path.as_os_str() == "-"
 }
 
-/// The files at these paths.
+/// Lists the files at these paths. A path that cannot be read becomes a problem of the result.
 pub(super) fn list_files(paths: &[PathBuf]) -> FileListing {
     let mut listing = FileListing::default();
     for path in paths {
@@ -107,12 +111,15 @@ fn add_path(path: &Path, listing: &mut FileListing) -> Result<(), (io::Error, &'
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum DirectoryDepth {
+    /// A directory that was named, whose directories are read, too.
     Top,
+    /// A directory inside of one that was named.
     Inside,
 }
 
-/// Adds the manifests of a directory and of the directories in it. Hidden entries do not count: a ConfigMap that is
-/// mounted shows its files a second time in `..data`, which is where its visible entries lead.
+/// Adds the manifests of a directory and of the directories in it. Hidden entries do not count: a
+/// ConfigMap that is mounted shows its files a second time in `..data`, which is where its visible
+/// entries lead.
 fn add_directory(path: &Path, depth: DirectoryDepth, found: &mut Vec<FoundFile>) -> io::Result<()> {
     let mut entries = fs::read_dir(path)?.collect::<io::Result<Vec<_>>>()?;
     entries.sort_by_key(fs::DirEntry::file_name);
@@ -133,8 +140,9 @@ fn add_directory(path: &Path, depth: DirectoryDepth, found: &mut Vec<FoundFile>)
     Ok(())
 }
 
-/// What an entry is, or leads to; a link that leads nowhere is itself, so that reading it becomes a problem. `None` for
-/// what cannot be read like a file, or is gone already.
+/// The type of an entry, or of what it links to; a link that leads nowhere has its own type, so
+/// that reading it becomes a problem. `None` if the entry cannot be read like a file, or has
+/// disappeared meanwhile.
 fn entry_type(entry: &fs::DirEntry) -> Option<FileType> {
     let kind = entry.file_type().ok()?;
     if !kind.is_symlink() {

@@ -1,4 +1,4 @@
-//! Files and directories as they are read: what is skipped, kept, reported.
+//! How files and directories are read: which files are skipped, kept and reported.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -102,7 +102,8 @@ fn lists_of_a_kind_say_what_their_items_are() {
     }
 }
 
-/// JSON documents one after the other, on lines of their own or not, with everything that JSON may have.
+/// JSON documents one after the other, on lines of their own or not, with everything that JSON may
+/// have.
 #[test]
 fn streams_of_json_are_documents() {
     let text = "{\"kind\": \"A\",\n\t\"x\": \"\\ud83d\\ude00\\/\\u0000\"}{\"kind\": \"B\",\"x\": 1e3}\n\n{\"kind\":\"List\",\"items\":[{\"kind\":\"C\",\n\"x\":\"---\"}]}\n";

@@ -1,4 +1,4 @@
-//! Changes of files, watched.
+//! The watch of files: which changes are applied, and when.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -90,7 +90,8 @@ async fn files_that_are_replaced_broken_repaired_and_removed() {
     watched.stop().await;
 }
 
-/// The way in which Kubernetes replaces the files of a mounted ConfigMap: all of them appear at once.
+/// The way in which Kubernetes replaces the files of a mounted ConfigMap: all of them appear at
+/// once.
 #[tokio::test]
 async fn files_behind_a_link_that_is_swapped_change_together() {
     let directory = tempdir().expect("directory");
@@ -113,8 +114,8 @@ async fn files_behind_a_link_that_is_swapped_change_together() {
     watched.stop().await;
 }
 
-/// While a file is written bit by bit, nothing of it is served less; and one that is rewritten as it was changes
-/// nothing.
+/// While a file is written bit by bit, nothing of it is served less; and one that is rewritten as
+/// it was changes nothing.
 #[tokio::test]
 async fn a_file_that_is_half_written_takes_nothing_away() {
     let directory = tempdir().expect("directory");
@@ -149,7 +150,8 @@ async fn settings_that_change_are_applied() {
     assert_eq!(watched.next().await.table.transport_encryption(), TransportEncryption::Disabled);
     watched.settings.send_modify(|settings| settings.transport_encryption = Some(TransportEncryption::Strict));
     assert_eq!(watched.next().await.table.transport_encryption(), TransportEncryption::Strict);
-    // The time alone, and a directory that is not there for a moment, change nothing that is served.
+    // The time alone, and a directory that is not there for a moment, change nothing that is
+    // served.
     watched.settings.send_modify(|settings| settings.now += 1);
     let (there, away) = (watched.directory.path().to_owned(), watched.directory.path().with_extension("away"));
     fs::rename(&there, &away).expect("renamed");

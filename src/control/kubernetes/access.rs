@@ -1,4 +1,4 @@
-//! How the API server is reached: by the pod's ServiceAccount, or by a kubeconfig.
+//! Access to the API server: by the pod's ServiceAccount, or by a kubeconfig.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -9,33 +9,34 @@ use kube::config::{AuthInfo, Config, KubeConfigOptions, Kubeconfig};
 
 use super::reachability::with_reachability_log;
 
-/// From the start of a request to an open connection.
+/// The time limit from the start of a request to an open connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// The longest silence of an answer. Watches are ended by the server before that, see [`super::watch`].
+/// The longest silence in a response. Watches are ended by the server before that, see
+/// [`super::watch`].
 pub(super) const READ_TIMEOUT: Duration = Duration::from_secs(130);
 
-/// Where the API server is, and who asks.
+/// The address of the API server, and the credentials with which it is asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ApiServerAccess {
-    /// The ServiceAccount of a pod.
+    /// The address and the credentials that Kubernetes gives every pod.
     ServiceAccount {
-        /// Such as `https://10.0.0.1:443`.
+        /// The URL of the API server, such as `https://10.0.0.1:443`.
         server: String,
-        /// Holds `token` and `ca.crt`, which are re-read as they change.
+        /// The directory with `token` and `ca.crt`, which are read again as they change.
         directory: PathBuf,
     },
-    /// The current context of a kubeconfig.
+    /// The current context of the kubeconfig at this path.
     Kubeconfig(PathBuf),
 }
 
 impl ApiServerAccess {
-    /// A client. Nothing is sent yet.
+    /// A client of the API server. Nothing is sent yet.
     pub(super) async fn client(&self) -> anyhow::Result<Client> {
         let mut config = self.config().await?;
         config.connect_timeout = Some(CONNECT_TIMEOUT);
         config.read_timeout = Some(READ_TIMEOUT);
         config.reset_reader_on_write = true;
-        // Whoever asks knows best when to ask again.
+        // The callers repeat requests themselves, since they know best when.
         config.default_retry = false;
         let client = Client::try_from(config).context("the client of the Kubernetes API could not be made")?;
         Ok(with_reachability_log(client))

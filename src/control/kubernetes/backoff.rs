@@ -1,12 +1,12 @@
-//! How long to wait before the API server is asked again: longer each time, and by chance, so that many do not ask at
-//! once.
+//! The wait before the API server is asked again: longer each time, and by chance, so that many
+//! processes do not ask at once.
 
 use std::time::Duration;
 
 const FIRST: Duration = Duration::from_millis(100);
 const LONGEST: Duration = Duration::from_secs(10);
 
-/// The waits between attempts.
+/// The waits between attempts, from 100 ms to ten seconds; holds the next one.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ApiRetryBackoff(Duration);
 
@@ -17,14 +17,15 @@ impl Default for ApiRetryBackoff {
 }
 
 impl ApiRetryBackoff {
-    /// The next wait: from half of a time that doubles up to ten seconds, to all of it.
+    /// The next wait, chosen by chance between half and all of a time that doubles up to ten
+    /// seconds.
     pub(super) fn next_delay(&mut self) -> Duration {
         let wait = self.0;
         self.0 = (wait * 2).min(LONGEST);
         wait.mul_f64(0.5 + fastrand::f64() / 2.0)
     }
 
-    /// It went well.
+    /// Begins again with the shortest wait, after a request that succeeded.
     pub(super) fn reset(&mut self) {
         *self = Self::default();
     }

@@ -1,9 +1,10 @@
-//! The role `controller`: what Knative's imc-controller does for InMemoryChannels, for the kind RabbitmqChannel
-//! (contract 1.16, 11.8). It takes no events, and starts no pods.
+//! The role `controller`: it does for the kind RabbitmqChannel what Knative's imc-controller does
+//! for InMemoryChannels (contract 1.16, 11.8). It takes no events, and starts no pods.
 //!
-//! In reading order: [`Connected::control`] watches; [`ChannelController`] begins what is to be done whenever something has
-//! changed, on the one process that has the Lease; [`work`] does it for one channel; [`desired`] is what the status should
-//! be, and pure, as are its parts.
+//! In reading order: [`ClusterConnection::reconcile_channels`] watches; [`ChannelController`] plans
+//! the work whenever something has changed, on the one process that has the Lease; [`reconcile`]
+//! does the work for one channel; [`desired`] computes what the status should be, and is pure, as
+//! are its parts.
 
 mod conditions;
 mod dead_letter_sink;
@@ -32,17 +33,18 @@ use crate::wire_text::WireText;
 use desired::{ObservedCertificate, ObservedEndpoints, ReconcileContext};
 use policies::ChannelPolicies;
 
-/// The Lease of whoever writes.
+/// The name of the Lease of the controller that writes.
 const LEASE: &str = "sealpost-rabbitmq-controller";
-/// How often everything is compared although nothing has changed: what dead letter sinks refer to is not watched.
+/// The time after which every channel is compared although nothing has changed, since the objects
+/// that dead letter sinks refer to are not watched.
 const AGAIN: Duration = Duration::from_secs(30);
 
-/// What is to be done for one channel, and from what.
+/// The work for one channel: the channel, and all that its status depends on.
 #[derive(Clone, Debug)]
 struct ReconcileTask {
     document: Arc<Value>,
     context: Arc<ReconcileContext>,
-    /// Its Service, if it is there.
+    /// The Service of the channel; `None` if there is none yet.
     service: Option<Arc<Value>>,
     policies: ChannelPolicies,
 }
@@ -60,11 +62,12 @@ impl PartialEq for ReconcileTask {
     }
 }
 
-/// Namespace and name.
+/// The namespace and the name of a channel or Service.
 type NamespacedName = (String, String);
 
 impl ClusterConnection {
-    /// Reconciles every RabbitmqChannel of the cluster until the stop; `read` is told what the configuration is.
+    /// Reconciles every RabbitmqChannel of the cluster until `stops.stop_all`; `read` is called
+    /// with each resolution of the configuration.
     pub async fn reconcile_channels(
         self,
         settings: ControlSettings,
@@ -72,6 +75,8 @@ impl ClusterConnection {
         stops: StopSignals,
     ) {
         let Self { cluster, client } = self;
+        // The store has to know all rows before the first watch starts, since planning waits for
+        // the lists that are needed.
         let rows = watch_rows::controller_rows(&settings);
         let store = Arc::new(ObjectStore::new(rows.iter().map(|row| row.need)));
         let (oidc, wanted) = value::channel(false);
@@ -83,6 +88,8 @@ impl ClusterConnection {
                 WatchNeed::Always | WatchNeed::WithinGrace => tasks.spawn(watch::watch_list(client, row, store, index)),
             };
         }
+        // The election runs beside the controller; it ends first, by `stops.stop_writing`, so that
+        // another process can take over.
         let (leader, leads) = value::channel(false);
         let candidate = election::LeaseCandidate::new(client.clone(), &settings.system_namespace, LEASE, &cluster);
         let mut voting = JoinSet::new();
@@ -95,6 +102,8 @@ impl ClusterConnection {
             problem_log: ProblemLog::default(),
             writer: WriteQueue::new(ChannelReconciler(client)),
         };
+        // After the stop, requests under way are finished before the watches end; the election is
+        // awaited, so that the Lease is given up.
         stops.stop_all.run_until_cancelled(controller.run(read, leads)).await;
         controller.writer.finish_writes().await;
         tasks.shutdown().await;
@@ -102,16 +111,18 @@ impl ClusterConnection {
     }
 }
 
-/// Makes the cluster as it should be, for one channel after the other.
+/// Writes what one channel needs into the cluster; the queue runs it for many channels at once.
 struct ChannelReconciler(kube::Client);
 
 struct ChannelController {
+    /// The objects of the cluster, in the lists of [`ControllerWatch`].
     store: Arc<ObjectStore>,
     settings: ControlSettings,
-    /// Whether EventPolicies are watched.
+    /// True while EventPolicies are watched.
     oidc: value::Sender<bool>,
     resolution: Option<Arc<Resolution>>,
     problem_log: ProblemLog,
+    /// The tasks that are written into the cluster.
     writer: WriteQueue<ChannelReconciler>,
 }
 
@@ -120,6 +131,7 @@ impl ChannelController {
         self.store.wait_for_first_lists(GRACE).await;
         let mut again = tokio::time::interval(AGAIN);
         loop {
+            // Plan first, so that the first lists are acted on before anything changes.
             self.plan_reconciliation(&mut leads, &read).await;
             let is_due = loop {
                 tokio::select! {
@@ -129,6 +141,8 @@ impl ChannelController {
                     _ = again.tick() => break true,
                 }
             };
+            // What was written before may have been undone, or its dead letter sink may have an
+            // address now.
             if is_due {
                 self.writer.forget_written();
             }
@@ -136,12 +150,15 @@ impl ChannelController {
         }
     }
 
-    /// Compares what is with what should be, and begins what is to be done.
+    /// Resolves the configuration, compares each channel with what it should be, and hands the
+    /// difference to the queue.
     async fn plan_reconciliation(&mut self, leads: &mut value::Receiver<bool>, read: &(impl Fn(&Resolution) + Sync)) {
         let Some(resolution) = self.resolve_configuration().await else { return };
         read(&resolution);
         let wanted = resolution.table.oidc().is_some();
         self.oidc.send_if_modified(|oidc| std::mem::replace(oidc, wanted) != wanted);
+        // Only the leader writes; a process that is no longer the leader forgets what it has
+        // planned.
         if *leads.borrow_and_update() {
             let jobs = self.reconcile_tasks(&resolution);
             self.writer.plan(jobs.into_iter());
@@ -151,7 +168,7 @@ impl ChannelController {
         self.resolution = Some(resolution);
     }
 
-    /// What ConfigMaps and the Secret say.
+    /// Resolves the ConfigMaps and the TLS Secret; `None` if that panicked, which is logged.
     async fn resolve_configuration(&mut self) -> Option<Arc<Resolution>> {
         let lists = ControllerWatch::CONFIGURATION.map(|of| self.store.list(of.index()));
         let manifests = ManifestSet { files: lists.concat(), problems: Vec::new() };
@@ -210,7 +227,8 @@ fn namespaced_name(object: &Value) -> NamespacedName {
     (text("/metadata/namespace"), text("/metadata/name"))
 }
 
-/// An endpoint is ready unless it says that it is not (contract 1.16).
+/// Says if the dispatcher has a ready pod. An endpoint is ready unless it says that it is not
+/// (contract 1.16).
 fn observe_endpoints(slices: &[Arc<Value>]) -> ObservedEndpoints {
     let of = |slice: &Arc<Value>| slice.get("endpoints").and_then(Value::as_array).cloned().unwrap_or_default();
     let is_ready = |endpoint: Value| endpoint.pointer("/conditions/ready").and_then(Value::as_bool).unwrap_or(true);

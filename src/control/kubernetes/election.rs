@@ -1,9 +1,11 @@
-//! Which process writes: the one that holds the Lease (contract 2.21). All serve.
+//! The election of the process that writes into the cluster: it is the one that holds the Lease
+//! (contract 2.21). All processes serve.
 //!
-//! Where upstream has a Lease it is that one, so that there is one writer in a mixed rollout, too. Unless `config-leader-election` says
-//! otherwise its holder renews it every second, and another takes over within five seconds of a crash (contract 2.22).
-//! Times are compared by the clock of whoever looks: a Lease is free when it has not been seen to change for as long as
-//! it says.
+//! If upstream has a Lease for the role, it is that one, so that there is one writer in a mixed
+//! rollout, too. Unless `config-leader-election` says otherwise, its holder renews it every second,
+//! and another process takes over within five seconds of a crash (contract 2.22). Times are
+//! compared by the clock of the process that looks: a Lease is free when it has not been seen to
+//! change for as long as it says.
 
 mod timings;
 
@@ -22,41 +24,45 @@ use tokio_util::sync::CancellationToken;
 use super::ClusterSettings;
 use timings::LeaseTimings;
 
-/// How long giving up the Lease may take at a stop.
+/// The time limit of giving up the Lease at a stop, and of reading the timings at the start.
 const FAREWELL: Duration = Duration::from_secs(2);
 
-/// A process that wants to write.
+/// A process that wants to write into the cluster.
 pub(super) struct LeaseCandidate {
     leases: Api<Lease>,
     config_maps: Api<ConfigMap>,
+    /// The name of the ConfigMap with the timings.
     config: String,
-    /// The name of the Lease.
+    /// The name of the Lease, which depends on the role.
     lease: &'static str,
+    /// The name by which the Lease knows this process: the pod's name and a random id.
     identity: String,
 }
 
-/// What to do about the Lease as it was seen.
+/// The next step after the Lease was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum LeaseStep {
-    /// There is none.
+    /// There is no Lease: create it.
     Create,
-    /// It is ours.
+    /// This process holds the Lease: renew it.
     Renew,
-    /// It is nobody's, or its holder has not been heard of.
+    /// Nobody holds the Lease, or its holder has not renewed it in time: take it over.
     TakeOver,
-    /// It is somebody else's.
+    /// Another process holds the Lease: wait.
     Wait,
 }
 
-/// The Lease as it was last seen to change, and when.
+/// The version of the Lease as it was last seen to change, and when that was.
 #[derive(Debug, Default)]
 struct ObservedLease {
+    /// The `resourceVersion` of the Lease.
     version: Option<String>,
+    /// The time at which this version was first seen.
     since: Option<Instant>,
 }
 
 impl ObservedLease {
-    /// How long the Lease has been as it is.
+    /// The time for which the Lease has been seen unchanged.
     fn unchanged_for(&mut self, lease: &Lease, now: Instant) -> Duration {
         if self.since.is_none() || self.version != lease.metadata.resource_version {
             self.version.clone_from(&lease.metadata.resource_version);
@@ -66,6 +72,7 @@ impl ObservedLease {
     }
 }
 
+/// Decides on the next step by the holder of the Lease and the time since it last changed.
 fn next_step(spec: Option<&LeaseSpec>, identity: &str, unchanged: Duration) -> LeaseStep {
     let Some(spec) = spec else { return LeaseStep::TakeOver };
     let promised = spec.lease_duration_seconds.and_then(|seconds| u64::try_from(seconds).ok()).unwrap_or_default();
@@ -89,7 +96,8 @@ impl LeaseCandidate {
         }
     }
 
-    /// Says in `leads` whether this process writes, until it leaves; then it gives the Lease up.
+    /// Says in `leads` whether this process is the leader, until `leaving` is cancelled; then it
+    /// gives the Lease up.
     pub(super) async fn run(self, leads: watch::Sender<bool>, leaving: CancellationToken) {
         let campaign = async {
             let timings = self.read_timings().await;
@@ -101,7 +109,7 @@ impl LeaseCandidate {
         }
     }
 
-    /// Read once, at the start (contract 3.8).
+    /// Reads the timings from the ConfigMap, once, at the start (contract 3.8).
     async fn read_timings(&self) -> LeaseTimings {
         let read = tokio::time::timeout(FAREWELL, self.config_maps.get_opt(&self.config)).await;
         let found = read.ok().and_then(Result::ok).flatten().and_then(|config_map| config_map.data);
@@ -111,6 +119,8 @@ impl LeaseCandidate {
     async fn run_election(&self, timings: &LeaseTimings, leads: &watch::Sender<bool>) {
         let (mut seen, mut renewed) = (ObservedLease::default(), Instant::now());
         loop {
+            // One attempt may take as long as the holder may try to renew; a slower API server
+            // counts as a failure.
             let tried =
                 tokio::time::timeout(timings.renew_deadline, self.try_acquire_or_renew(timings, &mut seen)).await;
             let (held, failed) = match tried {
@@ -121,7 +131,8 @@ impl LeaseCandidate {
             if held {
                 renewed = Instant::now();
             }
-            // A conflict, or a server that is away for a moment, costs nothing yet.
+            // A conflict, or an API server that is away for a moment, does not end the leadership
+            // yet.
             let leading = held || (failed.is_some() && *leads.borrow() && renewed.elapsed() < timings.renew_deadline);
             if let Some(reason) = failed {
                 tracing::debug!(reason, leading, "The Lease could not be read or written");
@@ -129,12 +140,12 @@ impl LeaseCandidate {
             if leads.send_replace(leading) != leading {
                 tracing::info!(identity = self.identity, leading, "Who writes status has changed");
             }
-            // By chance, so that those who wait do not meet.
+            // The wait differs by chance, so that waiting processes do not all try at once.
             tokio::time::sleep(timings.retry_period.mul_f64(1.0 + fastrand::f64() / 5.0)).await;
         }
     }
 
-    /// Whether the Lease is held now.
+    /// Makes one attempt to get or renew the Lease; true if this process holds it now.
     async fn try_acquire_or_renew(
         &self,
         timings: &LeaseTimings,
@@ -152,7 +163,7 @@ impl LeaseCandidate {
             return Ok(false);
         }
         let spec = self.lease_spec(lease.spec.as_ref(), step, timings);
-        // The version that was seen goes along, so that only one of two succeeds.
+        // The version that was seen is sent along, so that only one of two processes succeeds.
         self.leases.replace(self.lease, &PostParams::default(), &Lease { spec: Some(spec), ..lease }).await?;
         Ok(true)
     }
@@ -175,7 +186,7 @@ impl LeaseCandidate {
         }
     }
 
-    /// Makes the Lease nobody's, if it is ours.
+    /// Removes this process as the holder of the Lease, if it is the holder.
     async fn release_lease(&self) {
         let Ok(Some(lease)) = self.leases.get_opt(self.lease).await else { return };
         let Some(spec) = lease.spec.clone() else { return };

@@ -1,5 +1,6 @@
-//! Whether the API server is there at all: told once when it is not, once a minute while that goes on, and when it is over,
-//! however many ask it. What it answers, refusals included, is for those who asked.
+//! Logs that the API server cannot be reached: when that begins, once a minute while it lasts, and
+//! when it is over, however many requests fail. Responses of the API server, refusals included, are
+//! for the callers.
 
 use std::error::Error;
 use std::future::Future;
@@ -17,21 +18,21 @@ use tower_service::Service;
 use crate::telemetry::log_rate_limit::LogRateLimit;
 use crate::wire_text::escaped_excerpt;
 
-/// Whoever reads and gives up before this time may have had other reasons.
+/// A request to read that is given up before this time may have ended for other reasons.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// A client of the same API server that notices whether that is there.
+/// A client of the same API server that logs when it cannot be reached.
 pub(super) fn with_reachability_log(client: Client) -> Client {
     let namespace = client.default_namespace().to_owned();
     Client::new(ReachabilityService { client, reachability: Arc::default() }, namespace)
 }
 
-/// Whether no answer came, so that it is told already.
+/// True if there was no response, so that [`with_reachability_log`] has logged the error already.
 pub(super) fn is_unreachable(error: &kube::Error) -> bool {
     !matches!(error, kube::Error::Api(_) | kube::Error::SerdeError(_) | kube::Error::BuildRequest(_))
 }
 
-/// All that is asked.
+/// The service that all requests of the client pass through.
 struct ReachabilityService {
     client: Client,
     reachability: Arc<ApiServerReachability>,
@@ -49,7 +50,8 @@ impl Service<Request<Body>> for ReachabilityService {
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let (client, away) = (self.client.clone(), Arc::clone(&self.reachability));
         Box::pin(async move {
-            // What writes may have to wait for webhooks, and says nothing of the API server.
+            // A request that writes may have to wait for webhooks, so that its slowness says
+            // nothing of the API server.
             let reads = request.method() == Method::GET;
             let asked = PendingApiRequest { reachability: away, since: reads.then(Instant::now) };
             let answer = client.send(request).await;
@@ -59,10 +61,10 @@ impl Service<Request<Body>> for ReachabilityService {
     }
 }
 
-/// A request under way.
+/// A request that has not been answered yet.
 struct PendingApiRequest {
     reachability: Arc<ApiServerReachability>,
-    /// When it was begun, if it tells something that it is given up.
+    /// The start of a request to read; `None` if it means nothing that the request is given up.
     since: Option<Instant>,
 }
 
@@ -85,12 +87,13 @@ impl Drop for PendingApiRequest {
     }
 }
 
-/// What is known of the API server.
+/// The state of the API server, shared by all clones of a client.
 #[derive(Debug, Default)]
 struct ApiServerReachability(Mutex<ReachabilityState>);
 
 #[derive(Debug, Default)]
 struct ReachabilityState {
+    /// The time of the first failure; `None` while the API server responds.
     unreachable_since: Option<Instant>,
     log_throttle: LogRateLimit,
 }
@@ -114,10 +117,10 @@ impl ApiServerReachability {
     }
 }
 
-/// Bytes of a reason at most, which may repeat what the API server says.
+/// The longest reason that is logged, in bytes; a reason may repeat what the API server says.
 const LONGEST_REASON: usize = 512;
 
-/// An error in words: what it is, and what is at the bottom of it, such as `connection refused`.
+/// The text of an error: its own message, and the deepest cause, such as `connection refused`.
 pub(super) fn error_reason(error: &dyn Error) -> String {
     let (mut text, mut cause) = (error.to_string(), error);
     while let Some(source) = cause.source() {

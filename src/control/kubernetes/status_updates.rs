@@ -1,7 +1,8 @@
-//! Tells the cluster what is served: the duties of each configuration, once it is served, if this process is the one that
-//! writes (contract 2.9 to 2.14, 2.17, 2.21).
+//! Writes the status updates of each resolution into the cluster, once the resolution is served, if
+//! this process is the leader (contract 2.9 to 2.14, 2.17, 2.21).
 //!
-//! Level-triggered: every version of an object is compared, whatever changed in it, and what is right is left alone.
+//! The writing is level-triggered: every version of an object is compared, whatever changed in it,
+//! and an object that is right is left alone.
 
 use std::sync::Arc;
 
@@ -17,7 +18,8 @@ use crate::control::resolve::reconciled::{ReconciledChannel, StatusUpdate};
 use crate::model::ChannelKey;
 use crate::wire_text::WireText;
 
-/// Writes until nobody says any more who does.
+/// Writes status updates until one of the senders of `leads` and `served` is dropped; then it
+/// finishes what is under way.
 pub(super) async fn write_status_updates(
     client: Client,
     channels: ServedChannelKind,
@@ -44,12 +46,12 @@ pub(super) async fn write_status_updates(
     }
 }
 
-/// What a channel is told besides: one does not wait for the other, nor takes its place.
+/// The kind of update of a channel: one kind does not wait for the other, nor replaces it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum StatusUpdateKind {
-    /// Its status.
+    /// The channel's `status.subscribers`.
     Status,
-    /// An Event about it.
+    /// An Event about the channel.
     Event,
 }
 
@@ -65,26 +67,28 @@ fn status_update_tasks<'m>(
     })
 }
 
-/// What is to be written for one channel, and of which version of it.
+/// The update to be written for one channel, and the version of the channel that it is made of.
 #[derive(Clone, Debug)]
 pub(super) struct StatusUpdateTask {
+    /// The version of the channel that the update is made of.
     document: Arc<Value>,
     update: StatusUpdate,
 }
 
 impl StatusUpdateTask {
-    /// Whether doing this means that the other one needs not be done.
+    /// True if this update, once written, makes the other one unnecessary.
     fn covers(&self, other: &Self) -> bool {
         let uid = |task: &Self| task.document.get("metadata").and_then(|metadata| metadata.get("uid")).cloned();
         match (&self.update, &other.update) {
-            // A new version that is still not right has to be written again: somebody has undone it (contract 2.11).
+            // A new version of the channel that still differs has to be written again: somebody has
+            // undone the update (contract 2.11).
             (StatusUpdate::Subscribers(_), _) => Arc::ptr_eq(&self.document, &other.document),
-            // A Warning is said once.
+            // A Warning is written once for each object and message.
             (StatusUpdate::Warning(_), _) => self.update == other.update && uid(self) == uid(other),
         }
     }
 
-    /// Whether what is under way will do for the other one, too.
+    /// True if this update, which is being written, makes the other one unnecessary, too.
     fn satisfies(&self, other: &Self) -> bool {
         self.update == other.update || self.covers(other)
     }

@@ -1,6 +1,8 @@
-//! The objects of the cluster as they were last seen, one list for each watch, and whether they have changed since.
+//! The objects of the cluster as they were last seen, one list for each watch; it wakes whoever
+//! waits for a change.
 //!
-//! An object that comes again as it was stays the same value, so that a new list costs nothing downstream.
+//! An object that comes again in the same version stays the same value, so that a new list costs
+//! nothing downstream.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,28 +17,30 @@ use super::watch_rows::WatchNeed;
 use crate::control::kind::ResourceKind;
 use crate::control::manifest::ManifestFile;
 
-/// Namespace and name.
+/// The namespace and the name of an object.
 type NamespacedName = (String, String);
 type FilesByName = BTreeMap<NamespacedName, Arc<ManifestFile>>;
 
-/// What is known of the cluster.
+/// The lists of all watches.
 #[derive(Debug)]
 pub(super) struct ObjectStore {
     lists: Mutex<Vec<WatchedList>>,
+    /// Wakes the one who waits for a change.
     changed: Notify,
 }
 
 #[derive(Debug)]
 struct WatchedList {
     need: WatchNeed,
-    /// `None` until it has been listed once.
+    /// The objects by name; `None` until they have been listed once.
     files: Option<FilesByName>,
-    /// What a new list has brought so far.
+    /// The objects that a new list has brought so far; they replace `files` when the list is
+    /// complete.
     listing: FilesByName,
 }
 
 impl ObjectStore {
-    /// A store for so many watches.
+    /// A store with one list for each of these watches.
     pub(super) fn new(needed: impl Iterator<Item = WatchNeed>) -> Self {
         let list = |needed| WatchedList { need: needed, files: None, listing: FilesByName::new() };
         Self { lists: Mutex::new(needed.map(list).collect()), changed: Notify::new() }
@@ -46,7 +50,7 @@ impl ObjectStore {
         self.lists.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes what the watch at `index`, which is of this kind, has seen.
+    /// Takes an event of the watch at `index`, whose objects are of this kind.
     pub(super) fn apply_event(&self, index: usize, kind: ResourceKind, event: Event<DynamicObject>) {
         if let Some(list) = self.lists().get_mut(index)
             && list.apply_event(kind, event)
@@ -60,7 +64,8 @@ impl ObjectStore {
         self.changed.notified().await;
     }
 
-    /// Waits until everything has been listed; not longer than `grace` for what is only needed soon.
+    /// Waits until every list that is always needed is complete; for lists that are needed soon,
+    /// not longer than `grace`.
     pub(super) async fn wait_for_first_lists(&self, grace: Duration) {
         while self.is_list_missing(WatchNeed::Always) {
             self.wait_for_change().await;
@@ -68,7 +73,7 @@ impl ObjectStore {
         self.wait_at_most(WatchNeed::WithinGrace, grace).await;
     }
 
-    /// Waits until what is only watched with OIDC has been listed; not longer than `grace`.
+    /// Waits until the lists that only OIDC needs are complete, not longer than `grace`.
     pub(super) async fn wait_for_oidc_lists(&self, grace: Duration) {
         self.wait_at_most(WatchNeed::WithOidc, grace).await;
     }
@@ -84,7 +89,7 @@ impl ObjectStore {
         }
     }
 
-    /// Forgets what the watch at `index` has seen, since it is no longer watched.
+    /// Forgets the objects of the watch at `index`, which has ended.
     pub(super) fn forget(&self, index: usize) {
         if let Some(list) = self.lists().get_mut(index) {
             (list.files, list.listing) = (None, FilesByName::new());
@@ -96,21 +101,21 @@ impl ObjectStore {
         self.lists().iter().any(|list| list.need == needed && list.files.is_none())
     }
 
-    /// The objects of the watch at `index`.
+    /// The objects of the watch at `index`; none before they have been listed.
     pub(super) fn list(&self, index: usize) -> Vec<Arc<ManifestFile>> {
         let lists = self.lists();
         let files = lists.get(index).and_then(|list| list.files.as_ref());
         files.into_iter().flat_map(|files| files.values().cloned()).collect()
     }
 
-    /// Every object.
+    /// The objects of all watches.
     pub(super) fn files(&self) -> Vec<Arc<ManifestFile>> {
         self.lists().iter().filter_map(|list| list.files.as_ref()).flat_map(|files| files.values().cloned()).collect()
     }
 }
 
 impl WatchedList {
-    /// Whether something has changed.
+    /// Takes an event; true if the list has changed.
     fn apply_event(&mut self, kind: ResourceKind, event: Event<DynamicObject>) -> bool {
         match event {
             Event::Init => {
@@ -141,7 +146,8 @@ impl WatchedList {
         }
     }
 
-    /// An object as a file would hold it; the value that is there already, if it is of the same version.
+    /// An object in the form of a file with one object; the value that is there already, if it has
+    /// the same version.
     fn object_file(&self, kind: ResourceKind, object: DynamicObject) -> (NamespacedName, Arc<ManifestFile>) {
         let name = namespaced_name(&object);
         let value = object_value(kind, object);
@@ -159,7 +165,8 @@ fn namespaced_name(object: &DynamicObject) -> NamespacedName {
     (text(&object.metadata.namespace), text(&object.metadata.name))
 }
 
-/// The object as it would be written, without the field managers. Lists leave out what kind their items are.
+/// The object as it would be written, without the field managers. The kind is added, since lists
+/// leave it out of their items.
 fn object_value(kind: ResourceKind, mut object: DynamicObject) -> Value {
     object.metadata.managed_fields = None;
     let mut value = Map::new();

@@ -1,6 +1,6 @@
-//! Keeps one list of objects in step with the API server, whatever happens to it: a broken connection, a version that is
-//! gone (410), a right that is missing for now (401, 403), a kind that is not installed (404). What is known meanwhile
-//! stays (contract 3.12a).
+//! Keeps one list of objects in step with the API server, whatever happens to it: a broken
+//! connection, a version that is gone (410), a right that is missing for now (401, 403), a kind
+//! that is not installed (404). The objects that are known stay in use meanwhile (contract 3.12a).
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -18,17 +18,17 @@ use super::store::ObjectStore;
 use super::watch_rows::WatchRow;
 use crate::telemetry::log_rate_limit::LogRateLimit;
 
-/// How long the server keeps a watch open, in seconds, at least and at most: shorter than any silence that is allowed,
-/// so that a connection which has died unnoticed is.
+/// The time for which the server keeps a watch open, in seconds: shorter than
+/// [`super::access::READ_TIMEOUT`], so that a connection that has died unnoticed is noticed.
 const WATCH_SECONDS: std::ops::Range<u32> = 100..120;
-/// How often everything is listed anew, so that an event that was missed heals (contract 2.22a); a tenth of it is left
-/// to chance.
+/// The time after which everything is listed anew, so that an event that was missed heals (contract
+/// 2.22a); a tenth of it is left to chance.
 const RESYNC: Duration = Duration::from_secs(9 * 3600);
 
-/// Trouble that is longer ago is over.
+/// The time after which an error counts as over, so that the next one is logged at once.
 const QUIET: Duration = Duration::from_secs(60);
 
-/// Watches whenever it is wanted.
+/// Watches a list while `wanted` is true, and forgets its objects when it is not.
 pub(super) async fn watch_list_while(
     mut wanted: value::Receiver<bool>,
     client: Client,
@@ -45,10 +45,11 @@ pub(super) async fn watch_list_while(
     }
 }
 
-/// Watches for ever.
+/// Watches a list without end; the task is aborted by its owner.
 pub(super) async fn watch_list(client: Client, row: WatchRow, store: Arc<ObjectStore>, index: usize) {
     let mut trouble = WatchErrors::default();
     loop {
+        // A new watcher begins with a new list.
         let until = Instant::now() + RESYNC.mul_f64(0.9 + fastrand::f64() / 10.0);
         let events = watcher::watcher(row.api(client.clone()), row.watcher_config(fastrand::u32(WATCH_SECONDS)));
         let mut events = pin!(events);
@@ -60,6 +61,8 @@ pub(super) async fn watch_list(client: Client, row: WatchRow, store: Arc<ObjectS
                 }
                 Err(error) => {
                     trouble.log_and_back_off(&row, &error).await;
+                    // The watcher would go on from a version that the server does not have any
+                    // more.
                     if is_gone(&error) {
                         break;
                     }
@@ -69,8 +72,9 @@ pub(super) async fn watch_list(client: Client, row: WatchRow, store: Arc<ObjectS
     }
 }
 
-/// Whether the version to go on from is not known any more, said by the status of the answer, as some proxies do; said by
-/// an event of the watch, as usual, it is dealt with already.
+/// True if the server does not know the version to go on from, and says so by the status of the
+/// response, as some proxies do. If an event of the watch says so, as usual, the watcher lists
+/// again by itself.
 fn is_gone(error: &watcher::Error) -> bool {
     match error {
         watcher::Error::WatchStartFailed(kube::Error::Api(status))
@@ -79,7 +83,7 @@ fn is_gone(error: &watcher::Error) -> bool {
     }
 }
 
-/// Whether no answer came: then it is told already that the API server is away.
+/// True if there was no response: then it is logged already that the API server cannot be reached.
 fn is_unreachable(error: &watcher::Error) -> bool {
     match error {
         watcher::Error::InitialListFailed(error)
@@ -89,18 +93,21 @@ fn is_unreachable(error: &watcher::Error) -> bool {
     }
 }
 
-/// What is wrong at present, and how long to wait.
+/// The errors of a watch at present, and the wait before it goes on.
 #[derive(Debug, Default)]
 struct WatchErrors {
     backoff: ApiRetryBackoff,
     log_throttle: LogRateLimit,
+    /// The time of the last error; `None` if there was none.
     last_error: Option<Instant>,
 }
 
 impl WatchErrors {
-    /// Trouble with one list is told when it begins, once a minute, and when it is over.
+    /// Waits after an error of a watch. Errors are logged when they begin, once a minute, and when
+    /// they are over.
     async fn log_and_back_off(&mut self, row: &WatchRow, error: &watcher::Error) {
-        // A watch that was begun again says nothing until something happens.
+        // A watch that was begun again says nothing until something happens, so that only time
+        // tells that it works.
         if self.last_error.replace(Instant::now()).is_some_and(|last| last.elapsed() > QUIET) {
             (self.backoff, self.log_throttle) = (ApiRetryBackoff::default(), LogRateLimit::default());
         }
@@ -114,7 +121,7 @@ impl WatchErrors {
     }
 
     fn log_recovery(&mut self, row: &WatchRow, event: &Event<kube::core::DynamicObject>) {
-        // A list that is being begun proves nothing.
+        // The event that begins a list proves nothing: the list may still fail.
         if matches!(event, Event::Init) {
             return;
         }

@@ -1,4 +1,5 @@
-//! What each role watches: one table, which is all that a role needs to know of the API (contract 1A, 5.11, 5.12).
+//! The watches of each role: one table, which is all that a role needs to know of the API server
+//! (contract 1A, 5.11, 5.12).
 
 use std::fmt;
 
@@ -12,42 +13,47 @@ use crate::control::{ControlSettings, ServedChannelKind};
 use crate::correlation::SECRET;
 use crate::model::ProcessRole;
 
-/// Of the Services of RabbitmqChannels, as key and value.
+/// The label of the Services of RabbitmqChannels, as key and value.
 pub(super) const CHANNEL_SERVICES: &str = "messaging.knative.dev/role=rabbitmq-channel";
-/// Of the Service of the dispatcher (contract 1.16).
+/// The label of the EndpointSlices of the dispatcher's Service (contract 1.16).
 const DISPATCHER_SLICES: &str = "kubernetes.io/service-name=sealpost-rabbitmq-dispatcher";
 const TRUST_BUNDLE: &str = "networking.knative.dev/trust-bundle=true";
 
-/// Whether the first configuration waits for it.
+/// The time for which the first configuration waits for a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum WatchNeed {
-    /// For as long as it takes.
+    /// It waits as long as it takes.
     Always,
-    /// For a while: without it something is missing, but not everything (contract 3.12a).
+    /// It waits for a limited time: without the list something is missing, but not everything
+    /// (contract 3.12a).
     WithinGrace,
-    /// Not at all: it is watched only while `authentication-oidc` is on (contract 1A).
+    /// It does not wait: the list is watched only while `authentication-oidc` is on (contract 1A).
     WithOidc,
 }
 
-/// Which objects of a kind.
+/// The objects of a kind that are watched.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum WatchSelector {
+    /// Every object of the kind.
     All,
+    /// The object of this name.
     Named(String),
+    /// The objects with this label, as `key=value`.
     Labelled(&'static str),
 }
 
-/// One list of objects to keep in step with.
+/// One list of objects that is kept in step with the API server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct WatchRow {
     pub(super) kind: ResourceKind,
-    /// `None` for all.
+    /// The namespace of the objects; `None` watches all namespaces.
     pub(super) namespace: Option<String>,
     pub(super) selector: WatchSelector,
     pub(super) need: WatchNeed,
 }
 
-/// What a role watches. `namespace` is the only one that is served, if it is one.
+/// The watches of a role that serves events. `namespace` is the only one that is served; `None`
+/// serves all.
 pub(super) fn dispatcher_rows(settings: &ControlSettings, namespace: Option<&str>) -> Vec<WatchRow> {
     let served = |kind, needed| WatchRow {
         kind,
@@ -83,7 +89,8 @@ pub(super) fn dispatcher_rows(settings: &ControlSettings, namespace: Option<&str
         system(ResourceKind::ConfigMap, WatchSelector::Labelled(TRUST_BUNDLE), WatchNeed::WithinGrace),
         system(ResourceKind::Secret, named(secret), WatchNeed::WithinGrace),
     ]);
-    // What filters verify correlation ids by. Upstream's reads every Secret of the namespace, and this is the one that it needs.
+    // The keys by which filters verify correlation ids. Upstream's role may read every Secret of
+    // the namespace; this is the one that is needed.
     if settings.role == ProcessRole::Filter {
         rows.push(system(ResourceKind::Secret, named(SECRET), WatchNeed::WithinGrace));
     }
@@ -93,31 +100,38 @@ pub(super) fn dispatcher_rows(settings: &ControlSettings, namespace: Option<&str
     rows
 }
 
-/// The lists of the role `controller` (contract 11.8), in the order of their rows.
+/// The watches of the role `controller` (contract 11.8), in the order of their rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ControllerWatch {
+    /// The RabbitmqChannels of all namespaces.
     Channels,
+    /// The EventPolicies of all namespaces.
     Policies,
+    /// The Services of RabbitmqChannels.
     Services,
+    /// The EndpointSlices of the dispatcher's Service.
     Endpoints,
+    /// The ConfigMap `config-features`.
     Features,
+    /// The ConfigMap with the level of logs.
     Logging,
+    /// The TLS Secret of the dispatcher.
     Secret,
 }
 
 impl ControllerWatch {
     const ALL: [Self; 7] =
         [Self::Channels, Self::Policies, Self::Services, Self::Endpoints, Self::Features, Self::Logging, Self::Secret];
-    /// Those that hold no channels, but what holds for all of them.
+    /// The watches that hold no channels, but what holds for all of them.
     pub(super) const CONFIGURATION: [Self; 3] = [Self::Features, Self::Logging, Self::Secret];
 
-    /// The place of its row.
+    /// The index of the watch's row, which is its index in the store, too.
     pub(super) fn index(self) -> usize {
         Self::ALL.iter().position(|of| *of == self).unwrap_or_default()
     }
 }
 
-/// What the role `controller` watches.
+/// The watches of the role `controller`.
 pub(super) fn controller_rows(settings: &ControlSettings) -> Vec<WatchRow> {
     let all = |kind, selected, needed| WatchRow { kind, namespace: None, selector: selected, need: needed };
     let system = |kind, selected, needed| WatchRow {
@@ -148,7 +162,7 @@ pub(super) fn controller_rows(settings: &ControlSettings) -> Vec<WatchRow> {
 }
 
 impl WatchRow {
-    /// The API of its objects.
+    /// The API of the row's objects, in one namespace or in all.
     pub(super) fn api(&self, client: Client) -> Api<DynamicObject> {
         let resource = api_resource(self.kind);
         match &self.namespace {
@@ -157,7 +171,7 @@ impl WatchRow {
         }
     }
 
-    /// What is asked for; the server ends each watch after so many seconds.
+    /// The request of the row's watch; the server ends the watch after `seconds`.
     pub(super) fn watcher_config(&self, seconds: u32) -> watcher::Config {
         let config = watcher::Config::default().timeout(seconds);
         match &self.selector {
@@ -168,7 +182,7 @@ impl WatchRow {
     }
 }
 
-/// As a command line would ask for it.
+/// Writes the row as a command line of `kubectl get` would ask for it.
 impl fmt::Display for WatchRow {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&api_resource(self.kind).plural)?;
@@ -183,7 +197,7 @@ impl fmt::Display for WatchRow {
     }
 }
 
-/// How the API names a kind.
+/// The group, version and plural by which the API server knows a kind.
 pub(super) fn api_resource(kind: ResourceKind) -> ApiResource {
     let plural = match kind {
         ResourceKind::EventPolicy => "eventpolicies".to_owned(),

@@ -1,6 +1,7 @@
-//! What is to be written for one object after the other, at most one thing at a time for each. What is under way is
-//! finished, whatever comes meanwhile, and then the newest of what came is written, and nothing in between: a request that
-//! is given up may be carried out all the same, and has cost the API server and its webhooks as much.
+//! Writes objects into the cluster, many at once, but at most one request at a time for each
+//! object. A request under way is finished, whatever comes meanwhile, and then the newest task for
+//! the object is written, and none of those in between: a request that is given up may be carried
+//! out all the same, and has cost the API server and its webhooks as much.
 
 use std::collections::{HashMap, HashSet};
 use std::future::Future;
@@ -16,49 +17,52 @@ use super::reachability;
 use super::write_requests::WriteError;
 use crate::telemetry::log_rate_limit::LogRateLimit;
 
-/// Requests under way at once.
+/// The largest number of requests under way at once.
 const CONCURRENCY: usize = 16;
-/// How long what is under way may take at a stop.
+/// The time limit of requests under way at a stop.
 const FAREWELL: Duration = Duration::from_secs(2);
 
-/// How something is written.
+/// Writes one task, and compares tasks.
 pub(super) trait WriteHandler: Send + Sync + 'static {
-    /// Whose it is.
+    /// Names the object that a task is for.
     type ObjectKey: Clone + Eq + Hash + Send + Sync + 'static;
-    /// What is to be written.
+    /// The content that is to be written for an object.
     type WriteTask: Clone + Send + Sync + 'static;
 
-    /// Tries once.
+    /// Tries once to write the task.
     fn write(
         &self,
         key: &Self::ObjectKey,
         task: &Self::WriteTask,
     ) -> impl Future<Output = Result<(), WriteError>> + Send;
 
-    /// Tells that it has failed.
+    /// Logs that writing has failed and is tried again.
     fn log_failure(&self, key: &Self::ObjectKey, error: &WriteError);
 
-    /// Whether having done this means that the other one needs not be done.
+    /// True if `done`, which was written, makes the other task unnecessary.
     fn covers(done: &Self::WriteTask, other: &Self::WriteTask) -> bool;
 
-    /// Whether what is under way will do for the other one, too.
+    /// True if `doing`, which is being written, makes the other task unnecessary, too.
     fn satisfies(doing: &Self::WriteTask, other: &Self::WriteTask) -> bool;
 }
 
-/// The newest of what is wanted; `None` if nothing is wanted any more.
+/// The newest task for an object; `None` if nothing is to be written any more.
 type LatestTask<T> = watch::Sender<Option<T>>;
 
-/// Writes.
+/// The tasks under way, and those that were written last.
 pub(super) struct WriteQueue<W: WriteHandler> {
     handler: Arc<W>,
+    /// One permit for each request under way, [`CONCURRENCY`] in all.
     permits: Arc<Semaphore>,
+    /// The newest task of each object that is being written.
     under_way: HashMap<W::ObjectKey, LatestTask<W::WriteTask>>,
+    /// The task that was written last for each object, so that it is not written again.
     done: HashMap<W::ObjectKey, W::WriteTask>,
     tasks: JoinSet<(W::ObjectKey, Option<W::WriteTask>)>,
 }
 
 impl<W: WriteHandler> WriteQueue<W> {
-    /// One that has nothing to do yet.
+    /// A queue that has nothing to do yet.
     pub(super) fn new(work: W) -> Self {
         Self {
             handler: Arc::new(work),
@@ -69,7 +73,8 @@ impl<W: WriteHandler> WriteQueue<W> {
         }
     }
 
-    /// Begins what is to be done, and nothing more of what is not to be done any more.
+    /// Replaces the plan: begins the tasks that are not written yet, and drops those that are not
+    /// in the new plan.
     pub(super) fn plan(&mut self, tasks: impl Iterator<Item = (W::ObjectKey, W::WriteTask)>) {
         let mut idle: HashSet<W::ObjectKey> = self.under_way.keys().cloned().collect();
         let mut done = std::mem::take(&mut self.done);
@@ -81,6 +86,7 @@ impl<W: WriteHandler> WriteQueue<W> {
             idle.remove(&key);
             self.enqueue(key, task);
         }
+        // An object that is not in the plan is written no more; its request under way still ends.
         for wanted in idle.iter().filter_map(|key| self.under_way.get(key)) {
             wanted.send_replace(None);
         }
@@ -107,7 +113,7 @@ impl<W: WriteHandler> WriteQueue<W> {
         self.under_way.insert(key, sender);
     }
 
-    /// Waits until something has ended; for ever if nothing is under way.
+    /// Waits until the writing of one object has ended; for ever if nothing is under way.
     pub(super) async fn wait_for_write(&mut self) {
         let Some(ended) = self.tasks.join_next().await else { return std::future::pending().await };
         let Ok((key, done)) = ended else { return };
@@ -115,17 +121,17 @@ impl<W: WriteHandler> WriteQueue<W> {
         let Some(newest) = wanted.borrow().clone() else { return };
         match done {
             Some(done) if W::satisfies(&done, &newest) => _ = self.done.insert(key, done),
-            // It has come after the last look.
+            // The newest task has come after the last look of the one that has ended.
             Some(_) | None => self.start_write(key, newest),
         }
     }
 
-    /// What was done says nothing any more about what is right.
+    /// Forgets what was written, so that everything is compared and written again if it differs.
     pub(super) fn forget_written(&mut self) {
         self.done.clear();
     }
 
-    /// Another process writes.
+    /// Drops all tasks, since another process is the leader now; requests under way still end.
     pub(super) fn cancel_pending(&mut self) {
         for wanted in self.under_way.values() {
             wanted.send_replace(None);
@@ -133,7 +139,7 @@ impl<W: WriteHandler> WriteQueue<W> {
         self.forget_written();
     }
 
-    /// Ends with what is under way.
+    /// Drops all tasks, and waits for the requests under way, with a limit.
     pub(super) async fn finish_writes(mut self) {
         self.cancel_pending();
         let ended = async { while self.tasks.join_next().await.is_some() {} };
@@ -143,8 +149,8 @@ impl<W: WriteHandler> WriteQueue<W> {
     }
 }
 
-/// Does the newest of what is wanted until that is done: the way leads through webhooks that may be away for long
-/// (contract 2.12).
+/// Writes the newest task until that has succeeded: the request passes through webhooks that may be
+/// away for long (contract 2.12). `None` if no task is left.
 async fn write_until_done<W: WriteHandler>(
     work: &W,
     permits: &Semaphore,
@@ -153,6 +159,8 @@ async fn write_until_done<W: WriteHandler>(
 ) -> Option<W::WriteTask> {
     let (mut waits, mut told) = (ApiRetryBackoff::default(), LogRateLimit::default());
     loop {
+        // The permit is taken before the task is read, so that the newest one is written after a
+        // wait.
         let permit = permits.acquire().await.ok()?;
         let task = wanted.borrow_and_update().clone()?;
         let attempted = work.write(key, &task).await;
@@ -165,11 +173,13 @@ async fn write_until_done<W: WriteHandler>(
             }
             continue;
         };
+        // An API server that cannot be reached is logged once by `reachability`, and not by every
+        // object.
         let is_told = matches!(&error, WriteError::Failed(error) if reachability::is_unreachable(error));
         if !is_told && told.is_due() {
             work.log_failure(key, &error);
         }
-        // What is newer is tried at once: what stood in the way may have been the task itself.
+        // A newer task is tried at once: the last task itself may have been the cause of the error.
         if let Ok(Err(_closed)) = tokio::time::timeout(waits.next_delay(), wanted.changed()).await {
             return None;
         }
@@ -223,7 +233,8 @@ mod tests {
         work.begun.subscribe().wait_for(|begun| *begun >= count).await.expect("open");
     }
 
-    /// What is under way is finished; of what comes meanwhile the newest is done, and what is done is not done again.
+    /// What is under way is finished; of what comes meanwhile the newest is done, and what is done
+    /// is not done again.
     #[tokio::test]
     async fn what_is_under_way_is_finished_and_then_the_newest_is_done() {
         let (work, mut writer) = numbers();

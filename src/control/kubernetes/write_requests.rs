@@ -1,5 +1,6 @@
-//! What is written into the cluster, one request each: `status.subscribers` of a channel and nothing else on it
-//! (contract 2.9, 2.10, 2.14), and a Warning about one that is not applied (contract 2.17, 2.18).
+//! The requests that write into the cluster: `status.subscribers` of a channel and nothing else on
+//! it (contract 2.9, 2.10, 2.14), and a Warning Event about a channel that is not applied (contract
+//! 2.17, 2.18).
 
 use std::time::Duration;
 
@@ -15,18 +16,18 @@ use crate::control::kind::ResourceKind;
 use crate::control::resolve::reconciled::StatusUpdate;
 use crate::model::ChannelKey;
 
-/// How long a request may take: longer than the API server waits for a webhook.
+/// The time limit of a request: longer than the API server waits for a webhook.
 const TIMEOUT: Duration = Duration::from_secs(15);
-/// Who owns what is written, in `managedFields`.
+/// The name of the owner of written fields, in `managedFields`.
 const MANAGER: &str = "sealpost";
 
-/// Why something was not written.
+/// The reason why something was not written.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum WriteError {
-    /// There is nothing to write it on any more.
+    /// The object to write on does not exist any more.
     #[error("it is gone")]
     Gone,
-    /// It may work later.
+    /// The request has failed, and may succeed later.
     #[error("{0}")]
     Failed(#[from] kube::Error),
     /// The API server did not answer in time.
@@ -34,23 +35,23 @@ pub(super) enum WriteError {
     Timeout,
 }
 
-/// Who tells.
+/// Writes about channels of one kind.
 #[derive(Clone)]
 pub(super) struct ChannelWriter {
     pub(super) client: Client,
-    /// Of which channels.
+    /// The kind of the channels that are written about.
     pub(super) channel_kind: ServedChannelKind,
 }
 
 impl WriteError {
-    /// Nothing if there is nothing to write on any more: then nothing is left to be done.
+    /// Success if the object does not exist any more: then nothing is left to be done.
     pub(super) fn unless_gone(self) -> Result<(), Self> {
         if matches!(self, Self::Gone) { Ok(()) } else { Err(self) }
     }
 }
 
 impl ChannelWriter {
-    /// Does a duty once.
+    /// Writes one status update, once.
     pub(super) async fn write_update(
         &self,
         key: &ChannelKey,
@@ -73,7 +74,7 @@ impl ChannelWriter {
     }
 }
 
-/// Waits for an answer, not for ever.
+/// Waits for a request, up to [`TIMEOUT`].
 pub(super) async fn with_timeout(request: impl Future<Output = Result<(), kube::Error>>) -> Result<(), WriteError> {
     match tokio::time::timeout(TIMEOUT, request).await {
         Ok(Ok(())) => Ok(()),
@@ -83,7 +84,8 @@ pub(super) async fn with_timeout(request: impl Future<Output = Result<(), kube::
     }
 }
 
-/// A merge patch of whole lists: it carries no place in a list that another writer could have changed.
+/// Sends a merge patch of whole lists: it names no index of a list that another writer could have
+/// changed.
 pub(super) async fn patch_status(
     client: Client,
     kind: ResourceKind,
@@ -94,12 +96,13 @@ pub(super) async fn patch_status(
     api.patch_status(&key.name, &patch_parameters(), &Patch::Merge(patch)).await.map(drop)
 }
 
-/// Those of every patch.
+/// The parameters of every patch.
 pub(super) fn patch_parameters() -> PatchParams {
     PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() }
 }
 
-/// By core/v1, since the role of the pod grants no `events.k8s.io` (contract 1.15).
+/// Creates a Warning Event, by core/v1, since the role of the pod grants no `events.k8s.io`
+/// (contract 1.15).
 async fn create_warning_event(
     (client, channels): (Client, ServedChannelKind),
     key: &ChannelKey,

@@ -1,4 +1,4 @@
-//! The core kinds that configuration and references are read from.
+//! The serde mirrors of Kubernetes' own kinds, which hold configuration or are referred to.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::duck::{ObjectMeta, TextMap};
 
-/// `ConfigMap`.
+/// A `ConfigMap`, which holds configuration.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct ConfigMapManifest {
@@ -16,7 +16,7 @@ pub(crate) struct ConfigMapManifest {
     pub(crate) binary_data: TextMap,
 }
 
-/// `Secret`.
+/// A `Secret`, which holds certificates or keys.
 #[derive(Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct SecretManifest {
@@ -25,13 +25,13 @@ pub(crate) struct SecretManifest {
 }
 
 impl fmt::Debug for SecretManifest {
-    /// Values are never shown.
+    /// Writes the name of the type only, since the values are secrets.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Secret")
     }
 }
 
-/// `Service`.
+/// A `Service`, which destinations refer to.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub(crate) struct ServiceManifest {
     #[serde(default)]
@@ -39,7 +39,7 @@ pub(crate) struct ServiceManifest {
     pub(crate) spec: Option<ServiceSpec>,
 }
 
-/// `spec` of a `Service`.
+/// The `spec` of a `Service`.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct ServiceSpec {
@@ -49,7 +49,7 @@ pub(crate) struct ServiceSpec {
     pub(crate) external_name: Option<String>,
 }
 
-/// `Pod`.
+/// A `Pod`, which says what runs behind a Service.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub(crate) struct PodManifest {
     #[serde(default)]
@@ -57,13 +57,13 @@ pub(crate) struct PodManifest {
     pub(crate) spec: Option<PodSpec>,
 }
 
-/// `spec` of a `Pod`.
+/// The `spec` of a `Pod`.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub(crate) struct PodSpec {
     pub(crate) containers: Option<Vec<Container>>,
 }
 
-/// One of `spec.containers`.
+/// One entry of a Pod's `spec.containers`.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub(crate) struct Container {
     pub(crate) image: Option<String>,

@@ -1,4 +1,5 @@
-//! What stands as YAML inside `config-br-defaults`, `default-ch-webhook` and channel templates.
+//! The serde mirrors of YAML that stands inside the ConfigMaps `config-br-defaults` and
+//! `default-ch-webhook`, and inside channel templates.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +8,7 @@ use serde::Deserialize;
 use super::duck::{DeliverySpecManifest, KReference};
 use super::messaging::ChannelTemplate;
 
-/// Defaults for the cluster, and for namespaces.
+/// Defaults for the whole cluster, and for single namespaces.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "camelCase", bound = "T: Deserialize<'de>")]
 pub(crate) struct ScopedDefaults<T> {
@@ -17,18 +18,18 @@ pub(crate) struct ScopedDefaults<T> {
 }
 
 impl<T> ScopedDefaults<T> {
-    /// What stands for one namespace.
+    /// The default for one namespace; `None` if only the cluster's counts there.
     pub(crate) fn of_namespace(&self, namespace: &str) -> Option<&T> {
         self.namespace_defaults.as_ref()?.get(namespace)?.as_ref()
     }
 }
 
-/// `default-br-config`.
+/// The content of the key `default-br-config`.
 pub(crate) type BrokerDefaults = ScopedDefaults<BrokerDefault>;
-/// `default-ch-config`.
+/// The content of the key `default-ch-config`.
 pub(crate) type ChannelDefaults = ScopedDefaults<ChannelTemplate>;
 
-/// The default of Brokers, and of those of one class.
+/// The default configuration of Brokers, and of those of each class.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct BrokerDefault {
@@ -39,13 +40,13 @@ pub(crate) struct BrokerDefault {
 }
 
 impl BrokerDefault {
-    /// What stands for Brokers of one class.
+    /// The configuration of Brokers of one class; `None` if only the general one counts.
     pub(crate) fn of_class(&self, class: &str) -> Option<&BrokerConfig> {
         self.broker_classes.as_ref()?.get(class)?.as_ref()
     }
 }
 
-/// What a Broker is configured by, and its delivery.
+/// The reference to the ConfigMap that a Broker is configured by, and the Broker's delivery spec.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
 pub(crate) struct BrokerConfig {
     #[serde(flatten)]

@@ -1,18 +1,19 @@
-//! The types that several kinds share: metadata, destinations, references, delivery.
+//! The serde mirrors of types that several kinds share: metadata, destinations, references,
+//! delivery specs.
 
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-/// A map of texts, in which Kubernetes allows nulls.
+/// A map of texts, in which Kubernetes allows null values.
 pub(crate) type TextMap = Option<BTreeMap<String, Option<String>>>;
 
-/// The text under a key of [`TextMap`].
+/// The text under a key of a [`TextMap`]; `None` if it is missing or null.
 pub(crate) fn text<'t>(texts: &'t TextMap, key: &str) -> Option<&'t str> {
     texts.as_ref()?.get(key)?.as_deref()
 }
 
-/// `metadata`.
+/// The `metadata` of an object, as far as it is read.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub(crate) struct ObjectMeta {
     pub(crate) uid: Option<String>,
@@ -26,7 +27,7 @@ impl ObjectMeta {
     }
 }
 
-/// A reference to an object.
+/// A reference to an object (Knative's `KReference`).
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct KReference {
@@ -34,11 +35,11 @@ pub(crate) struct KReference {
     pub(crate) kind: Option<String>,
     pub(crate) name: Option<String>,
     pub(crate) namespace: Option<String>,
-    /// Instead of `apiVersion`: without a version.
+    /// The API group, which may stand instead of `apiVersion` if the version does not matter.
     pub(crate) group: Option<String>,
 }
 
-/// Where events go: `ref`, `uri`, or both.
+/// A destination of events as it is written: `ref`, `uri`, or both.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
 pub(crate) struct DestinationManifest {
     #[serde(rename = "ref")]
@@ -49,7 +50,7 @@ pub(crate) struct DestinationManifest {
     pub(crate) audience: Option<String>,
 }
 
-/// How delivery is tried (contract 2.1).
+/// A delivery spec as it is written (contract 2.1).
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct DeliverySpecManifest {

@@ -1,11 +1,12 @@
-//! `eventing.knative.dev`: brokers, triggers, policies and RequestReplies.
+//! The serde mirrors of `eventing.knative.dev`: Brokers, Triggers, EventPolicies and
+//! RequestReplies.
 
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::duck::{DeliverySpecManifest, DestinationManifest, KReference, ObjectMeta, TextMap};
 
-/// `Broker`.
+/// A `Broker` as it is written.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub(crate) struct BrokerManifest {
     #[serde(default)]
@@ -13,21 +14,21 @@ pub(crate) struct BrokerManifest {
     pub(crate) spec: Option<BrokerSpec>,
 }
 
-/// `spec` of a `Broker`.
+/// The `spec` of a `Broker`.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub(crate) struct BrokerSpec {
-    /// Where the template of its channel stands.
+    /// The ConfigMap that holds the template of the Broker's channel.
     pub(crate) config: Option<KReference>,
     pub(crate) delivery: Option<DeliverySpecManifest>,
 }
 
-/// `Trigger`.
+/// A `Trigger` as it is written.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub(crate) struct TriggerManifest {
     pub(crate) spec: Option<TriggerSpec>,
 }
 
-/// `spec` of a `Trigger`.
+/// The `spec` of a `Trigger`.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct TriggerSpec {
@@ -39,19 +40,19 @@ pub(crate) struct TriggerSpec {
     pub(crate) delivery: Option<DeliverySpecManifest>,
 }
 
-/// `spec.filter`.
+/// The `spec.filter` of a `Trigger`.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub(crate) struct TriggerFilterManifest {
     pub(crate) attributes: TextMap,
 }
 
-/// `RequestReply`.
+/// A `RequestReply` as it is written.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub(crate) struct RequestReplyManifest {
     pub(crate) spec: Option<RequestReplySpec>,
 }
 
-/// `spec` of a `RequestReply`.
+/// The `spec` of a `RequestReply`.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct RequestReplySpec {
@@ -62,13 +63,13 @@ pub(crate) struct RequestReplySpec {
     pub(crate) delivery: Option<DeliverySpecManifest>,
 }
 
-/// `EventPolicy`. Its `status.from` is read as it stands.
+/// An `EventPolicy` as it is written. Its `status.from` is not mirrored, but read from the JSON.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub(crate) struct EventPolicyManifest {
     pub(crate) spec: Option<EventPolicySpec>,
 }
 
-/// `spec` of an `EventPolicy`.
+/// The `spec` of an `EventPolicy`.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub(crate) struct EventPolicySpec {
     pub(crate) to: Option<Vec<PolicyTo>>,
@@ -76,7 +77,7 @@ pub(crate) struct EventPolicySpec {
     pub(crate) filters: Option<Vec<Value>>,
 }
 
-/// One of `spec.to`.
+/// One entry of an EventPolicy's `spec.to`.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub(crate) struct PolicyTo {
     #[serde(rename = "ref")]
@@ -84,7 +85,7 @@ pub(crate) struct PolicyTo {
     pub(crate) selector: Option<PolicySelector>,
 }
 
-/// The selector of one of `spec.to`.
+/// The selector of an entry of `spec.to`.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct PolicySelector {
@@ -94,7 +95,7 @@ pub(crate) struct PolicySelector {
     pub(crate) match_expressions: Option<Vec<MatchExpression>>,
 }
 
-/// One of `matchExpressions`.
+/// One entry of a selector's `matchExpressions`.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub(crate) struct MatchExpression {
     pub(crate) key: Option<String>,
@@ -102,7 +103,7 @@ pub(crate) struct MatchExpression {
     pub(crate) values: Option<Vec<String>>,
 }
 
-/// One of `spec.from`.
+/// One entry of an EventPolicy's `spec.from`.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub(crate) struct PolicyFrom {
     #[serde(rename = "ref")]

@@ -1,11 +1,11 @@
-//! `flows.knative.dev`: Sequences and Parallels.
+//! The serde mirrors of `flows.knative.dev`: Sequences and Parallels.
 
 use serde::Deserialize;
 
 use super::duck::{DeliverySpecManifest, DestinationManifest, ObjectMeta};
 use super::messaging::ChannelTemplate;
 
-/// `Sequence`.
+/// A `Sequence` as it is written.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub(crate) struct SequenceManifest {
     #[serde(default)]
@@ -13,17 +13,17 @@ pub(crate) struct SequenceManifest {
     pub(crate) spec: Option<SequenceSpec>,
 }
 
-/// `spec` of a `Sequence`.
+/// The `spec` of a `Sequence`.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct SequenceSpec {
     pub(crate) steps: Option<Vec<Option<SequenceStep>>>,
     pub(crate) channel_template: Option<ChannelTemplate>,
-    /// Who gets what the last step answers with.
+    /// The destination of the events that the last step replies with.
     pub(crate) reply: Option<DestinationManifest>,
 }
 
-/// One of `spec.steps`: a destination, and how it is delivered to.
+/// One entry of `spec.steps`: a destination, and its delivery spec.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub(crate) struct SequenceStep {
     #[serde(flatten)]
@@ -31,7 +31,7 @@ pub(crate) struct SequenceStep {
     pub(crate) delivery: Option<DeliverySpecManifest>,
 }
 
-/// `Parallel`.
+/// A `Parallel` as it is written.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub(crate) struct ParallelManifest {
     #[serde(default)]
@@ -39,20 +39,21 @@ pub(crate) struct ParallelManifest {
     pub(crate) spec: Option<ParallelSpec>,
 }
 
-/// `spec` of a `Parallel`.
+/// The `spec` of a `Parallel`.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct ParallelSpec {
     pub(crate) branches: Option<Vec<Option<ParallelBranch>>>,
     pub(crate) channel_template: Option<ChannelTemplate>,
-    /// Who gets what the branches answer with that have no `reply` of their own.
+    /// The destination of the replies of branches that have no `reply` of their own.
     pub(crate) reply: Option<DestinationManifest>,
 }
 
-/// One of `spec.branches`.
+/// One entry of `spec.branches`.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub(crate) struct ParallelBranch {
-    /// What it answers with goes on to the subscriber; without one, everything does.
+    /// The filter of the branch, whose replies go on to the subscriber; without one, every event
+    /// does.
     pub(crate) filter: Option<DestinationManifest>,
     pub(crate) subscriber: Option<DestinationManifest>,
     pub(crate) reply: Option<DestinationManifest>,

@@ -1,10 +1,10 @@
-//! `messaging.knative.dev`: channels and subscriptions.
+//! The serde mirrors of `messaging.knative.dev`: channels and Subscriptions.
 
 use serde::Deserialize;
 
 use super::duck::{DeliverySpecManifest, DestinationManifest, KReference, ObjectMeta};
 
-/// `Channel`, `InMemoryChannel`, `RabbitmqChannel`.
+/// A `Channel`, `InMemoryChannel` or `RabbitmqChannel` as it is written.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub(crate) struct ChannelManifest {
     #[serde(default)]
@@ -12,34 +12,35 @@ pub(crate) struct ChannelManifest {
     pub(crate) spec: Option<ChannelSpec>,
 }
 
-/// `spec` of a channel of any kind.
+/// The `spec` of a channel of any kind.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct ChannelSpec {
-    /// Of a `Channel` only.
+    /// The template of the physical channel; a `Channel` has one only.
     pub(crate) channel_template: Option<ChannelTemplate>,
     pub(crate) delivery: Option<DeliverySpecManifest>,
-    /// Who gets events besides the `Subscription`s (contract 2.2).
+    /// The subscribers of the channel besides its `Subscription`s (contract 2.2).
     pub(crate) subscribers: Option<Vec<SubscriberSpec>>,
 }
 
-/// What a `Channel` is made of, and each channel of a Sequence or Parallel.
+/// The template of the physical channel behind a `Channel`, and of each channel of a Sequence or
+/// Parallel.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct ChannelTemplate {
     pub(crate) api_version: Option<String>,
     pub(crate) kind: Option<String>,
-    /// Read of the channels of Sequences and Parallels.
+    /// The `spec` of the channel, which is read for the channels of Sequences and Parallels only.
     pub(crate) spec: Option<TemplateSpec>,
 }
 
-/// `spec` of a channel template.
+/// The `spec` of a channel template.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
 pub(crate) struct TemplateSpec {
     pub(crate) delivery: Option<DeliverySpecManifest>,
 }
 
-/// One of `spec.subscribers`.
+/// One entry of a channel's `spec.subscribers`.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct SubscriberSpec {
@@ -57,14 +58,14 @@ pub(crate) struct SubscriberSpec {
     pub(crate) auth: Option<SubscriberAuth>,
 }
 
-/// As whom a subscriber's events are sent (contract 7.1).
+/// The ServiceAccount as which a subscriber's events are sent (contract 7.1).
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct SubscriberAuth {
     pub(crate) service_account_name: Option<String>,
 }
 
-/// `Subscription`.
+/// A `Subscription` as it is written.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub(crate) struct SubscriptionManifest {
     #[serde(default)]
@@ -72,7 +73,7 @@ pub(crate) struct SubscriptionManifest {
     pub(crate) spec: Option<SubscriptionSpec>,
 }
 
-/// `spec` of a `Subscription`.
+/// The `spec` of a `Subscription`.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub(crate) struct SubscriptionSpec {
     pub(crate) channel: Option<KReference>,

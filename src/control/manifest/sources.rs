@@ -1,16 +1,16 @@
-//! `sources.knative.dev`: what sends events by itself.
+//! The serde mirrors of `sources.knative.dev`: PingSources, which send events by themselves.
 
 use serde::Deserialize;
 
 use super::duck::{DestinationManifest, TextMap};
 
-/// `PingSource`.
+/// A `PingSource` as it is written.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub(crate) struct PingSourceManifest {
     pub(crate) spec: Option<PingSourceSpec>,
 }
 
-/// `spec` of a `PingSource`.
+/// The `spec` of a `PingSource`.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct PingSourceSpec {
@@ -24,7 +24,7 @@ pub(crate) struct PingSourceSpec {
     pub(crate) ce_overrides: Option<CloudEventOverrides>,
 }
 
-/// `spec.ceOverrides`.
+/// The `spec.ceOverrides` of a source.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub(crate) struct CloudEventOverrides {
     pub(crate) extensions: TextMap,

@@ -1,7 +1,8 @@
-//! Which known word a mistyped one means.
+//! Finds the known word that a misspelled one means.
 
-/// The word of `known` that `word` is probably meant to be: equal but for case, `-` and `_`, or at most two edits away
-/// (one for words of less than five letters). `None` if it is one of them, or like none.
+/// The word of `known` that `word` is probably meant to be: equal but for case, `-` and `_`, or at
+/// most two edits away (one for words of less than five letters). `None` if `word` is one of them,
+/// or like none.
 pub(crate) fn suggest_word<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
     let plain = normalize_word(word);
     let mut best = None;
@@ -9,7 +10,8 @@ pub(crate) fn suggest_word<'k>(word: &str, known: impl IntoIterator<Item = &'k s
         if candidate == word {
             return None;
         }
-        // Known words are ASCII, and so have this length; most are of another one, and not worth a closer look.
+        // Known words are ASCII, so that this is the length of the normalized word; most are too
+        // long or too short for a closer look.
         let length = candidate.bytes().filter(|byte| !matches!(byte, b'-' | b'_')).count();
         let allowed = if plain.len().min(length) < 5 { 1 } else { 2 };
         if plain.len().abs_diff(length) > allowed {
@@ -24,15 +26,16 @@ pub(crate) fn suggest_word<'k>(word: &str, known: impl IntoIterator<Item = &'k s
     best.map(|(_, candidate)| candidate)
 }
 
-/// A word without what people get wrong in it: case, `-` and `_`.
+/// A word without the parts that people get wrong: case, `-` and `_`.
 pub(crate) fn normalize_word(word: &str) -> Vec<char> {
     word.chars().filter(|c| !matches!(c, '-' | '_')).flat_map(char::to_lowercase).collect()
 }
 
-/// How many edits make one word of the other: a letter that is missing, added or wrong, or two neighbours that have changed
-/// places (optimal string alignment).
+/// The number of edits that make one word of the other: a letter that is missing, added or wrong,
+/// or two neighbours that have changed places (optimal string alignment).
 pub(crate) fn edit_distance(a: &[char], b: &[char]) -> usize {
-    // The rows of the letters before the last one, and before that.
+    // Only two rows of the table are kept: that of the last letter, and the one before it, for
+    // swapped neighbours.
     let (mut before, mut row): (Vec<usize>, Vec<usize>) = (Vec::new(), (0..=b.len()).collect());
     let mut last = None;
     for (i, from) in a.iter().enumerate() {

@@ -1,5 +1,5 @@
-//! The addresses of the channels and brokers of this process: host names, advertised URLs, and which URLs mean one
-//! (contract IF-3, 4, 5.8).
+//! The addresses of the channels and Brokers of this process: host names, advertised URLs, and the
+//! URLs that mean one of them (contract IF-3, 4, 5.8).
 
 use std::sync::Arc;
 
@@ -9,10 +9,11 @@ use crate::control::ControlSettings;
 use crate::model::{ChannelKey, ChannelKind, ProcessRole, ServiceHosts, StatusAddress, TransportEncryption};
 
 const CHANNEL_SUFFIX: &str = "-kn-channel";
-/// The longest label of a host name. The Service of a channel with a longer name is named by a hash of it.
+/// The longest label of a host name. The Service of a channel with a longer name is named by a hash
+/// of it.
 const LONGEST_LABEL: usize = 63;
 
-/// Knows the addresses of channels and brokers.
+/// Computes the addresses of channels, Brokers and RequestReplies.
 #[derive(Clone, Debug)]
 pub(super) struct ChannelAddresses<'s> {
     settings: &'s ControlSettings,
@@ -22,31 +23,34 @@ pub(super) struct ChannelAddresses<'s> {
 }
 
 impl<'s> ChannelAddresses<'s> {
-    /// `ca_certs` is advertised with every https address.
+    /// Addresses for this mode; `ca_certs` (PEM) is advertised with every https address.
     pub(super) fn new(settings: &'s ControlSettings, mode: TransportEncryption, ca_certs: Option<String>) -> Self {
         let hosts = ServiceHosts::new(&settings.system_namespace, &settings.cluster_domain);
         Self { settings, mode, ca_certs: ca_certs.map(Arc::from), hosts }
     }
 
-    /// The host name that means this channel alone; brokers have none, nor have channels whose name is too long.
+    /// The host name that means this channel alone; `None` for Brokers, and for channels whose name
+    /// is too long.
     pub(super) fn host_name(&self, key: &ChannelKey) -> Option<String> {
         let label = format!("{}{CHANNEL_SUFFIX}", key.name);
         (key.kind == ChannelKind::Channel && label.len() <= LONGEST_LABEL)
             .then(|| format!("{label}.{}.svc.{}", key.namespace, self.settings.cluster_domain))
     }
 
-    /// `status.addresses`: in `disabled` http, in `permissive` https and http, in `strict` https.
+    /// The entries of `status.addresses`: http in `disabled`, https and http in `permissive`, https
+    /// in `strict`.
     pub(super) fn advertised_addresses(&self, key: &ChannelKey) -> Box<[StatusAddress]> {
         let addresses = self.advertised_urls(key).into_iter().flatten();
         addresses.map(|(name, url)| StatusAddress::new(name, &url)).collect()
     }
 
-    /// PEM that the server certificates of https addresses can be verified with, where there are such addresses.
+    /// The CA certificates (PEM) that the server certificates of https addresses can be verified
+    /// with; `None` if there are no such addresses.
     pub(super) fn ca_certs(&self) -> Option<Arc<str>> {
         self.ca_certs.clone().filter(|_| self.mode != TransportEncryption::Disabled)
     }
 
-    /// The address that references resolve to: the first one (contract TL-8).
+    /// The address that references resolve to, which is the first one (contract TL-8).
     pub(super) fn preferred_url(&self, key: &ChannelKey) -> Option<Url> {
         self.advertised_urls(key).into_iter().flatten().next().map(|(_, url)| url)
     }
@@ -84,7 +88,8 @@ impl<'s> ChannelAddresses<'s> {
         }
     }
 
-    /// The channel or broker that a URL means by its cluster host name, whether it exists or not.
+    /// The channel, Broker or RequestReply that a URL means by its cluster host name, whether it
+    /// exists or not.
     pub(super) fn channel_key_of_url(&self, url: &Url) -> Option<ChannelKey> {
         if !matches!(url.port_or_known_default(), Some(80 | 443)) || url.query().is_some() {
             return None;
@@ -111,7 +116,8 @@ impl<'s> ChannelAddresses<'s> {
         Some(ChannelKey { kind: ChannelKind::Channel, namespace: namespace.to_owned(), name })
     }
 
-    /// The names that a server certificate has to be for, so that these channels can be addressed by them.
+    /// The names that a server certificate has to be valid for, so that these channels can be
+    /// addressed by them.
     pub(super) fn certificate_names<'k>(&self, keys: impl Iterator<Item = &'k ChannelKey>) -> Vec<String> {
         let domain = &self.settings.cluster_domain;
         let mut names = Vec::new();

@@ -1,7 +1,5 @@
-//! What channels and Brokers ask of senders, and as whom subscriptions send (contract 4.1, 7.1 to 7.8).
-//!
-//! In a cluster its controllers have decided which policies are for which channel, and whom they name; that stands in
-//! `status`. Where there is no cluster, `spec` is followed.
+//! The demands on senders, and the accounts of subscriptions (contract 4.1, 7.1 to 7.8). Policies
+//! are read from `status`, as a cluster's controllers have decided; without a cluster, from `spec`.
 
 mod flows;
 
@@ -26,48 +24,48 @@ use crate::model::{
     EventTypeOwner, OidcAuthentication, OidcDiscovery, SenderAuthorization, ServiceAccount,
 };
 
-/// As whom the role `ingress` sends (contract 5.11).
+/// The ServiceAccount as which the role `ingress` sends (contract 5.11).
 const INGRESS: &str = "mt-broker-ingress-oidc";
-/// For whom tokens are that the role `filter` takes (contract AU-5).
+/// The audience of the tokens that the role `filter` takes (contract AU-5).
 const FILTER_AUDIENCE: &str = "mt-broker-filter";
 
-/// What the documents say about senders.
+/// All that the manifests say about senders.
 #[derive(Debug)]
 pub(super) struct SenderRules {
     oidc: Option<Arc<OidcAuthentication>>,
     mode: AuthorizationMode,
     api_server: ApiServerAvailability,
-    /// Of a cluster.
+    /// The kind of a cluster's channels that is served.
     channel_kind: ResourceKind,
     ingress: Arc<ServiceAccount>,
     policies: BTreeMap<NamespacedName, ResolvedPolicy>,
     requirements: HashMap<ChannelKey, SenderRequirements>,
     event_types: FeatureSwitch,
     cross_namespace: FeatureSwitch,
-    /// Where an object that is not understood may be an EventPolicy.
+    /// The namespaces in which an object that is not understood may be an EventPolicy.
     uncertain: Vec<UncertainPolicies>,
 }
 
-/// Whose policies are not all known.
+/// A namespace whose policies are not all known, or all of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum UncertainPolicies {
     Namespace(String),
     AllNamespaces,
 }
 
-/// What is known of one channel or Broker.
+/// The demands of one channel or Broker.
 #[derive(Debug)]
 struct SenderRequirements {
     audience: String,
-    /// Names of the policies that are for it; `None` if they cannot be read.
+    /// The names of the policies that apply; `None` if they cannot be read.
     policies: Option<Vec<String>>,
-    /// One that is written nowhere: of a channel within a flow.
+    /// The policy of a channel within a flow, which nobody has written.
     generated_policy: Option<Arc<EventPolicy>>,
     owner: Option<Arc<EventTypeOwner>>,
 }
 
 impl SenderRules {
-    /// Reads flags, policies, and what channels and Brokers say. `last` is the issuer in use.
+    /// Reads flags, policies, channels and Brokers. `last` is the issuer in use.
     pub(super) fn from_collected(
         collected: &mut CollectedObjects<'_>,
         settings: &ControlSettings,
@@ -104,14 +102,14 @@ impl SenderRules {
         self.oidc.is_some() || self.event_types == FeatureSwitch::On
     }
 
-    /// Reads what a channel says that a cluster has reconciled.
+    /// Reads the demands of a channel that a cluster has reconciled.
     pub(super) fn read_reconciled(&mut self, key: &ChannelKey, document: &ManifestDocument) {
         if self.are_needed() {
             self.add_requirements(key.kind, self.channel_kind, &(key.namespace.clone(), key.name.clone()), document);
         }
     }
 
-    /// Those that have others' names go first, so that the others stay.
+    /// Reads the physical channels before `Channel`s of the same names, which count.
     fn read_collected(&mut self, collected: &CollectedObjects<'_>) {
         let channels = [
             (&collected.rabbitmq_channels, ResourceKind::RabbitmqChannel),
@@ -155,12 +153,12 @@ impl SenderRules {
             .insert(key, SenderRequirements { audience, policies, generated_policy: None, owner: owner.map(Arc::new) });
     }
 
-    /// Whose tokens are asked for, if any are.
+    /// The issuer whose tokens are asked for; `None` if none are.
     pub(super) fn oidc(&self) -> Option<Arc<OidcAuthentication>> {
         self.oidc.clone()
     }
 
-    /// What a channel or Broker asks of senders.
+    /// The demands of a channel or Broker on senders; `None` without OIDC.
     pub(super) fn authorization(&self, key: &ChannelKey) -> Option<SenderAuthorization> {
         let oidc = Arc::clone(self.oidc.as_ref()?);
         let Some(asked) = self.requirements.get(key) else {
@@ -187,7 +185,7 @@ impl SenderRules {
         Some(SenderAuthorization { oidc, audience: asked.audience.clone(), rule })
     }
 
-    /// One that is missing makes it unknown who may send (contract 7.8).
+    /// The rule of these policies, which is unknown while one of them is missing (contract 7.8).
     fn rule_of_policies(
         &self,
         names: &[String],
@@ -207,28 +205,28 @@ impl SenderRules {
         AuthorizationRule::Policies(policies)
     }
 
-    /// Whether a Trigger may name a Broker of another namespace.
+    /// Says if a Trigger may name a Broker of another namespace.
     pub(super) fn cross_namespace(&self) -> FeatureSwitch {
         self.cross_namespace
     }
 
-    /// Whether events are described.
+    /// Says if `EventType`s are created for events.
     pub(super) fn event_types(&self) -> FeatureSwitch {
         self.event_types
     }
 
-    /// The audience of a channel or Broker, if senders need one.
+    /// The audience of a channel or Broker; `None` without OIDC.
     pub(super) fn audience(&self, key: &ChannelKey) -> Option<String> {
         self.oidc.as_ref()?;
         self.requirements.get(key).map(|asked| asked.audience.clone())
     }
 
-    /// As what the events of a channel or Broker are described, if they are.
+    /// The owner of `EventType`s for a channel's events; `None` if none are created.
     pub(super) fn event_type_owner(&self, key: &ChannelKey) -> Option<Arc<EventTypeOwner>> {
         self.requirements.get(key)?.owner.clone()
     }
 
-    /// As what the events of a Trigger's replies are described, if they are.
+    /// The owner of `EventType`s for a Trigger's replies; `None` if none are created.
     pub(super) fn trigger_event_type_owner(
         &self,
         name: &NamespacedName,
@@ -240,13 +238,12 @@ impl SenderRules {
         build_event_type_owner(ResourceKind::Trigger, (&name.0, &name.1), report.document()).map(Arc::new)
     }
 
-    /// As whom the role `ingress` sends.
+    /// The ServiceAccount as which the role `ingress` sends; `None` without OIDC.
     pub(super) fn ingress_account(&self) -> Option<Arc<ServiceAccount>> {
         self.oidc.as_ref().map(|_| Arc::clone(&self.ingress))
     }
 
-    /// What the filter asks of whoever sends events for a Trigger: to be the Subscription that was made of it (contract
-    /// AU-13).
+    /// Only the Trigger's own Subscription may send events for it to the filter (contract AU-13).
     pub(super) fn trigger_authorization(
         &self,
         uid: Option<&str>,
@@ -265,7 +262,7 @@ impl SenderRules {
         Some(SenderAuthorization { oidc, audience: FILTER_AUDIENCE.to_owned(), rule })
     }
 
-    /// As whom an object sends: as `status` says; where there is no cluster, as it would be named there (contract 7.1).
+    /// The ServiceAccount of a sender, by `status`, or without a cluster by name (contract 7.1).
     pub(super) fn sender_account(
         &self,
         kind: ResourceKind,
@@ -279,7 +276,7 @@ impl SenderRules {
         self.generated_sender_account(kind, (&report.object().namespace, &report.object().name))
     }
 
-    /// As whom an object of this name sends, where there is no cluster that names its ServiceAccount.
+    /// The ServiceAccount that Knative would give an object; `None` in a cluster.
     pub(super) fn generated_sender_account(
         &self,
         kind: ResourceKind,
@@ -291,7 +288,7 @@ impl SenderRules {
         Some(Arc::new(ServiceAccount { namespace: namespace.to_owned(), name }))
     }
 
-    /// The ServiceAccount of this name in the namespace of the object (contract 7.2), unless nobody asks.
+    /// The account of this name in the object's namespace (contract 7.2); `None` without OIDC.
     pub(super) fn sender_account_named(
         &self,
         name: &str,
@@ -313,12 +310,12 @@ impl SenderRules {
     }
 }
 
-/// The subjects of the Subscriptions that were made of Triggers, by the uid of those; `None` for one without.
+/// The subjects of the Triggers' Subscriptions, by the Trigger's uid; `None` for one without.
 #[derive(Debug, Default)]
 pub(super) struct TriggerSubjects(HashMap<String, Option<String>>);
 
 impl TriggerSubjects {
-    /// Of everything collected.
+    /// Reads the subjects of all collected Subscriptions.
     pub(super) fn from_collected(collected: &CollectedObjects<'_>) -> Self {
         let mut subscribers = HashMap::new();
         for ((namespace, _), CollectedItem { report, .. }) in &collected.subscriptions {
@@ -337,20 +334,20 @@ impl TriggerSubjects {
     }
 }
 
-/// Where policies may be missing.
+/// The namespaces in which policies may be missing.
 fn find_uncertain_policies(collected: &CollectedObjects<'_>) -> Vec<UncertainPolicies> {
     let word = ResourceKind::EventPolicy.as_str();
     let unread = collected.is_in_unparsed_text(word).then_some(UncertainPolicies::AllNamespaces);
     collected.unidentified_with_word(word).into_iter().map(uncertain_scope).chain(unread).collect()
 }
 
-/// Where a policy would count that is not understood.
+/// The scope of a document that may be an EventPolicy.
 fn uncertain_scope(document: &ManifestDocument) -> UncertainPolicies {
     let namespace = document.text(&["metadata", "namespace"]);
     namespace.map_or(UncertainPolicies::AllNamespaces, |namespace| UncertainPolicies::Namespace(namespace.to_owned()))
 }
 
-/// Where the issuer tells its keys.
+/// The place where the issuer publishes its keys.
 fn oidc_discovery(flags: &FeatureFlags, settings: &ControlSettings, trust: &DestinationTrust) -> OidcDiscovery {
     let Some(text) = &flags.discovery else { return OidcDiscovery::Cluster(trust.common()) };
     let Ok(url) = uri::parse_absolute_url(text) else { return OidcDiscovery::Unavailable };
@@ -360,7 +357,7 @@ fn oidc_discovery(flags: &FeatureFlags, settings: &ControlSettings, trust: &Dest
     OidcDiscovery::BaseUrl(Addressable { url: url.into(), route: target, trust, audience: None })
 }
 
-/// Contract 4.1, 5.8: all lower case. The channel that a `Channel` is made of has its name.
+/// Contract 4.1, 5.8: all lower case. The physical channel of a `Channel` has its name.
 fn default_audience(kind: ResourceKind, namespace: &str, name: &str) -> String {
     let kind = match kind {
         ResourceKind::Broker => "eventing.knative.dev/broker",
@@ -371,7 +368,7 @@ fn default_audience(kind: ResourceKind, namespace: &str, name: &str) -> String {
     format!("{kind}/{namespace}/{name}").to_ascii_lowercase()
 }
 
-/// The names in `status.policies` (contract 7.7).
+/// The names in `status.policies`; `None` if they cannot be read (contract 7.7).
 fn status_policies(document: &ManifestDocument) -> Option<Vec<String>> {
     match document.value.get("status").and_then(|status| status.get("policies")) {
         None | Some(Value::Null) => Some(Vec::new()),
@@ -382,8 +379,7 @@ fn status_policies(document: &ManifestDocument) -> Option<Vec<String>> {
     }
 }
 
-/// An object as `EventType`s refer to it; `None` if it has no uid, or belongs to a Broker, whose events are described
-/// already (contract 8.1).
+/// The owner of an object's `EventType`s; `None` without a uid, or within a Broker (contract 8.1).
 fn build_event_type_owner(
     kind: ResourceKind,
     (namespace, name): (&str, &str),

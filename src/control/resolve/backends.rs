@@ -1,5 +1,5 @@
-//! What keeps the events of a cluster's InMemoryChannels: the ConfigMap `config-imc-backend` of the system namespace, and
-//! an annotation (contract 11.4).
+//! The backends of a cluster's InMemoryChannels: the ConfigMap `config-imc-backend` of the system
+//! namespace, and an annotation (contract 11.4).
 
 use std::collections::BTreeMap;
 
@@ -12,19 +12,22 @@ use crate::control::{ControlSettings, yaml};
 use crate::model::BackendKind;
 use crate::model::annotation::BACKEND;
 
-/// The ConfigMap.
+/// The name of the ConfigMap in the system namespace.
 pub(crate) const CONFIG_IMC_BACKEND: &str = "config-imc-backend";
 const DEFAULT: &str = "default-backend";
 const NAMESPACES: &str = "namespaces";
 const VALUES: &str = "is no backend: write memory or rabbitmq";
 
-/// A backend that is asked for; `None` if what is written is none, which is reported: then channels keep what they have.
+/// A backend that is asked for; `None` if the text is no backend, which is reported: then channels
+/// keep the backend that they have.
 pub(super) type BackendChoice = Option<BackendKind>;
 
-/// What the ConfigMap asks for.
+/// The content of the ConfigMap: a default, and the backends of single namespaces.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ImcBackendConfig {
+    /// The backend of namespaces without a row.
     default: BackendChoice,
+    /// The backends of single namespaces.
     namespaces: BTreeMap<String, BackendChoice>,
 }
 
@@ -35,7 +38,8 @@ impl Default for ImcBackendConfig {
 }
 
 impl ImcBackendConfig {
-    /// What `config-imc-backend` says, else what it said until now (as contract 3.12a), else memory for all.
+    /// Reads `config-imc-backend`. Without it the last content counts (as contract 3.12a), else
+    /// memory for all.
     pub(super) fn resolve(
         collected: &mut CollectedObjects<'_>,
         settings: &ControlSettings,
@@ -50,7 +54,7 @@ impl ImcBackendConfig {
         written.or_else(|| last.cloned()).unwrap_or_default()
     }
 
-    /// What channels of a namespace are to be kept in, unless they say it themselves.
+    /// The backend for channels of a namespace that have no annotation.
     pub(super) fn of_namespace(&self, namespace: &str) -> BackendChoice {
         self.namespaces.get(namespace).copied().unwrap_or(self.default)
     }
@@ -67,7 +71,8 @@ fn read_config_map(
     let text = duck::text(&config_map.data, NAMESPACES).unwrap_or_default();
     match read_namespaces(text, report) {
         Some(namespaces) => ImcBackendConfig { default, namespaces },
-        // Whoever has a row of their own is not known: they keep what they had, and everybody else, too.
+        // The namespaces that have a row of their own are not known: they keep their backend, and
+        // all others theirs.
         None => {
             let namespaces = last.map(|last| last.namespaces.clone()).unwrap_or_default();
             ImcBackendConfig { default: default.filter(|_| last.is_some()), namespaces }
@@ -75,7 +80,7 @@ fn read_config_map(
     }
 }
 
-/// A row for each namespace; `None` if they cannot be read.
+/// Reads one row for each namespace; `None` if they cannot be read.
 fn read_namespaces(text: &str, report: &mut ObjectReport<'_>) -> Option<BTreeMap<String, BackendChoice>> {
     let field = format!("data.{NAMESPACES}");
     let value = match yaml::parse_documents(text).into_iter().next() {
@@ -84,7 +89,7 @@ fn read_namespaces(text: &str, report: &mut ObjectReport<'_>) -> Option<BTreeMap
             report.error(&field, format!("is no YAML: line {} of the text {}", broken.line, broken.message));
             return None;
         }
-        // Nothing but comments.
+        // The text holds comments only.
         None => return Some(BTreeMap::new()),
     };
     let Some(rows) = value.as_object() else {
@@ -101,7 +106,7 @@ fn read_namespaces(text: &str, report: &mut ObjectReport<'_>) -> Option<BTreeMap
     Some(rows.iter().map(row).collect())
 }
 
-/// What a channel's annotation asks for; `None` without one.
+/// The backend that a channel's annotation asks for; `None` without the annotation.
 pub(super) fn annotated_backend(document: &ManifestDocument, report: &mut ObjectReport<'_>) -> Option<BackendChoice> {
     let text = document.text(&["metadata", "annotations", BACKEND])?;
     let chosen = parse_backend(text);

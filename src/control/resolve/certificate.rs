@@ -1,5 +1,5 @@
-//! The server certificate from TLS Secrets (contract 3.11 to 3.13). A Secret that is gone or broken leaves the
-//! last certificate in place.
+//! Resolves the server certificate from TLS Secrets (contract 3.11 to 3.13). A Secret that is gone
+//! or broken leaves the last certificate in place.
 
 use std::fmt;
 
@@ -12,7 +12,8 @@ use crate::control::{ControlSettings, ServedChannelKind};
 use crate::model::{ProcessRole, TrustBundle};
 use crate::tls::server_identity::{ServerIdentity, ServerIdentityError};
 
-/// The Secrets that are looked for in the system namespace, the first one first.
+/// The names of the Secrets that are looked for in the system namespace; the first one that exists
+/// counts.
 fn secret_names(settings: &ControlSettings) -> &'static [&'static str] {
     match settings.role {
         ProcessRole::Channel => match settings.channel_kind {
@@ -24,27 +25,28 @@ fn secret_names(settings: &ControlSettings) -> &'static [&'static str] {
     }
 }
 
-/// A server certificate with its key.
+/// A server certificate with its private key.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ServerCertificate {
-    /// PEM: the certificate of the server, then those of intermediate authorities.
+    /// The certificate of the server, then those of intermediate authorities, as PEM.
     pub certificate_chain_pem: String,
-    /// PEM: PKCS#1, PKCS#8 or SEC1.
+    /// The private key, as PEM of PKCS#1, PKCS#8 or SEC1.
     pub private_key_pem: String,
-    /// PEM: what senders verify the certificate with; advertised with https addresses.
+    /// The CA that senders verify the certificate with, as PEM; it is advertised with https
+    /// addresses.
     pub ca_pem: Option<String>,
-    /// Where it is from, for logs.
+    /// The place where the certificate is from, for logs.
     pub origin: String,
 }
 
 impl fmt::Debug for ServerCertificate {
-    /// Shows where it is from, and never the key.
+    /// Shows the origin, and never the key.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ServerCertificate").field("origin", &self.origin).finish_non_exhaustive()
     }
 }
 
-/// The certificate of the first Secret that is there, or the last one.
+/// The certificate of the first Secret that is there and in order, or the last one.
 pub(super) fn resolve(
     secrets: &mut CollectedItems<'_, SecretManifest>,
     settings: &ControlSettings,
@@ -65,6 +67,7 @@ pub(super) fn resolve(
 fn read_secret(item: &mut CollectedItem<'_, SecretManifest>, now: i64) -> Option<ServerCertificate> {
     let CollectedItem { object, partly, report } = item;
     let secret = object.as_ref().or(partly.as_ref())?;
+    // All three keys are read before any is judged, so that every problem is reported at once.
     let chain = secret_value(secret, "tls.crt", report);
     let key = secret_value(secret, "tls.key", report);
     let ca = secret_value(secret, "ca.crt", report).ok().flatten();
@@ -84,7 +87,7 @@ fn read_secret(item: &mut CollectedItem<'_, SecretManifest>, now: i64) -> Option
     if report.has_errors() {
         return None;
     }
-    // As the listener will judge it.
+    // The certificate is judged as the listener will judge it.
     if let (Some((chain_field, chain)), Some((key_field, key))) = (&chain, &key)
         && let Err(error) = ServerIdentity::default().replace(chain, key, now)
     {
@@ -93,7 +96,7 @@ fn read_secret(item: &mut CollectedItem<'_, SecretManifest>, now: i64) -> Option
         } else {
             chain_field
         };
-        // The field says already which of the two it is.
+        // The field in the report says already which of the two keys is meant.
         let message = error.to_string();
         let message =
             ["tls.crt: ", "tls.key: "].iter().find_map(|start| message.strip_prefix(start)).unwrap_or(&message);
@@ -109,13 +112,14 @@ fn read_secret(item: &mut CollectedItem<'_, SecretManifest>, now: i64) -> Option
     Some(ServerCertificate { certificate_chain_pem: chain?.1, private_key_pem: key?.1, ca_pem, origin })
 }
 
-/// The field and the text of a key.
+/// The field and the text of a Secret's key.
 type Value = (String, String);
 
-/// A value that is there and cannot be read, which is reported.
+/// The error for a value that exists and cannot be read, which is reported.
 struct Unreadable;
 
-/// That of a key, from `stringData` or else `data`, as Kubernetes prefers them.
+/// The value of a key, from `stringData` or else `data`, as Kubernetes prefers them; `None` if
+/// there is none.
 fn secret_value(
     secret: &SecretManifest,
     key: &str,
@@ -141,7 +145,7 @@ fn require_secret_value(
     report: &mut ObjectReport<'_>,
 ) -> Option<Value> {
     let value = value.ok()?;
-    // One that is there and no text is told already.
+    // A value that exists and is no text is reported already.
     let is_misread = ["data", "stringData"].iter().any(|part| report.is_unreadable(&format!("{part}.{key}")));
     if value.is_none() && !is_misread {
         report.error("data", format!("has no key {key}: a TLS Secret has tls.crt, tls.key and ca.crt"));
@@ -155,7 +159,7 @@ fn check_chain(chain: &str, field: &str, report: &mut ObjectReport<'_>) {
     }
 }
 
-/// Warns of certificates of a chain that can be shown, and that are not valid.
+/// Warns of each certificate of a chain that is readable, but not valid now.
 fn check_validity(chain: &str, field: &str, now: i64, report: &mut ObjectReport<'_>) {
     let bundle = TrustBundle::from_pem(chain).unwrap_or_default();
     for certificate in bundle.invalid_at(now) {

@@ -1,4 +1,4 @@
-//! Channels and brokers: which are served, and what their subscriptions inherit from them.
+//! Decides which channels and Brokers are served, and what their subscriptions inherit.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,39 +19,39 @@ use crate::control::{ObjectName, RabbitmqAvailability};
 use crate::model::annotation::BROKER_CLASS;
 use crate::model::{AcknowledgeMode, Addressable, BackendKind, ChannelKey, ChannelKind};
 
-/// The class that is served under upstream's name, and the one of our own.
+/// The classes that are served: under upstream's name, and under our own.
 const OUR_CLASSES: [&str; 2] = ["MTChannelBasedBroker", "Sealpost"];
 const DEFAULT_DELIVERY: &str = "spec.delivery (default of ConfigMap config-br-defaults)";
 const SINK_FIELD: &str = "spec.delivery.deadLetterSink";
-/// The same in a template.
+/// The same field in a template.
 pub(super) const TEMPLATE_SINK_FIELD: &str = "spec.channelTemplate.spec.delivery.deadLetterSink";
 const NO_RABBITMQ: &str = "needs RabbitMQ: run with --rabbitmq-uri, or use InMemoryChannel";
 
-/// What a served channel or broker gives to its subscriptions.
+/// The properties that a channel or Broker gives to its subscriptions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ResolvedParent {
-    /// What keeps its events.
+    /// The backend that keeps its events.
     pub(crate) backend: BackendKind,
     pub(crate) acknowledge: AcknowledgeMode,
-    /// For subscriptions without a delivery spec of their own.
+    /// The delivery spec of subscriptions that have none.
     pub(crate) delivery: DeliveryFields,
-    /// For subscriptions without a dead letter sink of their own.
+    /// The dead letter sink of subscriptions that have none.
     pub(crate) dead_letter_sink: Option<Addressable>,
 }
 
-/// Every served channel and broker.
+/// The served channels and Brokers, by name.
 pub(crate) type ResolvedParents = BTreeMap<ChannelKey, ResolvedParent>;
 
-/// One channel or broker that is wanted, and its form if it has a good one.
+/// A channel or Broker as it is written, with its resolved form if it has a good one.
 pub(super) struct ChannelCandidate<'i, 'd> {
     pub(super) key: ChannelKey,
     pub(super) report: &'i mut ObjectReport<'d>,
     pub(super) parent: Option<ResolvedParent>,
-    /// Where its dead letter sink stands.
+    /// The field of its dead letter sink.
     pub(super) sink_field: &'static str,
 }
 
-/// Decides which channels and brokers are served. One with problems keeps its form of `last`.
+/// Resolves channels and Brokers. One with problems keeps its form of `last`.
 pub(super) fn resolve(
     collected: &mut CollectedObjects<'_>,
     resolver: &mut DestinationResolver<'_>,
@@ -99,7 +99,7 @@ pub(super) fn resolve(
     candidates.into_iter().filter_map(|candidate| Some((candidate.key, candidate.parent?))).collect()
 }
 
-/// Says which channels and brokers there are, so that they can refer to each other in any order.
+/// Declares all channels and Brokers, so that they can refer to each other in any order.
 fn declare_channels(
     collected: &mut CollectedObjects<'_>,
     resolver: &mut DestinationResolver<'_>,
@@ -142,7 +142,7 @@ fn declare_channels(
     }
 }
 
-/// Reports that an object has its path together with one of another kind.
+/// Warns that two objects of different kinds have the same path.
 pub(super) fn warn_of_shared_path(report: &mut ObjectReport<'_>, other: &str) {
     let ObjectName { namespace, name, .. } = report.object();
     let rule = "so that path alone is answered by 400: send to their hosts, or rename one";
@@ -150,7 +150,7 @@ pub(super) fn warn_of_shared_path(report: &mut ObjectReport<'_>, other: &str) {
     report.warning("metadata.name", message);
 }
 
-/// Whether a broker is of our class, which is `default` where it names none; reports one that is not.
+/// True if a Broker is of a class that is served; without one, `default` counts. Reports others.
 fn is_our_broker_class(item: &mut CollectedItem<'_, BrokerManifest>, default: Option<&str>) -> bool {
     let written = item.object.as_ref().and_then(|broker| broker.metadata.annotation(BROKER_CLASS));
     let Some(class) = written.or(default).filter(|class| !OUR_CLASSES.contains(class)) else {
@@ -163,7 +163,7 @@ fn is_our_broker_class(item: &mut CollectedItem<'_, BrokerManifest>, default: Op
     false
 }
 
-/// The template of a Broker's channel, if it has one.
+/// The template of a Broker's channel; `None` if it has none.
 fn broker_template<'t>(
     broker: &BrokerManifest,
     namespace: &str,
@@ -181,7 +181,7 @@ fn config_of(broker: &BrokerManifest) -> Option<&duck::KReference> {
     broker.spec.as_ref()?.config.as_ref()
 }
 
-/// Whether a Broker's channel is of a kind that is made here, or of nobody's; reports one that is another implementation's.
+/// True unless a Broker's channel is of another implementation's kind, which is reported.
 fn is_made_here(item: &mut CollectedItem<'_, BrokerManifest>, namespace: &str, defaults: &ResolvedDefaults) -> bool {
     let template = item.object.as_ref().and_then(|broker| broker_template(broker, namespace, defaults));
     let Some((kind, remedy)) = template.and_then(|template| Some((template.kind.as_deref()?, left_alone(template)?)))
@@ -193,7 +193,8 @@ fn is_made_here(item: &mut CollectedItem<'_, BrokerManifest>, namespace: &str, d
     false
 }
 
-/// What to write instead of a template of another implementation's kind; `None` for our kinds, and for what is a mistake.
+/// The remedy for a template of another implementation's kind; `None` for our kinds, and for
+/// mistakes.
 pub(super) fn left_alone(template: &ChannelTemplate) -> Option<&'static str> {
     let [api_version, kind] = [&template.api_version, &template.kind].map(|text| text.as_deref().unwrap_or_default());
     let is_foreign = ResourceKind::recognize(api_version, kind) == RecognizedKind::Foreign;
@@ -202,7 +203,7 @@ pub(super) fn left_alone(template: &ChannelTemplate) -> Option<&'static str> {
         .map(|_| "write InMemoryChannel or RabbitmqChannel there")
 }
 
-/// What a `Channel` or a flow is made of: its template, else the default one, each with the field where it stands.
+/// The template of a `Channel` or flow, else the default one, and its field.
 fn template_of<'t>(
     written: Option<&'t ChannelTemplate>,
     default: Option<&'t ChannelTemplate>,
@@ -211,13 +212,13 @@ fn template_of<'t>(
     written.map(|template| (template, "spec.channelTemplate")).or_else(default)
 }
 
-/// The delivery spec of a template, and where it stands.
+/// The delivery spec of a template, and its field.
 fn template_delivery(template: Option<(&ChannelTemplate, &str)>) -> Option<(String, duck::DeliverySpecManifest)> {
     let (template, field) = template?;
     Some((format!("{field}.spec.delivery"), template.spec.as_ref()?.delivery.clone()?))
 }
 
-/// What the channels of a Sequence or Parallel are.
+/// Resolves the properties that all channels of a Sequence or Parallel have.
 fn resolve_flow_parent<T: FlowManifest>(
     flow: &T,
     namespace: &str,
@@ -231,8 +232,7 @@ fn resolve_flow_parent<T: FlowManifest>(
     resolve_parent((flow.metadata(), storage), delivery, resolver, report)
 }
 
-/// What a template asks for, which stands in this field; `instead` is named where there is none and RabbitMQ is the
-/// default that is missing.
+/// The backend of a template; without one, the default, whose absence is reported at `instead`.
 fn template_backend(
     template: Option<(&ChannelTemplate, &str)>,
     instead: &str,
@@ -255,7 +255,8 @@ fn require_rabbitmq(field: &str, resolver: &DestinationResolver<'_>, report: &mu
     BackendKind::Rabbitmq
 }
 
-/// `made` says where a channel is kept, and the delivery spec of its template, which wins (contract 5.2a).
+/// Candidates of one kind; `made` gives the backend and the template's delivery spec, which wins
+/// (contract 5.2a).
 fn channel_candidates<'i, 'd>(
     items: &'i mut CollectedItems<'d, ChannelManifest>,
     shadowing: &BTreeSet<NamespacedName>,
@@ -289,8 +290,7 @@ fn channel_candidates<'i, 'd>(
     candidates
 }
 
-/// Reports a channel's own delivery spec, if there is one, as what does not count beside that of its template, and what is
-/// wrong with it.
+/// Checks and warns of a channel's own delivery spec that a template's replaces.
 fn tell_overridden(
     own: Option<&duck::DeliverySpecManifest>,
     by: &str,
@@ -335,8 +335,8 @@ fn broker_candidates<'i, 'd>(
     candidates
 }
 
-/// Reports a `spec.config` that leads to no template. The one that Knative itself installs need not be among the
-/// manifests: it says InMemoryChannel.
+/// Reports a `spec.config` that leads to no template. Knative's own default, an InMemoryChannel,
+/// may be missing.
 fn check_broker_config(config: &duck::KReference, (namespace, system): (&str, &str), report: &mut ObjectReport<'_>) {
     let text = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
     let referred = text(&config.namespace).unwrap_or_else(|| namespace.to_owned());
@@ -353,7 +353,7 @@ fn check_broker_config(config: &duck::KReference, (namespace, system): (&str, &s
     }
 }
 
-/// What a template asks for; `field` is where it stands.
+/// The backend that the template at `field` asks for; reports other kinds.
 fn check_template(
     template: &ChannelTemplate,
     field: &str,
@@ -380,7 +380,7 @@ fn check_template(
     storage
 }
 
-/// `written` is its delivery spec and the field where that stands.
+/// Resolves the properties; `written` is the delivery spec and its field.
 fn resolve_parent(
     (metadata, storage): (&ObjectMeta, BackendKind),
     written: Option<(&str, &duck::DeliverySpecManifest)>,
@@ -396,7 +396,7 @@ fn resolve_parent(
     (!report.has_errors()).then_some(ResolvedParent { backend: storage, acknowledge, delivery, dead_letter_sink })
 }
 
-/// Takes out those whose dead letter sink turned out not to be served, until none is left that refers to one.
+/// Removes candidates whose dead letter sink is not served, until none refers to one.
 fn remove_dangling_sinks(candidates: &mut [ChannelCandidate<'_, '_>], resolver: &mut DestinationResolver<'_>) {
     loop {
         let mut removed = false;

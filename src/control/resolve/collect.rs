@@ -1,4 +1,5 @@
-//! Sorts documents by kind, namespace and name, and reports those that are not an object of ours, or one twice.
+//! Sorts documents by kind, namespace and name, and reports those that are no object of a known
+//! kind, or one twice.
 
 mod config_maps;
 
@@ -23,19 +24,19 @@ use crate::control::settings::ObjectSource;
 use crate::control::{ControlSettings, ObjectName, Problem, Severity, suggest_word};
 use config_maps::{check_keys, tell_missing_namespace, tell_near_name};
 
-/// Namespace and name.
+/// The namespace and the name of an object.
 pub(super) type NamespacedName = (String, String);
-/// The objects of one kind.
+/// The objects of one kind, by name.
 pub(super) type CollectedItems<'d, T> = BTreeMap<NamespacedName, CollectedItem<'d, T>>;
 
-/// One object.
+/// One object with its report.
 #[derive(Debug)]
 pub(super) struct CollectedItem<'d, T> {
-    /// As decoded; `None` if it has the wrong shape, which is reported, or is not decoded yet.
-    /// On the heap, since a map has room for nearly twice as many as are in it.
+    /// The object as decoded; `None` if it has the wrong shape, which is reported, or is not
+    /// decoded yet. It is on the heap, since a map has room for nearly twice as many as are in it.
     pub(super) object: Option<Box<T>>,
-    /// What there is of one of Kubernetes' own kinds that is not understood as a whole: it is looked at, so that every
-    /// problem is told, and counts for nothing.
+    /// The readable part of an object of Kubernetes' own kinds that is not understood as a whole:
+    /// it is checked, so that every problem is reported, and has no effect.
     pub(super) partly: Option<Box<T>>,
     pub(super) report: ObjectReport<'d>,
 }
@@ -64,20 +65,21 @@ pub(super) struct CollectedObjects<'d> {
     pub(super) secrets: CollectedItems<'d, SecretManifest>,
     pub(super) services: CollectedItems<'d, ServiceManifest>,
     pub(super) pods: CollectedItems<'d, PodManifest>,
-    /// Objects of kinds that are not read, but for what references to them mean.
+    /// Objects of kinds that are not served, which only references read.
     pub(super) others: OtherObjects<'d>,
-    /// Channels as a cluster has reconciled them. They are decoded where they have changed.
+    /// Channels that a cluster has reconciled. They are decoded only if they have changed.
     pub(super) reconciled: BTreeMap<NamespacedName, ObjectReport<'d>>,
-    /// Documents that are not understood well enough to know which object they are: flags and policies may be among them.
+    /// Documents that could be any object, since their kind or name is not understood: flags and
+    /// policies may be among them.
     pub(super) unidentified: Vec<&'d ManifestDocument>,
-    /// Texts of which nothing can be read: any object may be among them.
+    /// Texts that cannot be parsed: any object may be among them.
     pub(super) unparsed_texts: Vec<&'d str>,
-    /// Problems of documents that are none of the above.
+    /// Problems of documents that are in no other field.
     pub(super) problems: Vec<Problem>,
 }
 
 impl<'d> CollectedObjects<'d> {
-    /// Sorts the documents.
+    /// Sorts the documents by kind and name, and reports those that cannot be sorted.
     pub(super) fn from_documents(
         documents: impl Iterator<Item = &'d ManifestDocument>,
         settings: &ControlSettings,
@@ -86,11 +88,15 @@ impl<'d> CollectedObjects<'d> {
         for document in documents {
             let mut report = ObjectReport::new(document, object_name(document, &settings.default_namespace));
             let reading = UnknownFieldPolicy::from_settings(settings);
+            // The kind and the name come first: they decide where the object is kept, and if at
+            // all.
             match check_header(document, &mut report, reading) {
                 ObjectHeader::OtherKind => {
                     let left = other_kinds::insert_other(&mut collected.others, report, reading);
                     collected.problems.extend(left.into_iter().flat_map(ObjectReport::into_problems));
                 }
+                // Reconciled channels are only kept here; they are decoded by `reconciled`, if they
+                // changed.
                 ObjectHeader::Known(kind)
                     if settings.object_source != ObjectSource::Written
                         && kind == settings.channel_kind.resource_kind() =>
@@ -115,7 +121,7 @@ impl<'d> CollectedObjects<'d> {
         collected
     }
 
-    /// What a cluster has reconciled is decoded where it has changed.
+    /// Keeps an object that a cluster has reconciled without decoding it, until it is needed.
     fn insert_reconciled(&mut self, kind: ResourceKind, report: ObjectReport<'d>) {
         let ObjectName { namespace, name, .. } = report.object().clone();
         let name = (namespace, name);
@@ -129,7 +135,8 @@ impl<'d> CollectedObjects<'d> {
 
     fn insert_item(&mut self, kind: ResourceKind, report: ObjectReport<'d>, settings: &ControlSettings) {
         let how = (kind, settings);
-        // Whoever misspells `namespace` has named another object than this one. An API server knows its objects.
+        // A misspelled `namespace` names another object than was meant. The objects of an API
+        // server are right.
         let metadata = report.document().value.get("metadata").and_then(Value::as_object);
         let is_doubtful = metadata.is_some_and(|metadata| metadata.keys().any(|key| schema::is_unknown_metadata(key)));
         let is_doubtful = is_doubtful && settings.object_source == ObjectSource::Written;
@@ -160,8 +167,7 @@ impl<'d> CollectedObjects<'d> {
         self.problems.extend(twice.into_iter().flat_map(ObjectReport::into_problems));
     }
 
-    /// The documents of which nobody knows which object they are, and that hold this word where their kind or their name
-    /// would stand.
+    /// The unidentified documents that hold this word where their kind or their name would stand.
     pub(super) fn unidentified_with_word(&self, word: &str) -> Vec<&'d ManifestDocument> {
         fn members(value: &Value) -> impl Iterator<Item = &Value> {
             value.as_object().into_iter().flat_map(serde_json::Map::values)
@@ -178,12 +184,12 @@ impl<'d> CollectedObjects<'d> {
         self.unidentified.iter().copied().filter(|document| is_suspect(&document.value)).collect()
     }
 
-    /// Whether this word stands in a text of which nothing can be read.
+    /// True if this word stands in a text that cannot be parsed.
     pub(super) fn is_in_unparsed_text(&self, word: &str) -> bool {
         self.unparsed_texts.iter().any(|text| text.contains(word))
     }
 
-    /// Takes every problem.
+    /// Takes the problems of every object.
     pub(super) fn into_problems(self) -> Vec<Problem> {
         fn all<T>(items: CollectedItems<'_, T>) -> impl Iterator<Item = Problem> {
             items.into_values().flat_map(|item| item.report.into_problems())
@@ -231,7 +237,7 @@ fn insert<'d, T: DeserializeOwned>(
     }
 }
 
-/// Reports an object that has the name of another one.
+/// Reports that an object has the name of another one, which stays.
 pub(super) fn report_duplicate_name(report: &mut ObjectReport<'_>, by: &ManifestDocument) {
     let message = match by.location() {
         Some(place) => format!("is taken at {place}, which stays: rename or remove one of the two"),
@@ -242,13 +248,13 @@ pub(super) fn report_duplicate_name(report: &mut ObjectReport<'_>, by: &Manifest
     report.error("metadata.name", message);
 }
 
-/// Whether an object that is not understood as a whole counts for nothing, as those of Kubernetes' own kinds: nothing says
-/// what is missing then, and what is there might mean something else without it.
+/// True for Kubernetes' own kinds, whose objects have no effect unless they are understood as a
+/// whole: nothing says what is missing, and the rest might mean something else without it.
 fn is_read_whole(kind: ResourceKind) -> bool {
     matches!(kind, ResourceKind::ConfigMap | ResourceKind::Secret | ResourceKind::Service | ResourceKind::Pod)
 }
 
-/// Reads an object.
+/// Decodes an object, and checks its annotations and keys.
 fn decode_object<T: DeserializeOwned>(
     report: &mut ObjectReport<'_>,
     kind: ResourceKind,
@@ -266,12 +272,12 @@ fn decode_object<T: DeserializeOwned>(
     object
 }
 
-/// Whether the kind of an object sounds as if it was an EventPolicy.
+/// True if the kind of an object is named like a policy.
 fn is_called_a_policy(value: &Value) -> bool {
     value.get("kind").and_then(Value::as_str).is_some_and(kind::is_like_policy)
 }
 
-/// Whether an object that does not say its kind has the fields of an EventPolicy.
+/// True if an object without a kind has the fields of an EventPolicy.
 fn resembles_event_policy(value: &Value) -> bool {
     let spec = value.get("spec").and_then(Value::as_object);
     let has = |name: &str| spec.is_some_and(|spec| spec.contains_key(name));
@@ -284,18 +290,18 @@ fn object_name(document: &ManifestDocument, default_namespace: &str) -> ObjectNa
     ObjectName { kind: text(&["kind"]), namespace, name: text(&["metadata", "name"]) }
 }
 
-/// What the `apiVersion`, `kind` and `metadata` of an object say.
+/// The result of reading an object's `apiVersion`, `kind` and `metadata`.
 enum ObjectHeader {
     /// They are in order, and of this kind.
     Known(ResourceKind),
-    /// It is of a kind that is not read.
+    /// They are of a kind that is not read.
     OtherKind,
-    /// What is wrong is reported.
+    /// They have a mistake, which is reported.
     Invalid,
 }
 
-/// The kind of an object whose `apiVersion`, `kind` and `metadata` are in order; else reports why they are not, and what
-/// else is wrong with it.
+/// Reads the kind of an object whose `apiVersion`, `kind` and `metadata` are in order; else reports
+/// their mistakes, and those in the rest of the object.
 fn check_header(
     document: &ManifestDocument,
     report: &mut ObjectReport<'_>,
@@ -331,7 +337,7 @@ fn check_header(
     }
 }
 
-/// Whether a document says which object it is, as far as that is asked of its kind.
+/// True if a document says which object it is, as far as its kind needs that.
 pub(in crate::control) fn is_identified(document: &ManifestDocument) -> bool {
     let namespace = ControlSettings::default().default_namespace;
     let mut report = ObjectReport::new(document, object_name(document, &namespace));
@@ -345,7 +351,8 @@ fn missing_field_message(document: &ManifestDocument, field: &str, example: &str
     }
 }
 
-/// Whether the object has a name and a namespace. What is there and no text is reported by its schema.
+/// True if the object has a name and a namespace. A value that is no text is reported by its
+/// schema.
 pub(super) fn check_names(report: &mut ObjectReport<'_>) -> bool {
     let object = report.object().clone();
     let metadata = report.document().value.get("metadata");
@@ -369,7 +376,8 @@ pub(super) fn check_names(report: &mut ObjectReport<'_>) -> bool {
     !(name || namespace || report.has_errors())
 }
 
-/// Whether a text is a DNS name in lower case (RFC 1123), so that it fits into host names and paths.
+/// True if a text is a DNS name in lower case (RFC 1123), so that it fits into host names and
+/// paths.
 pub(super) fn is_dns_name(text: &str, longest: usize) -> bool {
     let label = |label: &str| {
         !label.is_empty()

@@ -1,5 +1,6 @@
-//! The keys of correlation ids: from Secrets of the system namespace, and made here for RequestReplies that have none there,
-//! as upstream's controller makes them (`pkg/reconciler/requestreply`).
+//! Resolves the keys of correlation ids: from Secrets of the system namespace, or derived from a
+//! seed for RequestReplies that have none there, as upstream's controller creates them
+//! (`pkg/reconciler/requestreply`).
 
 use super::collect::{CollectedItem, CollectedItems, CollectedObjects};
 use super::trust;
@@ -11,10 +12,10 @@ use crate::correlation::{CorrelationKey, KeyHolder, KeyRing, KeyRingEntry, SECRE
 use crate::filter::cesql::{CesqlExpression, ExpressionNode};
 use crate::model::ProcessRole;
 
-/// What the key of a RequestReply is called that was made here, as upstream's first one is.
+/// The name of the key that is derived for a RequestReply, which is that of upstream's first key.
 const MADE: &str = "key-0";
 
-/// Every key that there is.
+/// Collects the keys of all Secrets and RequestReplies.
 pub(super) fn resolve_key_ring(collected: &mut CollectedObjects<'_>, settings: &ControlSettings) -> KeyRing {
     let mut ring = KeyRing::default();
     let CollectedObjects { secrets, request_replies, .. } = collected;
@@ -29,7 +30,7 @@ pub(super) fn resolve_key_ring(collected: &mut CollectedObjects<'_>, settings: &
     ring
 }
 
-/// The entries of a Secret that are named as keys are. Others are none, and mean something else.
+/// Reads the entries of a Secret that are named like keys; other entries have another meaning.
 fn read_secret_keys(name: &str, item: &mut CollectedItem<'_, SecretManifest>, ring: &mut KeyRing) {
     let CollectedItem { object, partly, report } = item;
     ring.add_secret(name);
@@ -52,8 +53,9 @@ fn read_secret_keys(name: &str, item: &mut CollectedItem<'_, SecretManifest>, ri
     }
 }
 
-/// The entries that are named as keys are: their names, the fields that they stand in, and their bytes, unless those are
-/// not base64. Of one that stands in both, `stringData` counts, as in Kubernetes.
+/// The entries that are named like keys: their names, their fields, and their bytes, which are
+/// `None` if they are not base64. If an entry stands in both maps, `stringData` counts, as in
+/// Kubernetes.
 fn key_entries(secret: &SecretManifest) -> Vec<(KeyRingEntry, String, Option<Vec<u8>>)> {
     let is_over = |key: &String| secret.string_data.as_ref().is_some_and(|texts| texts.contains_key(key));
     let encoded = secret.data.iter().flatten().filter(|(key, _)| !is_over(key));
@@ -68,8 +70,8 @@ fn key_entries(secret: &SecretManifest) -> Vec<(KeyRingEntry, String, Option<Vec
     encoded.chain(plain).collect()
 }
 
-/// A key for each RequestReply of which the Secret has no entry at all. One that has entries which cannot be used gets
-/// none: its author wants others.
+/// Derives a key for each RequestReply that the Secret has no entry for. A RequestReply whose
+/// entries cannot be used gets none: its author wants other keys.
 fn derive_missing_keys<'n>(
     request_replies: impl Iterator<Item = &'n (String, String)>,
     secrets: &CollectedItems<'_, SecretManifest>,
@@ -89,7 +91,8 @@ fn derive_missing_keys<'n>(
     }
 }
 
-/// Reports calls of `KN_VERIFY_CORRELATION_ID` that no id can be genuine for, since there is no key.
+/// Reports calls of `KN_VERIFY_CORRELATION_ID` for which no id can be genuine, since there is no
+/// key.
 pub(super) fn check_verification_calls(
     expression: &CesqlExpression,
     keys: &KeyRing,
@@ -116,7 +119,7 @@ pub(super) fn check_verification_calls(
             }
             _ => continue,
         };
-        // In a cluster, the Secret may come later; until then nothing passes.
+        // In a cluster, the Secret may come later; until then no event passes.
         match report.document().origin.is_some() {
             true => report.unresolved_reference(field, message),
             false => report.warning(field, message),

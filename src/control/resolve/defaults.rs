@@ -1,5 +1,6 @@
-//! What Brokers and channels are where they do not say it themselves: `config-br-defaults`, `default-ch-webhook`, and
-//! the channel templates that Brokers refer to (upstream's webhook and mt-broker-controller apply them).
+//! The defaults of Brokers and channels: `config-br-defaults`, `default-ch-webhook`, and the
+//! channel templates that Brokers refer to (upstream's webhook and mt-broker-controller apply
+//! them).
 
 use std::collections::BTreeMap;
 
@@ -25,15 +26,17 @@ const DEFAULT_BR_CONFIG: &str = "default-br-config";
 const DEFAULT_CH_WEBHOOK: &str = "default-ch-webhook";
 const DEFAULT_CH_CONFIG: &str = "default-ch-config";
 const CHANNEL_TEMPLATE_SPEC: &str = "channel-template-spec";
-/// As earlier releases called it; upstream still reads it.
+/// The name of the key in earlier releases, which upstream still reads.
 const FORMER_TEMPLATE_SPEC: &str = "channelTemplateSpec";
 
 /// The defaults in use. A ConfigMap with problems keeps its last good form.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ResolvedDefaults {
+    /// The defaults of Brokers (`config-br-defaults`).
     brokers: BrokerDefaults,
+    /// The defaults of channels (`default-ch-webhook`).
     channels: ChannelDefaults,
-    /// By the ConfigMap that they stand in.
+    /// The channel templates by the ConfigMap that they stand in.
     templates: BTreeMap<NamespacedName, ChannelTemplate>,
 }
 
@@ -58,7 +61,7 @@ impl ResolvedDefaults {
         defaults
     }
 
-    /// Reads one of the ConfigMaps.
+    /// Reads one of the ConfigMaps, if it is one of those with defaults or a template.
     fn take(
         &mut self,
         (namespace, name): &NamespacedName,
@@ -90,7 +93,7 @@ impl ResolvedDefaults {
         }
     }
 
-    /// What a ConfigMap said until now.
+    /// Keeps the last content of a ConfigMap that has problems.
     fn keep_last(&mut self, namespace: &str, name: &str, settings: &ControlSettings, last: Option<&Self>) {
         let nothing = Self::default();
         let last = last.unwrap_or(&nothing);
@@ -102,7 +105,7 @@ impl ResolvedDefaults {
         }
     }
 
-    /// The class of Brokers that name none.
+    /// The class of Brokers that name none; `None` if there is no default.
     pub(super) fn broker_class(&self, namespace: &str) -> Option<&str> {
         let named = |class: &&str| !class.is_empty();
         let of_namespace = self.brokers.of_namespace(namespace).and_then(|default| default.broker_class.as_deref());
@@ -112,7 +115,7 @@ impl ResolvedDefaults {
 
     /// The configuration of Brokers of this class: that of the namespace, else that of the cluster.
     ///
-    /// As upstream, the default of a namespace counts for Brokers of the class that it names only.
+    /// As upstream, the default of a namespace counts only for Brokers of the class that it names.
     fn broker_config(&self, namespace: &str, class: &str) -> Option<&BrokerConfig> {
         let of_namespace = self.brokers.of_namespace(namespace).and_then(|default| {
             let own = default.broker_class.as_deref() == Some(class) && default.config != BrokerConfig::default();
@@ -125,12 +128,13 @@ impl ResolvedDefaults {
         of_namespace.or_else(of_cluster)
     }
 
-    /// The delivery of Brokers that have none of their own.
+    /// The delivery spec of Brokers that have none of their own.
     pub(super) fn broker_delivery(&self, namespace: &str, class: &str) -> Option<&duck::DeliverySpecManifest> {
         self.broker_config(namespace, class)?.delivery.as_ref()
     }
 
-    /// The template of a Broker's channel: that of the ConfigMap which `config` names, or which the defaults name.
+    /// The template of a Broker's channel: that of the ConfigMap which `config` names, or which the
+    /// defaults name.
     pub(super) fn broker_template(
         &self,
         (namespace, class): (&str, &str),
@@ -141,13 +145,13 @@ impl ResolvedDefaults {
         self.templates.get(&(referred.to_owned(), reference.name.clone()?))
     }
 
-    /// The template of a `Channel` that has none.
+    /// The template of a `Channel` that has none of its own.
     pub(super) fn channel_template(&self, namespace: &str) -> Option<&ChannelTemplate> {
         self.channels.of_namespace(namespace).or(self.channels.cluster_default.as_ref())
     }
 }
 
-/// `default-br-config`, with every delivery spec in order.
+/// Reads `default-br-config`, and checks every delivery spec in it.
 fn read_broker_defaults(
     config_map: &ConfigMapManifest,
     reading: UnknownFieldPolicy,
@@ -174,7 +178,7 @@ fn read_broker_defaults(
     Some(defaults)
 }
 
-/// Reports names that no namespace can have: what stands there was meant for another place.
+/// Reports names that no namespace can have: the value was meant for another place.
 fn check_namespaces<'n>(names: impl Iterator<Item = &'n String>, key: &str, report: &mut ObjectReport<'_>) {
     for name in names.filter(|name| !is_dns_name(name, 63) || name.contains('.')) {
         let message = match name.as_str() {
@@ -185,7 +189,7 @@ fn check_namespaces<'n>(names: impl Iterator<Item = &'n String>, key: &str, repo
     }
 }
 
-/// Reports what is wrong with default templates where they stand.
+/// Reports the mistakes of default templates, each at its own field.
 fn check_templates(defaults: &ChannelDefaults, report: &mut ObjectReport<'_>) {
     let names = defaults.namespace_defaults.iter().flatten().map(|(name, _)| name);
     check_namespaces(names, DEFAULT_CH_CONFIG, report);
@@ -205,7 +209,7 @@ fn check_template(template: &ChannelTemplate, field: &str, report: &mut ObjectRe
     }
 }
 
-/// Reports a template of a kind that there is not, whether something is made of it or not.
+/// Reports a template of a kind that does not exist, even if nothing uses the template.
 fn check_kind(template: &ChannelTemplate, field: &str, report: &mut ObjectReport<'_>) {
     let [api_version, kind] = [&template.api_version, &template.kind].map(|text| text.as_deref().unwrap_or_default());
     let kind_field = format!("{field}.kind");
@@ -227,7 +231,8 @@ fn tell_left_alone(template: &ChannelTemplate, field: &str, report: &mut ObjectR
     }
 }
 
-/// The YAML under a key of a ConfigMap; `None` if it is missing or not understood, which is reported.
+/// Reads the YAML under a key of a ConfigMap; `None` if it is missing or not understood, which is
+/// reported.
 fn parse_yaml_key<T: DeserializeOwned>(
     config_map: &ConfigMapManifest,
     (key, fields): (&str, impl Fn(&Value) -> &'static ObjectSchema),

@@ -1,4 +1,4 @@
-//! Delivery specs: from the texts of a manifest to values (contract 2.1, G-30, G-34, G-35).
+//! Reads delivery specs: from the texts of a manifest to values (contract 2.1, G-30, G-34, G-35).
 
 use std::time::Duration;
 
@@ -6,20 +6,25 @@ use crate::control::manifest::duck;
 use crate::control::report::ObjectReport;
 use crate::model::{BackoffPolicy, DeliveryFormat, DeliveryOrder, DeliverySpec, parse_duration};
 
-/// The fields that a manifest sets; the dead letter sink stands elsewhere.
+/// The fields that a manifest sets, without the dead letter sink.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct DeliveryFields {
+    /// The number of attempts after the first one.
     retry: Option<u32>,
     backoff_policy: Option<BackoffPolicy>,
+    /// The wait that the policy makes grow.
     backoff_delay: Option<Duration>,
+    /// The longest wait between two attempts.
     backoff_max: Option<Duration>,
+    /// The limit of each attempt.
     timeout: Option<Duration>,
+    /// The longest `Retry-After` that is obeyed.
     retry_after_max: Option<Duration>,
     format: Option<DeliveryFormat>,
 }
 
 impl DeliveryFields {
-    /// The whole spec: the default where a field is not set.
+    /// The whole delivery spec, with the default for each field that is not set.
     pub(super) fn to_delivery_spec(&self) -> DeliverySpec {
         DeliverySpec {
             retry: self.retry.unwrap_or_default(),
@@ -33,7 +38,7 @@ impl DeliveryFields {
         }
     }
 
-    /// These fields, and those of the parent where they are not set.
+    /// These fields, and the parent's for those that are not set.
     pub(super) fn merge_parent(&self, parent: &Self) -> Self {
         Self {
             retry: self.retry.or(parent.retry),
@@ -46,7 +51,7 @@ impl DeliveryFields {
         }
     }
 
-    /// The names of fields that the parent sets and these do not.
+    /// The names of the fields that the parent sets and these do not.
     pub(super) fn missing_fields(&self, parent: &Self) -> Vec<&'static str> {
         let fields = [
             ("retry", self.retry.is_none() && parent.retry.is_some()),
@@ -61,8 +66,8 @@ impl DeliveryFields {
     }
 }
 
-/// Reads everything but the dead letter sink; `path` is the field where it stands. Reports every bad field, and leaves
-/// it unset.
+/// Reads every field but the dead letter sink; `path` is the field of the delivery spec. Reports
+/// every bad field, and leaves it unset.
 pub(super) fn resolve(
     written: &duck::DeliverySpecManifest,
     path: &str,

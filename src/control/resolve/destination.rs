@@ -1,4 +1,5 @@
-//! Destinations: from `ref`, `uri` and CACerts to where events go (contract 5.2, TL-8, TL-9).
+//! Resolves destinations: from `ref`, `uri` and CACerts to a URL and a route (contract 5.2, TL-8,
+//! TL-9).
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -24,14 +25,14 @@ use crate::model::{
     TrustBundle,
 };
 
-/// Why a channel or broker can or cannot be referred to.
+/// The reason why a channel or Broker can or cannot be referred to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ServingState {
-    /// It takes events.
+    /// The object takes events.
     Served,
-    /// It has problems of its own, and never had a good form.
+    /// The object has problems of its own, and never had a good form.
     Broken,
-    /// It is of a kind, or of a class, that is not served here.
+    /// The object is of a kind, or of a class, that is not served here.
     NotServed,
 }
 
@@ -39,29 +40,34 @@ pub(super) enum ServingState {
 #[derive(Debug)]
 pub(super) struct DestinationResolver<'s> {
     pub(super) settings: &'s ControlSettings,
+    /// The mode in effect, which decides the scheme of addresses.
     pub(super) mode: TransportEncryption,
     pub(super) addresses: ChannelAddresses<'s>,
     pub(super) service_locations: ServiceLocations,
     pub(super) trust: DestinationTrust,
     pub(super) sender_rules: SenderRules,
+    /// The state of each channel, Broker and RequestReply that is declared.
     pub(super) serving_states: HashMap<ChannelKey, ServingState>,
-    /// The keys of correlation ids, and how long requests wait by default.
+    /// The keys of correlation ids.
     pub(super) key_ring: Arc<KeyRing>,
+    /// The time that requests to RequestReplies wait by default.
     pub(super) reply_timeout: Duration,
     /// The channels that take the events of Sequences and Parallels.
     pub(super) flows: HashSet<ChannelKey>,
 }
 
-/// A destination as written, with the names of its fields.
+/// A destination as it is written, with the names of its fields.
 #[derive(Clone, Debug)]
 pub(super) struct WrittenDestination<'w> {
     pub(super) reference: Option<&'w KReference>,
     pub(super) uri: Option<&'w str>,
     pub(super) ca_certs: Option<&'w str>,
     pub(super) audience: Option<&'w str>,
-    /// The destination itself, for what concerns all of it.
+    /// The field of the destination itself, for problems that concern all of it.
     pub(super) field: String,
+    /// The field of the URI, for its problems.
     pub(super) uri_field: String,
+    /// The field of the CACerts, for their problems.
     pub(super) ca_certs_field: String,
 }
 
@@ -71,7 +77,8 @@ impl<'w> WrittenDestination<'w> {
         Self {
             reference: written.reference.as_ref(),
             uri: written.uri.as_deref(),
-            // As Knative takes it, and as objects have it that were exported from a cluster.
+            // Knative ignores an empty text, too, and objects that were exported from a cluster
+            // have one.
             ca_certs: written.ca_certs.as_deref().filter(|text| !text.is_empty()),
             audience: written.audience.as_deref(),
             uri_field: format!("{field}.uri"),
@@ -80,7 +87,8 @@ impl<'w> WrittenDestination<'w> {
         }
     }
 
-    /// A URI that stands in a field of its own, whose name begins with `prefix`, as those of its certificates do.
+    /// A URI that stands in a field of its own, whose name begins with `prefix`, as does that of
+    /// its certificates.
     pub(super) fn from_uri(uri: &'w str, prefix: String) -> Self {
         Self {
             reference: None,
@@ -94,28 +102,29 @@ impl<'w> WrittenDestination<'w> {
     }
 }
 
-/// A URL, and how it is reached.
+/// A URL, and the route by which it is reached.
 pub(super) type ResolvedUrl = (DestinationUrl, DestinationRoute);
 
-/// CACerts by which nothing can be verified.
+/// The error for CACerts that nothing can be verified with, which are reported.
 struct UnusableCaCerts;
 
 impl DestinationResolver<'_> {
-    /// Where a destination of an object leads; `None` if a problem was reported.
+    /// Resolves a destination of an object; `None` if a problem was reported.
     pub(super) fn resolve(
         &mut self,
         wanted: &WrittenDestination<'_>,
         report: &mut ObjectReport<'_>,
     ) -> Option<Addressable> {
         let found = self.find_url(wanted, report);
-        // The certificates are looked at in any case, so that all problems are reported at once.
+        // The certificates are checked in any case, so that all problems are reported at once.
         let own = self.ca_certs_trust(wanted, report);
         let found = found?;
         Some(self.build_addressable(wanted, found, own.ok()?, report))
     }
 
-    /// Where a destination leads, or nowhere: what is sent there fails then, for the reason that was reported. The object
-    /// is applied all the same, so that its events are dead letters, and not lost.
+    /// Resolves a destination, or makes it unresolved: every event that is sent there fails, for
+    /// the reason that was reported. The object is applied all the same, so that its events are
+    /// dead-lettered, and not lost.
     pub(super) fn resolve_or_unresolved(
         &mut self,
         wanted: &WrittenDestination<'_>,
@@ -163,7 +172,7 @@ impl DestinationResolver<'_> {
         Some((url, target))
     }
 
-    /// What of its own a destination trusts, if it has CACerts.
+    /// The trust of a destination's own CACerts; `None` if it has none.
     fn ca_certs_trust(
         &mut self,
         wanted: &WrittenDestination<'_>,
@@ -199,20 +208,20 @@ impl DestinationResolver<'_> {
             let message = format!("is not used, since the destination {url} is reached without TLS");
             report.warning(&wanted.ca_certs_field, message);
         }
-        // As controllers take it from the status of the object that is referred to.
+        // Controllers take the audience from the status of the object that is referred to, too.
         let referred = wanted.reference.and(target.local_channel());
         let audience = wanted.audience.map(str::to_owned).or_else(|| self.sender_rules.audience(referred?));
         Addressable { url, route: target, trust, audience }
     }
 
-    /// The address of a channel or broker of this process, which must be served.
+    /// The address of a channel or Broker of this process, which must be served.
     pub(super) fn local_addressable(&self, key: &ChannelKey) -> Option<Addressable> {
         let url = self.addresses.preferred_url(key)?.into();
         let audience = self.sender_rules.audience(key);
         Some(Addressable { url, route: DestinationRoute::Local(key.clone()), trust: self.trust.none(), audience })
     }
 
-    /// The address of a channel or broker in the cluster, for a role that serves neither.
+    /// The address of a channel or Broker in the cluster, for a role that serves neither.
     pub(super) fn cluster_addressable(
         &mut self,
         key: &ChannelKey,
@@ -225,12 +234,12 @@ impl DestinationResolver<'_> {
         )
     }
 
-    /// Why a channel or broker cannot be referred to; `Ok` if it can.
+    /// Says why a channel or Broker cannot be referred to; `Ok` if it can.
     pub(super) fn check_served(&self, key: &ChannelKey) -> Result<(), String> {
         check_serving_state(self.serving_states.get(key), key)
     }
 
-    /// Whether it is a broker of another implementation's class.
+    /// True if the key names a Broker of another implementation's class.
     pub(super) fn is_foreign_broker(&self, key: &ChannelKey) -> bool {
         key.kind == ChannelKind::Broker && self.serving_states.get(key) == Some(&ServingState::NotServed)
     }
@@ -318,7 +327,7 @@ impl DestinationResolver<'_> {
         is_of_this_process && self.addresses.channel_key_of_url(url).is_some_and(|key| self.check_served(&key).is_ok())
     }
 
-    /// How a URL is reached: as an override says, inside this process, or by its host name.
+    /// The route to a URL: by an override, inside this process, or by its host name.
     pub(super) fn resolve_url(&self, url: DestinationUrl, field: &str, report: &mut ObjectReport<'_>) -> ResolvedUrl {
         let overriding = self.settings.resolve_overrides.iter().find(|overriding| overriding.matches(&url));
         if let Some(overriding) = overriding {
@@ -341,7 +350,7 @@ impl DestinationResolver<'_> {
     }
 }
 
-/// Why what stands at this place cannot be referred to; `Ok` if it can.
+/// Says why an object in this state cannot be referred to; `Ok` if it can.
 pub(super) fn check_serving_state(place: Option<&ServingState>, called: &dyn fmt::Display) -> Result<(), String> {
     match place {
         Some(ServingState::Served) => Ok(()),
@@ -351,8 +360,8 @@ pub(super) fn check_serving_state(place: Option<&ServingState>, called: &dyn fmt
     }
 }
 
-/// What a destination is called that leads nowhere: what was written, without what it may hold of secrets, else what it
-/// refers to.
+/// The URL of a destination that is unresolved: the URI as it was written, without its credentials,
+/// else the object that it refers to.
 fn unresolved_url(wanted: &WrittenDestination<'_>, object: &ObjectName) -> DestinationUrl {
     let text = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
     let mut url = UNRESOLVED.clone();

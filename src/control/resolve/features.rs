@@ -1,4 +1,5 @@
-//! Flags and annotations: `config-features` (contract 3.1 to 3.3), and texts that Go reads as booleans.
+//! Reads flags and annotations: `config-features` (contract 3.1 to 3.3), and texts that Go reads as
+//! booleans.
 
 use serde_json::Value;
 
@@ -16,12 +17,13 @@ const TRANSPORT_ENCRYPTION: &str = "transport-encryption";
 /// Where Knative Serving has a ConfigMap of the same name, with flags of its own.
 const SERVING: &str = "knative-serving";
 
-/// The mode that `config-features` says, else the one until now (contract 3.12a), else `disabled`.
+/// The mode that `config-features` asks for, else the last one (contract 3.12a), else `disabled`.
 ///
-/// The latter is said by a note, since nothing in the manifests explains it then. What is written and not understood
-/// opens nothing (contract IF-6, unlike contract 3.3): the mode until now stays, and where there was
-/// none, nothing is taken by plain HTTP. So it is where an object that is not understood may be `config-features`. In a
-/// cluster that is so, too, though controllers go on advertising http: senders are refused, and try again.
+/// If the last one is kept, a note says so, since nothing in the manifests explains it then. A
+/// value that is not understood opens nothing (contract IF-6, unlike contract 3.3): the last mode
+/// stays, and if there was none, no event is taken by plain HTTP. The same holds if an object that
+/// is not understood may be `config-features`. In a cluster it holds, too, though controllers go on
+/// advertising http: senders are refused, and try again.
 pub(super) fn transport_encryption(
     collected: &mut CollectedObjects<'_>,
     settings: &ControlSettings,
@@ -32,6 +34,7 @@ pub(super) fn transport_encryption(
     if mode != TransportEncryption::default() && !collected.config_maps.contains_key(&system_features) {
         collected.problems.push(kept_mode_problem(mode, system_features));
     }
+    // Before the first mode is known, a document that may be the ConfigMap closes plain HTTP.
     if last.is_none()
         && (!collected.unidentified_with_word(CONFIG_FEATURES).is_empty()
             || collected.is_in_unparsed_text(CONFIG_FEATURES))
@@ -65,18 +68,19 @@ pub(super) fn transport_encryption(
     mode
 }
 
-/// What a flag says in a `config-features` that is not understood as a whole.
+/// The value of a flag in a `config-features` that is not understood as a whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum WrittenFlag<'d> {
+    /// The text of the flag as it is written.
     Text(&'d str),
-    /// Nothing that could be about it.
+    /// No key could be about the flag.
     Absent,
-    /// What is not understood may be about it.
+    /// A key that is not understood may be about the flag.
     Unclear,
 }
 
 impl<'d> WrittenFlag<'d> {
-    /// What is written of this flag.
+    /// Finds the value of this flag.
     pub(super) fn find_flag(document: &'d ManifestDocument, flag: &str) -> Self {
         let keys = ConfigMapKeys::for_config_map(CONFIG_FEATURES, ConfigMapPlace::SystemNamespace, |_| false);
         let data = document.value.get("data").and_then(Value::as_object);
@@ -123,7 +127,7 @@ fn read_transport_encryption(
     })
 }
 
-/// When senders to a channel or broker get their answer (contract FO-1).
+/// The moment at which senders to a channel or Broker get their response (contract FO-1).
 pub(super) fn read_acknowledge_mode(metadata: &ObjectMeta, report: &mut ObjectReport<'_>) -> AcknowledgeMode {
     let Some(text) = metadata.annotation(ASYNC_HANDLER) else {
         return AcknowledgeMode::AfterDelivery;
@@ -139,7 +143,7 @@ pub(super) fn read_acknowledge_mode(metadata: &ObjectMeta, report: &mut ObjectRe
     }
 }
 
-/// Whether the events of a Subscription or Trigger wait for those before them.
+/// The order in which the events of a Subscription or Trigger are delivered.
 pub(super) fn read_delivery_order(report: &mut ObjectReport<'_>) -> DeliveryOrder {
     match report.document().text(&["metadata", "annotations", DELIVERY_ORDER]) {
         None | Some("unordered") => DeliveryOrder::Unordered,
@@ -152,7 +156,7 @@ pub(super) fn read_delivery_order(report: &mut ObjectReport<'_>) -> DeliveryOrde
     }
 }
 
-/// By which versions of HTTP the destinations of a Subscription or Trigger are spoken to.
+/// The versions of HTTP by which the destinations of a Subscription or Trigger are spoken to.
 pub(super) fn read_http_versions(report: &mut ObjectReport<'_>) -> HttpVersions {
     match report.document().text(&["metadata", "annotations", HTTP_VERSION]) {
         None | Some("auto") => HttpVersions::Agreed,

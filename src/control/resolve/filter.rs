@@ -1,6 +1,8 @@
-//! The filter of a Trigger: `filters` in every dialect, else `filter.attributes` (contract TF-1 to TF-9).
+//! Compiles the filter of a Trigger: `filters` in every dialect, else `filter.attributes` (contract
+//! TF-1 to TF-9).
 //!
-//! What is not understood is an error of the Trigger, which then gets nothing: filters fail closed (contract G-48).
+//! A filter that is not understood is an error of the Trigger, which then gets no events: filters
+//! fail closed (contract G-48).
 
 use std::sync::Arc;
 
@@ -17,16 +19,17 @@ use crate::event::{is_attribute_name, nearly};
 use crate::filter::cesql::{CesqlExpression, ExpressionFinding, FindingSeverity};
 use crate::filter::{AttributePairs, Filter};
 
-/// The dialects that an entry of `filters` may have, one of them.
+/// The dialects of an entry of `filters`, which must have exactly one of them.
 const DIALECTS: &str = "exact, prefix, suffix, all, any, not or cesql";
-/// Deepest nesting of `all`, `any` and `not`.
+/// The deepest nesting of `all`, `any` and `not`.
 const MAX_DEPTH: usize = 32;
-/// Most bytes of text in all the filters of one object: names, values and expressions. As expressions they take up to sixty
-/// times as much memory.
+/// The largest number of bytes of text in all the filters of one object: names, values and
+/// expressions. As expressions they take up to sixty times as much memory.
 const MAX_TEXT: usize = 128 * 1024;
 
-/// The filter of each Trigger, by name, whether its Broker and its subscriber are there or not; none for one that is
-/// not understood. With the problems of files, of Triggers' shapes, and of filters.
+/// The filter of each Trigger, by name, whether its Broker and its subscriber exist or not; `None`
+/// for a filter that is not understood. The problems are those of files, of Triggers, and of
+/// filters.
 #[must_use]
 pub fn trigger_filters(
     manifests: &ManifestSet,
@@ -46,11 +49,11 @@ pub fn trigger_filters(
     (filters, problems)
 }
 
-/// The filter of a Trigger. `filters` alone decides if it has an entry (contract TF-1).
+/// Compiles the filter of a Trigger. `filters` alone decides if it has an entry (contract TF-1).
 pub(super) fn compile_trigger_filter(spec: &TriggerSpec, keys: &Arc<KeyRing>, report: &mut ObjectReport<'_>) -> Filter {
     match &spec.filters {
         Some(filters) if !filters.is_empty() => {
-            // What does not count is looked at, too.
+            // `filter` has no effect then, but its mistakes are reported.
             compile_attributes(spec.filter.as_ref(), report);
             if is_too_long(filters, report) {
                 return Filter::MatchAll;
@@ -62,7 +65,7 @@ pub(super) fn compile_trigger_filter(spec: &TriggerSpec, keys: &Arc<KeyRing>, re
     }
 }
 
-/// Filters that must all pass, at `spec.filters`; none lets everything pass.
+/// Compiles filters that must all pass, at `spec.filters`; an empty list lets every event pass.
 pub(super) fn compile_filters(filters: &[Value], keys: &Arc<KeyRing>, report: &mut ObjectReport<'_>) -> Filter {
     if filters.is_empty() || is_too_long(filters, report) {
         return Filter::MatchAll;
@@ -70,7 +73,7 @@ pub(super) fn compile_filters(filters: &[Value], keys: &Arc<KeyRing>, report: &m
     Filter::All(compile_list(filters, ("spec.filters", MAX_DEPTH), keys, report))
 }
 
-/// Reports filters that are too much text.
+/// Reports filters that have more than [`MAX_TEXT`] bytes of text; true if they do.
 fn is_too_long(filters: &[Value], report: &mut ObjectReport<'_>) -> bool {
     let length = filters.iter().map(text_length).sum::<usize>();
     report_text_length(length, "spec.filters", report);
@@ -84,7 +87,7 @@ fn report_text_length(length: usize, field: &str, report: &mut ObjectReport<'_>)
     }
 }
 
-/// Bytes of text in what is written, at any depth.
+/// The number of bytes of text in a value, at any depth.
 fn text_length(written: &Value) -> usize {
     match written {
         Value::String(text) => text.len(),
@@ -120,7 +123,7 @@ fn compile_list(
     filters.iter().enumerate().map(entry).collect()
 }
 
-/// One entry. On an error, which is reported, what it yields does not matter.
+/// Compiles one entry. If an error is reported, the result does not matter.
 fn compile_entry(
     written: &Value,
     (field, depth): (&str, usize),
@@ -161,7 +164,7 @@ fn compile_entry(
     }
 }
 
-/// The one member of an object.
+/// The only member of an object; `None` if it has none or several.
 fn single_member(written: &Value) -> Option<(&str, &Value)> {
     let mut members = written.as_object()?.iter();
     let (dialect, value) = members.next()?;
@@ -171,7 +174,8 @@ fn single_member(written: &Value) -> Option<(&str, &Value)> {
 fn compile_cesql(text: &str, field: &str, keys: &Arc<KeyRing>, report: &mut ObjectReport<'_>) -> Filter {
     match CesqlExpression::parse(text) {
         Ok(expression) => {
-            // A cluster has admitted the Trigger, and its filter lets nothing pass as it is.
+            // A cluster has admitted the Trigger, and a filter that is never true lets nothing pass
+            // as it is.
             let is_written = report.document().origin.is_some();
             for ExpressionFinding { severity: doubt, error } in expression.check(text) {
                 match doubt {
@@ -218,15 +222,16 @@ fn read_pairs(written: &Value, field: &str, report: &mut ObjectReport<'_>) -> At
     pairs
 }
 
-/// Warns of a text that no event has, since nobody has filled it in.
+/// Warns of a text that looks like a template which was not rendered, since no event has it.
 fn check_value(wanted: &str, field: &str, report: &mut ObjectReport<'_>) {
     if wanted.contains("${") || wanted.contains("{{") {
         report.warning(field, format!("is {wanted:?}: is this a template that was not rendered? Render it first"));
     }
 }
 
-/// `^[a-z][a-z0-9]*$` (contract TF-9). What is nearly the name of one of CloudEvents' own attributes is a name all the same, and no
-/// event has it: a `not` around it would let everything pass.
+/// Checks that a name is `^[a-z][a-z0-9]*$` (contract TF-9). A name that is nearly one of
+/// CloudEvents' own attributes is allowed, with a warning: no event has it, and a `not` around it
+/// would let every event pass.
 fn check_attribute_name(name: &str, field: &str, report: &mut ObjectReport<'_>) {
     if !name.starts_with(|c: char| c.is_ascii_lowercase()) || !is_attribute_name(name) {
         let rule = "is not the name of an attribute: use a-z and 0-9, beginning with a letter";

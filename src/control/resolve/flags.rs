@@ -1,4 +1,5 @@
-//! The flags of `config-features` that are about senders and `EventType`s (contract 3.2, 3.3, 3.12a).
+//! Reads the flags of `config-features` that are about senders, `EventType`s and RequestReplies
+//! (contract 3.2, 3.3, 3.12a).
 
 use std::time::Duration;
 
@@ -19,34 +20,37 @@ const EVENT_TYPES: &str = "eventtype-auto-create";
 const CROSS_NAMESPACE: &str = "cross-namespace-event-links";
 const REPLY_TIMEOUT: &str = "requestreply-default-timeout";
 
-/// Whether something is done.
+/// The state of a feature that is on or off.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum FeatureSwitch {
+    /// The feature is off, which is the default.
     #[default]
     Off,
+    /// The feature is on.
     On,
 }
 
 /// The flags as they are written.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct FeatureFlags {
-    /// Whether senders prove who they are.
+    /// On if senders must show tokens.
     pub(crate) oidc: FeatureSwitch,
+    /// The rule for channels that no policy applies to.
     pub(crate) authorization: AuthorizationMode,
-    /// Whose tokens, if not those of the cluster.
+    /// The URL of the issuer, if it is not the cluster.
     pub(crate) discovery: Option<String>,
-    /// Whether `EventType`s are made of events.
+    /// On if `EventType`s are created for the types of events that are seen.
     pub(crate) event_types: FeatureSwitch,
-    /// Whether a Trigger may name a Broker of another namespace, for the role `filter`.
+    /// On if a Trigger may name a Broker of another namespace, for the role `filter`.
     pub(crate) cross_namespace: FeatureSwitch,
-    /// How long requests to RequestReplies wait by default.
+    /// The time that requests to RequestReplies wait by default; `None` leaves it to the program.
     pub(crate) reply_timeout: Option<Duration>,
 }
 
 /// The default of `oidc-discovery-base-url`: the API server.
 const CLUSTER: &str = "https://kubernetes.default.svc";
 
-/// The flags of `config-features`, else those until now, else the defaults.
+/// The flags of `config-features`, else the last ones, else the defaults.
 pub(super) fn resolve(
     collected: &mut CollectedObjects<'_>,
     settings: &ControlSettings,
@@ -68,7 +72,8 @@ pub(super) fn resolve(
     }
 }
 
-/// The flags of a ConfigMap that is not understood as a whole: what could be about one lets nothing pass.
+/// The flags of a ConfigMap that is not understood as a whole: a flag that may be written in it
+/// takes the value that lets nothing pass.
 fn safe_flags(document: &ManifestDocument) -> FeatureFlags {
     let oidc = match WrittenFlag::find_flag(document, OIDC) {
         WrittenFlag::Text(text) if text.eq_ignore_ascii_case("disabled") => FeatureSwitch::Off,
@@ -88,7 +93,7 @@ fn safe_flags(document: &ManifestDocument) -> FeatureFlags {
     FeatureFlags { oidc, authorization, discovery, event_types, cross_namespace, reply_timeout }
 }
 
-/// An issuer that is another one than the cluster.
+/// The URL of an issuer, if it is another one than the cluster.
 fn foreign_issuer(url: &str) -> Option<String> {
     let url = url.trim();
     let bare = url.trim_end_matches('/');
@@ -117,13 +122,14 @@ fn read_flags(
     flags
 }
 
-/// The key as written, and the value, of a flag.
+/// The key of a flag as it is written, and its value.
 fn flag_value<'c>(config_map: &'c ConfigMapManifest, flag: &str) -> Option<(&'c str, &'c str)> {
     let (key, value) = config_map.data.iter().flatten().find(|(key, _)| key.trim() == flag)?;
     Some((key, value.as_deref().unwrap_or_default()))
 }
 
-/// What is neither `enabled` nor `disabled` is what lets less pass, though upstream takes it for `disabled`.
+/// Reads a flag that is `enabled` or `disabled`. Any other value counts as `safe`, the one that
+/// lets less pass, though upstream takes it for `disabled`.
 fn read_switch(
     config_map: &ConfigMapManifest,
     (flag, safe): (&str, FeatureSwitch),
@@ -141,7 +147,7 @@ fn read_switch(
     }
 }
 
-/// One that is not understood is that until now.
+/// Reads the time that requests wait; a value that is not understood counts as the last one.
 fn read_reply_timeout(
     config_map: &ConfigMapManifest,
     last: Option<&FeatureFlags>,
@@ -157,7 +163,7 @@ fn read_reply_timeout(
     last.and_then(|last| last.reply_timeout)
 }
 
-/// A mode that is none closes (unlike contract 3.3).
+/// Reads the authorization mode; a value that is no mode lets nobody send (unlike contract 3.3).
 fn read_authorization_mode(config_map: &ConfigMapManifest, report: &mut ObjectReport<'_>) -> AuthorizationMode {
     let Some((key, text)) = flag_value(config_map, AUTHORIZATION) else { return AuthorizationMode::default() };
     AuthorizationMode::parse(text).unwrap_or_else(|| {
@@ -167,7 +173,7 @@ fn read_authorization_mode(config_map: &ConfigMapManifest, report: &mut ObjectRe
     })
 }
 
-/// Reports an issuer that cannot be asked, or that anybody could speak for.
+/// Reports an issuer that cannot be asked, or that anybody on the way could speak for.
 fn check_discovery(config_map: &ConfigMapManifest, flags: &FeatureFlags, report: &mut ObjectReport<'_>) {
     let (Some((key, _)), Some(url)) = (flag_value(config_map, DISCOVERY), &flags.discovery) else { return };
     let field = format!("data.{key}");
@@ -183,7 +189,7 @@ fn check_discovery(config_map: &ConfigMapManifest, flags: &FeatureFlags, report:
     }
 }
 
-/// What cannot work where there is no API server.
+/// Reports flags that cannot work without an API server.
 fn check_without_cluster(flags: &FeatureFlags, report: &mut ObjectReport<'_>) {
     if flags.oidc == FeatureSwitch::On && flags.discovery.is_none() {
         let rule = "asks for tokens of a cluster, and there is none to verify them, so that every request is refused: write disabled, or the issuer in oidc-discovery-base-url";

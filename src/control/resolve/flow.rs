@@ -1,8 +1,10 @@
-//! Sequences and Parallels: each becomes channels and subscriptions between them, as upstream's controllers make them of
-//! it (contract 5.2b). Whatever is wrong is said of the flow that somebody wrote, not of what is made of it.
+//! Resolves Sequences and Parallels: each becomes channels and subscriptions between them, as
+//! upstream's controllers make them (contract 5.2b). Problems are reported at the flow that
+//! somebody wrote, not at the objects that are generated for it.
 //!
-//! A flow is served as a whole: with an error in it, or a step that leads nowhere, it keeps its last good form; without one,
-//! what leads nowhere fails, for the reason that was reported.
+//! A flow is served as a whole: with an error in it, or a step that leads nowhere, it keeps its
+//! last good form; without such a form, each event that goes to that step fails, for the reason
+//! that was reported.
 
 mod generated_objects;
 pub(super) mod plan;
@@ -30,27 +32,29 @@ use plan::{FlowManifest, FlowPlan, PlannedDestination, PlannedSubscription};
 /// A Sequence or Parallel as it is served.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct ResolvedFlow {
-    /// What all of its channels are made of.
+    /// The properties that all of its channels have.
     parent: ResolvedParent,
     /// Its channels as objects; the first one takes its events.
     channels: Vec<(ChannelKey, Arc<Value>)>,
     subscriptions: Vec<ResolvedFlowSubscription>,
-    /// Whether this is its last good form, and there is another one that cannot work.
+    /// True if this is its last good form, since the written one cannot work.
     is_kept: bool,
 }
 
-/// A subscription of a channel of a flow.
+/// A subscription of one of the flow's channels.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct ResolvedFlowSubscription {
     channel: ChannelKey,
+    /// The subscription that is served.
     subscription: Subscription,
-    /// The object that it would be in a cluster.
+    /// The Subscription object that upstream's controllers would write in a cluster.
     object: Arc<Value>,
-    /// What of it cannot work.
+    /// The reason why a destination of it cannot work; `None` if all can.
     fault: Option<FlowFault>,
 }
 
-/// Why something cannot work, for a condition: a word for programs, and the field of the flow with a sentence.
+/// The reason why something cannot work, as a condition says it: a word for programs, and the field
+/// of the flow with a sentence.
 type FlowFault = (&'static str, String);
 
 /// Every flow that is served, by the channel that takes its events.
@@ -71,12 +75,13 @@ impl ResolvedFlow {
     }
 }
 
-/// The name of a channel of a flow.
+/// The key of a channel of a flow.
 fn channel_key(namespace: &str, name: &str) -> ChannelKey {
     ChannelKey { kind: ChannelKind::Channel, namespace: namespace.to_owned(), name: name.to_owned() }
 }
 
-/// What is made of an object; of one that could not be read at all, there is the name of its address.
+/// The plan of a flow; of an object that could not be read at all, it has the channel that gives
+/// the flow its address.
 fn plan_flow<T: FlowManifest>(object: Option<&T>, name: &str) -> FlowPlan {
     object.map_or_else(
         || FlowPlan {
@@ -88,7 +93,7 @@ fn plan_flow<T: FlowManifest>(object: Option<&T>, name: &str) -> FlowPlan {
     )
 }
 
-/// What is made of every flow that is written: of which kind it is, its name, and the document.
+/// The plan of every flow that is written, with its kind, its name, and the document.
 pub(super) fn plan_flows<'d>(
     collected: &CollectedObjects<'d>,
 ) -> Vec<(ResourceKind, NamespacedName, FlowPlan, &'d ManifestDocument)> {
@@ -102,8 +107,9 @@ pub(super) fn plan_flows<'d>(
     of(&collected.sequences).chain(of(&collected.parallels)).collect()
 }
 
-/// Takes out the channels and Subscriptions that are written and made of flows at the same time: those of the flows are
-/// served. Where they were read from a cluster, which has made them, that is no mistake.
+/// Removes the channels and Subscriptions that are written and generated for a flow at the same
+/// time: those of the flow are served. If they were exported from a cluster, which has generated
+/// them, that is no mistake.
 pub(super) fn remove_written_duplicates(collected: &mut CollectedObjects<'_>) {
     for (kind, (namespace, name), plan, document) in plan_flows(collected) {
         let place = document.location_suffix();
@@ -139,7 +145,7 @@ fn remove_written_duplicate<T>(
     problems.extend(report.into_problems());
 }
 
-/// Says which flows and channels of flows there are, so that everything can refer to them in any order.
+/// Declares all flows and their channels, so that everything can refer to them in any order.
 pub(super) fn declare_flows(collected: &CollectedObjects<'_>, resolver: &mut DestinationResolver<'_>) {
     for (kind, (namespace, name), plan, _) in plan_flows(collected) {
         let channels = plan.channels.iter().map(|channel| (channel_key(&namespace, channel), ServingState::Served));
@@ -148,7 +154,8 @@ pub(super) fn declare_flows(collected: &CollectedObjects<'_>, resolver: &mut Des
     }
 }
 
-/// Reports what is wrong with flows in themselves, whatever else there is. Gives what their channels are made of.
+/// Reports mistakes of flows in themselves, whatever else there is. Gives each flow with the
+/// properties of its channels.
 pub(super) fn flow_candidates<'i, 'd, T: FlowManifest>(
     items: &'i mut CollectedItems<'d, T>,
     parent: impl Fn(&T, &str, &mut ObjectReport<'d>, &mut DestinationResolver<'_>) -> Option<ResolvedParent>,
@@ -186,8 +193,8 @@ fn check_required_fields<T: FlowManifest>(object: &T, plan: &FlowPlan, report: &
     features::read_http_versions(report);
 }
 
-/// Makes the flows of which `parents` has the channel that takes their events, and adds their other channels. One that
-/// cannot work keeps its form of `last`.
+/// Builds the flows whose first channel is in `parents`, and adds their other channels to it. A
+/// flow that cannot work keeps its form of `last`.
 pub(super) fn resolve(
     collected: &mut CollectedObjects<'_>,
     resolver: &mut DestinationResolver<'_>,
@@ -201,10 +208,12 @@ pub(super) fn resolve(
     making.flows
 }
 
-/// Makes flows.
+/// Builds one flow after the other.
 struct FlowBuilder<'m, 's> {
     resolver: &'m mut DestinationResolver<'s>,
+    /// The parents of subscriptions, to which the flow's channels are added.
     parents: &'m mut ResolvedParents,
+    /// The flows of the last resolution.
     last: &'m ResolvedFlows,
     flows: ResolvedFlows,
 }
@@ -223,6 +232,7 @@ impl FlowBuilder<'_, '_> {
         let Some(entrance) = keys.first().cloned() else { return };
         let parent = self.parents.get(&entrance).cloned();
         let mut ways = FlowDestinations { keys: &keys, resolved: BTreeMap::new() };
+        // The reply that no branch uses is checked, too, so that all mistakes are reported.
         if let Some(unused @ PlannedDestination::Destination(field, _)) = &plan.unused {
             ways.resolve_destination(unused, self.resolver, report);
             report.warning(field, "is for branches without a reply of their own, and there is none: remove it");
@@ -234,12 +244,14 @@ impl FlowBuilder<'_, '_> {
                 None
             }
         };
+        // A form with a fault does not replace a last form without one.
         let served = match (made, self.last.get(&entrance)) {
             (Some(made), Some(before)) if !made.has_no_fault() && before.has_no_fault() => Some(before.as_kept()),
             (Some(made), _) => Some(made),
             (None, before) => before.filter(|_| self.parents.contains_key(&entrance)).map(ResolvedFlow::as_kept),
         };
-        // Of the channels that it would have there are those only that it is served with.
+        // Only the channels with which the flow is served count as served, not those of the written
+        // form.
         self.resolver.serving_states.extend(keys.into_iter().map(|key| (key, ServingState::Broken)));
         let Some(flow) = served else {
             self.parents.remove(&entrance);
@@ -250,7 +262,7 @@ impl FlowBuilder<'_, '_> {
         self.flows.insert(entrance, flow);
     }
 
-    /// Reports what is wrong with the destinations of a flow that is not served as it is written.
+    /// Reports mistakes of the destinations of a flow that is not served as it is written.
     fn check_destinations(&mut self, plan: &FlowPlan, mut ways: FlowDestinations<'_>, report: &mut ObjectReport<'_>) {
         for PlannedSubscription { subscriber, reply, delivery, .. } in &plan.subscriptions {
             for way in [Some(subscriber), reply.as_ref()].into_iter().flatten() {
@@ -281,6 +293,7 @@ impl FlowBuilder<'_, '_> {
             let subscriber = ways.resolve_destination(&leg.subscriber, self.resolver, report);
             let reply = leg.reply.as_ref().and_then(|reply| ways.resolve_destination(reply, self.resolver, report));
             let own = leg.delivery.as_ref().map(|(field, delivery)| (field.as_str(), delivery));
+            // Errors of the dead letter sink are distinguished from earlier ones by their number.
             let excused = report.tolerated_errors().count();
             let (delivery, dead_letter_sink) =
                 subscription::resolve_delivery(self.resolver, own, Some(&parent), report);
@@ -314,11 +327,12 @@ impl FlowBuilder<'_, '_> {
     }
 }
 
-/// Where the destinations of a flow lead, by the fields where they stand: one may be that of several subscriptions, and what
-/// is wrong with it is said once.
+/// The destinations of a flow by their fields: one destination may be that of several
+/// subscriptions, and its mistakes are reported once.
 struct FlowDestinations<'k> {
-    /// The flow's channels.
+    /// The keys of the flow's channels, in the order of the plan.
     keys: &'k [ChannelKey],
+    /// Each destination, with its fault if it has one.
     resolved: BTreeMap<String, (Addressable, Option<FlowFault>)>,
 }
 
@@ -343,7 +357,7 @@ impl FlowDestinations<'_> {
         Some(found)
     }
 
-    /// What is wrong with the subscriber or the reply of a subscription.
+    /// The fault of a subscription's subscriber, or else of its reply.
     fn subscription_fault(&self, leg: &PlannedSubscription) -> Option<FlowFault> {
         let of = |way: &PlannedDestination| match way {
             PlannedDestination::Destination(field, _) => self.resolved.get(field)?.1.clone(),

@@ -1,4 +1,4 @@
-//! The level of logs from `config-logging` (contract 3.6).
+//! Reads the level of logs from `config-logging` (contract 3.6).
 
 use serde_json::Value;
 
@@ -11,7 +11,7 @@ use crate::model::ProcessRole;
 
 const ZAP: &str = "zap-logger-config";
 
-/// The level that is wanted; the one until now if that cannot be read, or is gone.
+/// The level that is asked for; the last one if the ConfigMap cannot be read, or is gone.
 pub(super) fn log_level(
     config_maps: &mut CollectedItems<'_, ConfigMapManifest>,
     settings: &ControlSettings,
@@ -43,7 +43,7 @@ fn written(
     }
 }
 
-/// The name that upstream gives to the process.
+/// The name that upstream gives to the process of a role.
 fn component_name(role: ProcessRole) -> &'static str {
     match role {
         ProcessRole::Channel => "inmemorychannel-dispatcher",
@@ -57,7 +57,7 @@ fn zap_level(text: &str) -> Result<Option<String>, String> {
     Ok(parsed.get("level").and_then(Value::as_str).map(str::to_owned))
 }
 
-/// The levels of zap, those above `error` being errors, too.
+/// Reads a level of zap; levels above `error` count as `error`.
 fn parse_zap_level(text: &str, key: &str, report: &mut ObjectReport<'_>) -> Option<&'static str> {
     match text.trim().to_ascii_lowercase().as_str() {
         "debug" => Some("debug"),

@@ -1,5 +1,5 @@
-//! Where traces and numbers go, from `config-observability` (contract 3.7, OB-1). A mistake switches
-//! off what it is about; upstream does not start with one.
+//! Reads the collectors of traces and metrics from `config-observability` (contract 3.7, OB-1). A
+//! mistake switches off the signal that it is about, while upstream does not start with one.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,10 +12,10 @@ use crate::control::manifest::duck;
 use crate::control::report::ObjectReport;
 use crate::model::{ExporterEndpoint, ObservabilityConfig};
 
-/// What stands in a ConfigMap.
+/// The data of a ConfigMap, in which Kubernetes allows null values.
 type ConfigMapData = Option<BTreeMap<String, Option<String>>>;
 
-/// What is wanted; nothing without the ConfigMap.
+/// Reads the ConfigMap; without it, nothing is exported.
 pub(super) fn resolve(
     config_maps: &mut CollectedItems<'_, ConfigMapManifest>,
     settings: &ControlSettings,
@@ -34,7 +34,7 @@ pub(super) fn resolve(
     if object.is_some() { wanted } else { ObservabilityConfig::default() }
 }
 
-/// The collector of one kind; `here` are the protocols that need none.
+/// The collector of one signal; `here` are the protocols that need no collector.
 fn read_exporter_endpoint(
     data: &ConfigMapData,
     kind: &str,

@@ -1,5 +1,6 @@
-//! Objects of kinds that are not served, of which only what references mean is read: where an annotation says that one is,
-//! and which Pods a template makes, since the built-in display stands in for those of Knative's `event_display`.
+//! Objects of kinds that are not served. Only what references need is read: the endpoint in an
+//! annotation, and the Pods that a template makes, since the built-in display stands in for
+//! Knative's `event_display`.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -16,7 +17,7 @@ use crate::control::report::ObjectReport;
 use crate::control::schema::{self, ENDPOINT, UnknownFieldStrictness};
 use crate::control::{ObjectName, suggest_word};
 
-/// The objects of other kinds.
+/// The objects of kinds that are not served, by name.
 pub(super) type OtherObjects<'d> = BTreeMap<ReferencedObject, ObjectReport<'d>>;
 
 /// The kinds whose template says which Pods there are, each with its group.
@@ -30,13 +31,14 @@ const WITH_TEMPLATE: [(&str, &str); 7] = [
     (SERVING, "Configuration"),
 ];
 
-/// Takes an object of another kind in; gives its report back if there is one of its name already.
+/// Adds an object of another kind; gives its report back if there is one of its name already.
 pub(super) fn insert_other<'d>(
     others: &mut OtherObjects<'d>,
     mut report: ObjectReport<'d>,
     reading: UnknownFieldPolicy,
 ) -> Option<ObjectReport<'d>> {
     let (document, referent) = (report.document(), referent(&report));
+    // Names are only required of objects that references can mean.
     let is_referred_to = referent.is_service() || annotated_endpoint(document).is_some();
     let has_names = !is_referred_to || check_names(&mut report);
     if let Some(metadata) = document.value.get("metadata") {
@@ -48,6 +50,7 @@ pub(super) fn insert_other<'d>(
     for (field, message) in schema::examine_annotations(&document.value) {
         manifest::report_unknown_field(&mut report, &field, &message, UnknownFieldStrictness::MayBeIgnored, reading);
     }
+    // Objects that no reference can mean are noted, since their author may expect an effect.
     if has_template(&referent) {
         check_template(&referent, &mut report, reading);
     } else if !is_referred_to {
@@ -83,7 +86,8 @@ pub(super) fn of_a_tool(document: &ManifestDocument) -> Option<&'static str> {
     }
 }
 
-/// How an object of another kind is reached: `None` if nothing says that, `Some(None)` if what says it is reported.
+/// The location of an object of another kind: `None` if nothing says it, `Some(None)` if a mistake
+/// in it is reported.
 pub(super) fn locate_other(
     referent: &ReferencedObject,
     report: &mut ObjectReport<'_>,
@@ -96,7 +100,7 @@ pub(super) fn locate_other(
     referent.is_service().then(|| Some(by_host()).filter(|_| !report.has_errors()))
 }
 
-/// The Pods that an object makes, if they are of Knative's `event_display`.
+/// The Pods that an object makes, if their image is Knative's `event_display`.
 pub(super) fn display_pods(report: &ObjectReport<'_>) -> Option<DisplayPods> {
     let referent = referent(report);
     let template = report.document().value.get("spec")?.get("template").filter(|_| has_template(&referent))?;
@@ -120,8 +124,8 @@ fn has_template(referent: &ReferencedObject) -> bool {
     WITH_TEMPLATE.contains(&(&referent.group, &referent.kind))
 }
 
-/// Reports what a template has of which no Pod is made. kubectl refuses it, and here the Pods might be told from others by
-/// it. What stands beside the template is not read.
+/// Reports fields of a template that no Pod has. kubectl refuses them, and Pods might be selected
+/// by them. Fields beside the template are not read.
 fn check_template(referent: &ReferencedObject, report: &mut ObjectReport<'_>, reading: UnknownFieldPolicy) {
     let fields = if referent.group == SERVING { &schema::REVISION_TEMPLATE } else { &schema::POD_TEMPLATE };
     let Some(spec) = report.document().value.get("spec").and_then(Value::as_object) else { return };
@@ -149,7 +153,7 @@ fn referent(report: &ObjectReport<'_>) -> ReferencedObject {
     ReferencedObject { group, kind, namespace, name }
 }
 
-/// Whether a kind is of a group all of whose kinds are known, and is none of them.
+/// True if a kind does not exist in a group whose kinds are all known.
 fn is_nobodys(ReferencedObject { group, kind, .. }: &ReferencedObject) -> bool {
     match group.as_str() {
         "eventing.knative.dev" => !["EventType", "RabbitmqBrokerConfig"].contains(&kind.as_str()),

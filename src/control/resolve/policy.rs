@@ -1,4 +1,5 @@
-//! EventPolicies: whom they allow, and what (contract 7.6). One that is not understood allows nobody.
+//! Resolves EventPolicies: the subjects that they allow, and the events (contract 7.6). A policy
+//! that is not understood allows nobody.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,14 +14,16 @@ use crate::control::{ApiServerAvailability, suggest_word};
 use crate::correlation::KeyRing;
 use crate::model::{EventPolicy, SubjectPattern};
 
-/// A policy, and what it is for where nobody else has decided that; an empty list means its namespace.
+/// A policy, and the objects that it applies to if no controller has decided that; an empty list
+/// means all of its namespace.
 #[derive(Debug)]
 pub(super) struct ResolvedPolicy {
     pub(super) policy: Arc<EventPolicy>,
+    /// The targets of `spec.to`; empty means all of the policy's namespace.
     to: Vec<PolicyTo>,
 }
 
-/// Something that a policy can be for.
+/// An object that a policy can apply to.
 pub(super) struct PolicyTarget<'d> {
     kind: ResourceKind,
     name: NamespacedName,
@@ -47,8 +50,8 @@ impl<'d> PolicyTarget<'d> {
     }
 }
 
-/// Every policy. Where there is no cluster, one that is for nothing of `targets` is an error, and closes its namespace:
-/// what it was meant for is not known.
+/// Resolves every policy. Without a cluster, a policy that applies to none of `targets` is an
+/// error, and closes its namespace: the object that it was meant for is not known.
 pub(super) fn resolve(
     items: &mut CollectedItems<'_, EventPolicyManifest>,
     (targets, keys): (&[PolicyTarget<'_>], &Arc<KeyRing>),
@@ -59,6 +62,8 @@ pub(super) fn resolve(
         let report = &mut item.report;
         let spec = item.object.as_ref().and_then(|policy| policy.spec.clone()).unwrap_or_default();
         let filter = filter::compile_filters(spec.filters.as_deref().unwrap_or_default(), keys, report);
+        // `status.from` counts if it is there: controllers have made it, or the object was exported
+        // from a cluster.
         let subjects = match status_subjects(report.document()) {
             Some(subjects) => {
                 if api_server == ApiServerAvailability::Missing {
@@ -72,6 +77,7 @@ pub(super) fn resolve(
             None => Vec::new(),
         };
         let mut to = spec.to.unwrap_or_default();
+        // Without a cluster, nobody else tells the author that a policy applies to nothing.
         if api_server == ApiServerAvailability::Missing {
             check_targets(&to, (&name.0, targets), report);
             for namespace in perhaps_meant(&to, targets, report) {
@@ -80,6 +86,7 @@ pub(super) fn resolve(
                 policies.insert((namespace, format!("{}/{}", name.0, name.1)), closed);
             }
         }
+        // A policy with an error allows nobody, and applies to its whole namespace.
         let mut policy = EventPolicy { subjects, filter };
         if report.has_errors() || item.object.is_none() {
             policy.subjects.clear();
@@ -90,13 +97,15 @@ pub(super) fn resolve(
     policies
 }
 
-/// `status.from`, which controllers have made of `spec.from`.
+/// The subjects of `status.from`, which controllers have made of `spec.from`; `None` if there is
+/// none.
 fn status_subjects(document: &ManifestDocument) -> Option<Vec<SubjectPattern>> {
     let from = document.value.get("status")?.get("from")?.as_array()?;
     Some(from.iter().filter_map(|subject| subject.as_str()).map(SubjectPattern::parse).collect())
 }
 
-/// Warns of a `status.from` that was not made of `spec.from` as it is: that of an export which somebody has edited.
+/// Warns of a `status.from` that was not made of `spec.from` as it is: that of an export which
+/// somebody has edited.
 fn tell_stale(listed: &[SubjectPattern], from: &[PolicyFrom], report: &mut ObjectReport<'_>) {
     let mut subs = from.iter().filter_map(|from| from.sub.as_deref()).map(SubjectPattern::parse);
     if listed.len() != from.len() || !subs.all(|sub| listed.contains(&sub)) {
@@ -105,7 +114,7 @@ fn tell_stale(listed: &[SubjectPattern], from: &[PolicyFrom], report: &mut Objec
     }
 }
 
-/// `spec.from`, as far as it needs no controller.
+/// The subjects of `spec.from`, as far as they need no controller.
 fn spec_subjects(from: &[PolicyFrom], report: &mut ObjectReport<'_>) -> Vec<SubjectPattern> {
     let mut subjects = Vec::new();
     for (index, PolicyFrom { reference, sub }) in from.iter().enumerate() {
@@ -127,8 +136,9 @@ fn spec_subjects(from: &[PolicyFrom], report: &mut ObjectReport<'_>) -> Vec<Subj
     subjects
 }
 
-/// The namespaces that a policy was perhaps meant for whose own one holds nothing that takes events, which is reported:
-/// those whose name is nearly the same, and where it names none, those that hold what it is for. Nobody may send there.
+/// The namespaces that a policy was perhaps meant for, if its own one holds nothing that takes
+/// events, which is reported: those with nearly the same name, and, if the policy names none, those
+/// with objects that it selects. Nobody may send there.
 fn perhaps_meant(to: &[PolicyTo], targets: &[PolicyTarget<'_>], report: &mut ObjectReport<'_>) -> Vec<String> {
     let own = report.object().namespace.clone();
     if targets.iter().any(|target| target.name.0 == own) {
@@ -151,7 +161,7 @@ fn perhaps_meant(to: &[PolicyTo], targets: &[PolicyTarget<'_>], report: &mut Obj
     namespaces
 }
 
-/// Reports what is not understood without a cluster, and what is for nothing.
+/// Reports targets that are not understood without a cluster, and targets that select nothing.
 fn check_targets(to: &[PolicyTo], (namespace, targets): (&str, &[PolicyTarget<'_>]), report: &mut ObjectReport<'_>) {
     for (index, to) in to.iter().enumerate() {
         let field = format!("spec.to[{index}]");
@@ -190,7 +200,7 @@ fn check_targets(to: &[PolicyTo], (namespace, targets): (&str, &[PolicyTarget<'_
     }
 }
 
-/// Reports an expression that an API server would not take; gives whether it is right.
+/// Reports an expression that an API server would not accept; true if it is right.
 fn check_expression(expression: &MatchExpression, field: &str, report: &mut ObjectReport<'_>) -> bool {
     let MatchExpression { key, operator, values } = expression;
     let (errors, has_values) = (report.error_count(), values.as_ref().is_some_and(|values| !values.is_empty()));
@@ -214,7 +224,8 @@ fn check_expression(expression: &MatchExpression, field: &str, report: &mut Obje
     report.error_count() == errors && !report.is_unreadable_inside(field)
 }
 
-/// Whether this is a kind that is served here. Somebody else's is told, and is for nothing here.
+/// True if this is a kind that is served here. Another kind is reported, and the policy applies to
+/// nothing of it.
 fn is_served_kind(
     (api_version, kind): (Option<&str>, Option<&str>),
     field: &str,
@@ -260,7 +271,7 @@ fn is_for_any(to: &PolicyTo, namespace: &str, targets: &[PolicyTarget<'_>]) -> b
     own.into_iter().any(|target| selects_object(to, target.kind, &target.name.1, target.document))
 }
 
-/// The names of the policies that are for an object, as controllers would list them.
+/// The names of the policies that apply to an object, as controllers would list them.
 pub(super) fn applying_policies(
     policies: &BTreeMap<NamespacedName, ResolvedPolicy>,
     kind: ResourceKind,

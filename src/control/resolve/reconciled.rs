@@ -1,11 +1,12 @@
-//! Channels as a cluster's control plane has reconciled them: each stands for itself, with its subscribers in its own
-//! spec (contract 2.6 to 2.18).
+//! Resolves channels that a cluster's control plane has reconciled: each stands for itself, with
+//! its subscribers in its own spec (contract 2.6 to 2.18).
 //!
-//! An entry of `spec.subscribers` that is wrong in any way harms itself alone, unlike upstream, where it keeps the whole
-//! channel as it was (contract 2.17): it keeps its own last good form, else it is not served, and the status says why.
-//! What is wrong beside the entries keeps the channel as it was. A channel's form is remembered with the value that it
-//! was made from: in a cluster of thousands, a change costs what has changed. `spec.delivery` is folded into the
-//! subscribers already and means nothing here (contract 2.1).
+//! A wrong entry of `spec.subscribers` harms itself alone, unlike upstream, where it keeps the
+//! whole channel as it was (contract 2.17): the entry keeps its own last good form, else it is not
+//! served, and the status says why. A mistake beside the entries keeps the channel as it was. A
+//! resolved channel is kept with the value that it was made from: in a cluster of thousands, a
+//! change costs what has changed. `spec.delivery` is part of the subscribers already and has no
+//! meaning here (contract 2.1).
 
 mod entry;
 mod subscribers;
@@ -36,31 +37,33 @@ use crate::model::{
     SubscriptionKey, TransportEncryption, TrustFingerprint,
 };
 
-/// Host names that a channel is known by, at most: the present one and those that senders may still hold.
+/// The largest number of host names that a channel is known by: the present one, and those that
+/// senders may still hold.
 const MAX_HOSTS: usize = 8;
 
-/// Every channel of the cluster that is served here.
+/// Every channel of the cluster that is served here, by name.
 pub(crate) type ReconciledChannels = BTreeMap<ChannelKey, Arc<ReconciledChannel>>;
 
-/// What a form depends on besides its own value.
+/// The facts that a resolved channel depends on besides its own value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct ReconciledContext {
-    /// What every https destination trusts.
+    /// The certificates that every https destination trusts.
     common_trust: TrustFingerprint,
-    /// Whether its subscribers prove who sends.
+    /// True if its subscribers must be sent tokens.
     oidc: bool,
-    /// Whether events are described.
+    /// On if `EventType`s are created.
     event_types: FeatureSwitch,
-    /// What is to keep its events, unless it says so itself.
+    /// The backend of the channel's namespace, unless an annotation names another one.
     backend: BackendChoice,
 }
 
-/// A channel's form, and what it was made from.
+/// A resolved channel, and the value that it was made from.
 #[derive(Clone, Debug)]
 pub(crate) struct ReconciledChannel {
     document: Arc<Value>,
     context: ReconciledContext,
-    /// What is served; of an earlier value if this one has errors, `None` if there was none.
+    /// The channel that is served: that of an earlier value if this one has errors; `None` if there
+    /// was none.
     served: Option<ServedReconciledChannel>,
     problems: Vec<Problem>,
     object: Arc<InventoryObject>,
@@ -72,34 +75,35 @@ pub(crate) struct ReconciledChannel {
 struct ServedReconciledChannel {
     uid: String,
     channel: Arc<Channel>,
-    /// What `status.subscribers` calls its subscriptions, in their order.
+    /// The ids of its subscriptions in `status.subscribers`, in their order.
     subscriber_ids: Vec<String>,
-    /// The last one is the present one.
+    /// The host names of the channel, the present one last.
     hosts: Vec<String>,
 }
 
-/// What the cluster should be told of a channel once it is served.
+/// The update of a channel that is written into the cluster once the channel is served.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum StatusUpdate {
-    /// `status.subscribers` is not what it should be: this is, or null if there should be none (contract 2.9).
+    /// `status.subscribers` differs from what it should be: this value, or null if there should be
+    /// none (contract 2.9).
     Subscribers(Value),
-    /// The spec, or an entry of it, is not applied, and why (contract 2.17).
+    /// The spec, or an entry of it, is not applied, for this reason (contract 2.17).
     Warning(String),
 }
 
 impl ReconciledChannel {
-    /// The value that this is the form of.
+    /// The value that the channel was resolved from.
     pub(crate) fn document(&self) -> &Arc<Value> {
         &self.document
     }
 
-    /// What is to be told, at most one of each kind.
+    /// The updates to be written, at most one of each kind.
     pub(crate) fn status_updates(&self) -> &[StatusUpdate] {
         &self.status_updates
     }
 }
 
-/// A document that a form was made from already.
+/// A document that a channel of the last resolution was resolved from.
 #[derive(Debug)]
 pub(super) struct UnchangedChannel<'r, 'd> {
     key: &'r ChannelKey,
@@ -107,7 +111,8 @@ pub(super) struct UnchangedChannel<'r, 'd> {
     document: &'d ManifestDocument,
 }
 
-/// Sorts out the documents that a form of `last` was made from: there is nothing to find out about them.
+/// Separates the documents that a channel of `last` was resolved from, so that their results are
+/// reused.
 pub(super) fn split_unchanged<'r, 'd>(
     documents: impl Iterator<Item = &'d ManifestDocument>,
     last: Option<&'r ReconciledChannels>,
@@ -125,7 +130,7 @@ pub(super) fn split_unchanged<'r, 'd>(
     (known, others)
 }
 
-/// The forms of all channels. Those that are known are not made again, unless what all depend on has changed.
+/// Resolves all channels. Unchanged ones are only resolved again if what all depend on has changed.
 pub(super) fn resolve(
     collected: &mut CollectedObjects<'_>,
     resolver: &mut DestinationResolver<'_>,
@@ -142,6 +147,7 @@ pub(super) fn resolve(
         event_types,
         backend: backends.of_namespace(&key.namespace),
     };
+    // The sender rules read every channel before its authorization is asked for.
     for UnchangedChannel { key, channel: made, document } in known {
         let context = context(key);
         let made = if made.context == context {
@@ -169,7 +175,7 @@ pub(super) fn resolve(
     reconciled
 }
 
-/// The same form with what its channel asks of senders, which depends on other objects, too.
+/// The same channel with its demands on senders, which depend on other objects, too.
 fn with_authorization(
     mut made: Arc<ReconciledChannel>,
     key: &ChannelKey,
@@ -194,24 +200,25 @@ pub(super) fn routing_table(
 ) -> RoutingTable {
     let forms = || reconciled.values().filter_map(|made| made.served.as_ref());
     let channels = forms().map(|form| Arc::clone(&form.channel)).collect();
-    // Those of the past first: where two channels claim a host, the one that has it now gets it.
+    // Host names of the past come first: if two channels claim a host, the one that has it now gets
+    // it.
     let past = forms().flat_map(|form| form.hosts.iter().rev().skip(1).map(move |host| (host, form)));
     let present = forms().filter_map(|form| Some((form.hosts.last()?, form)));
     let names = past.chain(present).map(|(host, form)| (host.clone(), form.channel.key.clone()));
     RoutingTable::new(mode, resolver.addresses.hosts.clone(), channels, names)
 }
 
-/// What `get` shows.
+/// The inventory of these channels.
 pub(super) fn inventory(reconciled: &ReconciledChannels) -> Inventory {
     Inventory { objects: reconciled.values().map(|made| Arc::clone(&made.object)).collect() }
 }
 
-/// What is wrong.
+/// The problems of all channels.
 pub(super) fn problems(reconciled: &ReconciledChannels) -> impl Iterator<Item = Problem> {
     reconciled.values().flat_map(|made| made.problems.iter().cloned())
 }
 
-/// Serves channels of the cluster's scope, or of its namespace's (contract 2.6, 1.6).
+/// True if a channel is of the scope that is served (contract 2.6, 1.6).
 fn is_in_scope(report: &ObjectReport<'_>, objects: ObjectSource) -> bool {
     let written = report.document().text(&["metadata", "annotations", SCOPE]);
     match objects {
@@ -230,17 +237,21 @@ fn resolve_channel(
 ) -> ReconciledChannel {
     let document = Arc::clone(&report.document().value);
     let uid = report.document().text(&["metadata", "uid"]).unwrap_or_default().to_owned();
-    // One that was deleted and made again has nothing to do with the one before (contract 2.15b).
+    // A channel that was deleted and created again has nothing to do with the one before (contract
+    // 2.15b).
     let before = before.filter(|form| form.uid == uid);
     let (kind, reading) =
         (resolver.settings.channel_kind.resource_kind(), UnknownFieldPolicy::from_settings(resolver.settings));
     let written: Option<Written> = manifest::decode(&mut report, kind, reading);
+    // The backend comes before the channel, and is reported even if the channel cannot be read.
     let storage = resolve_backend(context.backend, before, resolver.settings, &mut report);
     let channel = written.as_ref().map(|written| build_channel((written, storage), key, before, resolver, &mut report));
+    // Errors of single entries are tolerated only if the channel itself could be read.
     if channel.is_some() {
         report.tolerate_errors(|field| subscribers::entry_of(field).is_some());
     }
     let good = channel.filter(|_| !report.has_errors());
+    // While the channel itself is wrong, its `status.subscribers` stays as it is.
     let list = if report.has_errors() {
         None
     } else {
@@ -266,7 +277,7 @@ fn resolve_channel(
     }
 }
 
-/// The channel as written, and what its subscriptions are shown as. What is wrong is reported.
+/// The channel as written, and the ids of its subscriptions. Mistakes are reported.
 fn build_channel(
     (written, storage): (&Written, BackendKind),
     key: &ChannelKey,
@@ -300,7 +311,7 @@ fn build_channel(
     // The order in the spec means nothing, and concurrent writers change it (contract 2.20).
     subscriptions.sort_by(|(a, _), (b, _)| a.key.cmp(&b.key));
     let (subscriptions, shown) = subscriptions.into_iter().unzip();
-    // What it asks of senders is added later.
+    // The demands on senders are added by `with_authorization`.
     let (access, event_types) =
         before.map(|form| (form.channel.authorization.clone(), form.channel.event_types.clone())).unwrap_or_default();
     let channel =
@@ -308,9 +319,9 @@ fn build_channel(
     (channel, shown)
 }
 
-/// What keeps the events of a channel: what its annotation says, else what is configured for its namespace (contract
-/// 11.4). Where that is no backend, it stays what it was. Without a RabbitMQ, a channel that is to be on it is not
-/// served: what was promised to be durable is not kept in memory by mistake.
+/// The backend of a channel: that of its annotation, else that of its namespace (contract 11.4). If
+/// that is no backend, the last one stays. Without RabbitMQ, a channel that is to be kept there is
+/// not served: durable events are not kept in memory by mistake.
 fn resolve_backend(
     configured: BackendChoice,
     before: Option<&ServedReconciledChannel>,
@@ -330,7 +341,8 @@ fn resolve_backend(
     storage
 }
 
-/// What an entry was before it became wrong. What is named by its place may have been another one.
+/// The last good form of a wrong entry. An entry that is named by its index may have been another
+/// one.
 fn last_subscription(key: &SubscriptionKey, before: Option<&ServedReconciledChannel>) -> Option<Arc<Subscription>> {
     let mut known = before.iter().flat_map(|form| &form.channel.subscriptions);
     known.find(|known| known.key == *key && !entry::is_index_key(key)).cloned()
@@ -347,8 +359,9 @@ fn reuse_channel(channel: Channel, before: Option<&ServedReconciledChannel>) -> 
     same.map_or_else(|| Arc::new(channel), |form| Arc::clone(&form.channel))
 }
 
-/// The host names of the channel: those of its status as they stand there (contract 4.4, 4.5), and those before it,
-/// which senders may hold while modes flip (contract 4.6). An address with a path names the dispatcher, and no channel.
+/// The host names of the channel: those of its status as they stand there (contract 4.4, 4.5), and
+/// earlier ones, which senders may hold while modes flip (contract 4.6). An address with a path
+/// names the dispatcher, and no channel.
 fn host_names(document: &Value, before: Option<&ServedReconciledChannel>) -> Vec<String> {
     let status = document.get("status");
     let others = status.and_then(|status| status.get("addresses")?.as_array()).into_iter().flatten();
@@ -368,7 +381,7 @@ fn host_of(url: &str) -> Option<String> {
     url.host_str().filter(|_| url.path() == "/").map(str::to_owned)
 }
 
-/// Trust that is in use stays the one value of its kind.
+/// Keeps the trust bundles in use, so that each set of certificates stays one value.
 fn keep_trust_bundles(made: &ReconciledChannel, trust: &mut DestinationTrust) {
     let subscriptions = made.served.iter().flat_map(|form| &form.channel.subscriptions);
     for subscription in subscriptions {

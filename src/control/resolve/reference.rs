@@ -1,5 +1,5 @@
-//! References: which kind one means, and where one leads that is no channel or Broker of this process (contract IF-2,
-//! IF-6).
+//! Resolves references: the kind that one means, and the address of objects that are no channel or
+//! Broker of this process (contract IF-2, IF-6).
 
 use url::Url;
 
@@ -16,13 +16,13 @@ use crate::model::{DestinationRoute, DestinationUrl, ProcessRole};
 /// The kind that a reference means.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum ReferencedKind {
-    /// One that is read.
+    /// A kind that is read.
     Known(ResourceKind),
-    /// Another one, by its group, which is empty for Kubernetes' own, and its name.
+    /// Another kind, by its name and its group, which is empty for Kubernetes' own kinds.
     Other { group: String, kind: String },
 }
 
-/// The kind that a reference means; `None` if it does not say, which is reported.
+/// The kind that a reference means; `None` if that cannot be said, which is reported.
 pub(super) fn referenced_kind(
     reference: &KReference,
     field: &str,
@@ -51,7 +51,8 @@ pub(super) fn referenced_kind(
     }
 }
 
-/// The `apiVersion` of a reference, which may say the group only, whose version is the one that is served.
+/// The `apiVersion` of a reference. If only the group is written, the version is the one that is
+/// served.
 fn api_version(written: &str, group: &str, kind: &str) -> String {
     if !written.is_empty() || group.is_empty() {
         return written.to_owned();
@@ -71,13 +72,13 @@ fn other_kind(api_version: &str, kind: String, field: &str, report: &mut ObjectR
     Some(ReferencedKind::Other { group, kind })
 }
 
-/// The group of an `apiVersion`; Kubernetes' own kinds have none.
+/// The group of an `apiVersion`; empty for Kubernetes' own kinds.
 pub(super) fn group_of(api_version: &str) -> &str {
     api_version.split_once('/').map_or("", |(group, _version)| group)
 }
 
-/// What to do instead of an object of a kind of Knative's that is not served here, and so left alone; `None` for other
-/// people's kinds.
+/// The remedy for an object of one of Knative's kinds that is not served here; `None` for kinds of
+/// others.
 pub(super) fn replacement_remedy(group: &str, kind: &str) -> Option<&'static str> {
     match (group, kind) {
         ("sources.knative.dev", "SinkBinding" | "ContainerSource") => {
@@ -97,7 +98,7 @@ pub(super) fn replacement_remedy(group: &str, kind: &str) -> Option<&'static str
     }
 }
 
-/// Reports a reference to an object of another kind that nothing says how to reach.
+/// Reports a reference to an object of another kind whose address nothing says.
 pub(super) fn report_unreachable(group: &str, kind: &str, field: &str, report: &mut ObjectReport<'_>) {
     let of = if group.is_empty() { String::new() } else { format!(" of {group}") };
     if let Some(remedy) = replacement_remedy(group, kind) {
@@ -112,8 +113,8 @@ pub(super) fn report_unreachable(group: &str, kind: &str, field: &str, report: &
 }
 
 impl DestinationResolver<'_> {
-    /// Where an object of another kind is: a Service of Knative Serving is found as one of Kubernetes is, anything else
-    /// by its manifest.
+    /// The address of an object of another kind: a Service of Knative Serving is found as one of
+    /// Kubernetes is, any other object by its manifest.
     pub(super) fn resolve_other(
         &self,
         referent: &ReferencedObject,
@@ -127,7 +128,7 @@ impl DestinationResolver<'_> {
         None
     }
 
-    /// Where a Service is, or another object with a manifest that says so.
+    /// The address of a Service, or of another object whose manifest says its address.
     pub(super) fn resolve_service(
         &self,
         referent: &ReferencedObject,
@@ -141,6 +142,7 @@ impl DestinationResolver<'_> {
             return None;
         }
         let reach = reach.and_then(Option::as_ref);
+        // The base URL is that of the annotation, else the host name of the cluster.
         let base = match reach.and_then(|reach| reach.parse_endpoint_annotation(self.mode)) {
             Some(endpoint) => endpoint.clone(),
             None => {
@@ -163,6 +165,8 @@ impl DestinationResolver<'_> {
                 return None;
             }
         };
+        // An override, or a URL of this process, goes before the display and before the check that
+        // the object exists.
         let (url, target) = self.resolve_url(url, &field, report);
         match (reach, &target) {
             (Some(ServiceLocation::EventDisplay), DestinationRoute::Remote { connect: None })
@@ -189,7 +193,7 @@ impl DestinationResolver<'_> {
         Some((url, target))
     }
 
-    /// Reports a name that only a cluster knows, where there is none.
+    /// Warns of a host name that only a cluster can look up, if there is none.
     pub(super) fn check_host(&self, url: &Url, target: &DestinationRoute, field: &str, report: &mut ObjectReport<'_>) {
         let host = url.host_str().unwrap_or_default();
         let domain = format!(".svc.{}", self.settings.cluster_domain);
@@ -204,7 +208,7 @@ impl DestinationResolver<'_> {
     }
 }
 
-/// How to say where a host of a cluster is.
+/// The remedy for a host whose address is not known.
 fn location_remedy(host: &str) -> String {
     format!(
         "say where it is by --resolve {host}=ADDR:PORT, by the annotation {ENDPOINT} on the manifest of its Service, or by \

@@ -1,8 +1,9 @@
-//! The roles `ingress` and `filter`: Brokers and Triggers as the upstream control plane has reconciled them, since their
-//! channels and subscribers are elsewhere (contract 5.7, 5.9, 5.11, 5.12).
+//! Resolves the roles `ingress` and `filter`: Brokers and Triggers as the upstream control plane
+//! has reconciled them, since their channels and subscribers are in other processes (contract 5.7,
+//! 5.9, 5.11, 5.12).
 //!
-//! What `status` says counts. Where there is no cluster, a Trigger without it is resolved by its `spec`, so that manifests
-//! as users write them can be tried, too.
+//! Their `status` counts. Without a cluster, a Trigger without a status is resolved by its `spec`,
+//! so that manifests as users write them can be tried, too.
 
 mod resolved_relay;
 
@@ -28,14 +29,15 @@ use resolved_relay::{RelaysByName, ResolvedRelay, ResolvedRelayContext};
 /// Every relay of the process.
 #[derive(Clone, Debug, Default)]
 pub(super) struct ResolvedRelays {
-    /// Of the role `ingress`.
+    /// The Brokers of the role `ingress`.
     brokers: RelaysByName<BrokerRelay>,
-    /// Of the role `filter`.
+    /// The addresses of Brokers, for the Triggers of the role `filter`.
     addresses: RelaysByName<BrokerAddress>,
+    /// The Triggers of the role `filter`.
     triggers: RelaysByName<TriggerRelay>,
 }
 
-/// What Triggers need of a Broker.
+/// The addresses that Triggers need of their Broker.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct BrokerAddress {
     address: Option<Addressable>,
@@ -43,7 +45,7 @@ struct BrokerAddress {
 }
 
 impl ResolvedRelays {
-    /// For the routing table.
+    /// The relays in the form of the routing table.
     pub(super) fn to_relay_table(&self) -> RelayTable {
         RelayTable {
             brokers: resolved_relay::by_path(&self.brokers),
@@ -51,7 +53,7 @@ impl ResolvedRelays {
         }
     }
 
-    /// What `get` shows.
+    /// The inventory of the relayed Brokers and Triggers.
     pub(super) fn inventory(&self) -> Inventory {
         let brokers = self.brokers.values().map(|made| made.object());
         let triggers = self.triggers.values().map(|made| made.object());
@@ -59,7 +61,7 @@ impl ResolvedRelays {
     }
 }
 
-/// The relays of a role; one with problems keeps its form of `last`.
+/// Resolves the relays of a role; one with problems keeps its form of `last`.
 pub(super) fn resolve(
     collected: &mut CollectedObjects<'_>,
     resolver: &mut DestinationResolver<'_>,
@@ -135,7 +137,7 @@ fn resolve_triggers(
     triggers
 }
 
-/// The Broker of a Trigger; of another namespace only where the flag allows that (contract 3.2).
+/// The Broker of a Trigger; one of another namespace only if the flag allows that (contract 3.2).
 fn broker_of(report: &ObjectReport<'_>, cross_namespace: FeatureSwitch) -> Option<NamespacedName> {
     let (document, own) = (report.document(), &report.object().namespace);
     let referred = |field| document.text(&["spec", "brokerRef", field]);
@@ -146,7 +148,8 @@ fn broker_of(report: &ObjectReport<'_>, cross_namespace: FeatureSwitch) -> Optio
     Some((own.clone(), name.to_owned()))
 }
 
-/// `status.annotations` name the channel (contract 5.7); its class does not matter (contract BI-4).
+/// Resolves a Broker. `status.annotations` name its channel (contract 5.7); its class does not
+/// matter (contract BI-4).
 fn resolve_broker(report: &mut ObjectReport<'_>, resolver: &mut DestinationResolver<'_>) -> BrokerRelay {
     let annotation = |key| ["status", "annotations", key];
     let [url, ca_certs, audience] =
@@ -169,7 +172,8 @@ fn resolve_broker(report: &mut ObjectReport<'_>, resolver: &mut DestinationResol
     }
 }
 
-/// The address of a Broker: that of its status, else, where there is no cluster, the one that it would have there.
+/// The address of a Broker: that of its status, else, without a cluster, the one that it would have
+/// there.
 fn resolve_broker_address(report: &mut ObjectReport<'_>, resolver: &mut DestinationResolver<'_>) -> BrokerAddress {
     let fields = StatusAddressFields {
         url: &["status", "address", "url"],
@@ -205,7 +209,7 @@ fn resolve_trigger(
     let ObjectName { namespace, name, .. } = report.object().clone();
     let name = (namespace, name);
     TriggerRelay {
-        // What is asked of senders is added when their Subscriptions are known.
+        // The demands on senders are added when their Subscriptions are known.
         authorization: None,
         sender,
         event_types: resolver.sender_rules.trigger_event_type_owner(&name, report),
@@ -213,14 +217,15 @@ fn resolve_trigger(
         namespace: name.0,
         filter,
         format: format.unwrap_or_default(),
-        // Closed, whatever is wrong.
+        // With any error the Trigger is closed: nobody gets its events.
         subscriber: subscriber.filter(|_| !report.has_errors()),
         broker: broker.and_then(|broker| broker.address.clone()),
         dead_letter_sink: own.or_else(|| broker.and_then(|broker| broker.dead_letter_sink.clone())),
     }
 }
 
-/// In a cluster, `status` alone says who the subscriber is: until it does, there is none (contract BF-7).
+/// The subscriber of a Trigger. In a cluster, `status` alone names it: until then, there is none
+/// (contract BF-7).
 fn resolve_subscriber(
     spec: &TriggerSpec,
     resolver: &mut DestinationResolver<'_>,
@@ -254,15 +259,18 @@ const DEAD_LETTER_SINK: StatusAddressFields<'_> = StatusAddressFields {
     audience: &["status", "deadLetterSinkAudience"],
 };
 
-/// Where the parts of an address stand that the control plane has written.
+/// The fields of an object's status that the control plane has written an address into.
 struct StatusAddressFields<'f> {
+    /// The path of the URL, as keys.
     url: &'f [&'f str],
+    /// The path of the CA certificates, as keys.
     ca_certs: &'f [&'f str],
+    /// The path of the audience, as keys.
     audience: &'f [&'f str],
 }
 
 impl StatusAddressFields<'_> {
-    /// `None` if there is no address, or a problem with it was reported.
+    /// Resolves the address; `None` if there is none, or a problem with it was reported.
     fn resolve(&self, resolver: &mut DestinationResolver<'_>, report: &mut ObjectReport<'_>) -> Option<Addressable> {
         let document: &ManifestDocument = report.document();
         let wanted = WrittenDestination {

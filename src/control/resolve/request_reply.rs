@@ -1,4 +1,5 @@
-//! RequestReplies, and the Trigger that brings each its replies (upstream's `pkg/reconciler/requestreply`).
+//! Resolves RequestReplies, and the Trigger that brings each of them its replies (upstream's
+//! `pkg/reconciler/requestreply`).
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -24,11 +25,12 @@ use crate::model::{
     RoutingTable, Subscription, SubscriptionKey, SubscriptionKind, parse_duration,
 };
 
-/// How long a request waits where nothing says so (`requestreply-default-timeout` of upstream's `config-features`).
+/// The time that a request waits by default (`requestreply-default-timeout` of upstream's
+/// `config-features`).
 pub(super) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
 const CORRELATION_ATTRIBUTE: &str = "correlationid";
 const REPLY_ATTRIBUTE: &str = "replyid";
-/// Attributes that mean something else, to CloudEvents or to Brokers.
+/// The attributes that have another meaning for CloudEvents or for Brokers.
 const TAKEN: [&str; 11] = [
     "specversion",
     "id",
@@ -42,21 +44,21 @@ const TAKEN: [&str; 11] = [
     "knativebrokerttl",
     "knativearrivaltime",
 ];
-/// Upstream's label of the Triggers that it makes.
+/// Upstream's label of the Triggers that it generates.
 const LABEL: &str = "eventing.knative.dev/RequestReply.name";
-/// The longest name that `kmeta.ChildName` of upstream makes.
+/// The longest name that upstream's `kmeta.ChildName` makes.
 const LONGEST_NAME: usize = 63;
 
-/// What was made of RequestReplies.
+/// The RequestReplies of a resolution, and their Triggers.
 #[derive(Debug, Default)]
 pub(super) struct ResolvedRequestReplies {
-    /// Those that are served.
+    /// The RequestReplies that are served.
     served: Vec<Arc<RequestReply>>,
-    /// Their Triggers, with what is served instead of one that was not made.
+    /// Their Triggers, each with what is served instead if it could not be resolved.
     triggers: Vec<(SubscriptionKey, Option<ResolvedSubscription>, SubscriptionFallback)>,
 }
 
-/// Says which RequestReplies there are, so that others can refer to them in any order.
+/// Declares all RequestReplies, so that others can refer to them in any order.
 pub(super) fn declare_request_replies(collected: &mut CollectedObjects<'_>, resolver: &mut DestinationResolver<'_>) {
     let CollectedObjects { request_replies, brokers, channels, in_memory_channels, rabbitmq_channels, .. } = collected;
     for (name, item) in request_replies {
@@ -70,7 +72,8 @@ pub(super) fn declare_request_replies(collected: &mut CollectedObjects<'_>, reso
     }
 }
 
-/// Makes the RequestReplies. One with problems keeps its form of `last`, but what it asks of senders.
+/// Resolves the RequestReplies. One with problems keeps its form of `last`, but for its demands on
+/// senders.
 pub(super) fn resolve(
     collected: &mut CollectedObjects<'_>,
     resolver: &mut DestinationResolver<'_>,
@@ -120,7 +123,7 @@ pub(super) fn resolve(
 }
 
 impl ResolvedRequestReplies {
-    /// Those that are served, whose Triggers are in their Brokers now.
+    /// Puts the Triggers into their Brokers, and gives the RequestReplies that are served.
     pub(super) fn place_triggers(
         self,
         routes: &mut SubscriptionRoutes,
@@ -133,7 +136,7 @@ impl ResolvedRequestReplies {
     }
 }
 
-/// What is asked of senders is asked anew.
+/// The last form with the present demands on senders.
 fn keep_last_form(before: &RequestReply, resolver: &DestinationResolver<'_>) -> RequestReply {
     let rules = &resolver.sender_rules;
     RequestReply {
@@ -149,6 +152,7 @@ fn build_request_reply(
     (resolver, parents): (&mut DestinationResolver<'_>, &ResolvedParents),
     report: &mut ObjectReport<'_>,
 ) -> Option<(RequestReply, ResolvedSubscription)> {
+    // All fields are checked before any `?`, so that every problem is reported at once.
     let timeout = resolve_timeout(spec, resolver.reply_timeout, report);
     let correlation_attribute = resolve_attribute(
         spec.correlation_attribute.as_deref(),
@@ -162,6 +166,7 @@ fn build_request_reply(
         report.error("spec.replyAttribute", rule);
     }
     let filter = reply_filter(&reply_attribute, key, resolver, report);
+    // The last key by name seals new ids; ids that other keys have sealed stay valid.
     let holder = KeyHolder { secret: SECRET, namespace: &key.namespace, name: &key.name };
     let sealing = resolver.key_ring.keys(holder).next_back().cloned();
     if sealing.is_none() {
@@ -185,6 +190,7 @@ fn build_request_reply(
         event_types: None,
         namespace: key.namespace.clone(),
     };
+    // From here on, a missing part has been reported, and there is no RequestReply.
     let broker = broker?;
     let rules = &resolver.sender_rules;
     let request_reply = RequestReply {
@@ -227,7 +233,7 @@ fn resolve_broker(
     maker.require_served(ChannelKey { kind: ChannelKind::Broker, namespace, name }, "spec.brokerRef", report)
 }
 
-/// `spec.timeout`, else the default of `config-features`.
+/// The time of `spec.timeout`, else the default of `config-features`.
 fn resolve_timeout(spec: &RequestReplySpec, default: Duration, report: &mut ObjectReport<'_>) -> Option<Duration> {
     let Some(text) = spec.timeout.as_deref().filter(|text| !text.is_empty()) else { return Some(default) };
     match parse_duration(text) {
@@ -243,7 +249,7 @@ fn resolve_timeout(spec: &RequestReplySpec, default: Duration, report: &mut Obje
     }
 }
 
-/// The name of an attribute of its own.
+/// The name of an attribute, which must have no other meaning.
 fn resolve_attribute(written: Option<&str>, (default, field): (&str, &str), report: &mut ObjectReport<'_>) -> String {
     let name = written.filter(|name| !name.is_empty()).unwrap_or(default);
     if TAKEN.contains(&name) {
@@ -254,7 +260,7 @@ fn resolve_attribute(written: Option<&str>, (default, field): (&str, &str), repo
     name.to_owned()
 }
 
-/// Lets replies pass that have a genuine id.
+/// The filter of the Trigger: it lets replies with a genuine id pass.
 fn reply_filter(
     attribute: &str,
     key: &ChannelKey,
@@ -271,17 +277,17 @@ fn reply_filter(
         let rule = "is a word of CESQL, so that no filter can name this attribute: write another one";
         report.error("spec.replyAttribute", format!("{attribute:?} {rule}"));
     }
-    // Most events of a Broker are no replies: that is no error of an expression.
+    // Most events of a Broker are no replies: they are dropped before the expression could fail.
     let is_reply = Filter::Attributes(vec![(attribute.to_owned(), String::new())]);
     Some(Filter::All(vec![is_reply, Filter::Cesql(expression?, Some(Arc::clone(&resolver.key_ring)))]))
 }
 
-/// The filter of the Trigger of a RequestReply, as upstream writes it.
+/// The expression of the Trigger's filter, as upstream writes it.
 fn verification_expression(attribute: &str, (namespace, name): &NamespacedName) -> String {
     format!("KN_VERIFY_CORRELATION_ID({attribute}, \"{name}\", \"{namespace}\", \"{SECRET}\", {INDEX}, {REPLICAS})")
 }
 
-/// Where the Trigger of a RequestReply sends: whoever waits there.
+/// The destination of the Trigger: the sender whose request waits at the RequestReply.
 fn reply_addressable(key: &ChannelKey, resolver: &DestinationResolver<'_>) -> Option<Addressable> {
     let mut url = resolver.addresses.preferred_url(key)?;
     url.set_path(&format!("{}/reply", url.path()));
@@ -289,12 +295,13 @@ fn reply_addressable(key: &ChannelKey, resolver: &DestinationResolver<'_>) -> Op
     Some(Addressable { url, route: target, trust: resolver.trust.none(), audience: None })
 }
 
-/// The RequestReply that upstream made a Trigger for, if it did.
+/// The RequestReply that upstream generated a Trigger for; `None` if it generated none.
 fn labelled_request_reply<'d>(report: &ObjectReport<'d>) -> Option<&'d str> {
     report.document().text(&["metadata", "labels", LABEL])
 }
 
-/// Whether upstream made a Trigger for one of these RequestReplies, each of which has one of its own here; tells so.
+/// True if upstream generated this Trigger for one of these RequestReplies, each of which has a
+/// Trigger of its own here; a note says so.
 pub(super) fn replaces_upstream_trigger(
     report: &mut ObjectReport<'_>,
     request_replies: &CollectedItems<'_, Written>,
@@ -325,18 +332,19 @@ pub(super) fn trigger_object(request_reply: &RequestReply, made: &Subscription) 
     })
 }
 
-/// What names a RequestReply.
+/// The key of the RequestReply of this name.
 pub(super) fn request_reply_key((namespace, name): &NamespacedName) -> ChannelKey {
     ChannelKey { kind: ChannelKind::RequestReply, namespace: namespace.clone(), name: name.clone() }
 }
 
-/// The Trigger of a RequestReply.
+/// The key of the Trigger of a RequestReply.
 pub(super) fn trigger_key((namespace, name): &NamespacedName) -> SubscriptionKey {
     let name = child_name(name, &format!("{INDEX}-{REPLICAS}"));
     SubscriptionKey { kind: SubscriptionKind::Trigger, namespace: namespace.clone(), name }
 }
 
-/// As upstream names what it makes (`kmeta.ChildName`), for suffixes that leave room for a hash.
+/// The name of a generated object as upstream makes it (`kmeta.ChildName`), for suffixes that leave
+/// room for a hash.
 fn child_name(parent: &str, suffix: &str) -> String {
     if parent.len() + suffix.len() <= LONGEST_NAME {
         return format!("{parent}{suffix}");

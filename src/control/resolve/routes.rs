@@ -1,4 +1,5 @@
-//! Puts every subscription into its channel: the new form of those in order, the last good form of the others.
+//! Puts every subscription into its channel: the new form if it is in order, else the last good
+//! form.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -21,12 +22,12 @@ use crate::model::{
 
 type LastSubscription = (ChannelKey, Arc<Subscription>);
 
-/// What is served instead of a subscription that could not be made.
+/// The form that is served instead of a subscription that could not be resolved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum SubscriptionFallback {
-    /// Its last good form, since there are errors.
+    /// The last good form, since there are errors.
     LastForm,
-    /// Nothing, since it is left alone.
+    /// Nothing, since the object is not served on purpose.
     Nothing,
 }
 
@@ -40,18 +41,22 @@ impl SubscriptionFallback {
 #[derive(Debug, Default)]
 pub(super) struct SubscriptionRoutes {
     by_channel: BTreeMap<ChannelKey, BTreeMap<SubscriptionKey, Arc<Subscription>>>,
+    /// The channel of each served subscription.
     channel_of: HashMap<SubscriptionKey, ChannelKey>,
-    /// The last form of every subscription.
+    /// The last form of every subscription, with its channel.
     last_subscriptions: HashMap<SubscriptionKey, LastSubscription>,
+    /// The channels of the last table, which stay the same values if they are equal.
     last_channels: HashMap<ChannelKey, Arc<Channel>>,
-    /// Whether a last good form counts that belongs to a channel or Broker of another namespace.
+    /// On if the last form may be of a channel or Broker of another namespace.
     cross_namespace: FeatureSwitch,
-    /// Those that are served in their last good form, since a destination of the present one cannot work.
+    /// The subscriptions that are served in their last good form, since a destination of the
+    /// present one cannot work.
     kept: HashSet<SubscriptionKey>,
 }
 
 impl SubscriptionRoutes {
-    /// Makes the subscriptions of everything collected, beside those of flows. `last` is the table in use.
+    /// Resolves the subscriptions of all collected objects, and adds those of flows. `last` is the
+    /// table in use.
     pub(super) fn build(
         collected: &mut CollectedObjects<'_>,
         resolver: &mut DestinationResolver<'_>,
@@ -59,6 +64,7 @@ impl SubscriptionRoutes {
         last: Option<&RoutingTable>,
     ) -> Self {
         let mut routes = Self { cross_namespace: resolver.sender_rules.cross_namespace(), ..Self::default() };
+        // The last forms come first, since every subscription is compared with its own.
         for channel in last.into_iter().flat_map(RoutingTable::channels) {
             routes.last_channels.insert(channel.key.clone(), Arc::clone(channel));
             let entries = channel.subscriptions.iter().map(|s| (s.key.clone(), (channel.key.clone(), Arc::clone(s))));
@@ -94,17 +100,20 @@ impl SubscriptionRoutes {
                 parents,
             );
         }
+        // Subscribers of channels come last, since those that were made of a Subscription are left
+        // out.
         routes.add_subscribers(collected, &mut maker);
         routes
     }
 
-    /// The channel of a subscription and its form, if it is served.
+    /// The channel of a subscription, and its form; `None` if it is not served.
     pub(super) fn get(&self, key: &SubscriptionKey) -> Option<(&ChannelKey, &Arc<Subscription>)> {
         let channel = self.channel_of.get(key)?;
         Some((channel, self.by_channel.get(channel)?.get(key)?))
     }
 
-    /// Whether it is served in its last good form, though there is another one whose destination cannot work.
+    /// True if it is served in its last good form, though there is another one whose destination
+    /// cannot work.
     pub(super) fn is_kept(&self, key: &SubscriptionKey) -> bool {
         self.kept.contains(key)
     }
@@ -114,7 +123,7 @@ impl SubscriptionRoutes {
         self.by_channel.get(channel).into_iter().flat_map(BTreeMap::values)
     }
 
-    /// The routing table of these channels and brokers; equal channels are those of the last table.
+    /// The routing table of these channels and Brokers; equal channels are those of the last table.
     pub(super) fn routing_table(
         &self,
         parents: &ResolvedParents,
@@ -140,8 +149,8 @@ impl SubscriptionRoutes {
         RoutingTable::new(mode, addresses.hosts.clone(), channels, host_names)
     }
 
-    /// Puts a subscription into its channel. One that could not be made, or that leads nowhere, has its fallback, as long
-    /// as its channel is there.
+    /// Puts a subscription into its channel. One that could not be resolved, or that has an
+    /// unresolved destination, gets its fallback, if the channel exists.
     pub(super) fn place_subscription(
         &mut self,
         key: SubscriptionKey,
@@ -149,7 +158,8 @@ impl SubscriptionRoutes {
         fallback: SubscriptionFallback,
         parents: &ResolvedParents,
     ) {
-        // What links between namespaces have let pass is closed with them, whatever else is wrong.
+        // A subscription to another namespace ends when the flag is switched off, whatever else is
+        // wrong.
         let is_allowed =
             |entry: &&LastSubscription| self.cross_namespace == FeatureSwitch::On || entry.0.namespace == key.namespace;
         let before = self.last_subscriptions.get(&key).filter(is_allowed).cloned();
@@ -170,8 +180,8 @@ impl SubscriptionRoutes {
         }
     }
 
-    /// The `spec.subscribers` of channels. An entry that was made from a Subscription which is configured, too, is left
-    /// out, so that nobody gets an event twice.
+    /// Adds the `spec.subscribers` of channels. An entry that was made from a Subscription which is
+    /// configured, too, is left out, so that nobody gets an event twice.
     fn add_subscribers(&mut self, collected: &mut CollectedObjects<'_>, maker: &mut SubscriptionResolver<'_, '_>) {
         let made_from = self.subscription_ids(collected);
         let CollectedObjects { channels, in_memory_channels, rabbitmq_channels, .. } = collected;
@@ -224,7 +234,7 @@ impl SubscriptionRoutes {
         }
     }
 
-    /// A channel that cannot be decoded keeps the subscribers that it had.
+    /// Keeps the last subscribers of a channel that cannot be decoded.
     fn keep_subscribers(&mut self, channel: &ChannelKey) {
         let kept: Vec<_> = self
             .last_subscriptions
@@ -238,8 +248,8 @@ impl SubscriptionRoutes {
         }
     }
 
-    /// What entries of `spec.subscribers` are named by that are made from Subscriptions which are served: their uid, or
-    /// their name where they are written without.
+    /// The ids of entries of `spec.subscribers` that are made from Subscriptions which are served:
+    /// their uid, or their name if they are written without one.
     fn subscription_ids(&self, collected: &CollectedObjects<'_>) -> HashSet<(ChannelKey, String)> {
         let mut names = HashSet::new();
         for (name, item) in &collected.subscriptions {

@@ -1,5 +1,6 @@
-//! Where a reference to a Service leads, or to another object with a manifest that says so: to its cluster host name, to
-//! where an annotation says, or to the built-in display (contract IF-2, IF-6).
+//! Locates the Services that references name, and other objects whose manifest says their address:
+//! at a cluster host name, at the endpoint of an annotation, or at the built-in display (contract
+//! IF-2, IF-6).
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,37 +14,39 @@ use crate::control::report::ObjectReport;
 use crate::control::schema::{ENDPOINT, SERVICE_TYPES};
 use crate::model::{DestinationUrl, TransportEncryption};
 
-/// The group of Knative Serving, whose Services are found as Kubernetes' own are.
+/// The group of Knative Serving, whose Services have host names as Kubernetes' own have.
 pub(super) const SERVING: &str = "serving.knative.dev";
 const ENDPOINT_FIELD: &str = "metadata.annotations.sealpost.dev/endpoint";
 
-/// An object that is no channel or Broker, as references name it. The version of its group does not matter.
+/// An object that is no channel or Broker, as references name it. The version of its group does not
+/// matter.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct ReferencedObject {
-    /// Empty for Kubernetes' own kinds.
+    /// The API group; empty for Kubernetes' own kinds.
     pub(super) group: String,
     pub(super) kind: String,
     pub(super) namespace: String,
     pub(super) name: String,
 }
 
-/// How every object is reached that a manifest says something about; `None` for those whose problems are reported.
+/// The location of every object whose manifest says something about it; `None` if its problems are
+/// reported.
 pub(crate) type ServiceLocations = BTreeMap<ReferencedObject, Option<ServiceLocation>>;
 
 impl ReferencedObject {
-    /// A Service of Kubernetes.
+    /// A Service of Kubernetes' core group.
     pub(super) fn service(namespace: String, name: String) -> Self {
         Self { group: String::new(), kind: "Service".to_owned(), namespace, name }
     }
 
-    /// Whether it is a Service, of Kubernetes or of Knative Serving, so that its host name is known.
+    /// True for a Service, of Kubernetes or of Knative Serving, whose host name is known.
     pub(super) fn is_service(&self) -> bool {
         self.kind == "Service" && (self.group.is_empty() || self.group == SERVING)
     }
 }
 
 impl fmt::Display for ReferencedObject {
-    /// `Service ns/name`, with the group where there is one.
+    /// Writes `Service ns/name`, with the group if there is one.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { group, kind, namespace, name } = self;
         let of = if group.is_empty() { String::new() } else { format!(" of {group},") };
@@ -51,21 +54,21 @@ impl fmt::Display for ReferencedObject {
     }
 }
 
-/// How a Service is reached.
+/// The location of a Service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum ServiceLocation {
-    /// By its cluster host name.
+    /// At its cluster host name.
     ClusterHost,
-    /// At these URLs: of either scheme, or of one.
+    /// At these URLs: one of each scheme, or one alone.
     Endpoint { http: Option<DestinationUrl>, https: Option<DestinationUrl> },
-    /// By the name of a host elsewhere.
+    /// At a host outside of the cluster, by its name.
     ExternalName(String),
-    /// It is the built-in display.
+    /// At the built-in display, without HTTP.
     EventDisplay,
 }
 
 impl ServiceLocation {
-    /// The endpoint to take in a mode; `None` without endpoints.
+    /// The endpoint URL for a mode; `None` without endpoints.
     pub(super) fn parse_endpoint_annotation(&self, mode: TransportEncryption) -> Option<&DestinationUrl> {
         match self {
             Self::Endpoint { http, https } if mode.prefers_https() => https.as_ref().or(http.as_ref()),
@@ -75,9 +78,11 @@ impl ServiceLocation {
     }
 }
 
-/// How every Service is reached, and everything else that says so. What has problems keeps its last good form.
+/// Locates every Service, and every other object whose manifest says its address. One with problems
+/// keeps its last location.
 pub(super) fn resolve(collected: &mut CollectedObjects<'_>, last: &ServiceLocations) -> ServiceLocations {
     let CollectedObjects { services, pods, others, .. } = collected;
+    // The Pods of the display come first, since Services are compared with them.
     let mut displays: Vec<DisplayPods> = others.values().filter_map(other_kinds::display_pods).collect();
     let of_pod =
         |((namespace, _), CollectedItem { object, .. }): (&(String, String), &CollectedItem<'_, PodManifest>)| {
@@ -95,6 +100,7 @@ pub(super) fn resolve(collected: &mut CollectedObjects<'_>, last: &ServiceLocati
     for (referent, report) in others.iter_mut() {
         reaches.extend(other_kinds::locate_other(referent, report).map(|reach| (referent.clone(), reach)));
     }
+    // A location with problems is replaced by the last one, so that deliveries go on.
     for (referent, reach) in &mut reaches {
         if reach.is_none() {
             *reach = last.get(referent).cloned().flatten();
@@ -103,7 +109,7 @@ pub(super) fn resolve(collected: &mut CollectedObjects<'_>, last: &ServiceLocati
     reaches
 }
 
-/// Pods that the built-in display stands in for.
+/// The namespace and labels of Pods that the built-in display stands in for.
 #[derive(Debug)]
 pub(super) struct DisplayPods {
     pub(super) namespace: String,
@@ -143,7 +149,7 @@ fn locate_service(
     Some(if displays.iter().any(is_selected) { ServiceLocation::EventDisplay } else { ServiceLocation::ClusterHost })
 }
 
-/// Reads one URL, or one of each scheme.
+/// Reads the endpoint annotation: one URL, or one of each scheme.
 pub(super) fn endpoint(text: &str, report: &mut ObjectReport<'_>) -> Option<ServiceLocation> {
     let (mut http, mut https) = (None, None);
     for part in text.split(',').map(str::trim) {
@@ -163,7 +169,7 @@ pub(super) fn endpoint(text: &str, report: &mut ObjectReport<'_>) -> Option<Serv
     Some(ServiceLocation::Endpoint { http, https })
 }
 
-/// Whether all labels of a selector are there; a Service without selector selects nothing.
+/// True if labels have all that a selector asks for; a Service without a selector selects nothing.
 fn selector_matches(selector: &TextMap, labels: &TextMap) -> bool {
     let Some(selector) = selector.as_ref().filter(|selector| !selector.is_empty()) else {
         return false;
@@ -177,7 +183,7 @@ fn is_event_display_pod(pod: &PodManifest) -> bool {
     containers.filter_map(|container| container.image.as_deref()).any(is_event_display_image)
 }
 
-/// Whether the name of an image, without tag and digest, ends in `/event_display`.
+/// True if the name of an image, without tag and digest, ends in `/event_display`.
 pub(super) fn is_event_display_image(image: &str) -> bool {
     let name = image.split_once('@').map_or(image, |(name, _digest)| name);
     let Some((_, last)) = name.rsplit_once('/') else {

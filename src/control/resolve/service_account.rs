@@ -1,19 +1,21 @@
-//! Names of the ServiceAccounts that Knative makes to send as (contract 7.1), and of no others: whoever may edit a
-//! channel is not given the tokens of every account of its namespace.
+//! Recognizes the names of the ServiceAccounts that Knative creates for senders (contract 7.1). No
+//! other name is allowed: a person who may edit a channel does not get the tokens of every account
+//! of its namespace.
 
-/// What stands behind the name of the Subscription, Trigger or source, in lower case, as the name of an account is.
+/// The end of the name after that of the Subscription, Trigger or source, in lower case, as names
+/// of accounts are.
 const SUFFIXES: [&str; 3] = [
     "-oidc-messaging.knative.dev-subscription",
     "-oidc-eventing.knative.dev-trigger",
     "-oidc-sources.knative.dev-pingsource",
 ];
-/// Characters of a name that was shortened, as Knative's `kmeta.ChildName` does it: the start of the object's name, a
-/// checksum, and as much of the suffix as there is room for.
+/// The longest name. A longer one is shortened, as by Knative's `kmeta.ChildName`: the start of the
+/// object's name, a checksum, and as much of the suffix as there is room for.
 const LONGEST: usize = 63;
 const CHECKSUM: usize = 32;
 const LONGEST_START: usize = LONGEST - CHECKSUM;
 
-/// Whether an account has a name that Knative makes.
+/// True if an account has a name that Knative creates.
 pub(super) fn is_sender_account_name(name: &str) -> bool {
     SUFFIXES.iter().any(|suffix| has_whole_suffix(name, suffix) || has_shortened_suffix(name, suffix))
 }
@@ -23,7 +25,7 @@ fn has_whole_suffix(name: &str, suffix: &str) -> bool {
 }
 
 fn has_shortened_suffix(name: &str, suffix: &str) -> bool {
-    // Shorter names of objects have room for the whole suffix.
+    // An object with a shorter name has room for the whole suffix.
     let lengths = (LONGEST - suffix.len() + 1)..=LONGEST_START;
     lengths.into_iter().any(|start| {
         let Some((checksum, rest)) = name.get(start..).and_then(|behind| behind.split_at_checked(CHECKSUM)) else {

@@ -1,4 +1,5 @@
-//! Who gets the events of a program beside this process: what SinkBinding and ContainerSource of Knative would tell it.
+//! Resolves the sink of a program beside this process, as Knative's SinkBinding and ContainerSource
+//! would do it.
 
 use serde_json::{Value, json};
 use url::{Position, Url};
@@ -9,45 +10,47 @@ use crate::control::kind::ResourceKind;
 use crate::control::{ControlSettings, ManifestSet, Problem};
 use crate::model::{Addressable, ChannelKey, ChannelKind, DestinationRoute};
 
-/// A sink as `kn` names one.
+/// A sink as `kn` names it on its command line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SinkName {
-    /// The URL of anything.
+    /// The URL of any server.
     Url(String),
-    /// An object.
+    /// An object of the manifests.
     Object {
-        /// `apiVersion`.
+        /// The object's `apiVersion`, from the kind that was named.
         api_version: &'static str,
-        /// `kind`.
+        /// The object's `kind`, such as `Broker`.
         kind: &'static str,
-        /// `metadata.name`.
+        /// The `metadata.name` of the object.
         name: String,
-        /// `metadata.namespace`; `None` is that of objects that name none.
+        /// The `metadata.namespace` of the object; `None` means the default namespace.
         namespace: Option<String>,
     },
 }
 
-/// Where a sink is.
+/// The address of a sink.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ResolvedSink {
-    /// Where events are posted to.
+    /// The URL that events are posted to.
     pub url: String,
-    /// PEM that an https URL is verified with, besides the system's roots.
+    /// The CA certificates (PEM) that an https URL is verified with, besides the system's roots.
     pub ca_certs: Option<String>,
-    /// What probably is not as it was meant.
+    /// Sentences about things that are probably not as they were meant.
     pub remarks: Vec<String>,
 }
 
-/// Where a sink is, with these manifests. `settings.urls` say where this process, or the one that serves them, listens.
+/// Resolves a sink with these manifests. `settings.listener_urls` are the addresses of the process
+/// that serves them.
 ///
 /// # Errors
-/// Why it is nowhere, and what to do; at least one sentence.
+/// Says why the sink has no address, and a remedy; at least one sentence.
 pub fn resolve_sink(
     manifests: &ManifestSet,
     name: &SinkName,
     settings: &ControlSettings,
 ) -> Result<ResolvedSink, Vec<String>> {
-    // Knative resolves the sink of every source alike. Nothing but problems has this one's name.
+    // Knative resolves the sink of every source alike, so that a PingSource stands in. Its random
+    // name occurs in problems only.
     let own = format!("sink-{}", uuid::Uuid::new_v4());
     let source = json!({
         "apiVersion": ResourceKind::PingSource.api_version(), "kind": ResourceKind::PingSource.as_str(),
@@ -72,7 +75,7 @@ fn sink_destination(name: &SinkName) -> Value {
     }
 }
 
-/// What a program beside this process has to know to reach a destination of it.
+/// The address of a resolved destination for a program beside this process.
 fn build_sink(
     to: &Addressable,
     resolution: &Resolution,
@@ -121,7 +124,7 @@ fn build_sink(
     }
 }
 
-/// Whether the path of a channel or Broker means it alone.
+/// True if the path of a channel or Broker means it alone.
 fn has_own_path(key: &ChannelKey, resolution: &Resolution) -> bool {
     let others = [ChannelKind::Channel, ChannelKind::Broker, ChannelKind::RequestReply].into_iter();
     let mut others = others.filter(|kind| *kind != key.kind).map(|kind| ChannelKey { kind, ..key.clone() });
@@ -139,7 +142,7 @@ fn with_authority(url: &Url, authority: &str) -> String {
     format!("{}://{authority}{path}", url.scheme())
 }
 
-/// Whether a URL is one of the HTTPS listener, by whichever name of this machine.
+/// True if a URL is one of the HTTPS listener, by whichever name of this machine.
 fn is_own_https_url(url: &Url, settings: &ControlSettings) -> bool {
     let Some(urls) = settings.listener_urls.as_ref().filter(|_| url.scheme() == "https") else { return false };
     let is_here = |host: Option<&str>| matches!(host, Some("localhost" | "127.0.0.1" | "[::1]"));

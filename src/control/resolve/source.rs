@@ -1,4 +1,4 @@
-//! PingSources: each becomes a `model::Source` (upstream's `sources.knative.dev/v1` and its mtping adapter).
+//! Resolves PingSources (upstream's `sources.knative.dev/v1` and its mtping adapter).
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -23,11 +23,11 @@ use crate::model::{
 
 const TYPE: &str = "dev.knative.sources.ping";
 const EVERY_MINUTE: &str = "* * * * *";
-/// Names of attributes that an override cannot set.
+/// The names of attributes that an override cannot set.
 const CORE: [&str; 9] =
     ["specversion", "id", "source", "type", "time", "subject", "datacontenttype", "dataschema", "data"];
 
-/// Every source; one with problems keeps its form of `last`.
+/// Resolves every PingSource; one with problems keeps its form of `last`.
 pub(super) fn resolve(
     items: &mut CollectedItems<'_, PingSourceManifest>,
     resolver: &mut DestinationResolver<'_>,
@@ -48,7 +48,8 @@ pub(super) fn resolve(
         sources.extend(match (made, before) {
             (Some(made), Some(before)) if **before == made => Some(Arc::clone(before)),
             (Some(made), _) => Some(Arc::new(made)),
-            // What it is without errors, it is no more: its sink is left alone.
+            // A source without errors that is not served any more, since its sink is not, does not
+            // keep its last form.
             (None, before) => before.filter(|_| report.has_errors()).cloned(),
         });
     }
@@ -83,7 +84,7 @@ fn resolve_source(
     Some(PingSource { subscription: Arc::new(subscription), schedule: schedule?, event: event? })
 }
 
-/// As upstream's adapter tries: five more times within two seconds.
+/// The delivery spec of upstream's adapter: five more attempts within two seconds.
 fn default_delivery() -> DeliverySpec {
     DeliverySpec {
         retry: 5,

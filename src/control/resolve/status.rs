@@ -1,4 +1,5 @@
-//! The inventory: every object as written, with the status that Knative would show (contract 2.4, 4, 5.3).
+//! Makes the inventory: every object as written, with the status that Knative would show (contract
+//! 2.4, 4, 5.3).
 
 use std::sync::Arc;
 
@@ -16,13 +17,13 @@ use crate::model::{
     ObjectKind, ObjectStatus, RequestReply, SubscriberId, SubscriptionKey, SubscriptionKind,
 };
 
-/// Conditions, and what the rest of a status is made from.
+/// The conditions of an object, and the rest of its status.
 type ResolvedStatus = (ObjectConditions, ObjectStatus);
 
-/// What is added to what is wrong with an object.
+/// The text that is added to the message of an object which is served in its last good form.
 const KEPT: &str = " (its last good form is still served)";
 
-/// What the status is made from.
+/// Builds the status of objects from the results of resolving.
 struct StatusBuilder<'s, 'd> {
     collected: &'s CollectedObjects<'d>,
     routes: &'s SubscriptionRoutes,
@@ -33,8 +34,8 @@ struct StatusBuilder<'s, 'd> {
 
 const TRIGGER_PARTS: &[&str] = &["BrokerReady", "DeadLetterSinkResolved", "DependencyReady", "SubscriberResolved"];
 
-/// Every channel, broker, trigger, subscription, sequence, parallel and RequestReply, in this order, each by namespace and
-/// name.
+/// Makes the inventory of every channel, Broker, Trigger, Subscription, Sequence, Parallel and
+/// RequestReply, in this order, each kind by namespace and name.
 pub(super) fn inventory(
     collected: &CollectedObjects<'_>,
     own: &WrittenObjects,
@@ -42,6 +43,7 @@ pub(super) fn inventory(
 ) -> Inventory {
     let WrittenObjects { parents, flows, routes, request_replies } = own;
     let shown = StatusBuilder { collected, routes, parents, request_replies, resolver };
+    // Objects that flows generate are sorted among the written ones of their kind.
     let of_flows = flows.values().flat_map(|flow| flow.generated_objects(routes, resolver));
     let (mut objects, mut of_subscriptions): (Vec<_>, Vec<_>) =
         of_flows.partition(|object| object.kind == ObjectKind::Channel);
@@ -80,7 +82,7 @@ fn sort_by_name(objects: &mut [Arc<InventoryObject>]) {
     objects.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
 }
 
-/// A Broker or Trigger that a role relays: ready if it is known where to.
+/// A Broker or Trigger that a role relays: ready if the address of its events is known.
 pub(super) fn relayed_object(
     kind: ObjectKind,
     name: &NamespacedName,
@@ -95,8 +97,8 @@ pub(super) fn relayed_object(
     inventory_object(kind, name, report, (conditions, ObjectStatus::ConditionsOnly))
 }
 
-/// A channel of a cluster: its addresses are those that the cluster gave it, the rest is what is true of it here.
-/// `subscribers` names those it is served with; `None` if it is not served.
+/// A channel of a cluster: its addresses are those that the cluster gave it, the rest is its state
+/// in this process. `subscribers` are those that it is served with; `None` if it is not served.
 pub(super) fn reconciled_object(
     key: &ChannelKey,
     report: &ObjectReport<'_>,
@@ -155,7 +157,7 @@ impl StatusBuilder<'_, '_> {
         )
     }
 
-    /// Addresses and dead letter sink of a channel or broker; `parent` is what it is served as.
+    /// The addresses and the dead letter sink of a channel or Broker, which is served as `parent`.
     fn parent_address_status(
         &self,
         key: &ChannelKey,
@@ -166,7 +168,7 @@ impl StatusBuilder<'_, '_> {
         ObjectStatus::Address(Box::new(AddressStatus { dead_letter_sink, subscribers, ..self.address_status(key) }))
     }
 
-    /// Addresses, and nothing else.
+    /// The addresses, without the fields that only channels and Brokers have.
     fn address_status(&self, key: &ChannelKey) -> AddressStatus {
         AddressStatus {
             addresses: self.resolver.addresses.advertised_addresses(key),
@@ -212,7 +214,7 @@ impl StatusBuilder<'_, '_> {
         (object_conditions(parts, served, report), served.map_or(ObjectStatus::ConditionsOnly, entrance))
     }
 
-    /// The Trigger that was made for a RequestReply.
+    /// The Trigger that was generated for a RequestReply; `None` if it is not served.
     fn generated_trigger(&self, request_reply: &RequestReply) -> Option<Arc<InventoryObject>> {
         let ChannelKey { namespace, name, .. } = &request_reply.key;
         let key = trigger_key(&(namespace.clone(), name.clone()));
@@ -252,7 +254,8 @@ impl StatusBuilder<'_, '_> {
         )
     }
 
-    /// One of `status.subscribers`: named by the uid, or by its name where it is written without.
+    /// The id of an entry of `status.subscribers`: the uid, or the name if it is written without
+    /// one.
     fn subscriber_id(&self, key: &SubscriptionKey) -> SubscriberId {
         let name = (key.namespace.clone(), key.name.clone());
         let object = self.collected.subscriptions.get(&name).and_then(|item| item.object.as_ref());
@@ -265,7 +268,8 @@ impl StatusBuilder<'_, '_> {
     }
 }
 
-/// `Ready` and its parts; `served` is what the object is served as. An object that is served in its last good form is not ready, though its parts are.
+/// The condition `Ready` and its parts; `served` is the form that the object is served in. An
+/// object that is served in its last good form is not ready, though its parts are.
 fn object_conditions<T: ?Sized>(
     parts: &'static [&'static str],
     served: Option<&T>,

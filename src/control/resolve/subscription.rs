@@ -1,4 +1,5 @@
-//! Subscriptions, Triggers and the subscribers of channels: each becomes one `model::Subscription`.
+//! Resolves Subscriptions, Triggers and the subscribers of channels: each becomes one
+//! `model::Subscription`.
 
 use std::sync::Arc;
 
@@ -21,10 +22,10 @@ use crate::model::{
     SubscriptionKind,
 };
 
-/// A subscription, and the channel or broker that it belongs to.
+/// A subscription, and the channel or Broker that it belongs to.
 pub(super) type ResolvedSubscription = (ChannelKey, Subscription);
 
-/// Makes subscriptions; gives `None` where a problem was reported.
+/// Resolves subscriptions; its methods give `None` if a problem was reported.
 #[derive(Debug)]
 pub(super) struct SubscriptionResolver<'m, 's> {
     pub(super) resolver: &'m mut DestinationResolver<'s>,
@@ -32,7 +33,7 @@ pub(super) struct SubscriptionResolver<'m, 's> {
 }
 
 impl SubscriptionResolver<'_, '_> {
-    /// A `Subscription`.
+    /// Resolves a `Subscription` of a channel.
     pub(super) fn resolve_subscription(
         &mut self,
         spec: Option<&SubscriptionSpec>,
@@ -52,7 +53,8 @@ impl SubscriptionResolver<'_, '_> {
         let own = spec.delivery.as_ref().map(|own| ("spec.delivery", own));
         let (delivery, dead_letter_sink) = resolve_delivery(self.resolver, own, parent, report);
         let key = subscription_key(SubscriptionKind::Subscription, report);
-        // The channel's, which need not be the Subscription's (contract DP-5).
+        // The namespace is that of the channel, which need not be the Subscription's (contract
+        // DP-5).
         let namespace = channel.as_ref().map_or_else(|| key.namespace.clone(), |channel| channel.namespace.clone());
         let filter = Filter::MatchAll;
         let sender = self.resolver.sender_rules.sender_account(ResourceKind::Subscription, report);
@@ -63,7 +65,8 @@ impl SubscriptionResolver<'_, '_> {
         unless_errors(channel, made, report)
     }
 
-    /// A `Trigger`: a subscription of its broker, whose replies go back to it (contract BF-1, BF-3).
+    /// Resolves a `Trigger`: a subscription of its Broker, whose replies go back to it (contract
+    /// BF-1, BF-3).
     pub(super) fn resolve_trigger(
         &mut self,
         spec: Option<&TriggerSpec>,
@@ -93,8 +96,8 @@ impl SubscriptionResolver<'_, '_> {
         unless_errors(broker, made, report)
     }
 
-    /// One of a channel's `spec.subscribers`, which has inherited already what it inherits (contract 2.1).
-    /// `id` is what names it within its channel, `field` where it stands.
+    /// Resolves an entry of a channel's `spec.subscribers`, whose delivery spec is complete already
+    /// (contract 2.1). `id` names the entry within its channel, `field` is its place.
     pub(super) fn resolve_subscriber(
         &mut self,
         (written, id): (&SubscriberSpec, &str),
@@ -135,7 +138,8 @@ impl SubscriptionResolver<'_, '_> {
         (report.error_count() == before).then(|| (channel.clone(), made))
     }
 
-    /// As what the replies of a channel's subscriber are described, if the channel's events are (contract 8.3).
+    /// The owner of `EventType`s for the replies of a channel's subscriber; `None` if none are
+    /// created (contract 8.3).
     fn reply_event_type_owner(&self, written: &SubscriberSpec, channel: &ChannelKey) -> Option<Arc<EventTypeOwner>> {
         self.resolver.sender_rules.event_type_owner(channel)?;
         let text = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
@@ -192,8 +196,8 @@ impl SubscriptionResolver<'_, '_> {
         self.require_served(ChannelKey { kind: ChannelKind::Channel, namespace, name }, "spec.channel", report)
     }
 
-    /// The namespace of a channel or Broker that a reference names: another one than the object's own only where links
-    /// between namespaces are allowed.
+    /// The namespace of a channel or Broker that a reference names: another one than the object's
+    /// own only if the flag allows that.
     fn namespace_of(
         &self,
         reference: &KReference,
@@ -239,7 +243,7 @@ impl SubscriptionResolver<'_, '_> {
         self.require_served(ChannelKey { kind: ChannelKind::Broker, namespace, name }, field, report)
     }
 
-    /// The channel or Broker of this name, which stands in this field, if it is served.
+    /// The channel or Broker of this name, if it is served; else reports why not, at `field`.
     pub(super) fn require_served(
         &self,
         key: ChannelKey,
@@ -248,7 +252,7 @@ impl SubscriptionResolver<'_, '_> {
     ) -> Option<ChannelKey> {
         match self.resolver.check_served(&key) {
             Ok(()) => Some(key),
-            // It was left alone on purpose, and so is what hangs on it.
+            // The Broker is not served on purpose, and so neither are its Triggers.
             Err(message) if self.resolver.is_foreign_broker(&key) => {
                 report.warn_not_served(field, format!("{message}: this {} is left alone, too", report.object().kind));
                 None
@@ -261,7 +265,7 @@ impl SubscriptionResolver<'_, '_> {
     }
 }
 
-/// A reference to a Broker that is one to a Broker.
+/// Checks that a reference of a Trigger means a Broker; a missing kind does.
 fn default_to_broker(reference: &KReference, report: &mut ObjectReport<'_>) -> Option<KReference> {
     let kind = reference.kind.as_deref().filter(|kind| !kind.is_empty() && *kind != ResourceKind::Broker.as_str());
     if let Some(kind) = kind {
@@ -271,15 +275,16 @@ fn default_to_broker(reference: &KReference, report: &mut ObjectReport<'_>) -> O
     Some(reference.clone())
 }
 
-/// What is said of an object that hangs on one of a kind which is left alone.
+/// The message for an object whose channel or Broker is of a kind that is not served here.
 fn not_served_message(kind: &str, remedy: &str, report: &ObjectReport<'_>) -> String {
     let own = &report.object().kind;
     format!("leads to a {kind}, which is left alone here, and so is this {own}: {remedy}")
 }
 
-/// The delivery spec and dead letter sink of a subscription: its own spec if it has any at all, which stands at this field,
-/// else its parent's; and its own sink if it has one, else its parent's (contract BF-3, 5.4). Field by field if
-/// that is wanted.
+/// Resolves the delivery spec and the dead letter sink of a subscription: its own spec, which
+/// stands at this field, if it has any at all, else its parent's; and its own sink if it has one,
+/// else its parent's (contract BF-3, 5.4). With `DeliveryMerge::Fields`, specs are merged field by
+/// field.
 pub(super) fn resolve_delivery(
     resolver: &mut DestinationResolver<'_>,
     own: Option<(&str, &duck::DeliverySpecManifest)>,
@@ -306,8 +311,8 @@ pub(super) fn resolve_delivery(
     (DeliverySpec { order: features::read_delivery_order(report), ..delivery.to_delivery_spec() }, sink)
 }
 
-/// A spec of its own replaces the parent's as a whole, which surprises whoever only wants to add a field (contract
-/// G-34).
+/// Warns of fields of the parent's spec that are lost: an own spec replaces the parent's as a
+/// whole, which surprises an author who only wants to add a field (contract G-34).
 fn warn_of_missing(missing: &[&str], field: &str, report: &mut ObjectReport<'_>) {
     if !missing.is_empty() {
         let fields = missing.join(", ");
@@ -317,7 +322,7 @@ fn warn_of_missing(missing: &[&str], field: &str, report: &mut ObjectReport<'_>)
     }
 }
 
-/// Names a subscriber of a channel.
+/// The key of a subscriber of a channel.
 pub(super) fn subscriber_key(channel: &ChannelKey, id: &str) -> SubscriptionKey {
     let name = format!("{}/{id}", channel.name);
     SubscriptionKey { kind: SubscriptionKind::Subscriber, namespace: channel.namespace.clone(), name }
@@ -328,7 +333,7 @@ fn subscription_key(kind: SubscriptionKind, report: &ObjectReport<'_>) -> Subscr
     SubscriptionKey { kind, namespace: object.namespace.clone(), name: object.name.clone() }
 }
 
-/// The same; its destinations are spoken to by these versions.
+/// The same subscription, whose destinations are spoken to by these versions of HTTP.
 pub(super) fn with_http_versions(mut made: Subscription, versions: HttpVersions) -> Subscription {
     let Subscription { subscriber, reply, dead_letter_sink, .. } = &mut made;
     for to in [subscriber, reply, dead_letter_sink].into_iter().flatten() {

@@ -1,4 +1,4 @@
-//! Manifests in, tables out.
+//! Manifests are resolved to routing tables.
 
 mod defaults;
 mod flows;

@@ -1,8 +1,8 @@
-//! What destinations are verified against: trust bundles of the system namespace, and each destination's CACerts
+//! The trust of destinations: trust bundles of the system namespace, and each destination's CACerts
 //! (contract TL-1, TL-4, 3.9, 3.10).
 //!
-//! Every distinct PEM text is read once, and equal sets of certificates are one shared value, since thousands of
-//! destinations usually name the same few authorities.
+//! Every distinct PEM text is read once, and equal sets of certificates are one shared value, since
+//! thousands of destinations usually name the same few authorities.
 
 mod diagnose;
 
@@ -26,33 +26,40 @@ const LABEL: &str = "networking.knative.dev/trust-bundle";
 const LABEL_FIELD: &str = "metadata.labels.networking.knative.dev/trust-bundle";
 const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
 
-/// The certificates of a trust-bundle ConfigMap, by its name.
+/// The certificates of each trust bundle, by the name of its ConfigMap.
 pub(crate) type BundlesByName = BTreeMap<NamespacedName, Arc<TrustBundle>>;
 /// Every set of certificates in use, once.
 pub(crate) type SharedBundles = HashMap<TrustFingerprint, Arc<TrustBundle>>;
 
-/// Makes the trust of destinations.
+/// Makes the trust of destinations, and shares equal sets.
 #[derive(Debug)]
 pub(super) struct DestinationTrust {
+    /// The time against which validity is checked, in seconds since the epoch.
     now: i64,
-    /// What every https destination trusts.
+    /// The certificates that every https destination trusts.
     common: Arc<TrustBundle>,
+    /// The empty set, for destinations that are reached without TLS.
     none: Arc<TrustBundle>,
-    /// What was found about a text of CACerts, by its SHA-256.
+    /// The result of checking each text of CACerts, by its SHA-256.
     checked_texts: HashMap<[u8; 32], CheckedCaCerts>,
+    /// The sets of the last resolution that are not used again yet.
     last_bundles: SharedBundles,
+    /// The sets of this resolution, by fingerprint.
     pub(super) shared_bundles: SharedBundles,
 }
 
-/// What is known of a text of CACerts: its union with the common trust, unless it is unusable; and what to report.
+/// The result of checking a text of CACerts: its union with the common trust, unless it is
+/// unusable; and the problems to report.
 #[derive(Clone, Debug)]
 struct CheckedCaCerts {
+    /// The resulting trust; `None` if the text is unusable.
     trust: Option<Arc<TrustBundle>>,
+    /// The problems to report, each with its severity.
     findings: Vec<(Severity, String)>,
 }
 
 impl DestinationTrust {
-    /// `before` are the sets in use until now, which are kept where they are still in use.
+    /// `before` are the sets in use until now, which are kept if they are still in use.
     pub(super) fn new(bundles: &BundlesByName, before: SharedBundles, now: i64) -> Self {
         let common = bundles.values().flat_map(|bundle| bundle.certificates()).cloned().collect();
         let none = Arc::new(TrustBundle::default());
@@ -79,7 +86,8 @@ impl DestinationTrust {
         Arc::clone(&self.common)
     }
 
-    /// The trust of an https destination with CACerts; `None` if they are unusable. Reports what is wrong with them.
+    /// The trust of an https destination with CACerts; `None` if they are unusable. Reports their
+    /// problems.
     pub(super) fn with_ca_certs(
         &mut self,
         text: &str,
@@ -102,8 +110,9 @@ impl DestinationTrust {
         found.trust.clone()
     }
 
-    /// The trust of an https destination with CACerts that nobody has checked: what of it can be read counts, and
-    /// nothing readable means nobody, so that connections fail and not the channel (contract 3.10, 5.2).
+    /// The trust of an https destination with CACerts that nobody has checked: the certificates
+    /// that can be read count. If there are none, nobody is trusted, so that connections fail and
+    /// not the channel (contract 3.10, 5.2).
     pub(super) fn with_unchecked_ca_certs(&mut self, text: &str) -> Arc<TrustBundle> {
         let digest = Sha256::digest(text).into();
         if let Some(found) = self.checked_texts.get(&digest).and_then(|found| found.trust.clone()) {
@@ -114,14 +123,15 @@ impl DestinationTrust {
         trust
     }
 
-    /// What can be read of CACerts that are unusable, so that what is sent fails for the reason that they have then: they
-    /// may become valid, too.
+    /// The readable part of CACerts that are unusable, so that requests fail for the reason that
+    /// the certificates have at that time: they may become valid, too.
     pub(super) fn with_unusable_ca_certs(&mut self, text: &str) -> Arc<TrustBundle> {
         let trust = self.readable_trust(text);
         self.share_bundle(trust)
     }
 
-    /// Why nobody can be verified with CACerts of which nothing can be read; `None` if something can.
+    /// The reason why nobody can be verified with CACerts of which nothing can be read; `None` if
+    /// something can.
     pub(super) fn unreadable_reason(text: &str) -> Option<String> {
         let error = TrustBundle::from_pem(text).err()?;
         let is_useless = certificate_blocks(text).all(|piece| piece.is_err());
@@ -133,7 +143,7 @@ impl DestinationTrust {
         if readable.certificates().is_empty() { TrustBundle::trusting_nobody() } else { self.common.union(&readable) }
     }
 
-    /// Remembers a value that is still in use.
+    /// Keeps a set that is still in use, so that it stays one value.
     pub(super) fn keep_bundle(&mut self, used: &Arc<TrustBundle>) {
         if !Arc::ptr_eq(used, &self.none) && !Arc::ptr_eq(used, &self.common) {
             self.shared_bundles.entry(used.fingerprint()).or_insert_with(|| Arc::clone(used));
@@ -164,8 +174,8 @@ impl DestinationTrust {
     }
 }
 
-/// The certificates of every trust-bundle ConfigMap of the system namespace. One with the wrong shape keeps its last
-/// good form.
+/// Reads every trust bundle of the system namespace. A ConfigMap with the wrong shape keeps its
+/// last good form.
 pub(super) fn read_trust_bundles(
     config_maps: &mut CollectedItems<'_, ConfigMapManifest>,
     settings: &ControlSettings,
@@ -187,7 +197,8 @@ pub(super) fn read_trust_bundles(
     bundles
 }
 
-/// What is in a ConfigMap that is labelled as a trust bundle.
+/// The certificates of a ConfigMap that is labelled as a trust bundle; `None` if it is not one that
+/// counts.
 fn labelled(
     (namespace, _): &NamespacedName,
     config_map: &ConfigMapManifest,
@@ -219,7 +230,8 @@ fn read_trust_bundle(config_map: &ConfigMapManifest, now: i64, report: &mut Obje
         ));
     }
     for (key, value) in config_map.binary_data.iter().flatten() {
-        // Keystores stand here too, so what is no text is skipped silently (contract 3.10).
+        // Keystores stand here, too, so that a value that is no text is skipped silently (contract
+        // 3.10).
         let decoded = decode_base64(value.as_deref().unwrap_or_default());
         if let Some(text) = decoded.and_then(|bytes| String::from_utf8(bytes).ok()) {
             certificates.extend(readable_certificates(&text, &format!("binaryData.{key}"), report));
@@ -240,7 +252,7 @@ fn read_trust_bundle(config_map: &ConfigMapManifest, now: i64, report: &mut Obje
     bundle
 }
 
-/// The first value of a ConfigMap that holds anything, and where it stands.
+/// The first value of a ConfigMap that is not empty, and its field.
 fn first_value(config_map: &ConfigMapManifest) -> Option<(String, Vec<u8>)> {
     let text = |(key, value): (&String, &Option<String>)| Some((format!("data.{key}"), value.clone()?.into_bytes()));
     let bytes = |(key, value): (&String, &Option<String>)| {
@@ -251,7 +263,8 @@ fn first_value(config_map: &ConfigMapManifest) -> Option<(String, Vec<u8>)> {
     values.find(|(_, value)| !value.trim_ascii().is_empty())
 }
 
-/// The certificates of a text that can be read; the others are skipped with a warning, and a text without any silently.
+/// The certificates of a text that can be read; others are skipped with a warning, and a text
+/// without any silently.
 fn readable_certificates(text: &str, field: &str, report: &mut ObjectReport<'_>) -> Vec<TrustedCertificate> {
     if !text.contains(BEGIN) {
         return Vec::new();
@@ -272,13 +285,13 @@ fn readable_certificates(text: &str, field: &str, report: &mut ObjectReport<'_>)
     certificates
 }
 
-/// The certificates of a text one by one, or why one cannot be read.
+/// The certificates of a text one by one, or the reasons why they cannot be read.
 fn certificate_blocks(text: &str) -> impl Iterator<Item = Result<Vec<TrustedCertificate>, TrustError>> {
     let piece = |body: &str| Ok(TrustBundle::from_pem(&format!("{BEGIN}{body}"))?.certificates().to_vec());
     text.split(BEGIN).skip(1).map(piece)
 }
 
-/// Decodes base64 in one piece or in lines.
+/// Decodes base64 in one piece or in lines; `None` if the text is none.
 pub(super) fn decode_base64(text: &str) -> Option<Vec<u8>> {
     let joined: String = text.split_ascii_whitespace().collect();
     BASE64_STANDARD.decode(joined).ok()

@@ -1,4 +1,4 @@
-//! URIs of destinations: which are allowed, and how a relative one is resolved.
+//! Checks the URIs of destinations, and resolves relative ones.
 
 use std::borrow::Cow;
 
@@ -9,9 +9,10 @@ use crate::model::DestinationUrl;
 /// Reads an absolute http or https URL.
 ///
 /// # Errors
-/// What is wrong and what to write instead.
+/// Says what is wrong, and what to write instead.
 pub(super) fn parse_absolute_url(text: &str) -> Result<Url, String> {
-    // Kept out of the message: a URI that is refused for its user name has a password in it.
+    // The URI itself is kept out of the message: one that is refused for its user name has a
+    // password in it.
     const EXAMPLE: &str = "write for example http://sink.example/events";
     let url = match Url::parse(text) {
         Ok(url) => url,
@@ -26,7 +27,8 @@ pub(super) fn parse_absolute_url(text: &str) -> Result<Url, String> {
     if !matches!(url.scheme(), "http" | "https") {
         return Err(format!("has the scheme {:?}: events go over http or https; {EXAMPLE}", url.scheme()));
     }
-    // The parser repairs `http:/host` and `http:host`, which other implementations refuse or read as a path.
+    // The parser repairs `http:/host` and `http:host`, which other implementations refuse or read
+    // as a path.
     let has_authority = text.get(url.scheme().len()..).is_some_and(|rest| rest.starts_with("://"));
     if !has_authority || url.host_str().is_none_or(str::is_empty) {
         return Err(format!("has no host: {EXAMPLE}"));
@@ -38,7 +40,7 @@ pub(super) fn parse_absolute_url(text: &str) -> Result<Url, String> {
     Ok(url)
 }
 
-/// Whether nothing in a path is left for somebody to fill in. In a URI, braces stand encoded (RFC 3986 §2).
+/// Checks that no part of a path is a placeholder. In a URI, braces stand encoded (RFC 3986 §2).
 fn filled(path: &str) -> Result<(), String> {
     let path = path.split(['?', '#']).next().unwrap_or_default();
     let Some(from) = path.find(['{', '}']) else { return Ok(()) };
@@ -49,7 +51,7 @@ fn filled(path: &str) -> Result<(), String> {
     Err(format!("has {found} in its path, {remedy}"))
 }
 
-/// Whether a request can carry its host and port: no name of a host has anything else in it.
+/// Checks that a request can carry the host and port: no host name has other characters.
 fn check_host(url: &Url) -> Result<(), String> {
     let host = url.host_str().unwrap_or_default();
     if url.port() == Some(0) {
@@ -65,24 +67,24 @@ fn check_host(url: &Url) -> Result<(), String> {
     }
 }
 
-/// What to do where a text looks like what templates have before they are rendered.
+/// The remedy for a text, which is another one if it looks like a template that was not rendered.
 fn template_remedy(text: &str) -> &'static str {
     let is_template = ["{", "}", "$", "%7B", "<", "%24"].iter().any(|sign| text.contains(sign));
     if is_template { ": is this a template that was not rendered? Render it first" } else { ": correct it" }
 }
 
-/// The same, which is known by what was written.
+/// Reads an absolute URL, and keeps the text as which it was written.
 ///
 /// # Errors
-/// What is wrong and what to write instead.
+/// Says what is wrong, and what to write instead.
 pub(super) fn parse_destination_url(text: &str) -> Result<DestinationUrl, String> {
     parse_absolute_url(text).map(|url| DestinationUrl::from_written(url, text))
 }
 
-/// A text that should be a URL, without user name and password. Of what is no URL nothing says where a password would
-/// end, so that what is before the last `@` is left out.
+/// Removes user name and password from a text that should be a URL. If it is none, nothing says
+/// where a password ends, so that all before the last `@` is removed.
 pub(super) fn without_user_info(text: &str) -> Cow<'_, str> {
-    // `user:secret@host` is one of the scheme `user`, which has no host.
+    // `user:secret@host` is a URL with the scheme `user`, which has no host.
     let parsed = Url::parse(text).ok().filter(Url::has_host);
     if parsed.as_ref().is_some_and(|url| url.username().is_empty() && url.password().is_none()) {
         return Cow::Borrowed(text);
@@ -100,7 +102,7 @@ pub(super) fn without_user_info(text: &str) -> Cow<'_, str> {
 /// Resolves a relative URI against the URL of a reference (RFC 3986 §5).
 ///
 /// # Errors
-/// If it is absolute or changes the host.
+/// Fails if the URI is absolute or changes the host.
 pub(super) fn resolve_relative(base: &Url, text: &str) -> Result<DestinationUrl, String> {
     if Url::parse(text).is_ok() {
         return Err("is absolute beside a ref: keep one of the two, or write only a path such as /events".to_owned());

@@ -1,17 +1,18 @@
-//! Annotations and labels are free, but for those that begin as ours do.
+//! Checks annotations and labels: any name is allowed, but for those with the prefix of sealpost.
 
 use serde_json::Value;
 
 use super::suggest;
 use crate::model::annotation::{DELIVERY_ORDER, HTTP_VERSION};
 
-/// Where a Service is reached (contract IF-2).
+/// The annotation with the address at which a Service is reached (contract IF-2).
 pub(crate) const ENDPOINT: &str = "sealpost.dev/endpoint";
-/// How all of ours begin.
+/// The prefix of all annotations of sealpost.
 const OURS: &str = "sealpost.dev/";
 const KNOWN: [&str; 3] = [ENDPOINT, DELIVERY_ORDER, HTTP_VERSION];
 
-/// The paths of annotations and labels that begin as ours do and are none, each with what to do.
+/// The paths of annotations and labels that have sealpost's prefix and do not exist, each with a
+/// remedy.
 pub(crate) fn examine_annotations(object: &Value) -> Vec<(String, String)> {
     let mut found = Vec::new();
     let keys = |part: &str| {
@@ -36,7 +37,7 @@ pub(crate) fn examine_annotations(object: &Value) -> Vec<(String, String)> {
     found
 }
 
-/// Whether a key begins as ours do, or nearly so: nobody else has that name.
+/// True if a key has sealpost's prefix, whatever its case: nobody else uses that name.
 fn is_our_key(key: &str) -> bool {
     key.get(..OURS.len()).is_some_and(|start| start.eq_ignore_ascii_case(OURS))
 }

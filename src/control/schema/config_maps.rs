@@ -1,26 +1,28 @@
-//! The keys that the data of Knative's ConfigMaps may have. Other people's ConfigMaps may have any.
+//! The keys that the data of Knative's ConfigMaps may have. ConfigMaps of other people may have any
+//! key.
 
 use super::suggest;
 use crate::control::manifest::spelling;
 
-/// What Brokers refer to in an installation that nobody has changed.
+/// The name of the ConfigMap that Brokers refer to in an installation that nobody has changed.
 pub(crate) const DEFAULT_TEMPLATE: &str = "config-br-default-channel";
-/// The ConfigMap of flags.
+/// The name of the ConfigMap of feature flags.
 pub(crate) const CONFIG_FEATURES: &str = "config-features";
 
-/// The keys of a ConfigMap.
+/// The keys that a ConfigMap may have.
 #[derive(Debug)]
 pub(crate) struct ConfigMapKeys {
-    /// Its name; empty for whatever has the first of its keys.
+    /// The name of the ConfigMap; empty for every ConfigMap that has a channel template.
     pub(super) name: &'static str,
+    /// The keys that are allowed as a whole.
     pub(super) keys: &'static [&'static str],
-    /// Beginnings of keys that their author completes.
+    /// The beginnings of keys that their author completes.
     pub(super) prefixes: &'static [&'static str],
 }
 
 const CHANNEL_TEMPLATE: [&str; 2] = ["channel-template-spec", "channelTemplateSpec"];
 
-/// Every ConfigMap of the system namespace whose keys are read.
+/// The ConfigMaps of the system namespace whose keys are checked.
 pub(super) static SYSTEM: [ConfigMapKeys; 6] = [
     ConfigMapKeys {
         name: CONFIG_FEATURES,
@@ -62,7 +64,7 @@ pub(super) static SYSTEM: [ConfigMapKeys; 6] = [
             "request-metrics-endpoint",
             "request-metrics-export-interval",
         ],
-        // Those of releases before 1.19, which nothing reads any more.
+        // These prefixes are of releases before 1.19; nothing reads such keys any more.
         prefixes: &["metrics.", "logging.", "profiling.", "tracing.", "sink-event-error-reporting."],
     },
 ];
@@ -70,7 +72,8 @@ pub(super) static SYSTEM: [ConfigMapKeys; 6] = [
 static TEMPLATE: ConfigMapKeys = ConfigMapKeys { name: "", keys: &CHANNEL_TEMPLATE, prefixes: &[] };
 
 impl ConfigMapKeys {
-    /// Those of a ConfigMap of this name, if it is one that is read. `has` tells whether it has a key.
+    /// The keys of a ConfigMap of this name; `None` if its keys are not checked. `has` is true for
+    /// the keys that it has.
     pub(crate) fn for_config_map(
         name: &str,
         in_system_namespace: ConfigMapPlace,
@@ -81,8 +84,8 @@ impl ConfigMapKeys {
         by_name.or_else(|| Some(&TEMPLATE).filter(|_| CHANNEL_TEMPLATE.iter().any(|key| has(key))))
     }
 
-    /// Whether a key, without the blanks around it, is one of them. What begins with `_` is for people
-    /// (contract 3.2).
+    /// True if a key, without the blanks around it, is allowed. Keys that begin with `_` are notes
+    /// for people (contract 3.2).
     pub(crate) fn has(&self, key: &str) -> bool {
         let key = key.trim();
         key.starts_with('_')
@@ -90,13 +93,13 @@ impl ConfigMapKeys {
             || self.prefixes.iter().any(|beginning| key.starts_with(beginning))
     }
 
-    /// The key that one which is not known is probably meant to be.
+    /// The allowed key that an unknown one is probably meant to be.
     pub(crate) fn suggest_key(&self, key: &str) -> Option<&'static str> {
         suggest::suggest_name(key, self.keys.iter().copied())
     }
 
-    /// The ConfigMap of the system namespace that is probably meant by this name, which is none of theirs: nearly theirs, or
-    /// with its words in another order.
+    /// The ConfigMap of the system namespace that this name probably means, which is none of
+    /// theirs: it is misspelled, or has its words in another order.
     pub(crate) fn named_nearly(name: &str) -> Option<&'static str> {
         let known = SYSTEM.iter().map(|keys| keys.name).chain([DEFAULT_TEMPLATE]);
         if known.clone().any(|known| known == name) {
@@ -109,24 +112,24 @@ impl ConfigMapKeys {
         spelling::suggest_word(name, known.clone()).or_else(|| known.into_iter().find(is_same))
     }
 
-    /// All that have a name.
+    /// The allowed keys that are known as a whole.
     pub(super) fn names(&self) -> impl Iterator<Item = &'static str> {
         self.keys.iter().copied()
     }
 }
 
-/// The words of a name in the order of the alphabet.
+/// The words of a name, sorted.
 fn in_order(name: &str) -> String {
     let mut words: Vec<&str> = name.split(['-', '_', '.']).collect();
     words.sort_unstable();
     words.join("-")
 }
 
-/// Where a ConfigMap stands.
+/// The namespace in which a ConfigMap stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ConfigMapPlace {
-    /// In the system namespace, where flags and defaults are.
+    /// The system namespace, which has the flags and defaults.
     SystemNamespace,
-    /// In another one.
+    /// Any namespace but the system namespace.
     OtherNamespace,
 }

@@ -1,8 +1,9 @@
-//! The fields of Kubernetes' own kinds (release 1.34). What is deeper than anything that is read here is not looked at.
+//! The fields of Kubernetes' own kinds (release 1.34). Fields below those that are read here are
+//! not checked.
 
 use super::{FieldShape, LIST_OF_TEXTS, ObjectSchema, TEXTS, object_schema, schema_field};
 
-/// `metadata`.
+/// The fields of `metadata`, which every object has.
 pub(crate) static OBJECT_META: ObjectSchema = object_schema(
     "ObjectMeta",
     &[
@@ -42,7 +43,7 @@ const KIND: super::SchemaField = schema_field("kind", FieldShape::Text);
 const METADATA: super::SchemaField = schema_field("metadata", FieldShape::Object(&OBJECT_META));
 const STATUS: super::SchemaField = schema_field("status", FieldShape::Any);
 
-/// `ConfigMap`; which keys its data may have is said by its name.
+/// A `ConfigMap`; its name decides which keys its data may have.
 pub(super) static CONFIG_MAP: ObjectSchema = object_schema(
     "ConfigMap",
     &[
@@ -55,7 +56,7 @@ pub(super) static CONFIG_MAP: ObjectSchema = object_schema(
     ],
 );
 
-/// `Secret`.
+/// A `Secret`, with its data encoded or as text.
 pub(super) static SECRET: ObjectSchema = object_schema(
     "Secret",
     &[
@@ -69,13 +70,13 @@ pub(super) static SECRET: ObjectSchema = object_schema(
     ],
 );
 
-/// `Service`.
+/// A `Service` of the core group.
 pub(super) static SERVICE: ObjectSchema = object_schema(
     "Service",
     &[API_VERSION, KIND, METADATA, schema_field("spec", FieldShape::Object(&SERVICE_SPEC)), STATUS],
 );
 
-/// What `spec.type` of a Service may be.
+/// The values that `spec.type` of a Service may have.
 pub(crate) const SERVICE_TYPES: [&str; 4] = ["ClusterIP", "NodePort", "LoadBalancer", "ExternalName"];
 
 static SERVICE_SPEC: ObjectSchema = object_schema(
@@ -115,11 +116,11 @@ static SERVICE_PORT: ObjectSchema = object_schema(
     ],
 );
 
-/// `Pod`.
+/// A `Pod` of the core group.
 pub(super) static POD: ObjectSchema =
     object_schema("Pod", &[API_VERSION, KIND, METADATA, schema_field("spec", FieldShape::Object(&POD_SPEC)), STATUS]);
 
-/// What says which containers run, with the fields that one kind has besides.
+/// The fields of a Pod's `spec`, with those that one kind has besides.
 macro_rules! pod_spec {
     ($name:ident, $text:literal, $($more:expr),*) => {
         static $name: ObjectSchema = object_schema(
@@ -181,10 +182,10 @@ pod_spec!(
     schema_field("idleTimeoutSeconds", FieldShape::Integer)
 );
 
-/// What Deployments and their like make Pods of.
+/// The template of which Deployments and their like make Pods.
 pub(crate) static POD_TEMPLATE: ObjectSchema =
     object_schema("PodTemplateSpec", &[METADATA, schema_field("spec", FieldShape::Object(&POD_SPEC))]);
-/// What Services and Configurations of Knative make them of.
+/// The template of which Services and Configurations of Knative Serving make Pods.
 pub(crate) static REVISION_TEMPLATE: ObjectSchema =
     object_schema("RevisionTemplateSpec", &[METADATA, schema_field("spec", FieldShape::Object(&REVISION_SPEC))]);
 
@@ -219,7 +220,7 @@ static CONTAINER: ObjectSchema = object_schema(
     ],
 );
 
-/// `EndpointSlice`, of a cluster only.
+/// An `EndpointSlice`, which is read in a cluster only.
 pub(super) static ENDPOINT_SLICE: ObjectSchema = object_schema(
     "EndpointSlice",
     &[

@@ -1,4 +1,5 @@
-//! A value against a definition: everything that is not as it should be, in the order in which it is written.
+//! Compares a value with its schema, and finds every violation, in the order in which the value is
+//! written.
 
 use serde_json::{Map, Value};
 
@@ -9,43 +10,48 @@ use crate::control::kind::ResourceKind;
 use crate::control::manifest::spelling;
 use crate::control::yaml::NO_TEXT;
 
-/// Fields that let less pass than without them.
+/// The fields that narrow what passes: without them, more events pass.
 pub(super) const NARROWING: [&str; 5] = ["filter", "filters", "attributes", "to", "matchLabels"];
-/// Fields that nobody begins to write and means to leave out.
+/// The fields that nobody begins to write and means to leave out.
 const MEANT: [&str; 3] = ["deadLetterSink", "reply", "channelTemplate"];
 
-/// A part of a path.
+/// One step of the path from an object to one of its fields.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum PathStep {
+    /// The field of this name.
     Key(String),
+    /// The element at this index, from 0.
     Index(usize),
 }
 
-/// Something that is not as it should be.
+/// One violation of a schema, and its place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct SchemaFinding {
     pub(crate) path: Vec<PathStep>,
     pub(crate) violation: SchemaViolation,
 }
 
-/// What is not as it should be.
+/// The kind of violation at a place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum SchemaViolation {
-    /// There is no such field.
+    /// The object has no field of this name.
     UnknownField {
-        /// What to do about it.
+        /// The message, with a remedy.
         message: String,
-        /// The field of the same object that is probably meant.
+        /// The field of the same object that is probably meant; `None` if it is another one, or
+        /// none.
         meant: Option<&'static str>,
+        /// Says if the field may be ignored.
         strictness: UnknownFieldStrictness,
     },
     /// The value is of a type that the field does not have.
     WrongType { message: String },
-    /// There is no value, where somebody probably meant one. An API server lets it pass as no field at all.
+    /// The value is null, where somebody probably meant one. An API server treats it as if the
+    /// field were missing.
     Null { message: &'static str, is_harmless: bool },
 }
 
-/// Everything that is wrong with an object of these fields.
+/// Finds everything that is wrong with an object of this schema.
 pub(crate) fn examine(value: &Value, fields: &'static ObjectSchema) -> Vec<SchemaFinding> {
     let mut examiner = SchemaExaminer { root: fields, at: Vec::new(), found: Vec::new() };
     examiner.visit(value, FieldShape::Object(fields));
@@ -54,6 +60,7 @@ pub(crate) fn examine(value: &Value, fields: &'static ObjectSchema) -> Vec<Schem
 
 struct SchemaExaminer {
     root: &'static ObjectSchema,
+    /// The path of the value that is examined now.
     at: Vec<PathStep>,
     found: Vec<SchemaFinding>,
 }
@@ -109,7 +116,8 @@ impl SchemaExaminer {
     }
 
     fn visit_element(&mut self, index: usize, element: &Value, shape: FieldShape) {
-        // Unlike a field that is null, which is as good as absent, an element that is null stands for something.
+        // A field that is null is as good as missing, but an element that is null stands for
+        // something.
         if element.is_null() && !matches!(shape, FieldShape::Any) {
             self.at.push(PathStep::Index(index));
             self.report_wrong_type(element, shape);
@@ -131,8 +139,9 @@ impl SchemaExaminer {
         }
     }
 
-    /// A filter that is null is not as good as absent: it would let everything pass, which nobody means who writes one, and
-    /// upstream's schemas refuse it. What lets nothing more pass is as good as absent, and told.
+    /// Reports a field that is null. A filter that is null is not as good as missing: it would let
+    /// every event pass, which its author does not mean, and upstream's schemas refuse it. Another
+    /// field that is null is as good as missing, and a warning.
     fn report_null(&mut self, key: &str) {
         let is_harmless = !NARROWING.contains(&key);
         let message = match is_harmless {
@@ -154,7 +163,7 @@ impl SchemaExaminer {
         };
         let former = fields.former.iter().find(|(name, _)| *name == key).map(|(_, remedy)| *remedy);
         let near = suggest::suggest_field(key, fields, self.root, &self.at);
-        // Whoever ignored what is nearly a filter would let everything pass.
+        // If a field that is nearly a filter were ignored, every event would pass.
         let is_like_a_filter =
             is_like(&near) || spelling::normalize_word(key).iter().collect::<String>().contains("filter");
         let (message, meant) = match (former, near) {
@@ -182,7 +191,7 @@ impl SchemaExaminer {
         });
     }
 
-    /// The place of this field of what is looked at.
+    /// The path of this field of the object that is examined now.
     fn path_to(&self, key: &str) -> Vec<PathStep> {
         [&self.at[..], &[PathStep::Key(key.to_owned())]].concat()
     }
@@ -193,7 +202,7 @@ impl SchemaExaminer {
     }
 }
 
-/// The fields of a template: strict where its kind is one of ours.
+/// The schema of a channel template: strict if its kind is one that is served here.
 pub(crate) fn template_schema(template: &Value) -> &'static ObjectSchema {
     let ours = [ResourceKind::InMemoryChannel, ResourceKind::RabbitmqChannel].map(ResourceKind::as_str);
     match template.get("kind").and_then(Value::as_str) {
@@ -202,7 +211,8 @@ pub(crate) fn template_schema(template: &Value) -> &'static ObjectSchema {
     }
 }
 
-/// What stands there, without repeating it: it may be a secret in the wrong place.
+/// The type of the value at a place, in words; the value is not repeated, since it may be a secret
+/// in the wrong place.
 fn describe_value(found: &Value) -> &'static str {
     match found {
         Value::Null => "nothing",
@@ -214,7 +224,7 @@ fn describe_value(found: &Value) -> &'static str {
     }
 }
 
-/// What should stand there, and how to write it.
+/// The type that the value at a place should have, in words, and how to write it.
 fn describe_expected(found: &Value, expected: FieldShape) -> &'static str {
     let scalar = matches!(found, Value::Bool(_) | Value::Number(_));
     match expected {
@@ -242,7 +252,7 @@ fn describe_expected(found: &Value, expected: FieldShape) -> &'static str {
     }
 }
 
-/// Steps as one path, such as `spec.subscribers[0].uid`.
+/// Writes steps as one path, such as `spec.subscribers[0].uid`.
 pub(crate) fn format_path(steps: &[PathStep]) -> String {
     steps.iter().fold(String::new(), |path, step| match step {
         PathStep::Index(index) => format!("{path}[{index}]"),
@@ -251,8 +261,9 @@ pub(crate) fn format_path(steps: &[PathStep]) -> String {
     })
 }
 
-/// The value without what stands at these places, so that the rest of it can be read. An element of a list of objects
-/// becomes an empty one, so that the places of the others stay; a list of something else is gone as a whole.
+/// Copies the value without what stands at these places, so that the rest of it can be read. An
+/// element of a list of objects becomes an empty object, so that the indices of the others stay; a
+/// list of other values is removed as a whole.
 pub(crate) fn without_places<'p>(value: &Value, places: impl Iterator<Item = &'p [PathStep]>) -> Value {
     let mut value = value.clone();
     for place in places {

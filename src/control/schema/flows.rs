@@ -1,4 +1,5 @@
-//! The fields of `flows.knative.dev/v1`: Sequences and Parallels (upstream's schemas of release 1.22).
+//! The fields of `flows.knative.dev/v1`: Sequences and Parallels (upstream's schemas of release
+//! 1.22).
 
 use super::knative::{API_VERSION, DELIVERED, KIND, METADATA, REFERENCE, STATUS, TO};
 use super::{FieldShape, ObjectSchema, UnknownFieldStrictness, object_schema, schema_field};
@@ -21,7 +22,7 @@ static SEQUENCE_SPEC: ObjectSchema = object_schema(
     ],
 );
 
-/// A destination that has a delivery spec beside it.
+/// A step of a Sequence: a destination with a delivery spec beside it.
 static STEP: ObjectSchema = object_schema(
     "SequenceStep",
     &[
@@ -42,7 +43,8 @@ static PARALLEL_SPEC: ObjectSchema = object_schema(
     ],
 );
 
-/// Whoever ignored a `filter` that is misspelt would let everything into the branch.
+/// A branch of a Parallel. Its unknown fields are never ignored: without a `filter` that is
+/// misspelled, every event would go into the branch.
 static BRANCH: ObjectSchema = ObjectSchema {
     name: "ParallelBranch",
     fields: &[schema_field("filter", TO), schema_field("subscriber", TO), schema_field("reply", TO), DELIVERED],

@@ -1,4 +1,5 @@
-//! JSON Schemas (draft-07, which editors read) of the kinds, made from the definitions by which manifests are checked.
+//! Makes JSON Schemas (draft-07, which editors read) of the kinds, from the schemas by which
+//! manifests are checked.
 
 use serde_json::{Map, Value, json};
 
@@ -12,12 +13,14 @@ mod bounds;
 
 const DRAFT: &str = "http://json-schema.org/draft-07/schema#";
 
-/// What [`json_schema`] knows: the kinds that are read, then the ConfigMaps whose keys are.
+/// The names that [`json_schema`] takes: the kinds that are read, then the ConfigMaps whose keys
+/// are checked.
 pub fn schema_names() -> impl Iterator<Item = &'static str> {
     ResourceKind::ALL.into_iter().map(ResourceKind::as_str).chain(SYSTEM.iter().map(|keys| keys.name))
 }
 
-/// The JSON Schema of a kind, or of a ConfigMap of Knative's by its name, whatever their case; `None` for others.
+/// The JSON Schema of a kind, or of one of Knative's ConfigMaps by its name, whatever the case;
+/// `None` for other names.
 #[must_use]
 pub fn json_schema(name: &str) -> Option<Value> {
     if let Some(keys) = SYSTEM.iter().find(|keys| keys.name.eq_ignore_ascii_case(name)) {
@@ -46,7 +49,7 @@ fn kind_schema(kind: ResourceKind) -> Value {
     schema
 }
 
-/// A ConfigMap of this name, with these keys and no others.
+/// The JSON Schema of a ConfigMap of this name, with these keys and no others.
 fn config_map_schema(keys: &ConfigMapKeys) -> Value {
     let mut schema = kind_schema(ResourceKind::ConfigMap);
     let text = json!({ "type": ["string", "null"] });
@@ -127,7 +130,8 @@ fn shape_schema(shape: FieldShape, nothing: Nothing, definitions: &mut Map<Strin
     }
 }
 
-/// A reference to a definition, which is added where it is missing: before what is in it, since that may lead back.
+/// A reference to a definition, which is added if it is missing: its name is added before its
+/// fields are visited, since these may refer to it again.
 fn definition_reference(fields: &'static ObjectSchema, definitions: &mut Map<String, Value>) -> Value {
     if !definitions.contains_key(fields.name) {
         definitions.insert(fields.name.to_owned(), Value::Null);
@@ -137,7 +141,8 @@ fn definition_reference(fields: &'static ObjectSchema, definitions: &mut Map<Str
     json!({ "$ref": format!("#/definitions/{}", fields.name) })
 }
 
-/// Of one of our kinds, or of another one with whatever its `spec` holds.
+/// The JSON Schema of a channel template: strict for the kinds that are served here, open for
+/// others.
 fn template_schema(definitions: &mut Map<String, Value>) -> Value {
     let ours = [ResourceKind::InMemoryChannel, ResourceKind::RabbitmqChannel].map(ResourceKind::as_str);
     let mut template = json!({

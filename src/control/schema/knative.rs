@@ -1,5 +1,6 @@
-//! The fields of Knative's kinds (upstream's schemas of release 1.22: `eventing.knative.dev/v1` and `v1alpha1`,
-//! `messaging.knative.dev/v1`, `sources.knative.dev/v1`), and of what stands as YAML inside its ConfigMaps.
+//! The fields of Knative's kinds (upstream's schemas of release 1.22: `eventing.knative.dev/v1` and
+//! `v1alpha1`, `messaging.knative.dev/v1`, `sources.knative.dev/v1`), and of the YAML inside its
+//! ConfigMaps.
 
 use super::core::OBJECT_META;
 use super::{
@@ -10,10 +11,10 @@ use crate::control::kind::ResourceKind;
 pub(super) const API_VERSION: SchemaField = schema_field("apiVersion", FieldShape::Text);
 pub(super) const KIND: SchemaField = schema_field("kind", FieldShape::Text);
 pub(super) const METADATA: SchemaField = schema_field("metadata", FieldShape::Object(&OBJECT_META));
-/// Written by controllers, for users.
+/// The status is written by controllers, for users, and is not checked.
 pub(super) const STATUS: SchemaField = schema_field("status", FieldShape::Any);
 
-/// A kind with this `spec`.
+/// Defines the schema of a kind with this `spec`.
 macro_rules! kind {
     ($visibility:vis $name:ident, $text:literal, $spec:ident) => {
         $visibility static $name: ObjectSchema =
@@ -119,7 +120,7 @@ static EVENT_POLICY_SPEC: ObjectSchema = ObjectSchema {
     strictness: UnknownFieldStrictness::NeverIgnored,
 };
 
-/// Fields of policies.
+/// A schema of policies, whose unknown fields are never ignored.
 const fn policy_schema(name: &'static str, fields: &'static [SchemaField]) -> ObjectSchema {
     ObjectSchema { name, fields, former: &[], strictness: UnknownFieldStrictness::NeverIgnored }
 }
@@ -245,16 +246,16 @@ static PING_SOURCE_SPEC: ObjectSchema = ObjectSchema {
 };
 static OVERRIDES: ObjectSchema = object_schema("CloudEventOverrides", &[schema_field("extensions", TEXTS)]);
 
-/// A channel template, and what it is where its kind is one of ours.
+/// A channel template of a kind that is served here, or without a kind.
 pub(crate) static TEMPLATE: ObjectSchema = object_schema(
     "ChannelTemplateSpec",
     &[API_VERSION, KIND, METADATA, schema_field("spec", FieldShape::Object(&PHYSICAL_CHANNEL_SPEC))],
 );
-/// A template of a kind that is not made here: its `spec` is its own.
+/// A channel template of a kind that is not served here: its `spec` is not checked.
 pub(super) static FOREIGN_TEMPLATE: ObjectSchema =
     object_schema("ForeignChannelTemplateSpec", &[API_VERSION, KIND, METADATA, schema_field("spec", FieldShape::Any)]);
 
-/// `default-ch-config` of `default-ch-webhook`.
+/// The content of the key `default-ch-config` of `default-ch-webhook`.
 pub(crate) static CHANNEL_DEFAULTS: ObjectSchema = object_schema(
     "ChannelDefaults",
     &[
@@ -263,7 +264,7 @@ pub(crate) static CHANNEL_DEFAULTS: ObjectSchema = object_schema(
     ],
 );
 
-/// `default-br-config` of `config-br-defaults`.
+/// The content of the key `default-br-config` of `config-br-defaults`.
 pub(crate) static BROKER_DEFAULTS: ObjectSchema = object_schema(
     "BrokerDefaults",
     &[
@@ -300,7 +301,8 @@ static BROKER_CONFIG: ObjectSchema = object_schema(
     ],
 );
 
-/// What an object of an older `apiVersion` of a kind has that the present one does not, for whoever rewrites it.
+/// The fields of a kind's older `apiVersion` that the present one does not have, and how to rewrite
+/// them; `None` if there are none.
 pub(crate) fn former_fields_remedy(kind: ResourceKind) -> Option<&'static str> {
     Some(match kind {
         ResourceKind::Trigger => "and filter.attributes with source and type where filter.sourceAndType was",

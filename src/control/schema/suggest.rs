@@ -1,28 +1,30 @@
-//! Which field one that is not known is probably meant to be: of the same object, else of another place of its kind.
+//! Finds the field that an unknown one is probably meant to be: of the same object, else of another
+//! object of its kind.
 
 use super::examine::{PathStep, format_path};
 use super::knative::TEMPLATE;
 use super::{FieldShape, ObjectSchema};
 use crate::control::manifest::spelling;
 
-/// What was found.
+/// The field that is probably meant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum FieldSuggestion {
-    /// A field of the same object.
+    /// A field of the same object is meant.
     SameObject(&'static str),
-    /// It is a field, but of the object at this path.
+    /// The name is that of a field, but of the object at this path.
     SameNameElsewhere(String),
-    /// This field is like it, but of the object at this path.
+    /// The name is like this field, which is of the object at this path.
     SimilarElsewhere(&'static str, String),
+    /// There is no field with a similar name.
     Nothing,
 }
 
-/// The word that is meant.
+/// The known word that `word` is meant to be: misspelled, or with another end.
 pub(super) fn suggest_name<'k>(word: &str, known: impl Iterator<Item = &'k str> + Clone) -> Option<&'k str> {
     spelling::suggest_word(word, known.clone()).or_else(|| name_with_same_start(word, known))
 }
 
-/// A word that begins as this one does and ends otherwise: `retry` for `retries`.
+/// A known word that has the same beginning as this one, and another end: `retry` for `retries`.
 fn name_with_same_start<'k>(word: &str, known: impl Iterator<Item = &'k str>) -> Option<&'k str> {
     const SAME: usize = 4;
     const OTHER: usize = 3;
@@ -35,7 +37,8 @@ fn name_with_same_start<'k>(word: &str, known: impl Iterator<Item = &'k str>) ->
     known.filter_map(|candidate| Some((same(candidate)?, candidate))).max().map(|(_, candidate)| candidate)
 }
 
-/// What `key` is, which is no field of `fields`; that is the object at `at` of a kind with the fields `root`.
+/// Finds the field that is meant by `key`, which is no field of `fields`; `fields` is the schema of
+/// the object at `at`, inside an object with the schema `root`.
 pub(super) fn suggest_field(
     key: &str,
     fields: &'static ObjectSchema,
@@ -54,7 +57,8 @@ pub(super) fn suggest_field(
     if let Some(meant) = name_with_same_start(key, fields.names()) {
         return FieldSuggestion::SameObject(meant);
     }
-    // Attributes have the names that their author gives them.
+    // An attribute of a filter may have any name, so that an unknown field of a filter is probably
+    // an attribute.
     let free = fields.fields.iter().find(|field| matches!(field.shape, FieldShape::Conditions));
     if let Some(free) = free.filter(|_| fields.name == "TriggerFilter") {
         return FieldSuggestion::SameNameElsewhere(free.name.to_owned());
@@ -62,7 +66,7 @@ pub(super) fn suggest_field(
     similar_elsewhere(root, key).unwrap_or(FieldSuggestion::Nothing)
 }
 
-/// The path from here to the nearest object that has a field of this name.
+/// The path from this object down to the nearest object that has a field of this name.
 fn path_below(fields: &'static ObjectSchema, key: &str) -> Option<String> {
     nearest(fields, &|fields| fields.get(key).map(|field| field.name)).map(|(_, place)| place)
 }
@@ -78,7 +82,8 @@ fn path_above(root: &'static ObjectSchema, key: &str, at: &[PathStep]) -> Option
             fields = fields.get(key).and_then(|field| nested_schema(field.shape))?;
         }
     }
-    // What every object has at its top is the object itself, and no place that a field could be meant for.
+    // The object itself is no remedy: its fields, which every object has, are not what anybody
+    // meant here.
     found.or_else(|| path_below(root, key))
 }
 
@@ -87,13 +92,15 @@ fn similar_elsewhere(root: &'static ObjectSchema, key: &str) -> Option<FieldSugg
     Some(FieldSuggestion::SimilarElsewhere(meant, place))
 }
 
-/// The first object below these fields, by depth, of which `wanted` finds something. Each definition is looked at where it
-/// stands first, and once: filters stand in filters without end, and destinations in many places.
+/// The first object below this schema, level by level, for which `wanted` finds something. Each
+/// schema is visited where it stands first, and once: filters stand in filters without end, and
+/// destinations in many places.
 fn nearest(
     fields: &'static ObjectSchema,
     wanted: &impl Fn(&'static ObjectSchema) -> Option<&'static str>,
 ) -> Option<(&'static str, String)> {
-    /// A definition, and how it was come to: the place of what holds it among those that were found, and its field there.
+    /// A schema, the index of the one that holds it among those that were found, and its field
+    /// there.
     type Found = (&'static ObjectSchema, usize, &'static str);
     let mut found: Vec<Found> = vec![(fields, 0, "")];
     let mut next = 0;
@@ -113,7 +120,7 @@ fn nearest(
     None
 }
 
-/// The path of what was found last.
+/// The path of the schema that was found last.
 fn place(found: &[(&'static ObjectSchema, usize, &'static str)]) -> String {
     let mut names = Vec::new();
     let mut at = found.len().saturating_sub(1);
@@ -125,7 +132,8 @@ fn place(found: &[(&'static ObjectSchema, usize, &'static str)]) -> String {
     names.join(".")
 }
 
-/// The fields of an object, or of the elements of a list, or of the values of a map.
+/// The schema of an object, of the elements of a list, or of the values of a map; `None` for a
+/// scalar.
 fn nested_schema(shape: FieldShape) -> Option<&'static ObjectSchema> {
     match shape {
         FieldShape::Object(fields) => Some(fields),

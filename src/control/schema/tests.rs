@@ -1,4 +1,4 @@
-//! Definitions: what they find, and that the JSON Schemas are the same.
+//! The schemas: the violations that they find, and that the JSON Schemas say the same.
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,4 @@
-//! Where one document of a text ends and the next one begins.
+//! Cuts a text into documents.
 
 use std::borrow::Cow;
 
@@ -24,8 +24,9 @@ pub(super) fn without_marks(text: &str) -> Cow<'_, str> {
     text.split_inclusive('\n').map(unmarked).collect::<String>().into()
 }
 
-/// Cuts at lines that are `---` or `...`, which YAML allows in no other meaning at the start of a line, not even inside
-/// a block scalar; and between JSON values that stand one after the other. Gives the number of lines before each piece.
+/// Cuts a text at lines that are `---` or `...`, which YAML allows in no other meaning at the start
+/// of a line, not even inside a block scalar; and between JSON values that stand one after the
+/// other. Gives each document with the number of lines before it.
 pub(super) fn split_documents(text: &str) -> Vec<(usize, &str)> {
     let mut chunks = Vec::new();
     let (mut start, mut first, mut end) = (0, 0, 0);
@@ -46,15 +47,15 @@ fn is_marker(line: &str, marker: &str) -> bool {
     line.strip_prefix(marker).is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '\t', '\r', '\n']))
 }
 
-/// Blank lines, comments and directives alone make no document.
+/// False for blank lines, comments and directives, which alone make no document.
 fn has_content(line: &str) -> bool {
     let line = line.strip_prefix("---").filter(|_| is_marker(line, "---")).unwrap_or(line);
     let trimmed = line.trim();
     !(trimmed.is_empty() || trimmed.starts_with('#') || line.starts_with('%'))
 }
 
-/// Cuts objects of JSON apart, each of which is a document, whether they stand on lines of their own or not. What is not
-/// JSON, or a single object, stays whole.
+/// Cuts objects of JSON apart, each of which is a document, whether they stand on lines of their
+/// own or not. A text that is not JSON, or is a single object, stays whole.
 fn split_json_values(mut first: usize, chunk: &str) -> Vec<(usize, &str)> {
     let whole = vec![(first, chunk)];
     let text = chunk.strip_prefix("---").unwrap_or(chunk);
@@ -72,7 +73,7 @@ fn split_json_values(mut first: usize, chunk: &str) -> Vec<(usize, &str)> {
     let rest = text.get(at..).unwrap_or_default();
     match rest.trim_start().chars().next() {
         None if pieces.len() > 1 => pieces,
-        // What is wrong with it is said by whoever reads it, and where.
+        // The parser that reads the rest says what is wrong with it, and in which line.
         Some('{') if !pieces.is_empty() => [pieces, vec![(first, rest)]].concat(),
         Some(_) | None => whole,
     }

@@ -1,4 +1,4 @@
-//! YAML with lines, and what is no YAML.
+//! YAML with its lines, and texts that are no YAML.
 
 use proptest::prelude::*;
 use serde_json::json;
@@ -75,7 +75,8 @@ fn scalars_are_what_kubernetes_reads() {
     assert_eq!(all("{\"a\": [1, \"x\"],\n\t\"b\": {}}")[0].value, json!({"a": [1, "x"], "b": {}}));
 }
 
-/// Kubernetes knows these words in three cases; everything else is text, and so is what stands in quotes.
+/// Kubernetes knows these words in three cases; everything else is text, and so is what stands in
+/// quotes.
 #[test]
 fn booleans_are_those_of_yaml_1_1() {
     for word in ["true", "True", "TRUE", "yes", "Yes", "YES", "on", "On", "ON"] {

@@ -1,4 +1,5 @@
-//! The status of Sequences and Parallels (`flows.knative.dev/v1`, `SequenceStatus` and `ParallelStatus`).
+//! The status of Sequences and Parallels (`flows.knative.dev/v1`, `SequenceStatus` and
+//! `ParallelStatus`).
 
 use serde_json::{Map, Value, json};
 
@@ -7,7 +8,8 @@ use super::{Condition, FlowStatus, FlowSubscription, NotReadyReason, ObjectKind}
 use crate::scrub;
 
 impl FlowStatus {
-    /// Adds what there is besides conditions and addresses: whether each channel and Subscription is ready.
+    /// Adds the fields of `status` besides conditions and addresses: whether each channel and
+    /// Subscription of the flow is ready.
     pub(super) fn describe_parts(&self, kind: ObjectKind, namespace: &str, status: &mut Map<String, Value>) {
         let channel = |name: &String| {
             let (api_version, kind) = self.channel_kind;
@@ -40,7 +42,7 @@ fn object_reference(api_version: &str, kind: &str, namespace: &str, name: &str) 
     json!({ "apiVersion": api_version, "kind": kind, "name": name, "namespace": namespace })
 }
 
-/// The condition `Ready` of a part.
+/// The condition `Ready` of a channel or Subscription of the flow.
 fn ready_condition(unready: Option<&NotReadyReason>) -> Value {
     let message = unready.map(|unready| scrub::text(&unready.message));
     let (status, reason) = unready.map_or(("True", None), |unready| (unready.status, Some(unready.reason)));

@@ -10,14 +10,16 @@ use crate::model::{Addressable, DestinationRoute, Subscription, addressable};
 use crate::scrub;
 
 impl InventoryObject {
-    /// The whole object: `apiVersion`, `kind`, `metadata`, `spec`, `status`. As written, but for its status, for whatever may
-    /// be a secret, and for fields that an object of its kind does not have.
+    /// The whole object as JSON: `apiVersion`, `kind`, `metadata`, `spec`, `status`. The object is
+    /// as written, but for its status, for whatever may be a secret, and for fields that an object
+    /// of its kind does not have.
     #[must_use]
     pub fn json(&self) -> String {
         self.json_with_live_status(&LiveStatus::default())
     }
 
-    /// The same, as it is now. What is wrong with the object itself goes before the trouble that it may be in.
+    /// The same JSON with the object's status as it is now. A fault of the object itself is shown
+    /// rather than the trouble that it may be in.
     #[must_use]
     pub fn json_with_live_status(&self, present: &LiveStatus<'_>) -> String {
         let written = |key: &str| self.manifest.get(key).filter(|value| value.is_string()).cloned();
@@ -70,7 +72,8 @@ impl InventoryObject {
         status.extend(self.manifest.get("status").map(visible_fields::addresses).unwrap_or_default());
     }
 
-    /// Shown with the CACerts that are written, or those of an address of our own.
+    /// Adds the URLs, CACerts and audiences of the destinations: CACerts as written, or those of
+    /// this process if the destination is inside it.
     fn describe_subscription(&self, made: &Subscription, own: Option<&str>, status: &mut Map<String, Value>) {
         let written = |pointer: &str| self.manifest_text(pointer).filter(|text| !text.is_empty());
         let sink = (made.dead_letter_sink.as_ref(), written("/spec/delivery/deadLetterSink/CACerts"), own);
@@ -154,7 +157,8 @@ impl SubscriberId {
     }
 }
 
-/// `status.subscribers` of a channel that is served.
+/// Adds `status.subscribers` of a channel that is served; each is `False` if the trouble affects
+/// all of them.
 fn insert_subscribers(
     status: &mut Map<String, Value>,
     subscribers: Option<&[SubscriberId]>,
@@ -171,7 +175,8 @@ pub(super) fn insert(map: &mut Map<String, Value>, key: &str, value: Value) {
     map.insert(key.to_owned(), value);
 }
 
-/// `<prefix>Uri`, and `<prefix>CACerts` if there are any: those written, or, for what is inside, our own.
+/// Adds `<prefix>Uri`, and `<prefix>CACerts` if there are any: the written ones, or, for a
+/// destination inside this process, its own.
 fn insert_destination(
     status: &mut Map<String, Value>,
     prefix: &str,

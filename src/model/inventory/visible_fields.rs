@@ -1,5 +1,6 @@
-//! What is shown of what somebody has written: the fields that an object of its kind has in Knative, and of their texts
-//! what is no secret. What has no place in the tables below is left out, whatever it is.
+//! The fields of a written object that are shown: those that an object of its kind has in Knative,
+//! and of their texts what is no secret. A field that has no place in the tables below is left out,
+//! whatever it is.
 
 use serde_json::{Map, Value};
 
@@ -8,22 +9,22 @@ use crate::model::annotation;
 use crate::scrub;
 use VisibleShape::{Any, Certificates, List, Object, Plain};
 
-/// How a value is shown.
+/// The shape of a value, which decides how it is shown.
 #[derive(Clone, Copy, Debug)]
 enum VisibleShape {
-    /// A text, a number or a truth value.
+    /// A text, which is scrubbed of secrets; a number; or a boolean.
     Plain,
-    /// A number.
+    /// A number, shown as it is.
     Number,
-    /// A URL, or a reference that is resolved against one.
+    /// A URL, or a reference that is resolved against one; shown without its credentials.
     Url,
-    /// Certificates in PEM.
+    /// Certificates in PEM, shown without anything that stands between them.
     Certificates,
     /// An object of these fields.
     Object(VisibleFields),
     /// A list of objects of these fields.
     List(VisibleFields),
-    /// Whatever it is, with its texts as [`Shape::Plain`].
+    /// A value of any shape, whose texts are shown like those of [`VisibleShape::Plain`].
     Any,
 }
 
@@ -118,7 +119,8 @@ const ADDRESS: VisibleFields =
     &[("name", Plain), ("url", VisibleShape::Url), ("CACerts", Certificates), ("audience", Plain)];
 const STATUS: VisibleFields = &[("address", Object(ADDRESS)), ("addresses", List(ADDRESS))];
 
-/// The labels that are shown: those that Kubernetes recommends, and those by which Knative finds objects.
+/// The labels that are shown: those that Kubernetes recommends, and those by which Knative finds
+/// objects.
 const LABELS: [&str; 9] = [
     "app.kubernetes.io/name",
     "app.kubernetes.io/instance",
@@ -131,7 +133,7 @@ const LABELS: [&str; 9] = [
     "messaging.knative.dev/role",
 ];
 
-/// A spec as it is shown; an empty one, if there is none.
+/// The visible part of a spec; an empty object, if there is no spec.
 pub(super) fn spec(kind: ObjectKind, written: Option<&Value>) -> Value {
     let fields = match kind {
         ObjectKind::Channel => CHANNEL,
@@ -145,12 +147,12 @@ pub(super) fn spec(kind: ObjectKind, written: Option<&Value>) -> Value {
     written.and_then(|written| visible_value(Object(fields), written)).unwrap_or_else(|| Map::new().into())
 }
 
-/// The addresses of a written status as they are shown.
+/// The visible part of the addresses of a written status.
 pub(super) fn addresses(status: &Value) -> Map<String, Value> {
     visible_fields(STATUS, status.as_object())
 }
 
-/// Uid, owners, labels and annotations of written metadata as they are shown.
+/// The visible part of written metadata: uid, owners, and the listed labels and annotations.
 pub(super) fn metadata(written: &Value) -> Map<String, Value> {
     let mut shown = visible_fields(&[("uid", Plain), ("ownerReferences", List(OWNER))], written.as_object());
     for (key, names) in [("labels", LABELS.as_slice()), ("annotations", annotation::READ.as_slice())] {
@@ -165,7 +167,7 @@ pub(super) fn metadata(written: &Value) -> Map<String, Value> {
     shown
 }
 
-/// What is shown of a value; `None` of one that does not have this shape.
+/// The visible part of a value; `None` if the value does not have this shape.
 fn visible_value(shape: VisibleShape, written: &Value) -> Option<Value> {
     match (shape, written) {
         (_, Value::Null) | (Plain | Any | VisibleShape::Number, Value::Number(_)) | (Plain | Any, Value::Bool(_)) => {
@@ -187,7 +189,7 @@ fn visible_value(shape: VisibleShape, written: &Value) -> Option<Value> {
     }
 }
 
-/// The fields of an object that have these names, in its own order.
+/// The fields of an object that have these names, in the object's own order.
 fn visible_fields(names: VisibleFields, written: Option<&Map<String, Value>>) -> Map<String, Value> {
     let written = written.into_iter().flatten();
     let shown = written.filter_map(|(key, value)| {

@@ -1,14 +1,17 @@
-//! The fields of a cron schedule, as the parser reads them that Knative has (robfig/cron, with optional seconds): it knows
-//! fewer signs than others, `?` means `*`, and days of month and of week are alternatives unless one of them is `*`.
+//! The fields of a cron schedule, read as Knative's parser reads them (robfig/cron, with optional
+//! seconds): it knows fewer signs than others, `?` means `*`, and days of month and of week are
+//! alternatives unless one of them is `*`.
 
 use std::collections::BTreeSet;
 
-/// What a field may hold.
+/// The name of a field of a cron schedule, and the values that it may hold.
 struct Field {
     name: &'static str,
+    /// The least value of the field.
     least: u32,
+    /// The greatest value of the field.
     most: u32,
-    /// Names of its values, from the least one on.
+    /// The names of its values, from `least` on; empty if it has only numbers.
     names: &'static [&'static str],
 }
 
@@ -26,10 +29,11 @@ const FIELDS: [Field; 6] = [
     Field { name: "day of the week", least: 0, most: 6, names: &["sun", "mon", "tue", "wed", "thu", "fri", "sat"] },
 ];
 
-/// The same schedule in six fields, each `*` or a list of numbers, which everybody reads alike.
+/// The same schedule in six fields, each `*` or a list of numbers, which every cron parser reads
+/// alike.
 ///
 /// # Errors
-/// What is wrong with it.
+/// Says what is wrong with the schedule, and in which field.
 pub(super) fn plain(text: &str) -> Result<String, String> {
     match text {
         "@yearly" | "@annually" => return Ok("0 0 0 1 1 *".to_owned()),
@@ -56,7 +60,8 @@ pub(super) fn plain(text: &str) -> Result<String, String> {
 }
 
 impl Field {
-    /// Its values; `None` for `*`, which is more than all of them: days that are `*` are no alternative.
+    /// The values that the text of a field means; `None` for `*`, which means more than all of
+    /// them: days that are `*` are no alternative.
     fn read(&self, text: &str) -> Result<Option<BTreeSet<u32>>, String> {
         let (mut values, mut is_star) = (BTreeSet::new(), false);
         for part in text.split(',').filter(|part| !part.is_empty()) {
@@ -71,7 +76,8 @@ impl Field {
         Ok(Some(values).filter(|_| !is_star))
     }
 
-    /// `*`, `?`, `1`, `1-5`, each perhaps with a step; `None` for all without one.
+    /// The values of one part of the list: `*`, `?`, `1` or `1-5`, each perhaps with a step; `None`
+    /// for all values without a step.
     fn range(&self, part: &str) -> Result<Option<Vec<u32>>, String> {
         let (range, step) = match part.split_once('/') {
             Some((range, step)) => (range, Some(step.parse().map_err(|_cause| format!("{step:?} is no step"))?)),
@@ -82,7 +88,7 @@ impl Field {
             "*" | "?" => (self.least, self.most),
             _ => match range.split_once('-') {
                 Some((first, last)) => (self.value(first)?, self.value(last)?),
-                // `5/10` is 5 and every tenth after it.
+                // As in robfig/cron, `5/10` is 5 and every tenth after it.
                 None => (self.value(range)?, if step.is_some() { self.most } else { self.value(range)? }),
             },
         };

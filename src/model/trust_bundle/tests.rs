@@ -1,4 +1,4 @@
-//! Fingerprints and near misses.
+//! The fingerprints of trust bundles, and texts that are nearly certificates.
 
 use proptest::prelude::*;
 use rcgen::{CertificateParams, DnType, KeyPair};
@@ -47,7 +47,8 @@ fn validity() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(16))]
 
-    /// The order, the repetition and the surroundings of certificates do not matter; which they are does.
+    /// The order, the repetition and the surroundings of certificates do not matter; which they are
+    /// does.
     #[test]
     fn the_fingerprint_is_of_the_set(order in Just(vec![0usize, 1, 2]).prop_shuffle(), again in 0usize..3, text in "[a-z ]{0,20}") {
         let pems = [certificate("a"), certificate("b"), certificate("c")];

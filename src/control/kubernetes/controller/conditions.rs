@@ -1,35 +1,38 @@
-//! Conditions as Knative writes them: sorted by type, `Ready` of all of them, and a time that changes only with the rest
-//! of a condition.
+//! Conditions as Knative writes them: sorted by type, with `Ready` made of all of them, and a time
+//! that changes only with the rest of a condition.
 
 use serde_json::{Map, Value};
 
-/// One of `status.conditions`.
+/// One entry of `status.conditions` as it should be, without its time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct DesiredCondition {
+    /// The type of the condition, such as `Ready`.
     ty: &'static str,
+    /// The status: `True` or `False`.
     is_true: bool,
     reason: Option<String>,
     message: Option<String>,
 }
 
 impl DesiredCondition {
-    /// One that holds.
+    /// A condition that is true.
     pub(super) fn new_true(ty: &'static str) -> Self {
         Self { ty, is_true: true, reason: None, message: None }
     }
 
-    /// One that does not hold, and why.
+    /// A condition that is false, for this reason.
     pub(super) fn new_false(ty: &'static str, reason: &str, message: &str) -> Self {
         Self { ty, is_true: false, reason: Some(reason.to_owned()), message: Some(message.to_owned()) }
     }
 
-    /// The same for this reason.
+    /// The same condition with this reason.
     pub(super) fn with_reason(self, reason: &str) -> Self {
         Self { reason: Some(reason.to_owned()), ..self }
     }
 }
 
-/// `Ready`: true if all others are, else for the reason of the first that is not.
+/// The condition `Ready`: true if all others are, else false for the reason of the first one that
+/// is not.
 pub(super) fn ready_condition(others: &[DesiredCondition]) -> DesiredCondition {
     let failed = others.iter().find(|condition| !condition.is_true);
     failed.map_or_else(
@@ -38,7 +41,8 @@ pub(super) fn ready_condition(others: &[DesiredCondition]) -> DesiredCondition {
     )
 }
 
-/// The list. What is in `before` and is as wanted keeps its time.
+/// The list of conditions as it is written. A condition that is in `before` with the same content
+/// keeps its time; others get `now`.
 pub(super) fn status_conditions(mut wanted: Vec<DesiredCondition>, before: &[Value], now: &str) -> Value {
     wanted.sort_by_key(|condition| condition.ty);
     wanted.iter().map(|condition| status_condition(condition, before, now)).collect()

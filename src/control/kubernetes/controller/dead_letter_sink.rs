@@ -1,4 +1,5 @@
-//! Where a channel's dead letters go: `spec.delivery.deadLetterSink` as Knative resolves destinations (contract 5.2).
+//! The dead letter sink of a channel: `spec.delivery.deadLetterSink`, resolved as Knative resolves
+//! destinations (contract 5.2).
 
 use kube::core::{ApiResource, DynamicObject, GroupVersion};
 use kube::{Api, Client};
@@ -7,15 +8,18 @@ use url::Url;
 
 use super::desired::ReconcileContext;
 
-/// A sink that is known.
+/// A dead letter sink whose address is known.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ResolvedDeadLetterSink {
+    /// The absolute URL of the sink.
     pub(super) uri: String,
+    /// The CA certificates (PEM) that its server certificate is verified with.
     pub(super) ca_certs: Option<String>,
+    /// The audience of the tokens that it wants.
     pub(super) audience: Option<String>,
 }
 
-/// What has to be looked at to know the sink.
+/// The object that a dead letter sink refers to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct SinkReference {
     pub(super) namespace: String,
@@ -29,7 +33,7 @@ impl SinkReference {
         self.api_version == "v1" && self.kind == "Service"
     }
 
-    /// The API of its kind, whose plural is guessed as Knative's controllers guess it.
+    /// The API of the object's kind, whose plural is guessed as Knative's controllers guess it.
     pub(super) fn api(&self, client: Client) -> Api<DynamicObject> {
         let (group, version) = self.api_version.split_once('/').unwrap_or(("", &self.api_version));
         let kind = GroupVersion { group: group.to_owned(), version: version.to_owned() }.with_kind(&self.kind);
@@ -49,7 +53,7 @@ impl std::fmt::Display for SinkReference {
     }
 }
 
-/// What the channel says, if it says anything.
+/// The dead letter sink as the channel's manifest names it; `None` if it names none.
 pub(super) fn sink_manifest(channel: &Value) -> Option<&Value> {
     channel
         .pointer("/spec/delivery/deadLetterSink")
@@ -60,7 +64,7 @@ fn text<'v>(value: &'v Value, path: &str) -> Option<&'v str> {
     value.pointer(path).and_then(Value::as_str).filter(|text| !text.is_empty())
 }
 
-/// The object that it refers to, if it refers to one.
+/// The object that the dead letter sink refers to; `None` if it has a URI only.
 pub(super) fn sink_reference(channel: &Value) -> Option<SinkReference> {
     let reference = sink_manifest(channel)?.get("ref").filter(|reference| reference.is_object())?;
     let namespace = text(reference, "/namespace").or_else(|| text(channel, "/metadata/namespace"));
@@ -72,10 +76,11 @@ pub(super) fn sink_reference(channel: &Value) -> Option<SinkReference> {
     })
 }
 
-/// The sink. `referred` is the object that it refers to.
+/// Resolves the dead letter sink of a channel; `None` if it has none. `referred` is the object that
+/// the sink refers to, if it exists.
 ///
 /// # Errors
-/// Why it is not known.
+/// Says why the address of the sink is not known.
 pub(super) fn resolve_dead_letter_sink(
     channel: &Value,
     referred: Option<&Value>,
@@ -116,7 +121,8 @@ pub(super) fn resolve_dead_letter_sink(
     }))
 }
 
-/// The address of this name, else the first of all, else the only one.
+/// The address with this name; without a name, the first of `status.addresses`, else
+/// `status.address`.
 fn find_address<'v>(object: &'v Value, named: Option<&str>) -> Option<&'v Value> {
     let all = object.pointer("/status/addresses").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
     match named {

@@ -1,5 +1,5 @@
-//! What the status of a RabbitmqChannel should be (contract 1.16, 4, 11.8): pure, and apart from the writing.
-//! `status.subscribers` is the dispatcher's, and never stands in it.
+//! The status that a RabbitmqChannel should have (contract 1.16, 4, 11.8): pure, and apart from the
+//! writing. `status.subscribers` belongs to the dispatcher, and is never part of it.
 
 use serde_json::{Map, Value, json};
 
@@ -8,47 +8,53 @@ use super::dead_letter_sink::ResolvedDeadLetterSink;
 use super::policies::ChannelPolicies;
 use crate::model::TransportEncryption;
 
-/// What channels have in common.
+/// The facts that hold for all channels.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ReconcileContext {
     pub(super) mode: TransportEncryption,
-    /// Whether senders prove who they are.
+    /// True if senders must show tokens (`authentication-oidc`).
     pub(super) oidc: bool,
-    /// The TLS Secret of the dispatcher.
+    /// The TLS Secret of the dispatcher, as it was last seen.
     pub(super) certificate: ObservedCertificate,
     pub(super) endpoints: ObservedEndpoints,
-    /// `<dispatcher>.<system namespace>.svc.<domain>`.
+    /// The host of the dispatcher's Service: `<dispatcher>.<system namespace>.svc.<domain>`.
     pub(super) dispatcher: String,
     pub(super) cluster_domain: String,
 }
 
-/// What is known of the Secret.
+/// The TLS Secret of the dispatcher, as far as it is known.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum ObservedCertificate {
+    /// There is no such Secret, or it cannot be read.
     Missing,
-    /// With its `ca.crt`, if it has one (contract 4.8).
+    /// The Secret exists, with this `ca.crt`, if it has one (contract 4.8).
     Known(Option<String>),
 }
 
-/// Whether any pod of the dispatcher is ready.
+/// The readiness of the dispatcher's pods.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ObservedEndpoints {
+    /// The dispatcher has no EndpointSlice.
     Missing,
+    /// The dispatcher has EndpointSlices, but no pod is ready.
     NotReady,
+    /// At least one pod of the dispatcher is ready.
     Ready,
 }
 
-/// What was found out about one channel.
+/// The facts that were found out about one channel.
 #[derive(Clone, Debug)]
 pub(super) struct ObservedChannel {
-    /// The name of its Service, or why it has none.
+    /// The name of its Service, or the reason why it has none.
     pub(super) service: Result<String, String>,
-    /// Where its dead letters go, if anywhere, or why that is not known.
+    /// The address of its dead letter sink; `None` if it has none; or the reason why the address is
+    /// not known.
     pub(super) dead_letter_sink: Result<Option<ResolvedDeadLetterSink>, String>,
     pub(super) policies: ChannelPolicies,
 }
 
-/// The fields of the status, null where there should be none. Those that are left out stay as they are.
+/// The fields of the status; a field that should not exist is null. Fields that are not named stay
+/// as they are.
 pub(super) fn desired_status(
     channel: &Value,
     world: &ReconcileContext,
@@ -56,6 +62,7 @@ pub(super) fn desired_status(
     now: &str,
 ) -> Map<String, Value> {
     let mut status = Map::new();
+    // `Ready` sums up all other conditions, so that it is added last.
     let addresses = desired_addresses(channel, world, found);
     let mut wanted = vec![
         addressable_condition(addresses.as_ref().map(drop)),
@@ -69,10 +76,11 @@ pub(super) fn desired_status(
     ];
     wanted.push(conditions::ready_condition(&wanted));
     if let Ok(addresses) = addresses {
-        // The http address where there are both, as upstream.
+        // `status.address` is the http address if there are both, as upstream.
         status.insert("address".to_owned(), addresses.last().cloned().unwrap_or_default());
         status.insert("addresses".to_owned(), Value::Array(addresses));
     }
+    // While the sink is not known, the last address stays in the status.
     if let Ok(sink) = &found.dead_letter_sink {
         let of = |part: fn(&ResolvedDeadLetterSink) -> Option<&str>| {
             sink.as_ref().and_then(part).map_or(Value::Null, Value::from)
@@ -82,6 +90,7 @@ pub(super) fn desired_status(
         status.insert("deadLetterSinkAudience".to_owned(), of(|sink| sink.audience.as_deref()));
     }
     status.insert("policies".to_owned(), found.policies.status_value());
+    // Conditions that have not changed keep their times.
     let before = channel.pointer("/status/conditions").and_then(Value::as_array);
     let before = before.map(Vec::as_slice).unwrap_or_default();
     status.insert("conditions".to_owned(), conditions::status_conditions(wanted, before, now));
@@ -90,7 +99,7 @@ pub(super) fn desired_status(
     status
 }
 
-/// A merge patch of what is not as it should be, if anything is not.
+/// A merge patch of the fields that differ from the desired ones; `None` if none differs.
 pub(super) fn status_patch(channel: &Value, desired: Map<String, Value>) -> Option<Value> {
     let written = |field: &str| channel.get("status").and_then(|status| status.get(field)).unwrap_or(&Value::Null);
     let is_empty = |value: &Value| value.is_null() || value.as_array().is_some_and(Vec::is_empty);
@@ -109,7 +118,8 @@ pub(super) fn status_patch(channel: &Value, desired: Map<String, Value>) -> Opti
     Some(json!({"status": changed.into_iter().map(whole).collect::<Map<_, _>>()}))
 }
 
-/// A merge patch keeps the fields of an object that it does not name: those that should go are named.
+/// Adds a null for each field of the written object that is not part of the value: a merge patch
+/// keeps fields that it does not name.
 fn with_removed_fields(written: &Value, mut value: Value) -> Value {
     if let (Some(written), Some(value)) = (written.as_object(), value.as_object_mut()) {
         for field in written.keys() {
@@ -119,7 +129,7 @@ fn with_removed_fields(written: &Value, mut value: Value) -> Value {
     value
 }
 
-/// The addresses of the mode, https first (4). Without a Service there is no http address.
+/// The addresses for the mode, https first (4). Without a Service there is no http address.
 fn desired_addresses(
     channel: &Value,
     world: &ReconcileContext,

@@ -1,22 +1,22 @@
-//! Which EventPolicies are for a channel, and whether they are ready (contract 7.6, 7.7).
+//! The EventPolicies that apply to a channel, and their readiness (contract 7.6, 7.7).
 
 use serde_json::{Value, json};
 
 use super::conditions::DesiredCondition;
 use crate::control::kind::ResourceKind;
 
-/// The policies of one channel.
+/// The EventPolicies that apply to one channel.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) enum ChannelPolicies {
-    /// Nobody is asked who they are, so that they mean nothing.
+    /// No sender is asked for a token, so that policies have no effect.
     #[default]
     Off,
-    /// Their names, in order.
+    /// The names of the policies that are ready, and of those that are not, each list sorted.
     On { ready: Vec<String>, not_ready: Vec<String> },
 }
 
 impl ChannelPolicies {
-    /// Those of `all` that are for this channel.
+    /// The policies of `all` that apply to this channel.
     pub(super) fn for_channel<'p>(all: impl Iterator<Item = &'p Value>, channel: &Value) -> Self {
         let (mut ready, mut not_ready) = (Vec::new(), Vec::new());
         for policy in all.filter(|policy| applies_to(policy, channel)) {
@@ -28,7 +28,7 @@ impl ChannelPolicies {
         Self::On { ready, not_ready }
     }
 
-    /// `status.policies`; null without OIDC, or where there are none.
+    /// The value of `status.policies`; null without OIDC, or if no policy applies.
     pub(super) fn status_value(&self) -> Value {
         let Self::On { ready, .. } = self else { return Value::Null };
         if ready.is_empty() {
@@ -38,7 +38,7 @@ impl ChannelPolicies {
         ready.iter().map(|name| json!({"apiVersion": api_version, "name": name})).collect()
     }
 
-    /// `EventPoliciesReady`.
+    /// The condition `EventPoliciesReady`, which is false while a policy is not ready.
     pub(super) fn condition(&self) -> DesiredCondition {
         let yes = DesiredCondition::new_true("EventPoliciesReady");
         match self {
@@ -65,7 +65,8 @@ fn is_ready(policy: &Value) -> bool {
         .any(|condition| text(condition, "/type") == Some("Ready") && text(condition, "/status") == Some("True"))
 }
 
-/// A policy is for what it names in its own namespace; for all of that if it names nothing.
+/// True if a policy applies to a channel: it names the channel, or it names nothing and is of the
+/// same namespace.
 fn applies_to(policy: &Value, channel: &Value) -> bool {
     let to = policy.pointer("/spec/to").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
     text(policy, "/metadata/namespace") == text(channel, "/metadata/namespace")

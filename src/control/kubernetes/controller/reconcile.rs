@@ -1,5 +1,5 @@
-//! Makes the cluster as it should be for one channel: its annotation, its Service, its status. Each is written only where
-//! it differs.
+//! Reconciles one channel: writes its annotation, its Service and its status, each only if it
+//! differs from what it should be.
 
 use kube::api::{Patch, PostParams};
 use kube::core::DynamicObject;
@@ -15,26 +15,31 @@ use crate::control::kubernetes::watch_rows::api_resource;
 use crate::control::kubernetes::write_requests::patch_parameters;
 use crate::model::annotation::SUBSCRIBABLE;
 
-/// Does all of it.
+/// Reconciles one channel.
 ///
 /// # Errors
-/// Those that may be over soon. What the channel is to blame for stands in its conditions.
+/// Fails with errors that may be over soon. Faults of the channel itself go into its conditions.
 pub(super) async fn reconcile_channel(client: &Client, job: &ReconcileTask) -> Result<(), kube::Error> {
     let ReconcileTask { document, context: world, service, policies } = job;
     let text = |field: &str| document.get("metadata").and_then(|metadata| metadata.get(field)?.as_str());
     let (namespace, name) = (text("namespace").unwrap_or_default(), text("name").unwrap_or_default());
     let channels =
         Api::<DynamicObject>::namespaced_with(client.clone(), namespace, &api_resource(ResourceKind::RabbitmqChannel));
+    // The annotation comes first: without it, Knative does not read the channel's subscribers.
     if document.pointer("/metadata/annotations").and_then(|all| all.get(SUBSCRIBABLE)).is_none() {
         let patch = json!({"metadata": {"annotations": {SUBSCRIBABLE: "v1"}}});
         channels.patch(name, &patch_parameters(), &Patch::Merge(&patch)).await?;
     }
+    // The Service comes before the status, whose http address has its name.
     let wanted = service::desired_service(document, &world.dispatcher);
     let service = ensure_service(client, namespace, service.as_deref(), &wanted).await?;
+    // The dead letter sink is asked for each time, since the object that it refers to is not
+    // watched.
     let sink = fetch_dead_letter_sink(client, document, world).await?;
     let found = ObservedChannel { service, dead_letter_sink: sink, policies: policies.clone() };
     let now = k8s_openapi::jiff::Timestamp::now();
     let now = now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+    // The status is written last, and only the fields that differ.
     let desired = desired::desired_status(document, world, &found, &now);
     if let Some(patch) = desired::status_patch(document, desired) {
         channels.patch_status(name, &patch_parameters(), &Patch::Merge(&patch)).await?;
@@ -42,7 +47,8 @@ pub(super) async fn reconcile_channel(client: &Client, job: &ReconcileTask) -> R
     Ok(())
 }
 
-/// The name of the Service, once it is as wanted; or why it cannot be.
+/// Creates or mends the Service. Gives its name, or the reason why it cannot exist; fails if the
+/// API server may succeed later.
 async fn ensure_service(
     client: &Client,
     namespace: &str,
@@ -63,7 +69,7 @@ async fn ensure_service(
     };
     match written {
         Ok(_) => Ok(Ok(name.to_owned())),
-        // It may be there although it has not been seen yet.
+        // The Service may exist although the watch has not seen it yet.
         Err(kube::Error::Api(status)) if status.code == 409 => match services.get_opt(name).await? {
             Some(found) => match service::service_step(serde_json::to_value(&found).ok().as_ref(), wanted) {
                 ServiceStep::Nothing => Ok(Ok(name.to_owned())),
@@ -76,7 +82,7 @@ async fn ensure_service(
     }
 }
 
-/// Looks at what the sink refers to, and resolves it.
+/// Fetches the object that the dead letter sink refers to, and resolves the sink with it.
 async fn fetch_dead_letter_sink(
     client: &Client,
     channel: &Value,

@@ -1,4 +1,5 @@
-//! The Service of a channel: the host name that senders use, an alias of the dispatcher's Service (contract 4.3, 11.8).
+//! The Service of a channel: its host name is the one that senders use, and an alias of the
+//! dispatcher's Service (contract 4.3, 11.8).
 
 use md5::{Digest, Md5};
 use serde_json::{Value, json};
@@ -6,13 +7,16 @@ use serde_json::{Value, json};
 use crate::control::kind::ResourceKind;
 use crate::control::kubernetes::watch_rows::CHANNEL_SERVICES;
 
-/// Other than upstream's, so that an InMemoryChannel of the same name keeps its Service.
+/// The end of the Service's name, other than upstream's, so that an InMemoryChannel of the same
+/// name keeps its Service.
 const SUFFIX: &str = "-rmq-kn-channel";
-/// The longest name of a Service, and what is left of it beside a hash.
+/// The longest name of a Service.
 const LONGEST: usize = 63;
+/// The part of a long name that is left beside a hash of 32 characters.
 const HEAD: usize = LONGEST - 32;
 
-/// Its name: the channel's with a suffix; of a long one the start, and a hash, as Knative names children.
+/// The name of a channel's Service: the channel's name with a suffix. Of a long name the start is
+/// kept, with a hash, as Knative names children.
 pub(super) fn service_name(channel: &str) -> String {
     if channel.len() + SUFFIX.len() <= LONGEST {
         return format!("{channel}{SUFFIX}");
@@ -22,7 +26,7 @@ pub(super) fn service_name(channel: &str) -> String {
     format!("{start}{hash}{SUFFIX}")
 }
 
-/// The Service as it should be. Kubernetes deletes it with the channel.
+/// The Service as it should be. Kubernetes deletes it together with the channel, which owns it.
 pub(super) fn desired_service(channel: &Value, dispatcher: &str) -> Value {
     let metadata = |field: &str| channel.get("metadata").and_then(|metadata| metadata.get(field)).cloned();
     let (label, value) = CHANNEL_SERVICES.split_once('=').unwrap_or_default();
@@ -50,18 +54,20 @@ pub(super) fn desired_service(channel: &Value, dispatcher: &str) -> Value {
     })
 }
 
-/// What to do about the Service that is there.
+/// The step that makes the Service of a channel as it should be.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum ServiceStep {
+    /// There is no Service of this name.
     Create,
-    /// It leads elsewhere.
+    /// The Service belongs to the channel, but leads elsewhere: it gets this merge patch.
     Patch(Value),
+    /// The Service is as it should be.
     Nothing,
-    /// It belongs to somebody else.
+    /// The Service belongs to another object, and is left alone.
     OwnedByOther,
 }
 
-/// Compares the Service that is there with the one that should be.
+/// Compares the Service that exists with the one that should exist.
 pub(super) fn service_step(there: Option<&Value>, wanted: &Value) -> ServiceStep {
     let Some(there) = there else { return ServiceStep::Create };
     let uid = |service: &Value| service.pointer("/metadata/ownerReferences/0/uid").cloned();

@@ -1,24 +1,25 @@
-//! How often the Lease is renewed and how long it lasts: ours, or what `config-leader-election` says (contract 2.21,
-//! 3.8), in the notation of Go.
+//! The timings of the Lease: the defaults, or those of `config-leader-election` (contract 2.21,
+//! 3.8), which are Go durations.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::control::go_duration::parse_go_duration;
 
-/// The times of an election.
+/// The timings of an election, each longer than the one below it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct LeaseTimings {
-    /// How long others wait after the last renewal.
+    /// The time that others wait after the last renewal before they take over.
     pub(super) lease_duration: Duration,
-    /// How long the holder tries to renew before it stops writing.
+    /// The time for which the holder tries to renew before it stops writing.
     pub(super) renew_deadline: Duration,
-    /// Between two looks at the Lease.
+    /// The wait between two looks at the Lease.
     pub(super) retry_period: Duration,
 }
 
 impl Default for LeaseTimings {
-    /// A crash is noticed after three seconds at least and less than five at most.
+    /// With these times, a crash is noticed after three seconds at least and less than five at
+    /// most.
     fn default() -> Self {
         Self {
             lease_duration: Duration::from_secs(3),
@@ -29,7 +30,8 @@ impl Default for LeaseTimings {
 }
 
 impl LeaseTimings {
-    /// What a ConfigMap's data says. Times that cannot be read, or do not go together, are as if not written.
+    /// Reads the timings from the data of a ConfigMap. Times that cannot be read, or do not fit
+    /// together, are replaced by the defaults, with a warning.
     pub(super) fn from_config_map(data: &BTreeMap<String, String>) -> Self {
         let time = |key: &str| {
             let text = data.get(key)?;
@@ -45,7 +47,7 @@ impl LeaseTimings {
             renew_deadline: time("renew-deadline").unwrap_or(default.renew_deadline),
             retry_period: time("retry-period").unwrap_or(default.retry_period),
         };
-        // The Lease holds whole seconds.
+        // The Lease holds its duration in whole seconds.
         let whole = read.lease_duration.as_secs() >= 1;
         if whole && read.lease_duration > read.renew_deadline && read.renew_deadline > read.retry_period {
             return read;

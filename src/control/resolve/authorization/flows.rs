@@ -1,5 +1,6 @@
-//! What Sequences and Parallels ask of senders, as upstream's policies for them say it: the channel that takes their events
-//! asks what the flow is asked for, each other one lets only the Subscription before it send, besides whom a policy names.
+//! The demands of Sequences and Parallels on senders, as upstream's policies for them say: the
+//! channel that takes their events asks what the flow is asked for; each other channel lets only
+//! the Subscription before it send, besides the subjects of written policies.
 
 use std::sync::Arc;
 
@@ -16,7 +17,7 @@ use crate::filter::Filter;
 use crate::model::{ChannelKey, ChannelKind, EventPolicy, SubjectPattern};
 
 impl SenderRules {
-    /// Reads the channels of every flow.
+    /// Reads the demands of the channels of every flow.
     pub(super) fn read_flows(&mut self, collected: &CollectedObjects<'_>) {
         for (kind, name, plan, document) in flow::plan_flows(collected) {
             for index in 0..plan.channels.len() {
@@ -54,7 +55,7 @@ impl SenderRules {
         self.requirements.insert(key, SenderRequirements { audience, policies, generated_policy: own, owner: None });
     }
 
-    /// Lets the Subscriptions send that lead into this channel.
+    /// A policy that lets the Subscriptions send whose subscriber or reply is this channel.
     fn previous_subscriptions_policy(&self, namespace: &str, plan: &FlowPlan, index: usize) -> Arc<EventPolicy> {
         let leads_there =
             |way: &PlannedDestination| matches!(way, PlannedDestination::Channel(channel) if *channel == index);

@@ -1,4 +1,4 @@
-//! Which channels of a cluster are on RabbitMQ (contract 11.4).
+//! The backend of each channel of a cluster (contract 11.4).
 
 use serde_json::{Value, json};
 
@@ -33,8 +33,8 @@ fn storage(resolution: &Resolution, namespace: &str) -> Option<BackendKind> {
     resolution.table.channel(&key).map(|(_, channel)| channel.backend)
 }
 
-/// Steps of one cluster: what the ConfigMap holds, what the annotation says, where the channel `billing/a` is then, and
-/// how many problems there are.
+/// Steps of one cluster: what the ConfigMap holds, what the annotation says, where the channel
+/// `billing/a` is then, and how many problems there are.
 #[test]
 fn the_annotation_goes_before_the_namespace_and_that_before_the_default() {
     let (memory, rabbitmq) = (Some(BackendKind::Memory), Some(BackendKind::Rabbitmq));
@@ -68,7 +68,8 @@ fn the_annotation_goes_before_the_namespace_and_that_before_the_default() {
     }
 }
 
-/// A row that cannot be read may be one for RabbitMQ: nobody is moved, and nobody is told to be durable who is not.
+/// A row that cannot be read may be one for RabbitMQ: nobody is moved, and nobody is told to be
+/// durable who is not.
 #[test]
 fn what_cannot_be_read_moves_nobody() {
     let manifests = |data: &Value| ManifestSet::from_objects([channel("a", None), channel("b", None), config(data)]);
@@ -87,7 +88,8 @@ fn what_cannot_be_read_moves_nobody() {
     assert_eq!(both(&kept), (rabbitmq, memory));
 }
 
-/// It is never served from memory instead, and the cluster is told why; one that was in memory before stays there.
+/// It is never served from memory instead, and the cluster is told why; one that was in memory
+/// before stays there.
 #[test]
 fn without_rabbitmq_a_channel_that_wants_it_is_not_served() {
     let settings = ControlSettings { rabbitmq: RabbitmqAvailability::Missing, ..settings() };

@@ -1,4 +1,5 @@
-//! ConfigMaps by their names and keys: those that are nearly what is read, and those that nobody reads.
+//! Checks ConfigMaps by their names and keys: those that are misspelled, and keys that nobody
+//! reads.
 
 use serde_json::Value;
 
@@ -9,8 +10,8 @@ use crate::control::schema::{CONFIG_FEATURES, ConfigMapKeys, ConfigMapPlace, Unk
 use crate::control::settings::ObjectSource;
 use crate::control::{ControlSettings, ObjectName, Severity, suggest_word};
 
-/// Reports a `config-features` whose namespace was forgotten or is misspelt: the flags in it may close. Those of other
-/// namespaces are other people's, such as Knative Serving's.
+/// Reports a `config-features` whose namespace is missing or misspelled: the flags in it may close
+/// something. A `config-features` of another namespace belongs to others, such as Knative Serving.
 pub(super) fn tell_missing_namespace(report: &mut ObjectReport<'_>, settings: &ControlSettings) -> bool {
     let (system, ObjectName { namespace, name, .. }) = (&settings.system_namespace, report.object());
     let is_missing = report.document().text(&["metadata", "namespace"]).is_none();
@@ -23,8 +24,8 @@ pub(super) fn tell_missing_namespace(report: &mut ObjectReport<'_>, settings: &C
     true
 }
 
-/// Reports a ConfigMap that is probably meant to be another one, which is read. What is nearly `config-features` is an error:
-/// without the flags in it more would pass than was meant.
+/// Reports a ConfigMap that is probably meant to be another one, which is read. A misspelled
+/// `config-features` is an error: without its flags more events would pass than was meant.
 pub(super) fn tell_near_name(report: &mut ObjectReport<'_>, settings: &ControlSettings) -> Option<Severity> {
     let ObjectName { kind, namespace, name } = report.object();
     let is_read = kind == ResourceKind::ConfigMap.as_str() && *namespace == settings.system_namespace;
@@ -43,7 +44,7 @@ pub(super) fn tell_near_name(report: &mut ObjectReport<'_>, settings: &ControlSe
     Some(Severity::Warning)
 }
 
-/// Reports keys that a ConfigMap of ours does not have.
+/// Reports keys that one of Knative's ConfigMaps does not have.
 pub(super) fn check_keys(report: &mut ObjectReport<'_>, settings: &ControlSettings) {
     let document = report.document();
     let is_features = report.object().name == CONFIG_FEATURES;
@@ -66,7 +67,7 @@ pub(super) fn check_keys(report: &mut ObjectReport<'_>, settings: &ControlSettin
             Some(meant) => format!("is no key that {name} has; did you mean {meant}?"),
             None => format!("is no key that {name} has: remove it"),
         };
-        // Whoever ignored a flag that is misspelt would open what it closes.
+        // If a misspelled flag were ignored, what it closes would be open.
         let is_flag = is_features && keys.suggest_key(key).is_some();
         let strictness =
             if is_flag { UnknownFieldStrictness::NeverIgnored } else { UnknownFieldStrictness::MayBeIgnored };

@@ -1,4 +1,5 @@
-//! The channels and Subscriptions of a flow as the objects that upstream's controllers would write for it.
+//! The channels and Subscriptions of a flow as the objects that upstream's controllers would write
+//! for it.
 
 use std::sync::Arc;
 
@@ -9,14 +10,14 @@ use crate::control::kind::ResourceKind;
 use crate::control::report::ObjectReport;
 use crate::model::{BackendKind, ChannelKey};
 
-/// A channel; `report` is of the flow.
+/// The object of a channel; `report` is that of the flow.
 pub(super) fn channel_object(key: &ChannelKey, storage: BackendKind, report: &ObjectReport<'_>) -> Arc<Value> {
     let template = flow_field(report, "spec.channelTemplate.spec.delivery");
     let spec: Map<_, _> = template.map(|delivery| ("delivery".to_owned(), delivery)).into_iter().collect();
     build_object(channel_kind(storage), &key.name, &spec, report)
 }
 
-/// A Subscription.
+/// The object of a Subscription; `report` is that of the flow.
 pub(super) fn subscription_object(
     leg: &PlannedSubscription,
     plan: &FlowPlan,
@@ -40,7 +41,7 @@ pub(super) fn subscription_object(
     build_object(ResourceKind::Subscription, &leg.name, &spec, report)
 }
 
-/// The kind of the channels that are kept there.
+/// The kind of the channels that this backend keeps.
 pub(super) fn channel_kind(storage: BackendKind) -> ResourceKind {
     match storage {
         BackendKind::Memory => ResourceKind::InMemoryChannel,
@@ -48,7 +49,7 @@ pub(super) fn channel_kind(storage: BackendKind) -> ResourceKind {
     }
 }
 
-/// An object that belongs to the flow.
+/// An object that the flow owns.
 fn build_object(kind: ResourceKind, name: &str, spec: &Map<String, Value>, report: &ObjectReport<'_>) -> Arc<Value> {
     let flow = report.object();
     let written = |key: &str| report.document().text(&[key]).unwrap_or_default();
@@ -67,7 +68,7 @@ fn build_object(kind: ResourceKind, name: &str, spec: &Map<String, Value>, repor
     }))
 }
 
-/// What stands at a field of the flow.
+/// The value at a field of the flow's manifest.
 fn flow_field(report: &ObjectReport<'_>, field: &str) -> Option<Value> {
     let pointer: String = field.split(['.', '[']).map(|part| format!("/{}", part.trim_end_matches(']'))).collect();
     report.document().value.pointer(&pointer).cloned()

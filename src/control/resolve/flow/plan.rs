@@ -1,59 +1,60 @@
-//! What a Sequence or Parallel is made of: channels and the Subscriptions between them, with the names and in the shape that
-//! upstream gives them (`pkg/reconciler/sequence` and `pkg/reconciler/parallel` of knative/eventing).
+//! Plans the channels of a Sequence or Parallel and the Subscriptions between them, with the names
+//! and in the shape that upstream gives them (`pkg/reconciler/sequence` and
+//! `pkg/reconciler/parallel` of knative/eventing).
 
 use crate::control::kind::ResourceKind;
 use crate::control::manifest::duck::{DeliverySpecManifest, DestinationManifest, ObjectMeta};
 use crate::control::manifest::flows::{ParallelBranch, ParallelManifest, SequenceManifest, SequenceStep};
 use crate::control::manifest::messaging::ChannelTemplate;
 
-/// What a Sequence or Parallel is made of.
+/// The channels and Subscriptions of a Sequence or Parallel.
 #[derive(Clone, Debug)]
 pub(crate) struct FlowPlan {
-    /// Names of its channels; the first one takes its events.
+    /// The names of its channels; the first one takes its events.
     pub(crate) channels: Vec<String>,
-    /// Its Subscriptions.
+    /// The Subscriptions between its channels.
     pub(crate) subscriptions: Vec<PlannedSubscription>,
-    /// A destination that nothing is sent to, since all that could be goes elsewhere.
+    /// The common reply of a Parallel, if every branch has a reply of its own.
     pub(crate) unused: Option<PlannedDestination>,
 }
 
 /// A Subscription of one of the channels.
 #[derive(Clone, Debug)]
 pub(crate) struct PlannedSubscription {
-    /// Its name.
+    /// The name of the Subscription.
     pub(crate) name: String,
-    /// Which channel it is of.
+    /// The index of its channel in [`FlowPlan::channels`].
     pub(crate) channel: usize,
     pub(crate) subscriber: PlannedDestination,
     pub(crate) reply: Option<PlannedDestination>,
-    /// A delivery spec, and where it stands.
+    /// The delivery spec, and the field where it stands.
     pub(crate) delivery: Option<(String, DeliverySpecManifest)>,
 }
 
-/// Where events go.
+/// A destination within the plan.
 #[derive(Clone, Debug)]
 pub(crate) enum PlannedDestination {
-    /// To a destination that stands at this field.
+    /// A destination that stands at this field.
     Destination(String, Box<DestinationManifest>),
-    /// Into another one of the channels.
+    /// The channel at this index in [`FlowPlan::channels`].
     Channel(usize),
 }
 
-/// A kind that channels and Subscriptions are made of.
+/// The manifest of a kind that consists of channels and Subscriptions.
 pub(crate) trait FlowManifest {
-    /// Which.
+    /// The kind of the flow.
     const KIND: ResourceKind;
 
-    /// What is made of the one of this name.
+    /// The plan of the flow of this name.
     fn plan(&self, name: &str) -> FlowPlan;
 
-    /// Where what has to be there is missing, and the remedy.
+    /// The required fields that are missing, each with a remedy.
     fn missing_fields(&self) -> Vec<(String, &'static str)>;
 
-    /// `metadata`.
+    /// The `metadata` of the flow.
     fn metadata(&self) -> &ObjectMeta;
 
-    /// What its channels are made of.
+    /// The template of its channels; the default counts if `None`.
     fn channel_template(&self) -> Option<&ChannelTemplate>;
 }
 
@@ -66,13 +67,14 @@ pub(crate) fn entry_channel_name(kind: ResourceKind, name: &str) -> Option<Strin
     }
 }
 
-/// Where the reply stands of branches without one.
+/// The field of the reply that branches without a reply of their own use.
 const COMMON_REPLY: &str = "spec.reply";
 
 impl FlowManifest for SequenceManifest {
     const KIND: ResourceKind = ResourceKind::Sequence;
 
-    /// A channel for each step: its Subscription sends what the step answers with to the next one, the last to the reply.
+    /// Plans a channel for each step: its Subscription sends the step's replies to the next
+    /// channel, the last one to the reply.
     fn plan(&self, name: &str) -> FlowPlan {
         let spec = self.spec.clone().unwrap_or_default();
         let steps = spec.steps.unwrap_or_default();
@@ -92,7 +94,8 @@ impl FlowManifest for SequenceManifest {
                 reply: if index + 1 < count { Some(PlannedDestination::Channel(index + 1)) } else { last() },
             }
         };
-        // Of one without steps, which is an error, there is still the name of its address.
+        // A Sequence without steps, which is an error, still has the channel that gives it an
+        // address.
         let channels = (0..count.max(1)).map(|index| format!("{name}-kn-sequence-{index}")).collect();
         FlowPlan { channels, subscriptions: steps.into_iter().enumerate().map(leg).collect(), unused: None }
     }
@@ -117,8 +120,9 @@ impl FlowManifest for SequenceManifest {
 impl FlowManifest for ParallelManifest {
     const KIND: ResourceKind = ResourceKind::Parallel;
 
-    /// A channel that takes the events, and one for each branch: a first Subscription sends what the filter answers with into
-    /// the branch's channel, or everything if there is none, a second one what is there to its subscriber.
+    /// Plans a channel that takes the events, and one for each branch: a first Subscription sends
+    /// the replies of the filter into the branch's channel, or every event without a filter; a
+    /// second one sends the events there to the branch's subscriber.
     fn plan(&self, name: &str) -> FlowPlan {
         let spec = self.spec.clone().unwrap_or_default();
         let branches = spec.branches.unwrap_or_default();

@@ -1,4 +1,4 @@
-//! References to Sequences and Parallels.
+//! Resolves references to Sequences and Parallels.
 
 use super::plan;
 use crate::control::kind::ResourceKind;
@@ -8,7 +8,7 @@ use crate::control::resolve::destination::{DestinationResolver, ResolvedUrl, Wri
 use crate::model::{ChannelKey, ChannelKind, ProcessRole};
 
 impl DestinationResolver<'_> {
-    /// The address of a Sequence or Parallel: that of its first channel.
+    /// The address of a Sequence or Parallel, which is that of its first channel.
     pub(in crate::control::resolve) fn resolve_flow(
         &self,
         kind: ResourceKind,

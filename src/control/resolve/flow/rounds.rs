@@ -1,6 +1,6 @@
-//! Sequences and Parallels that lead into themselves, directly or through other flows and channels: what comes into one goes
-//! round for ever. Through Brokers that is what many do on purpose: their Triggers have filters, and events a number of
-//! Brokers that they may pass.
+//! Finds Sequences and Parallels that lead into themselves, directly or through other flows and
+//! channels: an event in them goes round for ever. Through Brokers many do that on purpose: their
+//! Triggers have filters, and events have a limit of Brokers that they may pass.
 
 use std::collections::HashSet;
 
@@ -11,7 +11,7 @@ use crate::control::resolve::collect::{CollectedItem, CollectedItems, CollectedO
 use crate::control::resolve::routes::SubscriptionRoutes;
 use crate::model::{Addressable, ChannelKey, ChannelKind};
 
-/// Warns of every destination of a flow that leads back into it.
+/// Warns of every destination of a flow that leads back into the flow.
 pub(in crate::control::resolve) fn tell(
     collected: &mut CollectedObjects<'_>,
     flows: &ResolvedFlows,
@@ -24,7 +24,7 @@ pub(in crate::control::resolve) fn tell(
 fn of_kind<T: FlowManifest>(items: &mut CollectedItems<'_, T>, flows: &ResolvedFlows, routes: &SubscriptionRoutes) {
     for ((namespace, name), CollectedItem { object, report, .. }) in items {
         let entrance = plan::entry_channel_name(T::KIND, name).map(|channel| channel_key(namespace, &channel));
-        // What is said is said of what is written.
+        // A warning is about the form that is written, and so not about a kept one.
         let flow = entrance.and_then(|entrance| flows.get(&entrance)).filter(|flow| !flow.is_kept);
         if let (Some(flow), Some(object)) = (flow, object) {
             of_flow(flow, &object.plan(name), routes, report);
@@ -51,7 +51,7 @@ fn of_flow(flow: &ResolvedFlow, plan: &plan::FlowPlan, routes: &SubscriptionRout
     }
 }
 
-/// Whether what comes into a channel may come into one of the flow's.
+/// True if an event in the channel `from` may come into one of the flow's channels.
 fn leads_into(from: &ChannelKey, flow: &ResolvedFlow, routes: &SubscriptionRoutes) -> bool {
     let (mut seen, mut next) = (HashSet::from([from]), vec![from]);
     while let Some(channel) = next.pop() {
@@ -64,7 +64,7 @@ fn leads_into(from: &ChannelKey, flow: &ResolvedFlow, routes: &SubscriptionRoute
     false
 }
 
-/// The channel of this process that a destination leads into.
+/// The channel of this process that a destination leads into; `None` for a Broker or another route.
 fn channel_of(to: &Addressable) -> Option<&ChannelKey> {
     to.route.local_channel().filter(|to| to.kind == ChannelKind::Channel)
 }

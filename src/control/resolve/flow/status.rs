@@ -1,4 +1,4 @@
-//! Flows as they are shown, and the channels and Subscriptions that are made of them.
+//! The inventory of flows, and of the channels and Subscriptions that are generated for them.
 
 use std::sync::Arc;
 
@@ -11,12 +11,12 @@ use crate::model::{
     ObjectStatus, SubscriberId,
 };
 
-/// The parts of a flow's `Ready`.
+/// The types of the conditions that a flow's `Ready` consists of.
 pub(in crate::control::resolve) const PARTS: &[&str] =
     &["Addressable", "ChannelsReady", "EventPoliciesReady", "SubscriptionsReady"];
 
 impl ResolvedFlow {
-    /// The status of the flow, but for its conditions.
+    /// The status of the flow without its conditions.
     pub(in crate::control::resolve) fn status(&self, resolver: &DestinationResolver<'_>) -> ObjectStatus {
         let kind = channel_kind(self.parent.backend);
         let channels = self.channels.iter().map(|(key, _)| key.name.clone()).collect();
@@ -37,12 +37,12 @@ impl ResolvedFlow {
         ObjectStatus::Flow(Box::new(FlowStatus { address: entrance, channel_kind, channels, subscriptions }))
     }
 
-    /// Whether this is the last good form.
+    /// True if the flow is served in its last good form.
     pub(in crate::control::resolve) fn is_kept(&self) -> bool {
         self.is_kept
     }
 
-    /// Its channels and Subscriptions, as if somebody had written them.
+    /// The inventory objects of its channels and Subscriptions, as if somebody had written them.
     pub(in crate::control::resolve) fn generated_objects(
         &self,
         routes: &SubscriptionRoutes,
@@ -90,7 +90,7 @@ impl ResolvedFlow {
     }
 }
 
-/// Of a channel or Subscription that is served.
+/// The conditions of a channel or Subscription that is served, perhaps with a fault.
 fn served_conditions(parts: &'static [&'static str], fault: Option<&FlowFault>) -> ObjectConditions {
     ObjectConditions { parts, served: true, not_ready: fault.map(not_ready_reason), failed_part: None }
 }

@@ -1,18 +1,20 @@
-//! What names an entry of `spec.subscribers` within its channel.
+//! The id of an entry of `spec.subscribers` within its channel.
 //!
-//! A Trigger's Subscription is deleted and made anew under the same name whenever something about it changes
-//! (contract 5.10), so that a queue which is to be found again is named by the entry's name, and not by its uid.
+//! A Trigger's Subscription is deleted and created again under the same name whenever something
+//! about it changes (contract 5.10), so that a queue which is to be found again is named by the
+//! entry's name, and not by its uid.
 
 use std::collections::{HashMap, HashSet};
 
 use crate::control::manifest::messaging::SubscriberSpec;
 use crate::model::SubscriptionKey;
 
-/// A name for each entry: its name; its uid where several entries have that name, as Subscriptions of different
-/// namespaces may (contract 11.5); its place where it has no uid, and no name that no other one has, since every field
-/// is optional (contract 2.3). One without a uid is a mistake, and so changes no other one's name.
+/// The id of each entry: its name; its uid if several entries have that name, as Subscriptions of
+/// different namespaces may (contract 11.5); its index if it has no uid, and no unique name, since
+/// every field is optional (contract 2.3). An entry without a uid is a mistake, and so changes the
+/// id of no other.
 ///
-/// No name of Kubernetes holds one of the signs that the other two begin with.
+/// No name of Kubernetes begins with one of the signs that the other two kinds of ids begin with.
 pub(super) fn entry_ids(entries: &[&SubscriberSpec]) -> Vec<String> {
     let mut owners: HashMap<&str, HashSet<Option<&str>>> = HashMap::new();
     for entry in entries {
@@ -20,7 +22,7 @@ pub(super) fn entry_ids(entries: &[&SubscriberSpec]) -> Vec<String> {
             owners.entry(name).or_default().insert(entry_uid(entry));
         }
     }
-    // The same entry twice is no collision.
+    // The same entry twice is no collision of names.
     let known = |name: &str| owners.get(name).map_or(0, |owners| owners.iter().flatten().count());
     let alone = |name: &str| entries.iter().filter(|entry| entry.name.as_deref() == Some(name)).count() == 1;
     let id = |(index, entry): (usize, &&SubscriberSpec)| match (non_empty(entry.name.as_ref()), entry_uid(entry)) {
@@ -32,17 +34,17 @@ pub(super) fn entry_ids(entries: &[&SubscriberSpec]) -> Vec<String> {
     entries.iter().enumerate().map(id).collect()
 }
 
-/// What an entry is shown as: by its uid, else by what names it.
+/// The id of an entry in the status: its uid, else its id in the channel.
 pub(super) fn status_id(entry: &SubscriberSpec, id: &str) -> String {
     non_empty(entry.uid.as_ref()).unwrap_or(id).to_owned()
 }
 
-/// The uid of an entry, if it has one.
+/// The uid of an entry; `None` if it has none, or an empty one.
 pub(super) fn entry_uid(entry: &SubscriberSpec) -> Option<&str> {
     non_empty(entry.uid.as_ref())
 }
 
-/// Whether an entry is named by its place alone.
+/// True if an entry is named by its index alone.
 pub(super) fn is_index_key(key: &SubscriptionKey) -> bool {
     key.name.rsplit_once('/').is_some_and(|(_, id)| id.starts_with('#'))
 }

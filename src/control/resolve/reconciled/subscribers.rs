@@ -1,4 +1,5 @@
-//! `status.subscribers` of a channel: which entries of its spec are served, and why others are not (contract 2.9).
+//! The `status.subscribers` of a channel: the entries of its spec that are served, and the reasons
+//! why others are not (contract 2.9).
 
 use std::collections::BTreeMap;
 
@@ -8,19 +9,20 @@ use crate::control::report::ObjectReport;
 
 const ENTRIES: &str = "spec.subscribers[";
 
-/// Where an entry stands.
+/// The field of the entry at this index.
 pub(super) fn entry_field(index: usize) -> String {
     format!("{ENTRIES}{index}]")
 }
 
-/// The place of the entry that a field is of, and the field within it, which is empty for the entry itself.
+/// The index of the entry that a field belongs to, and the field within it, which is empty for the
+/// entry itself.
 pub(super) fn entry_of(field: &str) -> Option<(usize, &str)> {
     let (index, rest) = field.strip_prefix(ENTRIES)?.split_once(']')?;
     Some((index.parse().ok()?, rest.strip_prefix('.').unwrap_or(rest)))
 }
 
-/// `status.subscribers` as it should be, if it is not (contract 2.9, 2.12). A channel that is being deleted is left
-/// alone.
+/// The desired `status.subscribers`, if the written one differs (contract 2.9, 2.12). A channel
+/// that is being deleted is left alone.
 pub(super) fn changed_subscribers(document: &Value, unready: &BTreeMap<usize, String>) -> Option<Value> {
     let list = |part: &str| document.get(part)?.get("subscribers")?.as_array();
     let deleted = document.get("metadata").is_some_and(|metadata| metadata.get("deletionTimestamp").is_some());
@@ -33,7 +35,7 @@ pub(super) fn changed_subscribers(document: &Value, unready: &BTreeMap<usize, St
     Some(if wanted.is_empty() { Value::Null } else { Value::Array(wanted) })
 }
 
-/// Why entries are not ready, by their places: the first thing that is wrong with each.
+/// The reasons why entries are not ready, by their indices: the first error of each.
 pub(super) fn not_ready_entries(report: &ObjectReport<'_>) -> BTreeMap<usize, String> {
     let mut unready = BTreeMap::new();
     for (field, message) in report.tolerated_errors() {
@@ -45,7 +47,8 @@ pub(super) fn not_ready_entries(report: &ObjectReport<'_>) -> BTreeMap<usize, St
     unready
 }
 
-/// The status of an entry. What it has of a wrong type is left out, since an API server would refuse the whole list.
+/// The status of an entry. Fields of a wrong type are left out, since an API server would refuse
+/// the whole list.
 fn subscriber_status(entry: &Value, unready: Option<&String>) -> Value {
     let mut marked = serde_json::Map::new();
     if let Some(uid) = entry.get("uid").filter(|uid| uid.as_str().is_some_and(|uid| !uid.is_empty())) {

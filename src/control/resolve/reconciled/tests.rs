@@ -1,4 +1,4 @@
-//! Channels of a cluster: what counts in them, and what is remembered.
+//! Channels of a cluster: which of their fields count, and which results are reused.
 
 use serde_json::json;
 
@@ -167,7 +167,8 @@ fn warning(resolution: &Resolution) -> Option<&str> {
     })
 }
 
-/// Contract 2.17: what is wrong beside the entries keeps the channel as it was; a Warning is wanted, and no status.
+/// Contract 2.17: what is wrong beside the entries keeps the channel as it was; a Warning is
+/// wanted, and no status.
 #[test]
 fn what_is_wrong_beside_the_entries_keeps_the_channel_as_it_was() {
     let good = resolved(&[channel("1", &json!([subscriber("a")]))], None);
@@ -231,8 +232,9 @@ fn wrong() -> Vec<(Value, &'static str)> {
     ]
 }
 
-/// One entry that is wrong harms itself alone, whichever way it is wrong, from the start as later: the others are applied,
-/// the status says why it is not ready and of nothing else, and so does a Warning.
+/// One entry that is wrong harms itself alone, whichever way it is wrong, from the start as later:
+/// the others are applied, the status says why it is not ready and of nothing else, and so does a
+/// Warning.
 #[test]
 fn an_entry_that_is_wrong_harms_itself_alone() {
     let good = resolved(&[channel("1", &json!([subscriber("a")]))], None);
@@ -251,7 +253,8 @@ fn an_entry_that_is_wrong_harms_itself_alone() {
             assert!(told.iter().all(|entry| entry.get("uid").is_none_or(Value::is_string)), "{bad}");
             assert!(told.iter().all(|e| e.get("observedGeneration").is_none_or(Value::is_number)), "{bad}");
             assert!(warning(&resolution).is_some_and(|message| message.starts_with("spec.subscribers[1]")), "{bad}");
-            // What its events come to that it has been given, if it can be given any, is a failure with that reason.
+            // What its events come to that it has been given, if it can be given any, is a failure
+            // with that reason.
             let served = self::served(&resolution).expect("served");
             assert!(
                 served
@@ -268,7 +271,8 @@ fn an_entry_that_is_wrong_harms_itself_alone() {
     }
 }
 
-/// It keeps its last good form, as a Subscription does; so that its queue is not taken for one that nobody wants.
+/// It keeps its last good form, as a Subscription does; so that its queue is not taken for one that
+/// nobody wants.
 #[test]
 fn an_entry_that_becomes_wrong_keeps_its_last_good_form() {
     let entry = |retry: Value| {
@@ -355,8 +359,8 @@ fn annotations_are_applied_live() {
     assert_eq!(acknowledge(&after), AcknowledgeMode::AfterEnqueue);
 }
 
-/// Contract 2.3: every field is optional, so that what has no uid is served, though nobody can be told; contract 2.20:
-/// the order means nothing.
+/// Contract 2.3: every field is optional, so that what has no uid is served, though nobody can be
+/// told; contract 2.20: the order means nothing.
 #[test]
 fn entries_need_no_name_and_may_be_there_twice() {
     let uri = "http://x.t.svc.cluster.local";
@@ -387,7 +391,8 @@ fn certificates_that_cannot_be_read_trust_nobody() {
     assert_eq!((told(&resolution)[0]["ready"].as_str(), warning(&resolution)), (Some("True"), None));
 }
 
-/// What has not changed is the same value, all the way; what everything depends on makes everything anew.
+/// What has not changed is the same value, all the way; what everything depends on makes everything
+/// anew.
 #[test]
 fn only_what_has_changed_is_made_again() {
     let other = |subscribers: Value| {

@@ -1,5 +1,6 @@
-//! Forms of relays, each remembered with the value that it was made from: in a cluster of thousands, a change costs what
-//! has changed. What is asked of senders depends on other objects, and is looked at each time.
+//! Resolved relays, each kept with the value that it was made from: in a cluster of thousands, a
+//! change costs what has changed. The demands on senders depend on other objects, and are computed
+//! each time.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -19,26 +20,26 @@ use crate::control::settings::ObjectSource;
 use crate::correlation::KeyRing;
 use crate::model::{Addressable, BrokerRelay, InventoryObject, ObjectKind, TriggerRelay, TrustFingerprint};
 
-/// The forms of the objects of a kind.
+/// The resolved relays of the objects of one kind.
 pub(crate) type RelaysByName<R> = BTreeMap<NamespacedName, Arc<ResolvedRelay<R>>>;
 
-/// What a form depends on besides the value of its object.
+/// The facts that a relay depends on besides the value of its object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ResolvedRelayContext {
-    /// What every https destination trusts.
+    /// The certificates that every https destination trusts.
     common_trust: TrustFingerprint,
-    /// Whether it proves who sends.
+    /// True if it sends tokens to destinations with an audience.
     oidc: bool,
-    /// Whether events are described.
+    /// On if `EventType`s are created.
     event_types: FeatureSwitch,
     /// The keys of correlation ids.
     keys: Arc<KeyRing>,
-    /// The Broker of a Trigger.
+    /// The Broker of a Trigger; `None` for Brokers, and if it is not known.
     broker: Option<Arc<BrokerAddress>>,
 }
 
 impl ResolvedRelayContext {
-    /// What everything depends on.
+    /// The context that all relays have in common.
     pub(super) fn from_resolver(resolver: &DestinationResolver<'_>) -> Self {
         let common_trust = resolver.trust.common().fingerprint();
         let rules = &resolver.sender_rules;
@@ -46,43 +47,45 @@ impl ResolvedRelayContext {
         Self { common_trust, oidc, event_types, keys, broker: None }
     }
 
-    /// The same for a Trigger of this Broker.
+    /// The same context for a Trigger of this Broker.
     pub(super) fn with_broker(&self, broker: Option<Arc<BrokerAddress>>) -> Self {
         Self { broker, ..self.clone() }
     }
 
-    /// The Broker of a Trigger, if that is known.
+    /// The Broker of a Trigger; `None` if it is not known.
     pub(super) fn broker(&self) -> Option<&BrokerAddress> {
         self.broker.as_deref()
     }
 }
 
-/// A form, and what it was made from.
+/// A relay, and the value that it was made from.
 #[derive(Clone, Debug)]
 pub(crate) struct ResolvedRelay<R> {
     document: Arc<Value>,
     context: ResolvedRelayContext,
-    /// Of an earlier value if this one has errors.
+    /// The relay that is served: that of an earlier value if this one has errors.
     relay: Arc<R>,
+    /// The problems of the object, which are reported again if it is not resolved again.
     findings: ReportFindings,
     object: Arc<InventoryObject>,
 }
 
-/// What is made of an object of some kind.
+/// A relay that is made of the objects of some kind.
 pub(super) trait RelayForm: Clone + PartialEq {
-    /// In which list it is shown.
+    /// The list of the inventory that it is shown in.
     const KIND: ObjectKind;
-    /// Of which kind its objects are.
+    /// The kind of its objects.
     const OF: ResourceKind;
 
-    /// Where events go; without it nothing works.
+    /// The destination of the events; without it nothing works.
     fn main_destination(&self) -> Option<&Addressable>;
 
-    /// Every destination.
+    /// Every destination of the relay.
     fn destinations(&self) -> impl Iterator<Item = &Addressable>;
 
-    /// The form of an object that has errors now: of before is what these have left without a value, and nothing else, so
-    /// that one fault does not take away what is right beside it. What is asked of senders never stays.
+    /// The relay of an object that has errors now. Only the fields that the errors have left
+    /// without a value are taken from before, so that one mistake does not take away what is right
+    /// beside it. The demands on senders are never taken from before.
     fn merge_last(before: &Self, now: Self, context: &ResolvedRelayContext) -> Self;
 }
 
@@ -115,7 +118,8 @@ impl RelayForm for TriggerRelay {
         [&self.subscriber, &self.broker, &self.dead_letter_sink].into_iter().flatten()
     }
 
-    /// The subscriber goes with the filter that it was let through by: both are of before.
+    /// The subscriber belongs to the filter that lets events pass to it, so that both are taken
+    /// from before.
     fn merge_last(before: &Self, now: Self, context: &ResolvedRelayContext) -> Self {
         let kept = before.clone();
         Self {
@@ -152,23 +156,24 @@ impl RelayForm for BrokerAddress {
 }
 
 impl<R: RelayForm> ResolvedRelay<R> {
-    /// What is served.
+    /// The relay that is served.
     pub(super) fn relay(&self) -> &Arc<R> {
         &self.relay
     }
 
-    /// What is shown.
+    /// The object that the inventory shows.
     pub(super) fn object(&self) -> &Arc<InventoryObject> {
         &self.object
     }
 
-    /// `metadata.uid`.
+    /// The `metadata.uid` of the object; `None` if it has none.
     pub(super) fn uid(&self) -> Option<&str> {
         self.document.get("metadata")?.get("uid")?.as_str()
     }
 }
 
-/// The form of each object. Those whose value and context are the same as in `last` are not made again.
+/// Resolves each object. Objects whose value and context are the same as in `last` are not resolved
+/// again.
 pub(super) fn resolve_each<'d, T: DeserializeOwned, R: RelayForm>(
     items: &mut CollectedItems<'d, T>,
     resolver: &mut DestinationResolver<'_>,
@@ -178,6 +183,7 @@ pub(super) fn resolve_each<'d, T: DeserializeOwned, R: RelayForm>(
 ) -> RelaysByName<R> {
     let mut forms = RelaysByName::new();
     for (name, item) in items {
+        // The context comes first, since it decides whether the last relay can be reused.
         let (report, before) = (&mut item.report, last.get(name));
         let (context, document) = (context(report), Arc::clone(&report.document().value));
         let is_same = |made: &&Arc<ResolvedRelay<R>>| Arc::ptr_eq(&made.document, &document) && made.context == context;
@@ -187,6 +193,7 @@ pub(super) fn resolve_each<'d, T: DeserializeOwned, R: RelayForm>(
             forms.insert(name.clone(), Arc::clone(same));
             continue;
         }
+        // In a cluster, objects are decoded only here, so that unchanged ones cost nothing.
         if resolver.settings.object_source != ObjectSource::Written {
             item.object = manifest::decode(report, R::OF, UnknownFieldPolicy::from_settings(resolver.settings));
         }
@@ -195,6 +202,7 @@ pub(super) fn resolve_each<'d, T: DeserializeOwned, R: RelayForm>(
             relay = R::merge_last(&before.relay, relay, &context);
             relay.destinations().for_each(|to| resolver.trust.keep_bundle(&to.trust));
         }
+        // The inventory object is made last, of all problems.
         let object = status::relayed_object(R::KIND, name, report, relay.main_destination());
         let relay = reuse_if_equal(before.map(|before| &before.relay), relay);
         let object = reuse_if_equal(before.map(|before| &before.object), object);
@@ -209,7 +217,7 @@ fn reuse_if_equal<T: PartialEq>(before: Option<&Arc<T>>, now: T) -> Arc<T> {
     before.filter(|before| ***before == now).cloned().unwrap_or_else(|| Arc::new(now))
 }
 
-/// Replaces the forms that `change` has another one for.
+/// Replaces the relays for which `change` has another value.
 pub(super) fn replace_relays<R: RelayForm>(
     forms: &mut RelaysByName<R>,
     change: impl Fn(&NamespacedName, &ResolvedRelay<R>) -> Option<R>,
@@ -221,7 +229,7 @@ pub(super) fn replace_relays<R: RelayForm>(
     }
 }
 
-/// The relays by `/namespace/name`.
+/// The relays by the path `/namespace/name`.
 pub(super) fn by_path<R: RelayForm>(forms: &RelaysByName<R>) -> HashMap<String, Arc<R>> {
     let entry = |((namespace, name), made): (&NamespacedName, &Arc<ResolvedRelay<R>>)| {
         (format!("/{namespace}/{name}"), Arc::clone(&made.relay))

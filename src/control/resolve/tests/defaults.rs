@@ -1,4 +1,4 @@
-//! What Brokers and channels are where they do not say it: `config-br-defaults`, templates, `--delivery-merge`.
+//! The defaults of Brokers and channels: `config-br-defaults`, templates, `--delivery-merge`.
 
 use super::*;
 use crate::control::DeliveryMerge;
@@ -34,7 +34,8 @@ const DEFAULTS: &str = "    clusterDefault:
         delivery: {retry: 99}
 ";
 
-/// The defaults of the namespace come before those of the cluster, where they name the class of the Broker.
+/// The defaults of the namespace come before those of the cluster, where they name the class of the
+/// Broker.
 #[test]
 fn brokers_without_delivery_have_the_default_one() {
     let ours = ", annotations: {eventing.knative.dev/broker.class: Sealpost}";
@@ -120,8 +121,8 @@ fn default_channels_come_from_config_maps() {
     good(&(config_map("mine", "channelTemplateSpec", memory) + &broker(reference)));
 }
 
-/// A template stands in a ConfigMap of its own: what is wrong with it is told there, and what is another implementation's
-/// is left alone with the Brokers that are made of it.
+/// A template stands in a ConfigMap of its own: what is wrong with it is told there, and what is
+/// another implementation's is left alone with the Brokers that are made of it.
 #[test]
 fn kinds_of_templates_are_told_where_they_stand() {
     let world = |template: &str| {
@@ -174,7 +175,8 @@ fn kinds_of_templates_are_told_where_they_stand() {
     );
 }
 
-/// The YAML inside ConfigMaps is judged as a whole: what stands one level too deep, and delivery specs of templates.
+/// The YAML inside ConfigMaps is judged as a whole: what stands one level too deep, and delivery
+/// specs of templates.
 #[test]
 fn what_stands_inside_is_in_its_place() {
     let config_map = |name: &str, key: &str, yaml: &str| {

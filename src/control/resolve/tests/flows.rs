@@ -1,4 +1,5 @@
-//! Sequences and Parallels: what they become, what is said of them, and what stays when they are edited.
+//! Sequences and Parallels: their channels and Subscriptions, their problems, and the form that
+//! stays when they are edited.
 
 use serde_json::{Value, json};
 
@@ -301,7 +302,8 @@ fn a_step_that_leads_nowhere_fails() {
     assert_eq!(super::ready(&resolution, ObjectKind::Subscription, "s-kn-sequence-0").0, "True");
 }
 
-/// One that cannot work keeps its last good form as a whole: no step of the new one is mixed with those of the old one.
+/// One that cannot work keeps its last good form as a whole: no step of the new one is mixed with
+/// those of the old one.
 #[test]
 fn flows_keep_their_last_good_form_as_a_whole() {
     let before = sequence(TWO);
@@ -350,8 +352,8 @@ fn what_has_not_changed_is_the_same() {
     assert_eq!(grown.table.channels().len(), 3);
 }
 
-/// Channels and Subscriptions that a flow makes are not served twice; that they are written as well is a mistake, unless a
-/// cluster has made them.
+/// Channels and Subscriptions that a flow makes are not served twice; that they are written as well
+/// is a mistake, unless a cluster has made them.
 #[test]
 fn what_a_flow_makes_is_written_by_nobody_else() {
     let twin = |more: &str| {

@@ -1,4 +1,4 @@
-//! Objects with problems keep their last good form, and what has not changed is not made anew.
+//! Objects with problems keep their last good form, and unchanged objects keep their value.
 
 use proptest::prelude::*;
 
@@ -255,8 +255,8 @@ proptest! {
         prop_assert_eq!(&shuffled.inventory, &straight.inventory);
     }
 
-    /// Cuts, doubles and exchanges parts of lines: whatever comes of it, there is a resolution, and every error is one
-    /// of an object that is there.
+    /// Cuts, doubles and exchanges parts of lines: whatever comes of it, there is a resolution, and
+    /// every error is one of an object that is there.
     #[test]
     fn mutations_never_panic(edits in prop::collection::vec((0..100_usize, 0..100_usize, 0..5_u8), 0..6)) {
         let text = pieces().join("---\n");

@@ -1,4 +1,5 @@
-//! What is misread never lets more pass: the name of each field is mistyped in every way of one letter.
+//! A misspelled field never lets more events pass: the name of each field is mistyped in every way
+//! of one letter.
 
 #![expect(clippy::string_slice, reason = "the texts are ASCII")]
 
@@ -137,7 +138,8 @@ fn passing(resolution: &Resolution) -> BTreeSet<String> {
     open
 }
 
-/// The names of fields, as byte ranges; those in quotes are names of attributes, which their author chooses.
+/// The names of fields, as byte ranges; those in quotes are names of attributes, which their author
+/// chooses.
 fn names() -> Vec<(usize, usize)> {
     let mut names = Vec::new();
     let mut start = 0;

@@ -1,4 +1,4 @@
-//! Every problem as one golden line.
+//! Every problem of manifests, each as one golden line.
 
 use proptest::prelude::*;
 
@@ -400,7 +400,8 @@ fn of_channels() {
     }
 }
 
-/// A broker of another implementation is left alone, with its triggers, and so is no error (contract 5.6).
+/// A broker of another implementation is left alone, with its triggers, and so is no error
+/// (contract 5.6).
 #[test]
 fn other_classes_are_left_alone() {
     let other = "{name: b, annotations: {eventing.knative.dev/broker.class: RabbitMQBroker}}";
@@ -412,7 +413,8 @@ fn other_classes_are_left_alone() {
     assert_eq!(ready(&resolution, ObjectKind::Trigger, "t").0, "Unknown");
 }
 
-/// Two channels that dead-letter into each other are fine; one that refers to a broken one is not, nor who refers to it.
+/// Two channels that dead-letter into each other are fine; one that refers to a broken one is not,
+/// nor who refers to it.
 #[test]
 fn broken_dead_letter_sinks_spread() {
     let channel = |name: &str, sink: &str, more: &str| {
@@ -561,7 +563,8 @@ fn of_what_is_overridden() {
     assert!(found.len() == 2 && found.iter().any(|line| line.contains("names no destination")), "{found:#?}");
 }
 
-/// Of what makes Pods, the template is read, as strictly as kubectl reads it; what is beside it is free.
+/// Of what makes Pods, the template is read, as strictly as kubectl reads it; what is beside it is
+/// free.
 #[test]
 fn of_templates_of_pods() {
     let with = |version: &str, kind: &str, spec: &str| {
@@ -599,7 +602,8 @@ fn of_templates_of_pods() {
     ));
 }
 
-/// What is nearly the name of a ConfigMap that is read, where it would be read. Flags that nobody reads would open.
+/// What is nearly the name of a ConfigMap that is read, where it would be read. Flags that nobody
+/// reads would open.
 #[test]
 fn of_names_of_config_maps() {
     let config_map = |namespace: &str, name: &str, data: &str| {
@@ -665,8 +669,8 @@ fn has_hole(filter: &Filter) -> bool {
 }
 
 proptest! {
-    /// Whatever stands in `filters`: it is understood whole, or the Trigger is not served and the reason is said
-    /// (contract G-48).
+    /// Whatever stands in `filters`: it is understood whole, or the Trigger is not served and the
+    /// reason is said (contract G-48).
     #[test]
     fn filters_are_understood_whole_or_closed(filters in prop::collection::vec(any_json(), 1..3)) {
         let resolution = one(&trigger(&format!("filters: {}", serde_json::Value::from(filters))));

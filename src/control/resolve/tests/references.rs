@@ -1,4 +1,5 @@
-//! References to Services of either kind, to objects of other kinds, to other namespaces, and to what is left alone.
+//! References to Services of either kind, to objects of other kinds, to other namespaces, and to
+//! objects that are not served.
 
 use super::*;
 use crate::control::{ClusterNameLookup, Severity};
@@ -26,7 +27,8 @@ fn with_image(image: &str) -> String {
     format!("spec: {{template: {{metadata: {{labels: {{app: d}}}}, spec: {{containers: [{{image: {image}}}]}}}}}}\n")
 }
 
-/// As Services of Kubernetes are: by an annotation, as the display, by `--resolve`, else by the name in a cluster.
+/// As Services of Kubernetes are: by an annotation, as the display, by `--resolve`, else by the
+/// name in a cluster.
 #[test]
 fn services_of_knative_serving_are_found_as_others_are() {
     let endpoint = "  annotations: {sealpost.dev/endpoint: 'http://127.0.0.1:9'}\n";
@@ -216,8 +218,8 @@ fn links(value: &str) -> String {
     )
 }
 
-/// Triggers and Subscriptions of another namespace than their Broker or channel: only with the flag, and no longer than it
-/// says so, whatever else is wrong.
+/// Triggers and Subscriptions of another namespace than their Broker or channel: only with the
+/// flag, and no longer than it says so, whatever else is wrong.
 #[test]
 fn links_between_namespaces_need_the_flag() {
     let linked = subscription("{uri: 'http://x'}").replace("name: c}", "name: c, namespace: other}");
@@ -235,7 +237,8 @@ fn links_between_namespaces_need_the_flag() {
         assert!(said.iter().any(|line| line.contains("spec.brokerRef.namespace: is other")), "{said:?}");
         assert!(said.iter().any(|line| line.contains("spec.channel.namespace: is other")), "{said:?}");
         assert_eq!(ready(&closed, ObjectKind::Trigger, "t").0, "False");
-        // The same while running: no last good form goes on, not even of an object that cannot be read any more.
+        // The same while running: no last good form goes on, not even of an object that cannot be
+        // read any more.
         let again = |text: &str| resolve(&manifests(&[("a.yaml", text)]), Some(&open), &settings());
         assert_eq!(count(&again(&world(flag))), 0, "{flag}");
         let broken = world(flag).replace("uri: 'http://x'", "uri: 5").replace("spec:\n  channel", "spe:\n  channel");

@@ -1,4 +1,5 @@
-//! The roles `ingress` and `filter` in a cluster: what is made again, and what stays (contract 5.7 to 5.12).
+//! The roles `ingress` and `filter` in a cluster: which relays are resolved again, and which are
+//! reused (contract 5.7 to 5.12).
 
 use serde_json::{Value, json};
 
@@ -53,7 +54,8 @@ fn url(to: Option<&Addressable>) -> Option<&str> {
     to.map(|to| to.url.as_str())
 }
 
-/// A change costs what has changed: the others stay the same value, in the table and in the inventory.
+/// A change costs what has changed: the others stay the same value, in the table and in the
+/// inventory.
 #[test]
 fn only_what_has_changed_is_made_again() {
     let settings = in_role(ProcessRole::Filter);
@@ -83,8 +85,8 @@ fn only_what_has_changed_is_made_again() {
     assert!(Arc::ptr_eq(of_trigger(&moved, "y"), of_trigger(&first, "y")));
 }
 
-/// What is not said is not resolved yet, whatever the spec says, and is no error; what is wrong is one, each time, and
-/// leaves what was good.
+/// What is not said is not resolved yet, whatever the spec says, and is no error; what is wrong is
+/// one, each time, and leaves what was good.
 #[test]
 fn status_alone_counts() {
     let settings = in_role(ProcessRole::Filter);
@@ -117,8 +119,8 @@ fn status_alone_counts() {
     assert_eq!(url(of_broker(&wrong).channel.as_ref()), Some("http://b/"));
 }
 
-/// What is right of an object counts, whatever is wrong beside it: whom it sends as, and where its dead letters go; only
-/// what the fault has left without a value is that of before, or nothing.
+/// What is right of an object counts, whatever is wrong beside it: whom it sends as, and where its
+/// dead letters go; only what the fault has left without a value is that of before, or nothing.
 #[test]
 fn a_fault_takes_nothing_away_that_is_right() {
     let settings = in_role(ProcessRole::Filter);
@@ -142,7 +144,8 @@ fn a_fault_takes_nothing_away_that_is_right() {
     }
 }
 
-/// Contract 3.2: a Broker of another namespace counts only where the flag allows it, and as soon as it does.
+/// Contract 3.2: a Broker of another namespace counts only where the flag allows it, and as soon as
+/// it does.
 #[test]
 fn brokers_of_other_namespaces_need_the_flag() {
     let settings = in_role(ProcessRole::Filter);

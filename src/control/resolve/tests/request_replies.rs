@@ -1,4 +1,5 @@
-//! RequestReplies and the keys of correlation ids: what is made of manifests, and what is told.
+//! RequestReplies and the keys of correlation ids: how manifests are resolved, and which problems
+//! are reported.
 
 use super::*;
 use crate::control::Problem;
@@ -145,7 +146,8 @@ fn its_trigger_is_its_own() {
     ));
 }
 
-/// The Secret's last key seals; without an entry there a key is made, and stays the same; with a bad one there is none.
+/// The Secret's last key seals; without an entry there a key is made, and stays the same; with a
+/// bad one there is none.
 #[test]
 fn keys_are_the_secrets_else_made() {
     let settings = settings_with_seed();

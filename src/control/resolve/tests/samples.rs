@@ -1,4 +1,4 @@
-//! What users of Knative write, and what its controllers make of it.
+//! Objects as users of Knative write them, and as its controllers reconcile them.
 
 use super::*;
 

@@ -1,4 +1,5 @@
-//! What channels ask of senders, and as whom subscriptions send (contract 3.2, 3.3, 4.1, 5.11, 5.12, 7.1 to 7.10).
+//! The demands of channels on senders, and the ServiceAccounts of subscriptions (contract 3.2, 3.3,
+//! 4.1, 5.11, 5.12, 7.1 to 7.10).
 
 use super::*;
 use crate::control::ApiServerAvailability;
@@ -89,7 +90,8 @@ fn nothing_is_asked_without_the_flag() {
     }
 }
 
-/// Contract 3.2, 3.3: flags in any case; what is no mode or no switch closes, and either is reported.
+/// Contract 3.2, 3.3: flags in any case; what is no mode or no switch closes, and either is
+/// reported.
 #[test]
 fn flags() {
     use AuthorizationMode::{AllowAll, AllowSameNamespace, DenyAll};
@@ -111,7 +113,8 @@ fn flags() {
     }
 }
 
-/// Contract 3.2: an issuer elsewhere is asked there, trusting the trust bundles; one that cannot be is none.
+/// Contract 3.2: an issuer elsewhere is asked there, trusting the trust bundles; one that cannot be
+/// is none.
 #[test]
 fn discovery() {
     for (url, place, words) in [
@@ -135,8 +138,8 @@ fn discovery() {
     }
 }
 
-/// Contract 7.8, AU-12: a policy that is listed and not there closes the channel, and so does a list that cannot be
-/// read.
+/// Contract 7.8, AU-12: a policy that is listed and not there closes the channel, and so does a
+/// list that cannot be read.
 #[test]
 fn what_is_not_known_closes() {
     let on = features("authentication-oidc: enabled");
@@ -212,7 +215,8 @@ fn names_of_accounts_are_names() {
     }
 }
 
-/// Contract 3.12a: the flags stay when `config-features` goes away; what is asked is never older than the flags.
+/// Contract 3.12a: the flags stay when `config-features` goes away; what is asked is never older
+/// than the flags.
 #[test]
 fn flags_stay() {
     let on = features("authentication-oidc: enabled, default-authorization-mode: deny-all");
@@ -250,7 +254,8 @@ fn allowed(resolution: &Resolution) -> [Vec<usize>; 3] {
     })
 }
 
-/// Without a cluster, policies are followed by their `spec`, and local destinations know their audience.
+/// Without a cluster, policies are followed by their `spec`, and local destinations know their
+/// audience.
 #[test]
 fn without_a_cluster_the_spec_is_followed() {
     let labelled = "selector: {apiVersion: messaging.knative.dev/v1, kind: InMemoryChannel, matchLabels: {team: a}}";
@@ -351,7 +356,8 @@ fn without_a_cluster_what_is_stale_or_astray_is_told() {
     }
 }
 
-/// Without a cluster and without another issuer, it is said that nothing can be verified; the channel stays closed.
+/// Without a cluster and without another issuer, it is said that nothing can be verified; the
+/// channel stays closed.
 #[test]
 fn without_a_cluster_and_an_issuer_nothing_is_open() {
     let resolution = alone(&format!("{CHANNEL}{}", features("authentication-oidc: enabled")));
@@ -363,7 +369,8 @@ fn without_a_cluster_and_an_issuer_nothing_is_open() {
     assert!(lines(&noted).join("\n").contains("note: has no effect"), "{:?}", lines(&noted));
 }
 
-/// Contract 8.1 to 8.3: channels that no Broker owns are described, and the replies of their subscribers.
+/// Contract 8.1 to 8.3: channels that no Broker owns are described, and the replies of their
+/// subscribers.
 #[test]
 fn owners_of_event_types() {
     let on = features("eventtype-auto-create: enabled, authentication-oidc: enabled");

@@ -1,4 +1,4 @@
-//! PingSources.
+//! PingSources are resolved with schedule, event and sink.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! CACerts, trust bundles and TLS Secrets, with certificates made on the spot.
+//! CACerts, trust bundles and TLS Secrets, with certificates that the tests make.
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -179,7 +179,8 @@ fn one_bad_certificate_of_a_bundle_spares_the_others() {
     );
 }
 
-/// What stands beside a certificate does not keep it from counting, and a bundle without any is told.
+/// What stands beside a certificate does not keep it from counting, and a bundle without any is
+/// told.
 #[test]
 fn bundles_say_what_does_not_count() {
     let key = made("x", IsCa::NoCa, -1..1).key;

@@ -1,4 +1,4 @@
-//! What is wrong with certificates, in words that lead to the remedy.
+//! Explains the faults of certificates, in words that lead to the remedy.
 
 use std::collections::BTreeSet;
 
@@ -8,7 +8,7 @@ use super::BEGIN;
 use crate::control::Severity;
 use crate::model::{TrustBundle, TrustError, TrustedCertificate};
 
-/// Why a text holds no certificates, and what to do.
+/// The reason why a text holds no certificates, and a remedy.
 pub(super) fn unusable_reason(text: &str, error: &TrustError) -> String {
     let trimmed = text.trim();
     let begins = trimmed.contains(BEGIN);
@@ -29,7 +29,8 @@ pub(super) fn unusable_reason(text: &str, error: &TrustError) -> String {
         return "is the name of a file: write the content of the file, below `CACerts: |`".to_owned();
     }
     match error {
-        // What comes before the first line with BEGIN is folded away by `>` where a blank line ends a paragraph.
+        // A folded text has lost the line break after the first BEGIN, where a blank line ends a
+        // paragraph.
         TrustError::Malformed { .. } if begins && is_begin_line_folded(text) => {
             "is a certificate folded by `>`: write `CACerts: |` instead".to_owned()
         }
@@ -37,7 +38,7 @@ pub(super) fn unusable_reason(text: &str, error: &TrustError) -> String {
     }
 }
 
-/// The number of the first line that begins with blanks, where some do and some do not.
+/// The number of the first line that begins with blanks, if some lines do and some do not.
 fn uneven_indentation_line(text: &str) -> Option<usize> {
     let lines = || text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
     let indented = |line: &str| line.starts_with([' ', '\t']);
@@ -45,19 +46,19 @@ fn uneven_indentation_line(text: &str) -> Option<usize> {
     first.filter(|_| lines().any(|(_, line)| line.starts_with("-----")) || lines().all(|(_, line)| indented(line)))
 }
 
-/// Whether a BEGIN stands in one line with what should be below it.
+/// True if a BEGIN stands in one line with the text that should be below it.
 fn is_begin_line_folded(text: &str) -> bool {
     text.lines().any(|line| line.trim_start().strip_prefix(BEGIN).is_some_and(|rest| !rest.trim().is_empty()))
 }
 
-/// A certificate that a reader of PEM skips, since its BEGIN is not at the start of a line.
+/// Finds a certificate that a reader of PEM skips, since its BEGIN is not at the start of a line.
 pub(super) fn skipped_certificate(text: &str) -> Option<(Severity, String)> {
     let hidden = text.lines().position(|line| line.contains(BEGIN) && !line.starts_with("-----"))?;
     let message = format!("holds a certificate that does not count: indent line {} of it like the others", hidden + 1);
     Some((Severity::Error, message))
 }
 
-/// What is said of these kinds of things beside certificates, which do not count.
+/// The problem of PEM items of other types beside certificates, which do not count.
 pub(super) fn other_pem_items(kinds: &BTreeSet<&'static str>) -> Option<(Severity, String)> {
     if kinds.is_empty() {
         return None;
@@ -69,9 +70,9 @@ pub(super) fn other_pem_items(kinds: &BTreeSet<&'static str>) -> Option<(Severit
     Some((Severity::Warning, message))
 }
 
-/// Why a value of a trust bundle that holds no certificate at all holds none.
+/// The reason why a value of a trust bundle holds no certificate at all.
 pub(super) fn no_certificate_reason(value: &[u8]) -> String {
-    /// How each certificate in DER begins.
+    /// The first bytes of each certificate in DER.
     const DER: [u8; 2] = [0x30, 0x82];
     let text = str::from_utf8(value).unwrap_or_default().trim();
     let decoded = super::decode_base64(text).filter(|_| !text.is_empty());
@@ -81,7 +82,7 @@ pub(super) fn no_certificate_reason(value: &[u8]) -> String {
     unusable_reason(text, &TrustBundle::from_pem(text).err().unwrap_or(TrustError::NoCertificate))
 }
 
-/// What to report about certificates that can be read.
+/// The problems of certificates that can be read.
 pub(super) fn certificate_findings(bundle: &TrustBundle, now: i64) -> Vec<(Severity, String)> {
     let invalid: Vec<_> = bundle.invalid_at(now).collect();
     let severity = if invalid.len() == bundle.certificates().len() { Severity::Error } else { Severity::Warning };
@@ -99,7 +100,7 @@ pub(super) fn certificate_findings(bundle: &TrustBundle, now: i64) -> Vec<(Sever
     findings
 }
 
-/// Who has expired, or is not valid yet, and when.
+/// The subject of a certificate, and the day since which it is not valid, or from which it will be.
 pub(super) fn describe_invalidity(certificate: &TrustedCertificate, now: i64) -> String {
     let (verb, time) = if certificate.not_after < now {
         ("expired on", certificate.not_after)
@@ -109,7 +110,7 @@ pub(super) fn describe_invalidity(certificate: &TrustedCertificate, now: i64) ->
     format!("{} {verb} {}", certificate.subject, format_day(time))
 }
 
-/// The day of a time in seconds since the epoch.
+/// The day (UTC) of a time in seconds since the epoch.
 pub(in crate::control::resolve) fn format_day(seconds: i64) -> String {
     OffsetDateTime::from_unix_timestamp(seconds)
         .map_or_else(|_range| "a day far away".to_owned(), |time| time.date().to_string())

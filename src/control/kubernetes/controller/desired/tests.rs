@@ -1,4 +1,4 @@
-//! What the status should be, by the table of addresses and one row for each thing that can be wrong.
+//! The desired status, by the table of addresses and by one row for each fault.
 
 use super::*;
 
