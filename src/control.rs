@@ -2,7 +2,7 @@
 //! routing table and a list of problems.
 //!
 //! In reading order: [`read_manifests`] finds files and parses them (`file`, `yaml`, `manifest`),
-//! [`resolve`] turns what they say into a [`Resolution`], and [`watch_files`] does both again
+//! [`resolve()`] turns what they say into a [`Resolution`], and [`watch_files`] does both again
 //! whenever something changes. [`ClusterConnection::follow_cluster`] does the same with the objects
 //! of a cluster (`kubernetes`). Nothing here receives or sends events.
 

@@ -1,5 +1,7 @@
 //! Decides which channels and Brokers are served, and what their subscriptions inherit.
 
+mod template;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::collect::{CollectedItem, CollectedItems, CollectedObjects, NamespacedName};
@@ -8,16 +10,17 @@ use super::delivery::{self, DeliveryFields};
 use super::destination::{DestinationResolver, ServingState, WrittenDestination};
 use super::features;
 use super::flow::{self, plan::FlowManifest};
-use super::reference::{group_of, replacement_remedy};
-use crate::control::kind::{RecognizedKind, ResourceKind};
+
+use crate::control::ObjectName;
 use crate::control::manifest::duck::{self, ObjectMeta};
 use crate::control::manifest::eventing::BrokerManifest;
 use crate::control::manifest::messaging::{ChannelManifest, ChannelTemplate};
 use crate::control::report::ObjectReport;
 use crate::control::schema::DEFAULT_TEMPLATE;
-use crate::control::{ObjectName, RabbitmqAvailability};
 use crate::model::annotation::BROKER_CLASS;
 use crate::model::{AcknowledgeMode, Addressable, BackendKind, ChannelKey, ChannelKind};
+pub(super) use template::foreign_template_remedy;
+use template::{require_rabbitmq, template_backend, template_delivery, template_of, warn_of_overridden_delivery};
 
 /// The classes that are served: under upstream's name, and under our own.
 const OUR_CLASSES: [&str; 2] = ["MTChannelBasedBroker", "Sealpost"];
@@ -25,7 +28,6 @@ const DEFAULT_DELIVERY: &str = "spec.delivery (default of ConfigMap config-br-de
 const SINK_FIELD: &str = "spec.delivery.deadLetterSink";
 /// The same field in a template.
 pub(super) const TEMPLATE_SINK_FIELD: &str = "spec.channelTemplate.spec.delivery.deadLetterSink";
-const NO_RABBITMQ: &str = "needs RabbitMQ: run with --rabbitmq-uri, or use InMemoryChannel";
 
 /// The properties that a channel or Broker gives to its subscriptions.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -184,38 +186,14 @@ fn config_of(broker: &BrokerManifest) -> Option<&duck::KReference> {
 /// True unless a Broker's channel is of another implementation's kind, which is reported.
 fn is_made_here(item: &mut CollectedItem<'_, BrokerManifest>, namespace: &str, defaults: &ResolvedDefaults) -> bool {
     let template = item.object.as_ref().and_then(|broker| broker_template(broker, namespace, defaults));
-    let Some((kind, remedy)) = template.and_then(|template| Some((template.kind.as_deref()?, left_alone(template)?)))
+    let Some((kind, remedy)) =
+        template.and_then(|template| Some((template.kind.as_deref()?, foreign_template_remedy(template)?)))
     else {
         return true;
     };
     let rule = format!("which is left alone here, and so is this Broker: {remedy}");
     item.report.warn_not_served("spec.config", format!("leads to a template of a {kind}, {rule}"));
     false
-}
-
-/// The remedy for a template of another implementation's kind; `None` for our kinds, and for
-/// mistakes.
-pub(super) fn left_alone(template: &ChannelTemplate) -> Option<&'static str> {
-    let [api_version, kind] = [&template.api_version, &template.kind].map(|text| text.as_deref().unwrap_or_default());
-    let is_foreign = ResourceKind::recognize(api_version, kind) == RecognizedKind::Foreign;
-    replacement_remedy(group_of(api_version), kind)
-        .filter(|_| is_foreign)
-        .map(|_| "write InMemoryChannel or RabbitmqChannel there")
-}
-
-/// The template of a `Channel` or flow, else the default one, and its field.
-fn template_of<'t>(
-    written: Option<&'t ChannelTemplate>,
-    default: Option<&'t ChannelTemplate>,
-) -> Option<(&'t ChannelTemplate, &'static str)> {
-    let default = || Some((default?, "spec.channelTemplate (default of ConfigMap default-ch-webhook)"));
-    written.map(|template| (template, "spec.channelTemplate")).or_else(default)
-}
-
-/// The delivery spec of a template, and its field.
-fn template_delivery(template: Option<(&ChannelTemplate, &str)>) -> Option<(String, duck::DeliverySpecManifest)> {
-    let (template, field) = template?;
-    Some((format!("{field}.spec.delivery"), template.spec.as_ref()?.delivery.clone()?))
 }
 
 /// Resolves the properties that all channels of a Sequence or Parallel have.
@@ -230,29 +208,6 @@ fn resolve_flow_parent<T: FlowManifest>(
     let delivery = template_delivery(template);
     let delivery = delivery.as_ref().map(|(field, delivery)| (field.as_str(), delivery));
     resolve_parent((flow.metadata(), storage), delivery, resolver, report)
-}
-
-/// The backend of a template; without one, the default, whose absence is reported at `instead`.
-fn template_backend(
-    template: Option<(&ChannelTemplate, &str)>,
-    instead: &str,
-    resolver: &DestinationResolver<'_>,
-    report: &mut ObjectReport<'_>,
-) -> BackendKind {
-    match template {
-        Some((template, field)) => check_template(template, field, resolver, report),
-        None if resolver.settings.default_backend == BackendKind::Rabbitmq => {
-            require_rabbitmq(instead, resolver, report)
-        }
-        None => BackendKind::Memory,
-    }
-}
-
-fn require_rabbitmq(field: &str, resolver: &DestinationResolver<'_>, report: &mut ObjectReport<'_>) -> BackendKind {
-    if resolver.settings.rabbitmq == RabbitmqAvailability::Missing {
-        report.error(field, NO_RABBITMQ);
-    }
-    BackendKind::Rabbitmq
 }
 
 /// Candidates of one kind; `made` gives the backend and the template's delivery spec, which wins
@@ -278,7 +233,7 @@ fn channel_candidates<'i, 'd>(
             let (storage, of_template) = made(channel, namespace, report, resolver);
             if let Some((field, _)) = &of_template {
                 sink_field = TEMPLATE_SINK_FIELD;
-                tell_overridden(own, field, resolver, report);
+                warn_of_overridden_delivery(own, field, resolver, report);
             }
             let delivery = of_template.as_ref().map(|(field, delivery)| (field.as_str(), delivery));
             let delivery = delivery.or_else(|| own.map(|delivery| ("spec.delivery", delivery)));
@@ -288,22 +243,6 @@ fn channel_candidates<'i, 'd>(
         candidates.push(ChannelCandidate { key, report, parent, sink_field });
     }
     candidates
-}
-
-/// Checks and warns of a channel's own delivery spec that a template's replaces.
-fn tell_overridden(
-    own: Option<&duck::DeliverySpecManifest>,
-    by: &str,
-    resolver: &mut DestinationResolver<'_>,
-    report: &mut ObjectReport<'_>,
-) {
-    let Some(own) = own else { return };
-    delivery::resolve(own, "spec.delivery", report);
-    if let Some(sink) = &own.dead_letter_sink {
-        resolver.resolve(&WrittenDestination::at_field(SINK_FIELD.to_owned(), sink), report);
-    }
-    report
-        .warning("spec.delivery", format!("does not count, since {by} replaces it as a whole: write all of it there"));
 }
 
 fn broker_candidates<'i, 'd>(
@@ -351,33 +290,6 @@ fn check_broker_config(config: &duck::KReference, (namespace, system): (&str, &s
         let rule = "with channel-template-spec: add its manifest, or leave config out";
         report.unresolved_reference("spec.config", format!("there is no ConfigMap {referred}/{name} {rule}"));
     }
-}
-
-/// The backend that the template at `field` asks for; reports other kinds.
-fn check_template(
-    template: &ChannelTemplate,
-    field: &str,
-    resolver: &DestinationResolver<'_>,
-    report: &mut ObjectReport<'_>,
-) -> BackendKind {
-    let kind = template.kind.as_deref().unwrap_or_default();
-    let api_version = template.api_version.as_deref().unwrap_or_default();
-    let (expected, storage) = match kind {
-        "InMemoryChannel" => (ResourceKind::InMemoryChannel, BackendKind::Memory),
-        "RabbitmqChannel" => {
-            (ResourceKind::RabbitmqChannel, require_rabbitmq(&format!("{field}.kind"), resolver, report))
-        }
-        _ => {
-            let rule = "cannot be made here: write InMemoryChannel or RabbitmqChannel, or leave the template out";
-            report.error(&format!("{field}.kind"), format!("{kind:?} {rule}"));
-            return BackendKind::Memory;
-        }
-    };
-    if api_version != expected.api_version() {
-        let message = format!("{api_version:?} has no {kind}: write {}", expected.api_version());
-        report.error(&format!("{field}.apiVersion"), message);
-    }
-    storage
 }
 
 /// Resolves the properties; `written` is the delivery spec and its field.

@@ -216,7 +216,7 @@ fn check_kind(template: &ChannelTemplate, field: &str, report: &mut ObjectReport
     match ResourceKind::recognize(api_version, kind) {
         _ if kind.is_empty() => report.error(&kind_field, "is missing: write InMemoryChannel or RabbitmqChannel"),
         RecognizedKind::Known(ResourceKind::InMemoryChannel | ResourceKind::RabbitmqChannel) => {}
-        RecognizedKind::Foreign if channel::left_alone(template).is_some() => {}
+        RecognizedKind::Foreign if channel::foreign_template_remedy(template).is_some() => {}
         RecognizedKind::Mistaken { field: wrong, message } => report.error(&format!("{field}.{wrong}"), message),
         RecognizedKind::Known(_) | RecognizedKind::Foreign => {
             report
@@ -226,7 +226,7 @@ fn check_kind(template: &ChannelTemplate, field: &str, report: &mut ObjectReport
 }
 
 fn tell_left_alone(template: &ChannelTemplate, field: &str, report: &mut ObjectReport<'_>) {
-    if let (Some(kind), Some(_remedy)) = (&template.kind, channel::left_alone(template)) {
+    if let (Some(kind), Some(_remedy)) = (&template.kind, channel::foreign_template_remedy(template)) {
         report.note(field, format!("{kind} is not made here, and Brokers with this template are left alone"));
     }
 }
