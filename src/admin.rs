@@ -54,7 +54,7 @@ impl AdminApi {
     /// admin socket.
     #[must_use]
     pub fn new(view: StatusSource, token: Option<AdminToken>) -> Arc<Self> {
-        let parked = ParkedHandler { store: Arc::clone(&view.storages) as _, operations: AdminOperations::default() };
+        let parked = ParkedHandler { store: Arc::clone(&view.backends) as _, operations: AdminOperations::default() };
         Arc::new(Self { status_source: view, page: StatusPage::new(), parked, authorizer: AdminAuthorizer { token } })
     }
 

@@ -212,7 +212,7 @@ impl ProcessParts {
     }
 
     /// Makes the backends; RabbitMQ ends last, so that the last deliveries are acknowledged.
-    fn storages(&self, options: &RunOptions, stages: &mut ShutdownStages) -> anyhow::Result<ChannelBackends> {
+    fn channel_backends(&self, options: &RunOptions, stages: &mut ShutdownStages) -> anyhow::Result<ChannelBackends> {
         let memory = MemoryBackend::new(options.limits.queue_capacity, Arc::clone(&self.counters));
         let Some(rabbitmq) = rabbitmq::rabbitmq_options(options, &self.budget)? else {
             return Ok(ChannelBackends::new(memory, None));
@@ -255,7 +255,7 @@ impl ProcessParts {
             counters: Arc::clone(&self.counters),
             served: self.served.subscribe(),
             subscription_workers: lanes,
-            storages,
+            backends: storages,
             is_leader: self.is_leader.clone(),
             server_identity: certificates.identity().clone(),
         }
@@ -270,7 +270,7 @@ impl ProcessParts {
         (changes, stages): (mpsc::Receiver<TableChange>, &mut ShutdownStages),
     ) -> anyhow::Result<()> {
         // Backends and dispatcher come first: sources and ports need the queues of the first table.
-        let storages = Arc::new(self.storages(options, stages)?);
+        let storages = Arc::new(self.channel_backends(options, stages)?);
         self.watch_serving(&storages, stages);
         let (router, delivery) = (Arc::clone(&self.router), Arc::clone(&self.delivery));
         let mut dispatcher = Dispatcher::new(Arc::clone(&storages) as _, router, delivery, options.limits.concurrency);
@@ -299,7 +299,7 @@ impl ProcessParts {
         let relay = |parts: &Self| RelayDependencies {
             transport: Arc::clone(&parts.clients),
             router: Arc::clone(&parts.router),
-            request_reader: parts.entrance(options),
+            request_reader: parts.request_reader(options),
             timeout: options.limits.delivery_timeout,
             sender_authorizer: Arc::clone(&parts.senders.authorizer),
             tokens: Arc::clone(&parts.senders.tokens),
@@ -309,7 +309,7 @@ impl ProcessParts {
         match options.role() {
             ProcessRole::Channel => {
                 let gate = Arc::clone(&self.senders.authorizer);
-                ports.serve(Ingress::new(Arc::clone(&self.router), self.entrance(options), gate), stages);
+                ports.serve(Ingress::new(Arc::clone(&self.router), self.request_reader(options), gate), stages);
             }
             ProcessRole::Ingress => {
                 let max_ttl = options.broker_max_ttl().map_err(anyhow::Error::msg)?;
@@ -321,7 +321,7 @@ impl ProcessParts {
     }
 
     /// Makes the reader that every request with events goes through first.
-    fn entrance(&self, options: &RunOptions) -> RequestReader {
+    fn request_reader(&self, options: &RunOptions) -> RequestReader {
         let intake = BodyReader {
             max_bytes: options.limits.max_body_bytes,
             timeout: options.limits.body_read_timeout,

@@ -47,9 +47,9 @@ pub use response::ReplyError;
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
 /// Deadline of a request without a time limit, for `timeout`s that do not fit into an `Instant`: 30
 /// years.
-const FAR: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
+const NO_DEADLINE: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
 /// Interval at which expired idle connections are looked for and closed.
-const TEND: Duration = Duration::from_secs(5);
+const IDLE_CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Sends requests to destinations: the seam behind which tests put a client of their own.
 pub trait HttpTransport: Send + Sync + 'static {
@@ -169,7 +169,7 @@ impl ClientCache {
     /// Closes connections that the peer has closed or that are idle for too long, and every idle
     /// connection when a new one waits for a permit; returns when `stop` is cancelled.
     pub async fn close_unused_connections(self: Arc<Self>, stop: CancellationToken) {
-        let mut often = tokio::time::interval(TEND);
+        let mut often = tokio::time::interval(IDLE_CHECK_INTERVAL);
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
@@ -287,7 +287,7 @@ struct RequestDeadline {
 impl RequestDeadline {
     fn within(timeout: Duration) -> Self {
         let now = Instant::now();
-        Self { at: now.checked_add(timeout).unwrap_or(now + FAR), timeout }
+        Self { at: now.checked_add(timeout).unwrap_or(now + NO_DEADLINE), timeout }
     }
 
     fn timed_out(self) -> TransportError {

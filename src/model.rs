@@ -38,7 +38,7 @@ pub use inventory::{
 };
 pub use observability::{ExporterEndpoint, ObservabilityConfig};
 pub use relay::{BrokerRelay, ProcessRole, RelayTable, TriggerRelay};
-pub use request_reply::{INDEX, REPLICAS, RequestReply};
+pub use request_reply::{REPLY_INDEX, REPLY_REPLICAS, RequestReply};
 pub use routing_table::{AddressLookup, RoutingTable, ServiceHosts};
 pub use schedule::{CronSchedule, ScheduleError};
 pub use source::PingSource;

@@ -24,7 +24,7 @@ pub(super) fn readyz_text(remark: Option<String>) -> String {
 /// Returns every object of a kind, of one namespace if one is given, as a Kubernetes list.
 pub(super) fn list_objects(view: &StatusSource, kind: ObjectKind, namespace: Option<&str>) -> String {
     let shown = Arc::clone(&view.served.borrow());
-    let report = TroubleReport::collect(&shown.table, &view.storages);
+    let report = TroubleReport::collect(&shown.table, &view.backends);
     let wanted = |object: &&Arc<InventoryObject>| {
         object.kind == kind && namespace.is_none_or(|namespace| object.namespace == namespace)
     };

@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 /// Number of operations that may run at once.
-const AT_ONCE: usize = 8;
+const MAX_CONCURRENT: usize = 8;
 /// Time after which an operation is told to end.
 const LONGEST: Duration = Duration::from_mins(10);
 
@@ -24,7 +24,11 @@ pub(super) struct AdminOperations {
 
 impl Default for AdminOperations {
     fn default() -> Self {
-        Self { tasks: Mutex::default(), permits: Arc::new(Semaphore::new(AT_ONCE)), stop: CancellationToken::new() }
+        Self {
+            tasks: Mutex::default(),
+            permits: Arc::new(Semaphore::new(MAX_CONCURRENT)),
+            stop: CancellationToken::new(),
+        }
     }
 }
 
@@ -115,7 +119,7 @@ mod tests {
     async fn there_are_not_too_many() {
         let errands = AdminOperations::default();
         let waiting: Vec<_> =
-            (0..AT_ONCE).map(|_| Box::pin(errands.run(async |stop| stop.cancelled().await))).collect();
+            (0..MAX_CONCURRENT).map(|_| Box::pin(errands.run(async |stop| stop.cancelled().await))).collect();
         let all = futures_util::future::join_all(waiting);
         let (_all, further) = tokio::join!(all, async {
             tokio::task::yield_now().await;

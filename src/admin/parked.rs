@@ -219,7 +219,7 @@ impl ParkedHandler {
 /// Returns the subscriptions that can have parked events: those of channels that are not in memory.
 fn parking_owners(table: &RoutingTable) -> Vec<ParkingSubscription> {
     let mut owners = parking_subscriptions(table);
-    owners.retain(|owner| owner.storage != BackendKind::Memory);
+    owners.retain(|owner| owner.backend != BackendKind::Memory);
     owners
 }
 
@@ -235,7 +235,7 @@ fn find_owners(table: &RoutingTable, name: &str, query: &ParkedQuery) -> Result<
     let Some(first) = found.first().cloned() else {
         return Err(format!("{} is no subscription or Trigger that this process serves", WireText::new(name)));
     };
-    found.retain(|owner| owner.storage != BackendKind::Memory);
+    found.retain(|owner| owner.backend != BackendKind::Memory);
     if found.is_empty() {
         return Err(format!(
             "{} is of {}, which is in memory, and channels in memory park nothing",

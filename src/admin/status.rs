@@ -36,7 +36,7 @@ pub struct StatusSource {
     /// The workers of subscriptions, each with its series.
     pub subscription_workers: SubscriptionWorkerStates,
     /// The backends that keep events.
-    pub storages: Arc<ChannelBackends>,
+    pub backends: Arc<ChannelBackends>,
     /// True while this process writes status into the cluster; `None` where no leader is elected.
     pub is_leader: Option<watch::Receiver<bool>>,
     /// The certificate of the HTTPS listener.
@@ -149,7 +149,7 @@ impl StatusSource {
             ready: missing.is_none(),
             unserved: self.readiness.remark().filter(|_| missing.is_none()),
             missing,
-            rabbitmq_connected: self.storages.is_rabbitmq_connected(),
+            rabbitmq_connected: self.backends.is_rabbitmq_connected(),
             leads: self.is_leader.as_ref().map(|leads| *leads.borrow()),
         }
     }

@@ -15,15 +15,15 @@ use crate::telemetry::counters::ProcessCounters;
 
 /// How long each group of tasks may take to end by itself when time is up, so that senders are
 /// answered that their events were not delivered.
-const LAST_WORDS: Duration = Duration::from_millis(500);
+const STAGE_END_LIMIT: Duration = Duration::from_millis(500);
 
 /// Least time for which a stopping process waits before it closes its listeners, since a cluster
 /// goes on sending for a while.
-const LINGER: Duration = Duration::from_secs(3);
+const MIN_QUIET_WAIT: Duration = Duration::from_secs(3);
 /// How long no request must have come for the process to be quiet.
 const QUIET: Duration = Duration::from_secs(1);
 /// Interval at which requests are counted to find that.
-const LOOK: Duration = Duration::from_millis(50);
+const QUIET_POLL: Duration = Duration::from_millis(50);
 
 /// The signals that end the process.
 pub(super) struct ShutdownSignals {
@@ -154,18 +154,18 @@ impl ShutdownStages {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
         };
-        if tokio::time::timeout(LAST_WORDS, let_go).await.is_err() {
+        if tokio::time::timeout(STAGE_END_LIMIT, let_go).await.is_err() {
             tracing::debug!("Some deliveries have not been let go of");
         }
         // The senders that waited for aborted deliveries get their responses now.
-        if tokio::time::timeout(LAST_WORDS, self.accepting.all_ended()).await.is_err() {
+        if tokio::time::timeout(STAGE_END_LIMIT, self.accepting.all_ended()).await.is_err() {
             tracing::debug!("Some senders did not take their answers");
         }
         self.accepting.abort().await;
         // The last stage has to outlive the others: it acknowledges messages, sends spans and
         // answers probes.
         self.answering_stop.cancel();
-        if tokio::time::timeout(LAST_WORDS, self.answering.all_ended()).await.is_err() {
+        if tokio::time::timeout(STAGE_END_LIMIT, self.answering.all_ended()).await.is_err() {
             tracing::debug!("Some acknowledgements, or answers of the admin port, were given up");
         }
         self.answering.abort().await;
@@ -177,9 +177,9 @@ impl ShutdownStages {
 async fn wait_until_quiet(served: &ServedRequests, limit: Duration) {
     let started = Instant::now();
     let (mut count, mut since) = (served.count(), started);
-    let is_over = |since: Instant| started.elapsed() >= LINGER && since.elapsed() >= QUIET;
+    let is_over = |since: Instant| started.elapsed() >= MIN_QUIET_WAIT && since.elapsed() >= QUIET;
     while started.elapsed() < limit && !is_over(since) {
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(QUIET_POLL).await;
         if count != served.count() {
             (count, since) = (served.count(), Instant::now());
         }

@@ -99,7 +99,7 @@ impl ParkedStore for ChannelBackends {
         async move {
             let mut counts = vec![0; owners.len()];
             for storage in [BackendKind::Rabbitmq] {
-                let of = owners.iter().enumerate().filter(|(_, owner)| owner.storage == storage);
+                let of = owners.iter().enumerate().filter(|(_, owner)| owner.backend == storage);
                 let (places, of): (Vec<usize>, Vec<ParkingSubscription>) =
                     of.map(|(at, owner)| (at, owner.clone())).unzip();
                 if of.is_empty() {
@@ -120,7 +120,7 @@ impl ParkedStore for ChannelBackends {
         limit: usize,
         errand: &'a ParkedOperation,
     ) -> ParkedFuture<'a, ParkedListing> {
-        async move { self.parked_store(owner.storage)?.show(owner, limit, errand).await }.boxed()
+        async move { self.parked_store(owner.backend)?.show(owner, limit, errand).await }.boxed()
     }
 
     fn replay<'a>(
@@ -128,7 +128,7 @@ impl ParkedStore for ChannelBackends {
         owner: &'a ParkingSubscription,
         errand: &'a ParkedOperation,
     ) -> ParkedFuture<'a, ParkedChange> {
-        async move { self.parked_store(owner.storage)?.replay(owner, errand).await }.boxed()
+        async move { self.parked_store(owner.backend)?.replay(owner, errand).await }.boxed()
     }
 
     fn discard<'a>(
@@ -136,6 +136,6 @@ impl ParkedStore for ChannelBackends {
         owner: &'a ParkingSubscription,
         errand: &'a ParkedOperation,
     ) -> ParkedFuture<'a, ParkedChange> {
-        async move { self.parked_store(owner.storage)?.discard(owner, errand).await }.boxed()
+        async move { self.parked_store(owner.backend)?.discard(owner, errand).await }.boxed()
     }
 }

@@ -16,7 +16,7 @@ use crate::model::{BackendKind, ChannelKey, RoutingTable, SubscriptionKey};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ParkingSubscription {
     /// Backend that keeps the events of the subscription.
-    pub storage: BackendKind,
+    pub backend: BackendKind,
     /// Channel or Broker that the subscription belongs to.
     pub channel: ChannelKey,
     /// Key of the subscription, which names its queues.
@@ -29,7 +29,7 @@ pub fn parking_subscriptions(table: &RoutingTable) -> Vec<ParkingSubscription> {
     let channels = table.channels().iter();
     let each = channels.flat_map(|channel| channel.subscriptions.iter().map(move |each| (channel, each)));
     each.map(|(channel, subscription)| ParkingSubscription {
-        storage: channel.backend,
+        backend: channel.backend,
         channel: channel.key.clone(),
         subscription: subscription.key.clone(),
     })

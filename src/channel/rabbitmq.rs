@@ -66,7 +66,7 @@ use topology::RabbitmqQueueNames;
 pub use topology::RabbitmqQueueType;
 
 /// Event deliveries that may wait for a worker; when the process stops, they are delivered first.
-const HANDED_OVER: usize = 32;
+const WORKER_QUEUE_CAPACITY: usize = 32;
 /// Messages of one queue that may be on their way to RabbitMQ at once. If a quorum queue has more
 /// than 32 that it has not confirmed, RabbitMQ blocks the whole channel (its
 /// `quorum_commands_soft_limit`), and with it the other queues that are published to there.
@@ -205,7 +205,7 @@ impl RabbitmqBackend {
         place: RabbitmqQueueNames,
         series: Arc<SubscriptionSeries>,
     ) -> (Arc<RabbitmqQueue>, super::QueueConsumer) {
-        let (messages, consumer) = mpsc::channel(HANDED_OVER);
+        let (messages, consumer) = mpsc::channel(WORKER_QUEUE_CAPACITY);
         let queue = Arc::new(RabbitmqQueue {
             max_prefetch: self.context.options.prefetch_for(place.order),
             current_prefetch: AtomicU16::new(0),

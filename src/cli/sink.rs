@@ -62,7 +62,7 @@ pub struct SinkOptions {
     pub sink: SinkName,
 
     /// Extension attribute that the command is to add to its events, name=value; repeatable
-    #[arg(long, value_name = "K=V", env = "SEALPOST_CE_OVERRIDE", value_parser = value::overriding)]
+    #[arg(long, value_name = "K=V", env = "SEALPOST_CE_OVERRIDE", value_parser = value::parse_override_extension)]
     pub ce_override: Vec<(String, String)>,
 
     /// The manifests, and how they are read.

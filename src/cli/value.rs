@@ -138,15 +138,15 @@ const NO_EXTENSIONS: [(&str, &str); 9] = [
 
 /// Reads `name=value` of an extension for `sealpost send`.
 pub(super) fn parse_extension(text: &str) -> Result<(String, String), String> {
-    named(text, |remedy| remedy)
+    parse_name_value(text, |remedy| remedy)
 }
 
 /// Reads `name=value` of an extension for a command that makes its events itself.
-pub(super) fn overriding(text: &str) -> Result<(String, String), String> {
-    named(text, |_remedy| "the command sets it, or nobody")
+pub(super) fn parse_override_extension(text: &str) -> Result<(String, String), String> {
+    parse_name_value(text, |_remedy| "the command sets it, or nobody")
 }
 
-fn named(text: &str, remedy: impl Fn(&'static str) -> &'static str) -> Result<(String, String), String> {
+fn parse_name_value(text: &str, remedy: impl Fn(&'static str) -> &'static str) -> Result<(String, String), String> {
     let Some((name, value)) = text.split_once('=').filter(|(name, _)| crate::event::is_attribute_name(name)) else {
         return Err("write name=value, the name of a-z and 0-9 only".to_owned());
     };
@@ -165,9 +165,10 @@ mod tests {
     fn remedies_name_flags_of_their_own_command() {
         assert!(parse_extension("id=x").is_err_and(|error| error.contains("use --id")));
         assert!(
-            overriding("id=x").is_err_and(|error| error == "id is not an extension: the command sets it, or nobody")
+            parse_override_extension("id=x")
+                .is_err_and(|error| error == "id is not an extension: the command sets it, or nobody")
         );
-        assert_eq!(overriding("tenant=a=b"), Ok(("tenant".to_owned(), "a=b".to_owned())));
+        assert_eq!(parse_override_extension("tenant=a=b"), Ok(("tenant".to_owned(), "a=b".to_owned())));
     }
 
     #[test]

@@ -20,11 +20,11 @@ use tokio::time::Instant;
 use tower_service::Service;
 
 /// How long an answer of the resolver is used without asking again.
-const FRESH: Duration = Duration::from_secs(1);
+const FRESH_TTL: Duration = Duration::from_secs(1);
 /// How long an answer is used if a newer one does not come, and how long the newer one is waited
 /// for.
-const STALE: Duration = Duration::from_secs(300);
-const PATIENCE: Duration = Duration::from_millis(200);
+const STALE_TTL: Duration = Duration::from_secs(300);
+const REFRESH_WAIT: Duration = Duration::from_millis(200);
 /// Number of hosts whose answers are kept at most, in each cache.
 const MAX_ANSWERS: u64 = 10_000;
 /// A lookup that takes longer than this makes its host one of the slow hosts from the next lookup
@@ -33,7 +33,7 @@ const SLOW: Duration = Duration::from_secs(1);
 /// How long a host counts as slow.
 const SLOW_FOR: Duration = Duration::from_secs(600);
 /// Slow hosts may have one part in this many of the queries that run at once.
-const SLOW_PART: usize = 8;
+const SLOW_SHARE: usize = 8;
 /// Queries that may run at once in tests that set no limit.
 #[cfg(test)]
 const SOME: usize = 16;
@@ -72,11 +72,11 @@ impl DnsResolver {
         questions: usize,
     ) -> Self {
         let cache = |time| Cache::builder().max_capacity(MAX_ANSWERS).time_to_live(time).build();
-        let slow = (questions / SLOW_PART).max(1);
+        let slow = (questions / SLOW_SHARE).max(1);
         Self(Arc::new(DnsResolverState {
             resolve: Box::new(resolve),
-            fresh: cache(FRESH),
-            stale: cache(STALE),
+            fresh: cache(FRESH_TTL),
+            stale: cache(STALE_TTL),
             slow_hosts: Cache::builder().max_capacity(MAX_ANSWERS).time_to_live(SLOW_FOR).build(),
             queries: Mutex::default(),
             slow_permits: Arc::new(Semaphore::new(slow)),
@@ -90,7 +90,7 @@ impl DnsResolver {
             return Ok(answer);
         }
         let Some(stale) = self.0.stale.get(&name).await else { return self.query(name).await };
-        match tokio::time::timeout(PATIENCE, self.query(name)).await {
+        match tokio::time::timeout(REFRESH_WAIT, self.query(name)).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(_)) | Err(_) => Ok(stale),
         }
@@ -297,7 +297,7 @@ mod tests {
         });
         assert!(join_all(slow).await.into_iter().all(|waited| waited.is_err()));
         assert_eq!(lookup.0.slow_permits.available_permits(), 0);
-        assert_eq!(lookup.lock_queries().len(), 1 + SOME / SLOW_PART, "the others have not been asked");
+        assert_eq!(lookup.lock_queries().len(), 1 + SOME / SLOW_SHARE, "the others have not been asked");
         drop(release);
     }
 }

@@ -19,7 +19,7 @@ const AGENT: HeaderValue = HeaderValue::from_static(concat!("sealpost/", env!("C
 /// Only identity is accepted: an event that comes compressed is not read.
 const IDENTITY: HeaderValue = HeaderValue::from_static("identity");
 /// A request that the peer did not begin to process is repeated so many times.
-const REFUSALS: usize = 2;
+const MAX_REPEATS: usize = 2;
 
 /// The connections to destinations that trust the same certificates.
 pub struct HttpClient(HttpConnectionPool);
@@ -128,7 +128,7 @@ impl HttpClient {
             match answer {
                 Err(RequestFailure::NotSent(_)) if !is_new => {}
                 Err(RequestFailure::Http11Required(_)) if host.switch_to_http1() => {}
-                Err(RequestFailure::NotSent(_) | RequestFailure::NotProcessed(_)) if refusals < REFUSALS => {
+                Err(RequestFailure::NotSent(_) | RequestFailure::NotProcessed(_)) if refusals < MAX_REPEATS => {
                     refusals += 1
                 }
                 answer => return Ok(answer?),

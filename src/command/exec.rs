@@ -24,10 +24,10 @@ const NOT_EXECUTABLE: u8 = 126;
 /// The number that shells add to that of the signal which has ended a command.
 const BY_SIGNAL: i32 = 128;
 /// The largest number of signals that wait to be passed on; a command that got so many has noticed.
-const MOST_SIGNALS: usize = 16;
+const MAX_PENDING_SIGNALS: usize = 16;
 
 /// The signals that are passed on to the command.
-const PASSED_ON: [(SignalKind, Signal); 6] = [
+const FORWARDED_SIGNALS: [(SignalKind, Signal); 6] = [
     (SignalKind::terminate(), Signal::TERM),
     (SignalKind::interrupt(), Signal::INT),
     (SignalKind::hangup(), Signal::HUP),
@@ -106,9 +106,9 @@ struct ForwardedSignals {
 
 impl ForwardedSignals {
     fn listen() -> io::Result<Self> {
-        let (sender, received) = mpsc::channel(MOST_SIGNALS);
+        let (sender, received) = mpsc::channel(MAX_PENDING_SIGNALS);
         let mut listening = JoinSet::new();
-        for (kind, number) in PASSED_ON {
+        for (kind, number) in FORWARDED_SIGNALS {
             let (mut signals, sender) = (signal(kind)?, sender.clone());
             listening
                 .spawn(async move { while signals.recv().await.is_some() && sender.send(number).await.is_ok() {} });

@@ -40,12 +40,12 @@ use watch_rows::WatchNeed;
 
 /// The time for which the first configuration waits for lists that may be missing for good, once
 /// the others are there.
-const GRACE: Duration = Duration::from_secs(3);
+const FIRST_LIST_TIMEOUT: Duration = Duration::from_secs(3);
 /// The time after which everything is resolved although nothing has changed, so that expired
 /// certificates are noticed.
 const REFRESH: Duration = Duration::from_secs(3600);
 /// The shortest time between two resolutions, so that many changes become few resolutions.
-const REST: Duration = Duration::from_millis(10);
+const MIN_RESOLVE_INTERVAL: Duration = Duration::from_millis(10);
 
 /// The cluster that is followed, and the identity of this process in it.
 #[derive(Clone, Debug)]
@@ -173,13 +173,13 @@ struct ClusterFollower {
 
 impl ClusterFollower {
     async fn run(mut self) {
-        self.store.wait_for_first_lists(GRACE).await;
+        self.store.wait_for_first_lists(FIRST_LIST_TIMEOUT).await;
         loop {
             let started = Instant::now();
             self.resolve_and_publish().await;
             // The loop works half of the time at most: all that changes during the pause becomes
             // one resolution.
-            tokio::time::sleep(started.elapsed().max(REST)).await;
+            tokio::time::sleep(started.elapsed().max(MIN_RESOLVE_INTERVAL)).await;
             if tokio::time::timeout(REFRESH, self.store.wait_for_change()).await.is_err() {
                 tracing::debug!("Nothing has changed, looking again");
             }
@@ -194,7 +194,7 @@ impl ClusterFollower {
         if self.oidc.send_replace(wanted) != wanted && wanted {
             // Policies and ServiceAccounts are not known yet, and no sender should be refused for
             // that.
-            self.store.wait_for_oidc_lists(GRACE).await;
+            self.store.wait_for_oidc_lists(FIRST_LIST_TIMEOUT).await;
             let Some(known) = self.resolve_store().await else { return };
             resolution = known;
         }

@@ -161,7 +161,7 @@ impl ManifestSet {
 
 /// The number of mistakes of one object that are reported one by one: nobody reads more, and the
 /// line of each has to be found.
-const MOST_TOLD: usize = 100;
+const MAX_REPORTED: usize = 100;
 
 /// The treatment of fields that are in no schema, by the source of their objects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -220,14 +220,16 @@ pub(crate) fn validate_fields<'v>(
         (prefix, path) if path.is_empty() || path.starts_with('[') => format!("{prefix}{path}"),
         (prefix, path) => format!("{prefix}.{path}"),
     };
-    let beyond = found.len().saturating_sub(MOST_TOLD);
+    let beyond = found.len().saturating_sub(MAX_REPORTED);
     if beyond > 0 {
-        report
-            .error(prefix, format!("has {beyond} more mistakes than the {MOST_TOLD} that are told: mend those first"));
+        report.error(
+            prefix,
+            format!("has {beyond} more mistakes than the {MAX_REPORTED} that are told: mend those first"),
+        );
     }
     // Each finding is reported at its own field. After an unknown field that is a misspelling, a
     // complaint that the right field is missing would be a second report of one mistake.
-    for finding in found.iter().take(MOST_TOLD) {
+    for finding in found.iter().take(MAX_REPORTED) {
         let field = at(&finding.path);
         match &finding.violation {
             SchemaViolation::WrongType { message } => report.unreadable(&field, message.as_str()),

@@ -281,7 +281,7 @@ impl WrittenObjects {
             flow::resolve(collected, resolver, &mut parents, last.map(|last| &last.memory.written_parents_and_flows.1));
         // Subscriptions come when every channel is known; only then can circles of flows be found.
         let mut routes = SubscriptionRoutes::build(collected, resolver, (&parents, &flows), table);
-        flow::rounds::tell(collected, &flows, &routes);
+        flow::cycles::warn_of_cycles(collected, &flows, &routes);
         // The Triggers of RequestReplies join the routes last, beside the written ones.
         let request_replies = request_replies.place_triggers(&mut routes, &parents);
         Self { parents, flows, routes, request_replies }

@@ -19,7 +19,7 @@ use crate::telemetry::series::DropReason;
 use crate::wire_text::{escaped_excerpt, truncate};
 
 /// Error code where there was no response (contract DP-30).
-const NO_ANSWER: i32 = 500;
+const NO_RESPONSE: i32 = 500;
 /// Error code where no request could be sent (contract DP-30).
 const NOT_SENT: i32 = -1;
 /// Largest size in bytes of a destination's URL in a dead letter: attributes that are added on the
@@ -83,7 +83,7 @@ impl DeliveryFailure {
     /// letter sink.
     pub(super) fn from_dead_letter(dead: &Event) -> Self {
         let text = |name: &str| dead.get(name).unwrap_or_default();
-        let code = text(knative::ERROR_CODE).parse().unwrap_or(NO_ANSWER);
+        let code = text(knative::ERROR_CODE).parse().unwrap_or(NO_RESPONSE);
         Self {
             destination: escaped_excerpt(text(knative::ERROR_DEST), LONGEST_URL).into(),
             code,
@@ -108,7 +108,7 @@ impl DeliveryFailure {
     /// Makes the failure of an attempt without a response.
     pub(super) fn from_transport_error(destination: &Addressable, error: &TransportError) -> Self {
         let text = format!("dispatch error: {error}");
-        Self::new(destination, NO_ANSWER, &Bytes::from(text), (error.reason().into(), error.to_string()))
+        Self::new(destination, NO_RESPONSE, &Bytes::from(text), (error.reason().into(), error.to_string()))
     }
 
     /// Makes the failure of a reply that announced an event which could not be decoded, so that

@@ -8,15 +8,15 @@ use crate::wire_text::WireText;
 
 /// Largest number of attributes of one event. A table of headers, in which they leave, takes
 /// 24,576, and each is searched among the others: nobody has a use for more than a few dozen.
-const MOST: usize = 1024;
+const MAX_COUNT: usize = 1024;
 
 /// Bytes that are added to an event on its way: by a broker two attributes of some dozen bytes, for
 /// a dead letter sink a URL (2,048 at most), a status and 1,024 of base64.
-const OURS: usize = 8 * 1024;
+const ADDED_BYTES: usize = 8 * 1024;
 /// Number of attributes that are added: those five.
-const ADDED: usize = 5;
+const ADDED_COUNT: usize = 5;
 /// Largest number of attributes of any event that is read, wherever it comes from.
-pub(super) const MOST_EVER: usize = MOST + ADDED;
+pub(super) const MOST_EVER: usize = MAX_COUNT + ADDED_COUNT;
 
 /// Limit in bytes of the names and values of all attributes of one event. The size of a value is
 /// that of its meaning, after decoding, so that an event has the same size in each mode. Set by
@@ -37,13 +37,13 @@ impl AttributeLimit {
     /// Makes a limit of this number of bytes.
     #[must_use]
     pub fn new(bytes: usize) -> Self {
-        Self { bytes, count: MOST }
+        Self { bytes, count: MAX_COUNT }
     }
 
     /// Limit for events that were accepted before, with room for what has been added to them since.
     #[must_use]
     pub fn for_stored_events(self) -> Self {
-        Self { bytes: self.bytes.saturating_add(OURS), count: MOST_EVER }
+        Self { bytes: self.bytes.saturating_add(ADDED_BYTES), count: MOST_EVER }
     }
 
     /// Checks an event that has been read.
@@ -106,7 +106,7 @@ mod tests {
     use super::*;
     use crate::event::http::{BATCHED, STRUCTURED, binary_headers, decode, decode_reply, encode_structured};
 
-    const LIMIT: AttributeLimit = AttributeLimit { bytes: 1000, count: MOST };
+    const LIMIT: AttributeLimit = AttributeLimit { bytes: 1000, count: MAX_COUNT };
 
     fn media_type(text: &str) -> HeaderMap {
         HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_str(text).expect("a value"))])
@@ -200,13 +200,13 @@ mod tests {
             |count| format!(r#"{{"specversion":"1.0","id":"1","source":"/s","type":"t"{}}}"#, members(count - 3));
         let read =
             |count| decode(media_type(STRUCTURED), Bytes::from(json(count)), limit).map(|mut events| events.remove(0));
-        let event = read(MOST).expect("an event");
+        let event = read(MAX_COUNT).expect("an event");
         assert_eq!(decode(binary_headers(&event), Bytes::new(), limit).expect("an event").len(), 1);
-        assert_eq!(read(MOST + 1), Err(DecodeError::TooMany { limit: MOST }));
+        assert_eq!(read(MAX_COUNT + 1), Err(DecodeError::TooMany { limit: MAX_COUNT }));
         assert!(matches!(read(1_000_000), Err(DecodeError::Json(_))));
         let mut headers = binary_headers(&event);
         headers.insert(HeaderName::from_static("ce-onemore"), HeaderValue::from_static("1"));
-        assert_eq!(decode(headers, Bytes::new(), limit), Err(DecodeError::TooMany { limit: MOST }));
+        assert_eq!(decode(headers, Bytes::new(), limit), Err(DecodeError::TooMany { limit: MAX_COUNT }));
     }
 
     /// What has been let in and was added to on its way is still read.

@@ -21,7 +21,7 @@ use crate::wire_text::WireText;
 const IMPLIED_CONTENT_TYPE: HeaderValue = HeaderValue::from_static("application/json");
 
 /// Members of the format that are no attributes, or are stored elsewhere than among them.
-const BESIDE: [&str; 4] = ["specversion", "datacontenttype", "data", "data_base64"];
+const NON_ATTRIBUTE_MEMBERS: [&str; 4] = ["specversion", "datacontenttype", "data", "data_base64"];
 
 /// Decodes one event without validating its attributes, except for their limit.
 pub(super) fn decode(body: &Bytes, limit: AttributeLimit) -> Result<Event, DecodeError> {
@@ -81,7 +81,7 @@ impl<'de> Visitor<'de> for JsonObjectVisitor {
         let mut members: Vec<(Cow<'de, str>, &'de RawValue)> = Vec::with_capacity(12);
         while let Some((JsonKey(key), value)) = map.next_entry()? {
             // The number is limited, since each member is searched among the others.
-            if members.len() >= MOST_EVER + BESIDE.len() {
+            if members.len() >= MOST_EVER + NON_ATTRIBUTE_MEMBERS.len() {
                 return Err(serde::de::Error::custom(format_args!("it has more than {MOST_EVER} attributes")));
             }
             if members.iter().any(|(known, _)| *known == key) {
@@ -105,7 +105,7 @@ fn event_from_object(body: &Bytes, object: &JsonObject<'_>, limit: AttributeLimi
     let mut event = Event::empty(version);
     event.content_type = object.string_member("datacontenttype")?.map(|text| parse_content_type(&text)).transpose()?;
     for (name, raw) in &object.0 {
-        if !BESIDE.contains(&name.as_ref()) && raw.get() != "null" {
+        if !NON_ATTRIBUTE_MEMBERS.contains(&name.as_ref()) && raw.get() != "null" {
             let attribute = parse_attribute(name, raw)?;
             if event.attribute(attribute.name()).is_some() {
                 return Err(DecodeError::invalid(attribute.name(), "it is there twice, in upper and lower case"));

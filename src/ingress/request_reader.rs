@@ -56,11 +56,11 @@ pub struct ReceivedRequest {
 }
 
 /// Largest size in bytes of a body that is read although its request is refused.
-const GLANCE: usize = 16 * 1024;
+const MAX_REFUSED_BODY_BYTES: usize = 16 * 1024;
 /// Longest time that reading such a body may take.
 const GLANCE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Bytes that all such bodies may hold at once.
-const GLANCES: usize = 1024 * 1024;
+const MAX_REFUSED_TOTAL_BYTES: usize = 1024 * 1024;
 
 /// Size of the header fields in bytes.
 fn headers_length(headers: &HeaderMap) -> usize {
@@ -85,8 +85,11 @@ impl RequestReader {
         attribute_limit: AttributeLimit,
         https_when_disabled: HttpsWhenDisabled,
     ) -> Self {
-        let refused_body_reader =
-            BodyReader { max_bytes: GLANCE, timeout: GLANCE_TIMEOUT, budget: MemoryBudget::new(GLANCES) };
+        let refused_body_reader = BodyReader {
+            max_bytes: MAX_REFUSED_BODY_BYTES,
+            timeout: GLANCE_TIMEOUT,
+            budget: MemoryBudget::new(MAX_REFUSED_TOTAL_BYTES),
+        };
         Self { body_reader, refused_body_reader, attribute_limit, https_when_disabled }
     }
 

@@ -33,7 +33,7 @@ impl CronSchedule {
         if own.is_some() && zone.is_some() {
             return Err(wrong("it names a time zone, and timezone another one".to_owned()));
         }
-        let plain = fields::plain(fields).map_err(wrong)?;
+        let plain = fields::normalize_schedule(fields).map_err(wrong)?;
         let parser = CronParser::builder().seconds(Seconds::Required).year(Year::Disallowed).build();
         let cron = parser.parse(&plain).map_err(|error| wrong(error.to_string()))?;
         let zone = match own.or(zone) {

@@ -17,7 +17,7 @@ use super::{AcceptError, Router, ServedTable};
 use crate::auth::policy::{self, AccessDenial, InternalSender};
 use crate::budget::PER_EVENT;
 use crate::event::{AttributeLimit, DecodeError, Event, http as binding, knative};
-use crate::model::{BackendKind, ChannelKey, INDEX, RequestReply, RoutingTable};
+use crate::model::{BackendKind, ChannelKey, REPLY_INDEX, RequestReply, RoutingTable};
 use crate::telemetry::series::{ArrivalOutcome, RequestReplyOutcome, SeriesKey};
 
 /// Pending replies by the key of their RequestReply.
@@ -235,7 +235,8 @@ impl Router {
         request_reply: &RequestReply,
         mut event: Event,
     ) -> Result<(Event, String), RequestReplyError> {
-        let id = request_reply.correlation_key.create_id(&event.id(), INDEX).ok_or(RequestReplyError::NoRandomness)?;
+        let id =
+            request_reply.correlation_key.create_id(&event.id(), REPLY_INDEX).ok_or(RequestReplyError::NoRandomness)?;
         event.set(&request_reply.correlation_attribute, &id);
         if let Some(limits) = &self.request_limits {
             binding::check_attribute_limit(&event, limits.attributes).map_err(RequestReplyError::TooLong)?;

@@ -16,10 +16,10 @@ use crate::event::{SpanContext, TraceContext};
 use crate::wire_text::truncate;
 
 /// Number of attributes that a span has at most.
-const MOST: usize = 64;
+const MAX_ATTRIBUTES: usize = 64;
 /// Number of events that a span has at most. A span lasts through the retries that become its
 /// events, and there are as many spans as CloudEvents.
-const MOST_HAPPENINGS: usize = 16;
+const MAX_EVENTS: usize = 16;
 /// Longest text of an attribute in bytes.
 const LONGEST: usize = 1024;
 /// Longest `tracestate` in bytes that is kept: as much as W3C asks to pass on (Trace Context
@@ -337,7 +337,7 @@ impl Span {
     /// Adds attributes; the closure is called only if the span is recorded.
     pub fn set_attributes<const N: usize>(&mut self, attributes: impl FnOnce() -> [SpanAttribute; N]) {
         if let Some(recording) = &mut self.recording {
-            let free = MOST.saturating_sub(recording.span.attributes.len());
+            let free = MAX_ATTRIBUTES.saturating_sub(recording.span.attributes.len());
             recording.span.attributes.extend(attributes().into_iter().take(free));
         }
     }
@@ -345,7 +345,7 @@ impl Span {
     /// Adds an event that happens now; the closure is called only if the span is recorded.
     pub fn add_event<const N: usize>(&mut self, name: &'static str, attributes: impl FnOnce() -> [SpanAttribute; N]) {
         if let Some(recording) = &mut self.recording
-            && recording.span.events.len() < MOST_HAPPENINGS
+            && recording.span.events.len() < MAX_EVENTS
         {
             let attributes = attributes().into();
             recording.span.events.push(SpanEvent { name, time: now(), attributes });
@@ -450,7 +450,11 @@ mod tests {
             drop(span);
             let span = finished.try_recv().expect("a span").span;
             assert_eq!(span.trace_state.is_some(), is_kept);
-            assert!(span.held_bytes() < (MOST + MOST_HAPPENINGS) * (LONGEST + 300) + 4096, "{}", span.held_bytes());
+            assert!(
+                span.held_bytes() < (MAX_ATTRIBUTES + MAX_EVENTS) * (LONGEST + 300) + 4096,
+                "{}",
+                span.held_bytes()
+            );
         }
         assert!(read.is_unique(), "nothing holds the buffer");
     }
@@ -464,11 +468,12 @@ mod tests {
         tracer.start_recording(Sampler::AlwaysOn, spans, Arc::clone(&dropped));
         let large = || {
             let mut span = tracer.start("POST", SpanKind::Server, None);
-            (0..MOST).for_each(|_| span.set_attributes(|| [("long", AttributeValue::truncated(&"x".repeat(LONGEST)))]));
+            (0..MAX_ATTRIBUTES)
+                .for_each(|_| span.set_attributes(|| [("long", AttributeValue::truncated(&"x".repeat(LONGEST)))]));
         };
         (0..1000).for_each(|_| large());
         let kept = finished.len();
-        assert!((100..=WAITING / MOST).contains(&kept) && dropped.get() == 1000 - kept as u64, "{kept}");
+        assert!((100..=WAITING / MAX_ATTRIBUTES).contains(&kept) && dropped.get() == 1000 - kept as u64, "{kept}");
         drop(finished.try_recv().expect("a span"));
         large();
         assert_eq!((finished.len(), dropped.get()), (kept, 1000 - kept as u64));

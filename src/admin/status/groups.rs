@@ -119,7 +119,7 @@ pub(super) fn collect_groups<'s>(
     trusted: &mut TrustedCertificates<'s>,
 ) -> Vec<StatusGroup<'s>> {
     let mut drafts: BTreeMap<StatusGroupKey<'s>, GroupDraft<'s>> = BTreeMap::new();
-    let report = TroubleReport::collect(&shown.table, &view.storages);
+    let report = TroubleReport::collect(&shown.table, &view.backends);
     // First what is served, with its trouble; then the conditions of objects are laid over it.
     for channel in shown.table.channels() {
         let draft = group_draft(&mut drafts, channel.key.kind, &channel.key.namespace, &channel.key.name);
@@ -211,7 +211,7 @@ fn served_row<'s>(
         subscriber: shown(&subscription.subscriber),
         reply: shown(&subscription.reply),
         dead_letter_sink: shown(&subscription.dead_letter_sink),
-        counts: lane.as_deref().map(|lane| counts(lane.series(), view.storages.unfinished(key))),
+        counts: lane.as_deref().map(|lane| counts(lane.series(), view.backends.unfinished(key))),
         last: lane.as_deref().map(|lane| LastDeliveryTimes::of_series(lane.series())).unwrap_or_default(),
         last_error: lane.and_then(|lane| lane.series().last_error()).map(FailedAttempt::from),
         ..empty_row(key.kind, &key.namespace, &key.name)

@@ -101,7 +101,7 @@ pub(crate) async fn what_nobody_took_is_parked_or_told_to_the_sender<B: BackendU
     };
     assert_eq!(published, Ok(()));
     let channel = channel_key(bench.under_test.namespace());
-    let owner = ParkingSubscription { storage: B::STORAGE, channel, subscription: key };
+    let owner = ParkingSubscription { backend: B::STORAGE, channel, subscription: key };
     assert_eq!(parked.count(std::slice::from_ref(&owner)).await, Ok(vec![1]));
     let errand = ParkedOperation::default();
     let shown = parked.show(&owner, 10, &errand).await.expect("a look").events;

@@ -58,7 +58,7 @@ pub(super) enum RabbitmqPublishError {
 }
 
 /// Misdirected returns that may wait to be published again.
-const STRAYS: usize = 64;
+const MAX_MISDIRECTED_RETURNS: usize = 64;
 
 /// Publisher of messages to all queues, over two connections.
 pub(super) struct ConfirmingPublisher {
@@ -77,7 +77,7 @@ impl ConfirmingPublisher {
     pub(super) fn new(
         counters: Arc<ProcessCounters>,
     ) -> (Arc<Self>, [AmqpChannelSetKeeper; 2], mpsc::Receiver<MisdirectedReturn>) {
-        let (strays, found) = mpsc::channel(STRAYS);
+        let (strays, found) = mpsc::channel(MAX_MISDIRECTED_RETURNS);
         let (first, first_keeper) = PublishingConnection::new(&counters, strays.clone());
         let (second, second_keeper) = PublishingConnection::new(&counters, strays);
         let (telling, window) = (OncePerMinute::default(), Semaphore::new(WINDOW));

@@ -33,11 +33,11 @@ const OTHER_TIMEOUT: Duration = Duration::from_secs(3);
 /// Number of questions after which the next is asked on a new channel.
 const CHANNEL_PERIOD: u32 = 60;
 /// Number of channels that a connection can have, which bounds the search for a channel number.
-const NUMBERS: u16 = u16::MAX;
+const MAX_CHANNEL_NUMBERS: u16 = u16::MAX;
 /// Longest time for the orderly close of a connection.
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
 /// Period in which it is logged that there is still no connection.
-const TELL_PERIOD: Duration = Duration::from_secs(60);
+const LOG_PERIOD: Duration = Duration::from_secs(60);
 /// Largest number of consumers of one connection. Debian's RabbitMQ allows 2,047 channels.
 const CONSUMERS: usize = 600;
 /// Channels of a connection that are reserved for other things than consuming.
@@ -162,7 +162,7 @@ impl AmqpConnectionKeeper {
                     (wait, told) = (FIRST_WAIT, None);
                     self.offer_until_broken(reached).await;
                 }
-                Err(error) if told.is_none_or(|told| told.elapsed() >= TELL_PERIOD) => {
+                Err(error) if told.is_none_or(|told| told.elapsed() >= LOG_PERIOD) => {
                     told = Some(Instant::now());
                     tracing::warn!(purpose = self.purpose, error, "No connection to RabbitMQ, trying again");
                 }
@@ -227,7 +227,7 @@ async fn watch_blocked(connection: &Connection, counters: &ProcessCounters) {
 /// If the connection fails, or no number is left.
 pub(super) async fn open_amqp_channel(connection: &Connection) -> lapin::Result<Channel> {
     let mut opened = connection.create_channel().await;
-    for _ in 0..NUMBERS {
+    for _ in 0..MAX_CHANNEL_NUMBERS {
         if !opened.as_ref().is_err_and(|error| matches!(error.kind(), ErrorKind::ProtocolError(_))) {
             break;
         }

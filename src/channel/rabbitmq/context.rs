@@ -160,7 +160,7 @@ impl RabbitmqContext {
 
     /// Publishes a message to a parking queue. True if the message is stored there.
     pub(super) async fn park(&self, parked: &str, message: &AmqpMessage) -> bool {
-        let is_last = parked == queue_names::RETURNED_PARKED;
+        let is_last = parked == queue_names::DEAD_LETTERED_PARKED;
         let purpose = if is_last { QueuePurpose::DeadLetteredParked } else { QueuePurpose::Parking };
         self.declare_and_publish(parked, purpose, message).await
     }

@@ -18,14 +18,14 @@ use super::consumer_watchdog::{ConsumerWatchdog, QueueBacklog};
 use super::dead_lettered_message::DeadLetteredMessage;
 use super::message::{self, AmqpMessage};
 use super::prefetch_buffer;
-use super::publisher::AWAY_WAITS;
+use super::publisher::DIVERSION_DELAYS;
 use super::topology::{QueuePurpose, delay_seconds, inspect_queue};
 use super::{RabbitmqContext, queue_names};
 use crate::model::DeliveryOrder;
 use crate::wire_text::WireText;
 
 /// Messages that are forwarded at once.
-const UNDER_WAY: u16 = 256;
+const MAX_IN_FLIGHT: u16 = 256;
 /// Wait before the consumer is begun again, or a message is tried again.
 const PAUSE: Duration = Duration::from_secs(1);
 /// Time in a delay queue of an event whose own queue does not take it.
@@ -36,7 +36,7 @@ const PARKED_PAUSE: Duration = Duration::from_secs(5);
 /// RabbitMQ counts stops and crashes, too, and a policy may allow a few deliveries only.
 const MOST_GIVEN_UP: u32 = 100;
 /// Size in bytes that a message is assumed to have before it has come.
-const LARGE: usize = 1024 * 1024;
+const ASSUMED_MESSAGE_BYTES: usize = 1024 * 1024;
 /// Period in which [`queue_names::RETURNED_PARKED`] is searched for messages that RabbitMQ gave up.
 const RESCUE_PERIOD: Duration = Duration::from_secs(10);
 /// Period of the watchdog, see `consumer_watchdog.rs`.
@@ -55,7 +55,7 @@ pub(super) async fn forward_all(shared: Arc<RabbitmqContext>) {
         if let Some(connection) = connection
             && let Err(error) = Box::pin(consume_until_broken(&shared, &connection)).await
         {
-            tracing::debug!(queue = queue_names::RETURNED, error, "Consumer is gone, beginning again");
+            tracing::debug!(queue = queue_names::DEAD_LETTERED, error, "Consumer is gone, beginning again");
         }
         tokio::time::sleep(PAUSE).await;
     }
@@ -64,8 +64,8 @@ pub(super) async fn forward_all(shared: Arc<RabbitmqContext>) {
 /// Largest number of messages that are forwarded at once: few where the memory budget is small,
 /// since their size is not known before.
 fn max_in_flight(shared: &RabbitmqContext) -> u16 {
-    let fit = shared.options.budget.queue_limit() / LARGE;
-    u16::try_from(fit).unwrap_or(UNDER_WAY).clamp(2, UNDER_WAY)
+    let fit = shared.options.budget.queue_limit() / ASSUMED_MESSAGE_BYTES;
+    u16::try_from(fit).unwrap_or(MAX_IN_FLIGHT).clamp(2, MAX_IN_FLIGHT)
 }
 
 async fn declare_and_consume(
@@ -75,15 +75,17 @@ async fn declare_and_consume(
     let begun = async {
         let (topology, connection) = (&shared.topology, &connection.connection);
         // The queue that the next one dead-letters to is declared before it.
-        topology.declare_and_close(connection, queue_names::RETURNED_PARKED, QueuePurpose::DeadLetteredParked).await?;
-        let channel = topology.declare(connection, queue_names::RETURNED, QueuePurpose::DeadLettered).await?;
+        topology
+            .declare_and_close(connection, queue_names::DEAD_LETTERED_PARKED, QueuePurpose::DeadLetteredParked)
+            .await?;
+        let channel = topology.declare(connection, queue_names::DEAD_LETTERED, QueuePurpose::DeadLettered).await?;
         // Delay queues are declared ahead that are needed while RabbitMQ may not be able to declare
         // any.
-        for wait in AWAY_WAITS {
+        for wait in DIVERSION_DELAYS {
             let seconds = delay_seconds(wait.as_secs());
             topology.declare_once(connection, &queue_names::delay_queue(seconds), QueuePurpose::Delay(seconds)).await?;
         }
-        prefetch_buffer::consume(&channel, queue_names::RETURNED, max_in_flight(shared)).await
+        prefetch_buffer::consume(&channel, queue_names::DEAD_LETTERED, max_in_flight(shared)).await
     };
     connection.run_within(TIMEOUT, begun).await
 }
@@ -113,7 +115,7 @@ async fn consume_until_broken(shared: &RabbitmqContext, connection: &OpenAmqpCon
             }
             // A consumer that gets nothing although messages wait is begun again.
             _ = period.tick() => if watch.is_inspection_due(QueueBacklog::Possible) {
-                let look = Box::pin(inspect_queue(&connection.connection, queue_names::RETURNED));
+                let look = Box::pin(inspect_queue(&connection.connection, queue_names::DEAD_LETTERED));
                 let look = connection.run_within(TIMEOUT, look).await?.unwrap_or_default();
                 if let Some(suspicion) = watch.find_stall(look, usize::from(max_in_flight(shared)).saturating_sub(moving.len())) {
                     return Err(format!("{suspicion:?}"));
@@ -209,9 +211,9 @@ fn log_given_up(shared: &RabbitmqContext, (queue, reason): (&str, &str), done: &
 async fn park_without_queue(shared: &RabbitmqContext, returned: &DeadLetteredMessage) -> bool {
     if message::decode_parked_headers(&returned.message.properties).reason.is_empty() {
         let reason = "its headers do not say where it belongs";
-        return park(shared, queue_names::RETURNED_PARKED, (reason, None), &returned.message).await;
+        return park(shared, queue_names::DEAD_LETTERED_PARKED, (reason, None), &returned.message).await;
     }
-    shared.park(queue_names::RETURNED_PARKED, &returned.message).await
+    shared.park(queue_names::DEAD_LETTERED_PARKED, &returned.message).await
 }
 
 /// Parks a message for a reason, for which there may be a remedy. It is logged at WARN; of a
@@ -243,14 +245,15 @@ async fn park(
 /// than the `kept` ones that belong nowhere. Gives the number of those now.
 async fn forward_parked(shared: &RabbitmqContext, connection: &OpenAmqpConnection, kept: u32) -> lapin::Result<u32> {
     let connection = &connection.connection;
-    let count = inspect_queue(connection, queue_names::RETURNED_PARKED).await?.map_or(0, |look| look.ready);
+    let count = inspect_queue(connection, queue_names::DEAD_LETTERED_PARKED).await?.map_or(0, |look| look.ready);
     if count == kept {
         return Ok(kept);
     }
     let mut kept = 0;
     let channel = open_amqp_channel(connection).await?;
     for _ in 0..count {
-        let got = channel.basic_get(short_string(queue_names::RETURNED_PARKED), BasicGetOptions::default()).await?;
+        let got =
+            channel.basic_get(short_string(queue_names::DEAD_LETTERED_PARKED), BasicGetOptions::default()).await?;
         let Some(got) = got else { break };
         let Delivery { properties, data, acker, .. } = got.delivery;
         let returned = DeadLetteredMessage::decode(&properties, Bytes::from(data));

@@ -14,7 +14,7 @@ pub(super) const GIVEN_UP: &str = "x-sealpost-given-up";
 /// Headers that RabbitMQ adds to messages that it moves or delivers again; without them a message
 /// is new again. RabbitMQ drops a message that comes to a queue a second time by itself, and counts
 /// deliveries across queues.
-pub(super) const OF_RABBITMQ: [&str; 9] = [
+pub(super) const RABBITMQ_HEADERS: [&str; 9] = [
     "x-death",
     "x-first-death-exchange",
     "x-first-death-queue",
@@ -50,7 +50,7 @@ impl DeadLetteredMessage {
             Some(AMQPValue::FieldArray(deaths)) => deaths.as_slice().iter().find_map(|death| {
                 let AMQPValue::FieldTable(death) = death else { return None };
                 let field = |name: &str| death.inner().get(name).and_then(textual);
-                Some((field("queue")?, field("reason")?)).filter(|(queue, _)| queue != queue_names::RETURNED)
+                Some((field("queue")?, field("reason")?)).filter(|(queue, _)| queue != queue_names::DEAD_LETTERED)
             }),
             _ => None,
         };
@@ -58,7 +58,8 @@ impl DeadLetteredMessage {
             Some(AMQPValue::LongUInt(count)) => *count,
             _ => 0,
         };
-        let kept = headers.iter().filter(|(name, _)| !OF_RABBITMQ.contains(&name.as_str()) && name.as_str() != QUEUE);
+        let kept =
+            headers.iter().filter(|(name, _)| !RABBITMQ_HEADERS.contains(&name.as_str()) && name.as_str() != QUEUE);
         let mut clean = FieldTable::default();
         for (name, value) in kept {
             clean.insert(name.clone(), value.clone());

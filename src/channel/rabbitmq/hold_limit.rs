@@ -9,7 +9,7 @@ use std::time::Duration;
 /// attempt.
 const PART: f64 = 0.75;
 /// Text of RabbitMQ's error before the timeout that it has applied, in milliseconds.
-const TOLD: &str = "Timeout value used: ";
+const TIMEOUT_MARKER: &str = "Timeout value used: ";
 
 /// Longest time for which a message is held; it only becomes shorter.
 #[derive(Debug)]
@@ -30,7 +30,7 @@ impl HoldLimit {
     /// Learns the consumer timeout from RabbitMQ's reason for closing a channel. True if the limit
     /// is shorter now.
     pub(super) fn learn_consumer_timeout(&self, reason: &str) -> bool {
-        let Some((_, told)) = reason.split_once(TOLD) else { return false };
+        let Some((_, told)) = reason.split_once(TIMEOUT_MARKER) else { return false };
         let digits: String = told.chars().take_while(char::is_ascii_digit).collect();
         let Ok(timeout @ 1..) = digits.parse::<u64>() else { return false };
         let limit = held_part(timeout);

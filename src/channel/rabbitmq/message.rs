@@ -16,7 +16,7 @@ pub(super) use retry_headers::RetryHeaders;
 use retry_headers::unix_millis;
 
 use super::confirming_publisher::short_string;
-use super::dead_lettered_message::{GIVEN_UP, OF_RABBITMQ};
+use super::dead_lettered_message::{GIVEN_UP, RABBITMQ_HEADERS};
 use crate::channel::LostDelivery;
 use crate::event::{
     self, AttributeLimit, AttributeType, DecodeError, Event, SpecVersion, TRACEPARENT, TRACESTATE, TraceContext,
@@ -48,7 +48,7 @@ pub(super) const PERSISTENT: u8 = 2;
 /// fields may have half of it.
 const LONGEST_HEADERS: usize = 48 * 1024;
 /// Largest size in bytes of the reason and of the destination in a parked message.
-const LONGEST_REMARK: usize = 1024;
+const MAX_REASON_BYTES: usize = 1024;
 /// Text that Go writes for a time that is not set.
 const ZERO_TIME: &str = "0001-01-01T00:00:00Z";
 
@@ -185,12 +185,12 @@ pub(super) fn parked_properties(
     loss: Option<&LostDelivery>,
 ) -> BasicProperties {
     let mut headers = properties.headers().clone().unwrap_or_default();
-    headers.insert(short_string(REASON), text_value(&escaped_excerpt(reason, LONGEST_REMARK)));
+    headers.insert(short_string(REASON), text_value(&escaped_excerpt(reason, MAX_REASON_BYTES)));
     headers.insert(short_string(PARKED_AT), AMQPValue::Timestamp(unix_millis() / 1000));
     if let Some(loss) = loss {
         headers.insert(short_string(STATUS), AMQPValue::LongInt(loss.code));
         headers.insert(short_string(ATTEMPTS), AMQPValue::LongUInt(loss.attempts));
-        headers.insert(short_string(DESTINATION), text_value(truncate(&loss.destination, LONGEST_REMARK)));
+        headers.insert(short_string(DESTINATION), text_value(truncate(&loss.destination, MAX_REASON_BYTES)));
     }
     properties.with_headers(headers).with_delivery_mode(PERSISTENT)
 }
@@ -234,7 +234,7 @@ pub(super) fn without_parked_headers(properties: &BasicProperties) -> BasicPrope
     let mut headers = FieldTable::default();
     let ours = [REASON, STATUS, ATTEMPTS, DESTINATION, PARKED_AT, NOT_BEFORE, WAIT_LEFT, GIVEN_UP, QUEUE];
     for (name, value) in properties.headers().iter().flat_map(|headers| headers.inner()) {
-        if !ours.contains(&name.as_str()) && !OF_RABBITMQ.contains(&name.as_str()) {
+        if !ours.contains(&name.as_str()) && !RABBITMQ_HEADERS.contains(&name.as_str()) {
             headers.insert(name.clone(), value.clone());
         }
     }

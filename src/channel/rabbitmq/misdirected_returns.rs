@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use super::dead_lettered::forward_to_queue;
 use super::dead_lettered_message::DeadLetteredMessage;
 use super::message::{self, AmqpMessage};
-use super::publisher::AWAY_WAITS;
+use super::publisher::DIVERSION_DELAYS;
 use super::{RabbitmqContext, queue_names};
 
 /// Wait before a message is tried again.
@@ -70,7 +70,7 @@ async fn try_republish(shared: &RabbitmqContext, stray: &MisdirectedReturn) -> b
         return shared.park(queue, message).await;
     }
     let read = DeadLetteredMessage::decode(&message.properties, message.body.clone());
-    match (&read.target_queue, AWAY_WAITS.first()) {
+    match (&read.target_queue, DIVERSION_DELAYS.first()) {
         (Some(to), Some(wait)) if queue_names::is_delay_queue(queue) => {
             shared.put_into_delay_queue(*wait, &message::with_target_queue(read.message.clone(), to)).await
         }

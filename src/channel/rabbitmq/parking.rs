@@ -29,9 +29,9 @@ const COUNTING: usize = 16;
 /// Longest time for each answer of RabbitMQ.
 const LIMIT: Duration = Duration::from_secs(10);
 /// Longest time that an operation which only shows events waits for another one on the same queue.
-const LOOKER_WAITS: Duration = Duration::from_secs(10);
+const SHOW_LOCK_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest time that an operation which changes events waits for another one on the same queue.
-const CHANGER_WAITS: Duration = Duration::from_millis(500);
+const CHANGE_LOCK_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// The parking queues of a RabbitMQ.
 #[derive(Clone, Debug)]
@@ -100,7 +100,7 @@ impl ParkingQueues {
         // The lock comes before the count: another operation holds messages that would not be
         // counted.
         if limit > 0 {
-            lock::take(&connection, &queues, LOOKER_WAITS).await?;
+            lock::take(&connection, &queues, SHOW_LOCK_TIMEOUT).await?;
         }
         look.parked = count_ready(&connection, queues.parking_queue.clone()).await?.unwrap_or_default();
         if limit == 0 || look.parked == 0 {
@@ -135,7 +135,7 @@ impl ParkingQueues {
         if fate == ParkedAction::Replay && count_ready(&connection, queues.queue.clone()).await?.is_none() {
             return Err(ParkedError::NoQueue(owner.subscription.clone()));
         }
-        lock::take(&connection, &queues, CHANGER_WAITS).await?;
+        lock::take(&connection, &queues, CHANGE_LOCK_TIMEOUT).await?;
         let mut change = ParkedChange::default();
         let Some(parked) = count_ready(&connection, queues.parking_queue.clone()).await? else { return Ok(change) };
         let mut visit = ParkingQueuePass::begin(&connection, &queues, parked).await?;

@@ -23,7 +23,7 @@ use crate::filter::index::FilterIndex;
 use crate::model::{DeliveryOrder, Subscription};
 
 /// Longest time from a sender's request to the answer.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PUBLISH_TIMEOUT: Duration = Duration::from_secs(10);
 /// Time for which a queue may refuse messages before it counts as unavailable: as long as an
 /// election may take.
 const ELECTION: Duration = Duration::from_secs(4);
@@ -33,9 +33,10 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 /// Longest time for a look at a queue; one without a leader does not answer.
 const LOOK_TIMEOUT: Duration = Duration::from_secs(2);
 /// Longest time for storing a message in one delay queue.
-const ELSEWHERE_TIMEOUT: Duration = Duration::from_millis(1500);
+const DIVERT_TIMEOUT: Duration = Duration::from_millis(1500);
 /// Waits of diverted events; each has a delay queue of its own.
-pub(super) const AWAY_WAITS: [Duration; 3] = [Duration::from_secs(4), Duration::from_secs(8), Duration::from_secs(16)];
+pub(super) const DIVERSION_DELAYS: [Duration; 3] =
+    [Duration::from_secs(4), Duration::from_secs(8), Duration::from_secs(16)];
 
 /// Queue of a subscription, with the filter that says what goes into it.
 pub(super) struct RabbitmqSubscriptionQueue {
@@ -76,7 +77,7 @@ impl RabbitmqPublisher {
         }
         // Refusals that are known beforehand come first, while no queue has the event yet.
         self.check_accepting(wanted)?;
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + PUBLISH_TIMEOUT;
         until_declared(wanted, deadline).await?;
         let message = Arc::new(message::encode(event, RetryHeaders::default()));
         // Each is awaited, even if one fails: a message that is known to be stored need not be sent
@@ -202,9 +203,9 @@ impl RabbitmqPublisher {
     /// of those, since one may have its leader on the same node as the queue.
     async fn divert_to_delay_queue(&self, queue: &RabbitmqQueue, message: &AmqpMessage) -> Result<(), PublishError> {
         let message = message::with_target_queue(AmqpMessage::clone(message), &queue.names.queue);
-        for wait in AWAY_WAITS {
+        for wait in DIVERSION_DELAYS {
             let put = self.context.put_into_delay_queue(wait, &message);
-            if tokio::time::timeout(ELSEWHERE_TIMEOUT, put).await == Ok(true) {
+            if tokio::time::timeout(DIVERT_TIMEOUT, put).await == Ok(true) {
                 self.context.counters.rabbitmq_diverted.increment();
                 self.context.diversion_failure.record_success();
                 return Ok(());

@@ -11,9 +11,9 @@ const LONGEST: usize = 220;
 
 /// Queue to which RabbitMQ dead-letters messages that it gives up, and those that have waited long
 /// enough; they are forwarded from there (`dead_lettered.rs`).
-pub(super) const RETURNED: &str = "sealpost:returned";
+pub(super) const DEAD_LETTERED: &str = "sealpost:returned";
 /// Queue to which RabbitMQ dead-letters messages that it gives up of that queue itself.
-pub(super) const RETURNED_PARKED: &str = "sealpost:returned:parked";
+pub(super) const DEAD_LETTERED_PARKED: &str = "sealpost:returned:parked";
 /// Name of a queue that does not exist.
 pub(super) const PROBE: &str = "sealpost:probe";
 const WAIT: &str = "sealpost:wait:";

@@ -182,8 +182,8 @@ impl RabbitmqTopology {
         arguments.insert(short_string("x-overflow"), text_value("reject-publish"));
         let route = match purpose {
             QueuePurpose::DeadLetteredParked => None,
-            QueuePurpose::DeadLettered => Some(queue_names::RETURNED_PARKED),
-            _ => Some(queue_names::RETURNED),
+            QueuePurpose::DeadLettered => Some(queue_names::DEAD_LETTERED_PARKED),
+            _ => Some(queue_names::DEAD_LETTERED),
         };
         if let Some(queue) = route {
             arguments.insert(short_string("x-dead-letter-exchange"), text_value(""));
@@ -211,7 +211,7 @@ fn log_mismatched_queue(name: &str, vhost: &str, error: &lapin::Error) {
     }
     let remedy = format!(
         r#"rabbitmqctl -p '{vhost}' set_policy --priority 1 --apply-to queues sealpost '^sealpost:(channel|broker):' '{{"delivery-limit":{DELIVERY_LIMIT},"dead-letter-exchange":"","dead-letter-routing-key":"{}","dead-letter-strategy":"at-least-once","overflow":"reject-publish"}}'"#,
-        queue_names::RETURNED
+        queue_names::DEAD_LETTERED
     );
     tracing::error!(
         queue = name,

@@ -18,7 +18,7 @@ const MAX_FIELDS: usize = 5000;
 /// Bytes that are parsed again and again while a head comes in pieces. Beyond that, the head is
 /// parsed when its end is there or when it has doubled, so that it costs no more than its length
 /// however small the pieces are.
-const PATIENCE: usize = 4 * MAX_HEAD;
+const REPARSE_LIMIT: usize = 4 * MAX_HEAD;
 
 /// The reason for which bytes are no HTTP/1.1 response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,7 +82,7 @@ impl ResponseHeadReader {
     fn should_parse(&mut self, received: &[u8]) -> bool {
         let has_end = self.has_end(received);
         let is_new = received.len() > self.last_received_length;
-        is_new && (self.parsed_bytes < PATIENCE || received.len() / 2 >= self.last_received_length || has_end)
+        is_new && (self.parsed_bytes < REPARSE_LIMIT || received.len() / 2 >= self.last_received_length || has_end)
     }
 
     /// Returns true if an empty line is among the bytes that were not looked through yet, or is
@@ -244,7 +244,7 @@ mod tests {
             read = heads.read(&mut received).expect("a head");
         }
         assert_eq!(read.expect("a head").response.headers().len(), 2000);
-        assert!(heads.parsed_bytes < PATIENCE + 8 * head.len(), "{} bytes for {}", heads.parsed_bytes, head.len());
+        assert!(heads.parsed_bytes < REPARSE_LIMIT + 8 * head.len(), "{} bytes for {}", heads.parsed_bytes, head.len());
     }
 
     #[test]

@@ -44,7 +44,7 @@ impl RabbitmqParkedClient {
         let is_meant = |owner: &&ParkingSubscription| name.is_none_or(|name| key(owner) == name);
         let found: Vec<ParkingSubscription> = self.owners.iter().filter(is_meant).cloned().collect();
         let kept: Vec<ParkingSubscription> =
-            found.iter().filter(|owner| owner.storage == BackendKind::Rabbitmq).cloned().collect();
+            found.iter().filter(|owner| owner.backend == BackendKind::Rabbitmq).cloned().collect();
         if let (Some(name), true) = (name, kept.is_empty()) {
             let first =
                 found.first().with_context(|| format!("{name} is no subscription or Trigger in these manifests"))?;

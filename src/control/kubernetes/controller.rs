@@ -25,7 +25,7 @@ use super::store::ObjectStore;
 use super::watch_rows::{self, ControllerWatch, WatchNeed};
 use super::write_queue::{WriteHandler, WriteQueue};
 use super::write_requests::{WriteError, with_timeout};
-use super::{ClusterConnection, GRACE, REST, StopSignals, election, watch};
+use super::{ClusterConnection, FIRST_LIST_TIMEOUT, MIN_RESOLVE_INTERVAL, StopSignals, election, watch};
 use crate::control::manifest::{ManifestFile, ManifestSet};
 use crate::control::problem_log::{ProblemLog, epoch_seconds};
 use crate::control::{ControlSettings, Resolution, ServedChannelKind, resolve};
@@ -37,7 +37,7 @@ use policies::ChannelPolicies;
 const LEASE: &str = "sealpost-rabbitmq-controller";
 /// The time after which every channel is compared although nothing has changed, since the objects
 /// that dead letter sinks refer to are not watched.
-const AGAIN: Duration = Duration::from_secs(30);
+const RECONCILE_INTERVAL: Duration = Duration::from_secs(30);
 
 /// The work for one channel: the channel, and all that its status depends on.
 #[derive(Clone, Debug)]
@@ -128,8 +128,8 @@ struct ChannelController {
 
 impl ChannelController {
     async fn run(&mut self, read: impl Fn(&Resolution) + Send + Sync, mut leads: value::Receiver<bool>) {
-        self.store.wait_for_first_lists(GRACE).await;
-        let mut again = tokio::time::interval(AGAIN);
+        self.store.wait_for_first_lists(FIRST_LIST_TIMEOUT).await;
+        let mut again = tokio::time::interval(RECONCILE_INTERVAL);
         loop {
             // Plan first, so that the first lists are acted on before anything changes.
             self.plan_reconciliation(&mut leads, &read).await;
@@ -146,7 +146,7 @@ impl ChannelController {
             if is_due {
                 self.writer.forget_written();
             }
-            tokio::time::sleep(REST).await;
+            tokio::time::sleep(MIN_RESOLVE_INTERVAL).await;
         }
     }
 

@@ -25,7 +25,7 @@ use super::ClusterSettings;
 use timings::LeaseTimings;
 
 /// The time limit of giving up the Lease at a stop, and of reading the timings at the start.
-const FAREWELL: Duration = Duration::from_secs(2);
+const RELEASE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A process that wants to write into the cluster.
 pub(super) struct LeaseCandidate {
@@ -104,14 +104,14 @@ impl LeaseCandidate {
             self.run_election(&timings, &leads).await;
         };
         leaving.run_until_cancelled(campaign).await;
-        if leads.send_replace(false) && tokio::time::timeout(FAREWELL, self.release_lease()).await.is_err() {
+        if leads.send_replace(false) && tokio::time::timeout(RELEASE_TIMEOUT, self.release_lease()).await.is_err() {
             tracing::debug!("The Lease could not be given up in time");
         }
     }
 
     /// Reads the timings from the ConfigMap, once, at the start (contract 3.8).
     async fn read_timings(&self) -> LeaseTimings {
-        let read = tokio::time::timeout(FAREWELL, self.config_maps.get_opt(&self.config)).await;
+        let read = tokio::time::timeout(RELEASE_TIMEOUT, self.config_maps.get_opt(&self.config)).await;
         let found = read.ok().and_then(Result::ok).flatten().and_then(|config_map| config_map.data);
         LeaseTimings::from_config_map(&found.unwrap_or_default())
     }

@@ -19,7 +19,7 @@ use crate::telemetry::log_rate_limit::LogRateLimit;
 use crate::wire_text::escaped_excerpt;
 
 /// A request to read that is given up before this time may have ended for other reasons.
-const PATIENCE: Duration = Duration::from_secs(2);
+const SLOW_READ: Duration = Duration::from_secs(2);
 
 /// A client of the same API server that logs when it cannot be reached.
 pub(super) fn with_reachability_log(client: Client) -> Client {
@@ -81,7 +81,7 @@ impl PendingApiRequest {
 
 impl Drop for PendingApiRequest {
     fn drop(&mut self) {
-        if self.since.is_some_and(|since| since.elapsed() >= PATIENCE) {
+        if self.since.is_some_and(|since| since.elapsed() >= SLOW_READ) {
             self.reachability.record_failure("no answer in time");
         }
     }

@@ -26,7 +26,7 @@ const WATCH_SECONDS: std::ops::Range<u32> = 100..120;
 const RESYNC: Duration = Duration::from_secs(9 * 3600);
 
 /// The time after which an error counts as over, so that the next one is logged at once.
-const QUIET: Duration = Duration::from_secs(60);
+const ERROR_MEMORY: Duration = Duration::from_secs(60);
 
 /// Watches a list while `wanted` is true, and forgets its objects when it is not.
 pub(super) async fn watch_list_while(
@@ -108,7 +108,7 @@ impl WatchErrors {
     async fn log_and_back_off(&mut self, row: &WatchRow, error: &watcher::Error) {
         // A watch that was begun again says nothing until something happens, so that only time
         // tells that it works.
-        if self.last_error.replace(Instant::now()).is_some_and(|last| last.elapsed() > QUIET) {
+        if self.last_error.replace(Instant::now()).is_some_and(|last| last.elapsed() > ERROR_MEMORY) {
             (self.backoff, self.log_throttle) = (ApiRetryBackoff::default(), LogRateLimit::default());
         }
         let reason = reachability::error_reason(error);

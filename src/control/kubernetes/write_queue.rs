@@ -20,7 +20,7 @@ use crate::telemetry::log_rate_limit::LogRateLimit;
 /// The largest number of requests under way at once.
 const CONCURRENCY: usize = 16;
 /// The time limit of requests under way at a stop.
-const FAREWELL: Duration = Duration::from_secs(2);
+const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Writes one task, and compares tasks.
 pub(super) trait WriteHandler: Send + Sync + 'static {
@@ -143,7 +143,7 @@ impl<W: WriteHandler> WriteQueue<W> {
     pub(super) async fn finish_writes(mut self) {
         self.cancel_pending();
         let ended = async { while self.tasks.join_next().await.is_some() {} };
-        if tokio::time::timeout(FAREWELL, ended).await.is_err() {
+        if tokio::time::timeout(STOP_TIMEOUT, ended).await.is_err() {
             tracing::debug!("What was being written at the stop was given up");
         }
     }

@@ -135,7 +135,8 @@ fn declare_channels(
     }
     flow::declare_flows(collected, resolver);
     for (name, item) in &mut collected.brokers {
-        let ours = is_our_broker_class(item, defaults.broker_class(&name.0)) && is_made_here(item, &name.0, defaults);
+        let ours =
+            is_our_broker_class(item, defaults.broker_class(&name.0)) && has_served_template(item, &name.0, defaults);
         let place = if ours { ServingState::Served } else { ServingState::NotServed };
         if ours && resolver.serving_states.contains_key(&key(ChannelKind::Channel, name)) {
             warn_of_shared_path(&mut item.report, "channel");
@@ -184,7 +185,11 @@ fn config_of(broker: &BrokerManifest) -> Option<&duck::KReference> {
 }
 
 /// True unless a Broker's channel is of another implementation's kind, which is reported.
-fn is_made_here(item: &mut CollectedItem<'_, BrokerManifest>, namespace: &str, defaults: &ResolvedDefaults) -> bool {
+fn has_served_template(
+    item: &mut CollectedItem<'_, BrokerManifest>,
+    namespace: &str,
+    defaults: &ResolvedDefaults,
+) -> bool {
     let template = item.object.as_ref().and_then(|broker| broker_template(broker, namespace, defaults));
     let Some((kind, remedy)) =
         template.and_then(|template| Some((template.kind.as_deref()?, foreign_template_remedy(template)?)))

@@ -22,7 +22,7 @@ use crate::control::report::ObjectReport;
 use crate::control::schema::{self, ConfigMapKeys, UnknownFieldStrictness};
 use crate::control::settings::ObjectSource;
 use crate::control::{ControlSettings, ObjectName, Problem, Severity, suggest_word};
-use config_maps::{check_keys, tell_missing_namespace, tell_near_name};
+use config_maps::{check_keys, report_missing_namespace, report_near_name};
 
 /// The namespace and the name of an object.
 pub(super) type NamespacedName = (String, String);
@@ -111,7 +111,7 @@ impl<'d> CollectedObjects<'d> {
                 }
                 ObjectHeader::Known(kind) => collected.insert_item(kind, report, settings),
                 ObjectHeader::Invalid => {
-                    tell_near_name(&mut report, settings);
+                    report_near_name(&mut report, settings);
                     collected.unidentified.extend(Some(document).filter(|_| report.has_errors()));
                     collected.problems.extend(report.into_problems());
                 }
@@ -142,8 +142,8 @@ impl<'d> CollectedObjects<'d> {
         let is_doubtful = is_doubtful && settings.object_source == ObjectSource::Written;
         self.unidentified.extend(Some(report.document()).filter(|_| is_doubtful));
         let mut report = report;
-        let is_astray = kind == ResourceKind::ConfigMap && tell_missing_namespace(&mut report, settings);
-        if is_astray || tell_near_name(&mut report, settings) == Some(Severity::Error) {
+        let is_astray = kind == ResourceKind::ConfigMap && report_missing_namespace(&mut report, settings);
+        if is_astray || report_near_name(&mut report, settings) == Some(Severity::Error) {
             self.unidentified.push(report.document());
         }
         let twice = match kind {

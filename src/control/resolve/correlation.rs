@@ -13,7 +13,7 @@ use crate::filter::cesql::{CesqlExpression, ExpressionNode};
 use crate::model::ProcessRole;
 
 /// The name of the key that is derived for a RequestReply, which is that of upstream's first key.
-const MADE: &str = "key-0";
+const DERIVED_KEY: &str = "key-0";
 
 /// Collects the keys of all Secrets and RequestReplies.
 pub(super) fn resolve_key_ring(collected: &mut CollectedObjects<'_>, settings: &ControlSettings) -> KeyRing {
@@ -85,7 +85,7 @@ fn derive_missing_keys<'n>(
         let has_entry = written.iter().any(|(entry, ..)| entry.namespace == *namespace && entry.name == *name);
         let made = settings.key_seed.as_ref().filter(|_| !has_entry && !is_unread);
         if let Some(key) = made.and_then(|seed| seed.derive_key(namespace, name)) {
-            let entry = KeyRingEntry { namespace: namespace.clone(), name: name.clone(), key: MADE.to_owned() };
+            let entry = KeyRingEntry { namespace: namespace.clone(), name: name.clone(), key: DERIVED_KEY.to_owned() };
             ring.add_key(SECRET, entry, key);
         }
     }

@@ -86,7 +86,7 @@ impl ResolvedDefaults {
                 let template = parse_yaml_key(config_map, (key, schema::template_schema), reading, report);
                 if let Some(template) = &template {
                     check_template(template, &format!("data.{key}"), report);
-                    tell_left_alone(template, &format!("data.{key}.kind"), report);
+                    note_foreign_template(template, &format!("data.{key}.kind"), report);
                 }
                 self.templates.extend(template.map(|template| ((namespace.clone(), name.clone()), template)));
             }
@@ -225,7 +225,7 @@ fn check_kind(template: &ChannelTemplate, field: &str, report: &mut ObjectReport
     }
 }
 
-fn tell_left_alone(template: &ChannelTemplate, field: &str, report: &mut ObjectReport<'_>) {
+fn note_foreign_template(template: &ChannelTemplate, field: &str, report: &mut ObjectReport<'_>) {
     if let (Some(kind), Some(_remedy)) = (&template.kind, channel::foreign_template_remedy(template)) {
         report.note(field, format!("{kind} is not made here, and Brokers with this template are left alone"));
     }

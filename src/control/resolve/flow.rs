@@ -6,10 +6,10 @@
 //! last good form; without such a form, each event that goes to that step fails, for the reason
 //! that was reported.
 
+pub(super) mod cycles;
 mod generated_objects;
 pub(super) mod plan;
 mod reference;
-pub(super) mod rounds;
 pub(super) mod status;
 
 use std::collections::BTreeMap;

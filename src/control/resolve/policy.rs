@@ -67,7 +67,7 @@ pub(super) fn resolve(
         let subjects = match status_subjects(report.document()) {
             Some(subjects) => {
                 if api_server == ApiServerAvailability::Missing {
-                    tell_stale(&subjects, spec.from.as_deref().unwrap_or_default(), report);
+                    warn_of_stale_status(&subjects, spec.from.as_deref().unwrap_or_default(), report);
                 }
                 subjects
             }
@@ -80,7 +80,7 @@ pub(super) fn resolve(
         // Without a cluster, nobody else tells the author that a policy applies to nothing.
         if api_server == ApiServerAvailability::Missing {
             check_targets(&to, (&name.0, targets), report);
-            for namespace in perhaps_meant(&to, targets, report) {
+            for namespace in probable_namespaces(&to, targets, report) {
                 let policy = EventPolicy { subjects: Vec::new(), filter: filter.clone() };
                 let closed = ResolvedPolicy { policy: Arc::new(policy), to: Vec::new() };
                 policies.insert((namespace, format!("{}/{}", name.0, name.1)), closed);
@@ -106,7 +106,7 @@ fn status_subjects(document: &ManifestDocument) -> Option<Vec<SubjectPattern>> {
 
 /// Warns of a `status.from` that was not made of `spec.from` as it is: that of an export which
 /// somebody has edited.
-fn tell_stale(listed: &[SubjectPattern], from: &[PolicyFrom], report: &mut ObjectReport<'_>) {
+fn warn_of_stale_status(listed: &[SubjectPattern], from: &[PolicyFrom], report: &mut ObjectReport<'_>) {
     let mut subs = from.iter().filter_map(|from| from.sub.as_deref()).map(SubjectPattern::parse);
     if listed.len() != from.len() || !subs.all(|sub| listed.contains(&sub)) {
         let rule = "and is what counts: remove status, so that spec.from does";
@@ -139,7 +139,7 @@ fn spec_subjects(from: &[PolicyFrom], report: &mut ObjectReport<'_>) -> Vec<Subj
 /// The namespaces that a policy was perhaps meant for, if its own one holds nothing that takes
 /// events, which is reported: those with nearly the same name, and, if the policy names none, those
 /// with objects that it selects. Nobody may send there.
-fn perhaps_meant(to: &[PolicyTo], targets: &[PolicyTarget<'_>], report: &mut ObjectReport<'_>) -> Vec<String> {
+fn probable_namespaces(to: &[PolicyTo], targets: &[PolicyTarget<'_>], report: &mut ObjectReport<'_>) -> Vec<String> {
     let own = report.object().namespace.clone();
     if targets.iter().any(|target| target.name.0 == own) {
         return Vec::new();

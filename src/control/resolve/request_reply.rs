@@ -21,7 +21,7 @@ use crate::correlation::{KeyHolder, SECRET};
 use crate::filter::Filter;
 use crate::filter::cesql::{CesqlExpression, ExpressionNode};
 use crate::model::{
-    Addressable, ChannelKey, ChannelKind, DestinationRoute, DestinationUrl, INDEX, REPLICAS, RequestReply,
+    Addressable, ChannelKey, ChannelKind, DestinationRoute, DestinationUrl, REPLY_INDEX, REPLY_REPLICAS, RequestReply,
     RoutingTable, Subscription, SubscriptionKey, SubscriptionKind, parse_duration,
 };
 
@@ -284,7 +284,9 @@ fn reply_filter(
 
 /// The expression of the Trigger's filter, as upstream writes it.
 fn verification_expression(attribute: &str, (namespace, name): &NamespacedName) -> String {
-    format!("KN_VERIFY_CORRELATION_ID({attribute}, \"{name}\", \"{namespace}\", \"{SECRET}\", {INDEX}, {REPLICAS})")
+    format!(
+        "KN_VERIFY_CORRELATION_ID({attribute}, \"{name}\", \"{namespace}\", \"{SECRET}\", {REPLY_INDEX}, {REPLY_REPLICAS})"
+    )
 }
 
 /// The destination of the Trigger: the sender whose request waits at the RequestReply.
@@ -339,7 +341,7 @@ pub(super) fn request_reply_key((namespace, name): &NamespacedName) -> ChannelKe
 
 /// The key of the Trigger of a RequestReply.
 pub(super) fn trigger_key((namespace, name): &NamespacedName) -> SubscriptionKey {
-    let name = child_name(name, &format!("{INDEX}-{REPLICAS}"));
+    let name = child_name(name, &format!("{REPLY_INDEX}-{REPLY_REPLICAS}"));
     SubscriptionKey { kind: SubscriptionKind::Trigger, namespace: namespace.clone(), name }
 }
 

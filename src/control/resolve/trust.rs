@@ -187,11 +187,11 @@ pub(super) fn read_trust_bundles(
             let kept = last.and_then(|last| last.get(name));
             bundles.extend(kept.map(|kept| (name.clone(), Arc::clone(kept))));
             if let Some(config_map) = &item.partly {
-                labelled(name, config_map, settings, &mut item.report);
+                read_labelled_bundle(name, config_map, settings, &mut item.report);
             }
             continue;
         };
-        let bundle = labelled(name, config_map, settings, &mut item.report);
+        let bundle = read_labelled_bundle(name, config_map, settings, &mut item.report);
         bundles.extend(bundle.map(|bundle| (name.clone(), Arc::new(bundle))));
     }
     bundles
@@ -199,7 +199,7 @@ pub(super) fn read_trust_bundles(
 
 /// The certificates of a ConfigMap that is labelled as a trust bundle; `None` if it is not one that
 /// counts.
-fn labelled(
+fn read_labelled_bundle(
     (namespace, _): &NamespacedName,
     config_map: &ConfigMapManifest,
     settings: &ControlSettings,

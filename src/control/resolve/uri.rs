@@ -36,12 +36,12 @@ pub(super) fn parse_absolute_url(text: &str) -> Result<Url, String> {
     check_no_user_info(&url)?;
     check_host(&url)?;
     let (_scheme, rest) = text.split_once("://").unwrap_or_default();
-    filled(rest.find('/').and_then(|path| rest.get(path..)).unwrap_or_default())?;
+    check_no_placeholder(rest.find('/').and_then(|path| rest.get(path..)).unwrap_or_default())?;
     Ok(url)
 }
 
 /// Checks that no part of a path is a placeholder. In a URI, braces stand encoded (RFC 3986 §2).
-fn filled(path: &str) -> Result<(), String> {
+fn check_no_placeholder(path: &str) -> Result<(), String> {
     let path = path.split(['?', '#']).next().unwrap_or_default();
     let Some(from) = path.find(['{', '}']) else { return Ok(()) };
     let rest = path.get(from..).unwrap_or_default();
@@ -109,7 +109,7 @@ pub(super) fn resolve_relative(base: &Url, text: &str) -> Result<DestinationUrl,
     }
     let url = base.join(text).map_err(|error| format!("is not a URI ({error}): write a path such as /events"))?;
     check_no_user_info(&url)?;
-    filled(text)?;
+    check_no_placeholder(text)?;
     if url.origin() != base.origin() {
         return Err("names another host than its ref: write only a path such as /events".to_owned());
     }

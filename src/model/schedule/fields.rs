@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 
 /// The name of a field of a cron schedule, and the values that it may hold.
-struct Field {
+struct CronField {
     name: &'static str,
     /// The least value of the field.
     least: u32,
@@ -15,18 +15,18 @@ struct Field {
     names: &'static [&'static str],
 }
 
-const FIELDS: [Field; 6] = [
-    Field { name: "second", least: 0, most: 59, names: &[] },
-    Field { name: "minute", least: 0, most: 59, names: &[] },
-    Field { name: "hour", least: 0, most: 23, names: &[] },
-    Field { name: "day of the month", least: 1, most: 31, names: &[] },
-    Field {
+const FIELDS: [CronField; 6] = [
+    CronField { name: "second", least: 0, most: 59, names: &[] },
+    CronField { name: "minute", least: 0, most: 59, names: &[] },
+    CronField { name: "hour", least: 0, most: 23, names: &[] },
+    CronField { name: "day of the month", least: 1, most: 31, names: &[] },
+    CronField {
         name: "month",
         least: 1,
         most: 12,
         names: &["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"],
     },
-    Field { name: "day of the week", least: 0, most: 6, names: &["sun", "mon", "tue", "wed", "thu", "fri", "sat"] },
+    CronField { name: "day of the week", least: 0, most: 6, names: &["sun", "mon", "tue", "wed", "thu", "fri", "sat"] },
 ];
 
 /// The same schedule in six fields, each `*` or a list of numbers, which every cron parser reads
@@ -34,7 +34,7 @@ const FIELDS: [Field; 6] = [
 ///
 /// # Errors
 /// Says what is wrong with the schedule, and in which field.
-pub(super) fn plain(text: &str) -> Result<String, String> {
+pub(super) fn normalize_schedule(text: &str) -> Result<String, String> {
     match text {
         "@yearly" | "@annually" => return Ok("0 0 0 1 1 *".to_owned()),
         "@monthly" => return Ok("0 0 0 1 * *".to_owned()),
@@ -59,7 +59,7 @@ pub(super) fn plain(text: &str) -> Result<String, String> {
     plain.collect::<Result<Vec<_>, _>>().map(|fields| fields.join(" "))
 }
 
-impl Field {
+impl CronField {
     /// The values that the text of a field means; `None` for `*`, which means more than all of
     /// them: days that are `*` are no alternative.
     fn read(&self, text: &str) -> Result<Option<BTreeSet<u32>>, String> {

@@ -24,13 +24,13 @@ const WAITING: usize = 4096;
 /// Number of spans in one request at most.
 const BATCH: usize = 512;
 /// Number of times that a request is sent at most, if the collector asks to send it again.
-const TRIES: u32 = 4;
+const MAX_ATTEMPTS: u32 = 4;
 /// The wait before the second time; it doubles.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 /// The longest wait that a collector may ask for; a request that should wait longer is dropped.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
 /// Time from one log line about a failing collector to the next.
-const SAY: Duration = Duration::from_secs(60);
+const LOG_INTERVAL: Duration = Duration::from_secs(60);
 const TRACES: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
 const METRICS: &str = "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export";
 
@@ -181,7 +181,7 @@ impl OtlpExporter {
         stop: &CancellationToken,
     ) -> ExportResult {
         let mut wait = FIRST_WAIT;
-        for _ in 1..TRIES {
+        for _ in 1..MAX_ATTEMPTS {
             let answer = self.transport.post(endpoint, request.clone()).await;
             let Err(ExportError { retry_after: Some(asked), .. }) = &answer else { return answer };
             let pause = wait.mul_f64(0.5 + 0.5 * fastrand::f64()).max(*asked);
@@ -245,7 +245,7 @@ impl CollectorLog {
                 true
             }
             Err(ExportError { reason, .. }) => {
-                if self.logged_at.is_none_or(|said| said.elapsed() >= SAY) {
+                if self.logged_at.is_none_or(|said| said.elapsed() >= LOG_INTERVAL) {
                     tracing::warn!(endpoint = %endpoint.origin(), reason, "{what} could not be sent and are dropped");
                     self.logged_at = Some(Instant::now());
                 }

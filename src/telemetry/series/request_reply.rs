@@ -21,7 +21,7 @@ pub enum RequestReplyOutcome {
 }
 
 /// The label values of [`RequestReplyOutcome`], in the order of its variants.
-const ENDS: [&str; 5] = ["replied", "timed_out", "full", "ended", "refused"];
+const OUTCOMES: [&str; 5] = ["replied", "timed_out", "full", "ended", "refused"];
 
 /// The series of all RequestReplies of a process, by name.
 pub(super) type RequestReplySeriesMap = WeakSeriesMap<RequestReplySeries>;
@@ -30,7 +30,7 @@ pub(super) type RequestReplySeriesMap = WeakSeriesMap<RequestReplySeries>;
 #[derive(Debug, Default)]
 pub struct RequestReplySeries {
     name: SeriesKey,
-    ends: [Counter; ENDS.len()],
+    ends: [Counter; OUTCOMES.len()],
     /// Requests that wait for their reply now.
     pub waiting: Gauge,
     /// Genuine replies for which no request waited, or none any more.
@@ -67,7 +67,7 @@ pub(super) fn request_reply_families(replies: &RequestReplySeriesMap) -> [Metric
             ("request_reply_namespace", namespace.clone().into_string().into()),
             ("request_reply_name", name.clone().into_string().into()),
         ];
-        for (end, counter) in ENDS.iter().zip(&series.ends) {
+        for (end, counter) in OUTCOMES.iter().zip(&series.ends) {
             let [namespace, name] = labels.clone();
             ends.push_point(&[namespace, name, ("result", (*end).into())], MetricValue::Sum(counter.get()));
         }

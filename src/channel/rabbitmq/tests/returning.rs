@@ -55,7 +55,7 @@ async fn what_is_given_up_for_its_deliveries_comes_back() {
     assert_eq!((bench.counters.rabbitmq_given_up.get(), bench.counters.parked_messages.get()), (1, 0));
     again.settle(DeliveryOutcome::Delivered).await;
     bench.server.until("it is done", |server| server.unacked(&queue("a")) == 0).await;
-    assert_eq!(bench.server.ready(queue_names::RETURNED) + bench.server.unacked(queue_names::RETURNED), 0);
+    assert_eq!(bench.server.ready(queue_names::DEAD_LETTERED) + bench.server.unacked(queue_names::DEAD_LETTERED), 0);
 }
 
 /// A queue whose messages live for half a second, as a policy can have it.
@@ -65,7 +65,7 @@ async fn short_lived(server: &FakeServer, name: &str) {
         ("x-message-ttl", AMQPValue::LongLongInt(500)),
         ("x-overflow", text_value("reject-publish")),
         ("x-dead-letter-exchange", text_value("")),
-        ("x-dead-letter-routing-key", text_value(queue_names::RETURNED)),
+        ("x-dead-letter-routing-key", text_value(queue_names::DEAD_LETTERED)),
         ("x-dead-letter-strategy", text_value("at-least-once")),
     ];
     let mut arguments = FieldTable::default();
@@ -83,7 +83,10 @@ async fn what_has_expired_is_parked() {
     short_lived(&server, &queue("a")).await;
     let mut bench = Bench::begin(server, &["a"], DeliveryOrder::Unordered);
     bench.ready(&["a"]).await;
-    bench.server.until("what is moved is taken", |server| !server.consumers(queue_names::RETURNED).is_empty()).await;
+    bench
+        .server
+        .until("what is moved is taken", |server| !server.consumers(queue_names::DEAD_LETTERED).is_empty())
+        .await;
     for id in 0..12 {
         assert_eq!(bench.publish(&id.to_string()).await, Ok(()));
     }
@@ -105,8 +108,12 @@ async fn what_has_expired_is_parked() {
 async fn an_event_whose_queue_is_gone_is_parked() {
     let bench = Bench::start(&["a"]).await;
     let gone = queue("gone");
-    bench.server.until("what is moved is taken", |server| !server.consumers(queue_names::RETURNED).is_empty()).await;
-    send(&stranger(&bench.server).await, queue_names::RETURNED, message::with_target_queue(encoded("1"), &gone)).await;
+    bench
+        .server
+        .until("what is moved is taken", |server| !server.consumers(queue_names::DEAD_LETTERED).is_empty())
+        .await;
+    send(&stranger(&bench.server).await, queue_names::DEAD_LETTERED, message::with_target_queue(encoded("1"), &gone))
+        .await;
     bench.server.until("it is parked", |server| server.ready(&queue_names::parking_queue(&gone)) == 1).await;
     let messages = bench.server.messages(&queue_names::parking_queue(&gone));
     let reason = "its queue was deleted while it waited for the next attempt";
@@ -120,28 +127,38 @@ async fn an_event_whose_queue_is_gone_is_parked() {
 #[tokio::test]
 async fn an_event_whose_queue_does_not_take_it_waits_again() {
     let bench = Bench::start(&["a"]).await;
-    bench.server.until("what is moved is taken", |server| !server.consumers(queue_names::RETURNED).is_empty()).await;
-    bench.server.queue(&queue("a")).nack_all();
-    send(&stranger(&bench.server).await, queue_names::RETURNED, message::with_target_queue(encoded("1"), &queue("a")))
+    bench
+        .server
+        .until("what is moved is taken", |server| !server.consumers(queue_names::DEAD_LETTERED).is_empty())
         .await;
+    bench.server.queue(&queue("a")).nack_all();
+    send(
+        &stranger(&bench.server).await,
+        queue_names::DEAD_LETTERED,
+        message::with_target_queue(encoded("1"), &queue("a")),
+    )
+    .await;
     let wait = queue_names::delay_queue(8);
     bench.server.until("it waits", |server| server.ready(&wait) == 1).await;
     let messages = bench.server.messages(&wait);
     assert_eq!(header(&messages[0].properties, message::QUEUE), Some(text_value(&queue("a"))));
     assert_eq!((bench.server.ready(&parked("a")), bench.counters.parked_messages.get()), (0, 0));
-    bench.server.until("it has left", |server| server.unacked(queue_names::RETURNED) == 0).await;
+    bench.server.until("it has left", |server| server.unacked(queue_names::DEAD_LETTERED) == 0).await;
 }
 
 /// What does not say where it belongs is kept, is counted once, and keeps nobody busy.
 #[tokio::test]
 async fn a_message_from_nowhere_is_kept() {
     let bench = Bench::start(&["a"]).await;
-    let home = queue_names::RETURNED_PARKED;
-    bench.server.until("what is moved is taken", |server| !server.consumers(queue_names::RETURNED).is_empty()).await;
+    let home = queue_names::DEAD_LETTERED_PARKED;
+    bench
+        .server
+        .until("what is moved is taken", |server| !server.consumers(queue_names::DEAD_LETTERED).is_empty())
+        .await;
     let channel = stranger(&bench.server).await;
     send(
         &channel,
-        queue_names::RETURNED,
+        queue_names::DEAD_LETTERED,
         message::AmqpMessage { properties: BasicProperties::default(), body: "x".into() },
     )
     .await;
@@ -152,15 +169,18 @@ async fn a_message_from_nowhere_is_kept() {
     assert_eq!(reason, Some(text_value("its headers do not say where it belongs")));
     for _ in 0..2 {
         bench.server.close_connections();
-        bench.server.until("the consumer is gone", |server| server.consumers(queue_names::RETURNED).is_empty()).await;
-        bench.server.until("it is back", |server| !server.consumers(queue_names::RETURNED).is_empty()).await;
+        bench
+            .server
+            .until("the consumer is gone", |server| server.consumers(queue_names::DEAD_LETTERED).is_empty())
+            .await;
+        bench.server.until("it is back", |server| !server.consumers(queue_names::DEAD_LETTERED).is_empty()).await;
         send(
             &stranger(&bench.server).await,
-            queue_names::RETURNED,
+            queue_names::DEAD_LETTERED,
             message::with_target_queue(encoded("1"), &queue("a")),
         )
         .await;
-        bench.server.until("others are moved", |server| server.unacked(queue_names::RETURNED) == 0).await;
+        bench.server.until("others are moved", |server| server.unacked(queue_names::DEAD_LETTERED) == 0).await;
     }
     bench.server.until("it is there", |server| server.ready(home) == 1).await;
     assert_eq!(bench.counters.parked_messages.get(), 1);
@@ -173,13 +193,13 @@ async fn what_is_given_up_on_its_way_is_moved_on() {
     let server = FakeServer::start().await;
     let bench = Bench::begin(server, &["a"], DeliveryOrder::Unordered);
     bench.ready(&["a"]).await;
-    bench.server.until("it is there", |server| server.has_queue(queue_names::RETURNED_PARKED)).await;
+    bench.server.until("it is there", |server| server.has_queue(queue_names::DEAD_LETTERED_PARKED)).await;
     bench.server.close_connections();
-    bench.server.until("nobody takes it", |server| server.consumers(queue_names::RETURNED).is_empty()).await;
+    bench.server.until("nobody takes it", |server| server.consumers(queue_names::DEAD_LETTERED).is_empty()).await;
     let lost = message::with_target_queue(encoded("1"), &queue("a"));
-    send(&stranger(&bench.server).await, queue_names::RETURNED_PARKED, lost).await;
+    send(&stranger(&bench.server).await, queue_names::DEAD_LETTERED_PARKED, lost).await;
     bench.server.until("it is in its queue", |server| server.published(&queue("a")).len() == 1).await;
-    bench.server.until("it has left", |server| server.ready(queue_names::RETURNED_PARKED) == 0).await;
+    bench.server.until("it has left", |server| server.ready(queue_names::DEAD_LETTERED_PARKED) == 0).await;
     assert_eq!(bench.counters.parked_messages.get(), 0);
 }
 
@@ -243,9 +263,12 @@ fn moved_from(queue: &str, reason: &str, given_up: u32) -> message::AmqpMessage 
 #[tokio::test]
 async fn what_is_given_up_is_nowhere_lost() {
     let mut bench = Bench::start(&["a"]).await;
-    bench.server.until("what is moved is taken", |server| !server.consumers(queue_names::RETURNED).is_empty()).await;
+    bench
+        .server
+        .until("what is moved is taken", |server| !server.consumers(queue_names::DEAD_LETTERED).is_empty())
+        .await;
     let channel = stranger(&bench.server).await;
-    send(&channel, queue_names::RETURNED, moved_from(&queue("a"), "delivery_limit", 99)).await;
+    send(&channel, queue_names::DEAD_LETTERED, moved_from(&queue("a"), "delivery_limit", 99)).await;
     let back = bench.next(0).await;
     assert_eq!((&*back.event.id(), bench.server.ready(&parked("a"))), ("1", 0));
     for (number, (from, reason, given_up)) in [
@@ -258,7 +281,7 @@ async fn what_is_given_up_is_nowhere_lost() {
     .into_iter()
     .enumerate()
     {
-        send(&channel, queue_names::RETURNED, moved_from(&from, reason, given_up)).await;
+        send(&channel, queue_names::DEAD_LETTERED, moved_from(&from, reason, given_up)).await;
         bench.server.until(reason, |server| server.ready(&parked("a")) == number + 1).await;
         let messages = bench.server.messages(&parked("a"));
         let told = header(&messages[number].properties, "x-sealpost-reason");
@@ -266,7 +289,7 @@ async fn what_is_given_up_is_nowhere_lost() {
         assert_eq!((told, header(&messages[number].properties, "x-death")), (is_told, None), "{reason} from {from}");
     }
     eventually("all are counted", || bench.counters.rabbitmq_given_up.get() == 6).await;
-    bench.server.until("all have left", |server| server.unacked(queue_names::RETURNED) == 0).await;
+    bench.server.until("all have left", |server| server.unacked(queue_names::DEAD_LETTERED) == 0).await;
 }
 
 /// The queue of this name is published to on the channel that the queue of `a` is.

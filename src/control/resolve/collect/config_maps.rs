@@ -12,7 +12,7 @@ use crate::control::{ControlSettings, ObjectName, Severity, suggest_word};
 
 /// Reports a `config-features` whose namespace is missing or misspelled: the flags in it may close
 /// something. A `config-features` of another namespace belongs to others, such as Knative Serving.
-pub(super) fn tell_missing_namespace(report: &mut ObjectReport<'_>, settings: &ControlSettings) -> bool {
+pub(super) fn report_missing_namespace(report: &mut ObjectReport<'_>, settings: &ControlSettings) -> bool {
     let (system, ObjectName { namespace, name, .. }) = (&settings.system_namespace, report.object());
     let is_missing = report.document().text(&["metadata", "namespace"]).is_none();
     let is_meant = is_missing || suggest_word(namespace, [system.as_str()]).is_some();
@@ -26,7 +26,7 @@ pub(super) fn tell_missing_namespace(report: &mut ObjectReport<'_>, settings: &C
 
 /// Reports a ConfigMap that is probably meant to be another one, which is read. A misspelled
 /// `config-features` is an error: without its flags more events would pass than was meant.
-pub(super) fn tell_near_name(report: &mut ObjectReport<'_>, settings: &ControlSettings) -> Option<Severity> {
+pub(super) fn report_near_name(report: &mut ObjectReport<'_>, settings: &ControlSettings) -> Option<Severity> {
     let ObjectName { kind, namespace, name } = report.object();
     let is_read = kind == ResourceKind::ConfigMap.as_str() && *namespace == settings.system_namespace;
     let near =

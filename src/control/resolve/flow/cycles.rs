@@ -12,27 +12,27 @@ use crate::control::resolve::routes::SubscriptionRoutes;
 use crate::model::{Addressable, ChannelKey, ChannelKind};
 
 /// Warns of every destination of a flow that leads back into the flow.
-pub(in crate::control::resolve) fn tell(
+pub(in crate::control::resolve) fn warn_of_cycles(
     collected: &mut CollectedObjects<'_>,
     flows: &ResolvedFlows,
     routes: &SubscriptionRoutes,
 ) {
-    of_kind(&mut collected.sequences, flows, routes);
-    of_kind(&mut collected.parallels, flows, routes);
+    check_kind(&mut collected.sequences, flows, routes);
+    check_kind(&mut collected.parallels, flows, routes);
 }
 
-fn of_kind<T: FlowManifest>(items: &mut CollectedItems<'_, T>, flows: &ResolvedFlows, routes: &SubscriptionRoutes) {
+fn check_kind<T: FlowManifest>(items: &mut CollectedItems<'_, T>, flows: &ResolvedFlows, routes: &SubscriptionRoutes) {
     for ((namespace, name), CollectedItem { object, report, .. }) in items {
         let entrance = plan::entry_channel_name(T::KIND, name).map(|channel| channel_key(namespace, &channel));
         // A warning is about the form that is written, and so not about a kept one.
         let flow = entrance.and_then(|entrance| flows.get(&entrance)).filter(|flow| !flow.is_kept);
         if let (Some(flow), Some(object)) = (flow, object) {
-            of_flow(flow, &object.plan(name), routes, report);
+            check_flow(flow, &object.plan(name), routes, report);
         }
     }
 }
 
-fn of_flow(flow: &ResolvedFlow, plan: &plan::FlowPlan, routes: &SubscriptionRoutes, report: &mut ObjectReport<'_>) {
+fn check_flow(flow: &ResolvedFlow, plan: &plan::FlowPlan, routes: &SubscriptionRoutes, report: &mut ObjectReport<'_>) {
     let mut told = HashSet::new();
     for (leg, exit) in plan.subscriptions.iter().zip(&flow.subscriptions) {
         let made = &exit.subscription;
