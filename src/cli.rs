@@ -41,6 +41,9 @@ pub use sink::{EnvOptions, ExecOptions, SinkNameError, SinkOptions};
 pub use telemetry::TelemetryOptions;
 pub use variables::{UnreadVariable, unread_variables};
 
+/// Looks up a variable of the environment by its name.
+type VariableLookup<'v> = &'v dyn Fn(&str) -> Option<String>;
+
 /// Receives CloudEvents over HTTP and HTTPS, keeps them in channels and delivers them to every
 /// subscriber.
 #[derive(Debug, Parser)]

@@ -12,6 +12,7 @@ mod destination_role;
 mod duration;
 mod event_types;
 mod inventory;
+mod namespaced_name;
 mod observability;
 mod relay;
 mod request_reply;
@@ -36,6 +37,7 @@ pub use inventory::{
     AddressStatus, Condition, FilterErrors, FlowStatus, FlowSubscription, Inventory, InventoryObject, LiveStatus,
     NotReadyReason, ObjectConditions, ObjectKind, ObjectStatus, ObjectTrouble, StatusAddress, SubscriberId,
 };
+pub use namespaced_name::NamespacedName;
 pub use observability::{ExporterEndpoint, ObservabilityConfig};
 pub use relay::{BrokerRelay, ProcessRole, RelayTable, TriggerRelay};
 pub use request_reply::{REPLY_INDEX, REPLY_REPLICAS, RequestReply};

@@ -22,7 +22,8 @@ use crate::channel::{ChannelPublisher, PublishError, metrics};
 use crate::event::{DecodeError, Event, http as binding, knative};
 use crate::event_type::EventTypeObserver;
 use crate::model::{
-    AcknowledgeMode, BackendKind, Channel, ChannelKey, ChannelKind, RelayTable, SubscriptionKey, SubscriptionKind,
+    AcknowledgeMode, BackendKind, Channel, ChannelKey, ChannelKind, NamespacedName, RelayTable, SubscriptionKey,
+    SubscriptionKind,
 };
 use crate::telemetry::counters::ProcessCounters;
 use crate::telemetry::series::{ArrivalOutcome, ChannelSeries};
@@ -33,7 +34,7 @@ pub use request_reply::{PendingRepliesMap, RequestLimits, RequestReplyError};
 pub use served_table::{RelayedSeries, RoutedChannel, ServedTable};
 
 /// Takes `/namespace/name` apart into namespace and name.
-fn parse_namespaced_name(path: &str) -> Option<(String, String)> {
+fn parse_namespaced_name(path: &str) -> Option<NamespacedName> {
     let (namespace, name) = path.strip_prefix('/')?.split_once('/')?;
     Some((namespace.to_owned(), name.to_owned()))
 }

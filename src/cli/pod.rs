@@ -1,6 +1,7 @@
 //! The options that Knative's pods get by their environment, if no flag is given (contract 1.5,
 //! 1.7, 3.7, 5.11, 5.12). Those that locate the cluster are in `cluster`.
 
+use super::VariableLookup;
 use super::{RunOptions, environment_variable};
 use crate::model::ProcessRole;
 
@@ -17,9 +18,6 @@ pub struct ListenAddresses {
     /// The address of the listener for probes, metrics and the inventory.
     pub admin: String,
 }
-
-/// Looks up a variable of the environment; tests give their own.
-type VariableLookup<'v> = &'v dyn Fn(&str) -> Option<String>;
 
 impl RunOptions {
     /// The role of the process: that of the flag, else in a cluster that of the container's name,

@@ -11,6 +11,7 @@ use percent_encoding::percent_decode_str;
 use url::Url;
 use uuid::Uuid;
 
+use super::VariableLookup;
 use super::{RunOptions, environment_variable, value};
 use crate::model::{ExporterEndpoint, ObservabilityConfig, ProcessRole};
 use crate::telemetry::otlp::{MetricExport, OtlpEndpoint, OtlpProtocol, OtlpSettings, TraceExport};
@@ -67,9 +68,6 @@ fn parse_protocol(text: &str) -> Result<OtlpProtocol, String> {
 fn parse_tracing_protocol(text: &str) -> Result<OtlpProtocol, String> {
     OtlpProtocol::parse(text).ok_or_else(|| "write http/protobuf, grpc or stdout".to_owned())
 }
-
-/// Looks up a variable of the environment; tests give their own.
-type VariableLookup<'v> = &'v dyn Fn(&str) -> Option<String>;
 
 /// The variable `OTEL_EXPORTER_OTLP_…` that is for both signals.
 fn common_variable(what: &str, variable: VariableLookup<'_>) -> Option<String> {

@@ -227,6 +227,9 @@ pub(crate) fn validate_fields<'v>(
             format!("has {beyond} more mistakes than the {MAX_REPORTED} that are told: mend those first"),
         );
     }
+    // Without a policy or a flag, more passes: no part of such an object is ignored.
+    let is_narrowing =
+        report.object().kind == ResourceKind::EventPolicy.as_str() || report.object().name == schema::CONFIG_FEATURES;
     // Each finding is reported at its own field. After an unknown field that is a misspelling, a
     // complaint that the right field is missing would be a second report of one mistake.
     for finding in found.iter().take(MAX_REPORTED) {
@@ -237,7 +240,8 @@ pub(crate) fn validate_fields<'v>(
             SchemaViolation::Null { message, is_harmless: true } => report.warning(&field, *message),
             SchemaViolation::Null { message, is_harmless: false } => report.unreadable(&field, *message),
             SchemaViolation::UnknownField { message, meant, strictness } => {
-                if report_unknown_field(report, &field, message, *strictness, reading) {
+                let strictness = if is_narrowing { UnknownFieldStrictness::NeverIgnored } else { *strictness };
+                if report_unknown_field(report, &field, message, strictness, reading) {
                     let inside = finding.path.split_last().map_or(&[][..], |(_, inside)| inside);
                     let meant = meant.filter(|meant| !has_field(value, inside, meant));
                     let other = meant.map(|meant| at(&[inside, &[PathStep::Key(meant.to_owned())]].concat()));

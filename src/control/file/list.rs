@@ -23,6 +23,9 @@ impl FoundFile {
     }
 }
 
+/// The endings of names of manifests in a directory.
+const EXTENSIONS: [&str; 3] = ["yaml", "yml", "json"];
+
 /// The files that were found at some paths.
 #[derive(Clone, Debug, Default)]
 pub(super) struct FileListing {
@@ -99,8 +102,7 @@ fn add_path(path: &Path, listing: &mut FileListing) -> Result<(), (io::Error, &'
         return Ok(());
     }
     let before = listing.files.len();
-    add_directory(path, DirectoryDepth::Top, &mut listing.files)
-        .map_err(|error| (error, ": give the right to list it"))?;
+    add_directory(path, DirectoryDepth::Top, listing).map_err(|error| (error, ": give the right to list it"))?;
     if listing.files.len() == before {
         let message = "holds no manifest: put *.yaml, *.yml or *.json files into it";
         let name = path.display().to_string();
@@ -120,7 +122,7 @@ enum DirectoryDepth {
 /// Adds the manifests of a directory and of the directories in it. Hidden entries do not count: a
 /// ConfigMap that is mounted shows its files a second time in `..data`, which is where its visible
 /// entries lead.
-fn add_directory(path: &Path, depth: DirectoryDepth, found: &mut Vec<FoundFile>) -> io::Result<()> {
+fn add_directory(path: &Path, depth: DirectoryDepth, listing: &mut FileListing) -> io::Result<()> {
     let mut entries = fs::read_dir(path)?.collect::<io::Result<Vec<_>>>()?;
     entries.sort_by_key(fs::DirEntry::file_name);
     for entry in entries {
@@ -132,9 +134,12 @@ fn add_directory(path: &Path, depth: DirectoryDepth, found: &mut Vec<FoundFile>)
             continue;
         };
         if kind.is_dir() && depth == DirectoryDepth::Top {
-            add_directory(&path, DirectoryDepth::Inside, found)?;
+            add_directory(&path, DirectoryDepth::Inside, listing)?;
         } else if !kind.is_dir() && is_manifest(&path) {
-            found.push(FoundFile { path, is_readable_once: false });
+            listing.files.push(FoundFile { path, is_readable_once: false });
+        } else if let Some(meant) = misspelt_extension(&path) {
+            let message = format!("is not read, since its name does not end in .{meant}: rename it");
+            listing.problems.push(Problem::of_file(Severity::Warning, &path.display().to_string(), None, message));
         }
     }
     Ok(())
@@ -155,5 +160,16 @@ fn entry_type(entry: &fs::DirEntry) -> Option<FileType> {
 }
 
 fn is_manifest(path: &Path) -> bool {
-    path.extension().is_some_and(|extension| ["yaml", "yml", "json"].iter().any(|known| extension == *known))
+    path.extension().is_some_and(|extension| EXTENSIONS.iter().any(|known| extension == *known))
+}
+
+/// The ending that was probably meant by one with the same letters: `.YAML`, `.ymal`.
+fn misspelt_extension(path: &Path) -> Option<&'static str> {
+    let letters = |text: &str| {
+        let mut letters: Vec<char> = text.to_ascii_lowercase().chars().collect();
+        letters.sort_unstable();
+        letters
+    };
+    let written = letters(path.extension()?.to_str()?);
+    EXTENSIONS.into_iter().find(|known| letters(known) == written && !is_manifest(path))
 }

@@ -29,6 +29,7 @@ use super::{ClusterConnection, FIRST_LIST_TIMEOUT, MIN_RESOLVE_INTERVAL, StopSig
 use crate::control::manifest::{ManifestFile, ManifestSet};
 use crate::control::problem_log::{ProblemLog, epoch_seconds};
 use crate::control::{ControlSettings, Resolution, ServedChannelKind, resolve};
+use crate::model::NamespacedName;
 use crate::wire_text::WireText;
 use desired::{ObservedCertificate, ObservedEndpoints, ReconcileContext};
 use policies::ChannelPolicies;
@@ -61,9 +62,6 @@ impl PartialEq for ReconcileTask {
             && self.policies == other.policies
     }
 }
-
-/// The namespace and the name of a channel or Service.
-type NamespacedName = (String, String);
 
 impl ClusterConnection {
     /// Reconciles every RabbitmqChannel of the cluster until `stops.stop_all`; `read` is called

@@ -16,9 +16,8 @@ use tokio::sync::Notify;
 use super::watch_rows::WatchNeed;
 use crate::control::kind::ResourceKind;
 use crate::control::manifest::ManifestFile;
+use crate::model::NamespacedName;
 
-/// The namespace and the name of an object.
-type NamespacedName = (String, String);
 type FilesByName = BTreeMap<NamespacedName, Arc<ManifestFile>>;
 
 /// The lists of all watches.

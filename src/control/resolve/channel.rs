@@ -107,7 +107,7 @@ fn declare_channels(
     resolver: &mut DestinationResolver<'_>,
     defaults: &ResolvedDefaults,
 ) {
-    let key = |kind, (namespace, name): &(String, String)| ChannelKey {
+    let key = |kind, (namespace, name): &NamespacedName| ChannelKey {
         kind,
         namespace: namespace.clone(),
         name: name.clone(),

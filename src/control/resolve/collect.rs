@@ -19,13 +19,13 @@ use crate::control::manifest::messaging::{ChannelManifest, SubscriptionManifest}
 use crate::control::manifest::sources::PingSourceManifest;
 use crate::control::manifest::{self, ManifestDocument, UnknownFieldPolicy};
 use crate::control::report::ObjectReport;
-use crate::control::schema::{self, ConfigMapKeys, UnknownFieldStrictness};
+use crate::control::schema::{self, CONFIG_FEATURES, ConfigMapKeys, UnknownFieldStrictness};
 use crate::control::settings::ObjectSource;
 use crate::control::{ControlSettings, ObjectName, Problem, Severity, suggest_word};
+pub(super) use crate::model::NamespacedName;
+pub(super) use config_maps::CLOSING_FLAGS;
 use config_maps::{check_keys, report_missing_namespace, report_near_name};
 
-/// The namespace and the name of an object.
-pub(super) type NamespacedName = (String, String);
 /// The objects of one kind, by name.
 pub(super) type CollectedItems<'d, T> = BTreeMap<NamespacedName, CollectedItem<'d, T>>;
 
@@ -177,10 +177,21 @@ impl<'d> CollectedObjects<'d> {
         };
         let is_it = |member: &Value| member.as_str().is_some_and(is_word);
         let is_suspect = |value: &Value| members(value).any(|member| is_it(member) || members(member).any(is_it));
-        let may_be_policy = |value: &Value| {
+        let resembles_policy = |value: &Value| {
             word == ResourceKind::EventPolicy.as_str() && (resembles_event_policy(value) || is_called_a_policy(value))
         };
-        let is_suspect = |value: &Value| is_suspect(value) || may_be_policy(value);
+        let holds_flags = |value: &Value| {
+            let data = value.get("data");
+            word == CONFIG_FEATURES
+                && data.is_some_and(|data| CLOSING_FLAGS.iter().any(|flag| data.get(*flag).is_some()))
+        };
+        let is_like_it = |value: &Value| resembles_policy(value) || holds_flags(value);
+        // A list or a text that stands where an object should may hold any object.
+        let is_suspect = |value: &Value| match value {
+            Value::Array(items) => items.iter().any(|item| is_suspect(item) || is_like_it(item)),
+            Value::String(text) => text.contains(word),
+            value => is_suspect(value) || is_like_it(value),
+        };
         self.unidentified.iter().copied().filter(|document| is_suspect(&document.value)).collect()
     }
 

@@ -2,7 +2,7 @@
 //! seed for RequestReplies that have none there, as upstream's controller creates them
 //! (`pkg/reconciler/requestreply`).
 
-use super::collect::{CollectedItem, CollectedItems, CollectedObjects};
+use super::collect::{CollectedItem, CollectedItems, CollectedObjects, NamespacedName};
 use super::trust;
 use crate::control::ControlSettings;
 use crate::control::manifest::core::SecretManifest;
@@ -73,7 +73,7 @@ fn key_entries(secret: &SecretManifest) -> Vec<(KeyRingEntry, String, Option<Vec
 /// Derives a key for each RequestReply that the Secret has no entry for. A RequestReply whose
 /// entries cannot be used gets none: its author wants other keys.
 fn derive_missing_keys<'n>(
-    request_replies: impl Iterator<Item = &'n (String, String)>,
+    request_replies: impl Iterator<Item = &'n NamespacedName>,
     secrets: &CollectedItems<'_, SecretManifest>,
     settings: &ControlSettings,
     ring: &mut KeyRing,

@@ -148,7 +148,7 @@ impl DestinationResolver<'_> {
     fn find_url(&self, wanted: &WrittenDestination<'_>, report: &mut ObjectReport<'_>) -> Option<ResolvedUrl> {
         let found = match (wanted.reference, wanted.uri) {
             (Some(reference), _) => self.resolve_reference(reference, wanted, report),
-            (None, Some(text)) => match uri::parse_destination_url(text) {
+            (None, Some(text)) => match self.parse_url(text) {
                 Ok(url) => {
                     let (url, target) = self.resolve_url(url, &wanted.uri_field, report);
                     self.check_host(&url, &target, &wanted.uri_field, report);
@@ -170,6 +170,13 @@ impl DestinationResolver<'_> {
             return None;
         }
         Some((url, target))
+    }
+
+    /// Reads a URL as a user has written it, or as the status of an object of a cluster has it.
+    fn parse_url(&self, text: &str) -> Result<DestinationUrl, String> {
+        let is_written =
+            self.settings.role == ProcessRole::Channel && self.settings.object_source == ObjectSource::Written;
+        if is_written { uri::parse_destination_url(text) } else { uri::parse_reconciled_url(text) }
     }
 
     /// The trust of a destination's own CACerts; `None` if it has none.

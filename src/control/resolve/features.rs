@@ -3,7 +3,8 @@
 
 use serde_json::Value;
 
-use super::collect::{CollectedObjects, NamespacedName};
+use super::collect::{CLOSING_FLAGS, CollectedObjects, NamespacedName};
+use crate::control::ObjectSource;
 use crate::control::manifest::ManifestDocument;
 use crate::control::manifest::core::ConfigMapManifest;
 use crate::control::manifest::duck::ObjectMeta;
@@ -34,6 +35,8 @@ pub(super) fn transport_encryption(
     if mode != TransportEncryption::default() && !collected.config_maps.contains_key(&system_features) {
         collected.problems.push(kept_mode_problem(mode, system_features));
     }
+    let has_features =
+        collected.config_maps.contains_key(&(settings.system_namespace.clone(), CONFIG_FEATURES.to_owned()));
     // Before the first mode is known, a document that may be the ConfigMap closes plain HTTP.
     if last.is_none()
         && (!collected.unidentified_with_word(CONFIG_FEATURES).is_empty()
@@ -47,7 +50,19 @@ pub(super) fn transport_encryption(
             // Serving has one of its own; of one that is not where it was meant to be, that is told already.
         } else if *namespace != settings.system_namespace {
             let system = &settings.system_namespace;
-            item.report.warning("metadata.namespace", format!("counts in the namespace {system} only: it is ignored"));
+            let data = item.report.document().value.get("data");
+            let closes = data.is_some_and(|data| CLOSING_FLAGS.iter().any(|flag| data.get(*flag).is_some()));
+            if has_features || !closes || settings.object_source != ObjectSource::Written {
+                let message = format!("counts in the namespace {system} only: it is ignored");
+                item.report.warning("metadata.namespace", message);
+                continue;
+            }
+            // There is no other one, so that this is the one that was meant.
+            let message = format!("must be {system}, where {CONFIG_FEATURES} counts: write that");
+            item.report.error("metadata.namespace", message);
+            if last.is_none() && data.is_some_and(|data| data.get(TRANSPORT_ENCRYPTION).is_some()) {
+                mode = TransportEncryption::Strict;
+            }
         } else if let Some(config_map) = &item.object {
             let safe = last.unwrap_or(TransportEncryption::Strict);
             mode = read_transport_encryption(config_map, safe, &mut item.report);

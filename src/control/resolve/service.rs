@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::collect::{CollectedItem, CollectedObjects, is_dns_name};
+use super::collect::{CollectedItem, CollectedObjects, NamespacedName, is_dns_name};
 use super::other_kinds;
 use super::uri;
 use crate::control::manifest::core::{PodManifest, ServiceManifest};
@@ -85,7 +85,7 @@ pub(super) fn resolve(collected: &mut CollectedObjects<'_>, last: &ServiceLocati
     // The Pods of the display come first, since Services are compared with them.
     let mut displays: Vec<DisplayPods> = others.values().filter_map(other_kinds::display_pods).collect();
     let of_pod =
-        |((namespace, _), CollectedItem { object, .. }): (&(String, String), &CollectedItem<'_, PodManifest>)| {
+        |((namespace, _), CollectedItem { object, .. }): (&NamespacedName, &CollectedItem<'_, PodManifest>)| {
             let pod = object.as_deref().filter(|pod| is_event_display_pod(pod))?;
             Some(DisplayPods { namespace: namespace.clone(), labels: pod.metadata.labels.clone() })
         };

@@ -35,8 +35,6 @@ pub(super) fn parse_absolute_url(text: &str) -> Result<Url, String> {
     }
     check_no_user_info(&url)?;
     check_host(&url)?;
-    let (_scheme, rest) = text.split_once("://").unwrap_or_default();
-    check_no_placeholder(rest.find('/').and_then(|path| rest.get(path..)).unwrap_or_default())?;
     Ok(url)
 }
 
@@ -78,6 +76,18 @@ fn template_remedy(text: &str) -> &'static str {
 /// # Errors
 /// Says what is wrong, and what to write instead.
 pub(super) fn parse_destination_url(text: &str) -> Result<DestinationUrl, String> {
+    let (_scheme, rest) = text.split_once("://").unwrap_or_default();
+    let url = parse_reconciled_url(text)?;
+    check_no_placeholder(rest.find('/').and_then(|path| rest.get(path..)).unwrap_or_default())?;
+    Ok(url)
+}
+
+/// Reads an absolute URL of a status, and keeps the text: a controller has taken it from an object, and
+/// its path is sent as it stands, as upstream does.
+///
+/// # Errors
+/// Says what is wrong.
+pub(super) fn parse_reconciled_url(text: &str) -> Result<DestinationUrl, String> {
     parse_absolute_url(text).map(|url| DestinationUrl::from_written(url, text))
 }
 
@@ -155,8 +165,8 @@ mod tests {
             ("https://__HOST__:80/x", Err("has the host __host__: is this a template")),
             ("http://_a__/x", Ok("http://_a__/x")),
         ] {
-            match (parse_absolute_url(text), expected) {
-                (Ok(url), Ok(expected)) => assert_eq!(url.as_str(), expected),
+            match (parse_destination_url(text), expected) {
+                (Ok(url), Ok(expected)) => assert_eq!((*url).as_str(), expected),
                 (Err(message), Err(expected)) => {
                     assert!(message.starts_with(expected), "{text}: {message}");
                     assert!(!message.contains("secret"), "{message}");

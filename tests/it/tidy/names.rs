@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use super::{code, is_tests, root, sources};
 
-/// Names that stand twice until they are one.
-const TWICE: &[&str] = &["NamespacedName", "VariableLookup"];
+/// Names that stand twice, each for a reason.
+const TWICE: &[&str] = &[];
 
 /// How many of a hundred types may have a name of one word: kinds of Knative, and what specifications call by one word.
 const ONE_WORD_PERCENT: usize = 10;

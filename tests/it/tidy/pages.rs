@@ -27,8 +27,8 @@ fn links(text: &str) -> Vec<&str> {
 #[test]
 fn what_the_pages_for_contributors_name_exists() {
     assert_eq!(
-        paths("see `src/a.rs`, tests/b/. [c](docs/c.md#d) and fuzz/run x/src/y"),
-        ["src/a.rs", "tests/b", "docs/c.md", "fuzz/run"]
+        paths("see `src/a.rs`, tests/b/. [c](docs/README.md#d) and fuzz/run x/src/y"),
+        ["src/a.rs", "tests/b", "docs/README.md", "fuzz/run"]
     );
     let mut named = 0;
     for name in ["CONTRIBUTING.md", "SECURITY.md", "docs/RELEASING.md", ".github/workflows/ci.yml", "deny.toml"] {
@@ -39,6 +39,20 @@ fn what_the_pages_for_contributors_name_exists() {
         }
     }
     assert!(named > 60, "{named} files are named");
+}
+
+/// The two ways through the code are lists of files that are true.
+#[test]
+fn what_the_architecture_names_exists() {
+    let text = page("docs/ARCHITECTURE.md");
+    let names = text.split('`').filter(|word| word.ends_with(".rs") && !word.contains(' '));
+    let mut named = 0;
+    for name in names {
+        named += 1;
+        let is_there = ["", "src", "src/filter"].iter().any(|top| root().join(top).join(name).exists());
+        assert!(is_there, "docs/ARCHITECTURE.md names {name}, which is not there");
+    }
+    assert!(named > 100, "{named} files are named");
 }
 
 /// By itself or by its directory, so that no page is written for nobody.

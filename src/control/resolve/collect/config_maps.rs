@@ -10,17 +10,29 @@ use crate::control::schema::{CONFIG_FEATURES, ConfigMapKeys, ConfigMapPlace, Unk
 use crate::control::settings::ObjectSource;
 use crate::control::{ControlSettings, ObjectName, Severity, suggest_word};
 
-/// Reports a `config-features` whose namespace is missing or misspelled: the flags in it may close
-/// something. A `config-features` of another namespace belongs to others, such as Knative Serving.
+/// Flags without which more events pass: a ConfigMap that holds one is meant to be `config-features`,
+/// whatever it is called.
+pub(in crate::control::resolve) const CLOSING_FLAGS: [&str; 3] =
+    ["transport-encryption", "authentication-oidc", "default-authorization-mode"];
+
+/// Reports one of Knative's ConfigMaps whose namespace is missing or misspelled; true if it is
+/// `config-features`, whose flags may close something. One of another namespace belongs to others,
+/// such as Knative Serving.
 pub(super) fn report_missing_namespace(report: &mut ObjectReport<'_>, settings: &ControlSettings) -> bool {
     let (system, ObjectName { namespace, name, .. }) = (&settings.system_namespace, report.object());
     let is_missing = report.document().text(&["metadata", "namespace"]).is_none();
     let is_meant = is_missing || suggest_word(namespace, [system.as_str()]).is_some();
-    if name != CONFIG_FEATURES || namespace == system || !is_meant || settings.object_source != ObjectSource::Written {
+    let is_read = ConfigMapKeys::for_config_map(name, ConfigMapPlace::SystemNamespace, |_| false).is_some();
+    if !is_read || namespace == system || !is_meant || settings.object_source != ObjectSource::Written {
         return false;
     }
     let what = if is_missing { "is missing" } else { "is misspelt" };
-    report.error("metadata.namespace", format!("{what}: {CONFIG_FEATURES} counts in {system} only; write that"));
+    let message = format!("{what}: {name} counts in {system} only; write that");
+    if name != CONFIG_FEATURES {
+        report.warning("metadata.namespace", message);
+        return false;
+    }
+    report.error("metadata.namespace", message);
     true
 }
 
@@ -29,12 +41,15 @@ pub(super) fn report_missing_namespace(report: &mut ObjectReport<'_>, settings: 
 pub(super) fn report_near_name(report: &mut ObjectReport<'_>, settings: &ControlSettings) -> Option<Severity> {
     let ObjectName { kind, namespace, name } = report.object();
     let is_read = kind == ResourceKind::ConfigMap.as_str() && *namespace == settings.system_namespace;
-    let near =
-        ConfigMapKeys::named_nearly(name).filter(|_| is_read && settings.object_source == ObjectSource::Written)?;
-    let message = format!("is no ConfigMap that is read; did you mean {near}?");
-    let flags = ConfigMapKeys::for_config_map(CONFIG_FEATURES, ConfigMapPlace::SystemNamespace, |_| false)
-        .filter(|_| near == CONFIG_FEATURES);
+    let flags = ConfigMapKeys::for_config_map(CONFIG_FEATURES, ConfigMapPlace::SystemNamespace, |_| false);
     let data = report.document().value.get("data").and_then(Value::as_object);
+    let closes = || data.is_some_and(|data| CLOSING_FLAGS.iter().any(|flag| data.contains_key(*flag)));
+    let is_other = || flags.is_some() && name != CONFIG_FEATURES && closes();
+    let near = ConfigMapKeys::named_nearly(name)
+        .or_else(|| is_other().then_some(CONFIG_FEATURES))
+        .filter(|_| is_read && settings.object_source == ObjectSource::Written)?;
+    let message = format!("is no ConfigMap that is read; did you mean {near}?");
+    let flags = flags.filter(|_| near == CONFIG_FEATURES);
     let has_flag = flags.zip(data).is_some_and(|(flags, data)| data.keys().any(|key| flags.has(key)));
     if has_flag || (near == CONFIG_FEATURES && suggest_word(name, [near]).is_some()) {
         report.error("metadata.name", message);

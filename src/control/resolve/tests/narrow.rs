@@ -201,6 +201,8 @@ fn no_mistyped_filter_is_ignored() {
         tried.push(("transport-encryption:", format!("{flag}:")));
     }
     tried.push(("authentication-oidc:", "authentication-odc:".to_owned()));
+    tried.push(("\ndata:\n", "\ndta:\n".to_owned()));
+    tried.push(("  name: config-features\n", "  nme: config-features\n".to_owned()));
     tried.push(("default-authorization-mode:", "default-authorisation-mode:".to_owned()));
     for (from, to) in tried {
         assert!(WORLD.contains(from), "{from}");

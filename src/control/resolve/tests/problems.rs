@@ -452,12 +452,31 @@ fn of_config_features() {
     );
     assert_eq!(one(&text).table.transport_encryption(), TransportEncryption::Strict);
     let text = features("default", "{transport-encryption: strict}");
-    assert_eq!(
-        problem(&text),
-        "3: ConfigMap default/config-features: metadata.namespace: warning: counts in the namespace knative-eventing only: \
-         it is ignored"
-    );
-    assert_eq!(one(&text).table.transport_encryption(), TransportEncryption::Disabled);
+    let rule = "metadata.namespace: must be knative-eventing, where config-features counts: write that";
+    assert_eq!(problem(&text), format!("3: ConfigMap default/config-features: {rule}"));
+    assert_eq!(one(&text).table.transport_encryption(), TransportEncryption::Strict);
+    let both = format!("{}\n---\n{text}", features("knative-eventing", "{transport-encryption: disabled}"));
+    assert!(problem(&both).ends_with("warning: counts in the namespace knative-eventing only: it is ignored"));
+    assert_eq!(one(&both).table.transport_encryption(), TransportEncryption::Disabled, "the right one is there");
+    let text = features("knative-serving", "{transport-encryption: strict}");
+    assert_eq!(one(&text).problems, [], "Knative Serving has one of its own");
+    let other = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: features, namespace: knative-eventing}\ndata: {transport-encryption: strict}";
+    assert!(problem(other).contains("metadata.name: is no ConfigMap that is read; did you mean config-features?"));
+    assert_eq!(one(other).table.transport_encryption(), TransportEncryption::Strict);
+    let alone = features("knative-eventing", "{transport-encryption: strict}");
+    for astray in [
+        format!("[{{{}}}]", "apiVersion: v1, kind: ConfigMap, metadata: {name: config-features}"),
+        format!("|\n  {}", alone.replace('\n', "\n  ")),
+    ] {
+        assert!(problem(&astray).ends_with("is not an object: write apiVersion, kind, metadata and spec"), "{astray}");
+        assert_eq!(one(&astray).table.transport_encryption(), TransportEncryption::Strict, "{astray}");
+    }
+    let defaults = alone
+        .replace("config-features", "config-br-defaults")
+        .replace("knative-eventing", "knative-evnting")
+        .replace("{transport-encryption: strict}", "{}");
+    let found = problem(&defaults);
+    assert!(found.ends_with("is misspelt: config-br-defaults counts in knative-eventing only; write that"), "{found}");
     for (written, what, line) in [("", "is missing", 3), ("\n  namespace: knative-eventng", "is misspelt", 5)] {
         let text = format!(
             "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: config-features{written}\ndata: {{transport-encryption: strict}}"
