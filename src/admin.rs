@@ -75,21 +75,21 @@ impl AdminApi {
         self.parked.operations.end_all().await;
     }
 
-    async fn respond(&self, request: &Request<RequestBody>, door: AdminListener) -> Response<Full<Bytes>> {
+    async fn respond(&self, request: &Request<RequestBody>, listener: AdminListener) -> Response<Full<Bytes>> {
         // What a request is about to do follows from its path alone, before the method is looked
         // at: so a change is never taken for a read.
         let (path, query) = (request.uri().path(), request.uri().query().unwrap_or_default());
         let parked = path.strip_prefix("/api/v1/").and_then(ParkedRequest::of_path);
-        let intent = match parked {
+        let action = match parked {
             Some(parked) if parked.is_change() => AdminAction::Change,
             None if is_public(path) => AdminAction::Probe,
             _ => AdminAction::Read,
         };
-        if let Some(refusal) = method_not_allowed(request.method(), intent) {
+        if let Some(refusal) = method_not_allowed(request.method(), action) {
             return refusal;
         }
         // Nothing below is reached by a request that may not do what it is about to.
-        if let Some(refusal) = self.authorizer.deny(request, door, intent).await {
+        if let Some(refusal) = self.authorizer.deny(request, listener, action).await {
             return refusal;
         }
         if let Some(response) = health_response(request, &self.status_source.readiness, &self.status_source.counters) {
@@ -194,8 +194,8 @@ fn health_response(
     }
 }
 
-fn method_not_allowed(method: &Method, intent: AdminAction) -> Option<Response<Full<Bytes>>> {
-    let (is_fine, allowed, remedy) = match intent {
+fn method_not_allowed(method: &Method, action: AdminAction) -> Option<Response<Full<Bytes>>> {
+    let (is_fine, allowed, remedy) = match action {
         AdminAction::Probe | AdminAction::Read => {
             (matches!(*method, Method::GET | Method::HEAD), "GET, HEAD", "use GET\n")
         }

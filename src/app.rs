@@ -167,7 +167,7 @@ impl ProcessParts {
         let transport = if options.tokens_over_http { TokenTransport::Any } else { TokenTransport::HttpsOnly };
         let (senders, tasks) = SenderServices::new(&clients, &counters, api_server, transport);
         // Nothing is served until `start` applies the first table.
-        let nothing = ServedTable {
+        let empty_table = ServedTable {
             table: Arc::new(first.table.without_channels()),
             publishers: Vec::new(),
             channel_series: Vec::new(),
@@ -175,7 +175,7 @@ impl ProcessParts {
             pending_replies: PendingRepliesMap::default(),
         };
         let max_ttl = options.broker_max_ttl().map_err(anyhow::Error::msg)?;
-        let router = Router::new(nothing, max_ttl, Arc::clone(&counters));
+        let router = Router::new(empty_table, max_ttl, Arc::clone(&counters));
         let budget = MemoryBudget::new(options.limits.max_buffered_bytes);
         counters.update_configuration(|facts| facts.budget = Some(Arc::clone(&budget)));
         let router = router.with_event_types(senders.event_types.clone()).with_budget(Arc::clone(&budget));
@@ -227,13 +227,13 @@ impl ProcessParts {
     }
 
     /// Watches whether the configuration is served, if a backend can be away; memory never is.
-    fn watch_serving(&self, storages: &Arc<ChannelBackends>, stages: &mut ShutdownStages) {
-        if storages.is_rabbitmq_connected().is_none() {
+    fn watch_serving(&self, backends: &Arc<ChannelBackends>, stages: &mut ShutdownStages) {
+        if backends.is_rabbitmq_connected().is_none() {
             return;
         }
         let watch = ServingWatch {
             tables: self.tables.subscribe(),
-            storages: Arc::clone(storages),
+            storages: Arc::clone(backends),
             readiness: self.readiness.clone(),
             counters: Arc::clone(&self.counters),
         };
@@ -246,7 +246,7 @@ impl ProcessParts {
         &self,
         options: &RunOptions,
         certificates: &ServerCertificateKeeper,
-        lanes: SubscriptionWorkerStates,
+        workers: SubscriptionWorkerStates,
         storages: Arc<ChannelBackends>,
     ) -> StatusSource {
         StatusSource {
@@ -254,7 +254,7 @@ impl ProcessParts {
             readiness: self.readiness.clone(),
             counters: Arc::clone(&self.counters),
             served: self.served.subscribe(),
-            subscription_workers: lanes,
+            subscription_workers: workers,
             backends: storages,
             is_leader: self.is_leader.clone(),
             server_identity: certificates.identity().clone(),
@@ -270,12 +270,12 @@ impl ProcessParts {
         (changes, stages): (mpsc::Receiver<TableChange>, &mut ShutdownStages),
     ) -> anyhow::Result<()> {
         // Backends and dispatcher come first: sources and ports need the queues of the first table.
-        let storages = Arc::new(self.channel_backends(options, stages)?);
-        self.watch_serving(&storages, stages);
+        let backends = Arc::new(self.channel_backends(options, stages)?);
+        self.watch_serving(&backends, stages);
         let (router, delivery) = (Arc::clone(&self.router), Arc::clone(&self.delivery));
-        let mut dispatcher = Dispatcher::new(Arc::clone(&storages) as _, router, delivery, options.limits.concurrency);
+        let mut dispatcher = Dispatcher::new(Arc::clone(&backends) as _, router, delivery, options.limits.concurrency);
         dispatcher.apply(&self.first_resolution.table);
-        let view = self.status_source(options, certificates, dispatcher.worker_states(), storages);
+        let view = self.status_source(options, certificates, dispatcher.worker_states(), backends);
         let admin = AdminApi::new(view, operators.token);
         stages.delivering.spawn("dispatcher", dispatcher.run(changes, stages.drained.clone()));
         stages
@@ -345,8 +345,8 @@ impl ProcessParts {
             metrics: traffic,
             ..ListenerLimits::default()
         };
-        let (stop, door) = (stages.answering_stop.clone(), Arc::new(admin.handler_for_port(port.local_addr()?)));
-        stages.answering.spawn("admin", server::serve(port, None, limits.clone(), door, stop.clone()));
+        let (stop, listener) = (stages.answering_stop.clone(), Arc::new(admin.handler_for_port(port.local_addr()?)));
+        stages.answering.spawn("admin", server::serve(port, None, limits.clone(), listener, stop.clone()));
         if let Some(socket) = socket {
             stages
                 .answering

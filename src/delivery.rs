@@ -109,25 +109,25 @@ impl<T: HttpTransport> EventDeliverer<T> {
     pub async fn deliver(
         &self,
         event: &Arc<Event>,
-        lane: &SubscriptionWorkerState,
+        worker: &SubscriptionWorkerState,
         permit: OwnedSemaphorePermit,
         progress: DeliveryProgress,
     ) -> DeliveryOutcome {
-        let story = DeliveryRecord::new(lane, self.start_delivery_span(event, lane));
-        let outcome = self.resume_delivery(event, &story, permit, progress).await;
-        story.finish(&outcome);
+        let record = DeliveryRecord::new(worker, self.start_delivery_span(event, worker));
+        let outcome = self.resume_delivery(event, &record, permit, progress).await;
+        record.finish(&outcome);
         outcome
     }
 
     /// Starts the span of a delivery.
-    fn start_delivery_span(&self, event: &Event, lane: &SubscriptionWorkerState) -> Span {
+    fn start_delivery_span(&self, event: &Event, worker: &SubscriptionWorkerState) -> Span {
         let mut span = self.router.tracer().start("deliver", SpanKind::Consumer, event.trace());
         span.set_attributes(|| {
             [
                 ("messaging.system", "knative".into()),
                 ("messaging.operation.name", "deliver".into()),
                 ("messaging.operation.type", "process".into()),
-                ("messaging.destination.name", lane.series().messaging_destination().to_owned().into()),
+                ("messaging.destination.name", worker.series().messaging_destination().to_owned().into()),
             ]
         });
         span_attributes::set_event_attributes(&mut span, event);
@@ -137,21 +137,21 @@ impl<T: HttpTransport> EventDeliverer<T> {
     async fn resume_delivery(
         &self,
         event: &Arc<Event>,
-        story: &DeliveryRecord<'_>,
+        record: &DeliveryRecord<'_>,
         permit: OwnedSemaphorePermit,
         progress: DeliveryProgress,
     ) -> DeliveryOutcome {
         let tries = AttemptProgress::from(&progress);
         match progress.stage {
-            DeliveryStage::Subscriber => self.send_to_subscriber(event, story, permit, tries).await,
+            DeliveryStage::Subscriber => self.send_to_subscriber(event, record, permit, tries).await,
             DeliveryStage::Reply(reply) => {
                 drop(permit);
-                Box::pin(self.send_reply(event, story, reply, tries)).await
+                Box::pin(self.send_reply(event, record, reply, tries)).await
             }
             DeliveryStage::DeadLetterSink(dead) => {
                 drop(permit);
                 let failure = DeliveryFailure::from_dead_letter(&dead);
-                Box::pin(self.send_annotated_event(story, dead, failure, tries)).await
+                Box::pin(self.send_annotated_event(record, dead, failure, tries)).await
             }
         }
     }
@@ -159,17 +159,17 @@ impl<T: HttpTransport> EventDeliverer<T> {
     async fn send_to_subscriber(
         &self,
         event: &Arc<Event>,
-        story: &DeliveryRecord<'_>,
+        record: &DeliveryRecord<'_>,
         permit: OwnedSemaphorePermit,
         tries: AttemptProgress,
     ) -> DeliveryOutcome {
-        match self.send(OutgoingEvent { role: DestinationRole::Subscriber, event }, story, Some(permit), tries).await {
-            Ok(answer) => self.handle_reply(event, story, answer, tries.for_next_destination()).await,
+        match self.send(OutgoingEvent { role: DestinationRole::Subscriber, event }, record, Some(permit), tries).await {
+            Ok(response) => self.handle_reply(event, record, response, tries.for_next_destination()).await,
             Err(SendFailure::Deferred { attempts, wait }) => {
                 DeliveryOutcome::Deferred(DeferredDelivery { stage: DeliveryStage::Subscriber, attempts, wait })
             }
             Err(SendFailure::Failed(failure)) => {
-                Box::pin(self.send_to_dead_letter_sink(event, story, failure, tries.for_next_destination())).await
+                Box::pin(self.send_to_dead_letter_sink(event, record, failure, tries.for_next_destination())).await
             }
             Err(SendFailure::NoDestination) => DeliveryOutcome::Delivered,
         }
@@ -180,18 +180,18 @@ impl<T: HttpTransport> EventDeliverer<T> {
     async fn handle_reply(
         &self,
         event: &Arc<Event>,
-        story: &DeliveryRecord<'_>,
-        answer: Response<Bytes>,
+        record: &DeliveryRecord<'_>,
+        response: Response<Bytes>,
         tries: AttemptProgress,
     ) -> DeliveryOutcome {
-        let subscription = story.worker.subscription();
+        let subscription = record.worker.subscription();
         let Some(destination) = DestinationRole::Reply.destination(&subscription) else {
             return DeliveryOutcome::Delivered;
         };
         // Without a reply address, the response is not even decoded: it cannot fail the delivery.
-        let answered = read_reply(answer, self.options.attributes);
+        let answered = read_reply(response, self.options.attributes);
         if answered.is_ok() {
-            story.worker.series().record_readable_reply(Instant::now());
+            record.worker.series().record_readable_reply(Instant::now());
         }
         match answered {
             Ok(None) => DeliveryOutcome::Delivered,
@@ -199,12 +199,12 @@ impl<T: HttpTransport> EventDeliverer<T> {
                 self.event_types.observe(subscription.event_types.as_ref(), &reply);
                 let reply = restore_broker_ttl(reply, event, &subscription);
                 let reply = Arc::new(self.router.charge_to_budget(reply));
-                Box::pin(self.send_reply(event, story, reply, tries)).await
+                Box::pin(self.send_reply(event, record, reply, tries)).await
             }
             Err(error) => {
                 let failure = DeliveryFailure::from_unreadable_reply(destination, &*error);
-                story.worker.series().record_unreadable_reply(&failure.scrubbed_destination(), failure.reason());
-                Box::pin(self.send_to_dead_letter_sink(event, story, failure, tries)).await
+                record.worker.series().record_unreadable_reply(&failure.scrubbed_destination(), failure.reason());
+                Box::pin(self.send_to_dead_letter_sink(event, record, failure, tries)).await
             }
         }
     }
@@ -212,18 +212,18 @@ impl<T: HttpTransport> EventDeliverer<T> {
     async fn send_reply(
         &self,
         event: &Arc<Event>,
-        story: &DeliveryRecord<'_>,
+        record: &DeliveryRecord<'_>,
         reply: Arc<Event>,
         tries: AttemptProgress,
     ) -> DeliveryOutcome {
-        match self.send(OutgoingEvent { role: DestinationRole::Reply, event: &reply }, story, None, tries).await {
+        match self.send(OutgoingEvent { role: DestinationRole::Reply, event: &reply }, record, None, tries).await {
             Ok(_) | Err(SendFailure::NoDestination) => DeliveryOutcome::Delivered,
             Err(SendFailure::Deferred { attempts, wait }) => {
                 DeliveryOutcome::Deferred(DeferredDelivery { stage: DeliveryStage::Reply(reply), attempts, wait })
             }
             Err(SendFailure::Failed(failure)) => {
                 let failure = failure.with_forwarded(reply.forwarded().to_vec());
-                self.send_to_dead_letter_sink(event, story, failure, tries.for_next_destination()).await
+                self.send_to_dead_letter_sink(event, record, failure, tries.for_next_destination()).await
             }
         }
     }
@@ -232,26 +232,28 @@ impl<T: HttpTransport> EventDeliverer<T> {
     async fn send_to_dead_letter_sink(
         &self,
         event: &Event,
-        story: &DeliveryRecord<'_>,
+        record: &DeliveryRecord<'_>,
         failure: DeliveryFailure,
         tries: AttemptProgress,
     ) -> DeliveryOutcome {
-        let subscription = story.worker.subscription();
+        let subscription = record.worker.subscription();
         if subscription.dead_letter_sink.is_none() {
-            return lost_outcome(failure, story);
+            return lost_outcome(failure, record);
         }
         let dead = Arc::new(failure.add_error_attributes(event.clone()));
-        self.send_annotated_event(story, dead, failure, tries).await
+        self.send_annotated_event(record, dead, failure, tries).await
     }
 
     async fn send_annotated_event(
         &self,
-        story: &DeliveryRecord<'_>,
+        record: &DeliveryRecord<'_>,
         dead: Arc<Event>,
         failure: DeliveryFailure,
         tries: AttemptProgress,
     ) -> DeliveryOutcome {
-        match self.send(OutgoingEvent { role: DestinationRole::DeadLetterSink, event: &dead }, story, None, tries).await
+        match self
+            .send(OutgoingEvent { role: DestinationRole::DeadLetterSink, event: &dead }, record, None, tries)
+            .await
         {
             Ok(_answer) => DeliveryOutcome::DeadLettered,
             Err(SendFailure::Deferred { attempts, wait }) => DeliveryOutcome::Deferred(DeferredDelivery {
@@ -261,26 +263,26 @@ impl<T: HttpTransport> EventDeliverer<T> {
             }),
             Err(SendFailure::Failed(second)) => {
                 let end = format!("the dead letter sink failed too: {second}");
-                let loss = failure.into_lost_delivery(&story.worker.subscription(), &end);
+                let loss = failure.into_lost_delivery(&record.worker.subscription(), &end);
                 DeliveryOutcome::Lost(Box::new(LostDelivery { counted_as: second.counted_as(), ..*loss }))
             }
-            Err(SendFailure::NoDestination) => lost_outcome(failure, story),
+            Err(SendFailure::NoDestination) => lost_outcome(failure, record),
         }
     }
 
     /// Sends an event until it is taken or the attempts of the delivery spec are used up.
     async fn send(
         &self,
-        hop: OutgoingEvent<'_>,
-        story: &DeliveryRecord<'_>,
+        outgoing: OutgoingEvent<'_>,
+        record: &DeliveryRecord<'_>,
         permit: Option<OwnedSemaphorePermit>,
         tries: AttemptProgress,
     ) -> Result<Response<Bytes>, SendFailure> {
         let started = Instant::now();
-        let mut span = story.span.child(hop.span_name(), SpanKind::Internal);
-        let sent = self.send_with_retries(hop, (story, &mut span), permit, tries).await;
+        let mut span = record.span.child(outgoing.span_name(), SpanKind::Internal);
+        let sent = self.send_with_retries(outgoing, (record, &mut span), permit, tries).await;
         // Recorded also for a failure: the last destination counts, whatever became of it.
-        story.record_duration(started.elapsed());
+        record.record_duration(started.elapsed());
         if let Err(SendFailure::Failed(failure)) = &sent {
             span.set_error(|| failure.to_string().into());
         }
@@ -297,8 +299,8 @@ impl<T: HttpTransport> EventDeliverer<T> {
     /// event.
     async fn send_with_retries(
         &self,
-        hop: OutgoingEvent<'_>,
-        (story, span): (&DeliveryRecord<'_>, &mut Span),
+        outgoing: OutgoingEvent<'_>,
+        (record, span): (&DeliveryRecord<'_>, &mut Span),
         mut permit: Option<OwnedSemaphorePermit>,
         tries: AttemptProgress,
     ) -> Result<Response<Bytes>, SendFailure> {
@@ -306,20 +308,22 @@ impl<T: HttpTransport> EventDeliverer<T> {
         // again.
         if !tries.wait.is_zero() {
             drop(permit.take());
-            let pause = tries.wait_here(self.attempt_timeout(&story.worker.subscription()));
+            let pause = tries.wait_here(self.attempt_timeout(&record.worker.subscription()));
             tokio::time::sleep(pause).await;
             let wait = tries.wait.saturating_sub(pause);
             if !wait.is_zero() {
                 return Err(SendFailure::Deferred { attempts: tries.attempts, wait });
             }
-            permit = hop.acquire_permit(story.worker).await;
+            permit = outgoing.acquire_permit(record.worker).await;
         }
-        let mut schedule = RetrySchedule::new(&story.worker.subscription().delivery, self.options.jitter)
+        let mut schedule = RetrySchedule::new(&record.worker.subscription().delivery, self.options.jitter)
             .after_attempts(tries.attempts);
         loop {
             // The subscription may have changed during the wait: each attempt uses its newest form.
-            let subscription = story.worker.subscription();
-            let Some(destination) = hop.role.destination(&subscription) else { return Err(SendFailure::NoDestination) };
+            let subscription = record.worker.subscription();
+            let Some(destination) = outgoing.role.destination(&subscription) else {
+                return Err(SendFailure::NoDestination);
+            };
             let timeout = self.attempt_timeout(&subscription);
             let Some(limit) = tries.attempt_timeout(timeout) else {
                 return Err(SendFailure::Deferred { attempts: schedule.attempts_made(), wait: Duration::ZERO });
@@ -327,19 +331,19 @@ impl<T: HttpTransport> EventDeliverer<T> {
             let to = (&*subscription, destination, limit);
             let began = Instant::now();
             let (failure, retry_after) =
-                match self.send_attempt(hop, (story, span, schedule.attempts_made()), to, permit).await {
-                    Ok(answer) => {
-                        story.worker.record_success(hop.role, began);
-                        return Ok(answer);
+                match self.send_attempt(outgoing, (record, span, schedule.attempts_made()), to, permit).await {
+                    Ok(response) => {
+                        record.worker.record_success(outgoing.role, began);
+                        return Ok(response);
                     }
                     Err(backoff::Error::Permanent(failure)) => {
-                        story.worker.record_failure(hop.role, &failure);
-                        return Err(hop.final_failure(failure, &schedule));
+                        record.worker.record_failure(outgoing.role, &failure);
+                        return Err(outgoing.final_failure(failure, &schedule));
                     }
                     Err(backoff::Error::Transient { err, retry_after }) => (err, retry_after),
                 };
-            story.worker.record_failure(hop.role, &failure);
-            let Some(wait) = schedule.next_backoff() else { return Err(hop.final_failure(failure, &schedule)) };
+            record.worker.record_failure(outgoing.role, &failure);
+            let Some(wait) = schedule.next_backoff() else { return Err(outgoing.final_failure(failure, &schedule)) };
             let wait = wait.max(retry_after.unwrap_or_default());
             let attempts = i64::from(schedule.attempts_made());
             span.add_event("retry", || {
@@ -348,19 +352,19 @@ impl<T: HttpTransport> EventDeliverer<T> {
             });
             // A wait that the queue cannot hold the event for is left to the queue.
             if tries.exceeds_hold_time(wait, timeout) {
-                self.counters.count_retry(story.worker.series());
+                self.counters.count_retry(record.worker.series());
                 return Err(SendFailure::Deferred { attempts: schedule.attempts_made(), wait });
             }
-            tracing::debug!(subscription = %subscription.key, event.id = %WireText::new(hop.event.id()), to = hop.role.as_str(), reason = %failure, ?wait, "Attempt failed, trying again");
+            tracing::debug!(subscription = %subscription.key, event.id = %WireText::new(outgoing.event.id()), to = outgoing.role.as_str(), reason = %failure, ?wait, "Attempt failed, trying again");
             tokio::time::sleep(wait).await;
-            self.counters.count_retry(story.worker.series());
-            permit = hop.acquire_permit(story.worker).await;
+            self.counters.count_retry(record.worker.series());
+            permit = outgoing.acquire_permit(record.worker).await;
         }
     }
 }
 
-fn lost_outcome(failure: DeliveryFailure, story: &DeliveryRecord<'_>) -> DeliveryOutcome {
-    DeliveryOutcome::Lost(failure.into_lost_delivery(&story.worker.subscription(), "there is no dead letter sink"))
+fn lost_outcome(failure: DeliveryFailure, record: &DeliveryRecord<'_>) -> DeliveryOutcome {
+    DeliveryOutcome::Lost(failure.into_lost_delivery(&record.worker.subscription(), "there is no dead letter sink"))
 }
 
 #[cfg(test)]

@@ -173,9 +173,9 @@ impl<T: HttpTransport> Dispatcher<T> {
     ) {
         for RoutedChannel { channel, .. } in former.map(Arc::as_ref) {
             for subscription in channel.subscriptions.iter().filter(|made| !configured.contains(&made.key)) {
-                if let Some(lane) = self.worker_states.remove(&subscription.key) {
+                if let Some(worker) = self.worker_states.remove(&subscription.key) {
                     // Set first: the worker may end as soon as its queue is retired.
-                    lane.set_onward_channels(gone.onward_channels(subscription, channel));
+                    worker.set_onward_channels(gone.onward_channels(subscription, channel));
                     self.backend.retire_subscription(&subscription.key);
                 }
             }
@@ -183,18 +183,18 @@ impl<T: HttpTransport> Dispatcher<T> {
     }
 
     fn update_worker(&self, subscription: &Arc<Subscription>) {
-        if let Some(lane) = self.worker_states.get(&subscription.key) {
-            lane.set_subscription(Arc::clone(subscription));
+        if let Some(worker) = self.worker_states.get(&subscription.key) {
+            worker.set_subscription(Arc::clone(subscription));
         }
     }
 
     /// Starts the worker of a new queue. Events that are left in an older queue, in another
     /// backend, are delivered with the same worker state: by the configuration of now.
     fn start_worker(&mut self, subscription: Arc<Subscription>, consumer: QueueConsumer) {
-        let lane = self
+        let worker = self
             .worker_states
             .get_or_insert(subscription.key.clone(), || self.delivery.worker_state(subscription, self.concurrency));
-        self.workers.spawn(worker::run(lane, consumer, Arc::clone(&self.delivery)));
+        self.workers.spawn(worker::run(worker, consumer, Arc::clone(&self.delivery)));
     }
 }
 

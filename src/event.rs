@@ -138,8 +138,8 @@ impl Event {
 
     /// Adds a guard, which is kept alive as long as the event and its clones.
     #[must_use]
-    pub fn with_guard(mut self, lease: EventGuard) -> Self {
-        self.guard = Some(lease);
+    pub fn with_guard(mut self, guard: EventGuard) -> Self {
+        self.guard = Some(guard);
         self
     }
 

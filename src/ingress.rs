@@ -57,16 +57,16 @@ impl Ingress {
             .check_scheme(serving.table.transport_encryption(), scheme)
             .map_err(IngressResponse::WrongScheme)?;
         // The target comes before the method: an unknown address names no methods.
-        let place = find_target(&serving, &request)?;
+        let target = find_target(&serving, &request)?;
         match *request.method() {
             Method::POST => {}
             Method::OPTIONS => return Ok(IngressResponse::Options),
             _ => return Err(IngressResponse::MethodNotAllowed),
         }
         // Before the body is read, the sender must be known, if the target wants that.
-        let access = place.access();
+        let access = target.access();
         let credentials = RequestCredentials::of_headers(request.headers(), access);
-        let refused = |denial| IngressResponse::Refused(self.count_denied(&serving, &place, denial));
+        let refused = |denial| IngressResponse::Refused(self.count_denied(&serving, &target, denial));
         let sender = match self.sender_authorizer.authenticate(access, &credentials).await {
             Ok(sender) => sender,
             Err(denial) => {
@@ -79,11 +79,11 @@ impl Ingress {
             }
         };
         // Determined while the header fields are there, which reading takes away.
-        let is_batch = place.refuses_batches() && binding::content_mode(request.headers()) == Ok(ContentMode::Batched);
+        let is_batch = target.refuses_batches() && binding::content_mode(request.headers()) == Ok(ContentMode::Batched);
         let mut events = self.read_events(request).await?;
         // With the event at hand, the policies that filter events can decide.
         self.sender_authorizer.authorize(access, &sender, &events).map_err(refused)?;
-        match place {
+        match target {
             IngressTarget::Channel(index, _) => {
                 self.router.accept(&serving, index, events).await.map_err(IngressResponse::Refused)?;
                 Ok(IngressResponse::Accepted)
@@ -99,8 +99,8 @@ impl Ingress {
     }
 
     /// Counts events whose sender may not send them there, and gives the error.
-    fn count_denied(&self, serving: &ServedTable, place: &IngressTarget<'_>, denial: AccessDenial) -> AcceptError {
-        match place {
+    fn count_denied(&self, serving: &ServedTable, target: &IngressTarget<'_>, denial: AccessDenial) -> AcceptError {
+        match target {
             IngressTarget::Channel(index, _) => self.router.count_denied(serving, *index, denial),
             IngressTarget::RequestReply(request_reply) => {
                 self.router.count_denied_request(serving, request_reply, denial)
@@ -128,8 +128,8 @@ impl Ingress {
         let copied = beside.saturating_sub(counted.saturating_sub(data));
         let many = counted + copied + events.len().saturating_sub(1) * PER_ONE_OF_MANY;
         share.grow_to(many).map_err(|_exhausted| IngressResponse::BodyUnreadable(BodyError::OverBudget))?;
-        let lease: EventGuard = Arc::new(share);
-        Ok(events.into_iter().map(|event| event.with_guard(Arc::clone(&lease))).collect())
+        let guard: EventGuard = Arc::new(share);
+        Ok(events.into_iter().map(|event| event.with_guard(Arc::clone(&guard))).collect())
     }
 }
 

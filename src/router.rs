@@ -202,9 +202,9 @@ impl Router {
     /// they exist.
     pub fn serve_and_remove(&self, serving: ServedTable, gone: &[Arc<RoutedChannel>]) {
         let before = self.removed_channels.load_full();
-        let left = before.iter().filter(|(_, door)| door.strong_count() > 0);
-        let left = left.map(|(key, door)| (key.clone(), Weak::clone(door)));
-        let now = gone.iter().map(|door| (door.channel.key.clone(), Arc::downgrade(door)));
+        let left = before.iter().filter(|(_, channel)| channel.strong_count() > 0);
+        let left = left.map(|(key, channel)| (key.clone(), Weak::clone(channel)));
+        let now = gone.iter().map(|channel| (channel.channel.key.clone(), Arc::downgrade(channel)));
         // Stored before the table is replaced, so that an event finds the channel in one of both.
         self.removed_channels.store(Arc::new(left.chain(now).collect()));
         self.serve(serving);
@@ -259,17 +259,20 @@ impl Router {
         event: Event,
         inside: InternalSender<'_>,
     ) -> Result<(), AcceptError> {
-        let door = self
+        let channel = self
             .removed_channels
             .load()
             .get(key)
             .and_then(Weak::upgrade)
             .ok_or_else(|| AcceptError::NotFound(key.clone()))?;
-        let accepted = match policy::authorize_internal(door.channel.authorization.as_ref(), inside, &event) {
-            Ok(()) => self.publish(&door.channel, door.publisher.as_ref(), vec![self.charge_to_budget(event)]).await,
+        let accepted = match policy::authorize_internal(channel.channel.authorization.as_ref(), inside, &event) {
+            Ok(()) => {
+                self.publish(&channel.channel, channel.publisher.as_ref(), vec![self.charge_to_budget(event)]).await
+            }
             Err(denial) => Err(AcceptError::Denied(denial)),
         };
-        door.series
+        channel
+            .series
             .count_arrivals(accepted.as_ref().map_or_else(AcceptError::arrival, |()| ArrivalOutcome::Accepted), 1);
         if accepted.is_err() {
             self.counters.refused.increment();

@@ -204,10 +204,10 @@ async fn accept_tls<H: RequestHandler>(
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "Could not set TCP_NODELAY");
     }
-    let traffic = Arc::clone(&listener.limits.metrics);
+    let metrics = Arc::clone(&listener.limits.metrics);
     // A connection counts from here on, whether or not its handshake succeeds.
-    traffic.opened.increment();
-    let _open = traffic.open.enter();
+    metrics.opened.increment();
+    let _open = metrics.open.enter();
     let Some(acceptor) = &listener.tls else {
         return serve_connection(stream, UriScheme::Http, ConnectionActivity::new(), listener).await;
     };
@@ -215,7 +215,7 @@ async fn accept_tls<H: RequestHandler>(
     let peer = stream.peer_addr().ok();
     match tokio::time::timeout(listener.limits.handshake_timeout, acceptor.accept(stream)).await {
         Ok(Ok(stream)) => {
-            traffic.handshakes.increment();
+            metrics.handshakes.increment();
             let activity = match stream.get_ref().1.alpn_protocol() {
                 Some(b"h2") => ConnectionActivity::new().with_http2(),
                 _ => ConnectionActivity::new(),
@@ -223,11 +223,11 @@ async fn accept_tls<H: RequestHandler>(
             serve_connection(stream, UriScheme::Https, activity, listener).await;
         }
         Ok(Err(error)) => {
-            traffic.handshakes_failed.increment();
+            metrics.handshakes_failed.increment();
             listener.handshake_log.log_failure(peer, &error);
         }
         Err(_elapsed) => {
-            traffic.handshakes_timed_out.increment();
+            metrics.handshakes_timed_out.increment();
             listener.handshake_log.log_timeout(peer, listener.limits.handshake_timeout);
         }
     }
@@ -243,10 +243,15 @@ async fn serve_connection<H: RequestHandler, S>(
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let (activity, left) = (Arc::new(activity), ReleasedStream::default());
-    serve_requests(WatchedStream::new(stream, Arc::clone(&activity), Arc::clone(&left)), scheme, &activity, &listener)
-        .await;
-    if let Some(stream) = connection_activity::take_released(&left) {
+    let (activity, released) = (Arc::new(activity), ReleasedStream::default());
+    serve_requests(
+        WatchedStream::new(stream, Arc::clone(&activity), Arc::clone(&released)),
+        scheme,
+        &activity,
+        &listener,
+    )
+    .await;
+    if let Some(stream) = connection_activity::take_released(&released) {
         Box::pin(lingering_close::close_lingering(stream, &listener.stop)).await;
     }
 }

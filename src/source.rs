@@ -100,7 +100,7 @@ async fn run_source<T: HttpTransport>(
     counters: Arc<ProcessCounters>,
     stop: CancellationToken,
 ) {
-    let lane = Arc::new(delivery.worker_state(Arc::clone(&source.subscription), MAX_UNFINISHED));
+    let worker = Arc::new(delivery.worker_state(Arc::clone(&source.subscription), MAX_UNFINISHED));
     let mut unfinished = JoinSet::new();
     let mut last = Timestamp::now();
     while let Some(next) = source.schedule.next_after(next_search_start(last, Timestamp::now())) {
@@ -121,7 +121,7 @@ async fn run_source<T: HttpTransport>(
         }
         unfinished.spawn(deliver_event(
             Arc::clone(&source),
-            Arc::clone(&lane),
+            Arc::clone(&worker),
             Arc::clone(&delivery),
             Arc::clone(&counters),
         ));
@@ -166,7 +166,7 @@ async fn sleep_until(time: Timestamp) -> SleepEnd {
 
 async fn deliver_event<T: HttpTransport>(
     source: Arc<PingSource>,
-    lane: Arc<SubscriptionWorkerState>,
+    worker: Arc<SubscriptionWorkerState>,
     delivery: Arc<EventDeliverer<T>>,
     counters: Arc<ProcessCounters>,
 ) {
@@ -175,22 +175,22 @@ async fn deliver_event<T: HttpTransport>(
     event.set("time", &Timestamp::now().to_string());
     let event = Arc::new(event);
     // A source has no queue: the wait for a permit stands for it in the metrics.
-    counters.count_enqueued(lane.series());
-    let permit = lane.acquire_permit().await;
-    lane.series().start_delivery();
-    let Some(permit) = permit else { return counters.count_end(lane.series(), DeliveryEnd::Abandoned) };
-    let end = match delivery.deliver(&event, &lane, permit, DeliveryProgress::default()).await {
+    counters.count_enqueued(worker.series());
+    let permit = worker.acquire_permit().await;
+    worker.series().start_delivery();
+    let Some(permit) = permit else { return counters.count_end(worker.series(), DeliveryEnd::Abandoned) };
+    let end = match delivery.deliver(&event, &worker, permit, DeliveryProgress::default()).await {
         DeliveryOutcome::Delivered => DeliveryEnd::Delivered,
         DeliveryOutcome::DeadLettered => DeliveryEnd::DeadLettered,
         DeliveryOutcome::Lost(loss) => {
-            loss.log_lost(&event, lane.series());
-            loss.count_dropped(lane.series(), Dropped::Lost);
+            loss.log_lost(&event, worker.series());
+            loss.count_dropped(worker.series(), Dropped::Lost);
             DeliveryEnd::Lost
         }
         // Nothing is deferred, since no queue limits the waits of a source.
         DeliveryOutcome::Deferred(_) => DeliveryEnd::Lost,
     };
-    counters.count_end(lane.series(), end);
+    counters.count_end(worker.series(), end);
 }
 
 #[cfg(test)]

@@ -72,19 +72,19 @@ impl AdminAuthorizer {
     pub(super) async fn deny<B>(
         &self,
         request: &Request<B>,
-        door: AdminListener,
-        intent: AdminAction,
+        listener: AdminListener,
+        action: AdminAction,
     ) -> Option<Response<Full<Bytes>>> {
         // A page of another origin is refused before everything else: the browser may add
         // credentials.
-        if is_cross_site(request, intent) {
+        if is_cross_site(request, action) {
             return Some(forbidden("a page of another origin may ask nothing here"));
         }
         // On loopback a page of a browser may mean this port by its own host name (DNS rebinding),
         // and behind the socket, too, if somebody forwards a port to it. Elsewhere, a request
         // without the token gets only what is public.
         let named = RequestedHost::of_request(request);
-        match (door, intent, named) {
+        match (listener, action, named) {
             (AdminListener::Socket, _, RequestedHost::Loopback | RequestedHost::Missing) => None,
             (AdminListener::Socket, _, RequestedHost::Other) => {
                 Some(forbidden("the socket is asked for as localhost: http://localhost/…"))
@@ -94,7 +94,7 @@ impl AdminAuthorizer {
             (_, _, RequestedHost::Missing) => {
                 Some(build_response(StatusCode::BAD_REQUEST, TEXT, "the Host header is missing: send one\n"))
             }
-            (_, _, _) => self.deny_without_token(read_credentials(request.headers()), (door, intent, named)).await,
+            (_, _, _) => self.deny_without_token(read_credentials(request.headers()), (listener, action, named)).await,
         }
     }
 
@@ -109,14 +109,14 @@ impl AdminAuthorizer {
             (Some(token), AdminCredentials::Bearer(text) | AdminCredentials::Basic(text)) => (token, text),
             (None, _) | (_, AdminCredentials::Missing) => return Some(self.token_required(what)),
         };
-        let (_, intent, _) = what;
+        let (_, action, _) = what;
         match token.matches(&text).await {
-            Ok(true) if is_password && intent == AdminAction::Change => Some(forbidden(
+            Ok(true) if is_password && action == AdminAction::Change => Some(forbidden(
                 "changes take the token, --admin-token-file FILE, as Bearer only, or the socket, --admin-socket PATH",
             )),
             Ok(true) => None,
             // The browser asks its user again.
-            Ok(false) if is_password && intent != AdminAction::Change => Some(unauthorized(WRONG)),
+            Ok(false) if is_password && action != AdminAction::Change => Some(unauthorized(WRONG)),
             Ok(false) => Some(forbidden(WRONG)),
             Err(error) => {
                 let error = format!("{error:#}");
@@ -130,12 +130,12 @@ impl AdminAuthorizer {
     /// with.
     fn token_required(
         &self,
-        (door, intent, named): (AdminListener, AdminAction, RequestedHost),
+        (listener, action, named): (AdminListener, AdminAction, RequestedHost),
     ) -> Response<Full<Bytes>> {
-        if door == AdminListener::Loopback && named == RequestedHost::Other {
+        if listener == AdminListener::Loopback && named == RequestedHost::Other {
             return forbidden(MISNAMED);
         }
-        match (intent, &self.token) {
+        match (action, &self.token) {
             (AdminAction::Change, Some(_)) => {
                 forbidden("changes need the token, --admin-token-file FILE, or the socket, --admin-socket PATH")
             }
@@ -273,8 +273,8 @@ mod tests {
             (&[("host", "rebound.example:9090"), ("origin", "http://rebound.example:9090")], false),
             (&[("host", "localhost:9090"), ("origin", "http://elsewhere.example")], false),
         ] {
-            for intent in [AdminAction::Probe, AdminAction::Read, AdminAction::Change] {
-                let refusal = AdminAuthorizer::default().deny(&request(headers), AdminListener::Socket, intent).await;
+            for action in [AdminAction::Probe, AdminAction::Read, AdminAction::Change] {
+                let refusal = AdminAuthorizer::default().deny(&request(headers), AdminListener::Socket, action).await;
                 assert_eq!(refusal.is_none(), allowed, "{headers:?}");
             }
         }

@@ -45,7 +45,7 @@ impl AdminOperations {
         // until its client is gone.
         let place = Arc::clone(&self.permits).try_acquire_owned().ok()?;
         let stop = self.stop.child_token();
-        let (done, told) = oneshot::channel();
+        let (done, result) = oneshot::channel();
         let (work, late) = (work(stop.clone()), stop.clone());
         {
             let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
@@ -68,7 +68,7 @@ impl AdminOperations {
         }
         // If this future is dropped from here on, the guard tells the operation to end.
         let nobody_waits = stop.drop_guard();
-        let ended = told.await.ok();
+        let ended = result.await.ok();
         nobody_waits.disarm();
         ended
     }

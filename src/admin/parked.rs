@@ -171,24 +171,24 @@ impl ParkedHandler {
     async fn change(
         &self,
         owner: ParkingSubscription,
-        fate: ParkedOutcome,
+        outcome: ParkedOutcome,
         older_than: Duration,
     ) -> Result<Value, (StatusCode, String)> {
         let changed = self.run_operation(|store, stop| {
-            let (owner, errand) = (owner.clone(), ParkedOperation { older_than, stop });
+            let (owner, operation) = (owner.clone(), ParkedOperation { older_than, stop });
             async move {
-                let change = match fate {
-                    ParkedOutcome::Replayed => store.replay(&owner, &errand).await,
-                    ParkedOutcome::Dropped => store.discard(&owner, &errand).await,
+                let change = match outcome {
+                    ParkedOutcome::Replayed => store.replay(&owner, &operation).await,
+                    ParkedOutcome::Dropped => store.discard(&owner, &operation).await,
                 };
                 // Logged inside the operation, which goes on when its client is gone.
-                let fate = fate.as_str();
+                let fate = outcome.as_str();
                 tracing::info!(subscription = %owner.subscription, fate, ?change, "An operator changed parked events");
                 change
             }
         });
         let ParkedChange { done, stopped } = changed.await?;
-        Ok(owner_json(&owner, [(fate.as_str(), done.into()), ("stopped", stopped.into())]))
+        Ok(owner_json(&owner, [(outcome.as_str(), done.into()), ("stopped", stopped.into())]))
     }
 
     /// Runs an operation on the store; fails with 503 if too many are running, or with the status

@@ -61,11 +61,11 @@ impl SenderServices {
         let fetcher = Arc::new(IssuerFetcher::new(Arc::clone(clients), documents));
         let keys = Arc::new(IssuerKeyStore::default());
         let keeper = IssuerKeyRefresher::new(Arc::clone(&keys), fetcher, Arc::clone(counters));
-        let (event_types, maker) = match api_server {
+        let (event_types, event_type_worker) = match api_server {
             Some(ApiClient { client, .. }) => {
                 let creator = Arc::new(event_type::kubernetes::ClusterEventTypes::new(client));
-                let (event_types, maker) = event_type::observer_and_worker(creator, Arc::clone(counters));
-                (event_types, Some(maker))
+                let (event_types, event_type_worker) = event_type::observer_and_worker(creator, Arc::clone(counters));
+                (event_types, Some(event_type_worker))
             }
             None => (EventTypeObserver::default(), None),
         };
@@ -73,7 +73,7 @@ impl SenderServices {
         let tokens = Arc::new(TokenCache::new(issuer, Arc::clone(counters)).with_transport(transport));
         (
             Self { authorizer: gate, tokens, event_types },
-            SenderTasks { key_refresher: keeper, event_type_creator: maker },
+            SenderTasks { key_refresher: keeper, event_type_creator: event_type_worker },
         )
     }
 }
@@ -82,8 +82,8 @@ impl SenderTasks {
     /// Starts the tasks. The refresher of keys follows the table that is served.
     pub(super) fn start(self, tables: watch::Receiver<Arc<RoutingTable>>, stages: &mut ShutdownStages) {
         stages.accepting.spawn("token keys", self.key_refresher.run(tables, stages.stop_accepting.clone()));
-        if let Some(maker) = self.event_type_creator {
-            stages.accepting.spawn("event types", maker.run(stages.stop_accepting.clone()));
+        if let Some(event_type_worker) = self.event_type_creator {
+            stages.accepting.spawn("event types", event_type_worker.run(stages.stop_accepting.clone()));
         }
     }
 }

@@ -29,18 +29,18 @@ impl ServingWatch {
     /// Makes readiness depend on what is served.
     pub(super) fn add_readiness_checks(&self) {
         let judge = ServiceReadiness::default();
-        let (tables, storages) = (self.tables.clone(), Arc::clone(&self.storages));
+        let (tables, backends) = (self.tables.clone(), Arc::clone(&self.storages));
         self.readiness.add_requirement(move || {
             let table = Arc::clone(&tables.borrow());
-            match judge.judge(&TroubleReport::collect(&table, &storages)) {
+            match judge.judge(&TroubleReport::collect(&table, &backends)) {
                 ReadinessDecision::Missing(missing) => Some(missing),
                 ReadinessDecision::Ready => None,
             }
         });
-        let (tables, storages) = (self.tables.clone(), Arc::clone(&self.storages));
+        let (tables, backends) = (self.tables.clone(), Arc::clone(&self.storages));
         self.readiness.add_remark(move || {
             let table = Arc::clone(&tables.borrow());
-            TroubleReport::collect(&table, &storages).summary()
+            TroubleReport::collect(&table, &backends).summary()
         });
     }
 

@@ -118,24 +118,24 @@ impl ParkedStore for ChannelBackends {
         &'a self,
         owner: &'a ParkingSubscription,
         limit: usize,
-        errand: &'a ParkedOperation,
+        operation: &'a ParkedOperation,
     ) -> ParkedFuture<'a, ParkedListing> {
-        async move { self.parked_store(owner.backend)?.show(owner, limit, errand).await }.boxed()
+        async move { self.parked_store(owner.backend)?.show(owner, limit, operation).await }.boxed()
     }
 
     fn replay<'a>(
         &'a self,
         owner: &'a ParkingSubscription,
-        errand: &'a ParkedOperation,
+        operation: &'a ParkedOperation,
     ) -> ParkedFuture<'a, ParkedChange> {
-        async move { self.parked_store(owner.backend)?.replay(owner, errand).await }.boxed()
+        async move { self.parked_store(owner.backend)?.replay(owner, operation).await }.boxed()
     }
 
     fn discard<'a>(
         &'a self,
         owner: &'a ParkingSubscription,
-        errand: &'a ParkedOperation,
+        operation: &'a ParkedOperation,
     ) -> ParkedFuture<'a, ParkedChange> {
-        async move { self.parked_store(owner.backend)?.discard(owner, errand).await }.boxed()
+        async move { self.parked_store(owner.backend)?.discard(owner, operation).await }.boxed()
     }
 }

@@ -51,7 +51,7 @@ impl ChannelBackend for MemoryBackend {
     fn open(&self, channel: &Channel) -> OpenedChannel {
         let mut queues = self.queues();
         let mut consumers = Vec::new();
-        let mut lanes = Vec::with_capacity(channel.subscriptions.len());
+        let mut subscription_queues = Vec::with_capacity(channel.subscriptions.len());
         for subscription in &channel.subscriptions {
             let queue = queues.entry(subscription.key.clone()).or_insert_with(|| {
                 let series = metrics::subscription_series(&self.counters, &subscription.key);
@@ -59,12 +59,19 @@ impl ChannelBackend for MemoryBackend {
                 consumers.push((Arc::clone(subscription), consumer));
                 Arc::new(queue)
             });
-            lanes.push(MemorySubscriptionQueue { subscription: Arc::clone(subscription), queue: Arc::clone(queue) });
+            subscription_queues
+                .push(MemorySubscriptionQueue { subscription: Arc::clone(subscription), queue: Arc::clone(queue) });
         }
-        let index = FilterIndex::new(lanes.iter().map(|lane| &lane.subscription.filter));
+        let index = FilterIndex::new(
+            subscription_queues.iter().map(|subscription_queue| &subscription_queue.subscription.filter),
+        );
         let counters = Arc::clone(&self.counters);
-        let publisher =
-            MemoryPublisher { acknowledge: channel.acknowledge, filter_index: index, queues: lanes, counters };
+        let publisher = MemoryPublisher {
+            acknowledge: channel.acknowledge,
+            filter_index: index,
+            queues: subscription_queues,
+            counters,
+        };
         OpenedChannel { publisher: Arc::new(publisher), consumers }
     }
 
@@ -117,11 +124,11 @@ impl MemoryQueue {
         if self.messages.is_closed() {
             return Err(worker_stopped_error());
         }
-        let place = MemoryQueueSlot(Arc::clone(&self.load));
+        let slot = MemoryQueueSlot(Arc::clone(&self.load));
         if self.load.unfinished.fetch_add(1, Ordering::Relaxed) >= self.capacity {
             return Err(PublishError::Full { subscription: self.key.clone() });
         }
-        Ok(place)
+        Ok(slot)
     }
 }
 
@@ -167,15 +174,15 @@ impl MemoryPublisher {
     /// # Errors
     /// If one queue has no slot left; all slots are given back then.
     async fn reserve_slots<'a>(&'a self, events: &'a [Arc<Event>]) -> Result<Vec<ReservedEvent<'a>>, PublishError> {
-        let (mut reserved, mut shift) = (Vec::new(), CooperativeYield::default());
+        let (mut reserved, mut cooperative_yield) = (Vec::new(), CooperativeYield::default());
         for event in events {
-            for lane in self.filter_index.candidates(event).filter_map(|place| self.queues.get(place)) {
-                let queue: &MemoryQueue = &lane.queue;
-                let decision = lane.subscription.filter.decide(event);
+            for subscription_queue in self.filter_index.candidates(event).filter_map(|place| self.queues.get(place)) {
+                let queue: &MemoryQueue = &subscription_queue.queue;
+                let decision = subscription_queue.subscription.filter.decide(event);
                 if self.counters.count_filter_decision(&queue.load.series, decision) {
                     reserved.push(ReservedEvent { queue, event, slot: queue.reserve_slot()? });
                 }
-                shift.yield_if_due(decision).await;
+                cooperative_yield.yield_if_due(decision).await;
             }
         }
         Ok(reserved)
@@ -219,7 +226,7 @@ impl ChannelPublisher for MemoryPublisher {
                 return Ok(());
             }
             match self.enqueue(reserved)? {
-                Some(receipt) => receipt.wait().await,
+                Some(countdown) => countdown.wait().await,
                 None => Ok(()),
             }
         }
@@ -251,8 +258,8 @@ impl MemorySettlement {
             loss.log_lost(event, &self.slot.0.series);
             loss.count_dropped(&self.slot.0.series, Dropped::Lost);
         }
-        if let Some(receipt) = self.countdown.take() {
-            if end == DeliveryEnd::Lost { receipt.count_failed() } else { receipt.count_ended() }
+        if let Some(countdown) = self.countdown.take() {
+            if end == DeliveryEnd::Lost { countdown.count_failed() } else { countdown.count_ended() }
         }
     }
 }
@@ -269,8 +276,8 @@ impl Drop for MemorySettlement {
         if let Some(counters) = self.counters.take() {
             counters.count_end(&self.slot.0.series, DeliveryEnd::Abandoned);
         }
-        if let Some(receipt) = self.countdown.take() {
-            receipt.count_failed();
+        if let Some(countdown) = self.countdown.take() {
+            countdown.count_failed();
         }
     }
 }

@@ -148,7 +148,7 @@ pub trait ParkedStore: Send + Sync {
         &'a self,
         owner: &'a ParkingSubscription,
         limit: usize,
-        errand: &'a ParkedOperation,
+        operation: &'a ParkedOperation,
     ) -> ParkedFuture<'a, ParkedListing>;
 
     /// Puts parked events back into the queue of their subscription. Each leaves the parking queue
@@ -156,13 +156,13 @@ pub trait ParkedStore: Send + Sync {
     fn replay<'a>(
         &'a self,
         owner: &'a ParkingSubscription,
-        errand: &'a ParkedOperation,
+        operation: &'a ParkedOperation,
     ) -> ParkedFuture<'a, ParkedChange>;
 
     /// Deletes parked events for good.
     fn discard<'a>(
         &'a self,
         owner: &'a ParkingSubscription,
-        errand: &'a ParkedOperation,
+        operation: &'a ParkedOperation,
     ) -> ParkedFuture<'a, ParkedChange>;
 }

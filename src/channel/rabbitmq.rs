@@ -151,7 +151,7 @@ impl RabbitmqBackend {
         let first = first.with_other_connection(second_current.clone(), ConnectionStart::AtOnce);
         let second = second.with_other_connection(first_current.clone(), ConnectionStart::AfterOther);
         let publishing = [first_current, second_current];
-        let (outbox, channels, strays) = ConfirmingPublisher::new(Arc::clone(&counters));
+        let (outbox, channels, misdirected_returns) = ConfirmingPublisher::new(Arc::clone(&counters));
         let (pool, pool_keeper) = AmqpConnectionPool::new(options.address.clone(), Arc::clone(&counters));
         let context = Arc::new(RabbitmqContext::new(options, outbox, pool, counters));
         // Tasks start last, when everything that they share exists.
@@ -163,7 +163,7 @@ impl RabbitmqBackend {
         }
         tasks.others.spawn(pool_keeper.run());
         tasks.others.spawn(dead_lettered::forward_all(Arc::clone(&context)));
-        tasks.others.spawn(misdirected_returns::republish_all(Arc::clone(&context), strays));
+        tasks.others.spawn(misdirected_returns::republish_all(Arc::clone(&context), misdirected_returns));
         let (queues, tasks) = (Mutex::default(), Mutex::new(tasks));
         Self { context, publishing, queues, tasks, closing: CancellationToken::new() }
     }
@@ -259,16 +259,16 @@ impl ChannelBackend for RabbitmqBackend {
         let mut consumers = Vec::new();
         let mut opened = Vec::with_capacity(channel.subscriptions.len());
         for subscription in &channel.subscriptions {
-            let place = RabbitmqQueueNames::new(&channel.key, subscription);
-            let known = queues.open.get(&subscription.key).filter(|queue| queue.names == place).cloned();
+            let names = RabbitmqQueueNames::new(&channel.key, subscription);
+            let known = queues.open.get(&subscription.key).filter(|queue| queue.names == names).cloned();
             let queue = known.unwrap_or_else(|| {
                 // A retirement that is under way would delete the queue that is opened here.
-                if let Some(farewell) = queues.retiring.remove(&place.queue) {
-                    farewell.cancel();
+                if let Some(retirement) = queues.retiring.remove(&names.queue) {
+                    retirement.cancel();
                 }
                 self.warn_of_long_timeout(subscription);
                 let series = metrics::subscription_series(&self.context.counters, &subscription.key);
-                let (queue, consumer) = self.start_consumer(place, series);
+                let (queue, consumer) = self.start_consumer(names, series);
                 consumers.push((Arc::clone(subscription), consumer));
                 // The queue has new names or another order: the consumer of the old one ends.
                 if let Some(before) = queues.open.insert(subscription.key.clone(), Arc::clone(&queue)) {
@@ -295,15 +295,15 @@ impl ChannelBackend for RabbitmqBackend {
             return;
         }
         let returned = CancellationToken::new();
-        queues.retiring.retain(|_, farewell| !farewell.is_cancelled());
+        queues.retiring.retain(|_, retirement| !retirement.is_cancelled());
         queues.retiring.insert(queue.names.queue.clone(), returned.clone());
         // The lock is given back before the one of the tasks is taken.
         drop(queues);
-        let farewell = queue_retirement::retire_queue(queue, Arc::clone(&self.context));
+        let retirement = queue_retirement::retire_queue(queue, Arc::clone(&self.context));
         let mut tasks = self.tasks();
         while tasks.others.try_join_next().is_some() {}
         tasks.others.spawn(async move {
-            returned.run_until_cancelled(farewell).await;
+            returned.run_until_cancelled(retirement).await;
             returned.cancel();
         });
     }

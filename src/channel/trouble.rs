@@ -56,8 +56,8 @@ impl ChannelTrouble {
 impl<'t> TroubleReport<'t> {
     /// Asks the backends about each subscription of the table.
     #[must_use]
-    pub fn collect(table: &'t RoutingTable, storages: &ChannelBackends) -> Self {
-        Self::collect_from(table, storages, storages.is_rabbitmq_connected())
+    pub fn collect(table: &'t RoutingTable, backends: &ChannelBackends) -> Self {
+        Self::collect_from(table, backends, backends.is_rabbitmq_connected())
     }
 
     fn collect_from(table: &'t RoutingTable, backend: &dyn ChannelBackend, connected: Option<bool>) -> Self {

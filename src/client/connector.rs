@@ -141,7 +141,7 @@ impl ClientConnector {
 
     /// Opens a connection to the host of this URI, or to the address of the connect override.
     pub(super) async fn connect(&self, uri: Uri, protocols: AlpnOffer) -> Result<CountedStream, BoxError> {
-        let traffic = &self.metrics;
+        let metrics = &self.metrics;
         let place = match &self.connect_override {
             Some(elsewhere) => elsewhere.connect_uri(uri)?,
             None => uri,
@@ -151,10 +151,10 @@ impl ClientConnector {
         let descriptor = self.permits.acquire().await;
         let connecting = self.https_connector(protocols).call(place);
         match tokio::time::timeout(self.connect_timeout, connecting).await {
-            Ok(Ok(stream)) => Ok(CountedStream::new(stream, descriptor, traffic)),
+            Ok(Ok(stream)) => Ok(CountedStream::new(stream, descriptor, metrics)),
             Ok(Err(error)) => {
                 if error::is_tls(&*error) {
-                    traffic.handshakes_failed.increment();
+                    metrics.handshakes_failed.increment();
                 }
                 Err(error)
             }

@@ -99,14 +99,14 @@ impl DnsResolver {
     /// Starts a query, or waits for the one about this host that is running. A query goes on when
     /// nobody waits for it any more, and its answer is cached.
     async fn query(&self, name: Name) -> DnsResult {
-        let lane = if self.0.slow_hosts.contains_key(&name) { &self.0.slow_permits } else { &self.0.other_permits };
+        let permits = if self.0.slow_hosts.contains_key(&name) { &self.0.slow_permits } else { &self.0.other_permits };
         let known = || self.lock_queries().get(&name).cloned();
         let asked = match known() {
             Some(asked) => asked,
             None => {
                 // The lock is not held while a permit is waited for; the map is looked into again
                 // after that, since another task may have started the query meanwhile.
-                let permit = Arc::clone(lane).acquire_owned().await.map_err(io::Error::other)?;
+                let permit = Arc::clone(permits).acquire_owned().await.map_err(io::Error::other)?;
                 let mut asking = self.lock_queries();
                 match asking.get(&name).cloned() {
                     Some(asked) => asked,

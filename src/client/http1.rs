@@ -101,10 +101,10 @@ impl Http1Connection {
 
     /// Gives the connection back to `host` for as long as the peer keeps it, if the request was
     /// written whole and nothing came after the response.
-    fn return_to_pool(self, patience: Option<Duration>, host: &HostConnections) {
+    fn return_to_pool(self, keep_alive_timeout: Option<Duration>, host: &HostConnections) {
         let spotless = self.is_request_sent() && self.write_error.is_none() && self.received.is_empty();
-        if let Some(patience) = patience.filter(|_| spotless) {
-            host.keep_idle(Self { received: BytesMut::new(), ..self }, patience);
+        if let Some(keep_alive_timeout) = keep_alive_timeout.filter(|_| spotless) {
+            host.keep_idle(Self { received: BytesMut::new(), ..self }, keep_alive_timeout);
         }
     }
 
@@ -218,7 +218,7 @@ impl Http1Body {
 
     /// Returns true if no more of the request will be written.
     pub(super) fn is_request_sent(&self) -> bool {
-        self.reader.as_ref().is_none_or(|coming| coming.connection.is_request_sent())
+        self.reader.as_ref().is_none_or(|reader| reader.connection.is_request_sent())
     }
 
     /// Returns the next piece of the body, or that the last byte of the request was written, or
@@ -229,15 +229,15 @@ impl Http1Body {
             if let Some(piece) = self.take_received()? {
                 return Ok(ResponseProgress::Data(piece));
             }
-            let Some(coming) = &mut self.reader else { return Ok(ResponseProgress::End) };
-            if !was_sent && coming.connection.is_request_sent() {
+            let Some(reader) = &mut self.reader else { return Ok(ResponseProgress::End) };
+            if !was_sent && reader.connection.is_request_sent() {
                 return Ok(ResponseProgress::RequestSent);
             }
-            match poll_fn(|context| coming.poll_progress(context)).await? {
+            match poll_fn(|context| reader.poll_progress(context)).await? {
                 // A peer that has closed the connection reads no more of the request, either.
-                Some(0) if coming.decoder.ends_with_connection() => self.reader = None,
-                Some(0) => return Err(coming.connection.connection_closed_error()),
-                Some(_) if coming.decoder.is_done() => coming.discard_received(),
+                Some(0) if reader.decoder.ends_with_connection() => self.reader = None,
+                Some(0) => return Err(reader.connection.connection_closed_error()),
+                Some(_) if reader.decoder.is_done() => reader.discard_received(),
                 Some(_) | None => {}
             }
         }
@@ -246,10 +246,10 @@ impl Http1Body {
     /// Takes the next piece of the body out of the bytes that were received, and gives the
     /// connection back after the last piece.
     fn take_received(&mut self) -> Result<Option<Bytes>, TransportError> {
-        let Some(coming) = &mut self.reader else { return Ok(None) };
-        let piece = coming.decoder.decode(&mut coming.connection.received)?;
-        if let Some(coming) = self.reader.take_if(|coming| coming.is_complete()) {
-            coming.release_connection();
+        let Some(reader) = &mut self.reader else { return Ok(None) };
+        let piece = reader.decoder.decode(&mut reader.connection.received)?;
+        if let Some(reader) = self.reader.take_if(|reader| reader.is_complete()) {
+            reader.release_connection();
         }
         Ok(piece)
     }

@@ -96,9 +96,9 @@ impl HttpClient {
     async fn send_once(
         &self,
         make: &mut (impl FnMut() -> Request<Bytes> + Send),
-        way: RequestRoute<'_>,
+        route: RequestRoute<'_>,
     ) -> Result<Response<ResponseBody>, TransportError> {
-        let found = way.to.uri().and_then(|uri| Some((uri, self.0.host(uri)?)));
+        let found = route.to.uri().and_then(|uri| Some((uri, self.0.host(uri)?)));
         let Some((uri, host)) = found else {
             return Err(TransportError::Request("no request can carry this URL".to_owned()));
         };
@@ -114,7 +114,7 @@ impl HttpClient {
             };
             // The request is made after the connection, so that a repetition starts from the
             // untouched original.
-            let request = way.prepare_request(make(), uri);
+            let request = route.prepare_request(make(), uri);
             let answer = match connected {
                 PooledConnection::Http1(connection) => {
                     let begun = connection.start_request(request, &host);

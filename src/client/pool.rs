@@ -156,8 +156,8 @@ impl HostConnections {
 
     /// Keeps a connection for the next request, at most for as long as the peer keeps it; a
     /// connection over the limit is closed.
-    pub(super) fn keep_idle(&self, connection: http1::Http1Connection, patience: Duration) {
-        let until = Instant::now() + patience.min(self.limits.timeout);
+    pub(super) fn keep_idle(&self, connection: http1::Http1Connection, keep_alive_timeout: Duration) {
+        let until = Instant::now() + keep_alive_timeout.min(self.limits.timeout);
         let mut kept = lock(&self.idle_connections);
         if kept.http1.len() < self.limits.count {
             kept.http1.push((connection, until));

@@ -65,25 +65,25 @@ trait ParkedClient: Sync {
 /// Fails if nobody can be asked, or the subscription does not exist.
 pub async fn run(command: &ParkedCommand) -> anyhow::Result<ExitCode> {
     let options = command.options();
-    let keeper: Box<dyn ParkedClient> = if options.asks_dispatcher() {
+    let client: Box<dyn ParkedClient> = if options.asks_dispatcher() {
         Box::new(AdminParkedClient::new(&options.admin)?)
     } else {
         Box::new(RabbitmqParkedClient::new(options)?)
     };
     // The subscriptions are listed first, so that a wrong name is reported before anything is
     // changed.
-    let targets = keeper.list(options.subscription.as_deref()).await?;
+    let targets = client.list(options.subscription.as_deref()).await?;
     match command {
         ParkedCommand::List(_) => {
             targets.iter().try_for_each(|(target, count)| super::print(&format!("{target}: {count}\n")))?;
             Ok(ExitCode::SUCCESS)
         }
-        ParkedCommand::Show(_) => show(&*keeper, &targets, options).await,
+        ParkedCommand::Show(_) => show(&*client, &targets, options).await,
         ParkedCommand::Replay(_) => {
-            change_parked(&targets, "replayed", |target| keeper.replay(target, options.older_than)).await
+            change_parked(&targets, "replayed", |target| client.replay(target, options.older_than)).await
         }
         ParkedCommand::Drop(drop) if drop.yes || ask_confirmation(&targets)? => {
-            change_parked(&targets, "dropped", |target| keeper.discard(target, options.older_than)).await
+            change_parked(&targets, "dropped", |target| client.discard(target, options.older_than)).await
         }
         ParkedCommand::Drop(_) => {
             super::print("Nothing dropped\n")?;
@@ -93,12 +93,12 @@ pub async fn run(command: &ParkedCommand) -> anyhow::Result<ExitCode> {
 }
 
 async fn show(
-    keeper: &dyn ParkedClient,
+    client: &dyn ParkedClient,
     targets: &[(ParkedSubscriptionName, u64)],
     options: &ParkedOptions,
 ) -> anyhow::Result<ExitCode> {
     for (target, _) in targets {
-        let ParkedListing { parked, examined: looked, events } = keeper.show_parked(target, options.older_than).await?;
+        let ParkedListing { parked, examined: looked, events } = client.show_parked(target, options.older_than).await?;
         if looked < parked {
             super::print(&format!("{target}: {parked} parked, the oldest {looked} of them looked at\n"))?;
         } else {

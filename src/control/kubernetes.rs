@@ -135,17 +135,17 @@ impl ClusterConnection {
                 WatchNeed::Always | WatchNeed::WithinGrace => tasks.spawn(watch::watch_list(client, row, store, index)),
             };
         }
-        let mut voting = JoinSet::new();
+        let mut election = JoinSet::new();
         // Relays have nothing to write into the cluster (contract 5.13).
         if settings.role == ProcessRole::Channel {
             let leads = leader.subscribe();
             let system = settings.system_namespace.clone();
             let candidate =
                 election::LeaseCandidate::new(client.clone(), &system, settings.channel_kind.lease(), &cluster);
-            voting.spawn(candidate.run(leader, stops.stop_writing.clone()));
+            election.spawn(candidate.run(leader, stops.stop_writing.clone()));
             // The writer ends when the candidate drops `leader`, and not before it has finished
             // what it has begun.
-            voting.spawn(status_updates::write_status_updates(client, settings.channel_kind, leads, served));
+            election.spawn(status_updates::write_status_updates(client, settings.channel_kind, leads, served));
         }
         // The follower runs in this task; the watches and the writer run beside it.
         let follower =
@@ -154,7 +154,7 @@ impl ClusterConnection {
         // The watches are aborted. The candidate and the writer are awaited, so that the Lease is
         // given up and no write is cut off.
         tasks.shutdown().await;
-        while voting.join_next().await.is_some() {}
+        while election.join_next().await.is_some() {}
     }
 }
 

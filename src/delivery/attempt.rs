@@ -30,24 +30,25 @@ impl<T: HttpTransport> EventDeliverer<T> {
     /// own permits.
     pub(super) async fn send_attempt(
         &self,
-        hop: OutgoingEvent<'_>,
-        (story, step, attempts): (&DeliveryRecord<'_>, &Span, u32),
+        outgoing: OutgoingEvent<'_>,
+        (record, step, attempts): (&DeliveryRecord<'_>, &Span, u32),
         (subscription, destination, timeout): (&Subscription, &Addressable, Duration),
         permit: Option<OwnedSemaphorePermit>,
     ) -> DeliveryAttemptResult {
-        let series = story.worker.series();
+        let series = record.worker.series();
         let in_flight = series.in_flight.enter();
         let mut span = start_attempt_span(step, destination, attempts);
         let started = Instant::now();
         // The route decides how the event is sent, and when the permit is given back.
-        let answer = match &destination.route {
+        let response = match &destination.route {
             DestinationRoute::Remote { .. } => {
                 // A request needs its token first: without one, nothing is sent.
-                let proof = match self.tokens.authorization_for(subscription.sender.as_ref(), destination).await {
-                    Ok(proof) => proof,
+                let authorization = match self.tokens.authorization_for(subscription.sender.as_ref(), destination).await
+                {
+                    Ok(authorization) => authorization,
                     Err(error) => {
-                        series.count_attempt(hop.role, Err("token"));
-                        story.record_status(None);
+                        series.count_attempt(outgoing.role, Err("token"));
+                        record.record_status(None);
                         span.set_error(|| error.to_string().into());
                         return Err(backoff::Error::transient(DeliveryFailure::from_token_error(destination, &error)));
                     }
@@ -56,16 +57,20 @@ impl<T: HttpTransport> EventDeliverer<T> {
                 // closure.
                 let mut bytes = 0;
                 let request = || {
-                    let request = build_request(hop, subscription, (span.context().map(AsRef::as_ref), proof.as_ref()));
+                    let request = build_request(
+                        outgoing,
+                        subscription,
+                        (span.context().map(AsRef::as_ref), authorization.as_ref()),
+                    );
                     bytes = request.body().len();
                     request
                 };
-                let answer = self.transport.send(request, destination, timeout).await;
+                let response = self.transport.send(request, destination, timeout).await;
                 // Given back as soon as the response is there: what follows needs no connection.
                 drop(permit);
-                let status = answer.as_ref().ok().map(|answer| answer.status().as_u16());
+                let status = response.as_ref().ok().map(|response| response.status().as_u16());
                 self.counters.series.record_sent(status, started.elapsed(), bytes);
-                answer
+                response
             }
             DestinationRoute::Local(key) => {
                 // Given back before the channel takes the event: its queue may be drained by this
@@ -73,15 +78,15 @@ impl<T: HttpTransport> EventDeliverer<T> {
                 drop(permit);
                 let audience = destination.audience.as_deref();
                 let inside = InternalSender { sender: subscription.sender.as_deref(), audience };
-                let event = build_event(hop, subscription).with_trace(span.context().cloned());
+                let event = build_event(outgoing, subscription).with_trace(span.context().cloned());
                 Box::pin(self.accept_locally(key, event, inside, timeout)).await
             }
             DestinationRoute::WaitingRequest(key) => {
                 drop(permit);
-                let event = build_event(hop, subscription).with_trace(span.context().cloned());
+                let event = build_event(outgoing, subscription).with_trace(span.context().cloned());
                 Ok(router_response(self.router.accept_reply(key, event)))
             }
-            DestinationRoute::EventDisplay => Box::pin(self.display_event(&build_event(hop, subscription))).await,
+            DestinationRoute::EventDisplay => Box::pin(self.display_event(&build_event(outgoing, subscription))).await,
             DestinationRoute::Unresolved(reason) => {
                 drop(permit);
                 Err(TransportError::Unreachable(reason.to_string()))
@@ -89,11 +94,11 @@ impl<T: HttpTransport> EventDeliverer<T> {
         };
         // The attempt has ended for the gauge before it is counted and judged.
         drop(in_flight);
-        let result = answer.as_ref().map(|answer| answer.status().as_u16()).map_err(TransportError::reason);
-        series.count_attempt(hop.role, result);
-        story.record_status(result.ok());
+        let result = response.as_ref().map(|response| response.status().as_u16()).map_err(TransportError::reason);
+        series.count_attempt(outgoing.role, result);
+        record.record_status(result.ok());
         span_attributes::set_response_attributes(&mut span, result);
-        self.judge_response(answer, destination, subscription)
+        self.judge_response(response, destination, subscription)
     }
 
     /// Sends an event into a channel, Broker or RequestReply of this process, as if by HTTP.
@@ -130,30 +135,31 @@ impl<T: HttpTransport> EventDeliverer<T> {
 
     fn judge_response(
         &self,
-        answer: Result<Response<Bytes>, TransportError>,
+        response: Result<Response<Bytes>, TransportError>,
         destination: &Addressable,
         subscription: &Subscription,
     ) -> DeliveryAttemptResult {
-        let answer = answer.map_err(|error| {
+        let response = response.map_err(|error| {
             let failure = DeliveryFailure::from_transport_error(destination, &error);
             if error.is_permanent() { backoff::Error::permanent(failure) } else { backoff::Error::transient(failure) }
         })?;
-        match judge_status(answer.status()) {
-            RetryVerdict::Success => Ok(answer),
-            RetryVerdict::Refused => Err(backoff::Error::permanent(self.response_failure(destination, &answer))),
+        match judge_status(response.status()) {
+            RetryVerdict::Success => Ok(response),
+            RetryVerdict::Refused => Err(backoff::Error::permanent(self.response_failure(destination, &response))),
             RetryVerdict::Retry => {
-                let wait = retry_after(answer.status(), answer.headers(), &subscription.delivery, SystemTime::now());
-                Err(backoff::Error::Transient { err: self.response_failure(destination, &answer), retry_after: wait })
+                let wait =
+                    retry_after(response.status(), response.headers(), &subscription.delivery, SystemTime::now());
+                Err(backoff::Error::Transient { err: self.response_failure(destination, &response), retry_after: wait })
             }
         }
     }
 
     /// Failure that a response reports. A broker filter of another process reports the subscriber
     /// that it asked, and its response (contract DP-32).
-    fn response_failure(&self, destination: &Addressable, answer: &Response<Bytes>) -> DeliveryFailure {
-        let failure = DeliveryFailure::from_response(destination, answer.status(), answer.body());
+    fn response_failure(&self, destination: &Addressable, response: &Response<Bytes>) -> DeliveryFailure {
+        let failure = DeliveryFailure::from_response(destination, response.status(), response.body());
         let is_filter = destination.url.host_str() == Some(&*self.options.broker_filter_host);
-        if is_filter { failure.with_filter_report(answer.body()) } else { failure }
+        if is_filter { failure.with_filter_report(response.body()) } else { failure }
     }
 }
 
@@ -201,13 +207,13 @@ fn build_response(status: StatusCode, body: Bytes) -> Response<Bytes> {
 
 /// True if the event is sent without the broker's hop count: a Trigger's subscriber does not see it
 /// (contract BF-9).
-fn removes_broker_ttl(leg: DestinationRole, subscription: &Subscription) -> bool {
-    leg == DestinationRole::Subscriber && subscription.key.kind == SubscriptionKind::Trigger
+fn removes_broker_ttl(role: DestinationRole, subscription: &Subscription) -> bool {
+    role == DestinationRole::Subscriber && subscription.key.kind == SubscriptionKind::Trigger
 }
 
-fn build_event(hop: OutgoingEvent<'_>, subscription: &Subscription) -> Event {
-    let mut event = hop.event.clone();
-    if removes_broker_ttl(hop.role, subscription) {
+fn build_event(outgoing: OutgoingEvent<'_>, subscription: &Subscription) -> Event {
+    let mut event = outgoing.event.clone();
+    if removes_broker_ttl(outgoing.role, subscription) {
         event.remove(knative::BROKER_TTL);
     }
     event
@@ -217,32 +223,32 @@ fn build_event(hop: OutgoingEvent<'_>, subscription: &Subscription) -> Event {
 /// forwarded fields beside it, and Knative's own headers; with the trace context and the sender's
 /// token, where there are any.
 fn build_request(
-    hop: OutgoingEvent<'_>,
+    outgoing: OutgoingEvent<'_>,
     subscription: &Subscription,
-    (trace, proof): (Option<&TraceContext>, Option<&HeaderValue>),
+    (trace, authorization): (Option<&TraceContext>, Option<&HeaderValue>),
 ) -> Request<Bytes> {
     let mut request = match subscription.delivery.format {
-        DeliveryFormat::Binary => client::event_request(hop.event, DeliveryFormat::Binary),
-        DeliveryFormat::Json => client::event_request(&build_event(hop, subscription), DeliveryFormat::Json),
+        DeliveryFormat::Binary => client::event_request(outgoing.event, DeliveryFormat::Binary),
+        DeliveryFormat::Json => client::event_request(&build_event(outgoing, subscription), DeliveryFormat::Json),
     };
-    if removes_broker_ttl(hop.role, subscription) {
+    if removes_broker_ttl(outgoing.role, subscription) {
         request.headers_mut().remove(BROKER_TTL_HEADER);
     }
-    add_knative_headers(request.headers_mut(), hop.role, subscription);
+    add_knative_headers(request.headers_mut(), outgoing.role, subscription);
     if let Some(trace) = trace {
         trace.write_headers(request.headers_mut());
     }
-    if let Some(proof) = proof {
-        request.headers_mut().insert(AUTHORIZATION, proof.clone());
+    if let Some(authorization) = authorization {
+        request.headers_mut().insert(AUTHORIZATION, authorization.clone());
     }
     request
 }
 
-fn add_knative_headers(headers: &mut HeaderMap, leg: DestinationRole, subscription: &Subscription) {
+fn add_knative_headers(headers: &mut HeaderMap, role: DestinationRole, subscription: &Subscription) {
     if let Ok(namespace) = HeaderValue::from_str(&subscription.namespace) {
         headers.insert(knative::NAMESPACE_HEADER, namespace);
     }
-    if leg == DestinationRole::Subscriber {
+    if role == DestinationRole::Subscriber {
         headers.insert(knative::PREFER_HEADER, HeaderValue::from_static("reply"));
     }
 }

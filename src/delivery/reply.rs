@@ -12,13 +12,13 @@ use crate::model::{Subscription, SubscriptionKind};
 /// # Errors
 /// If the response announces an event that cannot be decoded.
 pub(super) fn read_reply(
-    answer: Response<Bytes>,
+    response: Response<Bytes>,
     limit: AttributeLimit,
 ) -> Result<Option<Event>, Box<dyn std::error::Error + Send + Sync>> {
-    if let Some(error) = ReplyError::of_response(&answer) {
+    if let Some(error) = ReplyError::of_response(&response) {
         return Err(error.clone().into());
     }
-    let (parts, body) = answer.into_parts();
+    let (parts, body) = response.into_parts();
     Ok(binding::decode_reply(parts.headers, &body, limit)?)
 }
 

@@ -74,13 +74,13 @@ impl SubscriptionWorkerState {
     }
 
     /// Records a failed attempt, for the metrics and the log of failure spells.
-    pub(super) fn record_failure(&self, leg: DestinationRole, failure: &DeliveryFailure) {
-        self.series.record_failure(leg, &failure.scrubbed_destination(), failure.reason());
+    pub(super) fn record_failure(&self, role: DestinationRole, failure: &DeliveryFailure) {
+        self.series.record_failure(role, &failure.scrubbed_destination(), failure.reason());
     }
 
     /// Records that the last attempt, which began at `began`, succeeded.
-    pub(super) fn record_success(&self, leg: DestinationRole, began: Instant) {
-        self.series.record_success(leg, began);
+    pub(super) fn record_success(&self, role: DestinationRole, began: Instant) {
+        self.series.record_success(role, began);
     }
 
     /// Waits for the permit of an attempt. First come, first served.

@@ -11,15 +11,18 @@ use crate::router::RoutedChannel;
 pub(super) struct RemovedChannels<'g>(HashMap<&'g ChannelKey, &'g Arc<RoutedChannel>>);
 
 impl<'g> RemovedChannels<'g> {
-    pub(super) fn new(doors: &'g [Arc<RoutedChannel>]) -> Self {
-        Self(doors.iter().map(|door| (&door.channel.key, door)).collect())
+    pub(super) fn new(channels: &'g [Arc<RoutedChannel>]) -> Self {
+        Self(channels.iter().map(|channel| (&channel.channel.key, channel)).collect())
     }
 
     /// Removed channels that a subscription of a channel leads into, except those from which a
     /// route leads back: each of them would wait for the other one to end.
     pub(super) fn onward_channels(&self, subscription: &Subscription, from: &Channel) -> Vec<Arc<RoutedChannel>> {
         let onward = local_destinations(subscription).filter_map(|key| self.0.get(key));
-        onward.filter(|door| !self.reaches(&door.channel.key, &from.key)).map(|door| Arc::clone(door)).collect()
+        onward
+            .filter(|channel| !self.reaches(&channel.channel.key, &from.key))
+            .map(|channel| Arc::clone(channel))
+            .collect()
     }
 
     fn reaches(&self, from: &ChannelKey, to: &ChannelKey) -> bool {
@@ -28,9 +31,9 @@ impl<'g> RemovedChannels<'g> {
             if key == to {
                 return true;
             }
-            if let Some(door) = self.0.get(key).filter(|_| seen.insert(key)) {
+            if let Some(channel) = self.0.get(key).filter(|_| seen.insert(key)) {
                 next.extend(
-                    door.channel.subscriptions.iter().flat_map(|subscription| local_destinations(subscription)),
+                    channel.channel.subscriptions.iter().flat_map(|subscription| local_destinations(subscription)),
                 );
             }
         }
@@ -105,16 +108,16 @@ mod tests {
 
     #[test]
     fn what_is_left_goes_on_but_never_in_circles() {
-        for (doors, onward) in [
+        for (channels, onward) in [
             (vec![door("a", ["b", ""]), door("b", ["c", ""]), door("c", ["", ""])], vec!["b", "c", ""]),
             (vec![door("a", ["b", "c"]), door("b", ["c", ""]), door("c", ["elsewhere", ""])], vec!["b c", "c", ""]),
             (vec![door("a", ["b", ""]), door("b", ["c", ""]), door("c", ["a", ""])], vec!["", "", ""]),
             (vec![door("a", ["a", "b"]), door("b", ["c", ""]), door("c", ["b", ""])], vec!["b", "", ""]),
         ] {
-            let gone = RemovedChannels::new(&doors);
-            let names = doors.iter().map(|door| {
-                let onward = gone.onward_channels(&door.channel.subscriptions[0], &door.channel);
-                onward.iter().map(|door| door.channel.key.name.clone()).collect::<Vec<_>>().join(" ")
+            let gone = RemovedChannels::new(&channels);
+            let names = channels.iter().map(|channel| {
+                let onward = gone.onward_channels(&channel.channel.subscriptions[0], &channel.channel);
+                onward.iter().map(|channel| channel.channel.key.name.clone()).collect::<Vec<_>>().join(" ")
             });
             assert_eq!(names.collect::<Vec<_>>(), onward);
         }

@@ -12,7 +12,7 @@ use crate::model::DeliveryOrder;
 
 /// Works until the queue is retired and empty and the last delivery has ended.
 pub(super) async fn run<T: HttpTransport>(
-    lane: Arc<SubscriptionWorkerState>,
+    worker: Arc<SubscriptionWorkerState>,
     mut consumer: QueueConsumer,
     delivery: Arc<EventDeliverer<T>>,
 ) {
@@ -20,17 +20,17 @@ pub(super) async fn run<T: HttpTransport>(
     let mut next = None;
     while let Some(mut message) = take_or_receive(next.take(), &mut consumer).await {
         // The wait is shown before the permit is awaited: it is the wait for that permit.
-        lane.series().set_oldest_waiting(message.received_at);
+        worker.series().set_oldest_waiting(message.received_at);
         // The permit is taken only now: one that is held while there is no event would be missing
         // to retries.
-        let Some(permit) = lane.acquire_permit().await else { break };
-        lane.series().start_delivery();
+        let Some(permit) = worker.acquire_permit().await else { break };
+        worker.series().start_delivery();
         // Deliveries that have ended are joined here, so that the set does not grow.
         while let Some(ended) = deliveries.try_join_next() {
-            log_panic(&lane, ended);
+            log_panic(&worker, ended);
         }
-        let ordered = lane.order() == DeliveryOrder::Ordered;
-        let (lane_of_one, delivery) = (Arc::clone(&lane), Arc::clone(&delivery));
+        let ordered = worker.order() == DeliveryOrder::Ordered;
+        let (lane_of_one, delivery) = (Arc::clone(&worker), Arc::clone(&delivery));
         // The future is boxed, since a task moves its future and its result about as one.
         deliveries.spawn(Box::pin(async move {
             let progress = std::mem::take(&mut message.progress);
@@ -44,11 +44,11 @@ pub(super) async fn run<T: HttpTransport>(
         }));
         // The next event of an ordered queue is delivered only when this one has been settled.
         if ordered {
-            next = until_deliveries_ended(&lane, &mut deliveries, &mut consumer).await;
+            next = until_deliveries_ended(&worker, &mut deliveries, &mut consumer).await;
         }
     }
     while let Some(ended) = deliveries.join_next().await {
-        log_panic(&lane, ended);
+        log_panic(&worker, ended);
     }
 }
 
@@ -59,7 +59,7 @@ async fn take_or_receive(next: Option<Box<EventDelivery>>, consumer: &mut QueueC
 /// Waits until no delivery is under way. Takes the next event meanwhile, so that its waiting time
 /// is reported.
 async fn until_deliveries_ended(
-    lane: &SubscriptionWorkerState,
+    worker: &SubscriptionWorkerState,
     deliveries: &mut JoinSet<()>,
     consumer: &mut QueueConsumer,
 ) -> Option<Box<EventDelivery>> {
@@ -69,22 +69,22 @@ async fn until_deliveries_ended(
         tokio::select! {
             biased;
             ended = deliveries.join_next() => match ended {
-                Some(ended) => log_panic(lane, ended),
+                Some(ended) => log_panic(worker, ended),
                 None => return next,
             },
             came = consumer.recv(), if next.is_none() && !is_closed => {
                 is_closed = came.is_none();
-                came.as_ref().inspect(|message| lane.series().set_oldest_waiting(message.received_at));
+                came.as_ref().inspect(|message| worker.series().set_oldest_waiting(message.received_at));
                 next = came;
             }
         }
     }
 }
 
-fn log_panic(lane: &SubscriptionWorkerState, ended: Result<(), JoinError>) {
+fn log_panic(worker: &SubscriptionWorkerState, ended: Result<(), JoinError>) {
     if let Err(error) = ended
         && error.is_panic()
     {
-        tracing::error!(subscription = %lane.subscription().key, "A delivery panicked; its event is lost, others go on");
+        tracing::error!(subscription = %worker.subscription().key, "A delivery panicked; its event is lost, others go on");
     }
 }

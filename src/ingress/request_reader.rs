@@ -126,7 +126,7 @@ impl RequestReader {
 
 async fn read(
     request: Request<RequestBody>,
-    intake: &BodyReader,
+    body_reader: &BodyReader,
     attributes: AttributeLimit,
 ) -> Result<ReceivedRequest, BodyError> {
     let (mut parts, mut body) = request.into_parts();
@@ -134,7 +134,7 @@ async fn read(
     if let Some(coding) = content_coding(&parts.headers) {
         return Err(BodyError::ContentEncoded(WireText::new(coding)));
     }
-    let (read, share) = intake.read_body(PER_EVENT + headers_length(&parts.headers), &mut body).await?;
+    let (read, share) = body_reader.read_body(PER_EVENT + headers_length(&parts.headers), &mut body).await?;
     // The rest of a connection's buffer is used again only when nothing holds a part of it. On a
     // connection with one request at a time that is one buffer for each; on others, or beside a
     // large body, it would be many.

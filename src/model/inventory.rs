@@ -268,7 +268,7 @@ impl InventoryObject {
     #[must_use]
     pub fn url(&self) -> Option<&str> {
         match &self.status {
-            ObjectStatus::Address(entrance) => entrance.url(),
+            ObjectStatus::Address(address) => address.url(),
             ObjectStatus::Flow(flow) => flow.address.url(),
             ObjectStatus::ReconciledChannel(_) => self.manifest_text("/status/address/url"),
             ObjectStatus::ConditionsOnly | ObjectStatus::Subscription { .. } => None,

@@ -82,7 +82,7 @@ impl<T: HttpTransport> BrokerFilter<T> {
         let refused = |_refused: &RelayResponse| call.series.refused.increment();
         let (event, headers) = self.read_event(request, target, call.trigger).await.inspect_err(refused)?;
         // Only the subscriber's events are filtered; replies and dead letters go on as they are.
-        let (purpose, to) = match target.role {
+        let (role, to) = match target.role {
             DestinationRole::Subscriber => return self.filter_and_send(event, call).await,
             DestinationRole::Reply => {
                 let gone =
@@ -101,7 +101,7 @@ impl<T: HttpTransport> BrokerFilter<T> {
                 (DestinationRole::DeadLetterSink, sink)
             }
         };
-        self.send_unfiltered(&event, &headers.unwrap_or_default(), call, (purpose, to)).await
+        self.send_unfiltered(&event, &headers.unwrap_or_default(), call, (role, to)).await
     }
 
     /// Reads the event, and the header fields beside it where they are passed on.

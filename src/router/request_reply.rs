@@ -122,17 +122,17 @@ impl Router {
     pub fn pending_replies(&self, table: &RoutingTable) -> PendingRepliesMap {
         let before = self.served_table.load();
         let capacity = self.request_limits.as_ref().map_or(usize::MAX, |requests| requests.max_waiting);
-        let room = |request_reply: &Arc<RequestReply>| {
+        let pending = |request_reply: &Arc<RequestReply>| {
             let key = &request_reply.key;
-            let room = before.pending_replies.get(key).cloned().unwrap_or_else(|| {
+            let pending = before.pending_replies.get(key).cloned().unwrap_or_else(|| {
                 let (kind, namespace, name) =
                     (key.kind.as_str(), key.namespace.as_str().into(), key.name.as_str().into());
                 let series = self.counters.series.request_reply(&SeriesKey { kind, namespace, name });
                 Arc::new(PendingReplies::new(capacity, series))
             });
-            (key.clone(), room)
+            (key.clone(), pending)
         };
-        table.request_replies().iter().map(room).collect()
+        table.request_replies().iter().map(pending).collect()
     }
 
     /// Takes a request that comes from inside the process; it is validated, and its sender
@@ -163,8 +163,8 @@ impl Router {
         request_reply: &RequestReply,
         denial: AccessDenial,
     ) -> AcceptError {
-        if let Some(room) = serving.pending_replies.get(&request_reply.key) {
-            room.series().count_end(RequestReplyOutcome::Refused);
+        if let Some(pending) = serving.pending_replies.get(&request_reply.key) {
+            pending.series().count_end(RequestReplyOutcome::Refused);
         }
         self.counters.refused.increment();
         AcceptError::Denied(denial)
@@ -180,11 +180,11 @@ impl Router {
         request_reply: &RequestReply,
         event: Event,
     ) -> Result<Event, AcceptError> {
-        let Some(room) = serving.pending_replies.get(&request_reply.key) else {
+        let Some(pending) = serving.pending_replies.get(&request_reply.key) else {
             return Err(AcceptError::NotFound(request_reply.key.clone()));
         };
-        let replied = self.send_and_wait(serving, (request_reply, room), event).await;
-        room.series().count_end(match &replied {
+        let replied = self.send_and_wait(serving, (request_reply, pending), event).await;
+        pending.series().count_end(match &replied {
             Ok(_) => RequestReplyOutcome::Replied,
             Err(AcceptError::Unanswered(unanswered)) => unanswered.reply_outcome(),
             Err(_) => RequestReplyOutcome::Refused,
@@ -195,7 +195,7 @@ impl Router {
     async fn send_and_wait(
         &self,
         serving: &ServedTable,
-        (request_reply, room): (&RequestReply, &Arc<PendingReplies>),
+        (request_reply, pending): (&RequestReply, &Arc<PendingReplies>),
         event: Event,
     ) -> Result<Event, AcceptError> {
         let began = Instant::now();
@@ -213,7 +213,7 @@ impl Router {
         let held = share.as_mut().map(|share| share.grow_to(PER_EVENT + id.len()));
         held.transpose().map_err(|_exhausted| RequestReplyError::OverBudget)?;
         // Registered before the event is published: a reply may come before the publisher returns.
-        let waiter = room.register(&id)?;
+        let waiter = pending.register(&id)?;
         let exchange = self.publish_and_wait((serving, index), (event, channel.backend), waiter);
         // The time counts from the beginning, so that a slow Broker does not extend it.
         tokio::select! {
@@ -287,13 +287,13 @@ impl Router {
     /// If there is no such RequestReply.
     pub fn accept_reply(&self, key: &ChannelKey, mut event: Event) -> Result<(), AcceptError> {
         let serving = self.served_table.load();
-        let (Some(request_reply), Some(room)) = (serving.table.request_reply(key), serving.pending_replies.get(key))
+        let (Some(request_reply), Some(pending)) = (serving.table.request_reply(key), serving.pending_replies.get(key))
         else {
             return Err(AcceptError::NotFound(key.clone()));
         };
         event.remove(knative::BROKER_TTL);
         let id = event.get(&request_reply.reply_attribute).map(Cow::into_owned).unwrap_or_default();
-        room.deliver_reply(&id, self.charge_to_budget(event));
+        pending.deliver_reply(&id, self.charge_to_budget(event));
         Ok(())
     }
 }

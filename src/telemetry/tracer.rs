@@ -191,7 +191,7 @@ impl SpanData {
             let texts: usize = attributes.iter().map(|(_, value)| value.held_bytes()).sum();
             attributes.capacity() * size_of::<SpanAttribute>() + texts
         };
-        let happenings: usize = self.events.iter().map(|happening| of(&happening.attributes)).sum();
+        let happenings: usize = self.events.iter().map(|event| of(&event.attributes)).sum();
         let places = self.events.capacity() * size_of::<SpanEvent>();
         let texts = self.trace_state.as_ref().map_or(0, |state| state.len())
             + self.error.as_ref().map_or(0, AttributeValue::held_bytes);

@@ -193,8 +193,8 @@ fn directory_error(path: &Path) -> impl FnOnce(io::Error) -> DevelopmentCaError 
     move |source| DevelopmentCaError::Directory { path, source }
 }
 
-fn refuse_foreign(path: &Path, place: CaFileKind) -> Result<(), DevelopmentCaError> {
-    match ownership::check_ownership(path, place).map_err(directory_error(path))? {
+fn refuse_foreign(path: &Path, file_kind: CaFileKind) -> Result<(), DevelopmentCaError> {
+    match ownership::check_ownership(path, file_kind).map_err(directory_error(path))? {
         Some(complaint) => Err(DevelopmentCaError::Foreign { path: path.to_owned(), complaint }),
         None => Ok(()),
     }

@@ -205,15 +205,15 @@ fn served_row<'s>(
     trusted: &mut TrustedCertificates<'s>,
 ) -> SubscriptionRow<'s> {
     let key = &subscription.key;
-    let lane = view.subscription_workers.get(key);
+    let worker = view.subscription_workers.get(key);
     let mut shown = |to: &'s Option<_>| to.as_ref().map(|to| trusted.destination(to));
     SubscriptionRow {
         subscriber: shown(&subscription.subscriber),
         reply: shown(&subscription.reply),
         dead_letter_sink: shown(&subscription.dead_letter_sink),
-        counts: lane.as_deref().map(|lane| counts(lane.series(), view.backends.unfinished(key))),
-        last: lane.as_deref().map(|lane| LastDeliveryTimes::of_series(lane.series())).unwrap_or_default(),
-        last_error: lane.and_then(|lane| lane.series().last_error()).map(FailedAttempt::from),
+        counts: worker.as_deref().map(|worker| counts(worker.series(), view.backends.unfinished(key))),
+        last: worker.as_deref().map(|worker| LastDeliveryTimes::of_series(worker.series())).unwrap_or_default(),
+        last_error: worker.and_then(|worker| worker.series().last_error()).map(FailedAttempt::from),
         ..empty_row(key.kind, &key.namespace, &key.name)
     }
 }

@@ -79,8 +79,8 @@ impl RabbitmqAcknowledger {
                 }
             }
             self.ledger.next_round();
-            for (tag, verdict) in batch.drain(..) {
-                self.settle_delivery(tag, verdict).await?;
+            for (tag, action) in batch.drain(..) {
+                self.settle_delivery(tag, action).await?;
             }
             if !open {
                 // Nobody is left to settle an earlier message, so everything is acknowledged at
@@ -92,11 +92,11 @@ impl RabbitmqAcknowledger {
         }
     }
 
-    async fn settle_delivery(&mut self, tag: u64, verdict: SettleAction) -> lapin::Result<()> {
-        if verdict == SettleAction::Requeue {
+    async fn settle_delivery(&mut self, tag: u64, action: SettleAction) -> lapin::Result<()> {
+        if action == SettleAction::Requeue {
             self.channel.basic_nack(tag, BasicNackOptions { requeue: true, ..BasicNackOptions::default() }).await?;
         }
-        self.ledger.settle(tag, verdict);
+        self.ledger.settle(tag, action);
         Ok(())
     }
 
@@ -131,10 +131,10 @@ impl DeliveryTagLedger {
         self.round += 1;
     }
 
-    fn settle(&mut self, tag: u64, verdict: SettleAction) {
-        let untold = (verdict == SettleAction::Ack).then_some(self.round);
-        self.unacknowledged += u64::from(untold.is_some());
-        self.settled_out_of_order.insert(tag, untold);
+    fn settle(&mut self, tag: u64, action: SettleAction) {
+        let unacknowledged_since = (action == SettleAction::Ack).then_some(self.round);
+        self.unacknowledged += u64::from(unacknowledged_since.is_some());
+        self.settled_out_of_order.insert(tag, unacknowledged_since);
     }
 
     /// True if some settled tag is not acknowledged yet.
@@ -162,11 +162,13 @@ impl DeliveryTagLedger {
     /// one.
     fn take_single_acks(&mut self) -> Vec<u64> {
         let round = self.round;
-        let waited =
-            self.settled_out_of_order.iter_mut().filter(|(_, untold)| untold.is_some_and(|since| since < round));
+        let waited = self
+            .settled_out_of_order
+            .iter_mut()
+            .filter(|(_, unacknowledged_since)| unacknowledged_since.is_some_and(|since| since < round));
         let stragglers: Vec<u64> = waited
-            .map(|(tag, untold)| {
-                *untold = None;
+            .map(|(tag, unacknowledged_since)| {
+                *unacknowledged_since = None;
                 *tag
             })
             .collect();

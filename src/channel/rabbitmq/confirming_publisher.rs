@@ -118,10 +118,10 @@ impl ConfirmingPublisher {
     pub(super) async fn publish(
         &self,
         queue: &str,
-        way: &Arc<PublishRoute>,
+        route: &Arc<PublishRoute>,
         message: &Arc<AmqpMessage>,
     ) -> Result<(), RabbitmqPublishError> {
-        let sent = tokio::time::timeout(CONFIRM_TIMEOUT, self.publish_on_either(queue, way, message)).await;
+        let sent = tokio::time::timeout(CONFIRM_TIMEOUT, self.publish_on_either(queue, route, message)).await;
         // Failures are counted here, once for both connections.
         let stored = sent.unwrap_or(Err(RabbitmqPublishError::Unconfirmed));
         let counters = &self.counters;
@@ -144,27 +144,27 @@ impl ConfirmingPublisher {
     async fn publish_on_either(
         &self,
         queue: &str,
-        way: &Arc<PublishRoute>,
+        route: &Arc<PublishRoute>,
         message: &Arc<AmqpMessage>,
     ) -> Result<(), RabbitmqPublishError> {
         // Holding a turn first limits all messages together; the message is tracked only while it
         // is sent.
-        let Ok(turn) = self.publish_window.acquire().await else { return Err(RabbitmqPublishError::NoConnection) };
-        let _under_way = way.track_message();
+        let Ok(permit) = self.publish_window.acquire().await else { return Err(RabbitmqPublishError::NoConnection) };
+        let _under_way = route.track_message();
         // Before this message is sent, so that the channel on the other connection is ready when it
         // is needed.
-        self.warm_up_connections(queue, way);
-        let ([first, second], other) = self.order_connections(way);
+        self.warm_up_connections(queue, route);
+        let ([first, second], other) = self.order_connections(route);
         // A message of a slow queue gives its turn back, so that other queues' messages are sent.
         let sent = Instant::now();
-        let mut stored = std::pin::pin!(first.publish(queue, way, message));
+        let mut stored = std::pin::pin!(first.publish(queue, route, message));
         if let Ok(stored) = tokio::time::timeout(HOLD_UP, &mut stored).await {
             return stored;
         }
-        drop(turn);
+        drop(permit);
         // The other connection is tried only if nothing else was confirmed for the queue either.
         let in_vain = async {
-            way.until_unanswered(sent).await;
+            route.until_unanswered(sent).await;
             second.until_open().await;
         };
         tokio::select! {
@@ -174,12 +174,12 @@ impl ConfirmingPublisher {
         self.counters.rabbitmq_published_twice.increment();
         *self.last_rerouted() = Some(Instant::now());
         let again = tokio::select! {
-            again = second.publish(queue, way, message) => again,
+            again = second.publish(queue, route, message) => again,
             Ok(()) = stored => return Ok(()),
         };
         // The other connection is preferred only once it has answered: where a leader hangs, a
         // channel that knows its queue finds the next leader long before others do.
-        if is_answered(again) && way.prefer(other) && self.log_limit.is_due() {
+        if is_answered(again) && route.prefer(other) && self.log_limit.is_due() {
             tracing::warn!(
                 queue,
                 "RabbitMQ has confirmed nothing for a queue for some seconds: it is published to on another connection"
@@ -191,12 +191,12 @@ impl ConfirmingPublisher {
     /// Lets a message of the queue take the other connection, once for each of its channels, so
     /// that the channel knows the queue before it is needed for it. Not while something is wrong:
     /// channels that are new because one leader was lost would be asked for.
-    fn warm_up_connections(&self, queue: &str, way: &PublishRoute) {
+    fn warm_up_connections(&self, queue: &str, route: &PublishRoute) {
         // A connection some of whose channels are still to be opened is not used: see
         // `order_connections`.
         let channels =
             self.connections.each_ref().map(|connection| connection.is_open().then(|| connection.channel(queue))?);
-        way.warm_up_other_channel(&channels, || self.last_rerouted().is_none_or(|trouble| trouble.elapsed() > CALM));
+        route.warm_up_other_channel(&channels, || self.last_rerouted().is_none_or(|trouble| trouble.elapsed() > CALM));
     }
 
     fn last_rerouted(&self) -> MutexGuard<'_, Option<Instant>> {

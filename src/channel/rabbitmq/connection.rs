@@ -311,43 +311,43 @@ impl AmqpConnectionPool {
 
     /// Takes a slot on a connection that has one left, or else on a new connection.
     pub(super) async fn take_slot(&self) -> AmqpConnectionSlot {
-        let (seat, keeper) = {
+        let (slot, keeper) = {
             let mut seats = self.slots();
-            if let Some(seat) = seats.iter().find(|seat| seat.is_free()) {
-                return seat.clone();
+            if let Some(slot) = seats.iter().find(|slot| slot.is_free()) {
+                return slot.clone();
             }
             let (keeper, current) =
                 AmqpConnectionKeeper::new(self.address.clone(), "consuming", Arc::clone(&self.counters));
-            let seat = AmqpConnectionSlot {
+            let slot = AmqpConnectionSlot {
                 connection: current,
                 capacity: Arc::clone(&keeper.capacity),
                 users: Arc::default(),
             };
-            seats.push(seat.clone());
-            (seat, keeper)
+            seats.push(slot.clone());
+            (slot, keeper)
         };
         // Sent without the lock, since this may wait for room.
         if self.wanted.send(keeper).await.is_err() {
             tracing::debug!("A connection is wanted while the process stops");
         }
-        seat
+        slot
     }
 
     /// Closes every connection of the pool.
     pub(super) async fn close(&self) {
-        let currents: Vec<AmqpConnectionWatch> = self.slots().iter().map(|seat| seat.connection.clone()).collect();
+        let currents: Vec<AmqpConnectionWatch> = self.slots().iter().map(|slot| slot.connection.clone()).collect();
         join_all(currents.iter().map(close_connection)).await;
     }
 
     /// Gives a connection that is open now, whoever consumes on it; `None` if there is none.
     pub(super) fn any_open(&self) -> Option<Arc<OpenAmqpConnection>> {
-        self.slots().iter().find_map(|seat| seat.connection.borrow().clone())
+        self.slots().iter().find_map(|slot| slot.connection.borrow().clone())
     }
 
     /// True if there is a connection in the pool, and each one is open.
     pub(super) fn is_connected(&self) -> bool {
         let seats = self.slots();
-        !seats.is_empty() && seats.iter().all(|seat| seat.connection.borrow().is_some())
+        !seats.is_empty() && seats.iter().all(|slot| slot.connection.borrow().is_some())
     }
 }
 

@@ -71,14 +71,14 @@ impl RabbitmqConsumer {
     pub(super) async fn run(self) {
         // The slot is kept as long as its connection has a channel for this consumer.
         let stop = self.queue.stop.clone();
-        let Some(mut seat) = stop.run_until_cancelled(self.context.pool.take_slot()).await else { return };
+        let Some(mut slot) = stop.run_until_cancelled(self.context.pool.take_slot()).await else { return };
         let (mut pause, mut finishing) = (PAUSE, JoinSet::new());
-        while let Some(connection) = self.until_connected(&mut seat.connection.clone()).await {
+        while let Some(connection) = self.until_connected(&mut slot.connection.clone()).await {
             // Read before consuming, to tell a consumer that had begun from one that could not
             // begin.
             let begun = self.queue.consumer_starts.load(Ordering::Acquire);
             while finishing.try_join_next().is_some() {}
-            let consumed = if seat.exceeds_capacity() {
+            let consumed = if slot.exceeds_capacity() {
                 Err(ConsumerFailure::NoChannel)
             } else {
                 self.consume(&connection, &mut finishing).await
@@ -92,10 +92,10 @@ impl RabbitmqConsumer {
                 }
                 // The slot is given back first, so that the next one may be on another connection.
                 Err(ConsumerFailure::NoChannel) => {
-                    drop(seat);
+                    drop(slot);
                     stop.run_until_cancelled(tokio::time::sleep(SHORT_PAUSE)).await;
                     let Some(another) = stop.run_until_cancelled(self.context.pool.take_slot()).await else { return };
-                    seat = another;
+                    slot = another;
                     continue;
                 }
                 Err(ConsumerFailure::Other(reason)) => {
@@ -155,9 +155,9 @@ impl RabbitmqConsumer {
         // The acknowledger exists before the first delivery, which needs its sender.
         let (acknowledger, settled) = RabbitmqAcknowledger::new(channel.clone(), self.queue.max_prefetch, counters);
         let mut acknowledged = Box::pin(acknowledger.run());
-        let mut intake = PrefetchBuffer::new((&self.queue, &self.context), connection, channel.clone(), deliveries);
+        let mut buffer = PrefetchBuffer::new((&self.queue, &self.context), connection, channel.clone(), deliveries);
         let receive =
-            RabbitmqReceiver::new(self, connection, (channel.clone(), settled), revoked.clone()).run(&mut intake);
+            RabbitmqReceiver::new(self, connection, (channel.clone(), settled), revoked.clone()).run(&mut buffer);
         tokio::select! {
             received = self.queue.stop.run_until_cancelled(receive) => match received {
                 Some(Err(ConsumerFailure::Cancelled)) => {
@@ -184,7 +184,7 @@ impl RabbitmqConsumer {
         // The next consumer of an ordered queue must not begin before the deliveries under way here
         // have ended: if the consumer were cancelled now, the next process would get the messages
         // behind those. The close of the channel cancels it.
-        let kept = (self.queue.names.order == DeliveryOrder::Ordered).then_some(intake.into_deliveries());
+        let kept = (self.queue.names.order == DeliveryOrder::Ordered).then_some(buffer.into_deliveries());
         // Deliveries under way are settled and acknowledged before the channel is closed.
         let finished = connection.broken.run_until_cancelled(acknowledged).await;
         self.close_ordered_channel(&channel, connection).await;

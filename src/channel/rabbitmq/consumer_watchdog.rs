@@ -133,21 +133,21 @@ impl ConsumerWatchdog {
     /// Judges a look at the queue; `room` is the number of messages that the prefetch still allows.
     /// Messages that wait while none comes are suspicious at the second look. Where another
     /// consumer may get them, only one that has got some is missing them.
-    pub(super) fn find_stall(&mut self, look: QueueCounts, room: usize) -> Option<StallReason> {
+    pub(super) fn find_stall(&mut self, counts: QueueCounts, remaining_prefetch: usize) -> Option<StallReason> {
         self.periods_since_look = 0;
         let nothing_came = std::mem::take(&mut self.received) == 0;
-        if look.consumers == 0 {
+        if counts.consumers == 0 {
             self.record_unanswered();
         }
         // An ordered queue has one active consumer, which may be that of another process.
         let is_its_turn = self.order == DeliveryOrder::Unordered || self.has_received;
-        let misses_some = look.ready > 0 && room > 0 && nothing_came && is_its_turn;
+        let misses_some = counts.ready > 0 && remaining_prefetch > 0 && nothing_came && is_its_turn;
         let has_a_turn_to_lose = self.order == DeliveryOrder::Ordered && self.has_received && !misses_some;
         let is_over = |doubt: UnansweredPeriods| match has_a_turn_to_lose {
             true => doubt.since_last >= ORDERED_CALM,
             false => doubt.since_last >= CALM || doubt.since_first >= LONGEST_DOUBT,
         };
-        if look.consumers > 0 && self.unanswered.is_some_and(is_over) {
+        if counts.consumers > 0 && self.unanswered.is_some_and(is_over) {
             return Some(StallReason::Recovered);
         }
         // Remembered for the next look: the first time, a message may still be on its way.
@@ -201,10 +201,13 @@ mod tests {
 
     #[test]
     fn who_waits_for_its_turn_or_has_no_room_misses_nothing() {
-        for (order, room) in [(DeliveryOrder::Ordered, 1), (DeliveryOrder::Unordered, 0)] {
+        for (order, remaining_prefetch) in [(DeliveryOrder::Ordered, 1), (DeliveryOrder::Unordered, 0)] {
             let mut watch = ConsumerWatchdog::new(order);
             for _ in 0..100 {
-                assert!(!watch.is_inspection_due(QueueBacklog::Possible) || watch.find_stall(WAITING, room).is_none());
+                assert!(
+                    !watch.is_inspection_due(QueueBacklog::Possible)
+                        || watch.find_stall(WAITING, remaining_prefetch).is_none()
+                );
             }
         }
     }

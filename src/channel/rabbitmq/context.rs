@@ -118,8 +118,8 @@ impl RabbitmqContext {
         if known.as_ref().is_some_and(|known| known.is_publishing_suspended()) || self.has_refused(queue) {
             return Err(RabbitmqPublishError::Nacked);
         }
-        let way = known.as_ref().map_or(&unknown, |known| &known.publish_route);
-        let published = self.publisher.publish(queue, way, &Arc::new(message.clone())).await;
+        let route = known.as_ref().map_or(&unknown, |known| &known.publish_route);
+        let published = self.publisher.publish(queue, route, &Arc::new(message.clone())).await;
         if published == Err(RabbitmqPublishError::Unroutable) {
             self.counters.rabbitmq_unroutable.increment();
         }

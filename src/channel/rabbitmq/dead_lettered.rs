@@ -48,12 +48,12 @@ const NO_DROP_HEAD: &str = "take the overflow reject-publish instead of drop-hea
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Consumes [`queue_names::RETURNED`] for ever, over as many connections as it takes.
-pub(super) async fn forward_all(shared: Arc<RabbitmqContext>) {
-    let seat = shared.pool.take_slot().await;
+pub(super) async fn forward_all(context: Arc<RabbitmqContext>) {
+    let seat = context.pool.take_slot().await;
     let mut connections = seat.connection.clone();
     while let Ok(connection) = connections.wait_for(Option::is_some).await.map(|current| current.clone()) {
         if let Some(connection) = connection
-            && let Err(error) = Box::pin(consume_until_broken(&shared, &connection)).await
+            && let Err(error) = Box::pin(consume_until_broken(&context, &connection)).await
         {
             tracing::debug!(queue = queue_names::DEAD_LETTERED, error, "Consumer is gone, beginning again");
         }
@@ -63,17 +63,17 @@ pub(super) async fn forward_all(shared: Arc<RabbitmqContext>) {
 
 /// Largest number of messages that are forwarded at once: few where the memory budget is small,
 /// since their size is not known before.
-fn max_in_flight(shared: &RabbitmqContext) -> u16 {
-    let fit = shared.options.budget.queue_limit() / ASSUMED_MESSAGE_BYTES;
+fn max_in_flight(context: &RabbitmqContext) -> u16 {
+    let fit = context.options.budget.queue_limit() / ASSUMED_MESSAGE_BYTES;
     u16::try_from(fit).unwrap_or(MAX_IN_FLIGHT).clamp(2, MAX_IN_FLIGHT)
 }
 
 async fn declare_and_consume(
-    shared: &RabbitmqContext,
+    context: &RabbitmqContext,
     connection: &OpenAmqpConnection,
 ) -> Result<lapin::Consumer, String> {
     let begun = async {
-        let (topology, connection) = (&shared.topology, &connection.connection);
+        let (topology, connection) = (&context.topology, &connection.connection);
         // The queue that the next one dead-letters to is declared before it.
         topology
             .declare_and_close(connection, queue_names::DEAD_LETTERED_PARKED, QueuePurpose::DeadLetteredParked)
@@ -85,13 +85,13 @@ async fn declare_and_consume(
             let seconds = delay_seconds(wait.as_secs());
             topology.declare_once(connection, &queue_names::delay_queue(seconds), QueuePurpose::Delay(seconds)).await?;
         }
-        prefetch_buffer::consume(&channel, queue_names::DEAD_LETTERED, max_in_flight(shared)).await
+        prefetch_buffer::consume(&channel, queue_names::DEAD_LETTERED, max_in_flight(context)).await
     };
     connection.run_within(TIMEOUT, begun).await
 }
 
-async fn consume_until_broken(shared: &RabbitmqContext, connection: &OpenAmqpConnection) -> Result<(), String> {
-    let mut deliveries = declare_and_consume(shared, connection).await?;
+async fn consume_until_broken(context: &RabbitmqContext, connection: &OpenAmqpConnection) -> Result<(), String> {
+    let mut deliveries = declare_and_consume(context, connection).await?;
     let mut moving = FuturesUnordered::new();
     let mut rescue = tokio::time::interval(RESCUE_PERIOD);
     let (mut watch, mut period) = (ConsumerWatchdog::new(DeliveryOrder::Unordered), tokio::time::interval(WATCH));
@@ -102,7 +102,7 @@ async fn consume_until_broken(shared: &RabbitmqContext, connection: &OpenAmqpCon
             next = deliveries.next() => match next {
                 Some(Ok(delivery)) => {
                     watch.record_received();
-                    moving.push(Box::pin(forward_delivery(shared, delivery)));
+                    moving.push(Box::pin(forward_delivery(context, delivery)));
                 }
                 Some(Err(error)) => return Err(error_text(&error)),
                 None => return Err("the queue was deleted, or the channel closed".to_owned()),
@@ -110,14 +110,14 @@ async fn consume_until_broken(shared: &RabbitmqContext, connection: &OpenAmqpCon
             Some(moved) = moving.next(), if !moving.is_empty() => moved.map_err(|error| error_text(&error))?,
             // The queue of what RabbitMQ gave up has no consumer: it is looked at now and then.
             _ = rescue.tick() => {
-                let rescue = Box::pin(forward_parked(shared, connection, kept));
+                let rescue = Box::pin(forward_parked(context, connection, kept));
                 kept = connection.run_within(TIMEOUT, rescue).await?;
             }
             // A consumer that gets nothing although messages wait is begun again.
             _ = period.tick() => if watch.is_inspection_due(QueueBacklog::Possible) {
                 let look = Box::pin(inspect_queue(&connection.connection, queue_names::DEAD_LETTERED));
                 let look = connection.run_within(TIMEOUT, look).await?.unwrap_or_default();
-                if let Some(suspicion) = watch.find_stall(look, usize::from(max_in_flight(shared)).saturating_sub(moving.len())) {
+                if let Some(suspicion) = watch.find_stall(look, usize::from(max_in_flight(context)).saturating_sub(moving.len())) {
                     return Err(format!("{suspicion:?}"));
                 }
             },
@@ -128,39 +128,39 @@ async fn consume_until_broken(shared: &RabbitmqContext, connection: &OpenAmqpCon
 
 /// Forwards a message, trying for ever, and acknowledges it only when it is stored in its new
 /// queue.
-async fn forward_delivery(shared: &RabbitmqContext, delivery: Delivery) -> lapin::Result<()> {
+async fn forward_delivery(context: &RabbitmqContext, delivery: Delivery) -> lapin::Result<()> {
     let Delivery { properties, data, acker, .. } = delivery;
-    let _held = shared.options.budget.consumed_share(data.len());
+    let _held = context.options.budget.consumed_share(data.len());
     let returned = DeadLetteredMessage::decode(&properties, Bytes::from(data));
-    while !try_forward(shared, &returned).await {
+    while !try_forward(context, &returned).await {
         tokio::time::sleep(PAUSE).await;
     }
     acker.ack(BasicAckOptions::default()).await.map(drop)
 }
 
 /// Tries to forward a message. True if it is stored in its new queue.
-async fn try_forward(shared: &RabbitmqContext, returned: &DeadLetteredMessage) -> bool {
+async fn try_forward(context: &RabbitmqContext, returned: &DeadLetteredMessage) -> bool {
     match (&returned.target_queue, &returned.dead_lettered_from) {
         (Some(queue), from) if from.as_ref().is_none_or(|(queue, _)| queue_names::is_delay_queue(queue)) => {
-            forward_to_queue(shared, queue, &returned.message).await
+            forward_to_queue(context, queue, &returned.message).await
         }
-        (_, Some((queue, reason))) => requeue_or_park(shared, returned, queue, reason).await,
-        (_, None) => park_without_queue(shared, returned).await,
+        (_, Some((queue, reason))) => requeue_or_park(context, returned, queue, reason).await,
+        (_, None) => park_without_queue(context, returned).await,
     }
 }
 
 /// Publishes an event whose wait is over to its queue; if that is gone, parks it, and if that does
 /// not answer, lets it wait again. True if it is stored in one of them.
-pub(super) async fn forward_to_queue(shared: &RabbitmqContext, queue: &str, message: &AmqpMessage) -> bool {
-    match shared.publish_unless_refused(queue, message).await {
+pub(super) async fn forward_to_queue(context: &RabbitmqContext, queue: &str, message: &AmqpMessage) -> bool {
+    match context.publish_unless_refused(queue, message).await {
         Ok(()) => true,
-        Err(RabbitmqPublishError::Unroutable) if !shared.has_open_queue(queue) => {
+        Err(RabbitmqPublishError::Unroutable) if !context.has_open_queue(queue) => {
             let reason = "its queue was deleted while it waited for the next attempt";
-            park(shared, &queue_names::parking_queue(queue), (reason, None), message).await
+            park(context, &queue_names::parking_queue(queue), (reason, None), message).await
         }
         Err(failure) => {
             tracing::debug!(queue, %failure, "An event whose wait is over waits again");
-            shared.put_into_delay_queue(WAIT_AGAIN, &message::with_target_queue(message.clone(), queue)).await
+            context.put_into_delay_queue(WAIT_AGAIN, &message::with_target_queue(message.clone(), queue)).await
         }
     }
 }
@@ -168,26 +168,26 @@ pub(super) async fn forward_to_queue(shared: &RabbitmqContext, queue: &str, mess
 /// Handles a message that RabbitMQ gave up: because of its deliveries, it goes back to its queue;
 /// otherwise it is parked. It is counted and logged when it is stored, which may take several
 /// tries. True if it is.
-async fn requeue_or_park(shared: &RabbitmqContext, returned: &DeadLetteredMessage, queue: &str, reason: &str) -> bool {
+async fn requeue_or_park(context: &RabbitmqContext, returned: &DeadLetteredMessage, queue: &str, reason: &str) -> bool {
     let (is_done, done) = if queue_names::is_parking_queue(queue) {
         // A policy that limits a parking queue would drop the message at once again, without an
         // end.
         tokio::time::sleep(PARKED_PAUSE).await;
-        let is_parked = shared.park(queue, &returned.message).await;
+        let is_parked = context.park(queue, &returned.message).await;
         (is_parked, Some("RabbitMQ gave up a parked message: it was parked again"))
     } else if reason == "delivery_limit" && returned.given_up_count < MOST_GIVEN_UP {
-        let is_back = forward_to_queue(shared, queue, &returned.clone().with_given_up_counted()).await;
+        let is_back = forward_to_queue(context, queue, &returned.clone().with_given_up_counted()).await;
         (is_back, Some("RabbitMQ gave up a message: it was put back into its queue"))
     } else {
         let told = format!("RabbitMQ gave it up: {}", WireText::new(reason));
         let remedy = (reason == MAX_LENGTH).then_some(NO_DROP_HEAD);
         // This logs the message itself.
-        (park(shared, &queue_names::parking_queue(queue), (&told, remedy), &returned.message).await, None)
+        (park(context, &queue_names::parking_queue(queue), (&told, remedy), &returned.message).await, None)
     };
     if is_done {
-        shared.counters.rabbitmq_given_up.increment();
+        context.counters.rabbitmq_given_up.increment();
         if let Some(done) = done {
-            log_given_up(shared, (queue, reason), done);
+            log_given_up(context, (queue, reason), done);
         }
     }
     is_done
@@ -195,9 +195,9 @@ async fn requeue_or_park(shared: &RabbitmqContext, returned: &DeadLetteredMessag
 
 /// Logs what was done with a message that RabbitMQ gave up, at WARN. Of a queue that is consumed in
 /// this process, that is one message a minute; the others are logged at DEBUG.
-fn log_given_up(shared: &RabbitmqContext, (queue, reason): (&str, &str), done: &str) {
+fn log_given_up(context: &RabbitmqContext, (queue, reason): (&str, &str), done: &str) {
     let is_due =
-        shared.open_queue(queue_names::queue_of_parking(queue)).is_none_or(|queue| queue.given_up_log_limit.is_due());
+        context.open_queue(queue_names::queue_of_parking(queue)).is_none_or(|queue| queue.given_up_log_limit.is_due());
     let (queue, reason) = (WireText::new(queue), WireText::new(reason));
     if is_due {
         tracing::warn!(%queue, %reason, "{done}");
@@ -208,30 +208,30 @@ fn log_given_up(shared: &RabbitmqContext, (queue, reason): (&str, &str), done: &
 
 /// Parks a message that does not say where it belongs. One that is parked already is not logged
 /// again.
-async fn park_without_queue(shared: &RabbitmqContext, returned: &DeadLetteredMessage) -> bool {
+async fn park_without_queue(context: &RabbitmqContext, returned: &DeadLetteredMessage) -> bool {
     if message::decode_parked_headers(&returned.message.properties).reason.is_empty() {
         let reason = "its headers do not say where it belongs";
-        return park(shared, queue_names::DEAD_LETTERED_PARKED, (reason, None), &returned.message).await;
+        return park(context, queue_names::DEAD_LETTERED_PARKED, (reason, None), &returned.message).await;
     }
-    shared.park(queue_names::DEAD_LETTERED_PARKED, &returned.message).await
+    context.park(queue_names::DEAD_LETTERED_PARKED, &returned.message).await
 }
 
 /// Parks a message for a reason, for which there may be a remedy. It is logged at WARN; of a
 /// subscription that is served here, that is one message a minute, and the others are logged at
 /// DEBUG. True if the message is stored.
 async fn park(
-    shared: &RabbitmqContext,
+    context: &RabbitmqContext,
     parked: &str,
     (reason, remedy): (&str, Option<&'static str>),
     message: &AmqpMessage,
 ) -> bool {
     let AmqpMessage { properties, body } = message.clone();
-    let stored = shared
+    let stored = context
         .park(parked, &AmqpMessage { properties: message::parked_properties(properties, reason, None), body })
         .await;
     if stored {
-        shared.counters.parked_messages.increment();
-        let known = shared.open_queue(queue_names::queue_of_parking(parked));
+        context.counters.parked_messages.increment();
+        let known = context.open_queue(queue_names::queue_of_parking(parked));
         if known.is_none_or(|queue| queue.series.is_first_parked()) {
             tracing::warn!(queue = parked, reason, remedy, "Message parked");
         } else {
@@ -243,7 +243,7 @@ async fn park(
 
 /// Forwards messages that RabbitMQ gave up of [`queue_names::RETURNED`] itself, if there are more
 /// than the `kept` ones that belong nowhere. Gives the number of those now.
-async fn forward_parked(shared: &RabbitmqContext, connection: &OpenAmqpConnection, kept: u32) -> lapin::Result<u32> {
+async fn forward_parked(context: &RabbitmqContext, connection: &OpenAmqpConnection, kept: u32) -> lapin::Result<u32> {
     let connection = &connection.connection;
     let count = inspect_queue(connection, queue_names::DEAD_LETTERED_PARKED).await?.map_or(0, |look| look.ready);
     if count == kept {
@@ -258,7 +258,7 @@ async fn forward_parked(shared: &RabbitmqContext, connection: &OpenAmqpConnectio
         let Delivery { properties, data, acker, .. } = got.delivery;
         let returned = DeadLetteredMessage::decode(&properties, Bytes::from(data));
         kept += u32::from(returned.target_queue.is_none() && returned.dead_lettered_from.is_none());
-        if try_forward(shared, &returned).await {
+        if try_forward(context, &returned).await {
             acker.ack(BasicAckOptions::default()).await?;
         }
     }

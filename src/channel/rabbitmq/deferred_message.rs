@@ -23,16 +23,16 @@ const DEAD_LETTER_SINK: &str = "dead-letter-sink";
 const FORWARDED: &str = "x-sealpost-stage-forwarded";
 
 /// Encodes a deferred event, with the event that goes to the reply address or dead letter sink.
-pub(super) fn encode(event: &Event, stage: &DeliveryStage, note: RetryHeaders) -> AmqpMessage {
+pub(super) fn encode(event: &Event, stage: &DeliveryStage, retry_headers: RetryHeaders) -> AmqpMessage {
     let (name, second) = match stage {
-        DeliveryStage::Subscriber => return message::encode(event, note),
+        DeliveryStage::Subscriber => return message::encode(event, retry_headers),
         DeliveryStage::Reply(reply) => (REPLY, reply),
         DeliveryStage::DeadLetterSink(dead) => (DEAD_LETTER_SINK, dead),
     };
     let [(_, first), (_, last)] = [binding::encode_structured(event), binding::encode_structured(second)];
     let body = [b"[", &first[..], b",", &last[..], b"]"].concat();
     let mut headers = FieldTable::default();
-    message::insert_other_headers(&mut headers, event, note);
+    message::insert_other_headers(&mut headers, event, retry_headers);
     message::insert_forwarded_headers(&mut headers, FORWARDED, second);
     headers.insert(short_string(STAGE), message::text_value(name));
     AmqpMessage {
@@ -52,7 +52,8 @@ pub(super) fn decode(
 ) -> Result<(Event, RetryHeaders, DeliveryStage), DecodeError> {
     let stage = properties.headers().as_ref().and_then(|headers| Some((headers, headers.inner().get(STAGE)?)));
     let Some((headers, AMQPValue::LongString(name))) = stage else {
-        return message::decode(properties, body, limit).map(|(event, note)| (event, note, DeliveryStage::Subscriber));
+        return message::decode(properties, body, limit)
+            .map(|(event, retry_headers)| (event, retry_headers, DeliveryStage::Subscriber));
     };
     let [event, second]: [&RawValue; 2] =
         serde_json::from_slice(&body).map_err(|error| DecodeError::Json(WireText::new(error)))?;
@@ -94,15 +95,15 @@ mod tests {
             Arc::new(event.with_forwarded(vec![header]))
         };
         let (event, second) = (with("1", b"\xff\0"), with("2", b"text"));
-        let note = RetryHeaders { attempts: 3, not_before_millis: 5, remaining_millis: Some(2) };
+        let retry_headers = RetryHeaders { attempts: 3, not_before_millis: 5, remaining_millis: Some(2) };
         for stage in [
             DeliveryStage::Subscriber,
             DeliveryStage::Reply(Arc::clone(&second)),
             DeliveryStage::DeadLetterSink(second),
         ] {
-            let AmqpMessage { properties, body } = encode(&event, &stage, note);
+            let AmqpMessage { properties, body } = encode(&event, &stage, retry_headers);
             let (again, noted, on_the_way) = decode(&properties, body, AttributeLimit::default()).expect("an event");
-            assert_eq!((&again, noted, on_the_way), (&*event, note, stage));
+            assert_eq!((&again, noted, on_the_way), (&*event, retry_headers, stage));
         }
     }
 

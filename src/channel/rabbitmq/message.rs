@@ -76,15 +76,15 @@ pub fn event_from_amqp(properties: &BasicProperties, body: Bytes) -> Result<Even
 
 /// Encodes an event: in binary mode, or in structured mode where AMQP has no place for its
 /// attributes.
-pub(super) fn encode(event: &Event, note: RetryHeaders) -> AmqpMessage {
+pub(super) fn encode(event: &Event, retry_headers: RetryHeaders) -> AmqpMessage {
     let mut headers = FieldTable::default();
-    insert_other_headers(&mut headers, event, note);
+    insert_other_headers(&mut headers, event, retry_headers);
     let binary = insert_attributes(&mut headers, event).zip(short_content_type(event));
     let (content_type, headers, body) = match binary {
         Some(((), content_type)) => (content_type, headers, event.data().clone()),
         None => {
             let mut headers = FieldTable::default();
-            insert_other_headers(&mut headers, event, note);
+            insert_other_headers(&mut headers, event, retry_headers);
             let (_, body) = binding::encode_structured(event);
             (Some(short_string(binding::STRUCTURED)), headers, body)
         }
@@ -128,16 +128,16 @@ fn insert_attributes(headers: &mut FieldTable, event: &Event) -> Option<()> {
 }
 
 /// Adds forwarded fields, trace context and retry headers of an event.
-pub(super) fn insert_other_headers(headers: &mut FieldTable, event: &Event, note: RetryHeaders) {
+pub(super) fn insert_other_headers(headers: &mut FieldTable, event: &Event, retry_headers: RetryHeaders) {
     insert_forwarded_headers(headers, FORWARDED, event);
     if let Some(trace) = event.trace() {
         insert_trace_context(headers, trace);
     }
-    if note != RetryHeaders::default() {
-        headers.insert(short_string(ATTEMPTS), AMQPValue::LongUInt(note.attempts));
+    if retry_headers != RetryHeaders::default() {
+        headers.insert(short_string(ATTEMPTS), AMQPValue::LongUInt(retry_headers.attempts));
         let signed = |value: u64| AMQPValue::LongLongInt(i64::try_from(value).unwrap_or(i64::MAX));
-        headers.insert(short_string(NOT_BEFORE), signed(note.not_before_millis));
-        if let Some(left) = note.remaining_millis {
+        headers.insert(short_string(NOT_BEFORE), signed(retry_headers.not_before_millis));
+        if let Some(left) = retry_headers.remaining_millis {
             headers.insert(short_string(WAIT_LEFT), signed(left));
         }
     }
@@ -460,10 +460,10 @@ mod tests {
         /// any kind (contract DP-9).
         #[test]
         fn messages_are_events_again(event in any_event(), attempts in any::<u32>(), not_before in 0u64..1 << 60, left in prop::option::of(0u64..1 << 40)) {
-            let note = if attempts == 0 && not_before == 0 { RetryHeaders::default() } else { RetryHeaders { attempts, not_before_millis: not_before, remaining_millis: left } };
-            let AmqpMessage { properties, body } = encode(&event, note);
+            let retry_headers = if attempts == 0 && not_before == 0 { RetryHeaders::default() } else { RetryHeaders { attempts, not_before_millis: not_before, remaining_millis: left } };
+            let AmqpMessage { properties, body } = encode(&event, retry_headers);
             let (again, noted) = decode(&properties, body, AttributeLimit::new(1 << 20)).expect("an event");
-            prop_assert_eq!(noted, note);
+            prop_assert_eq!(noted, retry_headers);
             prop_assert_eq!(again.forwarded(), event.forwarded());
             prop_assert_eq!(again.data(), event.data());
             prop_assert_eq!(again.get("datacontenttype"), event.get("datacontenttype"));

@@ -43,12 +43,12 @@ impl MisdirectedReturn {
 }
 
 /// Publishes misdirected returns again as they come, for ever.
-pub(super) async fn republish_all(shared: Arc<RabbitmqContext>, mut found: mpsc::Receiver<MisdirectedReturn>) {
+pub(super) async fn republish_all(context: Arc<RabbitmqContext>, mut found: mpsc::Receiver<MisdirectedReturn>) {
     let mut publishing = FuturesUnordered::new();
     loop {
         tokio::select! {
-            stray = found.recv() => match stray {
-                Some(stray) => publishing.push(Box::pin(republish(&shared, stray))),
+            misdirected_return = found.recv() => match misdirected_return {
+                Some(misdirected_return) => publishing.push(Box::pin(republish(&context, misdirected_return))),
                 None => return,
             },
             Some(()) = publishing.next(), if !publishing.is_empty() => {}
@@ -56,24 +56,24 @@ pub(super) async fn republish_all(shared: Arc<RabbitmqContext>, mut found: mpsc:
     }
 }
 
-async fn republish(shared: &RabbitmqContext, stray: MisdirectedReturn) {
-    tracing::debug!(queue = stray.queue, "A message was returned to somebody else: it is published again");
-    while !try_republish(shared, &stray).await {
+async fn republish(context: &RabbitmqContext, misdirected_return: MisdirectedReturn) {
+    tracing::debug!(queue = misdirected_return.queue, "A message was returned to somebody else: it is published again");
+    while !try_republish(context, &misdirected_return).await {
         tokio::time::sleep(PAUSE).await;
     }
 }
 
 /// Tries to publish a message again. True if it is stored in its queue.
-async fn try_republish(shared: &RabbitmqContext, stray: &MisdirectedReturn) -> bool {
-    let MisdirectedReturn { queue, message } = stray;
+async fn try_republish(context: &RabbitmqContext, misdirected_return: &MisdirectedReturn) -> bool {
+    let MisdirectedReturn { queue, message } = misdirected_return;
     if queue_names::is_parking_queue(queue) {
-        return shared.park(queue, message).await;
+        return context.park(queue, message).await;
     }
     let read = DeadLetteredMessage::decode(&message.properties, message.body.clone());
     match (&read.target_queue, DIVERSION_DELAYS.first()) {
         (Some(to), Some(wait)) if queue_names::is_delay_queue(queue) => {
-            shared.put_into_delay_queue(*wait, &message::with_target_queue(read.message.clone(), to)).await
+            context.put_into_delay_queue(*wait, &message::with_target_queue(read.message.clone(), to)).await
         }
-        _ => forward_to_queue(shared, queue, message).await,
+        _ => forward_to_queue(context, queue, message).await,
     }
 }

@@ -93,66 +93,66 @@ impl ParkingQueues {
         &self,
         owner: &ParkingSubscription,
         limit: usize,
-        errand: &ParkedOperation,
+        operation: &ParkedOperation,
     ) -> Result<ParkedListing, ParkedError> {
         let (connection, queues) = (self.connect().await?, ParkingQueueNames::for_subscription(owner));
-        let mut look = ParkedListing::default();
+        let mut listing = ParkedListing::default();
         // The lock comes before the count: another operation holds messages that would not be
         // counted.
         if limit > 0 {
             lock::take(&connection, &queues, SHOW_LOCK_TIMEOUT).await?;
         }
-        look.parked = count_ready(&connection, queues.parking_queue.clone()).await?.unwrap_or_default();
-        if limit == 0 || look.parked == 0 {
+        listing.parked = count_ready(&connection, queues.parking_queue.clone()).await?.unwrap_or_default();
+        if limit == 0 || listing.parked == 0 {
             close(connection).await;
-            return Ok(look);
+            return Ok(listing);
         }
-        let mut visit = ParkingQueuePass::begin(&connection, &queues, look.parked).await?;
+        let mut pass = ParkingQueuePass::begin(&connection, &queues, listing.parked).await?;
         // Events that are parked in the meantime are left for the next time. All others are passed,
         // so that they keep their order.
-        while let Some(message) = visit.next_message(&errand.stop).await? {
-            if look.examined < u64::try_from(limit).unwrap_or(u64::MAX) {
-                look.examined += 1;
-                if errand.selects(message::decode_parked_headers(&message.properties).parked_at) {
-                    look.events.push(describe_parked_event(&message.properties, &message.data));
+        while let Some(message) = pass.next_message(&operation.stop).await? {
+            if listing.examined < u64::try_from(limit).unwrap_or(u64::MAX) {
+                listing.examined += 1;
+                if operation.selects(message::decode_parked_headers(&message.properties).parked_at) {
+                    listing.events.push(describe_parked_event(&message.properties, &message.data));
                 }
             }
-            visit.leave_parked(message).await?;
+            pass.leave_parked(message).await?;
         }
-        visit.finish().await?;
+        pass.finish().await?;
         close(connection).await;
-        Ok(look)
+        Ok(listing)
     }
 
     async fn apply_action(
         &self,
         owner: &ParkingSubscription,
-        fate: ParkedAction,
-        errand: &ParkedOperation,
+        action: ParkedAction,
+        operation: &ParkedOperation,
     ) -> Result<ParkedChange, ParkedError> {
         let (connection, queues) = (self.connect().await?, ParkingQueueNames::for_subscription(owner));
         // The queue is looked for first, so that nothing is replayed into one that does not exist.
-        if fate == ParkedAction::Replay && count_ready(&connection, queues.queue.clone()).await?.is_none() {
+        if action == ParkedAction::Replay && count_ready(&connection, queues.queue.clone()).await?.is_none() {
             return Err(ParkedError::NoQueue(owner.subscription.clone()));
         }
         lock::take(&connection, &queues, CHANGE_LOCK_TIMEOUT).await?;
         let mut change = ParkedChange::default();
         let Some(parked) = count_ready(&connection, queues.parking_queue.clone()).await? else { return Ok(change) };
-        let mut visit = ParkingQueuePass::begin(&connection, &queues, parked).await?;
-        while let Some(message) = visit.next_message(&errand.stop).await? {
-            if !errand.selects(message::decode_parked_headers(&message.properties).parked_at) {
-                visit.leave_parked(message).await?;
+        let mut pass = ParkingQueuePass::begin(&connection, &queues, parked).await?;
+        while let Some(message) = pass.next_message(&operation.stop).await? {
+            if !operation.selects(message::decode_parked_headers(&message.properties).parked_at) {
+                pass.leave_parked(message).await?;
                 continue;
             }
-            match fate {
-                ParkedAction::Replay => visit.replay(message).await?,
-                ParkedAction::Discard => visit.discard(message).await?,
+            match action {
+                ParkedAction::Replay => pass.replay(message).await?,
+                ParkedAction::Discard => pass.discard(message).await?,
             }
             change.done += 1;
         }
         // Asked before the pass is finished, which consumes it.
-        change.stopped = errand.stop.is_cancelled() && visit.is_cut_short();
-        visit.finish().await?;
+        change.stopped = operation.stop.is_cancelled() && pass.is_cut_short();
+        pass.finish().await?;
         close(connection).await;
         Ok(change)
     }
@@ -174,31 +174,31 @@ impl ParkedStore for ParkingQueues {
         &'a self,
         owner: &'a ParkingSubscription,
         limit: usize,
-        errand: &'a ParkedOperation,
+        operation: &'a ParkedOperation,
     ) -> ParkedFuture<'a, ParkedListing> {
-        self.list_events(owner, limit, errand).boxed()
+        self.list_events(owner, limit, operation).boxed()
     }
 
     fn replay<'a>(
         &'a self,
         owner: &'a ParkingSubscription,
-        errand: &'a ParkedOperation,
+        operation: &'a ParkedOperation,
     ) -> ParkedFuture<'a, ParkedChange> {
-        self.apply_action(owner, ParkedAction::Replay, errand).boxed()
+        self.apply_action(owner, ParkedAction::Replay, operation).boxed()
     }
 
     fn discard<'a>(
         &'a self,
         owner: &'a ParkingSubscription,
-        errand: &'a ParkedOperation,
+        operation: &'a ParkedOperation,
     ) -> ParkedFuture<'a, ParkedChange> {
-        self.apply_action(owner, ParkedAction::Discard, errand).boxed()
+        self.apply_action(owner, ParkedAction::Discard, operation).boxed()
     }
 }
 
 /// Number of messages that a queue has ready; `None` if there is no such queue.
 async fn count_ready(connection: &Connection, queue: String) -> Result<Option<u64>, ParkedError> {
-    Ok(await_answer(inspect_queue(connection, &queue)).await?.map(|look| u64::from(look.ready)))
+    Ok(await_answer(inspect_queue(connection, &queue)).await?.map(|listing| u64::from(listing.ready)))
 }
 
 /// Waits for one answer of RabbitMQ, for [`LIMIT`] at most.

@@ -28,18 +28,18 @@ pub(super) type PendingPublication = UncancelledFuture<Result<(), RabbitmqPublis
 /// answer, however late that comes. Returned messages that are not this one go to `strays`.
 pub(super) fn start_publication(
     open: Arc<OpenAmqpChannel>,
-    (queue, way): (&str, Arc<PublishRoute>),
+    (queue, route): (&str, Arc<PublishRoute>),
     message: &Arc<AmqpMessage>,
-    strays: mpsc::Sender<MisdirectedReturn>,
+    misdirected_returns: mpsc::Sender<MisdirectedReturn>,
 ) -> PendingPublication {
     let (queue, message) = (queue.to_owned(), Arc::clone(message));
     let publishing = async move {
-        let stored = publish_and_await_confirm(&open, &queue, &message, &strays).await;
+        let stored = publish_and_await_confirm(&open, &queue, &message, &misdirected_returns).await;
         if is_answered(stored) {
-            way.record_answer();
+            route.record_answer();
         }
         if stored.is_ok() {
-            way.record_confirm();
+            route.record_confirm();
         }
         stored
     };
@@ -65,7 +65,7 @@ async fn publish_and_await_confirm(
     open: &OpenAmqpChannel,
     queue: &str,
     message: &AmqpMessage,
-    strays: &mpsc::Sender<MisdirectedReturn>,
+    misdirected_returns: &mpsc::Sender<MisdirectedReturn>,
 ) -> Result<(), RabbitmqPublishError> {
     let published = publish_confirmed(&open.channel, queue, message.properties.clone(), &message.body);
     let (stored, returned) = match open.connection.broken.run_until_cancelled(published).await {
@@ -78,7 +78,7 @@ async fn publish_and_await_confirm(
         if returned.is_message(queue, message) {
             return Err(RabbitmqPublishError::Unroutable);
         }
-        if strays.send(returned).await.is_err() {
+        if misdirected_returns.send(returned).await.is_err() {
             tracing::debug!("A message was returned while the process stops");
         }
     }

@@ -53,7 +53,11 @@ pub(super) struct RabbitmqPublisher {
 
 impl RabbitmqPublisher {
     /// Queues of the subscriptions that want the event.
-    async fn matching_queues(&self, event: &Event, shift: &mut CooperativeYield) -> Vec<&RabbitmqSubscriptionQueue> {
+    async fn matching_queues(
+        &self,
+        event: &Event,
+        cooperative_yield: &mut CooperativeYield,
+    ) -> Vec<&RabbitmqSubscriptionQueue> {
         let candidates = self.filter_index.candidates(event).filter_map(|place| self.queues.get(place));
         let mut wanted = Vec::new();
         for to in candidates {
@@ -61,7 +65,7 @@ impl RabbitmqPublisher {
             if self.context.counters.count_filter_decision(&to.queue.series, decision) {
                 wanted.push(to);
             }
-            shift.yield_if_due(decision).await;
+            cooperative_yield.yield_if_due(decision).await;
         }
         wanted
     }
@@ -115,14 +119,14 @@ impl RabbitmqPublisher {
         let RabbitmqSubscriptionQueue { subscription, queue } = to;
         let mut refusals = PublishRefusals::default();
         loop {
-            let Some(turn) = acquire_publish_permit(to, deadline).await? else {
+            let Some(permit) = acquire_publish_permit(to, deadline).await? else {
                 return self.divert_to_delay_queue(queue, message).await;
             };
             let publish = self.context.publisher.publish(&queue.names.queue, &queue.publish_route, message);
             let published = tokio::time::timeout_at(deadline, publish).await;
             // The permit is given back before the wait, so that other messages of the queue may
             // try.
-            drop(turn);
+            drop(permit);
             let Err(failure) = published.unwrap_or(Err(RabbitmqPublishError::Unconfirmed)) else {
                 queue.published.fetch_add(1, Ordering::Relaxed);
                 return Ok(());
@@ -240,15 +244,17 @@ async fn acquire_publish_permit(
     let unavailable = |what: &str| PublishError::Unavailable(format!("{what} the queue of {}", subscription.key));
     let wait = async {
         loop {
-            let turn = queue.publish_window.acquire().await;
+            let permit = queue.publish_window.acquire().await;
             // The state is read again after the wait for the permit, during which it may have
             // changed.
             match (queue.is_unavailable(), queue.names.order) {
                 (true, DeliveryOrder::Unordered) => return Ok(None),
                 (true, DeliveryOrder::Ordered) if !queue.trial_limit.is_due() => {}
-                _ => return turn.map(Some).map_err(|_closed| unavailable("the process does not publish any more to")),
+                _ => {
+                    return permit.map(Some).map_err(|_closed| unavailable("the process does not publish any more to"));
+                }
             }
-            drop(turn);
+            drop(permit);
             queue.health.until_served().await;
         }
     };
@@ -256,8 +262,8 @@ async fn acquire_publish_permit(
     if queue.is_unavailable() && queue.names.order == DeliveryOrder::Unordered {
         return Ok(None);
     }
-    let turn = tokio::time::timeout_at(deadline, wait).await;
-    turn.unwrap_or_else(|_elapsed| match queue.health.state() {
+    let permit = tokio::time::timeout_at(deadline, wait).await;
+    permit.unwrap_or_else(|_elapsed| match queue.health.state() {
         QueueState::Unavailable => Err(unavailable("RabbitMQ does not answer for")),
         _ => Err(unavailable("too many events wait for")),
     })
@@ -311,11 +317,11 @@ impl PublishRefusals {
 impl ChannelPublisher for RabbitmqPublisher {
     fn publish<'a>(&'a self, events: &'a [Arc<Event>]) -> BoxFuture<'a, Result<(), PublishError>> {
         async move {
-            let (mut all, mut shift) = (Vec::with_capacity(events.len()), CooperativeYield::default());
+            let (mut all, mut cooperative_yield) = (Vec::with_capacity(events.len()), CooperativeYield::default());
             // Filters are asked for one event after the other: side by side in one task, they would
             // have their turns before any other task.
             for event in events {
-                all.push((event, self.matching_queues(event, &mut shift).await));
+                all.push((event, self.matching_queues(event, &mut cooperative_yield).await));
             }
             let published = join_all(all.iter().map(|(event, wanted)| self.publish_event(event, wanted))).await;
             published.into_iter().collect()

@@ -112,7 +112,7 @@ impl PublishingConnection {
     pub(super) async fn publish(
         &self,
         queue: &str,
-        way: &Arc<PublishRoute>,
+        route: &Arc<PublishRoute>,
         message: &Arc<AmqpMessage>,
     ) -> Result<(), RabbitmqPublishError> {
         let place = channel_index(queue);
@@ -123,7 +123,7 @@ impl PublishingConnection {
             return Err(RabbitmqPublishError::Blocked);
         }
         let publishing =
-            start_publication(Arc::clone(&open), (queue, Arc::clone(way)), message, self.misdirected_returns.clone());
+            start_publication(Arc::clone(&open), (queue, Arc::clone(route)), message, self.misdirected_returns.clone());
         let stored = publishing.await;
         // This channel may know a node that leads the queue no more: the next one looks anew.
         if stored == Err(RabbitmqPublishError::Nacked) {

@@ -15,10 +15,10 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Deletes the queue when nobody has consumed it for the configured time, if there is one. If the
 /// future is dropped before, the queue stays as it is.
-pub(super) async fn retire_queue(queue: Arc<RabbitmqQueue>, shared: Arc<RabbitmqContext>) {
-    let (place, delete_after) = (&queue.names, shared.options.delete_after);
+pub(super) async fn retire_queue(queue: Arc<RabbitmqQueue>, context: Arc<RabbitmqContext>) {
+    let (names, delete_after) = (&queue.names, context.options.delete_after);
     tracing::warn!(
-        queue = place.queue,
+        queue = names.queue,
         ?delete_after,
         "Subscription is gone: its queue gets no more events, and keeps those it has"
     );
@@ -28,17 +28,17 @@ pub(super) async fn retire_queue(queue: Arc<RabbitmqQueue>, shared: Arc<Rabbitmq
     let mut used = Instant::now();
     loop {
         tokio::time::sleep(period).await;
-        let Some(connection) = shared.pool.any_open() else { continue };
-        let look = topology::inspect_queue(&connection.connection, &place.queue);
+        let Some(connection) = context.pool.any_open() else { continue };
+        let look = topology::inspect_queue(&connection.connection, &names.queue);
         match connection.run_within(TIMEOUT, look).await {
             Ok(Some(look)) if look.consumers > 0 => used = Instant::now(),
             // A queue that does not answer may have consumers.
             Err(error) => {
-                tracing::debug!(queue = place.queue, error, "A queue of a subscription that is gone does not answer");
+                tracing::debug!(queue = names.queue, error, "A queue of a subscription that is gone does not answer");
                 used = Instant::now();
             }
             Ok(_) if used.elapsed() < grace => {}
-            Ok(_) => match connection.run_within(TIMEOUT, topology::delete_queues(place, &connection.connection)).await
+            Ok(_) => match connection.run_within(TIMEOUT, topology::delete_queues(names, &connection.connection)).await
             {
                 Ok(()) => return,
                 Err(error) => tracing::debug!(error, "Queue not deleted yet, trying again"),

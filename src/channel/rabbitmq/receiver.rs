@@ -79,7 +79,7 @@ impl<'c> RabbitmqReceiver<'c> {
     }
 
     /// Hands messages to the worker until something breaks.
-    pub(super) async fn run(mut self, intake: &mut PrefetchBuffer<'_>) -> Result<(), ConsumerFailure> {
+    pub(super) async fn run(mut self, buffer: &mut PrefetchBuffer<'_>) -> Result<(), ConsumerFailure> {
         let RabbitmqConsumer { queue, context: shared, messages, .. } = self.consumer;
         let mut parking: FuturesUnordered<BoxFuture<'_, u64>> = FuturesUnordered::new();
         let mut watch = tokio::time::interval_at(Instant::now() + WATCH, WATCH);
@@ -88,22 +88,22 @@ impl<'c> RabbitmqReceiver<'c> {
         loop {
             tokio::select! {
                 // Each message may change the prefetch, since it tells how large messages are.
-                next = intake.next_event() => match next {
+                next = buffer.next_event() => match next {
                     PrefetchBufferEvent::Message(delivery) => {
                         self.watchdog.record_received();
-                        intake.push(*delivery);
-                        intake.adjust_prefetch().await?;
+                        buffer.push(*delivery);
+                        buffer.adjust_prefetch().await?;
                     }
-                    PrefetchBufferEvent::RoomFreed => intake.adjust_prefetch().await?,
+                    PrefetchBufferEvent::RoomFreed => buffer.adjust_prefetch().await?,
                     PrefetchBufferEvent::Broken(error) => return Err(error.into()),
                     PrefetchBufferEvent::Ended if self.channel.status().connected() => return Err(ConsumerFailure::Cancelled),
                     PrefetchBufferEvent::Ended => return Err("the channel was closed".to_owned().into()),
                 },
                 // A message leaves the buffer only when the worker has room for it, so that none is
                 // lost here.
-                place = messages.reserve(), if !intake.waiting.is_empty() => {
+                place = messages.reserve(), if !buffer.waiting.is_empty() => {
                     let place = place.map_err(|_closed| "its worker has ended".to_owned())?;
-                    let Some(received) = intake.waiting.pop_front() else { continue };
+                    let Some(received) = buffer.waiting.pop_front() else { continue };
                     match self.decode_delivery(received) {
                         Ok(message) => place.send(message),
                         Err(unreadable) => parking.push(Box::pin(async move {
@@ -130,16 +130,16 @@ impl<'c> RabbitmqReceiver<'c> {
                 }
                 () = self.connection.broken.cancelled() => return Err("the connection is broken".to_owned().into()),
                 _ = watch.tick() => {
-                    intake.prefetch_control.record_period();
-                    intake.adjust_prefetch().await?;
-                    self.check_for_stall(shared, intake.prefetch_control.prefetch()).await?;
+                    buffer.prefetch_control.record_period();
+                    buffer.adjust_prefetch().await?;
+                    self.check_for_stall(shared, buffer.prefetch_control.prefetch()).await?;
                 }
             }
         }
     }
 
     /// Inspects the queue from time to time. With a prefetch of 0, nothing can be concluded.
-    async fn check_for_stall(&mut self, shared: &RabbitmqContext, window: u16) -> Result<(), String> {
+    async fn check_for_stall(&mut self, context: &RabbitmqContext, window: u16) -> Result<(), String> {
         let queue = &self.consumer.queue;
         self.count_parked().await;
         if window == 0 {
@@ -154,7 +154,7 @@ impl<'c> RabbitmqReceiver<'c> {
         match self.watchdog.find_stall(look, queue.remaining_prefetch()) {
             None => Ok(()),
             Some(StallReason::NoDeliveries) => {
-                shared.counters.rabbitmq_consumers_silent.increment();
+                context.counters.rabbitmq_consumers_silent.increment();
                 Err("messages wait, but none comes".to_owned())
             }
             Some(StallReason::Recovered) => Err("RabbitMQ did not answer for it for a while".to_owned()),
@@ -170,7 +170,7 @@ impl<'c> RabbitmqReceiver<'c> {
         let ReceivedDelivery { delivery, received_at: came, memory_share: consumed } = received;
         let Delivery { delivery_tag, properties, data, .. } = delivery;
         let data = Bytes::from(data);
-        let (event, note, stage) =
+        let (event, retry_headers, stage) =
             match deferred_message::decode(&properties, data.clone(), shared.options.attributes.for_stored_events()) {
                 Ok(decoded) => decoded,
                 Err(error) => {
@@ -184,7 +184,7 @@ impl<'c> RabbitmqReceiver<'c> {
                 }
             };
         // Memory knows the progress of a requeued event better than its headers.
-        let noted = DeferredDelivery { stage, attempts: note.attempts, wait: note.remaining_wait() };
+        let noted = DeferredDelivery { stage, attempts: retry_headers.attempts, wait: retry_headers.remaining_wait() };
         let DeferredDelivery { stage, attempts, wait } = queue.take_deferred(&event).unwrap_or(noted);
         let longest = shared.hold_limit.get();
         let held = Some(HoldTime { until: came + longest, longest });

@@ -70,16 +70,16 @@ impl RabbitmqSettlement {
             DeliveryOutcome::Lost(loss) => (DeliveryEnd::Parked, Box::pin(self.park(event, loss)).await),
             DeliveryOutcome::Deferred(deferral) => (DeliveryEnd::Deferred, Box::pin(self.defer(event, deferral)).await),
         };
-        let (end, verdict) =
+        let (end, action) =
             if safe { (end, SettleAction::Ack) } else { (DeliveryEnd::Requeued, SettleAction::Requeue) };
         self.context.counters.count_end(&self.queue.series, end);
-        if verdict == SettleAction::Requeue && self.queue.names.order == DeliveryOrder::Ordered {
+        if action == SettleAction::Requeue && self.queue.names.order == DeliveryOrder::Ordered {
             // RabbitMQ puts a requeued message behind all others; only one that comes back with its
             // channel keeps its place. Deliveries after it must not go on here.
             self.revoked.cancel();
             return;
         }
-        if settled.send((tag, verdict)).await.is_err() {
+        if settled.send((tag, action)).await.is_err() {
             tracing::debug!(queue = self.queue.names.queue, "Not acknowledged, so that it will be delivered again");
         }
     }

@@ -247,10 +247,10 @@ pub(super) async fn inspect_queue(connection: &Connection, name: &str) -> lapin:
 ///
 /// # Errors
 /// Those of the connection.
-pub(super) async fn delete_queues(place: &RabbitmqQueueNames, connection: &Connection) -> lapin::Result<()> {
+pub(super) async fn delete_queues(names: &RabbitmqQueueNames, connection: &Connection) -> lapin::Result<()> {
     // RabbitMQ knows such conditions of deletion for classic queues only.
-    delete_queue_if(connection, &place.queue, |_messages, consumers| consumers == 0).await?;
-    delete_queue_if(connection, &place.parking_queue, |messages, _consumers| messages == 0).await
+    delete_queue_if(connection, &names.queue, |_messages, consumers| consumers == 0).await?;
+    delete_queue_if(connection, &names.parking_queue, |messages, _consumers| messages == 0).await
 }
 
 async fn delete_queue_if(

@@ -56,10 +56,10 @@ impl TroubleLog {
             Some((seen, since)) if *seen == kind => *since,
             _ => now,
         };
-        let patience = if matches!(kind, TroubleKind::Common(_)) { BLINK } else { DECLARING };
+        let log_delay = if matches!(kind, TroubleKind::Common(_)) { BLINK } else { DECLARING };
         let is_told = self.last_logged.as_ref().is_some_and(|(told, _)| *told == kind);
         self.last_seen = Some((kind.clone(), since));
-        if is_told || now.duration_since(since) < patience {
+        if is_told || now.duration_since(since) < log_delay {
             return None;
         }
         log_trouble(report);

@@ -55,9 +55,9 @@ pub(super) struct ResponseFraming {
 impl ResponseFraming {
     /// Returns the framing of the response to a POST or GET that has this head. A head whose syntax
     /// was repaired gets no keep-alive.
-    pub(super) fn of_head(head: &Response<()>, bytewise: HeadSyntax) -> Result<Self, MalformedResponse> {
+    pub(super) fn of_head(head: &Response<()>, syntax: HeadSyntax) -> Result<Self, MalformedResponse> {
         let fields = head.headers();
-        let patience = Some(keep_alive_timeout(head)).filter(|_| bytewise == HeadSyntax::Strict).flatten();
+        let patience = Some(keep_alive_timeout(head)).filter(|_| syntax == HeadSyntax::Strict).flatten();
         let is_coded = fields.contains_key(TRANSFER_ENCODING);
         if has_no_body(head.status()) {
             let patience = patience.filter(|_| !is_coded && head.status() != StatusCode::SWITCHING_PROTOCOLS);
@@ -137,20 +137,20 @@ fn keep_alive_timeout(head: &Response<()>) -> Option<Duration> {
     if says("close") || (head.version() == Version::HTTP_10 && !says("keep-alive")) {
         return None;
     }
-    let mut patience = Duration::MAX;
+    let mut keep_alive_timeout = Duration::MAX;
     for token in list_elements(head.headers(), &KEEP_ALIVE) {
         let (name, value) = token.split_once('=').unwrap_or((token, ""));
         let number = value.trim_matches([' ', '\t', '"']).parse::<u64>().ok();
         match (name.trim_ascii().to_ascii_lowercase().as_str(), number) {
             ("timeout", Some(seconds)) => {
                 let told = Duration::from_secs(seconds);
-                patience = patience.min(told.saturating_sub(MARGIN.min(told / 2)));
+                keep_alive_timeout = keep_alive_timeout.min(told.saturating_sub(MARGIN.min(told / 2)));
             }
-            ("max", Some(0)) => patience = Duration::ZERO,
+            ("max", Some(0)) => keep_alive_timeout = Duration::ZERO,
             _ => {}
         }
     }
-    Some(patience).filter(|patience| !patience.is_zero())
+    Some(keep_alive_timeout).filter(|keep_alive_timeout| !keep_alive_timeout.is_zero())
 }
 
 #[cfg(test)]
@@ -240,7 +240,7 @@ mod tests {
 
     #[test]
     fn for_how_long_a_peer_waits() {
-        for (hint, patience) in [
+        for (hint, keep_alive_timeout) in [
             ("timeout=5", Some(Duration::from_secs(4))),
             ("timeout=5, max=100", Some(Duration::from_secs(4))),
             ("max=7, Timeout = \"60\"", Some(Duration::from_secs(59))),
@@ -252,7 +252,7 @@ mod tests {
             ("", Some(Duration::MAX)),
         ] {
             let framing = of(202, Version::HTTP_11, &[("content-length", "0"), ("keep-alive", hint)]);
-            assert_eq!(framing.expect("a framing").keep_alive_timeout, patience, "{hint}");
+            assert_eq!(framing.expect("a framing").keep_alive_timeout, keep_alive_timeout, "{hint}");
         }
     }
 }

@@ -77,11 +77,11 @@ fn subscription_of(owner: &ParkingSubscription) -> ParkedSubscriptionName {
 
 /// Runs an operation until it is done, or until Ctrl-C: then it is told to stop, and ends in order.
 async fn run_until_interrupted<T>(older_than: Duration, act: impl AsyncFnOnce(&ParkedOperation) -> T) -> T {
-    let errand = ParkedOperation { older_than, stop: CancellationToken::new() };
-    let mut work = std::pin::pin!(act(&errand));
+    let operation = ParkedOperation { older_than, stop: CancellationToken::new() };
+    let mut work = std::pin::pin!(act(&operation));
     tokio::select! {
         done = &mut work => return done,
-        _ = tokio::signal::ctrl_c() => errand.stop.cancel(),
+        _ = tokio::signal::ctrl_c() => operation.stop.cancel(),
     }
     work.await
 }
@@ -98,7 +98,8 @@ impl ParkedClient for RabbitmqParkedClient {
     ) -> BoxFuture<'a, anyhow::Result<ParkedListing>> {
         async move {
             let owner = self.owner(target)?;
-            Ok(run_until_interrupted(older_than, async |errand| self.parking.show(owner, MOST, errand).await).await?)
+            Ok(run_until_interrupted(older_than, async |operation| self.parking.show(owner, MOST, operation).await)
+                .await?)
         }
         .boxed()
     }
@@ -110,7 +111,7 @@ impl ParkedClient for RabbitmqParkedClient {
     ) -> BoxFuture<'a, anyhow::Result<ParkedChange>> {
         async move {
             let owner = self.owner(target)?;
-            Ok(run_until_interrupted(older_than, async |errand| self.parking.replay(owner, errand).await).await?)
+            Ok(run_until_interrupted(older_than, async |operation| self.parking.replay(owner, operation).await).await?)
         }
         .boxed()
     }
@@ -122,7 +123,8 @@ impl ParkedClient for RabbitmqParkedClient {
     ) -> BoxFuture<'a, anyhow::Result<ParkedChange>> {
         async move {
             let owner = self.owner(target)?;
-            Ok(run_until_interrupted(older_than, async |errand| self.parking.discard(owner, errand).await).await?)
+            Ok(run_until_interrupted(older_than, async |operation| self.parking.discard(owner, operation).await)
+                .await?)
         }
         .boxed()
     }

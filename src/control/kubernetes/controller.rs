@@ -90,8 +90,8 @@ impl ClusterConnection {
         // another process can take over.
         let (leader, leads) = value::channel(false);
         let candidate = election::LeaseCandidate::new(client.clone(), &settings.system_namespace, LEASE, &cluster);
-        let mut voting = JoinSet::new();
-        voting.spawn(candidate.run(leader, stops.stop_writing.clone()));
+        let mut election = JoinSet::new();
+        election.spawn(candidate.run(leader, stops.stop_writing.clone()));
         let mut controller = ChannelController {
             store,
             settings,
@@ -105,7 +105,7 @@ impl ClusterConnection {
         stops.stop_all.run_until_cancelled(controller.run(read, leads)).await;
         controller.writer.finish_writes().await;
         tasks.shutdown().await;
-        while voting.join_next().await.is_some() {}
+        while election.join_next().await.is_some() {}
     }
 }
 
@@ -190,14 +190,14 @@ impl ChannelController {
             .map(|service| (namespaced_name(&service), service))
             .collect();
         let alive = |channel: &Arc<Value>| channel.pointer("/metadata/deletionTimestamp").is_none();
-        let job = |document: Arc<Value>| {
+        let task = |document: Arc<Value>| {
             let name = namespaced_name(&document);
             let service = services.get(&(name.0.clone(), service::service_name(&name.1))).cloned();
             let of = || ChannelPolicies::for_channel(policies.iter().map(Arc::as_ref), &document);
             let policies = if world.oidc { of() } else { ChannelPolicies::Off };
             (name, ReconcileTask { document, context: Arc::clone(&world), service, policies })
         };
-        self.objects(ControllerWatch::Channels).into_iter().filter(alive).map(job).collect()
+        self.objects(ControllerWatch::Channels).into_iter().filter(alive).map(task).collect()
     }
 
     fn reconcile_context(&self, resolution: &Resolution) -> ReconcileContext {
@@ -241,8 +241,8 @@ impl WriteHandler for ChannelReconciler {
     type ObjectKey = NamespacedName;
     type WriteTask = ReconcileTask;
 
-    async fn write(&self, _name: &NamespacedName, job: &ReconcileTask) -> Result<(), WriteError> {
-        with_timeout(reconcile::reconcile_channel(&self.0, job)).await
+    async fn write(&self, _name: &NamespacedName, task: &ReconcileTask) -> Result<(), WriteError> {
+        with_timeout(reconcile::reconcile_channel(&self.0, task)).await
     }
 
     fn log_failure(&self, (namespace, name): &NamespacedName, error: &WriteError) {

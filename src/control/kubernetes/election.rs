@@ -98,13 +98,13 @@ impl LeaseCandidate {
 
     /// Says in `leads` whether this process is the leader, until `leaving` is cancelled; then it
     /// gives the Lease up.
-    pub(super) async fn run(self, leads: watch::Sender<bool>, leaving: CancellationToken) {
+    pub(super) async fn run(self, is_leader: watch::Sender<bool>, leaving: CancellationToken) {
         let campaign = async {
             let timings = self.read_timings().await;
-            self.run_election(&timings, &leads).await;
+            self.run_election(&timings, &is_leader).await;
         };
         leaving.run_until_cancelled(campaign).await;
-        if leads.send_replace(false) && tokio::time::timeout(RELEASE_TIMEOUT, self.release_lease()).await.is_err() {
+        if is_leader.send_replace(false) && tokio::time::timeout(RELEASE_TIMEOUT, self.release_lease()).await.is_err() {
             tracing::debug!("The Lease could not be given up in time");
         }
     }
@@ -116,7 +116,7 @@ impl LeaseCandidate {
         LeaseTimings::from_config_map(&found.unwrap_or_default())
     }
 
-    async fn run_election(&self, timings: &LeaseTimings, leads: &watch::Sender<bool>) {
+    async fn run_election(&self, timings: &LeaseTimings, is_leader: &watch::Sender<bool>) {
         let (mut seen, mut renewed) = (ObservedLease::default(), Instant::now());
         loop {
             // One attempt may take as long as the holder may try to renew; a slower API server
@@ -133,11 +133,12 @@ impl LeaseCandidate {
             }
             // A conflict, or an API server that is away for a moment, does not end the leadership
             // yet.
-            let leading = held || (failed.is_some() && *leads.borrow() && renewed.elapsed() < timings.renew_deadline);
+            let leading =
+                held || (failed.is_some() && *is_leader.borrow() && renewed.elapsed() < timings.renew_deadline);
             if let Some(reason) = failed {
                 tracing::debug!(reason, leading, "The Lease could not be read or written");
             }
-            if leads.send_replace(leading) != leading {
+            if is_leader.send_replace(leading) != leading {
                 tracing::info!(identity = self.identity, leading, "Who writes status has changed");
             }
             // The wait differs by chance, so that waiting processes do not all try at once.

@@ -56,14 +56,14 @@ pub(super) enum StatusUpdateKind {
 }
 
 fn status_update_tasks<'m>(
-    (key, made): (&'m ChannelKey, &'m Arc<ReconciledChannel>),
+    (key, resolved): (&'m ChannelKey, &'m Arc<ReconciledChannel>),
 ) -> impl Iterator<Item = ((ChannelKey, StatusUpdateKind), StatusUpdateTask)> + 'm {
-    made.status_updates().iter().map(move |duty| {
-        let place = match duty {
+    resolved.status_updates().iter().map(move |duty| {
+        let kind = match duty {
             StatusUpdate::Subscribers(_) => StatusUpdateKind::Status,
             StatusUpdate::Warning(_) => StatusUpdateKind::Event,
         };
-        ((key.clone(), place), StatusUpdateTask { document: Arc::clone(made.document()), update: duty.clone() })
+        ((key.clone(), kind), StatusUpdateTask { document: Arc::clone(resolved.document()), update: duty.clone() })
     })
 }
 

@@ -55,12 +55,12 @@ impl ChannelWriter {
     pub(super) async fn write_update(
         &self,
         key: &ChannelKey,
-        duty: &StatusUpdate,
+        update: &StatusUpdate,
         document: &Value,
     ) -> Result<(), WriteError> {
         let Self { client, channel_kind: channels } = self.clone();
         with_timeout(async {
-            match duty {
+            match update {
                 StatusUpdate::Subscribers(list) => {
                     let patch = json!({"status": {"subscribers": list}});
                     patch_status(client, channels.resource_kind(), key, &patch).await

@@ -163,7 +163,8 @@ pub(super) fn flow_candidates<'i, 'd, T: FlowManifest>(
 ) -> Vec<ChannelCandidate<'i, 'd>> {
     let mut candidates = Vec::with_capacity(items.len());
     for ((namespace, name), CollectedItem { object, report, .. }) in items {
-        let Some(entrance) = plan::entry_channel_name(T::KIND, name).map(|channel| channel_key(namespace, &channel))
+        let Some(entry_channel) =
+            plan::entry_channel_name(T::KIND, name).map(|channel| channel_key(namespace, &channel))
         else {
             continue;
         };
@@ -171,7 +172,7 @@ pub(super) fn flow_candidates<'i, 'd, T: FlowManifest>(
             check_required_fields(object, &object.plan(name), report);
             parent(object, namespace, report, resolver)
         });
-        candidates.push(ChannelCandidate { key: entrance, report, parent, sink_field: TEMPLATE_SINK_FIELD });
+        candidates.push(ChannelCandidate { key: entry_channel, report, parent, sink_field: TEMPLATE_SINK_FIELD });
     }
     candidates
 }
@@ -181,12 +182,15 @@ fn check_required_fields<T: FlowManifest>(object: &T, plan: &FlowPlan, report: &
         report.error(&field, remedy);
         report.suppress_further_errors(&field);
     }
-    let longest =
-        plan.channels.iter().chain(plan.subscriptions.iter().map(|leg| &leg.name)).find(|name| !is_dns_name(name, 253));
+    let longest = plan
+        .channels
+        .iter()
+        .chain(plan.subscriptions.iter().map(|subscription| &subscription.name))
+        .find(|name| !is_dns_name(name, 253));
     if let Some(longest) = longest {
         report.error("metadata.name", format!("is too long: {longest}, which is made of it, may have 253 characters"));
     }
-    for (field, written) in plan.subscriptions.iter().filter_map(|leg| leg.delivery.as_ref()) {
+    for (field, written) in plan.subscriptions.iter().filter_map(|subscription| subscription.delivery.as_ref()) {
         delivery::resolve(written, field, report);
     }
     features::read_delivery_order(report);
@@ -202,10 +206,10 @@ pub(super) fn resolve(
     last: Option<&ResolvedFlows>,
 ) -> ResolvedFlows {
     let nothing = ResolvedFlows::new();
-    let mut making = FlowBuilder { resolver, parents, last: last.unwrap_or(&nothing), flows: ResolvedFlows::new() };
-    making.build_all(&mut collected.sequences);
-    making.build_all(&mut collected.parallels);
-    making.flows
+    let mut builder = FlowBuilder { resolver, parents, last: last.unwrap_or(&nothing), flows: ResolvedFlows::new() };
+    builder.build_all(&mut collected.sequences);
+    builder.build_all(&mut collected.parallels);
+    builder.flows
 }
 
 /// Builds one flow after the other.
@@ -229,44 +233,49 @@ impl FlowBuilder<'_, '_> {
     fn build_or_keep(&mut self, plan: &FlowPlan, report: &mut ObjectReport<'_>) {
         let namespace = report.object().namespace.clone();
         let keys: Vec<ChannelKey> = plan.channels.iter().map(|name| channel_key(&namespace, name)).collect();
-        let Some(entrance) = keys.first().cloned() else { return };
-        let parent = self.parents.get(&entrance).cloned();
-        let mut ways = FlowDestinations { keys: &keys, resolved: BTreeMap::new() };
+        let Some(entry_channel) = keys.first().cloned() else { return };
+        let parent = self.parents.get(&entry_channel).cloned();
+        let mut destinations = FlowDestinations { keys: &keys, resolved: BTreeMap::new() };
         // The reply that no branch uses is checked, too, so that all mistakes are reported.
         if let Some(unused @ PlannedDestination::Destination(field, _)) = &plan.unused {
-            ways.resolve_destination(unused, self.resolver, report);
+            destinations.resolve_destination(unused, self.resolver, report);
             report.warning(field, "is for branches without a reply of their own, and there is none: remove it");
         }
         let made = match parent.filter(|_| !report.has_errors()) {
-            Some(parent) => Some(self.build_flow(plan, parent, ways, report)),
+            Some(parent) => Some(self.build_flow(plan, parent, destinations, report)),
             None => {
-                self.check_destinations(plan, ways, report);
+                self.check_destinations(plan, destinations, report);
                 None
             }
         };
         // A form with a fault does not replace a last form without one.
-        let served = match (made, self.last.get(&entrance)) {
+        let served = match (made, self.last.get(&entry_channel)) {
             (Some(made), Some(before)) if !made.has_no_fault() && before.has_no_fault() => Some(before.as_kept()),
             (Some(made), _) => Some(made),
-            (None, before) => before.filter(|_| self.parents.contains_key(&entrance)).map(ResolvedFlow::as_kept),
+            (None, before) => before.filter(|_| self.parents.contains_key(&entry_channel)).map(ResolvedFlow::as_kept),
         };
         // Only the channels with which the flow is served count as served, not those of the written
         // form.
         self.resolver.serving_states.extend(keys.into_iter().map(|key| (key, ServingState::Broken)));
         let Some(flow) = served else {
-            self.parents.remove(&entrance);
+            self.parents.remove(&entry_channel);
             return;
         };
         self.resolver.serving_states.extend(flow.channels.iter().map(|(key, _)| (key.clone(), ServingState::Served)));
         self.parents.extend(flow.channels.iter().map(|(key, _)| (key.clone(), flow.parent.clone())));
-        self.flows.insert(entrance, flow);
+        self.flows.insert(entry_channel, flow);
     }
 
     /// Reports mistakes of the destinations of a flow that is not served as it is written.
-    fn check_destinations(&mut self, plan: &FlowPlan, mut ways: FlowDestinations<'_>, report: &mut ObjectReport<'_>) {
+    fn check_destinations(
+        &mut self,
+        plan: &FlowPlan,
+        mut destinations: FlowDestinations<'_>,
+        report: &mut ObjectReport<'_>,
+    ) {
         for PlannedSubscription { subscriber, reply, delivery, .. } in &plan.subscriptions {
-            for way in [Some(subscriber), reply.as_ref()].into_iter().flatten() {
-                ways.resolve_destination(way, self.resolver, report);
+            for destination in [Some(subscriber), reply.as_ref()].into_iter().flatten() {
+                destinations.resolve_destination(destination, self.resolver, report);
             }
             if let Some((field, sink)) =
                 delivery.as_ref().and_then(|(at, own)| Some((at, own.dead_letter_sink.as_ref()?)))
@@ -283,15 +292,16 @@ impl FlowBuilder<'_, '_> {
         &mut self,
         plan: &FlowPlan,
         parent: ResolvedParent,
-        mut ways: FlowDestinations<'_>,
+        mut destinations: FlowDestinations<'_>,
         report: &mut ObjectReport<'_>,
     ) -> ResolvedFlow {
         let versions = features::read_http_versions(report);
         let mut exits = Vec::with_capacity(plan.subscriptions.len());
         for leg in &plan.subscriptions {
-            let Some(channel) = ways.keys.get(leg.channel).cloned() else { continue };
-            let subscriber = ways.resolve_destination(&leg.subscriber, self.resolver, report);
-            let reply = leg.reply.as_ref().and_then(|reply| ways.resolve_destination(reply, self.resolver, report));
+            let Some(channel) = destinations.keys.get(leg.channel).cloned() else { continue };
+            let subscriber = destinations.resolve_destination(&leg.subscriber, self.resolver, report);
+            let reply =
+                leg.reply.as_ref().and_then(|reply| destinations.resolve_destination(reply, self.resolver, report));
             let own = leg.delivery.as_ref().map(|(field, delivery)| (field.as_str(), delivery));
             // Errors of the dead letter sink are distinguished from earlier ones by their number.
             let excused = report.tolerated_errors().count();
@@ -319,11 +329,16 @@ impl FlowBuilder<'_, '_> {
                 channel,
                 subscription: subscription::with_http_versions(made, versions),
                 object: generated_objects::subscription_object(leg, plan, parent.backend, report),
-                fault: ways.subscription_fault(leg).or(of_sink),
+                fault: destinations.subscription_fault(leg).or(of_sink),
             });
         }
         let channel = |key: &ChannelKey| (key.clone(), generated_objects::channel_object(key, parent.backend, report));
-        ResolvedFlow { channels: ways.keys.iter().map(channel).collect(), parent, subscriptions: exits, is_kept: false }
+        ResolvedFlow {
+            channels: destinations.keys.iter().map(channel).collect(),
+            parent,
+            subscriptions: exits,
+            is_kept: false,
+        }
     }
 }
 
@@ -358,11 +373,11 @@ impl FlowDestinations<'_> {
     }
 
     /// The fault of a subscription's subscriber, or else of its reply.
-    fn subscription_fault(&self, leg: &PlannedSubscription) -> Option<FlowFault> {
-        let of = |way: &PlannedDestination| match way {
+    fn subscription_fault(&self, subscription: &PlannedSubscription) -> Option<FlowFault> {
+        let of = |destination: &PlannedDestination| match destination {
             PlannedDestination::Destination(field, _) => self.resolved.get(field)?.1.clone(),
             PlannedDestination::Channel(_) => None,
         };
-        of(&leg.subscriber).or_else(|| of(leg.reply.as_ref()?))
+        of(&subscription.subscriber).or_else(|| of(subscription.reply.as_ref()?))
     }
 }

@@ -118,12 +118,13 @@ pub(super) fn split_unchanged<'r, 'd>(
     last: Option<&'r ReconciledChannels>,
 ) -> (Vec<UnchangedChannel<'r, 'd>>, Vec<&'d ManifestDocument>) {
     let place = |value: &Arc<Value>| Arc::as_ptr(value);
-    let of = |(key, made): (&'r ChannelKey, &'r Arc<ReconciledChannel>)| (place(&made.document), (key, made));
+    let of =
+        |(key, resolved): (&'r ChannelKey, &'r Arc<ReconciledChannel>)| (place(&resolved.document), (key, resolved));
     let by_place: HashMap<_, _> = last.into_iter().flatten().map(of).collect();
     let (mut known, mut others) = (Vec::with_capacity(by_place.len()), Vec::new());
     for document in documents {
         match by_place.get(&place(&document.value)) {
-            Some((key, made)) => known.push(UnchangedChannel { key, channel: made, document }),
+            Some((key, resolved)) => known.push(UnchangedChannel { key, channel: resolved, document }),
             None => others.push(document),
         }
     }
@@ -148,28 +149,28 @@ pub(super) fn resolve(
         backend: backends.of_namespace(&key.namespace),
     };
     // The sender rules read every channel before its authorization is asked for.
-    for UnchangedChannel { key, channel: made, document } in known {
+    for UnchangedChannel { key, channel: resolved, document } in known {
         let context = context(key);
-        let made = if made.context == context {
-            keep_trust_bundles(made, &mut resolver.trust);
-            Arc::clone(made)
+        let resolved = if resolved.context == context {
+            keep_trust_bundles(resolved, &mut resolver.trust);
+            Arc::clone(resolved)
         } else {
             let ChannelKey { namespace, name, .. } = key.clone();
             let kind = resolver.settings.channel_kind.resource_kind().as_str().to_owned();
             let report = ObjectReport::new(document, ObjectName { kind, namespace, name });
-            Arc::new(resolve_channel(key, report, made.served.as_ref(), resolver, context))
+            Arc::new(resolve_channel(key, report, resolved.served.as_ref(), resolver, context))
         };
         resolver.sender_rules.read_reconciled(key, document);
-        reconciled.insert(key.clone(), with_authorization(made, key, &resolver.sender_rules));
+        reconciled.insert(key.clone(), with_authorization(resolved, key, &resolver.sender_rules));
     }
     for ((namespace, name), report) in std::mem::take(&mut collected.reconciled) {
         if is_in_scope(&report, resolver.settings.object_source) {
             let key = ChannelKey { kind: ChannelKind::Channel, namespace, name };
             let before = last.and_then(|last| last.get(&key)?.served.as_ref());
             resolver.sender_rules.read_reconciled(&key, report.document());
-            let made = Arc::new(resolve_channel(&key, report, before, resolver, context(&key)));
-            let made = with_authorization(made, &key, &resolver.sender_rules);
-            reconciled.insert(key, made);
+            let resolved = Arc::new(resolve_channel(&key, report, before, resolver, context(&key)));
+            let resolved = with_authorization(resolved, &key, &resolver.sender_rules);
+            reconciled.insert(key, resolved);
         }
     }
     reconciled
@@ -177,19 +178,19 @@ pub(super) fn resolve(
 
 /// The same channel with its demands on senders, which depend on other objects, too.
 fn with_authorization(
-    mut made: Arc<ReconciledChannel>,
+    mut resolved: Arc<ReconciledChannel>,
     key: &ChannelKey,
     rules: &SenderRules,
 ) -> Arc<ReconciledChannel> {
     let (access, event_types) = (rules.authorization(key), rules.event_type_owner(key));
-    let known = made.served.as_ref().map(|form| (&form.channel.authorization, &form.channel.event_types));
+    let known = resolved.served.as_ref().map(|served| (&served.channel.authorization, &served.channel.event_types));
     if known.is_some_and(|known| known != (&access, &event_types))
-        && let Some(form) = &mut Arc::make_mut(&mut made).served
+        && let Some(served) = &mut Arc::make_mut(&mut resolved).served
     {
-        let channel = Arc::make_mut(&mut form.channel);
+        let channel = Arc::make_mut(&mut served.channel);
         (channel.authorization, channel.event_types) = (access, event_types);
     }
-    made
+    resolved
 }
 
 /// The routing table of these channels.
@@ -198,24 +199,24 @@ pub(super) fn routing_table(
     resolver: &DestinationResolver<'_>,
     mode: TransportEncryption,
 ) -> RoutingTable {
-    let forms = || reconciled.values().filter_map(|made| made.served.as_ref());
-    let channels = forms().map(|form| Arc::clone(&form.channel)).collect();
+    let forms = || reconciled.values().filter_map(|resolved| resolved.served.as_ref());
+    let channels = forms().map(|served| Arc::clone(&served.channel)).collect();
     // Host names of the past come first: if two channels claim a host, the one that has it now gets
     // it.
-    let past = forms().flat_map(|form| form.hosts.iter().rev().skip(1).map(move |host| (host, form)));
-    let present = forms().filter_map(|form| Some((form.hosts.last()?, form)));
-    let names = past.chain(present).map(|(host, form)| (host.clone(), form.channel.key.clone()));
+    let past = forms().flat_map(|served| served.hosts.iter().rev().skip(1).map(move |host| (host, served)));
+    let present = forms().filter_map(|served| Some((served.hosts.last()?, served)));
+    let names = past.chain(present).map(|(host, served)| (host.clone(), served.channel.key.clone()));
     RoutingTable::new(mode, resolver.addresses.hosts.clone(), channels, names)
 }
 
 /// The inventory of these channels.
 pub(super) fn inventory(reconciled: &ReconciledChannels) -> Inventory {
-    Inventory { objects: reconciled.values().map(|made| Arc::clone(&made.object)).collect() }
+    Inventory { objects: reconciled.values().map(|resolved| Arc::clone(&resolved.object)).collect() }
 }
 
 /// The problems of all channels.
 pub(super) fn problems(reconciled: &ReconciledChannels) -> impl Iterator<Item = Problem> {
-    reconciled.values().flat_map(|made| made.problems.iter().cloned())
+    reconciled.values().flat_map(|resolved| resolved.problems.iter().cloned())
 }
 
 /// True if a channel is of the scope that is served (contract 2.6, 1.6).
@@ -296,7 +297,7 @@ fn build_channel(
     for (index, (entry, id)) in entries.into_iter().zip(&names).enumerate() {
         let field = subscribers::entry_field(index);
         let is_misread = report.is_unreadable_inside(&field);
-        let made = maker.resolve_subscriber((entry, id), key, &field, report).filter(|_| !is_misread);
+        let resolved = maker.resolve_subscriber((entry, id), key, &field, report).filter(|_| !is_misread);
         let is_first = entry::entry_uid(entry).is_none_or(|uid| uids.insert(uid));
         if !is_first {
             let message = "is that of an entry before it: the first one counts, give this one a uid of its own";
@@ -304,16 +305,18 @@ fn build_channel(
         } else if entry::entry_uid(entry).is_none() {
             report.error(&format!("{field}.uid"), "is missing, so that nothing says whose entry this is: give it one");
         }
-        let made = made.filter(|_| is_first).map(|(_, made)| reuse_subscription(made, before));
-        let made = made.or_else(|| last_subscription(&subscriber_key(key, id), before)).filter(|_| ids.insert(id));
-        subscriptions.extend(made.map(|made| (made, entry::status_id(entry, id))));
+        let resolved = resolved.filter(|_| is_first).map(|(_, resolved)| reuse_subscription(resolved, before));
+        let resolved =
+            resolved.or_else(|| last_subscription(&subscriber_key(key, id), before)).filter(|_| ids.insert(id));
+        subscriptions.extend(resolved.map(|resolved| (resolved, entry::status_id(entry, id))));
     }
     // The order in the spec means nothing, and concurrent writers change it (contract 2.20).
     subscriptions.sort_by(|(a, _), (b, _)| a.key.cmp(&b.key));
     let (subscriptions, shown) = subscriptions.into_iter().unzip();
     // The demands on senders are added by `with_authorization`.
-    let (access, event_types) =
-        before.map(|form| (form.channel.authorization.clone(), form.channel.event_types.clone())).unwrap_or_default();
+    let (access, event_types) = before
+        .map(|served| (served.channel.authorization.clone(), served.channel.event_types.clone()))
+        .unwrap_or_default();
     let channel =
         Channel { key: key.clone(), backend: storage, acknowledge, authorization: access, event_types, subscriptions };
     (channel, shown)
@@ -331,7 +334,7 @@ fn resolve_backend(
     let by_kind = Some(Some(BackendKind::Rabbitmq)).filter(|_| settings.channel_kind == ServedChannelKind::Rabbitmq);
     let annotated = by_kind.or_else(|| backends::annotated_backend(report.document(), report));
     let wanted = annotated.unwrap_or(configured);
-    let storage = wanted.or_else(|| before.map(|form| form.channel.backend)).unwrap_or_default();
+    let storage = wanted.or_else(|| before.map(|served| served.channel.backend)).unwrap_or_default();
     if storage == BackendKind::Rabbitmq && settings.rabbitmq == RabbitmqAvailability::Missing {
         let by_annotation = format!("metadata.annotations.{}", BACKEND);
         let field = if annotated.is_some() && by_kind.is_none() { by_annotation } else { String::new() };
@@ -344,19 +347,19 @@ fn resolve_backend(
 /// The last good form of a wrong entry. An entry that is named by its index may have been another
 /// one.
 fn last_subscription(key: &SubscriptionKey, before: Option<&ServedReconciledChannel>) -> Option<Arc<Subscription>> {
-    let mut known = before.iter().flat_map(|form| &form.channel.subscriptions);
+    let mut known = before.iter().flat_map(|served| &served.channel.subscriptions);
     known.find(|known| known.key == *key && !entry::is_index_key(key)).cloned()
 }
 
 /// The same value as before, if it is equal.
-fn reuse_subscription(made: Subscription, before: Option<&ServedReconciledChannel>) -> Arc<Subscription> {
-    let mut known = before.iter().flat_map(|form| &form.channel.subscriptions);
-    known.find(|known| ***known == made).cloned().unwrap_or_else(|| Arc::new(made))
+fn reuse_subscription(resolved: Subscription, before: Option<&ServedReconciledChannel>) -> Arc<Subscription> {
+    let mut known = before.iter().flat_map(|served| &served.channel.subscriptions);
+    known.find(|known| ***known == resolved).cloned().unwrap_or_else(|| Arc::new(resolved))
 }
 
 fn reuse_channel(channel: Channel, before: Option<&ServedReconciledChannel>) -> Arc<Channel> {
-    let same = before.filter(|form| *form.channel == channel);
-    same.map_or_else(|| Arc::new(channel), |form| Arc::clone(&form.channel))
+    let same = before.filter(|served| *served.channel == channel);
+    same.map_or_else(|| Arc::new(channel), |served| Arc::clone(&served.channel))
 }
 
 /// The host names of the channel: those of its status as they stand there (contract 4.4, 4.5), and
@@ -367,7 +370,7 @@ fn host_names(document: &Value, before: Option<&ServedReconciledChannel>) -> Vec
     let others = status.and_then(|status| status.get("addresses")?.as_array()).into_iter().flatten();
     let address = status.and_then(|status| status.get("address"));
     let written = others.chain(address).filter_map(|address| host_of(address.get("url")?.as_str()?));
-    let mut hosts: Vec<String> = before.map(|form| form.hosts.clone()).unwrap_or_default();
+    let mut hosts: Vec<String> = before.map(|served| served.hosts.clone()).unwrap_or_default();
     for host in written {
         hosts.retain(|known| *known != host);
         hosts.push(host);
@@ -382,8 +385,8 @@ fn host_of(url: &str) -> Option<String> {
 }
 
 /// Keeps the trust bundles in use, so that each set of certificates stays one value.
-fn keep_trust_bundles(made: &ReconciledChannel, trust: &mut DestinationTrust) {
-    let subscriptions = made.served.iter().flat_map(|form| &form.channel.subscriptions);
+fn keep_trust_bundles(resolved: &ReconciledChannel, trust: &mut DestinationTrust) {
+    let subscriptions = resolved.served.iter().flat_map(|served| &served.channel.subscriptions);
     for subscription in subscriptions {
         let Subscription { subscriber, reply, dead_letter_sink, .. } = subscription.as_ref();
         for Addressable { trust: used, .. } in [subscriber, reply, dead_letter_sink].into_iter().flatten() {

@@ -55,8 +55,8 @@ impl ResolvedRelays {
 
     /// The inventory of the relayed Brokers and Triggers.
     pub(super) fn inventory(&self) -> Inventory {
-        let brokers = self.brokers.values().map(|made| made.object());
-        let triggers = self.triggers.values().map(|made| made.object());
+        let brokers = self.brokers.values().map(|resolved| resolved.object());
+        let triggers = self.triggers.values().map(|resolved| resolved.object());
         Inventory { objects: brokers.chain(triggers).cloned().collect() }
     }
 }
@@ -101,9 +101,9 @@ fn resolve_brokers(
                 report: &mut ObjectReport<'_>,
                 resolver: &mut DestinationResolver<'_>| { resolve_broker(report, resolver) };
     let mut brokers = resolved_relay::resolve_each(&mut collected.brokers, resolver, last, |_| context.clone(), make);
-    resolved_relay::replace_relays(&mut brokers, |(namespace, name), made| {
+    resolved_relay::replace_relays(&mut brokers, |(namespace, name), resolved| {
         let key = ChannelKey { kind: ChannelKind::Broker, namespace: namespace.clone(), name: name.clone() };
-        let (relay, access) = (made.relay().as_ref(), resolver.sender_rules.authorization(&key));
+        let (relay, access) = (resolved.relay().as_ref(), resolver.sender_rules.authorization(&key));
         (relay.authorization != access).then(|| BrokerRelay { authorization: access, ..relay.clone() })
     });
     brokers
@@ -120,7 +120,7 @@ fn resolve_triggers(
     let cross_namespace = resolver.sender_rules.cross_namespace();
     let context = |report: &ObjectReport<'_>| {
         let name = broker_of(report, cross_namespace);
-        common.with_broker(name.and_then(|name| addresses.get(&name)).map(|made| Arc::clone(made.relay())))
+        common.with_broker(name.and_then(|name| addresses.get(&name)).map(|resolved| Arc::clone(resolved.relay())))
     };
     let make = |written: Option<&TriggerManifest>,
                 context: &ResolvedRelayContext,
@@ -129,9 +129,9 @@ fn resolve_triggers(
         resolve_trigger(written, context.broker(), report, resolver)
     };
     let mut triggers = resolved_relay::resolve_each(&mut collected.triggers, resolver, last, context, make);
-    resolved_relay::replace_relays(&mut triggers, |_, made: &ResolvedRelay<TriggerRelay>| {
+    resolved_relay::replace_relays(&mut triggers, |_, resolved: &ResolvedRelay<TriggerRelay>| {
         let (relay, access) =
-            (made.relay().as_ref(), resolver.sender_rules.trigger_authorization(made.uid(), &subscribers));
+            (resolved.relay().as_ref(), resolver.sender_rules.trigger_authorization(resolved.uid(), &subscribers));
         (relay.authorization != access).then(|| TriggerRelay { authorization: access, ..relay.clone() })
     });
     triggers

@@ -72,10 +72,10 @@ impl SubscriptionRoutes {
         }
         let mut maker = SubscriptionResolver { resolver, parents };
         for (name, CollectedItem { object, report, .. }) in &mut collected.subscriptions {
-            let made = object.as_ref().and_then(|object| maker.resolve_subscription(object.spec.as_ref(), report));
+            let resolved = object.as_ref().and_then(|object| maker.resolve_subscription(object.spec.as_ref(), report));
             routes.place_subscription(
                 subscription_key(SubscriptionKind::Subscription, name),
-                made,
+                resolved,
                 SubscriptionFallback::from_report(report),
                 parents,
             );
@@ -84,18 +84,18 @@ impl SubscriptionRoutes {
             if request_reply::replaces_upstream_trigger(report, &collected.request_replies) {
                 continue;
             }
-            let made = object.as_ref().and_then(|object| maker.resolve_trigger(object.spec.as_ref(), report));
+            let resolved = object.as_ref().and_then(|object| maker.resolve_trigger(object.spec.as_ref(), report));
             routes.place_subscription(
                 subscription_key(SubscriptionKind::Trigger, name),
-                made,
+                resolved,
                 SubscriptionFallback::from_report(report),
                 parents,
             );
         }
-        for (channel, made) in flows.values().flat_map(ResolvedFlow::channel_subscriptions) {
+        for (channel, resolved) in flows.values().flat_map(ResolvedFlow::channel_subscriptions) {
             routes.place_subscription(
-                made.key.clone(),
-                Some((channel.clone(), made.clone())),
+                resolved.key.clone(),
+                Some((channel.clone(), resolved.clone())),
                 SubscriptionFallback::Nothing,
                 parents,
             );
@@ -154,7 +154,7 @@ impl SubscriptionRoutes {
     pub(super) fn place_subscription(
         &mut self,
         key: SubscriptionKey,
-        made: Option<ResolvedSubscription>,
+        resolved: Option<ResolvedSubscription>,
         fallback: SubscriptionFallback,
         parents: &ResolvedParents,
     ) {
@@ -163,15 +163,15 @@ impl SubscriptionRoutes {
         let is_allowed =
             |entry: &&LastSubscription| self.cross_namespace == FeatureSwitch::On || entry.0.namespace == key.namespace;
         let before = self.last_subscriptions.get(&key).filter(is_allowed).cloned();
-        let entry = match (made, before) {
-            (Some((channel, made)), Some((_, before))) if *before == made => Some((channel, before)),
+        let entry = match (resolved, before) {
+            (Some((channel, resolved)), Some((_, before))) if *before == resolved => Some((channel, before)),
             (Some(_), Some((channel, before)))
                 if fallback == SubscriptionFallback::LastForm && !before.has_unresolved_destination() =>
             {
                 self.kept.insert(key.clone());
                 Some((channel, before))
             }
-            (Some((channel, made)), _) => Some((channel, Arc::new(made))),
+            (Some((channel, resolved)), _) => Some((channel, Arc::new(resolved))),
             (None, before) => before.filter(|_| fallback == SubscriptionFallback::LastForm),
         };
         if let Some((channel, subscription)) = entry.filter(|(channel, _)| parents.contains_key(channel)) {
@@ -182,7 +182,7 @@ impl SubscriptionRoutes {
 
     /// Adds the `spec.subscribers` of channels. An entry that was made from a Subscription which is
     /// configured, too, is left out, so that nobody gets an event twice.
-    fn add_subscribers(&mut self, collected: &mut CollectedObjects<'_>, maker: &mut SubscriptionResolver<'_, '_>) {
+    fn add_subscribers(&mut self, collected: &mut CollectedObjects<'_>, resolver: &mut SubscriptionResolver<'_, '_>) {
         let made_from = self.subscription_ids(collected);
         let CollectedObjects { channels, in_memory_channels, rabbitmq_channels, .. } = collected;
         let shadowed: HashSet<NamespacedName> = channels.keys().cloned().collect();
@@ -193,8 +193,8 @@ impl SubscriptionRoutes {
         for ((namespace, name), item) in channels.iter_mut().chain(in_memory_channels).chain(rabbitmq_channels) {
             let kind = ChannelKind::Channel;
             let channel = ChannelKey { kind, namespace: namespace.clone(), name: name.clone() };
-            if maker.parents.contains_key(&channel) {
-                self.add_subscribers_of_channel(item, &channel, &made_from, maker);
+            if resolver.parents.contains_key(&channel) {
+                self.add_subscribers_of_channel(item, &channel, &made_from, resolver);
             }
         }
     }
@@ -204,7 +204,7 @@ impl SubscriptionRoutes {
         item: &mut CollectedItem<'_, Written>,
         channel: &ChannelKey,
         made_from: &HashSet<(ChannelKey, String)>,
-        maker: &mut SubscriptionResolver<'_, '_>,
+        resolver: &mut SubscriptionResolver<'_, '_>,
     ) {
         let CollectedItem { object, report, .. } = item;
         let Some(written) = object.as_ref().filter(|_| !report.is_unreadable("spec.subscribers")) else {
@@ -224,10 +224,11 @@ impl SubscriptionRoutes {
                 report.note(&field, format!("is made from the Subscription {id}, which is served instead"));
             } else if ids.insert(id.to_owned()) {
                 let excused = report.tolerated_errors().count();
-                let made = maker.resolve_subscriber((entry, id), channel, &field, report).filter(|_| !is_misread);
-                let is_whole = made.is_some() && report.tolerated_errors().count() == excused;
+                let resolved =
+                    resolver.resolve_subscriber((entry, id), channel, &field, report).filter(|_| !is_misread);
+                let is_whole = resolved.is_some() && report.tolerated_errors().count() == excused;
                 let fallback = if is_whole { SubscriptionFallback::Nothing } else { SubscriptionFallback::LastForm };
-                self.place_subscription(subscriber_key(channel, id), made, fallback, maker.parents);
+                self.place_subscription(subscriber_key(channel, id), resolved, fallback, resolver.parents);
             } else {
                 report.error(&format!("{field}.uid"), format!("{id} is there twice: give each subscriber its own uid"));
             }

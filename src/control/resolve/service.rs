@@ -93,17 +93,17 @@ pub(super) fn resolve(collected: &mut CollectedObjects<'_>, last: &ServiceLocati
     let mut reaches = ServiceLocations::new();
     for ((namespace, name), CollectedItem { object, partly, report }) in services {
         let service = object.as_ref().or(partly.as_ref());
-        let reach = service.and_then(|service| locate_service(service, namespace, &displays, report));
-        let reach = reach.filter(|_| object.is_some());
-        reaches.insert(ReferencedObject::service(namespace.clone(), name.clone()), reach);
+        let location = service.and_then(|service| locate_service(service, namespace, &displays, report));
+        let location = location.filter(|_| object.is_some());
+        reaches.insert(ReferencedObject::service(namespace.clone(), name.clone()), location);
     }
     for (referent, report) in others.iter_mut() {
-        reaches.extend(other_kinds::locate_other(referent, report).map(|reach| (referent.clone(), reach)));
+        reaches.extend(other_kinds::locate_other(referent, report).map(|location| (referent.clone(), location)));
     }
     // A location with problems is replaced by the last one, so that deliveries go on.
-    for (referent, reach) in &mut reaches {
-        if reach.is_none() {
-            *reach = last.get(referent).cloned().flatten();
+    for (referent, location) in &mut reaches {
+        if location.is_none() {
+            *location = last.get(referent).cloned().flatten();
         }
     }
     reaches

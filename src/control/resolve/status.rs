@@ -210,8 +210,8 @@ impl StatusBuilder<'_, '_> {
         let key = channel_key(ChannelKind::RequestReply, name);
         let served = self.request_replies.iter().find(|request_reply| request_reply.key == key);
         let parts = &["Addressable", "BrokerReady", "EventPoliciesReady", "TriggersReady"];
-        let entrance = |_: &Arc<RequestReply>| ObjectStatus::Address(Box::new(self.address_status(&key)));
-        (object_conditions(parts, served, report), served.map_or(ObjectStatus::ConditionsOnly, entrance))
+        let address = |_: &Arc<RequestReply>| ObjectStatus::Address(Box::new(self.address_status(&key)));
+        (object_conditions(parts, served, report), served.map_or(ObjectStatus::ConditionsOnly, address))
     }
 
     /// The Trigger that was generated for a RequestReply; `None` if it is not served.

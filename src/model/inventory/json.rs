@@ -49,9 +49,9 @@ impl InventoryObject {
         insert(&mut status, "conditions", self.conditions.json(trouble));
         match &self.status {
             ObjectStatus::ConditionsOnly => {}
-            ObjectStatus::Address(entrance) => {
-                entrance.describe(&mut status);
-                insert_subscribers(&mut status, entrance.subscribers.as_deref(), trouble);
+            ObjectStatus::Address(address) => {
+                address.describe(&mut status);
+                insert_subscribers(&mut status, address.subscribers.as_deref(), trouble);
             }
             ObjectStatus::ReconciledChannel(subscribers) => {
                 self.describe_reconciled_channel(&mut status);

@@ -25,8 +25,8 @@ pub(super) async fn print_spans(resource: &[(String, String)], spans: &[QueuedSp
 
 fn span_line(resource: &[(String, String)], span: &SpanData) -> Json {
     let resource: Map<String, Json> = resource.iter().map(|(key, value)| (key.clone(), json!(value))).collect();
-    let events = span.events.iter().map(|happening| {
-        json!({ "name": happening.name, "time": format_time(happening.time), "attributes": json_attributes(&happening.attributes) })
+    let events = span.events.iter().map(|event| {
+        json!({ "name": event.name, "time": format_time(event.time), "attributes": json_attributes(&event.attributes) })
     });
     json!({
         "name": span.name,

@@ -24,10 +24,10 @@ const PERIOD: Duration = Duration::from_millis(100);
 pub(super) async fn take(
     connection: &Connection,
     queues: &ParkingQueueNames<'_>,
-    patience: Duration,
+    timeout: Duration,
 ) -> Result<(), ParkedError> {
     let name = format!("{}:look", queues.parking_queue);
-    let deadline = Instant::now() + patience;
+    let deadline = Instant::now() + timeout;
     loop {
         if let Some(channel) = try_take(connection, &name).await? {
             return probe_publish(&channel, &name).await;

@@ -57,22 +57,22 @@ pub(super) struct ObservedChannel {
 /// as they are.
 pub(super) fn desired_status(
     channel: &Value,
-    world: &ReconcileContext,
-    found: &ObservedChannel,
+    context: &ReconcileContext,
+    observed: &ObservedChannel,
     now: &str,
 ) -> Map<String, Value> {
     let mut status = Map::new();
     // `Ready` sums up all other conditions, so that it is added last.
-    let addresses = desired_addresses(channel, world, found);
+    let addresses = desired_addresses(channel, context, observed);
     let mut wanted = vec![
         addressable_condition(addresses.as_ref().map(drop)),
-        match &found.service {
+        match &observed.service {
             Ok(_) => DesiredCondition::new_true("ChannelServiceReady"),
             Err(why) => DesiredCondition::new_false("ChannelServiceReady", "ChannelServiceFailed", why),
         },
-        dead_letter_sink_condition(&found.dead_letter_sink),
-        endpoints_condition(world.endpoints),
-        found.policies.condition(),
+        dead_letter_sink_condition(&observed.dead_letter_sink),
+        endpoints_condition(context.endpoints),
+        observed.policies.condition(),
     ];
     wanted.push(conditions::ready_condition(&wanted));
     if let Ok(addresses) = addresses {
@@ -81,7 +81,7 @@ pub(super) fn desired_status(
         status.insert("addresses".to_owned(), Value::Array(addresses));
     }
     // While the sink is not known, the last address stays in the status.
-    if let Ok(sink) = &found.dead_letter_sink {
+    if let Ok(sink) = &observed.dead_letter_sink {
         let of = |part: fn(&ResolvedDeadLetterSink) -> Option<&str>| {
             sink.as_ref().and_then(part).map_or(Value::Null, Value::from)
         };
@@ -89,7 +89,7 @@ pub(super) fn desired_status(
         status.insert("deadLetterSinkCACerts".to_owned(), of(|sink| sink.ca_certs.as_deref()));
         status.insert("deadLetterSinkAudience".to_owned(), of(|sink| sink.audience.as_deref()));
     }
-    status.insert("policies".to_owned(), found.policies.status_value());
+    status.insert("policies".to_owned(), observed.policies.status_value());
     // Conditions that have not changed keep their times.
     let before = channel.pointer("/status/conditions").and_then(Value::as_array);
     let before = before.map(Vec::as_slice).unwrap_or_default();
@@ -132,26 +132,26 @@ fn with_removed_fields(written: &Value, mut value: Value) -> Value {
 /// The addresses for the mode, https first (4). Without a Service there is no http address.
 fn desired_addresses(
     channel: &Value,
-    world: &ReconcileContext,
-    found: &ObservedChannel,
+    context: &ReconcileContext,
+    observed: &ObservedChannel,
 ) -> Result<Vec<Value>, (&'static str, String)> {
     let text = |path: &str| channel.pointer(path).and_then(Value::as_str).unwrap_or_default();
     let (namespace, name) = (text("/metadata/namespace"), text("/metadata/name"));
     let audience = format!("messaging.knative.dev/rabbitmqchannel/{namespace}/{name}").to_ascii_lowercase();
     let address = |scheme: &str, url: String| {
         let mut address = json!({"name": scheme, "url": url});
-        if let (true, Value::Object(address)) = (world.oidc, &mut address) {
+        if let (true, Value::Object(address)) = (context.oidc, &mut address) {
             address.insert("audience".to_owned(), audience.clone().into());
         }
         address
     };
-    let http = || match &found.service {
-        Ok(service) => Ok(address("http", format!("http://{service}.{namespace}.svc.{}", world.cluster_domain))),
+    let http = || match &observed.service {
+        Ok(service) => Ok(address("http", format!("http://{service}.{namespace}.svc.{}", context.cluster_domain))),
         Err(why) => Err(("ChannelServiceFailed", why.clone())),
     };
     let https = || {
-        let mut https = address("https", format!("https://{}/{namespace}/{name}", world.dispatcher));
-        match &world.certificate {
+        let mut https = address("https", format!("https://{}/{namespace}/{name}", context.dispatcher));
+        match &context.certificate {
             ObservedCertificate::Missing => {
                 Err(("TLSSecretMissing", "the TLS Secret of the dispatcher is missing".to_owned()))
             }
@@ -163,7 +163,7 @@ fn desired_addresses(
             }
         }
     };
-    Ok(match world.mode {
+    Ok(match context.mode {
         TransportEncryption::Disabled => vec![http()?],
         TransportEncryption::Permissive => vec![https()?, http()?],
         TransportEncryption::Strict => vec![https()?],

@@ -68,6 +68,9 @@ pub(super) fn check_keys(report: &mut ObjectReport<'_>, settings: &ControlSettin
     {
         report.error("binaryData", "is not read: write its keys into data");
     }
+    if is_features && document.value.get("data").is_some_and(Value::is_null) {
+        report.error("data", "is nothing: write the flags, or {} if there are none");
+    }
     let Some(data) = document.value.get("data").and_then(|data| data.as_object()) else { return };
     let ObjectName { namespace, name, .. } = report.object().clone();
     let place = if namespace == settings.system_namespace {

@@ -19,7 +19,7 @@ pub(super) fn channel_object(key: &ChannelKey, storage: BackendKind, report: &Ob
 
 /// The object of a Subscription; `report` is that of the flow.
 pub(super) fn subscription_object(
-    leg: &PlannedSubscription,
+    subscription: &PlannedSubscription,
     plan: &FlowPlan,
     storage: BackendKind,
     report: &ObjectReport<'_>,
@@ -33,12 +33,12 @@ pub(super) fn subscription_object(
         PlannedDestination::Destination(field, _) => flow_field(report, field).unwrap_or_default(),
     };
     let mut spec = Map::new();
-    spec.insert("channel".to_owned(), channel(leg.channel));
-    spec.insert("subscriber".to_owned(), destination(&leg.subscriber));
-    spec.extend(leg.reply.as_ref().map(|reply| ("reply".to_owned(), destination(reply))));
-    let delivery = leg.delivery.as_ref().and_then(|(field, _)| flow_field(report, field));
+    spec.insert("channel".to_owned(), channel(subscription.channel));
+    spec.insert("subscriber".to_owned(), destination(&subscription.subscriber));
+    spec.extend(subscription.reply.as_ref().map(|reply| ("reply".to_owned(), destination(reply))));
+    let delivery = subscription.delivery.as_ref().and_then(|(field, _)| flow_field(report, field));
     spec.extend(delivery.map(|delivery| ("delivery".to_owned(), delivery)));
-    build_object(ResourceKind::Subscription, &leg.name, &spec, report)
+    build_object(ResourceKind::Subscription, &subscription.name, &spec, report)
 }
 
 /// The kind of the channels that this backend keeps.

@@ -79,7 +79,7 @@ impl FlowManifest for SequenceManifest {
         let spec = self.spec.clone().unwrap_or_default();
         let steps = spec.steps.unwrap_or_default();
         let count = steps.len();
-        let leg = |(index, step): (usize, Option<SequenceStep>)| {
+        let subscription = |(index, step): (usize, Option<SequenceStep>)| {
             let (place, step) = (format!("spec.steps[{index}]"), step.unwrap_or_default());
             let last = || {
                 spec.reply
@@ -97,7 +97,7 @@ impl FlowManifest for SequenceManifest {
         // A Sequence without steps, which is an error, still has the channel that gives it an
         // address.
         let channels = (0..count.max(1)).map(|index| format!("{name}-kn-sequence-{index}")).collect();
-        FlowPlan { channels, subscriptions: steps.into_iter().enumerate().map(leg).collect(), unused: None }
+        FlowPlan { channels, subscriptions: steps.into_iter().enumerate().map(subscription).collect(), unused: None }
     }
 
     fn missing_fields(&self) -> Vec<(String, &'static str)> {
@@ -162,7 +162,7 @@ impl FlowManifest for ParallelManifest {
                 delivery: delivery.map(|delivery| (format!("{place}.delivery"), delivery)),
             });
         }
-        let is_used = |leg: &PlannedSubscription| matches!(&leg.reply, Some(PlannedDestination::Destination(field, _)) if field == COMMON_REPLY);
+        let is_used = |subscription: &PlannedSubscription| matches!(&subscription.reply, Some(PlannedDestination::Destination(field, _)) if field == COMMON_REPLY);
         let unused = spec.reply.clone().filter(|_| !legs.is_empty() && !legs.iter().any(is_used));
         FlowPlan {
             channels,

@@ -186,7 +186,9 @@ pub(super) fn resolve_each<'d, T: DeserializeOwned, R: RelayForm>(
         // The context comes first, since it decides whether the last relay can be reused.
         let (report, before) = (&mut item.report, last.get(name));
         let (context, document) = (context(report), Arc::clone(&report.document().value));
-        let is_same = |made: &&Arc<ResolvedRelay<R>>| Arc::ptr_eq(&made.document, &document) && made.context == context;
+        let is_same = |resolved: &&Arc<ResolvedRelay<R>>| {
+            Arc::ptr_eq(&resolved.document, &document) && resolved.context == context
+        };
         if let Some(same) = before.filter(is_same) {
             report.restore_findings(&same.findings);
             same.relay.destinations().for_each(|to| resolver.trust.keep_bundle(&to.trust));
@@ -206,8 +208,8 @@ pub(super) fn resolve_each<'d, T: DeserializeOwned, R: RelayForm>(
         let object = status::relayed_object(R::KIND, name, report, relay.main_destination());
         let relay = reuse_if_equal(before.map(|before| &before.relay), relay);
         let object = reuse_if_equal(before.map(|before| &before.object), object);
-        let made = ResolvedRelay { document, context, relay, findings: report.findings(), object };
-        forms.insert(name.clone(), Arc::new(made));
+        let resolved = ResolvedRelay { document, context, relay, findings: report.findings(), object };
+        forms.insert(name.clone(), Arc::new(resolved));
     }
     forms
 }
@@ -222,17 +224,17 @@ pub(super) fn replace_relays<R: RelayForm>(
     forms: &mut RelaysByName<R>,
     change: impl Fn(&NamespacedName, &ResolvedRelay<R>) -> Option<R>,
 ) {
-    for (name, made) in forms {
-        if let Some(changed) = change(name, made) {
-            Arc::make_mut(made).relay = Arc::new(changed);
+    for (name, resolved) in forms {
+        if let Some(changed) = change(name, resolved) {
+            Arc::make_mut(resolved).relay = Arc::new(changed);
         }
     }
 }
 
 /// The relays by the path `/namespace/name`.
 pub(super) fn by_path<R: RelayForm>(forms: &RelaysByName<R>) -> HashMap<String, Arc<R>> {
-    let entry = |((namespace, name), made): (&NamespacedName, &Arc<ResolvedRelay<R>>)| {
-        (format!("/{namespace}/{name}"), Arc::clone(&made.relay))
+    let entry = |((namespace, name), resolved): (&NamespacedName, &Arc<ResolvedRelay<R>>)| {
+        (format!("/{namespace}/{name}"), Arc::clone(&resolved.relay))
     };
     forms.iter().map(entry).collect()
 }

@@ -437,20 +437,15 @@ fn broken_dead_letter_sinks_spread() {
     );
 }
 
+fn features(namespace: &str, data: &str) -> String {
+    format!(
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: config-features, namespace: {namespace}}}\ndata: {data}"
+    )
+}
+
+/// What may be `config-features`, and is not where or what it should be, closes plain HTTP.
 #[test]
-fn of_config_features() {
-    let features = |namespace: &str, data: &str| {
-        format!(
-            "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: config-features, namespace: {namespace}}}\ndata: {data}"
-        )
-    };
-    let text = features("knative-eventing", "{transport-encryption: tls-please}");
-    assert_eq!(
-        problem(&text),
-        "4: ConfigMap knative-eventing/config-features: data.transport-encryption: \"tls-please\" is no mode, and \
-         counts as strict until it is: write disabled, permissive or strict"
-    );
-    assert_eq!(one(&text).table.transport_encryption(), TransportEncryption::Strict);
+fn of_config_features_that_are_astray() {
     let text = features("default", "{transport-encryption: strict}");
     let rule = "metadata.namespace: must be knative-eventing, where config-features counts: write that";
     assert_eq!(problem(&text), format!("3: ConfigMap default/config-features: {rule}"));
@@ -471,12 +466,30 @@ fn of_config_features() {
         assert!(problem(&astray).ends_with("is not an object: write apiVersion, kind, metadata and spec"), "{astray}");
         assert_eq!(one(&astray).table.transport_encryption(), TransportEncryption::Strict, "{astray}");
     }
+    let nothing = features("knative-eventing", "");
+    assert!(
+        problem(&nothing).ends_with("data: is nothing: write the flags, or {} if there are none"),
+        "{}",
+        problem(&nothing)
+    );
+    assert_eq!(one(&nothing).table.transport_encryption(), TransportEncryption::Strict);
     let defaults = alone
         .replace("config-features", "config-br-defaults")
         .replace("knative-eventing", "knative-evnting")
         .replace("{transport-encryption: strict}", "{}");
     let found = problem(&defaults);
     assert!(found.ends_with("is misspelt: config-br-defaults counts in knative-eventing only; write that"), "{found}");
+}
+
+#[test]
+fn of_config_features() {
+    let text = features("knative-eventing", "{transport-encryption: tls-please}");
+    assert_eq!(
+        problem(&text),
+        "4: ConfigMap knative-eventing/config-features: data.transport-encryption: \"tls-please\" is no mode, and \
+         counts as strict until it is: write disabled, permissive or strict"
+    );
+    assert_eq!(one(&text).table.transport_encryption(), TransportEncryption::Strict);
     for (written, what, line) in [("", "is missing", 3), ("\n  namespace: knative-eventng", "is misspelt", 5)] {
         let text = format!(
             "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: config-features{written}\ndata: {{transport-encryption: strict}}"
