@@ -23,8 +23,7 @@ use crate::control::schema::{self, CONFIG_FEATURES, ConfigMapKeys, UnknownFieldS
 use crate::control::settings::ObjectSource;
 use crate::control::{ControlSettings, ObjectName, Problem, Severity, suggest_word};
 pub(super) use crate::model::NamespacedName;
-pub(super) use config_maps::CLOSING_FLAGS;
-use config_maps::{check_keys, report_missing_namespace, report_near_name};
+use config_maps::{check_keys, has_closing_flag, report_missing_namespace, report_near_name, report_other_features};
 
 /// The objects of one kind, by name.
 pub(super) type CollectedItems<'d, T> = BTreeMap<NamespacedName, CollectedItem<'d, T>>;
@@ -118,6 +117,7 @@ impl<'d> CollectedObjects<'d> {
             }
         }
         owned::leave_out(&mut collected, settings);
+        report_other_features(&mut collected, settings);
         collected
     }
 
@@ -180,11 +180,7 @@ impl<'d> CollectedObjects<'d> {
         let resembles_policy = |value: &Value| {
             word == ResourceKind::EventPolicy.as_str() && (resembles_event_policy(value) || is_called_a_policy(value))
         };
-        let holds_flags = |value: &Value| {
-            let data = value.get("data");
-            word == CONFIG_FEATURES
-                && data.is_some_and(|data| CLOSING_FLAGS.iter().any(|flag| data.get(*flag).is_some()))
-        };
+        let holds_flags = |value: &Value| word == CONFIG_FEATURES && has_closing_flag(value);
         let is_like_it = |value: &Value| resembles_policy(value) || holds_flags(value);
         // A list or a text that stands where an object should may hold any object.
         let is_suspect = |value: &Value| match value {

@@ -3,8 +3,7 @@
 
 use serde_json::Value;
 
-use super::collect::{CLOSING_FLAGS, CollectedObjects, NamespacedName};
-use crate::control::ObjectSource;
+use super::collect::{CollectedObjects, NamespacedName};
 use crate::control::manifest::ManifestDocument;
 use crate::control::manifest::core::ConfigMapManifest;
 use crate::control::manifest::duck::ObjectMeta;
@@ -15,8 +14,6 @@ use crate::model::annotation::{ASYNC_HANDLER, DELIVERY_ORDER, HTTP_VERSION};
 use crate::model::{AcknowledgeMode, DeliveryOrder, HttpVersions, TransportEncryption};
 
 const TRANSPORT_ENCRYPTION: &str = "transport-encryption";
-/// Where Knative Serving has a ConfigMap of the same name, with flags of its own.
-const SERVING: &str = "knative-serving";
 
 /// The mode that `config-features` asks for, else the last one (contract 3.12a), else `disabled`.
 ///
@@ -33,10 +30,8 @@ pub(super) fn transport_encryption(
     let mut mode = last.unwrap_or_default();
     let system_features = (settings.system_namespace.clone(), CONFIG_FEATURES.to_owned());
     if mode != TransportEncryption::default() && !collected.config_maps.contains_key(&system_features) {
-        collected.problems.push(kept_mode_problem(mode, system_features));
+        collected.problems.push(kept_mode_problem(mode, system_features.clone()));
     }
-    let has_features =
-        collected.config_maps.contains_key(&(settings.system_namespace.clone(), CONFIG_FEATURES.to_owned()));
     // Before the first mode is known, a document that may be the ConfigMap closes plain HTTP.
     if last.is_none()
         && (!collected.unidentified_with_word(CONFIG_FEATURES).is_empty()
@@ -44,43 +39,22 @@ pub(super) fn transport_encryption(
     {
         mode = TransportEncryption::Strict;
     }
-    let config_maps = &mut collected.config_maps;
-    for ((namespace, _), item) in config_maps.iter_mut().filter(|((_, name), _)| name == CONFIG_FEATURES) {
-        if *namespace != settings.system_namespace && (namespace == SERVING || item.report.has_errors()) {
-            // Serving has one of its own; of one that is not where it was meant to be, that is told already.
-        } else if *namespace != settings.system_namespace {
-            let system = &settings.system_namespace;
-            let data = item.report.document().value.get("data");
-            let closes = data.is_some_and(|data| CLOSING_FLAGS.iter().any(|flag| data.get(*flag).is_some()));
-            if has_features || !closes || settings.object_source != ObjectSource::Written {
-                let message = format!("counts in the namespace {system} only: it is ignored");
-                item.report.warning("metadata.namespace", message);
-                continue;
-            }
-            // There is no other one, so that this is the one that was meant.
-            let message = format!("must be {system}, where {CONFIG_FEATURES} counts: write that");
-            item.report.error("metadata.namespace", message);
-            if last.is_none() && data.is_some_and(|data| data.get(TRANSPORT_ENCRYPTION).is_some()) {
-                mode = TransportEncryption::Strict;
-            }
-        } else if let Some(config_map) = &item.object {
-            let safe = last.unwrap_or(TransportEncryption::Strict);
-            mode = read_transport_encryption(config_map, safe, &mut item.report);
-        } else {
-            if let Some(config_map) = &item.partly {
-                read_transport_encryption(config_map, last.unwrap_or(TransportEncryption::Strict), &mut item.report);
-            }
-            if last.is_some() {
-                continue;
-            }
-            mode = match WrittenFlag::find_flag(item.report.document(), TRANSPORT_ENCRYPTION) {
-                WrittenFlag::Absent => TransportEncryption::default(),
-                WrittenFlag::Unclear => TransportEncryption::Strict,
-                WrittenFlag::Text(text) => TransportEncryption::parse(text).unwrap_or(TransportEncryption::Strict),
-            };
-        }
+    let Some(item) = collected.config_maps.get_mut(&system_features) else { return mode };
+    let safe = last.unwrap_or(TransportEncryption::Strict);
+    if let Some(config_map) = &item.object {
+        return read_transport_encryption(config_map, safe, &mut item.report);
     }
-    mode
+    if let Some(config_map) = &item.partly {
+        read_transport_encryption(config_map, safe, &mut item.report);
+    }
+    if last.is_some() {
+        return mode;
+    }
+    match WrittenFlag::find_flag(item.report.document(), TRANSPORT_ENCRYPTION) {
+        WrittenFlag::Absent => TransportEncryption::default(),
+        WrittenFlag::Unclear => TransportEncryption::Strict,
+        WrittenFlag::Text(text) => TransportEncryption::parse(text).unwrap_or(TransportEncryption::Strict),
+    }
 }
 
 /// The value of a flag in a `config-features` that is not understood as a whole.

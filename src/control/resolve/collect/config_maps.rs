@@ -6,14 +6,44 @@ use serde_json::Value;
 use crate::control::kind::ResourceKind;
 use crate::control::manifest::{self, UnknownFieldPolicy};
 use crate::control::report::ObjectReport;
+use crate::control::resolve::collect::CollectedObjects;
 use crate::control::schema::{CONFIG_FEATURES, ConfigMapKeys, ConfigMapPlace, UnknownFieldStrictness};
 use crate::control::settings::ObjectSource;
 use crate::control::{ControlSettings, ObjectName, Severity, suggest_word};
 
 /// Flags without which more events pass: a ConfigMap that holds one is meant to be `config-features`,
 /// whatever it is called.
-pub(in crate::control::resolve) const CLOSING_FLAGS: [&str; 3] =
-    ["transport-encryption", "authentication-oidc", "default-authorization-mode"];
+const CLOSING_FLAGS: [&str; 3] = ["transport-encryption", "authentication-oidc", "default-authorization-mode"];
+
+/// Where Knative Serving has a ConfigMap of the same name, with flags of its own.
+const SERVING: &str = "knative-serving";
+
+/// True if an object holds a flag without which more events pass.
+pub(super) fn has_closing_flag(value: &Value) -> bool {
+    value.get("data").is_some_and(|data| CLOSING_FLAGS.iter().any(|flag| data.get(*flag).is_some()))
+}
+
+/// Reports each `config-features` of another namespace. If there is none in the system namespace, one
+/// that closes something was meant to be that: it counts as not identified, so that it closes.
+pub(super) fn report_other_features(collected: &mut CollectedObjects<'_>, settings: &ControlSettings) {
+    let system = &settings.system_namespace;
+    let is_written = settings.object_source == ObjectSource::Written;
+    let has_features = collected.config_maps.contains_key(&(system.clone(), CONFIG_FEATURES.to_owned()));
+    for ((namespace, name), item) in &mut collected.config_maps {
+        // What has an error is told already that it is not where it was meant to be.
+        if name != CONFIG_FEATURES || namespace == system || namespace == SERVING || item.report.has_errors() {
+            continue;
+        }
+        if is_written && !has_features && has_closing_flag(&item.report.document().value) {
+            let message = format!("must be {system}, where {CONFIG_FEATURES} counts: write that");
+            item.report.error("metadata.namespace", message);
+            collected.unidentified.push(item.report.document());
+        } else {
+            let message = format!("counts in the namespace {system} only: it is ignored");
+            item.report.warning("metadata.namespace", message);
+        }
+    }
+}
 
 /// Reports one of Knative's ConfigMaps whose namespace is missing or misspelled; true if it is
 /// `config-features`, whose flags may close something. One of another namespace belongs to others,
@@ -43,8 +73,7 @@ pub(super) fn report_near_name(report: &mut ObjectReport<'_>, settings: &Control
     let is_read = kind == ResourceKind::ConfigMap.as_str() && *namespace == settings.system_namespace;
     let flags = ConfigMapKeys::for_config_map(CONFIG_FEATURES, ConfigMapPlace::SystemNamespace, |_| false);
     let data = report.document().value.get("data").and_then(Value::as_object);
-    let closes = || data.is_some_and(|data| CLOSING_FLAGS.iter().any(|flag| data.contains_key(*flag)));
-    let is_other = || flags.is_some() && name != CONFIG_FEATURES && closes();
+    let is_other = || name != CONFIG_FEATURES && has_closing_flag(&report.document().value);
     let near = ConfigMapKeys::named_nearly(name)
         .or_else(|| is_other().then_some(CONFIG_FEATURES))
         .filter(|_| is_read && settings.object_source == ObjectSource::Written)?;

@@ -450,6 +450,11 @@ fn of_config_features_that_are_astray() {
     let rule = "metadata.namespace: must be knative-eventing, where config-features counts: write that";
     assert_eq!(problem(&text), format!("3: ConfigMap default/config-features: {rule}"));
     assert_eq!(one(&text).table.transport_encryption(), TransportEncryption::Strict);
+    let text_oidc = features("default", "{authentication-oidc: enabled}");
+    assert_eq!(problem(&text_oidc), format!("3: ConfigMap default/config-features: {rule}"));
+    let channel = "apiVersion: messaging.knative.dev/v1\nkind: Channel\nmetadata: {name: c}\n---\n";
+    let closed = one(&format!("{channel}{text_oidc}"));
+    assert!(closed.table.channels()[0].authorization.is_some(), "senders are asked who they are");
     let both = format!("{}\n---\n{text}", features("knative-eventing", "{transport-encryption: disabled}"));
     assert!(problem(&both).ends_with("warning: counts in the namespace knative-eventing only: it is ignored"));
     assert_eq!(one(&both).table.transport_encryption(), TransportEncryption::Disabled, "the right one is there");
