@@ -146,10 +146,11 @@ async fn what_outlives_a_request_is_small() {
     senders.join_all().await;
     assert!(dispatcher.counter("spans_dropped_total").await > 0, "more spans were made than may wait");
     let (after, _) = dispatcher.memory_kib();
-    // 16 MiB of spans and two requests with them, and what an allocator keeps of what events held while they were there.
+    // 16 MiB of spans and two requests with them, 32 MiB of bodies that may be there at once, and what an allocator keeps
+    // of them: 29 to 63 MiB in nine runs. The attributes of all 2,000 events would be 450 MiB.
     let grown = after.saturating_sub(before);
     println!("2,000 events with the longest attributes, traced to a silent collector: {} MiB more", grown / 1024);
-    assert!(grown < 64 * 1024, "memory grew by {grown} KiB");
+    assert!(grown < 128 * 1024, "memory grew by {grown} KiB");
     let longest = dispatcher.log().lines().map(str::len).max();
     assert!(longest.is_some_and(|longest| longest < 4096), "a line of {longest:?} bytes");
 }
