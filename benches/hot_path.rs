@@ -2,7 +2,10 @@
 //!
 //! `cargo bench --bench hot_path`
 
-#![expect(clippy::indexing_slicing, reason = "a bench may end at what it did not expect")]
+#![expect(
+    clippy::indexing_slicing,
+    reason = "a bench may end at what it did not expect"
+)]
 
 use std::cell::Cell;
 use std::sync::Arc;
@@ -14,7 +17,9 @@ use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use jsonwebtoken::jwk::{Jwk, JwkSet};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
-use sealpost::auth::issuer_keys::{IssuerKeyRefresher, IssuerKeySource, IssuerKeyStore, PublishedKeys};
+use sealpost::auth::issuer_keys::{
+    IssuerKeyRefresher, IssuerKeySource, IssuerKeyStore, PublishedKeys,
+};
 use sealpost::auth::{RequestCredentials, SenderAuthorizer};
 use sealpost::client::{ClientCache, ClientLimits};
 use sealpost::control::{ChannelScope, ControlSettings, ManifestSet, ObjectSource, resolve};
@@ -23,9 +28,9 @@ use sealpost::filter::Filter;
 use sealpost::filter::cesql::CesqlExpression;
 use sealpost::filter::index::FilterIndex;
 use sealpost::model::{
-    AcknowledgeMode, Addressable, AuthorizationMode, AuthorizationRule, BackendKind, Channel, ChannelKey, ChannelKind,
-    DestinationRole, DestinationRoute, OidcAuthentication, OidcDiscovery, ProcessRole, RoutingTable,
-    SenderAuthorization, ServiceHosts, TransportEncryption, TrustBundle,
+    AcknowledgeMode, Addressable, AuthorizationMode, AuthorizationRule, BackendKind, Channel,
+    ChannelKey, ChannelKind, DestinationRole, DestinationRoute, OidcAuthentication, OidcDiscovery,
+    ProcessRole, RoutingTable, SenderAuthorization, ServiceHosts, TransportEncryption, TrustBundle,
 };
 use sealpost::telemetry::counters::ProcessCounters;
 use sealpost::telemetry::series::{DeliveryEnd, SeriesKey};
@@ -51,7 +56,15 @@ fn headers() -> HeaderMap {
         ("ce-type", "dev.sealpost.bench"),
         ("ce-time", "2026-01-01T00:00:00Z"),
     ];
-    pairs.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))).collect()
+    pairs
+        .iter()
+        .map(|(name, value)| {
+            (
+                HeaderName::from_static(name),
+                HeaderValue::from_static(value),
+            )
+        })
+        .collect()
 }
 
 fn body() -> Bytes {
@@ -59,7 +72,9 @@ fn body() -> Bytes {
 }
 
 fn event() -> Event {
-    binding::decode(headers(), body(), AttributeLimit::default()).expect("an event").remove(0)
+    binding::decode(headers(), body(), AttributeLimit::default())
+        .expect("an event")
+        .remove(0)
 }
 
 #[divan::bench]
@@ -92,7 +107,11 @@ fn encode_structured(bencher: Bencher<'_, '_>) {
 #[divan::bench]
 fn filter_attributes(bencher: Bencher<'_, '_>) {
     let pairs = [("type", "dev.sealpost.bench"), ("source", "/bench")];
-    let filter = Filter::Attributes(pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec());
+    let filter = Filter::Attributes(
+        pairs
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .to_vec(),
+    );
     let event = event();
     bencher.bench(|| filter.matches(black_box(&event)));
 }
@@ -101,33 +120,47 @@ fn filter_attributes(bencher: Bencher<'_, '_>) {
 #[divan::bench(args = [1, 1000])]
 fn filter_index(bencher: Bencher<'_, '_>, triggers: usize) {
     let exact = |number: usize| {
-        let ty = if number == 0 { "dev.sealpost.bench".to_owned() } else { format!("other.{number}") };
+        let ty = if number == 0 {
+            "dev.sealpost.bench".to_owned()
+        } else {
+            format!("other.{number}")
+        };
         Filter::Exact(vec![("type".to_owned(), ty)])
     };
     let filters: Vec<Filter> = (0..triggers).map(exact).collect();
     let (index, event) = (FilterIndex::new(&filters), event());
-    bencher.bench(|| index.candidates(black_box(&event)).filter(|place| filters[*place].matches(&event)).count());
+    bencher.bench(|| {
+        index
+            .candidates(black_box(&event))
+            .filter(|place| filters[*place].matches(&event))
+            .count()
+    });
 }
 
-/// Evaluating one expression, as each of many Triggers would that all have one on a shared attribute.
+/// Evaluating one expression, as each of many Triggers would that all have one on a shared
+/// attribute.
 #[divan::bench]
 fn cesql(bencher: Bencher<'_, '_>) {
-    let expression = CesqlExpression::parse("type LIKE 'dev.%' AND source = '/bench'").expect("an expression");
+    let expression =
+        CesqlExpression::parse("type LIKE 'dev.%' AND source = '/bench'").expect("an expression");
     let (filter, event) = (Filter::from(expression), event());
     bencher.bench(|| filter.matches(black_box(&event)));
 }
 
-/// Expressions that come to the limit, each in another way, on attributes of 60 KiB: what a step takes, as items a second,
-/// and so what a decision takes at most.
+/// Expressions that come to the limit, each in another way, on attributes of 60 KiB: what a step
+/// takes, as items a second, and so what a decision takes at most.
 #[divan::bench(args = ["a LIKE '%A_b%'", "a LIKE '%a_a_a_a_b%'", "LENGTH(CONCAT(a, a, a, a, a, a)) > 0", "UPPER(a) = e"])]
 fn cesql_at_the_limit(bencher: Bencher<'_, '_>, piece: &str) {
     let piece = piece.replace('A', &"a".repeat(150));
-    let expression = CesqlExpression::parse(&vec![&*piece; 98].join(" XOR ")).expect("an expression");
+    let expression =
+        CesqlExpression::parse(&vec![&*piece; 98].join(" XOR ")).expect("an expression");
     let (filter, mut event) = (Filter::from(expression), event());
     event.set("a", &"a".repeat(60 * 1024));
     event.set("e", "an encoded value");
     let steps = filter.decide(&event).steps;
-    bencher.counter(ItemsCount::new(steps)).bench(|| filter.decide(black_box(&event)));
+    bencher
+        .counter(ItemsCount::new(steps))
+        .bench(|| filter.decide(black_box(&event)));
 }
 
 #[divan::bench(args = [1, 100, 10_000])]
@@ -148,15 +181,29 @@ fn table_lookup(bencher: Bencher<'_, '_>, channels: usize) {
         })
     };
     let hosts = ServiceHosts::new("knative-eventing", "cluster.local");
-    let table = RoutingTable::new(TransportEncryption::Strict, hosts, (0..channels).map(channel).collect(), []);
-    bencher.bench(|| black_box(table.look_up(black_box(Some("localhost:8443")), black_box("/default/c0"))));
+    let table = RoutingTable::new(
+        TransportEncryption::Strict,
+        hosts,
+        (0..channels).map(channel).collect(),
+        [],
+    );
+    bencher.bench(|| {
+        black_box(table.look_up(black_box(Some("localhost:8443")), black_box("/default/c0")))
+    });
 }
 
 /// What finding the client of a destination costs.
 #[divan::bench]
 fn client_cache(bencher: Bencher<'_, '_>) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    let clients = ClientCache::new(SystemRoots::load(), MinTlsVersion::Tls12, ClientLimits::default());
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    let clients = ClientCache::new(
+        SystemRoots::load(),
+        MinTlsVersion::Tls12,
+        ClientLimits::default(),
+    );
     let to = Addressable {
         url: "http://127.0.0.1:1/".parse().expect("a URL"),
         route: DestinationRoute::Remote { connect: None },
@@ -188,7 +235,10 @@ fn cluster_channel(number: usize, subscribers: usize) -> Value {
 }
 
 fn cluster_settings() -> ControlSettings {
-    ControlSettings { object_source: ObjectSource::Reconciled(ChannelScope::Cluster), ..ControlSettings::default() }
+    ControlSettings {
+        object_source: ObjectSource::Reconciled(ChannelScope::Cluster),
+        ..ControlSettings::default()
+    }
 }
 
 /// A Trigger of a cluster; `revision` is what changes in it.
@@ -212,7 +262,8 @@ fn cluster_trigger(number: usize, revision: usize) -> Value {
 fn cluster_of_triggers(count: usize) -> ManifestSet {
     let broker = |number: usize| {
         let namespace = format!("team-{number}");
-        let url = format!("http://broker-ingress.knative-eventing.svc.cluster.local/{namespace}/default");
+        let url =
+            format!("http://broker-ingress.knative-eventing.svc.cluster.local/{namespace}/default");
         json!({
             "apiVersion": "eventing.knative.dev/v1", "kind": "Broker",
             "metadata": {"name": "default", "namespace": namespace, "uid": namespace},
@@ -236,14 +287,22 @@ fn cluster_of_triggers(count: usize) -> ManifestSet {
         "data": {"authentication-oidc": "enabled"},
     });
     let triggers = (0..count).map(|number| cluster_trigger(number, 0));
-    ManifestSet::from_objects(triggers.chain((0..50).map(broker)).chain((0..count).map(subscription)).chain([features]))
+    ManifestSet::from_objects(
+        triggers
+            .chain((0..50).map(broker))
+            .chain((0..count).map(subscription))
+            .chain([features]),
+    )
 }
 
 /// The role `filter` in a cluster of 2,000 Triggers with their Subscriptions, from nothing.
 #[divan::bench(sample_count = 10)]
 fn resolve_triggers(bencher: Bencher<'_, '_>) {
     let objects = cluster_of_triggers(2000);
-    let settings = ControlSettings { role: ProcessRole::Filter, ..cluster_settings() };
+    let settings = ControlSettings {
+        role: ProcessRole::Filter,
+        ..cluster_settings()
+    };
     bencher.bench(|| resolve(black_box(&objects), None, &settings));
 }
 
@@ -251,7 +310,10 @@ fn resolve_triggers(bencher: Bencher<'_, '_>) {
 #[divan::bench(sample_count = 50)]
 fn resolve_one_more_trigger(bencher: Bencher<'_, '_>) {
     let objects = cluster_of_triggers(2000);
-    let settings = ControlSettings { role: ProcessRole::Filter, ..cluster_settings() };
+    let settings = ControlSettings {
+        role: ProcessRole::Filter,
+        ..cluster_settings()
+    };
     let last = resolve(&objects, None, &settings);
     let changed = objects.with_object(1000, cluster_trigger(1000, 1));
     bencher.bench(|| resolve(black_box(&changed), Some(&last), &settings));
@@ -273,8 +335,8 @@ fn resolve_one_more_subscriber(bencher: Bencher<'_, '_>) {
     bencher.bench(|| resolve(black_box(&changed), Some(&last), &cluster_settings()));
 }
 
-/// What tracing costs a delivery of one attempt: while it is off, while the trace is not recorded, and while it is. The
-/// spans are those of the path of one event, and the header that goes with it.
+/// What tracing costs a delivery of one attempt: while it is off, while the trace is not recorded,
+/// and while it is. The spans are those of the path of one event, and the header that goes with it.
 #[divan::bench(args = ["off", "not_recorded", "recorded"])]
 fn trace(bencher: Bencher<'_, '_>, mode: &str) {
     let (spans, mut finished) = tokio::sync::mpsc::channel(4096);
@@ -306,7 +368,11 @@ fn trace(bencher: Bencher<'_, '_>, mode: &str) {
 #[divan::bench]
 fn count(bencher: Bencher<'_, '_>) {
     let counters = ProcessCounters::default();
-    let name = SeriesKey { kind: "subscription", namespace: "default".into(), name: "s".into() };
+    let name = SeriesKey {
+        kind: "subscription",
+        namespace: "default".into(),
+        name: "s".into(),
+    };
     let series = counters.series.subscription(&name);
     bencher.bench(|| {
         counters.count_enqueued(&series);
@@ -323,9 +389,16 @@ fn count(bencher: Bencher<'_, '_>) {
 #[divan::bench(args = [1, 1000])]
 fn scrape(bencher: Bencher<'_, '_>, subscriptions: usize) {
     let counters = ProcessCounters::default();
-    let name = |number: usize| SeriesKey { kind: "trigger", namespace: "ns".into(), name: format!("t{number}").into() };
-    let all: Vec<_> = (0..subscriptions).map(|number| counters.series.subscription(&name(number))).collect();
-    all.iter().for_each(|series| series.record_dispatch(Some(200), std::time::Duration::from_micros(80)));
+    let name = |number: usize| SeriesKey {
+        kind: "trigger",
+        namespace: "ns".into(),
+        name: format!("t{number}").into(),
+    };
+    let all: Vec<_> = (0..subscriptions)
+        .map(|number| counters.series.subscription(&name(number)))
+        .collect();
+    all.iter()
+        .for_each(|series| series.record_dispatch(Some(200), std::time::Duration::from_micros(80)));
     bencher.bench(|| counters.render());
 }
 
@@ -333,7 +406,10 @@ fn scrape(bencher: Bencher<'_, '_>, subscriptions: usize) {
 struct OneKey(PublishedKeys);
 
 impl IssuerKeySource for OneKey {
-    fn fetch<'a>(&'a self, _: &'a OidcAuthentication) -> BoxFuture<'a, Result<PublishedKeys, String>> {
+    fn fetch<'a>(
+        &'a self,
+        _: &'a OidcAuthentication,
+    ) -> BoxFuture<'a, Result<PublishedKeys, String>> {
         Box::pin(std::future::ready(Ok(self.0.clone())))
     }
 }
@@ -351,23 +427,40 @@ fn signer(algorithm: Algorithm) -> EncodingKey {
     .expect("a key")
 }
 
-/// What proof of its sender costs an event: none asked for, a token that is known, and a new one each time.
+/// What proof of its sender costs an event: none asked for, a token that is known, and a new one
+/// each time.
 #[divan::bench(args = [("none", "RS256"), ("known", "RS256"), ("new", "RS256"), ("new", "ES256")])]
 fn proof(bencher: Bencher<'_, '_>, (token, algorithm): (&str, &str)) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime");
     let algorithm: Algorithm = algorithm.parse().expect("an algorithm");
     let key = signer(algorithm);
-    let published = JwkSet { keys: vec![Jwk::from_encoding_key(&key, algorithm).expect("a key")] };
-    let oidc = Arc::new(OidcAuthentication { discovery: OidcDiscovery::Unavailable });
-    let rule = AuthorizationRule::Default(AuthorizationMode::AllowSameNamespace, "default".to_owned());
-    let access = SenderAuthorization { oidc: Arc::clone(&oidc), audience: "a".to_owned(), rule };
+    let published = JwkSet {
+        keys: vec![Jwk::from_encoding_key(&key, algorithm).expect("a key")],
+    };
+    let oidc = Arc::new(OidcAuthentication {
+        discovery: OidcDiscovery::Unavailable,
+    });
+    let rule =
+        AuthorizationRule::Default(AuthorizationMode::AllowSameNamespace, "default".to_owned());
+    let access = SenderAuthorization {
+        oidc: Arc::clone(&oidc),
+        audience: "a".to_owned(),
+        rule,
+    };
     let asked = (token != "none").then_some(&access);
 
     let hosts = ServiceHosts::new("knative-eventing", "cluster.local");
-    let table = RoutingTable::new(TransportEncryption::Strict, hosts, Vec::new(), []).with_oidc(Some(oidc.clone()));
+    let table = RoutingTable::new(TransportEncryption::Strict, hosts, Vec::new(), [])
+        .with_oidc(Some(oidc.clone()));
     let (_tables, receiver) = tokio::sync::watch::channel(Arc::new(table));
     let keys = Arc::new(IssuerKeyStore::default());
-    let source = Arc::new(OneKey(PublishedKeys { issuer: "i".to_owned(), keys: published }));
+    let source = Arc::new(OneKey(PublishedKeys {
+        issuer: "i".to_owned(),
+        keys: published,
+    }));
     let keeper = IssuerKeyRefresher::new(Arc::clone(&keys), source, Arc::default());
     let gate = SenderAuthorizer::new(Arc::clone(&keys), Arc::default());
     runtime.block_on(async {
@@ -390,10 +483,17 @@ fn proof(bencher: Bencher<'_, '_>, (token, algorithm): (&str, &str)) {
         });
         let token = jsonwebtoken::encode(&Header::new(algorithm), &claims, &key).expect("a token");
         let value = HeaderValue::from_str(&format!("Bearer {token}")).expect("a value");
-        RequestCredentials::of_headers(&HeaderMap::from_iter([(http::header::AUTHORIZATION, value)]), asked)
+        RequestCredentials::of_headers(
+            &HeaderMap::from_iter([(http::header::AUTHORIZATION, value)]),
+            asked,
+        )
     };
-    bencher.with_inputs(credentials).bench_local_values(|credentials| {
-        let sender = runtime.block_on(gate.authenticate(asked, black_box(&credentials))).expect("known");
-        gate.authorize(asked, &sender, &events).expect("admitted");
-    });
+    bencher
+        .with_inputs(credentials)
+        .bench_local_values(|credentials| {
+            let sender = runtime
+                .block_on(gate.authenticate(asked, black_box(&credentials)))
+                .expect("known");
+            gate.authorize(asked, &sender, &events).expect("admitted");
+        });
 }

@@ -19,7 +19,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{
-    ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+    ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY,
+    X_CONTENT_TYPE_OPTIONS,
 };
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
@@ -54,20 +55,34 @@ impl AdminApi {
     /// admin socket.
     #[must_use]
     pub fn new(view: StatusSource, token: Option<AdminToken>) -> Arc<Self> {
-        let parked = ParkedHandler { store: Arc::clone(&view.backends) as _, operations: AdminOperations::default() };
-        Arc::new(Self { status_source: view, page: StatusPage::new(), parked, authorizer: AdminAuthorizer { token } })
+        let parked = ParkedHandler {
+            store: Arc::clone(&view.backends) as _,
+            operations: AdminOperations::default(),
+        };
+        Arc::new(Self {
+            status_source: view,
+            page: StatusPage::new(),
+            parked,
+            authorizer: AdminAuthorizer { token },
+        })
     }
 
     /// Returns the handler for requests that come by the admin port, which listens on this address.
     #[must_use]
     pub fn handler_for_port(self: &Arc<Self>, address: SocketAddr) -> AdminHandler {
-        AdminHandler { api: Arc::clone(self), listener: AdminListener::of_address(address) }
+        AdminHandler {
+            api: Arc::clone(self),
+            listener: AdminListener::of_address(address),
+        }
     }
 
     /// Returns the handler for requests that come by the admin socket.
     #[must_use]
     pub fn handler_for_socket(self: &Arc<Self>) -> AdminHandler {
-        AdminHandler { api: Arc::clone(self), listener: AdminListener::Socket }
+        AdminHandler {
+            api: Arc::clone(self),
+            listener: AdminListener::Socket,
+        }
     }
 
     /// Tells the operations that are running to end, and waits for them.
@@ -75,11 +90,20 @@ impl AdminApi {
         self.parked.operations.end_all().await;
     }
 
-    async fn respond(&self, request: &Request<RequestBody>, listener: AdminListener) -> Response<Full<Bytes>> {
+    async fn respond(
+        &self,
+        request: &Request<RequestBody>,
+        listener: AdminListener,
+    ) -> Response<Full<Bytes>> {
         // What a request is about to do follows from its path alone, before the method is looked
         // at: so a change is never taken for a read.
-        let (path, query) = (request.uri().path(), request.uri().query().unwrap_or_default());
-        let parked = path.strip_prefix("/api/v1/").and_then(ParkedRequest::of_path);
+        let (path, query) = (
+            request.uri().path(),
+            request.uri().query().unwrap_or_default(),
+        );
+        let parked = path
+            .strip_prefix("/api/v1/")
+            .and_then(ParkedRequest::of_path);
         let action = match parked {
             Some(parked) if parked.is_change() => AdminAction::Change,
             None if is_public(path) => AdminAction::Probe,
@@ -92,7 +116,11 @@ impl AdminApi {
         if let Some(refusal) = self.authorizer.deny(request, listener, action).await {
             return refusal;
         }
-        if let Some(response) = health_response(request, &self.status_source.readiness, &self.status_source.counters) {
+        if let Some(response) = health_response(
+            request,
+            &self.status_source.readiness,
+            &self.status_source.counters,
+        ) {
             return response;
         }
         match parked {
@@ -107,13 +135,20 @@ impl AdminApi {
     fn respond_to_read(&self, path: &str, query: &str) -> Response<Full<Bytes>> {
         match path {
             "/" => self.page_response(),
-            "/api/v1/status" => build_response(StatusCode::OK, JSON, self.status_source.render_json()),
+            "/api/v1/status" => {
+                build_response(StatusCode::OK, JSON, self.status_source.render_json())
+            }
             _ => match path.strip_prefix("/api/v1/").and_then(object_kind) {
-                Some(kind) => build_response(StatusCode::OK, JSON, self.list_objects(kind, namespace_of_query(query))),
+                Some(kind) => build_response(
+                    StatusCode::OK,
+                    JSON,
+                    self.list_objects(kind, namespace_of_query(query)),
+                ),
                 None => build_response(
                     StatusCode::NOT_FOUND,
                     TEXT,
-                    "try /, /healthz, /readyz, /metrics or /api/v1/{status,channels,brokers,triggers,subscriptions,sequences,parallels,requestreplies,parked}\n",
+                    "try /, /healthz, /readyz, /metrics or \
+                     /api/v1/{status,channels,brokers,triggers,subscriptions,sequences,parallels,requestreplies,parked}\n",
                 ),
             },
         }
@@ -121,7 +156,10 @@ impl AdminApi {
 
     fn page_response(&self) -> Response<Full<Bytes>> {
         let mut response = build_response(StatusCode::OK, HTML, self.page.html.clone());
-        response.headers_mut().insert(CONTENT_SECURITY_POLICY, self.page.content_security_policy.clone());
+        response.headers_mut().insert(
+            CONTENT_SECURITY_POLICY,
+            self.page.content_security_policy.clone(),
+        );
         response
     }
 
@@ -137,7 +175,11 @@ pub struct AdminHandler {
 }
 
 impl RequestHandler for AdminHandler {
-    async fn handle(&self, request: Request<RequestBody>, _scheme: UriScheme) -> Response<Full<Bytes>> {
+    async fn handle(
+        &self,
+        request: Request<RequestBody>,
+        _scheme: UriScheme,
+    ) -> Response<Full<Bytes>> {
         // On the heap, since a request to change something holds much more than one that reads.
         Box::pin(self.api.respond(&request, self.listener)).await
     }
@@ -154,19 +196,36 @@ impl HealthHandler {
     /// Makes the handler for requests that come by the port that listens on this address.
     #[must_use]
     pub fn new(address: SocketAddr, readiness: Readiness, counters: Arc<ProcessCounters>) -> Self {
-        Self { listener: AdminListener::of_address(address), readiness, counters }
+        Self {
+            listener: AdminListener::of_address(address),
+            readiness,
+            counters,
+        }
     }
 }
 
 impl RequestHandler for HealthHandler {
-    async fn handle(&self, request: Request<RequestBody>, _scheme: UriScheme) -> Response<Full<Bytes>> {
+    async fn handle(
+        &self,
+        request: Request<RequestBody>,
+        _scheme: UriScheme,
+    ) -> Response<Full<Bytes>> {
         if let Some(refusal) = method_not_allowed(request.method(), AdminAction::Probe) {
             return refusal;
         }
-        if let Some(refusal) = AdminAuthorizer::default().deny(&request, self.listener, AdminAction::Probe).await {
+        if let Some(refusal) = AdminAuthorizer::default()
+            .deny(&request, self.listener, AdminAction::Probe)
+            .await
+        {
             return refusal;
         }
-        let unknown = || build_response(StatusCode::NOT_FOUND, TEXT, "try /healthz, /readyz or /metrics\n");
+        let unknown = || {
+            build_response(
+                StatusCode::NOT_FOUND,
+                TEXT,
+                "try /healthz, /readyz or /metrics\n",
+            )
+        };
         health_response(&request, &self.readiness, &self.counters).unwrap_or_else(unknown)
     }
 }
@@ -184,10 +243,16 @@ fn health_response(
     match request.uri().path() {
         "/healthz" => Some(build_response(StatusCode::OK, TEXT, "ok\n")),
         "/readyz" => Some(match readiness.missing() {
-            None => build_response(StatusCode::OK, TEXT, objects::readyz_text(readiness.remark())),
-            Some(missing) => {
-                build_response(StatusCode::SERVICE_UNAVAILABLE, TEXT, format!("{}\n", scrub::text(&missing)))
-            }
+            None => build_response(
+                StatusCode::OK,
+                TEXT,
+                objects::readyz_text(readiness.remark()),
+            ),
+            Some(missing) => build_response(
+                StatusCode::SERVICE_UNAVAILABLE,
+                TEXT,
+                format!("{}\n", scrub::text(&missing)),
+            ),
         }),
         "/metrics" => Some(metrics::metrics_response(request.headers(), counters)),
         _ => None,
@@ -196,13 +261,17 @@ fn health_response(
 
 fn method_not_allowed(method: &Method, action: AdminAction) -> Option<Response<Full<Bytes>>> {
     let (is_fine, allowed, remedy) = match action {
-        AdminAction::Probe | AdminAction::Read => {
-            (matches!(*method, Method::GET | Method::HEAD), "GET, HEAD", "use GET\n")
-        }
+        AdminAction::Probe | AdminAction::Read => (
+            matches!(*method, Method::GET | Method::HEAD),
+            "GET, HEAD",
+            "use GET\n",
+        ),
         AdminAction::Change => (*method == Method::POST, "POST", "use POST\n"),
     };
     let mut response = build_response(StatusCode::METHOD_NOT_ALLOWED, TEXT, remedy);
-    response.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
+    response
+        .headers_mut()
+        .insert(ALLOW, HeaderValue::from_static(allowed));
     (!is_fine).then_some(response)
 }
 
@@ -221,10 +290,17 @@ fn object_kind(name: &str) -> Option<ObjectKind> {
 
 /// Returns the `namespace` of a query; names of namespaces need no decoding.
 fn namespace_of_query(query: &str) -> Option<&str> {
-    query.split('&').find_map(|pair| pair.strip_prefix("namespace=")).filter(|namespace| !namespace.is_empty())
+    query
+        .split('&')
+        .find_map(|pair| pair.strip_prefix("namespace="))
+        .filter(|namespace| !namespace.is_empty())
 }
 
-fn build_response(status: StatusCode, content_type: HeaderValue, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
+fn build_response(
+    status: StatusCode,
+    content_type: HeaderValue,
+    body: impl Into<Bytes>,
+) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(body.into()));
     *response.status_mut() = status;
     let headers = response.headers_mut();

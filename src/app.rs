@@ -83,8 +83,13 @@ pub async fn run(options: RunOptions, log: LogLevel) -> anyhow::Result<ExitCode>
     let mut stages = ShutdownStages::default();
     let (served, told) = watch::channel(None);
     // Waits for the first configuration of files; a cluster's comes later.
-    let ConfigurationSource { first_resolution: first, is_complete, newest, api_server, is_leader: leads } =
-        ConfigurationSource::start(&options, settings, told, &mut stages).await?;
+    let ConfigurationSource {
+        first_resolution: first,
+        is_complete,
+        newest,
+        api_server,
+        is_leader: leads,
+    } = ConfigurationSource::start(&options, settings, told, &mut stages).await?;
     certificates.apply_resolution(&first);
 
     // The roots are read once for all clients: parsing them is a good part of the start.
@@ -95,11 +100,22 @@ pub async fn run(options: RunOptions, log: LogLevel) -> anyhow::Result<ExitCode>
     tasks.start(parts.tables.subscribe(), &mut stages);
     let traced = (parts.router.tracer().clone(), &parts.counters);
     // Tracing starts before events come, so that the first ones are traced.
-    let observer = TelemetryConfigurator::start(&options, traced, trusted, &parts.first_resolution, &mut stages);
+    let observer = TelemetryConfigurator::start(
+        &options,
+        traced,
+        trusted,
+        &parts.first_resolution,
+        &mut stages,
+    );
     // Connections wait in the backlog from here until `start` serves them.
     listeners.publish_ports(options.ports_file.as_deref())?;
     let (changes, receiver) = mpsc::channel(1);
-    parts.start(&options, (listeners, operators), &certificates, (receiver, &mut stages))?;
+    parts.start(
+        &options,
+        (listeners, operators),
+        &certificates,
+        (receiver, &mut stages),
+    )?;
     let publisher = ConfigurationPublisher {
         changes,
         served: parts.served.clone(),
@@ -119,11 +135,28 @@ pub async fn run(options: RunOptions, log: LogLevel) -> anyhow::Result<ExitCode>
         serving_watch::log_started(&parts.readiness);
     }
     // Ends in the last stage, since it logs the losses of the last deliveries, too.
-    let told = periodic_log::run(Arc::clone(&parts.counters), parts.tables.subscribe(), stages.answering_stop.clone());
+    let told = periodic_log::run(
+        Arc::clone(&parts.counters),
+        parts.tables.subscribe(),
+        stages.answering_stop.clone(),
+    );
     stages.answering.spawn("told", told);
-    stages.accepting.spawn("publisher", publisher.run(newest, stages.stop_accepting.clone()));
-    stages.accepting.spawn("certificate", certificates.run(Arc::clone(&parts.counters), stages.stop_accepting.clone()));
-    Ok(stages.run(signals, options.drain_timeout, &parts.readiness, &parts.counters).await)
+    stages.accepting.spawn(
+        "publisher",
+        publisher.run(newest, stages.stop_accepting.clone()),
+    );
+    stages.accepting.spawn(
+        "certificate",
+        certificates.run(Arc::clone(&parts.counters), stages.stop_accepting.clone()),
+    );
+    Ok(stages
+        .run(
+            signals,
+            options.drain_timeout,
+            &parts.readiness,
+            &parts.counters,
+        )
+        .await)
 }
 
 /// The parts that live as long as the process.
@@ -163,8 +196,13 @@ impl ProcessParts {
             ..client::ClientLimits::default()
         };
         let clients = ClientCache::new(roots, min_version, limits);
-        let clients = Arc::new(clients.with_metrics(Arc::clone(&counters.series.client_connections)));
-        let transport = if options.tokens_over_http { TokenTransport::Any } else { TokenTransport::HttpsOnly };
+        let clients =
+            Arc::new(clients.with_metrics(Arc::clone(&counters.series.client_connections)));
+        let transport = if options.tokens_over_http {
+            TokenTransport::Any
+        } else {
+            TokenTransport::HttpsOnly
+        };
         let (senders, tasks) = SenderServices::new(&clients, &counters, api_server, transport);
         // Nothing is served until `start` applies the first table.
         let empty_table = ServedTable {
@@ -178,7 +216,9 @@ impl ProcessParts {
         let router = Router::new(empty_table, max_ttl, Arc::clone(&counters));
         let budget = MemoryBudget::new(options.limits.max_buffered_bytes);
         counters.update_configuration(|facts| facts.budget = Some(Arc::clone(&budget)));
-        let router = router.with_event_types(senders.event_types.clone()).with_budget(Arc::clone(&budget));
+        let router = router
+            .with_event_types(senders.event_types.clone())
+            .with_budget(Arc::clone(&budget));
         let router = Arc::new(router.with_request_limits(request_limits(options, stop)));
         let delivery = EventDeliverer::new(
             Arc::clone(&clients),
@@ -212,7 +252,11 @@ impl ProcessParts {
     }
 
     /// Makes the backends; RabbitMQ ends last, so that the last deliveries are acknowledged.
-    fn channel_backends(&self, options: &RunOptions, stages: &mut ShutdownStages) -> anyhow::Result<ChannelBackends> {
+    fn channel_backends(
+        &self,
+        options: &RunOptions,
+        stages: &mut ShutdownStages,
+    ) -> anyhow::Result<ChannelBackends> {
         let memory = MemoryBackend::new(options.limits.queue_capacity, Arc::clone(&self.counters));
         let Some(rabbitmq) = rabbitmq::rabbitmq_options(options, &self.budget)? else {
             return Ok(ChannelBackends::new(memory, None));
@@ -238,7 +282,9 @@ impl ProcessParts {
             counters: Arc::clone(&self.counters),
         };
         watch.add_readiness_checks();
-        stages.answering.spawn("service", watch.run(stages.stop_announced.clone()));
+        stages
+            .answering
+            .spawn("service", watch.run(stages.stop_announced.clone()));
     }
 
     /// Collects the parts that the admin API shows.
@@ -250,7 +296,11 @@ impl ProcessParts {
         storages: Arc<ChannelBackends>,
     ) -> StatusSource {
         StatusSource {
-            process: ProcessInfo { role: options.role(), in_cluster: options.kubernetes, started: SystemTime::now() },
+            process: ProcessInfo {
+                role: options.role(),
+                in_cluster: options.kubernetes,
+                started: SystemTime::now(),
+            },
             readiness: self.readiness.clone(),
             counters: Arc::clone(&self.counters),
             served: self.served.subscribe(),
@@ -273,18 +323,30 @@ impl ProcessParts {
         let backends = Arc::new(self.channel_backends(options, stages)?);
         self.watch_serving(&backends, stages);
         let (router, delivery) = (Arc::clone(&self.router), Arc::clone(&self.delivery));
-        let mut dispatcher = Dispatcher::new(Arc::clone(&backends) as _, router, delivery, options.limits.concurrency);
+        let mut dispatcher = Dispatcher::new(
+            Arc::clone(&backends) as _,
+            router,
+            delivery,
+            options.limits.concurrency,
+        );
         dispatcher.apply(&self.first_resolution.table);
         let view = self.status_source(options, certificates, dispatcher.worker_states(), backends);
         let admin = AdminApi::new(view, operators.token);
-        stages.delivering.spawn("dispatcher", dispatcher.run(changes, stages.drained.clone()));
-        stages
-            .answering
-            .spawn("connections", Arc::clone(&self.clients).close_unused_connections(stages.answering_stop.clone()));
+        stages.delivering.spawn(
+            "dispatcher",
+            dispatcher.run(changes, stages.drained.clone()),
+        );
+        stages.answering.spawn(
+            "connections",
+            Arc::clone(&self.clients).close_unused_connections(stages.answering_stop.clone()),
+        );
 
         // Only now there are queues for the events of sources and ports.
         let sources = SourceRunner::new(Arc::clone(&self.delivery), Arc::clone(&self.counters));
-        stages.accepting.spawn("sources", sources.run(self.tables.subscribe(), stages.stop_accepting.clone()));
+        stages.accepting.spawn(
+            "sources",
+            sources.run(self.tables.subscribe(), stages.stop_accepting.clone()),
+        );
 
         self.serve_admin(&admin, (listeners.admin, operators.socket), stages)?;
 
@@ -293,9 +355,20 @@ impl ProcessParts {
         stages.served_until_quiet = Some(served.clone()).filter(|_| options.kubernetes);
         let (http, https) = (listeners.http, listeners.https);
         let gate = (self.readiness.clone(), served);
-        let (limits, counters) = (listener_limits(options, self.descriptor_shares), Arc::clone(&self.counters));
+        let (limits, counters) = (
+            listener_limits(options, self.descriptor_shares),
+            Arc::clone(&self.counters),
+        );
         let tracer = self.router.tracer().clone();
-        let ports = EventPorts { http, https, tls, limits, gate, counters, tracer };
+        let ports = EventPorts {
+            http,
+            https,
+            tls,
+            limits,
+            gate,
+            counters,
+            tracer,
+        };
         let relay = |parts: &Self| RelayDependencies {
             transport: Arc::clone(&parts.clients),
             router: Arc::clone(&parts.router),
@@ -309,7 +382,10 @@ impl ProcessParts {
         match options.role() {
             ProcessRole::Channel => {
                 let gate = Arc::clone(&self.senders.authorizer);
-                ports.serve(Ingress::new(Arc::clone(&self.router), self.request_reader(options), gate), stages);
+                ports.serve(
+                    Ingress::new(Arc::clone(&self.router), self.request_reader(options), gate),
+                    stages,
+                );
             }
             ProcessRole::Ingress => {
                 let max_ttl = options.broker_max_ttl().map_err(anyhow::Error::msg)?;
@@ -327,9 +403,16 @@ impl ProcessParts {
             timeout: options.limits.body_read_timeout,
             budget: Arc::clone(&self.budget),
         };
-        let https_when_disabled =
-            if options.https_when_disabled { HttpsWhenDisabled::Accept } else { HttpsWhenDisabled::Refuse };
-        RequestReader::new(intake, options.limits.attribute_limit(), https_when_disabled)
+        let https_when_disabled = if options.https_when_disabled {
+            HttpsWhenDisabled::Accept
+        } else {
+            HttpsWhenDisabled::Refuse
+        };
+        RequestReader::new(
+            intake,
+            options.limits.attribute_limit(),
+            https_when_disabled,
+        )
     }
 
     /// Serves the admin API at the port, and at the socket if there is one.
@@ -345,12 +428,19 @@ impl ProcessParts {
             metrics: traffic,
             ..ListenerLimits::default()
         };
-        let (stop, listener) = (stages.answering_stop.clone(), Arc::new(admin.handler_for_port(port.local_addr()?)));
-        stages.answering.spawn("admin", server::serve(port, None, limits.clone(), listener, stop.clone()));
+        let (stop, listener) = (
+            stages.answering_stop.clone(),
+            Arc::new(admin.handler_for_port(port.local_addr()?)),
+        );
+        stages.answering.spawn(
+            "admin",
+            server::serve(port, None, limits.clone(), listener, stop.clone()),
+        );
         if let Some(socket) = socket {
-            stages
-                .answering
-                .spawn("admin socket", socket.serve(limits, Arc::new(admin.handler_for_socket()), stop.clone()));
+            stages.answering.spawn(
+                "admin socket",
+                socket.serve(limits, Arc::new(admin.handler_for_socket()), stop.clone()),
+            );
         }
         let admin = Arc::clone(admin);
         stages.answering.spawn("operators", async move {
@@ -372,11 +462,16 @@ fn request_limits(options: &RunOptions, stop: CancellationToken) -> RequestLimit
 }
 
 fn delivery_options(options: &RunOptions) -> delivery::DeliveryOptions {
-    let (system_namespace, cluster_domain) = (options.manifests.system_namespace(), options.manifests.cluster_domain());
+    let (system_namespace, cluster_domain) = (
+        options.manifests.system_namespace(),
+        options.manifests.cluster_domain(),
+    );
     delivery::DeliveryOptions {
         default_timeout: options.limits.delivery_timeout,
         jitter: options.limits.retry_jitter,
         attributes: options.limits.attribute_limit(),
-        broker_filter_host: ServiceHosts::new(system_namespace, cluster_domain).filter.into(),
+        broker_filter_host: ServiceHosts::new(system_namespace, cluster_domain)
+            .filter
+            .into(),
     }
 }

@@ -35,20 +35,30 @@ impl MemoryBudget {
     #[must_use]
     pub fn new(limit: usize) -> Arc<Self> {
         let (used, consumed, released) = (AtomicUsize::new(0), AtomicUsize::new(0), Notify::new());
-        Arc::new(Self { limit, used, consumed, released })
+        Arc::new(Self {
+            limit,
+            used,
+            consumed,
+            released,
+        })
     }
 
     /// Makes a share that holds nothing yet.
     #[must_use]
     pub fn share(self: &Arc<Self>) -> BudgetShare {
-        BudgetShare { budget: Arc::clone(self), bytes: 0 }
+        BudgetShare {
+            budget: Arc::clone(self),
+            bytes: 0,
+        }
     }
 
     /// Makes a share of this many bytes for a message that has come out of a queue.
     #[must_use]
     pub fn consumed_share(self: &Arc<Self>, bytes: usize) -> ConsumedShare {
         self.consumed.fetch_add(bytes, Ordering::Relaxed);
-        ConsumedShare { share: self.share().increased_by(bytes) }
+        ConsumedShare {
+            share: self.share().increased_by(bytes),
+        }
     }
 
     /// Bytes that may be held in all.
@@ -75,7 +85,8 @@ impl MemoryBudget {
     #[must_use]
     pub fn has_room_for_queues(&self) -> bool {
         let consumed = self.consumed.load(Ordering::Relaxed);
-        consumed < self.queue_limit() && (consumed < self.queue_limit() / 4 || self.used() < self.limit)
+        consumed < self.queue_limit()
+            && (consumed < self.queue_limit() / 4 || self.used() < self.limit)
     }
 
     /// True if there is room for a message of a queue that holds none, so that no queue has to wait
@@ -108,7 +119,11 @@ impl BudgetShare {
         let more = bytes.saturating_sub(self.bytes);
         let used = self.budget.used.fetch_add(more, Ordering::Relaxed);
         self.bytes += more;
-        if used.saturating_add(more) > self.budget.limit { Err(BudgetExhausted) } else { Ok(()) }
+        if used.saturating_add(more) > self.budget.limit {
+            Err(BudgetExhausted)
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -156,7 +171,10 @@ mod tests {
     fn shares_are_bounded_and_given_back() {
         let budget = MemoryBudget::new(100);
         let (mut one, mut other) = (budget.share(), budget.share());
-        assert_eq!((one.grow_to(60), one.grow_to(50), other.grow_to(40)), (Ok(()), Ok(()), Ok(())));
+        assert_eq!(
+            (one.grow_to(60), one.grow_to(50), other.grow_to(40)),
+            (Ok(()), Ok(()), Ok(()))
+        );
         assert_eq!(other.grow_to(41), Err(BudgetExhausted));
         drop(other);
         assert_eq!((budget.used(), one.grow_to(100)), (60, Ok(())));
@@ -169,7 +187,10 @@ mod tests {
         let budget = MemoryBudget::new(80);
         let mut senders = budget.share();
         assert_eq!(senders.grow_to(80), Ok(()));
-        assert!(budget.has_room_for_queues(), "what senders hold does not starve queues");
+        assert!(
+            budget.has_room_for_queues(),
+            "what senders hold does not starve queues"
+        );
         let some = budget.consumed_share(10);
         assert!(!budget.has_room_for_queues());
         drop(senders);
@@ -184,6 +205,8 @@ mod tests {
     async fn one_that_waits_is_told_of_room() {
         let budget = MemoryBudget::new(10);
         drop(budget.consumed_share(10));
-        tokio::time::timeout(std::time::Duration::from_secs(5), budget.until_released()).await.expect("told");
+        tokio::time::timeout(std::time::Duration::from_secs(5), budget.until_released())
+            .await
+            .expect("told");
     }
 }

@@ -40,7 +40,10 @@ pub enum PublishError {
     },
     /// On a channel that acknowledges after delivery, at least one subscription and its dead letter
     /// sink did not get what they should (contract FO-4, FO-5).
-    #[error("{failed} of {total} deliveries failed and no dead letter sink took the event: see the log for each")]
+    #[error(
+        "{failed} of {total} deliveries failed and no dead letter sink took the event: see \
+         the log for each"
+    )]
     Undelivered {
         /// Deliveries that ended as lost, out of those of the request.
         failed: usize,
@@ -93,7 +96,8 @@ pub struct LostDelivery {
     pub attempts: u32,
     /// Description of the last failure, for the log and for the parked event.
     pub reason: String,
-    /// Role of the destination that failed last, and the reason of the drop, as metrics count them.
+    /// Role of the destination that failed last, and the reason of the drop, as metrics count
+    /// them.
     pub counted_as: (DestinationRole, DropReason),
 }
 
@@ -107,11 +111,31 @@ impl LostDelivery {
     /// Logs the loss as an error with all details once a minute for each subscription; others
     /// within that minute at DEBUG only.
     pub fn log_lost(&self, event: &Event, series: &SubscriptionSeries) {
-        let Self { subscription, destination, attempts, reason, .. } = self;
+        let Self {
+            subscription,
+            destination,
+            attempts,
+            reason,
+            ..
+        } = self;
         if series.is_first_loss() {
-            tracing::error!(%subscription, event.id = %WireText::new(event.id()), destination, attempts, reason, "Event lost: delivery failed");
+            tracing::error!(
+                %subscription,
+                event.id = %WireText::new(event.id()),
+                destination,
+                attempts,
+                reason,
+                "Event lost: delivery failed"
+            );
         } else {
-            tracing::debug!(%subscription, event.id = %WireText::new(event.id()), destination, attempts, reason, "Another event lost");
+            tracing::debug!(
+                %subscription,
+                event.id = %WireText::new(event.id()),
+                destination,
+                attempts,
+                reason,
+                "Another event lost"
+            );
         }
     }
 }
@@ -208,7 +232,12 @@ pub struct EventDelivery<S: ?Sized = dyn DeliverySettlement> {
 
 impl<S: DeliverySettlement + 'static> EventDelivery<S> {
     fn new(event: Arc<Event>, progress: DeliveryProgress, settlement: S) -> Box<EventDelivery> {
-        Box::new(Self { event, progress, received_at: Instant::now(), settlement })
+        Box::new(Self {
+            event,
+            progress,
+            received_at: Instant::now(),
+            settlement,
+        })
     }
 }
 
@@ -222,7 +251,9 @@ impl EventDelivery {
     /// Tells the queue the outcome of the delivery. Returns when the queue has recorded it, or
     /// cannot.
     pub async fn settle(mut self: Box<Self>, outcome: DeliveryOutcome) {
-        let Self { event, settlement, .. } = &mut *self;
+        let Self {
+            event, settlement, ..
+        } = &mut *self;
         settlement.settle(event, outcome).await;
     }
 }

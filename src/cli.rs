@@ -32,7 +32,9 @@ pub use get::{GetOptions, GetOutput, GetResource};
 pub use manifests::{DeliveryMergeArg, ManifestOptions, UnknownFieldsArg};
 pub use parked::{ParkedCommand, ParkedDropOptions, ParkedOptions};
 pub use pod::ListenAddresses;
-pub use rabbitmq::{QueueTypeArg, RabbitmqConnectionArgs, RabbitmqConnectionOptions, RabbitmqOptions};
+pub use rabbitmq::{
+    QueueTypeArg, RabbitmqConnectionArgs, RabbitmqConnectionOptions, RabbitmqOptions,
+};
 pub use run::{LimitOptions, LogFormat, RunOptions};
 pub use schema::SchemaOptions;
 pub use send::{ContentModeArg, SendOptions};
@@ -88,7 +90,11 @@ impl Cli {
     pub fn read() -> Self {
         // The image of a pod is started without arguments.
         let bare = std::env::args_os().len() < 2 && cluster::is_pod();
-        let mut cli = if bare { Self::parse_from(["sealpost", "run", "--kubernetes"]) } else { Self::parse() };
+        let mut cli = if bare {
+            Self::parse_from(["sealpost", "run", "--kubernetes"])
+        } else {
+            Self::parse()
+        };
         // Knative's own variables count only in a cluster, and only where no flag says otherwise.
         if let CliCommand::Run(options) = &mut cli.command
             && options.kubernetes
@@ -101,7 +107,10 @@ impl Cli {
 
 /// The value of a variable that is not a flag's own, such as Knative's names for what a flag says,
 /// too; `None` if it is empty.
-#[expect(clippy::disallowed_methods, reason = "the command line is what may read the environment")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the command line is what may read the environment"
+)]
 fn environment_variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }

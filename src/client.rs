@@ -30,7 +30,9 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::event::{Event, http as binding};
-use crate::model::{Addressable, DeliveryFormat, DestinationRoute, HttpVersions, TrustBundle, TrustFingerprint};
+use crate::model::{
+    Addressable, DeliveryFormat, DestinationRoute, HttpVersions, TrustBundle, TrustFingerprint,
+};
 use crate::telemetry::series::ConnectionMetrics;
 use crate::tls::{self, MinTlsVersion, SystemRoots};
 pub use collector::CollectorClients;
@@ -152,18 +154,33 @@ impl ClientCache {
     /// destination, and refuses versions before `min_version`.
     #[must_use]
     pub fn new(roots: SystemRoots, min_version: MinTlsVersion, limits: ClientLimits) -> Self {
-        let clients =
-            Cache::builder().max_capacity(limits.max_clients).time_to_idle(limits.client_idle_timeout).build();
-        let (resolver, permits) =
-            (DnsResolver::new(limits.max_lookups), ConnectionPermits::new(limits.max_connections));
-        Self { clients, roots, min_version, limits, resolver, permits, metrics: Arc::default() }
+        let clients = Cache::builder()
+            .max_capacity(limits.max_clients)
+            .time_to_idle(limits.client_idle_timeout)
+            .build();
+        let (resolver, permits) = (
+            DnsResolver::new(limits.max_lookups),
+            ConnectionPermits::new(limits.max_connections),
+        );
+        Self {
+            clients,
+            roots,
+            min_version,
+            limits,
+            resolver,
+            permits,
+            metrics: Arc::default(),
+        }
     }
 
     /// Returns the same cache, which counts connections and handshakes with destinations in these
     /// series.
     #[must_use]
     pub fn with_metrics(self, traffic: Arc<ConnectionMetrics>) -> Self {
-        Self { metrics: traffic, ..self }
+        Self {
+            metrics: traffic,
+            ..self
+        }
     }
 
     /// Closes connections that the peer has closed or that are idle for too long, and every idle
@@ -205,16 +222,28 @@ impl ClientCache {
     pub async fn client(&self, to: &Addressable) -> Result<Arc<HttpClient>, TransportError> {
         let connect = match &to.route {
             DestinationRoute::Remote { connect } => *connect,
-            DestinationRoute::Unresolved(reason) => return Err(TransportError::Unreachable(reason.to_string())),
-            DestinationRoute::Local(_) | DestinationRoute::WaitingRequest(_) | DestinationRoute::EventDisplay => {
+            DestinationRoute::Unresolved(reason) => {
+                return Err(TransportError::Unreachable(reason.to_string()));
+            }
+            DestinationRoute::Local(_)
+            | DestinationRoute::WaitingRequest(_)
+            | DestinationRoute::EventDisplay => {
                 return Err(TransportError::NotRemote);
             }
         };
         let trust = valid_trust(to)?;
         let authority = || to.url.uri()?.authority().cloned();
-        let elsewhere = connect.and_then(|address| Some(ConnectOverride { authority: authority()?, address }));
-        let key =
-            ClientKey { trust: trust.fingerprint(), connect_override: elsewhere, versions: to.url.http_versions() };
+        let elsewhere = connect.and_then(|address| {
+            Some(ConnectOverride {
+                authority: authority()?,
+                address,
+            })
+        });
+        let key = ClientKey {
+            trust: trust.fingerprint(),
+            connect_override: elsewhere,
+            versions: to.url.http_versions(),
+        };
         if let Some(client) = self.clients.get(&key).await {
             return Ok(client);
         }
@@ -223,9 +252,15 @@ impl ClientCache {
         Box::pin(self.get_or_build(key, &trust)).await
     }
 
-    async fn get_or_build(&self, key: ClientKey, trust: &TrustBundle) -> Result<Arc<HttpClient>, TransportError> {
+    async fn get_or_build(
+        &self,
+        key: ClientKey,
+        trust: &TrustBundle,
+    ) -> Result<Arc<HttpClient>, TransportError> {
         let of = key.clone();
-        let client = self.clients.try_get_with(key, async { self.build(trust, of) });
+        let client = self
+            .clients
+            .try_get_with(key, async { self.build(trust, of) });
         client.await.map_err(|error| TransportError::clone(&error))
     }
 
@@ -251,14 +286,25 @@ impl ClientCache {
         }
     }
 
-    fn build(&self, trust: &TrustBundle, key: ClientKey) -> Result<Arc<HttpClient>, TransportError> {
-        let mut tls = tls::client_config(trust, &self.roots, self.min_version)
-            .map_err(|error| TransportError::Trust(format!("a certificate cannot be trusted: {error}")))?;
+    fn build(
+        &self,
+        trust: &TrustBundle,
+        key: ClientKey,
+    ) -> Result<Arc<HttpClient>, TransportError> {
+        let mut tls =
+            tls::client_config(trust, &self.roots, self.min_version).map_err(|error| {
+                TransportError::Trust(format!("a certificate cannot be trusted: {error}"))
+            })?;
         if key.versions == HttpVersions::OnlyHttp1 {
             tls = tls::only_http1(&tls);
         }
         let shared = (&self.resolver, &self.permits, &self.metrics);
-        let connector = ClientConnector::new(tls, key.connect_override, self.limits.connect_timeout, shared);
+        let connector = ClientConnector::new(
+            tls,
+            key.connect_override,
+            self.limits.connect_timeout,
+            shared,
+        );
         Ok(Arc::new(HttpClient::new(connector, &self.limits)))
     }
 
@@ -287,11 +333,16 @@ struct RequestDeadline {
 impl RequestDeadline {
     fn within(timeout: Duration) -> Self {
         let now = Instant::now();
-        Self { at: now.checked_add(timeout).unwrap_or(now + NO_DEADLINE), timeout }
+        Self {
+            at: now.checked_add(timeout).unwrap_or(now + NO_DEADLINE),
+            timeout,
+        }
     }
 
     fn timed_out(self) -> TransportError {
-        TransportError::Timeout { after: self.timeout }
+        TransportError::Timeout {
+            after: self.timeout,
+        }
     }
 }
 
@@ -304,7 +355,9 @@ impl HttpTransport for ClientCache {
     ) -> Result<Response<Bytes>, TransportError> {
         let attempt = RequestDeadline::within(timeout);
         match tokio::time::timeout_at(attempt.at, self.post(request, to)).await {
-            Ok(response) => response::read_response(response?, self.limits.max_reply_bytes, attempt).await,
+            Ok(response) => {
+                response::read_response(response?, self.limits.max_reply_bytes, attempt).await
+            }
             Err(_elapsed) => Err(attempt.timed_out()),
         }
     }
@@ -314,7 +367,9 @@ impl HttpTransport for ClientCache {
 /// is left of it, this is an error and nothing is sent.
 fn valid_trust(to: &Addressable) -> Result<Arc<TrustBundle>, TransportError> {
     if to.trust.trusts_nobody() {
-        return Err(TransportError::Trust("CACerts hold no certificate that can be read".to_owned()));
+        return Err(TransportError::Trust(
+            "CACerts hold no certificate that can be read".to_owned(),
+        ));
     }
     let now = OffsetDateTime::now_utc().unix_timestamp();
     let valid = to.trust.valid_at(now);

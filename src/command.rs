@@ -25,7 +25,10 @@ use crate::wire_text;
 /// is one.
 fn print(text: &str) -> anyhow::Result<()> {
     let mut stdout = io::stdout().lock();
-    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+    match stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| stdout.flush())
+    {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
             tracing::debug!("Standard output is closed");
             Ok(())
@@ -35,7 +38,10 @@ fn print(text: &str) -> anyhow::Result<()> {
 }
 
 /// Prints a remark for the person who typed the command; it is no part of the result.
-#[expect(clippy::print_stderr, reason = "standard output is for the result alone, which programs read")]
+#[expect(
+    clippy::print_stderr,
+    reason = "standard output is for the result alone, which programs read"
+)]
 fn print_remark(text: &str) {
     eprintln!("{text}");
 }
@@ -49,7 +55,9 @@ fn request_failure_reason(error: &reqwest::Error) -> String {
     let mut is_no_http = false;
     while let Some(deeper) = cause.source() {
         cause = deeper;
-        is_no_http |= cause.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_parse);
+        is_no_http |= cause
+            .downcast_ref::<hyper::Error>()
+            .is_some_and(hyper::Error::is_parse);
     }
     if is_no_http && error.url().is_some_and(|url| url.scheme() == "http") {
         return "what it answers is not HTTP: is this its port for https?".to_owned();

@@ -26,15 +26,20 @@ use std::path::PathBuf;
 pub use channel_kind::ServedChannelKind;
 pub use file::{parse_manifests, read_manifests};
 pub use file_watch::watch_files;
-pub use kubernetes::{ApiServerAccess, ClusterConnection, ClusterSettings, LatestResolution, StopSignals};
+pub use kubernetes::{
+    ApiServerAccess, ClusterConnection, ClusterSettings, LatestResolution, StopSignals,
+};
 pub use manifest::ManifestSet;
 pub(crate) use manifest::spelling::suggest_word;
 pub use problem::{ObjectName, Problem, Severity, short};
-pub use resolve::{Resolution, ResolvedSink, ServerCertificate, SinkName, resolve, resolve_sink, trigger_filters};
+pub use resolve::{
+    Resolution, ResolvedSink, ServerCertificate, SinkName, resolve, resolve_sink, trigger_filters,
+};
 pub use schema::{json_schema, schema_names};
 pub use settings::{
-    AdvertisedCaCerts, ApiServerAvailability, ChannelScope, ClusterNameLookup, ControlSettings, DeliveryMerge,
-    ListenerUrls, ObjectSource, RabbitmqAvailability, ResolveOverride, ResolveOverrideError, UnknownFields,
+    AdvertisedCaCerts, ApiServerAvailability, ChannelScope, ClusterNameLookup, ControlSettings,
+    DeliveryMerge, ListenerUrls, ObjectSource, RabbitmqAvailability, ResolveOverride,
+    ResolveOverrideError, UnknownFields,
 };
 
 /// Finds every problem of the manifests at these paths, as if they were applied for the first time.

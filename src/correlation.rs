@@ -11,7 +11,9 @@ mod key_ring;
 use std::fmt;
 use std::sync::Arc;
 
-use aws_lc_rs::aead::{AES_128_GCM, AES_192_GCM, AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+use aws_lc_rs::aead::{
+    AES_128_GCM, AES_192_GCM, AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey,
+};
 use aws_lc_rs::{hmac, rand};
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE;
@@ -40,7 +42,10 @@ impl CorrelationKey {
             _ => return None,
         };
         let sealing = LessSafeKey::new(UnboundKey::new(algorithm, bytes).ok()?);
-        Some(Self { bytes: bytes.into(), sealing: Arc::new(sealing) })
+        Some(Self {
+            bytes: bytes.into(),
+            sealing: Arc::new(sealing),
+        })
     }
 
     /// Creates an id for the event of this id, which the process of this index waits for; `None` if
@@ -54,7 +59,9 @@ impl CorrelationKey {
 
     fn create_id_with(&self, nonce: [u8; NONCE_LEN], event: &str, index: u32) -> Option<String> {
         let mut text = event.as_bytes().to_vec();
-        self.sealing.seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), Aad::empty(), &mut text).ok()?;
+        self.sealing
+            .seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), Aad::empty(), &mut text)
+            .ok()?;
         let sealed = BASE64_URL_SAFE.encode([&nonce[..], &text].concat());
         Some(format!("{event}:{sealed}:{index}"))
     }
@@ -62,7 +69,9 @@ impl CorrelationKey {
     /// True if an id was created with this key.
     #[must_use]
     pub fn verifies(&self, id: &CorrelationId<'_>) -> bool {
-        let Some((nonce, sealed)) = id.sealed.split_first_chunk::<NONCE_LEN>() else { return false };
+        let Some((nonce, sealed)) = id.sealed.split_first_chunk::<NONCE_LEN>() else {
+            return false;
+        };
         let mut sealed = sealed.to_vec();
         let nonce = Nonce::assume_unique_for_key(*nonce);
         let opened = self.sealing.open_in_place(nonce, Aad::empty(), &mut sealed);
@@ -134,7 +143,11 @@ impl<'t> CorrelationId<'t> {
         let (rest, index) = text.rsplit_once(':')?;
         let (event, sealed) = rest.rsplit_once(':')?;
         let sealed = BASE64_URL_SAFE.decode(sealed).ok()?;
-        Some(Self { event, sealed, index: index.parse().ok()? })
+        Some(Self {
+            event,
+            sealed,
+            index: index.parse().ok()?,
+        })
     }
 
     /// True if the process of this index, of so many replicas, is the one that waits. It is false

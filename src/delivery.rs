@@ -24,7 +24,9 @@ use tokio::time::Instant;
 
 use crate::auth::TokenCache;
 use crate::auth::token_cache::NoTokenIssuer;
-use crate::channel::{DeferredDelivery, DeliveryOutcome, DeliveryProgress, DeliveryStage, LostDelivery, metrics};
+use crate::channel::{
+    DeferredDelivery, DeliveryOutcome, DeliveryProgress, DeliveryStage, LostDelivery, metrics,
+};
 use crate::client::HttpTransport;
 use crate::display::EventDisplay;
 use crate::event::{AttributeLimit, Event};
@@ -81,8 +83,19 @@ impl<T: HttpTransport> EventDeliverer<T> {
         options: DeliveryOptions,
         counters: Arc<ProcessCounters>,
     ) -> Self {
-        let tokens = Arc::new(TokenCache::new(Arc::new(NoTokenIssuer), Arc::clone(&counters)));
-        Self { transport, router, display, options, counters, tokens, event_types: EventTypeObserver::default() }
+        let tokens = Arc::new(TokenCache::new(
+            Arc::new(NoTokenIssuer),
+            Arc::clone(&counters),
+        ));
+        Self {
+            transport,
+            router,
+            display,
+            options,
+            counters,
+            tokens,
+            event_types: EventTypeObserver::default(),
+        }
     }
 
     /// Sets the tokens for destinations that want to know the sender.
@@ -94,12 +107,19 @@ impl<T: HttpTransport> EventDeliverer<T> {
     /// Sets the observer that makes `EventType`s of replies.
     #[must_use]
     pub fn with_event_types(self, event_types: EventTypeObserver) -> Self {
-        Self { event_types, ..self }
+        Self {
+            event_types,
+            ..self
+        }
     }
 
     /// Makes the worker state of a subscription, counted under its name.
     #[must_use]
-    pub fn worker_state(&self, subscription: Arc<Subscription>, concurrency: usize) -> SubscriptionWorkerState {
+    pub fn worker_state(
+        &self,
+        subscription: Arc<Subscription>,
+        concurrency: usize,
+    ) -> SubscriptionWorkerState {
         let series = metrics::subscription_series(&self.counters, &subscription.key);
         SubscriptionWorkerState::new(subscription, concurrency).with_series(series)
     }
@@ -121,13 +141,19 @@ impl<T: HttpTransport> EventDeliverer<T> {
 
     /// Starts the span of a delivery.
     fn start_delivery_span(&self, event: &Event, worker: &SubscriptionWorkerState) -> Span {
-        let mut span = self.router.tracer().start("deliver", SpanKind::Consumer, event.trace());
+        let mut span = self
+            .router
+            .tracer()
+            .start("deliver", SpanKind::Consumer, event.trace());
         span.set_attributes(|| {
             [
                 ("messaging.system", "knative".into()),
                 ("messaging.operation.name", "deliver".into()),
                 ("messaging.operation.type", "process".into()),
-                ("messaging.destination.name", worker.series().messaging_destination().to_owned().into()),
+                (
+                    "messaging.destination.name",
+                    worker.series().messaging_destination().to_owned().into(),
+                ),
             ]
         });
         span_attributes::set_event_attributes(&mut span, event);
@@ -143,7 +169,9 @@ impl<T: HttpTransport> EventDeliverer<T> {
     ) -> DeliveryOutcome {
         let tries = AttemptProgress::from(&progress);
         match progress.stage {
-            DeliveryStage::Subscriber => self.send_to_subscriber(event, record, permit, tries).await,
+            DeliveryStage::Subscriber => {
+                self.send_to_subscriber(event, record, permit, tries).await
+            }
             DeliveryStage::Reply(reply) => {
                 drop(permit);
                 Box::pin(self.send_reply(event, record, reply, tries)).await
@@ -163,13 +191,37 @@ impl<T: HttpTransport> EventDeliverer<T> {
         permit: OwnedSemaphorePermit,
         tries: AttemptProgress,
     ) -> DeliveryOutcome {
-        match self.send(OutgoingEvent { role: DestinationRole::Subscriber, event }, record, Some(permit), tries).await {
-            Ok(response) => self.handle_reply(event, record, response, tries.for_next_destination()).await,
+        match self
+            .send(
+                OutgoingEvent {
+                    role: DestinationRole::Subscriber,
+                    event,
+                },
+                record,
+                Some(permit),
+                tries,
+            )
+            .await
+        {
+            Ok(response) => {
+                self.handle_reply(event, record, response, tries.for_next_destination())
+                    .await
+            }
             Err(SendFailure::Deferred { attempts, wait }) => {
-                DeliveryOutcome::Deferred(DeferredDelivery { stage: DeliveryStage::Subscriber, attempts, wait })
+                DeliveryOutcome::Deferred(DeferredDelivery {
+                    stage: DeliveryStage::Subscriber,
+                    attempts,
+                    wait,
+                })
             }
             Err(SendFailure::Failed(failure)) => {
-                Box::pin(self.send_to_dead_letter_sink(event, record, failure, tries.for_next_destination())).await
+                Box::pin(self.send_to_dead_letter_sink(
+                    event,
+                    record,
+                    failure,
+                    tries.for_next_destination(),
+                ))
+                .await
             }
             Err(SendFailure::NoDestination) => DeliveryOutcome::Delivered,
         }
@@ -196,14 +248,18 @@ impl<T: HttpTransport> EventDeliverer<T> {
         match answered {
             Ok(None) => DeliveryOutcome::Delivered,
             Ok(Some(reply)) => {
-                self.event_types.observe(subscription.event_types.as_ref(), &reply);
+                self.event_types
+                    .observe(subscription.event_types.as_ref(), &reply);
                 let reply = restore_broker_ttl(reply, event, &subscription);
                 let reply = Arc::new(self.router.charge_to_budget(reply));
                 Box::pin(self.send_reply(event, record, reply, tries)).await
             }
             Err(error) => {
                 let failure = DeliveryFailure::from_unreadable_reply(destination, &*error);
-                record.worker.series().record_unreadable_reply(&failure.scrubbed_destination(), failure.reason());
+                record
+                    .worker
+                    .series()
+                    .record_unreadable_reply(&failure.scrubbed_destination(), failure.reason());
                 Box::pin(self.send_to_dead_letter_sink(event, record, failure, tries)).await
             }
         }
@@ -216,14 +272,30 @@ impl<T: HttpTransport> EventDeliverer<T> {
         reply: Arc<Event>,
         tries: AttemptProgress,
     ) -> DeliveryOutcome {
-        match self.send(OutgoingEvent { role: DestinationRole::Reply, event: &reply }, record, None, tries).await {
+        match self
+            .send(
+                OutgoingEvent {
+                    role: DestinationRole::Reply,
+                    event: &reply,
+                },
+                record,
+                None,
+                tries,
+            )
+            .await
+        {
             Ok(_) | Err(SendFailure::NoDestination) => DeliveryOutcome::Delivered,
             Err(SendFailure::Deferred { attempts, wait }) => {
-                DeliveryOutcome::Deferred(DeferredDelivery { stage: DeliveryStage::Reply(reply), attempts, wait })
+                DeliveryOutcome::Deferred(DeferredDelivery {
+                    stage: DeliveryStage::Reply(reply),
+                    attempts,
+                    wait,
+                })
             }
             Err(SendFailure::Failed(failure)) => {
                 let failure = failure.with_forwarded(reply.forwarded().to_vec());
-                self.send_to_dead_letter_sink(event, record, failure, tries.for_next_destination()).await
+                self.send_to_dead_letter_sink(event, record, failure, tries.for_next_destination())
+                    .await
             }
         }
     }
@@ -241,7 +313,8 @@ impl<T: HttpTransport> EventDeliverer<T> {
             return lost_outcome(failure, record);
         }
         let dead = Arc::new(failure.add_error_attributes(event.clone()));
-        self.send_annotated_event(record, dead, failure, tries).await
+        self.send_annotated_event(record, dead, failure, tries)
+            .await
     }
 
     async fn send_annotated_event(
@@ -252,19 +325,32 @@ impl<T: HttpTransport> EventDeliverer<T> {
         tries: AttemptProgress,
     ) -> DeliveryOutcome {
         match self
-            .send(OutgoingEvent { role: DestinationRole::DeadLetterSink, event: &dead }, record, None, tries)
+            .send(
+                OutgoingEvent {
+                    role: DestinationRole::DeadLetterSink,
+                    event: &dead,
+                },
+                record,
+                None,
+                tries,
+            )
             .await
         {
             Ok(_answer) => DeliveryOutcome::DeadLettered,
-            Err(SendFailure::Deferred { attempts, wait }) => DeliveryOutcome::Deferred(DeferredDelivery {
-                stage: DeliveryStage::DeadLetterSink(dead),
-                attempts,
-                wait,
-            }),
+            Err(SendFailure::Deferred { attempts, wait }) => {
+                DeliveryOutcome::Deferred(DeferredDelivery {
+                    stage: DeliveryStage::DeadLetterSink(dead),
+                    attempts,
+                    wait,
+                })
+            }
             Err(SendFailure::Failed(second)) => {
                 let end = format!("the dead letter sink failed too: {second}");
                 let loss = failure.into_lost_delivery(&record.worker.subscription(), &end);
-                DeliveryOutcome::Lost(Box::new(LostDelivery { counted_as: second.counted_as(), ..*loss }))
+                DeliveryOutcome::Lost(Box::new(LostDelivery {
+                    counted_as: second.counted_as(),
+                    ..*loss
+                }))
             }
             Err(SendFailure::NoDestination) => lost_outcome(failure, record),
         }
@@ -280,7 +366,9 @@ impl<T: HttpTransport> EventDeliverer<T> {
     ) -> Result<Response<Bytes>, SendFailure> {
         let started = Instant::now();
         let mut span = record.span.child(outgoing.span_name(), SpanKind::Internal);
-        let sent = self.send_with_retries(outgoing, (record, &mut span), permit, tries).await;
+        let sent = self
+            .send_with_retries(outgoing, (record, &mut span), permit, tries)
+            .await;
         // Recorded also for a failure: the last destination counts, whatever became of it.
         record.record_duration(started.elapsed());
         if let Err(SendFailure::Failed(failure)) = &sent {
@@ -291,7 +379,10 @@ impl<T: HttpTransport> EventDeliverer<T> {
 
     /// Timeout of one attempt at this subscription.
     fn attempt_timeout(&self, subscription: &Subscription) -> Duration {
-        let timeout = subscription.delivery.timeout.filter(|timeout| !timeout.is_zero());
+        let timeout = subscription
+            .delivery
+            .timeout
+            .filter(|timeout| !timeout.is_zero());
         timeout.unwrap_or(self.options.default_timeout)
     }
 
@@ -312,12 +403,16 @@ impl<T: HttpTransport> EventDeliverer<T> {
             tokio::time::sleep(pause).await;
             let wait = tries.wait.saturating_sub(pause);
             if !wait.is_zero() {
-                return Err(SendFailure::Deferred { attempts: tries.attempts, wait });
+                return Err(SendFailure::Deferred {
+                    attempts: tries.attempts,
+                    wait,
+                });
             }
             permit = outgoing.acquire_permit(record.worker).await;
         }
-        let mut schedule = RetrySchedule::new(&record.worker.subscription().delivery, self.options.jitter)
-            .after_attempts(tries.attempts);
+        let mut schedule =
+            RetrySchedule::new(&record.worker.subscription().delivery, self.options.jitter)
+                .after_attempts(tries.attempts);
         loop {
             // The subscription may have changed during the wait: each attempt uses its newest form.
             let subscription = record.worker.subscription();
@@ -326,36 +421,62 @@ impl<T: HttpTransport> EventDeliverer<T> {
             };
             let timeout = self.attempt_timeout(&subscription);
             let Some(limit) = tries.attempt_timeout(timeout) else {
-                return Err(SendFailure::Deferred { attempts: schedule.attempts_made(), wait: Duration::ZERO });
+                return Err(SendFailure::Deferred {
+                    attempts: schedule.attempts_made(),
+                    wait: Duration::ZERO,
+                });
             };
             let to = (&*subscription, destination, limit);
             let began = Instant::now();
-            let (failure, retry_after) =
-                match self.send_attempt(outgoing, (record, span, schedule.attempts_made()), to, permit).await {
-                    Ok(response) => {
-                        record.worker.record_success(outgoing.role, began);
-                        return Ok(response);
-                    }
-                    Err(backoff::Error::Permanent(failure)) => {
-                        record.worker.record_failure(outgoing.role, &failure);
-                        return Err(outgoing.final_failure(failure, &schedule));
-                    }
-                    Err(backoff::Error::Transient { err, retry_after }) => (err, retry_after),
-                };
+            let (failure, retry_after) = match self
+                .send_attempt(
+                    outgoing,
+                    (record, span, schedule.attempts_made()),
+                    to,
+                    permit,
+                )
+                .await
+            {
+                Ok(response) => {
+                    record.worker.record_success(outgoing.role, began);
+                    return Ok(response);
+                }
+                Err(backoff::Error::Permanent(failure)) => {
+                    record.worker.record_failure(outgoing.role, &failure);
+                    return Err(outgoing.final_failure(failure, &schedule));
+                }
+                Err(backoff::Error::Transient { err, retry_after }) => (err, retry_after),
+            };
             record.worker.record_failure(outgoing.role, &failure);
-            let Some(wait) = schedule.next_backoff() else { return Err(outgoing.final_failure(failure, &schedule)) };
+            let Some(wait) = schedule.next_backoff() else {
+                return Err(outgoing.final_failure(failure, &schedule));
+            };
             let wait = wait.max(retry_after.unwrap_or_default());
             let attempts = i64::from(schedule.attempts_made());
             span.add_event("retry", || {
                 let (reason, wait) = (failure.to_string().into(), wait.as_secs_f64().into());
-                [("sealpost.attempts", attempts.into()), ("sealpost.reason", reason), ("sealpost.backoff", wait)]
+                [
+                    ("sealpost.attempts", attempts.into()),
+                    ("sealpost.reason", reason),
+                    ("sealpost.backoff", wait),
+                ]
             });
             // A wait that the queue cannot hold the event for is left to the queue.
             if tries.exceeds_hold_time(wait, timeout) {
                 self.counters.count_retry(record.worker.series());
-                return Err(SendFailure::Deferred { attempts: schedule.attempts_made(), wait });
+                return Err(SendFailure::Deferred {
+                    attempts: schedule.attempts_made(),
+                    wait,
+                });
             }
-            tracing::debug!(subscription = %subscription.key, event.id = %WireText::new(outgoing.event.id()), to = outgoing.role.as_str(), reason = %failure, ?wait, "Attempt failed, trying again");
+            tracing::debug!(
+                subscription = %subscription.key,
+                event.id = %WireText::new(outgoing.event.id()),
+                to = outgoing.role.as_str(),
+                reason = %failure,
+                ?wait,
+                "Attempt failed, trying again"
+            );
             tokio::time::sleep(wait).await;
             self.counters.count_retry(record.worker.series());
             permit = outgoing.acquire_permit(record.worker).await;
@@ -364,7 +485,10 @@ impl<T: HttpTransport> EventDeliverer<T> {
 }
 
 fn lost_outcome(failure: DeliveryFailure, record: &DeliveryRecord<'_>) -> DeliveryOutcome {
-    DeliveryOutcome::Lost(failure.into_lost_delivery(&record.worker.subscription(), "there is no dead letter sink"))
+    DeliveryOutcome::Lost(failure.into_lost_delivery(
+        &record.worker.subscription(),
+        "there is no dead letter sink",
+    ))
 }
 
 #[cfg(test)]

@@ -55,7 +55,15 @@ impl<T: HttpTransport> Dispatcher<T> {
         concurrency: usize,
     ) -> Self {
         let (worker_states, open_channels) = (SubscriptionWorkerStates::default(), HashMap::new());
-        Self { backend, router, delivery, concurrency, worker_states, open_channels, workers: JoinSet::new() }
+        Self {
+            backend,
+            router,
+            delivery,
+            concurrency,
+            worker_states,
+            open_channels,
+            workers: JoinSet::new(),
+        }
     }
 
     /// States of the workers, which are shared with the admin port.
@@ -99,8 +107,14 @@ impl<T: HttpTransport> Dispatcher<T> {
     /// True if an event that this process holds has not been delivered.
     fn is_delivering(&self) -> bool {
         let channels = self.open_channels.values().map(|open| &open.channel);
-        let mut keys = channels.flat_map(|channel| &channel.subscriptions).map(|subscription| &subscription.key);
-        keys.any(|key| self.backend.unfinished(key).is_some_and(|unfinished| unfinished > 0))
+        let mut keys = channels
+            .flat_map(|channel| &channel.subscriptions)
+            .map(|subscription| &subscription.key);
+        keys.any(|key| {
+            self.backend
+                .unfinished(key)
+                .is_some_and(|unfinished| unfinished > 0)
+        })
     }
 
     /// Serves this table from now on. Only differences are applied: a channel that is the same
@@ -120,7 +134,10 @@ impl<T: HttpTransport> Dispatcher<T> {
                 other => {
                     former.extend(other.map(|(_, open)| open));
                     changed.push(channel);
-                    (channel.key.clone(), self.open_channel(channel, &mut consumers))
+                    (
+                        channel.key.clone(),
+                        self.open_channel(channel, &mut consumers),
+                    )
                 }
             };
             publishers.push(Arc::clone(&open.publisher));
@@ -147,8 +164,13 @@ impl<T: HttpTransport> Dispatcher<T> {
         // Old workers take the new configuration before queues are retired, whose events they still
         // deliver.
         changed().for_each(|subscription| self.update_worker(subscription));
-        let configured: HashSet<&SubscriptionKey> = changed().map(|subscription| &subscription.key).collect();
-        self.retire_subscriptions(former.iter().chain(&gone), &RemovedChannels::new(&gone), &configured);
+        let configured: HashSet<&SubscriptionKey> =
+            changed().map(|subscription| &subscription.key).collect();
+        self.retire_subscriptions(
+            former.iter().chain(&gone),
+            &RemovedChannels::new(&gone),
+            &configured,
+        );
     }
 
     /// Opens a channel, and adds the consumers of its new queues.
@@ -160,7 +182,11 @@ impl<T: HttpTransport> Dispatcher<T> {
         let opened = self.backend.open(channel);
         consumers.extend(opened.consumers);
         let (publisher, series) = (opened.publisher, self.router.channel_series(&channel.key));
-        Arc::new(RoutedChannel { channel: Arc::clone(channel), publisher, series })
+        Arc::new(RoutedChannel {
+            channel: Arc::clone(channel),
+            publisher,
+            series,
+        })
     }
 
     /// Retires the queues of channels that have changed or are gone, except those that are
@@ -172,7 +198,11 @@ impl<T: HttpTransport> Dispatcher<T> {
         configured: &HashSet<&SubscriptionKey>,
     ) {
         for RoutedChannel { channel, .. } in former.map(Arc::as_ref) {
-            for subscription in channel.subscriptions.iter().filter(|made| !configured.contains(&made.key)) {
+            for subscription in channel
+                .subscriptions
+                .iter()
+                .filter(|made| !configured.contains(&made.key))
+            {
                 if let Some(worker) = self.worker_states.remove(&subscription.key) {
                     // Set first: the worker may end as soon as its queue is retired.
                     worker.set_onward_channels(gone.onward_channels(subscription, channel));
@@ -193,8 +223,11 @@ impl<T: HttpTransport> Dispatcher<T> {
     fn start_worker(&mut self, subscription: Arc<Subscription>, consumer: QueueConsumer) {
         let worker = self
             .worker_states
-            .get_or_insert(subscription.key.clone(), || self.delivery.worker_state(subscription, self.concurrency));
-        self.workers.spawn(worker::run(worker, consumer, Arc::clone(&self.delivery)));
+            .get_or_insert(subscription.key.clone(), || {
+                self.delivery.worker_state(subscription, self.concurrency)
+            });
+        self.workers
+            .spawn(worker::run(worker, consumer, Arc::clone(&self.delivery)));
     }
 }
 

@@ -11,7 +11,16 @@ use crate::event::Event;
 use crate::wire_text::escape;
 
 /// Attributes of the specification, in the order in which they are shown.
-const CORE: [&str; 8] = ["specversion", "type", "source", "subject", "id", "time", "dataschema", "datacontenttype"];
+const CORE: [&str; 8] = [
+    "specversion",
+    "type",
+    "source",
+    "subject",
+    "id",
+    "time",
+    "dataschema",
+    "datacontenttype",
+];
 
 /// Standard output, to which one whole event is written at a time.
 #[derive(Debug)]
@@ -46,18 +55,26 @@ pub fn format_event(event: &Event) -> String {
             push_line(&mut text, &format!("{name}: {value}"));
         }
     }
-    let mut extensions: Vec<_> =
-        event.attributes().iter().filter(|attribute| !CORE.contains(&attribute.name())).collect();
+    let mut extensions: Vec<_> = event
+        .attributes()
+        .iter()
+        .filter(|attribute| !CORE.contains(&attribute.name()))
+        .collect();
     extensions.sort_by_key(|attribute| attribute.name());
     if !extensions.is_empty() {
         text.push_str("Extensions,\n");
-        extensions
-            .iter()
-            .for_each(|attribute| push_line(&mut text, &format!("{}: {}", attribute.name(), attribute.text())));
+        extensions.iter().for_each(|attribute| {
+            push_line(
+                &mut text,
+                &format!("{}: {}", attribute.name(), attribute.text()),
+            )
+        });
     }
     if !event.data().is_empty() {
         text.push_str("Data,\n");
-        format_data(event).lines().for_each(|data| push_line(&mut text, data));
+        format_data(event)
+            .lines()
+            .for_each(|data| push_line(&mut text, data));
     }
     text
 }

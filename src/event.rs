@@ -68,7 +68,9 @@ const COPIED: usize = 16 * 1024;
 
 /// Copies a header value into memory of its own.
 fn copy_header_value(value: &HeaderValue) -> HeaderValue {
-    let Ok(mut copy) = HeaderValue::from_bytes(value.as_bytes()) else { return value.clone() };
+    let Ok(mut copy) = HeaderValue::from_bytes(value.as_bytes()) else {
+        return value.clone();
+    };
     copy.set_sensitive(value.is_sensitive());
     copy
 }
@@ -126,10 +128,17 @@ impl Event {
     /// waits. Large data are not copied.
     #[must_use]
     pub fn owned_copy(mut self) -> Self {
-        self.attributes.iter_mut().for_each(ContextAttribute::own_memory);
+        self.attributes
+            .iter_mut()
+            .for_each(ContextAttribute::own_memory);
         self.content_type = self.content_type.as_ref().map(copy_header_value);
-        self.forwarded.iter_mut().for_each(|(_, value)| *value = copy_header_value(value));
-        self.trace = self.trace.as_deref().map(|trace| Arc::new(trace.owned_copy()));
+        self.forwarded
+            .iter_mut()
+            .for_each(|(_, value)| *value = copy_header_value(value));
+        self.trace = self
+            .trace
+            .as_deref()
+            .map(|trace| Arc::new(trace.owned_copy()));
         if self.data.len() <= COPIED {
             self.data = Bytes::copy_from_slice(&self.data);
         }
@@ -162,7 +171,13 @@ impl Event {
         // includes.
         let places = self.attributes.len().saturating_sub(PLACES) * size_of::<ContextAttribute>();
         let attributes: usize = self.attributes.iter().map(ContextAttribute::length).sum();
-        places + attributes + self.forwarded.iter().map(|(_, value)| value.len()).sum::<usize>()
+        places
+            + attributes
+            + self
+                .forwarded
+                .iter()
+                .map(|(_, value)| value.len())
+                .sum::<usize>()
     }
 
     /// Sets the trace context, which is not a part of the event itself.
@@ -200,7 +215,10 @@ impl Event {
     pub fn get(&self, name: &str) -> Option<Cow<'_, str>> {
         match name {
             "specversion" => Some(Cow::Borrowed(self.spec_version.as_str())),
-            "datacontenttype" => self.content_type.as_ref().map(|value| String::from_utf8_lossy(value.as_bytes())),
+            "datacontenttype" => self
+                .content_type
+                .as_ref()
+                .map(|value| String::from_utf8_lossy(value.as_bytes())),
             _ => self.attribute(name).map(ContextAttribute::text),
         }
     }
@@ -208,7 +226,9 @@ impl Event {
     /// Attribute of that name in wire form, unless it is `specversion` or `datacontenttype`.
     #[must_use]
     pub fn attribute(&self, name: &str) -> Option<&ContextAttribute> {
-        self.attributes.iter().find(|attribute| attribute.name() == name)
+        self.attributes
+            .iter()
+            .find(|attribute| attribute.name() == name)
     }
 
     /// The `id` attribute, empty if it is missing (possible only in a reply that was not
@@ -263,7 +283,11 @@ impl Event {
     /// Sets an attribute to a value of this type, as text; a `name` that is not valid changes
     /// nothing.
     pub fn set_typed(&mut self, name: &str, text: &str, kind: AttributeType) {
-        if let Some(attribute) = self.attributes.iter_mut().find(|attribute| attribute.name() == name) {
+        if let Some(attribute) = self
+            .attributes
+            .iter_mut()
+            .find(|attribute| attribute.name() == name)
+        {
             attribute.set_text(text, kind);
         } else if let Some(attribute) = ContextAttribute::from_text(name, text, kind) {
             self.attributes.push(attribute);
@@ -273,7 +297,10 @@ impl Event {
     /// True if `datacontenttype` declares JSON: subtype `json` or a `+json` suffix (JSON format
     /// §3.1.1).
     fn declares_json(&self) -> bool {
-        self.content_type.as_ref().and_then(|value| value.to_str().ok()).is_some_and(is_json)
+        self.content_type
+            .as_ref()
+            .and_then(|value| value.to_str().ok())
+            .is_some_and(is_json)
     }
 }
 
@@ -300,7 +327,10 @@ impl PartialEq for Event {
             && self.data == other.data
             && self.forwarded == other.forwarded
             && self.attributes.len() == other.attributes.len()
-            && self.attributes.iter().all(|attribute| other.attribute(attribute.name()) == Some(attribute))
+            && self
+                .attributes
+                .iter()
+                .all(|attribute| other.attribute(attribute.name()) == Some(attribute))
     }
 }
 
@@ -311,7 +341,11 @@ fn media_type(content_type: &str) -> &str {
 
 fn is_json(content_type: &str) -> bool {
     let media_type = media_type(content_type);
-    let Some((_, subtype)) = media_type.split_once('/') else { return false };
+    let Some((_, subtype)) = media_type.split_once('/') else {
+        return false;
+    };
     subtype.eq_ignore_ascii_case("json")
-        || subtype.rsplit_once('+').is_some_and(|(_, suffix)| suffix.eq_ignore_ascii_case("json"))
+        || subtype
+            .rsplit_once('+')
+            .is_some_and(|(_, suffix)| suffix.eq_ignore_ascii_case("json"))
 }

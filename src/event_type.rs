@@ -65,7 +65,10 @@ pub trait EventTypeCreator: Send + Sync + 'static {
     ///
     /// # Errors
     /// The reason in words, if the object could not be created.
-    fn create<'a>(&'a self, wanted: &'a EventType) -> BoxFuture<'a, Result<CreationOutcome, String>>;
+    fn create<'a>(
+        &'a self,
+        wanted: &'a EventType,
+    ) -> BoxFuture<'a, Result<CreationOutcome, String>>;
 }
 
 /// Outcome of a creation that has not failed.
@@ -108,11 +111,16 @@ impl EventTypeObserver {
     /// Queues the type of an event for creation, if its owner wants that and the type is new. Never
     /// waits, and costs nothing where it is not wanted.
     pub fn observe(&self, owner: Option<&Arc<EventTypeOwner>>, event: &Event) {
-        let (Some(owner), Some(looking)) = (owner, &self.0) else { return };
+        let (Some(owner), Some(looking)) = (owner, &self.0) else {
+            return;
+        };
         let text = |name| event.get(name).unwrap_or_default();
         let (ty, source, schema) = (text("type"), text("source"), text("dataschema"));
         // Checked before hashing: what is too long need not be remembered.
-        if [&ty, &source, &schema].iter().any(|text| text.len() > LONGEST_TEXT) {
+        if [&ty, &source, &schema]
+            .iter()
+            .any(|text| text.len() > LONGEST_TEXT)
+        {
             return looking.log_too_long(owner, event);
         }
         let fingerprint = fingerprint(owner, &ty, &source);
@@ -141,7 +149,8 @@ impl ObserverState {
             let (kind, namespace, name) = (owner.kind, &owner.namespace, &owner.name);
             tracing::warn!(
                 kind, namespace, name, event.id = %WireText::new(event.id()), longest = LONGEST_TEXT,
-                "No EventType is made of events whose type, source or dataschema is longer: use shorter ones; this is told once"
+                "No EventType is made of events whose type, source or dataschema is longer: \
+                 use shorter ones; this is told once"
             );
         }
     }
@@ -162,22 +171,42 @@ pub fn observer_and_worker(
     counters: Arc<ProcessCounters>,
 ) -> (EventTypeObserver, EventTypeWorker) {
     let (sender, queue) = mpsc::channel(QUEUE);
-    let remember = |time| Cache::builder().max_capacity(MAX_KNOWN).time_to_live(time).build();
-    let memory = SeenEventTypes { created: remember(REMEMBERED), failed: remember(PAUSE) };
+    let remember = |time| {
+        Cache::builder()
+            .max_capacity(MAX_KNOWN)
+            .time_to_live(time)
+            .build()
+    };
+    let memory = SeenEventTypes {
+        created: remember(REMEMBERED),
+        failed: remember(PAUSE),
+    };
     let looking = ObserverState {
         queue: sender,
         memory: memory.clone(),
         counters: Arc::clone(&counters),
         too_long_logged: Arc::default(),
     };
-    (EventTypeObserver(Some(looking)), EventTypeWorker { queue, memory, creator, counters })
+    (
+        EventTypeObserver(Some(looking)),
+        EventTypeWorker {
+            queue,
+            memory,
+            creator,
+            counters,
+        },
+    )
 }
 
 impl EventTypeWorker {
     /// Creates types until `stop`. Types in the queue at that time are left to other processes.
     pub async fn run(mut self, stop: CancellationToken) {
         while let Some(Some(wanted)) = stop.run_until_cancelled(self.queue.recv()).await {
-            if stop.run_until_cancelled(self.create_event_type(&wanted)).await.is_none() {
+            if stop
+                .run_until_cancelled(self.create_event_type(&wanted))
+                .await
+                .is_none()
+            {
                 return;
             }
         }
@@ -194,7 +223,11 @@ impl EventTypeWorker {
             Ok(Ok(created)) => {
                 if created == CreationOutcome::Created {
                     self.counters.event_types_created.increment();
-                    tracing::info!(namespace = wanted.owner.namespace, name = wanted.name, "EventType made");
+                    tracing::info!(
+                        namespace = wanted.owner.namespace,
+                        name = wanted.name,
+                        "EventType made"
+                    );
                 }
                 self.memory.created.insert(fingerprint, ()).await;
                 return;
@@ -217,13 +250,24 @@ impl EventTypeWorker {
 /// Hash of `type`, `source`, namespace and name, one behind the other (contract 8.2).
 fn fingerprint(owner: &EventTypeOwner, ty: &str, source: &str) -> EventTypeFingerprint {
     let parts = [ty, source, &owner.namespace, &owner.name];
-    parts.iter().fold(Md5::new(), Digest::chain_update).finalize().into()
+    parts
+        .iter()
+        .fold(Md5::new(), Digest::chain_update)
+        .finalize()
+        .into()
 }
 
 /// Name `et-<name>-<md5>`; the owner's name is cut where the whole is too long.
 fn object_name(owner: &EventTypeOwner, fingerprint: &EventTypeFingerprint) -> String {
     let kept = LONGEST_NAME - "et-".len() - "-".len() - 2 * fingerprint.len();
-    let mut name = format!("et-{}-", owner.name.get(..kept).unwrap_or(&owner.name).to_ascii_lowercase());
+    let mut name = format!(
+        "et-{}-",
+        owner
+            .name
+            .get(..kept)
+            .unwrap_or(&owner.name)
+            .to_ascii_lowercase()
+    );
     for byte in fingerprint {
         if write!(name, "{byte:02x}").is_err() {
             tracing::debug!("Formatting into a string failed");

@@ -10,7 +10,9 @@ use std::sync::Arc;
 
 use crate::correlation::KeyRing;
 use crate::event::Event;
-use cesql::{CesqlExpression, CesqlValue, EvaluationError, EvaluationResult, MeterExceeded, WorkMeter};
+use cesql::{
+    CesqlExpression, CesqlValue, EvaluationError, EvaluationResult, MeterExceeded, WorkMeter,
+};
 
 /// Steps of work that visiting a filter counts as.
 const VISIT: usize = 4;
@@ -87,7 +89,10 @@ impl Filter {
     pub fn decide(&self, event: &Event) -> FilterDecision {
         let mut meter = WorkMeter::default();
         let passes = self.decide_within(event, &mut meter);
-        FilterDecision { passes, steps: meter.steps() }
+        FilterDecision {
+            passes,
+            steps: meter.steps(),
+        }
     }
 
     /// Decides on an event with the steps that the meter has left.
@@ -96,10 +101,16 @@ impl Filter {
     /// If the decision depends on an expression that is undecided, or too few steps are left. In
     /// the latter case the meter lets nothing be decided any more: not even a part of the filter
     /// that would let the event pass alone.
-    pub fn decide_within(&self, event: &Event, meter: &mut WorkMeter) -> Result<bool, UndecidedReason> {
+    pub fn decide_within(
+        &self,
+        event: &Event,
+        meter: &mut WorkMeter,
+    ) -> Result<bool, UndecidedReason> {
         meter.step(VISIT)?;
         let mut texts = |pairs: &AttributePairs, test: fn(&str, &str) -> bool| {
-            every(pairs, |name, wanted| text_matches(event, (name, wanted), test, meter))
+            every(pairs, |name, wanted| {
+                text_matches(event, (name, wanted), test, meter)
+            })
         };
         match self {
             Self::MatchAll => Ok(true),
@@ -109,12 +120,15 @@ impl Filter {
             Self::Attributes(pairs) => every(pairs, |name, wanted| {
                 attribute::matches(event, name, wanted, meter).map_err(UndecidedReason::from)
             }),
-            Self::All(filters) => {
-                any(filters, |filter| filter.decide_within(event, meter).map(|passes| !passes)).map(|fails| !fails)
-            }
+            Self::All(filters) => any(filters, |filter| {
+                filter.decide_within(event, meter).map(|passes| !passes)
+            })
+            .map(|fails| !fails),
             Self::Any(filters) => any(filters, |filter| filter.decide_within(event, meter)),
             Self::Not(filter) => filter.decide_within(event, meter).map(|passes| !passes),
-            Self::Cesql(expression, keys) => evaluate_cesql((expression, keys.as_deref()), event, meter),
+            Self::Cesql(expression, keys) => {
+                evaluate_cesql((expression, keys.as_deref()), event, meter)
+            }
         }
     }
 }
@@ -170,8 +184,14 @@ fn evaluate_cesql(
     meter: &mut WorkMeter,
 ) -> Result<bool, UndecidedReason> {
     match expression.evaluate(&attribute::EventAttributes { event, keys }, meter) {
-        EvaluationResult { value: CesqlValue::Boolean(truth), error: None } => Ok(truth),
-        EvaluationResult { error: Some(EvaluationError::Limit), .. } => Err(UndecidedReason::Limit),
+        EvaluationResult {
+            value: CesqlValue::Boolean(truth),
+            error: None,
+        } => Ok(truth),
+        EvaluationResult {
+            error: Some(EvaluationError::Limit),
+            ..
+        } => Err(UndecidedReason::Limit),
         EvaluationResult { .. } => Err(UndecidedReason::Expression),
     }
 }

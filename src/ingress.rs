@@ -37,8 +37,16 @@ pub struct Ingress {
 impl Ingress {
     /// Makes an ingress in front of `router`, with the reader and the authorizer of its requests.
     #[must_use]
-    pub fn new(router: Arc<Router>, request_reader: RequestReader, sender_authorizer: Arc<SenderAuthorizer>) -> Self {
-        Self { router, request_reader, sender_authorizer }
+    pub fn new(
+        router: Arc<Router>,
+        request_reader: RequestReader,
+        sender_authorizer: Arc<SenderAuthorizer>,
+    ) -> Self {
+        Self {
+            router,
+            request_reader,
+            sender_authorizer,
+        }
     }
 
     /// Takes the steps of contract CR-10, in that order, except that no large body is read of a
@@ -66,8 +74,13 @@ impl Ingress {
         // Before the body is read, the sender must be known, if the target wants that.
         let access = target.access();
         let credentials = RequestCredentials::of_headers(request.headers(), access);
-        let refused = |denial| IngressResponse::Refused(self.count_denied(&serving, &target, denial));
-        let sender = match self.sender_authorizer.authenticate(access, &credentials).await {
+        let refused =
+            |denial| IngressResponse::Refused(self.count_denied(&serving, &target, denial));
+        let sender = match self
+            .sender_authorizer
+            .authenticate(access, &credentials)
+            .await
+        {
             Ok(sender) => sender,
             Err(denial) => {
                 let refused = || {
@@ -75,17 +88,26 @@ impl Ingress {
                     refused(denial)
                 };
                 // Upstream reports what is wrong with an event before it refuses its sender.
-                return Err(self.decode_error_response(request).await.unwrap_or_else(refused));
+                return Err(self
+                    .decode_error_response(request)
+                    .await
+                    .unwrap_or_else(refused));
             }
         };
         // Determined while the header fields are there, which reading takes away.
-        let is_batch = target.refuses_batches() && binding::content_mode(request.headers()) == Ok(ContentMode::Batched);
+        let is_batch = target.refuses_batches()
+            && binding::content_mode(request.headers()) == Ok(ContentMode::Batched);
         let mut events = self.read_events(request).await?;
         // With the event at hand, the policies that filter events can decide.
-        self.sender_authorizer.authorize(access, &sender, &events).map_err(refused)?;
+        self.sender_authorizer
+            .authorize(access, &sender, &events)
+            .map_err(refused)?;
         match target {
             IngressTarget::Channel(index, _) => {
-                self.router.accept(&serving, index, events).await.map_err(IngressResponse::Refused)?;
+                self.router
+                    .accept(&serving, index, events)
+                    .await
+                    .map_err(IngressResponse::Refused)?;
                 Ok(IngressResponse::Accepted)
             }
             IngressTarget::RequestReply(request_reply) => {
@@ -93,48 +115,86 @@ impl Ingress {
                     return Err(IngressResponse::BatchNotAllowed);
                 };
                 let replied = Box::pin(self.router.request(&serving, request_reply, event)).await;
-                replied.map(|reply| IngressResponse::Reply(Box::new(reply))).map_err(IngressResponse::Refused)
+                replied
+                    .map(|reply| IngressResponse::Reply(Box::new(reply)))
+                    .map_err(IngressResponse::Refused)
             }
         }
     }
 
     /// Counts events whose sender may not send them there, and gives the error.
-    fn count_denied(&self, serving: &ServedTable, target: &IngressTarget<'_>, denial: AccessDenial) -> AcceptError {
+    fn count_denied(
+        &self,
+        serving: &ServedTable,
+        target: &IngressTarget<'_>,
+        denial: AccessDenial,
+    ) -> AcceptError {
         match target {
             IngressTarget::Channel(index, _) => self.router.count_denied(serving, *index, denial),
             IngressTarget::RequestReply(request_reply) => {
-                self.router.count_denied_request(serving, request_reply, denial)
+                self.router
+                    .count_denied_request(serving, request_reply, denial)
             }
         }
     }
 
     /// Response that says what is wrong with a request that is refused anyway, if its body is small
     /// and there.
-    async fn decode_error_response(&self, request: Request<RequestBody>) -> Option<IngressResponse> {
-        let ReceivedRequest { headers, body, attribute_limit: attributes, .. } =
-            Box::pin(self.request_reader.read_refused(request)).await?;
-        binding::decode(headers, body, attributes).err().map(IngressResponse::NotAnEvent)
+    async fn decode_error_response(
+        &self,
+        request: Request<RequestBody>,
+    ) -> Option<IngressResponse> {
+        let ReceivedRequest {
+            headers,
+            body,
+            attribute_limit: attributes,
+            ..
+        } = Box::pin(self.request_reader.read_refused(request)).await?;
+        binding::decode(headers, body, attributes)
+            .err()
+            .map(IngressResponse::NotAnEvent)
     }
 
     /// Reads the events of a request. Their share of the memory budget lasts as long as they do.
-    async fn read_events(&self, request: Request<RequestBody>) -> Result<Vec<Event>, IngressResponse> {
-        let ReceivedRequest { headers, body, memory_share: mut share, attribute_limit: attributes } =
-            self.request_reader.read_request(request).await.map_err(IngressResponse::BodyUnreadable)?;
+    async fn read_events(
+        &self,
+        request: Request<RequestBody>,
+    ) -> Result<Vec<Event>, IngressResponse> {
+        let ReceivedRequest {
+            headers,
+            body,
+            memory_share: mut share,
+            attribute_limit: attributes,
+        } = self
+            .request_reader
+            .read_request(request)
+            .await
+            .map_err(IngressResponse::BodyUnreadable)?;
         let (counted, data) = (share.bytes(), body.len());
-        let events = binding::decode(headers, body, attributes).map_err(IngressResponse::NotAnEvent)?;
+        let events =
+            binding::decode(headers, body, attributes).map_err(IngressResponse::NotAnEvent)?;
         // Attributes that came in headers are counted with those; others are copies of parts of the
         // body.
         let beside: usize = events.iter().map(Event::metadata_length).sum();
         let copied = beside.saturating_sub(counted.saturating_sub(data));
         let many = counted + copied + events.len().saturating_sub(1) * PER_ONE_OF_MANY;
-        share.grow_to(many).map_err(|_exhausted| IngressResponse::BodyUnreadable(BodyError::OverBudget))?;
+        share
+            .grow_to(many)
+            .map_err(|_exhausted| IngressResponse::BodyUnreadable(BodyError::OverBudget))?;
         let guard: EventGuard = Arc::new(share);
-        Ok(events.into_iter().map(|event| event.with_guard(Arc::clone(&guard))).collect())
+        Ok(events
+            .into_iter()
+            .map(|event| event.with_guard(Arc::clone(&guard)))
+            .collect())
     }
 }
 
 impl RequestHandler for Ingress {
-    async fn handle(&self, request: Request<RequestBody>, scheme: UriScheme) -> Response<Full<Bytes>> {
+    async fn handle(
+        &self,
+        request: Request<RequestBody>,
+        scheme: UriScheme,
+    ) -> Response<Full<Bytes>> {
         let answer = self.accept(request, scheme).await.unwrap_or_else(|answer| {
             tracing::debug!(%answer, "Request refused");
             answer
@@ -174,10 +234,17 @@ fn find_target<'s>(
     request: &Request<RequestBody>,
 ) -> Result<IngressTarget<'s>, IngressResponse> {
     let authority = request.uri().authority().map(http::uri::Authority::as_str);
-    let host = authority.or_else(|| request.headers().get(HOST).and_then(|host| host.to_str().ok()));
+    let host = authority.or_else(|| {
+        request
+            .headers()
+            .get(HOST)
+            .and_then(|host| host.to_str().ok())
+    });
     match serving.table.look_up(host, request.uri().path()) {
         AddressLookup::Channel(index, channel) => Ok(IngressTarget::Channel(index, channel)),
-        AddressLookup::RequestReply(request_reply) => Ok(IngressTarget::RequestReply(request_reply)),
+        AddressLookup::RequestReply(request_reply) => {
+            Ok(IngressTarget::RequestReply(request_reply))
+        }
         AddressLookup::NotFound => Err(IngressResponse::NotFound),
         AddressLookup::BadPath => Err(IngressResponse::BadPath),
         AddressLookup::Ambiguous => Err(IngressResponse::Ambiguous),

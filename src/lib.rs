@@ -16,8 +16,8 @@
 //! - [`source`] sends events of its own, at the times of a schedule.
 //! - [`control`] makes routing tables of Knative manifests.
 //! - [`correlation`]: the ids by which RequestReplies recognize replies.
-//! - [`wire_text`], [`scrub`], [`budget`], [`tls`], [`telemetry`], [`supervisor`]: mechanisms
-//!   that the others use.
+//! - [`wire_text`], [`scrub`], [`budget`], [`tls`], [`telemetry`], [`supervisor`]: mechanisms that
+//!   the others use.
 //! - [`admin`], [`cli`], [`command`], [`app`]: the program around them.
 //!
 //! Control plane and data plane meet in one immutable [`model::RoutingTable`]. The library exists

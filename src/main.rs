@@ -24,9 +24,10 @@ fn main() -> ExitCode {
     drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
     // The format and the level of logs are known before anything is logged.
     let (style, level) = match &cli.command {
-        CliCommand::Run(options) if options.kubernetes => {
-            (log_style(options.log_format.or(Some(LogFormat::Json))), log_level(options))
-        }
+        CliCommand::Run(options) if options.kubernetes => (
+            log_style(options.log_format.or(Some(LogFormat::Json))),
+            log_level(options),
+        ),
         CliCommand::Run(options) => (log_style(options.log_format), log_level(options)),
         _ => (LogStyle::Text, INFO),
     };
@@ -44,7 +45,11 @@ fn main() -> ExitCode {
     };
     // The first line comes before the runtime, so that a failure to start has a line before it.
     log_start(&cli.command);
-    match tokio::runtime::Builder::new_multi_thread().enable_all().max_blocking_threads(BLOCKING).build() {
+    match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .max_blocking_threads(BLOCKING)
+        .build()
+    {
         Ok(runtime) => {
             let code = runtime.block_on(run(cli.command, log));
             // Look-ups of names that nobody waits for any more do not keep the process.
@@ -84,16 +89,34 @@ async fn run_on_worker_thread(
 /// author may believe to have set.
 fn log_start(command: &CliCommand) {
     if let CliCommand::Run(options) = command {
-        let configuration = if options.kubernetes { "cluster" } else { "files" };
-        let role = if options.is_controller() { "controller" } else { options.role().as_str() };
-        tracing::info!(version = env!("CARGO_PKG_VERSION"), role, configuration, "sealpost starts");
+        let configuration = if options.kubernetes {
+            "cluster"
+        } else {
+            "files"
+        };
+        let role = if options.is_controller() {
+            "controller"
+        } else {
+            options.role().as_str()
+        };
+        tracing::info!(
+            version = env!("CARGO_PKG_VERSION"),
+            role,
+            configuration,
+            "sealpost starts"
+        );
     }
     for variable in unread_variables() {
         let name = variable.name;
         match variable.suggestion {
-            Some(meant) => tracing::warn!(name, "Nothing reads this variable, did you mean {meant}?"),
+            Some(meant) => {
+                tracing::warn!(name, "Nothing reads this variable, did you mean {meant}?")
+            }
             None => {
-                tracing::warn!(name, "Nothing reads this variable: every flag is one, as `sealpost run --help` shows")
+                tracing::warn!(
+                    name,
+                    "Nothing reads this variable: every flag is one, as `sealpost run --help` shows"
+                )
             }
         }
     }
@@ -111,8 +134,14 @@ fn log_style(format: Option<LogFormat>) -> LogStyle {
     }
 }
 
-#[expect(clippy::print_stderr, reason = "logging may not have started, and this line is for whoever typed the command")]
+#[expect(
+    clippy::print_stderr,
+    reason = "logging may not have started, and this line is for whoever typed the command"
+)]
 fn print_error(error: &str, code: ExitCode) -> ExitCode {
-    eprintln!("sealpost: {}", wire_text::escaped_excerpt(error, LONGEST_ERROR));
+    eprintln!(
+        "sealpost: {}",
+        wire_text::escaped_excerpt(error, LONGEST_ERROR)
+    );
     code
 }

@@ -25,8 +25,8 @@ mod trust_bundle;
 
 pub use addressable::{Addressable, DestinationRoute, DestinationUrl, HttpVersions};
 pub use authorization::{
-    AuthorizationMode, AuthorizationRule, EventPolicy, OidcAuthentication, OidcDiscovery, SUBJECT_PREFIX,
-    SenderAuthorization, ServiceAccount, SubjectPattern,
+    AuthorizationMode, AuthorizationRule, EventPolicy, OidcAuthentication, OidcDiscovery,
+    SUBJECT_PREFIX, SenderAuthorization, ServiceAccount, SubjectPattern,
 };
 pub use channel::{AcknowledgeMode, BackendKind, Channel, ChannelKey, ChannelKind};
 pub use delivery_spec::{BackoffPolicy, DeliveryFormat, DeliveryOrder, DeliverySpec};
@@ -34,8 +34,9 @@ pub use destination_role::DestinationRole;
 pub use duration::parse_duration;
 pub use event_types::EventTypeOwner;
 pub use inventory::{
-    AddressStatus, Condition, FilterErrors, FlowStatus, FlowSubscription, Inventory, InventoryObject, LiveStatus,
-    NotReadyReason, ObjectConditions, ObjectKind, ObjectStatus, ObjectTrouble, StatusAddress, SubscriberId,
+    AddressStatus, Condition, FilterErrors, FlowStatus, FlowSubscription, Inventory,
+    InventoryObject, LiveStatus, NotReadyReason, ObjectConditions, ObjectKind, ObjectStatus,
+    ObjectTrouble, StatusAddress, SubscriberId,
 };
 pub use namespaced_name::NamespacedName;
 pub use observability::{ExporterEndpoint, ObservabilityConfig};

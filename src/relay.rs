@@ -91,7 +91,9 @@ impl<T: HttpTransport> RelayDependencies<T> {
         headers: &HeaderMap,
     ) -> Result<SenderIdentity, AccessDenial> {
         let credentials = RequestCredentials::of_headers(headers, access);
-        self.sender_authorizer.authenticate(access, &credentials).await
+        self.sender_authorizer
+            .authenticate(access, &credentials)
+            .await
     }
 
     /// Counts a sender that may not send, and gives the response.
@@ -110,7 +112,9 @@ impl<T: HttpTransport> RelayDependencies<T> {
         sender: &SenderIdentity,
         event: &Event,
     ) -> Result<(), RelayResponse> {
-        let authorized = self.sender_authorizer.authorize(access, sender, std::slice::from_ref(event));
+        let authorized =
+            self.sender_authorizer
+                .authorize(access, sender, std::slice::from_ref(event));
         authorized.map_err(|denial| denied_response(&denial))
     }
 
@@ -140,10 +144,18 @@ impl<T: HttpTransport> RelayDependencies<T> {
         }
         // The duration counts from here: waiting for a token is not the destination's time.
         let started = Instant::now();
-        let sent = self.transport.send(|| request.clone(), to, self.timeout).await;
+        let sent = self
+            .transport
+            .send(|| request.clone(), to, self.timeout)
+            .await;
         let bytes = request.body().len();
-        let result = sent.as_ref().map(|answer| answer.status().as_u16()).map_err(TransportError::reason);
-        self.counters.series.record_sent(result.ok(), started.elapsed(), bytes);
+        let result = sent
+            .as_ref()
+            .map(|answer| answer.status().as_u16())
+            .map_err(TransportError::reason);
+        self.counters
+            .series
+            .record_sent(result.ok(), started.elapsed(), bytes);
         span_attributes::set_response_attributes(&mut span, result);
         Ok(sent?)
     }
@@ -185,7 +197,9 @@ fn denied_response(denial: &AccessDenial) -> RelayResponse {
 /// Builds a request with this event, its forwarded fields, and `Prefer: reply`.
 fn build_request(event: &Event, format: DeliveryFormat) -> Request<Bytes> {
     let mut request = client::event_request(event, format);
-    request.headers_mut().insert(knative::PREFER_HEADER, HeaderValue::from_static("reply"));
+    request
+        .headers_mut()
+        .insert(knative::PREFER_HEADER, HeaderValue::from_static("reply"));
     request
 }
 
@@ -193,7 +207,10 @@ fn build_request(event: &Event, format: DeliveryFormat) -> Request<Bytes> {
 /// (contract CR-29).
 fn forwarded_headers(headers: &HeaderMap) -> HeaderMap {
     let mut kept = HeaderMap::new();
-    for (name, value) in headers.iter().filter(|(name, _)| knative::is_forwarded(name)) {
+    for (name, value) in headers
+        .iter()
+        .filter(|(name, _)| knative::is_forwarded(name))
+    {
         kept.append(name.clone(), value.clone());
     }
     kept

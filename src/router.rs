@@ -22,8 +22,8 @@ use crate::channel::{ChannelPublisher, PublishError, metrics};
 use crate::event::{DecodeError, Event, http as binding, knative};
 use crate::event_type::EventTypeObserver;
 use crate::model::{
-    AcknowledgeMode, BackendKind, Channel, ChannelKey, ChannelKind, NamespacedName, RelayTable, SubscriptionKey,
-    SubscriptionKind,
+    AcknowledgeMode, BackendKind, Channel, ChannelKey, ChannelKind, NamespacedName, RelayTable,
+    SubscriptionKey, SubscriptionKind,
 };
 use crate::telemetry::counters::ProcessCounters;
 use crate::telemetry::series::{ArrivalOutcome, ChannelSeries};
@@ -50,7 +50,8 @@ pub enum AcceptError {
     Invalid(#[from] DecodeError),
     /// The event has passed too many brokers (contract BI-6).
     #[error(
-        "knativebrokerttl is used up: the event has passed through brokers too often, check the triggers for a loop"
+        "knativebrokerttl is used up: the event has passed through brokers too often, check \
+         the triggers for a loop"
     )]
     TtlExhausted,
     /// The sender may not send the event.
@@ -129,7 +130,10 @@ impl Router {
     /// Sets the observer that makes `EventType`s of accepted events.
     #[must_use]
     pub fn with_event_types(self, event_types: EventTypeObserver) -> Self {
-        Self { event_types, ..self }
+        Self {
+            event_types,
+            ..self
+        }
     }
 
     /// Sets the tracer of accepted events.
@@ -141,7 +145,10 @@ impl Router {
     /// Sets the budget that the memory of replies is charged to.
     #[must_use]
     pub fn with_budget(self, budget: Arc<MemoryBudget>) -> Self {
-        Self { budget: Some(budget), ..self }
+        Self {
+            budget: Some(budget),
+            ..self
+        }
     }
 
     /// Tracer of this process.
@@ -165,14 +172,22 @@ impl Router {
         let broker = |path: &String| {
             let series = brokers.get(path).cloned().or_else(|| {
                 let (namespace, name) = parse_namespaced_name(path)?;
-                Some(self.channel_series(&ChannelKey { kind: ChannelKind::Broker, namespace, name }))
+                Some(self.channel_series(&ChannelKey {
+                    kind: ChannelKind::Broker,
+                    namespace,
+                    name,
+                }))
             });
             Some((path.clone(), series?))
         };
         let trigger = |path: &String| {
             let series = triggers.get(path).cloned().or_else(|| {
                 let (namespace, name) = parse_namespaced_name(path)?;
-                let key = SubscriptionKey { kind: SubscriptionKind::Trigger, namespace, name };
+                let key = SubscriptionKey {
+                    kind: SubscriptionKind::Trigger,
+                    namespace,
+                    name,
+                };
                 Some(metrics::subscription_series(&self.counters, &key))
             });
             Some((path.clone(), series?))
@@ -194,7 +209,10 @@ impl Router {
     pub fn serve(&self, serving: ServedTable) {
         let before = self.served_table.swap(Arc::new(serving));
         let serving = self.served_table.load();
-        let gone = before.pending_replies.iter().filter(|(key, _)| !serving.pending_replies.contains_key(*key));
+        let gone = before
+            .pending_replies
+            .iter()
+            .filter(|(key, _)| !serving.pending_replies.contains_key(*key));
         gone.for_each(|(_, room)| room.close());
     }
 
@@ -202,11 +220,16 @@ impl Router {
     /// they exist.
     pub fn serve_and_remove(&self, serving: ServedTable, gone: &[Arc<RoutedChannel>]) {
         let before = self.removed_channels.load_full();
-        let left = before.iter().filter(|(_, channel)| channel.strong_count() > 0);
+        let left = before
+            .iter()
+            .filter(|(_, channel)| channel.strong_count() > 0);
         let left = left.map(|(key, channel)| (key.clone(), Weak::clone(channel)));
-        let now = gone.iter().map(|channel| (channel.channel.key.clone(), Arc::downgrade(channel)));
+        let now = gone
+            .iter()
+            .map(|channel| (channel.channel.key.clone(), Arc::downgrade(channel)));
         // Stored before the table is replaced, so that an event finds the channel in one of both.
-        self.removed_channels.store(Arc::new(left.chain(now).collect()));
+        self.removed_channels
+            .store(Arc::new(left.chain(now).collect()));
         self.serve(serving);
     }
 
@@ -215,14 +238,23 @@ impl Router {
     ///
     /// # Errors
     /// If the channel refuses them.
-    pub async fn accept(&self, serving: &ServedTable, index: usize, events: Vec<Event>) -> Result<(), AcceptError> {
-        let (Some(channel), Some(publisher)) = (serving.table.channels().get(index), serving.publishers.get(index))
-        else {
+    pub async fn accept(
+        &self,
+        serving: &ServedTable,
+        index: usize,
+        events: Vec<Event>,
+    ) -> Result<(), AcceptError> {
+        let (Some(channel), Some(publisher)) = (
+            serving.table.channels().get(index),
+            serving.publishers.get(index),
+        ) else {
             return Ok(());
         };
         let count = events.len();
         let accepted = self.publish(channel, publisher.as_ref(), events).await;
-        let arrival = accepted.as_ref().map_or_else(AcceptError::arrival, |()| ArrivalOutcome::Accepted);
+        let arrival = accepted
+            .as_ref()
+            .map_or_else(AcceptError::arrival, |()| ArrivalOutcome::Accepted);
         serving.count_arrival(index, arrival, count);
         if accepted.is_err() {
             self.counters.refused.increment();
@@ -249,7 +281,8 @@ impl Router {
         };
         policy::authorize_internal(channel.authorization.as_ref(), inside, &event)
             .map_err(|denial| self.count_denied(&serving, index, denial))?;
-        self.accept(&serving, index, vec![self.charge_to_budget(event)]).await
+        self.accept(&serving, index, vec![self.charge_to_budget(event)])
+            .await
     }
 
     /// Takes an event for a channel that is not served any more.
@@ -265,15 +298,27 @@ impl Router {
             .get(key)
             .and_then(Weak::upgrade)
             .ok_or_else(|| AcceptError::NotFound(key.clone()))?;
-        let accepted = match policy::authorize_internal(channel.channel.authorization.as_ref(), inside, &event) {
+        let accepted = match policy::authorize_internal(
+            channel.channel.authorization.as_ref(),
+            inside,
+            &event,
+        ) {
             Ok(()) => {
-                self.publish(&channel.channel, channel.publisher.as_ref(), vec![self.charge_to_budget(event)]).await
+                self.publish(
+                    &channel.channel,
+                    channel.publisher.as_ref(),
+                    vec![self.charge_to_budget(event)],
+                )
+                .await
             }
             Err(denial) => Err(AcceptError::Denied(denial)),
         };
-        channel
-            .series
-            .count_arrivals(accepted.as_ref().map_or_else(AcceptError::arrival, |()| ArrivalOutcome::Accepted), 1);
+        channel.series.count_arrivals(
+            accepted
+                .as_ref()
+                .map_or_else(AcceptError::arrival, |()| ArrivalOutcome::Accepted),
+            1,
+        );
         if accepted.is_err() {
             self.counters.refused.increment();
         }
@@ -296,7 +341,12 @@ impl Router {
     /// Counts events for the channel at `index` whose sender may not send them, and gives the
     /// error.
     #[must_use]
-    pub fn count_denied(&self, serving: &ServedTable, index: usize, denial: AccessDenial) -> AcceptError {
+    pub fn count_denied(
+        &self,
+        serving: &ServedTable,
+        index: usize,
+        denial: AccessDenial,
+    ) -> AcceptError {
         serving.count_arrival(index, ArrivalOutcome::Denied, 1);
         self.counters.refused.increment();
         AcceptError::Denied(denial)
@@ -308,7 +358,9 @@ impl Router {
             return Vec::new();
         }
         let begin = |event: &mut Event| {
-            let mut span = self.tracer.start("publish", SpanKind::Producer, event.trace());
+            let mut span = self
+                .tracer
+                .start("publish", SpanKind::Producer, event.trace());
             set_publish_attributes(&mut span, &channel.key, event);
             event.set_trace(span.context().cloned());
             span
@@ -323,20 +375,29 @@ impl Router {
         mut events: Vec<Event>,
     ) -> Result<(), AcceptError> {
         if channel.key.kind == ChannelKind::Broker {
-            events.iter_mut().try_for_each(|event| enter_broker(event, self.max_ttl))?;
+            events
+                .iter_mut()
+                .try_for_each(|event| enter_broker(event, self.max_ttl))?;
         }
         // After the hop is counted: an event that is refused for it has no span.
         let mut spans = self.start_publish_spans(channel, &mut events);
         // Events for whose delivery the sender does not wait may wait long, and be many.
-        let waits = channel.backend == BackendKind::Memory && channel.acknowledge == AcknowledgeMode::AfterEnqueue;
+        let waits = channel.backend == BackendKind::Memory
+            && channel.acknowledge == AcknowledgeMode::AfterEnqueue;
         let kept = |event: Event| if waits { event.owned_copy() } else { event };
-        let events: Vec<Arc<Event>> = events.into_iter().map(|event| Arc::new(kept(event))).collect();
+        let events: Vec<Arc<Event>> = events
+            .into_iter()
+            .map(|event| Arc::new(kept(event)))
+            .collect();
         for event in &events {
-            self.event_types.observe(channel.event_types.as_ref(), event);
+            self.event_types
+                .observe(channel.event_types.as_ref(), event);
         }
         let published = publisher.publish(&events).await;
         if let Err(error) = &published {
-            spans.iter_mut().for_each(|span| span.set_error(|| error.to_string().into()));
+            spans
+                .iter_mut()
+                .for_each(|span| span.set_error(|| error.to_string().into()));
         }
         published?;
         self.counters.accepted.add(events.len() as u64);
@@ -349,14 +410,21 @@ fn set_publish_attributes(span: &mut Span, key: &ChannelKey, event: &Event) {
     let (kind, name, namespace) = match key.kind {
         ChannelKind::Channel => ("channel", "kn.channel.name", "kn.channel.namespace"),
         ChannelKind::Broker => ("broker", "kn.broker.name", "kn.broker.namespace"),
-        ChannelKind::RequestReply => ("requestreply", "kn.requestreply.name", "kn.requestreply.namespace"),
+        ChannelKind::RequestReply => (
+            "requestreply",
+            "kn.requestreply.name",
+            "kn.requestreply.namespace",
+        ),
     };
     span.set_attributes(|| {
         [
             ("messaging.system", "knative".into()),
             ("messaging.operation.name", "publish".into()),
             ("messaging.operation.type", "send".into()),
-            ("messaging.destination.name", format!("{kind}:{}.{}", key.name, key.namespace).into()),
+            (
+                "messaging.destination.name",
+                format!("{kind}:{}.{}", key.name, key.namespace).into(),
+            ),
             (name, key.name.clone().into()),
             (namespace, key.namespace.clone().into()),
         ]
@@ -370,7 +438,11 @@ fn set_publish_attributes(span: &mut Span, key: &ChannelKey, event: &Event) {
 /// # Errors
 /// If the event has no hop left.
 pub fn enter_broker(event: &mut Event, max_ttl: i32) -> Result<(), AcceptError> {
-    let left = match event.get(knative::BROKER_TTL).as_deref().map(str::parse::<i64>) {
+    let left = match event
+        .get(knative::BROKER_TTL)
+        .as_deref()
+        .map(str::parse::<i64>)
+    {
         Some(Ok(ttl)) => i32::try_from(ttl.saturating_sub(1).clamp(0, max_ttl.into())).unwrap_or(0),
         Some(Err(_)) | None => max_ttl,
     };
@@ -378,7 +450,9 @@ pub fn enter_broker(event: &mut Event, max_ttl: i32) -> Result<(), AcceptError> 
         return Err(AcceptError::TtlExhausted);
     }
     event.set_integer(knative::BROKER_TTL, left);
-    let now = OffsetDateTime::now_utc().format(&Rfc3339).map_or(Cow::Borrowed(""), Cow::Owned);
+    let now = OffsetDateTime::now_utc()
+        .format(&Rfc3339)
+        .map_or(Cow::Borrowed(""), Cow::Owned);
     event.set(knative::ARRIVAL_TIME, &now);
     Ok(())
 }

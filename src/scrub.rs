@@ -31,10 +31,17 @@ pub fn text(text: &str) -> Cow<'_, str> {
             Some(hidden) => {
                 let (shown, hidden) = url.split_at(hidden);
                 clean.push_str(shown);
-                clean.extend(hidden.chars().next_back().filter(|last| is_closing_punctuation(*last)));
+                clean.extend(
+                    hidden
+                        .chars()
+                        .next_back()
+                        .filter(|last| is_closing_punctuation(*last)),
+                );
                 behind
             }
-            None => after.get(after.len() - url.len() - behind.len()..).unwrap_or_default(),
+            None => after
+                .get(after.len() - url.len() - behind.len()..)
+                .unwrap_or_default(),
         };
     }
     clean.push_str(rest);
@@ -57,11 +64,17 @@ pub fn url(written: &str) -> Cow<'_, str> {
     match Url::parse(written).ok().filter(Url::has_host) {
         Some(url) if has_no_secret_part(&url) => text(written),
         Some(url) => {
-            let bare = [&url[..Position::BeforeUsername], &url[Position::BeforeHost..Position::AfterPath]].concat();
+            let bare = [
+                &url[..Position::BeforeUsername],
+                &url[Position::BeforeHost..Position::AfterPath],
+            ]
+            .concat();
             text(&bare).into_owned().into()
         }
         None => {
-            let is_path = written.starts_with('/') && !written.starts_with("//") && !written.starts_with("/\\");
+            let is_path = written.starts_with('/')
+                && !written.starts_with("//")
+                && !written.starts_with("/\\");
             if (written.contains('@') || written.contains("%40")) && !is_path {
                 return Cow::Borrowed(HIDDEN);
             }
@@ -107,7 +120,11 @@ fn userinfo_length(url: &str) -> usize {
     };
     let authority = url.split(['/', '\\', '?', '#']).next().unwrap_or_default();
     let host = authority.get(behind(authority)..).unwrap_or_default();
-    let port = host.rsplit_once(']').map_or(host, |(_literal, port)| port).split_once(':').map_or("", |(_, port)| port);
+    let port = host
+        .rsplit_once(']')
+        .map_or(host, |(_literal, port)| port)
+        .split_once(':')
+        .map_or("", |(_, port)| port);
     let is_port = port.bytes().all(|byte| byte.is_ascii_digit());
     behind(if is_port { authority } else { url })
 }
@@ -139,7 +156,10 @@ mod tests {
             ("no URL at all? #1, a@b", "no URL at all? #1, a@b"),
             ("https://u:p@host:1/a/b?token=x#y", "https://host:1/a/b"),
             ("https://host?token=x, and more", "https://host, and more"),
-            ("\"http://u@h/\" and 'amqps://u:p@ss@r/%2f?k=v'", "\"http://h/\" and 'amqps://r/%2f'"),
+            (
+                "\"http://u@h/\" and 'amqps://u:p@ss@r/%2f?k=v'",
+                "\"http://h/\" and 'amqps://r/%2f'",
+            ),
             ("https://host/at@path", "https://host/at@path"),
             ("https://[::1]:80/at@path", "https://[::1]:80/at@path"),
             ("https://u:p@[::1]:80/at@path", "https://[::1]:80/at@path"),
@@ -150,7 +170,10 @@ mod tests {
             ("http://us@er:se/cret@sink", "http://sink"),
             ("http://user:se?cret@sink", "http://sink"),
             ("a://b://c@d?e", "a://b://d"),
-            ("http://proxy/https://u:p@host/x?y and z", "http://proxy/https://host/x and z"),
+            (
+                "http://proxy/https://u:p@host/x?y and z",
+                "http://proxy/https://host/x and z",
+            ),
             ("http://h/?to=https://u:p@host/x", "http://h/"),
             ("(see http://h/p?x): refused", "(see http://h/p: refused"),
             ("ends in ://", "ends in ://"),
@@ -178,7 +201,10 @@ mod tests {
             ("hook?code=x", "hook"),
             ("?code=x", ""),
             ("unresolved:/ns/name", "unresolved:/ns/name"),
-            ("http://proxy/https://u:p@host/x", "http://proxy/https://host/x"),
+            (
+                "http://proxy/https://u:p@host/x",
+                "http://proxy/https://host/x",
+            ),
         ] {
             assert_eq!(url(written), clean, "{written}");
         }
@@ -191,7 +217,10 @@ mod tests {
         let key = "-----BEGIN PRIVATE KEY-----\nc2VjcmV0\n-----END PRIVATE KEY-----\n";
         for (pem, shown) in [
             (one.clone(), one.clone()),
-            (format!("{key}{one}a secret{one}{key}"), format!("{one}{one}")),
+            (
+                format!("{key}{one}a secret{one}{key}"),
+                format!("{one}{one}"),
+            ),
             (format!("{begin}\n{key}{end}\n{one}"), one.clone()),
             (key.to_owned(), String::new()),
             (format!("{begin}\nc2VjcmV0\n"), String::new()),

@@ -109,7 +109,9 @@ struct ListenerContext<H> {
 impl<H> ListenerContext<H> {
     /// Returns true if no more connections may be open, so that others may be waiting.
     fn is_full(&self) -> bool {
-        self.slots.as_ref().is_some_and(|slots| slots.available_permits() == 0)
+        self.slots
+            .as_ref()
+            .is_some_and(|slots| slots.available_permits() == 0)
     }
 }
 
@@ -140,7 +142,9 @@ pub async fn serve<H: RequestHandler>(
         // Tasks that have ended are removed here; else the set would grow with each connection.
         while connections.try_join_next().is_some() {}
         if slots.available_permits() == 0 {
-            tracing::debug!("As many connections are open as --max-connections allows, further ones wait");
+            tracing::debug!(
+                "As many connections are open as --max-connections allows, further ones wait"
+            );
         }
         connections.spawn(accept_tls(stream, slot, Arc::clone(&shared)));
     }
@@ -148,7 +152,9 @@ pub async fn serve<H: RequestHandler>(
     // reset when the listener closes. So these connections are accepted, too, as far as there are
     // permits.
     while let Some(Ok((stream, _peer))) = listener.accept().now_or_never() {
-        let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else { break };
+        let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else {
+            break;
+        };
         connections.spawn(accept_tls(stream, slot, Arc::clone(&shared)));
     }
     // From here on the system refuses new connections, while those that are open finish their
@@ -159,7 +165,10 @@ pub async fn serve<H: RequestHandler>(
 
 fn http_builder(limits: &ListenerLimits) -> Builder<TokioExecutor> {
     let mut http = Builder::new(TokioExecutor::new());
-    http.http1().timer(TokioTimer::new()).header_read_timeout(None).max_buf_size(limits.max_header_bytes.max(8192));
+    http.http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(None)
+        .max_buf_size(limits.max_header_bytes.max(8192));
     http.http2()
         .timer(TokioTimer::new())
         .max_header_list_size(u32::try_from(limits.max_header_bytes).unwrap_or(u32::MAX))
@@ -209,7 +218,8 @@ async fn accept_tls<H: RequestHandler>(
     metrics.opened.increment();
     let _open = metrics.open.enter();
     let Some(acceptor) = &listener.tls else {
-        return serve_connection(stream, UriScheme::Http, ConnectionActivity::new(), listener).await;
+        return serve_connection(stream, UriScheme::Http, ConnectionActivity::new(), listener)
+            .await;
     };
     // The address is asked for before the handshake, which consumes the stream and may fail.
     let peer = stream.peer_addr().ok();
@@ -228,7 +238,9 @@ async fn accept_tls<H: RequestHandler>(
         }
         Err(_elapsed) => {
             metrics.handshakes_timed_out.increment();
-            listener.handshake_log.log_timeout(peer, listener.limits.handshake_timeout);
+            listener
+                .handshake_log
+                .log_timeout(peer, listener.limits.handshake_timeout);
         }
     }
 }
@@ -267,7 +279,11 @@ async fn handle_request<H: RequestHandler>(
     // The request counts as in flight from here to its response, so that the connection is not idle
     // meanwhile.
     let busy = ConnectionActivity::start_request(&activity, version);
-    let is_long = request.body().size_hint().exact().is_none_or(|bytes| bytes > LEFT_OVER);
+    let is_long = request
+        .body()
+        .size_hint()
+        .exact()
+        .is_none_or(|bytes| bytes > LEFT_OVER);
     let request = request.map(|body| RequestBody::new(body, version, &activity));
     let mut response = match request_target::respond_without_handler(&request) {
         Some(response) => response,
@@ -275,9 +291,13 @@ async fn handle_request<H: RequestHandler>(
     };
     // While others wait for a connection, each connection is given up after its response, so that
     // all have their turn. A body that is long and was not read costs more than a new connection.
-    let is_last = listener.stop.is_cancelled() || listener.is_full() || (is_long && activity.is_body_unread());
+    let is_last = listener.stop.is_cancelled()
+        || listener.is_full()
+        || (is_long && activity.is_body_unread());
     if version < Version::HTTP_2 && is_last {
-        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        response
+            .headers_mut()
+            .insert(CONNECTION, HeaderValue::from_static("close"));
     }
     drop(busy);
     Ok(response)
@@ -292,8 +312,14 @@ async fn serve_requests<H: RequestHandler, S>(
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let service = service_fn(|request| handle_request(request, scheme, Arc::clone(activity), Arc::clone(listener)));
-    let mut connection = std::pin::pin!(listener.http.serve_connection(TokioIo::new(stream), service));
+    let service = service_fn(|request| {
+        handle_request(request, scheme, Arc::clone(activity), Arc::clone(listener))
+    });
+    let mut connection = std::pin::pin!(
+        listener
+            .http
+            .serve_connection(TokioIo::new(stream), service)
+    );
     let interruption = |stop| next_close_reason(stop, activity, &listener.limits);
     // The interruptions are polled when they have woken, not whenever the connection has: the stop
     // that they wait for is shared by all connections.

@@ -47,12 +47,21 @@ impl<T: HttpTransport> SourceRunner<T> {
     /// Makes a runner; no event is sent before [`SourceRunner::run`].
     #[must_use]
     pub fn new(delivery: Arc<EventDeliverer<T>>, counters: Arc<ProcessCounters>) -> Self {
-        Self { delivery, counters, running: HashMap::new(), tasks: JoinSet::new() }
+        Self {
+            delivery,
+            counters,
+            running: HashMap::new(),
+            tasks: JoinSet::new(),
+        }
     }
 
     /// Runs the sources of the newest table until `stop`; returns when their last event has been
     /// delivered. A source that has not changed goes on undisturbed.
-    pub async fn run(mut self, mut tables: watch::Receiver<Arc<RoutingTable>>, stop: CancellationToken) {
+    pub async fn run(
+        mut self,
+        mut tables: watch::Receiver<Arc<RoutingTable>>,
+        stop: CancellationToken,
+    ) {
         loop {
             let table = Arc::clone(&tables.borrow_and_update());
             self.apply(&table, &stop);
@@ -88,7 +97,12 @@ impl<T: HttpTransport> SourceRunner<T> {
     fn start_source(&mut self, source: Arc<PingSource>, stop: &CancellationToken) -> RunningSource {
         let stop = stop.child_token();
         let (delivery, counters) = (Arc::clone(&self.delivery), Arc::clone(&self.counters));
-        self.tasks.spawn(run_source(Arc::clone(&source), delivery, counters, stop.clone()));
+        self.tasks.spawn(run_source(
+            Arc::clone(&source),
+            delivery,
+            counters,
+            stop.clone(),
+        ));
         RunningSource { source, stop }
     }
 }
@@ -103,7 +117,10 @@ async fn run_source<T: HttpTransport>(
     let worker = Arc::new(delivery.worker_state(Arc::clone(&source.subscription), MAX_UNFINISHED));
     let mut unfinished = JoinSet::new();
     let mut last = Timestamp::now();
-    while let Some(next) = source.schedule.next_after(next_search_start(last, Timestamp::now())) {
+    while let Some(next) = source
+        .schedule
+        .next_after(next_search_start(last, Timestamp::now()))
+    {
         // The time is awaited first: `stop` ends the wait, and a clock that was set back starts it
         // anew.
         match stop.run_until_cancelled(sleep_until(next)).await {
@@ -116,7 +133,10 @@ async fn run_source<T: HttpTransport>(
         // limit.
         while unfinished.try_join_next().is_some() {}
         if unfinished.len() >= MAX_UNFINISHED {
-            tracing::warn!(source = %source.subscription.key, "The sink is slower than the schedule: an event is left out");
+            tracing::warn!(
+                source = %source.subscription.key,
+                "The sink is slower than the schedule: an event is left out"
+            );
             continue;
         }
         unfinished.spawn(deliver_event(
@@ -134,7 +154,11 @@ async fn run_source<T: HttpTransport>(
 /// are set back a little now and then; but a clock that was set back by more than that would
 /// silence the source for as long.
 fn next_search_start(last: Timestamp, now: Timestamp) -> Timestamp {
-    if is_set_back(last.duration_since(now)) { now } else { last.max(now) }
+    if is_set_back(last.duration_since(now)) {
+        now
+    } else {
+        last.max(now)
+    }
 }
 
 fn is_set_back(by: SignedDuration) -> bool {
@@ -178,8 +202,13 @@ async fn deliver_event<T: HttpTransport>(
     counters.count_enqueued(worker.series());
     let permit = worker.acquire_permit().await;
     worker.series().start_delivery();
-    let Some(permit) = permit else { return counters.count_end(worker.series(), DeliveryEnd::Abandoned) };
-    let end = match delivery.deliver(&event, &worker, permit, DeliveryProgress::default()).await {
+    let Some(permit) = permit else {
+        return counters.count_end(worker.series(), DeliveryEnd::Abandoned);
+    };
+    let end = match delivery
+        .deliver(&event, &worker, permit, DeliveryProgress::default())
+        .await
+    {
         DeliveryOutcome::Delivered => DeliveryEnd::Delivered,
         DeliveryOutcome::DeadLettered => DeliveryEnd::DeadLettered,
         DeliveryOutcome::Lost(loss) => {
@@ -202,7 +231,11 @@ mod tests {
         let now: Timestamp = "2026-11-29T12:00:00Z".parse().expect("a time");
         let minutes = |minutes| now + SignedDuration::from_mins(minutes);
         for (last, from) in [(-1, 0), (0, 0), (1, 1), (2, 0), (60, 0)] {
-            assert_eq!(next_search_start(minutes(last), now), minutes(from), "{last} minutes");
+            assert_eq!(
+                next_search_start(minutes(last), now),
+                minutes(from),
+                "{last} minutes"
+            );
         }
     }
 }

@@ -155,7 +155,10 @@ fn push_question(
     questions: &RwLock<Vec<ReadinessQuestion>>,
     question: impl Fn() -> Option<String> + Send + Sync + 'static,
 ) {
-    questions.write().unwrap_or_else(PoisonError::into_inner).push(Box::new(question));
+    questions
+        .write()
+        .unwrap_or_else(PoisonError::into_inner)
+        .push(Box::new(question));
 }
 
 fn join_answers(questions: &RwLock<Vec<ReadinessQuestion>>) -> Option<String> {
@@ -172,9 +175,21 @@ mod tests {
     async fn ends_are_reported_by_name() {
         let mut supervisor = TaskSupervisor::default();
         supervisor.spawn("orderly", async {});
-        assert_eq!(supervisor.next_ended().await, Some(EndedTask { name: "orderly", panicked: false }));
+        assert_eq!(
+            supervisor.next_ended().await,
+            Some(EndedTask {
+                name: "orderly",
+                panicked: false
+            })
+        );
         supervisor.spawn("panicking", async { panic!("as the test wants") });
-        assert_eq!(supervisor.next_ended().await, Some(EndedTask { name: "panicking", panicked: true }));
+        assert_eq!(
+            supervisor.next_ended().await,
+            Some(EndedTask {
+                name: "panicking",
+                panicked: true
+            })
+        );
         supervisor.spawn("endless", std::future::pending());
         supervisor.abort().await;
         assert_eq!(supervisor.next_ended().await, None);
@@ -197,15 +212,29 @@ mod tests {
         let (readiness, away) = (Readiness::default(), Arc::new(AtomicBool::new(true)));
         let asked = Arc::clone(&away);
         readiness.add_requirement(|| None);
-        readiness.add_requirement(move || asked.load(Ordering::Relaxed).then(|| "RabbitMQ is away".to_owned()));
+        readiness.add_requirement(move || {
+            asked
+                .load(Ordering::Relaxed)
+                .then(|| "RabbitMQ is away".to_owned())
+        });
         readiness.add_requirement(|| Some("the disk is full".to_owned()));
         readiness.add_remark(|| Some("1 of 2 channels is not served".to_owned()));
-        assert_eq!(readiness.missing().as_deref(), Some("starting"), "needs are asked once there is a configuration");
+        assert_eq!(
+            readiness.missing().as_deref(),
+            Some("starting"),
+            "needs are asked once there is a configuration"
+        );
         readiness.set_started();
-        assert_eq!(readiness.missing().as_deref(), Some("RabbitMQ is away; the disk is full"));
+        assert_eq!(
+            readiness.missing().as_deref(),
+            Some("RabbitMQ is away; the disk is full")
+        );
         away.store(false, Ordering::Relaxed);
         assert_eq!(readiness.missing().as_deref(), Some("the disk is full"));
         assert!(!readiness.is_newly_ready());
-        assert_eq!(readiness.remark().as_deref(), Some("1 of 2 channels is not served"));
+        assert_eq!(
+            readiness.remark().as_deref(),
+            Some("1 of 2 channels is not served")
+        );
     }
 }

@@ -40,9 +40,13 @@ impl LogLevel {
     /// Sets the level from now on: `debug`, `info`, `warn` or `error`. Crates of others log no more
     /// at `debug` than at `info`.
     pub fn set(&self, level: &str) {
-        let directives = if level == "debug" { "info,sealpost=debug" } else { level };
-        let changed =
-            log_filter(directives).and_then(|filter| self.0.reload(filter).map_err(|error| error.to_string()));
+        let directives = if level == "debug" {
+            "info,sealpost=debug"
+        } else {
+            level
+        };
+        let changed = log_filter(directives)
+            .and_then(|filter| self.0.reload(filter).map_err(|error| error.to_string()));
         match changed {
             Ok(()) => tracing::info!(log_level = level, "Level of logs"),
             Err(error) => tracing::warn!(log_level = level, error, "The level of logs stays"),
@@ -69,8 +73,16 @@ const SILENT: [&str; 11] = [
 /// Makes the filter for these directives. The crates that are silent log only if the directives
 /// name them, or are `trace`, which is none of our levels.
 fn log_filter(directives: &str) -> Result<EnvFilter, String> {
-    let silent = if directives.eq_ignore_ascii_case("trace") { 1 } else { SILENT.len() };
-    let silent: String = SILENT.iter().take(silent).map(|name| format!("{name}=off,")).collect();
+    let silent = if directives.eq_ignore_ascii_case("trace") {
+        1
+    } else {
+        SILENT.len()
+    };
+    let silent: String = SILENT
+        .iter()
+        .take(silent)
+        .map(|name| format!("{name}=off,"))
+        .collect();
     EnvFilter::try_new(format!("{silent}{directives}")).map_err(|error| error.to_string())
 }
 
@@ -80,22 +92,33 @@ fn log_filter(directives: &str) -> Result<EnvFilter, String> {
 /// # Errors
 /// Fails if the directives cannot be read, or if logging has been started before.
 pub fn start_logging(style: LogStyle, directives: &str) -> Result<LogLevel, String> {
-    let filter = log_filter(directives).map_err(|error| format!("--log-level {directives:?}: {error}"))?;
+    let filter =
+        log_filter(directives).map_err(|error| format!("--log-level {directives:?}: {error}"))?;
     let (filter, handle) = reload::Layer::new(filter);
     let terminal = std::io::stderr().is_terminal();
     let json = |filter| {
         let layer = tracing_subscriber::fmt::layer().json().flatten_event(true);
         let layer = layer.with_writer(JsonStderr).with_target(false);
-        tracing_subscriber::registry().with(filter).with(layer).try_init()
+        tracing_subscriber::registry()
+            .with(filter)
+            .with(layer)
+            .try_init()
     };
     let started = match style {
         LogStyle::Json => json(filter),
         LogStyle::Auto if !terminal => json(filter),
         LogStyle::Text | LogStyle::Auto => {
-            let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(terminal);
+            let layer = tracing_subscriber::fmt::layer()
+                .with_writer(std::io::stderr)
+                .with_ansi(terminal);
             let layer = layer.fmt_fields(TextFieldFormat).with_target(false);
-            tracing_subscriber::registry().with(filter).with(layer).try_init()
+            tracing_subscriber::registry()
+                .with(filter)
+                .with(layer)
+                .try_init()
         }
     };
-    started.map(|()| LogLevel(handle)).map_err(|error| error.to_string())
+    started
+        .map(|()| LogLevel(handle))
+        .map_err(|error| error.to_string())
 }

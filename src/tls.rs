@@ -24,7 +24,8 @@ use crate::model::TrustBundle;
 const PROTOCOLS: [&[u8]; 2] = [b"h2", HTTP_1];
 const HTTP_1: &[u8] = b"http/1.1";
 /// The versions of TLS, the newest first, which is the preferred one.
-const TLS_1_2_AND_1_3: &[&SupportedProtocolVersion] = &[&rustls::version::TLS13, &rustls::version::TLS12];
+const TLS_1_2_AND_1_3: &[&SupportedProtocolVersion] =
+    &[&rustls::version::TLS13, &rustls::version::TLS12];
 const TLS_1_3: &[&SupportedProtocolVersion] = &[&rustls::version::TLS13];
 
 /// The lowest TLS version that is spoken, in both directions (`TLS_MIN_VERSION`, contract TL-5).
@@ -114,11 +115,16 @@ pub fn client_config(
     min_version: MinTlsVersion,
 ) -> Result<ClientConfig, rustls::Error> {
     let mut own = RootCertStore::empty();
-    for certificate in trust.certificates().iter().filter(|certificate| certificate.is_ca) {
+    for certificate in trust
+        .certificates()
+        .iter()
+        .filter(|certificate| certificate.is_ca)
+    {
         own.add(certificate.der.clone())?;
     }
     let sessions = Arc::new(TlsSessionCache::new());
-    let verifier = ServerCertificateVerifier::new(own, roots.0.clone()).with_bundle(trust, Arc::clone(&sessions));
+    let verifier = ServerCertificateVerifier::new(own, roots.0.clone())
+        .with_bundle(trust, Arc::clone(&sessions));
     let mut config = ClientConfig::builder_with_provider(crypto_provider())
         .with_protocol_versions(min_version.protocol_versions())?
         .dangerous() // as is every verifier that is not rustls' own; this one asks two of those

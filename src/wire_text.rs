@@ -121,9 +121,15 @@ pub fn escaped_excerpt(text: impl fmt::Display, most: usize) -> String {
 /// Does the same as [`escaped_excerpt`] for a text after which `beyond` bytes follow that are not
 /// shown.
 fn escaped_excerpt_of(text: impl fmt::Display, most: usize, beyond: usize) -> String {
-    let mut excerpt = TextExcerpt { most, ..TextExcerpt::default() };
+    let mut excerpt = TextExcerpt {
+        most,
+        ..TextExcerpt::default()
+    };
     let displayed = write!(excerpt, "{text}");
-    debug_assert!(displayed.is_ok(), "what is displayed here cannot fail, and an excerpt takes everything");
+    debug_assert!(
+        displayed.is_ok(),
+        "what is displayed here cannot fail, and an excerpt takes everything"
+    );
     excerpt.finish(beyond)
 }
 
@@ -166,7 +172,8 @@ impl TextExcerpt {
         if self.is_full || beyond > 0 {
             let (end, shown) = self.end_before_note;
             self.text.truncate(end);
-            self.text.push_str(&format!("… ({} bytes more)", came.saturating_sub(shown)));
+            self.text
+                .push_str(&format!("… ({} bytes more)", came.saturating_sub(shown)));
         }
         self.text.shrink_to_fit();
         self.text
@@ -196,12 +203,24 @@ mod tests {
     fn what_controls_or_hides_is_escaped() {
         for (text, shown) in [
             ("plain é 中 🎉", "plain é 中 🎉"),
-            ("x\n2026-01-01 ERROR sealpost: FORGED", "x\\n2026-01-01 ERROR sealpost: FORGED"),
-            ("\r\t\0\u{7}\u{8}\u{1b}[31m\u{7f}", "\\r\\t\\u{0}\\u{7}\\u{8}\\u{1b}[31m\\u{7f}"),
+            (
+                "x\n2026-01-01 ERROR sealpost: FORGED",
+                "x\\n2026-01-01 ERROR sealpost: FORGED",
+            ),
+            (
+                "\r\t\0\u{7}\u{8}\u{1b}[31m\u{7f}",
+                "\\r\\t\\u{0}\\u{7}\\u{8}\\u{1b}[31m\\u{7f}",
+            ),
             ("\u{80}\u{85}\u{9b}31m", "\\u{80}\\u{85}\\u{9b}31m"),
             ("a\u{2028}b\u{2029}", "a\\u{2028}b\\u{2029}"),
-            ("\u{202e}txt.exe\u{2066}\u{200f}", "\\u{202e}txt.exe\\u{2066}\\u{200f}"),
-            ("in\u{200b}vis\u{feff}ible\u{2060}", "in\\u{200b}vis\\u{feff}ible\\u{2060}"),
+            (
+                "\u{202e}txt.exe\u{2066}\u{200f}",
+                "\\u{202e}txt.exe\\u{2066}\\u{200f}",
+            ),
+            (
+                "in\u{200b}vis\u{feff}ible\u{2060}",
+                "in\\u{200b}vis\\u{feff}ible\\u{2060}",
+            ),
             ("tag\u{e0041}", "tag\\u{e0041}"),
         ] {
             assert_eq!(WireText::new(text).as_str(), shown);
@@ -213,12 +232,23 @@ mod tests {
 
     #[test]
     fn what_is_long_says_how_long() {
-        assert_eq!(WireText::new("x".repeat(LONGEST)).as_str(), "x".repeat(LONGEST));
+        assert_eq!(
+            WireText::new("x".repeat(LONGEST)).as_str(),
+            "x".repeat(LONGEST)
+        );
         let long = WireText::new("x".repeat(9_000_000));
-        assert_eq!(long.as_str(), format!("{}… (8999784 bytes more)", "x".repeat(LONGEST - NOTE)));
-        assert!(WireText::new("é".repeat(300)).as_str().starts_with("éé"), "cut at a character");
+        assert_eq!(
+            long.as_str(),
+            format!("{}… (8999784 bytes more)", "x".repeat(LONGEST - NOTE))
+        );
         assert!(
-            WireText::new("\u{1b}".repeat(300)).as_str().ends_with("\\u{1b}… (264 bytes more)"),
+            WireText::new("é".repeat(300)).as_str().starts_with("éé"),
+            "cut at a character"
+        );
+        assert!(
+            WireText::new("\u{1b}".repeat(300))
+                .as_str()
+                .ends_with("\\u{1b}… (264 bytes more)"),
             "and not in an escape"
         );
         let bytes = WireText::from_bytes(&[b'x'; 9_000_000]);

@@ -23,9 +23,11 @@ pub(crate) struct Dispatcher {
     admin: SocketAddr,
 }
 
-/// What is measured: the program that was built with this one, unless `SEALPOST_BENCH_BINARY` names another.
+/// What is measured: the program that was built with this one, unless `SEALPOST_BENCH_BINARY` names
+/// another.
 pub(crate) fn program() -> PathBuf {
-    std::env::var_os("SEALPOST_BENCH_BINARY").map_or_else(|| env!("CARGO_BIN_EXE_sealpost").into(), PathBuf::from)
+    std::env::var_os("SEALPOST_BENCH_BINARY")
+        .map_or_else(|| env!("CARGO_BIN_EXE_sealpost").into(), PathBuf::from)
 }
 
 impl Dispatcher {
@@ -45,7 +47,8 @@ impl Dispatcher {
         Self::run_in(directory, program, variables).await
     }
 
-    /// One that serves what an earlier one has served, with its certificate authority. Its ports are bound then.
+    /// One that serves what an earlier one has served, with its certificate authority. Its ports
+    /// are bound then.
     pub(crate) async fn start_in(directory: TempDir, variables: &[(&str, &str)]) -> Self {
         Self::run_in(directory, &program(), variables).await
     }
@@ -54,7 +57,15 @@ impl Dispatcher {
         let ports = directory.path().join("ports.json");
         let mut command = Process::pinned(program);
         command
-            .args(["run", "--http-addr", "127.0.0.1:0", "--https-addr", "127.0.0.1:0", "--admin-addr", "127.0.0.1:0"])
+            .args([
+                "run",
+                "--http-addr",
+                "127.0.0.1:0",
+                "--https-addr",
+                "127.0.0.1:0",
+                "--admin-addr",
+                "127.0.0.1:0",
+            ])
             .args(["--transport-encryption", "permissive"])
             .arg("-f")
             .arg(directory.path().join("channel.yaml"))
@@ -66,14 +77,29 @@ impl Dispatcher {
         let started = Instant::now();
         let process = Process::start(command);
         let ports = wait_for(&ports).await;
-        let address = |name: &str| ports[name].as_str().expect("an address").parse().expect("an address");
+        let address = |name: &str| {
+            ports[name]
+                .as_str()
+                .expect("an address")
+                .parse()
+                .expect("an address")
+        };
         let [http, https, admin] = ["http", "https", "admin"].map(address);
-        Self { process, started, directory, http, https, admin }
+        Self {
+            process,
+            started,
+            directory,
+            http,
+            https,
+            admin,
+        }
     }
 
     /// Ends it, and keeps what it has written but its ports.
     pub(crate) fn end(self) -> TempDir {
-        let Self { process, directory, .. } = self;
+        let Self {
+            process, directory, ..
+        } = self;
         drop(process);
         std::fs::remove_file(directory.path().join("ports.json")).expect("removed");
         directory
@@ -81,24 +107,39 @@ impl Dispatcher {
 
     /// Where events go by this wire, and the authority to trust there.
     pub(crate) fn entrance(&self, wire: Wire) -> (SocketAddr, Option<String>) {
-        if wire == Wire::Plain { (self.http, None) } else { (self.https, Some(self.ca())) }
+        if wire == Wire::Plain {
+            (self.http, None)
+        } else {
+            (self.https, Some(self.ca()))
+        }
     }
 
     /// PEM of the certificate authority that signed the server's certificate.
     fn ca(&self) -> String {
-        std::fs::read_to_string(self.directory.path().join("state/ca.crt")).expect("a CA certificate")
+        std::fs::read_to_string(self.directory.path().join("state/ca.crt"))
+            .expect("a CA certificate")
     }
 
     /// Waits until it says that it is ready: how long that took since its start.
     pub(crate) async fn ready(&self, client: &reqwest::Client) -> Duration {
         let url = format!("http://{}/readyz", self.admin);
-        self.until(|| async { client.get(&url).send().await.is_ok_and(|answer| answer.status() == 200) }).await
+        self.until(|| async {
+            client
+                .get(&url)
+                .send()
+                .await
+                .is_ok_and(|answer| answer.status() == 200)
+        })
+        .await
     }
 
     /// How long it took from the start until this was so.
     pub(crate) async fn until(&self, is_so: impl AsyncFn() -> bool) -> Duration {
         while !is_so().await {
-            assert!(self.started.elapsed() < Duration::from_secs(60), "sealpost did not become ready");
+            assert!(
+                self.started.elapsed() < Duration::from_secs(60),
+                "sealpost did not become ready"
+            );
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         self.started.elapsed()
@@ -106,7 +147,11 @@ impl Dispatcher {
 
     /// Its metrics, as text.
     pub(crate) async fn metrics(&self, client: &reqwest::Client) -> String {
-        let answer = client.get(format!("http://{}/metrics", self.admin)).send().await.expect("an answer");
+        let answer = client
+            .get(format!("http://{}/metrics", self.admin))
+            .send()
+            .await
+            .expect("an answer");
         answer.text().await.expect("a text")
     }
 }
@@ -114,7 +159,10 @@ impl Dispatcher {
 async fn wait_for(ports: &Path) -> serde_json::Value {
     let deadline = Instant::now() + Duration::from_secs(60);
     loop {
-        if let Some(ports) = std::fs::read(ports).ok().and_then(|text| serde_json::from_slice(&text).ok()) {
+        if let Some(ports) = std::fs::read(ports)
+            .ok()
+            .and_then(|text| serde_json::from_slice(&text).ok())
+        {
             return ports;
         }
         assert!(Instant::now() < deadline, "sealpost did not start");
@@ -133,41 +181,57 @@ fn manifest(scenario: &Scenario, sink: &Sink) -> String {
             0 => "cesql: \"source LIKE '/bench%'\"".to_owned(),
             _ => format!("cesql: \"source LIKE '/other/{index}/%'\""),
         }),
-        Receivers::OneThatReplies => {
-            broker(1, &sink.replying_url(), |_| "exact: {type: dev.sealpost.bench}".to_owned())
-        }
+        Receivers::OneThatReplies => broker(1, &sink.replying_url(), |_| {
+            "exact: {type: dev.sealpost.bench}".to_owned()
+        }),
     }
 }
 
 fn channel(subscriptions: usize, sink: &Sink) -> String {
     let mut yaml = channel_manifest("c");
     for index in 0..subscriptions {
-        yaml.push_str(&subscription_manifest(&format!("s{index}"), "c", sink.url(), sink.ca()));
+        yaml.push_str(&subscription_manifest(
+            &format!("s{index}"),
+            "c",
+            sink.url(),
+            sink.ca(),
+        ));
     }
     yaml
 }
 
 /// A channel in memory of this name.
 pub(crate) fn channel_manifest(name: &str) -> String {
-    format!("---\napiVersion: messaging.knative.dev/v1\nkind: InMemoryChannel\nmetadata: {{name: {name}}}\n")
+    format!(
+        "---\napiVersion: messaging.knative.dev/v1\nkind: InMemoryChannel\nmetadata: {{name: {name}}}\n"
+    )
 }
 
-/// A subscription of this name to a channel, with the authorities that its subscriber's certificate may have.
-pub(crate) fn subscription_manifest(name: &str, channel: &str, url: &str, authorities: Option<&str>) -> String {
+/// A subscription of this name to a channel, with the authorities that its subscriber's certificate
+/// may have.
+pub(crate) fn subscription_manifest(
+    name: &str,
+    channel: &str,
+    url: &str,
+    authorities: Option<&str>,
+) -> String {
     let mut yaml = format!(
         "---\napiVersion: messaging.knative.dev/v1\nkind: Subscription\nmetadata: {{name: {name}}}\nspec:\n  channel: \
          {{apiVersion: messaging.knative.dev/v1, kind: InMemoryChannel, name: {channel}}}\n  subscriber:\n    uri: {url}\n"
     );
     if let Some(authorities) = authorities {
         yaml.push_str("    CACerts: |\n");
-        authorities.lines().for_each(|line| writeln!(yaml, "      {line}").expect("a string"));
+        authorities
+            .lines()
+            .for_each(|line| writeln!(yaml, "      {line}").expect("a string"));
     }
     yaml
 }
 
 /// The filter of the first Trigger lets pass what is sent, those of the others do not.
 fn broker(triggers: usize, subscriber: &str, filter: impl Fn(usize) -> String) -> String {
-    let mut yaml = String::from("apiVersion: eventing.knative.dev/v1\nkind: Broker\nmetadata: {name: c}\n");
+    let mut yaml =
+        String::from("apiVersion: eventing.knative.dev/v1\nkind: Broker\nmetadata: {name: c}\n");
     for index in 0..triggers {
         write!(
             yaml,

@@ -24,7 +24,8 @@ pub(crate) struct Latencies {
 
 impl Latencies {
     pub(crate) fn record(&mut self, time: Duration) {
-        let bucket = usize::try_from(time.as_micros() / WIDTH).map_or(BUCKETS, |bucket| bucket.min(BUCKETS));
+        let bucket =
+            usize::try_from(time.as_micros() / WIDTH).map_or(BUCKETS, |bucket| bucket.min(BUCKETS));
         if self.buckets.len() <= bucket {
             self.buckets.resize(bucket + 1, 0);
         }
@@ -36,7 +37,10 @@ impl Latencies {
         if self.buckets.len() < other.buckets.len() {
             self.buckets.resize(other.buckets.len(), 0);
         }
-        self.buckets.iter_mut().zip(&other.buckets).for_each(|(sum, count)| *sum += count);
+        self.buckets
+            .iter_mut()
+            .zip(&other.buckets)
+            .for_each(|(sum, count)| *sum += count);
         self.count += other.count;
     }
 

@@ -45,13 +45,24 @@ pub(crate) struct Mail {
 
 impl Default for Mail {
     fn default() -> Self {
-        Self { channels: 1, path: None, body: 1024, concurrency: CONCURRENCY, stamped: false, structured: false }
+        Self {
+            channels: 1,
+            path: None,
+            body: 1024,
+            concurrency: CONCURRENCY,
+            stamped: false,
+            structured: false,
+        }
     }
 }
 
 /// Path of the channel with this number.
 pub(crate) fn path(index: usize, channels: usize) -> String {
-    if channels == 1 { "/default/c".to_owned() } else { format!("/default/c{index}") }
+    if channels == 1 {
+        "/default/c".to_owned()
+    } else {
+        format!("/default/c{index}")
+    }
 }
 
 /// What a run showed.
@@ -84,18 +95,32 @@ impl Load {
     }
 
     /// One that sends to this address, whose certificate this authority (PEM) signed.
-    pub(crate) async fn open(address: SocketAddr, ca: Option<&str>, wire: Wire, mail: &Mail) -> Self {
-        let peer = Peer { address, tls: ca.map(|ca| connector(ca, wire)) };
+    pub(crate) async fn open(
+        address: SocketAddr,
+        ca: Option<&str>,
+        wire: Wire,
+        mail: &Mail,
+    ) -> Self {
+        let peer = Peer {
+            address,
+            tls: ca.map(|ca| connector(ca, wire)),
+        };
         let (mut connections, mut drivers) = (Vec::new(), JoinSet::new());
         while connections.len() < mail.concurrency {
             if wire == Wire::TlsHttp2 {
                 let connection = peer.connect_http2(&mut drivers).await;
-                connections.extend((0..mail.concurrency / HTTP2_CONNECTIONS).map(|_| connection.another()));
+                connections.extend(
+                    (0..mail.concurrency / HTTP2_CONNECTIONS).map(|_| connection.another()),
+                );
             } else {
                 connections.push(peer.connect_http1(&mut drivers).await);
             }
         }
-        Self { connections, letters: Arc::new(Letters::new(wire, mail)), _drivers: drivers }
+        Self {
+            connections,
+            letters: Arc::new(Letters::new(wire, mail)),
+            _drivers: drivers,
+        }
     }
 
     /// As many events as go, for so long.
@@ -110,15 +135,25 @@ impl Load {
 
     /// So many events a second, for so long. Latencies count from when an event goes out.
     pub(crate) async fn paced(&mut self, rate: f64, time: Duration) -> Report {
-        self.follow(Plan::new(usize::MAX, Some(time), Some(1.0 / rate))).await
+        self.follow(Plan::new(usize::MAX, Some(time), Some(1.0 / rate)))
+            .await
     }
 
     async fn follow(&mut self, plan: Plan) -> Report {
         let (plan, mut senders) = (Arc::new(plan), JoinSet::new());
         for connection in self.connections.drain(..) {
-            senders.spawn(send(connection, Arc::clone(&self.letters), Arc::clone(&plan)));
+            senders.spawn(send(
+                connection,
+                Arc::clone(&self.letters),
+                Arc::clone(&plan),
+            ));
         }
-        let mut report = Report { accepted: 0, refused: 0, elapsed: Duration::ZERO, latencies: Latencies::default() };
+        let mut report = Report {
+            accepted: 0,
+            refused: 0,
+            elapsed: Duration::ZERO,
+            latencies: Latencies::default(),
+        };
         while let Some(part) = senders.join_next().await {
             let (connection, latencies, refused) = part.expect("a sender");
             self.connections.push(connection);
@@ -143,13 +178,21 @@ struct Plan {
 
 impl Plan {
     fn new(limit: usize, time: Option<Duration>, interval: Option<f64>) -> Self {
-        Self { started: Instant::now(), next: AtomicUsize::new(0), limit, time, interval }
+        Self {
+            started: Instant::now(),
+            next: AtomicUsize::new(0),
+            limit,
+            time,
+            interval,
+        }
     }
 
     /// The number of the next event, when it is due; nothing at the end.
     async fn turn(&self) -> Option<usize> {
         let turn = self.next.fetch_add(1, Ordering::Relaxed);
-        let due = self.interval.map(|interval| Duration::from_secs_f64(turn as f64 * interval));
+        let due = self
+            .interval
+            .map(|interval| Duration::from_secs_f64(turn as f64 * interval));
         let moment = due.unwrap_or_else(|| self.started.elapsed());
         if turn >= self.limit || self.time.is_some_and(|time| moment >= time) {
             return None;
@@ -172,17 +215,36 @@ struct Letters {
 
 impl Letters {
     fn new(wire: Wire, mail: &Mail) -> Self {
-        let base = if wire == Wire::TlsHttp2 { "https://localhost" } else { "" };
+        let base = if wire == Wire::TlsHttp2 {
+            "https://localhost"
+        } else {
+            ""
+        };
         let paths = match &mail.path {
             Some(path) => vec![path.clone()],
-            None => (0..mail.channels).map(|index| path(index, mail.channels)).collect(),
+            None => (0..mail.channels)
+                .map(|index| path(index, mail.channels))
+                .collect(),
         };
-        let addresses = paths.iter().map(|path| format!("{base}{path}").parse().expect("a path")).collect();
-        let mut event = if mail.structured { structured(mail.body) } else { event(mail.body) };
+        let addresses = paths
+            .iter()
+            .map(|path| format!("{base}{path}").parse().expect("a path"))
+            .collect();
+        let mut event = if mail.structured {
+            structured(mail.body)
+        } else {
+            event(mail.body)
+        };
         if wire != Wire::TlsHttp2 {
-            event.headers_mut().insert("host", HeaderValue::from_static("localhost"));
+            event
+                .headers_mut()
+                .insert("host", HeaderValue::from_static("localhost"));
         }
-        Self { event, addresses, stamped: mail.stamped }
+        Self {
+            event,
+            addresses,
+            stamped: mail.stamped,
+        }
     }
 
     /// The event with this number.
@@ -227,7 +289,11 @@ fn structured(body: usize) -> Request<Full<Bytes>> {
         .expect("a request")
 }
 
-async fn send(mut connection: Connection, letters: Arc<Letters>, plan: Arc<Plan>) -> (Connection, Latencies, u64) {
+async fn send(
+    mut connection: Connection,
+    letters: Arc<Letters>,
+    plan: Arc<Plan>,
+) -> (Connection, Latencies, u64) {
     let (mut latencies, mut refused) = (Latencies::default(), 0);
     while let Some(turn) = plan.turn().await {
         let letter = letters.letter(turn);
@@ -284,7 +350,9 @@ impl Peer {
 
     async fn secured(&self, tls: &TlsConnector) -> TlsStream<TcpStream> {
         let name = ServerName::try_from("localhost").expect("a name");
-        tls.connect(name, self.stream().await).await.expect("a handshake")
+        tls.connect(name, self.stream().await)
+            .await
+            .expect("a handshake")
     }
 
     async fn connect_http1(&self, drivers: &mut JoinSet<()>) -> Connection {
@@ -294,7 +362,9 @@ impl Peer {
             drivers.spawn(async { drop(connection.await) });
             sender
         } else {
-            let (sender, connection) = http1::handshake(TokioIo::new(self.stream().await)).await.expect("a connection");
+            let (sender, connection) = http1::handshake(TokioIo::new(self.stream().await))
+                .await
+                .expect("a connection");
             drivers.spawn(async { drop(connection.await) });
             sender
         })
@@ -302,7 +372,9 @@ impl Peer {
 
     async fn connect_http2(&self, drivers: &mut JoinSet<()>) -> Connection {
         let io = TokioIo::new(self.secured(self.tls.as_ref().expect("TLS")).await);
-        let (sender, connection) = http2::handshake(TokioExecutor::new(), io).await.expect("a connection");
+        let (sender, connection) = http2::handshake(TokioExecutor::new(), io)
+            .await
+            .expect("a connection");
         drivers.spawn(async { drop(connection.await) });
         Connection::Http2(sender)
     }
@@ -310,8 +382,16 @@ impl Peer {
 
 fn connector(ca: &str, wire: Wire) -> TlsConnector {
     let mut roots = rustls::RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_slice(ca.as_bytes()).expect("a certificate")).expect("a root");
-    let mut config = rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
-    config.alpn_protocols = vec![if wire == Wire::TlsHttp2 { b"h2".to_vec() } else { b"http/1.1".to_vec() }];
+    roots
+        .add(CertificateDer::from_pem_slice(ca.as_bytes()).expect("a certificate"))
+        .expect("a root");
+    let mut config = rustls::ClientConfig::builder()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = vec![if wire == Wire::TlsHttp2 {
+        b"h2".to_vec()
+    } else {
+        b"http/1.1".to_vec()
+    }];
     TlsConnector::from(Arc::new(config))
 }

@@ -1,12 +1,15 @@
-//! The whole path on loopback: a sender, a `sealpost run`, and sinks, with 1 KiB events at concurrency 64.
+//! The whole path on loopback: a sender, a `sealpost run`, and sinks, with 1 KiB events at
+//! concurrency 64.
 //!
-//! Prints for each scenario: CPU time of the sealpost process per delivery, deliveries per second, latency of the
-//! sender's answers, and peak memory. sealpost is pinned to the first processor and sender and sinks to the second, so
-//! compare the rows of one run with each other and with a yardstick measured in the same way, not with other machines.
+//! Prints for each scenario: CPU time of the sealpost process per delivery, deliveries per second,
+//! latency of the sender's answers, and peak memory. sealpost is pinned to the first processor and
+//! sender and sinks to the second, so compare the rows of one run with each other and with a
+//! yardstick measured in the same way, not with other machines.
 //!
-//! `cargo bench --bench end_to_end [-- FILTER] [--seconds N]`; with `--compare` beside nginx, as `benches/compare` does;
-//! with `--rabbitmq fan-out`, `start` or `exchange` on RabbitMQ beside an earlier version; with `--tenants` what a hostile
-//! tenant costs the others; with `--clients` what HTTP clients cost; with `--flows` what a Sequence costs.
+//! `cargo bench --bench end_to_end [-- FILTER] [--seconds N]`; with `--compare` beside nginx, as
+//! `benches/compare` does; with `--rabbitmq fan-out`, `start` or `exchange` on RabbitMQ beside an
+//! earlier version; with `--tenants` what a hostile tenant costs the others; with `--clients` what
+//! HTTP clients cost; with `--flows` what a Sequence costs.
 
 #![expect(
     clippy::cast_possible_truncation,
@@ -69,7 +72,8 @@ pub(crate) struct Options {
     #[arg(long)]
     compare: bool,
 
-    /// Everything that sealpost can do here, once and briefly: what a profile for the compiler is made from
+    /// Everything that sealpost can do here, once and briefly: what a profile for the compiler is
+    /// made from
     #[arg(long)]
     train: bool,
 
@@ -77,7 +81,8 @@ pub(crate) struct Options {
     #[arg(long)]
     seconds: Option<u64>,
 
-    /// Instead, on RabbitMQ: this beside an earlier version that SEALPOST_BENCH_BEFORE names, in turn
+    /// Instead, on RabbitMQ: this beside an earlier version that SEALPOST_BENCH_BEFORE names, in
+    /// turn
     #[arg(long, value_name = "CASE", value_enum)]
     rabbitmq: Option<rabbitmq::beside::Case>,
 
@@ -85,7 +90,8 @@ pub(crate) struct Options {
     #[arg(long, value_name = "N", default_value = "5", value_parser = clap::value_parser!(u16).range(1..))]
     rounds: u16,
 
-    /// With --compare: instead, how sealpost does with half of the load that it can take, for so long
+    /// With --compare: instead, how sealpost does with half of the load that it can take, for so
+    /// long
     #[arg(long, value_name = "MINUTES", num_args = 0..=1, default_missing_value = "10", requires = "compare")]
     soak: Option<f64>,
 
@@ -105,11 +111,13 @@ pub(crate) struct Options {
     #[arg(long, hide = true)]
     client_ca: Option<String>,
 
-    /// Instead, four tenants, one of them hostile: without it and with it, for --seconds each [default: 300]
+    /// Instead, four tenants, one of them hostile: without it and with it, for --seconds each
+    /// [default: 300]
     #[arg(long)]
     tenants: bool,
 
-    /// Instead, a Sequence of three steps beside three plain deliveries, for --seconds each and --rounds
+    /// Instead, a Sequence of three steps beside three plain deliveries, for --seconds each and
+    /// --rounds
     #[arg(long)]
     flows: bool,
 
@@ -133,7 +141,8 @@ enum Receivers {
     Subscriptions(usize),
     /// One of so many Triggers of a Broker, by an exact type each.
     OneTriggerOf(usize),
-    /// One of so many Triggers of a Broker, by a CESQL expression each, all on one attribute, which no index answers.
+    /// One of so many Triggers of a Broker, by a CESQL expression each, all on one attribute, which
+    /// no index answers.
     OneExpressionOf(usize),
     /// The Trigger of a Broker, whose subscriber answers with an event that no Trigger wants.
     OneThatReplies,
@@ -152,31 +161,79 @@ impl Scenario {
     fn deliveries(&self) -> u64 {
         match self.receivers {
             Receivers::Subscriptions(count) => count as u64,
-            Receivers::OneTriggerOf(_) | Receivers::OneExpressionOf(_) | Receivers::OneThatReplies => 1,
+            Receivers::OneTriggerOf(_)
+            | Receivers::OneExpressionOf(_)
+            | Receivers::OneThatReplies => 1,
         }
     }
 }
 
-const ONE: Scenario =
-    Scenario { name: "plain 1x1", wire: Wire::Plain, receivers: Receivers::Subscriptions(1), structured: false };
+const ONE: Scenario = Scenario {
+    name: "plain 1x1",
+    wire: Wire::Plain,
+    receivers: Receivers::Subscriptions(1),
+    structured: false,
+};
 
 const SCENARIOS: [Scenario; 10] = [
     ONE,
-    Scenario { name: "plain 1x10", receivers: Receivers::Subscriptions(10), ..ONE },
-    Scenario { name: "tls-h1 1x1", wire: Wire::TlsHttp1, ..ONE },
-    Scenario { name: "tls-h2 1x1", wire: Wire::TlsHttp2, ..ONE },
-    Scenario { name: "tls-h2 1x10", wire: Wire::TlsHttp2, receivers: Receivers::Subscriptions(10), ..ONE },
-    Scenario { name: "structured", structured: true, ..ONE },
-    Scenario { name: "broker 1", receivers: Receivers::OneTriggerOf(1), ..ONE },
-    Scenario { name: "broker 1000", receivers: Receivers::OneTriggerOf(1000), ..ONE },
-    Scenario { name: "broker cesql", receivers: Receivers::OneExpressionOf(1000), ..ONE },
-    Scenario { name: "broker reply", receivers: Receivers::OneThatReplies, ..ONE },
+    Scenario {
+        name: "plain 1x10",
+        receivers: Receivers::Subscriptions(10),
+        ..ONE
+    },
+    Scenario {
+        name: "tls-h1 1x1",
+        wire: Wire::TlsHttp1,
+        ..ONE
+    },
+    Scenario {
+        name: "tls-h2 1x1",
+        wire: Wire::TlsHttp2,
+        ..ONE
+    },
+    Scenario {
+        name: "tls-h2 1x10",
+        wire: Wire::TlsHttp2,
+        receivers: Receivers::Subscriptions(10),
+        ..ONE
+    },
+    Scenario {
+        name: "structured",
+        structured: true,
+        ..ONE
+    },
+    Scenario {
+        name: "broker 1",
+        receivers: Receivers::OneTriggerOf(1),
+        ..ONE
+    },
+    Scenario {
+        name: "broker 1000",
+        receivers: Receivers::OneTriggerOf(1000),
+        ..ONE
+    },
+    Scenario {
+        name: "broker cesql",
+        receivers: Receivers::OneExpressionOf(1000),
+        ..ONE
+    },
+    Scenario {
+        name: "broker reply",
+        receivers: Receivers::OneThatReplies,
+        ..ONE
+    },
 ];
 
 fn main() {
     let options = Options::parse();
-    rustls::crypto::aws_lc_rs::default_provider().install_default().expect("the first provider");
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    rustls::crypto::aws_lc_rs::default_provider()
+        .install_default()
+        .expect("the first provider");
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime");
     if let [uri, url] = options.bare.as_slice() {
         return runtime.block_on(rabbitmq::bare(uri, url));
     }
@@ -193,13 +250,21 @@ fn main() {
         return runtime.block_on(clients::run(options.rounds, time));
     }
     if options.flows {
-        return runtime.block_on(flows::run(options.rounds, Duration::from_secs(options.seconds.unwrap_or(3))));
+        return runtime.block_on(flows::run(
+            options.rounds,
+            Duration::from_secs(options.seconds.unwrap_or(3)),
+        ));
     }
     if let Some(address) = options.hostile {
-        return runtime.block_on(tenants::attack(address, Duration::from_secs(options.seconds.unwrap_or(5))));
+        return runtime.block_on(tenants::attack(
+            address,
+            Duration::from_secs(options.seconds.unwrap_or(5)),
+        ));
     }
     if options.tenants {
-        return runtime.block_on(tenants::run(Duration::from_secs(options.seconds.unwrap_or(300))));
+        return runtime.block_on(tenants::run(Duration::from_secs(
+            options.seconds.unwrap_or(300),
+        )));
     }
     if let Some(case) = options.rabbitmq {
         return runtime.block_on(rabbitmq::beside::run(case, &options));
@@ -216,7 +281,10 @@ fn main() {
         "{:<12} {:>14} {:>14} {:>9} {:>9} {:>10}",
         "scenario", "CPU us/deliv.", "deliveries/s", "p50 ms", "p99 ms", "peak MiB"
     );
-    for scenario in SCENARIOS.iter().filter(|scenario| scenario.name.contains(&filter)) {
+    for scenario in SCENARIOS
+        .iter()
+        .filter(|scenario| scenario.name.contains(&filter))
+    {
         runtime.block_on(measure(scenario, Duration::from_secs(time)));
     }
     match std::env::var("SEALPOST_TEST_RABBITMQ") {
@@ -229,14 +297,21 @@ fn main() {
 async fn measure(scenario: &Scenario, time: Duration) {
     let sink = Sink::start(scenario.wire).await;
     let mut dispatcher = Dispatcher::start(scenario, &sink).await;
-    let mail = Mail { structured: scenario.structured, ..Mail::default() };
+    let mail = Mail {
+        structured: scenario.structured,
+        ..Mail::default()
+    };
     let mut load = Load::new(&dispatcher, scenario.wire, &mail).await;
     load.run(Duration::from_secs(1)).await;
     let (cpu, delivered) = (dispatcher.process.cpu(), sink.count());
     let report: Report = load.run(time).await;
     let (cpu, delivered) = (dispatcher.process.cpu() - cpu, sink.count() - delivered);
     assert_eq!(report.refused, 0, "every event is accepted");
-    assert_eq!(delivered, report.accepted * scenario.deliveries(), "every event reaches every subscriber");
+    assert_eq!(
+        delivered,
+        report.accepted * scenario.deliveries(),
+        "every event reaches every subscriber"
+    );
     println!(
         "{:<12} {:>14.1} {:>14.0} {:>9.2} {:>9.2} {:>10.1}",
         scenario.name,

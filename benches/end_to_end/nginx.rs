@@ -29,23 +29,49 @@ impl Nginx {
         let address = free_address().await;
         let ca = (wire != Wire::Plain).then(|| write_certificates(directory.path(), sink));
         let configuration = directory.path().join("nginx.conf");
-        std::fs::write(&configuration, configure(wire, address, sink, directory.path())).expect("written");
+        std::fs::write(
+            &configuration,
+            configure(wire, address, sink, directory.path()),
+        )
+        .expect("written");
         let mut command = Process::pinned(Path::new("nginx"));
-        command.arg("-p").arg(directory.path()).arg("-c").arg(configuration);
+        command
+            .arg("-p")
+            .arg(directory.path())
+            .arg("-c")
+            .arg(configuration);
         let started = Instant::now();
         let process = Process::start(command);
         while TcpStream::connect(address).await.is_err() {
-            let log = || std::fs::read_to_string(directory.path().join("error.log")).unwrap_or_default();
-            assert!(started.elapsed() < Duration::from_secs(10), "nginx did not start: {}", log());
+            let log =
+                || std::fs::read_to_string(directory.path().join("error.log")).unwrap_or_default();
+            assert!(
+                started.elapsed() < Duration::from_secs(10),
+                "nginx did not start: {}",
+                log()
+            );
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
-        Self { process, address, ca, ready: started.elapsed(), _directory: directory }
+        Self {
+            process,
+            address,
+            ca,
+            ready: started.elapsed(),
+            _directory: directory,
+        }
     }
 
     /// What `nginx -v` says.
     pub(crate) fn version() -> Option<String> {
         let output = Command::new("nginx").arg("-v").output().ok()?;
-        Some(String::from_utf8(output.stderr).ok()?.trim().rsplit(' ').next()?.to_owned())
+        Some(
+            String::from_utf8(output.stderr)
+                .ok()?
+                .trim()
+                .rsplit(' ')
+                .next()?
+                .to_owned(),
+        )
     }
 }
 
@@ -66,11 +92,16 @@ fn write_certificates(directory: &Path, sink: &Sink) -> String {
     let (certificate, key) = certificate();
     std::fs::write(directory.join("server.crt"), certificate.pem()).expect("written");
     std::fs::write(directory.join("server.key"), key.serialize_pem()).expect("written");
-    std::fs::write(directory.join("sink.crt"), sink.ca().expect("a sink with TLS")).expect("written");
+    std::fs::write(
+        directory.join("sink.crt"),
+        sink.ca().expect("a sink with TLS"),
+    )
+    .expect("written");
     certificate.pem()
 }
 
-/// Connections stay open in both directions, bodies stay in memory, and a sink over TLS is verified.
+/// Connections stay open in both directions, bodies stay in memory, and a sink over TLS is
+/// verified.
 fn configure(wire: Wire, address: SocketAddr, sink: &Sink, directory: &Path) -> String {
     let directory = directory.display();
     let listen = match wire {

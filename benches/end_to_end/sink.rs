@@ -80,7 +80,8 @@ impl Sink {
         self.seen.count.load(Ordering::Relaxed)
     }
 
-    /// How long stamped events took from the sender to here, without those for the slow address. Begins anew.
+    /// How long stamped events took from the sender to here, without those for the slow address.
+    /// Begins anew.
     pub(crate) fn take_arrivals(&self) -> Latencies {
         std::mem::take(&mut *self.seen.arrivals.lock().expect("no panic"))
     }
@@ -95,7 +96,8 @@ struct Seen {
 /// A certificate for `localhost` that nobody else signed, and its key.
 pub(crate) fn certificate() -> (rcgen::Certificate, rcgen::KeyPair) {
     let key = rcgen::KeyPair::generate().expect("a key");
-    let parameters = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).expect("parameters");
+    let parameters =
+        rcgen::CertificateParams::new(vec!["localhost".to_owned()]).expect("parameters");
     (parameters.self_signed(&key).expect("a certificate"), key)
 }
 
@@ -107,7 +109,10 @@ fn tls(protocols: &[&[u8]]) -> (Option<TlsAcceptor>, Option<String>) {
         .with_single_cert(vec![certificate.der().clone()], key)
         .expect("a configuration");
     config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
-    (Some(TlsAcceptor::from(Arc::new(config))), Some(certificate.pem()))
+    (
+        Some(TlsAcceptor::from(Arc::new(config))),
+        Some(certificate.pem()),
+    )
 }
 
 async fn serve(listener: TcpListener, tls: Option<TlsAcceptor>, seen: Arc<Seen>) {
@@ -131,20 +136,35 @@ async fn converse(stream: TcpStream, tls: Option<TlsAcceptor>, seen: Arc<Seen>) 
 
 async fn answer(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, seen: Arc<Seen>) {
     let service = service_fn(move |request: Request<Incoming>| take(request, Arc::clone(&seen)));
-    drop(Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await);
+    drop(
+        Builder::new(TokioExecutor::new())
+            .serve_connection(TokioIo::new(stream), service)
+            .await,
+    );
 }
 
-async fn take(mut request: Request<Incoming>, seen: Arc<Seen>) -> Result<Response<Full<Bytes>>, Infallible> {
+async fn take(
+    mut request: Request<Incoming>,
+    seen: Arc<Seen>,
+) -> Result<Response<Full<Bytes>>, Infallible> {
     while request.body_mut().frame().await.is_some() {}
     seen.count.fetch_add(1, Ordering::Relaxed);
     if request.uri().path() == "/slow" {
         tokio::time::sleep(SLOW).await;
     } else if let Some(sent) = request.headers().get("ce-sent") {
-        let sent: u64 = sent.to_str().ok().and_then(|sent| sent.parse().ok()).expect("what the sender wrote");
+        let sent: u64 = sent
+            .to_str()
+            .ok()
+            .and_then(|sent| sent.parse().ok())
+            .expect("what the sender wrote");
         let took = Duration::from_micros(clock().saturating_sub(sent));
         seen.arrivals.lock().expect("no panic").record(took);
     }
-    Ok(if request.uri().path() == "/reply" { reply() } else { accepted() })
+    Ok(if request.uri().path() == "/reply" {
+        reply()
+    } else {
+        accepted()
+    })
 }
 
 fn accepted() -> Response<Full<Bytes>> {

@@ -1,8 +1,9 @@
-//! Four tenants of one dispatcher, one of them hostile: what the other three notice, in turn without it and with it.
+//! Four tenants of one dispatcher, one of them hostile: what the other three notice, in turn
+//! without it and with it.
 //!
-//! The hostile tenant runs in a process of its own (`--hostile`), at the lowest priority on the processor that it shares
-//! with the senders and the sinks of the others: what they notice is to come from sealpost, not from the lack of a third
-//! processor.
+//! The hostile tenant runs in a process of its own (`--hostile`), at the lowest priority on the
+//! processor that it shares with the senders and the sinks of the others: what they notice is to
+//! come from sealpost, not from the lack of a third processor.
 
 mod hostile;
 
@@ -35,7 +36,8 @@ fn tenant(number: usize, subscriber: &str) -> String {
     )
 }
 
-/// Measures for so long without and for so long with the hostile tenant, and prints a line for each tenant.
+/// Measures for so long without and for so long with the hostile tenant, and prints a line for each
+/// tenant.
 pub(crate) async fn run(time: Duration) {
     println!(
         "{:<10} {:>7} {:>9} {:>8} {:>8} {:>8} {:>10} {:>9}",
@@ -56,7 +58,8 @@ async fn measure(hostile: Option<Duration>, time: Duration) {
     if hostile.is_some() {
         write!(yaml, "{}", hostile::manifests(&subscribers)).expect("a string");
     }
-    let dispatcher = Dispatcher::start_on(&yaml, &[("SEALPOST_MAX_BUFFERED_BYTES", MAX_BUFFERED)]).await;
+    let dispatcher =
+        Dispatcher::start_on(&yaml, &[("SEALPOST_MAX_BUFFERED_BYTES", MAX_BUFFERED)]).await;
     dispatcher.ready(&reqwest::Client::new()).await;
     let attack = hostile.map(|time| Attack::start(&dispatcher, time));
     let decent = join_all((0..DECENT).map(|number| send(&dispatcher, number, time))).await;
@@ -73,7 +76,11 @@ async fn measure(hostile: Option<Duration>, time: Duration) {
             millis(report.percentile(0.99)),
             millis(arrivals.percentile(0.99)),
         );
-        assert_eq!(sink.count(), report.accepted, "what was accepted of tenant {number} has come");
+        assert_eq!(
+            sink.count(),
+            report.accepted,
+            "what was accepted of tenant {number} has come"
+        );
     }
     if let Some(attack) = attack {
         println!("the hostile tenant was answered: {}", attack.end());
@@ -81,7 +88,12 @@ async fn measure(hostile: Option<Duration>, time: Duration) {
 }
 
 async fn send(dispatcher: &Dispatcher, number: usize, time: Duration) -> crate::load::Report {
-    let mail = Mail { path: Some(format!("/t{number}/b")), stamped: true, concurrency: 16, ..Mail::default() };
+    let mail = Mail {
+        path: Some(format!("/t{number}/b")),
+        stamped: true,
+        concurrency: 16,
+        ..Mail::default()
+    };
     let mut load = Load::new(dispatcher, Wire::Plain, &mail).await;
     load.paced(RATE, time).await
 }
@@ -92,9 +104,20 @@ struct Attack(Child);
 impl Attack {
     fn start(dispatcher: &Dispatcher, time: Duration) -> Self {
         let mut command = Command::new("nice");
-        command.args(["-n", "19"]).arg(std::env::current_exe().expect("this program"));
-        command.arg("--hostile").arg(dispatcher.http.to_string()).arg("--seconds").arg(time.as_secs().to_string());
-        Self(command.stdout(Stdio::piped()).spawn().expect("a program that starts"))
+        command
+            .args(["-n", "19"])
+            .arg(std::env::current_exe().expect("this program"));
+        command
+            .arg("--hostile")
+            .arg(dispatcher.http.to_string())
+            .arg("--seconds")
+            .arg(time.as_secs().to_string());
+        Self(
+            command
+                .stdout(Stdio::piped())
+                .spawn()
+                .expect("a program that starts"),
+        )
     }
 
     /// What it was answered.

@@ -1,4 +1,5 @@
-//! What holds for every answer that a peer may give to the client of deliveries, over real sockets on loopback.
+//! What holds for every answer that a peer may give to the client of deliveries, over real sockets
+//! on loopback.
 
 use std::cell::OnceCell;
 use std::net::Ipv4Addr;
@@ -35,7 +36,10 @@ thread_local! {
 fn on_stage(play: impl AsyncFnOnce(&SystemRoots)) {
     STAGE.with(|stage| {
         let (runtime, roots) = stage.get_or_init(|| {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .expect("a runtime");
             (runtime, SystemRoots::load())
         });
         runtime.block_on(play(roots));
@@ -46,26 +50,39 @@ fn clients(roots: &SystemRoots) -> ClientCache {
     ClientCache::new(roots.clone(), MinTlsVersion::Tls12, ClientLimits::default())
 }
 
-/// A peer that says these bytes to the requests on a connection, in turn, and then closes it. Of connections, the last
-/// one is like all that follow.
+/// A peer that says these bytes to the requests on a connection, in turn, and then closes it. Of
+/// connections, the last one is like all that follow.
 async fn peer(scripts: Vec<Vec<Vec<u8>>>) -> (Addressable, JoinSet<()>) {
-    let listener = TcpListener::bind((next_address(), 0)).await.expect("a port");
-    let url = format!("http://{}/", listener.local_addr().expect("an address")).parse().expect("a URL");
+    let listener = TcpListener::bind((next_address(), 0))
+        .await
+        .expect("a port");
+    let url = format!("http://{}/", listener.local_addr().expect("an address"))
+        .parse()
+        .expect("a URL");
     let mut server = JoinSet::new();
     server.spawn(async move {
         let (mut all, mut number) = (JoinSet::new(), 0);
         while let Ok((stream, _)) = listener.accept().await {
-            all.spawn(serve(stream, scripts[number.min(scripts.len() - 1)].clone()));
+            all.spawn(serve(
+                stream,
+                scripts[number.min(scripts.len() - 1)].clone(),
+            ));
             number += 1;
         }
     });
     (
-        Addressable { url, route: DestinationRoute::Remote { connect: None }, trust: Arc::default(), audience: None },
+        Addressable {
+            url,
+            route: DestinationRoute::Remote { connect: None },
+            trust: Arc::default(),
+            audience: None,
+        },
         server,
     )
 }
 
-/// Another address of loopback each time: ports that were used rest for a minute, and one address has too few of them.
+/// Another address of loopback each time: ports that were used rest for a minute, and one address
+/// has too few of them.
 fn next_address() -> Ipv4Addr {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let [_, a, b, c] = (NEXT.fetch_add(1, Ordering::Relaxed) % 0x00ff_fff0 + 1).to_be_bytes();
@@ -76,7 +93,9 @@ async fn serve(mut stream: TcpStream, answers: Vec<Vec<u8>>) {
     for answer in answers {
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\nx") {
-            let Ok(byte) = stream.read_u8().await else { return };
+            let Ok(byte) = stream.read_u8().await else {
+                return;
+            };
             head.push(byte);
         }
         if stream.write_all(&answer).await.is_err() {
@@ -86,7 +105,9 @@ async fn serve(mut stream: TcpStream, answers: Vec<Vec<u8>>) {
 }
 
 async fn ask(clients: &ClientCache, to: &Addressable, timeout: Duration) -> Answer {
-    clients.send(|| Request::new(Bytes::from_static(b"x")), to, timeout).await
+    clients
+        .send(|| Request::new(Bytes::from_static(b"x")), to, timeout)
+        .await
 }
 
 /// Until this process knows what its peers have done.
@@ -96,8 +117,8 @@ async fn told() {
     }
 }
 
-/// Whatever a peer says before it closes the connection is an answer or an error, at once, and what comes after it is
-/// not harmed.
+/// Whatever a peer says before it closes the connection is an answer or an error, at once, and what
+/// comes after it is not harmed.
 pub(crate) fn answer(data: &[u8]) {
     on_stage(async |roots| {
         let clients = clients(roots);
@@ -110,7 +131,10 @@ pub(crate) fn answer(data: &[u8]) {
         // A redirect is followed to the second connection.
         drop(ask(&clients, &to, LONG).await);
         told().await;
-        assert_eq!(ask(&clients, &to, LONG).await.expect("an answer").status(), 202);
+        assert_eq!(
+            ask(&clients, &to, LONG).await.expect("an answer").status(),
+            202
+        );
     });
 }
 
@@ -118,20 +142,31 @@ pub(crate) fn answer(data: &[u8]) {
 pub(crate) fn differential(data: &[u8]) {
     on_stage(async |roots| {
         let (to, _server) = peer(vec![vec![data.to_vec()]]).await;
-        let Some((status, headers, body)) = by_hyper(&to).await else { return };
-        // Of `chunked,` hyper sees the nothing behind the comma, and reads until the end; RFC 9110 (5.6.1.2) does not.
-        let is_empty =
-            |list: &HeaderValue| list.to_str().is_ok_and(|list| list.split(',').any(|it| it.trim().is_empty()));
-        if matches!(status, 307 | 308) || headers.get_all("transfer-encoding").iter().any(is_empty) {
+        let Some((status, headers, body)) = by_hyper(&to).await else {
+            return;
+        };
+        // Of `chunked,` hyper sees the nothing behind the comma, and reads until the end; RFC 9110
+        // (5.6.1.2) does not.
+        let is_empty = |list: &HeaderValue| {
+            list.to_str()
+                .is_ok_and(|list| list.split(',').any(|it| it.trim().is_empty()))
+        };
+        if matches!(status, 307 | 308) || headers.get_all("transfer-encoding").iter().any(is_empty)
+        {
             return;
         }
-        let answer = ask(&clients(roots), &to, LONG).await.expect("hyper has an answer");
+        let answer = ask(&clients(roots), &to, LONG)
+            .await
+            .expect("hyper has an answer");
         assert_eq!(answer.status(), status);
         assert_eq!(answer.headers(), &headers);
         let is_event = sealpost::event::http::is_event(&headers) && answer.status().is_success();
         match ReplyError::of_response(&answer) {
             Some(ReplyError::ContentEncoded(_)) => {
-                assert!(headers.contains_key("content-encoding") || headers.contains_key("transfer-encoding"));
+                assert!(
+                    headers.contains_key("content-encoding")
+                        || headers.contains_key("transfer-encoding")
+                );
             }
             Some(error) => panic!("hyper has read it: {error}"),
             None if is_event => assert_eq!(answer.body(), &body),
@@ -143,19 +178,31 @@ pub(crate) fn differential(data: &[u8]) {
 async fn by_hyper(to: &Addressable) -> Option<(u16, HeaderMap, Bytes)> {
     let address = to.url.socket_addrs(|| None).ok()?;
     let stream = TcpStream::connect(&*address).await.ok()?;
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.ok()?;
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        .await
+        .ok()?;
     let mut driver = JoinSet::new();
     driver.spawn(async move { drop(connection.await) });
-    let request = Request::post("/").header("host", "localhost").body(Full::new(Bytes::from_static(b"x"))).ok()?;
+    let request = Request::post("/")
+        .header("host", "localhost")
+        .body(Full::new(Bytes::from_static(b"x")))
+        .ok()?;
     let (head, body) = sender.send_request(request).await.ok()?.into_parts();
     let body = Limited::new(body, LARGEST).collect().await.ok()?.to_bytes();
     Some((head.status.as_u16(), head.headers, body))
 }
 
-/// Two answers, which a byte of zero parts: where both come by one connection, the second one is what it is alone.
+/// Two answers, which a byte of zero parts: where both come by one connection, the second one is
+/// what it is alone.
 pub(crate) fn reuse(data: &[u8]) {
-    let at = data.iter().position(|byte| *byte == 0).unwrap_or(data.len());
-    let (first, second) = (data[..at].to_vec(), data.get(at + 1..).unwrap_or_default().to_vec());
+    let at = data
+        .iter()
+        .position(|byte| *byte == 0)
+        .unwrap_or(data.len());
+    let (first, second) = (
+        data[..at].to_vec(),
+        data.get(at + 1..).unwrap_or_default().to_vec(),
+    );
     on_stage(async |roots| {
         let (alone, _server) = peer(vec![vec![second.clone()]]).await;
         let expected = told_of(&ask(&clients(roots), &alone, LONG).await);
@@ -167,10 +214,16 @@ pub(crate) fn reuse(data: &[u8]) {
         drop(ask(&again, &to, SHORT).await);
         told().await;
         let answer = told_of(&ask(&again, &to, LONG).await);
-        assert!(answer == expected || answer == Some((202, Bytes::new())), "{answer:?} is not {expected:?}");
+        assert!(
+            answer == expected || answer == Some((202, Bytes::new())),
+            "{answer:?} is not {expected:?}"
+        );
     });
 }
 
 fn told_of(answer: &Answer) -> Option<(u16, Bytes)> {
-    answer.as_ref().ok().map(|answer| (answer.status().as_u16(), answer.body().clone()))
+    answer
+        .as_ref()
+        .ok()
+        .map(|answer| (answer.status().as_u16(), answer.body().clone()))
 }

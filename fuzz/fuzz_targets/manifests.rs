@@ -1,9 +1,9 @@
-//! What holds for every manifest that somebody may write: it is read, or told what is wrong with it in words, and what was
-//! resolved once is resolved again to the same.
+//! What holds for every manifest that somebody may write: it is read, or told what is wrong with it
+//! in words, and what was resolved once is resolved again to the same.
 
 use sealpost::control::{
-    ChannelScope, ControlSettings, ManifestSet, ObjectSource, Problem, Resolution, UnknownFields, parse_manifests,
-    resolve,
+    ChannelScope, ControlSettings, ManifestSet, ObjectSource, Problem, Resolution, UnknownFields,
+    parse_manifests, resolve,
 };
 use serde_json::{Value, json};
 
@@ -24,7 +24,8 @@ const KEYS: [(&str, &str); 9] = [
 pub(crate) fn manifest(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     let written = parse_manifests("a.yaml", &text);
-    let maps = ManifestSet::from_objects(KEYS.iter().map(|(name, key)| config_map(name, key, &text)));
+    let maps =
+        ManifestSet::from_objects(KEYS.iter().map(|(name, key)| config_map(name, key, &text)));
     let mut settings = ControlSettings::default();
     for unknown_fields in [UnknownFields::Error, UnknownFields::Warn] {
         settings.unknown_fields = unknown_fields;
@@ -55,5 +56,10 @@ fn is_told(problem: &Problem) -> bool {
 }
 
 fn keys(resolution: &Resolution) -> Vec<String> {
-    resolution.table.channels().iter().map(|channel| channel.key.to_string()).collect()
+    resolution
+        .table
+        .channels()
+        .iter()
+        .map(|channel| channel.key.to_string())
+        .collect()
 }

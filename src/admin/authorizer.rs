@@ -34,7 +34,11 @@ pub(super) enum AdminListener {
 impl AdminListener {
     /// Returns the kind of an admin port that listens on this address.
     pub(super) fn of_address(address: SocketAddr) -> Self {
-        if address.ip().to_canonical().is_loopback() { Self::Loopback } else { Self::Network }
+        if address.ip().to_canonical().is_loopback() {
+            Self::Loopback
+        } else {
+            Self::Network
+        }
     }
 }
 
@@ -86,15 +90,27 @@ impl AdminAuthorizer {
         let named = RequestedHost::of_request(request);
         match (listener, action, named) {
             (AdminListener::Socket, _, RequestedHost::Loopback | RequestedHost::Missing) => None,
-            (AdminListener::Socket, _, RequestedHost::Other) => {
-                Some(forbidden("the socket is asked for as localhost: http://localhost/…"))
-            }
+            (AdminListener::Socket, _, RequestedHost::Other) => Some(forbidden(
+                "the socket is asked for as localhost: http://localhost/…",
+            )),
             (AdminListener::Network, AdminAction::Probe, _)
-            | (AdminListener::Loopback, AdminAction::Probe | AdminAction::Read, RequestedHost::Loopback) => None,
-            (_, _, RequestedHost::Missing) => {
-                Some(build_response(StatusCode::BAD_REQUEST, TEXT, "the Host header is missing: send one\n"))
+            | (
+                AdminListener::Loopback,
+                AdminAction::Probe | AdminAction::Read,
+                RequestedHost::Loopback,
+            ) => None,
+            (_, _, RequestedHost::Missing) => Some(build_response(
+                StatusCode::BAD_REQUEST,
+                TEXT,
+                "the Host header is missing: send one\n",
+            )),
+            (_, _, _) => {
+                self.deny_without_token(
+                    read_credentials(request.headers()),
+                    (listener, action, named),
+                )
+                .await
             }
-            (_, _, _) => self.deny_without_token(read_credentials(request.headers()), (listener, action, named)).await,
         }
     }
 
@@ -106,13 +122,16 @@ impl AdminAuthorizer {
     ) -> Option<Response<Full<Bytes>>> {
         let is_password = matches!(shown, AdminCredentials::Basic(_));
         let (token, text) = match (&self.token, shown) {
-            (Some(token), AdminCredentials::Bearer(text) | AdminCredentials::Basic(text)) => (token, text),
+            (Some(token), AdminCredentials::Bearer(text) | AdminCredentials::Basic(text)) => {
+                (token, text)
+            }
             (None, _) | (_, AdminCredentials::Missing) => return Some(self.token_required(what)),
         };
         let (_, action, _) = what;
         match token.matches(&text).await {
             Ok(true) if is_password && action == AdminAction::Change => Some(forbidden(
-                "changes take the token, --admin-token-file FILE, as Bearer only, or the socket, --admin-socket PATH",
+                "changes take the token, --admin-token-file FILE, as Bearer only, or the \
+                 socket, --admin-socket PATH",
             )),
             Ok(true) => None,
             // The browser asks its user again.
@@ -120,8 +139,14 @@ impl AdminAuthorizer {
             Ok(false) => Some(forbidden(WRONG)),
             Err(error) => {
                 let error = format!("{error:#}");
-                tracing::warn!(error, "A token was shown, and there is none to compare it with");
-                Some(forbidden("the process cannot read its --admin-token-file: see its log, or use --admin-socket"))
+                tracing::warn!(
+                    error,
+                    "A token was shown, and there is none to compare it with"
+                );
+                Some(forbidden(
+                    "the process cannot read its --admin-token-file: see its log, or use \
+                     --admin-socket",
+                ))
             }
         }
     }
@@ -136,24 +161,30 @@ impl AdminAuthorizer {
             return forbidden(MISNAMED);
         }
         match (action, &self.token) {
-            (AdminAction::Change, Some(_)) => {
-                forbidden("changes need the token, --admin-token-file FILE, or the socket, --admin-socket PATH")
-            }
+            (AdminAction::Change, Some(_)) => forbidden(
+                "changes need the token, --admin-token-file FILE, or the socket, \
+                 --admin-socket PATH",
+            ),
             (AdminAction::Change, None) => forbidden(
-                "changes need the socket, --admin-socket PATH; or run sealpost with --admin-token-file FILE and show that token",
+                "changes need the socket, --admin-socket PATH; or run sealpost with \
+                 --admin-token-file FILE and show that token",
             ),
             (AdminAction::Probe | AdminAction::Read, Some(_)) => unauthorized(
-                "this port is not on loopback: show the token, --admin-token-file FILE, or use the socket, --admin-socket PATH",
+                "this port is not on loopback: show the token, --admin-token-file FILE, or \
+                 use the socket, --admin-socket PATH",
             ),
             (AdminAction::Probe | AdminAction::Read, None) => forbidden(
-                "this port is not on loopback: use the socket, --admin-socket PATH; or run sealpost with --admin-token-file FILE and show that token",
+                "this port is not on loopback: use the socket, --admin-socket PATH; or run \
+                 sealpost with --admin-token-file FILE and show that token",
             ),
         }
     }
 }
 
-const WRONG: &str = "this is not the token of --admin-token-file, which this process was given: show that, or use the socket, --admin-socket PATH";
-const MISNAMED: &str = "this port is on loopback and Host names something else: ask for localhost or 127.0.0.1, or show the token, --admin-token-file FILE, or use the socket, --admin-socket PATH";
+const WRONG: &str = "this is not the token of --admin-token-file, which this process was given: show that, \
+     or use the socket, --admin-socket PATH";
+const MISNAMED: &str = "this port is on loopback and Host names something else: ask for localhost or 127.0.0.1, \
+     or show the token, --admin-token-file FILE, or use the socket, --admin-socket PATH";
 
 fn forbidden(text: &str) -> Response<Full<Bytes>> {
     build_response(StatusCode::FORBIDDEN, TEXT, format!("{text}\n"))
@@ -165,7 +196,10 @@ fn unauthorized(text: &str) -> Response<Full<Bytes>> {
     let mut response = build_response(StatusCode::UNAUTHORIZED, TEXT, format!("{text}\n"));
     let headers = response.headers_mut();
     headers.append(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-    headers.append(WWW_AUTHENTICATE, HeaderValue::from_static(r#"Basic realm="sealpost, the token as password""#));
+    headers.append(
+        WWW_AUTHENTICATE,
+        HeaderValue::from_static(r#"Basic realm="sealpost, the token as password""#),
+    );
     response
 }
 
@@ -173,8 +207,14 @@ fn unauthorized(text: &str) -> Response<Full<Bytes>> {
 /// nothing that is compared is equal to the empty text.
 fn read_credentials(headers: &HeaderMap) -> AdminCredentials {
     let mut values = headers.get_all(AUTHORIZATION).iter();
-    let Some(value) = values.next() else { return AdminCredentials::Missing };
-    let text = value.to_str().ok().filter(|_| values.next().is_none()).unwrap_or_default();
+    let Some(value) = values.next() else {
+        return AdminCredentials::Missing;
+    };
+    let text = value
+        .to_str()
+        .ok()
+        .filter(|_| values.next().is_none())
+        .unwrap_or_default();
     let (scheme, rest) = text.split_once(' ').unwrap_or((text, ""));
     match scheme.to_ascii_lowercase().as_str() {
         "bearer" => AdminCredentials::Bearer(rest.trim().to_owned()),
@@ -186,7 +226,8 @@ fn read_credentials(headers: &HeaderMap) -> AdminCredentials {
 /// Returns the password of `Basic` credentials (RFC 7617), whatever the user name is.
 fn basic_password(credentials: &str) -> Option<String> {
     let text = String::from_utf8(STANDARD.decode(credentials).ok()?).ok()?;
-    text.split_once(':').map(|(_user, password)| password.to_owned())
+    text.split_once(':')
+        .map(|(_user, password)| password.to_owned())
 }
 
 #[cfg(test)]
@@ -199,7 +240,9 @@ mod tests {
 
     fn request(headers: &[(&str, &str)]) -> Request<()> {
         let request = Request::builder();
-        let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+        let request = headers.iter().fold(request, |request, (name, value)| {
+            request.header(*name, *value)
+        });
         request.body(()).expect("a request")
     }
 
@@ -209,16 +252,32 @@ mod tests {
         let mut statuses = [200; 6];
         let asked = [AdminListener::Loopback, AdminListener::Network]
             .into_iter()
-            .flat_map(|door| [AdminAction::Probe, AdminAction::Read, AdminAction::Change].map(|intent| (door, intent)));
+            .flat_map(|door| {
+                [AdminAction::Probe, AdminAction::Read, AdminAction::Change]
+                    .map(|intent| (door, intent))
+            });
         for (status, (door, intent)) in statuses.iter_mut().zip(asked) {
             if let Some(refusal) = rights.deny(&request(headers), door, intent).await {
                 *status = refusal.status().as_u16();
-                assert_eq!(refusal.headers().contains_key(WWW_AUTHENTICATE), *status == 401);
-                let frame = refusal.into_body().frame().await.expect("a body").expect("a frame");
+                assert_eq!(
+                    refusal.headers().contains_key(WWW_AUTHENTICATE),
+                    *status == 401
+                );
+                let frame = refusal
+                    .into_body()
+                    .frame()
+                    .await
+                    .expect("a body")
+                    .expect("a frame");
                 let text = String::from_utf8_lossy(frame.data_ref().expect("text")).into_owned();
-                let names_remedy = text.contains("--admin-token-file") && text.contains("--admin-socket");
-                let is_about_rights = *status == 401 || (*status == 403 && !text.contains("another origin"));
-                assert!(text.lines().count() == 1 && (names_remedy || !is_about_rights), "{text}");
+                let names_remedy =
+                    text.contains("--admin-token-file") && text.contains("--admin-socket");
+                let is_about_rights =
+                    *status == 401 || (*status == 403 && !text.contains("another origin"));
+                assert!(
+                    text.lines().count() == 1 && (names_remedy || !is_about_rights),
+                    "{text}"
+                );
             }
         }
         statuses
@@ -235,7 +294,8 @@ mod tests {
     async fn who_may_do_what() {
         let (_file, with) = with_token();
         let bearer = format!("bearer {TOKEN}");
-        let [browser, other] = [TOKEN, "wrong"].map(|text| format!("Basic {}", STANDARD.encode(format!("me:{text}"))));
+        let [browser, other] =
+            [TOKEN, "wrong"].map(|text| format!("Basic {}", STANDARD.encode(format!("me:{text}"))));
         for (shown, expected) in [
             ("", [200, 200, 403, 200, 401, 403]),
             (bearer.as_str(), [200, 200, 200, 200, 200, 200]),
@@ -248,18 +308,32 @@ mod tests {
             ("Basic x", [200, 200, 403, 200, 401, 403]),
         ] {
             let headers = [("host", "127.0.0.1:9090"), ("authorization", shown)];
-            let headers = if shown.is_empty() { headers.get(..1).unwrap_or_default() } else { &headers };
+            let headers = if shown.is_empty() {
+                headers.get(..1).unwrap_or_default()
+            } else {
+                &headers
+            };
             assert_eq!(statuses(&with, headers).await, expected, "{shown}");
         }
-        let twice = [("host", "127.0.0.1:9090"), ("authorization", &bearer), ("authorization", &bearer)];
-        assert_eq!(statuses(&with, &twice).await, [200, 200, 403, 200, 403, 403]);
+        let twice = [
+            ("host", "127.0.0.1:9090"),
+            ("authorization", &bearer),
+            ("authorization", &bearer),
+        ];
+        assert_eq!(
+            statuses(&with, &twice).await,
+            [200, 200, 403, 200, 403, 403]
+        );
     }
 
     #[tokio::test]
     async fn without_a_token_nobody_has_it() {
         for headers in [&[][..], &[("authorization", "Bearer 0123456789abcdef")]] {
             let headers = [&[("host", "localhost")], headers].concat();
-            assert_eq!(statuses(&AdminAuthorizer::default(), &headers).await, [200, 200, 403, 200, 403, 403]);
+            assert_eq!(
+                statuses(&AdminAuthorizer::default(), &headers).await,
+                [200, 200, 403, 200, 403, 403]
+            );
         }
     }
 
@@ -269,12 +343,29 @@ mod tests {
         for (headers, allowed) in [
             (&[][..], true),
             (&[("host", "localhost")], true),
-            (&[("host", "localhost"), ("authorization", "Bearer wrong")], true),
-            (&[("host", "rebound.example:9090"), ("origin", "http://rebound.example:9090")], false),
-            (&[("host", "localhost:9090"), ("origin", "http://elsewhere.example")], false),
+            (
+                &[("host", "localhost"), ("authorization", "Bearer wrong")],
+                true,
+            ),
+            (
+                &[
+                    ("host", "rebound.example:9090"),
+                    ("origin", "http://rebound.example:9090"),
+                ],
+                false,
+            ),
+            (
+                &[
+                    ("host", "localhost:9090"),
+                    ("origin", "http://elsewhere.example"),
+                ],
+                false,
+            ),
         ] {
             for action in [AdminAction::Probe, AdminAction::Read, AdminAction::Change] {
-                let refusal = AdminAuthorizer::default().deny(&request(headers), AdminListener::Socket, action).await;
+                let refusal = AdminAuthorizer::default()
+                    .deny(&request(headers), AdminListener::Socket, action)
+                    .await;
                 assert_eq!(refusal.is_none(), allowed, "{headers:?}");
             }
         }
@@ -289,14 +380,29 @@ mod tests {
             // A page whose name has become an address of loopback has no token, and is not asked
             // for one.
             ("evil.example", [403, 403, 403, 200, 401, 403], [200; 6]),
-            ("", [400, 400, 400, 200, 400, 400], [400, 400, 400, 200, 400, 400]),
+            (
+                "",
+                [400, 400, 400, 200, 400, 400],
+                [400, 400, 400, 200, 400, 400],
+            ),
         ] {
             let host = [("host", host)];
-            let host = if host[0].1.is_empty() { &[] } else { host.as_slice() };
+            let host = if host[0].1.is_empty() {
+                &[]
+            } else {
+                host.as_slice()
+            };
             assert_eq!(statuses(&with, host).await, bare, "{host:?}");
             let shown = [host, &[("authorization", &bearer)]].concat();
             assert_eq!(statuses(&with, &shown).await, proven, "{host:?}");
-            let foreign = [host, &[("authorization", &bearer), ("origin", "http://other.example")]].concat();
+            let foreign = [
+                host,
+                &[
+                    ("authorization", &bearer),
+                    ("origin", "http://other.example"),
+                ],
+            ]
+            .concat();
             assert_eq!(statuses(&with, &foreign).await, [403; 6], "{host:?}");
         }
     }

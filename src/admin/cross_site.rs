@@ -33,7 +33,11 @@ impl RequestedHost {
     pub(super) fn of_request<B>(request: &Request<B>) -> Self {
         let mut named = Self::Missing;
         for host in requested_hosts(request) {
-            named = if host.is_some_and(is_loopback) { Self::Loopback } else { return Self::Other };
+            named = if host.is_some_and(is_loopback) {
+                Self::Loopback
+            } else {
+                return Self::Other;
+            };
         }
         named
     }
@@ -43,18 +47,32 @@ impl RequestedHost {
 /// lead here may be followed from everywhere, as long as nothing changes.
 pub(super) fn is_cross_site<B>(request: &Request<B>, intent: AdminAction) -> bool {
     let headers = request.headers();
-    let is_from_elsewhere = headers.get_all(ORIGIN).iter().any(|origin| !is_same_origin(origin, request));
-    let is_other_site = headers.get_all(SITE).iter().any(|site| !matches!(site.as_bytes(), b"same-origin" | b"none"));
+    let is_from_elsewhere = headers
+        .get_all(ORIGIN)
+        .iter()
+        .any(|origin| !is_same_origin(origin, request));
+    let is_other_site = headers
+        .get_all(SITE)
+        .iter()
+        .any(|site| !matches!(site.as_bytes(), b"same-origin" | b"none"));
     is_from_elsewhere || is_other_site && !(intent != AdminAction::Change && is_navigation(headers))
 }
 
 /// Returns true if an origin is the one that the request is for. Its scheme does not matter: a
 /// proxy may add TLS.
 fn is_same_origin<B>(origin: &HeaderValue, request: &Request<B>) -> bool {
-    let origin = origin.to_str().ok().and_then(|origin| origin.split_once("://")).map(|(_scheme, host)| host);
+    let origin = origin
+        .to_str()
+        .ok()
+        .and_then(|origin| origin.split_once("://"))
+        .map(|(_scheme, host)| host);
     let mut hosts = requested_hosts(request).peekable();
     let is_named = hosts.peek().is_some();
-    is_named && hosts.all(|host| host.zip(origin).is_some_and(|(host, origin)| host.eq_ignore_ascii_case(origin)))
+    is_named
+        && hosts.all(|host| {
+            host.zip(origin)
+                .is_some_and(|(host, origin)| host.eq_ignore_ascii_case(origin))
+        })
 }
 
 fn is_navigation(headers: &HeaderMap) -> bool {
@@ -64,8 +82,17 @@ fn is_navigation(headers: &HeaderMap) -> bool {
 
 /// Returns every host that a request names, with its port; `None` for one that is no text.
 fn requested_hosts<B>(request: &Request<B>) -> impl Iterator<Item = Option<&str>> {
-    let authority = request.uri().authority().map(|authority| Some(authority.as_str()));
-    authority.into_iter().chain(request.headers().get_all(HOST).iter().map(|host| host.to_str().ok()))
+    let authority = request
+        .uri()
+        .authority()
+        .map(|authority| Some(authority.as_str()));
+    authority.into_iter().chain(
+        request
+            .headers()
+            .get_all(HOST)
+            .iter()
+            .map(|host| host.to_str().ok()),
+    )
 }
 
 fn is_loopback(host: &str) -> bool {
@@ -73,9 +100,14 @@ fn is_loopback(host: &str) -> bool {
         Some(literal) => literal,
         None => host.split_at(host.find(':').unwrap_or(host.len())),
     };
-    let is_port =
-        port.is_empty() || port.strip_prefix(':').is_some_and(|port| port.bytes().all(|b| b.is_ascii_digit()));
-    let is_address = || name.parse::<IpAddr>().is_ok_and(|address| address.to_canonical().is_loopback());
+    let is_port = port.is_empty()
+        || port
+            .strip_prefix(':')
+            .is_some_and(|port| port.bytes().all(|b| b.is_ascii_digit()));
+    let is_address = || {
+        name.parse::<IpAddr>()
+            .is_ok_and(|address| address.to_canonical().is_loopback())
+    };
     is_port && (name.eq_ignore_ascii_case("localhost") || is_address())
 }
 
@@ -85,7 +117,9 @@ mod tests {
 
     fn request(target: &str, headers: &[(&str, &str)]) -> Request<()> {
         let request = Request::get(target);
-        let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+        let request = headers.iter().fold(request, |request, (name, value)| {
+            request.header(*name, *value)
+        });
         request.body(()).expect("a request")
     }
 
@@ -102,7 +136,11 @@ mod tests {
             "[::1]:9090",
             "[::ffff:127.0.0.1]:1",
         ] {
-            assert_eq!(RequestedHost::of_request(&request("/", &[("host", host)])), RequestedHost::Loopback, "{host}");
+            assert_eq!(
+                RequestedHost::of_request(&request("/", &[("host", host)])),
+                RequestedHost::Loopback,
+                "{host}"
+            );
         }
         for host in [
             "",
@@ -122,9 +160,16 @@ mod tests {
             "[::1",
             "[::1]x",
         ] {
-            assert_eq!(RequestedHost::of_request(&request("/", &[("host", host)])), RequestedHost::Other, "{host}");
+            assert_eq!(
+                RequestedHost::of_request(&request("/", &[("host", host)])),
+                RequestedHost::Other,
+                "{host}"
+            );
         }
-        assert_eq!(RequestedHost::of_request(&request("/", &[])), RequestedHost::Missing);
+        assert_eq!(
+            RequestedHost::of_request(&request("/", &[])),
+            RequestedHost::Missing
+        );
     }
 
     #[test]
@@ -137,7 +182,11 @@ mod tests {
             ("/", &["localhost", "evil.example"], RequestedHost::Other),
         ] {
             let headers: Vec<_> = hosts.iter().map(|host| ("host", *host)).collect();
-            assert_eq!(RequestedHost::of_request(&request(target, &headers)), named, "{target} {hosts:?}");
+            assert_eq!(
+                RequestedHost::of_request(&request(target, &headers)),
+                named,
+                "{target} {hosts:?}"
+            );
         }
     }
 
@@ -152,25 +201,67 @@ mod tests {
             (&[("origin", "http://a")], [true, true]),
             (&[("origin", "null")], [true, true]),
             (&[("origin", "")], [true, true]),
-            (&[("origin", "http://a:1"), ("origin", "http://b")], [true, true]),
+            (
+                &[("origin", "http://a:1"), ("origin", "http://b")],
+                [true, true],
+            ),
             (&[("sec-fetch-site", "same-origin")], [false, false]),
-            (&[("sec-fetch-site", "none"), ("sec-fetch-mode", "navigate")], [false, false]),
+            (
+                &[("sec-fetch-site", "none"), ("sec-fetch-mode", "navigate")],
+                [false, false],
+            ),
             (&[("sec-fetch-site", "same-site")], [true, true]),
             (&[("sec-fetch-site", "cross-site")], [true, true]),
             (&[("sec-fetch-site", "of another kind")], [true, true]),
-            (&[("sec-fetch-site", "none"), ("sec-fetch-site", "cross-site")], [true, true]),
-            (&[("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "no-cors")], [true, true]),
-            (&[("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "navigate")], [false, true]),
             (
-                &[("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "navigate"), ("sec-fetch-mode", "cors")],
+                &[("sec-fetch-site", "none"), ("sec-fetch-site", "cross-site")],
                 [true, true],
             ),
-            (&[("origin", "http://b"), ("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "navigate")], [true, true]),
+            (
+                &[
+                    ("sec-fetch-site", "cross-site"),
+                    ("sec-fetch-mode", "no-cors"),
+                ],
+                [true, true],
+            ),
+            (
+                &[
+                    ("sec-fetch-site", "cross-site"),
+                    ("sec-fetch-mode", "navigate"),
+                ],
+                [false, true],
+            ),
+            (
+                &[
+                    ("sec-fetch-site", "cross-site"),
+                    ("sec-fetch-mode", "navigate"),
+                    ("sec-fetch-mode", "cors"),
+                ],
+                [true, true],
+            ),
+            (
+                &[
+                    ("origin", "http://b"),
+                    ("sec-fetch-site", "cross-site"),
+                    ("sec-fetch-mode", "navigate"),
+                ],
+                [true, true],
+            ),
         ] {
             let request = request("/", &[&[("host", "a:1")], headers].concat());
-            assert_eq!([read, change].map(|intent| is_cross_site(&request, intent)), foreign, "{headers:?}");
+            assert_eq!(
+                [read, change].map(|intent| is_cross_site(&request, intent)),
+                foreign,
+                "{headers:?}"
+            );
         }
-        assert!(is_cross_site(&request("/", &[("origin", "http://a")]), read), "there is no host that it could be");
-        assert!(is_cross_site(&request("http://b:1/", &[("host", "a:1"), ("origin", "http://a:1")]), read));
+        assert!(
+            is_cross_site(&request("/", &[("origin", "http://a")]), read),
+            "there is no host that it could be"
+        );
+        assert!(is_cross_site(
+            &request("http://b:1/", &[("host", "a:1"), ("origin", "http://a:1")]),
+            read
+        ));
     }
 }

@@ -19,16 +19,35 @@ const OPEN_METRICS: HeaderValue =
     HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
 
 /// Returns all metrics, in the format that these header fields of a request ask for.
-pub(super) fn metrics_response(headers: &HeaderMap, counters: &ProcessCounters) -> Response<Full<Bytes>> {
+pub(super) fn metrics_response(
+    headers: &HeaderMap,
+    counters: &ProcessCounters,
+) -> Response<Full<Bytes>> {
     let form = negotiate_format(headers);
-    let content_type = if form == ExpositionFormat::OpenMetrics { OPEN_METRICS } else { TEXT };
+    let content_type = if form == ExpositionFormat::OpenMetrics {
+        OPEN_METRICS
+    } else {
+        TEXT
+    };
     let text = counters.render_as(form);
-    let compressed = if accepts_gzip(headers) { gzip(text.as_bytes()) } else { None };
+    let compressed = if accepts_gzip(headers) {
+        gzip(text.as_bytes())
+    } else {
+        None
+    };
     let is_compressed = compressed.is_some();
-    let mut response = build_response(StatusCode::OK, content_type, compressed.unwrap_or_else(|| text.into()));
-    response.headers_mut().insert(VARY, HeaderValue::from_static("accept, accept-encoding"));
+    let mut response = build_response(
+        StatusCode::OK,
+        content_type,
+        compressed.unwrap_or_else(|| text.into()),
+    );
+    response
+        .headers_mut()
+        .insert(VARY, HeaderValue::from_static("accept, accept-encoding"));
     if is_compressed {
-        response.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        response
+            .headers_mut()
+            .insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
     }
     response
 }
@@ -47,7 +66,12 @@ fn negotiate_format(headers: &HeaderMap) -> ExpositionFormat {
     let (mut open_metrics, mut text) = (0.0_f32, 0.0_f32);
     for (name, quality) in weighted_choices(headers, &ACCEPT) {
         let mut parts = name.split(';').map(str::trim);
-        match parts.next().unwrap_or_default().to_ascii_lowercase().as_str() {
+        match parts
+            .next()
+            .unwrap_or_default()
+            .to_ascii_lowercase()
+            .as_str()
+        {
             "application/openmetrics-text" => {
                 let version = parts.find_map(|part| part.strip_prefix("version="));
                 if version.is_none_or(|version| version.trim_matches('"') == "1.0.0") {
@@ -79,13 +103,23 @@ fn accepts_gzip(headers: &HeaderMap) -> bool {
 }
 
 /// Returns the elements of a list field, each with its weight `q`, which is 1 without one.
-fn weighted_choices<'h>(headers: &'h HeaderMap, field: &HeaderName) -> impl Iterator<Item = (String, f32)> + use<'h> {
-    let lines = headers.get_all(field).into_iter().filter_map(|value| value.to_str().ok());
+fn weighted_choices<'h>(
+    headers: &'h HeaderMap,
+    field: &HeaderName,
+) -> impl Iterator<Item = (String, f32)> + use<'h> {
+    let lines = headers
+        .get_all(field)
+        .into_iter()
+        .filter_map(|value| value.to_str().ok());
     lines.flat_map(|line| line.split(',')).map(|choice| {
-        let (weights, names): (Vec<&str>, Vec<&str>) = choice
-            .split(';')
-            .partition(|part| part.trim().get(..2).is_some_and(|start| start.eq_ignore_ascii_case("q=")));
-        let weight = weights.first().and_then(|weight| weight.trim().get(2..)?.parse().ok());
+        let (weights, names): (Vec<&str>, Vec<&str>) = choice.split(';').partition(|part| {
+            part.trim()
+                .get(..2)
+                .is_some_and(|start| start.eq_ignore_ascii_case("q="))
+        });
+        let weight = weights
+            .first()
+            .and_then(|weight| weight.trim().get(2..)?.parse().ok());
         (names.join(";"), weight.unwrap_or(1.0))
     })
 }
@@ -104,19 +138,41 @@ mod tests {
             ("", ExpositionFormat::PrometheusText),
             ("*/*", ExpositionFormat::PrometheusText),
             ("text/plain", ExpositionFormat::PrometheusText),
-            ("application/openmetrics-text", ExpositionFormat::OpenMetrics),
-            ("application/openmetrics-text; version=1.0.0; charset=utf-8", ExpositionFormat::OpenMetrics),
-            ("application/openmetrics-text;version=0.0.1", ExpositionFormat::PrometheusText),
-            ("application/openmetrics-text;q=0", ExpositionFormat::PrometheusText),
-            ("application/openmetrics-text;q=0.3,text/plain;q=0.7", ExpositionFormat::PrometheusText),
+            (
+                "application/openmetrics-text",
+                ExpositionFormat::OpenMetrics,
+            ),
+            (
+                "application/openmetrics-text; version=1.0.0; charset=utf-8",
+                ExpositionFormat::OpenMetrics,
+            ),
+            (
+                "application/openmetrics-text;version=0.0.1",
+                ExpositionFormat::PrometheusText,
+            ),
+            (
+                "application/openmetrics-text;q=0",
+                ExpositionFormat::PrometheusText,
+            ),
+            (
+                "application/openmetrics-text;q=0.3,text/plain;q=0.7",
+                ExpositionFormat::PrometheusText,
+            ),
             (
                 "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.5,application/openmetrics-text;version=0.0.1;q=0.4,text/plain;version=1.0.0;escaping=allow-utf-8;q=0.3,text/plain;version=0.0.4;q=0.2,*/*;q=0.1",
                 ExpositionFormat::OpenMetrics,
             ),
         ] {
-            assert_eq!(negotiate_format(&headers(ACCEPT, accept)), wanted, "{accept}");
+            assert_eq!(
+                negotiate_format(&headers(ACCEPT, accept)),
+                wanted,
+                "{accept}"
+            );
         }
-        assert_eq!(negotiate_format(&HeaderMap::new()), ExpositionFormat::PrometheusText);
+        assert_eq!(
+            negotiate_format(&HeaderMap::new()),
+            ExpositionFormat::PrometheusText
+        );
     }
 
     #[test]
@@ -130,7 +186,11 @@ mod tests {
             ("identity", false),
             ("", false),
         ] {
-            assert_eq!(accepts_gzip(&headers(ACCEPT_ENCODING, accept)), wanted, "{accept}");
+            assert_eq!(
+                accepts_gzip(&headers(ACCEPT_ENCODING, accept)),
+                wanted,
+                "{accept}"
+            );
         }
         assert!(!accepts_gzip(&HeaderMap::new()));
     }

@@ -77,7 +77,8 @@ impl AdminOperations {
     pub(super) async fn end_all(&self) {
         self.stop.cancel();
         self.permits.close();
-        let mut tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut tasks =
+            std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
         while tasks.join_next().await.is_some() {}
     }
 }
@@ -101,10 +102,19 @@ mod tests {
                 7
             }
         };
-        let gone = tokio::time::timeout(Duration::from_secs(1), errands.run(until_told(&ended))).await;
+        let gone =
+            tokio::time::timeout(Duration::from_secs(1), errands.run(until_told(&ended))).await;
         assert!(gone.is_err());
-        tokio::time::timeout(Duration::from_secs(1), ended.acquire()).await.expect("told").expect("open").forget();
-        assert_eq!(errands.run(until_told(&ended)).await, Some(7), "it was told after its time");
+        tokio::time::timeout(Duration::from_secs(1), ended.acquire())
+            .await
+            .expect("told")
+            .expect("open")
+            .forget();
+        assert_eq!(
+            errands.run(until_told(&ended)).await,
+            Some(7),
+            "it was told after its time"
+        );
         ended.acquire().await.expect("open").forget();
         let asked = errands.run(until_told(&ended));
         let stop = async {
@@ -118,8 +128,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn there_are_not_too_many() {
         let errands = AdminOperations::default();
-        let waiting: Vec<_> =
-            (0..MAX_CONCURRENT).map(|_| Box::pin(errands.run(async |stop| stop.cancelled().await))).collect();
+        let waiting: Vec<_> = (0..MAX_CONCURRENT)
+            .map(|_| Box::pin(errands.run(async |stop| stop.cancelled().await)))
+            .collect();
         let all = futures_util::future::join_all(waiting);
         let (_all, further) = tokio::join!(all, async {
             tokio::task::yield_now().await;

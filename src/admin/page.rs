@@ -20,7 +20,10 @@ pub(super) struct StatusPage {
 
 impl StatusPage {
     pub(super) fn new() -> Self {
-        let (script, style) = (csp_hash(HTML, "<script>", "</script>"), csp_hash(HTML, "<style>", "</style>"));
+        let (script, style) = (
+            csp_hash(HTML, "<script>", "</script>"),
+            csp_hash(HTML, "<style>", "</style>"),
+        );
         let policy = format!(
             "default-src 'none'; script-src '{script}'; style-src '{style}'; img-src data:; connect-src 'self'; \
              base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -29,12 +32,18 @@ impl StatusPage {
         // is allowed.
         let content_security_policy =
             HeaderValue::try_from(policy).unwrap_or(HeaderValue::from_static("default-src 'none'"));
-        Self { html: Bytes::from_static(HTML.as_bytes()), content_security_policy }
+        Self {
+            html: Bytes::from_static(HTML.as_bytes()),
+            content_security_policy,
+        }
     }
 }
 
 /// Returns the hash by which a policy names the text between two tags.
 fn csp_hash(html: &str, begin: &str, end: &str) -> String {
-    let inner = html.split_once(begin).and_then(|(_, rest)| rest.split_once(end)).map_or("", |(inner, _)| inner);
+    let inner = html
+        .split_once(begin)
+        .and_then(|(_, rest)| rest.split_once(end))
+        .map_or("", |(inner, _)| inner);
     format!("sha256-{}", STANDARD.encode(Sha256::digest(inner)))
 }

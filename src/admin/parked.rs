@@ -14,7 +14,8 @@ use serde_json::{Value, json};
 use super::operations::AdminOperations;
 use super::{JSON, TEXT, build_response};
 use crate::channel::parked::{
-    ParkedChange, ParkedError, ParkedOperation, ParkedStore, ParkingSubscription, parking_subscriptions,
+    ParkedChange, ParkedError, ParkedOperation, ParkedStore, ParkingSubscription,
+    parking_subscriptions,
 };
 use crate::model::{BackendKind, RoutingTable, SubscriptionKind, parse_duration};
 use crate::wire_text::WireText;
@@ -88,13 +89,22 @@ impl ParkedQuery {
         let mut query = Self::default();
         for (name, value) in url::form_urlencoded::parse(text.as_bytes()) {
             match (&*name, value.into_owned()) {
-                ("namespace", value) => query.namespace = Some(value).filter(|value| !value.is_empty()),
-                ("kind", value) => query.kind = Some(value.to_ascii_lowercase()).filter(|value| !value.is_empty()),
+                ("namespace", value) => {
+                    query.namespace = Some(value).filter(|value| !value.is_empty())
+                }
+                ("kind", value) => {
+                    query.kind = Some(value.to_ascii_lowercase()).filter(|value| !value.is_empty())
+                }
                 ("olderThan", value) => {
-                    query.older_than = parse_duration(&value).map_err(|remedy| format!("olderThan {remedy}"))?;
+                    query.older_than =
+                        parse_duration(&value).map_err(|remedy| format!("olderThan {remedy}"))?;
                 }
                 ("limit", value) => {
-                    query.limit = Some(value.parse().map_err(|error| format!("limit is no number: {error}"))?);
+                    query.limit = Some(
+                        value
+                            .parse()
+                            .map_err(|error| format!("limit is no number: {error}"))?,
+                    );
                 }
                 (name, _) => {
                     return Err(format!(
@@ -116,7 +126,12 @@ pub(super) struct ParkedHandler {
 
 impl ParkedHandler {
     /// Returns the response, for the subscriptions of this table.
-    pub(super) async fn respond(&self, table: &RoutingTable, request: ParkedRequest<'_>, query: &str) -> AdminResponse {
+    pub(super) async fn respond(
+        &self,
+        table: &RoutingTable,
+        request: ParkedRequest<'_>,
+        query: &str,
+    ) -> AdminResponse {
         match self.try_respond(table, request, query).await {
             Ok(value) => build_response(StatusCode::OK, JSON, value.to_string()),
             Err((status, text)) => build_response(status, TEXT, format!("{text}\n")),
@@ -130,42 +145,79 @@ impl ParkedHandler {
         query: &str,
     ) -> Result<Value, (StatusCode, String)> {
         let query = ParkedQuery::parse(query).map_err(|text| (StatusCode::BAD_REQUEST, text))?;
-        let (ParkedRequest::Show(name) | ParkedRequest::Replay(name) | ParkedRequest::Drop(name)) = request else {
+        let (ParkedRequest::Show(name) | ParkedRequest::Replay(name) | ParkedRequest::Drop(name)) =
+            request
+        else {
             return self.list(table, &query).await;
         };
         let name = percent_decode_str(name).decode_utf8_lossy();
         let mut items = Vec::new();
-        for owner in find_owners(table, &name, &query).map_err(|text| (StatusCode::NOT_FOUND, text))? {
+        for owner in
+            find_owners(table, &name, &query).map_err(|text| (StatusCode::NOT_FOUND, text))?
+        {
             items.push(match request {
-                ParkedRequest::Replay(_) => self.change(owner, ParkedOutcome::Replayed, query.older_than).await?,
-                ParkedRequest::Drop(_) => self.change(owner, ParkedOutcome::Dropped, query.older_than).await?,
+                ParkedRequest::Replay(_) => {
+                    self.change(owner, ParkedOutcome::Replayed, query.older_than)
+                        .await?
+                }
+                ParkedRequest::Drop(_) => {
+                    self.change(owner, ParkedOutcome::Dropped, query.older_than)
+                        .await?
+                }
                 ParkedRequest::Show(_) | ParkedRequest::List => self.show(owner, &query).await?,
             });
         }
         Ok(json!({ "items": items }))
     }
 
-    async fn list(&self, table: &RoutingTable, query: &ParkedQuery) -> Result<Value, (StatusCode, String)> {
+    async fn list(
+        &self,
+        table: &RoutingTable,
+        query: &ParkedQuery,
+    ) -> Result<Value, (StatusCode, String)> {
         let mut owners = parking_owners(table);
-        owners.retain(|owner| query.namespace.as_ref().is_none_or(|wanted| owner.subscription.namespace == *wanted));
+        owners.retain(|owner| {
+            query
+                .namespace
+                .as_ref()
+                .is_none_or(|wanted| owner.subscription.namespace == *wanted)
+        });
         let counts = self.run_operation(|store, _stop| {
             let owners = owners.clone();
             async move { store.count(&owners).await }
         });
         let counts = counts.await?;
-        let items = owners.iter().zip(counts).map(|(owner, count)| owner_json(owner, [("parked", count.into())]));
+        let items = owners
+            .iter()
+            .zip(counts)
+            .map(|(owner, count)| owner_json(owner, [("parked", count.into())]));
         Ok(json!({ "items": items.collect::<Vec<_>>() }))
     }
 
-    async fn show(&self, owner: ParkingSubscription, query: &ParkedQuery) -> Result<Value, (StatusCode, String)> {
+    async fn show(
+        &self,
+        owner: ParkingSubscription,
+        query: &ParkedQuery,
+    ) -> Result<Value, (StatusCode, String)> {
         let (older_than, limit) = (query.older_than, query.limit.unwrap_or(MOST).min(MOST));
         let found = self.run_operation(|store, stop| {
             let owner = owner.clone();
-            async move { store.show(&owner, limit, &ParkedOperation { older_than, stop }).await }
+            async move {
+                store
+                    .show(&owner, limit, &ParkedOperation { older_than, stop })
+                    .await
+            }
         });
         let found = found.await?;
         let events = json!(found.events);
-        Ok(owner_json(&owner, [("parked", found.parked.into()), ("looked", found.examined.into()), ("events", events)]))
+        Ok(owner_json(
+            &owner,
+            [
+                ("parked", found.parked.into()),
+                ("looked", found.examined.into()),
+                ("events", events),
+            ],
+        ))
     }
 
     async fn change(
@@ -183,12 +235,20 @@ impl ParkedHandler {
                 };
                 // Logged inside the operation, which goes on when its client is gone.
                 let fate = outcome.as_str();
-                tracing::info!(subscription = %owner.subscription, fate, ?change, "An operator changed parked events");
+                tracing::info!(
+                    subscription = %owner.subscription,
+                    fate,
+                    ?change,
+                    "An operator changed parked events"
+                );
                 change
             }
         });
         let ParkedChange { done, stopped } = changed.await?;
-        Ok(owner_json(&owner, [(outcome.as_str(), done.into()), ("stopped", stopped.into())]))
+        Ok(owner_json(
+            &owner,
+            [(outcome.as_str(), done.into()), ("stopped", stopped.into())],
+        ))
     }
 
     /// Runs an operation on the store; fails with 503 if too many are running, or with the status
@@ -204,7 +264,10 @@ impl ParkedHandler {
         let store = Arc::clone(&self.store);
         let ended = self.operations.run(|stop| work(store, stop)).await;
         let ended = ended.ok_or_else(|| {
-            (StatusCode::SERVICE_UNAVAILABLE, "too many look after parked events now: try again".to_owned())
+            (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "too many look after parked events now: try again".to_owned(),
+            )
         })?;
         ended.map_err(|error| {
             let status = match error {
@@ -225,15 +288,25 @@ fn parking_owners(table: &RoutingTable) -> Vec<ParkingSubscription> {
 
 /// Returns the subscriptions with this name, `NAMESPACE/NAME`. A subscriber of a cluster's channel
 /// is also found without the name of the channel.
-fn find_owners(table: &RoutingTable, name: &str, query: &ParkedQuery) -> Result<Vec<ParkingSubscription>, String> {
+fn find_owners(
+    table: &RoutingTable,
+    name: &str,
+    query: &ParkedQuery,
+) -> Result<Vec<ParkingSubscription>, String> {
     let mut found = parking_subscriptions(table);
     found.retain(|owner| {
         let key = &owner.subscription;
-        let is_kind = query.kind.as_ref().is_none_or(|kind| key.kind.as_str() == kind);
+        let is_kind = query
+            .kind
+            .as_ref()
+            .is_none_or(|kind| key.kind.as_str() == kind);
         is_kind && owner_names(owner).iter().any(|of| *of == name)
     });
     let Some(first) = found.first().cloned() else {
-        return Err(format!("{} is no subscription or Trigger that this process serves", WireText::new(name)));
+        return Err(format!(
+            "{} is no subscription or Trigger that this process serves",
+            WireText::new(name)
+        ));
     };
     found.retain(|owner| owner.backend != BackendKind::Memory);
     if found.is_empty() {
@@ -248,7 +321,9 @@ fn find_owners(table: &RoutingTable, name: &str, query: &ParkedQuery) -> Result<
 fn owner_names(owner: &ParkingSubscription) -> Vec<String> {
     let key = &owner.subscription;
     let whole = format!("{}/{}", key.namespace, key.name);
-    let entry = (key.kind == SubscriptionKind::Subscriber).then(|| key.name.split_once('/')).flatten();
+    let entry = (key.kind == SubscriptionKind::Subscriber)
+        .then(|| key.name.split_once('/'))
+        .flatten();
     let short = entry.map(|(_channel, entry)| format!("{}/{entry}", key.namespace));
     std::iter::once(whole).chain(short).collect()
 }
@@ -257,10 +332,18 @@ fn owner_names(owner: &ParkingSubscription) -> Vec<String> {
 fn owner_json<const N: usize>(owner: &ParkingSubscription, told: [(&str, Value); N]) -> Value {
     let key = &owner.subscription;
     let channel = owner.channel.to_string();
-    let named =
-        [("kind", key.kind.as_str()), ("namespace", &key.namespace), ("name", &key.name), ("channel", &channel)];
-    let named = named.into_iter().map(|(name, value)| (name.to_owned(), value.into()));
-    let told = told.into_iter().map(|(name, value)| (name.to_owned(), value));
+    let named = [
+        ("kind", key.kind.as_str()),
+        ("namespace", &key.namespace),
+        ("name", &key.name),
+        ("channel", &channel),
+    ];
+    let named = named
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value.into()));
+    let told = told
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value));
     Value::Object(named.chain(told).collect())
 }
 
@@ -278,7 +361,10 @@ mod tests {
             ("parked/a/b/c/drop", Some(ParkedRequest::Drop("a/b/c"))),
             // A subscription may be called so.
             ("parked/a/replay", Some(ParkedRequest::Show("a/replay"))),
-            ("parked/a/replay/replay", Some(ParkedRequest::Replay("a/replay"))),
+            (
+                "parked/a/replay/replay",
+                Some(ParkedRequest::Replay("a/replay")),
+            ),
             ("parkedx", None),
             ("channels", None),
         ] {
@@ -288,7 +374,8 @@ mod tests {
 
     #[test]
     fn queries_are_read_or_refused() {
-        let query = ParkedQuery::parse("namespace=n&kind=Trigger&olderThan=PT1H&limit=7").expect("a query");
+        let query =
+            ParkedQuery::parse("namespace=n&kind=Trigger&olderThan=PT1H&limit=7").expect("a query");
         let expected = ParkedQuery {
             namespace: Some("n".to_owned()),
             kind: Some("trigger".to_owned()),
@@ -298,7 +385,10 @@ mod tests {
         assert_eq!(query, expected);
         assert_eq!(ParkedQuery::parse(""), Ok(ParkedQuery::default()));
         for wrong in ["olderThan=1h", "limit=x", "older-than=PT1H"] {
-            assert!(ParkedQuery::parse(wrong).is_err(), "{wrong}: nothing more than was meant is dropped");
+            assert!(
+                ParkedQuery::parse(wrong).is_err(),
+                "{wrong}: nothing more than was meant is dropped"
+            );
         }
     }
 }

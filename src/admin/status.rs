@@ -144,7 +144,11 @@ impl StatusSource {
             version: env!("CARGO_PKG_VERSION"),
             started: format_time(self.process.started.into()),
             role: self.process.role.as_str(),
-            configuration: if self.process.in_cluster { "cluster" } else { "files" },
+            configuration: if self.process.in_cluster {
+                "cluster"
+            } else {
+                "files"
+            },
             transport_encryption: shown.table.transport_encryption().as_str(),
             ready: missing.is_none(),
             unserved: self.readiness.remark().filter(|_| missing.is_none()),
@@ -192,7 +196,8 @@ fn status_problem(problem: &Problem) -> StatusProblem<'_> {
 
 /// Formats a time in seconds since the epoch by RFC 3339.
 fn format_timestamp(timestamp: i64) -> String {
-    OffsetDateTime::from_unix_timestamp(timestamp).map_or_else(|_| timestamp.to_string(), format_time)
+    OffsetDateTime::from_unix_timestamp(timestamp)
+        .map_or_else(|_| timestamp.to_string(), format_time)
 }
 
 fn format_time(time: OffsetDateTime) -> String {

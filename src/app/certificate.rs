@@ -33,11 +33,19 @@ pub(super) struct ServerCertificateKeeper {
 
 enum CertificateSource {
     /// The files given on the command line.
-    Files { certificate: PathBuf, key: PathBuf, ca: Option<String>, last: Mutex<Option<(String, String)>> },
+    Files {
+        certificate: PathBuf,
+        key: PathBuf,
+        ca: Option<String>,
+        last: Mutex<Option<(String, String)>>,
+    },
     /// The Secret of a cluster. Until there is one, handshakes fail (contract 3.12).
     Secret,
     /// The development CA, unless a Secret brings a certificate.
-    Development { ca: Box<DevelopmentCa>, issued: Mutex<DevelopmentCertificate> },
+    Development {
+        ca: Box<DevelopmentCa>,
+        issued: Mutex<DevelopmentCertificate>,
+    },
 }
 
 /// The certificate that the development CA has issued last.
@@ -52,19 +60,34 @@ impl ServerCertificateKeeper {
     /// Loads the certificate that the options name, or the development CA if they name none.
     pub(super) fn load(options: &RunOptions) -> anyhow::Result<Self> {
         let identity = ServerIdentity::default();
-        let (Some(certificate), Some(key)) = (&options.served.tls_cert, &options.served.tls_key) else {
+        let (Some(certificate), Some(key)) = (&options.served.tls_cert, &options.served.tls_key)
+        else {
             if options.kubernetes {
-                return Ok(Self { identity, source: Arc::new(CertificateSource::Secret) });
+                return Ok(Self {
+                    identity,
+                    source: Arc::new(CertificateSource::Secret),
+                });
             }
             let ca = Box::new(DevelopmentCa::load_or_create(
                 &options.state_dir,
                 options.manifests.cluster_domain(),
                 OffsetDateTime::now_utc().unix_timestamp(),
             )?);
-            let source = CertificateSource::Development { ca, issued: Mutex::default() };
-            return Ok(Self { identity, source: Arc::new(source) });
+            let source = CertificateSource::Development {
+                ca,
+                issued: Mutex::default(),
+            };
+            return Ok(Self {
+                identity,
+                source: Arc::new(source),
+            });
         };
-        let ca = options.served.tls_ca.as_deref().map(read_file).transpose()?;
+        let ca = options
+            .served
+            .tls_ca
+            .as_deref()
+            .map(read_file)
+            .transpose()?;
         // A bad pair at the start is an error; later the one before it stays.
         let pair = (read_file(certificate)?, read_file(key)?);
         identity
@@ -76,7 +99,10 @@ impl ServerCertificateKeeper {
             ca,
             last: Mutex::new(Some(pair)),
         };
-        Ok(Self { identity, source: Arc::new(source) })
+        Ok(Self {
+            identity,
+            source: Arc::new(source),
+        })
     }
 
     /// Returns the identity that the listener shows.
@@ -102,7 +128,11 @@ impl ServerCertificateKeeper {
             CertificateSource::Files { .. } => return,
             CertificateSource::Secret => {
                 if let Some(secret) = &resolution.certificate {
-                    self.replace(&secret.origin, &secret.certificate_chain_pem, &secret.private_key_pem);
+                    self.replace(
+                        &secret.origin,
+                        &secret.certificate_chain_pem,
+                        &secret.private_key_pem,
+                    );
                 }
                 return;
             }
@@ -112,7 +142,11 @@ impl ServerCertificateKeeper {
         // changes nothing, and does not bring the development certificate back.
         let mut issued = issued.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(secret) = &resolution.certificate {
-            let replaced = self.replace(&secret.origin, &secret.certificate_chain_pem, &secret.private_key_pem);
+            let replaced = self.replace(
+                &secret.origin,
+                &secret.certificate_chain_pem,
+                &secret.private_key_pem,
+            );
             if replaced || issued.secret_chain.is_some() {
                 issued.secret_chain = Some(secret.origin.clone());
                 return;
@@ -124,9 +158,17 @@ impl ServerCertificateKeeper {
         }
     }
 
-    fn issue_development_certificate(&self, ca: &DevelopmentCa, issued: &mut DevelopmentCertificate) {
+    fn issue_development_certificate(
+        &self,
+        ca: &DevelopmentCa,
+        issued: &mut DevelopmentCertificate,
+    ) {
         match ca.issue(&issued.hosts) {
-            Ok(IssuedCertificate { chain_pem, key_pem, renew_at }) => {
+            Ok(IssuedCertificate {
+                chain_pem,
+                key_pem,
+                renew_at,
+            }) => {
                 issued.renew_at = renew_at;
                 self.replace("development CA", &chain_pem, &key_pem);
             }
@@ -137,14 +179,26 @@ impl ServerCertificateKeeper {
     /// Replaces the certificate; returns true if this pair is in use now. A bad pair is logged and
     /// changes nothing.
     fn replace(&self, origin: &str, chain: &str, key: &str) -> bool {
-        match self.identity.replace(chain, key, OffsetDateTime::now_utc().unix_timestamp()) {
+        match self
+            .identity
+            .replace(chain, key, OffsetDateTime::now_utc().unix_timestamp())
+        {
             Ok(CertificateReplacement::Unchanged) => true,
             Ok(CertificateReplacement::Changed { subject, not_after }) => {
-                tracing::info!(origin, subject, not_after = refusal::rfc3339(not_after), "Server certificate in use");
+                tracing::info!(
+                    origin,
+                    subject,
+                    not_after = refusal::rfc3339(not_after),
+                    "Server certificate in use"
+                );
                 true
             }
             Err(error) => {
-                tracing::error!(origin, %error, "Server certificate not usable, the one before stays");
+                tracing::error!(
+                    origin,
+                    %error,
+                    "Server certificate not usable, the one before stays"
+                );
                 false
             }
         }
@@ -162,9 +216,16 @@ impl ServerCertificateKeeper {
                 () = tokio::time::sleep(PERIOD) => {}
             }
             match self.source.as_ref() {
-                CertificateSource::Files { certificate, key, last, .. } => self.reload_files(certificate, key, last),
+                CertificateSource::Files {
+                    certificate,
+                    key,
+                    last,
+                    ..
+                } => self.reload_files(certificate, key, last),
                 CertificateSource::Secret => {}
-                CertificateSource::Development { ca, issued } => self.renew_development_certificate(ca, issued),
+                CertificateSource::Development { ca, issued } => {
+                    self.renew_development_certificate(ca, issued)
+                }
             }
         }
     }
@@ -172,13 +233,26 @@ impl ServerCertificateKeeper {
     /// Logs once that a certificate has expired while it was in use.
     fn log_expired(&self, not_after: Option<i64>, told: &mut Option<i64>) {
         let now = OffsetDateTime::now_utc().unix_timestamp();
-        let Some(end) = not_after.filter(|end| *end < now && *told != Some(*end)) else { return };
+        let Some(end) = not_after.filter(|end| *end < now && *told != Some(*end)) else {
+            return;
+        };
         *told = Some(end);
-        let (subject, not_after) = (self.identity.subject().unwrap_or_default(), refusal::rfc3339(end));
-        tracing::error!(subject, not_after, "Server certificate has expired: senders refuse it, replace it");
+        let (subject, not_after) = (
+            self.identity.subject().unwrap_or_default(),
+            refusal::rfc3339(end),
+        );
+        tracing::error!(
+            subject,
+            not_after,
+            "Server certificate has expired: senders refuse it, replace it"
+        );
     }
 
-    fn renew_development_certificate(&self, ca: &DevelopmentCa, issued: &Mutex<DevelopmentCertificate>) {
+    fn renew_development_certificate(
+        &self,
+        ca: &DevelopmentCa,
+        issued: &Mutex<DevelopmentCertificate>,
+    ) {
         let mut issued = issued.lock().unwrap_or_else(PoisonError::into_inner);
         if issued.secret_chain.is_none()
             && issued.renew_at != 0
@@ -194,12 +268,17 @@ impl ServerCertificateKeeper {
     fn log_ca_expiry(&self, ca: &DevelopmentCa) {
         if ca.not_after() - OffsetDateTime::now_utc().unix_timestamp() < CA_REMINDER {
             let not_after = refusal::rfc3339(ca.not_after());
-            tracing::warn!(not_after, "The development CA ends: start sealpost anew to have it renewed");
+            tracing::warn!(
+                not_after,
+                "The development CA ends: start sealpost anew to have it renewed"
+            );
         }
     }
 
     fn reload_files(&self, certificate: &Path, key: &Path, last: &Mutex<Option<(String, String)>>) {
-        let (Ok(chain), Ok(key)) = (read_file(certificate), read_file(key)) else { return };
+        let (Ok(chain), Ok(key)) = (read_file(certificate), read_file(key)) else {
+            return;
+        };
         let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
         let pair = Some((chain, key));
         if *last != pair {

@@ -11,8 +11,8 @@ use super::senders::ApiClient;
 use super::shutdown::ShutdownStages;
 use crate::cli::RunOptions;
 use crate::control::{
-    self, ApiServerAvailability, ChannelScope, ControlSettings, LatestResolution, ManifestSet, ObjectSource,
-    Resolution, StopSignals,
+    self, ApiServerAvailability, ChannelScope, ControlSettings, LatestResolution, ManifestSet,
+    ObjectSource, Resolution, StopSignals,
 };
 use crate::model::ProcessRole;
 
@@ -54,7 +54,10 @@ async fn follow_files(
 ) -> anyhow::Result<ConfigurationSource> {
     require_paths(options)?;
     let (resolved, mut newest) = watch::channel(None);
-    let (paths, stop) = (options.manifests.filename.clone(), stages.stop_accepting.clone());
+    let (paths, stop) = (
+        options.manifests.filename.clone(),
+        stages.stop_accepting.clone(),
+    );
     stages.accepting.spawn("configuration", async move {
         // Settings do not change while the process runs; their sender lives as long as the watcher.
         let (_settings, settings) = watch::channel(settings);
@@ -64,9 +67,21 @@ async fn follow_files(
         let publish = |new: &Arc<Resolution>| drop(resolved.send_replace(Some(Arc::clone(new))));
         control::watch_files(paths, settings, first, publish, stop).await;
     });
-    newest.changed().await.context("the manifests could not be read")?;
-    let first = newest.borrow_and_update().clone().context("the manifests could not be read")?;
-    Ok(ConfigurationSource { first_resolution: first, is_complete: true, newest, api_server: None, is_leader: None })
+    newest
+        .changed()
+        .await
+        .context("the manifests could not be read")?;
+    let first = newest
+        .borrow_and_update()
+        .clone()
+        .context("the manifests could not be read")?;
+    Ok(ConfigurationSource {
+        first_resolution: first,
+        is_complete: true,
+        newest,
+        api_server: None,
+        is_leader: None,
+    })
 }
 
 /// Follows a cluster. Returns at once with an empty configuration, so that ports are opened and
@@ -77,15 +92,34 @@ async fn follow_cluster(
     served: watch::Receiver<LatestResolution>,
     stages: &mut ShutdownStages,
 ) -> anyhow::Result<ConfigurationSource> {
-    let connected = options.cluster_settings().map_err(anyhow::Error::msg)?.connect().await?;
-    let api_server = Some(ApiClient { client: connected.client(), token_file: connected.token_file() });
+    let connected = options
+        .cluster_settings()
+        .map_err(anyhow::Error::msg)?
+        .connect()
+        .await?;
+    let api_server = Some(ApiClient {
+        client: connected.client(),
+        token_file: connected.token_file(),
+    });
     let first = Arc::new(control::resolve(&ManifestSet::default(), None, &settings));
     let (resolved, newest) = watch::channel(None);
     let (leader, leads) = watch::channel(false);
     let leads = Some(leads).filter(|_| settings.role == ProcessRole::Channel);
-    let stops = StopSignals { stop_writing: stages.stop_announced.clone(), stop_all: stages.stop_accepting.clone() };
-    stages.accepting.spawn("configuration", connected.follow_cluster(settings, resolved, (served, leader), stops));
-    Ok(ConfigurationSource { first_resolution: first, is_complete: false, newest, api_server, is_leader: leads })
+    let stops = StopSignals {
+        stop_writing: stages.stop_announced.clone(),
+        stop_all: stages.stop_accepting.clone(),
+    };
+    stages.accepting.spawn(
+        "configuration",
+        connected.follow_cluster(settings, resolved, (served, leader), stops),
+    );
+    Ok(ConfigurationSource {
+        first_resolution: first,
+        is_complete: false,
+        newest,
+        api_server,
+        is_leader: leads,
+    })
 }
 
 /// Returns the settings that are not in the objects. Only the role `channel` has addresses of its
@@ -96,14 +130,25 @@ pub(super) fn control_settings(
     certificates: &ServerCertificateKeeper,
 ) -> anyhow::Result<ControlSettings> {
     let role = options.role();
-    let urls = if role == ProcessRole::Channel && !options.kubernetes { Some(listeners.urls()?) } else { None };
+    let urls = if role == ProcessRole::Channel && !options.kubernetes {
+        Some(listeners.urls()?)
+    } else {
+        None
+    };
     let access = &options.rabbitmq.access;
-    let settings = options.served.control_settings(&options.manifests, access, urls, certificates.ca_certs());
+    let settings =
+        options
+            .served
+            .control_settings(&options.manifests, access, urls, certificates.ca_certs());
     if !options.kubernetes {
         return Ok(settings);
     }
     let cluster = options.cluster_settings().map_err(anyhow::Error::msg)?;
-    let scope = if cluster.namespace.is_some() { ChannelScope::Namespace } else { ChannelScope::Cluster };
+    let scope = if cluster.namespace.is_some() {
+        ChannelScope::Namespace
+    } else {
+        ChannelScope::Cluster
+    };
     Ok(ControlSettings {
         role,
         api_server: ApiServerAvailability::Given,
@@ -117,7 +162,12 @@ pub(super) fn control_settings(
 
 /// Fails if a path does not exist. At the start that is a mistake; later the path may come back.
 fn require_paths(options: &RunOptions) -> anyhow::Result<()> {
-    for path in options.manifests.filename.iter().filter(|path| path.as_os_str() != "-") {
+    for path in options
+        .manifests
+        .filename
+        .iter()
+        .filter(|path| path.as_os_str() != "-")
+    {
         if !path.exists() {
             anyhow::bail!("-f {}: no such file or directory", path.display());
         }

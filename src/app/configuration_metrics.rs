@@ -10,11 +10,26 @@ use crate::telemetry::counters::ProcessCounters;
 
 /// Records a configuration that has come into effect.
 pub(super) fn record_configuration(counters: &ProcessCounters, resolution: &Resolution) {
-    let of = |severity: Severity| resolution.problems.iter().filter(|problem| problem.severity == severity).count();
+    let of = |severity: Severity| {
+        resolution
+            .problems
+            .iter()
+            .filter(|problem| problem.severity == severity)
+            .count()
+    };
     let problems = (of(Severity::Error), of(Severity::Warning));
-    let subscriptions = resolution.table.channels().iter().flat_map(|channel| &channel.subscriptions);
+    let subscriptions = resolution
+        .table
+        .channels()
+        .iter()
+        .flat_map(|channel| &channel.subscriptions);
     let trust = subscriptions.flat_map(trust_expiries).collect();
-    let members = resolution.table.channels().iter().flat_map(|channel| channel_memberships(channel)).collect();
+    let members = resolution
+        .table
+        .channels()
+        .iter()
+        .flat_map(|channel| channel_memberships(channel))
+        .collect();
     counters.update_configuration(|facts| {
         facts.problems = problems;
         facts.trust_expiries = trust;
@@ -29,7 +44,10 @@ fn channel_memberships(channel: &Channel) -> impl Iterator<Item = ChannelMembers
     channel
         .subscriptions
         .iter()
-        .map(move |subscription| ChannelMembership { subscription: metric_object_name(subscription), channel: of() })
+        .map(move |subscription| ChannelMembership {
+            subscription: metric_object_name(subscription),
+            channel: of(),
+        })
 }
 
 fn metric_object_name(subscription: &Subscription) -> MetricObjectName {
@@ -44,12 +62,22 @@ fn trust_expiries(subscription: &Arc<Subscription>) -> impl Iterator<Item = Trus
         ("reply", &subscription.reply),
         ("dead_letter_sink", &subscription.dead_letter_sink),
     ];
-    destinations.into_iter().filter_map(move |(destination, to)| {
-        let not_after = first_expiry(to.as_ref()?)?;
-        Some(TrustExpiry { subscription: metric_object_name(subscription), destination_role: destination, not_after })
-    })
+    destinations
+        .into_iter()
+        .filter_map(move |(destination, to)| {
+            let not_after = first_expiry(to.as_ref()?)?;
+            Some(TrustExpiry {
+                subscription: metric_object_name(subscription),
+                destination_role: destination,
+                not_after,
+            })
+        })
 }
 
 fn first_expiry(to: &Addressable) -> Option<i64> {
-    to.trust.certificates().iter().map(|certificate| certificate.not_after).min()
+    to.trust
+        .certificates()
+        .iter()
+        .map(|certificate| certificate.not_after)
+        .min()
 }

@@ -8,7 +8,8 @@ use super::shutdown::{ShutdownSignals, ShutdownStages};
 use crate::admin::HealthHandler;
 use crate::cli::RunOptions;
 use crate::control::{
-    AdvertisedCaCerts, ChannelScope, ControlSettings, ObjectSource, Resolution, ServedChannelKind, StopSignals,
+    AdvertisedCaCerts, ChannelScope, ControlSettings, ObjectSource, Resolution, ServedChannelKind,
+    StopSignals,
 };
 use crate::server::{self, ListenerLimits};
 use crate::supervisor::Readiness;
@@ -21,16 +22,27 @@ use crate::telemetry::counters::ProcessCounters;
 /// Fails if it cannot start: the address is taken, nothing says where the cluster is.
 pub(super) async fn run(options: RunOptions, log: LogLevel) -> anyhow::Result<ExitCode> {
     let signals = ShutdownSignals::listen()?;
-    let connected = options.cluster_settings().map_err(anyhow::Error::msg)?.connect().await?;
+    let connected = options
+        .cluster_settings()
+        .map_err(anyhow::Error::msg)?
+        .connect()
+        .await?;
     let settings = control_settings(&options)?;
     let (readiness, counters) = (Readiness::default(), Arc::new(ProcessCounters::default()));
     // The admin port is served before the first object is read, so that probes are answered
     // meanwhile.
     let admin = listeners::bind_admin(&options).await?;
-    let handler = Arc::new(HealthHandler::new(admin.local_addr()?, readiness.clone(), Arc::clone(&counters)));
+    let handler = Arc::new(HealthHandler::new(
+        admin.local_addr()?,
+        readiness.clone(),
+        Arc::clone(&counters),
+    ));
     let mut stages = ShutdownStages::default();
     let stop = stages.answering_stop.clone();
-    stages.answering.spawn("admin", server::serve(admin, None, ListenerLimits::default(), handler, stop));
+    stages.answering.spawn(
+        "admin",
+        server::serve(admin, None, ListenerLimits::default(), handler, stop),
+    );
     let log = Some(log).filter(|_| options.log_level.is_none());
     let ready = readiness.clone();
     let read = move |resolution: &Resolution| {
@@ -41,9 +53,17 @@ pub(super) async fn run(options: RunOptions, log: LogLevel) -> anyhow::Result<Ex
             tracing::info!("Ready");
         }
     };
-    let stops = StopSignals { stop_writing: stages.stop_announced.clone(), stop_all: stages.stop_accepting.clone() };
-    stages.accepting.spawn("controller", connected.reconcile_channels(settings, read, stops));
-    Ok(stages.run(signals, options.drain_timeout, &readiness, &counters).await)
+    let stops = StopSignals {
+        stop_writing: stages.stop_announced.clone(),
+        stop_all: stages.stop_accepting.clone(),
+    };
+    stages.accepting.spawn(
+        "controller",
+        connected.reconcile_channels(settings, read, stops),
+    );
+    Ok(stages
+        .run(signals, options.drain_timeout, &readiness, &counters)
+        .await)
 }
 
 fn control_settings(options: &RunOptions) -> anyhow::Result<ControlSettings> {
@@ -52,6 +72,10 @@ fn control_settings(options: &RunOptions) -> anyhow::Result<ControlSettings> {
         object_source: ObjectSource::Reconciled(ChannelScope::Cluster),
         channel_kind: ServedChannelKind::Rabbitmq,
         config_logging: cluster.config_logging,
-        ..options.manifests.control_settings(options.served.transport_encryption, None, AdvertisedCaCerts::Unknown)
+        ..options.manifests.control_settings(
+            options.served.transport_encryption,
+            None,
+            AdvertisedCaCerts::Unknown,
+        )
     })
 }

@@ -38,7 +38,8 @@ impl DescriptorShares {
             tracing::warn!(
                 limit,
                 max_connections = shares.senders,
-                "The limit of open files does not allow --max-connections: so many are taken on each port, further ones wait; raise it, by ulimit -n or LimitNOFILE"
+                "The limit of open files does not allow --max-connections: so many are taken \
+                 on each port, further ones wait; raise it, by ulimit -n or LimitNOFILE"
             );
         }
         tracing::debug!(limit, ?shares, "Descriptors");
@@ -50,7 +51,11 @@ impl DescriptorShares {
     fn divide(limit: u64, max_connections: usize) -> Self {
         let rest = limit.saturating_sub(OWN).max(16);
         let count = |share: u64| usize::try_from(share).unwrap_or(usize::MAX);
-        let (each, operators, lookups) = (rest / 4, (rest / 32).clamp(1, 4096), (rest / 8).min(LOOKUPS));
+        let (each, operators, lookups) = (
+            rest / 4,
+            (rest / 32).clamp(1, 4096),
+            (rest / 8).min(LOOKUPS),
+        );
         Self {
             senders: max_connections.min(count(each)).max(1),
             operators: count(operators),
@@ -67,15 +72,35 @@ mod tests {
     #[test]
     fn all_shares_together_are_no_more_than_there_are() {
         for limit in [64, 128, 256, 1024, 4096, 65_536, 1_048_576, u64::MAX] {
-            let DescriptorShares { senders, operators, destinations, lookups } =
-                DescriptorShares::divide(limit, usize::MAX);
-            let all = [senders, senders, operators, operators, destinations, lookups].map(|share| share as u64);
-            assert!(all.iter().sum::<u64>() <= limit - OWN && all.iter().all(|share| *share > 0), "{limit}: {all:?}");
+            let DescriptorShares {
+                senders,
+                operators,
+                destinations,
+                lookups,
+            } = DescriptorShares::divide(limit, usize::MAX);
+            let all = [
+                senders,
+                senders,
+                operators,
+                operators,
+                destinations,
+                lookups,
+            ]
+            .map(|share| share as u64);
+            assert!(
+                all.iter().sum::<u64>() <= limit - OWN && all.iter().all(|share| *share > 0),
+                "{limit}: {all:?}"
+            );
         }
         assert_eq!(DescriptorShares::divide(1_048_576, 10_000).senders, 10_000);
         assert_eq!(
             DescriptorShares::divide(64, 10_000),
-            DescriptorShares { senders: 8, operators: 1, destinations: 10, lookups: 4 }
+            DescriptorShares {
+                senders: 8,
+                operators: 1,
+                destinations: 10,
+                lookups: 4
+            }
         );
     }
 }

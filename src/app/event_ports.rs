@@ -29,13 +29,18 @@ impl EventPorts {
     /// Serves both ports by one handler, until the stop.
     pub(super) fn serve(self, handler: impl RequestHandler, stages: &mut ShutdownStages) {
         let (readiness, served) = self.gate;
-        let gate = EventPortHandler::new(handler, readiness, served).with_counters(Arc::clone(&self.counters));
+        let gate = EventPortHandler::new(handler, readiness, served)
+            .with_counters(Arc::clone(&self.counters));
         let handler = Arc::new(gate.with_tracer(self.tracer));
         let stop = stages.stop_accepting.clone();
-        let counted =
-            |traffic: &Arc<ConnectionMetrics>| ListenerLimits { metrics: Arc::clone(traffic), ..self.limits.clone() };
-        let (plain, secure) =
-            (counted(&self.counters.series.http_connections), counted(&self.counters.series.https_connections));
+        let counted = |traffic: &Arc<ConnectionMetrics>| ListenerLimits {
+            metrics: Arc::clone(traffic),
+            ..self.limits.clone()
+        };
+        let (plain, secure) = (
+            counted(&self.counters.series.http_connections),
+            counted(&self.counters.series.https_connections),
+        );
         let http = server::serve(self.http, None, plain, Arc::clone(&handler), stop.clone());
         stages.accepting.spawn("http listener", http);
         let https = server::serve(self.https, Some(self.tls), secure, handler, stop);

@@ -20,7 +20,8 @@ pub(super) struct BoundListeners {
 
 impl BoundListeners {
     pub(super) async fn bind(options: &RunOptions) -> anyhow::Result<Self> {
-        let ListenAddresses { http, https, admin } = options.listen_addresses().map_err(anyhow::Error::msg)?;
+        let ListenAddresses { http, https, admin } =
+            options.listen_addresses().map_err(anyhow::Error::msg)?;
         Ok(Self {
             http: bind("--http-addr", &http).await?,
             https: bind("--https-addr", &https).await?,
@@ -39,9 +40,16 @@ impl BoundListeners {
     /// Publishes the addresses of the listeners: in the log, and in a file, which is there whole or
     /// not at all (contract IF-1).
     pub(super) fn publish_ports(&self, ports_file: Option<&Path>) -> anyhow::Result<()> {
-        let (http, https, admin) = (self.http.local_addr()?, self.https.local_addr()?, self.admin.local_addr()?);
+        let (http, https, admin) = (
+            self.http.local_addr()?,
+            self.https.local_addr()?,
+            self.admin.local_addr()?,
+        );
         tracing::info!(%http, %https, %admin, "Listening");
-        write_ports_file(ports_file, &serde_json::json!({ "http": http, "https": https, "admin": admin }))
+        write_ports_file(
+            ports_file,
+            &serde_json::json!({ "http": http, "https": https, "admin": admin }),
+        )
     }
 }
 
@@ -51,12 +59,17 @@ pub(super) async fn bind_admin(options: &RunOptions) -> anyhow::Result<TcpListen
     let listener = bind("--admin-addr", &admin).await?;
     let admin = listener.local_addr()?;
     tracing::info!(%admin, "Listening");
-    write_ports_file(options.ports_file.as_deref(), &serde_json::json!({ "admin": admin }))?;
+    write_ports_file(
+        options.ports_file.as_deref(),
+        &serde_json::json!({ "admin": admin }),
+    )?;
     Ok(listener)
 }
 
 fn write_ports_file(ports_file: Option<&Path>, ports: &serde_json::Value) -> anyhow::Result<()> {
-    let Some(path) = ports_file else { return Ok(()) };
+    let Some(path) = ports_file else {
+        return Ok(());
+    };
     let unfinished = path.with_extension("unfinished");
     let failed = || format!("--ports-file {}", path.display());
     std::fs::write(&unfinished, ports.to_string()).with_context(failed)?;
@@ -67,10 +80,17 @@ async fn bind(flag: &str, address: &str) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address).await.map_err(|error| {
         let remedy = match error.kind() {
             ErrorKind::AddrInUse => {
-                format!(": something else listens there, perhaps another sealpost or, on 9090, Prometheus: choose another one with {flag}")
+                format!(
+                    ": something else listens there, perhaps another sealpost or, on 9090, \
+                     Prometheus: choose another one with {flag}"
+                )
             }
-            ErrorKind::PermissionDenied => format!(": ports below 1024 are not for everybody: choose another one with {flag}"),
-            ErrorKind::AddrNotAvailable => format!(": this machine does not have that address: choose another one with {flag}"),
+            ErrorKind::PermissionDenied => {
+                format!(": ports below 1024 are not for everybody: choose another one with {flag}")
+            }
+            ErrorKind::AddrNotAvailable => {
+                format!(": this machine does not have that address: choose another one with {flag}")
+            }
             _ => String::new(),
         };
         anyhow!("{flag} {address}: {error}{remedy}")

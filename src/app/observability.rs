@@ -31,11 +31,16 @@ impl TelemetryConfigurator {
         stages: &mut ShutdownStages,
     ) -> Self {
         let (settings, newest) = watch::channel(Arc::default());
-        let observer = Self { options: Arc::new(options.clone()), settings };
+        let observer = Self {
+            options: Arc::new(options.clone()),
+            settings,
+        };
         observer.apply_resolution(first);
         let wire = Arc::new(CollectorClients::new(roots, min_version));
         let exporter = OtlpExporter::new(wire, tracer, Arc::clone(counters), newest);
-        stages.answering.spawn("telemetry", exporter.run(stages.answering_stop.clone()));
+        stages
+            .answering
+            .spawn("telemetry", exporter.run(stages.answering_stop.clone()));
         observer
     }
 

@@ -26,8 +26,15 @@ impl OperatorAccess {
     /// # Errors
     /// Fails if one of them is asked for and cannot be had.
     pub(super) async fn open(options: &RunOptions) -> anyhow::Result<Self> {
-        let token = options.admin_token_file.as_deref().map(AdminToken::new).transpose()?;
-        Ok(Self { token, socket: bind_socket(options).await? })
+        let token = options
+            .admin_token_file
+            .as_deref()
+            .map(AdminToken::new)
+            .transpose()?;
+        Ok(Self {
+            token,
+            socket: bind_socket(options).await?,
+        })
     }
 }
 
@@ -44,7 +51,11 @@ async fn bind_socket(options: &RunOptions) -> anyhow::Result<Option<OwnerSocket>
             Ok(socket) => socket,
             Err(error) => {
                 let socket = options.state_dir.join(NAME);
-                tracing::warn!(socket = %socket.display(), %error, "There is no admin socket: name another one with --admin-socket");
+                tracing::warn!(
+                    socket = %socket.display(),
+                    %error,
+                    "There is no admin socket: name another one with --admin-socket"
+                );
                 return Ok(None);
             }
         },

@@ -56,28 +56,53 @@ fn log_expired(table: &RoutingTable, within: std::ops::Range<i64>) {
     for (subscription, destination) in destinations(table) {
         for certificate in destination.trust.certificates() {
             if within.contains(&certificate.not_after) {
-                let of = ended.entry((certificate.subject.as_str(), certificate.not_after)).or_default();
+                let of = ended
+                    .entry((certificate.subject.as_str(), certificate.not_after))
+                    .or_default();
                 of.push(subscription);
             }
         }
     }
     for ((subject, not_after), subscriptions) in ended {
-        let Some(first) = subscriptions.first() else { continue };
+        let Some(first) = subscriptions.first() else {
+            continue;
+        };
         let (subscription, destinations) = (&first.key, subscriptions.len());
-        tracing::warn!(subject, not_after = refusal::rfc3339(not_after), %subscription, destinations, "A certificate in CACerts has expired: destinations that are verified by it fail, replace it");
+        tracing::warn!(
+            subject,
+            not_after = refusal::rfc3339(not_after),
+            %subscription,
+            destinations,
+            "A certificate in CACerts has expired: destinations that are verified by it \
+             fail, replace it"
+        );
     }
 }
 
 /// Returns the next expiry of a certificate that is valid still, in seconds since the epoch.
 fn next_expiry(table: &RoutingTable, now: i64) -> i64 {
-    let certificates = destinations(table).flat_map(|(_, destination)| destination.trust.certificates());
-    certificates.map(|certificate| certificate.not_after).filter(|end| *end >= now).min().unwrap_or(i64::MAX)
+    let certificates =
+        destinations(table).flat_map(|(_, destination)| destination.trust.certificates());
+    certificates
+        .map(|certificate| certificate.not_after)
+        .filter(|end| *end >= now)
+        .min()
+        .unwrap_or(i64::MAX)
 }
 
 fn destinations(table: &RoutingTable) -> impl Iterator<Item = (&Subscription, &Addressable)> {
-    let subscriptions = table.channels().iter().flat_map(|channel| &channel.subscriptions);
+    let subscriptions = table
+        .channels()
+        .iter()
+        .flat_map(|channel| &channel.subscriptions);
     subscriptions.flat_map(|subscription| {
-        let all = [&subscription.subscriber, &subscription.reply, &subscription.dead_letter_sink];
-        all.into_iter().flatten().map(|destination| (&**subscription, destination))
+        let all = [
+            &subscription.subscriber,
+            &subscription.reply,
+            &subscription.dead_letter_sink,
+        ];
+        all.into_iter()
+            .flatten()
+            .map(|destination| (&**subscription, destination))
     })
 }

@@ -34,14 +34,23 @@ pub(super) struct ConfigurationPublisher {
 
 impl ConfigurationPublisher {
     /// Publishes each new configuration until the stop, or until nothing serves it any more.
-    pub(super) async fn run(self, mut newest: watch::Receiver<LatestResolution>, stop: CancellationToken) {
+    pub(super) async fn run(
+        self,
+        mut newest: watch::Receiver<LatestResolution>,
+        stop: CancellationToken,
+    ) {
         let mut level = None;
         while let Some(Ok(())) = stop.run_until_cancelled(newest.changed()).await {
             let resolution = newest.borrow_and_update().clone();
-            let Some(resolution) = resolution else { continue };
-            if let (Some(log), Some(wanted)) =
-                (&self.log, resolution.log_level.filter(|_| resolution.log_level != level))
-            {
+            let Some(resolution) = resolution else {
+                continue;
+            };
+            if let (Some(log), Some(wanted)) = (
+                &self.log,
+                resolution
+                    .log_level
+                    .filter(|_| resolution.log_level != level),
+            ) {
                 log.set(wanted);
                 level = Some(wanted);
             }
@@ -54,8 +63,16 @@ impl ConfigurationPublisher {
             self.telemetry.apply_resolution(&resolution);
             // In a cluster, a configuration that changes nothing is handed over, too, since its
             // status may have to be written again.
-            if self.served_to_cluster.borrow().as_ref().is_none_or(|last| resolution.differs(last)) {
-                tracing::info!(channels = resolution.table.channels().len(), "Configuration applied");
+            if self
+                .served_to_cluster
+                .borrow()
+                .as_ref()
+                .is_none_or(|last| resolution.differs(last))
+            {
+                tracing::info!(
+                    channels = resolution.table.channels().len(),
+                    "Configuration applied"
+                );
             }
             self.served_to_cluster.send_replace(Some(resolution));
             if self.readiness.set_started() {
@@ -72,7 +89,13 @@ impl ConfigurationPublisher {
         self.certificates.apply_resolution(resolution);
         if !Arc::ptr_eq(&self.tables.borrow(), &resolution.table) {
             let (applied, served) = oneshot::channel();
-            let sent = self.changes.send(TableChange { table: Arc::clone(&resolution.table), applied }).await;
+            let sent = self
+                .changes
+                .send(TableChange {
+                    table: Arc::clone(&resolution.table),
+                    applied,
+                })
+                .await;
             if sent.is_err() || served.await.is_err() {
                 return false;
             }

@@ -11,8 +11,14 @@ pub(super) fn rabbitmq_options(
     options: &RunOptions,
     budget: &Arc<MemoryBudget>,
 ) -> anyhow::Result<Option<rabbitmq::RabbitmqBackendOptions>> {
-    let RabbitmqOptions { access, rabbitmq_queue_type, .. } = &options.rabbitmq;
-    let Some((uri, credentials, ca)) = access.connection() else { return Ok(None) };
+    let RabbitmqOptions {
+        access,
+        rabbitmq_queue_type,
+        ..
+    } = &options.rabbitmq;
+    let Some((uri, credentials, ca)) = access.connection() else {
+        return Ok(None);
+    };
     Ok(Some(rabbitmq::RabbitmqBackendOptions {
         address: rabbitmq::RabbitmqAddress::new(uri, credentials, ca)?,
         queue_type: match rabbitmq_queue_type {

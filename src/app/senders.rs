@@ -64,26 +64,46 @@ impl SenderServices {
         let (event_types, event_type_worker) = match api_server {
             Some(ApiClient { client, .. }) => {
                 let creator = Arc::new(event_type::kubernetes::ClusterEventTypes::new(client));
-                let (event_types, event_type_worker) = event_type::observer_and_worker(creator, Arc::clone(counters));
+                let (event_types, event_type_worker) =
+                    event_type::observer_and_worker(creator, Arc::clone(counters));
                 (event_types, Some(event_type_worker))
             }
             None => (EventTypeObserver::default(), None),
         };
         let gate = Arc::new(SenderAuthorizer::new(keys, Arc::clone(counters)));
-        let tokens = Arc::new(TokenCache::new(issuer, Arc::clone(counters)).with_transport(transport));
+        let tokens =
+            Arc::new(TokenCache::new(issuer, Arc::clone(counters)).with_transport(transport));
         (
-            Self { authorizer: gate, tokens, event_types },
-            SenderTasks { key_refresher: keeper, event_type_creator: event_type_worker },
+            Self {
+                authorizer: gate,
+                tokens,
+                event_types,
+            },
+            SenderTasks {
+                key_refresher: keeper,
+                event_type_creator: event_type_worker,
+            },
         )
     }
 }
 
 impl SenderTasks {
     /// Starts the tasks. The refresher of keys follows the table that is served.
-    pub(super) fn start(self, tables: watch::Receiver<Arc<RoutingTable>>, stages: &mut ShutdownStages) {
-        stages.accepting.spawn("token keys", self.key_refresher.run(tables, stages.stop_accepting.clone()));
+    pub(super) fn start(
+        self,
+        tables: watch::Receiver<Arc<RoutingTable>>,
+        stages: &mut ShutdownStages,
+    ) {
+        stages.accepting.spawn(
+            "token keys",
+            self.key_refresher
+                .run(tables, stages.stop_accepting.clone()),
+        );
         if let Some(event_type_worker) = self.event_type_creator {
-            stages.accepting.spawn("event types", event_type_worker.run(stages.stop_accepting.clone()));
+            stages.accepting.spawn(
+                "event types",
+                event_type_worker.run(stages.stop_accepting.clone()),
+            );
         }
     }
 }

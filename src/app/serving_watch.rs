@@ -59,9 +59,17 @@ impl ServingWatch {
         let table = Arc::clone(&self.tables.borrow());
         let report = TroubleReport::collect(&table, &self.storages);
         log.log_changes(&report);
-        let subscriptions = report.subscriptions().into_iter().map(metric_object_name).collect();
-        let unserved = UnservedObjects { channels: report.count_channels().0, subscriptions };
-        self.counters.update_configuration(|facts| facts.unserved = Some(unserved));
+        let subscriptions = report
+            .subscriptions()
+            .into_iter()
+            .map(metric_object_name)
+            .collect();
+        let unserved = UnservedObjects {
+            channels: report.count_channels().0,
+            subscriptions,
+        };
+        self.counters
+            .update_configuration(|facts| facts.unserved = Some(unserved));
     }
 }
 

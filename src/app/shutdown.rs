@@ -33,7 +33,10 @@ pub(super) struct ShutdownSignals {
 
 impl ShutdownSignals {
     pub(super) fn listen() -> anyhow::Result<Self> {
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
     }
 
     async fn next(&mut self) -> &'static str {
@@ -85,11 +88,18 @@ impl ShutdownStages {
         counters.series.log_losses(None);
         let left = counters.abandoned.get() + counters.unfinished();
         if left > 0 {
-            tracing::error!(left, "Stopped with deliveries left: those that were acknowledged are lost");
+            tracing::error!(
+                left,
+                "Stopped with deliveries left: those that were acknowledged are lost"
+            );
         } else {
             tracing::info!(left, "Stopped");
         }
-        if failed || left > 0 || !in_time { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+        if failed || left > 0 || !in_time {
+            ExitCode::FAILURE
+        } else {
+            ExitCode::SUCCESS
+        }
     }
 
     /// Waits for a signal, or for the end of a task; returns true if a task ended that should not.
@@ -102,14 +112,24 @@ impl ShutdownStages {
         let ended = tokio::select! {
             signal = signals.next() => {
                 let deliveries = counters.unfinished();
-                tracing::info!(signal, deliveries, at_most = ?limit, "Stopping: requests and deliveries that have begun are waited for; another Ctrl-C or SIGTERM ends them at once");
+                tracing::info!(
+                    signal,
+                    deliveries,
+                    at_most = ?limit,
+                    "Stopping: requests and deliveries that have begun are waited for; \
+                     another Ctrl-C or SIGTERM ends them at once"
+                );
                 return false;
             }
             Some(ended) = self.accepting.next_ended() => ended,
             Some(ended) = self.delivering.next_ended() => ended,
             Some(ended) = self.answering.next_ended() => ended,
         };
-        tracing::error!(task = ended.name, panicked = ended.panicked, "A task ended that should not, stopping");
+        tracing::error!(
+            task = ended.name,
+            panicked = ended.panicked,
+            "A task ended that should not, stopping"
+        );
         true
     }
 
@@ -117,7 +137,8 @@ impl ShutdownStages {
     /// before the limit and before another signal.
     async fn drain(&mut self, signals: &mut ShutdownSignals, limit: Duration) -> bool {
         let deadline = Instant::now() + limit;
-        let (accepting, delivering, drained) = (&mut self.accepting, &mut self.delivering, &self.drained);
+        let (accepting, delivering, drained) =
+            (&mut self.accepting, &mut self.delivering, &self.drained);
         let orderly = async {
             // Listeners end first, since each brings new events. Their last requests may wait for
             // deliveries, which go on until then.
@@ -158,14 +179,20 @@ impl ShutdownStages {
             tracing::debug!("Some deliveries have not been let go of");
         }
         // The senders that waited for aborted deliveries get their responses now.
-        if tokio::time::timeout(STAGE_END_LIMIT, self.accepting.all_ended()).await.is_err() {
+        if tokio::time::timeout(STAGE_END_LIMIT, self.accepting.all_ended())
+            .await
+            .is_err()
+        {
             tracing::debug!("Some senders did not take their answers");
         }
         self.accepting.abort().await;
         // The last stage has to outlive the others: it acknowledges messages, sends spans and
         // answers probes.
         self.answering_stop.cancel();
-        if tokio::time::timeout(STAGE_END_LIMIT, self.answering.all_ended()).await.is_err() {
+        if tokio::time::timeout(STAGE_END_LIMIT, self.answering.all_ended())
+            .await
+            .is_err()
+        {
             tracing::debug!("Some acknowledgements, or answers of the admin port, were given up");
         }
         self.answering.abort().await;

@@ -49,7 +49,10 @@ impl IssuerFetcher {
     /// `api_server`.
     #[must_use]
     pub fn new(clients: Arc<ClientCache>, api_server: Option<Arc<dyn ApiServerDocuments>>) -> Self {
-        Self { clients, api_server }
+        Self {
+            clients,
+            api_server,
+        }
     }
 
     async fn fetch_keys(&self, oidc: &OidcAuthentication) -> Result<PublishedKeys, String> {
@@ -61,7 +64,9 @@ impl IssuerFetcher {
                     parse_document(&self.fetch_document(&configuration_address(base)).await?)?;
                 Ok(PublishedKeys {
                     issuer,
-                    keys: parse_document(&self.fetch_document(&jwks_address(base, &jwks_uri)?).await?)?,
+                    keys: parse_document(
+                        &self.fetch_document(&jwks_address(base, &jwks_uri)?).await?,
+                    )?,
                 })
             }
         }
@@ -70,9 +75,15 @@ impl IssuerFetcher {
     /// Fetches the keys of the cluster's issuer. If the path of the keys is the API server's own,
     /// the API server is asked, whatever host it names. Keys elsewhere are fetched by https and
     /// without credentials.
-    async fn fetch_keys_of_cluster(&self, trust: &Arc<TrustBundle>) -> Result<PublishedKeys, String> {
-        let Some(cluster) = &self.api_server else { return Err("there is no API server to ask".to_owned()) };
-        let OpenIdConfiguration { issuer, jwks_uri } = parse_document(&cluster.get(WELL_KNOWN).await?)?;
+    async fn fetch_keys_of_cluster(
+        &self,
+        trust: &Arc<TrustBundle>,
+    ) -> Result<PublishedKeys, String> {
+        let Some(cluster) = &self.api_server else {
+            return Err("there is no API server to ask".to_owned());
+        };
+        let OpenIdConfiguration { issuer, jwks_uri } =
+            parse_document(&cluster.get(WELL_KNOWN).await?)?;
         let url = parse_url(&jwks_uri)?;
         let keys = if url.path() == CLUSTER_KEYS {
             cluster.get(CLUSTER_KEYS).await?
@@ -86,9 +97,14 @@ impl IssuerFetcher {
             })
             .await?
         } else {
-            return Err(format!("the API server names keys that are not to be had by https: {url}"));
+            return Err(format!(
+                "the API server names keys that are not to be had by https: {url}"
+            ));
         };
-        Ok(PublishedKeys { issuer, keys: parse_document(&keys)? })
+        Ok(PublishedKeys {
+            issuer,
+            keys: parse_document(&keys)?,
+        })
     }
 
     async fn fetch_document(&self, from: &Addressable) -> Result<Bytes, String> {
@@ -98,7 +114,10 @@ impl IssuerFetcher {
 }
 
 impl IssuerKeySource for IssuerFetcher {
-    fn fetch<'a>(&'a self, oidc: &'a OidcAuthentication) -> BoxFuture<'a, Result<PublishedKeys, String>> {
+    fn fetch<'a>(
+        &'a self,
+        oidc: &'a OidcAuthentication,
+    ) -> BoxFuture<'a, Result<PublishedKeys, String>> {
         async move {
             // Enough for two documents, and a little for the work between them.
             let limit = TIMEOUT * 3;
@@ -116,7 +135,10 @@ fn configuration_address(base: &Addressable) -> Addressable {
     let mut url = Url::clone(&base.url);
     let path = format!("{}{WELL_KNOWN}", url.path().trim_end_matches('/'));
     url.set_path(&path);
-    Addressable { url: url.into(), ..base.clone() }
+    Addressable {
+        url: url.into(),
+        ..base.clone()
+    }
 }
 
 /// Returns the address of the keys that a configuration names. If the configuration was fetched by
@@ -125,11 +147,21 @@ fn configuration_address(base: &Addressable) -> Addressable {
 fn jwks_address(base: &Addressable, jwks_uri: &str) -> Result<Addressable, String> {
     let url = parse_url(jwks_uri)?;
     if url.scheme() != "https" && url.scheme() != base.url.scheme() {
-        return Err(format!("the issuer names keys that are not to be had by https: {url}"));
+        return Err(format!(
+            "the issuer names keys that are not to be had by https: {url}"
+        ));
     }
     let same = url.origin() == base.url.origin();
-    let target = if same { base.route.clone() } else { DestinationRoute::Remote { connect: None } };
-    Ok(Addressable { url: url.into(), route: target, ..base.clone() })
+    let target = if same {
+        base.route.clone()
+    } else {
+        DestinationRoute::Remote { connect: None }
+    };
+    Ok(Addressable {
+        url: url.into(),
+        route: target,
+        ..base.clone()
+    })
 }
 
 fn parse_url(url: &str) -> Result<Url, String> {
@@ -137,7 +169,8 @@ fn parse_url(url: &str) -> Result<Url, String> {
 }
 
 fn parse_document<'d, T: Deserialize<'d>>(document: &'d [u8]) -> Result<T, String> {
-    serde_json::from_slice(document).map_err(|error| format!("the issuer tells something else than expected: {error}"))
+    serde_json::from_slice(document)
+        .map_err(|error| format!("the issuer tells something else than expected: {error}"))
 }
 
 #[cfg(test)]
@@ -145,16 +178,32 @@ mod tests {
     use super::*;
 
     fn at(url: &str) -> Addressable {
-        let target = DestinationRoute::Remote { connect: Some(([127, 0, 0, 1], 1).into()) };
-        Addressable { url: url.parse().expect("a URL"), route: target, trust: Arc::default(), audience: None }
+        let target = DestinationRoute::Remote {
+            connect: Some(([127, 0, 0, 1], 1).into()),
+        };
+        Addressable {
+            url: url.parse().expect("a URL"),
+            route: target,
+            trust: Arc::default(),
+            audience: None,
+        }
     }
 
     #[test]
     fn descriptions_stand_below_the_base() {
         for (base, url) in [
-            ("https://issuer", "https://issuer/.well-known/openid-configuration"),
-            ("https://issuer/", "https://issuer/.well-known/openid-configuration"),
-            ("https://issuer/id/EKS/", "https://issuer/id/EKS/.well-known/openid-configuration"),
+            (
+                "https://issuer",
+                "https://issuer/.well-known/openid-configuration",
+            ),
+            (
+                "https://issuer/",
+                "https://issuer/.well-known/openid-configuration",
+            ),
+            (
+                "https://issuer/id/EKS/",
+                "https://issuer/id/EKS/.well-known/openid-configuration",
+            ),
         ] {
             assert_eq!(configuration_address(&at(base)).url.as_str(), url);
         }
@@ -165,8 +214,14 @@ mod tests {
     #[test]
     fn keys_are_had_as_safely_as_their_description() {
         let keys = |base: &str, uri: &str| jwks_address(&at(base), uri).map(|keys| keys.route);
-        let (there, anywhere) = (at("https://issuer").route, DestinationRoute::Remote { connect: None });
-        assert_eq!(keys("https://issuer", "https://issuer/keys"), Ok(there.clone()));
+        let (there, anywhere) = (
+            at("https://issuer").route,
+            DestinationRoute::Remote { connect: None },
+        );
+        assert_eq!(
+            keys("https://issuer", "https://issuer/keys"),
+            Ok(there.clone())
+        );
         assert_eq!(keys("https://issuer", "https://other/keys"), Ok(anywhere));
         assert_eq!(keys("http://issuer", "http://issuer/keys"), Ok(there));
         for uri in ["http://issuer/keys", "file:///keys", "/keys", ""] {

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use futures_util::future::BoxFuture;
-use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, JwkSet, KeyAlgorithm, PublicKeyUse};
+use jsonwebtoken::jwk::{
+    AlgorithmParameters, EllipticCurve, Jwk, JwkSet, KeyAlgorithm, PublicKeyUse,
+};
 use jsonwebtoken::{Algorithm, DecodingKey};
 use moka::future::Cache;
 use tokio::sync::{Notify, watch};
@@ -36,7 +38,10 @@ const MAX_VERIFIED: u64 = 10_000;
 /// Fetches the name and the keys of an issuer.
 pub trait IssuerKeySource: Send + Sync + 'static {
     /// Fetches them within a bounded time; the error is for the log.
-    fn fetch<'a>(&'a self, oidc: &'a OidcAuthentication) -> BoxFuture<'a, Result<PublishedKeys, String>>;
+    fn fetch<'a>(
+        &'a self,
+        oidc: &'a OidcAuthentication,
+    ) -> BoxFuture<'a, Result<PublishedKeys, String>>;
 }
 
 /// The name and the keys that an issuer publishes.
@@ -85,8 +90,13 @@ impl IssuerKeySet {
 
     /// Returns the keys by which a token may be signed: the one with the id of the token, or any if
     /// the token or the key has no id.
-    pub(super) fn candidates<'k>(&'k self, id: Option<&'k str>) -> impl Iterator<Item = &'k VerificationKey> {
-        self.keys.iter().filter(move |key| id.is_none() || key.id.is_none() || key.id.as_deref() == id)
+    pub(super) fn candidates<'k>(
+        &'k self,
+        id: Option<&'k str>,
+    ) -> impl Iterator<Item = &'k VerificationKey> {
+        self.keys
+            .iter()
+            .filter(move |key| id.is_none() || key.id.is_none() || key.id.as_deref() == id)
     }
 }
 
@@ -103,7 +113,9 @@ pub struct IssuerKeyStore {
 impl IssuerKeyStore {
     /// Returns the keys of this issuer, if they are known.
     pub(super) fn key_set_of(&self, oidc: &Arc<OidcAuthentication>) -> Option<Arc<IssuerKeySet>> {
-        self.current.load_full().filter(|set| set.is_of_issuer(oidc))
+        self.current
+            .load_full()
+            .filter(|set| set.is_of_issuer(oidc))
     }
 
     /// Returns true if the keys of this issuer are known.
@@ -117,14 +129,20 @@ impl IssuerKeyStore {
     ///
     /// # Errors
     /// Fails if newer keys did not come in time.
-    pub(super) async fn newer_than(&self, seen: &IssuerKeySet) -> Result<Option<Arc<IssuerKeySet>>, ()> {
+    pub(super) async fn newer_than(
+        &self,
+        seen: &IssuerKeySet,
+    ) -> Result<Option<Arc<IssuerKeySet>>, ()> {
         if seen.fetched_at.elapsed() < SHORTEST_REFRESH {
             return Ok(None);
         }
         // Subscribed before the keys are looked at, so that no fetch in between is missed.
         let mut fetches = self.fetches.subscribe();
-        let newer =
-            || self.current.load_full().filter(|now| now.fetched_at > seen.fetched_at && now.is_of_issuer(&seen.oidc));
+        let newer = || {
+            self.current
+                .load_full()
+                .filter(|now| now.fetched_at > seen.fetched_at && now.is_of_issuer(&seen.oidc))
+        };
         if let Some(newer) = newer() {
             return Ok(Some(newer));
         }
@@ -151,14 +169,26 @@ pub struct IssuerKeyRefresher {
 impl IssuerKeyRefresher {
     /// Makes a refresher that fetches from `source` into `keys`, and counts its fetches.
     #[must_use]
-    pub fn new(keys: Arc<IssuerKeyStore>, source: Arc<dyn IssuerKeySource>, counters: Arc<ProcessCounters>) -> Self {
-        Self { keys, source, counters }
+    pub fn new(
+        keys: Arc<IssuerKeyStore>,
+        source: Arc<dyn IssuerKeySource>,
+        counters: Arc<ProcessCounters>,
+    ) -> Self {
+        Self {
+            keys,
+            source,
+            counters,
+        }
     }
 
     /// Follows the routing table until `stop`. While it names no issuer, nothing is fetched; if
     /// keys cannot be fetched, this is tried for ever, and the keys that are known stay (unlike
     /// contract G-53).
-    pub async fn run(self, mut tables: watch::Receiver<Arc<RoutingTable>>, stop: CancellationToken) {
+    pub async fn run(
+        self,
+        mut tables: watch::Receiver<Arc<RoutingTable>>,
+        stop: CancellationToken,
+    ) {
         loop {
             let oidc = tables.borrow_and_update().oidc().cloned();
             let ended = tokio::select! {
@@ -174,7 +204,9 @@ impl IssuerKeyRefresher {
 
     /// Fetches keys again and again, for ever.
     async fn refresh_forever(&self, oidc: Option<&Arc<OidcAuthentication>>) {
-        let Some(oidc) = oidc else { return std::future::pending().await };
+        let Some(oidc) = oidc else {
+            return std::future::pending().await;
+        };
         let (mut wait, mut told) = (FIRST_WAIT, LogRateLimit::default());
         loop {
             match self.fetch_keys(oidc).await {
@@ -184,12 +216,17 @@ impl IssuerKeyRefresher {
                     // A request that waits is answered by the keys that were fetched since; so it
                     // is listened to only after the shortest time between two fetches.
                     let asked = self.keys.refresh_wanted.notified();
-                    drop(tokio::time::timeout(REFRESH.saturating_sub(SHORTEST_REFRESH), asked).await);
+                    drop(
+                        tokio::time::timeout(REFRESH.saturating_sub(SHORTEST_REFRESH), asked).await,
+                    );
                 }
                 Err(error) => {
                     self.counters.key_fetch_failures.increment();
                     if told.is_due() {
-                        tracing::warn!(error = %WireText::new(error), "The keys of the token issuer could not be fetched, trying again");
+                        tracing::warn!(
+                            error = %WireText::new(error),
+                            "The keys of the token issuer could not be fetched, trying again"
+                        );
                     }
                     tokio::time::sleep(wait.mul_f64(1.0 - 0.2 * fastrand::f64())).await;
                     wait = wait.saturating_mul(2).min(LONGEST_WAIT);
@@ -206,15 +243,33 @@ impl IssuerKeyRefresher {
         if issuer.is_empty() {
             return Err("the issuer has no name".to_owned());
         }
-        let keys: Vec<VerificationKey> = keys.keys.iter().filter_map(usable_key).take(MAX_KEYS).collect();
+        let keys: Vec<VerificationKey> = keys
+            .keys
+            .iter()
+            .filter_map(usable_key)
+            .take(MAX_KEYS)
+            .collect();
         if keys.is_empty() {
-            return Err(format!("{} publishes no RSA or EC key for signatures", WireText::new(issuer)));
+            return Err(format!(
+                "{} publishes no RSA or EC key for signatures",
+                WireText::new(issuer)
+            ));
         }
         if !self.keys.are_known(oidc) {
-            tracing::info!(issuer = %WireText::new(&issuer), keys = keys.len(), "Tokens can be verified");
+            tracing::info!(
+                issuer = %WireText::new(&issuer),
+                keys = keys.len(),
+                "Tokens can be verified"
+            );
         }
         let verified = Cache::builder().max_capacity(MAX_VERIFIED).build();
-        self.keys.replace(IssuerKeySet { oidc: Arc::clone(oidc), issuer, keys, verified, fetched_at: fetched });
+        self.keys.replace(IssuerKeySet {
+            oidc: Arc::clone(oidc),
+            issuer,
+            keys,
+            verified,
+            fetched_at: fetched,
+        });
         Ok(())
     }
 }
@@ -230,21 +285,37 @@ async fn wait_for_other_issuer(
 /// Returns a key for signatures by RSA or an elliptic curve; `None` for everything else that is
 /// published, above all for a secret, which verifies nothing.
 fn usable_key(jwk: &Jwk) -> Option<VerificationKey> {
-    if jwk.common.public_key_use.as_ref().is_some_and(|used| *used != PublicKeyUse::Signature) {
+    if jwk
+        .common
+        .public_key_use
+        .as_ref()
+        .is_some_and(|used| *used != PublicKeyUse::Signature)
+    {
         return None;
     }
     let family = match &jwk.algorithm {
         AlgorithmParameters::RSA(_) => vec![Algorithm::RS256, Algorithm::RS384, Algorithm::RS512],
-        AlgorithmParameters::EllipticCurve(curve) if curve.curve == EllipticCurve::P256 => vec![Algorithm::ES256],
-        AlgorithmParameters::EllipticCurve(curve) if curve.curve == EllipticCurve::P384 => vec![Algorithm::ES384],
+        AlgorithmParameters::EllipticCurve(curve) if curve.curve == EllipticCurve::P256 => {
+            vec![Algorithm::ES256]
+        }
+        AlgorithmParameters::EllipticCurve(curve) if curve.curve == EllipticCurve::P384 => {
+            vec![Algorithm::ES384]
+        }
         _ => return None,
     };
     let algorithms = match jwk.common.key_algorithm {
         None => family,
-        Some(named) => family.into_iter().filter(|algorithm| KeyAlgorithm::from(*algorithm) == named).collect(),
+        Some(named) => family
+            .into_iter()
+            .filter(|algorithm| KeyAlgorithm::from(*algorithm) == named)
+            .collect(),
     };
     let key = DecodingKey::from_jwk(jwk).ok()?;
-    (!algorithms.is_empty()).then(|| VerificationKey { id: jwk.common.key_id.clone(), algorithms, key })
+    (!algorithms.is_empty()).then(|| VerificationKey {
+        id: jwk.common.key_id.clone(),
+        algorithms,
+        key,
+    })
 }
 
 #[cfg(test)]

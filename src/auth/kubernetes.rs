@@ -32,7 +32,10 @@ impl ApiServerIssuer {
     /// Makes an issuer that uses this client.
     #[must_use]
     pub fn new(client: kube::Client) -> Self {
-        Self { client, token_file: None }
+        Self {
+            client,
+            token_file: None,
+        }
     }
 
     /// Returns the same issuer with the file of the token by which this process authenticates; the
@@ -49,32 +52,57 @@ impl ApiServerIssuer {
             Some(file) => match tokio::fs::read_to_string(file).await {
                 Ok(token) => Some(token),
                 Err(error) => {
-                    return Err(format!("{}, which tells the API server's audiences: {error}", file.display()));
+                    return Err(format!(
+                        "{}, which tells the API server's audiences: {error}",
+                        file.display()
+                    ));
                 }
             },
             None => None,
         };
         if is_api_server_audience(audience, own.as_deref()) {
             let remedy = "give the destination an audience of its own";
-            return Err(format!("this audience is the API server's, for which nobody gets a token here: {remedy}"));
+            return Err(format!(
+                "this audience is the API server's, for which nobody gets a token here: {remedy}"
+            ));
         }
         Ok(())
     }
 
-    async fn request_token(&self, account: &ServiceAccount, audience: &str) -> Result<IssuedToken, String> {
+    async fn request_token(
+        &self,
+        account: &ServiceAccount,
+        audience: &str,
+    ) -> Result<IssuedToken, String> {
         self.check_audience(audience).await?;
         let spec = TokenRequestSpec {
             audiences: vec![audience.to_owned()],
             expiration_seconds: i64::try_from(LIFETIME.as_secs()).ok(),
             bound_object_ref: None,
         };
-        let request = TokenRequest { spec, ..TokenRequest::default() };
+        let request = TokenRequest {
+            spec,
+            ..TokenRequest::default()
+        };
         let accounts: Api<Object> = Api::namespaced(self.client.clone(), &account.namespace);
-        let answer = accounts.create_token_request(&account.name, &PostParams::default(), &request).await;
-        let status = answer.map_err(|error| api_error_text(&error))?.status.ok_or("the API server gave no token")?;
-        let left = status.expiration_timestamp.0.duration_since(Timestamp::now());
-        let lifetime = left.try_into().map_err(|_past| "the API server gave a token that has expired".to_owned())?;
-        Ok(IssuedToken { token: status.token, lifetime })
+        let answer = accounts
+            .create_token_request(&account.name, &PostParams::default(), &request)
+            .await;
+        let status = answer
+            .map_err(|error| api_error_text(&error))?
+            .status
+            .ok_or("the API server gave no token")?;
+        let left = status
+            .expiration_timestamp
+            .0
+            .duration_since(Timestamp::now());
+        let lifetime = left
+            .try_into()
+            .map_err(|_past| "the API server gave a token that has expired".to_owned())?;
+        Ok(IssuedToken {
+            token: status.token,
+            lifetime,
+        })
     }
 }
 
@@ -93,9 +121,12 @@ impl TokenIssuer for ApiServerIssuer {
 impl ApiServerDocuments for ApiServerIssuer {
     fn get<'a>(&'a self, path: &'a str) -> BoxFuture<'a, Result<Bytes, String>> {
         async move {
-            let request = Request::get(path).body(Vec::new()).map_err(|error| error.to_string())?;
+            let request = Request::get(path)
+                .body(Vec::new())
+                .map_err(|error| error.to_string())?;
             let text = self.client.request_text(request).await;
-            text.map(Bytes::from).map_err(|error| format!("{path}: {}", api_error_text(&error)))
+            text.map(Bytes::from)
+                .map_err(|error| format!("{path}: {}", api_error_text(&error)))
         }
         .boxed()
     }
@@ -104,7 +135,10 @@ impl ApiServerDocuments for ApiServerIssuer {
 /// Returns the message of the API server, or the error of the request, in one line.
 fn api_error_text(error: &kube::Error) -> String {
     match error {
-        kube::Error::Api(status) => format!("the API server answered {}: {}", status.code, status.message),
+        kube::Error::Api(status) => format!(
+            "the API server answered {}: {}",
+            status.code, status.message
+        ),
         other => other.to_string(),
     }
     .replace('\n', " ")

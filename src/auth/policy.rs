@@ -8,7 +8,8 @@ use http::StatusCode;
 use crate::event::Event;
 use crate::filter::cesql::WorkMeter;
 use crate::model::{
-    AuthorizationMode, AuthorizationRule, EventPolicy, SUBJECT_PREFIX, SenderAuthorization, ServiceAccount,
+    AuthorizationMode, AuthorizationRule, EventPolicy, SUBJECT_PREFIX, SenderAuthorization,
+    ServiceAccount,
 };
 use crate::wire_text::WireText;
 
@@ -55,18 +56,41 @@ impl AccessDenial {
 ///
 /// # Errors
 /// Fails if it may not, or if the rule is not known.
-pub fn authorize(access: &SenderAuthorization, subject: &str, events: &[Event]) -> Result<(), AccessDenial> {
+pub fn authorize(
+    access: &SenderAuthorization,
+    subject: &str,
+    events: &[Event],
+) -> Result<(), AccessDenial> {
     let (allowed, remedy) = match &access.rule {
         AuthorizationRule::Default(mode, namespace) => allowed_by_mode(*mode, namespace, subject),
         AuthorizationRule::Policies(policies) => {
-            let allowed = events.iter().all(|event| any_policy_allows(policies, subject, event));
-            return if allowed { Ok(()) } else { Err(denied_by_policies(subject)) };
+            let allowed = events
+                .iter()
+                .all(|event| any_policy_allows(policies, subject, event));
+            return if allowed {
+                Ok(())
+            } else {
+                Err(denied_by_policies(subject))
+            };
         }
-        AuthorizationRule::OnlySubject(expected) => (subject == expected, "only the channel of this trigger may"),
-        AuthorizationRule::Unknown(reason) => return Err(AccessDenial::PolicyUnknown(reason.clone())),
-        AuthorizationRule::ObjectMissing(reason) => return Err(AccessDenial::DestinationMissing(reason.clone())),
+        AuthorizationRule::OnlySubject(expected) => {
+            (subject == expected, "only the channel of this trigger may")
+        }
+        AuthorizationRule::Unknown(reason) => {
+            return Err(AccessDenial::PolicyUnknown(reason.clone()));
+        }
+        AuthorizationRule::ObjectMissing(reason) => {
+            return Err(AccessDenial::DestinationMissing(reason.clone()));
+        }
     };
-    if allowed { Ok(()) } else { Err(AccessDenial::Forbidden { subject: WireText::new(subject), remedy }) }
+    if allowed {
+        Ok(())
+    } else {
+        Err(AccessDenial::Forbidden {
+            subject: WireText::new(subject),
+            remedy,
+        })
+    }
 }
 
 /// Checks whether there is any event that a subject whose token was verified may send, before the
@@ -75,8 +99,13 @@ pub fn authorize(access: &SenderAuthorization, subject: &str, events: &[Event]) 
 /// # Errors
 /// Fails if there is none, or if the rule is not known.
 pub fn authorize_any(access: &SenderAuthorization, subject: &str) -> Result<(), AccessDenial> {
-    let AuthorizationRule::Policies(policies) = &access.rule else { return authorize(access, subject, &[]) };
-    if policies.iter().any(|policy| is_for_subject(policy, subject)) {
+    let AuthorizationRule::Policies(policies) = &access.rule else {
+        return authorize(access, subject, &[]);
+    };
+    if policies
+        .iter()
+        .any(|policy| is_for_subject(policy, subject))
+    {
         Ok(())
     } else {
         Err(denied_by_policies(subject))
@@ -91,31 +120,46 @@ fn denied_by_policies(subject: &str) -> AccessDenial {
 }
 
 fn is_for_subject(policy: &EventPolicy, subject: &str) -> bool {
-    policy.subjects.iter().any(|allowed| allowed.matches(subject))
+    policy
+        .subjects
+        .iter()
+        .any(|allowed| allowed.matches(subject))
 }
 
 /// Returns true if one policy allows the event: all policies are asked, so that their names do not
 /// matter (unlike contract G-52). Their filters share the work limit of one.
 fn any_policy_allows(policies: &[Arc<EventPolicy>], subject: &str, event: &Event) -> bool {
     let mut meter = WorkMeter::default();
-    policies
-        .iter()
-        .any(|policy| is_for_subject(policy, subject) && policy.filter.decide_within(event, &mut meter) == Ok(true))
+    policies.iter().any(|policy| {
+        is_for_subject(policy, subject)
+            && policy.filter.decide_within(event, &mut meter) == Ok(true)
+    })
 }
 
 /// Decides by the default mode of the namespace; the text is the remedy for a refusal (contract
 /// AU-11).
-fn allowed_by_mode(mode: AuthorizationMode, namespace: &str, subject: &str) -> (bool, &'static str) {
+fn allowed_by_mode(
+    mode: AuthorizationMode,
+    namespace: &str,
+    subject: &str,
+) -> (bool, &'static str) {
     match mode {
         AuthorizationMode::AllowAll => (true, ""),
         AuthorizationMode::AllowSameNamespace => {
-            let account = subject.strip_prefix(SUBJECT_PREFIX).and_then(|rest| rest.strip_prefix(namespace));
+            let account = subject
+                .strip_prefix(SUBJECT_PREFIX)
+                .and_then(|rest| rest.strip_prefix(namespace));
             let same = account.is_some_and(|rest| rest.starts_with(':'));
-            (same, "default-authorization-mode is allow-same-namespace: add an EventPolicy that names it")
+            (
+                same,
+                "default-authorization-mode is allow-same-namespace: add an EventPolicy that \
+                 names it",
+            )
         }
-        AuthorizationMode::DenyAll => {
-            (false, "default-authorization-mode is deny-all: add an EventPolicy that names it")
-        }
+        AuthorizationMode::DenyAll => (
+            false,
+            "default-authorization-mode is deny-all: add an EventPolicy that names it",
+        ),
     }
 }
 
@@ -142,18 +186,24 @@ pub fn authorize_internal(
     let Some(access) = access else { return Ok(()) };
     let wanted = access.audience.as_str();
     match inside {
-        InternalSender { sender: Some(sender), audience: Some(audience) } if audience == wanted => {
+        InternalSender {
+            sender: Some(sender),
+            audience: Some(audience),
+        } if audience == wanted => {
             authorize(access, &sender.to_string(), std::slice::from_ref(event))
         }
-        InternalSender { sender: Some(_), audience: Some(_) } => {
-            Err(AccessDenial::Unauthenticated(format!("the destination is given with another audience than {wanted}")))
-        }
-        InternalSender { sender: None, .. } => {
-            Err(AccessDenial::Unauthenticated("the subscription has no ServiceAccount to send as".to_owned()))
-        }
-        InternalSender { audience: None, .. } => {
-            Err(AccessDenial::Unauthenticated(format!("the destination is given without its audience {wanted}")))
-        }
+        InternalSender {
+            sender: Some(_),
+            audience: Some(_),
+        } => Err(AccessDenial::Unauthenticated(format!(
+            "the destination is given with another audience than {wanted}"
+        ))),
+        InternalSender { sender: None, .. } => Err(AccessDenial::Unauthenticated(
+            "the subscription has no ServiceAccount to send as".to_owned(),
+        )),
+        InternalSender { audience: None, .. } => Err(AccessDenial::Unauthenticated(format!(
+            "the destination is given without its audience {wanted}"
+        ))),
     }
 }
 

@@ -31,7 +31,14 @@ impl RequestCredentials {
     #[must_use]
     pub fn of_headers(headers: &HeaderMap, access: Option<&SenderAuthorization>) -> Self {
         match access {
-            Some(_) => Self { fields: headers.get_all(AUTHORIZATION).iter().take(2).cloned().collect() },
+            Some(_) => Self {
+                fields: headers
+                    .get_all(AUTHORIZATION)
+                    .iter()
+                    .take(2)
+                    .cloned()
+                    .collect(),
+            },
             None => Self::default(),
         }
     }
@@ -44,7 +51,9 @@ impl RequestCredentials {
             [value] => value,
             _ => return refused("send one Authorization header only"),
         };
-        let Ok(text) = value.to_str() else { return refused("the token has characters that no token has") };
+        let Ok(text) = value.to_str() else {
+            return refused("the token has characters that no token has");
+        };
         let text = text.trim();
         let token = match text.split_once(' ') {
             Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => token.trim(),
@@ -84,7 +93,9 @@ impl SenderAuthorizer {
         access: Option<&SenderAuthorization>,
         credentials: &RequestCredentials,
     ) -> Result<SenderIdentity, AccessDenial> {
-        let Some(access) = access else { return Ok(SenderIdentity::default()) };
+        let Some(access) = access else {
+            return Ok(SenderIdentity::default());
+        };
         Box::pin(self.verify_token(access, credentials)).await
     }
 
@@ -94,9 +105,12 @@ impl SenderAuthorizer {
         credentials: &RequestCredentials,
     ) -> Result<SenderIdentity, AccessDenial> {
         let token = credentials.bearer_token()?;
-        let subject = token_verifier::verify(&self.keys, &access.oidc, token, &access.audience).await?;
+        let subject =
+            token_verifier::verify(&self.keys, &access.oidc, token, &access.audience).await?;
         policy::authorize_any(access, &subject)?;
-        Ok(SenderIdentity { subject: Some(subject) })
+        Ok(SenderIdentity {
+            subject: Some(subject),
+        })
     }
 
     /// Checks that an authenticated sender may send all of these events, and counts a refusal.
@@ -109,7 +123,9 @@ impl SenderAuthorizer {
         sender: &SenderIdentity,
         events: &[Event],
     ) -> Result<(), AccessDenial> {
-        let (Some(access), Some(subject)) = (access, &sender.subject) else { return Ok(()) };
+        let (Some(access), Some(subject)) = (access, &sender.subject) else {
+            return Ok(());
+        };
         policy::authorize(access, subject, events).inspect_err(|denial| self.count_denial(denial))
     }
 
@@ -118,9 +134,9 @@ impl SenderAuthorizer {
         match denial {
             AccessDenial::Unauthenticated(_) => self.counters.unauthenticated.increment(),
             AccessDenial::Forbidden { .. } => self.counters.forbidden.increment(),
-            AccessDenial::PolicyUnknown(_) | AccessDenial::DestinationMissing(_) | AccessDenial::KeysUnavailable(_) => {
-                self.counters.undecidable.increment()
-            }
+            AccessDenial::PolicyUnknown(_)
+            | AccessDenial::DestinationMissing(_)
+            | AccessDenial::KeysUnavailable(_) => self.counters.undecidable.increment(),
         }
     }
 }

@@ -29,13 +29,23 @@ impl Signer {
     pub(super) fn elliptic(id: &str) -> Self {
         let pem = rcgen::KeyPair::generate().expect("a key").serialize_pem();
         let key = EncodingKey::from_ec_pem(pem.as_bytes()).expect("a key");
-        Self { id: Some(id.to_owned()), algorithm: Algorithm::ES256, key }
+        Self {
+            id: Some(id.to_owned()),
+            algorithm: Algorithm::ES256,
+            key,
+        }
     }
 
     pub(super) fn rsa(id: &str) -> Self {
-        let pem = rcgen::KeyPair::generate_for(&rcgen::PKCS_RSA_SHA256).expect("a key").serialize_pem();
+        let pem = rcgen::KeyPair::generate_for(&rcgen::PKCS_RSA_SHA256)
+            .expect("a key")
+            .serialize_pem();
         let key = EncodingKey::from_rsa_pem(pem.as_bytes()).expect("a key");
-        Self { id: Some(id.to_owned()), algorithm: Algorithm::RS256, key }
+        Self {
+            id: Some(id.to_owned()),
+            algorithm: Algorithm::RS256,
+            key,
+        }
     }
 
     pub(super) fn public(&self) -> Jwk {
@@ -45,7 +55,10 @@ impl Signer {
     }
 
     pub(super) fn sign(&self, claims: &Value) -> String {
-        let header = Header { kid: self.id.clone(), ..Header::new(self.algorithm) };
+        let header = Header {
+            kid: self.id.clone(),
+            ..Header::new(self.algorithm)
+        };
         encode(&header, claims, &self.key).expect("a token")
     }
 
@@ -56,12 +69,14 @@ impl Signer {
 }
 
 pub(super) fn seconds() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).expect("a time").as_secs()
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .expect("a time")
+        .as_secs()
 }
 
 pub(super) fn claims(changes: &Value) -> Value {
-    let mut claims =
-        json!({"iss": ISSUER, "sub": WRITER, "aud": [AUDIENCE], "exp": seconds() + 3600, "nbf": seconds()});
+    let mut claims = json!({"iss": ISSUER, "sub": WRITER, "aud": [AUDIENCE], "exp": seconds() + 3600, "nbf": seconds()});
     let map = claims.as_object_mut().expect("an object");
     for (name, value) in changes.as_object().expect("an object") {
         match value {
@@ -76,7 +91,9 @@ pub(super) fn claims(changes: &Value) -> Value {
 pub(super) fn published(signers: &[&Signer]) -> PublishedKeys {
     PublishedKeys {
         issuer: ISSUER.to_owned(),
-        keys: JwkSet { keys: signers.iter().map(|signer| signer.public()).collect() },
+        keys: JwkSet {
+            keys: signers.iter().map(|signer| signer.public()).collect(),
+        },
     }
 }
 
@@ -88,7 +105,10 @@ pub(super) struct Scripted {
 
 impl Scripted {
     pub(super) fn new(steps: impl IntoIterator<Item = Result<PublishedKeys, String>>) -> Self {
-        Self { steps: Mutex::new(steps.into_iter().collect()), fetches: AtomicUsize::new(0) }
+        Self {
+            steps: Mutex::new(steps.into_iter().collect()),
+            fetches: AtomicUsize::new(0),
+        }
     }
 
     pub(super) fn count(&self) -> usize {
@@ -97,10 +117,17 @@ impl Scripted {
 }
 
 impl IssuerKeySource for Scripted {
-    fn fetch<'a>(&'a self, _: &'a OidcAuthentication) -> BoxFuture<'a, Result<PublishedKeys, String>> {
+    fn fetch<'a>(
+        &'a self,
+        _: &'a OidcAuthentication,
+    ) -> BoxFuture<'a, Result<PublishedKeys, String>> {
         self.fetches.fetch_add(1, Ordering::SeqCst);
         let mut steps = self.steps.lock().expect("lock");
-        let step = if steps.len() > 1 { steps.pop_front() } else { steps.front().cloned() };
+        let step = if steps.len() > 1 {
+            steps.pop_front()
+        } else {
+            steps.front().cloned()
+        };
         std::future::ready(step.expect("a step")).boxed()
     }
 }

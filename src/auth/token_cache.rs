@@ -150,8 +150,16 @@ impl TokenCache {
     /// Makes a cache without tokens; they will be requested from `issuer`.
     #[must_use]
     pub fn new(issuer: Arc<dyn TokenIssuer>, counters: Arc<ProcessCounters>) -> Self {
-        let entries = Cache::builder().max_capacity(MAX_TOKENS).time_to_idle(IDLE).build();
-        Self { transport: TokenTransport::default(), issuer, entries, counters }
+        let entries = Cache::builder()
+            .max_capacity(MAX_TOKENS)
+            .time_to_idle(IDLE)
+            .build();
+        Self {
+            transport: TokenTransport::default(),
+            issuer,
+            entries,
+            counters,
+        }
     }
 
     /// Returns the same cache, whose tokens may be sent by these schemes.
@@ -170,12 +178,21 @@ impl TokenCache {
         sender: Option<&Arc<ServiceAccount>>,
         to: &Addressable,
     ) -> Result<Option<HeaderValue>, TokenError> {
-        let (Some(sender), Some(audience)) = (sender, &to.audience) else { return Ok(None) };
+        let (Some(sender), Some(audience)) = (sender, &to.audience) else {
+            return Ok(None);
+        };
         if self.transport == TokenTransport::HttpsOnly && to.url.scheme() != "https" {
-            let remedy = "give its https address, set transport-encryption, or run with --tokens-over-http";
-            return Err(TokenError::new(sender, audience, format!("tokens are not sent over http: {remedy}")));
+            let remedy =
+                "give its https address, set transport-encryption, or run with --tokens-over-http";
+            return Err(TokenError::new(
+                sender,
+                audience,
+                format!("tokens are not sent over http: {remedy}"),
+            ));
         }
-        Box::pin(self.authorization_field(sender, audience)).await.map(Some)
+        Box::pin(self.authorization_field(sender, audience))
+            .await
+            .map(Some)
     }
 
     /// Returns `Bearer` and the token of an account for an audience. Callers that need the same
@@ -191,7 +208,11 @@ impl TokenCache {
         let key = (Arc::clone(account), audience.to_owned());
         let entry = match self.entries.get(&key).await {
             Some(entry) => entry,
-            None => self.entries.get_with(key, std::future::ready(Arc::default())).await,
+            None => {
+                self.entries
+                    .get_with(key, std::future::ready(Arc::default()))
+                    .await
+            }
         };
         let now = Instant::now();
         let kept = entry.token.load_full().filter(|kept| now < kept.expires_at);
@@ -201,15 +222,22 @@ impl TokenCache {
             // if the request fails.
             Some(kept) => match entry.request.try_lock() {
                 Ok(mut asking) => {
-                    let asked =
-                        self.reuse_or_request_token(&entry, &mut asking, (account, audience), TIMEOUT_AHEAD).await;
+                    let asked = self
+                        .reuse_or_request_token(
+                            &entry,
+                            &mut asking,
+                            (account, audience),
+                            TIMEOUT_AHEAD,
+                        )
+                        .await;
                     Ok(asked.unwrap_or_else(|_error| kept.authorization.clone()))
                 }
                 Err(_busy) => Ok(kept.authorization.clone()),
             },
             None => {
                 let mut asking = entry.request.lock().await;
-                self.reuse_or_request_token(&entry, &mut asking, (account, audience), TIMEOUT).await
+                self.reuse_or_request_token(&entry, &mut asking, (account, audience), TIMEOUT)
+                    .await
             }
         }
     }
@@ -229,7 +257,11 @@ impl TokenCache {
             return Ok(kept.authorization.clone());
         }
         // A failure is shared for a second, so that waiting callers do not ask one after the other.
-        if let Some((_, error)) = asking.last_failure.as_ref().filter(|(at, _)| now.duration_since(*at) < PAUSE) {
+        if let Some((_, error)) = asking
+            .last_failure
+            .as_ref()
+            .filter(|(at, _)| now.duration_since(*at) < PAUSE)
+        {
             return Err(error.clone());
         }
         match self.request_token(wanted, limit).await {
@@ -265,19 +297,31 @@ impl TokenCache {
                 return Err(TokenError::new(account, audience, reason));
             }
         };
-        let unusable = |_error| TokenError::new(account, audience, "the issuer gave something that is no token");
+        let unusable = |_error| {
+            TokenError::new(
+                account,
+                audience,
+                "the issuer gave something that is no token",
+            )
+        };
         let mut header = HeaderValue::try_from(format!("Bearer {token}")).map_err(unusable)?;
         header.set_sensitive(true);
         // The lifetime counts from before the request, so that a slow issuer does not lengthen it.
         let usable = usable_lifetime(lifetime.min(LIFETIME));
-        Ok(CachedToken { authorization: header, refresh_at: asked + usable.mul_f64(FRESH), expires_at: asked + usable })
+        Ok(CachedToken {
+            authorization: header,
+            refresh_at: asked + usable.mul_f64(FRESH),
+            expires_at: asked + usable,
+        })
     }
 }
 
 /// Returns the part of a lifetime in which a token is used: all but the last five minutes; of a
 /// token that lives hardly longer than that, the first half.
 fn usable_lifetime(lifetime: Duration) -> Duration {
-    lifetime.saturating_sub(MARGIN).max(lifetime.min(MARGIN * 2) / 2)
+    lifetime
+        .saturating_sub(MARGIN)
+        .max(lifetime.min(MARGIN * 2) / 2)
 }
 
 #[cfg(test)]

@@ -61,9 +61,16 @@ pub(super) async fn verify(
     // The header is parsed before the keys are asked for, so that rubbish does not make them be
     // fetched.
     let header = header::parse_token_header(token).map_err(unauthenticated)?;
-    let set = set.ok_or(AccessDenial::KeysUnavailable("the keys of the token issuer are not known yet"))?;
+    let set = set.ok_or(AccessDenial::KeysUnavailable(
+        "the keys of the token issuer are not known yet",
+    ))?;
     let set = key_set_with(keys, set, header.kid.as_deref()).await?;
-    let verified = Arc::new(verify_by_key_set(token, &set, header.kid.as_deref(), audience)?);
+    let verified = Arc::new(verify_by_key_set(
+        token,
+        &set,
+        header.kid.as_deref(),
+        audience,
+    )?);
     set.verified.insert(digest, Arc::clone(&verified)).await;
     Ok(Arc::clone(&verified.subject))
 }
@@ -80,7 +87,9 @@ async fn key_set_with(
     match keys.newer_than(&set).await {
         Ok(Some(newer)) => Ok(newer),
         Ok(None) => Err(unauthenticated(UNKNOWN_KEY)),
-        Err(()) => Err(AccessDenial::KeysUnavailable("the keys of the token issuer cannot be fetched")),
+        Err(()) => Err(AccessDenial::KeysUnavailable(
+            "the keys of the token issuer cannot be fetched",
+        )),
     }
 }
 
@@ -103,12 +112,20 @@ fn verify_by_key_set(
 /// Returns a digest that stands for a token and an audience, so that the token itself is not kept.
 fn token_digest(token: &str, audience: &str) -> [u8; 32] {
     let length = audience.len().to_be_bytes();
-    Sha256::new().chain_update(length).chain_update(audience).chain_update(token).finalize().into()
+    Sha256::new()
+        .chain_update(length)
+        .chain_update(audience)
+        .chain_update(token)
+        .finalize()
+        .into()
 }
 
 /// Returns the time in seconds since the epoch.
 fn now() -> f64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_secs_f64()
 }
 
 fn decode_claims(
@@ -137,21 +154,30 @@ fn verified_token(claims: TokenClaims) -> Result<VerifiedToken, AccessDenial> {
         return Err(unauthenticated("has no subject"));
     }
     let end = claims.exp.as_f64().unwrap_or_default() + Duration::from_secs(LEEWAY).as_secs_f64();
-    Ok(VerifiedToken { subject: claims.sub.into(), expires_at: end })
+    Ok(VerifiedToken {
+        subject: claims.sub.into(),
+        expires_at: end,
+    })
 }
 
 fn unauthenticated(what: &str) -> AccessDenial {
-    AccessDenial::Unauthenticated(format!("the token {what}: send a new one as Authorization: Bearer TOKEN"))
+    AccessDenial::Unauthenticated(format!(
+        "the token {what}: send a new one as Authorization: Bearer TOKEN"
+    ))
 }
 
 /// Returns an error whose text holds nothing of the token.
 fn explain_error(reason: &ErrorKind, audience: &str) -> AccessDenial {
     match reason {
-        ErrorKind::InvalidAudience => unauthenticated(&format!("is not for the audience {audience}")),
+        ErrorKind::InvalidAudience => {
+            unauthenticated(&format!("is not for the audience {audience}"))
+        }
         ErrorKind::InvalidIssuer => unauthenticated("is of another issuer"),
         ErrorKind::ExpiredSignature => unauthenticated("has expired"),
         ErrorKind::MissingRequiredClaim(claim) => unauthenticated(&format!("has no claim {claim}")),
-        ErrorKind::InvalidAlgorithm => unauthenticated("is signed in a way that its key is not for"),
+        ErrorKind::InvalidAlgorithm => {
+            unauthenticated("is signed in a way that its key is not for")
+        }
         ErrorKind::InvalidSignature => unauthenticated("has a wrong signature"),
         _ => unauthenticated("is no JSON web token"),
     }

@@ -6,7 +6,8 @@ use futures_util::FutureExt;
 
 use super::memory::MemoryBackend;
 use super::parked::{
-    ParkedChange, ParkedError, ParkedFuture, ParkedListing, ParkedOperation, ParkedStore, ParkingSubscription,
+    ParkedChange, ParkedError, ParkedFuture, ParkedListing, ParkedOperation, ParkedStore,
+    ParkingSubscription,
 };
 use super::rabbitmq::RabbitmqBackend;
 use super::trouble::TroubleReason;
@@ -30,7 +31,9 @@ impl ChannelBackends {
     /// True if RabbitMQ can be published to and consumed from now; `None` if none is configured.
     #[must_use]
     pub fn is_rabbitmq_connected(&self) -> Option<bool> {
-        self.rabbitmq.as_ref().map(|rabbitmq| rabbitmq.is_connected())
+        self.rabbitmq
+            .as_ref()
+            .map(|rabbitmq| rabbitmq.is_connected())
     }
 }
 
@@ -39,7 +42,10 @@ impl ChannelBackend for ChannelBackends {
     /// behind: what is in memory is delivered, and its queues on RabbitMQ go on being consumed as
     /// long as the process runs, since events that wait for a retry come back into them much later.
     fn open(&self, channel: &Channel) -> OpenedChannel {
-        let keys = channel.subscriptions.iter().map(|subscription| &subscription.key);
+        let keys = channel
+            .subscriptions
+            .iter()
+            .map(|subscription| &subscription.key);
         match (channel.backend, &self.rabbitmq) {
             (BackendKind::Rabbitmq, Some(rabbitmq)) => {
                 keys.for_each(|key| self.memory.retire_subscription(key));
@@ -57,7 +63,11 @@ impl ChannelBackend for ChannelBackends {
     }
 
     fn unfinished(&self, subscription: &SubscriptionKey) -> Option<usize> {
-        let rabbitmq = || self.rabbitmq.as_ref().and_then(|rabbitmq| rabbitmq.unfinished(subscription));
+        let rabbitmq = || {
+            self.rabbitmq
+                .as_ref()
+                .and_then(|rabbitmq| rabbitmq.unfinished(subscription))
+        };
         self.memory.unfinished(subscription).or_else(rabbitmq)
     }
 
@@ -67,7 +77,9 @@ impl ChannelBackend for ChannelBackends {
         if self.memory.unfinished(subscription).is_some() {
             return self.memory.trouble(subscription);
         }
-        self.rabbitmq.as_ref().and_then(|rabbitmq| rabbitmq.trouble(subscription))
+        self.rabbitmq
+            .as_ref()
+            .and_then(|rabbitmq| rabbitmq.trouble(subscription))
     }
 
     fn close(&self) {
@@ -86,8 +98,12 @@ impl ChannelBackends {
     fn parked_store(&self, storage: BackendKind) -> Result<Box<dyn ParkedStore>, ParkedError> {
         match (storage, &self.rabbitmq) {
             (BackendKind::Rabbitmq, Some(rabbitmq)) => Ok(Box::new(rabbitmq.parking())),
-            (BackendKind::Rabbitmq, None) => Err(ParkedError::Unavailable("this process has no RabbitMQ".to_owned())),
-            (BackendKind::Memory, _) => Err(ParkedError::Unavailable("channels in memory park nothing".to_owned())),
+            (BackendKind::Rabbitmq, None) => Err(ParkedError::Unavailable(
+                "this process has no RabbitMQ".to_owned(),
+            )),
+            (BackendKind::Memory, _) => Err(ParkedError::Unavailable(
+                "channels in memory park nothing".to_owned(),
+            )),
         }
     }
 }
@@ -99,14 +115,23 @@ impl ParkedStore for ChannelBackends {
         async move {
             let mut counts = vec![0; owners.len()];
             for storage in [BackendKind::Rabbitmq] {
-                let of = owners.iter().enumerate().filter(|(_, owner)| owner.backend == storage);
+                let of = owners
+                    .iter()
+                    .enumerate()
+                    .filter(|(_, owner)| owner.backend == storage);
                 let (places, of): (Vec<usize>, Vec<ParkingSubscription>) =
                     of.map(|(at, owner)| (at, owner.clone())).unzip();
                 if of.is_empty() {
                     continue;
                 }
-                for (at, found) in places.into_iter().zip(self.parked_store(storage)?.count(&of).await?) {
-                    counts.get_mut(at).into_iter().for_each(|count| *count = found);
+                for (at, found) in places
+                    .into_iter()
+                    .zip(self.parked_store(storage)?.count(&of).await?)
+                {
+                    counts
+                        .get_mut(at)
+                        .into_iter()
+                        .for_each(|count| *count = found);
                 }
             }
             Ok(counts)
@@ -120,7 +145,12 @@ impl ParkedStore for ChannelBackends {
         limit: usize,
         operation: &'a ParkedOperation,
     ) -> ParkedFuture<'a, ParkedListing> {
-        async move { self.parked_store(owner.backend)?.show(owner, limit, operation).await }.boxed()
+        async move {
+            self.parked_store(owner.backend)?
+                .show(owner, limit, operation)
+                .await
+        }
+        .boxed()
     }
 
     fn replay<'a>(
@@ -128,7 +158,12 @@ impl ParkedStore for ChannelBackends {
         owner: &'a ParkingSubscription,
         operation: &'a ParkedOperation,
     ) -> ParkedFuture<'a, ParkedChange> {
-        async move { self.parked_store(owner.backend)?.replay(owner, operation).await }.boxed()
+        async move {
+            self.parked_store(owner.backend)?
+                .replay(owner, operation)
+                .await
+        }
+        .boxed()
     }
 
     fn discard<'a>(
@@ -136,6 +171,11 @@ impl ParkedStore for ChannelBackends {
         owner: &'a ParkingSubscription,
         operation: &'a ParkedOperation,
     ) -> ParkedFuture<'a, ParkedChange> {
-        async move { self.parked_store(owner.backend)?.discard(owner, operation).await }.boxed()
+        async move {
+            self.parked_store(owner.backend)?
+                .discard(owner, operation)
+                .await
+        }
+        .boxed()
     }
 }

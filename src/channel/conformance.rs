@@ -11,8 +11,8 @@ use super::{ChannelBackend, DeliveryOutcome, EventDelivery, OpenedChannel, Queue
 use crate::event::Event;
 use crate::filter::Filter;
 use crate::model::{
-    AcknowledgeMode, BackendKind, Channel, ChannelKey, ChannelKind, DeliveryOrder, DeliverySpec, Subscription,
-    SubscriptionKey, SubscriptionKind,
+    AcknowledgeMode, BackendKind, Channel, ChannelKey, ChannelKind, DeliveryOrder, DeliverySpec,
+    Subscription, SubscriptionKey, SubscriptionKind,
 };
 
 /// Longest time that a test waits for a condition.
@@ -76,10 +76,19 @@ struct Bench<B> {
 
 impl<B: BackendUnderTest> Bench<B> {
     async fn start(subscriptions: &[SubscriptionWish]) -> Self {
-        Self::on(B::start().await, subscriptions, AcknowledgeMode::AfterEnqueue).await
+        Self::on(
+            B::start().await,
+            subscriptions,
+            AcknowledgeMode::AfterEnqueue,
+        )
+        .await
     }
 
-    async fn on(under_test: B, subscriptions: &[SubscriptionWish], acknowledge: AcknowledgeMode) -> Self {
+    async fn on(
+        under_test: B,
+        subscriptions: &[SubscriptionWish],
+        acknowledge: AcknowledgeMode,
+    ) -> Self {
         let channel = channel(&under_test, subscriptions, acknowledge);
         let opened = under_test.backend().open(&channel);
         until_served(&under_test, &channel).await;
@@ -90,11 +99,22 @@ impl<B: BackendUnderTest> Bench<B> {
     async fn restart(self, subscriptions: &[SubscriptionWish]) -> Self {
         let Self { under_test, opened } = self;
         drop(opened);
-        Self::on(under_test.restart().await, subscriptions, AcknowledgeMode::AfterEnqueue).await
+        Self::on(
+            under_test.restart().await,
+            subscriptions,
+            AcknowledgeMode::AfterEnqueue,
+        )
+        .await
     }
 
     async fn publish(&self, event: &Event) {
-        assert_eq!(self.opened.publisher.publish(&[Arc::new(event.clone())]).await, Ok(()));
+        assert_eq!(
+            self.opened
+                .publisher
+                .publish(&[Arc::new(event.clone())])
+                .await,
+            Ok(())
+        );
     }
 
     async fn publish_all<'i>(&self, ids: impl IntoIterator<Item = &'i str>) {
@@ -117,7 +137,9 @@ impl<B: BackendUnderTest> Bench<B> {
 
     fn consumer(&mut self, name: &str) -> &mut QueueConsumer {
         let mut consumers = self.opened.consumers.iter_mut();
-        let (_, consumer) = consumers.find(|(subscription, _)| subscription.key.name == name).expect("a consumer");
+        let (_, consumer) = consumers
+            .find(|(subscription, _)| subscription.key.name == name)
+            .expect("a consumer");
         consumer
     }
 
@@ -139,22 +161,41 @@ struct SubscriptionWish {
 }
 
 fn of_everything(name: &'static str) -> SubscriptionWish {
-    SubscriptionWish { name, filter: Filter::MatchAll, order: DeliveryOrder::Unordered }
+    SubscriptionWish {
+        name,
+        filter: Filter::MatchAll,
+        order: DeliveryOrder::Unordered,
+    }
 }
 
 fn in_order(name: &'static str) -> SubscriptionWish {
-    SubscriptionWish { order: DeliveryOrder::Ordered, ..of_everything(name) }
+    SubscriptionWish {
+        order: DeliveryOrder::Ordered,
+        ..of_everything(name)
+    }
 }
 
 fn key(namespace: &str, name: &str) -> SubscriptionKey {
-    SubscriptionKey { kind: SubscriptionKind::Subscription, namespace: namespace.to_owned(), name: name.to_owned() }
+    SubscriptionKey {
+        kind: SubscriptionKind::Subscription,
+        namespace: namespace.to_owned(),
+        name: name.to_owned(),
+    }
 }
 
 fn channel_key(namespace: &str) -> ChannelKey {
-    ChannelKey { kind: ChannelKind::Channel, namespace: namespace.to_owned(), name: "c".to_owned() }
+    ChannelKey {
+        kind: ChannelKind::Channel,
+        namespace: namespace.to_owned(),
+        name: "c".to_owned(),
+    }
 }
 
-fn channel<B: BackendUnderTest>(under_test: &B, wishes: &[SubscriptionWish], acknowledge: AcknowledgeMode) -> Channel {
+fn channel<B: BackendUnderTest>(
+    under_test: &B,
+    wishes: &[SubscriptionWish],
+    acknowledge: AcknowledgeMode,
+) -> Channel {
     let namespace = under_test.namespace();
     let subscription = |wish: &SubscriptionWish| {
         Arc::new(Subscription {
@@ -165,7 +206,10 @@ fn channel<B: BackendUnderTest>(under_test: &B, wishes: &[SubscriptionWish], ack
             dead_letter_sink: None,
             sender: None,
             event_types: None,
-            delivery: DeliverySpec { order: wish.order, ..DeliverySpec::default() },
+            delivery: DeliverySpec {
+                order: wish.order,
+                ..DeliverySpec::default()
+            },
             namespace: namespace.to_owned(),
         })
     };
@@ -185,7 +229,12 @@ fn event(id: &str) -> Event {
 
 async fn until_served<B: BackendUnderTest>(under_test: &B, channel: &Channel) {
     let backend = under_test.backend();
-    let is_served = || channel.subscriptions.iter().all(|it| backend.trouble(&it.key).is_none());
+    let is_served = || {
+        channel
+            .subscriptions
+            .iter()
+            .all(|it| backend.trouble(&it.key).is_none())
+    };
     eventually("queues are served", is_served).await;
 }
 
@@ -195,7 +244,9 @@ async fn eventually(what: &str, is_so: impl Fn() -> bool) {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    tokio::time::timeout(PATIENCE, wait).await.unwrap_or_else(|_elapsed| panic!("not within {PATIENCE:?}: {what}"));
+    tokio::time::timeout(PATIENCE, wait)
+        .await
+        .unwrap_or_else(|_elapsed| panic!("not within {PATIENCE:?}: {what}"));
 }
 
 async fn next(consumer: &mut QueueConsumer) -> Box<EventDelivery> {
@@ -206,7 +257,10 @@ async fn next(consumer: &mut QueueConsumer) -> Box<EventDelivery> {
 /// Ids of the events that are left in a queue whose consumer ends.
 async fn rest(consumer: &mut QueueConsumer) -> Vec<String> {
     let mut ids = Vec::new();
-    while let Some(message) = tokio::time::timeout(PATIENCE, consumer.recv()).await.expect("it ends in time") {
+    while let Some(message) = tokio::time::timeout(PATIENCE, consumer.recv())
+        .await
+        .expect("it ends in time")
+    {
         ids.push(message.event.id().into_owned());
         message.settle(DeliveryOutcome::Delivered).await;
     }

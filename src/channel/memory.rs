@@ -17,8 +17,8 @@ use tokio::sync::mpsc;
 use super::cooperative_yield::CooperativeYield;
 use super::trouble::TroubleReason;
 use super::{
-    ChannelBackend, ChannelPublisher, DeliveryOutcome, DeliveryProgress, DeliverySettlement, EventDelivery,
-    OpenedChannel, PublishError, metrics,
+    ChannelBackend, ChannelPublisher, DeliveryOutcome, DeliveryProgress, DeliverySettlement,
+    EventDelivery, OpenedChannel, PublishError, metrics,
 };
 use crate::event::Event;
 use crate::filter::index::FilterIndex;
@@ -39,7 +39,11 @@ impl MemoryBackend {
     /// flight or between retries.
     #[must_use]
     pub fn new(capacity: usize, counters: Arc<ProcessCounters>) -> Self {
-        Self { queues: Mutex::default(), capacity: capacity.max(1), counters }
+        Self {
+            queues: Mutex::default(),
+            capacity: capacity.max(1),
+            counters,
+        }
     }
 
     fn queues(&self) -> MutexGuard<'_, HashMap<SubscriptionKey, Arc<MemoryQueue>>> {
@@ -55,15 +59,20 @@ impl ChannelBackend for MemoryBackend {
         for subscription in &channel.subscriptions {
             let queue = queues.entry(subscription.key.clone()).or_insert_with(|| {
                 let series = metrics::subscription_series(&self.counters, &subscription.key);
-                let (queue, consumer) = MemoryQueue::new(subscription.key.clone(), self.capacity, series);
+                let (queue, consumer) =
+                    MemoryQueue::new(subscription.key.clone(), self.capacity, series);
                 consumers.push((Arc::clone(subscription), consumer));
                 Arc::new(queue)
             });
-            subscription_queues
-                .push(MemorySubscriptionQueue { subscription: Arc::clone(subscription), queue: Arc::clone(queue) });
+            subscription_queues.push(MemorySubscriptionQueue {
+                subscription: Arc::clone(subscription),
+                queue: Arc::clone(queue),
+            });
         }
         let index = FilterIndex::new(
-            subscription_queues.iter().map(|subscription_queue| &subscription_queue.subscription.filter),
+            subscription_queues
+                .iter()
+                .map(|subscription_queue| &subscription_queue.subscription.filter),
         );
         let counters = Arc::clone(&self.counters);
         let publisher = MemoryPublisher {
@@ -72,7 +81,10 @@ impl ChannelBackend for MemoryBackend {
             queues: subscription_queues,
             counters,
         };
-        OpenedChannel { publisher: Arc::new(publisher), consumers }
+        OpenedChannel {
+            publisher: Arc::new(publisher),
+            consumers,
+        }
     }
 
     /// Removes the queue for publishers; what is in it can still be consumed.
@@ -81,7 +93,9 @@ impl ChannelBackend for MemoryBackend {
     }
 
     fn unfinished(&self, subscription: &SubscriptionKey) -> Option<usize> {
-        self.queues().get(subscription).map(|queue| queue.load.unfinished.load(Ordering::Relaxed))
+        self.queues()
+            .get(subscription)
+            .map(|queue| queue.load.unfinished.load(Ordering::Relaxed))
     }
 
     /// Is always `None`: memory cannot be away.
@@ -110,10 +124,25 @@ struct MemoryQueue {
 }
 
 impl MemoryQueue {
-    fn new(key: SubscriptionKey, capacity: usize, series: Arc<SubscriptionSeries>) -> (Self, super::QueueConsumer) {
+    fn new(
+        key: SubscriptionKey,
+        capacity: usize,
+        series: Arc<SubscriptionSeries>,
+    ) -> (Self, super::QueueConsumer) {
         let (messages, consumer) = mpsc::channel(capacity);
-        let load = Arc::new(MemoryQueueLoad { unfinished: AtomicUsize::new(0), series });
-        (Self { key, capacity, load, messages }, consumer)
+        let load = Arc::new(MemoryQueueLoad {
+            unfinished: AtomicUsize::new(0),
+            series,
+        });
+        (
+            Self {
+                key,
+                capacity,
+                load,
+                messages,
+            },
+            consumer,
+        )
     }
 
     /// Takes a slot for one event.
@@ -126,7 +155,9 @@ impl MemoryQueue {
         }
         let slot = MemoryQueueSlot(Arc::clone(&self.load));
         if self.load.unfinished.fetch_add(1, Ordering::Relaxed) >= self.capacity {
-            return Err(PublishError::Full { subscription: self.key.clone() });
+            return Err(PublishError::Full {
+                subscription: self.key.clone(),
+            });
         }
         Ok(slot)
     }
@@ -173,14 +204,28 @@ impl MemoryPublisher {
     ///
     /// # Errors
     /// If one queue has no slot left; all slots are given back then.
-    async fn reserve_slots<'a>(&'a self, events: &'a [Arc<Event>]) -> Result<Vec<ReservedEvent<'a>>, PublishError> {
+    async fn reserve_slots<'a>(
+        &'a self,
+        events: &'a [Arc<Event>],
+    ) -> Result<Vec<ReservedEvent<'a>>, PublishError> {
         let (mut reserved, mut cooperative_yield) = (Vec::new(), CooperativeYield::default());
         for event in events {
-            for subscription_queue in self.filter_index.candidates(event).filter_map(|place| self.queues.get(place)) {
+            for subscription_queue in self
+                .filter_index
+                .candidates(event)
+                .filter_map(|place| self.queues.get(place))
+            {
                 let queue: &MemoryQueue = &subscription_queue.queue;
                 let decision = subscription_queue.subscription.filter.decide(event);
-                if self.counters.count_filter_decision(&queue.load.series, decision) {
-                    reserved.push(ReservedEvent { queue, event, slot: queue.reserve_slot()? });
+                if self
+                    .counters
+                    .count_filter_decision(&queue.load.series, decision)
+                {
+                    reserved.push(ReservedEvent {
+                        queue,
+                        event,
+                        slot: queue.reserve_slot()?,
+                    });
                 }
                 cooperative_yield.yield_if_due(decision).await;
             }
@@ -190,18 +235,27 @@ impl MemoryPublisher {
 
     /// Enqueues each event that has a slot. Gives the countdown of their deliveries, if the channel
     /// acknowledges after delivery.
-    fn enqueue(&self, reserved: Vec<ReservedEvent<'_>>) -> Result<Option<Arc<DeliveryCountdown>>, PublishError> {
+    fn enqueue(
+        &self,
+        reserved: Vec<ReservedEvent<'_>>,
+    ) -> Result<Option<Arc<DeliveryCountdown>>, PublishError> {
         let mut enqueued = Ok(());
-        let receipt =
-            (self.acknowledge == AcknowledgeMode::AfterDelivery).then(|| DeliveryCountdown::new(reserved.len()));
-        for ReservedEvent { queue, event, slot: place } in reserved {
+        let receipt = (self.acknowledge == AcknowledgeMode::AfterDelivery)
+            .then(|| DeliveryCountdown::new(reserved.len()));
+        for ReservedEvent {
+            queue,
+            event,
+            slot: place,
+        } in reserved
+        {
             self.counters.count_enqueued(&place.0.series);
             let settlement = MemorySettlement {
                 countdown: receipt.clone(),
                 counters: Some(Arc::clone(&self.counters)),
                 slot: place,
             };
-            let message = EventDelivery::new(Arc::clone(event), DeliveryProgress::default(), settlement);
+            let message =
+                EventDelivery::new(Arc::clone(event), DeliveryProgress::default(), settlement);
             // A delivery that the queue does not take settles itself as abandoned: its consumer has
             // been stopped.
             if queue.messages.try_send(message).is_err() {
@@ -246,7 +300,9 @@ struct MemorySettlement {
 
 impl MemorySettlement {
     fn apply_outcome(&mut self, event: &Event, outcome: &DeliveryOutcome) {
-        let Some(counters) = self.counters.take() else { return };
+        let Some(counters) = self.counters.take() else {
+            return;
+        };
         let end = match outcome {
             DeliveryOutcome::Delivered => DeliveryEnd::Delivered,
             DeliveryOutcome::DeadLettered => DeliveryEnd::DeadLettered,
@@ -259,7 +315,11 @@ impl MemorySettlement {
             loss.count_dropped(&self.slot.0.series, Dropped::Lost);
         }
         if let Some(countdown) = self.countdown.take() {
-            if end == DeliveryEnd::Lost { countdown.count_failed() } else { countdown.count_ended() }
+            if end == DeliveryEnd::Lost {
+                countdown.count_failed()
+            } else {
+                countdown.count_ended()
+            }
         }
     }
 }

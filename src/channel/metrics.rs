@@ -9,8 +9,15 @@ use crate::telemetry::series::{ChannelSeries, SeriesKey, SubscriptionSeries};
 /// Counters of a subscription. The lookup takes a lock: it is for applying configuration, not for
 /// each event.
 #[must_use]
-pub fn subscription_series(counters: &ProcessCounters, key: &SubscriptionKey) -> Arc<SubscriptionSeries> {
-    let SubscriptionKey { kind, namespace, name } = key;
+pub fn subscription_series(
+    counters: &ProcessCounters,
+    key: &SubscriptionKey,
+) -> Arc<SubscriptionSeries> {
+    let SubscriptionKey {
+        kind,
+        namespace,
+        name,
+    } = key;
     counters.series.subscription(&SeriesKey {
         kind: kind.as_str(),
         namespace: namespace.as_str().into(),
@@ -22,7 +29,11 @@ pub fn subscription_series(counters: &ProcessCounters, key: &SubscriptionKey) ->
 /// for each event.
 #[must_use]
 pub fn channel_series(counters: &ProcessCounters, key: &ChannelKey) -> Arc<ChannelSeries> {
-    let ChannelKey { kind, namespace, name } = key;
+    let ChannelKey {
+        kind,
+        namespace,
+        name,
+    } = key;
     counters.series.channel(&SeriesKey {
         kind: kind.as_str(),
         namespace: namespace.as_str().into(),

@@ -27,7 +27,12 @@ pub struct ParkingSubscription {
 #[must_use]
 pub fn parking_subscriptions(table: &RoutingTable) -> Vec<ParkingSubscription> {
     let channels = table.channels().iter();
-    let each = channels.flat_map(|channel| channel.subscriptions.iter().map(move |each| (channel, each)));
+    let each = channels.flat_map(|channel| {
+        channel
+            .subscriptions
+            .iter()
+            .map(move |each| (channel, each))
+    });
     each.map(|(channel, subscription)| ParkingSubscription {
         backend: channel.backend,
         channel: channel.key.clone(),
@@ -76,8 +81,11 @@ impl fmt::Display for ParkedEvent {
 
 /// Formats seconds since the epoch as RFC 3339 says; empty if they are out of its range.
 pub(super) fn rfc3339(seconds: u64) -> String {
-    let time = i64::try_from(seconds).ok().and_then(|seconds| OffsetDateTime::from_unix_timestamp(seconds).ok());
-    time.and_then(|time| time.format(&Rfc3339).ok()).unwrap_or_default()
+    let time = i64::try_from(seconds)
+        .ok()
+        .and_then(|seconds| OffsetDateTime::from_unix_timestamp(seconds).ok());
+    time.and_then(|time| time.format(&Rfc3339).ok())
+        .unwrap_or_default()
 }
 
 /// Parked events of one subscription that were found.
@@ -113,7 +121,10 @@ impl ParkedOperation {
     /// True if the operation is meant for an event that was parked at this time, in seconds since
     /// the epoch.
     pub(super) fn selects(&self, parked_at: u64) -> bool {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default()
+            .as_secs();
         Duration::from_secs(now.saturating_sub(parked_at)) >= self.older_than
     }
 }
@@ -126,7 +137,8 @@ pub enum ParkedError {
     Busy(SubscriptionKey),
     /// The queue of this subscription, into which its events would be replayed, does not exist.
     #[error(
-        "the queue of {0} is not there: run sealpost with this subscription, so that it is declared, and try again"
+        "the queue of {0} is not there: run sealpost with this subscription, so that it is \
+         declared, and try again"
     )]
     NoQueue(SubscriptionKey),
     /// The backend cannot be reached, does not answer, or refuses; holds the cause in words.

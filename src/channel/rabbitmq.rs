@@ -105,8 +105,14 @@ impl RabbitmqBackendOptions {
     /// Prefetch of a consumer: twice the concurrency, so that each message has its turn after one
     /// delivery, and less for ordered queues.
     fn prefetch_for(&self, order: DeliveryOrder) -> u16 {
-        let by_concurrency = u16::try_from(self.concurrency.saturating_mul(2)).unwrap_or(u16::MAX).max(1);
-        let limit = if order == DeliveryOrder::Ordered { ORDERED_PREFETCH } else { by_concurrency };
+        let by_concurrency = u16::try_from(self.concurrency.saturating_mul(2))
+            .unwrap_or(u16::MAX)
+            .max(1);
+        let limit = if order == DeliveryOrder::Ordered {
+            ORDERED_PREFETCH
+        } else {
+            by_concurrency
+        };
         self.prefetch.min(limit)
     }
 }
@@ -146,26 +152,44 @@ impl RabbitmqBackend {
     #[must_use]
     pub fn new(options: RabbitmqBackendOptions, counters: Arc<ProcessCounters>) -> Self {
         // The second connection waits for the first, so that both can lead to different nodes.
-        let keeper = || AmqpConnectionKeeper::new(options.address.clone(), "publishing", Arc::clone(&counters));
+        let keeper = || {
+            AmqpConnectionKeeper::new(options.address.clone(), "publishing", Arc::clone(&counters))
+        };
         let [(first, first_current), (second, second_current)] = [keeper(), keeper()];
         let first = first.with_other_connection(second_current.clone(), ConnectionStart::AtOnce);
-        let second = second.with_other_connection(first_current.clone(), ConnectionStart::AfterOther);
+        let second =
+            second.with_other_connection(first_current.clone(), ConnectionStart::AfterOther);
         let publishing = [first_current, second_current];
-        let (outbox, channels, misdirected_returns) = ConfirmingPublisher::new(Arc::clone(&counters));
-        let (pool, pool_keeper) = AmqpConnectionPool::new(options.address.clone(), Arc::clone(&counters));
+        let (outbox, channels, misdirected_returns) =
+            ConfirmingPublisher::new(Arc::clone(&counters));
+        let (pool, pool_keeper) =
+            AmqpConnectionPool::new(options.address.clone(), Arc::clone(&counters));
         let context = Arc::new(RabbitmqContext::new(options, outbox, pool, counters));
         // Tasks start last, when everything that they share exists.
         let mut tasks = RabbitmqTasks::default();
-        for (connection, (channels, current)) in [first, second].into_iter().zip(channels.into_iter().zip(&publishing))
+        for (connection, (channels, current)) in [first, second]
+            .into_iter()
+            .zip(channels.into_iter().zip(&publishing))
         {
             tasks.others.spawn(connection.keep_open());
             tasks.others.spawn(channels.run(current.clone()));
         }
         tasks.others.spawn(pool_keeper.run());
-        tasks.others.spawn(dead_lettered::forward_all(Arc::clone(&context)));
-        tasks.others.spawn(misdirected_returns::republish_all(Arc::clone(&context), misdirected_returns));
+        tasks
+            .others
+            .spawn(dead_lettered::forward_all(Arc::clone(&context)));
+        tasks.others.spawn(misdirected_returns::republish_all(
+            Arc::clone(&context),
+            misdirected_returns,
+        ));
         let (queues, tasks) = (Mutex::default(), Mutex::new(tasks));
-        Self { context, publishing, queues, tasks, closing: CancellationToken::new() }
+        Self {
+            context,
+            publishing,
+            queues,
+            tasks,
+            closing: CancellationToken::new(),
+        }
     }
 
     fn tasks(&self) -> MutexGuard<'_, RabbitmqTasks> {
@@ -247,8 +271,18 @@ impl RabbitmqBackend {
     /// held.
     fn warn_of_long_timeout(&self, subscription: &Subscription) {
         let limit = self.context.hold_limit.get();
-        if let Some(timeout) = subscription.delivery.timeout.filter(|timeout| *timeout > limit) {
-            tracing::warn!(subscription = %subscription.key, ?timeout, ?limit, "delivery.timeout is longer than RabbitMQ's consumer timeout allows: an attempt ends after the limit; see --rabbitmq-consumer-timeout");
+        if let Some(timeout) = subscription
+            .delivery
+            .timeout
+            .filter(|timeout| *timeout > limit)
+        {
+            tracing::warn!(
+                subscription = %subscription.key,
+                ?timeout,
+                ?limit,
+                "delivery.timeout is longer than RabbitMQ's consumer timeout allows: an \
+                 attempt ends after the limit; see --rabbitmq-consumer-timeout"
+            );
         }
     }
 }
@@ -260,34 +294,54 @@ impl ChannelBackend for RabbitmqBackend {
         let mut opened = Vec::with_capacity(channel.subscriptions.len());
         for subscription in &channel.subscriptions {
             let names = RabbitmqQueueNames::new(&channel.key, subscription);
-            let known = queues.open.get(&subscription.key).filter(|queue| queue.names == names).cloned();
+            let known = queues
+                .open
+                .get(&subscription.key)
+                .filter(|queue| queue.names == names)
+                .cloned();
             let queue = known.unwrap_or_else(|| {
                 // A retirement that is under way would delete the queue that is opened here.
                 if let Some(retirement) = queues.retiring.remove(&names.queue) {
                     retirement.cancel();
                 }
                 self.warn_of_long_timeout(subscription);
-                let series = metrics::subscription_series(&self.context.counters, &subscription.key);
+                let series =
+                    metrics::subscription_series(&self.context.counters, &subscription.key);
                 let (queue, consumer) = self.start_consumer(names, series);
                 consumers.push((Arc::clone(subscription), consumer));
                 // The queue has new names or another order: the consumer of the old one ends.
-                if let Some(before) = queues.open.insert(subscription.key.clone(), Arc::clone(&queue)) {
+                if let Some(before) = queues
+                    .open
+                    .insert(subscription.key.clone(), Arc::clone(&queue))
+                {
                     before.stop.cancel();
                 }
                 queue
             });
-            opened.push(RabbitmqSubscriptionQueue { subscription: Arc::clone(subscription), queue });
+            opened.push(RabbitmqSubscriptionQueue {
+                subscription: Arc::clone(subscription),
+                queue,
+            });
         }
         let index = FilterIndex::new(opened.iter().map(|to| &to.subscription.filter));
-        let publisher = RabbitmqPublisher { filter_index: index, queues: opened, context: Arc::clone(&self.context) };
-        OpenedChannel { publisher: Arc::new(publisher), consumers }
+        let publisher = RabbitmqPublisher {
+            filter_index: index,
+            queues: opened,
+            context: Arc::clone(&self.context),
+        };
+        OpenedChannel {
+            publisher: Arc::new(publisher),
+            consumers,
+        }
     }
 
     /// Stops publishing to the queue and consuming it. It stays with the messages that are in it,
     /// for ever or for the configured time.
     fn retire_subscription(&self, subscription: &SubscriptionKey) {
         let mut queues = self.queues();
-        let Some(queue) = queues.open.remove(subscription) else { return };
+        let Some(queue) = queues.open.remove(subscription) else {
+            return;
+        };
         queue.stop.cancel();
         self.context.remove_open_queue(&queue);
         // When the process stops, the next one consumes the queue.
@@ -295,8 +349,12 @@ impl ChannelBackend for RabbitmqBackend {
             return;
         }
         let returned = CancellationToken::new();
-        queues.retiring.retain(|_, retirement| !retirement.is_cancelled());
-        queues.retiring.insert(queue.names.queue.clone(), returned.clone());
+        queues
+            .retiring
+            .retain(|_, retirement| !retirement.is_cancelled());
+        queues
+            .retiring
+            .insert(queue.names.queue.clone(), returned.clone());
         // The lock is given back before the one of the tasks is taken.
         drop(queues);
         let retirement = queue_retirement::retire_queue(queue, Arc::clone(&self.context));
@@ -309,7 +367,10 @@ impl ChannelBackend for RabbitmqBackend {
     }
 
     fn unfinished(&self, subscription: &SubscriptionKey) -> Option<usize> {
-        self.queues().open.get(subscription).map(|queue| queue.unsettled.load(Ordering::Acquire))
+        self.queues()
+            .open
+            .get(subscription)
+            .map(|queue| queue.unsettled.load(Ordering::Acquire))
     }
 
     fn trouble(&self, subscription: &SubscriptionKey) -> Option<TroubleReason> {
@@ -325,8 +386,13 @@ impl ChannelBackend for RabbitmqBackend {
             None | Some((_, QueueState::Undeclared)) => Some(TroubleReason::NotDeclared),
             Some((queue, QueueState::Unconsumed | QueueState::Unavailable)) => {
                 let refused = queue.refusal().clone().map(TroubleReason::Refused);
-                let anywhere = queue.is_unavailable() && self.context.diversion_failure.is_failing();
-                let no_answer = if anywhere { TroubleReason::NoAnswerAnywhere } else { TroubleReason::NoAnswer };
+                let anywhere =
+                    queue.is_unavailable() && self.context.diversion_failure.is_failing();
+                let no_answer = if anywhere {
+                    TroubleReason::NoAnswerAnywhere
+                } else {
+                    TroubleReason::NoAnswer
+                };
                 Some(refused.unwrap_or(no_answer))
             }
             Some((_, QueueState::Served)) => None,

@@ -49,7 +49,11 @@ impl ChannelTrouble {
     /// Trouble of a channel whose subscriptions all have the same reason, and whose senders are
     /// refused.
     fn for_all_subscriptions(reason: TroubleReason) -> Self {
-        Self { message: reason.to_string(), reason: Some(reason), refuses_senders: true }
+        Self {
+            message: reason.to_string(),
+            reason: Some(reason),
+            refuses_senders: true,
+        }
     }
 }
 
@@ -60,13 +64,25 @@ impl<'t> TroubleReport<'t> {
         Self::collect_from(table, backends, backends.is_rabbitmq_connected())
     }
 
-    fn collect_from(table: &'t RoutingTable, backend: &dyn ChannelBackend, connected: Option<bool>) -> Self {
+    fn collect_from(
+        table: &'t RoutingTable,
+        backend: &dyn ChannelBackend,
+        connected: Option<bool>,
+    ) -> Self {
         let channels = table.channels().len();
         let has_more = !table.sources().is_empty() || !table.relays().is_empty();
-        let mut report = Self { connected, channels, serves_without_channels: has_more, ..Self::default() };
+        let mut report = Self {
+            connected,
+            channels,
+            serves_without_channels: has_more,
+            ..Self::default()
+        };
         // The memory backend is always there, so that a process without RabbitMQ has no trouble.
         if connected.is_some() {
-            let on_rabbitmq = table.channels().iter().filter(|channel| channel.backend == BackendKind::Rabbitmq);
+            let on_rabbitmq = table
+                .channels()
+                .iter()
+                .filter(|channel| channel.backend == BackendKind::Rabbitmq);
             on_rabbitmq.for_each(|channel| report.add_channel(channel, backend));
         }
         report
@@ -86,18 +102,29 @@ impl<'t> TroubleReport<'t> {
         self.rabbitmq_subscriptions += of;
         // A channel without subscriptions has no queue that could say that RabbitMQ is away.
         if of == 0 && self.connected == Some(false) {
-            self.by_channel.insert(&channel.key, ChannelTrouble::for_all_subscriptions(TroubleReason::Disconnected));
+            self.by_channel.insert(
+                &channel.key,
+                ChannelTrouble::for_all_subscriptions(TroubleReason::Disconnected),
+            );
         } else if let Some((first, reason)) = troubles.first() {
-            let is_whole = troubles.len() == of && troubles.iter().all(|(_, other)| other == reason);
+            let is_whole =
+                troubles.len() == of && troubles.iter().all(|(_, other)| other == reason);
             let trouble = if is_whole {
-                ChannelTrouble { refuses_senders: refuses, ..ChannelTrouble::for_all_subscriptions(reason.clone()) }
+                ChannelTrouble {
+                    refuses_senders: refuses,
+                    ..ChannelTrouble::for_all_subscriptions(reason.clone())
+                }
             } else {
                 let why = format!(
                     "{} of {of} subscriptions are not served; {}: {reason}",
                     troubles.len(),
                     namespaced_name(first)
                 );
-                ChannelTrouble { message: why, reason: None, refuses_senders: refuses }
+                ChannelTrouble {
+                    message: why,
+                    reason: None,
+                    refuses_senders: refuses,
+                }
             };
             self.by_channel.insert(&channel.key, trouble);
         }
@@ -106,7 +133,8 @@ impl<'t> TroubleReport<'t> {
             let words = reason.to_string();
             (key, (reason, words))
         };
-        self.by_subscription.extend(troubles.into_iter().map(in_words));
+        self.by_subscription
+            .extend(troubles.into_iter().map(in_words));
     }
 
     /// Reason in words for which a subscription is not served; `None` if it is served.
@@ -149,7 +177,10 @@ impl<'t> TroubleReport<'t> {
     /// Number of subscriptions whose queue is not declared, and number of all that are on RabbitMQ.
     fn count_undeclared(&self) -> (usize, usize) {
         (
-            self.by_subscription.values().filter(|(reason, _)| *reason == TroubleReason::NotDeclared).count(),
+            self.by_subscription
+                .values()
+                .filter(|(reason, _)| *reason == TroubleReason::NotDeclared)
+                .count(),
             self.rabbitmq_subscriptions,
         )
     }
@@ -161,16 +192,25 @@ impl<'t> TroubleReport<'t> {
             return (self.is_disconnected() && !self.serves_without_channels)
                 .then(|| TroubleReason::Disconnected.to_string());
         }
-        let is_down = |trouble: &&ChannelTrouble| trouble.reason.is_some() || trouble.refuses_senders;
-        if self.by_channel.values().filter(is_down).count() < self.channels || self.count_undeclared().0 > 0 {
+        let is_down =
+            |trouble: &&ChannelTrouble| trouble.reason.is_some() || trouble.refuses_senders;
+        if self.by_channel.values().filter(is_down).count() < self.channels
+            || self.count_undeclared().0 > 0
+        {
             return None;
         }
-        Some(self.common_reason().map_or_else(|| "no channel is served".to_owned(), ToString::to_string))
+        Some(
+            self.common_reason()
+                .map_or_else(|| "no channel is served".to_owned(), ToString::to_string),
+        )
     }
 
     /// The reason, if it is the same for all channels that are not served.
     fn common_reason(&self) -> Option<&TroubleReason> {
-        let mut reasons = self.by_channel.values().map(|trouble| trouble.reason.as_ref());
+        let mut reasons = self
+            .by_channel
+            .values()
+            .map(|trouble| trouble.reason.as_ref());
         let first = reasons.next()?;
         reasons.all(|reason| reason == first).then_some(first)?
     }

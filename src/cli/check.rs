@@ -53,7 +53,13 @@ pub struct CheckOptions {
     pub rabbitmq: RabbitmqConnectionOptions,
 
     /// How problems are printed
-    #[arg(short = 'o', long, value_name = "FORMAT", env = "SEALPOST_OUTPUT", default_value = "text")]
+    #[arg(
+        short = 'o',
+        long,
+        value_name = "FORMAT",
+        env = "SEALPOST_OUTPUT",
+        default_value = "text"
+    )]
     pub output: CheckOutput,
 
     /// Exit 1 also if there are warnings

@@ -26,7 +26,12 @@ pub struct ClusterOptions {
     pub service_account_dir: PathBuf,
 
     /// The kind of channels that --role channel serves; --role controller is for RabbitmqChannels
-    #[arg(long, value_name = "KIND", env = "SEALPOST_CHANNEL_KIND", default_value = "InMemoryChannel")]
+    #[arg(
+        long,
+        value_name = "KIND",
+        env = "SEALPOST_CHANNEL_KIND",
+        default_value = "InMemoryChannel"
+    )]
     pub channel_kind: ChannelKindArg,
 }
 
@@ -52,7 +57,9 @@ impl From<ChannelKindArg> for ServedChannelKind {
 
 /// True if the process was started in a pod, where the image is given no arguments (contract 1.3).
 pub(super) fn is_pod() -> bool {
-    ["KUBERNETES_SERVICE_HOST", "SYSTEM_NAMESPACE"].into_iter().any(|name| environment_variable(name).is_some())
+    ["KUBERNETES_SERVICE_HOST", "SYSTEM_NAMESPACE"]
+        .into_iter()
+        .any(|name| environment_variable(name).is_some())
 }
 
 /// Completes the options by Knative's variables, where no flag is given.
@@ -74,10 +81,15 @@ impl RunOptions {
     /// Fails if the environment does not say where the API server or the system namespace is.
     pub fn cluster_settings(&self) -> Result<ClusterSettings, String> {
         if self.manifests.system_namespace.is_none() {
-            let remedy = "set SYSTEM_NAMESPACE to the namespace of Knative Eventing, usually knative-eventing";
-            return Err(format!("--kubernetes needs to know the system namespace: {remedy}"));
+            let remedy = "set SYSTEM_NAMESPACE to the namespace of Knative Eventing, usually \
+                 knative-eventing";
+            return Err(format!(
+                "--kubernetes needs to know the system namespace: {remedy}"
+            ));
         }
-        let named = |variable: &str, name: &str| environment_variable(variable).unwrap_or_else(|| name.to_owned());
+        let named = |variable: &str, name: &str| {
+            environment_variable(variable).unwrap_or_else(|| name.to_owned())
+        };
         Ok(ClusterSettings {
             access: self.api_server_access()?,
             pod_name: environment_variable("POD_NAME")
@@ -85,7 +97,8 @@ impl RunOptions {
                 .unwrap_or_else(|| "sealpost".into()),
             // The variable is set for the other roles, too, and names the namespace that they are
             // in: it says nothing of what they serve (contract 5.12).
-            namespace: environment_variable("NAMESPACE").filter(|_| self.role() == ProcessRole::Channel),
+            namespace: environment_variable("NAMESPACE")
+                .filter(|_| self.role() == ProcessRole::Channel),
             config_logging: named("CONFIG_LOGGING_NAME", "config-logging"),
             config_observability: named("CONFIG_OBSERVABILITY_NAME", "config-observability"),
             config_leader_election: named("CONFIG_LEADERELECTION_NAME", "config-leader-election"),
@@ -93,28 +106,47 @@ impl RunOptions {
     }
 
     fn api_server_access(&self) -> Result<ApiServerAccess, String> {
-        let kubeconfig =
-            self.cluster.kubeconfig.clone().or_else(|| environment_variable("KUBECONFIG").map(PathBuf::from));
+        let kubeconfig = self
+            .cluster
+            .kubeconfig
+            .clone()
+            .or_else(|| environment_variable("KUBECONFIG").map(PathBuf::from));
         if let Some(file) = kubeconfig {
             return Ok(ApiServerAccess::Kubeconfig(file));
         }
-        let (host, port) =
-            (environment_variable("KUBERNETES_SERVICE_HOST"), environment_variable("KUBERNETES_SERVICE_PORT"));
+        let (host, port) = (
+            environment_variable("KUBERNETES_SERVICE_HOST"),
+            environment_variable("KUBERNETES_SERVICE_PORT"),
+        );
         let Some(host) = host else {
             let remedy = "run it in a pod, or give --kubeconfig FILE";
-            return Err(format!("--kubernetes does not know where the API server is: {remedy}"));
+            return Err(format!(
+                "--kubernetes does not know where the API server is: {remedy}"
+            ));
         };
-        let host = if host.contains(':') { format!("[{host}]") } else { host };
+        let host = if host.contains(':') {
+            format!("[{host}]")
+        } else {
+            host
+        };
         let server = format!("https://{host}:{}", port.as_deref().unwrap_or("443"));
-        Ok(ApiServerAccess::ServiceAccount { server, directory: self.cluster.service_account_dir.clone() })
+        Ok(ApiServerAccess::ServiceAccount {
+            server,
+            directory: self.cluster.service_account_dir.clone(),
+        })
     }
 }
 
 /// The domain in which names below `svc.` are searched (contract 4.2); `None` if resolv.conf names
 /// none.
 fn cluster_domain(resolv_conf: &str) -> Option<String> {
-    let searched = resolv_conf.lines().filter_map(|line| line.trim().strip_prefix("search")).next_back()?;
-    let domain = searched.split_ascii_whitespace().find_map(|domain| domain.strip_prefix("svc."))?;
+    let searched = resolv_conf
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("search"))
+        .next_back()?;
+    let domain = searched
+        .split_ascii_whitespace()
+        .find_map(|domain| domain.strip_prefix("svc."))?;
     Some(domain.trim_end_matches('.').to_owned()).filter(|domain| !domain.is_empty())
 }
 
@@ -126,8 +158,14 @@ mod tests {
     #[test]
     fn the_domain_is_what_services_are_searched_in() {
         for (text, domain) in [
-            ("search ns.svc.cluster.local svc.cluster.local cluster.local\nnameserver 10.0.0.1", Some("cluster.local")),
-            ("nameserver 10.0.0.1\nsearch ns.svc.corp.example. svc.corp.example. corp.example.", Some("corp.example")),
+            (
+                "search ns.svc.cluster.local svc.cluster.local cluster.local\nnameserver 10.0.0.1",
+                Some("cluster.local"),
+            ),
+            (
+                "nameserver 10.0.0.1\nsearch ns.svc.corp.example. svc.corp.example. corp.example.",
+                Some("corp.example"),
+            ),
             ("search old.svc.a svc.a\nsearch ns.svc.b svc.b", Some("b")),
             ("search example.com", None),
             ("# search svc.cluster.local", None),

@@ -25,10 +25,20 @@ pub struct DisplayOptions {
     pub status: u16,
 
     /// Server certificate for HTTPS, PEM, leaf first
-    #[arg(long, value_name = "FILE", env = "SEALPOST_TLS_CERT", requires = "tls_key")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "SEALPOST_TLS_CERT",
+        requires = "tls_key"
+    )]
     pub tls_cert: Option<PathBuf>,
 
     /// Its private key, PEM
-    #[arg(long, value_name = "FILE", env = "SEALPOST_TLS_KEY", requires = "tls_cert")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "SEALPOST_TLS_KEY",
+        requires = "tls_cert"
+    )]
     pub tls_key: Option<PathBuf>,
 }

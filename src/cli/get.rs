@@ -87,7 +87,13 @@ pub struct GetOptions {
     pub namespace: Option<String>,
 
     /// How objects are printed
-    #[arg(short = 'o', long, value_name = "FORMAT", env = "SEALPOST_OUTPUT", default_value = "table")]
+    #[arg(
+        short = 'o',
+        long,
+        value_name = "FORMAT",
+        env = "SEALPOST_OUTPUT",
+        default_value = "table"
+    )]
     pub output: GetOutput,
 
     /// The dispatcher that is asked.
@@ -98,7 +104,11 @@ pub struct GetOptions {
 /// Reads a kind, in the plural or the singular, whatever its case.
 fn parse_resource(text: &str) -> Result<GetResource, String> {
     let text = text.to_ascii_lowercase();
-    GetResource::ALL.into_iter().find(|resource| resource.as_str() == text || resource.singular() == text).ok_or_else(
-        || "use channels, brokers, triggers, subscriptions, sequences, parallels or requestreplies".to_owned(),
-    )
+    GetResource::ALL
+        .into_iter()
+        .find(|resource| resource.as_str() == text || resource.singular() == text)
+        .ok_or_else(|| {
+            "use channels, brokers, triggers, subscriptions, sequences, parallels or requestreplies"
+                .to_owned()
+        })
 }

@@ -49,7 +49,8 @@ const TARGETS: [&str; 41] = [
     "tokio",
     "tower",
 ];
-const REMEDY: &str = "write error, warn, info, debug or trace, or such a level and parts that differ from it: info,sealpost::delivery=debug";
+const REMEDY: &str = "write error, warn, info, debug or trace, or such a level and parts that differ from it: \
+     info,sealpost::delivery=debug";
 
 /// Reads a level, or directives: at most one level for everything, `info` if there is none, and
 /// levels for single targets.
@@ -57,12 +58,16 @@ pub(super) fn parse_directives(text: &str) -> Result<String, String> {
     let (mut everything, mut parts) = (None, Vec::new());
     for directive in text.split(',').map(str::trim) {
         match directive.split_once('=') {
-            Some((target, wanted)) => {
-                parts.push(format!("{}={}", parse_target(target.trim())?, parse_level(wanted.trim())?))
-            }
+            Some((target, wanted)) => parts.push(format!(
+                "{}={}",
+                parse_target(target.trim())?,
+                parse_level(wanted.trim())?
+            )),
             None => {
                 if everything.replace(parse_level(directive)?).is_some() {
-                    return Err(format!("{directive:?} is a second level for everything: {REMEDY}"));
+                    return Err(format!(
+                        "{directive:?} is a second level for everything: {REMEDY}"
+                    ));
                 }
             }
         }
@@ -74,13 +79,16 @@ pub(super) fn parse_directives(text: &str) -> Result<String, String> {
 /// Reads a level, whatever its case.
 fn parse_level(text: &str) -> Result<&'static str, String> {
     let word = text.to_ascii_lowercase();
-    LEVELS.into_iter().find(|level| *level == word).ok_or_else(|| match word.as_str() {
-        "" => format!("there is no level: {REMEDY}"),
-        "off" | "none" | "0" => {
-            format!("{text:?} would hide that events are lost; the least is error: {REMEDY}")
-        }
-        _ => unknown_level_message(text, level_alias(&word)),
-    })
+    LEVELS
+        .into_iter()
+        .find(|level| *level == word)
+        .ok_or_else(|| match word.as_str() {
+            "" => format!("there is no level: {REMEDY}"),
+            "off" | "none" | "0" => {
+                format!("{text:?} would hide that events are lost; the least is error: {REMEDY}")
+            }
+            _ => unknown_level_message(text, level_alias(&word)),
+        })
 }
 
 /// The level that is known by another name elsewhere, or that is misspelled; `None` if there is
@@ -98,21 +106,31 @@ fn level_alias(word: &str) -> Option<&'static str> {
 
 /// Checks a target: a module of this crate or one below it, or a library that logs.
 fn parse_target(text: &str) -> Result<&str, String> {
-    let covers = |known: &str| text.strip_prefix(known).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"));
+    let covers = |known: &str| {
+        text.strip_prefix(known)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
+    };
     // This crate's modules are known one by one; modules below them, and below libraries, are not.
     let is_within = text.starts_with("sealpost") && text != "sealpost";
-    let found = TARGETS.into_iter().skip(usize::from(is_within)).find(|known| covers(known));
+    let found = TARGETS
+        .into_iter()
+        .skip(usize::from(is_within))
+        .find(|known| covers(known));
     if found.is_some() {
         Ok(text)
     } else {
-        Err(unknown_level_message(text, suggest_word(text, TARGETS).or_else(|| suggest_target(text))))
+        Err(unknown_level_message(
+            text,
+            suggest_word(text, TARGETS).or_else(|| suggest_target(text)),
+        ))
     }
 }
 
 /// The target that is meant if somebody wrote one colon instead of two, or a dot.
 fn suggest_target(text: &str) -> Option<&'static str> {
     let doubled = text.replace("::", ":").replace([':', '.'], "::");
-    suggest_word(&doubled, TARGETS).or_else(|| TARGETS.into_iter().find(|target| *target == doubled))
+    suggest_word(&doubled, TARGETS)
+        .or_else(|| TARGETS.into_iter().find(|target| *target == doubled))
 }
 
 fn unknown_level_message(text: &str, near: Option<&str>) -> String {
@@ -131,10 +149,19 @@ mod tests {
         for (text, read) in [
             ("info", "info"),
             ("ERROR", "error"),
-            (" warn , sealpost::delivery=debug", "warn,sealpost::delivery=debug"),
+            (
+                " warn , sealpost::delivery=debug",
+                "warn,sealpost::delivery=debug",
+            ),
             ("sealpost::delivery=debug", "info,sealpost::delivery=debug"),
-            ("info,sealpost=trace,hyper=warn", "info,sealpost=trace,hyper=warn"),
-            ("info,sealpost::channel::rabbitmq=debug", "info,sealpost::channel::rabbitmq=debug"),
+            (
+                "info,sealpost=trace,hyper=warn",
+                "info,sealpost=trace,hyper=warn",
+            ),
+            (
+                "info,sealpost::channel::rabbitmq=debug",
+                "info,sealpost::channel::rabbitmq=debug",
+            ),
         ] {
             assert_eq!(parse_directives(text).as_deref(), Ok(read), "{text}");
         }
@@ -153,9 +180,15 @@ mod tests {
             ("info,sealpost=off", "the least is error"),
             ("0", "the least is error"),
             ("5", "write error, warn"),
-            ("info,sealpost:delivery=debug", "did you mean sealpost::delivery?"),
+            (
+                "info,sealpost:delivery=debug",
+                "did you mean sealpost::delivery?",
+            ),
             ("sealpots=debug", "did you mean sealpost?"),
-            ("sealpost::delivry=debug", "did you mean sealpost::delivery?"),
+            (
+                "sealpost::delivry=debug",
+                "did you mean sealpost::delivery?",
+            ),
             ("info,debug", "a second level"),
             ("sealpost", "is not known"),
             ("info,[task]=debug", "is not known"),
@@ -163,15 +196,23 @@ mod tests {
         ] {
             let refused = parse_directives(text).expect_err(text);
             assert!(refused.contains(words), "{text}: {refused}");
-            assert!(refused.contains("error, warn, info, debug or trace"), "{text}: {refused}");
+            assert!(
+                refused.contains("error, warn, info, debug or trace"),
+                "{text}: {refused}"
+            );
         }
     }
 
     #[test]
     fn every_module_is_a_target() {
-        let modules = include_str!("../lib.rs").lines().filter_map(|line| line.strip_prefix("pub mod "));
+        let modules = include_str!("../lib.rs")
+            .lines()
+            .filter_map(|line| line.strip_prefix("pub mod "));
         for module in modules.filter_map(|module| module.strip_suffix(';')) {
-            assert!(TARGETS.contains(&format!("sealpost::{module}").as_str()), "{module}");
+            assert!(
+                TARGETS.contains(&format!("sealpost::{module}").as_str()),
+                "{module}"
+            );
         }
     }
 }

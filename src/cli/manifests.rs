@@ -6,7 +6,9 @@ use clap::{Args, ValueEnum};
 use time::OffsetDateTime;
 
 use super::cluster::is_pod;
-use crate::control::{self, AdvertisedCaCerts, ClusterNameLookup, ControlSettings, ListenerUrls, ResolveOverride};
+use crate::control::{
+    self, AdvertisedCaCerts, ClusterNameLookup, ControlSettings, ListenerUrls, ResolveOverride,
+};
 use crate::correlation::CorrelationSeed;
 use crate::model::TransportEncryption;
 
@@ -15,19 +17,36 @@ use crate::model::TransportEncryption;
 pub struct ManifestOptions {
     /// Manifest file or directory, - for standard input; repeatable; run watches them and applies
     /// changes
-    #[arg(short = 'f', long = "filename", value_name = "PATH", env = "SEALPOST_FILENAME", value_delimiter = ',')]
+    #[arg(
+        short = 'f',
+        long = "filename",
+        value_name = "PATH",
+        env = "SEALPOST_FILENAME",
+        value_delimiter = ','
+    )]
     pub filename: Vec<PathBuf>,
 
     /// Where a host name really is, for one port or for all; TLS still verifies HOST; repeatable
-    #[arg(long, value_name = "HOST[:PORT]=ADDR:PORT", env = "SEALPOST_RESOLVE", value_delimiter = ',')]
+    #[arg(
+        long,
+        value_name = "HOST[:PORT]=ADDR:PORT",
+        env = "SEALPOST_RESOLVE",
+        value_delimiter = ','
+    )]
     pub resolve: Vec<ResolveOverride>,
 
     /// Namespace of objects that name none
-    #[arg(short = 'n', long, value_name = "NS", env = "SEALPOST_NAMESPACE", default_value = "default")]
+    #[arg(
+        short = 'n',
+        long,
+        value_name = "NS",
+        env = "SEALPOST_NAMESPACE",
+        default_value = "default"
+    )]
     pub namespace: String,
 
-    /// Namespace of config-features, trust bundles and TLS Secrets [default: knative-eventing; in a
-    /// cluster SYSTEM_NAMESPACE]
+    /// Namespace of config-features, trust bundles and TLS Secrets [default: knative-eventing; in
+    /// a cluster SYSTEM_NAMESPACE]
     #[arg(long, value_name = "NS", env = "SEALPOST_SYSTEM_NAMESPACE")]
     pub system_namespace: Option<String>,
 
@@ -38,12 +57,22 @@ pub struct ManifestOptions {
 
     /// What a Trigger or Subscription with a delivery spec of its own gets of its parent's: only
     /// the dead letter sink, as in Knative (replace), or every field that it does not set (fields)
-    #[arg(long, value_name = "HOW", env = "SEALPOST_DELIVERY_MERGE", default_value = "replace")]
+    #[arg(
+        long,
+        value_name = "HOW",
+        env = "SEALPOST_DELIVERY_MERGE",
+        default_value = "replace"
+    )]
     pub delivery_merge: DeliveryMergeArg,
 
     /// What a field is that its kind does not have: an error, or a warning, for manifests of a
     /// newer Knative
-    #[arg(long, value_name = "SEVERITY", env = "SEALPOST_UNKNOWN_FIELDS", default_value = "error")]
+    #[arg(
+        long,
+        value_name = "SEVERITY",
+        env = "SEALPOST_UNKNOWN_FIELDS",
+        default_value = "error"
+    )]
     pub unknown_fields: UnknownFieldsArg,
 }
 
@@ -87,7 +116,9 @@ impl ManifestOptions {
     /// The namespace of Knative's configuration.
     #[must_use]
     pub fn system_namespace(&self) -> &str {
-        self.system_namespace.as_deref().unwrap_or("knative-eventing")
+        self.system_namespace
+            .as_deref()
+            .unwrap_or("knative-eventing")
     }
 
     /// The domain of cluster host names.
@@ -114,7 +145,11 @@ impl ManifestOptions {
             listener_urls: urls,
             ca_certs,
             unknown_fields: self.unknown_fields.into(),
-            cluster_names: if is_pod() { ClusterNameLookup::Available } else { ClusterNameLookup::Unavailable },
+            cluster_names: if is_pod() {
+                ClusterNameLookup::Available
+            } else {
+                ClusterNameLookup::Unavailable
+            },
             key_seed: CorrelationSeed::random(),
             now: OffsetDateTime::now_utc().unix_timestamp(),
             ..ControlSettings::default()
@@ -126,6 +161,10 @@ impl ManifestOptions {
     /// # Errors
     /// Fails if no manifest is named.
     pub fn validate(&self) -> Result<(), String> {
-        if self.filename.is_empty() { Err("nothing to read: give manifests with -f PATH".to_owned()) } else { Ok(()) }
+        if self.filename.is_empty() {
+            Err("nothing to read: give manifests with -f PATH".to_owned())
+        } else {
+            Ok(())
+        }
     }
 }

@@ -49,7 +49,12 @@ pub struct ParkedOptions {
     pub manifests: ManifestOptions,
 
     /// With -f, what channels are made of where nothing says so, as for `run`
-    #[arg(long, value_name = "KIND", env = "SEALPOST_DEFAULT_CHANNEL", default_value = "inmemory")]
+    #[arg(
+        long,
+        value_name = "KIND",
+        env = "SEALPOST_DEFAULT_CHANNEL",
+        default_value = "inmemory"
+    )]
     pub default_channel: DefaultChannelArg,
 
     /// The RabbitMQ that is asked, if no dispatcher is.

@@ -46,14 +46,21 @@ impl RunOptions {
         self.listen_addresses_from(&environment_variable)
     }
 
-    fn listen_addresses_from(&self, variable: VariableLookup<'_>) -> Result<ListenAddresses, String> {
+    fn listen_addresses_from(
+        &self,
+        variable: VariableLookup<'_>,
+    ) -> Result<ListenAddresses, String> {
         let (http, https, admin) = match self.role_from(variable) {
             _ if !self.kubernetes => (None, None, 9090),
             ProcessRole::Channel => (None, None, 9090),
             ProcessRole::Ingress => (Some("INGRESS_PORT"), Some("INGRESS_PORT_HTTPS"), 9092),
             ProcessRole::Filter => (Some("FILTER_PORT"), Some("FILTER_PORT_HTTPS"), 9092),
         };
-        let host = if self.kubernetes { "0.0.0.0" } else { "127.0.0.1" };
+        let host = if self.kubernetes {
+            "0.0.0.0"
+        } else {
+            "127.0.0.1"
+        };
         let metrics = self.kubernetes.then_some("METRICS_PROMETHEUS_PORT");
         let metrics_host = variable("METRICS_PROMETHEUS_HOST").filter(|_| self.kubernetes);
         let address = |flag: &Option<String>, host: &str, name: Option<&str>, default: u16| {
@@ -61,13 +68,20 @@ impl RunOptions {
                 return Ok(flag.clone());
             }
             let written = name.and_then(|name| Some((name, variable(name)?)));
-            let port = written.map_or(Ok(default), |(name, text)| parse_number(name, &text, "a port"))?;
+            let port = written.map_or(Ok(default), |(name, text)| {
+                parse_number(name, &text, "a port")
+            })?;
             Ok::<_, String>(format!("{host}:{port}"))
         };
         Ok(ListenAddresses {
             http: address(&self.http_addr, host, http, 8080)?,
             https: address(&self.https_addr, host, https, 8443)?,
-            admin: address(&self.admin_addr, metrics_host.as_deref().unwrap_or(host), metrics, admin)?,
+            admin: address(
+                &self.admin_addr,
+                metrics_host.as_deref().unwrap_or(host),
+                metrics,
+                admin,
+            )?,
         })
     }
 
@@ -81,11 +95,16 @@ impl RunOptions {
     }
 
     fn broker_max_ttl_from(&self, variable: VariableLookup<'_>) -> Result<i32, String> {
-        let told =
-            || variable("MAX_TTL").filter(|_| self.kubernetes && self.role_from(variable) == ProcessRole::Ingress);
+        let told = || {
+            variable("MAX_TTL")
+                .filter(|_| self.kubernetes && self.role_from(variable) == ProcessRole::Ingress)
+        };
         match self.limits.broker_max_ttl {
             Some(flag) => Ok(flag),
-            None => match told().map(|text| parse_number::<i32>("MAX_TTL", &text, "a number above 0")).transpose()? {
+            None => match told()
+                .map(|text| parse_number::<i32>("MAX_TTL", &text, "a number above 0"))
+                .transpose()?
+            {
                 Some(ttl) if ttl < 1 => Err(format!("MAX_TTL: {ttl} is not a number above 0")),
                 told => Ok(told.unwrap_or(MAX_TTL)),
             },
@@ -94,7 +113,9 @@ impl RunOptions {
 }
 
 fn parse_number<T: std::str::FromStr>(name: &str, text: &str, what: &str) -> Result<T, String> {
-    text.trim().parse().map_err(|_unfit| format!("{name}: {text:?} is not {what}"))
+    text.trim()
+        .parse()
+        .map_err(|_unfit| format!("{name}: {text:?} is not {what}"))
 }
 
 #[cfg(test)]
@@ -113,7 +134,12 @@ mod tests {
     }
 
     fn by<'v>(variables: &'v [(&'v str, &'v str)]) -> impl Fn(&str) -> Option<String> + 'v {
-        |name| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
+        |name| {
+            variables
+                .iter()
+                .find(|(known, _)| *known == name)
+                .map(|(_, value)| (*value).to_owned())
+        }
     }
 
     /// Contract 5.11, 5.12: `kubectl set image` is all that is done.
@@ -124,7 +150,11 @@ mod tests {
             (&["--kubernetes"], "ingress", ProcessRole::Ingress),
             (&["--kubernetes"], "filter", ProcessRole::Filter),
             (&["--kubernetes"], "else", ProcessRole::Channel),
-            (&["--kubernetes", "--role", "filter"], "ingress", ProcessRole::Filter),
+            (
+                &["--kubernetes", "--role", "filter"],
+                "ingress",
+                ProcessRole::Filter,
+            ),
             (&["-f", "x"], "ingress", ProcessRole::Channel),
         ] {
             assert_eq!(
@@ -146,10 +176,30 @@ mod tests {
             ("MAX_TTL", "7"),
         ];
         for (arguments, variables, addresses, ttl) in [
-            (&["--kubernetes", "--role", "ingress"][..], &variables[..], ["0.0.0.0:1", "0.0.0.0:2", "0.0.0.0:9092"], 7),
-            (&["--kubernetes", "--role", "filter"], &variables, ["0.0.0.0:3", "0.0.0.0:4", "0.0.0.0:9092"], 255),
-            (&["--kubernetes", "--role", "filter"], &[], ["0.0.0.0:8080", "0.0.0.0:8443", "0.0.0.0:9092"], 255),
-            (&["--kubernetes"], &variables, ["0.0.0.0:8080", "0.0.0.0:8443", "0.0.0.0:9090"], 255),
+            (
+                &["--kubernetes", "--role", "ingress"][..],
+                &variables[..],
+                ["0.0.0.0:1", "0.0.0.0:2", "0.0.0.0:9092"],
+                7,
+            ),
+            (
+                &["--kubernetes", "--role", "filter"],
+                &variables,
+                ["0.0.0.0:3", "0.0.0.0:4", "0.0.0.0:9092"],
+                255,
+            ),
+            (
+                &["--kubernetes", "--role", "filter"],
+                &[],
+                ["0.0.0.0:8080", "0.0.0.0:8443", "0.0.0.0:9092"],
+                255,
+            ),
+            (
+                &["--kubernetes"],
+                &variables,
+                ["0.0.0.0:8080", "0.0.0.0:8443", "0.0.0.0:9090"],
+                255,
+            ),
             (
                 &["-f", "x", "--role", "ingress"],
                 &variables,
@@ -164,15 +214,42 @@ mod tests {
                 Ok(ListenAddresses { http, https, admin }),
                 "{arguments:?}"
             );
-            assert_eq!(options.broker_max_ttl_from(&by(variables)), Ok(ttl), "{arguments:?}");
+            assert_eq!(
+                options.broker_max_ttl_from(&by(variables)),
+                Ok(ttl),
+                "{arguments:?}"
+            );
         }
-        let metrics = [("METRICS_PROMETHEUS_HOST", "127.0.0.1"), ("METRICS_PROMETHEUS_PORT", "9999")];
-        for (arguments, admin) in [(&["--kubernetes"][..], "127.0.0.1:9999"), (&["-f", "x"], "127.0.0.1:9090")] {
+        let metrics = [
+            ("METRICS_PROMETHEUS_HOST", "127.0.0.1"),
+            ("METRICS_PROMETHEUS_PORT", "9999"),
+        ];
+        for (arguments, admin) in [
+            (&["--kubernetes"][..], "127.0.0.1:9999"),
+            (&["-f", "x"], "127.0.0.1:9090"),
+        ] {
             let addresses = run(arguments).listen_addresses_from(&by(&metrics));
-            assert_eq!(addresses.map(|addresses| addresses.admin), Ok(admin.to_owned()), "1.6");
+            assert_eq!(
+                addresses.map(|addresses| addresses.admin),
+                Ok(admin.to_owned()),
+                "1.6"
+            );
         }
-        let given = run(&["--kubernetes", "--role", "ingress", "--http-addr", "a:9", "--broker-max-ttl", "3"]);
-        assert_eq!(given.listen_addresses_from(&by(&variables)).map(|addresses| addresses.http), Ok("a:9".to_owned()));
+        let given = run(&[
+            "--kubernetes",
+            "--role",
+            "ingress",
+            "--http-addr",
+            "a:9",
+            "--broker-max-ttl",
+            "3",
+        ]);
+        assert_eq!(
+            given
+                .listen_addresses_from(&by(&variables))
+                .map(|addresses| addresses.http),
+            Ok("a:9".to_owned())
+        );
         assert_eq!(given.broker_max_ttl_from(&by(&variables)), Ok(3));
     }
 

@@ -12,11 +12,21 @@ use super::value;
 pub struct RabbitmqConnectionOptions {
     /// RabbitMQ to use, amqp://user:password@host:port/vhost or amqps://; several nodes of a
     /// cluster are separated by commas; better given by the environment
-    #[arg(long, value_name = "URI", env = "SEALPOST_RABBITMQ_URI", hide_env_values = true)]
+    #[arg(
+        long,
+        value_name = "URI",
+        env = "SEALPOST_RABBITMQ_URI",
+        hide_env_values = true
+    )]
     pub rabbitmq_uri: Option<String>,
 
     /// User name, instead of the URI's
-    #[arg(long, value_name = "NAME", env = "SEALPOST_RABBITMQ_USERNAME", requires = "rabbitmq_uri")]
+    #[arg(
+        long,
+        value_name = "NAME",
+        env = "SEALPOST_RABBITMQ_USERNAME",
+        requires = "rabbitmq_uri"
+    )]
     pub rabbitmq_username: Option<String>,
 
     /// Password, instead of the URI's; better given by the environment
@@ -30,27 +40,47 @@ pub struct RabbitmqConnectionOptions {
     pub rabbitmq_password: Option<String>,
 
     /// CA that the certificate of amqps is verified with, PEM [default: those of the system]
-    #[arg(long, value_name = "FILE", env = "SEALPOST_RABBITMQ_CA", requires = "rabbitmq_uri")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "SEALPOST_RABBITMQ_CA",
+        requires = "rabbitmq_uri"
+    )]
     pub rabbitmq_ca: Option<PathBuf>,
 }
 
 /// The address of RabbitMQ as it was given: the URI; user name and password instead of the URI's;
 /// the file of a CA.
-pub type RabbitmqConnectionArgs<'a> = (&'a str, (Option<&'a str>, Option<&'a str>), Option<&'a Path>);
+pub type RabbitmqConnectionArgs<'a> = (
+    &'a str,
+    (Option<&'a str>, Option<&'a str>),
+    Option<&'a Path>,
+);
 
 impl RabbitmqConnectionOptions {
     /// The address and credentials that were given; `None` if there is no URI.
     #[must_use]
     pub fn connection(&self) -> Option<RabbitmqConnectionArgs<'_>> {
-        let credentials = (self.rabbitmq_username.as_deref(), self.rabbitmq_password.as_deref());
-        Some((self.rabbitmq_uri.as_deref()?, credentials, self.rabbitmq_ca.as_deref()))
+        let credentials = (
+            self.rabbitmq_username.as_deref(),
+            self.rabbitmq_password.as_deref(),
+        );
+        Some((
+            self.rabbitmq_uri.as_deref()?,
+            credentials,
+            self.rabbitmq_ca.as_deref(),
+        ))
     }
 }
 
 impl std::fmt::Debug for RabbitmqConnectionOptions {
     /// Shows the fields that cannot hold a password.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { rabbitmq_username, rabbitmq_ca, .. } = self;
+        let Self {
+            rabbitmq_username,
+            rabbitmq_ca,
+            ..
+        } = self;
         f.debug_struct("RabbitmqConnectionOptions")
             .field("username", rabbitmq_username)
             .field("ca", rabbitmq_ca)
@@ -76,7 +106,12 @@ pub struct RabbitmqOptions {
     pub access: RabbitmqConnectionOptions,
 
     /// How queues are stored: quorum or classic
-    #[arg(long, value_name = "TYPE", env = "SEALPOST_RABBITMQ_QUEUE_TYPE", default_value = "quorum")]
+    #[arg(
+        long,
+        value_name = "TYPE",
+        env = "SEALPOST_RABBITMQ_QUEUE_TYPE",
+        default_value = "quorum"
+    )]
     pub rabbitmq_queue_type: QueueTypeArg,
 
     /// Messages of one queue that are held unacknowledged at most

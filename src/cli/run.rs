@@ -6,8 +6,8 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 
 use super::{
-    ChannelKindArg, ClusterOptions, ManifestOptions, RabbitmqOptions, RoleArg, ServedOptions, TelemetryOptions,
-    log_level, value,
+    ChannelKindArg, ClusterOptions, ManifestOptions, RabbitmqOptions, RoleArg, ServedOptions,
+    TelemetryOptions, log_level, value,
 };
 use crate::event::AttributeLimit;
 use crate::model::{self, ObservabilityConfig};
@@ -58,8 +58,9 @@ pub struct RunOptions {
     #[arg(long, value_name = "HOST:PORT", env = "SEALPOST_HTTP_ADDR", value_parser = value::parse_listen_address)]
     pub http_addr: Option<String>,
 
-    /// Address of the HTTPS listener for events (h2 and HTTP/1.1 by ALPN) [default: 127.0.0.1:8443;
-    /// with --kubernetes 0.0.0.0 and INGRESS_PORT_HTTPS or FILTER_PORT_HTTPS, else 8443]
+    /// Address of the HTTPS listener for events (h2 and HTTP/1.1 by ALPN) [default:
+    /// 127.0.0.1:8443; with --kubernetes 0.0.0.0 and INGRESS_PORT_HTTPS or FILTER_PORT_HTTPS,
+    /// else 8443]
     #[arg(long, value_name = "HOST:PORT", env = "SEALPOST_HTTPS_ADDR", value_parser = value::parse_listen_address)]
     pub https_addr: Option<String>,
 
@@ -71,8 +72,8 @@ pub struct RunOptions {
     pub admin_addr: Option<String>,
 
     /// File with the token that operators show to change something, and to read anything but
-    /// /healthz, /readyz and /metrics where --admin-addr is not on loopback; 16 characters or more,
-    /// re-read when it is needed
+    /// /healthz, /readyz and /metrics where --admin-addr is not on loopback; 16 characters or
+    /// more, re-read when it is needed
     #[arg(long, value_name = "FILE", env = "SEALPOST_ADMIN_TOKEN_FILE")]
     pub admin_token_file: Option<PathBuf>,
 
@@ -99,7 +100,12 @@ pub struct RunOptions {
     pub tls_min_version: Option<MinTlsVersion>,
 
     /// Where the development CA and its key are kept; with --kubernetes there is none
-    #[arg(long, value_name = "DIR", env = "SEALPOST_STATE_DIR", default_value = ".sealpost")]
+    #[arg(
+        long,
+        value_name = "DIR",
+        env = "SEALPOST_STATE_DIR",
+        default_value = ".sealpost"
+    )]
     pub state_dir: PathBuf,
 
     /// The RabbitMQ that is used, and its queues.
@@ -179,8 +185,8 @@ pub struct LimitOptions {
     #[arg(long, value_name = "PART", env = "SEALPOST_RETRY_JITTER", default_value = "0", value_parser = value::parse_fraction)]
     pub retry_jitter: f64,
 
-    /// Brokers that an event may pass through (knativebrokerttl) [default: of the role ingress with
-    /// --kubernetes MAX_TTL, else 255]
+    /// Brokers that an event may pass through (knativebrokerttl) [default: of the role ingress
+    /// with --kubernetes MAX_TTL, else 255]
     #[arg(long, value_name = "N", env = "SEALPOST_BROKER_MAX_TTL", value_parser = clap::value_parser!(i32).range(1..))]
     pub broker_max_ttl: Option<i32>,
 }
@@ -200,9 +206,14 @@ impl RunOptions {
     /// # Errors
     /// Fails if the variable holds something else than a version.
     pub fn min_tls_version(&self) -> Result<MinTlsVersion, String> {
-        match (self.tls_min_version, super::environment_variable("TLS_MIN_VERSION")) {
+        match (
+            self.tls_min_version,
+            super::environment_variable("TLS_MIN_VERSION"),
+        ) {
             (Some(version), _) => Ok(version),
-            (None, Some(text)) => text.parse().map_err(|error| format!("TLS_MIN_VERSION: {error}")),
+            (None, Some(text)) => text
+                .parse()
+                .map_err(|error| format!("TLS_MIN_VERSION: {error}")),
             (None, None) => Ok(MinTlsVersion::default()),
         }
     }
@@ -229,7 +240,10 @@ impl RunOptions {
                 && self.role() == model::ProcessRole::Channel
                 && self.rabbitmq.access.rabbitmq_uri.is_none()
             {
-                return Err("--channel-kind RabbitmqChannel needs --rabbitmq-uri, or SEALPOST_RABBITMQ_URI".to_owned());
+                return Err(
+                    "--channel-kind RabbitmqChannel needs --rabbitmq-uri, or SEALPOST_RABBITMQ_URI"
+                        .to_owned(),
+                );
             }
         } else if self.is_controller() {
             return Err("--role controller needs --kubernetes".to_owned());

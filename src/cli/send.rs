@@ -61,7 +61,12 @@ pub struct SendOptions {
     pub content_type: Option<String>,
 
     /// binary or structured
-    #[arg(long, value_name = "MODE", env = "SEALPOST_MODE", default_value = "binary")]
+    #[arg(
+        long,
+        value_name = "MODE",
+        env = "SEALPOST_MODE",
+        default_value = "binary"
+    )]
     pub mode: ContentModeArg,
 
     /// How many events
@@ -77,6 +82,11 @@ pub struct SendOptions {
     pub parallel: u16,
 
     /// Where a host name really is, for one port or for all; TLS still verifies HOST; repeatable
-    #[arg(long, value_name = "HOST[:PORT]=ADDR:PORT", env = "SEALPOST_RESOLVE", value_delimiter = ',')]
+    #[arg(
+        long,
+        value_name = "HOST[:PORT]=ADDR:PORT",
+        env = "SEALPOST_RESOLVE",
+        value_delimiter = ','
+    )]
     pub resolve: Vec<ResolveOverride>,
 }

@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 
 use super::{ManifestOptions, RabbitmqConnectionOptions};
-use crate::control::{AdvertisedCaCerts, ApiServerAvailability, ControlSettings, ListenerUrls, RabbitmqAvailability};
+use crate::control::{
+    AdvertisedCaCerts, ApiServerAvailability, ControlSettings, ListenerUrls, RabbitmqAvailability,
+};
 use crate::model::{self, TransportEncryption};
 
 /// The backend of channels without a template, as the flag names it.
@@ -66,19 +68,39 @@ pub struct ServedOptions {
     pub transport_encryption: Option<TransportEncryption>,
 
     /// Server certificate, PEM, leaf first; re-read when it changes
-    #[arg(long, value_name = "FILE", env = "SEALPOST_TLS_CERT", requires = "tls_key")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "SEALPOST_TLS_CERT",
+        requires = "tls_key"
+    )]
     pub tls_cert: Option<PathBuf>,
 
     /// Its private key, PEM: PKCS#1, PKCS#8 or SEC1
-    #[arg(long, value_name = "FILE", env = "SEALPOST_TLS_KEY", requires = "tls_cert")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "SEALPOST_TLS_KEY",
+        requires = "tls_cert"
+    )]
     pub tls_key: Option<PathBuf>,
 
     /// The CA that senders should trust, PEM: advertised as CACerts
-    #[arg(long, value_name = "FILE", env = "SEALPOST_TLS_CA", requires = "tls_cert")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "SEALPOST_TLS_CA",
+        requires = "tls_cert"
+    )]
     pub tls_ca: Option<PathBuf>,
 
     /// What a Channel without template and a Broker's channel are made of
-    #[arg(long, value_name = "KIND", env = "SEALPOST_DEFAULT_CHANNEL", default_value = "inmemory")]
+    #[arg(
+        long,
+        value_name = "KIND",
+        env = "SEALPOST_DEFAULT_CHANNEL",
+        default_value = "inmemory"
+    )]
     pub default_channel: DefaultChannelArg,
 }
 
@@ -104,8 +126,11 @@ impl ServedOptions {
         urls: Option<ListenerUrls>,
         ca_certs: AdvertisedCaCerts,
     ) -> ControlSettings {
-        let rabbitmq =
-            if rabbitmq.rabbitmq_uri.is_some() { RabbitmqAvailability::Given } else { RabbitmqAvailability::Missing };
+        let rabbitmq = if rabbitmq.rabbitmq_uri.is_some() {
+            RabbitmqAvailability::Given
+        } else {
+            RabbitmqAvailability::Missing
+        };
         ControlSettings {
             role: self.role.map(model::ProcessRole::from).unwrap_or_default(),
             default_backend: self.default_channel.into(),

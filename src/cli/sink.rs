@@ -102,7 +102,12 @@ pub struct SinkOptions {
     pub ports_file: Option<PathBuf>,
 
     /// Where run keeps its development CA
-    #[arg(long, value_name = "DIR", env = "SEALPOST_STATE_DIR", default_value = ".sealpost")]
+    #[arg(
+        long,
+        value_name = "DIR",
+        env = "SEALPOST_STATE_DIR",
+        default_value = ".sealpost"
+    )]
     pub state_dir: PathBuf,
 }
 
@@ -117,27 +122,42 @@ impl FromStr for SinkName {
     /// Reads a sink as `kn` reads its flag `--sink`, and `svc` besides.
     fn from_str(text: &str) -> Result<Self, SinkNameError> {
         if text.contains("://") || text.starts_with("http:") || text.starts_with("https:") {
-            return value::parse_http_address(text).map(Self::Url).map_err(SinkNameError);
+            return value::parse_http_address(text)
+                .map(Self::Url)
+                .map_err(SinkNameError);
         }
         let parts: Vec<&str> = text.split(':').collect();
         let (prefix, name, namespace) = match parts[..] {
             [name] => ("ksvc", name, None),
             [prefix, name] => (prefix, name, None),
             [prefix, name, namespace] => (prefix, name, Some(namespace)),
-            _ => return Err(SinkNameError(format!("it has more than three parts: {REMEDY}"))),
+            _ => {
+                return Err(SinkNameError(format!(
+                    "it has more than three parts: {REMEDY}"
+                )));
+            }
         };
         let (api_version, kind) = match prefix {
             "broker" => ("eventing.knative.dev/v1", "Broker"),
             "channel" => ("messaging.knative.dev/v1", "Channel"),
             "svc" => ("v1", "Service"),
             "ksvc" => ("serving.knative.dev/v1", "Service"),
-            other => return Err(SinkNameError(format!("{other:?} is no kind of sink: {REMEDY}"))),
+            other => {
+                return Err(SinkNameError(format!(
+                    "{other:?} is no kind of sink: {REMEDY}"
+                )));
+            }
         };
         if name.is_empty() || namespace.is_some_and(str::is_empty) {
             return Err(SinkNameError(format!("it names nothing: {REMEDY}")));
         }
         let (name, namespace) = (name.to_owned(), namespace.map(str::to_owned));
-        Ok(Self::Object { api_version, kind, name, namespace })
+        Ok(Self::Object {
+            api_version,
+            kind,
+            name,
+            namespace,
+        })
     }
 }
 
@@ -153,16 +173,28 @@ mod tests {
             name: name.to_owned(),
             namespace: namespace.map(str::to_owned),
         };
-        let (eventing, messaging, serving) =
-            ("eventing.knative.dev/v1", "messaging.knative.dev/v1", "serving.knative.dev/v1");
+        let (eventing, messaging, serving) = (
+            "eventing.knative.dev/v1",
+            "messaging.knative.dev/v1",
+            "serving.knative.dev/v1",
+        );
         for (text, expected) in [
-            ("broker:default", object(eventing, "Broker", "default", None)),
-            ("broker:default:orders", object(eventing, "Broker", "default", Some("orders"))),
+            (
+                "broker:default",
+                object(eventing, "Broker", "default", None),
+            ),
+            (
+                "broker:default:orders",
+                object(eventing, "Broker", "default", Some("orders")),
+            ),
             ("channel:pipe", object(messaging, "Channel", "pipe", None)),
             ("svc:s:n", object("v1", "Service", "s", Some("n"))),
             ("ksvc:s", object(serving, "Service", "s", None)),
             ("receiver", object(serving, "Service", "receiver", None)),
-            ("https://Sink/a:b", SinkName::Url("https://Sink/a:b".to_owned())),
+            (
+                "https://Sink/a:b",
+                SinkName::Url("https://Sink/a:b".to_owned()),
+            ),
         ] {
             assert_eq!(text.parse::<SinkName>().expect(text), expected);
         }
@@ -175,7 +207,10 @@ mod tests {
             ("trigger:a", "\"trigger\" is no kind of sink"),
             ("ftp://a", "begins with http:// or https://"),
             ("http:///", "begins with http:// or https://"),
-            ("localhost:8080", "\"localhost\" is no kind of sink: write a URL"),
+            (
+                "localhost:8080",
+                "\"localhost\" is no kind of sink: write a URL",
+            ),
         ] {
             let refused = text.parse::<SinkName>().expect_err(text).to_string();
             assert!(refused.contains(words), "{text}: {refused}");

@@ -93,7 +93,10 @@ impl RunOptions {
     ///
     /// # Errors
     /// Says what cannot be used, and where it stands; without secrets.
-    pub fn telemetry_settings(&self, configured: &ObservabilityConfig) -> Result<OtlpSettings, String> {
+    pub fn telemetry_settings(
+        &self,
+        configured: &ObservabilityConfig,
+    ) -> Result<OtlpSettings, String> {
         self.telemetry_settings_from(configured, &environment_variable)
     }
 
@@ -105,7 +108,10 @@ impl RunOptions {
         let resource = self.resource_attributes(variable);
         // OpenTelemetry's switch for everything goes before all others.
         if variable("OTEL_SDK_DISABLED").is_some_and(|text| text.eq_ignore_ascii_case("true")) {
-            return Ok(OtlpSettings { resource, ..OtlpSettings::default() });
+            return Ok(OtlpSettings {
+                resource,
+                ..OtlpSettings::default()
+            });
         }
         let flags = &self.telemetry;
         let traces = SignalOptions {
@@ -129,17 +135,31 @@ impl RunOptions {
             Some(interval) => Some(interval),
             None => millis("OTEL_METRIC_EXPORT_INTERVAL")?.or(configured.metrics_export_interval),
         };
-        let interval = interval.filter(|interval| !interval.is_zero()).unwrap_or(INTERVAL);
+        let interval = interval
+            .filter(|interval| !interval.is_zero())
+            .unwrap_or(INTERVAL);
         Ok(OtlpSettings {
-            traces: traces.resolve_endpoint(variable)?.map(|endpoint| TraceExport { endpoint, sampler, delay }),
-            metrics: metrics.resolve_endpoint(variable)?.map(|endpoint| MetricExport { endpoint, interval }),
+            traces: traces
+                .resolve_endpoint(variable)?
+                .map(|endpoint| TraceExport {
+                    endpoint,
+                    sampler,
+                    delay,
+                }),
+            metrics: metrics
+                .resolve_endpoint(variable)?
+                .map(|endpoint| MetricExport { endpoint, interval }),
             resource,
         })
     }
 
     /// The sampler (contract OB-15), by OpenTelemetry's names. Traces that are on without a rate
     /// are recorded; if the ConfigMap switches them on, the default rate is 0.
-    fn sampler(&self, configured: &ObservabilityConfig, variable: VariableLookup<'_>) -> Result<Sampler, String> {
+    fn sampler(
+        &self,
+        configured: &ObservabilityConfig,
+        variable: VariableLookup<'_>,
+    ) -> Result<Sampler, String> {
         if let Some(rate) = self.telemetry.tracing_sampling_rate {
             return Ok(Sampler::from_rate(rate));
         }
@@ -152,7 +172,8 @@ impl RunOptions {
         };
         let part = || {
             let text = variable("OTEL_TRACES_SAMPLER_ARG").unwrap_or_else(|| "1".to_owned());
-            value::parse_fraction(&text).map_err(|remedy| format!("OTEL_TRACES_SAMPLER_ARG: {remedy}"))
+            value::parse_fraction(&text)
+                .map_err(|remedy| format!("OTEL_TRACES_SAMPLER_ARG: {remedy}"))
         };
         Ok(match name.as_str() {
             "always_on" => Sampler::AlwaysOn,
@@ -161,7 +182,11 @@ impl RunOptions {
             "parentbased_always_on" => Sampler::ParentBased(1.0),
             "parentbased_always_off" => Sampler::ParentBased(0.0),
             "parentbased_traceidratio" => Sampler::ParentBased(part()?),
-            _ => return Err(format!("OTEL_TRACES_SAMPLER: {name:?} is no sampler of OpenTelemetry's")),
+            _ => {
+                return Err(format!(
+                    "OTEL_TRACES_SAMPLER: {name:?} is no sampler of OpenTelemetry's"
+                ));
+            }
         })
     }
 
@@ -176,10 +201,16 @@ impl RunOptions {
         };
         let mut known = vec![
             ("service.name".to_owned(), role.to_owned()),
-            ("service.version".to_owned(), env!("CARGO_PKG_VERSION").to_owned()),
+            (
+                "service.version".to_owned(),
+                env!("CARGO_PKG_VERSION").to_owned(),
+            ),
             ("service.instance.id".to_owned(), INSTANCE.clone()),
         ];
-        let names = [("k8s.namespace.name", "SYSTEM_NAMESPACE"), ("k8s.pod.name", "POD_NAME")];
+        let names = [
+            ("k8s.namespace.name", "SYSTEM_NAMESPACE"),
+            ("k8s.pod.name", "POD_NAME"),
+        ];
         for (key, name) in names.into_iter().filter(|_| self.kubernetes) {
             known.extend(variable(name).map(|value| (key.to_owned(), value)));
         }
@@ -195,8 +226,12 @@ impl RunOptions {
 
 impl SignalOptions<'_> {
     /// The endpoint of the signal; `None` if it is not exported.
-    fn resolve_endpoint(&self, variable: VariableLookup<'_>) -> Result<Option<OtlpEndpoint>, String> {
-        let off = variable(&format!("OTEL_{}_EXPORTER", self.name)).is_some_and(|exporter| exporter == "none");
+    fn resolve_endpoint(
+        &self,
+        variable: VariableLookup<'_>,
+    ) -> Result<Option<OtlpEndpoint>, String> {
+        let off = variable(&format!("OTEL_{}_EXPORTER", self.name))
+            .is_some_and(|exporter| exporter == "none");
         if self.endpoint.is_none() && off {
             return Ok(None);
         }
@@ -204,15 +239,33 @@ impl SignalOptions<'_> {
         if protocol == OtlpProtocol::Stdout {
             return self.stdout_endpoint().map(Some);
         }
-        let Some(url) = self.resolve_url(protocol, variable)? else { return Ok(None) };
-        let ca = self.signal_or_common_variable("CERTIFICATE", variable).map(PathBuf::from).map(|file| {
-            std::fs::read_to_string(&file)
-                .map_err(|error| format!("OTEL_EXPORTER_OTLP_CERTIFICATE: {}: {error}", file.display()))
-        });
-        let timeout = parse_milliseconds(variable, &format!("OTEL_EXPORTER_OTLP_{}_TIMEOUT", self.name))?
-            .or(parse_milliseconds(variable, "OTEL_EXPORTER_OTLP_TIMEOUT")?)
-            .unwrap_or(TIMEOUT);
-        Ok(Some(OtlpEndpoint { url, protocol, headers: self.header_fields(variable)?, timeout, ca: ca.transpose()? }))
+        let Some(url) = self.resolve_url(protocol, variable)? else {
+            return Ok(None);
+        };
+        let ca = self
+            .signal_or_common_variable("CERTIFICATE", variable)
+            .map(PathBuf::from)
+            .map(|file| {
+                std::fs::read_to_string(&file).map_err(|error| {
+                    format!(
+                        "OTEL_EXPORTER_OTLP_CERTIFICATE: {}: {error}",
+                        file.display()
+                    )
+                })
+            });
+        let timeout = parse_milliseconds(
+            variable,
+            &format!("OTEL_EXPORTER_OTLP_{}_TIMEOUT", self.name),
+        )?
+        .or(parse_milliseconds(variable, "OTEL_EXPORTER_OTLP_TIMEOUT")?)
+        .unwrap_or(TIMEOUT);
+        Ok(Some(OtlpEndpoint {
+            url,
+            protocol,
+            headers: self.header_fields(variable)?,
+            timeout,
+            ca: ca.transpose()?,
+        }))
     }
 
     /// The variable that is for this signal alone.
@@ -221,18 +274,29 @@ impl SignalOptions<'_> {
     }
 
     /// The variable that is for this signal alone, else the one for both.
-    fn signal_or_common_variable(&self, what: &str, variable: VariableLookup<'_>) -> Option<String> {
-        self.signal_variable(what, variable).or_else(|| common_variable(what, variable))
+    fn signal_or_common_variable(
+        &self,
+        what: &str,
+        variable: VariableLookup<'_>,
+    ) -> Option<String> {
+        self.signal_variable(what, variable)
+            .or_else(|| common_variable(what, variable))
     }
 
     /// The protocol of the signal: that of the flag, of a variable, of the ConfigMap, else the
     /// default.
     fn resolve_protocol(&self, variable: VariableLookup<'_>) -> Result<OtlpProtocol, String> {
-        match (self.protocol, self.signal_or_common_variable("PROTOCOL", variable), self.configured) {
+        match (
+            self.protocol,
+            self.signal_or_common_variable("PROTOCOL", variable),
+            self.configured,
+        ) {
             (Some(protocol), ..) => Ok(protocol),
             (None, Some(text), _) => {
                 let otlp = parse_protocol(&text).and_then(|protocol| match protocol {
-                    OtlpProtocol::Stdout => Err("stdout is no OTLP: write http/protobuf or grpc".to_owned()),
+                    OtlpProtocol::Stdout => {
+                        Err("stdout is no OTLP: write http/protobuf or grpc".to_owned())
+                    }
                     otlp => Ok(otlp),
                 });
                 otlp.map_err(|remedy| format!("OTEL_EXPORTER_OTLP_PROTOCOL: {remedy}"))
@@ -243,13 +307,22 @@ impl SignalOptions<'_> {
     }
 
     /// The URL of the collector; `None` if nothing names one.
-    fn resolve_url(&self, protocol: OtlpProtocol, variable: VariableLookup<'_>) -> Result<Option<Url>, String> {
-        let written = self.endpoint.map(str::to_owned).or_else(|| self.signal_variable("ENDPOINT", variable));
+    fn resolve_url(
+        &self,
+        protocol: OtlpProtocol,
+        variable: VariableLookup<'_>,
+    ) -> Result<Option<Url>, String> {
+        let written = self
+            .endpoint
+            .map(str::to_owned)
+            .or_else(|| self.signal_variable("ENDPOINT", variable));
         let configured = || self.configured.map(|export| export.endpoint.clone());
         match (written, common_variable("ENDPOINT", variable)) {
             (Some(url), _) => self.signal_url(&url, protocol).map(Some),
             (None, Some(base)) => self.url_with_signal_path(&base, protocol).map(Some),
-            (None, None) => configured().map(|url| self.signal_url(&url, protocol)).transpose(),
+            (None, None) => configured()
+                .map(|url| self.signal_url(&url, protocol))
+                .transpose(),
         }
     }
 
@@ -257,8 +330,15 @@ impl SignalOptions<'_> {
     /// replace them.
     fn header_fields(&self, variable: VariableLookup<'_>) -> Result<HeaderMap, String> {
         let mut headers = HeaderMap::new();
-        let texts = [common_variable("HEADERS", variable), self.signal_variable("HEADERS", variable)];
-        for (name, value) in texts.into_iter().flatten().flat_map(|text| parse_pairs(&text)) {
+        let texts = [
+            common_variable("HEADERS", variable),
+            self.signal_variable("HEADERS", variable),
+        ];
+        for (name, value) in texts
+            .into_iter()
+            .flatten()
+            .flat_map(|text| parse_pairs(&text))
+        {
             let bad = || "OTEL_EXPORTER_OTLP_HEADERS: write name=value,name=value".to_owned();
             let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_name| bad())?;
             let mut value = HeaderValue::from_str(&value).map_err(|_value| bad())?;
@@ -272,12 +352,19 @@ impl SignalOptions<'_> {
     fn stdout_endpoint(&self) -> Result<OtlpEndpoint, String> {
         if self.name != "TRACES" {
             return Err(
-                "metrics are not written to standard output: name a collector, or read them from the admin port"
+                "metrics are not written to standard output: name a collector, or read them \
+                 from the admin port"
                     .to_owned(),
             );
         }
         let url = Url::parse("stdout:").map_err(|error| error.to_string())?;
-        Ok(OtlpEndpoint { url, protocol: OtlpProtocol::Stdout, headers: HeaderMap::new(), timeout: TIMEOUT, ca: None })
+        Ok(OtlpEndpoint {
+            url,
+            protocol: OtlpProtocol::Stdout,
+            headers: HeaderMap::new(),
+            timeout: TIMEOUT,
+            ca: None,
+        })
     }
 
     /// The URL of the signal's own endpoint: as it is, with the usual path if it has none.
@@ -302,9 +389,14 @@ impl SignalOptions<'_> {
 
 /// Reads a URL; a host and a port alone mean HTTPS (contract OB-3).
 fn parse_absolute_url(text: &str) -> Result<Url, String> {
-    let whole = if text.contains("://") { text.to_owned() } else { format!("https://{text}") };
+    let whole = if text.contains("://") {
+        text.to_owned()
+    } else {
+        format!("https://{text}")
+    };
     // The text may hold a password, so that it is not part of the message.
-    let url = Url::parse(&whole).map_err(|error| format!("the endpoint of a collector is no URL: {error}"))?;
+    let url = Url::parse(&whole)
+        .map_err(|error| format!("the endpoint of a collector is no URL: {error}"))?;
     if matches!(url.scheme(), "http" | "https") {
         Ok(url)
     } else {
@@ -314,16 +406,27 @@ fn parse_absolute_url(text: &str) -> Result<Url, String> {
 
 /// Reads pairs as OpenTelemetry writes them: `name=value,name=value`, percent-encoded.
 fn parse_pairs(text: &str) -> Vec<(String, String)> {
-    let decoded = |text: &str| percent_decode_str(text.trim()).decode_utf8_lossy().into_owned();
+    let decoded = |text: &str| {
+        percent_decode_str(text.trim())
+            .decode_utf8_lossy()
+            .into_owned()
+    };
     text.split(',')
         .filter_map(|pair| pair.split_once('='))
         .map(|(name, value)| (decoded(name), decoded(value)))
         .collect()
 }
 
-fn parse_milliseconds(variable: VariableLookup<'_>, name: &str) -> Result<Option<Duration>, String> {
-    let Some(text) = variable(name) else { return Ok(None) };
-    let millis = text.parse::<u64>().map_err(|_text| format!("{name}: write milliseconds, such as 5000"))?;
+fn parse_milliseconds(
+    variable: VariableLookup<'_>,
+    name: &str,
+) -> Result<Option<Duration>, String> {
+    let Some(text) = variable(name) else {
+        return Ok(None);
+    };
+    let millis = text
+        .parse::<u64>()
+        .map_err(|_text| format!("{name}: write milliseconds, such as 5000"))?;
     Ok(Some(Duration::from_millis(millis)))
 }
 

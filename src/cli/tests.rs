@@ -22,10 +22,16 @@ fn the_definition_is_sound() {
 #[test]
 fn every_flag_has_its_variable() {
     for command in Cli::command().get_subcommands() {
-        let flags = command.get_arguments().filter(|argument| argument.get_id() != "help");
-        for (argument, flag) in flags.filter_map(|argument| Some((argument, argument.get_long()?))) {
+        let flags = command
+            .get_arguments()
+            .filter(|argument| argument.get_id() != "help");
+        for (argument, flag) in flags.filter_map(|argument| Some((argument, argument.get_long()?)))
+        {
             let variable = format!("SEALPOST_{}", flag.to_uppercase().replace('-', "_"));
-            assert_eq!(argument.get_env().and_then(|env| env.to_str()), Some(variable.as_str()));
+            assert_eq!(
+                argument.get_env().and_then(|env| env.to_str()),
+                Some(variable.as_str())
+            );
             assert!(argument.get_help().is_some(), "{flag}");
         }
     }
@@ -34,30 +40,58 @@ fn every_flag_has_its_variable() {
 /// A variable that several commands read means the same to each of them, in about the same words.
 #[test]
 fn a_variable_means_one_thing() {
-    let mut meanings = std::collections::BTreeMap::<String, std::collections::BTreeSet<String>>::new();
+    let mut meanings =
+        std::collections::BTreeMap::<String, std::collections::BTreeSet<String>>::new();
     for command in Cli::command().get_subcommands() {
         for argument in command.get_arguments() {
-            let Some(variable) = argument.get_env().and_then(|env| env.to_str()) else { continue };
-            let kind = argument.get_value_names().unwrap_or_default().iter().map(ToString::to_string).collect();
-            meanings.entry(variable.to_owned()).or_default().insert(kind);
+            let Some(variable) = argument.get_env().and_then(|env| env.to_str()) else {
+                continue;
+            };
+            let kind = argument
+                .get_value_names()
+                .unwrap_or_default()
+                .iter()
+                .map(ToString::to_string)
+                .collect();
+            meanings
+                .entry(variable.to_owned())
+                .or_default()
+                .insert(kind);
         }
     }
-    assert!(meanings.values().all(|kinds| kinds.len() == 1), "{meanings:?}");
+    assert!(
+        meanings.values().all(|kinds| kinds.len() == 1),
+        "{meanings:?}"
+    );
     let commands = Cli::command();
     let concurrency = commands.get_subcommands().filter(|command| {
-        command.get_arguments().any(|argument| argument.get_env().is_some_and(|env| env == "SEALPOST_CONCURRENCY"))
+        command.get_arguments().any(|argument| {
+            argument
+                .get_env()
+                .is_some_and(|env| env == "SEALPOST_CONCURRENCY")
+        })
     });
-    assert_eq!(concurrency.map(clap::Command::get_name).collect::<Vec<_>>(), ["run"]);
+    assert_eq!(
+        concurrency.map(clap::Command::get_name).collect::<Vec<_>>(),
+        ["run"]
+    );
 }
 
 #[test]
 fn defaults_are_those_of_the_interface() {
     let options = run(&["-f", "x"]).expect("options");
-    let [http, https, admin] = ["127.0.0.1:8080", "127.0.0.1:8443", "127.0.0.1:9090"].map(str::to_owned);
-    assert_eq!(options.listen_addresses(), Ok(ListenAddresses { http, https, admin }));
+    let [http, https, admin] =
+        ["127.0.0.1:8080", "127.0.0.1:8443", "127.0.0.1:9090"].map(str::to_owned);
+    assert_eq!(
+        options.listen_addresses(),
+        Ok(ListenAddresses { http, https, admin })
+    );
     assert_eq!(options.state_dir.to_str(), Some(".sealpost"));
     assert_eq!(options.drain_timeout.as_secs(), 20);
-    assert_eq!((options.served.transport_encryption, options.log_format), (None, None));
+    assert_eq!(
+        (options.served.transport_encryption, options.log_format),
+        (None, None)
+    );
     assert_eq!(options.limits.max_body_bytes, 10 * 1024 * 1024);
     assert_eq!(options.broker_max_ttl(), Ok(255));
     assert_eq!(options.min_tls_version(), Ok(MinTlsVersion::Tls12));
@@ -69,10 +103,20 @@ fn defaults_are_those_of_the_interface() {
 fn defaults_in_a_cluster() {
     let options = run(&["--kubernetes"]).expect("options");
     let [http, https, admin] = ["0.0.0.0:8080", "0.0.0.0:8443", "0.0.0.0:9090"].map(str::to_owned);
-    assert_eq!(options.listen_addresses(), Ok(ListenAddresses { http, https, admin }));
+    assert_eq!(
+        options.listen_addresses(),
+        Ok(ListenAddresses { http, https, admin })
+    );
     let given = run(&["--kubernetes", "--http-addr", "127.0.0.1:1"]).expect("options");
-    assert_eq!(given.listen_addresses().map(|addresses| addresses.http), Ok("127.0.0.1:1".to_owned()));
-    assert!(options.validate().is_err_and(|error| error.contains("SYSTEM_NAMESPACE")));
+    assert_eq!(
+        given.listen_addresses().map(|addresses| addresses.http),
+        Ok("127.0.0.1:1".to_owned())
+    );
+    assert!(
+        options
+            .validate()
+            .is_err_and(|error| error.contains("SYSTEM_NAMESPACE"))
+    );
 }
 
 #[test]
@@ -104,10 +148,20 @@ fn wrong_values_are_usage_errors() {
         &["--metrics-export-interval", "PT0S"],
         &["--http-addr", ":8080"],
     ] {
-        assert!(run(arguments).is_err_and(|error| error.exit_code() == 2), "{arguments:?}");
+        assert!(
+            run(arguments).is_err_and(|error| error.exit_code() == 2),
+            "{arguments:?}"
+        );
     }
     assert!(run(&["-f", "x", "--kubernetes"]).is_err_and(|error| error.exit_code() == 2));
-    for arguments in [&[][..], &["--kubernetes"], &["-f", "x", "--default-channel", "rabbitmq"]] {
-        assert!(run(arguments).is_ok_and(|options| options.validate().is_err()), "{arguments:?}");
+    for arguments in [
+        &[][..],
+        &["--kubernetes"],
+        &["-f", "x", "--default-channel", "rabbitmq"],
+    ] {
+        assert!(
+            run(arguments).is_ok_and(|options| options.validate().is_err()),
+            "{arguments:?}"
+        );
     }
 }

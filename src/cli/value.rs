@@ -50,19 +50,28 @@ pub(super) fn parse_count(text: &str) -> Result<usize, String> {
 /// everybody.
 pub(super) fn parse_listen_address(text: &str) -> Result<String, String> {
     let (host, port) = match text.rsplit_once(':') {
-        Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) && !port.is_empty() => (host, port),
+        Some((host, port))
+            if port.bytes().all(|byte| byte.is_ascii_digit()) && !port.is_empty() =>
+        {
+            (host, port)
+        }
         _ if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) => ("", text),
         _ => return Err("write HOST:PORT, such as 127.0.0.1:8080".to_owned()),
     };
     if port.parse::<u16>().is_err() {
-        return Err(format!("{port} is not a port: write one up to 65535, or 0 for any that is free"));
+        return Err(format!(
+            "{port} is not a port: write one up to 65535, or 0 for any that is free"
+        ));
     }
     if host.is_empty() || host == "*" {
         return Err(format!(
-            "it names no host: write 127.0.0.1:{port} for this machine only, 0.0.0.0:{port} for everybody"
+            "it names no host: write 127.0.0.1:{port} for this machine only, 0.0.0.0:{port} \
+             for everybody"
         ));
     }
-    let in_brackets = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    let in_brackets = host
+        .strip_prefix('[')
+        .and_then(|host| host.strip_suffix(']'));
     match in_brackets {
         Some(host) if host.parse::<std::net::Ipv6Addr>().is_ok() => Ok(text.to_owned()),
         None if host.parse::<std::net::Ipv6Addr>().is_ok() => Err(format!("write [{host}]:{port}")),
@@ -73,10 +82,15 @@ pub(super) fn parse_listen_address(text: &str) -> Result<String, String> {
 
 /// Reads an `http` or `https` URL with a host.
 pub(super) fn parse_http_url(text: &str) -> Result<Url, String> {
-    let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+    let url = Url::parse(text)
+        .ok()
+        .filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
     url.ok_or_else(|| match text.split_once("://") {
         Some(_) => "write a URL that begins with http:// or https:// and names a host".to_owned(),
-        None => format!("write it with its scheme: http://{0} or https://{0}", text.trim_start_matches('/')),
+        None => format!(
+            "write it with its scheme: http://{0} or https://{0}",
+            text.trim_start_matches('/')
+        ),
     })
 }
 
@@ -87,7 +101,11 @@ pub(super) fn parse_http_address(text: &str) -> Result<String, String> {
 
 /// Reads a text that is not empty.
 pub(super) fn parse_nonempty_text(text: &str) -> Result<String, String> {
-    if text.is_empty() { Err("it is empty: leave it out, or write something".to_owned()) } else { Ok(text.to_owned()) }
+    if text.is_empty() {
+        Err("it is empty: leave it out, or write something".to_owned())
+    } else {
+        Ok(text.to_owned())
+    }
 }
 
 /// Reads a number of bytes: a number alone, or one with `KiB`, `MiB` or `GiB`.
@@ -104,7 +122,11 @@ pub(super) fn parse_size(text: &str) -> Result<usize, String> {
         "GiB" => 1024 * 1024 * 1024,
         _ => return Err(REMEDY.to_owned()),
     };
-    number.parse::<usize>().ok().and_then(|number| number.checked_mul(factor)).ok_or_else(|| REMEDY.to_owned())
+    number
+        .parse::<usize>()
+        .ok()
+        .and_then(|number| number.checked_mul(factor))
+        .ok_or_else(|| REMEDY.to_owned())
 }
 
 /// Reads a fraction from 0 to 1.
@@ -146,11 +168,20 @@ pub(super) fn parse_override_extension(text: &str) -> Result<(String, String), S
     parse_name_value(text, |_remedy| "the command sets it, or nobody")
 }
 
-fn parse_name_value(text: &str, remedy: impl Fn(&'static str) -> &'static str) -> Result<(String, String), String> {
-    let Some((name, value)) = text.split_once('=').filter(|(name, _)| crate::event::is_attribute_name(name)) else {
+fn parse_name_value(
+    text: &str,
+    remedy: impl Fn(&'static str) -> &'static str,
+) -> Result<(String, String), String> {
+    let Some((name, value)) = text
+        .split_once('=')
+        .filter(|(name, _)| crate::event::is_attribute_name(name))
+    else {
         return Err("write name=value, the name of a-z and 0-9 only".to_owned());
     };
-    match NO_EXTENSIONS.iter().find(|(attribute, _)| *attribute == name) {
+    match NO_EXTENSIONS
+        .iter()
+        .find(|(attribute, _)| *attribute == name)
+    {
         Some((_, of_send)) => Err(format!("{name} is not an extension: {}", remedy(of_send))),
         None => Ok((name.to_owned(), value.to_owned())),
     }
@@ -165,19 +196,33 @@ mod tests {
     fn remedies_name_flags_of_their_own_command() {
         assert!(parse_extension("id=x").is_err_and(|error| error.contains("use --id")));
         assert!(
-            parse_override_extension("id=x")
-                .is_err_and(|error| error == "id is not an extension: the command sets it, or nobody")
+            parse_override_extension("id=x").is_err_and(
+                |error| error == "id is not an extension: the command sets it, or nobody"
+            )
         );
-        assert_eq!(parse_override_extension("tenant=a=b"), Ok(("tenant".to_owned(), "a=b".to_owned())));
+        assert_eq!(
+            parse_override_extension("tenant=a=b"),
+            Ok(("tenant".to_owned(), "a=b".to_owned()))
+        );
     }
 
     #[test]
     fn addresses_are_whole_or_told() {
-        for text in ["127.0.0.1:8080", "localhost:0", "[::1]:8443", "[::]:1", "0.0.0.0:65535", "my-host.example:80"] {
+        for text in [
+            "127.0.0.1:8080",
+            "localhost:0",
+            "[::1]:8443",
+            "[::]:1",
+            "0.0.0.0:65535",
+            "my-host.example:80",
+        ] {
             assert_eq!(parse_listen_address(text).as_deref(), Ok(text));
         }
         for (text, words) in [
-            (":8080", "127.0.0.1:8080 for this machine only, 0.0.0.0:8080"),
+            (
+                ":8080",
+                "127.0.0.1:8080 for this machine only, 0.0.0.0:8080",
+            ),
             ("8080", "127.0.0.1:8080 for this machine only"),
             ("*:8080", "0.0.0.0:8080"),
             ("localhost", "HOST:PORT"),
@@ -199,20 +244,35 @@ mod tests {
             assert!(parse_http_url(text).is_ok(), "{text}");
         }
         for text in ["127.0.0.1:8080/x", "localhost:8080/x", "//a/x", "/x", ""] {
-            assert!(parse_http_url(text).is_err_and(|refused| refused.contains("http://")), "{text}");
+            assert!(
+                parse_http_url(text).is_err_and(|refused| refused.contains("http://")),
+                "{text}"
+            );
         }
         assert_eq!(
             parse_http_url("127.0.0.1:8080/x"),
-            Err("write it with its scheme: http://127.0.0.1:8080/x or https://127.0.0.1:8080/x".to_owned())
+            Err(
+                "write it with its scheme: http://127.0.0.1:8080/x or https://127.0.0.1:8080/x"
+                    .to_owned()
+            )
         );
-        assert!(parse_http_url("ftp://a/x").is_err_and(|refused| refused.contains("begins with http://")));
+        assert!(
+            parse_http_url("ftp://a/x")
+                .is_err_and(|refused| refused.contains("begins with http://"))
+        );
     }
 
     #[test]
     fn attributes_are_no_extensions() {
-        assert_eq!(parse_extension("tenant=a=b"), Ok(("tenant".to_owned(), "a=b".to_owned())));
+        assert_eq!(
+            parse_extension("tenant=a=b"),
+            Ok(("tenant".to_owned(), "a=b".to_owned()))
+        );
         for (name, _) in NO_EXTENSIONS {
-            assert!(parse_extension(&format!("{name}=5")).is_err_and(|refused| refused.contains("not an extension")));
+            assert!(
+                parse_extension(&format!("{name}=5"))
+                    .is_err_and(|refused| refused.contains("not an extension"))
+            );
         }
     }
 }

@@ -33,20 +33,40 @@ fn find_unread(names: &BTreeSet<String>) -> Vec<UnreadVariable> {
     let known = flag_variables(&Cli::command());
     // Kubernetes sets such variables for each Service in a pod's namespace, one of which may have
     // the name of this program.
-    let services: Vec<String> =
-        names.iter().filter_map(|name| name.strip_suffix("_SERVICE_HOST")).map(service_prefix).collect();
+    let services: Vec<String> = names
+        .iter()
+        .filter_map(|name| name.strip_suffix("_SERVICE_HOST"))
+        .map(service_prefix)
+        .collect();
     let is_of_service = |name: &str| {
-        let rest = services.iter().filter_map(|service| name.strip_prefix(service.as_str()));
-        rest.into_iter().any(|rest| rest.starts_with("SERVICE_") || rest == "PORT" || rest.starts_with("PORT_"))
+        let rest = services
+            .iter()
+            .filter_map(|service| name.strip_prefix(service.as_str()));
+        rest.into_iter()
+            .any(|rest| rest.starts_with("SERVICE_") || rest == "PORT" || rest.starts_with("PORT_"))
     };
     let is_for_tests = |name: &str| OF_TESTS.iter().any(|start| name.starts_with(start));
-    let is_ours = |name: &str| name.get(..PREFIX.len()).is_some_and(|start| start.eq_ignore_ascii_case(PREFIX));
+    let is_ours = |name: &str| {
+        name.get(..PREFIX.len())
+            .is_some_and(|start| start.eq_ignore_ascii_case(PREFIX))
+    };
     let is_read = |name: &str| known.contains(name) || is_of_service(name) || is_for_tests(name);
     let unread = names.iter().filter(|name| is_ours(name) && !is_read(name));
-    let near =
-        |name: &str| suggest_word(&name.to_ascii_uppercase(), known.iter().map(String::as_str)).map(str::to_owned);
-    let exact = |name: &str| known.get(&name.to_ascii_uppercase().replace('-', "_")).cloned();
-    unread.map(|name| UnreadVariable { name: name.clone(), suggestion: exact(name).or_else(|| near(name)) }).collect()
+    let near = |name: &str| {
+        suggest_word(&name.to_ascii_uppercase(), known.iter().map(String::as_str))
+            .map(str::to_owned)
+    };
+    let exact = |name: &str| {
+        known
+            .get(&name.to_ascii_uppercase().replace('-', "_"))
+            .cloned()
+    };
+    unread
+        .map(|name| UnreadVariable {
+            name: name.clone(),
+            suggestion: exact(name).or_else(|| near(name)),
+        })
+        .collect()
 }
 
 fn service_prefix(service: &str) -> String {
@@ -55,7 +75,9 @@ fn service_prefix(service: &str) -> String {
 
 /// The variables of the flags of a command, and of every command below it.
 fn flag_variables(command: &clap::Command) -> BTreeSet<String> {
-    let own = command.get_arguments().filter_map(|argument| argument.get_env()?.to_str().map(str::to_owned));
+    let own = command
+        .get_arguments()
+        .filter_map(|argument| argument.get_env()?.to_str().map(str::to_owned));
     let below = command.get_subcommands().flat_map(flag_variables);
     own.chain(below).collect()
 }
@@ -81,7 +103,10 @@ mod tests {
             "SEALPOST_X_PORT",
         ];
         let found = find_unread(&names.map(str::to_owned).into());
-        let found: Vec<_> = found.iter().map(|found| (found.name.as_str(), found.suggestion.as_deref())).collect();
+        let found: Vec<_> = found
+            .iter()
+            .map(|found| (found.name.as_str(), found.suggestion.as_deref()))
+            .collect();
         assert_eq!(
             found,
             [

@@ -15,7 +15,9 @@ use url::Url;
 
 use super::error;
 use crate::model::TrustBundle;
-use crate::telemetry::otlp::{ExportError, ExportResult, OtlpEndpoint, OtlpProtocol, OtlpTransport};
+use crate::telemetry::otlp::{
+    ExportError, ExportResult, OtlpEndpoint, OtlpProtocol, OtlpTransport,
+};
 use crate::tls::{self, MinTlsVersion, SystemRoots};
 use crate::wire_text::WireText;
 
@@ -35,17 +37,27 @@ impl CollectorClients {
     /// endpoint names.
     #[must_use]
     pub fn new(roots: SystemRoots, min_version: MinTlsVersion) -> Self {
-        Self { roots, min_version, clients: Mutex::default() }
+        Self {
+            roots,
+            min_version,
+            clients: Mutex::default(),
+        }
     }
 
     fn client(&self, endpoint: &OtlpEndpoint) -> Result<reqwest::Client, String> {
-        let in_the_clear = endpoint.protocol == OtlpProtocol::Grpc && endpoint.url.scheme() == "http";
+        let in_the_clear =
+            endpoint.protocol == OtlpProtocol::Grpc && endpoint.url.scheme() == "http";
         let key = (endpoint.ca.clone(), in_the_clear);
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(client) = clients.get(&key) {
             return Ok(client.clone());
         }
-        let trust = endpoint.ca.as_deref().map(TrustBundle::from_pem).transpose().map_err(|error| error.to_string())?;
+        let trust = endpoint
+            .ca
+            .as_deref()
+            .map(TrustBundle::from_pem)
+            .transpose()
+            .map_err(|error| error.to_string())?;
         let tls = tls::client_config(&trust.unwrap_or_default(), &self.roots, self.min_version)
             .map_err(|error| error.to_string())?;
         let mut builder = reqwest::Client::builder()
@@ -66,7 +78,12 @@ impl CollectorClients {
         let client = self.client(endpoint)?;
         let (parts, body) = request.into_parts();
         let url = request_url(endpoint, &parts.uri)?;
-        let sent = client.post(url).headers(parts.headers).body(body).send().await;
+        let sent = client
+            .post(url)
+            .headers(parts.headers)
+            .body(body)
+            .send()
+            .await;
         let response = sent.map_err(|error| error::root_cause(&error))?;
         let status = response.status();
         if !status.is_success() {
@@ -80,10 +97,16 @@ impl CollectorClients {
 }
 
 impl OtlpTransport for CollectorClients {
-    fn post<'a>(&'a self, endpoint: &'a OtlpEndpoint, request: Request<Bytes>) -> BoxFuture<'a, ExportResult> {
+    fn post<'a>(
+        &'a self,
+        endpoint: &'a OtlpEndpoint,
+        request: Request<Bytes>,
+    ) -> BoxFuture<'a, ExportResult> {
         async move {
             let answer = tokio::time::timeout(endpoint.timeout, self.send(endpoint, request)).await;
-            answer.unwrap_or_else(|_elapsed| Err(format!("no answer within {:?}", endpoint.timeout).into()))
+            answer.unwrap_or_else(|_elapsed| {
+                Err(format!("no answer within {:?}", endpoint.timeout).into())
+            })
         }
         .boxed()
     }
@@ -94,7 +117,10 @@ impl OtlpTransport for CollectorClients {
 fn request_url(endpoint: &OtlpEndpoint, method: &http::Uri) -> Result<Url, String> {
     match endpoint.protocol {
         OtlpProtocol::HttpProtobuf | OtlpProtocol::Stdout => Ok(endpoint.url.clone()),
-        OtlpProtocol::Grpc => endpoint.url.join(method.path()).map_err(|error| error.to_string()),
+        OtlpProtocol::Grpc => endpoint
+            .url
+            .join(method.path())
+            .map_err(|error| error.to_string()),
     }
 }
 
@@ -102,8 +128,12 @@ fn request_url(endpoint: &OtlpEndpoint, method: &http::Uri) -> Result<Url, Strin
 /// `retry_after`, which is the seconds of `Retry-After`, or zero without that field.
 fn export_error(status: StatusCode, headers: &HeaderMap) -> ExportError {
     let seconds = || headers.get(RETRY_AFTER)?.to_str().ok()?.parse().ok();
-    let again = matches!(status.as_u16(), 429 | 502 | 503 | 504).then(|| Duration::from_secs(seconds().unwrap_or(0)));
-    ExportError { reason: format!("it answered {status}"), retry_after: again }
+    let again = matches!(status.as_u16(), 429 | 502 | 503 | 504)
+        .then(|| Duration::from_secs(seconds().unwrap_or(0)));
+    ExportError {
+        reason: format!("it answered {status}"),
+        retry_after: again,
+    }
 }
 
 /// Reads the status of a gRPC call: it stands in the header fields if the response has no message,
@@ -114,7 +144,8 @@ async fn read_grpc_status(response: reqwest::Response) -> ExportResult {
     }
     let mut body = std::pin::pin!(reqwest::Body::from(response));
     let mut read = 0;
-    while let Some(frame) = std::future::poll_fn(|context| body.as_mut().poll_frame(context)).await {
+    while let Some(frame) = std::future::poll_fn(|context| body.as_mut().poll_frame(context)).await
+    {
         let frame = frame.map_err(|error| error::root_cause(&error))?;
         if let Some(status) = frame.trailers_ref().and_then(parse_grpc_status) {
             return status;
@@ -132,7 +163,13 @@ fn parse_grpc_status(headers: &HeaderMap) -> Option<ExportResult> {
     // The codes that OTLP lists as retryable: cancelled, deadline exceeded, aborted, out of range,
     // unavailable, data loss.
     let again = matches!(status, "1" | "4" | "10" | "11" | "14" | "15").then_some(Duration::ZERO);
-    let refused =
-        || ExportError { reason: format!("it answered gRPC status {}", WireText::new(status)), retry_after: again };
-    Some(if status == "0" { Ok(()) } else { Err(refused()) })
+    let refused = || ExportError {
+        reason: format!("it answered gRPC status {}", WireText::new(status)),
+        retry_after: again,
+    };
+    Some(if status == "0" {
+        Ok(())
+    } else {
+        Err(refused())
+    })
 }

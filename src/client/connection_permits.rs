@@ -20,7 +20,10 @@ pub(super) struct ConnectionPermits {
 impl ConnectionPermits {
     /// Makes `count` permits, at least one.
     pub(super) fn new(count: usize) -> Self {
-        Self { free: Arc::new(Semaphore::new(count.clamp(1, Semaphore::MAX_PERMITS))), demand: Arc::default() }
+        Self {
+            free: Arc::new(Semaphore::new(count.clamp(1, Semaphore::MAX_PERMITS))),
+            demand: Arc::default(),
+        }
     }
 
     /// Waits for a permit; every 50 ms it asks for idle connections to be closed. `None` never

@@ -43,7 +43,11 @@ impl ConnectOverride {
     /// Returns the URI with this address instead of its host. A redirect may lead to another port
     /// of the host; that port is kept then.
     fn connect_uri(&self, uri: Uri) -> Result<Uri, http::Error> {
-        let port = if uri.authority() == Some(&self.authority) { None } else { uri.port_u16() };
+        let port = if uri.authority() == Some(&self.authority) {
+            None
+        } else {
+            uri.port_u16()
+        };
         let address = SocketAddr::new(self.address.ip(), port.unwrap_or(self.address.port()));
         let mut parts = uri.into_parts();
         parts.authority = Some(Authority::try_from(address.to_string())?);
@@ -89,7 +93,10 @@ struct ConnectorParts {
 }
 
 impl ConnectorParts {
-    fn https_connector(&self, tls: Arc<ClientConfig>) -> HttpsConnector<HttpConnector<DnsResolver>> {
+    fn https_connector(
+        &self,
+        tls: Arc<ClientConfig>,
+    ) -> HttpsConnector<HttpConnector<DnsResolver>> {
         HttpsConnector::new(self.tcp.clone(), tls, false, Arc::clone(&self.server_name))
     }
 
@@ -116,10 +123,16 @@ impl ClientConnector {
         tcp.set_keepalive_interval(Some(PROBE));
         tcp.set_keepalive_retries(Some(PROBES));
         let name: Arc<dyn ResolveServerName + Send + Sync> = match &connect_override {
-            Some(ConnectOverride { authority, .. }) => Arc::new(FixedServerName(Uri::from(authority.clone()))),
+            Some(ConnectOverride { authority, .. }) => {
+                Arc::new(FixedServerName(Uri::from(authority.clone())))
+            }
             None => Arc::new(DefaultServerNameResolver::default()),
         };
-        let parts = ConnectorParts { tcp, tls: Arc::new(tls), server_name: name };
+        let parts = ConnectorParts {
+            tcp,
+            tls: Arc::new(tls),
+            server_name: name,
+        };
         let https = parts.https_connector(Arc::clone(&parts.tls));
         Self {
             https,
@@ -135,12 +148,19 @@ impl ClientConnector {
     fn https_connector(&self, protocols: AlpnOffer) -> HttpsConnector<HttpConnector<DnsResolver>> {
         match protocols {
             AlpnOffer::AsConfigured => self.https.clone(),
-            AlpnOffer::Http1 => self.http1.get_or_init(|| self.parts.http1_connector()).clone(),
+            AlpnOffer::Http1 => self
+                .http1
+                .get_or_init(|| self.parts.http1_connector())
+                .clone(),
         }
     }
 
     /// Opens a connection to the host of this URI, or to the address of the connect override.
-    pub(super) async fn connect(&self, uri: Uri, protocols: AlpnOffer) -> Result<CountedStream, BoxError> {
+    pub(super) async fn connect(
+        &self,
+        uri: Uri,
+        protocols: AlpnOffer,
+    ) -> Result<CountedStream, BoxError> {
         let metrics = &self.metrics;
         let place = match &self.connect_override {
             Some(elsewhere) => elsewhere.connect_uri(uri)?,
@@ -158,7 +178,9 @@ impl ClientConnector {
                 }
                 Err(error)
             }
-            Err(_elapsed) => Err(io::Error::new(io::ErrorKind::TimedOut, "operation timed out").into()),
+            Err(_elapsed) => {
+                Err(io::Error::new(io::ErrorKind::TimedOut, "operation timed out").into())
+            }
         }
     }
 }
@@ -170,14 +192,37 @@ mod tests {
     #[test]
     fn a_host_that_is_elsewhere_is_found_there_at_every_port() {
         for (authority, address, uri, place) in [
-            ("sink.ns:8080", "127.0.0.1:1", "http://sink.ns:8080/", "http://127.0.0.1:1/"),
-            ("sink.ns", "127.0.0.1:1", "https://sink.ns/", "https://127.0.0.1:1/"),
+            (
+                "sink.ns:8080",
+                "127.0.0.1:1",
+                "http://sink.ns:8080/",
+                "http://127.0.0.1:1/",
+            ),
+            (
+                "sink.ns",
+                "127.0.0.1:1",
+                "https://sink.ns/",
+                "https://127.0.0.1:1/",
+            ),
             ("sink.ns", "[::1]:1", "http://sink.ns/", "http://[::1]:1/"),
-            ("sink.ns:8080", "127.0.0.1:1", "https://sink.ns:8443/", "https://127.0.0.1:8443/"),
+            (
+                "sink.ns:8080",
+                "127.0.0.1:1",
+                "https://sink.ns:8443/",
+                "https://127.0.0.1:8443/",
+            ),
         ] {
             let authority = authority.parse().expect("an authority");
-            let elsewhere = ConnectOverride { authority, address: address.parse().expect("an address") };
-            assert_eq!(elsewhere.connect_uri(uri.parse().expect("a URI")).expect("a place"), place);
+            let elsewhere = ConnectOverride {
+                authority,
+                address: address.parse().expect("an address"),
+            };
+            assert_eq!(
+                elsewhere
+                    .connect_uri(uri.parse().expect("a URI"))
+                    .expect("a place"),
+                place
+            );
         }
     }
 }

@@ -42,7 +42,11 @@ impl CountedStream {
                 Either::Right(Box::new(tls.into_inner()))
             }
         };
-        Self { stream, metrics: Arc::clone(traffic), _permit: descriptor }
+        Self {
+            stream,
+            metrics: Arc::clone(traffic),
+            _permit: descriptor,
+        }
     }
 
     /// Returns true if both sides agreed on HTTP/2 by ALPN.
@@ -76,7 +80,11 @@ impl AsyncRead for CountedStream {
 }
 
 impl AsyncWrite for CountedStream {
-    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        data: &[u8],
+    ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(context, data)
     }
 

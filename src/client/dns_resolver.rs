@@ -64,20 +64,31 @@ struct DnsResolverState {
 impl DnsResolver {
     /// Makes a resolver that runs at most `questions` queries of the system's resolver at once.
     pub(super) fn new(questions: usize) -> Self {
-        Self::with_resolve_function(|host| (host, 0).to_socket_addrs().map(Iterator::collect), questions)
+        Self::with_resolve_function(
+            |host| (host, 0).to_socket_addrs().map(Iterator::collect),
+            questions,
+        )
     }
 
     fn with_resolve_function(
         resolve: impl Fn(&str) -> io::Result<Vec<SocketAddr>> + Send + Sync + 'static,
         questions: usize,
     ) -> Self {
-        let cache = |time| Cache::builder().max_capacity(MAX_ANSWERS).time_to_live(time).build();
+        let cache = |time| {
+            Cache::builder()
+                .max_capacity(MAX_ANSWERS)
+                .time_to_live(time)
+                .build()
+        };
         let slow = (questions / SLOW_SHARE).max(1);
         Self(Arc::new(DnsResolverState {
             resolve: Box::new(resolve),
             fresh: cache(FRESH_TTL),
             stale: cache(STALE_TTL),
-            slow_hosts: Cache::builder().max_capacity(MAX_ANSWERS).time_to_live(SLOW_FOR).build(),
+            slow_hosts: Cache::builder()
+                .max_capacity(MAX_ANSWERS)
+                .time_to_live(SLOW_FOR)
+                .build(),
             queries: Mutex::default(),
             slow_permits: Arc::new(Semaphore::new(slow)),
             other_permits: Arc::new(Semaphore::new(questions.saturating_sub(slow).max(1))),
@@ -89,7 +100,9 @@ impl DnsResolver {
         if let Some(answer) = self.0.fresh.get(&name).await {
             return Ok(answer);
         }
-        let Some(stale) = self.0.stale.get(&name).await else { return self.query(name).await };
+        let Some(stale) = self.0.stale.get(&name).await else {
+            return self.query(name).await;
+        };
         match tokio::time::timeout(REFRESH_WAIT, self.query(name)).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(_)) | Err(_) => Ok(stale),
@@ -99,14 +112,21 @@ impl DnsResolver {
     /// Starts a query, or waits for the one about this host that is running. A query goes on when
     /// nobody waits for it any more, and its answer is cached.
     async fn query(&self, name: Name) -> DnsResult {
-        let permits = if self.0.slow_hosts.contains_key(&name) { &self.0.slow_permits } else { &self.0.other_permits };
+        let permits = if self.0.slow_hosts.contains_key(&name) {
+            &self.0.slow_permits
+        } else {
+            &self.0.other_permits
+        };
         let known = || self.lock_queries().get(&name).cloned();
         let asked = match known() {
             Some(asked) => asked,
             None => {
                 // The lock is not held while a permit is waited for; the map is looked into again
                 // after that, since another task may have started the query meanwhile.
-                let permit = Arc::clone(permits).acquire_owned().await.map_err(io::Error::other)?;
+                let permit = Arc::clone(permits)
+                    .acquire_owned()
+                    .await
+                    .map_err(io::Error::other)?;
                 let mut asking = self.lock_queries();
                 match asking.get(&name).cloned() {
                     Some(asked) => asked,
@@ -114,7 +134,11 @@ impl DnsResolver {
                         let (told, asked) = watch::channel(None);
                         asking.insert(name.clone(), asked.clone());
                         drop(asking);
-                        let question = DnsQuery { resolver: self.clone(), name, result: told };
+                        let question = DnsQuery {
+                            resolver: self.clone(),
+                            name,
+                            result: told,
+                        };
                         tokio::task::spawn_blocking(move || {
                             question.run();
                             drop(permit);
@@ -128,12 +152,20 @@ impl DnsResolver {
     }
 
     async fn wait_for_result(&self, mut asked: watch::Receiver<Option<DnsResult>>) -> DnsResult {
-        let told = asked.wait_for(Option::is_some).await.map(|told| told.clone());
-        told.ok().flatten().unwrap_or_else(|| Err(Arc::new(io::Error::other("the question was given up"))))
+        let told = asked
+            .wait_for(Option::is_some)
+            .await
+            .map(|told| told.clone());
+        told.ok()
+            .flatten()
+            .unwrap_or_else(|| Err(Arc::new(io::Error::other("the question was given up"))))
     }
 
     fn lock_queries(&self) -> MutexGuard<'_, HashMap<Name, watch::Receiver<Option<DnsResult>>>> {
-        self.0.queries.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0
+            .queries
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -148,7 +180,13 @@ struct DnsQuery {
 impl DnsQuery {
     /// Asks the system's resolver. Runs on a thread that may block.
     fn run(self) {
-        let DnsResolverState { resolve, fresh: answers, stale, slow_hosts: slow, .. } = &*self.resolver.0;
+        let DnsResolverState {
+            resolve,
+            fresh: answers,
+            stale,
+            slow_hosts: slow,
+            ..
+        } = &*self.resolver.0;
         let started = Instant::now();
         let answer = resolve(self.name.as_str()).map(Arc::from).map_err(Arc::new);
         let later = async {
@@ -197,8 +235,14 @@ impl Service<Name> for DnsResolver {
 fn rotate_addresses(answer: &[SocketAddr], turn: usize) -> Vec<SocketAddr> {
     let mut addresses = answer.to_vec();
     let is_ipv4 = addresses.first().is_some_and(SocketAddr::is_ipv4);
-    let family = addresses.iter().take_while(|address| address.is_ipv4() == is_ipv4).count();
-    if let Some(first) = addresses.get_mut(..family).filter(|first| !first.is_empty()) {
+    let family = addresses
+        .iter()
+        .take_while(|address| address.is_ipv4() == is_ipv4)
+        .count();
+    if let Some(first) = addresses
+        .get_mut(..family)
+        .filter(|first| !first.is_empty())
+    {
         let turn = turn % first.len();
         first.rotate_left(turn);
     }
@@ -212,16 +256,27 @@ mod tests {
     use super::*;
 
     fn addresses(all: &[&str]) -> Vec<SocketAddr> {
-        all.iter().map(|ip| SocketAddr::new(ip.parse().expect("an address"), 0)).collect()
+        all.iter()
+            .map(|ip| SocketAddr::new(ip.parse().expect("an address"), 0))
+            .collect()
     }
 
     #[test]
     fn every_address_of_the_first_family_has_its_turn() {
         let all = addresses(&["10.0.0.1", "10.0.0.2", "10.0.0.3", "::1"]);
         assert_eq!(rotate_addresses(&all, 0), all);
-        assert_eq!(rotate_addresses(&all, 1), addresses(&["10.0.0.2", "10.0.0.3", "10.0.0.1", "::1"]));
-        assert_eq!(rotate_addresses(&all, 5), addresses(&["10.0.0.3", "10.0.0.1", "10.0.0.2", "::1"]));
-        assert_eq!(rotate_addresses(&addresses(&["::1", "10.0.0.1"]), 7), addresses(&["::1", "10.0.0.1"]));
+        assert_eq!(
+            rotate_addresses(&all, 1),
+            addresses(&["10.0.0.2", "10.0.0.3", "10.0.0.1", "::1"])
+        );
+        assert_eq!(
+            rotate_addresses(&all, 5),
+            addresses(&["10.0.0.3", "10.0.0.1", "10.0.0.2", "::1"])
+        );
+        assert_eq!(
+            rotate_addresses(&addresses(&["::1", "10.0.0.1"]), 7),
+            addresses(&["::1", "10.0.0.1"])
+        );
         assert_eq!(rotate_addresses(&[], 3), []);
     }
 
@@ -232,12 +287,20 @@ mod tests {
     #[tokio::test]
     async fn an_answer_is_kept_and_a_failure_is_told_to_all() {
         let lookup = DnsResolver::new(SOME);
-        let failed = join_all((0..3).map(|_| lookup.clone().call(name("no such host.invalid")))).await;
-        assert!(failed.into_iter().all(|failed| failed.is_err()), "there is no such host");
+        let failed =
+            join_all((0..3).map(|_| lookup.clone().call(name("no such host.invalid")))).await;
+        assert!(
+            failed.into_iter().all(|failed| failed.is_err()),
+            "there is no such host"
+        );
         lookup.0.fresh.run_pending_tasks().await;
         assert_eq!(lookup.0.fresh.entry_count(), 0, "a failure is not kept");
         let found = join_all((0..100).map(|_| lookup.clone().call(name("localhost")))).await;
-        assert!(found.into_iter().all(|found| found.expect("found").all(|address| address.ip().is_loopback())));
+        assert!(found.into_iter().all(|found| {
+            found
+                .expect("found")
+                .all(|address| address.ip().is_loopback())
+        }));
         lookup.0.fresh.run_pending_tasks().await;
         assert_eq!(lookup.0.fresh.entry_count(), 1);
     }
@@ -252,19 +315,28 @@ mod tests {
         let resolve = move |host: &str| {
             counted.fetch_add(1, Ordering::Relaxed);
             if host.starts_with("hangs") {
-                hold.lock().unwrap_or_else(PoisonError::into_inner).recv().ok();
+                hold.lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .recv()
+                    .ok();
             }
             Ok(addresses(&["127.0.0.1"]))
         };
         let lookup = DnsResolver::with_resolve_function(resolve, SOME);
-        let impatient = || tokio::time::timeout(Duration::from_millis(20), lookup.clone().call(name("hangs")));
+        let impatient = || {
+            tokio::time::timeout(
+                Duration::from_millis(20),
+                lookup.clone().call(name("hangs")),
+            )
+        };
         for _ in 0..5 {
             assert!(impatient().await.is_err(), "it hangs");
         }
         assert_eq!(asked.load(Ordering::Relaxed), 1);
         assert!(lookup.clone().call(name("good")).await.is_ok());
         drop(release);
-        let found = tokio::time::timeout(Duration::from_secs(10), lookup.clone().call(name("hangs"))).await;
+        let found =
+            tokio::time::timeout(Duration::from_secs(10), lookup.clone().call(name("hangs"))).await;
         assert!(found.expect("in time").is_ok());
         assert_eq!(asked.load(Ordering::Relaxed), 2);
     }
@@ -277,7 +349,10 @@ mod tests {
         let (first, hold) = (std::sync::atomic::AtomicBool::new(true), Mutex::new(hold));
         let resolve = move |_: &str| {
             if !first.swap(false, Ordering::Relaxed) {
-                hold.lock().unwrap_or_else(PoisonError::into_inner).recv().ok();
+                hold.lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .recv()
+                    .ok();
             }
             Ok(addresses(&["127.0.0.1"]))
         };
@@ -287,17 +362,34 @@ mod tests {
             tokio::task::yield_now().await;
         }
         lookup.0.fresh.invalidate(&name("known")).await;
-        let found = tokio::time::timeout(Duration::from_secs(5), lookup.clone().call(name("known"))).await;
+        let found =
+            tokio::time::timeout(Duration::from_secs(5), lookup.clone().call(name("known"))).await;
         assert!(found.expect("at once").is_ok());
         for host in 0..4 {
-            lookup.0.slow_hosts.insert(name(&format!("slow{host}")), ()).await;
+            lookup
+                .0
+                .slow_hosts
+                .insert(name(&format!("slow{host}")), ())
+                .await;
         }
         let slow = (0..4).map(|host| {
-            tokio::time::timeout(Duration::from_millis(20), lookup.clone().call(name(&format!("slow{host}"))))
+            tokio::time::timeout(
+                Duration::from_millis(20),
+                lookup.clone().call(name(&format!("slow{host}"))),
+            )
         });
-        assert!(join_all(slow).await.into_iter().all(|waited| waited.is_err()));
+        assert!(
+            join_all(slow)
+                .await
+                .into_iter()
+                .all(|waited| waited.is_err())
+        );
         assert_eq!(lookup.0.slow_permits.available_permits(), 0);
-        assert_eq!(lookup.lock_queries().len(), 1 + SOME / SLOW_SHARE, "the others have not been asked");
+        assert_eq!(
+            lookup.lock_queries().len(),
+            1 + SOME / SLOW_SHARE,
+            "the others have not been asked"
+        );
         drop(release);
     }
 }

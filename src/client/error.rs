@@ -59,7 +59,10 @@ impl TransportError {
     /// Returns true if trying again cannot help (contract G-32).
     #[must_use]
     pub fn is_permanent(&self) -> bool {
-        matches!(self, Self::Trust(_) | Self::Unreachable(_) | Self::NotRemote)
+        matches!(
+            self,
+            Self::Trust(_) | Self::Unreachable(_) | Self::NotRemote
+        )
     }
 }
 
@@ -126,17 +129,23 @@ pub(super) fn is_tls(error: &(dyn Error + 'static)) -> bool {
 pub(super) fn root_cause(error: &(dyn Error + 'static)) -> String {
     match refusal::describe_tls_error(error) {
         Some(told) => escaped_excerpt(told, LONGEST),
-        None => error_chain(error).last().map_or_else(String::new, |cause| escaped_excerpt(cause, LONGEST)),
+        None => error_chain(error)
+            .last()
+            .map_or_else(String::new, |cause| escaped_excerpt(cause, LONGEST)),
     }
 }
 
 /// Returns true if the peer stopped answering at the level of TCP, rather than to this request
 /// alone.
 fn is_timeout(error: &(dyn Error + 'static)) -> bool {
-    error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::TimedOut)
+    error
+        .downcast_ref::<std::io::Error>()
+        .is_some_and(|error| error.kind() == std::io::ErrorKind::TimedOut)
 }
 
-fn error_chain<'e>(error: &'e (dyn Error + 'static)) -> impl Iterator<Item = &'e (dyn Error + 'static)> {
+fn error_chain<'e>(
+    error: &'e (dyn Error + 'static),
+) -> impl Iterator<Item = &'e (dyn Error + 'static)> {
     let mut next = Some(error);
     std::iter::from_fn(move || {
         let error = next?;

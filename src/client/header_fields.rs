@@ -7,8 +7,8 @@
 
 use bytes::Bytes;
 use http::header::{
-    ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST, TE, TRAILER,
-    TRANSFER_ENCODING, UPGRADE, USER_AGENT,
+    ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST, TE,
+    TRAILER, TRANSFER_ENCODING, UPGRADE, USER_AGENT,
 };
 use http::{HeaderName, Request};
 
@@ -23,8 +23,14 @@ pub struct ForwardAllFields;
 /// The fields that may leave besides the attributes of an event: those of the HTTP protocol
 /// binding, those that Knative adds (contract DP-5), the authorization of the sender, and what the
 /// client says of itself. `Authorization` is set by this process only: events have no such field.
-const LISTED: [HeaderName; 6] =
-    [CONTENT_TYPE, knative::PREFER_HEADER, knative::NAMESPACE_HEADER, AUTHORIZATION, USER_AGENT, ACCEPT_ENCODING];
+const LISTED: [HeaderName; 6] = [
+    CONTENT_TYPE,
+    knative::PREFER_HEADER,
+    knative::NAMESPACE_HEADER,
+    AUTHORIZATION,
+    USER_AGENT,
+    ACCEPT_ENCODING,
+];
 
 /// The fields that are about one connection, or that say how a message is framed or where it goes
 /// (RFC 9110, 7.6.1; RFC 9113, 8.2.2). Every field that begins with `proxy-` is one of them, too.
@@ -46,13 +52,23 @@ pub(super) fn remove_unlisted_fields(request: &mut Request<Bytes>) {
     let is_passed_on = request.extensions().get::<ForwardAllFields>().is_some();
     let headers = request.headers_mut();
     // No field of the list is about a connection, so that the two tests need not be combined.
-    let stays_back = |name: &HeaderName| if is_passed_on { is_connection_field(name) } else { !is_listed(name) };
+    let stays_back = |name: &HeaderName| {
+        if is_passed_on {
+            is_connection_field(name)
+        } else {
+            !is_listed(name)
+        }
+    };
     // Nearly every request has nothing to remove, and is left as it is without an allocation.
     if !headers.keys().any(stays_back) {
         return;
     }
     binding::drop_connection_fields(headers);
-    let back: Vec<HeaderName> = headers.keys().filter(|name| stays_back(name)).cloned().collect();
+    let back: Vec<HeaderName> = headers
+        .keys()
+        .filter(|name| stays_back(name))
+        .cloned()
+        .collect();
     for name in back {
         headers.remove(name);
     }
@@ -107,7 +123,9 @@ mod tests {
     }
 
     fn request(fields: &[&str]) -> Request<Bytes> {
-        let request = fields.iter().fold(Request::post("/"), |request, name| request.header(*name, "1"));
+        let request = fields.iter().fold(Request::post("/"), |request, name| {
+            request.header(*name, "1")
+        });
         request.body(Bytes::new()).expect("a request")
     }
 
@@ -139,7 +157,8 @@ mod tests {
     #[test]
     fn nothing_else_does() {
         let others = OTHERS.into_iter().filter(|name| *name != "authorization");
-        let mut sent = request(&[&["ce-id", "x-request-id"], &others.collect::<Vec<_>>()[..]].concat());
+        let mut sent =
+            request(&[&["ce-id", "x-request-id"], &others.collect::<Vec<_>>()[..]].concat());
         remove_unlisted_fields(&mut sent);
         assert_eq!(names(&sent), ["ce-id", "x-request-id"]);
     }
@@ -147,8 +166,16 @@ mod tests {
     /// Contract BF-16, but for what is about the connection that a request came by.
     #[test]
     fn what_is_passed_on_is_not_about_a_connection() {
-        let mut sent = request(&["ce-id", "x-custom", "x-hop", "te", "proxy-connection", "expect"]);
-        sent.headers_mut().insert(CONNECTION, "close, X-Hop".parse().expect("a value"));
+        let mut sent = request(&[
+            "ce-id",
+            "x-custom",
+            "x-hop",
+            "te",
+            "proxy-connection",
+            "expect",
+        ]);
+        sent.headers_mut()
+            .insert(CONNECTION, "close, X-Hop".parse().expect("a value"));
         sent.extensions_mut().insert(ForwardAllFields);
         remove_unlisted_fields(&mut sent);
         assert_eq!(names(&sent), ["ce-id", "x-custom"]);
@@ -158,11 +185,30 @@ mod tests {
     #[test]
     fn an_event_forwards_what_knative_forwards() {
         let value = || http::HeaderValue::from_static("1");
-        let beside =
-            OTHERS.iter().chain(&["prefer", "kn-namespace", "user-agent", "content-type", "x-b3-a", "knative-b"]);
-        let event = Event::new("1", "/s", "t")
-            .with_forwarded(beside.map(|name| (HeaderName::from_static(name), value())).collect());
+        let beside = OTHERS.iter().chain(&[
+            "prefer",
+            "kn-namespace",
+            "user-agent",
+            "content-type",
+            "x-b3-a",
+            "knative-b",
+        ]);
+        let event = Event::new("1", "/s", "t").with_forwarded(
+            beside
+                .map(|name| (HeaderName::from_static(name), value()))
+                .collect(),
+        );
         let request = crate::client::event_request(&event, crate::model::DeliveryFormat::Binary);
-        assert_eq!(names(&request), ["ce-id", "ce-source", "ce-specversion", "ce-type", "knative-b", "x-b3-a"]);
+        assert_eq!(
+            names(&request),
+            [
+                "ce-id",
+                "ce-source",
+                "ce-specversion",
+                "ce-type",
+                "knative-b",
+                "x-b3-a"
+            ]
+        );
     }
 }

@@ -66,17 +66,24 @@ impl Http1Exchange {
     ) -> Result<Response<Http1Body>, RequestFailure> {
         match poll_fn(|context| self.poll_head(context)).await {
             Ok(head) => Ok(Http1Body::start_response(head, self.connection, host)),
-            Err(error) if self.connection.is_request_begun => Err(RequestFailure::MaybeProcessed(error)),
+            Err(error) if self.connection.is_request_begun => {
+                Err(RequestFailure::MaybeProcessed(error))
+            }
             Err(error) => Err(RequestFailure::NotSent(error)),
         }
     }
 
-    fn poll_head(&mut self, context: &mut Context<'_>) -> Poll<Result<ResponseHead, TransportError>> {
+    fn poll_head(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<ResponseHead, TransportError>> {
         loop {
             let read = ready!(self.connection.poll_exchange(context))?;
             // A response such as 408 from a peer that has received nothing of the request is no
             // response to it.
-            if read == 0 || (!self.connection.is_request_begun && self.connection.write_error.is_some()) {
+            if read == 0
+                || (!self.connection.is_request_begun && self.connection.write_error.is_some())
+            {
                 return Poll::Ready(Err(self.connection.connection_closed_error()));
             }
             if let Some(head) = self.head_reader.read(&mut self.connection.received)? {
@@ -89,41 +96,68 @@ impl Http1Exchange {
 impl Http1Connection {
     /// Makes a connection on which nothing was sent yet.
     pub(super) fn new(stream: CountedStream) -> Self {
-        Self { stream, outgoing: None, received: BytesMut::new(), write_error: None, is_request_begun: false }
+        Self {
+            stream,
+            outgoing: None,
+            received: BytesMut::new(),
+            write_error: None,
+            is_request_begun: false,
+        }
     }
 
     /// Returns true if a request can be sent: the peer has neither closed the connection nor sent
     /// bytes that nobody asked for.
     pub(super) fn is_reusable(&mut self) -> bool {
-        let said = pin!(coop::unconstrained(poll_fn(|context| self.poll_read(context))));
-        said.poll(&mut Context::from_waker(Waker::noop())).is_pending()
+        let said = pin!(coop::unconstrained(poll_fn(
+            |context| self.poll_read(context)
+        )));
+        said.poll(&mut Context::from_waker(Waker::noop()))
+            .is_pending()
     }
 
     /// Gives the connection back to `host` for as long as the peer keeps it, if the request was
     /// written whole and nothing came after the response.
     fn return_to_pool(self, keep_alive_timeout: Option<Duration>, host: &HostConnections) {
-        let spotless = self.is_request_sent() && self.write_error.is_none() && self.received.is_empty();
+        let spotless =
+            self.is_request_sent() && self.write_error.is_none() && self.received.is_empty();
         if let Some(keep_alive_timeout) = keep_alive_timeout.filter(|_| spotless) {
-            host.keep_idle(Self { received: BytesMut::new(), ..self }, keep_alive_timeout);
+            host.keep_idle(
+                Self {
+                    received: BytesMut::new(),
+                    ..self
+                },
+                keep_alive_timeout,
+            );
         }
     }
 
     /// Returns the error of a connection from which nothing more can be read: the failed write, if
     /// there was one, else the early end.
     fn connection_closed_error(&mut self) -> TransportError {
-        let closed =
-            || io::Error::new(io::ErrorKind::UnexpectedEof, "the connection was closed before the answer was whole");
+        let closed = || {
+            io::Error::new(
+                io::ErrorKind::UnexpectedEof,
+                "the connection was closed before the answer was whole",
+            )
+        };
         TransportError::connection_lost(&self.write_error.take().unwrap_or_else(closed))
     }
 
     /// Puts a request to `host` into the buffer from which it is written while the response is
     /// waited for. Nothing is written here.
-    pub(super) fn start_request(mut self, request: Request<Bytes>, host: &HostConnections) -> Box<Http1Exchange> {
+    pub(super) fn start_request(
+        mut self,
+        request: Request<Bytes>,
+        host: &HostConnections,
+    ) -> Box<Http1Exchange> {
         let (parts, body) = request.into_parts();
         let head = request_head::encode_request_head(&parts, body.len(), &host.host_field);
         self.outgoing = Some(Cursor::new(head).chain(body));
         self.is_request_begun = false;
-        Box::new(Http1Exchange { connection: self, head_reader: ResponseHeadReader::default() })
+        Box::new(Http1Exchange {
+            connection: self,
+            head_reader: ResponseHeadReader::default(),
+        })
     }
 
     /// Returns true if nothing of the request is left to be written.
@@ -140,11 +174,14 @@ impl Http1Connection {
             self.outgoing = None;
             self.write_error = Some(error);
         }
-        self.poll_read(context).map_err(|error| TransportError::connection_lost(&error))
+        self.poll_read(context)
+            .map_err(|error| TransportError::connection_lost(&error))
     }
 
     fn poll_write(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let Some(outgoing) = &mut self.outgoing else { return Poll::Ready(Ok(())) };
+        let Some(outgoing) = &mut self.outgoing else {
+            return Poll::Ready(Ok(()));
+        };
         while outgoing.has_remaining() {
             let mut slices = [io::IoSlice::new(&[]); 2];
             let count = outgoing.chunks_vectored(&mut slices);
@@ -202,7 +239,10 @@ impl Http1Body {
             keep_alive_timeout: framing.keep_alive_timeout,
             is_success: response.status().is_success(),
         };
-        let mut body = Self { reader: None, is_unambiguous: framing.is_unambiguous };
+        let mut body = Self {
+            reader: None,
+            is_unambiguous: framing.is_unambiguous,
+        };
         if coming.is_complete() {
             coming.release_connection();
         } else {
@@ -218,7 +258,9 @@ impl Http1Body {
 
     /// Returns true if no more of the request will be written.
     pub(super) fn is_request_sent(&self) -> bool {
-        self.reader.as_ref().is_none_or(|reader| reader.connection.is_request_sent())
+        self.reader
+            .as_ref()
+            .is_none_or(|reader| reader.connection.is_request_sent())
     }
 
     /// Returns the next piece of the body, or that the last byte of the request was written, or
@@ -229,7 +271,9 @@ impl Http1Body {
             if let Some(piece) = self.take_received()? {
                 return Ok(ResponseProgress::Data(piece));
             }
-            let Some(reader) = &mut self.reader else { return Ok(ResponseProgress::End) };
+            let Some(reader) = &mut self.reader else {
+                return Ok(ResponseProgress::End);
+            };
             if !was_sent && reader.connection.is_request_sent() {
                 return Ok(ResponseProgress::RequestSent);
             }
@@ -246,7 +290,9 @@ impl Http1Body {
     /// Takes the next piece of the body out of the bytes that were received, and gives the
     /// connection back after the last piece.
     fn take_received(&mut self) -> Result<Option<Bytes>, TransportError> {
-        let Some(reader) = &mut self.reader else { return Ok(None) };
+        let Some(reader) = &mut self.reader else {
+            return Ok(None);
+        };
         let piece = reader.decoder.decode(&mut reader.connection.received)?;
         if let Some(reader) = self.reader.take_if(|reader| reader.is_complete()) {
             reader.release_connection();
@@ -266,10 +312,15 @@ impl Drop for Http1Body {
 impl Http1BodyReader {
     /// Ready with the number of bytes when something was read, or with `None` when the last byte of
     /// the request was written.
-    fn poll_progress(&mut self, context: &mut Context<'_>) -> Poll<Result<Option<usize>, TransportError>> {
+    fn poll_progress(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<Option<usize>, TransportError>> {
         let was_written = self.connection.is_request_sent();
         match self.connection.poll_exchange(context) {
-            Poll::Pending if !was_written && self.connection.is_request_sent() => Poll::Ready(Ok(None)),
+            Poll::Pending if !was_written && self.connection.is_request_sent() => {
+                Poll::Ready(Ok(None))
+            }
             read => read.map_ok(Some),
         }
     }
@@ -286,7 +337,8 @@ impl Http1BodyReader {
     }
 
     fn release_connection(self) {
-        self.connection.return_to_pool(self.keep_alive_timeout, &self.host);
+        self.connection
+            .return_to_pool(self.keep_alive_timeout, &self.host);
     }
 }
 

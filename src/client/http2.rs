@@ -21,8 +21,11 @@ use super::error::RequestFailure;
 use super::{KEEP_ALIVE, TransportError};
 
 /// The fields whose values are set by this process and are the same in each request.
-const CONSTANT: [HeaderName; 3] =
-    [USER_AGENT, HeaderName::from_static("prefer"), HeaderName::from_static("ce-specversion")];
+const CONSTANT: [HeaderName; 3] = [
+    USER_AGENT,
+    HeaderName::from_static("prefer"),
+    HeaderName::from_static("ce-specversion"),
+];
 
 /// Longest head of a response in bytes, where each field counts 32 more than it has (RFC 9113,
 /// 6.5.2): a head that may come over HTTP/1.1 may come over HTTP/2, too.
@@ -92,13 +95,21 @@ pub(super) struct Http2Exchange {
 /// Fails if the connection breaks before the handshake is done.
 pub(super) async fn handshake(stream: CountedStream) -> Result<Http2Connection, TransportError> {
     let mut builder = Builder::new();
-    builder.enable_push(false).initial_max_send_streams(FIRST_STREAMS).max_header_list_size(MAX_HEAD);
-    builder.initial_window_size(STREAM_WINDOW).initial_connection_window_size(CONNECTION_WINDOW);
+    builder
+        .enable_push(false)
+        .initial_max_send_streams(FIRST_STREAMS)
+        .max_header_list_size(MAX_HEAD);
+    builder
+        .initial_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW);
     // A field that the peer puts into the header table holds the buffer that it came in, for as
     // long as the connection lives; so the table has no room.
     builder.header_table_size(0);
     let state = Arc::new(Http2ConnectionState::default());
-    let (requests, mut driver) = builder.handshake(stream).await.map_err(|error| transport_error(&error, &state))?;
+    let (requests, mut driver) = builder
+        .handshake(stream)
+        .await
+        .map_err(|error| transport_error(&error, &state))?;
     let pings = driver.ping_pong();
     // The task ends soon after the last clone of the connection is dropped.
     Handle::current().spawn(drive_connection(driver, pings, Arc::clone(&state)));
@@ -126,7 +137,9 @@ async fn drive_connection(
 /// Returns when the peer has not answered a `PING` in time. Pings are sent only while responses are
 /// waited for.
 async fn wait_for_ping_timeout(pings: Option<PingPong>, state: &Http2ConnectionState) {
-    let Some(mut pings) = pings else { return std::future::pending().await };
+    let Some(mut pings) = pings else {
+        return std::future::pending().await;
+    };
     loop {
         tokio::time::sleep(KEEP_ALIVE).await;
         if state.requests_in_flight.load(Ordering::Acquire) == 0 {
@@ -151,7 +164,10 @@ impl Http2Connection {
     ///
     /// # Errors
     /// Fails if the connection takes no more requests; then nothing of this request was sent.
-    pub(super) async fn start_request(self, request: Request<Bytes>) -> Result<Http2Exchange, RequestFailure> {
+    pub(super) async fn start_request(
+        self,
+        request: Request<Bytes>,
+    ) -> Result<Http2Exchange, RequestFailure> {
         let Self { requests, state } = self;
         let unsent = |error: h2::Error| {
             // A peer that goes away finishes the requests that it has begun, which may take long;
@@ -163,11 +179,16 @@ impl Http2Connection {
         let (mut head, body) = request.into_parts();
         index_constant_fields_only(&mut head.headers);
         head.headers.insert(CONTENT_LENGTH, body.len().into());
-        let (answer, stream) = requests.send_request(Request::from_parts(head, ()), body.is_empty()).map_err(unsent)?;
+        let (answer, stream) = requests
+            .send_request(Request::from_parts(head, ()), body.is_empty())
+            .map_err(unsent)?;
         if !body.is_empty() {
             send_body(stream, body);
         }
-        Ok(Http2Exchange { response: answer, request_guard: Http2RequestGuard::new(&state) })
+        Ok(Http2Exchange {
+            response: answer,
+            request_guard: Http2RequestGuard::new(&state),
+        })
     }
 }
 
@@ -188,7 +209,9 @@ async fn send_body_as_window_allows(mut stream: SendStream<Bytes>, mut body: Byt
         stream.reserve_capacity(body.len());
         let mut capacity = stream.capacity();
         while capacity == 0 {
-            match tokio::time::timeout(STALL, poll_fn(|context| stream.poll_capacity(context))).await {
+            match tokio::time::timeout(STALL, poll_fn(|context| stream.poll_capacity(context)))
+                .await
+            {
                 Ok(Some(Ok(granted))) => capacity = granted,
                 // The peer wants no more of the body, or is gone.
                 Ok(Some(Err(_)) | None) => return,
@@ -220,11 +243,21 @@ impl Http2Exchange {
     /// Fails if the stream or the connection ends before the head; the error tells whether the
     /// request may be sent again.
     pub(super) async fn read_response(self) -> Result<Response<Http2Body>, RequestFailure> {
-        let Self { response: answer, request_guard: under_way } = self;
+        let Self {
+            response: answer,
+            request_guard: under_way,
+        } = self;
         match answer.await {
             Ok(answer) => {
-                let length = answer.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-                Ok(answer.map(|stream| Http2Body { stream, remaining_bytes: length, request_guard: under_way }))
+                let length = answer
+                    .headers()
+                    .get(CONTENT_LENGTH)
+                    .and_then(|length| length.to_str().ok()?.parse().ok());
+                Ok(answer.map(|stream| Http2Body {
+                    stream,
+                    remaining_bytes: length,
+                    request_guard: under_way,
+                }))
             }
             Err(error) => {
                 let failed = transport_error(&error, &under_way.0);
@@ -250,7 +283,9 @@ impl Http2Body {
         match self.stream.data().await {
             None => Ok(None),
             Some(Ok(piece)) => {
-                self.remaining_bytes = self.remaining_bytes.map(|left| left.saturating_sub(piece.len()));
+                self.remaining_bytes = self
+                    .remaining_bytes
+                    .map(|left| left.saturating_sub(piece.len()));
                 // A stream that has ended does not need its window back, so that an error here
                 // means nothing.
                 drop(self.stream.flow_control().release_capacity(piece.len()));
@@ -265,7 +300,10 @@ impl Http2Body {
     /// the rest of the request, which it says by `NO_ERROR` after its response only (RFC 9113,
     /// 8.1), and some peers by `CANCEL`.
     fn is_complete(&self, error: &h2::Error) -> bool {
-        match error.reason().filter(|_| error.is_reset() && error.is_remote()) {
+        match error
+            .reason()
+            .filter(|_| error.is_reset() && error.is_remote())
+        {
             Some(Reason::NO_ERROR) => true,
             Some(Reason::CANCEL) => self.remaining_bytes == Some(0),
             _ => false,

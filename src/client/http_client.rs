@@ -15,7 +15,8 @@ use super::response::ResponseBody;
 use super::{ClientLimits, TransportError, header_fields, redirect};
 use crate::model::DestinationUrl;
 
-const AGENT: HeaderValue = HeaderValue::from_static(concat!("sealpost/", env!("CARGO_PKG_VERSION")));
+const AGENT: HeaderValue =
+    HeaderValue::from_static(concat!("sealpost/", env!("CARGO_PKG_VERSION")));
 /// Only identity is accepted: an event that comes compressed is not read.
 const IDENTITY: HeaderValue = HeaderValue::from_static("identity");
 /// A request that the peer did not begin to process is repeated so many times.
@@ -38,7 +39,10 @@ impl RequestRoute<'_> {
         *request.uri_mut() = uri.clone();
         header_fields::remove_unlisted_fields(&mut request);
         request.headers_mut().entry(USER_AGENT).or_insert(AGENT);
-        request.headers_mut().entry(ACCEPT_ENCODING).or_insert(IDENTITY);
+        request
+            .headers_mut()
+            .entry(ACCEPT_ENCODING)
+            .or_insert(IDENTITY);
         if self.is_other_origin {
             redirect::remove_credentials(request.headers_mut());
         }
@@ -67,7 +71,15 @@ impl HttpClient {
         mut make: impl FnMut() -> Request<Bytes> + Send,
         to: &DestinationUrl,
     ) -> Result<Response<ResponseBody>, TransportError> {
-        let response = self.send_once(&mut make, RequestRoute { to, is_other_origin: false }).await?;
+        let response = self
+            .send_once(
+                &mut make,
+                RequestRoute {
+                    to,
+                    is_other_origin: false,
+                },
+            )
+            .await?;
         match redirect::redirect_target(to, &response) {
             Some(next) => Box::pin(self.follow_redirects(make, to, next.into(), response)).await,
             None => Ok(response),
@@ -85,8 +97,18 @@ impl HttpClient {
         let mut at = to;
         for _ in 0..redirect::MAX_REDIRECTS {
             drop(response);
-            response = self.send_once(&mut make, RequestRoute { to: &at, is_other_origin: is_foreign }).await?;
-            let Some(next) = redirect::redirect_target(&at, &response) else { break };
+            response = self
+                .send_once(
+                    &mut make,
+                    RequestRoute {
+                        to: &at,
+                        is_other_origin: is_foreign,
+                    },
+                )
+                .await?;
+            let Some(next) = redirect::redirect_target(&at, &response) else {
+                break;
+            };
             is_foreign |= at.origin() != next.origin();
             at = next.into();
         }
@@ -98,9 +120,14 @@ impl HttpClient {
         make: &mut (impl FnMut() -> Request<Bytes> + Send),
         route: RequestRoute<'_>,
     ) -> Result<Response<ResponseBody>, TransportError> {
-        let found = route.to.uri().and_then(|uri| Some((uri, self.0.host(uri)?)));
+        let found = route
+            .to
+            .uri()
+            .and_then(|uri| Some((uri, self.0.host(uri)?)));
         let Some((uri, host)) = found else {
-            return Err(TransportError::Request("no request can carry this URL".to_owned()));
+            return Err(TransportError::Request(
+                "no request can carry this URL".to_owned(),
+            ));
         };
         let mut refusals = 0;
         // Each round takes one connection. An idle one may have been closed by the peer unseen:
@@ -118,17 +145,27 @@ impl HttpClient {
             let answer = match connected {
                 PooledConnection::Http1(connection) => {
                     let begun = connection.start_request(request, &host);
-                    begun.read_response(&host).await.map(|answer| answer.map(ResponseBody::Http1))
+                    begun
+                        .read_response(&host)
+                        .await
+                        .map(|answer| answer.map(ResponseBody::Http1))
                 }
-                PooledConnection::Http2(connection) => match connection.start_request(request).await {
-                    Ok(begun) => begun.read_response().await.map(|answer| answer.map(ResponseBody::Http2)),
-                    Err(unsent) => Err(unsent),
-                },
+                PooledConnection::Http2(connection) => {
+                    match connection.start_request(request).await {
+                        Ok(begun) => begun
+                            .read_response()
+                            .await
+                            .map(|answer| answer.map(ResponseBody::Http2)),
+                        Err(unsent) => Err(unsent),
+                    }
+                }
             };
             match answer {
                 Err(RequestFailure::NotSent(_)) if !is_new => {}
                 Err(RequestFailure::Http11Required(_)) if host.switch_to_http1() => {}
-                Err(RequestFailure::NotSent(_) | RequestFailure::NotProcessed(_)) if refusals < MAX_REPEATS => {
+                Err(RequestFailure::NotSent(_) | RequestFailure::NotProcessed(_))
+                    if refusals < MAX_REPEATS =>
+                {
                     refusals += 1
                 }
                 answer => return Ok(answer?),

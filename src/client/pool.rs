@@ -61,8 +61,15 @@ pub(super) enum PooledConnection {
 
 impl HttpConnectionPool {
     pub(super) fn new(connector: ClientConnector, limits: &ClientLimits) -> Self {
-        let limits = IdleLimits { count: limits.pool_idle_per_host, timeout: limits.pool_idle_timeout };
-        Self { connector, hosts: Mutex::default(), limits }
+        let limits = IdleLimits {
+            count: limits.pool_idle_per_host,
+            timeout: limits.pool_idle_timeout,
+        };
+        Self {
+            connector,
+            hosts: Mutex::default(),
+            limits,
+        }
     }
 
     /// Returns the connections of the host that this URI names; `None` if it has no scheme or no
@@ -86,7 +93,11 @@ impl HttpConnectionPool {
 
     /// Opens a new connection to the host of this URI. If that fails, or takes longer than 100 ms,
     /// a connection that has become idle meanwhile is used instead.
-    pub(super) async fn connect(&self, host: &HostConnections, uri: &Uri) -> Result<PooledConnection, TransportError> {
+    pub(super) async fn connect(
+        &self,
+        host: &HostConnections,
+        uri: &Uri,
+    ) -> Result<PooledConnection, TransportError> {
         let mut new = pin!(self.open_connection(host, uri));
         loop {
             match tokio::time::timeout(PATIENCE, &mut new).await {
@@ -101,9 +112,15 @@ impl HttpConnectionPool {
         }
     }
 
-    async fn open_connection(&self, host: &HostConnections, uri: &Uri) -> Result<PooledConnection, TransportError> {
+    async fn open_connection(
+        &self,
+        host: &HostConnections,
+        uri: &Uri,
+    ) -> Result<PooledConnection, TransportError> {
         let connecting = self.connector.connect(uri.clone(), host.alpn_offer());
-        let stream = connecting.await.map_err(|error| TransportError::connect_failed(&*error))?;
+        let stream = connecting
+            .await
+            .map_err(|error| TransportError::connect_failed(&*error))?;
         if !stream.is_http2() {
             return Ok(PooledConnection::Http1(http1::Http1Connection::new(stream)));
         }
@@ -113,7 +130,9 @@ impl HttpConnectionPool {
             return Ok(PooledConnection::Http2(http2));
         }
         let http2 = Box::pin(http2::handshake(stream)).await?;
-        Ok(PooledConnection::Http2(lock(&host.idle_connections).share_http2(http2)))
+        Ok(PooledConnection::Http2(
+            lock(&host.idle_connections).share_http2(http2),
+        ))
     }
 
     /// Closes every connection that no request uses now.
@@ -156,7 +175,11 @@ impl HostConnections {
 
     /// Keeps a connection for the next request, at most for as long as the peer keeps it; a
     /// connection over the limit is closed.
-    pub(super) fn keep_idle(&self, connection: http1::Http1Connection, keep_alive_timeout: Duration) {
+    pub(super) fn keep_idle(
+        &self,
+        connection: http1::Http1Connection,
+        keep_alive_timeout: Duration,
+    ) {
         let until = Instant::now() + keep_alive_timeout.min(self.limits.timeout);
         let mut kept = lock(&self.idle_connections);
         if kept.http1.len() < self.limits.count {
@@ -174,7 +197,11 @@ impl HostConnections {
 
     /// Returns the protocols that new connections to this host offer.
     fn alpn_offer(&self) -> AlpnOffer {
-        if self.only_http1.load(Ordering::Relaxed) { AlpnOffer::Http1 } else { AlpnOffer::AsConfigured }
+        if self.only_http1.load(Ordering::Relaxed) {
+            AlpnOffer::Http1
+        } else {
+            AlpnOffer::AsConfigured
+        }
     }
 
     fn is_removable(&self) -> bool {
@@ -184,11 +211,13 @@ impl HostConnections {
     fn close_expired(&self) {
         let mut kept = lock(&self.idle_connections);
         let now = Instant::now();
-        let is_over =
-            |(connection, until): &mut (http1::Http1Connection, Instant)| now >= *until || !connection.is_reusable();
+        let is_over = |(connection, until): &mut (http1::Http1Connection, Instant)| {
+            now >= *until || !connection.is_reusable()
+        };
         let over: Vec<_> = kept.http1.extract_if(.., is_over).collect();
         kept.http1.shrink_to_fit();
-        kept.http2.take_if(|(http2, used)| used.elapsed() >= self.limits.timeout || http2.is_closed());
+        kept.http2
+            .take_if(|(http2, used)| used.elapsed() >= self.limits.timeout || http2.is_closed());
         drop(kept);
         // The connections are closed after the lock is released, since that takes a system call for
         // each.
@@ -212,7 +241,10 @@ impl IdleConnections {
     }
 
     fn open_http2(&mut self) -> Option<http2::Http2Connection> {
-        let (http2, used) = self.http2.as_mut().filter(|(http2, _)| !http2.is_closed())?;
+        let (http2, used) = self
+            .http2
+            .as_mut()
+            .filter(|(http2, _)| !http2.is_closed())?;
         *used = Instant::now();
         Some(http2.clone())
     }

@@ -13,10 +13,15 @@ pub(super) const MAX_REDIRECTS: usize = 10;
 /// redirect is returned as the response, and never becomes a request without body (contract G-12,
 /// G-58).
 pub(super) fn redirect_target<B>(from: &Url, response: &Response<B>) -> Option<Url> {
-    if !matches!(response.status(), StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT) {
+    if !matches!(
+        response.status(),
+        StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT
+    ) {
         return None;
     }
-    let to = from.join(response.headers().get(LOCATION)?.to_str().ok()?).ok()?;
+    let to = from
+        .join(response.headers().get(LOCATION)?.to_str().ok()?)
+        .ok()?;
     let encrypts = from.scheme() == "http" && to.scheme() == "https" && from.host() == to.host();
     (from.origin() == to.origin() || encrypts).then_some(to)
 }
@@ -37,7 +42,12 @@ mod tests {
         for (from, status, location, to) in [
             ("http://a/b?c", 307, "d", Some("http://a/d")),
             ("http://a/b", 308, "http://a:80/c", Some("http://a/c")),
-            ("http://a/b", 307, "https://a:8443/c", Some("https://a:8443/c")),
+            (
+                "http://a/b",
+                307,
+                "https://a:8443/c",
+                Some("https://a:8443/c"),
+            ),
             ("http://a/b", 307, "http://a:81/c", None),
             ("https://a/b", 307, "http://a/b", None),
             ("https://a/b", 307, "https://other/b", None),
@@ -47,11 +57,22 @@ mod tests {
             ("http://a/b", 307, "http://[", None),
         ] {
             let from = Url::parse(from).expect("a URL");
-            let response = Response::builder().status(status).header(LOCATION, location).body(()).expect("a response");
-            assert_eq!(redirect_target(&from, &response).as_ref().map(Url::as_str), to, "{from} {status} {location}");
+            let response = Response::builder()
+                .status(status)
+                .header(LOCATION, location)
+                .body(())
+                .expect("a response");
+            assert_eq!(
+                redirect_target(&from, &response).as_ref().map(Url::as_str),
+                to,
+                "{from} {status} {location}"
+            );
         }
         let from = Url::parse("http://a").expect("a URL");
-        let bare = Response::builder().status(307).body(()).expect("a response");
+        let bare = Response::builder()
+            .status(307)
+            .body(())
+            .expect("a response");
         assert_eq!(redirect_target(&from, &bare), None);
     }
 }

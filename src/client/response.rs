@@ -43,7 +43,10 @@ pub(super) enum ResponseProgress {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ReplyError {
     /// The event in the response is larger than the limit.
-    #[error("the answer holds an event of more than {limit} bytes: raise --max-body-bytes, or answer with less")]
+    #[error(
+        "the answer holds an event of more than {limit} bytes: raise --max-body-bytes, or \
+         answer with less"
+    )]
     TooLarge {
         /// The limit in bytes, from `--max-body-bytes`.
         limit: usize,
@@ -52,7 +55,9 @@ pub enum ReplyError {
     #[error("the answer holds an event that was cut off: {0}")]
     CutOff(WireText),
     /// The response is compressed or otherwise coded, though only identity was asked for.
-    #[error("the answer holds an event with {0}, and only identity was asked for: answer without it")]
+    #[error(
+        "the answer holds an event with {0}, and only identity was asked for: answer without it"
+    )]
     ContentEncoded(WireText),
 }
 
@@ -84,7 +89,9 @@ pub(super) async fn read_response(
     // waited for briefly, for the log and the dead letter sink.
     if !head.status.is_success() {
         let until = attempt.at.min(Instant::now() + FAILURE_WAIT);
-        *answer.body_mut() = BodyPrefix::with_limit(FAILURE).read_until(&mut body, until).await;
+        *answer.body_mut() = BodyPrefix::with_limit(FAILURE)
+            .read_until(&mut body, until)
+            .await;
     } else if !binding::is_event(answer.headers()) {
         // The event is lost, but the rest of the request has to be written all the same.
         *answer.body_mut() = discard_body(&mut body, attempt).await?;
@@ -102,17 +109,24 @@ pub(super) async fn read_response(
 
 /// Reads a document whole, up to `max` bytes; fails if the status is no success, or if the document
 /// is compressed or longer.
-pub(super) async fn read_document(response: Response<ResponseBody>, max: usize) -> Result<Bytes, TransportError> {
+pub(super) async fn read_document(
+    response: Response<ResponseBody>,
+    max: usize,
+) -> Result<Bytes, TransportError> {
     let status = response.status();
     if !status.is_success() {
         return Err(TransportError::Request(format!("it answered {status}")));
     }
     if let Some(coding) = binding::content_coding(response.headers()) {
-        return Err(TransportError::Request(format!("it answered with Content-Encoding {coding}")));
+        return Err(TransportError::Request(format!(
+            "it answered with Content-Encoding {coding}"
+        )));
     }
     match read_whole_body(&mut response.into_body(), max).await {
         Ok(Some(document)) => Ok(document),
-        Ok(None) => Err(TransportError::Request(format!("it answered more than {max} bytes"))),
+        Ok(None) => Err(TransportError::Request(format!(
+            "it answered more than {max} bytes"
+        ))),
         Err(error) => Err(error),
     }
 }
@@ -122,7 +136,10 @@ impl ResponseBody {
     async fn next_progress(&mut self) -> Result<ResponseProgress, TransportError> {
         match self {
             Self::Http1(body) => body.next_progress().await,
-            Self::Http2(body) => Ok(body.next_data().await?.map_or(ResponseProgress::End, ResponseProgress::Data)),
+            Self::Http2(body) => Ok(body
+                .next_data()
+                .await?
+                .map_or(ResponseProgress::End, ResponseProgress::Data)),
         }
     }
 
@@ -162,10 +179,14 @@ async fn read_event(
     attempt: RequestDeadline,
 ) -> Result<Bytes, ReplyError> {
     if let Some(coding) = binding::content_coding(headers) {
-        return Err(ReplyError::ContentEncoded(WireText::new(format_args!("Content-Encoding {coding}"))));
+        return Err(ReplyError::ContentEncoded(WireText::new(format_args!(
+            "Content-Encoding {coding}"
+        ))));
     }
     if !body.is_unambiguous() {
-        return Err(ReplyError::ContentEncoded(WireText::new("a Transfer-Encoding that is not chunked alone")));
+        return Err(ReplyError::ContentEncoded(WireText::new(
+            "a Transfer-Encoding that is not chunked alone",
+        )));
     }
     match tokio::time::timeout_at(attempt.at, read_whole_body(body, max)).await {
         Ok(Ok(Some(event))) => Ok(event),
@@ -177,12 +198,17 @@ async fn read_event(
 
 /// Reads the whole body; `None` if it is longer than `max`. A body that comes in one piece is not
 /// copied.
-async fn read_whole_body(body: &mut ResponseBody, max: usize) -> Result<Option<Bytes>, TransportError> {
+async fn read_whole_body(
+    body: &mut ResponseBody,
+    max: usize,
+) -> Result<Option<Bytes>, TransportError> {
     let first = body.next_data().await?.unwrap_or_default();
     if first.len() > max {
         return Ok(None);
     }
-    let Some(mut piece) = body.next_data().await? else { return Ok(Some(first)) };
+    let Some(mut piece) = body.next_data().await? else {
+        return Ok(Some(first));
+    };
     let mut whole = BytesMut::from(first);
     loop {
         if whole.len() + piece.len() > max {
@@ -198,7 +224,10 @@ async fn read_whole_body(body: &mut ResponseBody, max: usize) -> Result<Option<B
 
 /// Reads a body that has no meaning and returns its first byte. A peer that has accepted a request
 /// is still to get the rest of it, so that this goes on until the request is written.
-async fn discard_body(body: &mut ResponseBody, attempt: RequestDeadline) -> Result<Bytes, TransportError> {
+async fn discard_body(
+    body: &mut ResponseBody,
+    attempt: RequestDeadline,
+) -> Result<Bytes, TransportError> {
     let mut kept = BodyPrefix::with_limit(1);
     while !body.is_request_sent() {
         match tokio::time::timeout_at(attempt.at, body.next_progress()).await {
@@ -223,7 +252,10 @@ struct BodyPrefix {
 
 impl BodyPrefix {
     fn with_limit(limit: usize) -> Self {
-        Self { limit, ..Self::default() }
+        Self {
+            limit,
+            ..Self::default()
+        }
     }
 
     fn push(&mut self, piece: &Bytes) {

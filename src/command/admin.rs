@@ -28,16 +28,38 @@ impl AdminClient {
     /// # Errors
     /// Fails if the token cannot be read.
     pub(super) fn new(options: &AdminOptions) -> anyhow::Result<Self> {
-        let config =
-            tls::client_config(&crate::model::TrustBundle::default(), &SystemRoots::load(), MinTlsVersion::Tls12)?;
-        let client = reqwest::Client::builder().tls_backend_preconfigured(config).no_proxy();
+        let config = tls::client_config(
+            &crate::model::TrustBundle::default(),
+            &SystemRoots::load(),
+            MinTlsVersion::Tls12,
+        )?;
+        let client = reqwest::Client::builder()
+            .tls_backend_preconfigured(config)
+            .no_proxy();
         let client = client.redirect(reqwest::redirect::Policy::none());
-        let authorization = options.admin_token_file.as_deref().map(bearer_authorization).transpose()?;
+        let authorization = options
+            .admin_token_file
+            .as_deref()
+            .map(bearer_authorization)
+            .transpose()?;
         let (client, base, place) = match (options.url(), &options.admin_socket) {
-            (None, Some(path)) => (client.unix_socket(path.clone()), "http://localhost", path.display().to_string()),
-            (url, _) => (client, url.unwrap_or_default(), scrub::url(url.unwrap_or_default()).into_owned()),
+            (None, Some(path)) => (
+                client.unix_socket(path.clone()),
+                "http://localhost",
+                path.display().to_string(),
+            ),
+            (url, _) => (
+                client,
+                url.unwrap_or_default(),
+                scrub::url(url.unwrap_or_default()).into_owned(),
+            ),
         };
-        Ok(Self { client: client.build()?, base: base.to_owned(), display_address: place, authorization })
+        Ok(Self {
+            client: client.build()?,
+            base: base.to_owned(),
+            display_address: place,
+            authorization,
+        })
     }
 
     /// Reads the JSON at this path.
@@ -63,7 +85,8 @@ impl AdminClient {
         }
         let remedy = || {
             format!(
-                "no dispatcher answers at {}: is it running, and is --admin or --admin-socket right?",
+                "no dispatcher answers at {}: is it running, and is --admin or \
+                 --admin-socket right?",
                 self.display_address
             )
         };
@@ -74,7 +97,10 @@ impl AdminClient {
             .with_context(remedy)?;
         let (status, body) = (answer.status(), answer.bytes().await.with_context(remedy)?);
         if status != StatusCode::OK {
-            bail!("{}", refusal_message(status, &String::from_utf8_lossy(&body)));
+            bail!(
+                "{}",
+                refusal_message(status, &String::from_utf8_lossy(&body))
+            );
         }
         serde_json::from_slice(&body)
             .with_context(|| format!("{}{path} did not answer with JSON", self.display_address))
@@ -83,7 +109,12 @@ impl AdminClient {
 
 /// The message for a response whose status is not 200.
 fn refusal_message(status: StatusCode, body: &str) -> String {
-    match body.lines().next().map(super::printable).filter(|line| !line.trim().is_empty()) {
+    match body
+        .lines()
+        .next()
+        .map(super::printable)
+        .filter(|line| !line.trim().is_empty())
+    {
         Some(line) => format!("the dispatcher answered {}: {line}", status.as_u16()),
         None => format!("the dispatcher answered {status}"),
     }
@@ -96,7 +127,8 @@ fn bearer_authorization(file: &Path) -> anyhow::Result<HeaderValue> {
     if text.trim().is_empty() {
         bail!("{}: it is empty", flag());
     }
-    let mut header = HeaderValue::from_str(&format!("Bearer {}", text.trim())).with_context(flag)?;
+    let mut header =
+        HeaderValue::from_str(&format!("Bearer {}", text.trim())).with_context(flag)?;
     header.set_sensitive(true);
     Ok(header)
 }

@@ -22,16 +22,31 @@ pub fn run(options: &CheckOptions) -> anyhow::Result<ExitCode> {
         problems.push(Problem::of_flags(error));
         AdvertisedCaCerts::Unknown
     });
-    problems.extend(check_rabbitmq_address(&options.rabbitmq).err().map(Problem::of_flags));
-    let settings = options.served.control_settings(&options.manifests, &options.rabbitmq, None, ca_certs);
+    problems.extend(
+        check_rabbitmq_address(&options.rabbitmq)
+            .err()
+            .map(Problem::of_flags),
+    );
+    let settings =
+        options
+            .served
+            .control_settings(&options.manifests, &options.rabbitmq, None, ca_certs);
     let paths: Vec<PathBuf> = options.paths().cloned().collect();
     problems.extend(control::check_manifests(&paths, &settings));
-    let count = |severity| problems.iter().filter(|problem| problem.severity == severity).count();
+    let count = |severity| {
+        problems
+            .iter()
+            .filter(|problem| problem.severity == severity)
+            .count()
+    };
     let counts = [Severity::Error, Severity::Warning, Severity::Note].map(count);
     match options.output {
         CheckOutput::Text => {
             super::print(
-                &problems.iter().map(|problem| super::printable(&problem.to_string()) + "\n").collect::<String>(),
+                &problems
+                    .iter()
+                    .map(|problem| super::printable(&problem.to_string()) + "\n")
+                    .collect::<String>(),
             )?;
             super::print_remark(&summary(counts));
         }
@@ -39,7 +54,11 @@ pub fn run(options: &CheckOptions) -> anyhow::Result<ExitCode> {
     }
     let [errors, warnings, _] = counts;
     let failed = errors > 0 || (options.strict && warnings > 0);
-    Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    Ok(if failed {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    })
 }
 
 /// The CA of the certificate that the flags name, which is checked as `run` would load it.
@@ -47,7 +66,9 @@ pub(super) fn ca_certs(options: &ServedOptions) -> Result<AdvertisedCaCerts, Str
     let (Some(certificate), Some(key)) = (&options.tls_cert, &options.tls_key) else {
         return Ok(AdvertisedCaCerts::Unknown);
     };
-    let read = |path: &Path| std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()));
+    let read = |path: &Path| {
+        std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))
+    };
     let ca = options.tls_ca.as_deref().map(read).transpose()?;
     let now = OffsetDateTime::now_utc().unix_timestamp();
     let replaced = ServerIdentity::default().replace(&read(certificate)?, &read(key)?, now);
@@ -57,14 +78,19 @@ pub(super) fn ca_certs(options: &ServedOptions) -> Result<AdvertisedCaCerts, Str
 
 /// Checks the address of RabbitMQ without connecting to it.
 fn check_rabbitmq_address(options: &RabbitmqConnectionOptions) -> Result<(), String> {
-    let Some((uri, credentials, ca)) = options.connection() else { return Ok(()) };
-    RabbitmqAddress::new(uri, credentials, ca).map(drop).map_err(|error| format!("{error:#}"))
+    let Some((uri, credentials, ca)) = options.connection() else {
+        return Ok(());
+    };
+    RabbitmqAddress::new(uri, credentials, ca)
+        .map(drop)
+        .map_err(|error| format!("{error:#}"))
 }
 
 fn summary([errors, warnings, notes]: [usize; 3]) -> String {
-    let counted = |count: usize, word: &str| format!("{count} {word}{}", if count == 1 { "" } else { "s" });
-    let [errors, warnings, notes] =
-        [(errors, "error"), (warnings, "warning"), (notes, "note")].map(|(count, word)| counted(count, word));
+    let counted =
+        |count: usize, word: &str| format!("{count} {word}{}", if count == 1 { "" } else { "s" });
+    let [errors, warnings, notes] = [(errors, "error"), (warnings, "warning"), (notes, "note")]
+        .map(|(count, word)| counted(count, word));
     format!("{errors}, {warnings}, {notes}")
 }
 
@@ -82,8 +108,10 @@ fn problem_as_json(problem: &Problem) -> Value {
         Severity::Note => "note",
     };
     let object = problem.object.as_ref();
-    let text =
-        |text: Option<&String>| text.filter(|text| !text.is_empty()).map(|text| Value::from(control::short(text)));
+    let text = |text: Option<&String>| {
+        text.filter(|text| !text.is_empty())
+            .map(|text| Value::from(control::short(text)))
+    };
     let known = [
         ("severity", Some(severity.into())),
         ("file", text(problem.file.as_ref())),

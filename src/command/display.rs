@@ -26,7 +26,9 @@ const MAX_BODY: usize = 10 * 1024 * 1024;
 /// # Errors
 /// Fails if the address is taken or the certificate cannot be used.
 pub async fn run(options: DisplayOptions) -> anyhow::Result<ExitCode> {
-    let listener = TcpListener::bind(&options.addr).await.with_context(|| format!("--addr {}", options.addr))?;
+    let listener = TcpListener::bind(&options.addr)
+        .await
+        .with_context(|| format!("--addr {}", options.addr))?;
     let tls = tls_config(&options)?;
     // Signals are listened for before the log says that it runs: as the first process of a
     // container, nothing else would end it.
@@ -35,9 +37,19 @@ pub async fn run(options: DisplayOptions) -> anyhow::Result<ExitCode> {
     let scheme = if tls.is_some() { "https" } else { "http" };
     tracing::info!("Listening on {scheme}://{}/", listener.local_addr()?);
     let status = StatusCode::from_u16(options.status)?;
-    let handler = Arc::new(DisplaySink { display: EventDisplay::default(), reply: options.reply, status });
+    let handler = Arc::new(DisplaySink {
+        display: EventDisplay::default(),
+        reply: options.reply,
+        status,
+    });
     let stop = CancellationToken::new();
-    let serving = server::serve(listener, tls, ListenerLimits::default(), handler, stop.clone());
+    let serving = server::serve(
+        listener,
+        tls,
+        ListenerLimits::default(),
+        handler,
+        stop.clone(),
+    );
     tokio::select! {
         () = serving => {}
         _ = interrupted.recv() => {}
@@ -47,8 +59,12 @@ pub async fn run(options: DisplayOptions) -> anyhow::Result<ExitCode> {
 }
 
 fn tls_config(options: &DisplayOptions) -> anyhow::Result<Option<Arc<rustls::ServerConfig>>> {
-    let (Some(certificate), Some(key)) = (&options.tls_cert, &options.tls_key) else { return Ok(None) };
-    let read = |path: &std::path::Path| std::fs::read_to_string(path).with_context(|| path.display().to_string());
+    let (Some(certificate), Some(key)) = (&options.tls_cert, &options.tls_key) else {
+        return Ok(None);
+    };
+    let read = |path: &std::path::Path| {
+        std::fs::read_to_string(path).with_context(|| path.display().to_string())
+    };
     let identity = ServerIdentity::default();
     identity.replace(&read(certificate)?, &read(key)?, 0)?;
     Ok(Some(identity.server_config(MinTlsVersion::default())?))
@@ -70,15 +86,25 @@ impl DisplaySink {
     ) -> Result<Response<Full<Bytes>>, (StatusCode, String)> {
         let (parts, body) = request.into_parts();
         if parts.method != Method::POST {
-            return Err((StatusCode::METHOD_NOT_ALLOWED, "send events by POST".to_owned()));
+            return Err((
+                StatusCode::METHOD_NOT_ALLOWED,
+                "send events by POST".to_owned(),
+            ));
         }
         let data = body::read_limited(body, MAX_BODY)
             .await
             .map_err(|error| (StatusCode::PAYLOAD_TOO_LARGE, error.to_string()))?;
-        let events = binding::decode(parts.headers, data, AttributeLimit::default().for_stored_events())
-            .map_err(|error| (StatusCode::BAD_REQUEST, error.to_string()))?;
+        let events = binding::decode(
+            parts.headers,
+            data,
+            AttributeLimit::default().for_stored_events(),
+        )
+        .map_err(|error| (StatusCode::BAD_REQUEST, error.to_string()))?;
         for event in &events {
-            self.display.show(event).await.map_err(|error| (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
+            self.display
+                .show(event)
+                .await
+                .map_err(|error| (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
         }
         Ok(self.respond(&events))
     }
@@ -98,11 +124,17 @@ impl DisplaySink {
 }
 
 impl RequestHandler for DisplaySink {
-    async fn handle(&self, request: Request<RequestBody>, _scheme: UriScheme) -> Response<Full<Bytes>> {
-        self.receive_events(request).await.unwrap_or_else(|(status, text)| {
-            let mut response = Response::new(Full::new(Bytes::from(format!("{text}\n"))));
-            *response.status_mut() = status;
-            response
-        })
+    async fn handle(
+        &self,
+        request: Request<RequestBody>,
+        _scheme: UriScheme,
+    ) -> Response<Full<Bytes>> {
+        self.receive_events(request)
+            .await
+            .unwrap_or_else(|(status, text)| {
+                let mut response = Response::new(Full::new(Bytes::from(format!("{text}\n"))));
+                *response.status_mut() = status;
+                response
+            })
     }
 }

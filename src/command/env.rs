@@ -31,13 +31,22 @@ mod tests {
     #[test]
     fn a_shell_reads_what_is_printed() {
         let value = "it's $HOME `x` \"y\" \\ \n;|&".to_owned();
-        let variables: SinkVariables =
-            [("K_SINK", Some(value.clone())), ("K_CA_CERTS", None), ("K_CE_OVERRIDES", Some(String::new()))];
+        let variables: SinkVariables = [
+            ("K_SINK", Some(value.clone())),
+            ("K_CA_CERTS", None),
+            ("K_CE_OVERRIDES", Some(String::new())),
+        ];
         let script = format!(
             "K_CA_CERTS=x\n{}printf '%s|%s|%s' \"$K_SINK\" \"${{K_CA_CERTS-unset}}\" \"${{K_CE_OVERRIDES-unset}}\"",
             shell_lines(&variables)
         );
-        let output = std::process::Command::new("sh").args(["-c", &script]).output().expect("a shell");
-        assert_eq!(String::from_utf8(output.stdout).expect("text"), format!("{value}|unset|"));
+        let output = std::process::Command::new("sh")
+            .args(["-c", &script])
+            .output()
+            .expect("a shell");
+        assert_eq!(
+            String::from_utf8(output.stdout).expect("text"),
+            format!("{value}|unset|")
+        );
     }
 }

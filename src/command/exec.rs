@@ -43,7 +43,10 @@ const FORWARDED_SIGNALS: [(SignalKind, Signal); 6] = [
 pub async fn run(options: &ExecOptions) -> anyhow::Result<ExitCode> {
     // The sink is resolved first: without one, the command is not started.
     let variables = sink::sink_variables(&options.sink)?;
-    let (program, arguments) = options.command.split_first().context("no command is given")?;
+    let (program, arguments) = options
+        .command
+        .split_first()
+        .context("no command is given")?;
     let mut command = Command::new(program);
     command.args(arguments);
     for (name, value) in &variables {
@@ -55,17 +58,26 @@ pub async fn run(options: &ExecOptions) -> anyhow::Result<ExitCode> {
     // Signals are listened for before the command starts, so that none is missed.
     let mut signals = ForwardedSignals::listen()?;
     match command.spawn() {
-        Ok(child) => Ok(exit_code(wait_and_forward_signals(child, &mut signals).await?)),
+        Ok(child) => Ok(exit_code(
+            wait_and_forward_signals(child, &mut signals).await?,
+        )),
         Err(error) => {
             let name = super::printable(&program.to_string_lossy());
             super::print_remark(&format!("sealpost: {name}: {error}"));
-            Ok(ExitCode::from(if error.kind() == ErrorKind::NotFound { NOT_FOUND } else { NOT_EXECUTABLE }))
+            Ok(ExitCode::from(if error.kind() == ErrorKind::NotFound {
+                NOT_FOUND
+            } else {
+                NOT_EXECUTABLE
+            }))
         }
     }
 }
 
 /// Waits for the end of the command, and passes on the signals that come meanwhile.
-async fn wait_and_forward_signals(mut child: Child, signals: &mut ForwardedSignals) -> io::Result<ExitStatus> {
+async fn wait_and_forward_signals(
+    mut child: Child,
+    signals: &mut ForwardedSignals,
+) -> io::Result<ExitStatus> {
     loop {
         tokio::select! {
             ended = child.wait() => return ended,
@@ -80,7 +92,9 @@ fn forward_signal(signal: Signal, child: &Child) {
         return;
     }
     // A command that has just ended has no process id any more.
-    let pid = child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
+    let pid = child
+        .id()
+        .and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
     if let Some(Err(error)) = pid.map(|pid| kill_process(pid, signal)) {
         tracing::warn!(%error, "A signal could not be passed on");
     }
@@ -88,12 +102,16 @@ fn forward_signal(signal: Signal, child: &Child) {
 
 /// True if this process is in the group that the keys of a terminal send signals to.
 fn is_in_foreground() -> bool {
-    File::open("/dev/tty").is_ok_and(|terminal| tcgetpgrp(terminal).is_ok_and(|group| group == getpgrp()))
+    File::open("/dev/tty")
+        .is_ok_and(|terminal| tcgetpgrp(terminal).is_ok_and(|group| group == getpgrp()))
 }
 
 /// The exit code of the command, as shells give it.
 fn exit_code(status: ExitStatus) -> ExitCode {
-    let code = status.code().or_else(|| Some(BY_SIGNAL + status.signal()?)).and_then(|code| u8::try_from(code).ok());
+    let code = status
+        .code()
+        .or_else(|| Some(BY_SIGNAL + status.signal()?))
+        .and_then(|code| u8::try_from(code).ok());
     code.map_or(ExitCode::FAILURE, ExitCode::from)
 }
 
@@ -110,9 +128,13 @@ impl ForwardedSignals {
         let mut listening = JoinSet::new();
         for (kind, number) in FORWARDED_SIGNALS {
             let (mut signals, sender) = (signal(kind)?, sender.clone());
-            listening
-                .spawn(async move { while signals.recv().await.is_some() && sender.send(number).await.is_ok() {} });
+            listening.spawn(async move {
+                while signals.recv().await.is_some() && sender.send(number).await.is_ok() {}
+            });
         }
-        Ok(Self { received, _listening: listening })
+        Ok(Self {
+            received,
+            _listening: listening,
+        })
     }
 }

@@ -21,19 +21,31 @@ use crate::filter::explain::explain;
 pub fn test(options: &FilterTestOptions) -> anyhow::Result<ExitCode> {
     let event = read_event(options)?;
     let manifests = control::read_manifests(&options.manifests.filename);
-    let settings = options.manifests.control_settings(None, None, AdvertisedCaCerts::Unknown);
+    let settings = options
+        .manifests
+        .control_settings(None, None, AdvertisedCaCerts::Unknown);
     let (filters, problems) = control::trigger_filters(&manifests, &settings);
-    let mut text: String = problems.iter().map(|problem| super::printable(&problem.to_string()) + "\n").collect();
+    let mut text: String = problems
+        .iter()
+        .map(|problem| super::printable(&problem.to_string()) + "\n")
+        .collect();
     for (trigger, filter) in &filters {
         let verdict = match filter.as_ref().map(|filter| explain(filter, &event)) {
             None => "gets nothing: its filter is not understood".to_owned(),
             Some(None) => "passes".to_owned(),
             Some(Some(why)) => format!("does not pass: {}", super::printable(&why)),
         };
-        text.push_str(&format!("{}: {verdict}\n", super::printable(&trigger.to_string())));
+        text.push_str(&format!(
+            "{}: {verdict}\n",
+            super::printable(&trigger.to_string())
+        ));
     }
     super::print(&text)?;
-    Ok(if problems.iter().any(Problem::is_error) { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    Ok(if problems.iter().any(Problem::is_error) {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    })
 }
 
 /// The largest event that is read, in bytes: a dispatcher accepts no larger ones by default.
@@ -47,9 +59,15 @@ fn read_stdin() -> std::io::Result<Vec<u8>> {
 
 fn read_event(options: &FilterTestOptions) -> anyhow::Result<Event> {
     let place = || format!("--event {}", options.event.display());
-    let json = if options.event.as_os_str() == "-" { read_stdin() } else { std::fs::read(&options.event) };
+    let json = if options.event.as_os_str() == "-" {
+        read_stdin()
+    } else {
+        std::fs::read(&options.event)
+    };
     let json = json.with_context(place)?;
-    let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(binding::STRUCTURED))]);
-    let events = binding::decode(headers, Bytes::from(json), AttributeLimit::default()).with_context(place)?;
+    let headers =
+        HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(binding::STRUCTURED))]);
+    let events = binding::decode(headers, Bytes::from(json), AttributeLimit::default())
+        .with_context(place)?;
     events.into_iter().next().with_context(place)
 }

@@ -16,11 +16,19 @@ use crate::wire_text::{self, WireText};
 /// Fails if the dispatcher cannot be reached, or has no object of the name.
 pub async fn run(options: &GetOptions) -> anyhow::Result<ExitCode> {
     let list = fetch_objects(options).await?;
-    let mut items = list.get("items").and_then(Value::as_array).cloned().unwrap_or_default();
+    let mut items = list
+        .get("items")
+        .and_then(Value::as_array)
+        .cloned()
+        .unwrap_or_default();
     if let Some(name) = &options.name {
         items.retain(|item| text(item, "/metadata/name") == name.as_str());
         if items.is_empty() {
-            bail!("no {} named {name:?}{}", options.resource.as_str(), namespace_suffix(options));
+            bail!(
+                "no {} named {name:?}{}",
+                options.resource.as_str(),
+                namespace_suffix(options)
+            );
         }
     }
     print(&render_objects(options, items)?)?;
@@ -28,13 +36,23 @@ pub async fn run(options: &GetOptions) -> anyhow::Result<ExitCode> {
 }
 
 fn namespace_suffix(options: &GetOptions) -> String {
-    options.namespace.as_ref().map_or_else(String::new, |namespace| format!(" in namespace {namespace}"))
+    options
+        .namespace
+        .as_ref()
+        .map_or_else(String::new, |namespace| {
+            format!(" in namespace {namespace}")
+        })
 }
 
 async fn fetch_objects(options: &GetOptions) -> anyhow::Result<Value> {
-    let namespace = options.namespace.as_ref().map_or_else(String::new, |namespace| format!("?namespace={namespace}"));
+    let namespace = options
+        .namespace
+        .as_ref()
+        .map_or_else(String::new, |namespace| format!("?namespace={namespace}"));
     let dispatcher = AdminClient::new(&options.admin)?;
-    dispatcher.get(&format!("/api/v1/{}{namespace}", options.resource.as_str())).await
+    dispatcher
+        .get(&format!("/api/v1/{}{namespace}", options.resource.as_str()))
+        .await
 }
 
 fn render_objects(options: &GetOptions, mut items: Vec<Value>) -> anyhow::Result<String> {
@@ -47,19 +65,42 @@ fn render_objects(options: &GetOptions, mut items: Vec<Value>) -> anyhow::Result
     };
     match options.output {
         GetOutput::Yaml => Ok(serde_saphyr::to_string(&whole)?),
-        GetOutput::Json | GetOutput::Table => Ok(wire_text::escape_json(&serde_json::to_string_pretty(&whole)?) + "\n"),
+        GetOutput::Json | GetOutput::Table => {
+            Ok(wire_text::escape_json(&serde_json::to_string_pretty(&whole)?) + "\n")
+        }
     }
 }
 
 /// A table with the columns of `kubectl get`, each as wide as it needs to be.
 fn render_table(resource: GetResource, items: &[Value]) -> String {
     let columns = columns(resource);
-    let mut rows: Vec<Vec<String>> = vec![columns.iter().map(|(title, _)| (*title).to_owned()).collect()];
-    rows.extend(items.iter().map(|item| columns.iter().map(|(_, pointer)| cell(item, pointer)).collect()));
-    let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
-    let widths: Vec<usize> = (0..columns.len()).map(|column| width(column).unwrap_or(0)).collect();
+    let mut rows: Vec<Vec<String>> = vec![
+        columns
+            .iter()
+            .map(|(title, _)| (*title).to_owned())
+            .collect(),
+    ];
+    rows.extend(items.iter().map(|item| {
+        columns
+            .iter()
+            .map(|(_, pointer)| cell(item, pointer))
+            .collect()
+    }));
+    let width = |column: usize| {
+        rows.iter()
+            .filter_map(|row| row.get(column))
+            .map(|cell| cell.chars().count())
+            .max()
+    };
+    let widths: Vec<usize> = (0..columns.len())
+        .map(|column| width(column).unwrap_or(0))
+        .collect();
     let line = |row: &Vec<String>| {
-        let cells: Vec<String> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+        let cells: Vec<String> = row
+            .iter()
+            .zip(&widths)
+            .map(|(cell, width)| format!("{cell:width$}"))
+            .collect();
         cells.join("   ").trim_end().to_owned() + "\n"
     };
     rows.iter().map(line).collect()
@@ -67,15 +108,24 @@ fn render_table(resource: GetResource, items: &[Value]) -> String {
 
 /// The title of each column, and the JSON pointer of its values.
 fn columns(resource: GetResource) -> Vec<(&'static str, &'static str)> {
-    let mut columns = vec![("NAMESPACE", "/metadata/namespace"), ("NAME", "/metadata/name")];
+    let mut columns = vec![
+        ("NAMESPACE", "/metadata/namespace"),
+        ("NAME", "/metadata/name"),
+    ];
     match resource {
-        GetResource::Channels | GetResource::Brokers | GetResource::Sequences | GetResource::Parallels => {
+        GetResource::Channels
+        | GetResource::Brokers
+        | GetResource::Sequences
+        | GetResource::Parallels => {
             columns.push(("URL", "/status/address/url"));
         }
         GetResource::Triggers => {
             columns.push(("BROKER", "/spec/broker"));
             columns.push(("SUBSCRIBER_URI", "/status/subscriberUri"));
-            columns.push(("FILTER_ERRORS", "/status/annotations/sealpost.dev~1filter-errors"));
+            columns.push((
+                "FILTER_ERRORS",
+                "/status/annotations/sealpost.dev~1filter-errors",
+            ));
         }
         GetResource::RequestReplies => {
             columns.push(("BROKER", "/spec/brokerRef/name"));
@@ -83,7 +133,10 @@ fn columns(resource: GetResource) -> Vec<(&'static str, &'static str)> {
         }
         GetResource::Subscriptions => {
             columns.push(("CHANNEL", "/spec/channel/name"));
-            columns.push(("SUBSCRIBER_URI", "/status/physicalSubscription/subscriberUri"));
+            columns.push((
+                "SUBSCRIBER_URI",
+                "/status/physicalSubscription/subscriberUri",
+            ));
         }
     }
     columns.extend([("READY", "status"), ("REASON", "reason")]);
@@ -95,13 +148,21 @@ fn cell(item: &Value, pointer: &str) -> String {
     if pointer.starts_with('/') {
         return WireText::new(text(item, pointer)).into();
     }
-    let conditions = item.pointer("/status/conditions").and_then(Value::as_array).into_iter().flatten();
-    let ready = conditions.into_iter().find(|condition| text(condition, "/type") == "Ready");
+    let conditions = item
+        .pointer("/status/conditions")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten();
+    let ready = conditions
+        .into_iter()
+        .find(|condition| text(condition, "/type") == "Ready");
     WireText::new(ready.map_or("", |ready| text(ready, &format!("/{pointer}")))).into()
 }
 
 fn text<'v>(item: &'v Value, pointer: &str) -> &'v str {
-    item.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
+    item.pointer(pointer)
+        .and_then(Value::as_str)
+        .unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -122,12 +183,21 @@ default     c      http://127.0.0.1:8080/default/c   True
     /// Whoever writes an object, or makes one fail, writes into no other cell and moves no cursor.
     #[test]
     fn a_table_shows_what_is_hidden() {
-        let items = [json!({"metadata": {"namespace": "n\nn", "name": "c\u{202e}"}, "status": {
+        let items = [
+            json!({"metadata": {"namespace": "n\nn", "name": "c\u{202e}"}, "status": {
             "address": {"url": "x".repeat(5000)},
-            "conditions": [{"type": "Ready", "status": "False", "reason": "\u{1b}[31mFine\u{9b}"}]}})];
+            "conditions": [{"type": "Ready", "status": "False", "reason": "\u{1b}[31mFine\u{9b}"}]}}),
+        ];
         let table = render_table(GetResource::Channels, &items);
         assert_eq!(table.lines().count(), 2, "{table}");
-        assert!(table.contains("n\\nn  ") && table.contains("c\\u{202e}") && table.contains("\\u{1b}[31mFine\\u{9b}"));
-        assert!(table.contains("bytes more)") && table.len() < 2000, "{table}");
+        assert!(
+            table.contains("n\\nn  ")
+                && table.contains("c\\u{202e}")
+                && table.contains("\\u{1b}[31mFine\\u{9b}")
+        );
+        assert!(
+            table.contains("bytes more)") && table.len() < 2000,
+            "{table}"
+        );
     }
 }

@@ -26,7 +26,11 @@ struct ParkedSubscriptionName {
 
 impl std::fmt::Display for ParkedSubscriptionName {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { kind, namespace, name } = self;
+        let Self {
+            kind,
+            namespace,
+            name,
+        } = self;
         f.write_str(&super::printable(&format!("{kind} {namespace}/{name}")))
     }
 }
@@ -35,7 +39,10 @@ impl std::fmt::Display for ParkedSubscriptionName {
 trait ParkedClient: Sync {
     /// Lists every subscription of this name, or every one without a name, with the number of its
     /// parked events.
-    fn list<'a>(&'a self, name: Option<&'a str>) -> BoxFuture<'a, anyhow::Result<Vec<(ParkedSubscriptionName, u64)>>>;
+    fn list<'a>(
+        &'a self,
+        name: Option<&'a str>,
+    ) -> BoxFuture<'a, anyhow::Result<Vec<(ParkedSubscriptionName, u64)>>>;
 
     /// Shows the parked events of a subscription that are older than `older_than`.
     fn show_parked<'a>(
@@ -75,15 +82,23 @@ pub async fn run(command: &ParkedCommand) -> anyhow::Result<ExitCode> {
     let targets = client.list(options.subscription.as_deref()).await?;
     match command {
         ParkedCommand::List(_) => {
-            targets.iter().try_for_each(|(target, count)| super::print(&format!("{target}: {count}\n")))?;
+            targets
+                .iter()
+                .try_for_each(|(target, count)| super::print(&format!("{target}: {count}\n")))?;
             Ok(ExitCode::SUCCESS)
         }
         ParkedCommand::Show(_) => show(&*client, &targets, options).await,
         ParkedCommand::Replay(_) => {
-            change_parked(&targets, "replayed", |target| client.replay(target, options.older_than)).await
+            change_parked(&targets, "replayed", |target| {
+                client.replay(target, options.older_than)
+            })
+            .await
         }
         ParkedCommand::Drop(drop) if drop.yes || ask_confirmation(&targets)? => {
-            change_parked(&targets, "dropped", |target| client.discard(target, options.older_than)).await
+            change_parked(&targets, "dropped", |target| {
+                client.discard(target, options.older_than)
+            })
+            .await
         }
         ParkedCommand::Drop(_) => {
             super::print("Nothing dropped\n")?;
@@ -98,14 +113,22 @@ async fn show(
     options: &ParkedOptions,
 ) -> anyhow::Result<ExitCode> {
     for (target, _) in targets {
-        let ParkedListing { parked, examined: looked, events } = client.show_parked(target, options.older_than).await?;
+        let ParkedListing {
+            parked,
+            examined: looked,
+            events,
+        } = client.show_parked(target, options.older_than).await?;
         if looked < parked {
-            super::print(&format!("{target}: {parked} parked, the oldest {looked} of them looked at\n"))?;
+            super::print(&format!(
+                "{target}: {parked} parked, the oldest {looked} of them looked at\n"
+            ))?;
         } else {
             super::print(&format!("{target}: {} parked\n", events.len()))?;
         }
         let line = |event| format!("  {}\n", super::printable(&format!("{event}")));
-        events.iter().try_for_each(|event| super::print(&line(event)))?;
+        events
+            .iter()
+            .try_for_each(|event| super::print(&line(event)))?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -119,18 +142,29 @@ async fn change_parked<'t>(
     for (target, _) in targets {
         let ParkedChange { done, stopped } = act(target).await?;
         is_whole &= !stopped;
-        let rest = if stopped { ", and stopped before the end: some are left" } else { "" };
+        let rest = if stopped {
+            ", and stopped before the end: some are left"
+        } else {
+            ""
+        };
         super::print(&format!("{target}: {done} {verb}{rest}\n"))?;
         if stopped {
             break;
         }
     }
-    Ok(if is_whole { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if is_whole {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 fn ask_confirmation(targets: &[(ParkedSubscriptionName, u64)]) -> anyhow::Result<bool> {
     let all: u64 = targets.iter().map(|(_, count)| count).sum();
-    super::print(&format!("Drop up to {all} parked events of {} subscriptions for ever? [y/N] ", targets.len()))?;
+    super::print(&format!(
+        "Drop up to {all} parked events of {} subscriptions for ever? [y/N] ",
+        targets.len()
+    ))?;
     let mut answer = String::new();
     stdin().lock().read_line(&mut answer)?;
     Ok(matches!(answer.trim(), "y" | "Y" | "yes"))

@@ -16,8 +16,8 @@ pub fn run(options: &SchemaOptions) -> anyhow::Result<ExitCode> {
         None => schema_names().map(|name| format!("{name}\n")).collect(),
         Some(kind) => {
             let known = || schema_names().collect::<Vec<_>>().join(", ");
-            let schema =
-                json_schema(kind).with_context(|| format!("{kind:?} is not read here: there are {}", known()))?;
+            let schema = json_schema(kind)
+                .with_context(|| format!("{kind:?} is not read here: there are {}", known()))?;
             format!("{schema:#}\n")
         }
     };

@@ -32,14 +32,22 @@ const MAX_TEXT: usize = 4096;
 /// Fails if there is nothing to send, or the client cannot be built.
 pub async fn run(options: SendOptions) -> anyhow::Result<ExitCode> {
     let template = event_template(&options)?;
-    let sender = Arc::new(EventSender { client: build_client(&options)?, template, options });
+    let sender = Arc::new(EventSender {
+        client: build_client(&options)?,
+        template,
+        options,
+    });
     let mut report = SendReport::new(sender.options.count);
     tokio::select! {
         sent = send_all(&sender, &mut report) => sent?,
         interrupted = tokio::signal::ctrl_c() => interrupted?,
     }
     report.finish()?;
-    Ok(if report.all_accepted() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if report.all_accepted() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 struct EventSender {
@@ -61,7 +69,9 @@ async fn send_all(sender: &Arc<EventSender>, report: &mut SendReport) -> anyhow:
             tokio::time::sleep_until(started + Duration::from_secs_f64(number as f64 / rate)).await;
         }
         // A slot is taken before the request starts, and is given back with its response.
-        let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return Ok(()) };
+        let Ok(slot) = Arc::clone(&slots).acquire_owned().await else {
+            return Ok(());
+        };
         // Responses are reported as they come; the rest is awaited at the end.
         while let Some(Ok(answer)) = sending.try_join_next() {
             report.add(&answer)?;
@@ -93,7 +103,13 @@ impl EventSender {
             ContentModeArg::Structured => binding::encode_structured(&event),
         };
         let started = Instant::now();
-        let sent = self.client.post(self.options.url.clone()).headers(headers).body(body).send().await;
+        let sent = self
+            .client
+            .post(self.options.url.clone())
+            .headers(headers)
+            .body(body)
+            .send()
+            .await;
         match sent {
             Ok(response) => SendOutcome::from_response(id, response, started, MAX_TEXT).await,
             Err(error) => SendOutcome::failed(id, &error, started),
@@ -104,8 +120,10 @@ impl EventSender {
 fn build_client(options: &SendOptions) -> anyhow::Result<reqwest::Client> {
     let trust = match &options.ca {
         Some(path) => {
-            let pem = std::fs::read_to_string(path).with_context(|| format!("--ca {}", path.display()))?;
-            TrustBundle::from_pem(&pem).map_err(|error| anyhow::anyhow!("--ca {} {error}", path.display()))?
+            let pem = std::fs::read_to_string(path)
+                .with_context(|| format!("--ca {}", path.display()))?;
+            TrustBundle::from_pem(&pem)
+                .map_err(|error| anyhow::anyhow!("--ca {} {error}", path.display()))?
         }
         None => TrustBundle::default(),
     };
@@ -116,7 +134,10 @@ fn build_client(options: &SendOptions) -> anyhow::Result<reqwest::Client> {
         .redirect(reqwest::redirect::Policy::none())
         .user_agent(concat!("sealpost/", env!("CARGO_PKG_VERSION")))
         .timeout(TIMEOUT);
-    let there = options.resolve.iter().find(|known| known.matches(&options.url));
+    let there = options
+        .resolve
+        .iter()
+        .find(|known| known.matches(&options.url));
     if let (Some(there), Some(host)) = (there, options.url.host_str()) {
         builder = builder.resolve(host, there.connect_to);
     }
@@ -132,8 +153,13 @@ fn event_template(options: &SendOptions) -> anyhow::Result<Event> {
     for (name, value) in &options.ext {
         event.set(name, value);
     }
-    let Some(data) = read_data(options)? else { return Ok(event) };
-    let content_type = options.content_type.as_deref().unwrap_or_else(|| guess_content_type(&data));
+    let Some(data) = read_data(options)? else {
+        return Ok(event);
+    };
+    let content_type = options
+        .content_type
+        .as_deref()
+        .unwrap_or_else(|| guess_content_type(&data));
     let Ok(content_type) = HeaderValue::from_str(content_type) else {
         bail!("--content-type {content_type:?} is not a media type")
     };
@@ -141,12 +167,16 @@ fn event_template(options: &SendOptions) -> anyhow::Result<Event> {
 }
 
 fn read_data(options: &SendOptions) -> anyhow::Result<Option<Bytes>> {
-    let Some(text) = &options.data else { return Ok(None) };
+    let Some(text) = &options.data else {
+        return Ok(None);
+    };
     let data = match text.strip_prefix('@') {
         None => text.clone().into_bytes(),
         Some("-") => {
             let mut data = Vec::new();
-            std::io::stdin().read_to_end(&mut data).context("--data @-")?;
+            std::io::stdin()
+                .read_to_end(&mut data)
+                .context("--data @-")?;
             data
         }
         Some(path) => std::fs::read(path).with_context(|| format!("--data @{path}"))?,

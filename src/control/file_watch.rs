@@ -158,7 +158,11 @@ impl<F: FnMut(&Arc<Resolution>)> FileWatcher<F> {
         let Some(resolution) = task_result(resolved) else {
             return;
         };
-        if self.resolution.as_ref().is_some_and(|last| !resolution.differs(last)) {
+        if self
+            .resolution
+            .as_ref()
+            .is_some_and(|last| !resolution.differs(last))
+        {
             return;
         }
         self.problem_log.log_resolution(&resolution);
@@ -171,7 +175,11 @@ impl<F: FnMut(&Arc<Resolution>)> FileWatcher<F> {
 /// The result of a blocking task; `None` if it panicked, which is logged and leaves everything as
 /// it was.
 fn task_result<T>(result: Result<T, JoinError>) -> Option<T> {
-    result.inspect_err(|error| error!(%error, "Configuration could not be processed, the last one stays")).ok()
+    result
+        .inspect_err(
+            |error| error!(%error, "Configuration could not be processed, the last one stays"),
+        )
+        .ok()
 }
 
 #[cfg(test)]

@@ -41,7 +41,10 @@ pub(crate) enum RecognizedKind {
     Foreign,
     /// Probably a kind that is read, but misspelled: the field that is wrong, and what to write in
     /// it.
-    Mistaken { field: &'static str, message: String },
+    Mistaken {
+        field: &'static str,
+        message: String,
+    },
 }
 
 impl ResourceKind {
@@ -110,15 +113,21 @@ impl ResourceKind {
     pub(crate) fn recognize(api_version: &str, kind: &str) -> RecognizedKind {
         let exact = Self::ALL.into_iter().find(|known| known.as_str() == kind);
         match exact {
-            Some(known) if known.api_versions().contains(&api_version) => RecognizedKind::Known(known),
-            Some(known) if known.is_foreign(api_version) => RecognizedKind::Foreign,
-            Some(known) => {
-                RecognizedKind::Mistaken { field: "apiVersion", message: known.api_version_remedy(api_version) }
+            Some(known) if known.api_versions().contains(&api_version) => {
+                RecognizedKind::Known(known)
             }
+            Some(known) if known.is_foreign(api_version) => RecognizedKind::Foreign,
+            Some(known) => RecognizedKind::Mistaken {
+                field: "apiVersion",
+                message: known.api_version_remedy(api_version),
+            },
             None if is_like_policy(kind) && group_of(api_version).ends_with("knative.dev") => {
                 RecognizedKind::Mistaken {
                     field: "kind",
-                    message: format!("{kind:?} is unknown; did you mean {}?", Self::EventPolicy.as_str()),
+                    message: format!(
+                        "{kind:?} is unknown; did you mean {}?",
+                        Self::EventPolicy.as_str()
+                    ),
                 }
             }
             None => {
@@ -126,7 +135,9 @@ impl ResourceKind {
                     .or_else(|| Self::of_plural(kind))
                 {
                     Some(meant)
-                        if Self::ALL.iter().any(|known| known.as_str() == meant && !known.is_foreign(api_version)) =>
+                        if Self::ALL.iter().any(|known| {
+                            known.as_str() == meant && !known.is_foreign(api_version)
+                        }) =>
                     {
                         RecognizedKind::Mistaken {
                             field: "kind",
@@ -142,7 +153,10 @@ impl ResourceKind {
     /// The kind of which this text is the plural with an end of more than one letter, such as
     /// `RequestReplies`.
     fn of_plural(kind: &str) -> Option<&'static str> {
-        Self::ALL.map(Self::as_str).into_iter().find(|known| kind != *known && singular(kind) == *known)
+        Self::ALL
+            .map(Self::as_str)
+            .into_iter()
+            .find(|known| kind != *known && singular(kind) == *known)
     }
 
     /// The remedy for this `apiVersion`: the one to write instead, and what to do about fields that
@@ -150,8 +164,9 @@ impl ResourceKind {
     fn api_version_remedy(self, api_version: &str) -> String {
         let (kind, remedy) = (self.as_str(), self.api_version());
         let group = |text: &str| text.split_once('/').map(|(group, _)| group.to_owned());
-        let older =
-            schema::former_fields_remedy(self).filter(|_| group(api_version) == group(remedy)).unwrap_or_default();
+        let older = schema::former_fields_remedy(self)
+            .filter(|_| group(api_version) == group(remedy))
+            .unwrap_or_default();
         let comma = if older.is_empty() { "" } else { ", " };
         if api_version.is_empty() {
             return format!("is missing: write {remedy}");
@@ -162,11 +177,15 @@ impl ResourceKind {
     /// True if this `apiVersion` is of a group that has nothing to do with Knative's, so that its
     /// kind may have any name.
     fn is_foreign(self, api_version: &str) -> bool {
-        let group = |text: &str| text.split_once('/').map_or(String::new(), |(group, _)| group.to_ascii_lowercase());
+        let group = |text: &str| {
+            text.split_once('/')
+                .map_or(String::new(), |(group, _)| group.to_ascii_lowercase())
+        };
         let (group, ours) = (group(api_version), group(self.api_version()));
         let [a, b] = [&group, &ours].map(|text| text.chars().collect::<Vec<_>>());
         let knative = group.ends_with("knative.dev") && group != "serving.knative.dev";
-        // Nobody else has a kind of this name, and a policy that is left alone leaves open what it was for.
+        // Nobody else has a kind of this name, and a policy that is left alone leaves open what it
+        // was for.
         let is_policy = self == Self::EventPolicy;
         !is_policy && !group.is_empty() && !knative && spelling::edit_distance(&a, &b) > 3
     }
@@ -174,11 +193,14 @@ impl ResourceKind {
 
 /// The singular of a kind that ends in `ies`: `RequestReply` for `RequestReplies`.
 fn singular(kind: &str) -> Cow<'_, str> {
-    kind.strip_suffix("ies").map_or(kind.into(), |stem| format!("{stem}y").into())
+    kind.strip_suffix("ies")
+        .map_or(kind.into(), |stem| format!("{stem}y").into())
 }
 
 fn group_of(api_version: &str) -> &str {
-    api_version.split_once('/').map_or("", |(group, _version)| group)
+    api_version
+        .split_once('/')
+        .map_or("", |(group, _version)| group)
 }
 
 /// True if a kind is named like a policy. Knative has one kind of policy, and without it more
@@ -195,34 +217,103 @@ mod tests {
     fn recognizes_kinds_and_near_misses() {
         for kind in ResourceKind::ALL {
             for api_version in kind.api_versions() {
-                assert_eq!(ResourceKind::recognize(api_version, kind.as_str()), RecognizedKind::Known(kind));
+                assert_eq!(
+                    ResourceKind::recognize(api_version, kind.as_str()),
+                    RecognizedKind::Known(kind)
+                );
             }
             assert_eq!(kind.api_versions().first(), Some(&kind.api_version()));
         }
         for (api_version, kind, remedy) in [
-            ("eventing.knative.dev/v1beta1", "Subscription", "write messaging.knative.dev/v1"),
-            ("eventing.knative.dev/v1beta1", "Trigger", "where filter.sourceAndType was"),
-            ("messaging.knative.dev/v1", "Trigger", "write eventing.knative.dev/v1"),
-            ("eventing.knativ.dev/v1", "Trigger", "write eventing.knative.dev/v1"),
+            (
+                "eventing.knative.dev/v1beta1",
+                "Subscription",
+                "write messaging.knative.dev/v1",
+            ),
+            (
+                "eventing.knative.dev/v1beta1",
+                "Trigger",
+                "where filter.sourceAndType was",
+            ),
+            (
+                "messaging.knative.dev/v1",
+                "Trigger",
+                "write eventing.knative.dev/v1",
+            ),
+            (
+                "eventing.knativ.dev/v1",
+                "Trigger",
+                "write eventing.knative.dev/v1",
+            ),
             ("v1", "Subscription", "write messaging.knative.dev/v1"),
-            ("messaging.knative.dev/v1", "RabbitmqChannel", "write messaging.knative.dev/v1alpha1"),
+            (
+                "messaging.knative.dev/v1",
+                "RabbitmqChannel",
+                "write messaging.knative.dev/v1alpha1",
+            ),
             ("v2", "ConfigMap", "write v1"),
-            ("flows.knative.dev/v1beta1", "Sequence", "write flows.knative.dev/v1"),
-            ("messaging.knative.dev/v1", "Parallel", "write flows.knative.dev/v1"),
+            (
+                "flows.knative.dev/v1beta1",
+                "Sequence",
+                "write flows.knative.dev/v1",
+            ),
+            (
+                "messaging.knative.dev/v1",
+                "Parallel",
+                "write flows.knative.dev/v1",
+            ),
             ("flows.knative.dev/v1", "Sequenze", "did you mean Sequence?"),
             ("eventing.knative.dev/v1", "Brocker", "did you mean Broker?"),
-            ("eventing.knative.dev/v1", "trigger", "did you mean Trigger?"),
-            ("messaging.knative.dev/v1", "RabbitMQChannel", "did you mean RabbitmqChannel?"),
+            (
+                "eventing.knative.dev/v1",
+                "trigger",
+                "did you mean Trigger?",
+            ),
+            (
+                "messaging.knative.dev/v1",
+                "RabbitMQChannel",
+                "did you mean RabbitmqChannel?",
+            ),
             ("v1", "Configmap", "did you mean ConfigMap?"),
-            ("eventing.knative.dev/v1alpha1", "EventPolicies", "did you mean EventPolicy?"),
-            ("eventing.knative.dev/v1alpha1", "AuthorizationPolicy", "did you mean EventPolicy?"),
-            ("security.knative.dev/v1", "policy", "did you mean EventPolicy?"),
-            ("eventing.example.com/v1", "EventPolicy", "write eventing.knative.dev/v1alpha1"),
-            ("serving.knative.dev/v1", "EventPolicy", "write eventing.knative.dev/v1alpha1"),
-            ("eventing.knative.dev/v1alpha1", "RequestReplies", "did you mean RequestReply?"),
-            ("eventing.knative.dev/v1alpha1", "RequestRepliys", "did you mean RequestReply?"),
+            (
+                "eventing.knative.dev/v1alpha1",
+                "EventPolicies",
+                "did you mean EventPolicy?",
+            ),
+            (
+                "eventing.knative.dev/v1alpha1",
+                "AuthorizationPolicy",
+                "did you mean EventPolicy?",
+            ),
+            (
+                "security.knative.dev/v1",
+                "policy",
+                "did you mean EventPolicy?",
+            ),
+            (
+                "eventing.example.com/v1",
+                "EventPolicy",
+                "write eventing.knative.dev/v1alpha1",
+            ),
+            (
+                "serving.knative.dev/v1",
+                "EventPolicy",
+                "write eventing.knative.dev/v1alpha1",
+            ),
+            (
+                "eventing.knative.dev/v1alpha1",
+                "RequestReplies",
+                "did you mean RequestReply?",
+            ),
+            (
+                "eventing.knative.dev/v1alpha1",
+                "RequestRepliys",
+                "did you mean RequestReply?",
+            ),
         ] {
-            let RecognizedKind::Mistaken { message, .. } = ResourceKind::recognize(api_version, kind) else {
+            let RecognizedKind::Mistaken { message, .. } =
+                ResourceKind::recognize(api_version, kind)
+            else {
                 panic!("{api_version} {kind} is not recognised as a mistake");
             };
             assert!(message.ends_with(remedy), "{message}");
@@ -243,7 +334,11 @@ mod tests {
             ("v1", "Node"),
             ("example.com/v1", "Sequence"),
         ] {
-            assert_eq!(ResourceKind::recognize(api_version, kind), RecognizedKind::Foreign, "{api_version} {kind}");
+            assert_eq!(
+                ResourceKind::recognize(api_version, kind),
+                RecognizedKind::Foreign,
+                "{api_version} {kind}"
+            );
         }
     }
 }

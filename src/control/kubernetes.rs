@@ -89,7 +89,10 @@ impl ClusterSettings {
     /// Fails if a file that is needed is missing or cannot be read.
     pub async fn connect(self) -> anyhow::Result<ClusterConnection> {
         let client = self.access.client().await?;
-        Ok(ClusterConnection { cluster: self, client })
+        Ok(ClusterConnection {
+            cluster: self,
+            client,
+        })
     }
 }
 
@@ -131,8 +134,16 @@ impl ClusterConnection {
         for (index, row) in rows.into_iter().enumerate() {
             let (client, store) = (client.clone(), Arc::clone(&store));
             match row.need {
-                WatchNeed::WithOidc => tasks.spawn(watch::watch_list_while(wanted.clone(), client, row, store, index)),
-                WatchNeed::Always | WatchNeed::WithinGrace => tasks.spawn(watch::watch_list(client, row, store, index)),
+                WatchNeed::WithOidc => tasks.spawn(watch::watch_list_while(
+                    wanted.clone(),
+                    client,
+                    row,
+                    store,
+                    index,
+                )),
+                WatchNeed::Always | WatchNeed::WithinGrace => {
+                    tasks.spawn(watch::watch_list(client, row, store, index))
+                }
             };
         }
         let mut election = JoinSet::new();
@@ -140,16 +151,31 @@ impl ClusterConnection {
         if settings.role == ProcessRole::Channel {
             let leads = leader.subscribe();
             let system = settings.system_namespace.clone();
-            let candidate =
-                election::LeaseCandidate::new(client.clone(), &system, settings.channel_kind.lease(), &cluster);
+            let candidate = election::LeaseCandidate::new(
+                client.clone(),
+                &system,
+                settings.channel_kind.lease(),
+                &cluster,
+            );
             election.spawn(candidate.run(leader, stops.stop_writing.clone()));
             // The writer ends when the candidate drops `leader`, and not before it has finished
             // what it has begun.
-            election.spawn(status_updates::write_status_updates(client, settings.channel_kind, leads, served));
+            election.spawn(status_updates::write_status_updates(
+                client,
+                settings.channel_kind,
+                leads,
+                served,
+            ));
         }
         // The follower runs in this task; the watches and the writer run beside it.
-        let follower =
-            ClusterFollower { store, settings, oidc, resolution: None, problem_log: ProblemLog::default(), resolved };
+        let follower = ClusterFollower {
+            store,
+            settings,
+            oidc,
+            resolution: None,
+            problem_log: ProblemLog::default(),
+            resolved,
+        };
         stops.stop_all.run_until_cancelled(follower.run()).await;
         // The watches are aborted. The candidate and the writer are awaited, so that the Lease is
         // given up and no write is cut off.
@@ -180,7 +206,10 @@ impl ClusterFollower {
             // The loop works half of the time at most: all that changes during the pause becomes
             // one resolution.
             tokio::time::sleep(started.elapsed().max(MIN_RESOLVE_INTERVAL)).await;
-            if tokio::time::timeout(REFRESH, self.store.wait_for_change()).await.is_err() {
+            if tokio::time::timeout(REFRESH, self.store.wait_for_change())
+                .await
+                .is_err()
+            {
                 tracing::debug!("Nothing has changed, looking again");
             }
         }
@@ -189,16 +218,24 @@ impl ClusterFollower {
     /// Resolves the store and hands the resolution over, even if it equals the last one: the
     /// cluster may have changed what was written into it.
     async fn resolve_and_publish(&mut self) {
-        let Some(mut resolution) = self.resolve_store().await else { return };
+        let Some(mut resolution) = self.resolve_store().await else {
+            return;
+        };
         let wanted = resolution.table.oidc().is_some();
         if self.oidc.send_replace(wanted) != wanted && wanted {
             // Policies and ServiceAccounts are not known yet, and no sender should be refused for
             // that.
             self.store.wait_for_oidc_lists(FIRST_LIST_TIMEOUT).await;
-            let Some(known) = self.resolve_store().await else { return };
+            let Some(known) = self.resolve_store().await else {
+                return;
+            };
             resolution = known;
         }
-        if self.resolution.as_ref().is_none_or(|last| resolution.differs(last)) {
+        if self
+            .resolution
+            .as_ref()
+            .is_none_or(|last| resolution.differs(last))
+        {
             self.problem_log.log_resolution(&resolution);
         }
         self.resolution = Some(Arc::clone(&resolution));
@@ -207,12 +244,22 @@ impl ClusterFollower {
 
     /// Resolves the objects that the store holds now; `None` if that panicked, which is logged.
     async fn resolve_store(&self) -> Option<Arc<Resolution>> {
-        let manifests = ManifestSet { files: self.store.files(), problems: Vec::new() };
-        let settings = ControlSettings { now: epoch_seconds(), ..self.settings.clone() };
+        let manifests = ManifestSet {
+            files: self.store.files(),
+            problems: Vec::new(),
+        };
+        let settings = ControlSettings {
+            now: epoch_seconds(),
+            ..self.settings.clone()
+        };
         let last = self.resolution.clone();
-        let resolved = tokio::task::spawn_blocking(move || resolve(&manifests, last.as_deref(), &settings)).await;
+        let resolved =
+            tokio::task::spawn_blocking(move || resolve(&manifests, last.as_deref(), &settings))
+                .await;
         resolved
-            .inspect_err(|error| error!(%error, "Configuration could not be processed, the last one stays"))
+            .inspect_err(
+                |error| error!(%error, "Configuration could not be processed, the last one stays"),
+            )
             .map(Arc::new)
             .ok()
     }

@@ -18,7 +18,9 @@ use serde_json::Value;
 
 use super::kind::ResourceKind;
 use super::report::ObjectReport;
-use super::schema::{self, ObjectSchema, PathStep, SchemaFinding, SchemaViolation, UnknownFieldStrictness};
+use super::schema::{
+    self, ObjectSchema, PathStep, SchemaFinding, SchemaViolation, UnknownFieldStrictness,
+};
 use super::settings::ObjectSource;
 use super::yaml::ValueLines;
 use super::{ControlSettings, Problem, UnknownFields};
@@ -45,13 +47,20 @@ pub(crate) struct DocumentOrigin {
 impl ManifestDocument {
     /// The text at a path of keys; `None` if there is no text, or an empty one.
     pub(crate) fn text(&self, path: &[&str]) -> Option<&str> {
-        let value = path.iter().try_fold(self.value.as_ref(), |value, key| value.get(key))?;
+        let value = path
+            .iter()
+            .try_fold(self.value.as_ref(), |value, key| value.get(key))?;
         value.as_str().filter(|text| !text.is_empty())
     }
 
     /// The kind, namespace and name of the object, as far as they are text.
     pub(crate) fn identity(&self) -> [Option<&str>; 3] {
-        [&["kind"][..], &["metadata", "namespace"], &["metadata", "name"]].map(|path| self.text(path))
+        [
+            &["kind"][..],
+            &["metadata", "namespace"],
+            &["metadata", "name"],
+        ]
+        .map(|path| self.text(path))
     }
 
     /// The name of the file that the object is from; `None` if it is from a cluster.
@@ -67,14 +76,18 @@ impl ManifestDocument {
     /// The text ` at file:line`, for messages about this object as another one; empty if it is from
     /// no file.
     pub(crate) fn location_suffix(&self) -> String {
-        self.location().map_or_else(String::new, |place| format!(" at {place}"))
+        self.location()
+            .map_or_else(String::new, |place| format!(" at {place}"))
     }
 
     /// The text `file:line`, for messages about this object as another one; `None` if it is from no
     /// file.
     pub(crate) fn location(&self) -> Option<String> {
         let file = self.file()?;
-        Some(self.line("").map_or_else(|| file.to_owned(), |line| format!("{file}:{line}")))
+        Some(
+            self.line("")
+                .map_or_else(|| file.to_owned(), |line| format!("{file}:{line}")),
+        )
     }
 }
 
@@ -104,7 +117,10 @@ pub struct ManifestSet {
 impl ManifestFile {
     /// A file of one object that is from no file, but from a cluster.
     pub(crate) fn from_object(value: Value) -> Self {
-        let documents = vec![ManifestDocument { value: Arc::new(value), origin: None }];
+        let documents = vec![ManifestDocument {
+            value: Arc::new(value),
+            origin: None,
+        }];
         Self {
             name: "".into(),
             digest: None,
@@ -119,8 +135,14 @@ impl ManifestSet {
     /// A set of objects that are from no file, as the API server of a cluster gives them.
     #[must_use]
     pub fn from_objects(values: impl IntoIterator<Item = Value>) -> Self {
-        let files = values.into_iter().map(|value| Arc::new(ManifestFile::from_object(value))).collect();
-        Self { files, problems: Vec::new() }
+        let files = values
+            .into_iter()
+            .map(|value| Arc::new(ManifestFile::from_object(value)))
+            .collect();
+        Self {
+            files,
+            problems: Vec::new(),
+        }
     }
 
     /// The same objects, with another value for the one at `index`; if there is none at `index`,
@@ -150,12 +172,16 @@ impl ManifestSet {
 
     /// The texts of the files that cannot be parsed and have no last good content.
     pub(crate) fn unparsed_texts(&self) -> impl Iterator<Item = &str> {
-        self.files.iter().filter_map(|file| file.unparsed_text.as_deref())
+        self.files
+            .iter()
+            .filter_map(|file| file.unparsed_text.as_deref())
     }
 
     /// Every problem that was found while reading.
     pub(crate) fn problems(&self) -> impl Iterator<Item = &Problem> {
-        self.problems.iter().chain(self.files.iter().flat_map(|file| &file.problems))
+        self.problems
+            .iter()
+            .chain(self.files.iter().flat_map(|file| &file.problems))
     }
 }
 
@@ -197,7 +223,10 @@ pub(crate) fn decode<T: DeserializeOwned>(
         Ok(object) => Some(object),
         Err(error) => {
             // The value may be a secret, so that it is not repeated in the message.
-            report.error(&field(&error), "cannot be read: see the reference of the Knative API for its type");
+            report.error(
+                &field(&error),
+                "cannot be read: see the reference of the Knative API for its type",
+            );
             None
         }
     }
@@ -224,12 +253,14 @@ pub(crate) fn validate_fields<'v>(
     if beyond > 0 {
         report.error(
             prefix,
-            format!("has {beyond} more mistakes than the {MAX_REPORTED} that are told: mend those first"),
+            format!(
+                "has {beyond} more mistakes than the {MAX_REPORTED} that are told: mend those first"
+            ),
         );
     }
     // Without a policy or a flag, more passes: no part of such an object is ignored.
-    let is_narrowing =
-        report.object().kind == ResourceKind::EventPolicy.as_str() || report.object().name == schema::CONFIG_FEATURES;
+    let is_narrowing = report.object().kind == ResourceKind::EventPolicy.as_str()
+        || report.object().name == schema::CONFIG_FEATURES;
     // Each finding is reported at its own field. After an unknown field that is a misspelling, a
     // complaint that the right field is missing would be a second report of one mistake.
     for finding in found.iter().take(MAX_REPORTED) {
@@ -237,23 +268,52 @@ pub(crate) fn validate_fields<'v>(
         match &finding.violation {
             SchemaViolation::WrongType { message } => report.unreadable(&field, message.as_str()),
             SchemaViolation::Null { .. } if reading == UnknownFieldPolicy::Admitted => {}
-            SchemaViolation::Null { message, is_harmless: true } => report.warning(&field, *message),
-            SchemaViolation::Null { message, is_harmless: false } => report.unreadable(&field, *message),
-            SchemaViolation::UnknownField { message, meant, strictness } => {
-                let strictness = if is_narrowing { UnknownFieldStrictness::NeverIgnored } else { *strictness };
+            SchemaViolation::Null {
+                message,
+                is_harmless: true,
+            } => report.warning(&field, *message),
+            SchemaViolation::Null {
+                message,
+                is_harmless: false,
+            } => report.unreadable(&field, *message),
+            SchemaViolation::UnknownField {
+                message,
+                meant,
+                strictness,
+            } => {
+                let strictness = if is_narrowing {
+                    UnknownFieldStrictness::NeverIgnored
+                } else {
+                    *strictness
+                };
                 if report_unknown_field(report, &field, message, strictness, reading) {
-                    let inside = finding.path.split_last().map_or(&[][..], |(_, inside)| inside);
+                    let inside = finding
+                        .path
+                        .split_last()
+                        .map_or(&[][..], |(_, inside)| inside);
                     let meant = meant.filter(|meant| !has_field(value, inside, meant));
-                    let other = meant.map(|meant| at(&[inside, &[PathStep::Key(meant.to_owned())]].concat()));
-                    other.iter().for_each(|other| report.suppress_further_errors(other));
+                    let other = meant
+                        .map(|meant| at(&[inside, &[PathStep::Key(meant.to_owned())]].concat()));
+                    other
+                        .iter()
+                        .for_each(|other| report.suppress_further_errors(other));
                 }
             }
         }
     }
     // What has a wrong type is left out, so that serde reads the rest of the object.
-    let misread = |finding: &&SchemaFinding| matches!(finding.violation, SchemaViolation::WrongType { .. });
-    let mut misread = found.iter().filter(misread).map(|finding| finding.path.as_slice()).peekable();
-    if misread.peek().is_none() { Cow::Borrowed(value) } else { Cow::Owned(schema::without_places(value, misread)) }
+    let misread =
+        |finding: &&SchemaFinding| matches!(finding.violation, SchemaViolation::WrongType { .. });
+    let mut misread = found
+        .iter()
+        .filter(misread)
+        .map(|finding| finding.path.as_slice())
+        .peekable();
+    if misread.peek().is_none() {
+        Cow::Borrowed(value)
+    } else {
+        Cow::Owned(schema::without_places(value, misread))
+    }
 }
 
 /// Reports a field that is in no schema, as the policy says; true if it is an error.
@@ -265,7 +325,9 @@ pub(crate) fn report_unknown_field(
     reading: UnknownFieldPolicy,
 ) -> bool {
     match reading {
-        UnknownFieldPolicy::Written(UnknownFields::Warn) if strictness == UnknownFieldStrictness::MayBeIgnored => {
+        UnknownFieldPolicy::Written(UnknownFields::Warn)
+            if strictness == UnknownFieldStrictness::MayBeIgnored =>
+        {
             report.warning(field, format!("{message} (ignored)"));
             false
         }

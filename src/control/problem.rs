@@ -32,7 +32,11 @@ pub struct ObjectName {
 impl fmt::Display for ObjectName {
     /// Writes `Kind namespace/name`; an unreadable kind becomes `object`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let kind = if self.kind.is_empty() { "object" } else { &self.kind };
+        let kind = if self.kind.is_empty() {
+            "object"
+        } else {
+            &self.kind
+        };
         write!(f, "{kind} {}/{}", self.namespace, self.name)
     }
 }
@@ -56,7 +60,12 @@ pub struct Problem {
 
 impl Problem {
     /// A problem of a file as a whole, or of one of its lines.
-    pub(super) fn of_file(severity: Severity, file: &str, line: Option<usize>, message: impl Into<String>) -> Self {
+    pub(super) fn of_file(
+        severity: Severity,
+        file: &str,
+        line: Option<usize>,
+        message: impl Into<String>,
+    ) -> Self {
         Self {
             severity,
             file: Some(file.to_owned()),
@@ -76,7 +85,14 @@ impl Problem {
     /// A problem of more objects than one, which names no file and no object.
     pub(super) fn of_all(severity: Severity, message: impl Into<String>) -> Self {
         let message = told(message.into());
-        Self { severity, file: None, line: None, object: None, field: String::new(), message }
+        Self {
+            severity,
+            file: None,
+            line: None,
+            object: None,
+            field: String::new(),
+            message,
+        }
     }
 
     /// True if the problem is an [`Severity::Error`].
@@ -97,7 +113,11 @@ impl fmt::Display for Problem {
             line.extend(self.line.map(|line| format!(":{line}")));
             line.push_str(": ");
         }
-        line.extend(self.object.as_ref().map(|object| format!("{}: ", short(&object.to_string()))));
+        line.extend(
+            self.object
+                .as_ref()
+                .map(|object| format!("{}: ", short(&object.to_string()))),
+        );
         if !self.field.is_empty() {
             line.push_str(&short(&self.field));
             line.push_str(": ");
@@ -123,7 +143,11 @@ const LONGEST_MESSAGE: usize = 4096;
 /// there is.
 #[must_use]
 pub fn short(text: &str) -> Cow<'_, str> {
-    if text.len() <= LONGEST_NAME { text.into() } else { wire_text::escaped_excerpt(text, LONGEST_NAME).into() }
+    if text.len() <= LONGEST_NAME {
+        text.into()
+    } else {
+        wire_text::escaped_excerpt(text, LONGEST_NAME).into()
+    }
 }
 
 /// Makes a message fit to be shown: secrets are removed, and of a huge word that others wrote only
@@ -137,18 +161,29 @@ pub(super) fn told(message: String) -> String {
     let mut rest = message.as_str();
     while !rest.is_empty() {
         let (word, behind) = rest.split_at(word_end(rest));
-        let (quote, inside) = match word.strip_prefix('"').and_then(|word| word.strip_suffix('"')) {
+        let (quote, inside) = match word
+            .strip_prefix('"')
+            .and_then(|word| word.strip_suffix('"'))
+        {
             Some(inside) => ("\"", inside),
             None => ("", word),
         };
         if inside.len() > wire_text::LONGEST {
-            shown.extend([quote, &wire_text::escaped_excerpt(inside, wire_text::LONGEST), quote]);
+            shown.extend([
+                quote,
+                &wire_text::escaped_excerpt(inside, wire_text::LONGEST),
+                quote,
+            ]);
         } else {
             shown.push_str(word);
         }
         rest = behind;
     }
-    if shown.len() <= LONGEST_MESSAGE { shown } else { wire_text::escaped_excerpt(shown, LONGEST_MESSAGE) }
+    if shown.len() <= LONGEST_MESSAGE {
+        shown
+    } else {
+        wire_text::escaped_excerpt(shown, LONGEST_MESSAGE)
+    }
 }
 
 /// The end of the first token of a text, in bytes: a word, a text in quotes, or the blanks between
@@ -163,10 +198,19 @@ fn word_end(text: &str) -> usize {
         })
     });
     let word = || text.find(char::is_whitespace).filter(|end| *end > 0);
-    let blank = || text.find(|c: char| !c.is_whitespace()).filter(|end| *end > 0);
+    let blank = || {
+        text.find(|c: char| !c.is_whitespace())
+            .filter(|end| *end > 0)
+    };
     quoted
         .map(|end| end + 2)
-        .or_else(|| if text.starts_with(char::is_whitespace) { blank() } else { word() })
+        .or_else(|| {
+            if text.starts_with(char::is_whitespace) {
+                blank()
+            } else {
+                word()
+            }
+        })
         .unwrap_or(text.len())
 }
 
@@ -179,18 +223,34 @@ mod tests {
         let huge = "x y\"".repeat(10_000);
         let message = told(format!("{huge:?} is no mode: write strict"));
         assert!(message.starts_with("\"x y\\\"x y"), "{message}");
-        assert!(message.ends_with(" bytes more)\" is no mode: write strict") && message.len() < 400, "{message}");
+        assert!(
+            message.ends_with(" bytes more)\" is no mode: write strict") && message.len() < 400,
+            "{message}"
+        );
         let name = "k".repeat(100_000);
         let message = told(format!("is no key that {name} has; did you mean x?"));
-        assert!(message.ends_with(" bytes more) has; did you mean x?") && message.len() < 400, "{message}");
+        assert!(
+            message.ends_with(" bytes more) has; did you mean x?") && message.len() < 400,
+            "{message}"
+        );
         assert!(told(format!("is {}", "no ".repeat(10_000))).len() <= LONGEST_MESSAGE);
         let usual = format!("there are {}", "a, b, c, ".repeat(100));
         assert_eq!(told(usual.clone()), usual);
-        let object = ObjectName { kind: "Trigger".into(), namespace: "ns".into(), name: name.clone() };
-        let problem = Problem { object: Some(object), field: format!("spec.{name}"), ..Problem::of_flags("is odd") };
+        let object = ObjectName {
+            kind: "Trigger".into(),
+            namespace: "ns".into(),
+            name: name.clone(),
+        };
+        let problem = Problem {
+            object: Some(object),
+            field: format!("spec.{name}"),
+            ..Problem::of_flags("is odd")
+        };
         let line = problem.to_string();
         assert!(
-            line.starts_with("Trigger ns/kk") && line.ends_with(" bytes more): is odd") && line.len() < 1100,
+            line.starts_with("Trigger ns/kk")
+                && line.ends_with(" bytes more): is odd")
+                && line.len() < 1100,
             "{line}"
         );
     }
@@ -201,16 +261,29 @@ mod tests {
             severity: Severity::Warning,
             file: Some("a.yaml".to_owned()),
             line: Some(7),
-            object: Some(ObjectName { kind: "Trigger".into(), namespace: "ns".into(), name: "t".into() }),
+            object: Some(ObjectName {
+                kind: "Trigger".into(),
+                namespace: "ns".into(),
+                name: "t".into(),
+            }),
             field: "spec.broker".to_owned(),
             message: "is odd".to_owned(),
         };
-        assert_eq!(problem.to_string(), "a.yaml:7: Trigger ns/t: spec.broker: warning: is odd");
+        assert_eq!(
+            problem.to_string(),
+            "a.yaml:7: Trigger ns/t: spec.broker: warning: is odd"
+        );
         problem.severity = Severity::Error;
         (problem.file, problem.field) = (None, String::new());
         assert_eq!(problem.to_string(), "Trigger ns/t: is odd");
-        assert_eq!(Problem::of_file(Severity::Note, "d", None, "is empty").to_string(), "d: note: is empty");
+        assert_eq!(
+            Problem::of_file(Severity::Note, "d", None, "is empty").to_string(),
+            "d: note: is empty"
+        );
         problem.field = "data.a\u{94}b\u{202e}".to_owned();
-        assert_eq!(problem.to_string(), "Trigger ns/t: data.a\\u{94}b\\u{202e}: is odd");
+        assert_eq!(
+            problem.to_string(),
+            "Trigger ns/t: data.a\\u{94}b\\u{202e}: is odd"
+        );
     }
 }

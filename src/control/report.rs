@@ -17,8 +17,8 @@ pub(crate) struct ObjectReport<'d> {
     problems: Vec<Problem>,
     /// The reason of the object's condition; `None` while no error keeps it from being applied.
     reason: Option<&'static str>,
-    /// The indices in `problems` of errors with which the object is applied all the same, each with
-    /// the reason of its condition.
+    /// The indices in `problems` of errors with which the object is applied all the same, each
+    /// with the reason of its condition.
     tolerated: Vec<(usize, &'static str)>,
     /// The fields whose values could not be read, so that enough is said about them.
     unreadable: Vec<String>,
@@ -72,17 +72,25 @@ impl<'d> ObjectReport<'d> {
 
     /// True if a field, or something that contains it, could not be read.
     pub(crate) fn is_unreadable(&self, field: &str) -> bool {
-        self.unreadable.iter().any(|misread| is_inside(misread, field))
+        self.unreadable
+            .iter()
+            .any(|misread| is_inside(misread, field))
     }
 
     /// True if a field, or something inside it, could not be read.
     pub(crate) fn is_unreadable_inside(&self, field: &str) -> bool {
-        self.unreadable.iter().any(|misread| is_inside(field, misread))
+        self.unreadable
+            .iter()
+            .any(|misread| is_inside(field, misread))
     }
 
     /// Reports that the object cannot be applied, since `field` has a wrong value.
     pub(crate) fn error(&mut self, field: &str, message: impl Into<String>) {
-        if self.unreadable.iter().any(|misread| follows_from(field, misread)) {
+        if self
+            .unreadable
+            .iter()
+            .any(|misread| follows_from(field, misread))
+        {
             return;
         }
         self.reason.get_or_insert(INVALID);
@@ -122,9 +130,18 @@ impl<'d> ObjectReport<'d> {
     /// for all objects of its kind.
     pub(crate) fn note_ignored_field(&mut self, field: &str) {
         let kind = &self.object.kind;
-        let field: String = field.split('[').enumerate().map(|(at, part)| without_index(at, part)).collect();
-        let message = format!("is a field of {kind} that is not known here, and ignored: it is of a newer Knative");
-        self.problems.push(Problem { field, ..Problem::of_all(Severity::Note, message) });
+        let field: String = field
+            .split('[')
+            .enumerate()
+            .map(|(at, part)| without_index(at, part))
+            .collect();
+        let message = format!(
+            "is a field of {kind} that is not known here, and ignored: it is of a newer Knative"
+        );
+        self.problems.push(Problem {
+            field,
+            ..Problem::of_all(Severity::Note, message)
+        });
     }
 
     /// True if there is an error that keeps the object from being applied.
@@ -134,21 +151,36 @@ impl<'d> ObjectReport<'d> {
 
     /// The number of errors that keep the object from being applied.
     pub(crate) fn error_count(&self) -> usize {
-        let errors = self.problems.iter().filter(|problem| problem.is_error()).count();
+        let errors = self
+            .problems
+            .iter()
+            .filter(|problem| problem.is_error())
+            .count();
         errors.saturating_sub(self.tolerated.len())
     }
 
     /// Runs `find`, which concerns one destination only: its errors are tolerated, so that the
     /// object is applied all the same. Gives the result and the message of the first such error.
-    pub(crate) fn with_tolerated_errors<T>(&mut self, find: impl FnOnce(&mut Self) -> T) -> (T, Option<String>) {
+    pub(crate) fn with_tolerated_errors<T>(
+        &mut self,
+        find: impl FnOnce(&mut Self) -> T,
+    ) -> (T, Option<String>) {
         let (problems, reason) = (self.problems.len(), self.reason);
         let found = find(self);
-        let errors = self.problems.iter().enumerate().skip(problems).filter(|(_, problem)| problem.is_error());
+        let errors = self
+            .problems
+            .iter()
+            .enumerate()
+            .skip(problems)
+            .filter(|(_, problem)| problem.is_error());
         let places: Vec<usize> = errors.map(|(place, _)| place).collect();
-        let Some(first) = places.first().and_then(|place| self.problems.get(*place)) else { return (found, None) };
+        let Some(first) = places.first().and_then(|place| self.problems.get(*place)) else {
+            return (found, None);
+        };
         let message = first.message.clone();
         let why = self.reason.unwrap_or(INVALID);
-        self.tolerated.extend(places.into_iter().map(|place| (place, why)));
+        self.tolerated
+            .extend(places.into_iter().map(|place| (place, why)));
         self.reason = reason;
         (found, Some(message))
     }
@@ -156,11 +188,21 @@ impl<'d> ObjectReport<'d> {
     /// Tolerates those of the errors so far that are in a part of the object, as the predicate
     /// decides by field: the rest of the object is applied all the same.
     pub(crate) fn tolerate_errors(&mut self, is_of_a_part: impl Fn(&str) -> bool) {
-        let of_a_part = |(_, problem): &(usize, &Problem)| problem.is_error() && is_of_a_part(&problem.field);
-        let places = self.problems.iter().enumerate().filter(of_a_part).map(|(place, _)| place);
+        let of_a_part =
+            |(_, problem): &(usize, &Problem)| problem.is_error() && is_of_a_part(&problem.field);
+        let places = self
+            .problems
+            .iter()
+            .enumerate()
+            .filter(of_a_part)
+            .map(|(place, _)| place);
         let is_new = |place: &usize| self.tolerated.iter().all(|(known, _)| known != place);
-        let (more, reason): (Vec<usize>, _) = (places.filter(is_new).collect(), self.reason.unwrap_or(INVALID));
-        self.tolerated.extend(more.into_iter().map(|place| (place, reason)));
+        let (more, reason): (Vec<usize>, _) = (
+            places.filter(is_new).collect(),
+            self.reason.unwrap_or(INVALID),
+        );
+        self.tolerated
+            .extend(more.into_iter().map(|place| (place, reason)));
         if self.error_count() == 0 {
             self.reason = None;
         }
@@ -168,7 +210,10 @@ impl<'d> ObjectReport<'d> {
 
     /// The errors with which the object is applied all the same: field and message of each.
     pub(crate) fn tolerated_errors(&self) -> impl Iterator<Item = (&str, &str)> {
-        let excused = self.tolerated.iter().filter_map(|(place, _)| self.problems.get(*place));
+        let excused = self
+            .tolerated
+            .iter()
+            .filter_map(|(place, _)| self.problems.get(*place));
         excused.map(|problem| (problem.field.as_str(), problem.message.as_str()))
     }
 
@@ -187,7 +232,11 @@ impl<'d> ObjectReport<'d> {
 
     /// The findings so far, to be kept for the next resolution.
     pub(crate) fn findings(&self) -> ReportFindings {
-        ReportFindings { problems: self.problems.clone(), reason: self.reason, unreadable: self.unreadable.clone() }
+        ReportFindings {
+            problems: self.problems.clone(),
+            reason: self.reason,
+            unreadable: self.unreadable.clone(),
+        }
     }
 
     /// Adds findings that were made about this object before.
@@ -207,7 +256,8 @@ impl<'d> ObjectReport<'d> {
             severity,
             file: self.document.file().map(str::to_owned),
             line: self.document.line(field),
-            object: Some(self.object.clone()).filter(|object| !object.kind.is_empty() || !object.name.is_empty()),
+            object: Some(self.object.clone())
+                .filter(|object| !object.kind.is_empty() || !object.name.is_empty()),
             field: field.to_owned(),
             message: told(message),
         });
@@ -231,7 +281,9 @@ fn follows_from(field: &str, misread: &str) -> bool {
 
 /// True if `inner` is the field `outer`, or something in it.
 fn is_inside(outer: &str, inner: &str) -> bool {
-    inner.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+    inner
+        .strip_prefix(outer)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
 }
 
 /// A part of a path that was cut at each `[`, without the index of an element in its list.

@@ -102,7 +102,12 @@ const fn schema_field(name: &'static str, shape: FieldShape) -> SchemaField {
 
 /// A schema without former fields, whose unknown fields may be ignored.
 const fn object_schema(name: &'static str, fields: &'static [SchemaField]) -> ObjectSchema {
-    ObjectSchema { name, fields, former: &[], strictness: UnknownFieldStrictness::MayBeIgnored }
+    ObjectSchema {
+        name,
+        fields,
+        former: &[],
+        strictness: UnknownFieldStrictness::MayBeIgnored,
+    }
 }
 
 /// Texts under keys that their author chooses.

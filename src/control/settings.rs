@@ -203,14 +203,18 @@ impl ResolveOverride {
     /// True if the override is meant for this URL.
     #[must_use]
     pub fn matches(&self, url: &Url) -> bool {
-        url.host_str().is_some_and(|host| host.eq_ignore_ascii_case(&self.host))
+        url.host_str()
+            .is_some_and(|host| host.eq_ignore_ascii_case(&self.host))
             && (self.port.is_none() || self.port == url.port_or_known_default())
     }
 }
 
 /// The error for a text that is no [`ResolveOverride`]; it holds the text.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not HOST[:PORT]=ADDR:PORT: write for example sink.default.svc.cluster.local:443=127.0.0.1:9443")]
+#[error(
+    "{0:?} is not HOST[:PORT]=ADDR:PORT: write for example \
+     sink.default.svc.cluster.local:443=127.0.0.1:9443"
+)]
 pub struct ResolveOverrideError(String);
 
 impl FromStr for ResolveOverride {
@@ -247,7 +251,11 @@ fn parse_override(text: &str) -> Option<ResolveOverride> {
     }
     // The host is written as URLs have it: in ASCII, and an address in its one form.
     let host = url::Host::parse(host).ok()?.to_string();
-    Some(ResolveOverride { host, port, connect_to: to })
+    Some(ResolveOverride {
+        host,
+        port,
+        connect_to: to,
+    })
 }
 
 #[cfg(test)]
@@ -258,14 +266,28 @@ mod tests {
     fn reads_overrides() {
         for (text, host, port, to) in [
             ("a.b=127.0.0.1:80", "a.b", None, "127.0.0.1:80"),
-            ("b\u{fc}cher.example:80=127.0.0.1:80", "xn--bcher-kva.example", Some(80), "127.0.0.1:80"),
-            ("B\u{dc}CHER.example=127.0.0.1:80", "xn--bcher-kva.example", None, "127.0.0.1:80"),
+            (
+                "b\u{fc}cher.example:80=127.0.0.1:80",
+                "xn--bcher-kva.example",
+                Some(80),
+                "127.0.0.1:80",
+            ),
+            (
+                "B\u{dc}CHER.example=127.0.0.1:80",
+                "xn--bcher-kva.example",
+                None,
+                "127.0.0.1:80",
+            ),
             ("A.b:443=127.0.0.1:9443", "a.b", Some(443), "127.0.0.1:9443"),
             ("a=[::1]:80", "a", None, "[::1]:80"),
             ("[::1]:80=10.0.0.1:81", "[::1]", Some(80), "10.0.0.1:81"),
             ("[::1]=10.0.0.1:81", "[::1]", None, "10.0.0.1:81"),
         ] {
-            let expected = ResolveOverride { host: host.to_owned(), port, connect_to: to.parse().expect("address") };
+            let expected = ResolveOverride {
+                host: host.to_owned(),
+                port,
+                connect_to: to.parse().expect("address"),
+            };
             assert_eq!(text.parse(), Ok(expected.clone()), "{text}");
             assert_eq!(expected.to_string().parse(), Ok(expected), "{text}");
         }
@@ -273,10 +295,20 @@ mod tests {
 
     #[test]
     fn refuses_the_rest() {
-        for text in ["", "a", "a=b:80", "a=127.0.0.1", "=127.0.0.1:80", "a:x=127.0.0.1:80", "http://a:80=127.0.0.1:80"]
-        {
+        for text in [
+            "",
+            "a",
+            "a=b:80",
+            "a=127.0.0.1",
+            "=127.0.0.1:80",
+            "a:x=127.0.0.1:80",
+            "http://a:80=127.0.0.1:80",
+        ] {
             let error = text.parse::<ResolveOverride>().expect_err(text);
-            assert!(error.to_string().contains("HOST[:PORT]=ADDR:PORT"), "{error}");
+            assert!(
+                error.to_string().contains("HOST[:PORT]=ADDR:PORT"),
+                "{error}"
+            );
         }
     }
 

@@ -45,13 +45,23 @@ impl ValueLines {
     /// line where the value begins.
     pub(crate) fn with_added_fields(self, count: usize) -> Self {
         let own = self.0.first().copied().unwrap_or_default();
-        Self(self.0.iter().copied().chain(std::iter::repeat_n(own, count)).collect())
+        Self(
+            self.0
+                .iter()
+                .copied()
+                .chain(std::iter::repeat_n(own, count))
+                .collect(),
+        )
     }
 
     /// The lines of each element of the list at `path`, which follow each other in these lines.
     pub(crate) fn lines_of_elements(&self, value: &Value, path: &str) -> Vec<Self> {
         let first = value_index(value, path) + 1;
-        let elements = value.get(path).and_then(Value::as_array).into_iter().flatten();
+        let elements = value
+            .get(path)
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten();
         let cut = |start: &mut usize, element: &Value| {
             let end = *start + count_values(element);
             let lines = self.0.get(*start..end).unwrap_or_default();
@@ -69,8 +79,13 @@ fn value_index(value: &Value, path: &str) -> usize {
     for (key, inner) in child_values(value) {
         // A key of a map may contain dots itself, so the key must end where a part of the path
         // ends.
-        match path.strip_prefix(&*key).filter(|rest| rest.is_empty() || rest.starts_with(['.', '['])) {
-            Some(rest) => return before + value_index(inner, rest.strip_prefix('.').unwrap_or(rest)),
+        match path
+            .strip_prefix(&*key)
+            .filter(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+        {
+            Some(rest) => {
+                return before + value_index(inner, rest.strip_prefix('.').unwrap_or(rest));
+            }
             None => before += count_values(inner),
         }
     }
@@ -79,12 +94,19 @@ fn value_index(value: &Value, path: &str) -> usize {
 
 /// The number of values in a value, itself included.
 fn count_values(value: &Value) -> usize {
-    child_values(value).map(|(_, inner)| count_values(inner)).sum::<usize>() + 1
+    child_values(value)
+        .map(|(_, inner)| count_values(inner))
+        .sum::<usize>()
+        + 1
 }
 
 /// The direct children of a value, each with its key or `[index]`.
 fn child_values(value: &Value) -> impl Iterator<Item = (Cow<'_, str>, &Value)> {
-    let fields = value.as_object().into_iter().flatten().map(|(key, inner)| (key.into(), inner));
+    let fields = value
+        .as_object()
+        .into_iter()
+        .flatten()
+        .map(|(key, inner)| (key.into(), inner));
     let elements = value.as_array().into_iter().flatten().enumerate();
     fields.chain(elements.map(|(index, inner)| (format!("[{index}]").into(), inner)))
 }
@@ -108,11 +130,20 @@ pub(crate) struct YamlError {
 /// Reads every document of a text that is not empty, in a thread of its own with a large stack.
 /// Blocks.
 pub(crate) fn parse_documents(text: &str) -> Vec<Result<ParsedDocument, YamlError>> {
-    let failed = |reason: &str| vec![Err(YamlError { line: 1, message: format!("cannot be parsed: {reason}") })];
+    let failed = |reason: &str| {
+        vec![Err(YamlError {
+            line: 1,
+            message: format!("cannot be parsed: {reason}"),
+        })]
+    };
     std::thread::scope(|scope| {
-        let parser = std::thread::Builder::new().name("yaml".to_owned()).stack_size(STACK);
+        let parser = std::thread::Builder::new()
+            .name("yaml".to_owned())
+            .stack_size(STACK);
         match parser.spawn_scoped(scope, || parse(text)) {
-            Ok(thread) => thread.join().unwrap_or_else(|_panic| failed("the parser gave up")),
+            Ok(thread) => thread
+                .join()
+                .unwrap_or_else(|_panic| failed("the parser gave up")),
             Err(error) => failed(&error.to_string()),
         }
     })
@@ -122,7 +153,15 @@ fn parse(text: &str) -> Vec<Result<ParsedDocument, YamlError>> {
     chunks::split_documents(&chunks::without_marks(text))
         .into_iter()
         .map(|(first, chunk)| parse_document(first, chunk))
-        .filter(|document| !matches!(document, Ok(ParsedDocument { value: Value::Null, .. })))
+        .filter(|document| {
+            !matches!(
+                document,
+                Ok(ParsedDocument {
+                    value: Value::Null,
+                    ..
+                })
+            )
+        })
         .collect()
 }
 
@@ -135,26 +174,41 @@ fn parse_document(lines_before: usize, chunk: &str) -> Result<ParsedDocument, Ya
         strict_booleans: true,
         non_finite_float_policy: serde_saphyr::NonFiniteFloatPolicy::PassThrough,
     };
-    let error = match serde_saphyr::from_str_with_options::<Spanned<YamlNode<String>>>(chunk, options.clone()) {
+    let error = match serde_saphyr::from_str_with_options::<Spanned<YamlNode<String>>>(
+        chunk,
+        options.clone(),
+    ) {
         Ok(node) => return Ok(parsed(node, lines_before, chunk)),
         Err(error) => error,
     };
-    // A key that is no text is a mistake of its object, and no reason to read nothing else of the file.
+    // A key that is no text is a mistake of its object, and no reason to read nothing else of the
+    // file.
     match serde_saphyr::from_str_with_options::<Spanned<YamlNode<AnyKey>>>(chunk, options) {
         Ok(node) => Ok(parsed(node, lines_before, chunk)),
         Err(_) => Err(yaml_error(&error, lines_before, chunk)),
     }
 }
 
-fn parsed<K: Into<String>>(node: Spanned<YamlNode<K>>, lines_before: usize, chunk: &str) -> ParsedDocument {
+fn parsed<K: Into<String>>(
+    node: Spanned<YamlNode<K>>,
+    lines_before: usize,
+    chunk: &str,
+) -> ParsedDocument {
     let (at, mut lines) = (line_of(&node), Vec::new());
     let value = take_value(node, at, &mut lines, &YamlText::new(chunk));
-    ParsedDocument { value, lines: lines_in_text(lines_before, &lines) }
+    ParsedDocument {
+        value,
+        lines: lines_in_text(lines_before, &lines),
+    }
 }
 
 fn yaml_error(error: &serde_saphyr::Error, lines_before: usize, chunk: &str) -> YamlError {
-    let line = error.location().map_or(1, |location| usize::try_from(location.line()).unwrap_or(1));
-    let reason = UserMessageFormatter.format_message(error.without_snippet()).replace(char::is_control, " ");
+    let line = error
+        .location()
+        .map_or(1, |location| usize::try_from(location.line()).unwrap_or(1));
+    let reason = UserMessageFormatter
+        .format_message(error.without_snippet())
+        .replace(char::is_control, " ");
     YamlError {
         line: lines_before + line,
         message: format!("is not valid YAML: {reason}{}", syntax_remedy(chunk, line)),
@@ -199,7 +253,10 @@ struct YamlText<'t> {
 
 impl<'t> YamlText<'t> {
     fn new(text: &'t str) -> Self {
-        Self { text, lines: OnceCell::new() }
+        Self {
+            text,
+            lines: OnceCell::new(),
+        }
     }
 
     fn lines(&self) -> &[&'t str] {
@@ -210,15 +267,27 @@ impl<'t> YamlText<'t> {
 /// True if a scalar stands at this location without quotes.
 fn is_plain(at: &serde_saphyr::Location, text: &str, chunk: &YamlText<'_>) -> bool {
     let number = |number: u64| usize::try_from(number).ok()?.checked_sub(1);
-    let (Some(line), Some(column)) = (number(at.line()), number(at.column())) else { return false };
+    let (Some(line), Some(column)) = (number(at.line()), number(at.column())) else {
+        return false;
+    };
     let written = chunk.lines().get(line).copied().unwrap_or_default();
     let before: String = written.chars().take(column).collect();
     let mut above = chunk.lines().iter().take(line).rev();
-    let above = above.find(|line| !line.trim().is_empty()).copied().unwrap_or_default();
+    let above = above
+        .find(|line| !line.trim().is_empty())
+        .copied()
+        .unwrap_or_default();
     // The lines of a block scalar are below its head; a tag says what type a scalar has.
-    let is_block = before.trim().is_empty() && above.trim_end().ends_with(['|', '>', '|', '-', '+']);
+    let is_block =
+        before.trim().is_empty() && above.trim_end().ends_with(['|', '>', '|', '-', '+']);
     let is_marked = before.ends_with(['\'', '"']) || before.contains("!!str");
-    written.chars().skip(column).take(text.len()).eq(text.chars()) && !is_marked && !is_block
+    written
+        .chars()
+        .skip(column)
+        .take(text.len())
+        .eq(text.chars())
+        && !is_marked
+        && !is_block
 }
 
 fn line_of<T>(spanned: &Spanned<T>) -> u64 {
@@ -266,7 +335,10 @@ fn take_value<K: Into<String>>(
 fn lines_in_text(lines_before: usize, lines: &[u64]) -> ValueLines {
     let line = |line: &u64| match *line {
         0 => 0,
-        line => usize::try_from(line).ok().and_then(|line| u32::try_from(lines_before + line).ok()).unwrap_or_default(),
+        line => usize::try_from(line)
+            .ok()
+            .and_then(|line| u32::try_from(lines_before + line).ok())
+            .unwrap_or_default(),
     };
     ValueLines(lines.iter().map(line).collect())
 }
@@ -311,10 +383,14 @@ impl<'de, K: Deserialize<'de>> Visitor<'de> for YamlNodeVisitor<K> {
     /// server.
     fn visit_f64<E: de::Error>(self, value: f64) -> Result<YamlNode<K>, E> {
         let is_whole = value.fract() == 0.0 && value.abs() <= LARGEST_EXACT;
-        if let Some(whole) = is_whole.then(|| format!("{value:.0}").parse::<i64>().ok()).flatten() {
+        if let Some(whole) = is_whole
+            .then(|| format!("{value:.0}").parse::<i64>().ok())
+            .flatten()
+        {
             return self.visit_i64(whole);
         }
-        // JSON has no infinity: what is none of its numbers is one that no field takes, and no text either.
+        // JSON has no infinity: what is none of its numbers is one that no field takes, and no text
+        // either.
         let number = Number::from_f64(value).or_else(|| Number::from_f64(f64::MAX));
         Ok(YamlNode::Scalar(number.map_or(Value::Null, Value::Number)))
     }

@@ -30,7 +30,11 @@ impl KeyRingEntry {
             return None;
         }
         let [namespace, name, key] = parts.map(str::to_owned);
-        Some(Self { namespace, name, key })
+        Some(Self {
+            namespace,
+            name,
+            key,
+        })
     }
 }
 
@@ -65,7 +69,10 @@ impl KeyRing {
 
     /// Adds a key, and its Secret if that is not known yet.
     pub fn add_key(&mut self, secret: &str, entry: KeyRingEntry, key: CorrelationKey) {
-        self.0.entry(secret.to_owned()).or_default().insert(entry, key);
+        self.0
+            .entry(secret.to_owned())
+            .or_default()
+            .insert(entry, key);
     }
 
     /// True if a Secret of this name is known.
@@ -78,8 +85,12 @@ impl KeyRing {
     /// that the last one seals new ids.
     pub fn keys(&self, holder: KeyHolder<'_>) -> impl DoubleEndedIterator<Item = &CorrelationKey> {
         let entries = self.0.get(holder.secret).into_iter().flatten();
-        let is_its = move |entry: &KeyRingEntry| entry.namespace == holder.namespace && entry.name == holder.name;
-        entries.filter(move |(entry, _)| is_its(entry)).map(|(_, key)| key)
+        let is_its = move |entry: &KeyRingEntry| {
+            entry.namespace == holder.namespace && entry.name == holder.name
+        };
+        entries
+            .filter(move |(entry, _)| is_its(entry))
+            .map(|(_, key)| key)
     }
 
     /// True if an id was created with one of the keys of a RequestReply.

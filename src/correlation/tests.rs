@@ -6,12 +6,21 @@ use proptest::prelude::*;
 use super::*;
 
 /// The keys of upstream's own tests, cut to each length that AES has.
-const KEYS: [&str; 3] = ["passphrasewhichneedstobe32bytes!", "passphrasewhichneedstobe", "passphrasewhichn"];
+const KEYS: [&str; 3] = [
+    "passphrasewhichneedstobe32bytes!",
+    "passphrasewhichneedstobe",
+    "passphrasewhichn",
+];
 /// Bytes 0 to 11.
 const NONCE: [u8; NONCE_LEN] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11];
 /// The place of the key, the event's id, the index, the sealed part.
 const VECTORS: [(usize, &str, u32, &str); 6] = [
-    (0, "exampleid", 0, "AAECAwQFBgcICQoLI4cVEgRpyRh2fu6PxvLL91inrlTXyOCyZg=="),
+    (
+        0,
+        "exampleid",
+        0,
+        "AAECAwQFBgcICQoLI4cVEgRpyRh2fu6PxvLL91inrlTXyOCyZg==",
+    ),
     (
         0,
         "urn:uuid:6e8bc430-9c3a-11d9-9669-0800200c9a66",
@@ -20,8 +29,18 @@ const VECTORS: [(usize, &str, u32, &str); 6] = [
     ),
     (0, "", 0, "AAECAwQFBgcICQoLnlu81yY8WtHmGECnnRkHyQ=="),
     (0, "é", 7, "AAECAwQFBgcICQoLhVZRstHEEjM_v8iCHOTzOz-L"),
-    (1, "exampleid", 0, "AAECAwQFBgcICQoLjjIcJ-fNEtBD8BJscmajTUDQ8X-DuSng6Q=="),
-    (2, "exampleid", 0, "AAECAwQFBgcICQoL9FhNfFAgzPw83eXUEcCQIyJQZdpZqkGR8A=="),
+    (
+        1,
+        "exampleid",
+        0,
+        "AAECAwQFBgcICQoLjjIcJ-fNEtBD8BJscmajTUDQ8X-DuSng6Q==",
+    ),
+    (
+        2,
+        "exampleid",
+        0,
+        "AAECAwQFBgcICQoL9FhNfFAgzPw83eXUEcCQIyJQZdpZqkGR8A==",
+    ),
 ];
 
 fn key(text: &str) -> CorrelationKey {
@@ -32,11 +51,16 @@ fn key(text: &str) -> CorrelationKey {
 fn ids_are_upstreams() {
     for (place, event, index, sealed) in VECTORS {
         let (key, text) = (key(KEYS[place]), format!("{event}:{sealed}:{index}"));
-        assert_eq!(key.create_id_with(NONCE, event, index).as_ref(), Some(&text));
+        assert_eq!(
+            key.create_id_with(NONCE, event, index).as_ref(),
+            Some(&text)
+        );
         let id = CorrelationId::parse(&text).expect("an id");
         for (other, bytes) in KEYS.iter().enumerate() {
             assert_eq!(
-                super::CorrelationKey::new(bytes.as_bytes()).expect("a key").verifies(&id),
+                super::CorrelationKey::new(bytes.as_bytes())
+                    .expect("a key")
+                    .verifies(&id),
                 other == place,
                 "{text}"
             );
@@ -63,16 +87,27 @@ fn what_is_forged_is_not_verified() {
         String::new(),
         ":::".to_owned(),
     ] {
-        assert!(!CorrelationId::parse(&text).is_some_and(|id| key.verifies(&id)), "{text}");
+        assert!(
+            !CorrelationId::parse(&text).is_some_and(|id| key.verifies(&id)),
+            "{text}"
+        );
     }
 }
 
 #[test]
 fn keys_have_the_lengths_of_aes() {
     for length in 0..40 {
-        assert_eq!(CorrelationKey::new(&vec![7; length]).is_some(), [16, 24, 32].contains(&length), "{length}");
+        assert_eq!(
+            CorrelationKey::new(&vec![7; length]).is_some(),
+            [16, 24, 32].contains(&length),
+            "{length}"
+        );
     }
-    assert_eq!(format!("{:?} {:?}", key(KEYS[0]), CorrelationSeed([7; 32])), "Key Seed", "nothing is shown");
+    assert_eq!(
+        format!("{:?} {:?}", key(KEYS[0]), CorrelationSeed([7; 32])),
+        "Key Seed",
+        "nothing is shown"
+    );
 }
 
 #[test]
@@ -90,7 +125,9 @@ fn the_index_finds_the_process() {
         ("-1", -1, 2, true),
     ] {
         assert_eq!(
-            CorrelationId::parse(&id(index)).expect("an id").is_for(process, replicas),
+            CorrelationId::parse(&id(index))
+                .expect("an id")
+                .is_for(process, replicas),
             is_for,
             "{index} {process}"
         );
@@ -104,7 +141,10 @@ fn keys_made_of_a_seed_differ_by_name() {
     assert_eq!(made("a", "b"), made("a", "b"));
     assert_ne!(made("a", "b"), made("a", "c"));
     assert_ne!(made("a", "b-c"), made("a-b", "c"));
-    assert_ne!(CorrelationSeed([8; 32]).derive_key("a", "b"), seed.derive_key("a", "b"));
+    assert_ne!(
+        CorrelationSeed([8; 32]).derive_key("a", "b"),
+        seed.derive_key("a", "b")
+    );
     assert_ne!(CorrelationSeed::random(), CorrelationSeed::random());
 }
 
@@ -121,9 +161,14 @@ fn entries_are_of_one_request_reply() {
         ("", None),
     ] {
         let entry = KeyRingEntry::parse(text);
-        let found = entry.as_ref().map(|entry| (&*entry.namespace, &*entry.name, &*entry.key));
+        let found = entry
+            .as_ref()
+            .map(|entry| (&*entry.namespace, &*entry.name, &*entry.key));
         assert_eq!(found, parts, "{text}");
-        assert_eq!(entry.map(|entry| entry.to_string()), parts.map(|_| text.to_owned()));
+        assert_eq!(
+            entry.map(|entry| entry.to_string()),
+            parts.map(|_| text.to_owned())
+        );
     }
 }
 
@@ -131,12 +176,31 @@ fn entries_are_of_one_request_reply() {
 #[test]
 fn a_ring_keeps_keys_apart() {
     let mut ring = KeyRing::default();
-    for (entry, text) in [("ns.a.key-1", KEYS[0]), ("ns.a.key-0", KEYS[1]), ("ns.a.b.key-0", KEYS[2])] {
-        ring.add_key("s", KeyRingEntry::parse(entry).expect("an entry"), key(text));
+    for (entry, text) in [
+        ("ns.a.key-1", KEYS[0]),
+        ("ns.a.key-0", KEYS[1]),
+        ("ns.a.b.key-0", KEYS[2]),
+    ] {
+        ring.add_key(
+            "s",
+            KeyRingEntry::parse(entry).expect("an entry"),
+            key(text),
+        );
     }
     ring.add_secret("empty");
-    assert_eq!([ring.has_secret("s"), ring.has_secret("empty"), ring.has_secret("t")], [true, true, false]);
-    let holder = |secret, name| KeyHolder { secret, namespace: "ns", name };
+    assert_eq!(
+        [
+            ring.has_secret("s"),
+            ring.has_secret("empty"),
+            ring.has_secret("t")
+        ],
+        [true, true, false]
+    );
+    let holder = |secret, name| KeyHolder {
+        secret,
+        namespace: "ns",
+        name,
+    };
     assert_eq!(ring.keys(holder("s", "a")).next_back(), Some(&key(KEYS[0])));
     for (text, verified) in KEYS.iter().zip([true, true, false]) {
         let id = key(text).create_id("e", 0).expect("an id");

@@ -10,13 +10,15 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use super::retry::{RetryVerdict, judge_status, retry_after};
-use super::{DeliveryAttemptResult, DeliveryFailure, DeliveryRecord, EventDeliverer, OutgoingEvent};
+use super::{
+    DeliveryAttemptResult, DeliveryFailure, DeliveryRecord, EventDeliverer, OutgoingEvent,
+};
 use crate::auth::policy::InternalSender;
 use crate::client::{self, HttpTransport, TransportError};
 use crate::event::{Event, TraceContext, http as binding, knative};
 use crate::model::{
-    Addressable, ChannelKey, ChannelKind, DeliveryFormat, DestinationRole, DestinationRoute, Subscription,
-    SubscriptionKind,
+    Addressable, ChannelKey, ChannelKind, DeliveryFormat, DestinationRole, DestinationRoute,
+    Subscription, SubscriptionKind,
 };
 use crate::router::AcceptError;
 use crate::telemetry::span_attributes;
@@ -43,14 +45,19 @@ impl<T: HttpTransport> EventDeliverer<T> {
         let response = match &destination.route {
             DestinationRoute::Remote { .. } => {
                 // A request needs its token first: without one, nothing is sent.
-                let authorization = match self.tokens.authorization_for(subscription.sender.as_ref(), destination).await
+                let authorization = match self
+                    .tokens
+                    .authorization_for(subscription.sender.as_ref(), destination)
+                    .await
                 {
                     Ok(authorization) => authorization,
                     Err(error) => {
                         series.count_attempt(outgoing.role, Err("token"));
                         record.record_status(None);
                         span.set_error(|| error.to_string().into());
-                        return Err(backoff::Error::transient(DeliveryFailure::from_token_error(destination, &error)));
+                        return Err(backoff::Error::transient(
+                            DeliveryFailure::from_token_error(destination, &error),
+                        ));
                     }
                 };
                 // The transport builds the request anew where it has to be repeated, hence the
@@ -68,8 +75,13 @@ impl<T: HttpTransport> EventDeliverer<T> {
                 let response = self.transport.send(request, destination, timeout).await;
                 // Given back as soon as the response is there: what follows needs no connection.
                 drop(permit);
-                let status = response.as_ref().ok().map(|response| response.status().as_u16());
-                self.counters.series.record_sent(status, started.elapsed(), bytes);
+                let status = response
+                    .as_ref()
+                    .ok()
+                    .map(|response| response.status().as_u16());
+                self.counters
+                    .series
+                    .record_sent(status, started.elapsed(), bytes);
                 response
             }
             DestinationRoute::Local(key) => {
@@ -77,7 +89,10 @@ impl<T: HttpTransport> EventDeliverer<T> {
                 // worker only.
                 drop(permit);
                 let audience = destination.audience.as_deref();
-                let inside = InternalSender { sender: subscription.sender.as_deref(), audience };
+                let inside = InternalSender {
+                    sender: subscription.sender.as_deref(),
+                    audience,
+                };
                 let event = build_event(outgoing, subscription).with_trace(span.context().cloned());
                 Box::pin(self.accept_locally(key, event, inside, timeout)).await
             }
@@ -86,7 +101,9 @@ impl<T: HttpTransport> EventDeliverer<T> {
                 let event = build_event(outgoing, subscription).with_trace(span.context().cloned());
                 Ok(router_response(self.router.accept_reply(key, event)))
             }
-            DestinationRoute::EventDisplay => Box::pin(self.display_event(&build_event(outgoing, subscription))).await,
+            DestinationRoute::EventDisplay => {
+                Box::pin(self.display_event(&build_event(outgoing, subscription))).await
+            }
             DestinationRoute::Unresolved(reason) => {
                 drop(permit);
                 Err(TransportError::Unreachable(reason.to_string()))
@@ -94,7 +111,10 @@ impl<T: HttpTransport> EventDeliverer<T> {
         };
         // The attempt has ended for the gauge before it is counted and judged.
         drop(in_flight);
-        let result = response.as_ref().map(|response| response.status().as_u16()).map_err(TransportError::reason);
+        let result = response
+            .as_ref()
+            .map(|response| response.status().as_u16())
+            .map_err(TransportError::reason);
         series.count_attempt(outgoing.role, result);
         record.record_status(result.ok());
         span_attributes::set_response_attributes(&mut span, result);
@@ -114,9 +134,15 @@ impl<T: HttpTransport> EventDeliverer<T> {
     ) -> Result<Response<Bytes>, TransportError> {
         let entered = async {
             if key.kind == ChannelKind::RequestReply {
-                self.router.request_local(key, event, inside).await.map(Some)
+                self.router
+                    .request_local(key, event, inside)
+                    .await
+                    .map(Some)
             } else {
-                self.router.accept_local(key, event, inside).await.map(|()| None)
+                self.router
+                    .accept_local(key, event, inside)
+                    .await
+                    .map(|()| None)
             }
         };
         match tokio::time::timeout(timeout, entered).await {
@@ -129,7 +155,10 @@ impl<T: HttpTransport> EventDeliverer<T> {
     async fn display_event(&self, event: &Event) -> Result<Response<Bytes>, TransportError> {
         match self.display.show(event).await {
             Ok(()) => Ok(build_response(StatusCode::OK, Bytes::new())),
-            Err(error) => Ok(build_response(StatusCode::INTERNAL_SERVER_ERROR, Bytes::from(error.to_string()))),
+            Err(error) => Ok(build_response(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                Bytes::from(error.to_string()),
+            )),
         }
     }
 
@@ -141,25 +170,47 @@ impl<T: HttpTransport> EventDeliverer<T> {
     ) -> DeliveryAttemptResult {
         let response = response.map_err(|error| {
             let failure = DeliveryFailure::from_transport_error(destination, &error);
-            if error.is_permanent() { backoff::Error::permanent(failure) } else { backoff::Error::transient(failure) }
+            if error.is_permanent() {
+                backoff::Error::permanent(failure)
+            } else {
+                backoff::Error::transient(failure)
+            }
         })?;
         match judge_status(response.status()) {
             RetryVerdict::Success => Ok(response),
-            RetryVerdict::Refused => Err(backoff::Error::permanent(self.response_failure(destination, &response))),
+            RetryVerdict::Refused => Err(backoff::Error::permanent(
+                self.response_failure(destination, &response),
+            )),
             RetryVerdict::Retry => {
-                let wait =
-                    retry_after(response.status(), response.headers(), &subscription.delivery, SystemTime::now());
-                Err(backoff::Error::Transient { err: self.response_failure(destination, &response), retry_after: wait })
+                let wait = retry_after(
+                    response.status(),
+                    response.headers(),
+                    &subscription.delivery,
+                    SystemTime::now(),
+                );
+                Err(backoff::Error::Transient {
+                    err: self.response_failure(destination, &response),
+                    retry_after: wait,
+                })
             }
         }
     }
 
     /// Failure that a response reports. A broker filter of another process reports the subscriber
     /// that it asked, and its response (contract DP-32).
-    fn response_failure(&self, destination: &Addressable, response: &Response<Bytes>) -> DeliveryFailure {
-        let failure = DeliveryFailure::from_response(destination, response.status(), response.body());
+    fn response_failure(
+        &self,
+        destination: &Addressable,
+        response: &Response<Bytes>,
+    ) -> DeliveryFailure {
+        let failure =
+            DeliveryFailure::from_response(destination, response.status(), response.body());
         let is_filter = destination.url.host_str() == Some(&*self.options.broker_filter_host);
-        if is_filter { failure.with_filter_report(response.body()) } else { failure }
+        if is_filter {
+            failure.with_filter_report(response.body())
+        } else {
+            failure
+        }
     }
 }
 
@@ -179,8 +230,14 @@ fn start_attempt_span(step: &Span, to: &Addressable, attempts: u32) -> Span {
             [
                 ("http.request.method", "POST".into()),
                 ("url.scheme", to.url.scheme().to_owned().into()),
-                ("server.address", to.url.host_str().unwrap_or_default().to_owned().into()),
-                ("server.port", i64::from(to.url.port_or_known_default().unwrap_or_default()).into()),
+                (
+                    "server.address",
+                    to.url.host_str().unwrap_or_default().to_owned().into(),
+                ),
+                (
+                    "server.port",
+                    i64::from(to.url.port_or_known_default().unwrap_or_default()).into(),
+                ),
             ]
         });
     }
@@ -229,7 +286,9 @@ fn build_request(
 ) -> Request<Bytes> {
     let mut request = match subscription.delivery.format {
         DeliveryFormat::Binary => client::event_request(outgoing.event, DeliveryFormat::Binary),
-        DeliveryFormat::Json => client::event_request(&build_event(outgoing, subscription), DeliveryFormat::Json),
+        DeliveryFormat::Json => {
+            client::event_request(&build_event(outgoing, subscription), DeliveryFormat::Json)
+        }
     };
     if removes_broker_ttl(outgoing.role, subscription) {
         request.headers_mut().remove(BROKER_TTL_HEADER);
@@ -239,12 +298,18 @@ fn build_request(
         trace.write_headers(request.headers_mut());
     }
     if let Some(authorization) = authorization {
-        request.headers_mut().insert(AUTHORIZATION, authorization.clone());
+        request
+            .headers_mut()
+            .insert(AUTHORIZATION, authorization.clone());
     }
     request
 }
 
-fn add_knative_headers(headers: &mut HeaderMap, role: DestinationRole, subscription: &Subscription) {
+fn add_knative_headers(
+    headers: &mut HeaderMap,
+    role: DestinationRole,
+    subscription: &Subscription,
+) {
     if let Ok(namespace) = HeaderValue::from_str(&subscription.namespace) {
         headers.insert(knative::NAMESPACE_HEADER, namespace);
     }

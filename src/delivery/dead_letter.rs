@@ -57,7 +57,12 @@ fn truncate_error_data(data: &[u8]) -> Bytes {
 }
 
 impl DeliveryFailure {
-    fn new(destination: &Addressable, code: i32, data: &Bytes, (why, reason): (DropReason, String)) -> Self {
+    fn new(
+        destination: &Addressable,
+        code: i32,
+        data: &Bytes,
+        (why, reason): (DropReason, String),
+    ) -> Self {
         Self {
             destination: truncate(destination.url.as_written(), LONGEST_URL).into(),
             code,
@@ -70,12 +75,19 @@ impl DeliveryFailure {
     }
 
     /// Makes the failure of a destination that responded with a status that is no success.
-    pub(super) fn from_response(destination: &Addressable, status: StatusCode, body: &Bytes) -> Self {
+    pub(super) fn from_response(
+        destination: &Addressable,
+        status: StatusCode,
+        body: &Bytes,
+    ) -> Self {
         Self::new(
             destination,
             status.as_u16().into(),
             body,
-            (DropReason::of_status(status.as_u16()), format!("answered {status}")),
+            (
+                DropReason::of_status(status.as_u16()),
+                format!("answered {status}"),
+            ),
         )
     }
 
@@ -87,9 +99,16 @@ impl DeliveryFailure {
         Self {
             destination: escaped_excerpt(text(knative::ERROR_DEST), LONGEST_URL).into(),
             code,
-            data: truncate_error_data(&STANDARD.decode(text(knative::ERROR_DATA).as_bytes()).unwrap_or_default()),
+            data: truncate_error_data(
+                &STANDARD
+                    .decode(text(knative::ERROR_DATA).as_bytes())
+                    .unwrap_or_default(),
+            ),
             reason: format!("failed with {code}").into(),
-            counted_as: (DestinationRole::Subscriber, DropReason::of_status(u16::try_from(code).unwrap_or_default())),
+            counted_as: (
+                DestinationRole::Subscriber,
+                DropReason::of_status(u16::try_from(code).unwrap_or_default()),
+            ),
             attempts: 0,
             forwarded: None,
         }
@@ -108,14 +127,24 @@ impl DeliveryFailure {
     /// Makes the failure of an attempt without a response.
     pub(super) fn from_transport_error(destination: &Addressable, error: &TransportError) -> Self {
         let text = format!("dispatch error: {error}");
-        Self::new(destination, NO_RESPONSE, &Bytes::from(text), (error.reason().into(), error.to_string()))
+        Self::new(
+            destination,
+            NO_RESPONSE,
+            &Bytes::from(text),
+            (error.reason().into(), error.to_string()),
+        )
     }
 
     /// Makes the failure of a reply that announced an event which could not be decoded, so that
     /// nothing was sent (contract DP-24).
     pub(super) fn from_unreadable_reply(destination: &Addressable, why: &dyn fmt::Display) -> Self {
-        Self::new(destination, NOT_SENT, &Bytes::new(), ("reply".into(), format!("the reply is not an event: {why}")))
-            .with_destination_role(DestinationRole::Reply)
+        Self::new(
+            destination,
+            NOT_SENT,
+            &Bytes::new(),
+            ("reply".into(), format!("the reply is not an event: {why}")),
+        )
+        .with_destination_role(DestinationRole::Reply)
     }
 
     /// Makes the failure of an attempt for which no token was to be had, so that nothing was sent
@@ -176,7 +205,11 @@ impl DeliveryFailure {
     }
 
     /// Turns the failure into the details of a lost event; `end` says in words why it is lost.
-    pub(super) fn into_lost_delivery(self, subscription: &Subscription, end: &str) -> Box<LostDelivery> {
+    pub(super) fn into_lost_delivery(
+        self,
+        subscription: &Subscription,
+        end: &str,
+    ) -> Box<LostDelivery> {
         Box::new(LostDelivery {
             subscription: subscription.key.clone(),
             destination: self.scrubbed_destination().into_owned(),

@@ -1,4 +1,5 @@
-//! An event on its way to one destination of its subscription, and the ways in which sending it fails.
+//! An event on its way to one destination of its subscription, and the ways in which sending it
+//! fails.
 
 use std::time::Duration;
 
@@ -21,8 +22,15 @@ pub(super) struct OutgoingEvent<'a> {
 
 impl OutgoingEvent<'_> {
     /// Waits for the permit that an attempt needs; only attempts at the subscriber are limited.
-    pub(super) async fn acquire_permit(&self, worker: &SubscriptionWorkerState) -> Option<OwnedSemaphorePermit> {
-        if self.role == DestinationRole::Subscriber { worker.acquire_permit().await } else { None }
+    pub(super) async fn acquire_permit(
+        &self,
+        worker: &SubscriptionWorkerState,
+    ) -> Option<OwnedSemaphorePermit> {
+        if self.role == DestinationRole::Subscriber {
+            worker.acquire_permit().await
+        } else {
+            None
+        }
     }
 
     /// Returns the name of the span of sending the event.
@@ -35,7 +43,11 @@ impl OutgoingEvent<'_> {
     }
 
     /// The failure of the last attempt that its schedule has.
-    pub(super) fn final_failure(&self, failure: DeliveryFailure, schedule: &RetrySchedule) -> SendFailure {
+    pub(super) fn final_failure(
+        &self,
+        failure: DeliveryFailure,
+        schedule: &RetrySchedule,
+    ) -> SendFailure {
         let failure = failure.with_attempts(schedule.attempts_after_wait());
         SendFailure::Failed(failure.with_destination_role(self.role))
     }

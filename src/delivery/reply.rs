@@ -23,9 +23,15 @@ pub(super) fn read_reply(
 }
 
 /// Gives a reply of a Trigger's subscriber the hops that its event had left (contract BF-12).
-pub(super) fn restore_broker_ttl(mut reply: Event, event: &Event, subscription: &Subscription) -> Event {
+pub(super) fn restore_broker_ttl(
+    mut reply: Event,
+    event: &Event,
+    subscription: &Subscription,
+) -> Event {
     if subscription.key.kind == SubscriptionKind::Trigger
-        && let Some(ttl) = event.get(knative::BROKER_TTL).and_then(|ttl| ttl.parse().ok())
+        && let Some(ttl) = event
+            .get(knative::BROKER_TTL)
+            .and_then(|ttl| ttl.parse().ok())
     {
         reply.set_integer(knative::BROKER_TTL, ttl);
     }

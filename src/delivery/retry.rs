@@ -42,13 +42,19 @@ pub(super) fn retry_after(
     now: SystemTime,
 ) -> Option<Duration> {
     let max = spec.retry_after_max.filter(|max| !max.is_zero())?;
-    if !matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
+    if !matches!(
+        status,
+        StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE
+    ) {
         return None;
     }
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     let asked = match text.parse::<u64>() {
         Ok(seconds) => Duration::from_secs(seconds),
-        Err(_) => httpdate::parse_http_date(text).ok()?.duration_since(now).ok()?,
+        Err(_) => httpdate::parse_http_date(text)
+            .ok()?
+            .duration_since(now)
+            .ok()?,
     };
     Some(asked.min(max))
 }
@@ -80,7 +86,10 @@ impl RetrySchedule {
 
     /// Continues the schedule after this number of attempts.
     pub(super) fn after_attempts(self, attempts: u32) -> Self {
-        Self { attempts_made: attempts, ..self }
+        Self {
+            attempts_made: attempts,
+            ..self
+        }
     }
 
     /// Number of attempts made until now.
@@ -99,7 +108,9 @@ impl RetrySchedule {
         let wait = match self.policy {
             None => Duration::ZERO,
             Some(BackoffPolicy::Linear) => self.delay.saturating_mul(steps),
-            Some(BackoffPolicy::Exponential) => self.delay.saturating_mul(2u32.saturating_pow(steps)),
+            Some(BackoffPolicy::Exponential) => {
+                self.delay.saturating_mul(2u32.saturating_pow(steps))
+            }
         };
         wait.min(self.longest)
     }
@@ -116,7 +127,10 @@ impl Backoff for RetrySchedule {
         }
         self.attempts_made += 1;
         let kept = 1.0 - self.jitter * fastrand::f64();
-        Some(self.wait_before_retry(self.attempts_made).mul_f64(kept.clamp(0.0, 1.0)))
+        Some(
+            self.wait_before_retry(self.attempts_made)
+                .mul_f64(kept.clamp(0.0, 1.0)),
+        )
     }
 }
 
@@ -137,9 +151,16 @@ mod tests {
             );
         }
         for status in [404, 408, 409, 429, 500, 501, 502, 503, 504, 599, 600, 999] {
-            assert_eq!(judge_status(StatusCode::from_u16(status).expect("a status")), RetryVerdict::Retry, "{status}");
+            assert_eq!(
+                judge_status(StatusCode::from_u16(status).expect("a status")),
+                RetryVerdict::Retry,
+                "{status}"
+            );
         }
-        for status in [100, 101, 300, 301, 302, 303, 304, 307, 308, 400, 401, 403, 405, 410, 413, 422, 425, 431, 499] {
+        for status in [
+            100, 101, 300, 301, 302, 303, 304, 307, 308, 400, 401, 403, 405, 410, 413, 422, 425,
+            431, 499,
+        ] {
             assert_eq!(
                 judge_status(StatusCode::from_u16(status).expect("a status")),
                 RetryVerdict::Refused,
@@ -150,7 +171,9 @@ mod tests {
 
     fn waits(spec: &DeliverySpec) -> Vec<u128> {
         let mut schedule = RetrySchedule::new(spec, 0.0);
-        std::iter::from_fn(|| schedule.next_backoff()).map(|wait| wait.as_millis()).collect()
+        std::iter::from_fn(|| schedule.next_backoff())
+            .map(|wait| wait.as_millis())
+            .collect()
     }
 
     /// Contract DP-16, DP-17, W-10; sub-second delays are exact (unlike contract DP-18).
@@ -163,9 +186,18 @@ mod tests {
             ..DeliverySpec::default()
         };
         assert_eq!(waits(&DeliverySpec::default()), Vec::<u128>::new());
-        assert_eq!(waits(&spec(4, Some(BackoffPolicy::Linear), 200)), [0, 200, 400, 600]);
-        assert_eq!(waits(&spec(4, Some(BackoffPolicy::Exponential), 200)), [200, 400, 800, 1600]);
-        assert_eq!(waits(&spec(3, Some(BackoffPolicy::Exponential), 50)), [50, 100, 200]);
+        assert_eq!(
+            waits(&spec(4, Some(BackoffPolicy::Linear), 200)),
+            [0, 200, 400, 600]
+        );
+        assert_eq!(
+            waits(&spec(4, Some(BackoffPolicy::Exponential), 200)),
+            [200, 400, 800, 1600]
+        );
+        assert_eq!(
+            waits(&spec(3, Some(BackoffPolicy::Exponential), 50)),
+            [50, 100, 200]
+        );
         assert_eq!(waits(&spec(2, None, 200)), [0, 0]);
         let capped = DeliverySpec {
             backoff_max: Some(Duration::from_millis(500)),
@@ -195,8 +227,14 @@ mod tests {
             (503, "Sunday, 06-Nov-94 08:49:37 GMT", ten, None),
             (503, "99999999999999999999999", ten, None),
         ] {
-            let spec = DeliverySpec { retry_after_max: max.map(Duration::from_secs), ..DeliverySpec::default() };
-            let headers = HeaderMap::from_iter([(RETRY_AFTER, HeaderValue::from_str(header).expect("a value"))]);
+            let spec = DeliverySpec {
+                retry_after_max: max.map(Duration::from_secs),
+                ..DeliverySpec::default()
+            };
+            let headers = HeaderMap::from_iter([(
+                RETRY_AFTER,
+                HeaderValue::from_str(header).expect("a value"),
+            )]);
             let status = StatusCode::from_u16(status).expect("a status");
             assert_eq!(
                 retry_after(status, &headers, &spec, now),

@@ -31,9 +31,16 @@ impl SubscriptionWorkerState {
     /// nobody sees.
     #[must_use]
     pub fn new(subscription: Arc<Subscription>, concurrency: usize) -> Self {
-        let (subscription, attempt_permits) =
-            (ArcSwap::new(subscription), Arc::new(Semaphore::new(concurrency.max(1))));
-        Self { subscription, attempt_permits, series: Arc::default(), onward_channels: OnceLock::new() }
+        let (subscription, attempt_permits) = (
+            ArcSwap::new(subscription),
+            Arc::new(Semaphore::new(concurrency.max(1))),
+        );
+        Self {
+            subscription,
+            attempt_permits,
+            series: Arc::default(),
+            onward_channels: OnceLock::new(),
+        }
     }
 
     /// Sets the counters of the subscription.
@@ -75,7 +82,8 @@ impl SubscriptionWorkerState {
 
     /// Records a failed attempt, for the metrics and the log of failure spells.
     pub(super) fn record_failure(&self, role: DestinationRole, failure: &DeliveryFailure) {
-        self.series.record_failure(role, &failure.scrubbed_destination(), failure.reason());
+        self.series
+            .record_failure(role, &failure.scrubbed_destination(), failure.reason());
     }
 
     /// Records that the last attempt, which began at `began`, succeeded.
@@ -103,32 +111,43 @@ pub(super) struct DeliveryRecord<'l> {
 
 impl<'l> DeliveryRecord<'l> {
     pub(super) fn new(worker: &'l SubscriptionWorkerState, span: Span) -> Self {
-        Self { worker, span, last_status: AtomicU16::new(0), last_duration_nanos: AtomicU64::new(0) }
+        Self {
+            worker,
+            span,
+            last_status: AtomicU16::new(0),
+            last_duration_nanos: AtomicU64::new(0),
+        }
     }
 
     /// Records the status of an attempt, or that there was no response.
     pub(super) fn record_status(&self, status: Option<u16>) {
-        self.last_status.store(status.unwrap_or(0), Ordering::Relaxed);
+        self.last_status
+            .store(status.unwrap_or(0), Ordering::Relaxed);
     }
 
     /// Records how long a send took with its retries.
     pub(super) fn record_duration(&self, took: Duration) {
-        self.last_duration_nanos.store(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        self.last_duration_nanos.store(
+            u64::try_from(took.as_nanos()).unwrap_or(u64::MAX),
+            Ordering::Relaxed,
+        );
     }
 
     /// Counts the last send (contract OB-6), and writes the outcome into the span.
     pub(super) fn finish(mut self, outcome: &DeliveryOutcome) {
         let status = Some(self.last_status.load(Ordering::Relaxed)).filter(|status| *status != 0);
-        self.worker
-            .series
-            .record_dispatch(status, Duration::from_nanos(self.last_duration_nanos.load(Ordering::Relaxed)));
+        self.worker.series.record_dispatch(
+            status,
+            Duration::from_nanos(self.last_duration_nanos.load(Ordering::Relaxed)),
+        );
         let end = match outcome {
             DeliveryOutcome::Delivered => "delivered",
             DeliveryOutcome::DeadLettered => "dead_lettered",
             DeliveryOutcome::Lost(_) => "lost",
             DeliveryOutcome::Deferred(_) => "deferred",
         };
-        self.span.set_attributes(|| [("sealpost.outcome", end.into())]);
+        self.span
+            .set_attributes(|| [("sealpost.outcome", end.into())]);
         if let DeliveryOutcome::Lost(loss) = outcome {
             self.span.set_error(|| loss.reason.clone().into());
         }

@@ -9,7 +9,9 @@ use crate::model::SubscriptionKey;
 
 /// Worker states by subscription. Clones share them.
 #[derive(Clone, Default)]
-pub struct SubscriptionWorkerStates(Arc<Mutex<HashMap<SubscriptionKey, Arc<SubscriptionWorkerState>>>>);
+pub struct SubscriptionWorkerStates(
+    Arc<Mutex<HashMap<SubscriptionKey, Arc<SubscriptionWorkerState>>>>,
+);
 
 impl SubscriptionWorkerStates {
     fn lock(&self) -> MutexGuard<'_, HashMap<SubscriptionKey, Arc<SubscriptionWorkerState>>> {

@@ -12,12 +12,21 @@ pub(super) struct RemovedChannels<'g>(HashMap<&'g ChannelKey, &'g Arc<RoutedChan
 
 impl<'g> RemovedChannels<'g> {
     pub(super) fn new(channels: &'g [Arc<RoutedChannel>]) -> Self {
-        Self(channels.iter().map(|channel| (&channel.channel.key, channel)).collect())
+        Self(
+            channels
+                .iter()
+                .map(|channel| (&channel.channel.key, channel))
+                .collect(),
+        )
     }
 
     /// Removed channels that a subscription of a channel leads into, except those from which a
     /// route leads back: each of them would wait for the other one to end.
-    pub(super) fn onward_channels(&self, subscription: &Subscription, from: &Channel) -> Vec<Arc<RoutedChannel>> {
+    pub(super) fn onward_channels(
+        &self,
+        subscription: &Subscription,
+        from: &Channel,
+    ) -> Vec<Arc<RoutedChannel>> {
         let onward = local_destinations(subscription).filter_map(|key| self.0.get(key));
         onward
             .filter(|channel| !self.reaches(&channel.channel.key, &from.key))
@@ -33,7 +42,11 @@ impl<'g> RemovedChannels<'g> {
             }
             if let Some(channel) = self.0.get(key).filter(|_| seen.insert(key)) {
                 next.extend(
-                    channel.channel.subscriptions.iter().flat_map(|subscription| local_destinations(subscription)),
+                    channel
+                        .channel
+                        .subscriptions
+                        .iter()
+                        .flat_map(|subscription| local_destinations(subscription)),
                 );
             }
         }
@@ -43,8 +56,16 @@ impl<'g> RemovedChannels<'g> {
 
 /// Channels of this process that a subscription's events go to.
 fn local_destinations(subscription: &Subscription) -> impl Iterator<Item = &ChannelKey> {
-    let Subscription { subscriber, reply, dead_letter_sink, .. } = subscription;
-    [subscriber, reply, dead_letter_sink].into_iter().flatten().filter_map(|to| to.route.local_channel())
+    let Subscription {
+        subscriber,
+        reply,
+        dead_letter_sink,
+        ..
+    } = subscription;
+    [subscriber, reply, dead_letter_sink]
+        .into_iter()
+        .flatten()
+        .filter_map(|to| to.route.local_channel())
 }
 
 #[cfg(test)]
@@ -57,8 +78,8 @@ mod tests {
     use crate::event::Event;
     use crate::filter::Filter;
     use crate::model::{
-        AcknowledgeMode, Addressable, BackendKind, ChannelKind, DeliverySpec, DestinationRoute, SubscriptionKey,
-        SubscriptionKind, TrustBundle,
+        AcknowledgeMode, Addressable, BackendKind, ChannelKind, DeliverySpec, DestinationRoute,
+        SubscriptionKey, SubscriptionKind, TrustBundle,
     };
 
     struct Nobody;
@@ -70,7 +91,11 @@ mod tests {
     }
 
     fn key(name: &str) -> ChannelKey {
-        ChannelKey { kind: ChannelKind::Channel, namespace: "ns".to_owned(), name: name.to_owned() }
+        ChannelKey {
+            kind: ChannelKind::Channel,
+            namespace: "ns".to_owned(),
+            name: name.to_owned(),
+        }
     }
 
     /// A channel whose subscription leads into others: by its reply, and by its dead letter sink.
@@ -85,7 +110,11 @@ mod tests {
         };
         let (kind, namespace) = (SubscriptionKind::Subscription, "ns".to_owned());
         let subscription = Subscription {
-            key: SubscriptionKey { kind, namespace: namespace.clone(), name: name.to_owned() },
+            key: SubscriptionKey {
+                kind,
+                namespace: namespace.clone(),
+                name: name.to_owned(),
+            },
             filter: Filter::MatchAll,
             subscriber: None,
             reply: to(reply),
@@ -103,21 +132,58 @@ mod tests {
             event_types: None,
             subscriptions: vec![Arc::new(subscription)],
         };
-        Arc::new(RoutedChannel { channel: Arc::new(channel), publisher: Arc::new(Nobody), series: Arc::default() })
+        Arc::new(RoutedChannel {
+            channel: Arc::new(channel),
+            publisher: Arc::new(Nobody),
+            series: Arc::default(),
+        })
     }
 
     #[test]
     fn what_is_left_goes_on_but_never_in_circles() {
         for (channels, onward) in [
-            (vec![door("a", ["b", ""]), door("b", ["c", ""]), door("c", ["", ""])], vec!["b", "c", ""]),
-            (vec![door("a", ["b", "c"]), door("b", ["c", ""]), door("c", ["elsewhere", ""])], vec!["b c", "c", ""]),
-            (vec![door("a", ["b", ""]), door("b", ["c", ""]), door("c", ["a", ""])], vec!["", "", ""]),
-            (vec![door("a", ["a", "b"]), door("b", ["c", ""]), door("c", ["b", ""])], vec!["b", "", ""]),
+            (
+                vec![
+                    door("a", ["b", ""]),
+                    door("b", ["c", ""]),
+                    door("c", ["", ""]),
+                ],
+                vec!["b", "c", ""],
+            ),
+            (
+                vec![
+                    door("a", ["b", "c"]),
+                    door("b", ["c", ""]),
+                    door("c", ["elsewhere", ""]),
+                ],
+                vec!["b c", "c", ""],
+            ),
+            (
+                vec![
+                    door("a", ["b", ""]),
+                    door("b", ["c", ""]),
+                    door("c", ["a", ""]),
+                ],
+                vec!["", "", ""],
+            ),
+            (
+                vec![
+                    door("a", ["a", "b"]),
+                    door("b", ["c", ""]),
+                    door("c", ["b", ""]),
+                ],
+                vec!["b", "", ""],
+            ),
         ] {
             let gone = RemovedChannels::new(&channels);
             let names = channels.iter().map(|channel| {
-                let onward = gone.onward_channels(&channel.channel.subscriptions[0], &channel.channel);
-                onward.iter().map(|channel| channel.channel.key.name.clone()).collect::<Vec<_>>().join(" ")
+                let onward =
+                    gone.onward_channels(&channel.channel.subscriptions[0], &channel.channel);
+                onward
+                    .iter()
+                    .map(|channel| channel.channel.key.name.clone())
+                    .collect::<Vec<_>>()
+                    .join(" ")
             });
             assert_eq!(names.collect::<Vec<_>>(), onward);
         }

@@ -15,8 +15,8 @@ use crate::display::EventDisplay;
 use crate::event::Event;
 use crate::filter::Filter;
 use crate::model::{
-    AcknowledgeMode, Addressable, Channel, ChannelKey, ChannelKind, DeliverySpec, DestinationRoute, ServiceHosts,
-    SubscriptionKind, TransportEncryption, TrustBundle,
+    AcknowledgeMode, Addressable, Channel, ChannelKey, ChannelKind, DeliverySpec, DestinationRoute,
+    ServiceHosts, SubscriptionKind, TransportEncryption, TrustBundle,
 };
 use crate::telemetry::counters::ProcessCounters;
 
@@ -46,7 +46,11 @@ fn table(subscriptions: &[&str]) -> Arc<RoutingTable> {
             audience: None,
         };
         Arc::new(Subscription {
-            key: SubscriptionKey { kind, namespace: namespace.clone(), name },
+            key: SubscriptionKey {
+                kind,
+                namespace: namespace.clone(),
+                name,
+            },
             filter: Filter::MatchAll,
             subscriber: Some(subscriber),
             reply: None,
@@ -57,7 +61,11 @@ fn table(subscriptions: &[&str]) -> Arc<RoutingTable> {
             namespace,
         })
     };
-    let key = ChannelKey { kind: ChannelKind::Channel, namespace: "ns".to_owned(), name: "c".to_owned() };
+    let key = ChannelKey {
+        kind: ChannelKind::Channel,
+        namespace: "ns".to_owned(),
+        name: "c".to_owned(),
+    };
     let subscriptions = subscriptions.iter().map(subscription).collect();
     let channel = Channel {
         key,
@@ -68,7 +76,12 @@ fn table(subscriptions: &[&str]) -> Arc<RoutingTable> {
         subscriptions,
     };
     let hosts = ServiceHosts::new("knative-eventing", "cluster.local");
-    Arc::new(RoutingTable::new(TransportEncryption::Disabled, hosts, vec![Arc::new(channel)], []))
+    Arc::new(RoutingTable::new(
+        TransportEncryption::Disabled,
+        hosts,
+        vec![Arc::new(channel)],
+        [],
+    ))
 }
 
 fn dispatcher() -> (Dispatcher<Fragile>, Arc<Router>, Arc<ProcessCounters>) {
@@ -99,13 +112,29 @@ fn over<T: HttpTransport>(
         attributes: crate::event::AttributeLimit::default(),
         broker_filter_host: "broker-filter.test".into(),
     };
-    let delivery =
-        EventDeliverer::new(transport, Arc::clone(&router), EventDisplay::default(), options, Arc::clone(counters));
-    (Dispatcher::new(backend, Arc::clone(&router), Arc::new(delivery), concurrency), router)
+    let delivery = EventDeliverer::new(
+        transport,
+        Arc::clone(&router),
+        EventDisplay::default(),
+        options,
+        Arc::clone(counters),
+    );
+    (
+        Dispatcher::new(
+            backend,
+            Arc::clone(&router),
+            Arc::new(delivery),
+            concurrency,
+        ),
+        router,
+    )
 }
 
 async fn accept(router: &Router, id: &str) -> bool {
-    router.accept(&router.served_table(), 0, vec![Event::new(id, "/s", "t")]).await.is_ok()
+    router
+        .accept(&router.served_table(), 0, vec![Event::new(id, "/s", "t")])
+        .await
+        .is_ok()
 }
 
 #[tokio::test]
@@ -113,16 +142,35 @@ async fn a_panic_in_one_delivery_harms_no_other() {
     let (mut dispatcher, router, counters) = dispatcher();
     dispatcher.apply(&table(&["a"]));
     for round in 0..5 {
-        assert!(!accept(&router, "boom").await, "its sender is told, round {round}");
-        assert!(accept(&router, "good").await, "the worker goes on, round {round}");
+        assert!(
+            !accept(&router, "boom").await,
+            "its sender is told, round {round}"
+        );
+        assert!(
+            accept(&router, "good").await,
+            "the worker goes on, round {round}"
+        );
     }
-    assert_eq!((counters.delivered.get(), counters.abandoned.get(), counters.unfinished()), (5, 5, 0));
+    assert_eq!(
+        (
+            counters.delivered.get(),
+            counters.abandoned.get(),
+            counters.unfinished()
+        ),
+        (5, 5, 0)
+    );
 }
 
 #[tokio::test]
 async fn workers_follow_the_table_and_end_with_it() {
     let (mut dispatcher, router, counters) = dispatcher();
-    for (subscriptions, delivered) in [(&["a"][..], 1), (&["a", "b"], 3), (&["b"], 4), (&[], 4), (&["a"], 5)] {
+    for (subscriptions, delivered) in [
+        (&["a"][..], 1),
+        (&["a", "b"], 3),
+        (&["b"], 4),
+        (&[], 4),
+        (&["a"], 5),
+    ] {
         dispatcher.apply(&table(subscriptions));
         assert!(accept(&router, "good").await);
         assert_eq!(counters.delivered.get(), delivered, "{subscriptions:?}");

@@ -23,7 +23,9 @@ pub(super) async fn run<T: HttpTransport>(
         worker.series().set_oldest_waiting(message.received_at);
         // The permit is taken only now: one that is held while there is no event would be missing
         // to retries.
-        let Some(permit) = worker.acquire_permit().await else { break };
+        let Some(permit) = worker.acquire_permit().await else {
+            break;
+        };
         worker.series().start_delivery();
         // Deliveries that have ended are joined here, so that the set does not grow.
         while let Some(ended) = deliveries.try_join_next() {
@@ -52,8 +54,15 @@ pub(super) async fn run<T: HttpTransport>(
     }
 }
 
-async fn take_or_receive(next: Option<Box<EventDelivery>>, consumer: &mut QueueConsumer) -> Option<Box<EventDelivery>> {
-    if next.is_some() { next } else { consumer.recv().await }
+async fn take_or_receive(
+    next: Option<Box<EventDelivery>>,
+    consumer: &mut QueueConsumer,
+) -> Option<Box<EventDelivery>> {
+    if next.is_some() {
+        next
+    } else {
+        consumer.recv().await
+    }
 }
 
 /// Waits until no delivery is under way. Takes the next event meanwhile, so that its waiting time
@@ -85,6 +94,9 @@ fn log_panic(worker: &SubscriptionWorkerState, ended: Result<(), JoinError>) {
     if let Err(error) = ended
         && error.is_panic()
     {
-        tracing::error!(subscription = %worker.subscription().key, "A delivery panicked; its event is lost, others go on");
+        tracing::error!(
+            subscription = %worker.subscription().key,
+            "A delivery panicked; its event is lost, others go on"
+        );
     }
 }

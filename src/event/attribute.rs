@@ -42,7 +42,11 @@ impl ContextAttribute {
     /// Takes a header as it arrived. `header` must start with [`PREFIX`]; the value is kept byte
     /// for byte.
     pub(super) fn from_header(header: HeaderName, value: HeaderValue) -> Self {
-        Self { header, value, attribute_type: AttributeType::String }
+        Self {
+            header,
+            value,
+            attribute_type: AttributeType::String,
+        }
     }
 
     /// Makes an attribute from its meaning: `name` without prefix, `text` in canonical string form.
@@ -53,7 +57,11 @@ impl ContextAttribute {
             return None;
         }
         let header = HeaderName::try_from(format!("{PREFIX}{name}")).ok()?;
-        Some(Self { header, value: encode_header_value(text), attribute_type: kind })
+        Some(Self {
+            header,
+            value: encode_header_value(text),
+            attribute_type: kind,
+        })
     }
 
     /// Name of the attribute, lower-case and without prefix.
@@ -111,7 +119,10 @@ impl ContextAttribute {
 /// convention).
 #[must_use]
 pub fn is_attribute_name(name: &str) -> bool {
-    !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
+    !name.is_empty()
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
 }
 
 /// Encodes a canonical string as a header value (HTTP protocol binding §3.1.3.2).
@@ -133,9 +144,9 @@ pub(super) fn encode_header_value(text: &str) -> HeaderValue {
 pub(super) fn decode_header_value(value: &HeaderValue) -> Result<Cow<'_, str>, Utf8Error> {
     let bytes = value.as_bytes();
     match unquote(bytes) {
-        Some(unquoted) => {
-            percent_encoding::percent_decode(&unquoted).decode_utf8().map(|text| Cow::Owned(text.into_owned()))
-        }
+        Some(unquoted) => percent_encoding::percent_decode(&unquoted)
+            .decode_utf8()
+            .map(|text| Cow::Owned(text.into_owned())),
         // Most values have no `%`: this search is one pass over words, while the decoder goes byte
         // by byte.
         None if !bytes.contains(&b'%') => std::str::from_utf8(bytes).map(Cow::Borrowed),
@@ -183,7 +194,11 @@ mod tests {
             ("", ""),
         ] {
             let value = HeaderValue::from_str(header).expect("a header value");
-            assert_eq!(decode_header_value(&value).expect("UTF-8"), text, "{header}");
+            assert_eq!(
+                decode_header_value(&value).expect("UTF-8"),
+                text,
+                "{header}"
+            );
         }
     }
 

@@ -37,13 +37,19 @@ impl AttributeLimit {
     /// Makes a limit of this number of bytes.
     #[must_use]
     pub fn new(bytes: usize) -> Self {
-        Self { bytes, count: MAX_COUNT }
+        Self {
+            bytes,
+            count: MAX_COUNT,
+        }
     }
 
     /// Limit for events that were accepted before, with room for what has been added to them since.
     #[must_use]
     pub fn for_stored_events(self) -> Self {
-        Self { bytes: self.bytes.saturating_add(ADDED_BYTES), count: MOST_EVER }
+        Self {
+            bytes: self.bytes.saturating_add(ADDED_BYTES),
+            count: MOST_EVER,
+        }
     }
 
     /// Checks an event that has been read.
@@ -53,8 +59,16 @@ impl AttributeLimit {
     pub(super) fn check(self, event: &Event) -> Result<(), DecodeError> {
         let attributes = event.attributes();
         self.check_count(attributes.len())?;
-        let beside = [("specversion", 3), ("datacontenttype", event.content_type().map_or(0, |value| value.len()))];
-        let written = attributes.iter().map(|attribute| attribute.name().len() + attribute.value().len());
+        let beside = [
+            ("specversion", 3),
+            (
+                "datacontenttype",
+                event.content_type().map_or(0, |value| value.len()),
+            ),
+        ];
+        let written = attributes
+            .iter()
+            .map(|attribute| attribute.name().len() + attribute.value().len());
         // The meaning of a value is no longer than its written form, so the quick check needs no
         // decoding.
         let beside_them = beside.iter().map(|(name, value)| name.len() + value);
@@ -62,7 +76,9 @@ impl AttributeLimit {
             return Ok(());
         }
         let meant = |attribute: &ContextAttribute| attribute.text().len();
-        let named = attributes.iter().map(|attribute| (attribute.name(), meant(attribute)));
+        let named = attributes
+            .iter()
+            .map(|attribute| (attribute.name(), meant(attribute)));
         self.check_all(named.chain(beside.into_iter().filter(|(_, value)| *value > 0)))
     }
 
@@ -72,7 +88,11 @@ impl AttributeLimit {
     /// # Errors
     /// If they are too many.
     pub(super) fn check_count(self, attributes: usize) -> Result<(), DecodeError> {
-        if attributes > self.count { Err(DecodeError::TooMany { limit: self.count }) } else { Ok(()) }
+        if attributes > self.count {
+            Err(DecodeError::TooMany { limit: self.count })
+        } else {
+            Ok(())
+        }
     }
 
     /// Checks the attributes that an event is going to have: their names, and the lengths of their
@@ -80,7 +100,10 @@ impl AttributeLimit {
     ///
     /// # Errors
     /// If they are too long, with the name of the longest.
-    pub(super) fn check_all<'n>(self, attributes: impl Iterator<Item = (&'n str, usize)>) -> Result<(), DecodeError> {
+    pub(super) fn check_all<'n>(
+        self,
+        attributes: impl Iterator<Item = (&'n str, usize)>,
+    ) -> Result<(), DecodeError> {
         let (mut together, mut longest) = (0_usize, ("", 0));
         for (name, value) in attributes {
             let bytes = name.len().saturating_add(value);
@@ -93,7 +116,12 @@ impl AttributeLimit {
             return Ok(());
         }
         let (name, bytes) = longest;
-        Err(DecodeError::TooLong { name: WireText::new(name), bytes, together, limit: self.bytes })
+        Err(DecodeError::TooLong {
+            name: WireText::new(name),
+            bytes,
+            together,
+            limit: self.bytes,
+        })
     }
 }
 
@@ -104,9 +132,14 @@ mod tests {
     use http::{HeaderMap, HeaderName, HeaderValue};
 
     use super::*;
-    use crate::event::http::{BATCHED, STRUCTURED, binary_headers, decode, decode_reply, encode_structured};
+    use crate::event::http::{
+        BATCHED, STRUCTURED, binary_headers, decode, decode_reply, encode_structured,
+    };
 
-    const LIMIT: AttributeLimit = AttributeLimit { bytes: 1000, count: MAX_COUNT };
+    const LIMIT: AttributeLimit = AttributeLimit {
+        bytes: 1000,
+        count: MAX_COUNT,
+    };
 
     fn media_type(text: &str) -> HeaderMap {
         HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_str(text).expect("a value"))])
@@ -115,7 +148,9 @@ mod tests {
     /// An event whose attributes have so many bytes together, by what they mean.
     fn of_bytes(bytes: usize, fill: &str) -> Event {
         let mut event = Event::new("1", "/s", "t");
-        let others = ["specversion1.0", "id1", "source/s", "typet", "x"].concat().len();
+        let others = ["specversion1.0", "id1", "source/s", "typet", "x"]
+            .concat()
+            .len();
         let mut text = fill.repeat((bytes - others) / fill.len());
         text.push_str(&"y".repeat((bytes - others) % fill.len()));
         event.set("x", &text);
@@ -133,10 +168,24 @@ mod tests {
         };
         [
             ("binary", decode(binary().0, binary().1, LIMIT).map(drop)),
-            ("structured", decode(headers.clone(), body.clone(), LIMIT).map(drop)),
-            ("batched", decode(media_type(BATCHED), batch, LIMIT).map(drop).map_err(in_batch)),
-            ("binary reply", decode_reply(binary().0, &binary().1, LIMIT).map(drop)),
-            ("structured reply", decode_reply(headers, &body, LIMIT).map(drop)),
+            (
+                "structured",
+                decode(headers.clone(), body.clone(), LIMIT).map(drop),
+            ),
+            (
+                "batched",
+                decode(media_type(BATCHED), batch, LIMIT)
+                    .map(drop)
+                    .map_err(in_batch),
+            ),
+            (
+                "binary reply",
+                decode_reply(binary().0, &binary().1, LIMIT).map(drop),
+            ),
+            (
+                "structured reply",
+                decode_reply(headers, &body, LIMIT).map(drop),
+            ),
         ]
     }
 
@@ -149,8 +198,12 @@ mod tests {
                 assert_eq!(read, Ok(()), "{mode} {fill:?}");
             }
             for (mode, read) in in_each_mode(&of_bytes(1001, fill)) {
-                let expected =
-                    DecodeError::TooLong { name: WireText::new("x"), bytes: 971, together: 1001, limit: 1000 };
+                let expected = DecodeError::TooLong {
+                    name: WireText::new("x"),
+                    bytes: 971,
+                    together: 1001,
+                    limit: 1000,
+                };
                 assert_eq!(read, Err(expected), "{mode} {fill:?}");
             }
         }
@@ -162,31 +215,48 @@ mod tests {
         let mut event = Event::new(&"i".repeat(300), &"s".repeat(400), &"t".repeat(350));
         for (mode, read) in in_each_mode(&event) {
             let error = read.expect_err(mode).to_string();
-            assert!(error.starts_with("attribute source is too long: it has 406 bytes, all"), "{mode}: {error}");
+            assert!(
+                error.starts_with("attribute source is too long: it has 406 bytes, all"),
+                "{mode}: {error}"
+            );
             assert!(error.contains("--max-header-bytes"), "{error}");
         }
         event = Event::new("1", "/s", "t");
         event.set(&"n".repeat(2000), "");
         let (_, read) = in_each_mode(&event).into_iter().nth(1).expect("structured");
         let error = read.expect_err("too long").to_string();
-        assert!(error.contains("attribute nnn") && error.contains("bytes more)") && error.len() < 600, "{error}");
+        assert!(
+            error.contains("attribute nnn") && error.contains("bytes more)") && error.len() < 600,
+            "{error}"
+        );
         let schema = media_type(STRUCTURED);
         let long = format!(
             r#"{{"specversion":"1.0","id":"1","source":"/s","type":"t","datacontenttype":"a/{}"}}"#,
             "b".repeat(2000)
         );
-        let error = decode(schema, Bytes::from(long), LIMIT).expect_err("too long").to_string();
-        assert!(error.starts_with("attribute datacontenttype is too long"), "{error}");
+        let error = decode(schema, Bytes::from(long), LIMIT)
+            .expect_err("too long")
+            .to_string();
+        assert!(
+            error.starts_with("attribute datacontenttype is too long"),
+            "{error}"
+        );
     }
 
     /// Data are no attributes, and what is not set takes nothing.
     #[test]
     fn data_is_not_counted() {
         let mut event = of_bytes(1000, "x");
-        event = event.with_data(HeaderValue::from_static("a/b"), Bytes::from(vec![b'd'; 100_000]));
+        event = event.with_data(
+            HeaderValue::from_static("a/b"),
+            Bytes::from(vec![b'd'; 100_000]),
+        );
         event.remove("x");
         assert!(in_each_mode(&event).iter().all(|(_, read)| read.is_ok()));
-        let null = format!(r#"{{"specversion":"1.0","id":"1","source":"/s","type":"t","{}":null}}"#, "n".repeat(2000));
+        let null = format!(
+            r#"{{"specversion":"1.0","id":"1","source":"/s","type":"t","{}":null}}"#,
+            "n".repeat(2000)
+        );
         assert!(decode(media_type(STRUCTURED), Bytes::from(null), LIMIT).is_ok());
     }
 
@@ -195,18 +265,42 @@ mod tests {
     #[test]
     fn attributes_are_counted() {
         let limit = AttributeLimit::new(usize::MAX);
-        let members = |count: usize| (0..count).map(|number| format!(r#","x{number}":1"#)).collect::<String>();
-        let json =
-            |count| format!(r#"{{"specversion":"1.0","id":"1","source":"/s","type":"t"{}}}"#, members(count - 3));
-        let read =
-            |count| decode(media_type(STRUCTURED), Bytes::from(json(count)), limit).map(|mut events| events.remove(0));
+        let members = |count: usize| {
+            (0..count)
+                .map(|number| format!(r#","x{number}":1"#))
+                .collect::<String>()
+        };
+        let json = |count| {
+            format!(
+                r#"{{"specversion":"1.0","id":"1","source":"/s","type":"t"{}}}"#,
+                members(count - 3)
+            )
+        };
+        let read = |count| {
+            decode(media_type(STRUCTURED), Bytes::from(json(count)), limit)
+                .map(|mut events| events.remove(0))
+        };
         let event = read(MAX_COUNT).expect("an event");
-        assert_eq!(decode(binary_headers(&event), Bytes::new(), limit).expect("an event").len(), 1);
-        assert_eq!(read(MAX_COUNT + 1), Err(DecodeError::TooMany { limit: MAX_COUNT }));
+        assert_eq!(
+            decode(binary_headers(&event), Bytes::new(), limit)
+                .expect("an event")
+                .len(),
+            1
+        );
+        assert_eq!(
+            read(MAX_COUNT + 1),
+            Err(DecodeError::TooMany { limit: MAX_COUNT })
+        );
         assert!(matches!(read(1_000_000), Err(DecodeError::Json(_))));
         let mut headers = binary_headers(&event);
-        headers.insert(HeaderName::from_static("ce-onemore"), HeaderValue::from_static("1"));
-        assert_eq!(decode(headers, Bytes::new(), limit), Err(DecodeError::TooMany { limit: MAX_COUNT }));
+        headers.insert(
+            HeaderName::from_static("ce-onemore"),
+            HeaderValue::from_static("1"),
+        );
+        assert_eq!(
+            decode(headers, Bytes::new(), limit),
+            Err(DecodeError::TooMany { limit: MAX_COUNT })
+        );
     }
 
     /// What has been let in and was added to on its way is still read.
@@ -223,7 +317,10 @@ mod tests {
         }
         event.set_integer("knativeerrorcode", -1);
         let (headers, body) = encode_structured(&event);
-        assert!(matches!(decode(headers.clone(), body.clone(), LIMIT), Err(DecodeError::TooLong { .. })));
+        assert!(matches!(
+            decode(headers.clone(), body.clone(), LIMIT),
+            Err(DecodeError::TooLong { .. })
+        ));
         assert!(decode(headers, body, LIMIT.for_stored_events()).is_ok());
     }
 
@@ -233,7 +330,9 @@ mod tests {
         let huge = "\u{1b}[31m\u{202e}".repeat(100_000);
         let quoted = serde_json::to_string(&huge).expect("JSON");
         let limit = AttributeLimit::default();
-        let event = |members: String| format!(r#"{{"specversion":"1.0","id":"1","source":"/s","type":"t",{members}}}"#);
+        let event = |members: String| {
+            format!(r#"{{"specversion":"1.0","id":"1","source":"/s","type":"t",{members}}}"#)
+        };
         for body in [
             quoted.clone(),
             format!("{{{quoted}:1,{quoted}:2}}"),
@@ -244,8 +343,13 @@ mod tests {
         ] {
             let start = body.chars().take(60).collect::<String>();
             for media in [STRUCTURED, BATCHED] {
-                let error = decode(media_type(media), Bytes::from(body.clone()), limit).expect_err(&start).to_string();
-                assert!(error.len() < 600 && !error.chars().any(crate::wire_text::is_hidden), "{start}: {error}");
+                let error = decode(media_type(media), Bytes::from(body.clone()), limit)
+                    .expect_err(&start)
+                    .to_string();
+                assert!(
+                    error.len() < 600 && !error.chars().any(crate::wire_text::is_hidden),
+                    "{start}: {error}"
+                );
             }
         }
     }

@@ -7,11 +7,15 @@ use crate::wire_text::WireText;
 pub enum DecodeError {
     /// The message is in neither structured nor binary mode.
     #[error(
-        "not a CloudEvent: neither a ce-specversion header nor content-type application/cloudevents+json; set ce-specversion: 1.0 and the ce-id, ce-source and ce-type headers"
+        "not a CloudEvent: neither a ce-specversion header nor content-type \
+         application/cloudevents+json; set ce-specversion: 1.0 and the ce-id, ce-source and \
+         ce-type headers"
     )]
     NotAnEvent,
     /// The message is in an event format that is not JSON.
-    #[error("event format {0:?} is not supported: send application/cloudevents+json or binary mode")]
+    #[error(
+        "event format {0:?} is not supported: send application/cloudevents+json or binary mode"
+    )]
     UnknownFormat(WireText),
     /// The data are compressed, or otherwise encoded.
     #[error("content encoding {0:?} is not supported: send the data as it is")]
@@ -35,7 +39,9 @@ pub enum DecodeError {
     InvalidName(WireText),
     /// The attributes have more bytes than is allowed: one of them, or all together.
     #[error(
-        "attribute {name} is too long: it has {bytes} bytes, all attributes of the event have {together}, and {limit} are allowed; put what is long into the data, or raise --max-header-bytes"
+        "attribute {name} is too long: it has {bytes} bytes, all attributes of the event \
+         have {together}, and {limit} are allowed; put what is long into the data, or raise \
+         --max-header-bytes"
     )]
     TooLong {
         /// Name of the longest attribute.
@@ -68,6 +74,9 @@ pub enum DecodeError {
 
 impl DecodeError {
     pub(super) fn invalid(name: &str, problem: &'static str) -> Self {
-        Self::Invalid { name: WireText::new(name), problem }
+        Self::Invalid {
+            name: WireText::new(name),
+            problem,
+        }
     }
 }

@@ -9,7 +9,10 @@ use http::header::{CONNECTION, CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, Response};
 
 use super::attribute::{ContextAttribute, PREFIX};
-use super::{AttributeLimit, DecodeError, Event, SpecVersion, TraceContext, json, knative, media_type, validate};
+use super::{
+    AttributeLimit, DecodeError, Event, SpecVersion, TraceContext, json, knative, media_type,
+    validate,
+};
 use crate::wire_text::WireText;
 
 /// Media type of one event in JSON format.
@@ -37,7 +40,10 @@ pub enum ContentMode {
 /// # Errors
 /// If the message is in none of the supported modes.
 pub fn content_mode(headers: &HeaderMap) -> Result<ContentMode, DecodeError> {
-    let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let content_type = headers
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
     let media_type = media_type(content_type);
     if media_type.eq_ignore_ascii_case(STRUCTURED) {
         return Ok(ContentMode::Structured);
@@ -47,7 +53,9 @@ pub fn content_mode(headers: &HeaderMap) -> Result<ContentMode, DecodeError> {
     }
     match headers.get(SPEC_VERSION_HEADER) {
         Some(version) => parse_spec_version(version).map(|_| ContentMode::Binary),
-        None if is_unsupported_format(media_type) => Err(DecodeError::UnknownFormat(WireText::new(media_type))),
+        None if is_unsupported_format(media_type) => {
+            Err(DecodeError::UnknownFormat(WireText::new(media_type)))
+        }
         None => Err(DecodeError::NotAnEvent),
     }
 }
@@ -60,14 +68,29 @@ pub fn content_mode(headers: &HeaderMap) -> Result<ContentMode, DecodeError> {
 ///
 /// # Errors
 /// If the message is not a valid event or batch, or the attributes of an event are too long.
-pub fn decode(mut headers: HeaderMap, body: Bytes, limit: AttributeLimit) -> Result<Vec<Event>, DecodeError> {
+pub fn decode(
+    mut headers: HeaderMap,
+    body: Bytes,
+    limit: AttributeLimit,
+) -> Result<Vec<Event>, DecodeError> {
     drop_connection_fields(&mut headers);
     let trace = TraceContext::from_headers(&headers);
     let events = decode_by_mode(headers, body, limit)?;
-    Ok(if trace.is_some() { events.into_iter().map(|event| event.with_trace(trace.clone())).collect() } else { events })
+    Ok(if trace.is_some() {
+        events
+            .into_iter()
+            .map(|event| event.with_trace(trace.clone()))
+            .collect()
+    } else {
+        events
+    })
 }
 
-fn decode_by_mode(headers: HeaderMap, body: Bytes, limit: AttributeLimit) -> Result<Vec<Event>, DecodeError> {
+fn decode_by_mode(
+    headers: HeaderMap,
+    body: Bytes,
+    limit: AttributeLimit,
+) -> Result<Vec<Event>, DecodeError> {
     match content_mode(&headers)? {
         ContentMode::Binary => {
             let event = decode_binary(headers, body, limit)?;
@@ -98,7 +121,11 @@ fn decode_by_mode(headers: HeaderMap, body: Bytes, limit: AttributeLimit) -> Res
 /// # Errors
 /// If the response announces an event and holds none, or holds a batch, or the attributes are too
 /// long.
-pub fn decode_reply(mut headers: HeaderMap, body: &Bytes, limit: AttributeLimit) -> Result<Option<Event>, DecodeError> {
+pub fn decode_reply(
+    mut headers: HeaderMap,
+    body: &Bytes,
+    limit: AttributeLimit,
+) -> Result<Option<Event>, DecodeError> {
     drop_connection_fields(&mut headers);
     match content_mode(&headers) {
         Ok(ContentMode::Binary) => decode_binary(headers, body.clone(), limit).map(Some),
@@ -146,7 +173,10 @@ pub fn binary_response(event: &Event) -> Response<Bytes> {
 #[must_use]
 pub fn binary_headers(event: &Event) -> HeaderMap {
     let mut headers = HeaderMap::with_capacity(event.attributes.len() + event.forwarded.len() + 8);
-    headers.insert(SPEC_VERSION_HEADER, HeaderValue::from_static(event.spec_version.as_str()));
+    headers.insert(
+        SPEC_VERSION_HEADER,
+        HeaderValue::from_static(event.spec_version.as_str()),
+    );
     for attribute in &event.attributes {
         headers.insert(attribute.header().clone(), attribute.value().clone());
     }
@@ -175,11 +205,16 @@ fn batch_event(
             event.forwarded = forwarded.to_vec();
             Ok(event)
         })
-        .map_err(|source| DecodeError::InBatch { index, source: Box::new(source) })
+        .map_err(|source| DecodeError::InBatch {
+            index,
+            source: Box::new(source),
+        })
 }
 
 fn is_unsupported_format(media_type: &str) -> bool {
-    media_type.get(..OTHER_FORMATS.len()).is_some_and(|start| start.eq_ignore_ascii_case(OTHER_FORMATS))
+    media_type
+        .get(..OTHER_FORMATS.len())
+        .is_some_and(|start| start.eq_ignore_ascii_case(OTHER_FORMATS))
 }
 
 fn parse_spec_version(value: &HeaderValue) -> Result<SpecVersion, DecodeError> {
@@ -190,8 +225,15 @@ fn parse_spec_version(value: &HeaderValue) -> Result<SpecVersion, DecodeError> {
 /// Takes the message apart: `ce-` headers, content type and forwarded headers are moved, the rest
 /// is dropped. Of a repeated `ce-` header the first value counts (contract CR-20); an empty one is
 /// an attribute that is not set (contract CR-19).
-fn decode_binary(headers: HeaderMap, body: Bytes, limit: AttributeLimit) -> Result<Event, DecodeError> {
-    let version = headers.get(SPEC_VERSION_HEADER).ok_or(DecodeError::NotAnEvent).and_then(parse_spec_version)?;
+fn decode_binary(
+    headers: HeaderMap,
+    body: Bytes,
+    limit: AttributeLimit,
+) -> Result<Event, DecodeError> {
+    let version = headers
+        .get(SPEC_VERSION_HEADER)
+        .ok_or(DecodeError::NotAnEvent)
+        .and_then(parse_spec_version)?;
     let mut event = Event::empty(version);
     event.data = body;
     let mut last = None;
@@ -201,20 +243,28 @@ fn decode_binary(headers: HeaderMap, body: Bytes, limit: AttributeLimit) -> Resu
                 last = knative::is_forwarded(&name).then(|| name.clone());
                 insert_header(&mut event, name, value)?;
             }
-            None => event.forwarded.extend(last.clone().map(|name| (name, value))),
+            None => event
+                .forwarded
+                .extend(last.clone().map(|name| (name, value))),
         }
     }
     limit.check(&event)?;
     Ok(event)
 }
 
-fn insert_header(event: &mut Event, name: HeaderName, value: HeaderValue) -> Result<(), DecodeError> {
+fn insert_header(
+    event: &mut Event,
+    name: HeaderName,
+    value: HeaderValue,
+) -> Result<(), DecodeError> {
     if let Some(attribute) = name.as_str().strip_prefix(PREFIX) {
         if attribute == "specversion" || value.is_empty() {
             return Ok(());
         }
         validate::header(attribute, &value)?;
-        event.attributes.push(ContextAttribute::from_header(name, value));
+        event
+            .attributes
+            .push(ContextAttribute::from_header(name, value));
     } else if name == CONTENT_TYPE {
         event.content_type = Some(value).filter(|value| !value.is_empty());
     } else if knative::is_forwarded(&name) {
@@ -226,9 +276,14 @@ fn insert_header(event: &mut Event, name: HeaderName, value: HeaderValue) -> Res
 /// Removes the fields that `Connection` names: they are about the connection that they came by (RFC
 /// 9110, 7.6.1).
 pub(crate) fn drop_connection_fields(headers: &mut HeaderMap) {
-    let lists = headers.get_all(CONNECTION).into_iter().filter_map(|list| list.to_str().ok());
-    let names: Vec<HeaderName> =
-        lists.flat_map(|list| list.split(',')).filter_map(|name| name.trim().parse().ok()).collect();
+    let lists = headers
+        .get_all(CONNECTION)
+        .into_iter()
+        .filter_map(|list| list.to_str().ok());
+    let names: Vec<HeaderName> = lists
+        .flat_map(|list| list.split(','))
+        .filter_map(|name| name.trim().parse().ok())
+        .collect();
     for name in names {
         headers.remove(name);
     }
@@ -238,7 +293,9 @@ fn filter_forwarded(headers: HeaderMap) -> Vec<(HeaderName, HeaderValue)> {
     let mut kept = Vec::new();
     let mut last = None;
     for (name, value) in headers {
-        let Some(name) = name.or_else(|| last.clone()) else { continue };
+        let Some(name) = name.or_else(|| last.clone()) else {
+            continue;
+        };
         if knative::is_forwarded(&name) {
             kept.push((name.clone(), value));
         }
@@ -252,9 +309,12 @@ fn filter_forwarded(headers: HeaderMap) -> Vec<(HeaderName, HeaderValue)> {
 pub fn content_coding(headers: &HeaderMap) -> Option<String> {
     let mut values = headers.get_all(CONTENT_ENCODING).into_iter().peekable();
     values.peek()?;
-    let codings: Vec<_> = values.map(|value| value.to_str().unwrap_or("?").trim()).collect();
+    let codings: Vec<_> = values
+        .map(|value| value.to_str().unwrap_or("?").trim())
+        .collect();
     let codings = codings.join(", ");
-    let is_identity = |coding: &str| coding.trim().is_empty() || coding.trim().eq_ignore_ascii_case("identity");
+    let is_identity =
+        |coding: &str| coding.trim().is_empty() || coding.trim().eq_ignore_ascii_case("identity");
     (!codings.split(',').all(is_identity)).then_some(codings)
 }
 

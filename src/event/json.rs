@@ -40,13 +40,18 @@ pub(super) fn decode_batch(
     limit: AttributeLimit,
 ) -> Result<Vec<Result<Event, DecodeError>>, DecodeError> {
     let objects: Vec<JsonObject<'_>> = serde_json::from_slice(body).map_err(json_error)?;
-    Ok(objects.iter().map(|object| event_from_object(body, object, limit)).collect())
+    Ok(objects
+        .iter()
+        .map(|object| event_from_object(body, object, limit))
+        .collect())
 }
 
 /// Encodes an event: attributes, then data, then extensions as they came (contract W-6 shows the
 /// members).
 pub(super) fn encode(event: &Event) -> Bytes {
-    serde_json::to_vec(&JsonEnvelope(event)).map(Bytes::from).unwrap_or_default()
+    serde_json::to_vec(&JsonEnvelope(event))
+        .map(Bytes::from)
+        .unwrap_or_default()
 }
 
 /// Members of a JSON object in their order, values unparsed, borrowed from the text.
@@ -54,11 +59,16 @@ struct JsonObject<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
 
 impl<'a> JsonObject<'a> {
     fn get(&self, name: &str) -> Option<&'a RawValue> {
-        self.0.iter().find(|(key, value)| key == name && value.get() != "null").map(|(_, value)| *value)
+        self.0
+            .iter()
+            .find(|(key, value)| key == name && value.get() != "null")
+            .map(|(_, value)| *value)
     }
 
     fn string_member(&self, name: &str) -> Result<Option<Cow<'a, str>>, DecodeError> {
-        self.get(name).map(|raw| parse_string(name, raw)).transpose()
+        self.get(name)
+            .map(|raw| parse_string(name, raw))
+            .transpose()
     }
 }
 
@@ -82,10 +92,15 @@ impl<'de> Visitor<'de> for JsonObjectVisitor {
         while let Some((JsonKey(key), value)) = map.next_entry()? {
             // The number is limited, since each member is searched among the others.
             if members.len() >= MOST_EVER + NON_ATTRIBUTE_MEMBERS.len() {
-                return Err(serde::de::Error::custom(format_args!("it has more than {MOST_EVER} attributes")));
+                return Err(serde::de::Error::custom(format_args!(
+                    "it has more than {MOST_EVER} attributes"
+                )));
             }
             if members.iter().any(|(known, _)| *known == key) {
-                return Err(serde::de::Error::custom(format_args!("member {:?} appears twice", WireText::new(&key))));
+                return Err(serde::de::Error::custom(format_args!(
+                    "member {:?} appears twice",
+                    WireText::new(&key)
+                )));
             }
             members.push((key, value));
         }
@@ -96,19 +111,31 @@ impl<'de> Visitor<'de> for JsonObjectVisitor {
 #[derive(Deserialize)]
 struct JsonKey<'a>(#[serde(borrow)] Cow<'a, str>);
 
-fn event_from_object(body: &Bytes, object: &JsonObject<'_>, limit: AttributeLimit) -> Result<Event, DecodeError> {
-    let version = object.string_member("specversion")?.ok_or(DecodeError::Missing("specversion"))?;
-    let version =
-        SpecVersion::parse(&version).ok_or_else(|| DecodeError::UnknownSpecVersion(WireText::new(version)))?;
+fn event_from_object(
+    body: &Bytes,
+    object: &JsonObject<'_>,
+    limit: AttributeLimit,
+) -> Result<Event, DecodeError> {
+    let version = object
+        .string_member("specversion")?
+        .ok_or(DecodeError::Missing("specversion"))?;
+    let version = SpecVersion::parse(&version)
+        .ok_or_else(|| DecodeError::UnknownSpecVersion(WireText::new(version)))?;
     // Limits come before any attribute is made, since that takes memory.
     check_attribute_limit(object, limit)?;
     let mut event = Event::empty(version);
-    event.content_type = object.string_member("datacontenttype")?.map(|text| parse_content_type(&text)).transpose()?;
+    event.content_type = object
+        .string_member("datacontenttype")?
+        .map(|text| parse_content_type(&text))
+        .transpose()?;
     for (name, raw) in &object.0 {
         if !NON_ATTRIBUTE_MEMBERS.contains(&name.as_ref()) && raw.get() != "null" {
             let attribute = parse_attribute(name, raw)?;
             if event.attribute(attribute.name()).is_some() {
-                return Err(DecodeError::invalid(attribute.name(), "it is there twice, in upper and lower case"));
+                return Err(DecodeError::invalid(
+                    attribute.name(),
+                    "it is there twice, in upper and lower case",
+                ));
             }
             event.attributes.push(attribute);
         }
@@ -120,9 +147,17 @@ fn event_from_object(body: &Bytes, object: &JsonObject<'_>, limit: AttributeLimi
 
 /// Checks the attributes before any of them is made, which takes up to three times their size in
 /// JSON.
-fn check_attribute_limit(object: &JsonObject<'_>, limit: AttributeLimit) -> Result<(), DecodeError> {
+fn check_attribute_limit(
+    object: &JsonObject<'_>,
+    limit: AttributeLimit,
+) -> Result<(), DecodeError> {
     let is_attribute = |name: &str| !matches!(name, "data" | "data_base64");
-    let attributes = || object.0.iter().filter(|(name, raw)| is_attribute(name) && raw.get() != "null");
+    let attributes = || {
+        object
+            .0
+            .iter()
+            .filter(|(name, raw)| is_attribute(name) && raw.get() != "null")
+    };
     // A value is no longer than its written form, so the quick check needs no parsing.
     let written = attributes().map(|(name, raw)| (&**name, raw.get().len()));
     if limit.check_all(written).is_ok() {
@@ -141,7 +176,8 @@ fn value_length(name: &str, raw: &RawValue) -> usize {
 }
 
 fn parse_content_type(text: &str) -> Result<HeaderValue, DecodeError> {
-    HeaderValue::from_str(text).map_err(|_cause| DecodeError::invalid("datacontenttype", "it must be a media type"))
+    HeaderValue::from_str(text)
+        .map_err(|_cause| DecodeError::invalid("datacontenttype", "it must be a media type"))
 }
 
 /// Parses one attribute. Extension names are lower-cased (contract CR-19), numbers lose their
@@ -157,10 +193,19 @@ fn parse_attribute(name: &str, raw: &RawValue) -> Result<ContextAttribute, Decod
     let (text, kind) = match raw.get().as_bytes().first() {
         Some(b'"') => (parse_string(&name, raw)?, AttributeType::String),
         Some(b't' | b'f') => (Cow::Borrowed(raw.get()), AttributeType::Boolean),
-        Some(b'-' | b'0'..=b'9') => (Cow::Owned(parse_integer(&name, raw)?.to_string()), AttributeType::Integer),
-        _ => return Err(DecodeError::invalid(&name, "an attribute is a string, an integer or a boolean")),
+        Some(b'-' | b'0'..=b'9') => (
+            Cow::Owned(parse_integer(&name, raw)?.to_string()),
+            AttributeType::Integer,
+        ),
+        _ => {
+            return Err(DecodeError::invalid(
+                &name,
+                "an attribute is a string, an integer or a boolean",
+            ));
+        }
     };
-    ContextAttribute::from_text(&name, &text, kind).ok_or_else(|| DecodeError::InvalidName(WireText::new(&name)))
+    ContextAttribute::from_text(&name, &text, kind)
+        .ok_or_else(|| DecodeError::InvalidName(WireText::new(&name)))
 }
 
 fn parse_integer(name: &str, raw: &RawValue) -> Result<i32, DecodeError> {
@@ -169,7 +214,9 @@ fn parse_integer(name: &str, raw: &RawValue) -> Result<i32, DecodeError> {
         return Ok(value);
     }
     let value: f64 = raw.get().parse().map_err(|_cause| out_of_range())?;
-    format!("{:.0}", value.trunc()).parse().map_err(|_cause| out_of_range())
+    format!("{:.0}", value.trunc())
+        .parse()
+        .map_err(|_cause| out_of_range())
 }
 
 fn parse_string<'a>(name: &str, raw: &'a RawValue) -> Result<Cow<'a, str>, DecodeError> {
@@ -184,9 +231,18 @@ fn set_data(event: &mut Event, body: &Bytes, object: &JsonObject<'_>) -> Result<
         event.data = decode_base64(&parse_string("data_base64", raw)?, "data_base64")?;
         return Ok(());
     }
-    let Some(raw) = object.0.iter().find(|(key, _)| key == "data").map(|(_, raw)| *raw) else { return Ok(()) };
+    let Some(raw) = object
+        .0
+        .iter()
+        .find(|(key, _)| key == "data")
+        .map(|(_, raw)| *raw)
+    else {
+        return Ok(());
+    };
     let in_base64 = event.spec_version == SpecVersion::V0_3
-        && event.get("datacontentencoding").is_some_and(|encoding| encoding.eq_ignore_ascii_case("base64"));
+        && event
+            .get("datacontentencoding")
+            .is_some_and(|encoding| encoding.eq_ignore_ascii_case("base64"));
     if in_base64 {
         event.data = decode_base64(&parse_string("data", raw)?, "data")?;
         event.remove("datacontentencoding");
@@ -200,7 +256,10 @@ fn set_data(event: &mut Event, body: &Bytes, object: &JsonObject<'_>) -> Result<
 }
 
 fn decode_base64(text: &str, name: &str) -> Result<Bytes, DecodeError> {
-    STANDARD.decode(text).map(Bytes::from).map_err(|_cause| DecodeError::invalid(name, "it must be base64"))
+    STANDARD
+        .decode(text)
+        .map(Bytes::from)
+        .map_err(|_cause| DecodeError::invalid(name, "it must be base64"))
 }
 
 /// An event as the JSON object of the format.
@@ -216,7 +275,11 @@ impl Serialize for JsonEnvelope<'_> {
         }
         // An extension named `data` is possible in binary mode only (contract CR-19): here the
         // member holds the data.
-        for attribute in event.attributes().iter().filter(|attribute| attribute.name() != "data") {
+        for attribute in event
+            .attributes()
+            .iter()
+            .filter(|attribute| attribute.name() != "data")
+        {
             serialize_attribute(&mut map, attribute)?;
         }
         serialize_data(&mut map, event)?;
@@ -224,7 +287,10 @@ impl Serialize for JsonEnvelope<'_> {
     }
 }
 
-fn serialize_attribute<M: SerializeMap>(map: &mut M, attribute: &ContextAttribute) -> Result<(), M::Error> {
+fn serialize_attribute<M: SerializeMap>(
+    map: &mut M,
+    attribute: &ContextAttribute,
+) -> Result<(), M::Error> {
     let text = attribute.text();
     match attribute.attribute_type() {
         AttributeType::Integer => match text.parse::<i32>() {
@@ -246,7 +312,9 @@ fn serialize_data<M: SerializeMap>(map: &mut M, event: &Event) -> Result<(), M::
         return map.serialize_entry("data", json);
     }
     match std::str::from_utf8(&event.data) {
-        Ok(text) if event.content_type.is_some() && !event.declares_json() => map.serialize_entry("data", text),
+        Ok(text) if event.content_type.is_some() && !event.declares_json() => {
+            map.serialize_entry("data", text)
+        }
         _ => serialize_base64(map, event),
     }
 }

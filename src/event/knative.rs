@@ -28,5 +28,7 @@ pub const PREFER_HEADER: HeaderName = HeaderName::from_static("prefer");
 #[must_use]
 pub fn is_forwarded(name: &HeaderName) -> bool {
     let name = name.as_str();
-    matches!(name, "x-request-id" | "retry-after") || name.starts_with("knative-") || name.starts_with("x-b3-")
+    matches!(name, "x-request-id" | "retry-after")
+        || name.starts_with("knative-")
+        || name.starts_with("x-b3-")
 }

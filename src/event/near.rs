@@ -2,7 +2,16 @@
 //! allowed, but hardly ever meant.
 
 /// Names of the context attributes (CloudEvents §3).
-const CONTEXT: [&str; 8] = ["type", "source", "subject", "id", "time", "datacontenttype", "dataschema", "specversion"];
+const CONTEXT: [&str; 8] = [
+    "type",
+    "source",
+    "subject",
+    "id",
+    "time",
+    "datacontenttype",
+    "dataschema",
+    "specversion",
+];
 
 /// Context attribute that an extension of this name is probably meant to be: with one letter
 /// missing, added or wrong, two that have changed places, or `ce` before it, as its header has.
@@ -17,17 +26,24 @@ pub fn nearly(name: &str) -> Option<&'static str> {
         // `ctime`, `hype`.
         _ if known.len() < 5 => {
             let begins_alike = name.as_bytes().first() == known.as_bytes().first();
-            differs_little(name, known) && (begins_alike || name.len() < known.len() || has_letters_of(name, known))
+            differs_little(name, known)
+                && (begins_alike || name.len() < known.len() || has_letters_of(name, known))
         }
         _ => differs_little(name, known),
     };
-    CONTEXT.iter().find(near).filter(|_| !CONTEXT.contains(&name)).copied()
+    CONTEXT
+        .iter()
+        .find(near)
+        .filter(|_| !CONTEXT.contains(&name))
+        .copied()
 }
 
 /// True for `di`, `idd` and `iid` for `id`; any other name that is near to so short a one is a name
 /// of its own (`uid`, `ids`).
 fn is_doubled_or_swapped(name: &str, known: &str) -> bool {
-    differs_little(name, known) && name.len() >= known.len() && name.chars().all(|letter| known.contains(letter))
+    differs_little(name, known)
+        && name.len() >= known.len()
+        && name.chars().all(|letter| known.contains(letter))
 }
 
 /// True if both words have the same letters, in whatever order.
@@ -46,7 +62,10 @@ fn has_letters_of(name: &str, known: &str) -> bool {
 pub fn differs_little(a: &str, b: &str) -> bool {
     let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
     let same = a.iter().zip(&b).take_while(|(a, b)| a == b).count();
-    let (a, b) = (a.get(same..).unwrap_or_default(), b.get(same..).unwrap_or_default());
+    let (a, b) = (
+        a.get(same..).unwrap_or_default(),
+        b.get(same..).unwrap_or_default(),
+    );
     match (a, b) {
         ([x, y, a @ ..], [v, w, b @ ..]) if x == w && y == v && a == b => true,
         ([_, rest_a @ ..], [_, rest_b @ ..]) if rest_a == rest_b => true,
@@ -86,11 +105,17 @@ mod tests {
         ] {
             assert_eq!(nearly(name), Some(meant), "{name}");
         }
-        let own =
-            ["uid", "ids", "i", "d", "mime", "ctime", "tenant", "resource", "object", "subset", "score", "data", "ce"];
-        for name in
-            own.into_iter().chain(CONTEXT).chain(["partitionkey", "traceparent", "dataref", "sequence", "severity"])
-        {
+        let own = [
+            "uid", "ids", "i", "d", "mime", "ctime", "tenant", "resource", "object", "subset",
+            "score", "data", "ce",
+        ];
+        for name in own.into_iter().chain(CONTEXT).chain([
+            "partitionkey",
+            "traceparent",
+            "dataref",
+            "sequence",
+            "severity",
+        ]) {
             assert_eq!(nearly(name), None, "{name}");
         }
     }

@@ -34,17 +34,27 @@ impl SpanContext {
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let mut parts = text.trim().split('-');
-        let (version, trace, span, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
-        let fits = [(version, 2), (trace, 32), (span, 16), (flags, 2)].iter().all(|(part, length)| {
-            part.len() == *length && part.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
-        });
+        let (version, trace, span, flags) =
+            (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+        let fits = [(version, 2), (trace, 32), (span, 16), (flags, 2)]
+            .iter()
+            .all(|(part, length)| {
+                part.len() == *length
+                    && part
+                        .bytes()
+                        .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+            });
         let allowed = version != "ff" && (version != "00" || parts.next().is_none());
         if !fits || !allowed {
             return None;
         }
         let trace_id = u128::from_str_radix(trace, 16).ok().filter(|id| *id != 0)?;
         let span_id = u64::from_str_radix(span, 16).ok().filter(|id| *id != 0)?;
-        Some(Self { trace_id, span_id, flags: u8::from_str_radix(flags, 16).ok()? })
+        Some(Self {
+            trace_id,
+            span_id,
+            flags: u8::from_str_radix(flags, 16).ok()?,
+        })
     }
 
     /// True if the sender records the trace.
@@ -56,7 +66,12 @@ impl SpanContext {
     /// Formats the span as a `traceparent` of version 0.
     #[must_use]
     pub fn traceparent(self) -> String {
-        format!("00-{:032x}-{:016x}-{:02x}", self.trace_id, self.span_id, self.flags & 3)
+        format!(
+            "00-{:032x}-{:016x}-{:02x}",
+            self.trace_id,
+            self.span_id,
+            self.flags & 3
+        )
     }
 }
 
@@ -75,27 +90,45 @@ impl TraceContext {
     /// Copies the context into memory of its own.
     pub(super) fn owned_copy(&self) -> Self {
         let copied = |value: &Option<HeaderValue>| value.as_ref().map(super::copy_header_value);
-        Self { span: self.span, tracestate: copied(&self.tracestate), baggage: copied(&self.baggage) }
+        Self {
+            span: self.span,
+            tracestate: copied(&self.tracestate),
+            baggage: copied(&self.baggage),
+        }
     }
 
     /// Decodes the context from headers; `None` if they have none, as most requests.
     #[must_use]
     pub fn from_headers(headers: &HeaderMap) -> Option<Arc<Self>> {
-        let span = headers.get(TRACEPARENT).and_then(|value| SpanContext::parse(value.to_str().ok()?));
+        let span = headers
+            .get(TRACEPARENT)
+            .and_then(|value| SpanContext::parse(value.to_str().ok()?));
         let state = span.and_then(|_| join_fields(headers, &TRACESTATE));
         let baggage = join_fields(headers, &BAGGAGE);
-        (span.is_some() || baggage.is_some()).then(|| Arc::new(Self { span, tracestate: state, baggage }))
+        (span.is_some() || baggage.is_some()).then(|| {
+            Arc::new(Self {
+                span,
+                tracestate: state,
+                baggage,
+            })
+        })
     }
 
     /// The same context with this span as its sender.
     #[must_use]
     pub fn with_span(&self, span: SpanContext) -> Self {
-        Self { span: Some(span), ..self.clone() }
+        Self {
+            span: Some(span),
+            ..self.clone()
+        }
     }
 
     /// Writes the context into headers; values that they had before are replaced.
     pub fn write_headers(&self, headers: &mut HeaderMap) {
-        if let Some(value) = self.span.and_then(|span| HeaderValue::try_from(span.traceparent()).ok()) {
+        if let Some(value) = self
+            .span
+            .and_then(|span| HeaderValue::try_from(span.traceparent()).ok())
+        {
             headers.insert(TRACEPARENT, value);
             if let Some(state) = &self.tracestate {
                 headers.insert(TRACESTATE, state.clone());
@@ -121,7 +154,10 @@ fn join_fields(headers: &HeaderMap, name: &HeaderName) -> Option<HeaderValue> {
     let rest: Vec<&[u8]> = values.map(HeaderValue::as_bytes).collect();
     let whole = match rest.is_empty() {
         true => first.clone(),
-        false => HeaderValue::from_bytes(&[&[first.as_bytes()], &rest[..]].concat().join(&b","[..])).ok()?,
+        false => {
+            HeaderValue::from_bytes(&[&[first.as_bytes()], &rest[..]].concat().join(&b","[..]))
+                .ok()?
+        }
     };
     Some(whole).filter(|value| !value.is_empty() && value.len() <= LONGEST)
 }
@@ -144,7 +180,13 @@ mod tests {
     #[test]
     fn traceparents() {
         let span = SpanContext::parse(PARENT).expect("a context");
-        assert_eq!((span.trace_id, span.span_id), (0x4bf9_2f35_77b3_4da6_a3ce_929d_0e0e_4736, 0x00f0_67aa_0ba9_02b7));
+        assert_eq!(
+            (span.trace_id, span.span_id),
+            (
+                0x4bf9_2f35_77b3_4da6_a3ce_929d_0e0e_4736,
+                0x00f0_67aa_0ba9_02b7
+            )
+        );
         assert!(span.is_sampled());
         assert_eq!(span.traceparent(), PARENT);
         let later = PARENT.replacen("00", "cc", 1) + "-what-comes-next";
@@ -167,11 +209,23 @@ mod tests {
     /// Contract OB-14.
     #[test]
     fn what_came_goes_on() {
-        let pairs = [("traceparent", PARENT), ("tracestate", "a=1"), ("tracestate", "b=2"), ("baggage", "k=v")];
+        let pairs = [
+            ("traceparent", PARENT),
+            ("tracestate", "a=1"),
+            ("tracestate", "b=2"),
+            ("baggage", "k=v"),
+        ];
         let context = TraceContext::from_headers(&headers(&pairs)).expect("a context");
         let mut written = headers(&[("traceparent", "old")]);
         context.write_headers(&mut written);
-        assert_eq!(written, headers(&[("traceparent", PARENT), ("tracestate", "a=1,b=2"), ("baggage", "k=v")]));
+        assert_eq!(
+            written,
+            headers(&[
+                ("traceparent", PARENT),
+                ("tracestate", "a=1,b=2"),
+                ("baggage", "k=v")
+            ])
+        );
         assert_eq!(
             TraceContext::from_headers(&headers(&[("tracestate", "a=1")])),
             None,
@@ -179,6 +233,9 @@ mod tests {
         );
         let only = TraceContext::from_headers(&headers(&[("baggage", "k=v")])).expect("baggage");
         assert_eq!((only.span, only.baggage.is_some()), (None, true));
-        assert_eq!(TraceContext::from_headers(&headers(&[("baggage", &"x".repeat(LONGEST + 1))])), None);
+        assert_eq!(
+            TraceContext::from_headers(&headers(&[("baggage", &"x".repeat(LONGEST + 1))])),
+            None
+        );
     }
 }

@@ -46,7 +46,10 @@ pub(super) fn event(event: &Event) -> Result<(), DecodeError> {
     event.content_type().map_or(Ok(()), check_content_type)
 }
 
-fn check_core_attribute(version: SpecVersion, attribute: &ContextAttribute) -> Result<(), DecodeError> {
+fn check_core_attribute(
+    version: SpecVersion,
+    attribute: &ContextAttribute,
+) -> Result<(), DecodeError> {
     let valid = match attribute.name() {
         "time" => is_timestamp(&attribute.text()),
         "source" => is_uri_reference(&raw_text(attribute)),
@@ -54,13 +57,21 @@ fn check_core_attribute(version: SpecVersion, attribute: &ContextAttribute) -> R
         "schemaurl" if version == SpecVersion::V0_3 => is_uri_reference(&raw_text(attribute)),
         _ => true,
     };
-    if valid { Ok(()) } else { Err(DecodeError::invalid(attribute.name(), expected(attribute.name()))) }
+    if valid {
+        Ok(())
+    } else {
+        Err(DecodeError::invalid(
+            attribute.name(),
+            expected(attribute.name()),
+        ))
+    }
 }
 
 fn expected(name: &str) -> &'static str {
     match name {
         "time" => {
-            "it must be an RFC 3339 timestamp such as 2026-01-31T12:00:00Z, with T and Z in upper case and no second 60"
+            "it must be an RFC 3339 timestamp such as 2026-01-31T12:00:00Z, with T and Z in \
+             upper case and no second 60"
         }
         "dataschema" => "it must be an absolute URI",
         _ => "it must be a URI-reference",
@@ -71,8 +82,9 @@ fn expected(name: &str) -> &'static str {
 /// applications, Go's parser, which upstream and most subscribers use, refuses all: lower case, a
 /// blank instead of `T`, and leap seconds.
 fn is_timestamp(text: &str) -> bool {
-    let is_strict =
-        |bytes: &[u8]| bytes.get(10) == Some(&b'T') && bytes.get(17..19) != Some(b"60") && !bytes.ends_with(b"z");
+    let is_strict = |bytes: &[u8]| {
+        bytes.get(10) == Some(&b'T') && bytes.get(17..19) != Some(b"60") && !bytes.ends_with(b"z")
+    };
     is_strict(text.as_bytes()) && OffsetDateTime::parse(text, &Rfc3339).is_ok()
 }
 
@@ -104,11 +116,16 @@ fn is_absolute_uri(text: &str) -> bool {
 fn check_content_type(value: &HeaderValue) -> Result<(), DecodeError> {
     let text = value.to_str().unwrap_or_default();
     let is_token = |part: &str| !part.is_empty() && part.bytes().all(is_token_byte);
-    let valid = media_type(text).split_once('/').is_some_and(|(main, sub)| is_token(main) && is_token(sub));
+    let valid = media_type(text)
+        .split_once('/')
+        .is_some_and(|(main, sub)| is_token(main) && is_token(sub));
     if valid {
         Ok(())
     } else {
-        Err(DecodeError::invalid("datacontenttype", "the content type must be a media type such as application/json"))
+        Err(DecodeError::invalid(
+            "datacontenttype",
+            "the content type must be a media type such as application/json",
+        ))
     }
 }
 

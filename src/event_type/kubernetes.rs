@@ -24,24 +24,34 @@ impl ClusterEventTypes {
     }
 
     async fn post(&self, wanted: &EventType) -> Result<CreationOutcome, String> {
-        let path = format!("/apis/eventing.knative.dev/v1beta3/namespaces/{}/eventtypes", wanted.owner.namespace);
+        let path = format!(
+            "/apis/eventing.knative.dev/v1beta3/namespaces/{}/eventtypes",
+            wanted.owner.namespace
+        );
         let request = Request::post(path)
             .header(CONTENT_TYPE, "application/json")
             .body(build_object(wanted).to_string().into_bytes())
             .map_err(|error| error.to_string())?;
         match self.client.request::<Value>(request).await {
             Ok(_object) => Ok(CreationOutcome::Created),
-            Err(kube::Error::Api(status)) if status.code == 409 => Ok(CreationOutcome::AlreadyExists),
-            Err(kube::Error::Api(status)) => {
-                Err(format!("the API server answered {}: {}", status.code, WireText::new(status.message)))
+            Err(kube::Error::Api(status)) if status.code == 409 => {
+                Ok(CreationOutcome::AlreadyExists)
             }
+            Err(kube::Error::Api(status)) => Err(format!(
+                "the API server answered {}: {}",
+                status.code,
+                WireText::new(status.message)
+            )),
             Err(error) => Err(WireText::new(error).into()),
         }
     }
 }
 
 impl EventTypeCreator for ClusterEventTypes {
-    fn create<'a>(&'a self, wanted: &'a EventType) -> BoxFuture<'a, Result<CreationOutcome, String>> {
+    fn create<'a>(
+        &'a self,
+        wanted: &'a EventType,
+    ) -> BoxFuture<'a, Result<CreationOutcome, String>> {
         self.post(wanted).boxed()
     }
 }

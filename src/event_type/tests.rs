@@ -20,16 +20,28 @@ struct Cluster {
 
 impl Cluster {
     fn names(&self) -> Vec<String> {
-        self.made.lock().expect("lock").iter().map(|made| made.name.clone()).collect()
+        self.made
+            .lock()
+            .expect("lock")
+            .iter()
+            .map(|made| made.name.clone())
+            .collect()
     }
 }
 
 impl EventTypeCreator for Cluster {
-    fn create<'a>(&'a self, wanted: &'a EventType) -> BoxFuture<'a, Result<CreationOutcome, String>> {
+    fn create<'a>(
+        &'a self,
+        wanted: &'a EventType,
+    ) -> BoxFuture<'a, Result<CreationOutcome, String>> {
         async move {
             tokio::time::sleep(self.takes).await;
-            let fails =
-                self.failures.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok();
+            let fails = self
+                .failures
+                .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| {
+                    left.checked_sub(1)
+                })
+                .is_ok();
             let mut made = self.made.lock().expect("lock");
             let existed = made.iter().any(|made| made.name == wanted.name);
             made.push(wanted.clone());
@@ -58,10 +70,19 @@ fn invoice() -> Event {
     Event::new("1", "/billing/eu-1", "com.example.invoice.created")
 }
 
-fn running(cluster: Cluster) -> (Arc<Cluster>, EventTypeObserver, Arc<ProcessCounters>, JoinSet<()>) {
+fn running(
+    cluster: Cluster,
+) -> (
+    Arc<Cluster>,
+    EventTypeObserver,
+    Arc<ProcessCounters>,
+    JoinSet<()>,
+) {
     let (cluster, counters) = (Arc::new(cluster), Arc::new(ProcessCounters::default()));
-    let (event_types, maker) =
-        observer_and_worker(Arc::clone(&cluster) as Arc<dyn EventTypeCreator>, Arc::clone(&counters));
+    let (event_types, maker) = observer_and_worker(
+        Arc::clone(&cluster) as Arc<dyn EventTypeCreator>,
+        Arc::clone(&counters),
+    );
     let mut running = JoinSet::new();
     running.spawn(maker.run(CancellationToken::new()));
     (cluster, event_types, counters, running)
@@ -79,7 +100,11 @@ async fn the_object_is_that_of_the_contract() {
         event_types.observe(Some(&owner()), &invoice());
     }
     pass(1).await;
-    assert_eq!(counters.event_types_created.get(), 1, "8.1: one for each type and source");
+    assert_eq!(
+        counters.event_types_created.get(),
+        1,
+        "8.1: one for each type and source"
+    );
     let made = cluster.made.lock().expect("lock")[0].clone();
     let expected = serde_json::json!({
         "apiVersion": "eventing.knative.dev/v1beta3",
@@ -115,37 +140,62 @@ async fn the_object_is_that_of_the_contract() {
     assert_eq!(kubernetes::build_object(&made), expected);
 }
 
-/// None is made of what nobody looks up by its name, so that what waits is small; others are made as before.
+/// None is made of what nobody looks up by its name, so that what waits is small; others are made
+/// as before.
 #[tokio::test(start_paused = true)]
 async fn long_texts_make_none() {
     let (cluster, event_types, _, _running) = running(Cluster::default());
     let long = "x".repeat(LONGEST_TEXT + 1);
     let mut schema = invoice();
     schema.set("dataschema", &format!("http://{long}"));
-    for event in [Event::new("1", &long, "t"), Event::new("1", "/s", &long), schema] {
+    for event in [
+        Event::new("1", &long, "t"),
+        Event::new("1", "/s", &long),
+        schema,
+    ] {
         event_types.observe(Some(&owner()), &event);
     }
-    event_types.observe(Some(&owner()), &Event::new("1", "/s", &"x".repeat(LONGEST_TEXT)));
+    event_types.observe(
+        Some(&owner()),
+        &Event::new("1", "/s", &"x".repeat(LONGEST_TEXT)),
+    );
     pass(1).await;
     let made = cluster.made.lock().expect("lock");
-    assert_eq!(made.iter().map(|made| made.ty.capacity()).collect::<Vec<_>>(), [LONGEST_TEXT]);
+    assert_eq!(
+        made.iter()
+            .map(|made| made.ty.capacity())
+            .collect::<Vec<_>>(),
+        [LONGEST_TEXT]
+    );
 }
 
 /// Names are names of Kubernetes, and different for what is different, however long.
 #[test]
 fn names_are_short_enough() {
-    let long = Arc::new(EventTypeOwner { name: "n".repeat(253), ..(*owner()).clone() });
-    let names: Vec<String> =
-        ["/a", "/b"].map(|source| object_name(&long, &fingerprint(&long, "t", source))).into_iter().collect();
-    assert!(names.iter().all(|name| name.len() == LONGEST_NAME && name.starts_with("et-nnn")));
+    let long = Arc::new(EventTypeOwner {
+        name: "n".repeat(253),
+        ..(*owner()).clone()
+    });
+    let names: Vec<String> = ["/a", "/b"]
+        .map(|source| object_name(&long, &fingerprint(&long, "t", source)))
+        .into_iter()
+        .collect();
+    assert!(
+        names
+            .iter()
+            .all(|name| name.len() == LONGEST_NAME && name.starts_with("et-nnn"))
+    );
     assert_ne!(names[0], names[1]);
 }
 
-/// Contract 8.1: what is not wanted costs nothing, and an API server that takes its time delays nobody; what does not
-/// fit is made of a later event.
+/// Contract 8.1: what is not wanted costs nothing, and an API server that takes its time delays
+/// nobody; what does not fit is made of a later event.
 #[tokio::test(start_paused = true)]
 async fn nobody_waits() {
-    let slow = Cluster { takes: Duration::from_secs(20), ..Cluster::default() };
+    let slow = Cluster {
+        takes: Duration::from_secs(20),
+        ..Cluster::default()
+    };
     let (cluster, event_types, counters, _running) = running(slow);
     let started = Instant::now();
     let of_type = |number: usize| Event::new("1", "/s", &format!("t{number}"));
@@ -163,12 +213,14 @@ async fn nobody_waits() {
     assert_eq!(cluster.names().len(), QUEUE + 1);
 }
 
-/// One that exists is no failure; one that failed is tried again, though not at once; a silent API server is left alone
-/// after 30 s.
+/// One that exists is no failure; one that failed is tried again, though not at once; a silent API
+/// server is left alone after 30 s.
 #[tokio::test]
 async fn failures_are_tried_again_later() {
-    let (cluster, event_types, counters, _running) =
-        running(Cluster { failures: AtomicUsize::new(1), ..Cluster::default() });
+    let (cluster, event_types, counters, _running) = running(Cluster {
+        failures: AtomicUsize::new(1),
+        ..Cluster::default()
+    });
     event_types.observe(Some(&owner()), &invoice());
     while counters.event_types_failed.get() == 0 {
         tokio::task::yield_now().await;
@@ -182,7 +234,10 @@ async fn failures_are_tried_again_later() {
 
 #[tokio::test(start_paused = true)]
 async fn a_silent_cluster_is_left_alone() {
-    let silent = Cluster { takes: Duration::from_secs(1 << 30), ..Cluster::default() };
+    let silent = Cluster {
+        takes: Duration::from_secs(1 << 30),
+        ..Cluster::default()
+    };
     let (_cluster, event_types, counters, _running) = running(silent);
     event_types.observe(Some(&owner()), &invoice());
     pass(29).await;
@@ -194,7 +249,10 @@ async fn a_silent_cluster_is_left_alone() {
 /// The task ends at once when it is told to, whatever it waits for.
 #[tokio::test(start_paused = true)]
 async fn it_stops() {
-    let silent = Arc::new(Cluster { takes: Duration::from_secs(1 << 30), ..Cluster::default() });
+    let silent = Arc::new(Cluster {
+        takes: Duration::from_secs(1 << 30),
+        ..Cluster::default()
+    });
     let (event_types, maker) = observer_and_worker(silent, Arc::default());
     event_types.observe(Some(&owner()), &invoice());
     let stop = CancellationToken::new();

@@ -34,7 +34,10 @@ fn find_attribute<'e>(
 /// Text of an attribute. It is read as a whole, since it may be encoded, and decoded into memory
 /// that grows by doubling.
 #[inline]
-fn read_text<'e>(attribute: &'e ContextAttribute, meter: &mut WorkMeter) -> Result<Cow<'e, str>, MeterExceeded> {
+fn read_text<'e>(
+    attribute: &'e ContextAttribute,
+    meter: &mut WorkMeter,
+) -> Result<Cow<'e, str>, MeterExceeded> {
     let length = attribute.value().len();
     meter.step(length)?;
     let decoded = length.saturating_mul(2);
@@ -66,10 +69,25 @@ pub(super) fn attribute_text<'e>(
 
 /// Compares as contract TF-3 says: `""` wants the attribute to be set and not empty; else the
 /// strings must be equal, and an integer or a boolean of a structured event equals no string.
-pub(super) fn matches(event: &Event, name: &str, wanted: &str, meter: &mut WorkMeter) -> Result<bool, MeterExceeded> {
-    let Some(text) = attribute_text(event, name, meter)? else { return Ok(false) };
-    let is_text = || event.attribute(name).is_none_or(|attribute| attribute.attribute_type() == AttributeType::String);
-    Ok(if wanted.is_empty() { !text.is_empty() } else { text == wanted && is_text() })
+pub(super) fn matches(
+    event: &Event,
+    name: &str,
+    wanted: &str,
+    meter: &mut WorkMeter,
+) -> Result<bool, MeterExceeded> {
+    let Some(text) = attribute_text(event, name, meter)? else {
+        return Ok(false);
+    };
+    let is_text = || {
+        event
+            .attribute(name)
+            .is_none_or(|attribute| attribute.attribute_type() == AttributeType::String)
+    };
+    Ok(if wanted.is_empty() {
+        !text.is_empty()
+    } else {
+        text == wanted && is_text()
+    })
 }
 
 /// Attributes of an event as CESQL sees them: typed where the event was (contract TF-14). With the
@@ -83,11 +101,17 @@ pub(super) struct EventAttributes<'e> {
 const KEY: usize = 1024;
 
 impl<'e> AttributeSource<'e> for EventAttributes<'e> {
-    fn get(&self, name: &str, meter: &mut WorkMeter) -> Result<Option<CesqlValue<'e>>, MeterExceeded> {
+    fn get(
+        &self,
+        name: &str,
+        meter: &mut WorkMeter,
+    ) -> Result<Option<CesqlValue<'e>>, MeterExceeded> {
         if is_separate(name) {
             return Ok(separate_text(self.event, name, meter)?.map(CesqlValue::String));
         }
-        let Some(attribute) = find_attribute(self.event, name, meter)? else { return Ok(None) };
+        let Some(attribute) = find_attribute(self.event, name, meter)? else {
+            return Ok(None);
+        };
         let text = read_text(attribute, meter)?;
         Ok(match attribute.attribute_type() {
             AttributeType::Integer => text.parse().ok().map(CesqlValue::Integer),
@@ -113,10 +137,16 @@ impl<'e> AttributeSource<'e> for EventAttributes<'e> {
         meter: &mut WorkMeter,
     ) -> Result<Option<bool>, MeterExceeded> {
         meter.allocate(asked.id.len())?;
-        let Some(id) = CorrelationId::parse(asked.id).filter(|id| id.is_for(asked.index, asked.replicas)) else {
+        let Some(id) =
+            CorrelationId::parse(asked.id).filter(|id| id.is_for(asked.index, asked.replicas))
+        else {
             return Ok(Some(false));
         };
-        let holder = KeyHolder { secret: asked.secret, namespace: asked.namespace, name: asked.name };
+        let holder = KeyHolder {
+            secret: asked.secret,
+            namespace: asked.namespace,
+            name: asked.name,
+        };
         let mut verdict = None;
         for key in self.keys.into_iter().flat_map(|keys| keys.keys(holder)) {
             meter.allocate(asked.id.len().saturating_add(KEY))?;

@@ -58,7 +58,11 @@ impl CesqlExpression {
 
     /// Evaluates the expression on these attributes (cesql §3), with the steps that the meter has
     /// left: [`EvaluationError::Limit`] if those are too few.
-    pub fn evaluate<'e>(&'e self, attributes: &dyn AttributeSource<'e>, meter: &mut WorkMeter) -> EvaluationResult<'e> {
+    pub fn evaluate<'e>(
+        &'e self,
+        attributes: &dyn AttributeSource<'e>,
+        meter: &mut WorkMeter,
+    ) -> EvaluationResult<'e> {
         eval::evaluate(&self.root, attributes, meter)
     }
 

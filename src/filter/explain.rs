@@ -3,7 +3,9 @@
 use std::borrow::Cow;
 
 use super::attribute::{self, EventAttributes, attribute_text};
-use super::cesql::{AttributeSource, CesqlValue, EvaluationResult, ExpressionNode, MeterExceeded, WorkMeter};
+use super::cesql::{
+    AttributeSource, CesqlValue, EvaluationResult, ExpressionNode, MeterExceeded, WorkMeter,
+};
 use super::{AttributePairs, Filter, UndecidedReason};
 use crate::event::Event;
 
@@ -18,36 +20,72 @@ pub fn explain(filter: &Filter, event: &Event) -> Option<String> {
     }
     Some(match filter {
         Filter::MatchAll => "it passes".to_owned(),
-        Filter::Attributes(pairs) => explain_first_failure("attributes", pairs, event, |name, wanted| {
-            attribute::matches(event, name, wanted, &mut WorkMeter::default()) == Ok(true)
+        Filter::Attributes(pairs) => {
+            explain_first_failure("attributes", pairs, event, |name, wanted| {
+                attribute::matches(event, name, wanted, &mut WorkMeter::default()) == Ok(true)
+            })
+        }
+        Filter::Exact(pairs) => {
+            explain_comparison("exact", pairs, event, |text, wanted| text == wanted)
+        }
+        Filter::Prefix(pairs) => explain_comparison("prefix", pairs, event, |text, wanted| {
+            text.starts_with(wanted)
         }),
-        Filter::Exact(pairs) => explain_comparison("exact", pairs, event, |text, wanted| text == wanted),
-        Filter::Prefix(pairs) => explain_comparison("prefix", pairs, event, |text, wanted| text.starts_with(wanted)),
-        Filter::Suffix(pairs) => explain_comparison("suffix", pairs, event, |text, wanted| text.ends_with(wanted)),
-        Filter::All(filters) => explain_nested("all", filters, event).next().unwrap_or_default(),
-        Filter::Any(filters) => explain_nested("any", filters, event).collect::<Vec<_>>().join("; "),
+        Filter::Suffix(pairs) => explain_comparison("suffix", pairs, event, |text, wanted| {
+            text.ends_with(wanted)
+        }),
+        Filter::All(filters) => explain_nested("all", filters, event)
+            .next()
+            .unwrap_or_default(),
+        Filter::Any(filters) => explain_nested("any", filters, event)
+            .collect::<Vec<_>>()
+            .join("; "),
         Filter::Not(inner) => match inner.decide(event).passes {
             Ok(_) => "not: the filter in it passes".to_owned(),
             Err(_) => format!("not.{}", explain(inner, event).unwrap_or_default()),
         },
         Filter::Cesql(expression, keys) => {
-            let of = EventAttributes { event, keys: keys.as_deref() };
-            let outcome = match expression.evaluate(&of, &mut WorkMeter::default()) {
-                EvaluationResult { error: Some(error), .. } => format!("ends in a {error}"),
-                EvaluationResult { value: CesqlValue::Boolean(truth), .. } => format!("is {truth}"),
-                EvaluationResult { value, .. } => format!("is {}, which is no boolean", format_value(&value)),
+            let of = EventAttributes {
+                event,
+                keys: keys.as_deref(),
             };
-            format!("cesql: {outcome}{}", describe_attributes(expression.root(), event))
+            let outcome = match expression.evaluate(&of, &mut WorkMeter::default()) {
+                EvaluationResult {
+                    error: Some(error), ..
+                } => format!("ends in a {error}"),
+                EvaluationResult {
+                    value: CesqlValue::Boolean(truth),
+                    ..
+                } => format!("is {truth}"),
+                EvaluationResult { value, .. } => {
+                    format!("is {}, which is no boolean", format_value(&value))
+                }
+            };
+            format!(
+                "cesql: {outcome}{}",
+                describe_attributes(expression.root(), event)
+            )
         }
     })
 }
 
-fn explain_nested(dialect: &str, filters: &[Filter], event: &Event) -> impl Iterator<Item = String> {
+fn explain_nested(
+    dialect: &str,
+    filters: &[Filter],
+    event: &Event,
+) -> impl Iterator<Item = String> {
     let places = filters.iter().enumerate();
-    places.filter_map(move |(place, filter)| Some(format!("{dialect}[{place}].{}", explain(filter, event)?)))
+    places.filter_map(move |(place, filter)| {
+        Some(format!("{dialect}[{place}].{}", explain(filter, event)?))
+    })
 }
 
-fn explain_comparison(dialect: &str, pairs: &AttributePairs, event: &Event, test: fn(&str, &str) -> bool) -> String {
+fn explain_comparison(
+    dialect: &str,
+    pairs: &AttributePairs,
+    event: &Event,
+    test: fn(&str, &str) -> bool,
+) -> String {
     explain_first_failure(dialect, pairs, event, |name, wanted| {
         attribute_text_seen(event, name).is_some_and(|text| test(&text, wanted))
     })
@@ -61,7 +99,8 @@ fn explain_first_failure(
 ) -> String {
     let failed = pairs.iter().find(|(name, wanted)| !test(name, wanted));
     failed.map_or_else(String::new, |(name, wanted)| {
-        let found = attribute_text_seen(event, name).map_or_else(|| "not set".to_owned(), |text| format!("{text:?}"));
+        let found = attribute_text_seen(event, name)
+            .map_or_else(|| "not set".to_owned(), |text| format!("{text:?}"));
         format!("{dialect}.{name}: is {found}, wanted {wanted:?}")
     })
 }
@@ -86,12 +125,18 @@ fn describe_attributes(root: &ExpressionNode, event: &Event) -> String {
     names.sort_unstable();
     names.dedup();
     let pair = |name: &&str| {
-        let value = EventAttributes { event, keys: None }.get(name, &mut WorkMeter::default()).unwrap_or_default();
+        let value = EventAttributes { event, keys: None }
+            .get(name, &mut WorkMeter::default())
+            .unwrap_or_default();
         let value = value.map_or_else(|| "not set".to_owned(), |value| format_value(&value));
         format!("{name} is {value}")
     };
     let pairs: Vec<String> = names.iter().map(pair).collect();
-    if pairs.is_empty() { String::new() } else { format!(", where {}", pairs.join(", ")) }
+    if pairs.is_empty() {
+        String::new()
+    } else {
+        format!(", where {}", pairs.join(", "))
+    }
 }
 
 fn collect_attribute_names<'x>(expression: &'x ExpressionNode, names: &mut Vec<&'x str>) {
@@ -101,12 +146,16 @@ fn collect_attribute_names<'x>(expression: &'x ExpressionNode, names: &mut Vec<&
         ExpressionNode::Not(x) | ExpressionNode::Negate(x) | ExpressionNode::Like(x, _) => {
             collect_attribute_names(x, names)
         }
-        ExpressionNode::Binary(_, x, y) => [x, y].into_iter().for_each(|x| collect_attribute_names(x, names)),
+        ExpressionNode::Binary(_, x, y) => [x, y]
+            .into_iter()
+            .for_each(|x| collect_attribute_names(x, names)),
         ExpressionNode::In(x, set) => {
             collect_attribute_names(x, names);
             set.iter().for_each(|x| collect_attribute_names(x, names));
         }
-        ExpressionNode::Call(_, arguments) => arguments.iter().for_each(|x| collect_attribute_names(x, names)),
+        ExpressionNode::Call(_, arguments) => arguments
+            .iter()
+            .for_each(|x| collect_attribute_names(x, names)),
     }
 }
 
@@ -125,21 +174,45 @@ mod tests {
         event.set_integer("n", 5);
         for (filter, expected) in [
             (exact("type", "t"), None),
-            (exact("type", "x"), Some("exact.type: is \"t\", wanted \"x\"")),
-            (Filter::Prefix(pair("ext", "x")), Some("prefix.ext: is not set, wanted \"x\"")),
-            (Filter::Attributes(pair("source", "/x")), Some("attributes.source: is \"/s\", wanted \"/x\"")),
+            (
+                exact("type", "x"),
+                Some("exact.type: is \"t\", wanted \"x\""),
+            ),
+            (
+                Filter::Prefix(pair("ext", "x")),
+                Some("prefix.ext: is not set, wanted \"x\""),
+            ),
+            (
+                Filter::Attributes(pair("source", "/x")),
+                Some("attributes.source: is \"/s\", wanted \"/x\""),
+            ),
             (
                 Filter::All(vec![exact("type", "t"), not(exact("type", "t"))]),
                 Some("all[1].not: the filter in it passes"),
             ),
             (
                 Filter::Any(vec![exact("type", "x"), exact("id", "2")]),
-                Some("any[0].exact.type: is \"t\", wanted \"x\"; any[1].exact.id: is \"1\", wanted \"2\""),
+                Some(
+                    "any[0].exact.type: is \"t\", wanted \"x\"; any[1].exact.id: is \"1\", \
+                     wanted \"2\"",
+                ),
             ),
-            (cesql("n > 5 AND type = 't'"), Some("cesql: is false, where n is 5, type is \"t\"")),
-            (cesql("ext = 'x'"), Some("cesql: ends in a missing attribute, where ext is not set")),
-            (not(cesql("ext = 'x'")), Some("not.cesql: ends in a missing attribute, where ext is not set")),
-            (cesql("n"), Some("cesql: is 5, which is no boolean, where n is 5")),
+            (
+                cesql("n > 5 AND type = 't'"),
+                Some("cesql: is false, where n is 5, type is \"t\""),
+            ),
+            (
+                cesql("ext = 'x'"),
+                Some("cesql: ends in a missing attribute, where ext is not set"),
+            ),
+            (
+                not(cesql("ext = 'x'")),
+                Some("not.cesql: ends in a missing attribute, where ext is not set"),
+            ),
+            (
+                cesql("n"),
+                Some("cesql: is 5, which is no boolean, where n is 5"),
+            ),
         ] {
             assert_eq!(explain(&filter, &event).as_deref(), expected, "{filter:?}");
         }

@@ -24,8 +24,10 @@ impl FilterIndex {
     pub fn new<'f>(filters: impl IntoIterator<Item = &'f Filter>) -> Self {
         let mut index = Self::default();
         for (place, filter) in filters.into_iter().enumerate() {
-            let key =
-                KEYS.iter().zip(&mut index.required).find_map(|(key, map)| Some((required_text(filter, key)?, map)));
+            let key = KEYS
+                .iter()
+                .zip(&mut index.required)
+                .find_map(|(key, map)| Some((required_text(filter, key)?, map)));
             match key {
                 Some((text, map)) => push_position(map, text.to_owned(), place),
                 None => index.others.push(place),
@@ -40,9 +42,15 @@ impl FilterIndex {
         let [by_type, by_source] = &self.required;
         let found = [(by_type, "type"), (by_source, "source")].map(|(map, key)| {
             let text = if map.is_empty() { None } else { event.get(key) };
-            text.and_then(|text| map.get(text.as_ref())).map(Vec::as_slice).unwrap_or_default()
+            text.and_then(|text| map.get(text.as_ref()))
+                .map(Vec::as_slice)
+                .unwrap_or_default()
         });
-        found.into_iter().chain([self.others.as_slice()]).flatten().copied()
+        found
+            .into_iter()
+            .chain([self.others.as_slice()])
+            .flatten()
+            .copied()
     }
 }
 
@@ -63,7 +71,10 @@ fn required_text<'f>(filter: &'f Filter, key: &str) -> Option<&'f str> {
 /// Text that pairs require of an attribute. An empty text in `filter.attributes` wants the
 /// attribute to be set, not to be empty.
 fn required_by_pairs<'f>(pairs: &'f AttributePairs, key: &str) -> Option<&'f str> {
-    pairs.iter().find(|(name, wanted)| name == key && !wanted.is_empty()).map(|(_, wanted)| wanted.as_str())
+    pairs
+        .iter()
+        .find(|(name, wanted)| name == key && !wanted.is_empty())
+        .map(|(_, wanted)| wanted.as_str())
 }
 
 #[cfg(test)]
@@ -87,13 +98,17 @@ mod tests {
             "(type = 'a') = TRUE",
             "type = ''",
         ];
-        prop::sample::select(texts.to_vec()).prop_map(|text| Filter::from(CesqlExpression::parse(text).expect(text)))
+        prop::sample::select(texts.to_vec())
+            .prop_map(|text| Filter::from(CesqlExpression::parse(text).expect(text)))
     }
 
     fn any_filter() -> impl Strategy<Value = Filter> {
         let text = prop::sample::select(vec!["", "a", "b", "c"]);
         let name = prop::sample::select(vec!["type", "source", "ext"]);
-        let pairs = prop::collection::vec((name, text).prop_map(|(n, t)| (n.to_owned(), t.to_owned())), 0..3);
+        let pairs = prop::collection::vec(
+            (name, text).prop_map(|(n, t)| (n.to_owned(), t.to_owned())),
+            0..3,
+        );
         let leaf = prop_oneof![
             Just(Filter::MatchAll),
             pairs.clone().prop_map(Filter::Attributes),

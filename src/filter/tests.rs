@@ -6,7 +6,10 @@ use super::cesql::MAX_STEPS;
 use super::*;
 
 fn pairs(pairs: &[(&str, &str)]) -> AttributePairs {
-    pairs.iter().map(|(name, wanted)| ((*name).to_owned(), (*wanted).to_owned())).collect()
+    pairs
+        .iter()
+        .map(|(name, wanted)| ((*name).to_owned(), (*wanted).to_owned()))
+        .collect()
 }
 
 fn cesql(text: &str) -> Filter {
@@ -39,7 +42,11 @@ fn legacy_attributes() {
         (&[("time", "")], false),
         (&[("specversion", "1.0")], true),
     ] {
-        assert_eq!(Filter::Attributes(pairs(wanted)).matches(&event()), passes, "{wanted:?}");
+        assert_eq!(
+            Filter::Attributes(pairs(wanted)).matches(&event()),
+            passes,
+            "{wanted:?}"
+        );
     }
 }
 
@@ -53,16 +60,37 @@ fn dialects() {
         (exact("five", "5"), true),
         (exact("missing", "x"), false),
         (not(exact("missing", "x")), true),
-        (Filter::Exact(pairs(&[("type", "com.example.t"), ("ext", "w")])), false),
-        (Filter::Prefix(pairs(&[("type", "com."), ("source", "/")])), true),
+        (
+            Filter::Exact(pairs(&[("type", "com.example.t"), ("ext", "w")])),
+            false,
+        ),
+        (
+            Filter::Prefix(pairs(&[("type", "com."), ("source", "/")])),
+            true,
+        ),
         (Filter::Prefix(pairs(&[("time", "0001")])), false),
         (Filter::Suffix(pairs(&[("type", ".t")])), true),
         (Filter::Suffix(pairs(&[("type", ".T")])), false),
-        (Filter::All(vec![exact("ext", "v"), exact("source", "/s")]), true),
-        (Filter::All(vec![exact("ext", "v"), exact("source", "/x")]), false),
-        (Filter::Any(vec![exact("ext", "x"), exact("source", "/s")]), true),
-        (Filter::Any(vec![exact("ext", "x"), exact("source", "/x")]), false),
-        (not(Filter::Any(vec![exact("ext", "x"), exact("source", "/x")])), true),
+        (
+            Filter::All(vec![exact("ext", "v"), exact("source", "/s")]),
+            true,
+        ),
+        (
+            Filter::All(vec![exact("ext", "v"), exact("source", "/x")]),
+            false,
+        ),
+        (
+            Filter::Any(vec![exact("ext", "x"), exact("source", "/s")]),
+            true,
+        ),
+        (
+            Filter::Any(vec![exact("ext", "x"), exact("source", "/x")]),
+            false,
+        ),
+        (
+            not(Filter::Any(vec![exact("ext", "x"), exact("source", "/x")])),
+            true,
+        ),
     ] {
         assert_eq!(filter.matches(&event()), passes, "{filter:?}");
     }
@@ -88,15 +116,22 @@ fn expressions_fail_closed() {
         (Filter::Any(vec![cesql("TRUE"), cesql("missing")]), true),
         (Filter::Any(vec![cesql("missing"), cesql("TRUE")]), true),
         (Filter::Any(vec![cesql("missing"), cesql("FALSE")]), false),
-        (not(Filter::Any(vec![cesql("missing"), cesql("FALSE")])), false),
-        (not(Filter::All(vec![cesql("missing"), cesql("FALSE")])), true),
+        (
+            not(Filter::Any(vec![cesql("missing"), cesql("FALSE")])),
+            false,
+        ),
+        (
+            not(Filter::All(vec![cesql("missing"), cesql("FALSE")])),
+            true,
+        ),
         (Filter::All(vec![cesql("FALSE"), cesql("missing")]), false),
     ] {
         assert_eq!(filter.matches(&event()), passes, "{filter:?}");
     }
 }
 
-/// Whatever stands in a filter, it is bounded: thousands of conditions, on attributes that are long, encoded or many.
+/// Whatever stands in a filter, it is bounded: thousands of conditions, on attributes that are
+/// long, encoded or many.
 #[test]
 fn work_is_bounded() {
     let mut event = event();
@@ -106,18 +141,48 @@ fn work_is_bounded() {
     let many = |filter: fn(usize) -> Filter, count| Filter::Any((0..count).map(filter).collect());
     let pair = |name: &str| pairs(&[(name, "b")]);
     for (filter, passes) in [
-        (many(|_| Filter::Exact(pairs(&[("x", "b")])), 3_000), Err(UndecidedReason::Limit)),
-        (many(|_| Filter::Suffix(pairs(&[("y", "b")])), 3_000), Err(UndecidedReason::Limit)),
-        (many(|_| Filter::Attributes(pairs(&[("y", "b")])), 3_000), Err(UndecidedReason::Limit)),
-        (many(|_| Filter::Prefix(pairs(&[("missing", "b")])), 3_000), Err(UndecidedReason::Limit)),
-        (many(|_| cesql("EXISTS missing"), 3_000), Err(UndecidedReason::Limit)),
-        (many(|_| Filter::Not(Box::new(Filter::MatchAll)), 300_000), Err(UndecidedReason::Limit)),
-        (many(|_| Filter::Exact(pairs(&[("missing", "b")])), 500), Ok(false)),
+        (
+            many(|_| Filter::Exact(pairs(&[("x", "b")])), 3_000),
+            Err(UndecidedReason::Limit),
+        ),
+        (
+            many(|_| Filter::Suffix(pairs(&[("y", "b")])), 3_000),
+            Err(UndecidedReason::Limit),
+        ),
+        (
+            many(|_| Filter::Attributes(pairs(&[("y", "b")])), 3_000),
+            Err(UndecidedReason::Limit),
+        ),
+        (
+            many(|_| Filter::Prefix(pairs(&[("missing", "b")])), 3_000),
+            Err(UndecidedReason::Limit),
+        ),
+        (
+            many(|_| cesql("EXISTS missing"), 3_000),
+            Err(UndecidedReason::Limit),
+        ),
+        (
+            many(|_| Filter::Not(Box::new(Filter::MatchAll)), 300_000),
+            Err(UndecidedReason::Limit),
+        ),
+        (
+            many(|_| Filter::Exact(pairs(&[("missing", "b")])), 500),
+            Ok(false),
+        ),
         (Filter::Suffix(pair("x")), Ok(true)),
-        (Filter::Not(Box::new(many(|_| Filter::Exact(pairs(&[("x", "b")])), 3_000))), Err(UndecidedReason::Limit)),
+        (
+            Filter::Not(Box::new(many(
+                |_| Filter::Exact(pairs(&[("x", "b")])),
+                3_000,
+            ))),
+            Err(UndecidedReason::Limit),
+        ),
         // What would pass alone does not help what has gone too far, wherever it stands.
         (
-            Filter::Any(vec![many(|_| Filter::Exact(pairs(&[("x", "b")])), 3_000), Filter::MatchAll]),
+            Filter::Any(vec![
+                many(|_| Filter::Exact(pairs(&[("x", "b")])), 3_000),
+                Filter::MatchAll,
+            ]),
             Err(UndecidedReason::Limit),
         ),
     ] {
@@ -180,14 +245,18 @@ proptest! {
     }
 }
 
-/// `KN_VERIFY_CORRELATION_ID` as upstream's filter evaluates it (`pkg/requestreply/cesql_test.go`), with arguments in their
-/// order: id, name, namespace, Secret, pod index, replica count (contract TF-17).
+/// `KN_VERIFY_CORRELATION_ID` as upstream's filter evaluates it (`pkg/requestreply/cesql_test.go`),
+/// with arguments in their order: id, name, namespace, Secret, pod index, replica count (contract
+/// TF-17).
 #[test]
 fn correlation_ids_are_verified() {
     let key = |text: &str| crate::correlation::CorrelationKey::new(text.as_bytes()).expect("a key");
     let entry = |text: &str| crate::correlation::KeyRingEntry::parse(text).expect("an entry");
     let mut ring = KeyRing::default();
-    let (one, two) = (key("passphrasewhichneedstobe32bytes!"), key("passphrasewhichneedstobe32bytes?"));
+    let (one, two) = (
+        key("passphrasewhichneedstobe32bytes!"),
+        key("passphrasewhichneedstobe32bytes?"),
+    );
     ring.add_key("keys", entry("default.rr.key"), one.clone());
     ring.add_key("keys-2", entry("default.rr.key-1"), one.clone());
     ring.add_key("keys-2", entry("default.rr.key-2"), two.clone());
@@ -198,37 +267,118 @@ fn correlation_ids_are_verified() {
         if let Some(id) = id {
             event.set("replyid", id);
         }
-        let expression =
-            CesqlExpression::parse(&text.replace("KN", "KN_VERIFY_CORRELATION_ID")).expect("an expression");
-        Filter::Cesql(expression, Some(Arc::clone(&ring))).decide(&event).passes
+        let expression = CesqlExpression::parse(&text.replace("KN", "KN_VERIFY_CORRELATION_ID"))
+            .expect("an expression");
+        Filter::Cesql(expression, Some(Arc::clone(&ring)))
+            .decide(&event)
+            .passes
     };
-    let (by_one, by_two) = (one.create_id("1", 0).expect("an id"), two.create_id("1", 0).expect("an id"));
+    let (by_one, by_two) = (
+        one.create_id("1", 0).expect("an id"),
+        two.create_id("1", 0).expect("an id"),
+    );
     let by_third_pod = two.create_id("urn:x:1", 2).expect("an id");
     let yes = Ok(true);
     let no = Ok(false);
     let error = Err(UndecidedReason::Expression);
     for (id, text, passes) in [
-        (Some(by_one.as_str()), r#"KN(replyid, "rr", "default", "keys", 0, 1)"#, yes),
-        (Some(&by_one), r#"kn_verify_correlation_id(replyid, 'rr', 'default', 'keys', 0, 1)"#, yes),
-        (Some(&by_two), r#"KN(replyid, "rr", "default", "keys-2", 0, 1)"#, yes),
-        (Some(&by_two), r#"KN(replyid, "rr", "default", "keys", 0, 1)"#, no),
-        (Some(&by_two), r#"KN(replyid, "rr", "default", "keys-2", "0", TRUE)"#, yes),
-        (Some("1:"), r#"KN(replyid, "rr", "default", "keys", 0, 1)"#, no),
-        (Some("1:AAAA:0"), r#"KN(replyid, "rr", "default", "keys", 0, 1)"#, no),
+        (
+            Some(by_one.as_str()),
+            r#"KN(replyid, "rr", "default", "keys", 0, 1)"#,
+            yes,
+        ),
+        (
+            Some(&by_one),
+            r#"kn_verify_correlation_id(replyid, 'rr', 'default', 'keys', 0, 1)"#,
+            yes,
+        ),
+        (
+            Some(&by_two),
+            r#"KN(replyid, "rr", "default", "keys-2", 0, 1)"#,
+            yes,
+        ),
+        (
+            Some(&by_two),
+            r#"KN(replyid, "rr", "default", "keys", 0, 1)"#,
+            no,
+        ),
+        (
+            Some(&by_two),
+            r#"KN(replyid, "rr", "default", "keys-2", "0", TRUE)"#,
+            yes,
+        ),
+        (
+            Some("1:"),
+            r#"KN(replyid, "rr", "default", "keys", 0, 1)"#,
+            no,
+        ),
+        (
+            Some("1:AAAA:0"),
+            r#"KN(replyid, "rr", "default", "keys", 0, 1)"#,
+            no,
+        ),
         (None, r#"KN(replyid, "rr", "default", "keys", 0, 1)"#, error),
-        (Some(&by_third_pod), r#"KN(replyid, "rr", "default", "keys-2", 2, 3)"#, yes),
-        (Some(&by_third_pod), r#"KN(replyid, "rr", "default", "keys-2", 0, 2)"#, yes),
-        (Some(&by_third_pod), r#"KN(replyid, "rr", "default", "keys-2", 1, 2)"#, no),
-        (Some(&by_one), r#"KN(replyid, "rr", "default", "keys", 0, 0)"#, no),
-        (Some(&by_one), r#"KN(replyid, "rr", "default", "keys", 0, -1)"#, no),
-        (Some(&by_one), r#"KN(replyid, "rr", "default", "keys", "x", 1)"#, error),
+        (
+            Some(&by_third_pod),
+            r#"KN(replyid, "rr", "default", "keys-2", 2, 3)"#,
+            yes,
+        ),
+        (
+            Some(&by_third_pod),
+            r#"KN(replyid, "rr", "default", "keys-2", 0, 2)"#,
+            yes,
+        ),
+        (
+            Some(&by_third_pod),
+            r#"KN(replyid, "rr", "default", "keys-2", 1, 2)"#,
+            no,
+        ),
+        (
+            Some(&by_one),
+            r#"KN(replyid, "rr", "default", "keys", 0, 0)"#,
+            no,
+        ),
+        (
+            Some(&by_one),
+            r#"KN(replyid, "rr", "default", "keys", 0, -1)"#,
+            no,
+        ),
+        (
+            Some(&by_one),
+            r#"KN(replyid, "rr", "default", "keys", "x", 1)"#,
+            error,
+        ),
         // Without a key nothing is decided, whatever stands around it.
-        (Some(&by_one), r#"NOT KN(replyid, "rr", "default", "nosuch", 0, 1)"#, error),
-        (Some(&by_one), r#"NOT KN(replyid, "r", "default", "keys", 0, 1)"#, error),
-        (Some(&by_one), r#"NOT KN(replyid, "rr", "other", "keys", 0, 1)"#, error),
-        (Some(&by_two), r#"NOT KN(replyid, "rr", "default", "keys", 0, 1)"#, yes),
-        (Some(&by_two), r#"KN(replyid, "rr.x", "default", "keys-2", 0, 1)"#, yes),
-        (Some(&by_one), r#"KN(replyid, "rr.x", "default", "keys-2", 0, 1)"#, no),
+        (
+            Some(&by_one),
+            r#"NOT KN(replyid, "rr", "default", "nosuch", 0, 1)"#,
+            error,
+        ),
+        (
+            Some(&by_one),
+            r#"NOT KN(replyid, "r", "default", "keys", 0, 1)"#,
+            error,
+        ),
+        (
+            Some(&by_one),
+            r#"NOT KN(replyid, "rr", "other", "keys", 0, 1)"#,
+            error,
+        ),
+        (
+            Some(&by_two),
+            r#"NOT KN(replyid, "rr", "default", "keys", 0, 1)"#,
+            yes,
+        ),
+        (
+            Some(&by_two),
+            r#"KN(replyid, "rr.x", "default", "keys-2", 0, 1)"#,
+            yes,
+        ),
+        (
+            Some(&by_one),
+            r#"KN(replyid, "rr.x", "default", "keys-2", 0, 1)"#,
+            no,
+        ),
     ] {
         assert_eq!(decide(id, text), passes, "{text} {id:?}");
     }
@@ -246,7 +396,8 @@ fn correlation_ids_are_verified() {
 fn verification_is_bounded() {
     let mut ring = KeyRing::default();
     for number in 0..2_000_u32 {
-        let key = crate::correlation::CorrelationKey::new(&[number.to_be_bytes(); 8].concat()).expect("a key");
+        let key = crate::correlation::CorrelationKey::new(&[number.to_be_bytes(); 8].concat())
+            .expect("a key");
         ring.add_key(
             "keys",
             crate::correlation::KeyRingEntry::parse(&format!("d.rr.k{number}")).expect("an entry"),
@@ -254,7 +405,8 @@ fn verification_is_bounded() {
         );
     }
     let expression =
-        CesqlExpression::parse(r#"KN_VERIFY_CORRELATION_ID(replyid, "rr", "d", "keys", 0, 1)"#).expect("one");
+        CesqlExpression::parse(r#"KN_VERIFY_CORRELATION_ID(replyid, "rr", "d", "keys", 0, 1)"#)
+            .expect("one");
     let filter = Filter::Cesql(expression, Some(Arc::new(ring)));
     let mut event = event();
     event.set("replyid", "1:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA:0");

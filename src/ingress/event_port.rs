@@ -55,7 +55,13 @@ impl<H> EventPortHandler<H> {
     /// Makes the handler of a port before `handler`.
     #[must_use]
     pub fn new(handler: H, readiness: Readiness, served: ServedRequests) -> Self {
-        Self { handler, readiness, served, counters: Arc::default(), tracer: Tracer::default() }
+        Self {
+            handler,
+            readiness,
+            served,
+            counters: Arc::default(),
+            tracer: Tracer::default(),
+        }
     }
 
     /// Sets the counters of responses.
@@ -83,9 +89,17 @@ impl<H> EventPortHandler<H> {
             UriScheme::Http => &requests.http,
             UriScheme::Https => &requests.https,
         };
-        let by_status = if *method == Method::POST { &by_method.post } else { &by_method.other };
+        let by_status = if *method == Method::POST {
+            &by_method.post
+        } else {
+            &by_method.other
+        };
         if let Some(exchange) = by_status.for_status(Some(response.status().as_u16())) {
-            exchange.record(started.elapsed(), length.bytes(), response.body().size_hint().exact());
+            exchange.record(
+                started.elapsed(),
+                length.bytes(),
+                response.body().size_hint().exact(),
+            );
         }
     }
 
@@ -95,9 +109,17 @@ impl<H> EventPortHandler<H> {
         if !self.tracer.is_enabled() || request.method() != Method::POST {
             return Span::default();
         }
-        let mut span =
-            self.tracer.start("POST", SpanKind::Server, TraceContext::from_headers(request.headers()).as_ref());
-        span.set_attributes(|| [("http.request.method", "POST".into()), ("url.scheme", scheme.as_str().into())]);
+        let mut span = self.tracer.start(
+            "POST",
+            SpanKind::Server,
+            TraceContext::from_headers(request.headers()).as_ref(),
+        );
+        span.set_attributes(|| {
+            [
+                ("http.request.method", "POST".into()),
+                ("url.scheme", scheme.as_str().into()),
+            ]
+        });
         if let Some(context) = span.context() {
             context.write_headers(request.headers_mut());
         }
@@ -107,8 +129,17 @@ impl<H> EventPortHandler<H> {
     /// Status of the response to a probe; `None` if the request is none. Kubelets that probe here
     /// may restart the process because of the status, so it depends on the process alone and on no
     /// backend; `/readyz` of the admin port depends on those.
-    fn probe_status(&self, request: &Request<RequestBody>, scheme: UriScheme) -> Option<StatusCode> {
-        let header = |name: HeaderName| request.headers().get(name).and_then(|value| value.to_str().ok());
+    fn probe_status(
+        &self,
+        request: &Request<RequestBody>,
+        scheme: UriScheme,
+    ) -> Option<StatusCode> {
+        let header = |name: HeaderName| {
+            request
+                .headers()
+                .get(name)
+                .and_then(|value| value.to_str().ok())
+        };
         let kubelet = header(USER_AGENT).is_some_and(|agent| agent.starts_with(KUBELET));
         let network = header(NETWORK_PROBE) == Some("probe");
         if !kubelet && !network {
@@ -116,7 +147,9 @@ impl<H> EventPortHandler<H> {
         }
         let status = match scheme {
             _ if self.readiness.is_stopping() => StatusCode::SERVICE_UNAVAILABLE,
-            _ if network && header(NETWORK_HASH).is_none_or(str::is_empty) => StatusCode::BAD_REQUEST,
+            _ if network && header(NETWORK_HASH).is_none_or(str::is_empty) => {
+                StatusCode::BAD_REQUEST
+            }
             _ if network => StatusCode::OK,
             UriScheme::Https => StatusCode::OK,
             UriScheme::Http if self.readiness.is_starting() => StatusCode::SERVICE_UNAVAILABLE,
@@ -127,23 +160,35 @@ impl<H> EventPortHandler<H> {
 }
 
 impl<H: RequestHandler> RequestHandler for EventPortHandler<H> {
-    async fn handle(&self, mut request: Request<RequestBody>, scheme: UriScheme) -> Response<Full<Bytes>> {
+    async fn handle(
+        &self,
+        mut request: Request<RequestBody>,
+        scheme: UriScheme,
+    ) -> Response<Full<Bytes>> {
         // Probes come first: they are neither counted nor traced, nor refused at the start.
         if let Some(status) = self.probe_status(&request, scheme) {
             let mut response = empty_response(status);
-            if let Some(hash) = request.headers().get(NETWORK_HASH).filter(|_| status == StatusCode::OK) {
+            if let Some(hash) = request
+                .headers()
+                .get(NETWORK_HASH)
+                .filter(|_| status == StatusCode::OK)
+            {
                 response.headers_mut().insert(NETWORK_HASH, hash.clone());
             }
             return response;
         }
         self.served.0.fetch_add(1, Ordering::Relaxed);
-        let (version, method, started) = (request.version(), request.method().clone(), Instant::now());
+        let (version, method, started) =
+            (request.version(), request.method().clone(), Instant::now());
         let length = RequestBodyLength::of_request(&mut request);
         // The span begins before readiness is checked, so that refusals are traced, too.
         let mut span = self.start_server_span(&mut request, scheme);
         let mut response = if self.readiness.is_starting() || self.readiness.is_ended() {
             let mut response = empty_response(StatusCode::SERVICE_UNAVAILABLE);
-            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(channel::RETRY_AFTER.as_secs()));
+            response.headers_mut().insert(
+                RETRY_AFTER,
+                HeaderValue::from(channel::RETRY_AFTER.as_secs()),
+            );
             response
         } else {
             self.handler.handle(request, scheme).await
@@ -153,7 +198,9 @@ impl<H: RequestHandler> RequestHandler for EventPortHandler<H> {
         // A client that keeps a connection to a process which is about to stop should make a new
         // one, elsewhere.
         if version < Version::HTTP_2 && self.readiness.is_stopping() {
-            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            response
+                .headers_mut()
+                .insert(CONNECTION, HeaderValue::from_static("close"));
         }
         response
     }
@@ -184,7 +231,12 @@ impl RequestBodyLength {
 }
 
 fn set_response_status(span: &mut Span, status: StatusCode) {
-    span.set_attributes(|| [("http.response.status_code", i64::from(status.as_u16()).into())]);
+    span.set_attributes(|| {
+        [(
+            "http.response.status_code",
+            i64::from(status.as_u16()).into(),
+        )]
+    });
     if status.is_server_error() {
         span.set_error(|| status.as_u16().to_string().into());
     }

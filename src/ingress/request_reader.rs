@@ -31,8 +31,16 @@ pub struct WrongScheme(TransportEncryption);
 
 impl fmt::Display for WrongScheme {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let scheme = if self.0 == TransportEncryption::Strict { "https" } else { "http" };
-        write!(f, "transport-encryption is {}: send the event to the {scheme} address", self.0.as_str())
+        let scheme = if self.0 == TransportEncryption::Strict {
+            "https"
+        } else {
+            "http"
+        };
+        write!(
+            f,
+            "transport-encryption is {}: send the event to the {scheme} address",
+            self.0.as_str()
+        )
     }
 }
 
@@ -64,7 +72,10 @@ const MAX_REFUSED_TOTAL_BYTES: usize = 1024 * 1024;
 
 /// Size of the header fields in bytes.
 fn headers_length(headers: &HeaderMap) -> usize {
-    headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum()
+    headers
+        .iter()
+        .map(|(name, value)| name.as_str().len() + value.len())
+        .sum()
 }
 
 /// Decides which requests are read, and reads them.
@@ -90,7 +101,12 @@ impl RequestReader {
             timeout: GLANCE_TIMEOUT,
             budget: MemoryBudget::new(MAX_REFUSED_TOTAL_BYTES),
         };
-        Self { body_reader, refused_body_reader, attribute_limit, https_when_disabled }
+        Self {
+            body_reader,
+            refused_body_reader,
+            attribute_limit,
+            https_when_disabled,
+        }
     }
 
     /// Limit of the attributes of one event.
@@ -103,16 +119,28 @@ impl RequestReader {
     ///
     /// # Errors
     /// If events have to come by the other scheme.
-    pub fn check_scheme(&self, mode: TransportEncryption, scheme: UriScheme) -> Result<(), WrongScheme> {
-        let extra = mode == TransportEncryption::Disabled && self.https_when_disabled == HttpsWhenDisabled::Accept;
-        if mode.accepts(scheme) || extra { Ok(()) } else { Err(WrongScheme(mode)) }
+    pub fn check_scheme(
+        &self,
+        mode: TransportEncryption,
+        scheme: UriScheme,
+    ) -> Result<(), WrongScheme> {
+        let extra = mode == TransportEncryption::Disabled
+            && self.https_when_disabled == HttpsWhenDisabled::Accept;
+        if mode.accepts(scheme) || extra {
+            Ok(())
+        } else {
+            Err(WrongScheme(mode))
+        }
     }
 
     /// Reads a request as a whole.
     ///
     /// # Errors
     /// If its body is too large, too slow, compressed or broken, or there is no memory left for it.
-    pub async fn read_request(&self, request: Request<RequestBody>) -> Result<ReceivedRequest, BodyError> {
+    pub async fn read_request(
+        &self,
+        request: Request<RequestBody>,
+    ) -> Result<ReceivedRequest, BodyError> {
         read(request, &self.body_reader, self.attribute_limit).await
     }
 
@@ -120,7 +148,9 @@ impl RequestReader {
     /// reports first what is wrong with the event (contract CR-10, BI-3). It takes nothing of the
     /// memory budget of events.
     pub async fn read_refused(&self, request: Request<RequestBody>) -> Option<ReceivedRequest> {
-        read(request, &self.refused_body_reader, self.attribute_limit).await.ok()
+        read(request, &self.refused_body_reader, self.attribute_limit)
+            .await
+            .ok()
     }
 }
 
@@ -134,7 +164,9 @@ async fn read(
     if let Some(coding) = content_coding(&parts.headers) {
         return Err(BodyError::ContentEncoded(WireText::new(coding)));
     }
-    let (read, share) = body_reader.read_body(PER_EVENT + headers_length(&parts.headers), &mut body).await?;
+    let (read, share) = body_reader
+        .read_body(PER_EVENT + headers_length(&parts.headers), &mut body)
+        .await?;
     // The rest of a connection's buffer is used again only when nothing holds a part of it. On a
     // connection with one request at a time that is one buffer for each; on others, or beside a
     // large body, it would be many.
@@ -152,13 +184,20 @@ async fn read(
     if let Some(measure) = parts.extensions.get::<MeasuredBodySize>() {
         measure.set(body.len());
     }
-    Ok(ReceivedRequest { headers: parts.headers, body, memory_share: share, attribute_limit: attributes })
+    Ok(ReceivedRequest {
+        headers: parts.headers,
+        body,
+        memory_share: share,
+        attribute_limit: attributes,
+    })
 }
 
 /// Moves the values to memory of their own, which they share.
 fn own_header_values(headers: &mut HeaderMap) {
     let mut copy = BytesMut::with_capacity(headers.values().map(HeaderValue::len).sum());
-    headers.values().for_each(|value| copy.extend_from_slice(value.as_bytes()));
+    headers
+        .values()
+        .for_each(|value| copy.extend_from_slice(value.as_bytes()));
     let mut copy = copy.freeze();
     for value in headers.values_mut() {
         let is_sensitive = value.is_sensitive();
@@ -179,7 +218,10 @@ mod tests {
         let read = Bytes::from_static(b"one\xe9three");
         let mut headers = HeaderMap::new();
         for (name, range) in [("a", 0..3), ("b", 3..4), ("a", 4..9), ("c", 9..9)] {
-            headers.append(name, HeaderValue::from_maybe_shared(read.slice(range)).expect("a value"));
+            headers.append(
+                name,
+                HeaderValue::from_maybe_shared(read.slice(range)).expect("a value"),
+            );
         }
         let mut secret = HeaderValue::from_static("secret");
         secret.set_sensitive(true);
@@ -188,6 +230,10 @@ mod tests {
         own_header_values(&mut headers);
         assert_eq!(headers, before);
         assert!(headers["d"].is_sensitive() && !headers["a"].is_sensitive());
-        assert!(headers.values().all(|value| !read.as_ptr_range().contains(&value.as_bytes().as_ptr())));
+        assert!(
+            headers
+                .values()
+                .all(|value| !read.as_ptr_range().contains(&value.as_bytes().as_ptr()))
+        );
     }
 }

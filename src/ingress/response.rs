@@ -50,7 +50,9 @@ impl IngressResponse {
             Self::Accepted => StatusCode::ACCEPTED,
             Self::Options | Self::Reply(_) => StatusCode::OK,
             Self::WrongScheme(_) | Self::NotFound => StatusCode::NOT_FOUND,
-            Self::BadPath | Self::Ambiguous | Self::BatchNotAllowed | Self::NotAnEvent(_) => StatusCode::BAD_REQUEST,
+            Self::BadPath | Self::Ambiguous | Self::BatchNotAllowed | Self::NotAnEvent(_) => {
+                StatusCode::BAD_REQUEST
+            }
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::BodyUnreadable(error) => error.status(),
             Self::Refused(refusal) => refusal.status(),
@@ -61,16 +63,21 @@ impl IngressResponse {
         match self {
             Self::Accepted | Self::Options | Self::Reply(_) => Cow::Borrowed(""),
             Self::WrongScheme(wrong) => Cow::Owned(wrong.to_string()),
-            Self::NotFound => {
-                Cow::Borrowed("no channel or broker at this address: check the host and the path /NAMESPACE/NAME")
-            }
-            Self::BadPath => {
-                Cow::Borrowed("the path must be /NAMESPACE/NAME of a channel or broker, or of a RequestReply")
-            }
-            Self::Ambiguous => Cow::Borrowed(
-                "more than one of a channel, a broker and a RequestReply have this name: send Host imc-dispatcher.<system namespace>.svc.<domain> for the channel, broker-ingress.<system namespace>.svc.<domain> for the broker or request-reply.<system namespace>.svc.<domain> for the RequestReply",
+            Self::NotFound => Cow::Borrowed(
+                "no channel or broker at this address: check the host and the path /NAMESPACE/NAME",
             ),
-            Self::BatchNotAllowed => Cow::Borrowed("send one event, and no batch: it is one reply that is waited for"),
+            Self::BadPath => Cow::Borrowed(
+                "the path must be /NAMESPACE/NAME of a channel or broker, or of a RequestReply",
+            ),
+            Self::Ambiguous => Cow::Borrowed(
+                "more than one of a channel, a broker and a RequestReply have this name: \
+                 send Host imc-dispatcher.<system namespace>.svc.<domain> for the channel, \
+                 broker-ingress.<system namespace>.svc.<domain> for the broker or \
+                 request-reply.<system namespace>.svc.<domain> for the RequestReply",
+            ),
+            Self::BatchNotAllowed => {
+                Cow::Borrowed("send one event, and no batch: it is one reply that is waited for")
+            }
             Self::MethodNotAllowed => Cow::Borrowed("send events by POST"),
             Self::BodyUnreadable(error) => Cow::Owned(error.to_string()),
             Self::NotAnEvent(error) => Cow::Owned(error.to_string()),
@@ -80,7 +87,10 @@ impl IngressResponse {
 
     /// True if the response comes from a channel, which names its methods (contract CR-6).
     fn names_methods(&self) -> bool {
-        !matches!(self, Self::WrongScheme(_) | Self::NotFound | Self::BadPath | Self::Ambiguous)
+        !matches!(
+            self,
+            Self::WrongScheme(_) | Self::NotFound | Self::BadPath | Self::Ambiguous
+        )
     }
 
     /// Makes the HTTP response, with the header fields that its status asks for.
@@ -89,19 +99,32 @@ impl IngressResponse {
             return reply_response(event);
         }
         let text = self.text();
-        let body = if text.is_empty() { Bytes::new() } else { Bytes::from(format!("{text}\n")) };
+        let body = if text.is_empty() {
+            Bytes::new()
+        } else {
+            Bytes::from(format!("{text}\n"))
+        };
         let has_text = !body.is_empty();
         let mut response = Response::new(Full::new(body));
         *response.status_mut() = self.status();
         let headers = response.headers_mut();
         if has_text {
-            headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+            headers.insert(
+                CONTENT_TYPE,
+                HeaderValue::from_static("text/plain; charset=utf-8"),
+            );
         }
         if self.names_methods() {
             headers.insert(ALLOW, HeaderValue::from_static("POST, OPTIONS"));
         }
-        if matches!(self.status(), StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
-            headers.insert(RETRY_AFTER, HeaderValue::from(channel::RETRY_AFTER.as_secs()));
+        if matches!(
+            self.status(),
+            StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE
+        ) {
+            headers.insert(
+                RETRY_AFTER,
+                HeaderValue::from(channel::RETRY_AFTER.as_secs()),
+            );
         }
         if self.status() == StatusCode::UNSUPPORTED_MEDIA_TYPE {
             // Names the content coding that would be taken (RFC 9110, 12.5.3).
@@ -117,7 +140,9 @@ impl IngressResponse {
 /// Response with an event in binary mode, as upstream responds, whatever mode the request was in.
 fn reply_response(event: &Event) -> Response<Full<Bytes>> {
     let mut response = binding::binary_response(event).map(Full::new);
-    response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST, OPTIONS"));
+    response
+        .headers_mut()
+        .insert(ALLOW, HeaderValue::from_static("POST, OPTIONS"));
     response
 }
 

@@ -49,7 +49,11 @@ impl DestinationRoute {
     /// every other route.
     #[must_use]
     pub fn local_channel(&self) -> Option<&ChannelKey> {
-        if let Self::Local(key) = self { Some(key) } else { None }
+        if let Self::Local(key) = self {
+            Some(key)
+        } else {
+            None
+        }
     }
 }
 
@@ -75,8 +79,8 @@ struct DestinationUrlParts {
     written: Option<Box<str>>,
     /// The versions of HTTP by which the destination is spoken to.
     versions: HttpVersions,
-    /// The URI of requests, without user and fragment, which are not sent; `None` if no request can
-    /// carry it.
+    /// The URI of requests, without user and fragment, which are not sent; `None` if no request
+    /// can carry it.
     uri: Option<Uri>,
 }
 
@@ -86,10 +90,27 @@ impl DestinationUrl {
     #[must_use]
     pub fn from_written(url: Url, text: &str) -> Self {
         let is_clean = text.trim() == text && !text.contains(char::is_control);
-        let written = Some(text).filter(|text| is_clean && *text != url.as_str()).map(Box::from);
-        let sent = || format!("{}://{}", url.scheme(), &url[Position::BeforeHost..Position::AfterQuery]);
-        let uri = if url.has_host() { Uri::try_from(sent()).ok() } else { None };
-        Self(Arc::new(DestinationUrlParts { url, written, versions: HttpVersions::default(), uri }))
+        let written = Some(text)
+            .filter(|text| is_clean && *text != url.as_str())
+            .map(Box::from);
+        let sent = || {
+            format!(
+                "{}://{}",
+                url.scheme(),
+                &url[Position::BeforeHost..Position::AfterQuery]
+            )
+        };
+        let uri = if url.has_host() {
+            Uri::try_from(sent()).ok()
+        } else {
+            None
+        };
+        Self(Arc::new(DestinationUrlParts {
+            url,
+            written,
+            versions: HttpVersions::default(),
+            uri,
+        }))
     }
 
     /// The text by which others know the destination: byte for byte as it was written (contract
@@ -174,22 +195,42 @@ mod tests {
         for (url, uri) in [
             ("http://Sink.NS/", "http://sink.ns/"),
             ("https://sink:443", "https://sink/"),
-            ("https://u:p@sink:8443/a%20b?c=d&e#f", "https://sink:8443/a%20b?c=d&e"),
+            (
+                "https://u:p@sink:8443/a%20b?c=d&e#f",
+                "https://sink:8443/a%20b?c=d&e",
+            ),
             ("http://[::1]:80/x", "http://[::1]/x"),
-            ("https://bücher.example/ü", "https://xn--bcher-kva.example/%C3%BC"),
+            (
+                "https://bücher.example/ü",
+                "https://xn--bcher-kva.example/%C3%BC",
+            ),
         ] {
             let endpoint: DestinationUrl = url.parse().expect("a URL");
             assert_eq!(endpoint.uri().expect("a URI").to_string(), uri);
-            assert_eq!(endpoint, Url::parse(url).expect("a URL"), "the URL itself stays");
+            assert_eq!(
+                endpoint,
+                Url::parse(url).expect("a URL"),
+                "the URL itself stays"
+            );
         }
-        assert_eq!("mailto:a@b".parse::<DestinationUrl>().expect("a URL").uri(), None);
+        assert_eq!(
+            "mailto:a@b".parse::<DestinationUrl>().expect("a URL").uri(),
+            None
+        );
     }
 
     #[test]
     fn a_url_is_called_what_it_was_written_as() {
-        for text in ["http://10.1.2.3:80", "HTTP://Sink.NS:080", "http://sink/a%2fb/../c d?q={x}#f", "http://[::1]:80"]
-        {
-            assert_eq!(text.parse::<DestinationUrl>().expect("a URL").as_written(), text);
+        for text in [
+            "http://10.1.2.3:80",
+            "HTTP://Sink.NS:080",
+            "http://sink/a%2fb/../c d?q={x}#f",
+            "http://[::1]:80",
+        ] {
+            assert_eq!(
+                text.parse::<DestinationUrl>().expect("a URL").as_written(),
+                text
+            );
         }
         for text in [" http://Sink ", "http://Si\nnk"] {
             assert_eq!(
@@ -198,8 +239,14 @@ mod tests {
                 "it had to be cleaned"
             );
         }
-        for (made, text) in [("http://sink/", "http://sink"), ("http://sink/a/", "http://sink/a/")] {
-            assert_eq!(DestinationUrl::from(Url::parse(made).expect("a URL")).as_written(), text);
+        for (made, text) in [
+            ("http://sink/", "http://sink"),
+            ("http://sink/a/", "http://sink/a/"),
+        ] {
+            assert_eq!(
+                DestinationUrl::from(Url::parse(made).expect("a URL")).as_written(),
+                text
+            );
         }
     }
 }

@@ -22,4 +22,12 @@ pub const SUBSCRIBABLE: &str = "messaging.knative.dev/subscribable";
 /// All annotations that are read and shown. Every other one is dropped:
 /// `kubectl.kubernetes.io/last-applied-configuration` repeats the whole object, and others are
 /// written by programs that nobody here knows.
-pub const READ: [&str; 7] = [ASYNC_HANDLER, BACKEND, BROKER_CLASS, DELIVERY_ORDER, HTTP_VERSION, SCOPE, SUBSCRIBABLE];
+pub const READ: [&str; 7] = [
+    ASYNC_HANDLER,
+    BACKEND,
+    BROKER_CLASS,
+    DELIVERY_ORDER,
+    HTTP_VERSION,
+    SCOPE,
+    SUBSCRIBABLE,
+];

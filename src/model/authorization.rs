@@ -178,14 +178,25 @@ mod tests {
             ("", writer, false),
             ("", "", true),
         ] {
-            assert_eq!(SubjectPattern::parse(pattern).matches(subject), matches, "{pattern} {subject}");
+            assert_eq!(
+                SubjectPattern::parse(pattern).matches(subject),
+                matches,
+                "{pattern} {subject}"
+            );
         }
     }
 
     #[test]
     fn modes() {
-        for mode in [AuthorizationMode::AllowSameNamespace, AuthorizationMode::AllowAll, AuthorizationMode::DenyAll] {
-            assert_eq!(AuthorizationMode::parse(&mode.as_str().to_ascii_uppercase()), Some(mode));
+        for mode in [
+            AuthorizationMode::AllowSameNamespace,
+            AuthorizationMode::AllowAll,
+            AuthorizationMode::DenyAll,
+        ] {
+            assert_eq!(
+                AuthorizationMode::parse(&mode.as_str().to_ascii_uppercase()),
+                Some(mode)
+            );
         }
         assert_eq!(AuthorizationMode::parse("nobody"), None);
         assert_eq!(AuthorizationMode::parse(" deny-all"), None);

@@ -24,13 +24,19 @@ impl DestinationRole {
         }
     }
 
-    /// Returns the destination that a subscription has in this role. A subscription with only a reply
-    /// address sends the events themselves there.
+    /// Returns the destination that a subscription has in this role. A subscription with only a
+    /// reply address sends the events themselves there.
     #[must_use]
     pub fn destination(self, subscription: &Subscription) -> Option<&Addressable> {
         match self {
-            Self::Subscriber => subscription.subscriber.as_ref().or(subscription.reply.as_ref()),
-            Self::Reply => subscription.subscriber.as_ref().and(subscription.reply.as_ref()),
+            Self::Subscriber => subscription
+                .subscriber
+                .as_ref()
+                .or(subscription.reply.as_ref()),
+            Self::Reply => subscription
+                .subscriber
+                .as_ref()
+                .and(subscription.reply.as_ref()),
             Self::DeadLetterSink => subscription.dead_letter_sink.as_ref(),
         }
     }

@@ -4,7 +4,12 @@
 use std::time::Duration;
 
 /// The seconds of each unit of the date part; a month is a twelfth of 365.2425 days, as in Knative.
-const DATE_UNITS: [(char, f64); 4] = [('Y', 31_556_952.0), ('M', 2_629_746.0), ('W', 604_800.0), ('D', 86_400.0)];
+const DATE_UNITS: [(char, f64); 4] = [
+    ('Y', 31_556_952.0),
+    ('M', 2_629_746.0),
+    ('W', 604_800.0),
+    ('D', 86_400.0),
+];
 const TIME_UNITS: [(char, f64); 3] = [('H', 3_600.0), ('M', 60.0), ('S', 1.0)];
 /// Ten years: whatever is longer is a mistake, and the sum stays far from any overflow.
 const LONGEST: Duration = Duration::from_secs(10 * 31_556_952);
@@ -14,7 +19,8 @@ const LONGEST: Duration = Duration::from_secs(10 * 31_556_952);
 /// # Errors
 /// Says a remedy if the text is no duration, negative, or longer than ten years.
 pub fn parse_duration(text: &str) -> Result<Duration, &'static str> {
-    const REMEDY: &str = "is not an ISO 8601 duration: write for example PT0.5S, PT10S, PT1M30S or P1D";
+    const REMEDY: &str =
+        "is not an ISO 8601 duration: write for example PT0.5S, PT10S, PT1M30S or P1D";
     let body = text.strip_prefix('+').unwrap_or(text);
     if body.starts_with('-') {
         return Err("is negative: a duration must be zero or more");
@@ -26,8 +32,9 @@ pub fn parse_duration(text: &str) -> Result<Duration, &'static str> {
         None if body.is_empty() => return Err(REMEDY),
         None => (body, ""),
     };
-    let total =
-        sum_fields(date, &DATE_UNITS).zip(sum_fields(time, &TIME_UNITS)).map(|(date, time)| date.saturating_add(time));
+    let total = sum_fields(date, &DATE_UNITS)
+        .zip(sum_fields(time, &TIME_UNITS))
+        .map(|(date, time)| date.saturating_add(time));
     match total {
         Some(total) if total > LONGEST => Err("is longer than ten years"),
         Some(total) => Ok(total),
@@ -55,7 +62,9 @@ fn sum_fields(text: &str, units: &[(char, f64)]) -> Option<Duration> {
 
 fn scale_number(number: &str, seconds: f64) -> Option<Duration> {
     let number = number.replace(',', ".");
-    let plain = number.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    let plain = number
+        .bytes()
+        .all(|byte| byte.is_ascii_digit() || byte == b'.');
     if !plain || !number.starts_with(|c: char| c.is_ascii_digit()) || number.ends_with('.') {
         return None;
     }
@@ -84,21 +93,33 @@ mod tests {
             ("+PT1S", 1_000),
             ("P1M", 2_629_746_000),
         ] {
-            assert_eq!(parse_duration(text), Ok(Duration::from_millis(millis)), "{text}");
+            assert_eq!(
+                parse_duration(text),
+                Ok(Duration::from_millis(millis)),
+                "{text}"
+            );
         }
     }
 
     #[test]
     fn refuses_the_rest() {
         for text in [
-            "", "P", "PT", "5s", "pt1s", "PT1", "PT1s", "1S", "PT1X", "PT1S1M", "PT.S", "PT1.S", "P1H", "PTNaNS",
-            "PT1e3S", "P1DT",
+            "", "P", "PT", "5s", "pt1s", "PT1", "PT1s", "1S", "PT1X", "PT1S1M", "PT.S", "PT1.S",
+            "P1H", "PTNaNS", "PT1e3S", "P1DT",
         ] {
             assert!(parse_duration(text).is_err(), "{text}");
         }
-        assert!(parse_duration("-PT1S").expect_err("negative").contains("negative"));
+        assert!(
+            parse_duration("-PT1S")
+                .expect_err("negative")
+                .contains("negative")
+        );
         assert!(parse_duration("P99999999999999Y").is_err());
-        assert!(parse_duration("P11Y").expect_err("long").contains("ten years"));
+        assert!(
+            parse_duration("P11Y")
+                .expect_err("long")
+                .contains("ten years")
+        );
     }
 
     proptest! {

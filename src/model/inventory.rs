@@ -112,7 +112,12 @@ impl<'t> ObjectTrouble<'t> {
     /// The condition `Ready` of an object whose manifest is right, but which is in trouble.
     #[must_use]
     pub fn ready_condition(&self) -> Condition<'t> {
-        Condition { ty: "Ready", status: "False", reason: Some(self.reason), message: Some(self.message) }
+        Condition {
+            ty: "Ready",
+            status: "False",
+            reason: Some(self.reason),
+            message: Some(self.message),
+        }
     }
 }
 
@@ -145,8 +150,8 @@ pub struct FlowStatus {
     pub address: AddressStatus,
     /// The `apiVersion` and `kind` of its channels.
     pub channel_kind: (&'static str, &'static str),
-    /// The names of its channels: of a Sequence one for each step; of a Parallel one that takes the
-    /// events, and one for each branch.
+    /// The names of its channels: of a Sequence one for each step; of a Parallel one that takes
+    /// the events, and one for each branch.
     pub channels: Box<[String]>,
     /// Its Subscriptions: of a Sequence one for each step; of a Parallel two for each branch, the
     /// filter's and the subscriber's.
@@ -197,7 +202,10 @@ impl StatusAddress {
     /// An address with this name, whose URL is written without the slash of an empty path.
     #[must_use]
     pub fn new(name: &'static str, url: &Url) -> Self {
-        Self { name, url: without_root_slash(url).into() }
+        Self {
+            name,
+            url: without_root_slash(url).into(),
+        }
     }
 }
 
@@ -281,7 +289,13 @@ impl InventoryObject {
 
     /// All fields but the written manifest, for comparison.
     fn resolved_fields(&self) -> (ObjectKind, &str, &str, &ObjectConditions, &ObjectStatus) {
-        (self.kind, &self.namespace, &self.name, &self.conditions, &self.status)
+        (
+            self.kind,
+            &self.namespace,
+            &self.name,
+            &self.conditions,
+            &self.status,
+        )
     }
 }
 

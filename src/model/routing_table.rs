@@ -5,7 +5,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::{
-    Channel, ChannelKey, ChannelKind, OidcAuthentication, PingSource, RelayTable, RequestReply, TransportEncryption,
+    Channel, ChannelKey, ChannelKind, OidcAuthentication, PingSource, RelayTable, RequestReply,
+    TransportEncryption,
 };
 
 /// The host names of Knative's Services, which say which kind of object a path means (contract
@@ -95,7 +96,9 @@ impl RoutingTable {
         for (index, channel) in channels.iter().enumerate() {
             let key = &channel.key;
             by_key.insert(key, index);
-            let at = by_path.entry(format!("/{}/{}", key.namespace, key.name)).or_default();
+            let at = by_path
+                .entry(format!("/{}/{}", key.namespace, key.name))
+                .or_default();
             match key.kind {
                 ChannelKind::Channel => at.channel = Some(index),
                 ChannelKind::Broker => at.broker = Some(index),
@@ -105,7 +108,11 @@ impl RoutingTable {
         }
         let by_host = host_names
             .into_iter()
-            .filter_map(|(host, key)| by_key.get(&key).map(|index| (host.to_ascii_lowercase(), *index)))
+            .filter_map(|(host, key)| {
+                by_key
+                    .get(&key)
+                    .map(|index| (host.to_ascii_lowercase(), *index))
+            })
             .collect();
         Self {
             transport_encryption,
@@ -123,7 +130,12 @@ impl RoutingTable {
     /// A table with the same mode and hosts, and nothing at any address.
     #[must_use]
     pub fn without_channels(&self) -> Self {
-        Self::new(self.transport_encryption, self.hosts.clone(), Vec::new(), [])
+        Self::new(
+            self.transport_encryption,
+            self.hosts.clone(),
+            Vec::new(),
+            [],
+        )
     }
 
     /// The same table, with these relays of the roles `ingress` and `filter`.
@@ -142,10 +154,18 @@ impl RoutingTable {
     #[must_use]
     pub fn with_request_replies(mut self, request_replies: Vec<Arc<RequestReply>>) -> Self {
         for (index, request_reply) in request_replies.iter().enumerate() {
-            let ChannelKey { namespace, name, .. } = &request_reply.key;
-            self.by_path.entry(format!("/{namespace}/{name}")).or_default().request_reply = Some(index);
+            let ChannelKey {
+                namespace, name, ..
+            } = &request_reply.key;
+            self.by_path
+                .entry(format!("/{namespace}/{name}"))
+                .or_default()
+                .request_reply = Some(index);
         }
-        Self { request_replies, ..self }
+        Self {
+            request_replies,
+            ..self
+        }
     }
 
     /// Every RequestReply, in the order in which they were given.
@@ -157,7 +177,9 @@ impl RoutingTable {
     /// The RequestReply of this name; `None` if there is none.
     #[must_use]
     pub fn request_reply(&self, key: &ChannelKey) -> Option<&Arc<RequestReply>> {
-        let at = self.by_path.get(&format!("/{}/{}", key.namespace, key.name))?;
+        let at = self
+            .by_path
+            .get(&format!("/{}/{}", key.namespace, key.name))?;
         self.request_replies.get(at.request_reply?)
     }
 
@@ -201,7 +223,9 @@ impl RoutingTable {
     /// none.
     #[must_use]
     pub fn channel(&self, key: &ChannelKey) -> Option<(usize, &Arc<Channel>)> {
-        let at = self.by_path.get(&format!("/{}/{}", key.namespace, key.name))?;
+        let at = self
+            .by_path
+            .get(&format!("/{}/{}", key.namespace, key.name))?;
         let index = match key.kind {
             ChannelKind::Channel => at.channel,
             ChannelKind::Broker => at.broker,
@@ -239,7 +263,9 @@ impl RoutingTable {
             return self.request_reply_lookup(at.request_reply);
         }
         match (at.channel, at.broker, at.request_reply) {
-            (channel, broker, None) if channel.is_none() || broker.is_none() => self.channel_lookup(channel.or(broker)),
+            (channel, broker, None) if channel.is_none() || broker.is_none() => {
+                self.channel_lookup(channel.or(broker))
+            }
             (None, None, request_reply) => self.request_reply_lookup(request_reply),
             _ => AddressLookup::Ambiguous,
         }
@@ -261,7 +287,9 @@ impl RoutingTable {
     fn channel_lookup(&self, index: Option<usize>) -> AddressLookup<'_> {
         index
             .and_then(|index| Some((index, self.channels.get(index)?)))
-            .map_or(AddressLookup::NotFound, |(index, channel)| AddressLookup::Channel(index, channel))
+            .map_or(AddressLookup::NotFound, |(index, channel)| {
+                AddressLookup::Channel(index, channel)
+            })
     }
 }
 
@@ -276,7 +304,9 @@ fn without_port(host: &str) -> &str {
 fn is_namespaced_path(path: &str) -> bool {
     let mut segments = path.split('/');
     segments.next() == Some("")
-        && segments.next().is_some_and(|namespace| !namespace.is_empty())
+        && segments
+            .next()
+            .is_some_and(|namespace| !namespace.is_empty())
         && segments.next().is_some_and(|name| !name.is_empty())
         && segments.next().is_none()
 }
@@ -287,7 +317,11 @@ mod tests {
     use crate::model::AcknowledgeMode;
 
     fn key(kind: ChannelKind, name: &str) -> ChannelKey {
-        ChannelKey { kind, namespace: "ns".to_owned(), name: name.to_owned() }
+        ChannelKey {
+            kind,
+            namespace: "ns".to_owned(),
+            name: name.to_owned(),
+        }
     }
 
     fn table() -> RoutingTable {
@@ -307,9 +341,17 @@ mod tests {
                 subscriptions: vec![],
             })
         });
-        let names = [("C-kn-channel.ns.svc.cluster.local".to_owned(), keys[0].clone())];
+        let names = [(
+            "C-kn-channel.ns.svc.cluster.local".to_owned(),
+            keys[0].clone(),
+        )];
         let hosts = ServiceHosts::new("knative-eventing", "cluster.local");
-        RoutingTable::new(TransportEncryption::Disabled, hosts, channels.collect(), names)
+        RoutingTable::new(
+            TransportEncryption::Disabled,
+            hosts,
+            channels.collect(),
+            names,
+        )
     }
 
     /// Contract CR-1, CR-2, CR-4, IF-3.
@@ -319,17 +361,49 @@ mod tests {
         let channels = "imc-dispatcher.knative-eventing.svc.cluster.local";
         let brokers = "broker-ingress.knative-eventing.svc.cluster.local:8443";
         for (host, path, found) in [
-            ("localhost:8080", "/ns/c", AddressLookup::Channel(0, &table.channels[0])),
-            ("localhost", "/ns/c/", AddressLookup::Channel(0, &table.channels[0])),
-            ("c-kn-channel.ns.svc.cluster.local", "/", AddressLookup::Channel(0, &table.channels[0])),
-            ("c-kn-channel.ns.SVC.cluster.local:80", "/", AddressLookup::Channel(0, &table.channels[0])),
+            (
+                "localhost:8080",
+                "/ns/c",
+                AddressLookup::Channel(0, &table.channels[0]),
+            ),
+            (
+                "localhost",
+                "/ns/c/",
+                AddressLookup::Channel(0, &table.channels[0]),
+            ),
+            (
+                "c-kn-channel.ns.svc.cluster.local",
+                "/",
+                AddressLookup::Channel(0, &table.channels[0]),
+            ),
+            (
+                "c-kn-channel.ns.SVC.cluster.local:80",
+                "/",
+                AddressLookup::Channel(0, &table.channels[0]),
+            ),
             ("localhost", "/", AddressLookup::NotFound),
-            ("localhost", "/ns/b", AddressLookup::Channel(1, &table.channels[1])),
-            (brokers, "/ns/b", AddressLookup::Channel(1, &table.channels[1])),
+            (
+                "localhost",
+                "/ns/b",
+                AddressLookup::Channel(1, &table.channels[1]),
+            ),
+            (
+                brokers,
+                "/ns/b",
+                AddressLookup::Channel(1, &table.channels[1]),
+            ),
             (brokers, "/ns/c", AddressLookup::NotFound),
             (channels, "/ns/b", AddressLookup::NotFound),
-            (channels, "/ns/both", AddressLookup::Channel(2, &table.channels[2])),
-            (brokers, "/ns/both", AddressLookup::Channel(3, &table.channels[3])),
+            (
+                channels,
+                "/ns/both",
+                AddressLookup::Channel(2, &table.channels[2]),
+            ),
+            (
+                brokers,
+                "/ns/both",
+                AddressLookup::Channel(3, &table.channels[3]),
+            ),
             ("localhost", "/ns/both", AddressLookup::Ambiguous),
             ("localhost", "/ns/none", AddressLookup::NotFound),
             ("localhost", "/ns", AddressLookup::BadPath),
@@ -342,6 +416,11 @@ mod tests {
             assert_eq!(table.look_up(Some(host), path), found, "{host} {path}");
         }
         assert_eq!(table.look_up(None, "/"), AddressLookup::NotFound);
-        assert_eq!(table.channel(&key(ChannelKind::Broker, "both")).map(|(index, _)| index), Some(3));
+        assert_eq!(
+            table
+                .channel(&key(ChannelKind::Broker, "both"))
+                .map(|(index, _)| index),
+            Some(3)
+        );
     }
 }

@@ -83,8 +83,9 @@ impl Subscription {
     #[must_use]
     pub fn has_unresolved_destination(&self) -> bool {
         let destinations = [&self.subscriber, &self.reply, &self.dead_letter_sink];
-        let has_no_way =
-            |to: &Addressable| matches!(to.route, DestinationRoute::Unresolved(_)) || to.trust.trusts_nobody();
+        let has_no_way = |to: &Addressable| {
+            matches!(to.route, DestinationRoute::Unresolved(_)) || to.trust.trusts_nobody()
+        };
         destinations.into_iter().flatten().any(has_no_way)
     }
 }

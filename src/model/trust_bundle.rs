@@ -27,7 +27,10 @@ impl fmt::Debug for TrustFingerprint {
 impl fmt::Display for TrustFingerprint {
     /// The first eight bytes in hexadecimal: enough to tell bundles apart in a log.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().take(8).try_for_each(|byte| write!(f, "{byte:02x}"))
+        self.0
+            .iter()
+            .take(8)
+            .try_for_each(|byte| write!(f, "{byte:02x}"))
     }
 }
 
@@ -55,15 +58,19 @@ pub struct TrustedCertificate {
 pub enum TrustError {
     /// The text holds no PEM item at all.
     #[error(
-        "holds no PEM certificate; it must contain -----BEGIN CERTIFICATE----- lines, indented evenly below the YAML key"
+        "holds no PEM certificate; it must contain -----BEGIN CERTIFICATE----- lines, \
+         indented evenly below the YAML key"
     )]
     NoCertificate,
     /// The text holds PEM items, but none of them is a certificate; the first one is named here.
-    #[error("holds a {0} instead of a certificate; give the CA's certificate, and never a private key")]
+    #[error(
+        "holds a {0} instead of a certificate; give the CA's certificate, and never a private key"
+    )]
     NotACertificate(&'static str),
     /// An item between BEGIN and END does not decode.
     #[error(
-        "certificate {index} does not decode: {reason}; check that it is complete and its lines are indented evenly"
+        "certificate {index} does not decode: {reason}; check that it is complete and its \
+         lines are indented evenly"
     )]
     Malformed {
         /// The position of the item in the text, from 1.
@@ -82,7 +89,12 @@ pub struct TrustBundle {
 
 impl fmt::Debug for TrustBundle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "TrustBundle({} certificates, {})", self.certificates.len(), self.fingerprint)
+        write!(
+            f,
+            "TrustBundle({} certificates, {})",
+            self.certificates.len(),
+            self.fingerprint
+        )
     }
 }
 
@@ -102,7 +114,10 @@ impl TrustBundle {
         for certificate in &certificates {
             digest.update(Sha256::digest(&certificate.der));
         }
-        Self { certificates, fingerprint: TrustFingerprint(digest.finalize().into()) }
+        Self {
+            certificates,
+            fingerprint: TrustFingerprint(digest.finalize().into()),
+        }
     }
 
     /// Reads every certificate of a PEM text. PEM items of other types are ignored, as by Go's
@@ -122,9 +137,14 @@ impl TrustBundle {
     pub fn from_pem_with_others(pem: &str) -> Result<(Self, BTreeSet<&'static str>), TrustError> {
         let (mut certificates, mut first, mut others) = (Vec::new(), None, BTreeSet::new());
         for (index, item) in rustls_pemfile::read_all(&mut pem.as_bytes()).enumerate() {
-            let malformed = |reason: String| TrustError::Malformed { index: index + 1, reason };
+            let malformed = |reason: String| TrustError::Malformed {
+                index: index + 1,
+                reason,
+            };
             match item.map_err(|error| malformed(error.to_string()))? {
-                Item::X509Certificate(der) => certificates.push(TrustedCertificate::parse(der).map_err(malformed)?),
+                Item::X509Certificate(der) => {
+                    certificates.push(TrustedCertificate::parse(der).map_err(malformed)?)
+                }
                 item => {
                     let called = pem_item_name(&item);
                     first.get_or_insert(called);
@@ -142,7 +162,10 @@ impl TrustBundle {
     /// one certificate (contract 3.10).
     #[must_use]
     pub fn trusting_nobody() -> Self {
-        Self { certificates: Vec::new(), fingerprint: NOBODY }
+        Self {
+            certificates: Vec::new(),
+            fingerprint: NOBODY,
+        }
     }
 
     /// True if this bundle is [`TrustBundle::trusting_nobody`].
@@ -154,7 +177,13 @@ impl TrustBundle {
     /// A bundle of the certificates of both.
     #[must_use]
     pub fn union(&self, other: &Self) -> Self {
-        Self::new(self.certificates.iter().chain(&other.certificates).cloned().collect())
+        Self::new(
+            self.certificates
+                .iter()
+                .chain(&other.certificates)
+                .cloned()
+                .collect(),
+        )
     }
 
     /// The certificates, each once, in the order of their bytes.
@@ -171,7 +200,9 @@ impl TrustBundle {
 
     /// The certificates that are not valid at `now` (seconds since the epoch).
     pub fn invalid_at(&self, now: i64) -> impl Iterator<Item = &TrustedCertificate> {
-        self.certificates.iter().filter(move |certificate| !certificate.is_valid_at(now))
+        self.certificates
+            .iter()
+            .filter(move |certificate| !certificate.is_valid_at(now))
     }
 
     /// The same bundle without the certificates that are not valid at `now`; shared if there are
@@ -182,7 +213,11 @@ impl TrustBundle {
             return Arc::clone(self);
         }
         Arc::new(Self::new(
-            self.certificates.iter().filter(|certificate| certificate.is_valid_at(now)).cloned().collect(),
+            self.certificates
+                .iter()
+                .filter(|certificate| certificate.is_valid_at(now))
+                .cloned()
+                .collect(),
         ))
     }
 }
@@ -214,7 +249,12 @@ impl TrustedCertificate {
     /// The certificate's subject and the days of its validity, for messages.
     #[must_use]
     pub fn describe_validity(&self) -> String {
-        format!("{} is valid from {} to {}", self.subject, format_date(self.not_before), format_date(self.not_after))
+        format!(
+            "{} is valid from {} to {}",
+            self.subject,
+            format_date(self.not_before),
+            format_date(self.not_after)
+        )
     }
 
     /// True if `now` (seconds since the epoch) lies in its validity.

@@ -47,7 +47,10 @@ impl<T: HttpTransport> BrokerFilter<T> {
     /// Makes a filter that knows Triggers by the served table.
     #[must_use]
     pub fn new(relay: RelayDependencies<T>) -> Self {
-        Self { relay, uncounted_series: Arc::default() }
+        Self {
+            relay,
+            uncounted_series: Arc::default(),
+        }
     }
 
     /// Checks a request in upstream's order: method, target, Trigger, event; then does what the
@@ -55,21 +58,46 @@ impl<T: HttpTransport> BrokerFilter<T> {
     ///
     /// # Errors
     /// If the request is refused; the error is its response.
-    async fn accept(&self, request: Request<RequestBody>, scheme: UriScheme) -> Result<RelayResponse, RelayResponse> {
+    async fn accept(
+        &self,
+        request: Request<RequestBody>,
+        scheme: UriScheme,
+    ) -> Result<RelayResponse, RelayResponse> {
         let came = Instant::now();
         if request.method() != Method::POST {
-            return Err(RelayResponse::from_text(StatusCode::METHOD_NOT_ALLOWED, "send events by POST"));
+            return Err(RelayResponse::from_text(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "send events by POST",
+            ));
         }
         let serving = self.relay.router.served_table();
-        let path = request.uri().path_and_query().map_or_else(String::new, ToString::to_string);
+        let path = request
+            .uri()
+            .path_and_query()
+            .map_or_else(String::new, ToString::to_string);
         let target = parse_target(&path).ok_or_else(|| {
-            RelayResponse::from_text(StatusCode::BAD_REQUEST, "the path must be /triggers/NAMESPACE/NAME/UID")
+            RelayResponse::from_text(
+                StatusCode::BAD_REQUEST,
+                "the path must be /triggers/NAMESPACE/NAME/UID",
+            )
         })?;
         let Some(trigger) = serving.table.relays().triggers.get(&target.trigger) else {
-            return Err(RelayResponse::from_text(StatusCode::NOT_FOUND, "no trigger of this name: check the path"));
+            return Err(RelayResponse::from_text(
+                StatusCode::NOT_FOUND,
+                "no trigger of this name: check the path",
+            ));
         };
-        let series = serving.relayed_series.triggers.get(&target.trigger).unwrap_or(&self.uncounted_series);
-        let call = TriggerRequest { trigger, series, scheme, received_at: came };
+        let series = serving
+            .relayed_series
+            .triggers
+            .get(&target.trigger)
+            .unwrap_or(&self.uncounted_series);
+        let call = TriggerRequest {
+            trigger,
+            series,
+            scheme,
+            received_at: came,
+        };
         self.handle_event(request, &target, call).await
     }
 
@@ -80,28 +108,47 @@ impl<T: HttpTransport> BrokerFilter<T> {
         call: TriggerRequest<'_>,
     ) -> Result<RelayResponse, RelayResponse> {
         let refused = |_refused: &RelayResponse| call.series.refused.increment();
-        let (event, headers) = self.read_event(request, target, call.trigger).await.inspect_err(refused)?;
+        let (event, headers) = self
+            .read_event(request, target, call.trigger)
+            .await
+            .inspect_err(refused)?;
         // Only the subscriber's events are filtered; replies and dead letters go on as they are.
         let (role, to) = match target.role {
             DestinationRole::Subscriber => return self.filter_and_send(event, call).await,
             DestinationRole::Reply => {
-                let gone =
-                    || RelayResponse::from_text(StatusCode::NOT_FOUND, "the broker of this trigger is gone: create it");
-                (DestinationRole::Reply, call.trigger.broker.as_ref().ok_or_else(gone).inspect_err(refused)?)
+                let gone = || {
+                    RelayResponse::from_text(
+                        StatusCode::NOT_FOUND,
+                        "the broker of this trigger is gone: create it",
+                    )
+                };
+                (
+                    DestinationRole::Reply,
+                    call.trigger
+                        .broker
+                        .as_ref()
+                        .ok_or_else(gone)
+                        .inspect_err(refused)?,
+                )
             }
             DestinationRole::DeadLetterSink => {
                 let Some(sink) = &call.trigger.dead_letter_sink else {
                     self.relay.counters.lost.increment();
                     call.record_lost();
                     if call.series.is_first_loss() {
-                        tracing::error!(trigger = target.trigger, event.id = %WireText::new(event.id()), "Event lost: there is no dead letter sink");
+                        tracing::error!(
+                            trigger = target.trigger,
+                            event.id = %WireText::new(event.id()),
+                            "Event lost: there is no dead letter sink"
+                        );
                     }
                     return Ok(RelayResponse::from_status(StatusCode::OK));
                 };
                 (DestinationRole::DeadLetterSink, sink)
             }
         };
-        self.send_unfiltered(&event, &headers.unwrap_or_default(), call, (role, to)).await
+        self.send_unfiltered(&event, &headers.unwrap_or_default(), call, (role, to))
+            .await
     }
 
     /// Reads the event, and the header fields beside it where they are passed on.
@@ -126,7 +173,10 @@ impl<T: HttpTransport> BrokerFilter<T> {
             Ok(sender) => sender,
             // Upstream reports what is wrong with an event before it refuses its sender.
             Err(denial) => {
-                let malformed = self.relay.decode_error_response(request, decode_event).await;
+                let malformed = self
+                    .relay
+                    .decode_error_response(request, decode_event)
+                    .await;
                 return Err(malformed.unwrap_or_else(|| self.relay.refuse_sender(&denial)));
             }
         };
@@ -154,22 +204,38 @@ impl<T: HttpTransport> BrokerFilter<T> {
             call.series.refused.increment();
             Err(RelayResponse::from_text(status, text))
         };
-        let ttl: Option<i32> = event.get(knative::BROKER_TTL).and_then(|ttl| ttl.parse().ok());
+        let ttl: Option<i32> = event
+            .get(knative::BROKER_TTL)
+            .and_then(|ttl| ttl.parse().ok());
         let Some(ttl) = ttl else {
-            let text = "knativebrokerttl is missing or no integer: only events of a broker are taken here";
+            let text =
+                "knativebrokerttl is missing or no integer: only events of a broker are taken here";
             return refuse(StatusCode::BAD_REQUEST, text);
         };
         // The hop count is the broker's own: neither filter nor subscriber sees it, a reply gets it
         // back.
         event.remove(knative::BROKER_TTL);
         let Some(subscriber) = &trigger.subscriber else {
-            return refuse(StatusCode::NOT_FOUND, "the subscriber of this trigger is not resolved");
+            return refuse(
+                StatusCode::NOT_FOUND,
+                "the subscriber of this trigger is not resolved",
+            );
         };
-        if !self.relay.counters.count_filter_decision(call.series, trigger.filter.decide(&event)) {
+        if !self
+            .relay
+            .counters
+            .count_filter_decision(call.series, trigger.filter.decide(&event))
+        {
             return Ok(RelayResponse::from_status(StatusCode::OK));
         }
         let request = build_request(&event, trigger.format);
-        self.send_and_respond(request, call, (DestinationRole::Subscriber, subscriber), Some(ttl)).await
+        self.send_and_respond(
+            request,
+            call,
+            (DestinationRole::Subscriber, subscriber),
+            Some(ttl),
+        )
+        .await
     }
 
     /// Sends the event as it came (contract BF-16), with the header fields that came with it,
@@ -183,7 +249,10 @@ impl<T: HttpTransport> BrokerFilter<T> {
     ) -> Result<RelayResponse, RelayResponse> {
         let mut request = build_request(event, DeliveryFormat::Binary);
         let traced = |name: &HeaderName| event.trace().is_some() && TraceContext::is_header(name);
-        for (name, value) in headers.iter().filter(|(name, _)| is_passed_on(name) && !traced(name)) {
+        for (name, value) in headers
+            .iter()
+            .filter(|(name, _)| is_passed_on(name) && !traced(name))
+        {
             request.headers_mut().append(name.clone(), value.clone());
         }
         request.extensions_mut().insert(ForwardAllFields);
@@ -202,7 +271,10 @@ impl<T: HttpTransport> BrokerFilter<T> {
         let request = with_namespace_header(request, call.trigger);
         call.record_started();
         let (in_flight, started) = (call.series.in_flight.enter(), Instant::now());
-        let answer = self.relay.send(request, call.trigger.sender.as_ref(), to).await;
+        let answer = self
+            .relay
+            .send(request, call.trigger.sender.as_ref(), to)
+            .await;
         drop(in_flight);
         call.record_sent((destination, to), started, &answer);
         let ended = self.convert_response(answer, (call.trigger, to), ttl);
@@ -228,15 +300,22 @@ impl<T: HttpTransport> BrokerFilter<T> {
         }
         let (parts, body) = answer.into_parts();
         if !parts.status.is_success() {
-            let answer = RelayResponse::from_status(parts.status).with_headers(forwarded_headers(&parts.headers));
+            let answer = RelayResponse::from_status(parts.status)
+                .with_headers(forwarded_headers(&parts.headers));
             return Err(answer.with_body("application/json", failure_report(from, &body)));
         }
         // Copied before decoding takes the header fields apart.
         let passed = forwarded_headers(&parts.headers);
-        match binding::decode_reply(parts.headers, &body, self.relay.request_reader.attribute_limit()) {
+        match binding::decode_reply(
+            parts.headers,
+            &body,
+            self.relay.request_reader.attribute_limit(),
+        ) {
             Ok(Some(event)) => {
                 self.relay.counters.accepted.increment();
-                self.relay.event_types.observe(trigger.event_types.as_ref(), &event);
+                self.relay
+                    .event_types
+                    .observe(trigger.event_types.as_ref(), &event);
                 Ok(event_response(parts.status, event, ttl).with_headers(passed))
             }
             Ok(None) if body.is_empty() => {
@@ -251,8 +330,14 @@ impl<T: HttpTransport> BrokerFilter<T> {
 }
 
 impl<T: HttpTransport> RequestHandler for BrokerFilter<T> {
-    async fn handle(&self, request: Request<RequestBody>, scheme: UriScheme) -> Response<Full<Bytes>> {
-        self.relay.respond(scheme, "POST", self.accept(request, scheme)).await
+    async fn handle(
+        &self,
+        request: Request<RequestBody>,
+        scheme: UriScheme,
+    ) -> Response<Full<Bytes>> {
+        self.relay
+            .respond(scheme, "POST", self.accept(request, scheme))
+            .await
     }
 }
 
@@ -260,7 +345,10 @@ impl<T: HttpTransport> RequestHandler for BrokerFilter<T> {
 /// already.
 fn is_passed_on(name: &HeaderName) -> bool {
     let of_event = name.as_str().starts_with("ce-") || name == http::header::CONTENT_TYPE;
-    !of_event && !knative::is_forwarded(name) && *name != knative::PREFER_HEADER && !KEPT_BACK.contains(name)
+    !of_event
+        && !knative::is_forwarded(name)
+        && *name != knative::PREFER_HEADER
+        && !KEPT_BACK.contains(name)
 }
 
 /// Takes apart `/triggers/NAMESPACE/NAME/UID`, perhaps with one more segment (contract BF-5).
@@ -281,20 +369,29 @@ fn parse_target(path: &str) -> Option<TriggerRequestTarget<'_>> {
 
 /// Decodes the event of a request, which is not validated (contract BF-6).
 fn decode_event(
-    ReceivedRequest { headers, body, memory_share: share, attribute_limit: attributes }: ReceivedRequest,
+    ReceivedRequest {
+        headers,
+        body,
+        memory_share: share,
+        attribute_limit: attributes,
+    }: ReceivedRequest,
 ) -> Result<Event, RelayResponse> {
     let refused = |text: String| RelayResponse::from_text(StatusCode::BAD_REQUEST, text);
     let trace = TraceContext::from_headers(&headers);
     match binding::decode_reply(headers, &body, attributes) {
         Ok(Some(event)) => Ok(event.with_guard(Arc::new(share)).with_trace(trace)),
-        Ok(None) => Err(refused("not a CloudEvent: send ce-specversion or application/cloudevents+json".to_owned())),
+        Ok(None) => Err(refused(
+            "not a CloudEvent: send ce-specversion or application/cloudevents+json".to_owned(),
+        )),
         Err(error) => Err(refused(error.to_string())),
     }
 }
 
 fn with_namespace_header(mut request: Request<Bytes>, trigger: &TriggerRelay) -> Request<Bytes> {
     if let Ok(namespace) = HeaderValue::from_str(&trigger.namespace) {
-        request.headers_mut().insert(knative::NAMESPACE_HEADER, namespace);
+        request
+            .headers_mut()
+            .insert(knative::NAMESPACE_HEADER, namespace);
     }
     request
 }
@@ -306,7 +403,9 @@ fn event_response(status: StatusCode, mut event: Event, ttl: Option<i32>) -> Rel
         event.set_integer(knative::BROKER_TTL, ttl);
     }
     let headers = binding::binary_headers(&event);
-    RelayResponse::from_status(status).with_headers(headers).with_body_bytes(event.data().clone())
+    RelayResponse::from_status(status)
+        .with_headers(headers)
+        .with_body_bytes(event.data().clone())
 }
 
 /// Report for the channel of which destination failed, and how (contract BF-13). It has the query

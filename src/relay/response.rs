@@ -21,7 +21,11 @@ pub(super) struct RelayResponse {
 impl RelayResponse {
     /// Makes a response with a status only.
     pub(super) fn from_status(status: StatusCode) -> Self {
-        Self { status, headers: Box::default(), body: Bytes::new() }
+        Self {
+            status,
+            headers: Box::default(),
+            body: Bytes::new(),
+        }
     }
 
     /// Status of the response.
@@ -31,7 +35,10 @@ impl RelayResponse {
 
     /// Makes a response with a status and one line that says what to do.
     pub(super) fn from_text(status: StatusCode, text: impl fmt::Display) -> Self {
-        Self::from_status(status).with_body("text/plain; charset=utf-8", Bytes::from(format!("{text}\n")))
+        Self::from_status(status).with_body(
+            "text/plain; charset=utf-8",
+            Bytes::from(format!("{text}\n")),
+        )
     }
 
     /// Makes the response to a request whose body could not be read.
@@ -52,7 +59,8 @@ impl RelayResponse {
 
     /// Sets a body of this media type.
     pub(super) fn with_body(mut self, content_type: &'static str, body: Bytes) -> Self {
-        self.headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+        self.headers
+            .insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
         self.body = body;
         self
     }
@@ -67,7 +75,9 @@ impl RelayResponse {
         let mut response = Response::new(Full::new(self.body));
         *response.status_mut() = self.status;
         *response.headers_mut() = *self.headers;
-        response.headers_mut().insert(ALLOW, HeaderValue::from_static(allow));
+        response
+            .headers_mut()
+            .insert(ALLOW, HeaderValue::from_static(allow));
         response
     }
 }

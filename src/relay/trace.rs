@@ -10,7 +10,11 @@ pub(super) fn start_client_span(tracer: &Tracer, headers: &mut HeaderMap) -> Spa
     if !tracer.is_enabled() {
         return Span::default();
     }
-    let mut span = tracer.start("POST", SpanKind::Client, TraceContext::from_headers(headers).as_ref());
+    let mut span = tracer.start(
+        "POST",
+        SpanKind::Client,
+        TraceContext::from_headers(headers).as_ref(),
+    );
     span.set_attributes(|| [("http.request.method", "POST".into())]);
     if let Some(context) = span.context() {
         context.write_headers(headers);

@@ -25,7 +25,9 @@ impl TriggerRequest<'_> {
     pub(super) fn record_started(&self) {
         self.series.count_enqueued();
         self.series.start_delivery();
-        scheme_series(self.series.relay_durations(), self.scheme).processed.record(self.received_at.elapsed());
+        scheme_series(self.series.relay_durations(), self.scheme)
+            .processed
+            .record(self.received_at.elapsed());
     }
 
     /// Counts the attempt at this destination, with its response or without one (contract OB-6).
@@ -41,13 +43,18 @@ impl TriggerRequest<'_> {
             Err(RelaySendError::Transport(error)) => Err(error.reason()),
         };
         self.series.count_attempt(destination, result);
-        scheme_series(self.series.relay_durations(), self.scheme).dispatched.record(result.ok(), started.elapsed());
+        scheme_series(self.series.relay_durations(), self.scheme)
+            .dispatched
+            .record(result.ok(), started.elapsed());
         let reason = match answer {
-            Ok(answer) if answer.status().is_success() => return self.series.record_success(destination, started),
+            Ok(answer) if answer.status().is_success() => {
+                return self.series.record_success(destination, started);
+            }
             Ok(answer) => format!("answered {}", answer.status()),
             Err(error) => error.to_string(),
         };
-        self.series.record_failure(destination, &scrub::url(to.url.as_written()), &reason);
+        self.series
+            .record_failure(destination, &scrub::url(to.url.as_written()), &reason);
     }
 
     /// Counts a dead letter for which there is no dead letter sink.
@@ -55,11 +62,19 @@ impl TriggerRequest<'_> {
         self.series.count_enqueued();
         self.series.start_delivery();
         self.series.count_end(DeliveryEnd::Lost);
-        self.series.count_drop(Dropped::Lost, DestinationRole::DeadLetterSink, "no_dead_letter_sink");
+        self.series.count_drop(
+            Dropped::Lost,
+            DestinationRole::DeadLetterSink,
+            "no_dead_letter_sink",
+        );
     }
 
     /// Counts the end: the destination has the event, or the channel, which may send it once more.
     pub(super) fn record_ended<T, E>(&self, ended: &Result<T, E>) {
-        self.series.count_end(if ended.is_ok() { DeliveryEnd::Delivered } else { DeliveryEnd::Requeued });
+        self.series.count_end(if ended.is_ok() {
+            DeliveryEnd::Delivered
+        } else {
+            DeliveryEnd::Requeued
+        });
     }
 }

@@ -33,7 +33,11 @@ impl PendingReplies {
     /// Makes a place where `capacity` requests may wait.
     #[must_use]
     pub fn new(capacity: usize, series: Arc<RequestReplySeries>) -> Self {
-        Self { capacity, by_correlation_id: Mutex::new(Some(HashMap::new())), series }
+        Self {
+            capacity,
+            by_correlation_id: Mutex::new(Some(HashMap::new())),
+            series,
+        }
     }
 
     /// Counters of the RequestReply.
@@ -43,7 +47,9 @@ impl PendingReplies {
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<HashMap<Arc<str>, oneshot::Sender<Event>>>> {
-        self.by_correlation_id.lock().unwrap_or_else(PoisonError::into_inner)
+        self.by_correlation_id
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Registers a request that waits for a reply with this correlation id.
@@ -56,11 +62,17 @@ impl PendingReplies {
         let mut waiting = self.lock();
         let waiting = waiting.as_mut().ok_or(RequestReplyError::Removed)?;
         if waiting.len() >= self.capacity {
-            return Err(RequestReplyError::Full { waiting: waiting.len() });
+            return Err(RequestReplyError::Full {
+                waiting: waiting.len(),
+            });
         }
         waiting.insert(Arc::clone(&id), sender);
         self.series.waiting.add(1);
-        Ok(PendingReply { pending: Arc::clone(self), id, reply })
+        Ok(PendingReply {
+            pending: Arc::clone(self),
+            id,
+            reply,
+        })
     }
 
     /// Gives a reply to the request that waits for it. A second reply with the same id is counted
@@ -85,7 +97,9 @@ impl PendingReply {
     /// # Errors
     /// If the RequestReply is removed before it comes.
     pub(super) async fn receive(&mut self) -> Result<Event, RequestReplyError> {
-        (&mut self.reply).await.map_err(|_closed| RequestReplyError::Removed)
+        (&mut self.reply)
+            .await
+            .map_err(|_closed| RequestReplyError::Removed)
     }
 }
 

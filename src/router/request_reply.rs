@@ -41,7 +41,8 @@ pub struct RequestLimits {
 pub enum RequestReplyError {
     /// No reply came in time.
     #[error(
-        "no reply came within {} s: a subscriber of the Broker answers with an event whose {attribute} is the correlation id that it got",
+        "no reply came within {} s: a subscriber of the Broker answers with an event whose \
+         {attribute} is the correlation id that it got",
         after.as_secs_f64()
     )]
     TimedOut {
@@ -69,7 +70,9 @@ pub enum RequestReplyError {
     #[error("with its correlation id the event is too long: {0}")]
     TooLong(DecodeError),
     /// No correlation id can be made, for want of random numbers.
-    #[error("the system gives no random numbers, so that no correlation id can be made: try again later")]
+    #[error(
+        "the system gives no random numbers, so that no correlation id can be made: try again later"
+    )]
     NoRandomness,
 }
 
@@ -113,7 +116,10 @@ impl Router {
     /// Sets the limits of requests to RequestReplies.
     #[must_use]
     pub fn with_request_limits(self, requests: RequestLimits) -> Self {
-        Self { request_limits: Some(requests), ..self }
+        Self {
+            request_limits: Some(requests),
+            ..self
+        }
     }
 
     /// Pending replies for the RequestReplies of a table, the present ones where there are any; for
@@ -121,13 +127,23 @@ impl Router {
     #[must_use]
     pub fn pending_replies(&self, table: &RoutingTable) -> PendingRepliesMap {
         let before = self.served_table.load();
-        let capacity = self.request_limits.as_ref().map_or(usize::MAX, |requests| requests.max_waiting);
+        let capacity = self
+            .request_limits
+            .as_ref()
+            .map_or(usize::MAX, |requests| requests.max_waiting);
         let pending = |request_reply: &Arc<RequestReply>| {
             let key = &request_reply.key;
             let pending = before.pending_replies.get(key).cloned().unwrap_or_else(|| {
-                let (kind, namespace, name) =
-                    (key.kind.as_str(), key.namespace.as_str().into(), key.name.as_str().into());
-                let series = self.counters.series.request_reply(&SeriesKey { kind, namespace, name });
+                let (kind, namespace, name) = (
+                    key.kind.as_str(),
+                    key.namespace.as_str().into(),
+                    key.name.as_str().into(),
+                );
+                let series = self.counters.series.request_reply(&SeriesKey {
+                    kind,
+                    namespace,
+                    name,
+                });
                 Arc::new(PendingReplies::new(capacity, series))
             });
             (key.clone(), pending)
@@ -149,10 +165,14 @@ impl Router {
     ) -> Result<Event, AcceptError> {
         binding::validate(&event)?;
         let serving = self.served_table();
-        let request_reply = serving.table.request_reply(key).ok_or_else(|| AcceptError::NotFound(key.clone()))?;
+        let request_reply = serving
+            .table
+            .request_reply(key)
+            .ok_or_else(|| AcceptError::NotFound(key.clone()))?;
         policy::authorize_internal(request_reply.authorization.as_ref(), inside, &event)
             .map_err(|denial| self.count_denied_request(&serving, request_reply, denial))?;
-        self.request(&serving, request_reply, self.charge_to_budget(event)).await
+        self.request(&serving, request_reply, self.charge_to_budget(event))
+            .await
     }
 
     /// Counts a request whose sender may not make it, and gives the error.
@@ -183,7 +203,9 @@ impl Router {
         let Some(pending) = serving.pending_replies.get(&request_reply.key) else {
             return Err(AcceptError::NotFound(request_reply.key.clone()));
         };
-        let replied = self.send_and_wait(serving, (request_reply, pending), event).await;
+        let replied = self
+            .send_and_wait(serving, (request_reply, pending), event)
+            .await;
         pending.series().count_end(match &replied {
             Ok(_) => RequestReplyOutcome::Replied,
             Err(AcceptError::Unanswered(unanswered)) => unanswered.reply_outcome(),
@@ -201,17 +223,32 @@ impl Router {
         let began = Instant::now();
         // The Broker asks for the RequestReply's own rights, before anything is counted or
         // registered.
-        let RequestReply { broker, sender, broker_audience, timeout, .. } = request_reply;
-        let (index, channel) = serving.table.channel(broker).ok_or_else(|| AcceptError::NotFound(broker.clone()))?;
-        let inside = InternalSender { sender: sender.as_deref(), audience: broker_audience.as_deref() };
+        let RequestReply {
+            broker,
+            sender,
+            broker_audience,
+            timeout,
+            ..
+        } = request_reply;
+        let (index, channel) = serving
+            .table
+            .channel(broker)
+            .ok_or_else(|| AcceptError::NotFound(broker.clone()))?;
+        let inside = InternalSender {
+            sender: sender.as_deref(),
+            audience: broker_audience.as_deref(),
+        };
         policy::authorize_internal(channel.authorization.as_ref(), inside, &event)
             .map_err(|denial| self.count_denied(serving, index, denial))?;
         // The id is made before the request is registered, which it names there.
         let (event, id) = self.with_correlation_id(request_reply, event)?;
         // Waiting takes memory, too: it is charged before the request is registered.
         let mut share = self.budget.as_ref().map(|budget| budget.share());
-        let held = share.as_mut().map(|share| share.grow_to(PER_EVENT + id.len()));
-        held.transpose().map_err(|_exhausted| RequestReplyError::OverBudget)?;
+        let held = share
+            .as_mut()
+            .map(|share| share.grow_to(PER_EVENT + id.len()));
+        held.transpose()
+            .map_err(|_exhausted| RequestReplyError::OverBudget)?;
         // Registered before the event is published: a reply may come before the publisher returns.
         let waiter = pending.register(&id)?;
         let exchange = self.publish_and_wait((serving, index), (event, channel.backend), waiter);
@@ -235,11 +272,14 @@ impl Router {
         request_reply: &RequestReply,
         mut event: Event,
     ) -> Result<(Event, String), RequestReplyError> {
-        let id =
-            request_reply.correlation_key.create_id(&event.id(), REPLY_INDEX).ok_or(RequestReplyError::NoRandomness)?;
+        let id = request_reply
+            .correlation_key
+            .create_id(&event.id(), REPLY_INDEX)
+            .ok_or(RequestReplyError::NoRandomness)?;
         event.set(&request_reply.correlation_attribute, &id);
         if let Some(limits) = &self.request_limits {
-            binding::check_attribute_limit(&event, limits.attributes).map_err(RequestReplyError::TooLong)?;
+            binding::check_attribute_limit(&event, limits.attributes)
+                .map_err(RequestReplyError::TooLong)?;
         }
         Ok((event, id))
     }
@@ -275,7 +315,9 @@ impl Router {
 
     /// Returns when the process stops and the grace for requests that wait is over.
     async fn until_grace_over(&self) {
-        let Some(RequestLimits { stop, grace, .. }) = &self.request_limits else { return std::future::pending().await };
+        let Some(RequestLimits { stop, grace, .. }) = &self.request_limits else {
+            return std::future::pending().await;
+        };
         stop.cancelled().await;
         tokio::time::sleep(*grace).await;
     }
@@ -287,12 +329,17 @@ impl Router {
     /// If there is no such RequestReply.
     pub fn accept_reply(&self, key: &ChannelKey, mut event: Event) -> Result<(), AcceptError> {
         let serving = self.served_table.load();
-        let (Some(request_reply), Some(pending)) = (serving.table.request_reply(key), serving.pending_replies.get(key))
-        else {
+        let (Some(request_reply), Some(pending)) = (
+            serving.table.request_reply(key),
+            serving.pending_replies.get(key),
+        ) else {
             return Err(AcceptError::NotFound(key.clone()));
         };
         event.remove(knative::BROKER_TTL);
-        let id = event.get(&request_reply.reply_attribute).map(Cow::into_owned).unwrap_or_default();
+        let id = event
+            .get(&request_reply.reply_attribute)
+            .map(Cow::into_owned)
+            .unwrap_or_default();
         pending.deliver_reply(&id, self.charge_to_budget(event));
         Ok(())
     }

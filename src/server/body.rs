@@ -33,7 +33,9 @@ pub enum BodyError {
     OverBudget,
     /// The body is compressed or otherwise coded, and would be delivered as something that it is
     /// not.
-    #[error("events are taken without Content-Encoding only, and this one has {0}: send it as it is")]
+    #[error(
+        "events are taken without Content-Encoding only, and this one has {0}: send it as it is"
+    )]
     ContentEncoded(WireText),
     /// The peer went away or broke the protocol.
     #[error("body could not be read: {0}")]
@@ -90,20 +92,32 @@ impl BodyReader {
     ///
     /// # Errors
     /// Fails if the body is too large, too slow or broken, or if there is no memory left for it.
-    pub async fn read_body<B>(&self, head: usize, body: &mut B) -> Result<(ReceivedBody, BudgetShare), BodyError>
+    pub async fn read_body<B>(
+        &self,
+        head: usize,
+        body: &mut B,
+    ) -> Result<(ReceivedBody, BudgetShare), BodyError>
     where
         B: Body<Data = Bytes> + Unpin,
         B::Error: std::fmt::Display,
     {
         let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
         if announced > self.max_bytes {
-            return Err(BodyError::TooLarge { limit: self.max_bytes });
+            return Err(BodyError::TooLarge {
+                limit: self.max_bytes,
+            });
         }
-        let mut counted = HeldBody { share: self.budget.share(), head_bytes: head, max_bytes: self.max_bytes };
+        let mut counted = HeldBody {
+            share: self.budget.share(),
+            head_bytes: head,
+            max_bytes: self.max_bytes,
+        };
         counted.hold(0)?;
         match tokio::time::timeout(self.timeout, collect_body(body, &mut counted)).await {
             Ok(collected) => collected.map(|read| (read, counted.share)),
-            Err(_elapsed) => Err(BodyError::Timeout { limit: self.timeout }),
+            Err(_elapsed) => Err(BodyError::Timeout {
+                limit: self.timeout,
+            }),
         }
     }
 }
@@ -117,8 +131,14 @@ where
     B: Body<Data = Bytes> + Unpin,
     B::Error: std::fmt::Display,
 {
-    let mut counted = HeldBody { share: MemoryBudget::new(usize::MAX).share(), head_bytes: 0, max_bytes: max };
-    collect_body(&mut body, &mut counted).await.map(ReceivedBody::into_bytes)
+    let mut counted = HeldBody {
+        share: MemoryBudget::new(usize::MAX).share(),
+        head_bytes: 0,
+        max_bytes: max,
+    };
+    collect_body(&mut body, &mut counted)
+        .await
+        .map(ReceivedBody::into_bytes)
 }
 
 /// A body that was read, by who owns its memory.
@@ -152,9 +172,13 @@ impl HeldBody {
     /// budget.
     fn hold(&mut self, bytes: usize) -> Result<(), BodyError> {
         if bytes > self.max_bytes {
-            return Err(BodyError::TooLarge { limit: self.max_bytes });
+            return Err(BodyError::TooLarge {
+                limit: self.max_bytes,
+            });
         }
-        self.share.grow_to(bytes.saturating_add(self.head_bytes)).map_err(|_exhausted| BodyError::OverBudget)
+        self.share
+            .grow_to(bytes.saturating_add(self.head_bytes))
+            .map_err(|_exhausted| BodyError::OverBudget)
     }
 }
 
@@ -164,9 +188,13 @@ where
     B::Error: std::fmt::Display,
 {
     // A body that came in one piece is not copied; only a second piece makes a buffer necessary.
-    let Some(first) = next_data(body).await? else { return Ok(ReceivedBody::Shared(Bytes::new())) };
+    let Some(first) = next_data(body).await? else {
+        return Ok(ReceivedBody::Shared(Bytes::new()));
+    };
     counted.hold(first.len())?;
-    let Some(second) = next_data(body).await? else { return Ok(ReceivedBody::Shared(first)) };
+    let Some(second) = next_data(body).await? else {
+        return Ok(ReceivedBody::Shared(first));
+    };
     let mut whole = Vec::new();
     append(&mut whole, &first, second.len());
     drop(first);
@@ -175,7 +203,11 @@ where
         // The budget is asked before the piece is appended, so that nothing is copied that may not
         // be held.
         counted.hold(whole.len() + data.len())?;
-        append(&mut whole, &data, usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX));
+        append(
+            &mut whole,
+            &data,
+            usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX),
+        );
         piece = next_data(body).await?;
     }
     whole.shrink_to_fit();
@@ -188,7 +220,10 @@ where
 fn append(whole: &mut Vec<u8>, piece: &[u8], announced: usize) {
     let needed = whole.len() + piece.len();
     if needed > whole.capacity() {
-        let room = needed.saturating_add(announced).min(needed.saturating_mul(2)).max(needed);
+        let room = needed
+            .saturating_add(announced)
+            .min(needed.saturating_mul(2))
+            .max(needed);
         whole.reserve_exact(room - whole.len());
     }
     whole.extend_from_slice(piece);
@@ -218,41 +253,73 @@ mod tests {
     use hyper::body::Frame;
 
     fn pieces(pieces: &[&'static str]) -> impl Body<Data = Bytes, Error = String> + Unpin + use<> {
-        let frames: Vec<_> = pieces.iter().map(|piece| Ok(Frame::data(Bytes::from_static(piece.as_bytes())))).collect();
+        let frames: Vec<_> = pieces
+            .iter()
+            .map(|piece| Ok(Frame::data(Bytes::from_static(piece.as_bytes()))))
+            .collect();
         StreamBody::new(futures_util::stream::iter(frames))
     }
 
     fn intake(max_bytes: usize, budget: usize) -> BodyReader {
-        BodyReader { max_bytes, timeout: Duration::from_secs(1), budget: MemoryBudget::new(budget) }
+        BodyReader {
+            max_bytes,
+            timeout: Duration::from_secs(1),
+            budget: MemoryBudget::new(budget),
+        }
     }
 
     #[tokio::test]
     async fn one_piece_is_not_copied() {
         let sent = Bytes::from(vec![7u8; 100]);
-        let (read, _share) = intake(100, 100).read_body(0, &mut Full::new(sent.clone())).await.expect("read");
-        assert!(matches!(&read, ReceivedBody::Shared(piece) if piece.as_ptr() == sent.as_ptr()), "{read:?}");
+        let (read, _share) = intake(100, 100)
+            .read_body(0, &mut Full::new(sent.clone()))
+            .await
+            .expect("read");
+        assert!(
+            matches!(&read, ReceivedBody::Shared(piece) if piece.as_ptr() == sent.as_ptr()),
+            "{read:?}"
+        );
     }
 
     #[tokio::test]
     async fn pieces_are_joined_and_limited() {
-        let (read, _share) = intake(4, 100).read_body(0, &mut pieces(&["ab", "", "cd"])).await.expect("read");
+        let (read, _share) = intake(4, 100)
+            .read_body(0, &mut pieces(&["ab", "", "cd"]))
+            .await
+            .expect("read");
         assert_eq!(read, ReceivedBody::Owned(Bytes::from_static(b"abcd")));
-        let error = intake(3, 100).read_body(0, &mut pieces(&["ab", "cd"])).await.expect_err("too large");
+        let error = intake(3, 100)
+            .read_body(0, &mut pieces(&["ab", "cd"]))
+            .await
+            .expect_err("too large");
         assert_eq!(error, BodyError::TooLarge { limit: 3 });
-        let error =
-            intake(3, 100).read_body(0, &mut Full::new(Bytes::from_static(b"abcd"))).await.expect_err("too large");
+        let error = intake(3, 100)
+            .read_body(0, &mut Full::new(Bytes::from_static(b"abcd")))
+            .await
+            .expect_err("too large");
         assert_eq!(error, BodyError::TooLarge { limit: 3 });
     }
 
     #[tokio::test]
     async fn the_budget_is_shared_and_given_back() {
         let intake = intake(10, 15);
-        let (_, share) = intake.read_body(0, &mut pieces(&["0123456789"])).await.expect("read");
-        let error = intake.read_body(0, &mut pieces(&["0123", "456789"])).await.expect_err("over budget");
+        let (_, share) = intake
+            .read_body(0, &mut pieces(&["0123456789"]))
+            .await
+            .expect("read");
+        let error = intake
+            .read_body(0, &mut pieces(&["0123", "456789"]))
+            .await
+            .expect_err("over budget");
         assert_eq!(error, BodyError::OverBudget);
         drop(share);
         assert_eq!(intake.budget.used(), 0);
-        assert!(intake.read_body(0, &mut pieces(&["0123456789"])).await.is_ok());
+        assert!(
+            intake
+                .read_body(0, &mut pieces(&["0123456789"]))
+                .await
+                .is_ok()
+        );
     }
 
     /// A body that announces more than there is room for takes what has come of it.
@@ -266,9 +333,9 @@ mod tests {
                 mut self: std::pin::Pin<&mut Self>,
                 _: &mut std::task::Context<'_>,
             ) -> std::task::Poll<Option<Result<Frame<Bytes>, String>>> {
-                self.0
-                    .take()
-                    .map_or(std::task::Poll::Pending, |piece| std::task::Poll::Ready(Some(Ok(Frame::data(piece)))))
+                self.0.take().map_or(std::task::Poll::Pending, |piece| {
+                    std::task::Poll::Ready(Some(Ok(Frame::data(piece))))
+                })
             }
             fn size_hint(&self) -> http_body::SizeHint {
                 http_body::SizeHint::with_exact(1_000_000)
@@ -282,7 +349,15 @@ mod tests {
             intake.budget.used()
         };
         let (read, used) = tokio::join!(reading, watching);
-        assert_eq!((read, used), (Err(BodyError::Timeout { limit: Duration::from_secs(1) }), 13));
+        assert_eq!(
+            (read, used),
+            (
+                Err(BodyError::Timeout {
+                    limit: Duration::from_secs(1)
+                }),
+                13
+            )
+        );
         let mut whole = Vec::new();
         append(&mut whole, &[7; 100], 1_000_000);
         assert!(whole.capacity() <= 200, "{}", whole.capacity());
@@ -291,8 +366,17 @@ mod tests {
     #[tokio::test]
     async fn heads_count_too() {
         let intake = intake(10, 15);
-        let (_, share) = intake.read_body(10, &mut pieces(&["01", "234"])).await.expect("read");
-        assert_eq!(intake.read_body(1, &mut pieces(&[])).await.expect_err("over budget"), BodyError::OverBudget);
+        let (_, share) = intake
+            .read_body(10, &mut pieces(&["01", "234"]))
+            .await
+            .expect("read");
+        assert_eq!(
+            intake
+                .read_body(1, &mut pieces(&[]))
+                .await
+                .expect_err("over budget"),
+            BodyError::OverBudget
+        );
         drop(share);
         assert!(intake.read_body(1, &mut pieces(&[])).await.is_ok());
         assert_eq!(intake.budget.used(), 0);
@@ -300,10 +384,22 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_stalled_body_ends() {
-        let frames = futures_util::stream::once(async { Ok::<_, String>(Frame::data(Bytes::from_static(b"a"))) });
-        let mut body =
-            StreamBody::new(Box::pin(futures_util::StreamExt::chain(frames, futures_util::stream::pending())));
-        let error = intake(10, 10).read_body(0, &mut body).await.expect_err("stalled");
-        assert_eq!(error, BodyError::Timeout { limit: Duration::from_secs(1) });
+        let frames = futures_util::stream::once(async {
+            Ok::<_, String>(Frame::data(Bytes::from_static(b"a")))
+        });
+        let mut body = StreamBody::new(Box::pin(futures_util::StreamExt::chain(
+            frames,
+            futures_util::stream::pending(),
+        )));
+        let error = intake(10, 10)
+            .read_body(0, &mut body)
+            .await
+            .expect_err("stalled");
+        assert_eq!(
+            error,
+            BodyError::Timeout {
+                limit: Duration::from_secs(1)
+            }
+        );
     }
 }

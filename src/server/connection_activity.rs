@@ -120,7 +120,8 @@ impl ConnectionActivity {
             self.head_since.store(NEVER, Ordering::Relaxed);
             return;
         }
-        let waiting = self.head_since.load(Ordering::Relaxed) == NEVER && self.requests.load(Ordering::Relaxed) == 0;
+        let waiting = self.head_since.load(Ordering::Relaxed) == NEVER
+            && self.requests.load(Ordering::Relaxed) == 0;
         if waiting && !bytes.iter().all(|byte| matches!(byte, b'\r' | b'\n')) {
             self.head_since.store(self.now(), Ordering::Relaxed);
         }
@@ -129,12 +130,19 @@ impl ConnectionActivity {
     /// Returns true if the preface ends in these bytes. The preface is the first thing that comes,
     /// in however many pieces.
     fn completes_preface(&self, bytes: &[u8]) -> bool {
-        let Some(rest) = PREFACE.get(self.preface.load(Ordering::Relaxed)..).filter(|rest| !rest.is_empty()) else {
+        let Some(rest) = PREFACE
+            .get(self.preface.load(Ordering::Relaxed)..)
+            .filter(|rest| !rest.is_empty())
+        else {
             return false;
         };
         let came = bytes.get(..rest.len()).unwrap_or(bytes);
         let fits = rest.starts_with(came);
-        let seen = if fits { PREFACE.len() - rest.len() + came.len() } else { OTHER };
+        let seen = if fits {
+            PREFACE.len() - rest.len() + came.len()
+        } else {
+            OTHER
+        };
         self.preface.store(seen, Ordering::Relaxed);
         fits && came.len() == rest.len()
     }
@@ -174,7 +182,8 @@ impl ConnectionActivity {
     /// Sets a deadline: a connection that is not closed within `limit` counts as idle for too long.
     pub(super) fn close_by(&self, limit: Duration) {
         let limit = u64::try_from(limit.as_millis()).unwrap_or(NEVER);
-        self.close_by.store(self.now().saturating_add(limit), Ordering::Relaxed);
+        self.close_by
+            .store(self.now().saturating_add(limit), Ordering::Relaxed);
     }
 
     /// Returns when a time limit has passed. It is safe to drop the future at any time.
@@ -201,22 +210,37 @@ impl ConnectionActivity {
             return (close_by, ConnectionTimeout::Idle);
         }
         if self.requests.load(Ordering::Relaxed) > 0 {
-            return (self.now().saturating_add(millis(limits.idle_timeout).max(1)), ConnectionTimeout::Idle);
+            return (
+                self.now()
+                    .saturating_add(millis(limits.idle_timeout).max(1)),
+                ConnectionTimeout::Idle,
+            );
         }
         let stopping_since = self.stopping_since.load(Ordering::Relaxed);
         match self.head_since.load(Ordering::Relaxed) {
             NEVER if stopping_since != NEVER => {
                 let since = stopping_since.max(self.idle_since.load(Ordering::Relaxed));
-                (since.saturating_add(millis(STOP_GRACE)), ConnectionTimeout::Idle)
+                (
+                    since.saturating_add(millis(STOP_GRACE)),
+                    ConnectionTimeout::Idle,
+                )
             }
             // A head may begin at any time, so that the next look is when it could be overdue at
             // the earliest.
             NEVER => {
-                let idle = self.idle_since.load(Ordering::Relaxed).saturating_add(millis(limits.idle_timeout));
-                let head = self.now().saturating_add(millis(limits.header_read_timeout).max(1));
+                let idle = self
+                    .idle_since
+                    .load(Ordering::Relaxed)
+                    .saturating_add(millis(limits.idle_timeout));
+                let head = self
+                    .now()
+                    .saturating_add(millis(limits.header_read_timeout).max(1));
                 (idle.min(head), ConnectionTimeout::Idle)
             }
-            since => (since.saturating_add(millis(limits.header_read_timeout)), ConnectionTimeout::HeaderRead),
+            since => (
+                since.saturating_add(millis(limits.header_read_timeout)),
+                ConnectionTimeout::HeaderRead,
+            ),
         }
     }
 }
@@ -253,8 +277,16 @@ pub(super) struct WatchedStream<S> {
 }
 
 impl<S> WatchedStream<S> {
-    pub(super) fn new(stream: S, activity: Arc<ConnectionActivity>, released: ReleasedStream<S>) -> Self {
-        Self { stream: Some(stream), activity, released }
+    pub(super) fn new(
+        stream: S,
+        activity: Arc<ConnectionActivity>,
+        released: ReleasedStream<S>,
+    ) -> Self {
+        Self {
+            stream: Some(stream),
+            activity,
+            released,
+        }
     }
 
     /// Records the result of a read or a write: after an error there is nothing to wait for from
@@ -278,7 +310,10 @@ impl<S> Drop for WatchedStream<S> {
 
 /// Returns the inner stream, which is there until the watched stream is dropped.
 fn open_stream<S: Unpin>(stream: &mut Option<S>) -> io::Result<Pin<&mut S>> {
-    stream.as_mut().map(Pin::new).ok_or_else(|| io::ErrorKind::NotConnected.into())
+    stream
+        .as_mut()
+        .map(Pin::new)
+        .ok_or_else(|| io::ErrorKind::NotConnected.into())
 }
 
 /// Reads at most [`READ_AT_ONCE`] bytes.
@@ -295,11 +330,18 @@ fn read_bounded<S: AsyncRead>(
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for WatchedStream<S> {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         let stream = open_stream(&mut self.stream)?;
-        let polled =
-            if buf.remaining() > READ_AT_ONCE { read_bounded(stream, cx, buf) } else { stream.poll_read(cx, buf) };
+        let polled = if buf.remaining() > READ_AT_ONCE {
+            read_bounded(stream, cx, buf)
+        } else {
+            stream.poll_read(cx, buf)
+        };
         let came = buf.filled().get(before..).unwrap_or_default();
         if !came.is_empty() {
             self.activity.note_received(came);
@@ -311,7 +353,11 @@ impl<S: AsyncRead + Unpin> AsyncRead for WatchedStream<S> {
 }
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for WatchedStream<S> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
         self.activity.note_written();
         let polled = open_stream(&mut self.stream)?.poll_write(cx, buf);
         self.note_result(polled)
@@ -326,7 +372,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for WatchedStream<S> {
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.stream.as_ref().is_some_and(AsyncWrite::is_write_vectored)
+        self.stream
+            .as_ref()
+            .is_some_and(AsyncWrite::is_write_vectored)
     }
 
     fn poll_write_vectored(
@@ -359,7 +407,10 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_silent_connection_is_idle() {
-        assert_eq!(expiry(&ConnectionActivity::new()).await, (ConnectionTimeout::Idle, 60));
+        assert_eq!(
+            expiry(&ConnectionActivity::new()).await,
+            (ConnectionTimeout::Idle, 60)
+        );
     }
 
     #[tokio::test(start_paused = true)]
@@ -380,15 +431,35 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_preface_and_empty_lines_are_no_head() {
-        for pieces in [&[PREFACE][..], &[b"PRI * HT", b"TP/2.0\r\n\r\nSM\r\n\r\n\0\0"], &[b"\r\n", b"\r\n"]] {
+        for pieces in [
+            &[PREFACE][..],
+            &[b"PRI * HT", b"TP/2.0\r\n\r\nSM\r\n\r\n\0\0"],
+            &[b"\r\n", b"\r\n"],
+        ] {
             let activity = ConnectionActivity::new();
-            pieces.iter().for_each(|piece| activity.note_received(piece));
-            assert_eq!(expiry(&activity).await, (ConnectionTimeout::Idle, 60), "{pieces:?}");
+            pieces
+                .iter()
+                .for_each(|piece| activity.note_received(piece));
+            assert_eq!(
+                expiry(&activity).await,
+                (ConnectionTimeout::Idle, 60),
+                "{pieces:?}"
+            );
         }
-        for pieces in [&[&b"PRI * HT"[..]][..], &[b"\r\nPRI"], &[b"PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n"]] {
+        for pieces in [
+            &[&b"PRI * HT"[..]][..],
+            &[b"\r\nPRI"],
+            &[b"PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n"],
+        ] {
             let activity = ConnectionActivity::new();
-            pieces.iter().for_each(|piece| activity.note_received(piece));
-            assert_eq!(expiry(&activity).await, (ConnectionTimeout::HeaderRead, 10), "{pieces:?}");
+            pieces
+                .iter()
+                .for_each(|piece| activity.note_received(piece));
+            assert_eq!(
+                expiry(&activity).await,
+                (ConnectionTimeout::HeaderRead, 10),
+                "{pieces:?}"
+            );
         }
     }
 
@@ -399,7 +470,11 @@ mod tests {
         tokio::time::advance(Duration::from_secs(5)).await;
         let busy = ConnectionActivity::start_request(&activity, Version::HTTP_2);
         activity.start_stopping();
-        let waited = tokio::time::timeout(Duration::from_secs(1000), activity.wait_for_timeout(&limits())).await;
+        let waited = tokio::time::timeout(
+            Duration::from_secs(1000),
+            activity.wait_for_timeout(&limits()),
+        )
+        .await;
         assert!(waited.is_err(), "no limit while a request runs");
         drop(busy);
         assert_eq!(expiry(&activity).await, (ConnectionTimeout::Idle, 1005));
@@ -415,7 +490,11 @@ mod tests {
         activity.note_received(b"P");
         let busy = ConnectionActivity::start_request(&activity, Version::HTTP_11);
         tokio::time::advance(Duration::from_secs(100)).await;
-        let waited = tokio::time::timeout(Duration::from_secs(1000), activity.wait_for_timeout(&limits())).await;
+        let waited = tokio::time::timeout(
+            Duration::from_secs(1000),
+            activity.wait_for_timeout(&limits()),
+        )
+        .await;
         assert!(waited.is_err(), "no limit while a request runs");
         drop(busy);
         assert_eq!(expiry(&activity).await, (ConnectionTimeout::Idle, 1160));

@@ -27,16 +27,23 @@ impl HandshakeLog {
         let peer = peer_name(peer);
         if is_disconnect(error) {
             // Probes of load balancers connect, and close.
-            tracing::debug!(peer, "A peer closed its connection before the end of the TLS handshake");
+            tracing::debug!(
+                peer,
+                "A peer closed its connection before the end of the TLS handshake"
+            );
             return;
         }
-        let reason = refusal::describe_tls_error(error).unwrap_or_else(|| WireText::new(error).into());
+        let reason =
+            refusal::describe_tls_error(error).unwrap_or_else(|| WireText::new(error).into());
         self.log_line(&peer, &reason);
     }
 
     /// Logs that the handshake with this peer took longer than `limit`.
     pub(super) fn log_timeout(&self, peer: Option<SocketAddr>, limit: Duration) {
-        self.log_line(&peer_name(peer), &format!("it was not over after {limit:?}"));
+        self.log_line(
+            &peer_name(peer),
+            &format!("it was not over after {limit:?}"),
+        );
     }
 
     fn log_line(&self, peer: &str, reason: &str) {
@@ -66,7 +73,10 @@ fn peer_name(peer: Option<SocketAddr>) -> String {
 
 /// Returns true if the peer went away without a TLS alert.
 fn is_disconnect(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe)
+    matches!(
+        error.kind(),
+        io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe
+    )
 }
 
 #[cfg(test)]
@@ -77,7 +87,11 @@ mod tests {
     fn a_line_a_minute_counts_the_others() {
         let (handshakes, start) = (HandshakeLog::default(), Instant::now());
         assert_eq!(handshakes.take_unlogged_count(start), Some(0));
-        assert!((0..9).all(|_| handshakes.take_unlogged_count(start + Duration::from_secs(59)).is_none()));
+        assert!((0..9).all(|_| {
+            handshakes
+                .take_unlogged_count(start + Duration::from_secs(59))
+                .is_none()
+        }));
         assert_eq!(handshakes.take_unlogged_count(start + PERIOD), Some(9));
         assert_eq!(handshakes.take_unlogged_count(start + PERIOD * 2), Some(0));
     }

@@ -31,7 +31,11 @@ where
         while let Ok(Ok(1..)) = tokio::time::timeout(SILENCE, stream.read(&mut forgotten)).await {}
     };
     let limit = async {
-        if stop.run_until_cancelled(tokio::time::sleep(LINGER)).await.is_none() {
+        if stop
+            .run_until_cancelled(tokio::time::sleep(LINGER))
+            .await
+            .is_none()
+        {
             tokio::time::sleep(STOP_GRACE).await;
         }
     };

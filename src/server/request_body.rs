@@ -22,14 +22,21 @@ pub struct RequestBody {
 
 impl RequestBody {
     /// Wraps the body of a request of this version on that connection.
-    pub(super) fn new(body: hyper::body::Incoming, version: Version, activity: &Arc<ConnectionActivity>) -> Self {
+    pub(super) fn new(
+        body: hyper::body::Incoming,
+        version: Version,
+        activity: &Arc<ConnectionActivity>,
+    ) -> Self {
         let matters = version < Version::HTTP_2 && !body.is_end_stream();
         if matters {
             activity.set_body_unread();
         } else {
             activity.set_body_read();
         }
-        Self { body, activity: matters.then(|| Arc::clone(activity)) }
+        Self {
+            body,
+            activity: matters.then(|| Arc::clone(activity)),
+        }
     }
 
     fn set_read(&mut self) {

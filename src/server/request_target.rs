@@ -15,7 +15,9 @@ pub(super) fn respond_without_handler<B>(request: &Request<B>) -> Option<Respons
     }
     match (request.uri().path(), request.method()) {
         ("*", &Method::OPTIONS) => Some(Response::new(Full::default())),
-        ("*", _) => Some(bad_request("the target * is for OPTIONS only: name a path\n")),
+        ("*", _) => Some(bad_request(
+            "the target * is for OPTIONS only: name a path\n",
+        )),
         _ => None,
     }
 }
@@ -23,7 +25,10 @@ pub(super) fn respond_without_handler<B>(request: &Request<B>) -> Option<Respons
 fn bad_request(reason: &'static str) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(Bytes::from_static(reason.as_bytes())));
     *response.status_mut() = StatusCode::BAD_REQUEST;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response.headers_mut().insert(
+        CONTENT_TYPE,
+        HeaderValue::from_static("text/plain; charset=utf-8"),
+    );
     response
 }
 
@@ -38,28 +43,41 @@ fn check_host<B>(request: &Request<B>) -> Result<(), &'static str> {
     let (host, version) = (hosts.next().map(HeaderValue::as_bytes), request.version());
     match host {
         Some(_) if hosts.next().is_some() => Err("more than one Host header: send one\n"),
-        Some(host) if !is_uri_host(host) => Err("the Host header is not valid: send HOST or HOST:PORT\n"),
+        Some(host) if !is_uri_host(host) => {
+            Err("the Host header is not valid: send HOST or HOST:PORT\n")
+        }
         Some(host)
-            if version == Version::HTTP_2 && authority.is_some_and(|authority| !is_same_host(host, authority)) =>
+            if version == Version::HTTP_2
+                && authority.is_some_and(|authority| !is_same_host(host, authority)) =>
         {
             Err("the Host header and :authority differ: send :authority only\n")
         }
         None if version == Version::HTTP_11 => Err("the Host header is missing: send one\n"),
-        None if version == Version::HTTP_2 && authority.is_none() => Err(":authority is missing: send it\n"),
+        None if version == Version::HTTP_2 && authority.is_none() => {
+            Err(":authority is missing: send it\n")
+        }
         _ => Ok(()),
     }
 }
 
 /// Returns true if both name one host, whatever their ports, which one of them may leave out.
 fn is_same_host(host: &[u8], authority: &str) -> bool {
-    split_host_port(host).0.eq_ignore_ascii_case(split_host_port(authority.as_bytes()).0)
+    split_host_port(host)
+        .0
+        .eq_ignore_ascii_case(split_host_port(authority.as_bytes()).0)
 }
 
 /// Splits into the host and the rest, which is the port with its colon, or empty.
 fn split_host_port(text: &[u8]) -> (&[u8], &[u8]) {
     let end = match text.first() {
-        Some(b'[') => text.iter().position(|byte| *byte == b']').map_or(text.len(), |at| at + 1),
-        _ => text.iter().position(|byte| *byte == b':').unwrap_or(text.len()),
+        Some(b'[') => text
+            .iter()
+            .position(|byte| *byte == b']')
+            .map_or(text.len(), |at| at + 1),
+        _ => text
+            .iter()
+            .position(|byte| *byte == b':')
+            .unwrap_or(text.len()),
     };
     text.split_at_checked(end).unwrap_or((text, b""))
 }
@@ -78,19 +96,29 @@ fn is_uri_host(text: &[u8]) -> bool {
 
 /// Returns true for nothing, or for a colon and a port number, which may be left out.
 fn is_port(port: &[u8]) -> bool {
-    let Some((colon, digits)) = port.split_first() else { return true };
-    let number = str::from_utf8(digits).ok().filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()));
-    *colon == b':' && number.is_some_and(|number| number.is_empty() || number.parse::<u16>().is_ok())
+    let Some((colon, digits)) = port.split_first() else {
+        return true;
+    };
+    let number = str::from_utf8(digits)
+        .ok()
+        .filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()));
+    *colon == b':'
+        && number.is_some_and(|number| number.is_empty() || number.parse::<u16>().is_ok())
 }
 
 /// Returns true if the text between the brackets is an IPv6 address, or one of a future version.
 fn is_ip_literal(literal: &[u8]) -> bool {
-    let Ok(text) = str::from_utf8(literal) else { return false };
+    let Ok(text) = str::from_utf8(literal) else {
+        return false;
+    };
     let future = || {
         let (version, address) = text.strip_prefix(['v', 'V'])?.split_once('.')?;
-        let is_version = !version.is_empty() && version.bytes().all(|byte| byte.is_ascii_hexdigit());
-        let is_address =
-            !address.is_empty() && address.bytes().all(|byte| byte == b':' || is_unreserved_or_sub_delim(byte));
+        let is_version =
+            !version.is_empty() && version.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let is_address = !address.is_empty()
+            && address
+                .bytes()
+                .all(|byte| byte == b':' || is_unreserved_or_sub_delim(byte));
         Some(is_version && is_address)
     };
     text.parse::<Ipv6Addr>().is_ok() || future().unwrap_or(false)
@@ -103,7 +131,9 @@ fn is_registered_name(name: &[u8]) -> bool {
     loop {
         rest = match rest {
             [] => return true,
-            [b'%', high, low, rest @ ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => rest,
+            [b'%', high, low, rest @ ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {
+                rest
+            }
             [byte, rest @ ..] if is_unreserved_or_sub_delim(*byte) => rest,
             _ => return false,
         };
@@ -121,7 +151,19 @@ mod tests {
 
     #[test]
     fn hosts_as_rfc_3986_writes_them() {
-        for host in ["a", "a.b:80", "a:", "127.0.0.1:8080", "[::1]", "[::1]:1", "[v1.a:b]", "a_b", "%41", "a,b", "1"] {
+        for host in [
+            "a",
+            "a.b:80",
+            "a:",
+            "127.0.0.1:8080",
+            "[::1]",
+            "[::1]:1",
+            "[v1.a:b]",
+            "a_b",
+            "%41",
+            "a,b",
+            "1",
+        ] {
             assert!(is_uri_host(host.as_bytes()), "{host}");
         }
         let wrong = [
@@ -165,7 +207,8 @@ mod tests {
         for host in hosts {
             request = request.header(HOST, *host);
         }
-        respond_without_handler(&request.body(()).expect("a request")).map(|answer| answer.status().as_u16())
+        respond_without_handler(&request.body(()).expect("a request"))
+            .map(|answer| answer.status().as_u16())
     }
 
     #[test]
@@ -189,15 +232,31 @@ mod tests {
             (h2, "/a/b", &["h"], None),
             (h2, "/a/b", &[], Some(400)),
         ] {
-            assert_eq!(status(version, uri, hosts), wanted, "{version:?} {uri} {hosts:?}");
+            assert_eq!(
+                status(version, uri, hosts),
+                wanted,
+                "{version:?} {uri} {hosts:?}"
+            );
         }
     }
 
     #[test]
     fn the_server_as_a_whole_has_options_only() {
-        for (method, status) in [(Method::OPTIONS, 200), (Method::POST, 400), (Method::GET, 400)] {
-            let request = Request::builder().method(method).uri("*").header(HOST, "h").body(()).expect("a request");
-            assert_eq!(respond_without_handler(&request).map(|answer| answer.status().as_u16()), Some(status));
+        for (method, status) in [
+            (Method::OPTIONS, 200),
+            (Method::POST, 400),
+            (Method::GET, 400),
+        ] {
+            let request = Request::builder()
+                .method(method)
+                .uri("*")
+                .header(HOST, "h")
+                .body(())
+                .expect("a request");
+            assert_eq!(
+                respond_without_handler(&request).map(|answer| answer.status().as_u16()),
+                Some(status)
+            );
         }
     }
 }

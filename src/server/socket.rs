@@ -11,7 +11,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::connection_activity::ConnectionActivity;
 use super::handshake_log::HandshakeLog;
-use super::{ACCEPT_PAUSE, ListenerContext, ListenerLimits, RequestHandler, http_builder, serve_connection};
+use super::{
+    ACCEPT_PAUSE, ListenerContext, ListenerLimits, RequestHandler, http_builder, serve_connection,
+};
 use crate::model::UriScheme;
 
 /// Longest path of a socket in bytes: the system has room for 108, of which one ends the path.
@@ -38,7 +40,9 @@ impl OwnerSocket {
     pub async fn bind(path: &Path) -> io::Result<Self> {
         let bytes = path.as_os_str().len();
         if bytes > LONGEST {
-            let text = format!("a path of {bytes} bytes is too long for a socket, which has {LONGEST} at most");
+            let text = format!(
+                "a path of {bytes} bytes is too long for a socket, which has {LONGEST} at most"
+            );
             return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
         }
         remove_stale_socket(path).await?;
@@ -47,7 +51,11 @@ impl OwnerSocket {
         // The mode is set before the socket listens, so that nobody else can connect.
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
         let file = file_identity(path)?;
-        Ok(Self { listener: socket.listen(BACKLOG)?, path: path.to_owned(), file_identity: file })
+        Ok(Self {
+            listener: socket.listen(BACKLOG)?,
+            path: path.to_owned(),
+            file_identity: file,
+        })
     }
 
     /// Returns the path of the socket's file.
@@ -58,7 +66,12 @@ impl OwnerSocket {
 
     /// Answers requests until `stop`, as [`super::serve`] does; the file is removed before running
     /// requests finish.
-    pub async fn serve<H: RequestHandler>(self, limits: ListenerLimits, handler: Arc<H>, stop: CancellationToken) {
+    pub async fn serve<H: RequestHandler>(
+        self,
+        limits: ListenerLimits,
+        handler: Arc<H>,
+        stop: CancellationToken,
+    ) {
         let http = http_builder(&limits);
         let shared = Arc::new(ListenerContext {
             handler,
@@ -73,7 +86,12 @@ impl OwnerSocket {
         while let Some(stream) = self.accept(&shared.stop).await {
             while connections.try_join_next().is_some() {}
             let shared = Arc::clone(&shared);
-            connections.spawn(serve_connection(stream, UriScheme::Http, ConnectionActivity::new(), shared));
+            connections.spawn(serve_connection(
+                stream,
+                UriScheme::Http,
+                ConnectionActivity::new(),
+                shared,
+            ));
         }
         // The file is removed first, so that new clients see at once that nobody listens.
         drop(self);
@@ -86,7 +104,10 @@ impl OwnerSocket {
             match stop.run_until_cancelled(self.listener.accept()).await? {
                 Ok((stream, _peer)) => return Some(stream),
                 Err(error) => {
-                    tracing::warn!(%error, "Could not accept a connection on the socket, trying again");
+                    tracing::warn!(
+                        %error,
+                        "Could not accept a connection on the socket, trying again"
+                    );
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             }
@@ -116,15 +137,25 @@ async fn remove_stale_socket(path: &Path) -> io::Result<()> {
         Err(error) => return Err(error),
     };
     if !file.file_type().is_socket() {
-        return Err(io::Error::new(io::ErrorKind::AlreadyExists, "there is a file that is no socket"));
+        return Err(io::Error::new(
+            io::ErrorKind::AlreadyExists,
+            "there is a file that is no socket",
+        ));
     }
     match UnixStream::connect(path).await {
         Ok(stream) => {
-            let owner =
-                stream.peer_cred()?.pid().map_or_else(|| "a process".to_owned(), |pid| format!("process {pid}"));
-            Err(io::Error::new(io::ErrorKind::AddrInUse, format!("{owner} listens there")))
+            let owner = stream
+                .peer_cred()?
+                .pid()
+                .map_or_else(|| "a process".to_owned(), |pid| format!("process {pid}"));
+            Err(io::Error::new(
+                io::ErrorKind::AddrInUse,
+                format!("{owner} listens there"),
+            ))
         }
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => std::fs::remove_file(path),
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            std::fs::remove_file(path)
+        }
         Err(error) => Err(error),
     }
 }
@@ -138,15 +169,26 @@ mod tests {
         let directory = tempfile::TempDir::new().expect("a directory");
         let path = directory.path().join("s");
         let socket = OwnerSocket::bind(&path).await.expect("bound");
-        let mode = std::fs::metadata(&path).expect("a file").permissions().mode();
+        let mode = std::fs::metadata(&path)
+            .expect("a file")
+            .permissions()
+            .mode();
         assert_eq!(mode & 0o777, 0o600);
-        let taken = OwnerSocket::bind(&path).await.expect_err("taken").to_string();
-        assert_eq!(taken, format!("process {} listens there", std::process::id()));
+        let taken = OwnerSocket::bind(&path)
+            .await
+            .expect_err("taken")
+            .to_string();
+        assert_eq!(
+            taken,
+            format!("process {} listens there", std::process::id())
+        );
         // As a process leaves it that is killed.
         let stale = directory.path().join("stale");
         std::fs::rename(&path, &stale).expect("renamed");
         drop(socket);
-        let again = OwnerSocket::bind(&stale).await.expect("the stale one is replaced");
+        let again = OwnerSocket::bind(&stale)
+            .await
+            .expect("the stale one is replaced");
         drop(again);
         assert!(!stale.exists(), "it is removed at the end");
     }
@@ -159,7 +201,11 @@ mod tests {
         assert!(OwnerSocket::bind(&path).await.is_err());
         assert_eq!(std::fs::read_to_string(&path).expect("it is there"), "x");
         let long = directory.path().join("x".repeat(LONGEST));
-        assert!(OwnerSocket::bind(&long).await.is_err_and(|error| error.to_string().contains("too long for a socket")));
+        assert!(
+            OwnerSocket::bind(&long)
+                .await
+                .is_err_and(|error| error.to_string().contains("too long for a socket"))
+        );
         let nowhere = OwnerSocket::bind(&directory.path().join("no/s")).await;
         assert!(nowhere.is_err_and(|error| error.kind() == io::ErrorKind::NotFound));
     }

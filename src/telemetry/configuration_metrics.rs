@@ -60,10 +60,15 @@ impl ConfigurationMetrics {
     #[must_use]
     pub fn into_families(self) -> [MetricFamily<'static>; 7] {
         let (errors, warnings) = self.problems;
-        let mut problems =
-            MetricFamily::new("sealpost_configuration_problems", "Problems of the configuration in effect");
+        let mut problems = MetricFamily::new(
+            "sealpost_configuration_problems",
+            "Problems of the configuration in effect",
+        );
         for (severity, count) in [("error", errors), ("warning", warnings)] {
-            problems.push_point(&[("severity", severity.into())], MetricValue::Gauge(float(count as u64)));
+            problems.push_point(
+                &[("severity", severity.into())],
+                MetricValue::Gauge(float(count as u64)),
+            );
         }
         let mut ends = MetricFamily::new(
             "sealpost_certificate_expiration_timestamp_seconds",
@@ -73,32 +78,72 @@ impl ConfigurationMetrics {
         if let Some(at) = self.server_certificate_not_after {
             ends.push_point(&[("use", "server".into())], seconds(at));
         }
-        for TrustExpiry { subscription, destination_role: destination, not_after } in self.trust_expiries {
+        for TrustExpiry {
+            subscription,
+            destination_role: destination,
+            not_after,
+        } in self.trust_expiries
+        {
             let [kind, namespace, name] = object_labels(SUBSCRIPTION, subscription);
-            ends.push_point(&[("use", destination.into()), kind, namespace, name], seconds(not_after));
+            ends.push_point(
+                &[("use", destination.into()), kind, namespace, name],
+                seconds(not_after),
+            );
         }
         let [channels, subscriptions] = unserved_families(self.unserved);
         let [held, limit] = budget_families(self.budget.as_deref());
-        [problems, ends, membership_family(self.memberships), channels, subscriptions, held, limit]
+        [
+            problems,
+            ends,
+            membership_family(self.memberships),
+            channels,
+            subscriptions,
+            held,
+            limit,
+        ]
     }
 }
 
-const SUBSCRIPTION: [&str; 3] = ["subscription_kind", "subscription_namespace", "subscription_name"];
+const SUBSCRIPTION: [&str; 3] = [
+    "subscription_kind",
+    "subscription_namespace",
+    "subscription_name",
+];
 const CHANNEL: [&str; 3] = ["channel_kind", "channel_namespace", "channel_name"];
 
-fn object_labels([kind, namespace, name]: [&'static str; 3], named: MetricObjectName) -> [MetricLabel<'static>; 3] {
-    [(kind, named.0.into()), (namespace, named.1.into()), (name, named.2.into())]
+fn object_labels(
+    [kind, namespace, name]: [&'static str; 3],
+    named: MetricObjectName,
+) -> [MetricLabel<'static>; 3] {
+    [
+        (kind, named.0.into()),
+        (namespace, named.1.into()),
+        (name, named.2.into()),
+    ]
 }
 
 /// Makes the two families of objects that are not served: the number of channels, which is there
 /// even if it is 0, and 1 for each subscription.
 fn unserved_families(unserved: Option<UnservedObjects>) -> [MetricFamily<'static>; 2] {
-    let mut channels = MetricFamily::new("sealpost_channels_unserved", "Channels and brokers that are not served now");
-    let mut each = MetricFamily::new("sealpost_subscription_unserved", "1 for a subscription that is not served now");
-    if let Some(UnservedObjects { channels: count, subscriptions }) = unserved {
+    let mut channels = MetricFamily::new(
+        "sealpost_channels_unserved",
+        "Channels and brokers that are not served now",
+    );
+    let mut each = MetricFamily::new(
+        "sealpost_subscription_unserved",
+        "1 for a subscription that is not served now",
+    );
+    if let Some(UnservedObjects {
+        channels: count,
+        subscriptions,
+    }) = unserved
+    {
         channels.push_point(&[], MetricValue::Gauge(float(count as u64)));
         for subscription in subscriptions {
-            each.push_point(&object_labels(SUBSCRIPTION, subscription), MetricValue::Gauge(1.0));
+            each.push_point(
+                &object_labels(SUBSCRIPTION, subscription),
+                MetricValue::Gauge(1.0),
+            );
         }
     }
     [channels, each]
@@ -106,7 +151,10 @@ fn unserved_families(unserved: Option<UnservedObjects>) -> [MetricFamily<'static
 
 fn budget_families(budget: Option<&MemoryBudget>) -> [MetricFamily<'static>; 2] {
     let mut held = MetricFamily::new("sealpost_buffered_bytes", "What events hold in memory now");
-    let mut limit = MetricFamily::new("sealpost_buffered_bytes_limit", "What events may hold in memory");
+    let mut limit = MetricFamily::new(
+        "sealpost_buffered_bytes_limit",
+        "What events may hold in memory",
+    );
     if let Some(budget) = budget {
         held.push_point(&[], MetricValue::Gauge(float(budget.used() as u64)));
         limit.push_point(&[], MetricValue::Gauge(float(budget.limit() as u64)));
@@ -117,9 +165,15 @@ fn budget_families(budget: Option<&MemoryBudget>) -> [MetricFamily<'static>; 2] 
 /// Makes the family that joins subscriptions to channels. Its value is always 1: it is there to be
 /// joined with what is counted by subscription.
 fn membership_family(members: Vec<ChannelMembership>) -> MetricFamily<'static> {
-    let mut family =
-        MetricFamily::new("sealpost_subscription_info", "Which channel or broker a subscription belongs to");
-    for ChannelMembership { subscription, channel } in members {
+    let mut family = MetricFamily::new(
+        "sealpost_subscription_info",
+        "Which channel or broker a subscription belongs to",
+    );
+    for ChannelMembership {
+        subscription,
+        channel,
+    } in members
+    {
         let [a, b, c] = object_labels(SUBSCRIPTION, subscription);
         let [d, e, f] = object_labels(CHANNEL, channel);
         family.push_point(&[a, b, c, d, e, f], MetricValue::Gauge(1.0));

@@ -53,7 +53,8 @@ pub struct ProcessCounters {
     pub rabbitmq_confirmed: Counter,
     /// Messages that RabbitMQ did not confirm, or not in time.
     pub rabbitmq_unconfirmed: Counter,
-    /// Unconfirmed messages that were not sent, since an alarm of memory or disk blocks publishers.
+    /// Unconfirmed messages that were not sent, since an alarm of memory or disk blocks
+    /// publishers.
     pub rabbitmq_blocked: Counter,
     /// Messages that were acknowledged to RabbitMQ, since what follows from them is safe.
     pub rabbitmq_acknowledged: Counter,
@@ -145,7 +146,9 @@ impl ProcessCounters {
     #[must_use]
     pub fn render_as(&self, form: ExpositionFormat) -> String {
         let mut text = String::with_capacity(16 * 1024);
-        self.collect_families().iter().for_each(|family| family.write_to(&mut text, form));
+        self.collect_families()
+            .iter()
+            .for_each(|family| family.write_to(&mut text, form));
         text.push_str(form.end_mark());
         text
     }
@@ -153,18 +156,39 @@ impl ProcessCounters {
     /// Returns all metrics as they are now.
     #[must_use]
     pub fn collect_families(&self) -> Vec<MetricFamily<'static>> {
-        let open = self.rabbitmq_connections.get().saturating_sub(self.rabbitmq_disconnections.get());
-        let totals = self.event_counters().into_iter().chain(self.sender_counters()).map(|(name, help, counter)| {
-            MetricFamily::new(format!("sealpost_{name}"), help).with_point(&[], MetricValue::Sum(counter.get()))
-        });
+        let open = self
+            .rabbitmq_connections
+            .get()
+            .saturating_sub(self.rabbitmq_disconnections.get());
+        let totals = self
+            .event_counters()
+            .into_iter()
+            .chain(self.sender_counters())
+            .map(|(name, help, counter)| {
+                MetricFamily::new(format!("sealpost_{name}"), help)
+                    .with_point(&[], MetricValue::Sum(counter.get()))
+            });
         let gauges = [
-            ("deliveries_unfinished", "Deliveries in queues, in flight or waiting for a retry", self.unfinished()),
-            ("rabbitmq_connections_open", "Connections to RabbitMQ now", open),
+            (
+                "deliveries_unfinished",
+                "Deliveries in queues, in flight or waiting for a retry",
+                self.unfinished(),
+            ),
+            (
+                "rabbitmq_connections_open",
+                "Connections to RabbitMQ now",
+                open,
+            ),
         ];
         let gauges = gauges.into_iter().map(|(name, help, value)| {
-            MetricFamily::new(format!("sealpost_{name}"), help).with_point(&[], MetricValue::Gauge(float(value)))
+            MetricFamily::new(format!("sealpost_{name}"), help)
+                .with_point(&[], MetricValue::Gauge(float(value)))
         });
-        let facts = self.configuration.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let facts = self
+            .configuration
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
         totals
             .chain(gauges)
             .chain(self.rabbitmq_link.collect_families())
@@ -176,63 +200,225 @@ impl ProcessCounters {
 
     /// Changes the metrics about the configuration in effect.
     pub fn update_configuration(&self, change: impl FnOnce(&mut ConfigurationMetrics)) {
-        change(&mut self.configuration.lock().unwrap_or_else(PoisonError::into_inner));
+        change(
+            &mut self
+                .configuration
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner),
+        );
     }
 
     /// Lists the counters of events and of RabbitMQ: name, help, counter.
     fn event_counters(&self) -> [(&'static str, &'static str, &Counter); 31] {
         [
-            ("events_accepted", "Events answered 202 or taken from a reply inside the process", &self.accepted),
-            ("requests_refused", "Requests with events answered otherwise", &self.refused),
-            ("events_unrouted", "Events accepted that no subscription wanted", &self.unrouted),
-            ("rabbitmq_connections", "Connections made to RabbitMQ", &self.rabbitmq_connections),
-            ("rabbitmq_disconnections", "Connections to RabbitMQ that broke", &self.rabbitmq_disconnections),
-            ("rabbitmq_confirmed", "Messages that RabbitMQ confirmed", &self.rabbitmq_confirmed),
-            ("rabbitmq_unconfirmed", "Messages not confirmed, or not in time", &self.rabbitmq_unconfirmed),
-            ("rabbitmq_blocked", "Of those, not sent because of an alarm", &self.rabbitmq_blocked),
-            ("rabbitmq_acknowledged", "Messages acknowledged", &self.rabbitmq_acknowledged),
-            ("rabbitmq_unroutable", "Messages that no queue took", &self.rabbitmq_unroutable),
-            ("rabbitmq_nacked", "Of the unconfirmed, messages that RabbitMQ refused", &self.rabbitmq_nacked),
-            ("rabbitmq_given_up", "Messages that RabbitMQ gave up, put back or parked", &self.rabbitmq_given_up),
-            ("rabbitmq_diverted", "Messages that wait elsewhere for a queue without answer", &self.rabbitmq_diverted),
-            ("rabbitmq_published_twice", "Messages published on two connections", &self.rabbitmq_published_twice),
-            ("rabbitmq_consumers_restarted", "Consumers begun again", &self.rabbitmq_consumers_restarted),
-            ("rabbitmq_consumers_silent", "Of those, got nothing from a full queue", &self.rabbitmq_consumers_silent),
-            ("deliveries_enqueued", "Deliveries taken by the queue of a subscription", &self.enqueued),
-            ("deliveries_delivered", "Deliveries that ended with the subscriber and its reply", &self.delivered),
-            ("deliveries_dead_lettered", "Deliveries that ended in a dead letter sink", &self.dead_lettered),
-            ("deliveries_lost", "Deliveries that ended without a home", &self.lost),
-            ("deliveries_abandoned", "Deliveries unfinished when the process had to stop", &self.abandoned),
-            ("deliveries_deferred", "Deliveries put off to be taken up again later", &self.deferred),
-            ("deliveries_parked", "Deliveries that ended in a parking queue", &self.parked),
-            ("messages_parked", "Messages that were no events, parked before any delivery", &self.parked_messages),
-            ("deliveries_returned", "Deliveries given back to their queue unfinished", &self.requeued),
-            ("delivery_retries", "Attempts after the first", &self.retries),
-            ("events_filtered", "Events that the filter of a Trigger did not let pass", &self.filtered),
+            (
+                "events_accepted",
+                "Events answered 202 or taken from a reply inside the process",
+                &self.accepted,
+            ),
+            (
+                "requests_refused",
+                "Requests with events answered otherwise",
+                &self.refused,
+            ),
+            (
+                "events_unrouted",
+                "Events accepted that no subscription wanted",
+                &self.unrouted,
+            ),
+            (
+                "rabbitmq_connections",
+                "Connections made to RabbitMQ",
+                &self.rabbitmq_connections,
+            ),
+            (
+                "rabbitmq_disconnections",
+                "Connections to RabbitMQ that broke",
+                &self.rabbitmq_disconnections,
+            ),
+            (
+                "rabbitmq_confirmed",
+                "Messages that RabbitMQ confirmed",
+                &self.rabbitmq_confirmed,
+            ),
+            (
+                "rabbitmq_unconfirmed",
+                "Messages not confirmed, or not in time",
+                &self.rabbitmq_unconfirmed,
+            ),
+            (
+                "rabbitmq_blocked",
+                "Of those, not sent because of an alarm",
+                &self.rabbitmq_blocked,
+            ),
+            (
+                "rabbitmq_acknowledged",
+                "Messages acknowledged",
+                &self.rabbitmq_acknowledged,
+            ),
+            (
+                "rabbitmq_unroutable",
+                "Messages that no queue took",
+                &self.rabbitmq_unroutable,
+            ),
+            (
+                "rabbitmq_nacked",
+                "Of the unconfirmed, messages that RabbitMQ refused",
+                &self.rabbitmq_nacked,
+            ),
+            (
+                "rabbitmq_given_up",
+                "Messages that RabbitMQ gave up, put back or parked",
+                &self.rabbitmq_given_up,
+            ),
+            (
+                "rabbitmq_diverted",
+                "Messages that wait elsewhere for a queue without answer",
+                &self.rabbitmq_diverted,
+            ),
+            (
+                "rabbitmq_published_twice",
+                "Messages published on two connections",
+                &self.rabbitmq_published_twice,
+            ),
+            (
+                "rabbitmq_consumers_restarted",
+                "Consumers begun again",
+                &self.rabbitmq_consumers_restarted,
+            ),
+            (
+                "rabbitmq_consumers_silent",
+                "Of those, got nothing from a full queue",
+                &self.rabbitmq_consumers_silent,
+            ),
+            (
+                "deliveries_enqueued",
+                "Deliveries taken by the queue of a subscription",
+                &self.enqueued,
+            ),
+            (
+                "deliveries_delivered",
+                "Deliveries that ended with the subscriber and its reply",
+                &self.delivered,
+            ),
+            (
+                "deliveries_dead_lettered",
+                "Deliveries that ended in a dead letter sink",
+                &self.dead_lettered,
+            ),
+            (
+                "deliveries_lost",
+                "Deliveries that ended without a home",
+                &self.lost,
+            ),
+            (
+                "deliveries_abandoned",
+                "Deliveries unfinished when the process had to stop",
+                &self.abandoned,
+            ),
+            (
+                "deliveries_deferred",
+                "Deliveries put off to be taken up again later",
+                &self.deferred,
+            ),
+            (
+                "deliveries_parked",
+                "Deliveries that ended in a parking queue",
+                &self.parked,
+            ),
+            (
+                "messages_parked",
+                "Messages that were no events, parked before any delivery",
+                &self.parked_messages,
+            ),
+            (
+                "deliveries_returned",
+                "Deliveries given back to their queue unfinished",
+                &self.requeued,
+            ),
+            (
+                "delivery_retries",
+                "Attempts after the first",
+                &self.retries,
+            ),
+            (
+                "events_filtered",
+                "Events that the filter of a Trigger did not let pass",
+                &self.filtered,
+            ),
             (
                 "filter_errors",
-                "Of those, events for which an expression gave an error or no boolean, or was too much work",
+                "Of those, events for which an expression gave an error or no boolean, or \
+                 was too much work",
                 &self.undecided,
             ),
-            ("spans_exported", "Spans that a collector took", &self.spans_exported),
-            ("spans_dropped", "Spans that no collector took", &self.spans_dropped),
-            ("configurations_applied", "Configurations that came into effect", &self.configurations),
+            (
+                "spans_exported",
+                "Spans that a collector took",
+                &self.spans_exported,
+            ),
+            (
+                "spans_dropped",
+                "Spans that no collector took",
+                &self.spans_dropped,
+            ),
+            (
+                "configurations_applied",
+                "Configurations that came into effect",
+                &self.configurations,
+            ),
         ]
     }
 
     /// Lists the counters of tokens and of `EventType`s: name, help, counter.
     fn sender_counters(&self) -> [(&'static str, &'static str, &Counter); 10] {
         [
-            ("requests_unauthenticated", "Requests without a token that counts", &self.unauthenticated),
-            ("requests_forbidden", "Requests of senders that are not allowed to", &self.forbidden),
-            ("requests_undecidable", "Requests whose sender could not be judged", &self.undecidable),
+            (
+                "requests_unauthenticated",
+                "Requests without a token that counts",
+                &self.unauthenticated,
+            ),
+            (
+                "requests_forbidden",
+                "Requests of senders that are not allowed to",
+                &self.forbidden,
+            ),
+            (
+                "requests_undecidable",
+                "Requests whose sender could not be judged",
+                &self.undecidable,
+            ),
             ("token_requests", "Tokens asked for", &self.token_requests),
-            ("token_failures", "Tokens that were not to be had", &self.token_failures),
-            ("key_fetches", "Fetches of the keys of the token issuer", &self.key_fetches),
-            ("key_fetch_failures", "Fetches of keys that failed", &self.key_fetch_failures),
-            ("event_types_created", "EventTypes made", &self.event_types_created),
-            ("event_types_failed", "EventTypes that could not be made", &self.event_types_failed),
-            ("event_types_put_off", "Events of new types left to a later event", &self.event_types_put_off),
+            (
+                "token_failures",
+                "Tokens that were not to be had",
+                &self.token_failures,
+            ),
+            (
+                "key_fetches",
+                "Fetches of the keys of the token issuer",
+                &self.key_fetches,
+            ),
+            (
+                "key_fetch_failures",
+                "Fetches of keys that failed",
+                &self.key_fetch_failures,
+            ),
+            (
+                "event_types_created",
+                "EventTypes made",
+                &self.event_types_created,
+            ),
+            (
+                "event_types_failed",
+                "EventTypes that could not be made",
+                &self.event_types_failed,
+            ),
+            (
+                "event_types_put_off",
+                "Events of new types left to a later event",
+                &self.event_types_put_off,
+            ),
         ]
     }
 
@@ -264,7 +450,11 @@ impl ProcessCounters {
     }
 
     /// Counts the decision of a subscription's filter; returns true if the event passes.
-    pub fn count_filter_decision(&self, series: &SubscriptionSeries, decision: FilterDecision) -> bool {
+    pub fn count_filter_decision(
+        &self,
+        series: &SubscriptionSeries,
+        decision: FilterDecision,
+    ) -> bool {
         if decision.passes == Ok(true) {
             return true;
         }

@@ -9,12 +9,24 @@ use std::time::Duration;
 use super::metric_family::float;
 
 /// The upper bounds of all buckets of durations but the last, in seconds.
-pub const BOUNDS: [f64; 14] = [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0];
+pub const BOUNDS: [f64; 14] = [
+    0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0,
+];
 const BUCKETS: usize = BOUNDS.len() + 1;
 /// The upper bounds of all buckets of sizes but the last, in bytes: powers of four, from 64 B to 16
 /// MiB.
-pub const SIZES: [f64; 10] =
-    [64.0, 256.0, 1024.0, 4096.0, 16384.0, 65536.0, 262_144.0, 1_048_576.0, 4_194_304.0, 16_777_216.0];
+pub const SIZES: [f64; 10] = [
+    64.0,
+    256.0,
+    1024.0,
+    4096.0,
+    16384.0,
+    65536.0,
+    262_144.0,
+    1_048_576.0,
+    4_194_304.0,
+    16_777_216.0,
+];
 const SMALLEST: u64 = 64;
 const SIZE_BUCKETS: usize = SIZES.len() + 1;
 
@@ -39,7 +51,9 @@ impl HistogramDataPoint {
     /// Returns the count of each bucket by itself, not cumulated; there is one more than there are
     /// bounds.
     pub fn bucket_counts(&self) -> impl Iterator<Item = u64> {
-        self.bucket_counts.into_iter().take(self.explicit_bounds.len() + 1)
+        self.bucket_counts
+            .into_iter()
+            .take(self.explicit_bounds.len() + 1)
     }
 
     /// Returns the number of values that were recorded.
@@ -57,13 +71,20 @@ impl DurationHistogram {
         if let Some(bucket) = self.buckets.get(bucket) {
             bucket.fetch_add(1, Ordering::Relaxed);
         }
-        self.nanoseconds.fetch_add(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        self.nanoseconds.fetch_add(
+            u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX),
+            Ordering::Relaxed,
+        );
     }
 
     /// Returns the histogram as it is now, in seconds.
     #[must_use]
     pub fn collect(&self) -> HistogramDataPoint {
-        let buckets = std::array::from_fn(|at| self.buckets.get(at).map_or(0, |n| n.load(Ordering::Relaxed)));
+        let buckets = std::array::from_fn(|at| {
+            self.buckets
+                .get(at)
+                .map_or(0, |n| n.load(Ordering::Relaxed))
+        });
         HistogramDataPoint {
             explicit_bounds: &BOUNDS,
             bucket_counts: buckets,
@@ -94,7 +115,11 @@ impl SizeHistogram {
     /// Returns the histogram as it is now, in bytes.
     #[must_use]
     pub fn collect(&self) -> HistogramDataPoint {
-        let buckets = std::array::from_fn(|at| self.buckets.get(at).map_or(0, |n| n.load(Ordering::Relaxed)));
+        let buckets = std::array::from_fn(|at| {
+            self.buckets
+                .get(at)
+                .map_or(0, |n| n.load(Ordering::Relaxed))
+        });
         HistogramDataPoint {
             explicit_bounds: &SIZES,
             bucket_counts: buckets,
@@ -136,7 +161,9 @@ const PLACES: usize = NONE + 1;
 
 fn status_slot(status: Option<u16>) -> usize {
     let Some(status) = status else { return NONE };
-    STATUSES.binary_search_by_key(&status, |(known, _)| *known).unwrap_or(OTHER)
+    STATUSES
+        .binary_search_by_key(&status, |(known, _)| *known)
+        .unwrap_or(OTHER)
 }
 
 /// A histogram for each status. Only statuses that were seen take memory, and a single pointer as
@@ -165,14 +192,21 @@ impl<H: Default> HistogramsByStatus<H> {
     /// Returns the histogram of this status, or that of requests without a response.
     pub fn for_status(&self, status: Option<u16>) -> Option<&H> {
         let places = self.0.get_or_init(Box::default);
-        places.get(status_slot(status)).map(|histogram| &**histogram.get_or_init(Box::default))
+        places
+            .get(status_slot(status))
+            .map(|histogram| &**histogram.get_or_init(Box::default))
     }
 
     /// Returns the histograms by status: a number, `other`, or `none` if there was no response.
     pub fn histograms(&self) -> impl Iterator<Item = (&'static str, &H)> {
-        let names = STATUSES.iter().map(|(_, name)| *name).chain(["other", "none"]);
+        let names = STATUSES
+            .iter()
+            .map(|(_, name)| *name)
+            .chain(["other", "none"]);
         let places = self.0.get().into_iter().flat_map(|places| places.iter());
-        names.zip(places).filter_map(|(name, histogram)| Some((name, &**histogram.get()?)))
+        names
+            .zip(places)
+            .filter_map(|(name, histogram)| Some((name, &**histogram.get()?)))
     }
 }
 
@@ -186,20 +220,42 @@ mod tests {
         for millis in [0, 5, 6, 10_000, 10_001] {
             histogram.record(Duration::from_millis(millis));
         }
-        let HistogramDataPoint { bucket_counts: buckets, sum, .. } = histogram.collect();
-        assert_eq!((buckets[0], buckets[1], buckets[13], buckets[14]), (2, 1, 1, 1), "a bound belongs to its bucket");
+        let HistogramDataPoint {
+            bucket_counts: buckets,
+            sum,
+            ..
+        } = histogram.collect();
+        assert_eq!(
+            (buckets[0], buckets[1], buckets[13], buckets[14]),
+            (2, 1, 1, 1),
+            "a bound belongs to its bucket"
+        );
         assert!((sum - 20.012).abs() < 1e-9, "{sum}");
     }
 
     #[test]
     fn sizes_fall_into_powers_of_four() {
         let sizes = SizeHistogram::default();
-        for bytes in [0, 1, 64, 65, 256, 257, 16_777_216, 16_777_217, u64::from(u32::MAX)] {
+        for bytes in [
+            0,
+            1,
+            64,
+            65,
+            256,
+            257,
+            16_777_216,
+            16_777_217,
+            u64::from(u32::MAX),
+        ] {
             sizes.record(bytes);
         }
         let read = sizes.collect();
         let wanted = [3, 2, 1, 0, 0, 0, 0, 0, 0, 1, 2];
-        assert_eq!(read.bucket_counts().collect::<Vec<_>>(), wanted, "a bound belongs to its bucket");
+        assert_eq!(
+            read.bucket_counts().collect::<Vec<_>>(),
+            wanted,
+            "a bound belongs to its bucket"
+        );
         assert_eq!(read.count(), 9);
     }
 
@@ -212,10 +268,15 @@ mod tests {
             by_status.record(Some(status), Duration::ZERO);
         }
         by_status.record(None, Duration::ZERO);
-        let read: Vec<_> =
-            by_status.histograms().map(|(name, histogram)| (name, histogram.collect().count())).collect();
+        let read: Vec<_> = by_status
+            .histograms()
+            .map(|(name, histogram)| (name, histogram.collect().count()))
+            .collect();
         assert_eq!(read.len(), PLACES);
         assert_eq!(read.last(), Some(&("none", 1)));
-        assert_eq!(read.iter().find(|(name, _)| *name == "other"), Some(&("other", 1000 - 22)));
+        assert_eq!(
+            read.iter().find(|(name, _)| *name == "other"),
+            Some(&("other", 1000 - 22))
+        );
     }
 }

@@ -25,7 +25,11 @@ pub(super) struct TextFieldFormat;
 
 impl<'w> FormatFields<'w> for TextFieldFormat {
     fn format_fields<R: RecordFields>(&self, writer: Writer<'w>, fields: R) -> fmt::Result {
-        let mut line = LogLineWriter { writer, result: Ok(()), is_begun: false };
+        let mut line = LogLineWriter {
+            writer,
+            result: Ok(()),
+            is_begun: false,
+        };
         fields.record(&mut line);
         line.result
     }
@@ -101,7 +105,9 @@ impl fmt::Write for QuoteEscaper<'_, '_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         for part in text.split_inclusive(['"', '\\']) {
             match part.char_indices().next_back() {
-                Some((at, last @ ('"' | '\\'))) => write!(self.0, "{}\\{last}", part.get(..at).unwrap_or_default())?,
+                Some((at, last @ ('"' | '\\'))) => {
+                    write!(self.0, "{}\\{last}", part.get(..at).unwrap_or_default())?
+                }
                 _ => self.0.write_str(part)?,
             }
         }
@@ -111,8 +117,14 @@ impl fmt::Write for QuoteEscaper<'_, '_> {
 
 /// Returns true if a part of a value would be taken for another field: a blank, a name and `=`.
 fn looks_like_fields(value: &str) -> bool {
-    let is_name = |word: &str| word.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.".contains(&byte));
-    value.split(' ').skip(1).any(|word| word.split_once('=').is_some_and(|(name, _)| !name.is_empty() && is_name(name)))
+    let is_name = |word: &str| {
+        word.bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"_.".contains(&byte))
+    };
+    value.split(' ').skip(1).any(|word| {
+        word.split_once('=')
+            .is_some_and(|(name, _)| !name.is_empty() && is_name(name))
+    })
 }
 
 /// Makes writers of JSON lines to standard error.
@@ -155,8 +167,7 @@ mod tests {
 
     use super::*;
 
-    const HOSTILE: &str =
-        "x\n2026-01-01T00:00:00Z ERROR sealpost: FORGED\u{1b}[31m\r\u{9b}2J\u{7f}\u{202e}\u{2028}\u{200b}\u{e0041}";
+    const HOSTILE: &str = "x\n2026-01-01T00:00:00Z ERROR sealpost: FORGED\u{1b}[31m\r\u{9b}2J\u{7f}\u{202e}\u{2028}\u{200b}\u{e0041}";
 
     #[derive(Clone, Default)]
     struct Output(Arc<Mutex<Vec<u8>>>);
@@ -183,7 +194,13 @@ mod tests {
         let error = io::Error::other(text.to_owned());
         let span = tracing::info_span!("task", name = text, displayed = %text);
         let _entered = span.enter();
-        tracing::error!(text, displayed = %text, debugged = ?text, failed = &error as &dyn std::error::Error, "{text}");
+        tracing::error!(
+            text,
+            displayed = %text,
+            debugged = ?text,
+            failed = &error as &dyn std::error::Error,
+            "{text}"
+        );
         tracing::error!("{text}");
     }
 
@@ -193,24 +210,35 @@ mod tests {
     fn nothing_forges_a_line_for_people() {
         let output = Output::default();
         let to = output.clone();
-        let layer = tracing_subscriber::fmt::layer().with_writer(move || to.clone()).with_ansi(false);
-        let log = tracing_subscriber::registry().with(layer.fmt_fields(TextFieldFormat).with_target(false));
+        let layer = tracing_subscriber::fmt::layer()
+            .with_writer(move || to.clone())
+            .with_ansi(false);
+        let log = tracing_subscriber::registry()
+            .with(layer.fmt_fields(TextFieldFormat).with_target(false));
         tracing::subscriber::with_default(log, || {
             log_everything(HOSTILE);
             log_everything(&"x".repeat(1_000_000));
         });
         let text = output.text();
         assert_eq!(text.lines().count(), 4, "{text}");
-        assert!(text.lines().all(|line| line.contains(" ERROR task{name=") && line.len() < 8 * LONGEST));
+        assert!(
+            text.lines()
+                .all(|line| line.contains(" ERROR task{name=") && line.len() < 8 * LONGEST)
+        );
         assert!(!text.chars().any(|c| is_hidden(c) && c != '\n'));
-        assert!(text.contains("displayed=x\\n2026-01-01T00:00:00Z ERROR sealpost: FORGED\\u{1b}[31m"), "{text}");
+        assert!(
+            text.contains("displayed=x\\n2026-01-01T00:00:00Z ERROR sealpost: FORGED\\u{1b}[31m"),
+            "{text}"
+        );
     }
 
     #[test]
     fn nothing_forges_a_line_of_json() {
         let output = Output::default();
         let to = output.clone();
-        let layer = tracing_subscriber::fmt::layer().with_writer(move || JsonLineWriter(to.clone())).json();
+        let layer = tracing_subscriber::fmt::layer()
+            .with_writer(move || JsonLineWriter(to.clone()))
+            .json();
         let log = tracing_subscriber::registry().with(layer.flatten_event(true));
         tracing::subscriber::with_default(log, || log_everything(HOSTILE));
         let text = output.text();
@@ -224,9 +252,12 @@ mod tests {
 
     #[test]
     fn a_value_is_not_taken_for_other_fields() {
-        for (value, is_quoted) in
-            [("subscription default/s", false), ("a=b", false), ("1 reason=fine", true), ("--x a:1=b c", false)]
-        {
+        for (value, is_quoted) in [
+            ("subscription default/s", false),
+            ("a=b", false),
+            ("1 reason=fine", true),
+            ("--x a:1=b c", false),
+        ] {
             assert_eq!(looks_like_fields(value), is_quoted, "{value}");
         }
         assert_eq!(quote("a \"b\"\n\\"), "\"a \\\"b\\\"\\n\\\\\"");

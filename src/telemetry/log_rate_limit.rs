@@ -15,7 +15,9 @@ impl LogRateLimit {
     /// Returns true if a line is due now, which then counts as written.
     pub fn is_due(&mut self) -> bool {
         let now = Instant::now();
-        let is_due = self.0.is_none_or(|told| now.saturating_duration_since(told) >= PAUSE);
+        let is_due = self
+            .0
+            .is_none_or(|told| now.saturating_duration_since(told) >= PAUSE);
         if is_due {
             self.0 = Some(now);
         }
@@ -43,6 +45,9 @@ mod tests {
             tokio::time::advance(Duration::from_secs(1)).await;
         }
         assert_eq!(told, 3);
-        assert!(sparing.reset() && sparing.is_due(), "the next one is another");
+        assert!(
+            sparing.reset() && sparing.is_due(),
+            "the next one is another"
+        );
     }
 }

@@ -57,8 +57,8 @@ pub struct DataPoint<'a> {
 /// All time series of one name.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MetricFamily<'a> {
-    /// The name as OpenTelemetry spells it: with dots where upstream's has them. Prometheus' suffix
-    /// of unit or kind is added when it is written.
+    /// The name as OpenTelemetry spells it: with dots where upstream's has them. Prometheus'
+    /// suffix of unit or kind is added when it is written.
     pub name: Cow<'static, str>,
     /// The help text of the family, in one line.
     pub help: &'static str,
@@ -71,7 +71,11 @@ impl<'a> MetricFamily<'a> {
     /// Makes a family without data points.
     #[must_use]
     pub fn new(name: impl Into<Cow<'static, str>>, help: &'static str) -> Self {
-        Self { name: name.into(), help, data_points: Vec::new() }
+        Self {
+            name: name.into(),
+            help,
+            data_points: Vec::new(),
+        }
     }
 
     /// Returns the same family with one more data point.
@@ -83,13 +87,18 @@ impl<'a> MetricFamily<'a> {
 
     /// Adds a data point with these labels.
     pub fn push_point(&mut self, labels: &[MetricLabel<'a>], reading: MetricValue) {
-        self.data_points.push(DataPoint { labels: labels.to_vec(), value: reading });
+        self.data_points.push(DataPoint {
+            labels: labels.to_vec(),
+            value: reading,
+        });
     }
 
     /// Writes the family in this format; nothing if it has no data points. Names get upstream's
     /// form: underscores, and the unit or kind at the end (contract OB-4).
     pub fn write_to(&self, text: &mut String, form: ExpositionFormat) {
-        let Some(first) = self.data_points.first() else { return };
+        let Some(first) = self.data_points.first() else {
+            return;
+        };
         let (suffix, kind) = match first.value {
             MetricValue::Sum(_) | MetricValue::SumOfSeconds(_) => ("_total", "counter"),
             MetricValue::Gauge(_) => ("", "gauge"),
@@ -103,30 +112,53 @@ impl<'a> MetricFamily<'a> {
         } else {
             (&*name).into()
         };
-        text.push_str(&format!("# HELP {described} {}\n# TYPE {described} {kind}\n", self.help));
-        for DataPoint { labels, value: reading } in &self.data_points {
-            let labels = labels
-                .iter()
-                .map(|(label, value)| format!("{}=\"{}\"", prometheus_name(label), escape_label_value(value)));
+        text.push_str(&format!(
+            "# HELP {described} {}\n# TYPE {described} {kind}\n",
+            self.help
+        ));
+        for DataPoint {
+            labels,
+            value: reading,
+        } in &self.data_points
+        {
+            let labels = labels.iter().map(|(label, value)| {
+                format!(
+                    "{}=\"{}\"",
+                    prometheus_name(label),
+                    escape_label_value(value)
+                )
+            });
             write_point(text, &name, &labels.collect::<Vec<_>>().join(","), reading);
         }
     }
 }
 
 fn prometheus_name(name: &str) -> Cow<'_, str> {
-    if name.contains('.') { name.replace('.', "_").into() } else { name.into() }
+    if name.contains('.') {
+        name.replace('.', "_").into()
+    } else {
+        name.into()
+    }
 }
 
 fn escape_label_value(value: &str) -> Cow<'_, str> {
     if value.contains(['\\', '"', '\n']) {
-        value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n").into()
+        value
+            .replace('\\', "\\\\")
+            .replace('"', "\\\"")
+            .replace('\n', "\\n")
+            .into()
     } else {
         value.into()
     }
 }
 
 fn write_point(text: &mut String, name: &str, labels: &str, reading: &MetricValue) {
-    let braced = if labels.is_empty() { String::new() } else { format!("{{{labels}}}") };
+    let braced = if labels.is_empty() {
+        String::new()
+    } else {
+        format!("{{{labels}}}")
+    };
     match reading {
         MetricValue::Sum(value) => text.push_str(&format!("{name}{braced} {value}\n")),
         MetricValue::SumOfSeconds(value) | MetricValue::Gauge(value) => {
@@ -134,21 +166,32 @@ fn write_point(text: &mut String, name: &str, labels: &str, reading: &MetricValu
         }
         MetricValue::DurationHistogram(distribution) | MetricValue::SizeHistogram(distribution) => {
             let comma = if labels.is_empty() { "" } else { "," };
-            let bounds = distribution.explicit_bounds.iter().map(ToString::to_string).chain(["+Inf".to_owned()]);
+            let bounds = distribution
+                .explicit_bounds
+                .iter()
+                .map(ToString::to_string)
+                .chain(["+Inf".to_owned()]);
             let mut count = 0;
             for (bound, fell) in bounds.zip(distribution.bucket_counts()) {
                 count += fell;
-                text.push_str(&format!("{name}_bucket{{{labels}{comma}le=\"{bound}\"}} {count}\n"));
+                text.push_str(&format!(
+                    "{name}_bucket{{{labels}{comma}le=\"{bound}\"}} {count}\n"
+                ));
             }
             let sum = distribution.sum;
-            text.push_str(&format!("{name}_sum{braced} {sum}\n{name}_count{braced} {count}\n"));
+            text.push_str(&format!(
+                "{name}_sum{braced} {sum}\n{name}_count{braced} {count}\n"
+            ));
         }
     }
 }
 
 /// Converts a count into a float. This is exact for everything that is counted here: 2^53 is far
 /// away.
-#[expect(clippy::cast_precision_loss, reason = "a gauge in Prometheus is a float")]
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "a gauge in Prometheus is a float"
+)]
 #[must_use]
 pub fn float(value: u64) -> f64 {
     value as f64
@@ -195,13 +238,24 @@ mod tests {
         let mut text = String::new();
         let family = MetricFamily::new("kn.eventing.dispatch.duration", "Help");
         family
-            .with_point(&[("a", "b".into())], MetricValue::DurationHistogram(histogram.collect()))
+            .with_point(
+                &[("a", "b".into())],
+                MetricValue::DurationHistogram(histogram.collect()),
+            )
             .write_to(&mut text, ExpositionFormat::PrometheusText);
-        assert!(text.contains("kn_eventing_dispatch_duration_seconds_bucket{a=\"b\",le=\"0.01\"} 0\n"), "{text}");
-        assert!(text.contains("kn_eventing_dispatch_duration_seconds_bucket{a=\"b\",le=\"0.025\"} 1\n"), "{text}");
+        assert!(
+            text.contains("kn_eventing_dispatch_duration_seconds_bucket{a=\"b\",le=\"0.01\"} 0\n"),
+            "{text}"
+        );
+        assert!(
+            text.contains("kn_eventing_dispatch_duration_seconds_bucket{a=\"b\",le=\"0.025\"} 1\n"),
+            "{text}"
+        );
         assert!(text.contains("_bucket{a=\"b\",le=\"+Inf\"} 1\n"), "{text}");
         assert!(
-            text.ends_with("_sum{a=\"b\"} 0.02\nkn_eventing_dispatch_duration_seconds_count{a=\"b\"} 1\n"),
+            text.ends_with(
+                "_sum{a=\"b\"} 0.02\nkn_eventing_dispatch_duration_seconds_count{a=\"b\"} 1\n"
+            ),
             "{text}"
         );
     }

@@ -127,7 +127,10 @@ pub struct ExportError {
 impl From<String> for ExportError {
     /// Makes an error after which nothing is sent again.
     fn from(reason: String) -> Self {
-        Self { reason, retry_after: None }
+        Self {
+            reason,
+            retry_after: None,
+        }
     }
 }
 
@@ -138,5 +141,9 @@ pub type ExportResult = Result<(), ExportError>;
 pub trait OtlpTransport: Send + Sync + 'static {
     /// Posts a request to a collector and judges the response; takes at most the endpoint's
     /// timeout.
-    fn post<'a>(&'a self, endpoint: &'a OtlpEndpoint, request: Request<Bytes>) -> BoxFuture<'a, ExportResult>;
+    fn post<'a>(
+        &'a self,
+        endpoint: &'a OtlpEndpoint,
+        request: Request<Bytes>,
+    ) -> BoxFuture<'a, ExportResult>;
 }

@@ -27,25 +27,52 @@ fn process_families() -> Vec<MetricFamily<'static>> {
     let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let gauges = [
-        ("process_resident_memory_bytes", "Resident memory", bytes_after(&status, "VmRSS:")),
-        ("process_virtual_memory_bytes", "Virtual memory", bytes_after(&status, "VmSize:")),
-        ("process_open_fds", "Open file descriptors", open_descriptors()),
-        ("process_max_fds", "File descriptors that may be open", max_descriptors()),
-        ("process_threads", "Threads of the operating system", number_after(&status, "Threads:")),
-        ("process_start_time_seconds", "When the process started, since the epoch", start_time(&stat)),
+        (
+            "process_resident_memory_bytes",
+            "Resident memory",
+            bytes_after(&status, "VmRSS:"),
+        ),
+        (
+            "process_virtual_memory_bytes",
+            "Virtual memory",
+            bytes_after(&status, "VmSize:"),
+        ),
+        (
+            "process_open_fds",
+            "Open file descriptors",
+            open_descriptors(),
+        ),
+        (
+            "process_max_fds",
+            "File descriptors that may be open",
+            max_descriptors(),
+        ),
+        (
+            "process_threads",
+            "Threads of the operating system",
+            number_after(&status, "Threads:"),
+        ),
+        (
+            "process_start_time_seconds",
+            "When the process started, since the epoch",
+            start_time(&stat),
+        ),
     ];
     let gauges = gauges.into_iter().filter_map(|(name, help, value)| {
         Some(MetricFamily::new(name, help).with_point(&[], MetricValue::Gauge(value?)))
     });
     let cpu = MetricFamily::new("process_cpu_seconds", "Processor time of user and system");
-    let cpu = cpu_time(&stat).map(|seconds| cpu.with_point(&[], MetricValue::SumOfSeconds(seconds)));
+    let cpu =
+        cpu_time(&stat).map(|seconds| cpu.with_point(&[], MetricValue::SumOfSeconds(seconds)));
     cpu.into_iter().chain(gauges).collect()
 }
 
 /// Returns the fields of `/proc/self/stat` from the third on: the name before them may hold
 /// anything.
 fn stat_fields(stat: &str) -> impl Iterator<Item = &str> {
-    stat.rsplit_once(')').map_or("", |(_, fields)| fields).split_ascii_whitespace()
+    stat.rsplit_once(')')
+        .map_or("", |(_, fields)| fields)
+        .split_ascii_whitespace()
 }
 
 /// Returns the processor time in seconds, from fields 14 and 15: in user mode, and in the kernel.
@@ -65,7 +92,12 @@ fn start_time(stat: &str) -> Option<f64> {
 
 /// Returns the first number in the line that begins with this name.
 fn number_after(text: &str, name: &str) -> Option<f64> {
-    text.lines().find_map(|line| line.strip_prefix(name))?.split_ascii_whitespace().next()?.parse().ok()
+    text.lines()
+        .find_map(|line| line.strip_prefix(name))?
+        .split_ascii_whitespace()
+        .next()?
+        .parse()
+        .ok()
 }
 
 fn bytes_after(status: &str, name: &str) -> Option<f64> {
@@ -80,24 +112,49 @@ fn open_descriptors() -> Option<f64> {
 
 /// Returns the limit of open descriptors; `None` if there is none.
 fn max_descriptors() -> Option<f64> {
-    number_after(&fs::read_to_string("/proc/self/limits").ok()?, "Max open files")
+    number_after(
+        &fs::read_to_string("/proc/self/limits").ok()?,
+        "Max open files",
+    )
 }
 
 /// Returns metrics about the runtime of the caller; none outside of a runtime.
 fn runtime_families() -> Vec<MetricFamily<'static>> {
-    let Ok(handle) = tokio::runtime::Handle::try_current() else { return Vec::new() };
+    let Ok(handle) = tokio::runtime::Handle::try_current() else {
+        return Vec::new();
+    };
     let metrics = handle.metrics();
-    let busy = (0..metrics.num_workers()).map(|worker| metrics.worker_total_busy_duration(worker).as_secs_f64()).sum();
+    let busy = (0..metrics.num_workers())
+        .map(|worker| metrics.worker_total_busy_duration(worker).as_secs_f64())
+        .sum();
     let gauges = [
-        ("sealpost_tasks_alive", "Tasks of the runtime", metrics.num_alive_tasks()),
-        ("sealpost_tasks_queued", "Tasks that wait for a worker, in the queue of all", metrics.global_queue_depth()),
-        ("sealpost_workers", "Threads that run tasks", metrics.num_workers()),
+        (
+            "sealpost_tasks_alive",
+            "Tasks of the runtime",
+            metrics.num_alive_tasks(),
+        ),
+        (
+            "sealpost_tasks_queued",
+            "Tasks that wait for a worker, in the queue of all",
+            metrics.global_queue_depth(),
+        ),
+        (
+            "sealpost_workers",
+            "Threads that run tasks",
+            metrics.num_workers(),
+        ),
     ];
     let gauges = gauges.map(|(name, help, value)| {
         MetricFamily::new(name, help).with_point(&[], MetricValue::Gauge(float(value as u64)))
     });
-    let time = MetricFamily::new("sealpost_workers_busy_seconds", "Time that workers were busy, all together");
-    gauges.into_iter().chain([time.with_point(&[], MetricValue::SumOfSeconds(busy))]).collect()
+    let time = MetricFamily::new(
+        "sealpost_workers_busy_seconds",
+        "Time that workers were busy, all together",
+    );
+    gauges
+        .into_iter()
+        .chain([time.with_point(&[], MetricValue::SumOfSeconds(busy))])
+        .collect()
 }
 
 #[cfg(test)]

@@ -21,13 +21,21 @@ impl RabbitmqLinkGauges {
     /// Makes metric families of the gauges; they have no data points if no connection is wanted.
     #[must_use]
     pub fn collect_families(&self) -> [MetricFamily<'static>; 2] {
-        let mut up =
-            MetricFamily::new("sealpost_rabbitmq_up", "Whether RabbitMQ can be published to and consumed from");
-        let mut blocked = MetricFamily::new("sealpost_rabbitmq_blocked", "Whether an alarm blocks publishers");
+        let mut up = MetricFamily::new(
+            "sealpost_rabbitmq_up",
+            "Whether RabbitMQ can be published to and consumed from",
+        );
+        let mut blocked = MetricFamily::new(
+            "sealpost_rabbitmq_blocked",
+            "Whether an alarm blocks publishers",
+        );
         if self.wanted.get() > 0 {
             let is_up = self.publishing.get() > 0 && self.open.get() >= self.wanted.get();
             up.push_point(&[], MetricValue::Gauge(f64::from(u8::from(is_up))));
-            blocked.push_point(&[], MetricValue::Gauge(f64::from(u8::from(self.blocked.get() > 0))));
+            blocked.push_point(
+                &[],
+                MetricValue::Gauge(f64::from(u8::from(self.blocked.get() > 0))),
+            );
         }
         [up, blocked]
     }

@@ -28,7 +28,8 @@ use crate::model::DestinationRole;
 pub use drop_counters::{DropOutcome as Dropped, DropReason};
 pub use gauge::{Gauge, GaugeGuard};
 pub use http_metrics::{
-    ClientRequestHistograms, ConnectionMetrics, RequestsByMethod, RequestsByScheme, ServerRequestHistograms,
+    ClientRequestHistograms, ConnectionMetrics, RequestsByMethod, RequestsByScheme,
+    ServerRequestHistograms,
 };
 pub use last_error::LastError;
 pub use relay_durations::{RelayDurations, SchemeDurations};
@@ -65,14 +66,23 @@ pub enum DeliveryEnd {
 }
 
 /// The label values of [`DeliveryEnd`], in the order of its variants.
-const ENDS: [&str; 7] = ["delivered", "dead_lettered", "lost", "abandoned", "deferred", "parked", "returned"];
+const ENDS: [&str; 7] = [
+    "delivered",
+    "dead_lettered",
+    "lost",
+    "abandoned",
+    "deferred",
+    "parked",
+    "returned",
+];
 
 /// The label values of [`DestinationRole`], in the order of its variants.
 const DESTINATIONS: [&str; 3] = ["subscriber", "reply", "dead_letter_sink"];
 
 /// The results of attempts: the class of a status, or an error; the last is every other one.
-const RESULTS: [&str; 11] =
-    ["2xx", "3xx", "4xx", "5xx", "connect", "timeout", "tls", "trust", "request", "token", "other"];
+const RESULTS: [&str; 11] = [
+    "2xx", "3xx", "4xx", "5xx", "connect", "timeout", "tls", "trust", "request", "token", "other",
+];
 
 /// The label values of [`UndecidedReason`], in the order of its variants.
 const UNDECIDED: [&str; 2] = ["expression", "limit"];
@@ -178,7 +188,10 @@ impl SubscriptionSeries {
     /// Records the arrival of the oldest event that waits.
     pub fn set_oldest_waiting(&self, came: Instant) {
         let millis = came.saturating_duration_since(self.created_at).as_millis();
-        self.oldest_waiting.store(u64::try_from(millis).unwrap_or(0).saturating_add(1), Ordering::Relaxed);
+        self.oldest_waiting.store(
+            u64::try_from(millis).unwrap_or(0).saturating_add(1),
+            Ordering::Relaxed,
+        );
     }
 
     /// Records that the oldest event is delivered now; the next one that waits is set after this.
@@ -202,7 +215,12 @@ impl SubscriptionSeries {
     }
 
     /// Counts an event that nobody took, by the destination that failed last and the reason.
-    pub fn count_drop(&self, drop: Dropped, destination: DestinationRole, why: impl Into<DropReason>) {
+    pub fn count_drop(
+        &self,
+        drop: Dropped,
+        destination: DestinationRole,
+        why: impl Into<DropReason>,
+    ) {
         if drop == Dropped::Parked {
             self.parked_now.add(1);
         }
@@ -232,9 +250,15 @@ impl SubscriptionSeries {
         let result = match result {
             Ok(status @ 200..600) => usize::from(status / 100 - 2),
             Ok(_) => RESULTS.len() - 1,
-            Err(reason) => RESULTS.iter().position(|known| *known == reason).unwrap_or(RESULTS.len() - 1),
+            Err(reason) => RESULTS
+                .iter()
+                .position(|known| *known == reason)
+                .unwrap_or(RESULTS.len() - 1),
         };
-        let results = self.attempts.get(destination as usize).map(|results| results.get_or_init(Box::default));
+        let results = self
+            .attempts
+            .get(destination as usize)
+            .map(|results| results.get_or_init(Box::default));
         if let Some(counter) = results.and_then(|results| results.get(result)) {
             counter.increment();
         }
@@ -254,7 +278,10 @@ impl SubscriptionSeries {
     fn oldest_waiting_age(&self) -> Duration {
         match self.oldest_waiting.load(Ordering::Relaxed) {
             0 => Duration::ZERO,
-            since => self.created_at.elapsed().saturating_sub(Duration::from_millis(since - 1)),
+            since => self
+                .created_at
+                .elapsed()
+                .saturating_sub(Duration::from_millis(since - 1)),
         }
     }
 }
@@ -279,7 +306,15 @@ pub enum ArrivalOutcome {
 }
 
 /// The label values of [`ArrivalOutcome`], in the order of its variants.
-const ARRIVALS: [&str; 7] = ["accepted", "full", "undelivered", "unavailable", "denied", "ttl_exhausted", "invalid"];
+const ARRIVALS: [&str; 7] = [
+    "accepted",
+    "full",
+    "undelivered",
+    "unavailable",
+    "denied",
+    "ttl_exhausted",
+    "invalid",
+];
 
 /// The series of a channel or broker.
 #[derive(Debug, Default)]
@@ -295,7 +330,10 @@ impl ChannelSeries {
     /// Makes series that are not registered, and so not exposed.
     #[must_use]
     pub fn new(name: SeriesKey) -> Self {
-        Self { name, ..Self::default() }
+        Self {
+            name,
+            ..Self::default()
+        }
     }
 
     /// Returns the durations of the role `ingress`; they are made when first asked for.
@@ -360,7 +398,11 @@ impl SeriesRegistry {
     }
 }
 
-fn find_or_register<S>(known: &WeakSeriesMap<S>, name: &SeriesKey, new: impl FnOnce(SeriesKey) -> S) -> Arc<S> {
+fn find_or_register<S>(
+    known: &WeakSeriesMap<S>,
+    name: &SeriesKey,
+    new: impl FnOnce(SeriesKey) -> S,
+) -> Arc<S> {
     let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(series) = known.get(name).and_then(Weak::upgrade) {
         return series;

@@ -8,7 +8,10 @@ use crate::event::Event;
 /// Sets the attributes of the event on its span.
 pub fn set_event_attributes(span: &mut Span, event: &Event) {
     let attribute = |name: &'static str, of: &str| -> SpanAttribute {
-        (name, AttributeValue::truncated(&event.get(of).unwrap_or_default()))
+        (
+            name,
+            AttributeValue::truncated(&event.get(of).unwrap_or_default()),
+        )
     };
     span.set_attributes(|| {
         [
@@ -30,7 +33,9 @@ pub fn set_event_attributes(span: &mut Span, event: &Event) {
 /// on the span is an error.
 pub fn set_response_attributes(span: &mut Span, result: Result<u16, &'static str>) {
     match result {
-        Ok(status) => span.set_attributes(|| [("http.response.status_code", i64::from(status).into())]),
+        Ok(status) => {
+            span.set_attributes(|| [("http.response.status_code", i64::from(status).into())])
+        }
         Err(reason) => span.set_attributes(|| [("error.type", reason.into())]),
     }
     match result {

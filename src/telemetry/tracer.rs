@@ -61,7 +61,9 @@ impl Sampler {
             (Self::AlwaysOn, _) => true,
             (Self::AlwaysOff, _) => false,
             (Self::ParentBased(_), Some(parent)) => parent.is_sampled(),
-            (Self::ParentBased(ratio) | Self::TraceIdRatio(ratio), _) => is_within_ratio(trace_id, ratio),
+            (Self::ParentBased(ratio) | Self::TraceIdRatio(ratio), _) => {
+                is_within_ratio(trace_id, ratio)
+            }
         }
     }
 }
@@ -224,9 +226,19 @@ pub struct Tracer(Arc<ArcSwapOption<SpanRecorder>>);
 impl Tracer {
     /// Records spans by this sampler from now on, into this queue; a span that finds no place is
     /// counted.
-    pub fn start_recording(&self, sampler: Sampler, spans: mpsc::Sender<QueuedSpan>, dropped: Arc<Counter>) {
+    pub fn start_recording(
+        &self,
+        sampler: Sampler,
+        spans: mpsc::Sender<QueuedSpan>,
+        dropped: Arc<Counter>,
+    ) {
         let room = Arc::new(Semaphore::new(WAITING));
-        self.0.store(Some(Arc::new(SpanRecorder { sampler, spans, free_kibibytes: room, dropped })));
+        self.0.store(Some(Arc::new(SpanRecorder {
+            sampler,
+            spans,
+            free_kibibytes: room,
+            dropped,
+        })));
     }
 
     /// Records nothing from now on. The trace context of events is passed on still (contract
@@ -243,30 +255,63 @@ impl Tracer {
 
     /// Starts a span in the trace of `parent`, or in a new trace.
     #[must_use]
-    pub fn start(&self, name: &'static str, kind: SpanKind, parent: Option<&Arc<TraceContext>>) -> Span {
+    pub fn start(
+        &self,
+        name: &'static str,
+        kind: SpanKind,
+        parent: Option<&Arc<TraceContext>>,
+    ) -> Span {
         let recorder = self.0.load();
-        let Some(recorder) = recorder.as_ref() else { return Span { context: parent.cloned(), recording: None } };
+        let Some(recorder) = recorder.as_ref() else {
+            return Span {
+                context: parent.cloned(),
+                recording: None,
+            };
+        };
         // The decision belongs to the trace: it is taken once its id is known, and a child follows
         // its parent if the sampler says so.
         let before = parent.and_then(|parent| parent.span);
         let trace_id = before.map_or_else(|| fastrand::u128(1..), |before| before.trace_id);
         let sampled = recorder.sampler.should_sample(trace_id, before);
         if !sampled && before.is_some_and(|before| !before.is_sampled()) {
-            return Span { context: parent.cloned(), recording: None };
+            return Span {
+                context: parent.cloned(),
+                recording: None,
+            };
         }
-        let span = SpanContext { trace_id, span_id: fastrand::u64(1..), flags: sampled.into() };
-        let context =
-            Arc::new(parent.map_or_else(TraceContext::default, |parent| parent.as_ref().clone()).with_span(span));
-        let recording =
-            sampled.then(|| RecordingSpan::new(span, before, (name, kind), kept_trace_state(&context), recorder));
-        Span { context: Some(context), recording }
+        let span = SpanContext {
+            trace_id,
+            span_id: fastrand::u64(1..),
+            flags: sampled.into(),
+        };
+        let context = Arc::new(
+            parent
+                .map_or_else(TraceContext::default, |parent| parent.as_ref().clone())
+                .with_span(span),
+        );
+        let recording = sampled.then(|| {
+            RecordingSpan::new(
+                span,
+                before,
+                (name, kind),
+                kept_trace_state(&context),
+                recorder,
+            )
+        });
+        Span {
+            context: Some(context),
+            recording,
+        }
     }
 }
 
 /// Returns the `tracestate` unless it is too long, in memory of its own: the header field holds the
 /// buffer that it was read into.
 fn kept_trace_state(context: &TraceContext) -> Option<Box<str>> {
-    let state = context.tracestate.as_ref().filter(|state| state.len() <= LONGEST_STATE)?;
+    let state = context
+        .tracestate
+        .as_ref()
+        .filter(|state| state.len() <= LONGEST_STATE)?;
     state.to_str().ok().map(Into::into)
 }
 
@@ -296,7 +341,10 @@ impl RecordingSpan {
             events: Vec::new(),
             error: None,
         };
-        Box::new(Self { recorder: Arc::clone(recorder), span })
+        Box::new(Self {
+            recorder: Arc::clone(recorder),
+            span,
+        })
     }
 }
 
@@ -325,30 +373,59 @@ impl Span {
     /// Starts a child of this span.
     #[must_use]
     pub fn child(&self, name: &'static str, kind: SpanKind) -> Self {
-        let Some(recording) = &self.recording else { return Self { context: self.context.clone(), recording: None } };
+        let Some(recording) = &self.recording else {
+            return Self {
+                context: self.context.clone(),
+                recording: None,
+            };
+        };
         let before = recording.span.context;
-        let span = SpanContext { span_id: fastrand::u64(1..), ..before };
-        let context = self.context.as_ref().map_or_else(TraceContext::default, |context| context.as_ref().clone());
+        let span = SpanContext {
+            span_id: fastrand::u64(1..),
+            ..before
+        };
+        let context = self
+            .context
+            .as_ref()
+            .map_or_else(TraceContext::default, |context| context.as_ref().clone());
         let state = recording.span.trace_state.clone();
-        let child = RecordingSpan::new(span, Some(before), (name, kind), state, &recording.recorder);
-        Self { context: Some(Arc::new(context.with_span(span))), recording: Some(child) }
+        let child =
+            RecordingSpan::new(span, Some(before), (name, kind), state, &recording.recorder);
+        Self {
+            context: Some(Arc::new(context.with_span(span))),
+            recording: Some(child),
+        }
     }
 
     /// Adds attributes; the closure is called only if the span is recorded.
-    pub fn set_attributes<const N: usize>(&mut self, attributes: impl FnOnce() -> [SpanAttribute; N]) {
+    pub fn set_attributes<const N: usize>(
+        &mut self,
+        attributes: impl FnOnce() -> [SpanAttribute; N],
+    ) {
         if let Some(recording) = &mut self.recording {
             let free = MAX_ATTRIBUTES.saturating_sub(recording.span.attributes.len());
-            recording.span.attributes.extend(attributes().into_iter().take(free));
+            recording
+                .span
+                .attributes
+                .extend(attributes().into_iter().take(free));
         }
     }
 
     /// Adds an event that happens now; the closure is called only if the span is recorded.
-    pub fn add_event<const N: usize>(&mut self, name: &'static str, attributes: impl FnOnce() -> [SpanAttribute; N]) {
+    pub fn add_event<const N: usize>(
+        &mut self,
+        name: &'static str,
+        attributes: impl FnOnce() -> [SpanAttribute; N],
+    ) {
         if let Some(recording) = &mut self.recording
             && recording.span.events.len() < MAX_EVENTS
         {
             let attributes = attributes().into();
-            recording.span.events.push(SpanEvent { name, time: now(), attributes });
+            recording.span.events.push(SpanEvent {
+                name,
+                time: now(),
+                attributes,
+            });
         }
     }
 
@@ -376,8 +453,15 @@ impl SpanRecorder {
     /// Puts a span into the queue; `None` if there is no room for it.
     fn enqueue(&self, span: SpanData) -> Option<()> {
         let kibibytes = u32::try_from(span.held_bytes().div_ceil(1024)).ok()?;
-        let share = Arc::clone(&self.free_kibibytes).try_acquire_many_owned(kibibytes).ok()?;
-        self.spans.try_send(QueuedSpan { span, _share: share }).ok()
+        let share = Arc::clone(&self.free_kibibytes)
+            .try_acquire_many_owned(kibibytes)
+            .ok()?;
+        self.spans
+            .try_send(QueuedSpan {
+                span,
+                _share: share,
+            })
+            .ok()
     }
 }
 
@@ -398,7 +482,11 @@ mod tests {
     }
 
     fn parent(flags: u8) -> Arc<TraceContext> {
-        Arc::new(TraceContext::default().with_span(SpanContext { trace_id: 7, span_id: 8, flags }))
+        Arc::new(TraceContext::default().with_span(SpanContext {
+            trace_id: 7,
+            span_id: 8,
+            flags,
+        }))
     }
 
     /// Contract OB-14: with tracing off, what came is passed on as it is.
@@ -407,8 +495,18 @@ mod tests {
         let (tracer, parent) = (Tracer::default(), parent(1));
         let mut span = tracer.start("POST", SpanKind::Server, Some(&parent));
         span.set_attributes(|| -> [SpanAttribute; 1] { panic!("nobody asks") });
-        assert!(Arc::ptr_eq(span.child("send", SpanKind::Client).context().expect("a context"), &parent));
-        assert!(tracer.start("POST", SpanKind::Server, None).context().is_none());
+        assert!(Arc::ptr_eq(
+            span.child("send", SpanKind::Client)
+                .context()
+                .expect("a context"),
+            &parent
+        ));
+        assert!(
+            tracer
+                .start("POST", SpanKind::Server, None)
+                .context()
+                .is_none()
+        );
     }
 
     #[test]
@@ -421,8 +519,17 @@ mod tests {
         drop(tracer.start("POST", SpanKind::Server, None));
         let mut next = || finished.try_recv().expect("a span").span;
         let (child, span) = (next(), next());
-        assert_eq!((span.context.trace_id, span.parent_span_id, child.parent_span_id), (7, 8, span.context.span_id));
-        let Some((_, AttributeValue::Text(text))) = span.attributes.first() else { panic!("a text") };
+        assert_eq!(
+            (
+                span.context.trace_id,
+                span.parent_span_id,
+                child.parent_span_id
+            ),
+            (7, 8, span.context.span_id)
+        );
+        let Some((_, AttributeValue::Text(text))) = span.attributes.first() else {
+            panic!("a text")
+        };
         assert_eq!(text.len(), LONGEST);
         assert_eq!(dropped.get(), 1, "the queue has two places");
     }
@@ -434,14 +541,20 @@ mod tests {
         let mut spare = String::with_capacity(8_000_000);
         spare.push_str("short");
         for text in ["é".repeat(4_000_000), spare] {
-            let AttributeValue::Text(Cow::Owned(kept)) = AttributeValue::from(text) else { panic!("a text") };
+            let AttributeValue::Text(Cow::Owned(kept)) = AttributeValue::from(text) else {
+                panic!("a text")
+            };
             assert!(kept.capacity() <= LONGEST, "{}", kept.capacity());
         }
         let (tracer, mut finished, _) = recording(Sampler::AlwaysOn);
         let read = bytes::Bytes::from(vec![b'x'; 64 * 1024]);
         for (length, is_kept) in [(LONGEST_STATE, true), (LONGEST_STATE + 1, false)] {
-            let state = http::HeaderValue::from_maybe_shared(read.slice(..length)).expect("a value");
-            let parent = TraceContext { tracestate: Some(state), ..(*parent(1)).clone() };
+            let state =
+                http::HeaderValue::from_maybe_shared(read.slice(..length)).expect("a value");
+            let parent = TraceContext {
+                tracestate: Some(state),
+                ..(*parent(1)).clone()
+            };
             let mut span = tracer.start("POST", SpanKind::Server, Some(&Arc::new(parent)));
             for _ in 0..1000 {
                 span.set_attributes(|| [("long", AttributeValue::truncated(&"x".repeat(100_000)))]);
@@ -468,12 +581,16 @@ mod tests {
         tracer.start_recording(Sampler::AlwaysOn, spans, Arc::clone(&dropped));
         let large = || {
             let mut span = tracer.start("POST", SpanKind::Server, None);
-            (0..MAX_ATTRIBUTES)
-                .for_each(|_| span.set_attributes(|| [("long", AttributeValue::truncated(&"x".repeat(LONGEST)))]));
+            (0..MAX_ATTRIBUTES).for_each(|_| {
+                span.set_attributes(|| [("long", AttributeValue::truncated(&"x".repeat(LONGEST)))])
+            });
         };
         (0..1000).for_each(|_| large());
         let kept = finished.len();
-        assert!((100..=WAITING / MAX_ATTRIBUTES).contains(&kept) && dropped.get() == 1000 - kept as u64, "{kept}");
+        assert!(
+            (100..=WAITING / MAX_ATTRIBUTES).contains(&kept) && dropped.get() == 1000 - kept as u64,
+            "{kept}"
+        );
         drop(finished.try_recv().expect("a span"));
         large();
         assert_eq!((finished.len(), dropped.get()), (kept, 1000 - kept as u64));
@@ -484,11 +601,25 @@ mod tests {
     fn rates() {
         let begun = |rate: f64, parent: Option<&Arc<TraceContext>>| {
             let (tracer, _finished, _) = recording(Sampler::from_rate(rate));
-            (0..1000).filter(|_| tracer.start("POST", SpanKind::Server, parent).is_recorded()).count()
+            (0..1000)
+                .filter(|_| tracer.start("POST", SpanKind::Server, parent).is_recorded())
+                .count()
         };
-        assert_eq!((begun(1.0, Some(&parent(0))), begun(2.0, None)), (1000, 1000), "1 and more: always");
-        assert_eq!((begun(0.0, Some(&parent(1))), begun(-1.0, None)), (0, 0), "0 and less: never");
-        assert_eq!((begun(0.5, Some(&parent(1))), begun(0.5, Some(&parent(0)))), (1000, 0), "as the parent was");
+        assert_eq!(
+            (begun(1.0, Some(&parent(0))), begun(2.0, None)),
+            (1000, 1000),
+            "1 and more: always"
+        );
+        assert_eq!(
+            (begun(0.0, Some(&parent(1))), begun(-1.0, None)),
+            (0, 0),
+            "0 and less: never"
+        );
+        assert_eq!(
+            (begun(0.5, Some(&parent(1))), begun(0.5, Some(&parent(0)))),
+            (1000, 0),
+            "as the parent was"
+        );
         let half = begun(0.5, None);
         assert!((350..650).contains(&half), "{half}");
     }
@@ -498,7 +629,10 @@ mod tests {
     fn what_is_not_recorded_is_told() {
         let (tracer, _finished, _) = recording(Sampler::AlwaysOff);
         let span = tracer.start("POST", SpanKind::Server, None);
-        let context = span.context().and_then(|context| context.span).expect("a context");
+        let context = span
+            .context()
+            .and_then(|context| context.span)
+            .expect("a context");
         assert!(!context.is_sampled() && !span.is_recorded());
     }
 }

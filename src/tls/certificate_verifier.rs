@@ -50,7 +50,11 @@ impl ServerCertificateVerifier {
     /// Adds the certificates of a bundle, each believed by itself, and the session cache, which is
     /// told until when a server is verified.
     pub(super) fn with_bundle(self, own: &TrustBundle, sessions: Arc<TlsSessionCache>) -> Self {
-        Self { bundle_certificates: own.certificates().to_vec(), sessions: Some(sessions), ..self }
+        Self {
+            bundle_certificates: own.certificates().to_vec(),
+            sessions: Some(sessions),
+            ..self
+        }
     }
 
     /// Verifies a certificate that stands in the bundle; `None` for any other one.
@@ -60,7 +64,10 @@ impl ServerCertificateVerifier {
         server_name: &ServerName<'_>,
         now: UnixTime,
     ) -> Option<Result<(), Error>> {
-        let own = self.bundle_certificates.iter().find(|own| own.der == *end_entity)?;
+        let own = self
+            .bundle_certificates
+            .iter()
+            .find(|own| own.der == *end_entity)?;
         Some(check_validity(own, now).and_then(|()| {
             check_server_purpose(end_entity)?;
             verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)
@@ -84,7 +91,13 @@ impl ServerCertificateVerifier {
         };
         // A certificate of the bundle that is refused may still be vouched for by a root.
         for part in self.root_verifiers.iter().flatten() {
-            match part.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now) {
+            match part.verify_server_cert(
+                end_entity,
+                intermediates,
+                server_name,
+                ocsp_response,
+                now,
+            ) {
                 Ok(_verified) => return Ok(()),
                 Err(error) if refusal == unknown => refusal = error,
                 Err(_less) => {}
@@ -96,25 +109,38 @@ impl ServerCertificateVerifier {
 
 /// Checks that a certificate is valid at this time.
 fn check_validity(certificate: &TrustedCertificate, now: UnixTime) -> Result<(), Error> {
-    let since_epoch =
-        |seconds: i64| UnixTime::since_unix_epoch(Duration::from_secs(u64::try_from(seconds).unwrap_or(0)));
-    let (not_before, not_after) = (since_epoch(certificate.not_before), since_epoch(certificate.not_after));
+    let since_epoch = |seconds: i64| {
+        UnixTime::since_unix_epoch(Duration::from_secs(u64::try_from(seconds).unwrap_or(0)))
+    };
+    let (not_before, not_after) = (
+        since_epoch(certificate.not_before),
+        since_epoch(certificate.not_after),
+    );
     if now < not_before {
-        return Err(CertificateError::NotValidYetContext { time: now, not_before }.into());
+        return Err(CertificateError::NotValidYetContext {
+            time: now,
+            not_before,
+        }
+        .into());
     }
     if now > not_after {
-        return Err(CertificateError::ExpiredContext { time: now, not_after }.into());
+        return Err(CertificateError::ExpiredContext {
+            time: now,
+            not_after,
+        }
+        .into());
     }
     Ok(())
 }
 
 /// Checks that a certificate may be a server's: its extended key usage says so, or it has none.
 fn check_server_purpose(certificate: &CertificateDer<'_>) -> Result<(), Error> {
-    let (_, parsed) = X509Certificate::from_der(certificate).map_err(|_error| CertificateError::BadEncoding)?;
+    let (_, parsed) =
+        X509Certificate::from_der(certificate).map_err(|_error| CertificateError::BadEncoding)?;
     match parsed.extended_key_usage() {
-        Ok(Some(usage)) if !usage.value.server_auth && !usage.value.any => {
-            Err(refusal::refusal_error(refusal::wrong_purpose_text("other purposes only")))
-        }
+        Ok(Some(usage)) if !usage.value.server_auth && !usage.value.any => Err(
+            refusal::refusal_error(refusal::wrong_purpose_text("other purposes only")),
+        ),
         Ok(_) => Ok(()),
         Err(_error) => Err(CertificateError::BadEncoding.into()),
     }
@@ -122,7 +148,9 @@ fn check_server_purpose(certificate: &CertificateDer<'_>) -> Result<(), Error> {
 
 /// Makes a verifier that trusts these roots; `None` if there are none.
 pub(super) fn root_verifier(roots: RootCertStore) -> Option<Arc<WebPkiServerVerifier>> {
-    WebPkiServerVerifier::builder_with_provider(Arc::new(roots), super::crypto_provider()).build().ok()
+    WebPkiServerVerifier::builder_with_provider(Arc::new(roots), super::crypto_provider())
+        .build()
+        .ok()
 }
 
 impl ServerCertVerifier for ServerCertificateVerifier {
@@ -135,7 +163,8 @@ impl ServerCertVerifier for ServerCertificateVerifier {
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
         let chain: Vec<_> = std::iter::once(end_entity).chain(intermediates).collect();
-        let verified = self.verify_by_roots((end_entity, intermediates), server_name, ocsp_response, now);
+        let verified =
+            self.verify_by_roots((end_entity, intermediates), server_name, ocsp_response, now);
         verified.map_err(|error| {
             let own = self.bundle_certificates.iter().map(|own| &own.der);
             refusal::explain_refusal(error, &chain.iter().copied().chain(own).collect::<Vec<_>>())
@@ -188,10 +217,19 @@ mod tests {
         fn new(name: &str) -> Self {
             let mut parameters = CertificateParams::new(Vec::new()).expect("parameters");
             parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-            parameters.distinguished_name.push(rcgen::DnType::CommonName, name);
+            parameters
+                .distinguished_name
+                .push(rcgen::DnType::CommonName, name);
             let key = KeyPair::generate().expect("a key");
-            let der = parameters.self_signed(&key).expect("a certificate").der().clone();
-            Self { issuer: Issuer::new(parameters, key), der }
+            let der = parameters
+                .self_signed(&key)
+                .expect("a certificate")
+                .der()
+                .clone();
+            Self {
+                issuer: Issuer::new(parameters, key),
+                der,
+            }
         }
 
         fn store(&self) -> RootCertStore {
@@ -203,7 +241,11 @@ mod tests {
         fn issue(&self, host: &str) -> CertificateDer<'static> {
             let key = KeyPair::generate().expect("a key");
             let parameters = CertificateParams::new(vec![host.to_owned()]).expect("parameters");
-            parameters.signed_by(&key, &self.issuer).expect("a certificate").der().clone()
+            parameters
+                .signed_by(&key, &self.issuer)
+                .expect("a certificate")
+                .der()
+                .clone()
         }
     }
 
@@ -231,20 +273,36 @@ mod tests {
         for union in [&union, &turned] {
             assert_eq!(verdict(union, &own.issue("sink.ns"), now), Ok(()));
             assert_eq!(verdict(union, &system.issue("sink.ns"), now), Ok(()));
-            assert_eq!(verdict(union, &stranger.issue("sink.ns"), now), Err(CertificateError::UnknownIssuer));
+            assert_eq!(
+                verdict(union, &stranger.issue("sink.ns"), now),
+                Err(CertificateError::UnknownIssuer)
+            );
             assert!(verdict(union, &namesake.issue("sink.ns"), now).is_err());
             for issuer in [&own, &system] {
                 let error = verdict(union, &issuer.issue("other"), now).expect_err("another name");
-                assert!(matches!(error, CertificateError::NotValidForNameContext { .. }), "{error:?}");
+                assert!(
+                    matches!(error, CertificateError::NotValidForNameContext { .. }),
+                    "{error:?}"
+                );
                 let late = UnixTime::since_unix_epoch(Duration::from_secs(1 << 40));
                 let error = verdict(union, &issuer.issue("sink.ns"), late).expect_err("expired");
-                assert!(matches!(error, CertificateError::ExpiredContext { .. }), "{error:?}");
+                assert!(
+                    matches!(error, CertificateError::ExpiredContext { .. }),
+                    "{error:?}"
+                );
             }
         }
         let both = ServerCertificateVerifier::new(own.store(), root_verifier(namesake.store()));
         assert_eq!(verdict(&both, &own.issue("sink.ns"), now), Ok(()));
-        assert_eq!(verdict(&both, &namesake.issue("sink.ns"), now), Ok(()), "of two roots of one name, each counts");
+        assert_eq!(
+            verdict(&both, &namesake.issue("sink.ns"), now),
+            Ok(()),
+            "of two roots of one name, each counts"
+        );
         let nobody = ServerCertificateVerifier::new(RootCertStore::empty(), None);
-        assert_eq!(verdict(&nobody, &own.issue("sink.ns"), now), Err(CertificateError::UnknownIssuer));
+        assert_eq!(
+            verdict(&nobody, &own.issue("sink.ns"), now),
+            Err(CertificateError::UnknownIssuer)
+        );
     }
 }

@@ -11,8 +11,9 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CidrSubnet, DistinguishedName, DnType, ExtendedKeyUsagePurpose,
-    GeneralSubtree, IsCa, Issuer, KeyPair, KeyUsagePurpose, NameConstraints, SanType,
+    BasicConstraints, CertificateParams, CidrSubnet, DistinguishedName, DnType,
+    ExtendedKeyUsagePurpose, GeneralSubtree, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+    NameConstraints, SanType,
 };
 use time::{Duration, OffsetDateTime};
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
@@ -37,7 +38,10 @@ const CLOCK_SKEW: Duration = Duration::hours(1);
 #[derive(Debug, thiserror::Error)]
 pub enum DevelopmentCaError {
     /// The state directory cannot be used.
-    #[error("state directory {path}: {source}; choose another one by --state-dir, or give --tls-cert and --tls-key")]
+    #[error(
+        "state directory {path}: {source}; choose another one by --state-dir, or give \
+         --tls-cert and --tls-key"
+    )]
     Directory {
         /// The directory, or the file in it.
         path: PathBuf,
@@ -45,7 +49,9 @@ pub enum DevelopmentCaError {
         source: io::Error,
     },
     /// The files of the directory are not a CA and its key.
-    #[error("{path} cannot be used: {reason}; remove ca.crt and ca.key there to have a new CA made")]
+    #[error(
+        "{path} cannot be used: {reason}; remove ca.crt and ca.key there to have a new CA made"
+    )]
     Unusable {
         /// The file that cannot be used.
         path: PathBuf,
@@ -53,7 +59,9 @@ pub enum DevelopmentCaError {
         reason: String,
     },
     /// Another user may have written the file, or can read the key.
-    #[error("{path} is not used for the development CA: {complaint}; or choose another directory by --state-dir")]
+    #[error(
+        "{path} is not used for the development CA: {complaint}; or choose another directory by --state-dir"
+    )]
     Foreign {
         /// The directory, or the file in it.
         path: PathBuf,
@@ -93,7 +101,11 @@ impl DevelopmentCa {
     /// Fails if the directory cannot be used, belongs to another user or can be written to by
     /// others, or holds files of which that is so, or that are not a valid CA: such files are never
     /// replaced.
-    pub fn load_or_create(state_dir: &Path, cluster_domain: &str, now: i64) -> Result<Self, DevelopmentCaError> {
+    pub fn load_or_create(
+        state_dir: &Path,
+        cluster_domain: &str,
+        now: i64,
+    ) -> Result<Self, DevelopmentCaError> {
         let (certificate, key) = (state_dir.join("ca.crt"), state_dir.join("ca.key"));
         create_state_directory(state_dir).map_err(directory_error(state_dir))?;
         // The owner of each file is checked before the file is read: a CA that somebody else could
@@ -114,7 +126,10 @@ impl DevelopmentCa {
         // Renewal comes after all checks, so that a new certificate is never signed for a foreign
         // key.
         if is_renewal_due(&certificate, cluster_domain, now) {
-            replace_certificate(&certificate, &sign_ca_certificate(&read_key_pair(&key)?, cluster_domain)?);
+            replace_certificate(
+                &certificate,
+                &sign_ca_certificate(&read_key_pair(&key)?, cluster_domain)?,
+            );
         }
         load_ca(&certificate, &key, now)
     }
@@ -140,12 +155,17 @@ impl DevelopmentCa {
         let mut names = vec!["localhost".to_owned()];
         names.extend(hosts.iter().cloned());
         let mut params = CertificateParams::new(names)?;
-        for address in [IpAddr::from(Ipv4Addr::LOCALHOST), IpAddr::from(Ipv6Addr::LOCALHOST)] {
+        for address in [
+            IpAddr::from(Ipv4Addr::LOCALHOST),
+            IpAddr::from(Ipv6Addr::LOCALHOST),
+        ] {
             params.subject_alt_names.push(SanType::IpAddress(address));
         }
         let now = OffsetDateTime::now_utc();
         params.distinguished_name = DistinguishedName::new();
-        params.distinguished_name.push(DnType::OrganizationName, "sealpost development");
+        params
+            .distinguished_name
+            .push(DnType::OrganizationName, "sealpost development");
         params.not_before = now - CLOCK_SKEW;
         let end = OffsetDateTime::from_unix_timestamp(self.not_after).unwrap_or(now);
         params.not_after = end.min(now + CERTIFICATE_LIFE);
@@ -153,8 +173,14 @@ impl DevelopmentCa {
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         let key = KeyPair::generate()?;
         let certificate = params.signed_by(&key, &self.issuer)?;
-        let renew_at = now.saturating_add(CERTIFICATE_LIFE * 2 / 3).unix_timestamp();
-        Ok(IssuedCertificate { chain_pem: certificate.pem(), key_pem: key.serialize_pem(), renew_at })
+        let renew_at = now
+            .saturating_add(CERTIFICATE_LIFE * 2 / 3)
+            .unix_timestamp();
+        Ok(IssuedCertificate {
+            chain_pem: certificate.pem(),
+            key_pem: key.serialize_pem(),
+            renew_at,
+        })
     }
 }
 
@@ -170,21 +196,39 @@ fn make_readable(certificate: &Path) {
 }
 
 fn load_ca(certificate: &Path, key: &Path, now: i64) -> Result<DevelopmentCa, DevelopmentCaError> {
-    let unusable = |path: &Path, reason: String| DevelopmentCaError::Unusable { path: path.to_owned(), reason };
+    let unusable = |path: &Path, reason: String| DevelopmentCaError::Unusable {
+        path: path.to_owned(),
+        reason,
+    };
     let certificate_pem = read_file(certificate)?;
-    let bundle = TrustBundle::from_pem(&certificate_pem).map_err(|error| unusable(certificate, error.to_string()))?;
+    let bundle = TrustBundle::from_pem(&certificate_pem)
+        .map_err(|error| unusable(certificate, error.to_string()))?;
     if let Some(expired) = bundle.invalid_at(now).next() {
-        return Err(unusable(certificate, format!("the certificate of {} is not valid now", expired.subject)));
+        return Err(unusable(
+            certificate,
+            format!("the certificate of {} is not valid now", expired.subject),
+        ));
     }
-    let not_after = bundle.certificates().iter().map(|certificate| certificate.not_after).min().unwrap_or(now);
+    let not_after = bundle
+        .certificates()
+        .iter()
+        .map(|certificate| certificate.not_after)
+        .min()
+        .unwrap_or(now);
     let issuer = Issuer::from_ca_cert_pem(&certificate_pem, read_key_pair(key)?)
         .map_err(|error| unusable(certificate, error.to_string()))?;
-    Ok(DevelopmentCa { certificate_pem, not_after, issuer })
+    Ok(DevelopmentCa {
+        certificate_pem,
+        not_after,
+        issuer,
+    })
 }
 
 fn read_key_pair(key: &Path) -> Result<KeyPair, DevelopmentCaError> {
-    let unusable =
-        |error: rcgen::Error| DevelopmentCaError::Unusable { path: key.to_owned(), reason: error.to_string() };
+    let unusable = |error: rcgen::Error| DevelopmentCaError::Unusable {
+        path: key.to_owned(),
+        reason: error.to_string(),
+    };
     KeyPair::from_pem(&read_file(key)?).map_err(unusable)
 }
 
@@ -195,47 +239,81 @@ fn directory_error(path: &Path) -> impl FnOnce(io::Error) -> DevelopmentCaError 
 
 fn refuse_foreign(path: &Path, file_kind: CaFileKind) -> Result<(), DevelopmentCaError> {
     match ownership::check_ownership(path, file_kind).map_err(directory_error(path))? {
-        Some(complaint) => Err(DevelopmentCaError::Foreign { path: path.to_owned(), complaint }),
+        Some(complaint) => Err(DevelopmentCaError::Foreign {
+            path: path.to_owned(),
+            complaint,
+        }),
         None => Ok(()),
     }
 }
 
 /// Makes a CA. Of several processes that do so at once, the first key stays, and the first
 /// certificate for it; the others use those.
-fn create_ca(certificate: &Path, key: &Path, cluster_domain: &str) -> Result<(), DevelopmentCaError> {
-    write_new(key, &KeyPair::generate()?.serialize_pem(), OWNER_ONLY).map_err(directory_error(key))?;
+fn create_ca(
+    certificate: &Path,
+    key: &Path,
+    cluster_domain: &str,
+) -> Result<(), DevelopmentCaError> {
+    write_new(key, &KeyPair::generate()?.serialize_pem(), OWNER_ONLY)
+        .map_err(directory_error(key))?;
     refuse_foreign(key, CaFileKind::Key)?;
-    write_new(certificate, &sign_ca_certificate(&read_key_pair(key)?, cluster_domain)?, PUBLIC)
-        .map_err(directory_error(certificate))
+    write_new(
+        certificate,
+        &sign_ca_certificate(&read_key_pair(key)?, cluster_domain)?,
+        PUBLIC,
+    )
+    .map_err(directory_error(certificate))
 }
 
 /// Returns the DNS names that certificates of the CA may be for: those by which standalone is
 /// reached, in any namespace.
 fn permitted_names(cluster_domain: &str) -> [String; 3] {
-    ["localhost".to_owned(), "svc".to_owned(), format!("svc.{cluster_domain}")]
+    [
+        "localhost".to_owned(),
+        "svc".to_owned(),
+        format!("svc.{cluster_domain}"),
+    ]
 }
 
 /// Returns true if a certificate was made here, and another one should be made for its key.
 fn is_renewal_due(certificate: &Path, cluster_domain: &str, now: i64) -> bool {
-    let bundle = read_file(certificate).ok().and_then(|pem| TrustBundle::from_pem(&pem).ok());
-    let Some([only]) = bundle.as_ref().map(TrustBundle::certificates) else { return false };
-    let Ok((_, parsed)) = X509Certificate::from_der(&only.der) else { return false };
-    let common_name = parsed.subject().iter_common_name().next().and_then(|name| name.as_str().ok());
+    let bundle = read_file(certificate)
+        .ok()
+        .and_then(|pem| TrustBundle::from_pem(&pem).ok());
+    let Some([only]) = bundle.as_ref().map(TrustBundle::certificates) else {
+        return false;
+    };
+    let Ok((_, parsed)) = X509Certificate::from_der(&only.der) else {
+        return false;
+    };
+    let common_name = parsed
+        .subject()
+        .iter_common_name()
+        .next()
+        .and_then(|name| name.as_str().ok());
     let half = only.not_before + CA_LIFE.whole_seconds() / 2;
-    common_name == Some(NAME) && (now >= half.min(only.not_after) || !has_expected_constraints(&parsed, cluster_domain))
+    common_name == Some(NAME)
+        && (now >= half.min(only.not_after) || !has_expected_constraints(&parsed, cluster_domain))
 }
 
 /// Returns true if a CA can sign no other CA, and nothing but the [permitted
 /// names](permitted_names).
 fn has_expected_constraints(certificate: &X509Certificate<'_>, cluster_domain: &str) -> bool {
     let constraints = certificate.basic_constraints().ok().flatten();
-    let subtrees =
-        certificate.name_constraints().ok().flatten().and_then(|names| names.value.permitted_subtrees.as_ref());
-    let dns = subtrees.into_iter().flatten().filter_map(|subtree| match subtree.base {
-        GeneralName::DNSName(name) => Some(name),
-        _ => None,
-    });
-    let is_single = constraints.is_some_and(|constraints| constraints.value.path_len_constraint == Some(0));
+    let subtrees = certificate
+        .name_constraints()
+        .ok()
+        .flatten()
+        .and_then(|names| names.value.permitted_subtrees.as_ref());
+    let dns = subtrees
+        .into_iter()
+        .flatten()
+        .filter_map(|subtree| match subtree.base {
+            GeneralName::DNSName(name) => Some(name),
+            _ => None,
+        });
+    let is_single =
+        constraints.is_some_and(|constraints| constraints.value.path_len_constraint == Some(0));
     is_single && dns.eq(permitted_names(cluster_domain).iter())
 }
 
@@ -250,9 +328,15 @@ fn sign_ca_certificate(key: &KeyPair, cluster_domain: &str) -> Result<String, De
         CidrSubnet::from_v6_prefix(Ipv6Addr::LOCALHOST.octets(), 128),
     ];
     let addresses = loopback.map(GeneralSubtree::IpAddress);
-    let permitted_subtrees =
-        permitted_names(cluster_domain).map(GeneralSubtree::DnsName).into_iter().chain(addresses).collect();
-    params.name_constraints = Some(NameConstraints { permitted_subtrees, excluded_subtrees: Vec::new() });
+    let permitted_subtrees = permitted_names(cluster_domain)
+        .map(GeneralSubtree::DnsName)
+        .into_iter()
+        .chain(addresses)
+        .collect();
+    params.name_constraints = Some(NameConstraints {
+        permitted_subtrees,
+        excluded_subtrees: Vec::new(),
+    });
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     params.not_before = now - CLOCK_SKEW;
     params.not_after = now + CA_LIFE;
@@ -269,7 +353,10 @@ pub fn create_state_directory(path: &Path) -> io::Result<()> {
     if path.is_dir() {
         return Ok(());
     }
-    fs::DirBuilder::new().recursive(true).mode(0o755).create(path)?;
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o755)
+        .create(path)?;
     fs::set_permissions(path, Permissions::from_mode(0o755))
 }
 
@@ -277,7 +364,11 @@ pub fn create_state_directory(path: &Path) -> io::Result<()> {
 /// is.
 fn write_beside(path: &Path, text: &str, mode: u32) -> io::Result<PathBuf> {
     let unfinished = path.with_file_name(format!(".{}.new", uuid::Uuid::new_v4()));
-    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(OWNER_ONLY).open(&unfinished)?;
+    let mut file = fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(OWNER_ONLY)
+        .open(&unfinished)?;
     file.set_permissions(Permissions::from_mode(mode))?;
     file.write_all(text.as_bytes())?;
     file.sync_all()?;
@@ -287,11 +378,19 @@ fn write_beside(path: &Path, text: &str, mode: u32) -> io::Result<PathBuf> {
 /// Replaces the certificate by a newer one, at once for all readers. If that fails, the old one is
 /// used as long as it is valid.
 fn replace_certificate(certificate: &Path, pem: &str) {
-    let renewed = write_beside(certificate, pem, PUBLIC).and_then(|unfinished| fs::rename(&unfinished, certificate));
+    let renewed = write_beside(certificate, pem, PUBLIC)
+        .and_then(|unfinished| fs::rename(&unfinished, certificate));
     let path = certificate.display();
     match renewed {
-        Ok(()) => tracing::info!(certificate = %path, "The development CA is renewed: its key is the same"),
-        Err(error) => tracing::warn!(certificate = %path, %error, "The development CA could not be renewed"),
+        Ok(()) => {
+            tracing::info!(
+                certificate = %path,
+                "The development CA is renewed: its key is the same"
+            )
+        }
+        Err(error) => {
+            tracing::warn!(certificate = %path, %error, "The development CA could not be renewed")
+        }
     }
 }
 
@@ -308,7 +407,10 @@ fn write_new(path: &Path, text: &str, mode: u32) -> io::Result<()> {
 }
 
 fn read_file(path: &Path) -> Result<String, DevelopmentCaError> {
-    fs::read_to_string(path).map_err(|source| DevelopmentCaError::Directory { path: path.to_owned(), source })
+    fs::read_to_string(path).map_err(|source| DevelopmentCaError::Directory {
+        path: path.to_owned(),
+        source,
+    })
 }
 
 #[cfg(test)]

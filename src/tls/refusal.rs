@@ -32,7 +32,9 @@ pub fn describe_tls_error(error: &(dyn StdError + 'static)) -> Option<String> {
         if let Some(refused) = error.downcast_ref::<Error>() {
             return Some(describe_error(refused));
         }
-        let wrapped = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        let wrapped = error
+            .downcast_ref::<std::io::Error>()
+            .and_then(std::io::Error::get_ref);
         next = match wrapped {
             Some(inner) => Some(inner),
             None => error.source(),
@@ -51,7 +53,9 @@ pub fn is_unknown_issuer(words: &str) -> bool {
 /// Formats a time, in seconds since the epoch, by RFC 3339.
 #[must_use]
 pub fn rfc3339(timestamp: i64) -> String {
-    let time = OffsetDateTime::from_unix_timestamp(timestamp).ok().and_then(|time| time.format(&Rfc3339).ok());
+    let time = OffsetDateTime::from_unix_timestamp(timestamp)
+        .ok()
+        .and_then(|time| time.format(&Rfc3339).ok());
     time.unwrap_or_else(|| "a time beyond the year 9999".to_owned())
 }
 
@@ -61,7 +65,9 @@ const UNKNOWN_ISSUER: &str = "UnknownIssuer";
 fn describe_error(error: &Error) -> String {
     match error {
         Error::InvalidCertificate(refusal) => describe_certificate_error(refusal),
-        Error::InvalidMessage(_) => "what the other side sends is not TLS: is this its port for plain HTTP?".to_owned(),
+        Error::InvalidMessage(_) => {
+            "what the other side sends is not TLS: is this its port for plain HTTP?".to_owned()
+        }
         Error::AlertReceived(
             alert @ (AlertDescription::UnknownCA
             | AlertDescription::BadCertificate
@@ -69,7 +75,8 @@ fn describe_error(error: &Error) -> String {
             | AlertDescription::CertificateExpired
             | AlertDescription::UnsupportedCertificate),
         ) => format!(
-            "the other side does not accept the certificate that it was shown ({alert:?}): does it trust the CA?"
+            "the other side does not accept the certificate that it was shown ({alert:?}): \
+             does it trust the CA?"
         ),
         Error::AlertReceived(AlertDescription::ProtocolVersion) => {
             "the other side speaks no TLS version that is allowed here (ProtocolVersion)".to_owned()
@@ -80,10 +87,14 @@ fn describe_error(error: &Error) -> String {
 }
 
 fn describe_certificate_error(refusal: &CertificateError) -> String {
-    let seconds = |time: &rustls::pki_types::UnixTime| i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
+    let seconds =
+        |time: &rustls::pki_types::UnixTime| i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
     match refusal {
         CertificateError::UnknownIssuer => {
-            format!("the server's certificate was issued by nobody who is trusted here ({UNKNOWN_ISSUER})")
+            format!(
+                "the server's certificate was issued by nobody who is trusted here \
+                 ({UNKNOWN_ISSUER})"
+            )
         }
         CertificateError::ExpiredContext { time, not_after } => {
             let ago = Duration::from_secs(time.as_secs().saturating_sub(not_after.as_secs()));
@@ -95,7 +106,10 @@ fn describe_certificate_error(refusal: &CertificateError) -> String {
         }
         CertificateError::NotValidYetContext { not_before, time } => {
             let (from, now) = (rfc3339(seconds(not_before)), rfc3339(seconds(time)));
-            format!("certificate not valid yet: it is valid from {from}, and it is {now}: is a clock wrong?")
+            format!(
+                "certificate not valid yet: it is valid from {from}, and it is {now}: is a \
+                 clock wrong?"
+            )
         }
         other => refusal_text(other),
     }
@@ -125,12 +139,16 @@ fn format_duration(span: Duration) -> String {
 
 /// Makes a certificate error with this text.
 pub(super) fn refusal_error(words: impl Into<String>) -> Error {
-    Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(RefusalText(words.into())))))
+    Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(RefusalText(
+        words.into(),
+    )))))
 }
 
 /// Returns the same refusal of these certificates, with a better text if there is one.
 pub(super) fn explain_refusal(error: Error, chain: &[&CertificateDer<'_>]) -> Error {
-    let Error::InvalidCertificate(refusal) = &error else { return error };
+    let Error::InvalidCertificate(refusal) = &error else {
+        return error;
+    };
     let words = match refusal {
         CertificateError::BadSignature => find_weak_key(chain),
         CertificateError::UnsupportedSignatureAlgorithmContext { .. }
@@ -141,10 +159,13 @@ pub(super) fn explain_refusal(error: Error, chain: &[&CertificateDer<'_>]) -> Er
         CertificateError::InvalidPurposeContext { presented, .. } => {
             Some(wrong_purpose_text(&list_purposes(presented)))
         }
-        CertificateError::Other(OtherError(other)) if other.to_string() == "CaUsedAsEndEntity" => Some(
-            "the server shows the certificate of a CA, which counts only if CACerts holds that very certificate"
-                .to_owned(),
-        ),
+        CertificateError::Other(OtherError(other)) if other.to_string() == "CaUsedAsEndEntity" => {
+            Some(
+                "the server shows the certificate of a CA, which counts only if CACerts holds \
+             that very certificate"
+                    .to_owned(),
+            )
+        }
         _ => None,
     };
     words.map_or(error, refusal_error)
@@ -153,13 +174,18 @@ pub(super) fn explain_refusal(error: Error, chain: &[&CertificateDer<'_>]) -> Er
 /// Returns the text for a certificate that is not for servers.
 pub(super) fn wrong_purpose_text(presented: &str) -> String {
     format!(
-        "the server's certificate is not for servers: its extended key usage must have {SERVER_AUTH}, and has {presented}"
+        "the server's certificate is not for servers: its extended key usage must have \
+         {SERVER_AUTH}, and has {presented}"
     )
 }
 
 fn list_purposes(presented: &[ExtendedKeyPurpose]) -> String {
     let names: Vec<_> = presented.iter().map(purpose_name).collect();
-    if names.is_empty() { "nothing".to_owned() } else { names.join(", ") }
+    if names.is_empty() {
+        "nothing".to_owned()
+    } else {
+        names.join(", ")
+    }
 }
 
 fn purpose_name(purpose: &ExtendedKeyPurpose) -> String {
@@ -184,11 +210,17 @@ fn purpose_name(purpose: &ExtendedKeyPurpose) -> String {
 fn find_weak_key(chain: &[&CertificateDer<'_>]) -> Option<String> {
     chain.iter().find_map(|der| {
         let (_, certificate) = X509Certificate::from_der(der).ok()?;
-        let PublicKey::RSA(key) = certificate.public_key().parsed().ok()? else { return None };
+        let PublicKey::RSA(key) = certificate.public_key().parsed().ok()? else {
+            return None;
+        };
         let bits = key.key_size();
         let subject = WireText::new(certificate.subject());
-        (bits < RSA_BITS)
-            .then(|| format!("the certificate {subject} has an RSA key of {bits} bits, and {RSA_BITS} is the least"))
+        (bits < RSA_BITS).then(|| {
+            format!(
+                "the certificate {subject} has an RSA key of {bits} bits, and {RSA_BITS} is \
+                 the least"
+            )
+        })
     })
 }
 
@@ -197,7 +229,12 @@ fn find_weak_key(chain: &[&CertificateDer<'_>]) -> Option<String> {
 fn find_old_algorithm(chain: &[&CertificateDer<'_>]) -> Option<String> {
     chain.iter().find_map(|der| {
         let (_, certificate) = X509Certificate::from_der(der).ok()?;
-        let algorithm = match certificate.signature_algorithm.algorithm.to_id_string().as_str() {
+        let algorithm = match certificate
+            .signature_algorithm
+            .algorithm
+            .to_id_string()
+            .as_str()
+        {
             "1.2.840.113549.1.1.4" => "MD5 with RSA",
             "1.2.840.113549.1.1.5" => "SHA-1 with RSA",
             "1.2.840.10040.4.3" => "SHA-1 with DSA",
@@ -205,7 +242,10 @@ fn find_old_algorithm(chain: &[&CertificateDer<'_>]) -> Option<String> {
             _ => return None,
         };
         let subject = WireText::new(certificate.subject());
-        Some(format!("the certificate {subject} is signed by {algorithm}, which is not believed: sign it with SHA-256"))
+        Some(format!(
+            "the certificate {subject} is signed by {algorithm}, which is not believed: sign \
+             it with SHA-256"
+        ))
     })
 }
 
@@ -219,14 +259,35 @@ mod tests {
     #[test]
     fn times_are_times_and_causes_are_words() {
         let at = |seconds| UnixTime::since_unix_epoch(Duration::from_secs(seconds));
-        let expired = CertificateError::ExpiredContext { time: at(1_795_954_451), not_after: at(1_795_950_000) };
-        let early = CertificateError::NotValidYetContext { time: at(0), not_before: at(1_795_950_000) };
+        let expired = CertificateError::ExpiredContext {
+            time: at(1_795_954_451),
+            not_after: at(1_795_950_000),
+        };
+        let early = CertificateError::NotValidYetContext {
+            time: at(0),
+            not_before: at(1_795_950_000),
+        };
         for (error, expected) in [
-            (expired.into(), "it was valid until 2026-11-29T11:00:00Z, 1 h ago"),
-            (early.into(), "valid from 2026-11-29T11:00:00Z, and it is 1970-01-01T00:00:00Z"),
-            (CertificateError::UnknownIssuer.into(), "nobody who is trusted here (UnknownIssuer)"),
-            (Error::InvalidMessage(InvalidMessage::InvalidContentType), "is this its port for plain HTTP?"),
-            (Error::AlertReceived(AlertDescription::UnknownCA), "does it trust the CA?"),
+            (
+                expired.into(),
+                "it was valid until 2026-11-29T11:00:00Z, 1 h ago",
+            ),
+            (
+                early.into(),
+                "valid from 2026-11-29T11:00:00Z, and it is 1970-01-01T00:00:00Z",
+            ),
+            (
+                CertificateError::UnknownIssuer.into(),
+                "nobody who is trusted here (UnknownIssuer)",
+            ),
+            (
+                Error::InvalidMessage(InvalidMessage::InvalidContentType),
+                "is this its port for plain HTTP?",
+            ),
+            (
+                Error::AlertReceived(AlertDescription::UnknownCA),
+                "does it trust the CA?",
+            ),
         ] {
             let wrapped = std::io::Error::other(std::io::Error::other(error));
             let told = describe_tls_error(&wrapped).expect("TLS");

@@ -55,7 +55,9 @@ pub struct ServerIdentity(Arc<ArcSwapOption<CurrentCertificate>>);
 
 impl fmt::Debug for ServerIdentity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ServerIdentity").field("not_after", &self.not_after()).finish()
+        f.debug_struct("ServerIdentity")
+            .field("not_after", &self.not_after())
+            .finish()
     }
 }
 
@@ -87,20 +89,34 @@ impl ServerIdentity {
     ) -> Result<CertificateReplacement, ServerIdentityError> {
         let chain = parse_chain(chain_pem)?;
         let key = parse_private_key(key_pem)?;
-        let leaf = chain.first().ok_or_else(|| ServerIdentityError::Chain("holds no certificate".to_owned()))?;
+        let leaf = chain
+            .first()
+            .ok_or_else(|| ServerIdentityError::Chain("holds no certificate".to_owned()))?;
         let (subject, not_after) = read_subject_and_end(leaf)?;
         // An expired certificate is refused before it is compared: senders would not believe it.
         if not_after < now {
-            return Err(ServerIdentityError::Expired { subject, expired: format_date(not_after) });
+            return Err(ServerIdentityError::Expired {
+                subject,
+                expired: format_date(not_after),
+            });
         }
-        if self.0.load().as_ref().is_some_and(|held| held.key.cert == chain) {
+        if self
+            .0
+            .load()
+            .as_ref()
+            .is_some_and(|held| held.key.cert == chain)
+        {
             return Ok(CertificateReplacement::Unchanged);
         }
         // The key is checked against the certificate before anything is replaced.
-        let certified = CertifiedKey::from_der(chain, key, &crypto_provider()).map_err(|error| match error {
-            rustls::Error::InconsistentKeys(_) => ServerIdentityError::Mismatch { subject: subject.clone() },
-            error => ServerIdentityError::Key(error.to_string()),
-        })?;
+        let certified = CertifiedKey::from_der(chain, key, &crypto_provider()).map_err(
+            |error| match error {
+                rustls::Error::InconsistentKeys(_) => ServerIdentityError::Mismatch {
+                    subject: subject.clone(),
+                },
+                error => ServerIdentityError::Key(error.to_string()),
+            },
+        )?;
         self.0.store(Some(Arc::new(CurrentCertificate {
             key: Arc::new(certified),
             subject: subject.clone(),
@@ -126,7 +142,10 @@ impl ServerIdentity {
     ///
     /// # Errors
     /// Fails if the provider does not support the versions, which it does.
-    pub fn server_config(&self, min_version: MinTlsVersion) -> Result<Arc<ServerConfig>, rustls::Error> {
+    pub fn server_config(
+        &self,
+        min_version: MinTlsVersion,
+    ) -> Result<Arc<ServerConfig>, rustls::Error> {
         let mut config = ServerConfig::builder_with_provider(crypto_provider())
             .with_protocol_versions(min_version.protocol_versions())?
             .with_no_client_auth()
@@ -151,12 +170,20 @@ fn parse_chain(pem: &str) -> Result<Vec<CertificateDer<'static>>, ServerIdentity
 fn parse_private_key(pem: &str) -> Result<PrivateKeyDer<'static>, ServerIdentityError> {
     rustls_pemfile::private_key(&mut pem.as_bytes())
         .map_err(|error| ServerIdentityError::Key(format!("does not decode: {error}")))?
-        .ok_or_else(|| ServerIdentityError::Key("holds no PKCS#1, PKCS#8 or SEC1 private key in PEM".to_owned()))
+        .ok_or_else(|| {
+            ServerIdentityError::Key(
+                "holds no PKCS#1, PKCS#8 or SEC1 private key in PEM".to_owned(),
+            )
+        })
 }
 
 fn read_subject_and_end(leaf: &CertificateDer<'_>) -> Result<(String, i64), ServerIdentityError> {
-    let (_, parsed) = X509Certificate::from_der(leaf).map_err(|error| ServerIdentityError::Chain(error.to_string()))?;
-    Ok((WireText::new(parsed.subject()).into(), parsed.validity().not_after.timestamp()))
+    let (_, parsed) = X509Certificate::from_der(leaf)
+        .map_err(|error| ServerIdentityError::Chain(error.to_string()))?;
+    Ok((
+        WireText::new(parsed.subject()).into(),
+        parsed.validity().not_after.timestamp(),
+    ))
 }
 
 fn format_date(timestamp: i64) -> String {

@@ -5,7 +5,9 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustls::NamedGroup;
-use rustls::client::{ClientSessionMemoryCache, ClientSessionStore, Tls12ClientSessionValue, Tls13ClientSessionValue};
+use rustls::client::{
+    ClientSessionMemoryCache, ClientSessionStore, Tls12ClientSessionValue, Tls13ClientSessionValue,
+};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
@@ -28,14 +30,25 @@ pub(super) struct TlsSessionCache {
 
 impl TlsSessionCache {
     pub(super) fn new() -> Self {
-        Self { cache: ClientSessionMemoryCache::new(SESSIONS), verified_until: Mutex::default() }
+        Self {
+            cache: ClientSessionMemoryCache::new(SESSIONS),
+            verified_until: Mutex::default(),
+        }
     }
 
     /// Records that a server was verified by these certificates, until the first of them expires or
     /// for an hour.
-    pub(super) fn set_verified(&self, server: &ServerName<'_>, chain: &[&CertificateDer<'_>], now: UnixTime) {
+    pub(super) fn set_verified(
+        &self,
+        server: &ServerName<'_>,
+        chain: &[&CertificateDer<'_>],
+        now: UnixTime,
+    ) {
         let now = now.as_secs();
-        let ends = chain.iter().filter_map(|certificate| not_after_of(certificate)).filter(|end| *end > now);
+        let ends = chain
+            .iter()
+            .filter_map(|certificate| not_after_of(certificate))
+            .filter(|end| *end > now);
         let until = ends.min().unwrap_or(now).min(now.saturating_add(LONGEST));
         let mut verified = self.lock();
         if verified.len() >= MAX_HOSTS {
@@ -50,7 +63,9 @@ impl TlsSessionCache {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<ServerName<'static>, u64>> {
-        self.verified_until.lock().unwrap_or_else(PoisonError::into_inner)
+        self.verified_until
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -74,18 +89,29 @@ impl ClientSessionStore for TlsSessionCache {
     }
 
     fn tls12_session(&self, server_name: &ServerName<'_>) -> Option<Tls12ClientSessionValue> {
-        self.cache.tls12_session(server_name).filter(|_| self.is_verified(server_name))
+        self.cache
+            .tls12_session(server_name)
+            .filter(|_| self.is_verified(server_name))
     }
 
     fn remove_tls12_session(&self, server_name: &ServerName<'static>) {
         self.cache.remove_tls12_session(server_name);
     }
 
-    fn insert_tls13_ticket(&self, server_name: ServerName<'static>, value: Tls13ClientSessionValue) {
+    fn insert_tls13_ticket(
+        &self,
+        server_name: ServerName<'static>,
+        value: Tls13ClientSessionValue,
+    ) {
         self.cache.insert_tls13_ticket(server_name, value);
     }
 
-    fn take_tls13_ticket(&self, server_name: &ServerName<'static>) -> Option<Tls13ClientSessionValue> {
-        self.cache.take_tls13_ticket(server_name).filter(|_| self.is_verified(server_name))
+    fn take_tls13_ticket(
+        &self,
+        server_name: &ServerName<'static>,
+    ) -> Option<Tls13ClientSessionValue> {
+        self.cache
+            .take_tls13_ticket(server_name)
+            .filter(|_| self.is_verified(server_name))
     }
 }

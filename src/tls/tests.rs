@@ -3,8 +3,8 @@
 use std::io::Read;
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
-    KeyUsagePurpose,
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
+    KeyPair, KeyUsagePurpose,
 };
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConnection, HandshakeKind, ServerConfig, ServerConnection};
@@ -27,7 +27,9 @@ fn own(change: impl FnOnce(&mut CertificateParams)) -> Own {
     let mut params = params("localhost");
     change(&mut params);
     let key = KeyPair::generate().expect("a key");
-    Own { issuer: CertifiedIssuer::self_signed(params, key).expect("a certificate") }
+    Own {
+        issuer: CertifiedIssuer::self_signed(params, key).expect("a certificate"),
+    }
 }
 
 fn ca(params: &mut CertificateParams) {
@@ -40,30 +42,45 @@ impl Own {
     }
 
     fn server(&self) -> Arc<ServerConfig> {
-        server(vec![self.issuer.der().clone()], self.issuer.key().serialize_der())
+        server(
+            vec![self.issuer.der().clone()],
+            self.issuer.key().serialize_der(),
+        )
     }
 
     /// A server whose certificate this one has signed.
     fn signs(&self) -> Arc<ServerConfig> {
         let key = KeyPair::generate().expect("a key");
-        let signed = params("localhost").signed_by(&key, &self.issuer).expect("a certificate");
+        let signed = params("localhost")
+            .signed_by(&key, &self.issuer)
+            .expect("a certificate");
         server(vec![signed.der().clone()], key.serialize_der())
     }
 }
 
 fn server(chain: Vec<CertificateDer<'static>>, key: Vec<u8>) -> Arc<ServerConfig> {
     let key = PrivateKeyDer::try_from(key).expect("a key");
-    let builder = ServerConfig::builder_with_provider(crypto_provider()).with_protocol_versions(TLS_1_2_AND_1_3);
-    let config = builder.expect("versions").with_no_client_auth().with_single_cert(chain, key);
+    let builder = ServerConfig::builder_with_provider(crypto_provider())
+        .with_protocol_versions(TLS_1_2_AND_1_3);
+    let config = builder
+        .expect("versions")
+        .with_no_client_auth()
+        .with_single_cert(chain, key);
     Arc::new(config.expect("a configuration"))
 }
 
 fn client(trust: &TrustBundle) -> Arc<ClientConfig> {
-    Arc::new(client_config(trust, &SystemRoots(None), MinTlsVersion::Tls12).expect("a configuration"))
+    Arc::new(
+        client_config(trust, &SystemRoots(None), MinTlsVersion::Tls12).expect("a configuration"),
+    )
 }
 
 /// How they shook hands, or why the client did not.
-fn shake(client: &Arc<ClientConfig>, server: &Arc<ServerConfig>, host: &'static str) -> Result<HandshakeKind, String> {
+fn shake(
+    client: &Arc<ClientConfig>,
+    server: &Arc<ServerConfig>,
+    host: &'static str,
+) -> Result<HandshakeKind, String> {
     let name = host.try_into().expect("a name");
     let mut client = ClientConnection::new(Arc::clone(client), name).expect("a client");
     let mut server = ServerConnection::new(Arc::clone(server)).expect("a server");
@@ -84,7 +101,9 @@ fn shake(client: &Arc<ClientConfig>, server: &Arc<ServerConfig>, host: &'static 
         let mut rest = &wire[..];
         while !rest.is_empty() {
             client.read_tls(&mut rest).expect("read");
-            client.process_new_packets().map_err(|error| error.to_string())?;
+            client
+                .process_new_packets()
+                .map_err(|error| error.to_string())?;
         }
     }
     drop(client.reader().read(&mut [0]));
@@ -97,18 +116,32 @@ fn what_stands_in_a_bundle_is_trusted_as_it_stands() {
     for (what, change) in [
         ("CA:FALSE", (|_| {}) as fn(&mut CertificateParams)),
         ("CA:TRUE", ca),
-        ("for any use", |params| params.extended_key_usages = vec![ExtendedKeyUsagePurpose::Any]),
+        ("for any use", |params| {
+            params.extended_key_usages = vec![ExtendedKeyUsagePurpose::Any]
+        }),
     ] {
         let own = own(change);
-        assert_eq!(shake(&client(&own.bundle()), &own.server(), "localhost"), Ok(HandshakeKind::Full), "{what}");
-        let error = shake(&client(&own.bundle()), &own.server(), "other.ns").expect_err("another name");
+        assert_eq!(
+            shake(&client(&own.bundle()), &own.server(), "localhost"),
+            Ok(HandshakeKind::Full),
+            "{what}"
+        );
+        let error =
+            shake(&client(&own.bundle()), &own.server(), "other.ns").expect_err("another name");
         assert!(error.contains("not valid for name"), "{what}: {error}");
     }
     let expired = own(|params| params.not_after = OffsetDateTime::now_utc() - Duration::days(1));
-    let error = shake(&client(&expired.bundle()), &expired.server(), "localhost").expect_err("expired");
+    let error =
+        shake(&client(&expired.bundle()), &expired.server(), "localhost").expect_err("expired");
     assert!(error.contains("expired"), "{error}");
-    let of_a_client = own(|params| params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth]);
-    let error = shake(&client(&of_a_client.bundle()), &of_a_client.server(), "localhost").expect_err("no server");
+    let of_a_client =
+        own(|params| params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth]);
+    let error = shake(
+        &client(&of_a_client.bundle()),
+        &of_a_client.server(),
+        "localhost",
+    )
+    .expect_err("no server");
     assert!(error.contains("must have serverAuth"), "{error}");
 }
 
@@ -121,12 +154,21 @@ fn a_certificate_that_is_no_ca_vouches_for_itself_alone() {
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     };
     for no_ca in [own(without), own(told), own(kept_from_signing)] {
-        let error = shake(&client(&no_ca.bundle()), &no_ca.signs(), "localhost").expect_err("it may not sign");
+        let error = shake(&client(&no_ca.bundle()), &no_ca.signs(), "localhost")
+            .expect_err("it may not sign");
         assert!(error.contains("UnknownIssuer"), "{error}");
     }
     let authority = own(ca);
-    assert_eq!(shake(&client(&authority.bundle()), &authority.signs(), "localhost"), Ok(HandshakeKind::Full));
-    let error = shake(&client(&own(ca).bundle()), &authority.server(), "localhost").expect_err("another one's");
+    assert_eq!(
+        shake(
+            &client(&authority.bundle()),
+            &authority.signs(),
+            "localhost"
+        ),
+        Ok(HandshakeKind::Full)
+    );
+    let error = shake(&client(&own(ca).bundle()), &authority.server(), "localhost")
+        .expect_err("another one's");
     assert!(error.contains("the certificate of a CA"), "{error}");
 }
 
@@ -135,8 +177,14 @@ fn a_session_is_resumed_while_its_certificate_is_valid() {
     let until = OffsetDateTime::now_utc() + Duration::seconds(3);
     let own = own(|params| params.not_after = until);
     let (client, server) = (client(&own.bundle()), own.server());
-    assert_eq!(shake(&client, &server, "localhost"), Ok(HandshakeKind::Full));
-    assert_eq!(shake(&client, &server, "localhost"), Ok(HandshakeKind::Resumed));
+    assert_eq!(
+        shake(&client, &server, "localhost"),
+        Ok(HandshakeKind::Full)
+    );
+    assert_eq!(
+        shake(&client, &server, "localhost"),
+        Ok(HandshakeKind::Resumed)
+    );
     let mut last = Ok(HandshakeKind::Resumed);
     while OffsetDateTime::now_utc() <= until + Duration::seconds(1) && last.is_ok() {
         last = shake(&client, &server, "localhost");
@@ -152,6 +200,10 @@ fn a_short_key_is_named() {
     // -addext subjectAltName=DNS:localhost`.
     let weak = TrustBundle::from_pem(include_str!("weak.pem")).expect("a bundle");
     let der = &weak.certificates()[0].der;
-    let refusal = refusal::explain_refusal(rustls::CertificateError::BadSignature.into(), &[der]).to_string();
-    assert!(refusal.contains("an RSA key of 1024 bits, and 2048 is the least"), "{refusal}");
+    let refusal =
+        refusal::explain_refusal(rustls::CertificateError::BadSignature.into(), &[der]).to_string();
+    assert!(
+        refusal.contains("an RSA key of 1024 bits, and 2048 is the least"),
+        "{refusal}"
+    );
 }

@@ -1,5 +1,6 @@
-//! The public conformance cases of CESQL, where they lie beside the project (`../shared/cesql_tck`, or wherever
-//! `SEALPOST_CESQL_TCK` says). The project's own tables cover the language without them.
+//! The public conformance cases of CESQL, where they lie beside the project (`../shared/cesql_tck`,
+//! or wherever `SEALPOST_CESQL_TCK` says). The project's own tables cover the language without
+//! them.
 
 use std::borrow::Cow;
 use std::path::PathBuf;
@@ -10,7 +11,8 @@ use sealpost::filter::cesql::{
 use serde::Deserialize;
 use serde_json::{Map, Value as Json};
 
-/// Where the cases and the specification disagree: the table of casts (cesql §3.7) makes `NOT 10` false without error.
+/// Where the cases and the specification disagree: the table of casts (cesql §3.7) makes `NOT 10`
+/// false without error.
 const DEVIATIONS: [&str; 1] = ["Invalid int cast"];
 
 #[derive(Deserialize)]
@@ -32,8 +34,16 @@ struct Case {
 impl Case {
     fn event(&self) -> Map<String, Json> {
         let mut event = self.event.clone().unwrap_or_else(|| {
-            let pairs = [("specversion", "1.0"), ("id", "1"), ("source", "/s"), ("type", "t")];
-            pairs.into_iter().map(|(name, value)| (name.to_owned(), value.into())).collect()
+            let pairs = [
+                ("specversion", "1.0"),
+                ("id", "1"),
+                ("source", "/s"),
+                ("type", "t"),
+            ];
+            pairs
+                .into_iter()
+                .map(|(name, value)| (name.to_owned(), value.into()))
+                .collect()
         });
         event.extend(self.event_overrides.clone().unwrap_or_default());
         event
@@ -72,7 +82,11 @@ impl Case {
 struct Given<'c>(&'c Map<String, Json>);
 
 impl<'e> AttributeSource<'e> for Given<'_> {
-    fn get(&self, name: &str, _meter: &mut WorkMeter) -> Result<Option<CesqlValue<'e>>, MeterExceeded> {
+    fn get(
+        &self,
+        name: &str,
+        _meter: &mut WorkMeter,
+    ) -> Result<Option<CesqlValue<'e>>, MeterExceeded> {
         Ok(self.0.get(name).map(value))
     }
 
@@ -83,15 +97,19 @@ impl<'e> AttributeSource<'e> for Given<'_> {
 
 /// YAML reads some expressions as numbers or booleans.
 fn text(json: &Json) -> String {
-    json.as_str().map_or_else(|| json.to_string(), str::to_owned)
+    json.as_str()
+        .map_or_else(|| json.to_string(), str::to_owned)
 }
 
 fn value(json: &Json) -> CesqlValue<'static> {
     match json {
         Json::Bool(truth) => CesqlValue::Boolean(*truth),
-        Json::Number(number) => {
-            CesqlValue::Integer(number.as_i64().and_then(|n| i32::try_from(n).ok()).expect("32 bits"))
-        }
+        Json::Number(number) => CesqlValue::Integer(
+            number
+                .as_i64()
+                .and_then(|n| i32::try_from(n).ok())
+                .expect("32 bits"),
+        ),
         json => CesqlValue::String(Cow::Owned(text(json))),
     }
 }
@@ -99,21 +117,31 @@ fn value(json: &Json) -> CesqlValue<'static> {
 #[test]
 fn the_public_conformance_cases() {
     let beside = concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/cesql_tck");
-    let directory = std::env::var_os("SEALPOST_CESQL_TCK").map_or_else(|| PathBuf::from(beside), PathBuf::from);
+    let directory =
+        std::env::var_os("SEALPOST_CESQL_TCK").map_or_else(|| PathBuf::from(beside), PathBuf::from);
     let Ok(entries) = std::fs::read_dir(&directory) else {
-        eprintln!("no conformance cases at {}: only the project's own tables are tested", directory.display());
+        eprintln!(
+            "no conformance cases at {}: only the project's own tables are tested",
+            directory.display()
+        );
         return;
     };
     let (mut cases, mut complaints) = (0, Vec::new());
     for entry in entries {
         let path = entry.expect("a file").path();
         let yaml = std::fs::read_to_string(&path).expect("text");
-        let file: File = serde_saphyr::from_str(&yaml).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let file: File = serde_saphyr::from_str(&yaml)
+            .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         for case in file.tests {
             cases += 1;
             let complaint = case.complaint();
-            let deviates = DEVIATIONS.contains(&case.name.as_str()) && case.expression() == "NOT 10";
-            assert!(!deviates || complaint.is_some(), "{} is no deviation any more", case.name);
+            let deviates =
+                DEVIATIONS.contains(&case.name.as_str()) && case.expression() == "NOT 10";
+            assert!(
+                !deviates || complaint.is_some(),
+                "{} is no deviation any more",
+                case.name
+            );
             if let Some(complaint) = complaint.filter(|_| !deviates) {
                 complaints.push(format!("{}: {}: {complaint}", case.name, case.expression()));
             }

@@ -12,7 +12,11 @@ use crate::support::subscriber::{Reply, Subscriber};
 use crate::support::{binary, block, channel, eventually_some};
 
 async fn sealpost(arguments: &[&str]) -> Output {
-    Command::new(binary()).args(arguments).output().await.expect("it runs")
+    Command::new(binary())
+        .args(arguments)
+        .output()
+        .await
+        .expect("it runs")
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -22,23 +26,44 @@ fn text(bytes: &[u8]) -> String {
 /// Near misses of CACerts: what is wrong with the text is said.
 #[tokio::test(flavor = "multi_thread")]
 async fn check_explains_certificates() {
-    let (ca, expired) = (Ca::new("good"), Ca::valid("old", time::OffsetDateTime::now_utc() - time::Duration::days(1)));
+    let (ca, expired) = (
+        Ca::new("good"),
+        Ca::valid(
+            "old",
+            time::OffsetDateTime::now_utc() - time::Duration::days(1),
+        ),
+    );
     let leaf = ca.issue(&["localhost"]);
-    let crooked: String =
-        ca.pem.lines().enumerate().map(|(at, line)| format!("{}{line}\n", if at > 1 { "  " } else { "" })).collect();
+    let crooked: String = ca
+        .pem
+        .lines()
+        .enumerate()
+        .map(|(at, line)| format!("{}{line}\n", if at > 1 { "  " } else { "" }))
+        .collect();
     let folded = ca.pem.replace('\n', " ");
     let directory = tempfile::TempDir::new().expect("a directory");
     let file = directory.path().join("m.yaml");
     for (pem, code, words) in [
         (ca.pem.as_str(), 0, None),
         ("nothing", 1, Some("holds no PEM certificate")),
-        (leaf.key_pem.as_str(), 1, Some("holds a private key instead of a certificate")),
+        (
+            leaf.key_pem.as_str(),
+            1,
+            Some("holds a private key instead of a certificate"),
+        ),
         (expired.pem.as_str(), 1, Some("CN=old expired on")),
-        (leaf.chain_pem.as_str(), 0, Some("note: CN=rcgen self signed cert is not the certificate of a CA")),
+        (
+            leaf.chain_pem.as_str(),
+            0,
+            Some("note: CN=rcgen self signed cert is not the certificate of a CA"),
+        ),
         (folded.as_str(), 1, Some("folded into one")),
         (&ca.pem[..ca.pem.len() / 2], 1, Some("certificate")),
     ] {
-        let spec = format!("subscriber:\n  uri: https://s\n  CACerts: {}", block(pem, 4));
+        let spec = format!(
+            "subscriber:\n  uri: https://s\n  CACerts: {}",
+            block(pem, 4)
+        );
         std::fs::write(&file, channel(&[("s", spec)])).expect("written");
         let output = sealpost(&["check", "-f", file.to_str().expect("a path")]).await;
         let said = text(&output.stdout);
@@ -46,26 +71,44 @@ async fn check_explains_certificates() {
         match words {
             None => assert_eq!(said, ""),
             Some(words) => {
-                let place = format!("{}:12: Subscription default/s: spec.subscriber.CACerts: ", file.display());
-                assert!(said.starts_with(&place) && said.contains(words) && said.lines().count() == 1, "{said}");
+                let place = format!(
+                    "{}:12: Subscription default/s: spec.subscriber.CACerts: ",
+                    file.display()
+                );
+                assert!(
+                    said.starts_with(&place) && said.contains(words) && said.lines().count() == 1,
+                    "{said}"
+                );
             }
         }
     }
-    let spec = format!("subscriber:\n  uri: https://s\n  CACerts: {}", block(&crooked, 4));
+    let spec = format!(
+        "subscriber:\n  uri: https://s\n  CACerts: {}",
+        block(&crooked, 4)
+    );
     std::fs::write(&file, channel(&[("s", spec)])).expect("written");
     let output = sealpost(&["check", "-f", file.to_str().expect("a path")]).await;
     let said = text(&output.stdout);
-    assert!(said.is_empty() || said.contains("indented unevenly"), "{said}");
+    assert!(
+        said.is_empty() || said.contains("indented unevenly"),
+        "{said}"
+    );
 }
 
 /// Every problem of several files is reported, in order; wrong encodings and paths, too.
 #[tokio::test(flavor = "multi_thread")]
 async fn check_reports_everything() {
     let directory = tempfile::TempDir::new().expect("a directory");
-    let write = |name: &str, content: &[u8]| std::fs::write(directory.path().join(name), content).expect("written");
+    let write = |name: &str, content: &[u8]| {
+        std::fs::write(directory.path().join(name), content).expect("written")
+    };
     write(
         "a.yaml",
-        channel(&[("s", "subscriber: {uri: http://s}\ndelivery: {retry: -1, timeout: 5}".to_owned())]).as_bytes(),
+        channel(&[(
+            "s",
+            "subscriber: {uri: http://s}\ndelivery: {retry: -1, timeout: 5}".to_owned(),
+        )])
+        .as_bytes(),
     );
     write("b.yaml", b"\xff\xfe not UTF-8");
     write("c.yml", b"kind: [");
@@ -76,12 +119,18 @@ async fn check_reports_everything() {
     let said = text(&output.stdout);
     let lines: Vec<&str> = said.lines().collect();
     assert_eq!(lines.len(), 5, "{said}");
-    assert!(lines[0].starts_with("/nowhere: cannot be read: No such file"), "{said}");
+    assert!(
+        lines[0].starts_with("/nowhere: cannot be read: No such file"),
+        "{said}"
+    );
     assert!(
         lines[1].contains("a.yaml:11: Subscription default/s: spec.delivery.timeout: is a number, but must be text"),
         "{said}"
     );
-    assert!(lines[2].contains("a.yaml:11: Subscription default/s: spec.delivery.retry: -1 is negative"), "{said}");
+    assert!(
+        lines[2].contains("a.yaml:11: Subscription default/s: spec.delivery.retry: -1 is negative"),
+        "{said}"
+    );
     assert!(lines[3].contains("b.yaml:1: is not UTF-8"), "{said}");
     assert!(lines[4].contains("c.yml:1: is not valid YAML"), "{said}");
     let mut child = Command::new(binary())
@@ -91,29 +140,53 @@ async fn check_reports_everything() {
         .spawn()
         .expect("it starts");
     let mut stdin = child.stdin.take().expect("standard input");
-    tokio::io::AsyncWriteExt::write_all(&mut stdin, channel(&[]).as_bytes()).await.expect("written");
+    tokio::io::AsyncWriteExt::write_all(&mut stdin, channel(&[]).as_bytes())
+        .await
+        .expect("written");
     drop(stdin);
     let output = child.wait_with_output().await.expect("it runs");
-    assert_eq!((output.status.code(), text(&output.stdout)), (Some(0), String::new()));
+    assert_eq!(
+        (output.status.code(), text(&output.stdout)),
+        (Some(0), String::new())
+    );
     assert_eq!(sealpost(&["check"]).await.status.code(), Some(2));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn get_shows_what_is_served() {
-    let dispatcher = Dispatcher::standalone(&channel(&[("s", "subscriber: {uri: http://s}".to_owned())])).await;
+    let dispatcher =
+        Dispatcher::standalone(&channel(&[("s", "subscriber: {uri: http://s}".to_owned())])).await;
     let admin = format!("http://{}", dispatcher.admin);
-    let get = async |arguments: &[&str]| sealpost(&[&["get", "--admin", &admin], arguments].concat()).await;
+    let get = async |arguments: &[&str]| {
+        sealpost(&[&["get", "--admin", &admin], arguments].concat()).await
+    };
     let table = text(&get(&["channels"]).await.stdout);
-    let expected = format!("default     c      http://{}/default/c   True", dispatcher.http);
-    assert!(table.starts_with("NAMESPACE   NAME   URL") && table.contains(&expected), "{table}");
-    let json: Value =
-        serde_json::from_slice(&get(&["subscription", "s", "-n", "default", "-o", "json"]).await.stdout).expect("JSON");
+    let expected = format!(
+        "default     c      http://{}/default/c   True",
+        dispatcher.http
+    );
+    assert!(
+        table.starts_with("NAMESPACE   NAME   URL") && table.contains(&expected),
+        "{table}"
+    );
+    let json: Value = serde_json::from_slice(
+        &get(&["subscription", "s", "-n", "default", "-o", "json"])
+            .await
+            .stdout,
+    )
+    .expect("JSON");
     assert_eq!(
-        (&json["kind"], &json["status"]["physicalSubscription"]["subscriberUri"]),
+        (
+            &json["kind"],
+            &json["status"]["physicalSubscription"]["subscriberUri"]
+        ),
         (&"Subscription".into(), &"http://s".into())
     );
     let yaml = text(&get(&["channels", "-o", "yaml"]).await.stdout);
-    assert!(yaml.contains("kind: List") && yaml.contains("kind: InMemoryChannel"), "{yaml}");
+    assert!(
+        yaml.contains("kind: List") && yaml.contains("kind: InMemoryChannel"),
+        "{yaml}"
+    );
     let missing = get(&["channels", "none"]).await;
     assert_eq!(
         (missing.status.code(), text(&missing.stderr).trim_end()),
@@ -129,33 +202,95 @@ async fn get_shows_what_is_served() {
 async fn send_sends_events() {
     let subscriber = Subscriber::ok().await;
     let yaml = channel(&[("s", format!("subscriber: {{uri: '{}'}}", subscriber.url()))]);
-    let dispatcher = Dispatcher::of(&yaml).arg("--transport-encryption").arg("permissive").start().await;
-    let (http, https) = (dispatcher.http_url("/default/c"), dispatcher.https_url("/default/c"));
+    let dispatcher = Dispatcher::of(&yaml)
+        .arg("--transport-encryption")
+        .arg("permissive")
+        .start()
+        .await;
+    let (http, https) = (
+        dispatcher.http_url("/default/c"),
+        dispatcher.https_url("/default/c"),
+    );
     let ca = dispatcher.path("state/ca.crt");
     let ca = ca.to_str().expect("a path");
-    let one =
-        sealpost(&["send", &http, "--type", "t", "--id", "i", "--ext", "tenant=a b", "--data", r#"{"a":1}"#]).await;
+    let one = sealpost(&[
+        "send",
+        &http,
+        "--type",
+        "t",
+        "--id",
+        "i",
+        "--ext",
+        "tenant=a b",
+        "--data",
+        r#"{"a":1}"#,
+    ])
+    .await;
     assert!(
         one.status.success() && text(&one.stdout).starts_with("202 Accepted  http HTTP/1.1  i  "),
         "{}",
         text(&one.stdout)
     );
-    let two = sealpost(&["send", &https, "--ca", ca, "--mode", "structured", "--data", "text", "--source", "/x"]).await;
-    assert!(text(&two.stdout).starts_with("202 Accepted  https HTTP/2.0  "), "{}", text(&two.stdout));
-    let many = sealpost(&["send", &http, "--count", "50", "--concurrency", "8", "--id", "n", "--rate", "1000/s"]).await;
-    assert!(text(&many.stdout).starts_with("50 of 50 accepted; "), "{}", text(&many.stdout));
+    let two = sealpost(&[
+        "send",
+        &https,
+        "--ca",
+        ca,
+        "--mode",
+        "structured",
+        "--data",
+        "text",
+        "--source",
+        "/x",
+    ])
+    .await;
+    assert!(
+        text(&two.stdout).starts_with("202 Accepted  https HTTP/2.0  "),
+        "{}",
+        text(&two.stdout)
+    );
+    let many = sealpost(&[
+        "send",
+        &http,
+        "--count",
+        "50",
+        "--concurrency",
+        "8",
+        "--id",
+        "n",
+        "--rate",
+        "1000/s",
+    ])
+    .await;
+    assert!(
+        text(&many.stdout).starts_with("50 of 50 accepted; "),
+        "{}",
+        text(&many.stdout)
+    );
     let received = subscriber.received();
     assert_eq!(received.len(), 52);
     assert_eq!(
-        (received[0].header("ce-tenant"), received[0].header("content-type")),
+        (
+            received[0].header("ce-tenant"),
+            received[0].header("content-type")
+        ),
         (Some("a%20b"), Some("application/json"))
     );
-    assert_eq!((received[1].header("ce-source"), received[1].header("content-type")), (Some("/x"), Some("text/plain")));
+    assert_eq!(
+        (
+            received[1].header("ce-source"),
+            received[1].header("content-type")
+        ),
+        (Some("/x"), Some("text/plain"))
+    );
     assert!(received.iter().any(|received| received.id() == "n-50"));
 
     let refused = sealpost(&["send", &dispatcher.http_url("/default/none")]).await;
     assert_eq!(refused.status.code(), Some(1));
-    assert!(text(&refused.stdout).contains("404 Not Found") && text(&refused.stdout).contains("no channel or broker"));
+    assert!(
+        text(&refused.stdout).contains("404 Not Found")
+            && text(&refused.stdout).contains("no channel or broker")
+    );
     let untrusted = sealpost(&["send", &https]).await;
     assert!(
         untrusted.status.code() == Some(1)
@@ -165,11 +300,21 @@ async fn send_sends_events() {
         text(&untrusted.stdout)
     );
     for (crossed, words) in [
-        (http.replace("http:", "https:"), "is this its port for plain HTTP?"),
-        (https.replace("https:", "http:"), "is this its port for https?"),
+        (
+            http.replace("http:", "https:"),
+            "is this its port for plain HTTP?",
+        ),
+        (
+            https.replace("https:", "http:"),
+            "is this its port for https?",
+        ),
     ] {
         let output = sealpost(&["send", &crossed, "--ca", ca]).await;
-        assert!(text(&output.stdout).contains(words), "{crossed}: {}", text(&output.stdout));
+        assert!(
+            text(&output.stdout).contains(words),
+            "{crossed}: {}",
+            text(&output.stdout)
+        );
     }
     for (wrong, words) in [
         (&["send"][..], "required"),
@@ -182,7 +327,11 @@ async fn send_sends_events() {
     ] {
         let output = sealpost(wrong).await;
         assert_eq!(output.status.code(), Some(2), "{wrong:?}");
-        assert!(text(&output.stderr).contains(words), "{wrong:?}: {}", text(&output.stderr));
+        assert!(
+            text(&output.stderr).contains(words),
+            "{wrong:?}: {}",
+            text(&output.stderr)
+        );
     }
 }
 
@@ -213,19 +362,40 @@ async fn display_prints_events() {
     })
     .await;
     let reply = Subscriber::answering(|_| Reply::status(200)).await;
-    let spec = format!("subscriber:\n  uri: {url}\n  CACerts: {}reply: {{uri: '{}'}}", block(&ca.pem, 4), reply.url());
+    let spec = format!(
+        "subscriber:\n  uri: {url}\n  CACerts: {}reply: {{uri: '{}'}}",
+        block(&ca.pem, 4),
+        reply.url()
+    );
     let dispatcher = Dispatcher::standalone(&channel(&[("s", spec)])).await;
-    let sent = event(&plain(), dispatcher.http_url("/default/c"), "i").header("ce-evil", "%1B[31m").send().await;
+    let sent = event(&plain(), dispatcher.http_url("/default/c"), "i")
+        .header("ce-evil", "%1B[31m")
+        .send()
+        .await;
     assert_eq!(sent.expect("an answer").status(), 202);
     let printed = std::fs::read_to_string(at("stdout")).expect("printed");
-    assert!(printed.contains("  type: test.event\n  source: /test\n  id: i\n"), "{printed}");
+    assert!(
+        printed.contains("  type: test.event\n  source: /test\n  id: i\n"),
+        "{printed}"
+    );
     assert!(printed.contains("  evil: \\u{1b}[31m\n"), "{printed}");
     let replied = &reply.received()[0];
-    assert_eq!((replied.header("ce-type"), replied.body.clone()), (Some("answer"), r#"{"a":"b"}"#.into()));
-    let pid = rustix::process::Pid::from_raw(child.id().expect("it runs").try_into().expect("a pid")).expect("a pid");
+    assert_eq!(
+        (replied.header("ce-type"), replied.body.clone()),
+        (Some("answer"), r#"{"a":"b"}"#.into())
+    );
+    let pid =
+        rustix::process::Pid::from_raw(child.id().expect("it runs").try_into().expect("a pid"))
+            .expect("a pid");
     rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("signalled");
-    assert!(child.wait().await.expect("it ends").success(), "SIGTERM is an orderly end");
-    assert_eq!(send(&plain(), dispatcher.http_url("/default/none"), "i").await, 404);
+    assert!(
+        child.wait().await.expect("it ends").success(),
+        "SIGTERM is an orderly end"
+    );
+    assert_eq!(
+        send(&plain(), dispatcher.http_url("/default/none"), "i").await,
+        404
+    );
 }
 
 /// A result that could not be written is a failure; a reader that has enough is none.
@@ -233,18 +403,31 @@ async fn display_prints_events() {
 async fn results_that_cannot_be_written_are_errors() {
     let dispatcher = Dispatcher::standalone(&channel(&[])).await;
     let admin = format!("http://{}", dispatcher.admin);
-    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").expect("a device");
+    let full = std::fs::OpenOptions::new()
+        .write(true)
+        .open("/dev/full")
+        .expect("a device");
     let get = |stdout: Stdio| {
         let mut command = Command::new(binary());
-        command.args(["get", "channels", "--admin", &admin]).stdout(stdout).stderr(Stdio::piped());
+        command
+            .args(["get", "channels", "--admin", &admin])
+            .stdout(stdout)
+            .stderr(Stdio::piped());
         command.spawn().expect("it starts").wait_with_output()
     };
     let output = get(full.into()).await.expect("it runs");
     assert_eq!(output.status.code(), Some(1));
-    assert!(text(&output.stderr).contains("standard output: No space left"), "{}", text(&output.stderr));
+    assert!(
+        text(&output.stderr).contains("standard output: No space left"),
+        "{}",
+        text(&output.stderr)
+    );
     let (reader, writer) = std::io::pipe().expect("a pipe");
     drop(reader);
-    assert_eq!(get(writer.into()).await.expect("it runs").status.code(), Some(0));
+    assert_eq!(
+        get(writer.into()).await.expect("it runs").status.code(),
+        Some(0)
+    );
 }
 
 /// A value that would silence the log, or be no limit, is refused before anything runs.
@@ -256,11 +439,19 @@ async fn what_would_be_unsafe_is_refused() {
         ("--max-connections", "0", "from 1"),
         ("--max-body-bytes", "0", "nothing fits"),
         ("--delivery-timeout", "PT0S", "it is nothing"),
-        ("--http-addr", ":8080", "127.0.0.1:8080 for this machine only"),
+        (
+            "--http-addr",
+            ":8080",
+            "127.0.0.1:8080 for this machine only",
+        ),
     ] {
         let output = sealpost(&["run", "-f", "/nowhere", flag, value]).await;
         assert_eq!(output.status.code(), Some(2), "{flag} {value}");
-        assert!(text(&output.stderr).contains(words), "{flag} {value}: {}", text(&output.stderr));
+        assert!(
+            text(&output.stderr).contains(words),
+            "{flag} {value}: {}",
+            text(&output.stderr)
+        );
     }
 }
 
@@ -268,7 +459,14 @@ async fn what_would_be_unsafe_is_refused() {
 #[tokio::test(flavor = "multi_thread")]
 async fn filter_test_explains() {
     let directory = tempfile::TempDir::new().expect("a directory");
-    let at = |name: &str| directory.path().join(name).to_str().expect("a path").to_owned();
+    let at = |name: &str| {
+        directory
+            .path()
+            .join(name)
+            .to_str()
+            .expect("a path")
+            .to_owned()
+    };
     let trigger = |name: &str, filters: &str| {
         format!(
             "---\napiVersion: eventing.knative.dev/v1\nkind: Trigger\nmetadata: {{name: {name}}}\nspec:\n  broker: b\n  filters: {filters}\n  subscriber: {{uri: http://s}}\n"
@@ -279,25 +477,69 @@ async fn filter_test_explains() {
         + &trigger("c", "[{cesql: \"tenant = 'a'\"}]");
     std::fs::write(at("good.yaml"), &good).expect("written");
     std::fs::write(at("bad.yaml"), good + &trigger("d", "[{cesql: 'type ='}]")).expect("written");
-    std::fs::write(at("event.json"), r#"{"specversion":"1.0","id":"1","source":"/s","type":"t"}"#).expect("written");
-    let output = sealpost(&["filter", "test", "-f", &at("good.yaml"), "--event", &at("event.json")]).await;
+    std::fs::write(
+        at("event.json"),
+        r#"{"specversion":"1.0","id":"1","source":"/s","type":"t"}"#,
+    )
+    .expect("written");
+    let output = sealpost(&[
+        "filter",
+        "test",
+        "-f",
+        &at("good.yaml"),
+        "--event",
+        &at("event.json"),
+    ])
+    .await;
     let expected = "\
 Trigger default/a: passes
 Trigger default/b: does not pass: prefix.type: is \"t\", wanted \"x\"
 Trigger default/c: does not pass: cesql: ends in a missing attribute, where tenant is not set
 ";
-    assert_eq!((output.status.code(), text(&output.stdout)), (Some(0), expected.to_owned()));
+    assert_eq!(
+        (output.status.code(), text(&output.stdout)),
+        (Some(0), expected.to_owned())
+    );
     let mut given = Command::new(binary());
     given.args(["filter", "test", "-f", &at("good.yaml"), "--event", "-"]);
     given.stdin(std::fs::File::open(at("event.json")).expect("a file"));
     let output = given.output().await.expect("it runs");
-    assert_eq!((output.status.code(), text(&output.stdout)), (Some(0), expected.to_owned()));
-    let output = sealpost(&["filter", "test", "-f", &at("bad.yaml"), "--event", &at("event.json")]).await;
+    assert_eq!(
+        (output.status.code(), text(&output.stdout)),
+        (Some(0), expected.to_owned())
+    );
+    let output = sealpost(&[
+        "filter",
+        "test",
+        "-f",
+        &at("bad.yaml"),
+        "--event",
+        &at("event.json"),
+    ])
+    .await;
     let said = text(&output.stdout);
     assert_eq!(output.status.code(), Some(1));
-    assert!(said.contains("spec.filters[0].cesql: line 1, column 7: the expression ends too early"), "{said}");
-    assert!(said.ends_with("Trigger default/d: gets nothing: its filter is not understood\n"), "{said}");
-    let output = sealpost(&["filter", "test", "-f", &at("good.yaml"), "--event", &at("good.yaml")]).await;
+    assert!(
+        said.contains("spec.filters[0].cesql: line 1, column 7: the expression ends too early"),
+        "{said}"
+    );
+    assert!(
+        said.ends_with("Trigger default/d: gets nothing: its filter is not understood\n"),
+        "{said}"
+    );
+    let output = sealpost(&[
+        "filter",
+        "test",
+        "-f",
+        &at("good.yaml"),
+        "--event",
+        &at("good.yaml"),
+    ])
+    .await;
     assert_eq!(output.status.code(), Some(1));
-    assert!(text(&output.stderr).contains("not a CloudEvent in JSON format"), "{}", text(&output.stderr));
+    assert!(
+        text(&output.stderr).contains("not a CloudEvent in JSON format"),
+        "{}",
+        text(&output.stderr)
+    );
 }

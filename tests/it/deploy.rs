@@ -1,5 +1,5 @@
-//! What `deploy/` holds is what Knative's control plane and Kubernetes expect, as far as files can show it: every YAML is
-//! read and compared with the statements of the contract.
+//! What `deploy/` holds is what Knative's control plane and Kubernetes expect, as far as files can
+//! show it: every YAML is read and compared with the statements of the contract.
 
 mod drop_in;
 mod image;
@@ -19,28 +19,47 @@ const TO_COME: &[&str] = &[];
 
 /// What is sent to clusters, whole.
 fn sent() -> Vec<Object> {
-    below("kubernetes").into_iter().filter(|object| !object.is_kustomization() && !is_patch(object)).collect()
+    below("kubernetes")
+        .into_iter()
+        .filter(|object| !object.is_kustomization() && !is_patch(object))
+        .collect()
 }
 
 /// Parts of objects, which kustomize puts over the whole ones.
 fn is_patch(object: &Object) -> bool {
-    let patches = ["drop-in/imc-dispatcher/image.yaml", "drop-in/mt-broker/", "rabbitmq-backend/connection.yaml"];
-    patches.iter().any(|patch| object.file.starts_with(&format!("kubernetes/{patch}")))
+    let patches = [
+        "drop-in/imc-dispatcher/image.yaml",
+        "drop-in/mt-broker/",
+        "rabbitmq-backend/connection.yaml",
+    ];
+    patches
+        .iter()
+        .any(|patch| object.file.starts_with(&format!("kubernetes/{patch}")))
 }
 
 fn deployments() -> Vec<Object> {
-    sent().into_iter().filter(|object| object.kind() == "Deployment").collect()
+    sent()
+        .into_iter()
+        .filter(|object| object.kind() == "Deployment")
+        .collect()
 }
 
 #[test]
 fn every_document_is_an_object() {
     // What is below `observability` is for other programs, which tests/it/observability.rs asks.
-    let all: Vec<Object> = below("").into_iter().filter(|object| !object.file.starts_with("observability/")).collect();
+    let all: Vec<Object> = below("")
+        .into_iter()
+        .filter(|object| !object.file.starts_with("observability/"))
+        .collect();
     assert!(all.len() > 60, "{}", all.len());
     for object in all {
         assert!(object.value["apiVersion"].is_string(), "{}", object.file);
         assert!(!object.kind().is_empty(), "{}", object.file);
-        assert!(object.is_kustomization() || !object.name().is_empty(), "{}", object.file);
+        assert!(
+            object.is_kustomization() || !object.name().is_empty(),
+            "{}",
+            object.file
+        );
     }
 }
 
@@ -49,16 +68,34 @@ fn every_document_is_an_object() {
 fn no_object_stands_twice() {
     let mut seen = BTreeSet::new();
     for object in sent() {
-        let namespace = object.value["metadata"]["namespace"].as_str().unwrap_or_default().to_owned();
-        assert!(seen.insert((object.kind().to_owned(), namespace, object.name().to_owned())), "{}", object.what());
+        let namespace = object.value["metadata"]["namespace"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned();
+        assert!(
+            seen.insert((
+                object.kind().to_owned(),
+                namespace,
+                object.name().to_owned()
+            )),
+            "{}",
+            object.what()
+        );
     }
 }
 
-/// Contract 0.1: the system namespace is a matter of the manifests; here it is always the same one, so that a
-/// kustomization can change it. Contract 6.1: the root is where cert-manager looks for it.
+/// Contract 0.1: the system namespace is a matter of the manifests; here it is always the same one,
+/// so that a kustomization can change it. Contract 6.1: the root is where cert-manager looks for
+/// it.
 #[test]
 fn everything_is_in_the_system_namespace() {
-    let cluster = ["ClusterRole", "ClusterRoleBinding", "ClusterIssuer", "CustomResourceDefinition", "Bundle"];
+    let cluster = [
+        "ClusterRole",
+        "ClusterRoleBinding",
+        "ClusterIssuer",
+        "CustomResourceDefinition",
+        "Bundle",
+    ];
     for object in sent() {
         let namespace = &object.value["metadata"]["namespace"];
         let expected = match object.kind() {
@@ -75,9 +112,22 @@ fn everything_has_the_recommended_labels() {
     for object in sent() {
         let labels = &object.value["metadata"]["labels"];
         let name = text(&labels["app.kubernetes.io/name"]);
-        assert!(["knative-eventing", "sealpost"].contains(&name), "{}", object.what());
-        assert!(!text(&labels["app.kubernetes.io/component"]).is_empty(), "{}", object.what());
-        assert_eq!(name == "sealpost", labels["app.kubernetes.io/part-of"] == "knative-eventing", "{}", object.what());
+        assert!(
+            ["knative-eventing", "sealpost"].contains(&name),
+            "{}",
+            object.what()
+        );
+        assert!(
+            !text(&labels["app.kubernetes.io/component"]).is_empty(),
+            "{}",
+            object.what()
+        );
+        assert_eq!(
+            name == "sealpost",
+            labels["app.kubernetes.io/part-of"] == "knative-eventing",
+            "{}",
+            object.what()
+        );
     }
 }
 
@@ -85,15 +135,28 @@ fn everything_has_the_recommended_labels() {
 #[test]
 fn images_are_of_this_version() {
     let image = concat!("sealpost:", env!("CARGO_PKG_VERSION"));
-    let with: Vec<Object> = below("kubernetes").into_iter().filter(|object| object.kind() == "Deployment").collect();
+    let with: Vec<Object> = below("kubernetes")
+        .into_iter()
+        .filter(|object| object.kind() == "Deployment")
+        .collect();
     let patched = "kubernetes/rabbitmq-backend/connection.yaml";
-    let (patch, with): (Vec<Object>, Vec<Object>) = with.into_iter().partition(|object| object.file == patched);
+    let (patch, with): (Vec<Object>, Vec<Object>) =
+        with.into_iter().partition(|object| object.file == patched);
     assert_eq!((patch.len(), with.len()), (1, 8));
     for object in with {
-        assert_eq!(container(&object.value)["image"], image, "{}", object.what());
+        assert_eq!(
+            container(&object.value)["image"],
+            image,
+            "{}",
+            object.what()
+        );
     }
     for object in below("") {
-        assert!(!object.value.to_string().contains(":latest"), "{}", object.what());
+        assert!(
+            !object.value.to_string().contains(":latest"),
+            "{}",
+            object.what()
+        );
     }
 }
 
@@ -103,14 +166,33 @@ fn no_secret_stands_in_a_file() {
         assert_ne!(object.kind(), "Secret", "{}", object.what());
         let written = object.value.to_string();
         assert!(!written.contains("PRIVATE KEY"), "{}", object.what());
-        let user_and_password = |rest: &str| rest.split('/').next().is_some_and(|host| host.contains('@'));
-        assert!(!written.split("://").skip(1).any(user_and_password), "{}", object.what());
-        let secret =
-            |name: &str| ["URI", "USERNAME", "PASSWORD", "TOKEN", "KEY"].iter().any(|word| name.contains(word));
+        let user_and_password = |rest: &str| {
+            rest.split('/')
+                .next()
+                .is_some_and(|host| host.contains('@'))
+        };
+        assert!(
+            !written.split("://").skip(1).any(user_and_password),
+            "{}",
+            object.what()
+        );
+        let secret = |name: &str| {
+            ["URI", "USERNAME", "PASSWORD", "TOKEN", "KEY"]
+                .iter()
+                .any(|word| name.contains(word))
+        };
         if object.kind() == "Deployment" {
-            for variable in list(&container(&object.value)["env"]).iter().filter(|one| secret(text(&one["name"]))) {
+            for variable in list(&container(&object.value)["env"])
+                .iter()
+                .filter(|one| secret(text(&one["name"])))
+            {
                 assert_eq!(keys(variable), ["name", "valueFrom"], "{}", object.what());
-                assert_eq!(keys(&variable["valueFrom"]), ["secretKeyRef"], "{}", object.what());
+                assert_eq!(
+                    keys(&variable["valueFrom"]),
+                    ["secretKeyRef"],
+                    "{}",
+                    object.what()
+                );
             }
         }
     }
@@ -120,16 +202,36 @@ fn no_secret_stands_in_a_file() {
 #[test]
 fn variables_are_flags() {
     let mut run = std::process::Command::new(crate::support::binary());
-    let help = String::from_utf8(run.args(["run", "--help"]).output().expect("it runs").stdout).expect("text");
-    let known = |name: &str| ['=', ']'].iter().any(|end| help.contains(&format!("[env: {name}{end}")));
+    let help = String::from_utf8(
+        run.args(["run", "--help"])
+            .output()
+            .expect("it runs")
+            .stdout,
+    )
+    .expect("text");
+    let known = |name: &str| {
+        ['=', ']']
+            .iter()
+            .any(|end| help.contains(&format!("[env: {name}{end}")))
+    };
     let mut used = BTreeSet::new();
-    for object in below("kubernetes").into_iter().filter(|object| object.kind() == "Deployment") {
+    for object in below("kubernetes")
+        .into_iter()
+        .filter(|object| object.kind() == "Deployment")
+    {
         let env = list(&container(&object.value)["env"]).to_vec();
-        used.extend(env.iter().map(|one| text(&one["name"]).to_owned()).filter(|name| name.starts_with("SEALPOST_")));
+        used.extend(
+            env.iter()
+                .map(|one| text(&one["name"]).to_owned())
+                .filter(|name| name.starts_with("SEALPOST_")),
+        );
     }
     assert!(used.contains("SEALPOST_RABBITMQ_URI"));
     for name in &used {
-        assert!(known(name) || TO_COME.contains(&name.as_str()), "{name} is no flag of `sealpost run`");
+        assert!(
+            known(name) || TO_COME.contains(&name.as_str()),
+            "{name} is no flag of `sealpost run`"
+        );
     }
     for name in TO_COME {
         assert!(used.contains(*name), "{name} is used nowhere");
@@ -146,7 +248,10 @@ fn deployments_are_hardened() {
         let deployment = &object.value;
         let pod = &deployment["spec"]["template"]["spec"];
         let what = object.what();
-        assert_eq!(deployment["metadata"]["labels"]["bindings.knative.dev/exclude"], "true", "{what}");
+        assert_eq!(
+            deployment["metadata"]["labels"]["bindings.knative.dev/exclude"], "true",
+            "{what}"
+        );
         assert_eq!(pod["enableServiceLinks"], false, "{what}");
         for key in ["hostNetwork", "initContainers", "securityContext"] {
             assert!(pod.get(key).is_none(), "{what}: {key}");
@@ -157,8 +262,16 @@ fn deployments_are_hardened() {
         }
         // Nothing is written but the admin socket, where there are parked events.
         let has_socket = what.ends_with("sealpost-rabbitmq-dispatcher");
-        let (volumes, mounts) = if has_socket { objects::admin_socket() } else { (Value::Null, Value::Null) };
-        assert_eq!((&pod["volumes"], &container["volumeMounts"]), (&volumes, &mounts), "{what}");
+        let (volumes, mounts) = if has_socket {
+            objects::admin_socket()
+        } else {
+            (Value::Null, Value::Null)
+        };
+        assert_eq!(
+            (&pod["volumes"], &container["volumeMounts"]),
+            (&volumes, &mounts),
+            "{what}"
+        );
         let expected = json!({
             "allowPrivilegeEscalation": false,
             "readOnlyRootFilesystem": true,
@@ -178,7 +291,8 @@ fn deployments_are_hardened() {
     }
 }
 
-/// A selector that misses its own pods is refused by the API server; one that two Deployments share makes them fight.
+/// A selector that misses its own pods is refused by the API server; one that two Deployments share
+/// makes them fight.
 #[test]
 fn selectors_select_their_own_pods() {
     let all = deployments();
@@ -186,8 +300,16 @@ fn selectors_select_their_own_pods() {
         let selector = &object.value["spec"]["selector"]["matchLabels"];
         for other in &all {
             let labels = &other.value["spec"]["template"]["metadata"]["labels"];
-            let selected = keys(selector).iter().all(|key| labels[*key] == selector[*key]);
-            assert_eq!(selected, object.name() == other.name(), "{} selects {}", object.what(), other.what());
+            let selected = keys(selector)
+                .iter()
+                .all(|key| labels[*key] == selector[*key]);
+            assert_eq!(
+                selected,
+                object.name() == other.name(),
+                "{} selects {}",
+                object.what(),
+                other.what()
+            );
         }
     }
 }
@@ -195,12 +317,21 @@ fn selectors_select_their_own_pods() {
 /// No right on everything of a kind of things, and none for a whole group.
 #[test]
 fn no_role_has_a_wildcard() {
-    let roles: Vec<Object> = sent().into_iter().filter(|object| object.kind().ends_with("Role")).collect();
+    let roles: Vec<Object> = sent()
+        .into_iter()
+        .filter(|object| object.kind().ends_with("Role"))
+        .collect();
     assert_eq!(roles.len(), 14);
     for role in roles {
         for rule in list(&role.value["rules"]) {
-            let words = ["apiGroups", "resources", "verbs"].iter().flat_map(|key| texts(&rule[*key]));
-            assert!(words.into_iter().all(|word| !word.contains('*')), "{}: {rule}", role.what());
+            let words = ["apiGroups", "resources", "verbs"]
+                .iter()
+                .flat_map(|key| texts(&rule[*key]));
+            assert!(
+                words.into_iter().all(|word| !word.contains('*')),
+                "{}: {rule}",
+                role.what()
+            );
         }
     }
 }
@@ -208,22 +339,50 @@ fn no_role_has_a_wildcard() {
 /// The page for operators names every directory, every right, and no file that is not there.
 #[test]
 fn the_page_is_complete() {
-    let page = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/KUBERNETES.md")).expect("a page");
-    for object in below("kubernetes").iter().filter(|object| object.is_kustomization()) {
+    let page = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/KUBERNETES.md"))
+        .expect("a page");
+    for object in below("kubernetes")
+        .iter()
+        .filter(|object| object.is_kustomization())
+    {
         let place = object.file.trim_end_matches("/kustomization.yaml");
-        assert!(page.contains(&format!("deploy/{place}")), "deploy/{place} is not in docs/KUBERNETES.md");
+        assert!(
+            page.contains(&format!("deploy/{place}")),
+            "deploy/{place} is not in docs/KUBERNETES.md"
+        );
     }
-    for role in sent().iter().filter(|object| object.kind().ends_with("Role")) {
-        for resource in list(&role.value["rules"]).iter().flat_map(|rule| texts(&rule["resources"])) {
-            assert!(page.contains(&format!("`{resource}`")), "{resource} of {} is not explained", role.what());
+    for role in sent()
+        .iter()
+        .filter(|object| object.kind().ends_with("Role"))
+    {
+        for resource in list(&role.value["rules"])
+            .iter()
+            .flat_map(|rule| texts(&rule["resources"]))
+        {
+            assert!(
+                page.contains(&format!("`{resource}`")),
+                "{resource} of {} is not explained",
+                role.what()
+            );
         }
     }
     let ends = |c: char| !(c.is_ascii_alphanumeric() || "-_./".contains(c));
     for (at, _) in page.match_indices("deploy/kubernetes") {
-        let path = page[at..].split(ends).next().unwrap_or_default().trim_end_matches('.');
-        assert!(directory().join("..").join(path).exists(), "{path} is in docs/KUBERNETES.md, but not there");
+        let path = page[at..]
+            .split(ends)
+            .next()
+            .unwrap_or_default()
+            .trim_end_matches('.');
+        assert!(
+            directory().join("..").join(path).exists(),
+            "{path} is in docs/KUBERNETES.md, but not there"
+        );
     }
-    for block in page.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next()) {
+    for block in page
+        .split("```yaml\n")
+        .skip(1)
+        .filter_map(|rest| rest.split("```").next())
+    {
         let read: Result<Vec<Value>, _> = serde_saphyr::from_multiple(block);
         assert!(read.is_ok(), "{block}");
     }

@@ -1,4 +1,5 @@
-//! `transport-encryption`: which listener takes events, and the certificate that it shows (contract IF-4).
+//! `transport-encryption`: which listener takes events, and the certificate that it shows (contract
+//! IF-4).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -26,35 +27,77 @@ async fn modes_are_switched_while_running() {
         ("bogus", 404, 202, &["https"]),
     ] {
         dispatcher.apply_to("features.yaml", &features(mode)).await;
-        let object = dispatcher.until_object("channels", "c", |object| names(object) == addresses).await;
-        assert_eq!(send(&plain(), dispatcher.http_url("/default/c"), "i").await, http, "{mode}");
-        assert_eq!(send(&secure, dispatcher.https_url("/default/c"), "i").await, https, "{mode}");
+        let object = dispatcher
+            .until_object("channels", "c", |object| names(object) == addresses)
+            .await;
+        assert_eq!(
+            send(&plain(), dispatcher.http_url("/default/c"), "i").await,
+            http,
+            "{mode}"
+        );
+        assert_eq!(
+            send(&secure, dispatcher.https_url("/default/c"), "i").await,
+            https,
+            "{mode}"
+        );
         for address in object["status"]["addresses"].as_array().expect("a list") {
-            assert_eq!(address["name"] == "https", address["CACerts"] == dispatcher.ca().as_str(), "{address}");
+            assert_eq!(
+                address["name"] == "https",
+                address["CACerts"] == dispatcher.ca().as_str(),
+                "{address}"
+            );
         }
     }
 }
 
 fn names(channel: &serde_json::Value) -> Vec<&str> {
     let addresses = channel["status"]["addresses"].as_array().expect("a list");
-    addresses.iter().map(|address| address["name"].as_str().expect("a name")).collect()
+    addresses
+        .iter()
+        .map(|address| address["name"].as_str().expect("a name"))
+        .collect()
 }
 
 /// The 404 of a wrong scheme says what to do.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_wrong_scheme_is_told_the_right_one() {
-    let dispatcher = Dispatcher::of(&channel(&[])).arg("--transport-encryption").arg("strict").start().await;
-    let answer = event(&plain(), dispatcher.http_url("/default/c"), "i").send().await.expect("an answer");
-    assert_eq!((answer.status().as_u16(), answer.headers().get("allow")), (404, None), "contract CR-39");
+    let dispatcher = Dispatcher::of(&channel(&[]))
+        .arg("--transport-encryption")
+        .arg("strict")
+        .start()
+        .await;
+    let answer = event(&plain(), dispatcher.http_url("/default/c"), "i")
+        .send()
+        .await
+        .expect("an answer");
+    assert_eq!(
+        (answer.status().as_u16(), answer.headers().get("allow")),
+        (404, None),
+        "contract CR-39"
+    );
     assert!(answer.text().await.expect("text").contains("https address"));
-    let dispatcher = Dispatcher::of(&channel(&[])).arg("--https-when-disabled").start().await;
-    assert_eq!(send(&trusting(&dispatcher.ca()), dispatcher.https_url("/default/c"), "i").await, 202);
+    let dispatcher = Dispatcher::of(&channel(&[]))
+        .arg("--https-when-disabled")
+        .start()
+        .await;
+    assert_eq!(
+        send(
+            &trusting(&dispatcher.ca()),
+            dispatcher.https_url("/default/c"),
+            "i"
+        )
+        .await,
+        202
+    );
 }
 
 /// Contract IF-1: names of the development certificate; TLS 1.2 and 1.3, the latter preferred.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_development_certificate() {
-    let dispatcher = Dispatcher::of(&channel(&[])).arg("--https-when-disabled").start().await;
+    let dispatcher = Dispatcher::of(&channel(&[]))
+        .arg("--https-when-disabled")
+        .start()
+        .await;
     let address = dispatcher.https;
     for host in [
         "localhost",
@@ -63,12 +106,29 @@ async fn the_development_certificate() {
         "broker-ingress.knative-eventing.svc",
     ] {
         let config = tls(&dispatcher.ca(), rustls::ALL_VERSIONS, &[b"h2"]);
-        let client = client(config).resolve(host, address).build().expect("a client");
-        assert_eq!(send(&client, format!("https://{host}:{}/default/c", address.port()), "i").await, 202, "{host}");
+        let client = client(config)
+            .resolve(host, address)
+            .build()
+            .expect("a client");
+        assert_eq!(
+            send(
+                &client,
+                format!("https://{host}:{}/default/c", address.port()),
+                "i"
+            )
+            .await,
+            202,
+            "{host}"
+        );
     }
     for versions in [&[&TLS12][..], &[&TLS13]] {
-        let client = client(tls(&dispatcher.ca(), versions, &[])).build().expect("a client");
-        assert_eq!(send(&client, dispatcher.https_url("/default/c"), "i").await, 202);
+        let client = client(tls(&dispatcher.ca(), versions, &[]))
+            .build()
+            .expect("a client");
+        assert_eq!(
+            send(&client, dispatcher.https_url("/default/c"), "i").await,
+            202
+        );
     }
     let ca = std::fs::metadata(dispatcher.path("state/ca.key")).expect("a key");
     assert_eq!(std::os::unix::fs::MetadataExt::mode(&ca) & 0o777, 0o600);
@@ -77,12 +137,26 @@ async fn the_development_certificate() {
 /// Contract TL-5, `TLS_MIN_VERSION` as Knative's.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_lowest_version() {
-    let builder = Dispatcher::of(&channel(&[])).arg("--https-when-disabled").env("TLS_MIN_VERSION", "1.3");
+    let builder = Dispatcher::of(&channel(&[]))
+        .arg("--https-when-disabled")
+        .env("TLS_MIN_VERSION", "1.3");
     let dispatcher = builder.start().await;
-    let old = client(tls(&dispatcher.ca(), &[&TLS12], &[])).build().expect("a client");
-    assert!(event(&old, dispatcher.https_url("/default/c"), "i").send().await.is_err());
-    let new = client(tls(&dispatcher.ca(), &[&TLS13], &[])).build().expect("a client");
-    assert_eq!(send(&new, dispatcher.https_url("/default/c"), "i").await, 202);
+    let old = client(tls(&dispatcher.ca(), &[&TLS12], &[]))
+        .build()
+        .expect("a client");
+    assert!(
+        event(&old, dispatcher.https_url("/default/c"), "i")
+            .send()
+            .await
+            .is_err()
+    );
+    let new = client(tls(&dispatcher.ca(), &[&TLS13], &[]))
+        .build()
+        .expect("a client");
+    assert_eq!(
+        send(&new, dispatcher.https_url("/default/c"), "i").await,
+        202
+    );
 }
 
 fn secret(identity: &Identity, ca: &Ca) -> String {
@@ -95,18 +169,25 @@ fn secret(identity: &Identity, ca: &Ca) -> String {
     )
 }
 
-/// Contract 3.11, 3.12, C19, C20: a Secret is used, rotated under load without a failed handshake, and a bad
-/// pair or a missing Secret changes nothing.
+/// Contract 3.11, 3.12, C19, C20: a Secret is used, rotated under load without a failed handshake,
+/// and a bad pair or a missing Secret changes nothing.
 #[tokio::test(flavor = "multi_thread")]
 async fn secrets_rotate_without_a_failed_handshake() {
     let ca = Ca::new("rotation");
     let yaml = features("strict") + "---\n" + &channel(&[]);
     let dispatcher = Arc::new(Dispatcher::standalone(&yaml).await);
-    dispatcher.apply_to("secret.yaml", &secret(&ca.issue(&["localhost"]), &ca)).await;
     dispatcher
-        .until_object("channels", "c", |channel| channel["status"]["address"]["CACerts"] == ca.pem.as_str())
+        .apply_to("secret.yaml", &secret(&ca.issue(&["localhost"]), &ca))
         .await;
-    let (stop, sent) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+    dispatcher
+        .until_object("channels", "c", |channel| {
+            channel["status"]["address"]["CACerts"] == ca.pem.as_str()
+        })
+        .await;
+    let (stop, sent) = (
+        Arc::new(AtomicBool::new(false)),
+        Arc::new(AtomicU64::new(0)),
+    );
     let sender = {
         let (client, url) = (trusting(&ca.pem), dispatcher.https_url("/default/c"));
         let (stop, sent) = (Arc::clone(&stop), Arc::clone(&sent));
@@ -118,23 +199,43 @@ async fn secrets_rotate_without_a_failed_handshake() {
         })
     };
     for round in 2..6 {
-        dispatcher.apply_to("secret.yaml", &secret(&ca.issue(&["localhost"]), &ca)).await;
+        dispatcher
+            .apply_to("secret.yaml", &secret(&ca.issue(&["localhost"]), &ca))
+            .await;
         eventually("the new certificate is in use", || {
-            dispatcher.logged(&["Server certificate in use", "Secret"]).len() >= round
+            dispatcher
+                .logged(&["Server certificate in use", "Secret"])
+                .len()
+                >= round
         })
         .await;
         let so_far = sent.load(Ordering::Relaxed);
         eventually("events go on", || sent.load(Ordering::Relaxed) > so_far).await;
     }
     let other = Ca::new("other");
-    let mismatched = Identity { key_pem: ca.issue(&["localhost"]).key_pem, ..ca.issue(&["localhost"]) };
-    let nonsense = Identity { chain_pem: "nothing".to_owned(), key_pem: "nothing".to_owned() };
+    let mismatched = Identity {
+        key_pem: ca.issue(&["localhost"]).key_pem,
+        ..ca.issue(&["localhost"])
+    };
+    let nonsense = Identity {
+        chain_pem: "nothing".to_owned(),
+        key_pem: "nothing".to_owned(),
+    };
     for (bad, words) in [
-        (secret(&mismatched, &ca), ["has an error", "does not belong"]),
-        (secret(&nonsense, &other), ["imc-dispatcher-server-tls", "tls.crt"]),
+        (
+            secret(&mismatched, &ca),
+            ["has an error", "does not belong"],
+        ),
+        (
+            secret(&nonsense, &other),
+            ["imc-dispatcher-server-tls", "tls.crt"],
+        ),
     ] {
         replace(&dispatcher.path("manifests/secret.yaml"), &bad);
-        eventually("the bad pair is reported", || !dispatcher.logged(&words).is_empty()).await;
+        eventually("the bad pair is reported", || {
+            !dispatcher.logged(&words).is_empty()
+        })
+        .await;
     }
     std::fs::remove_file(dispatcher.path("manifests/secret.yaml")).expect("removed");
     let so_far = sent.load(Ordering::Relaxed);
@@ -147,39 +248,68 @@ async fn secrets_rotate_without_a_failed_handshake() {
 #[tokio::test(flavor = "multi_thread")]
 async fn files_with_keys_of_all_kinds() {
     let fixture = |name: &str| {
-        std::fs::read_to_string(format!("{}/tests/fixtures/{name}", env!("CARGO_MANIFEST_DIR"))).expect("a fixture")
+        std::fs::read_to_string(format!(
+            "{}/tests/fixtures/{name}",
+            env!("CARGO_MANIFEST_DIR")
+        ))
+        .expect("a fixture")
     };
     let builder = Dispatcher::of(&channel(&[])).arg("--https-when-disabled");
     let builder = builder
         .file("tls.crt", &fixture("rsa.crt"))
         .file("tls.key", &fixture("rsa-pkcs1.key"))
         .file("ca.crt", &fixture("ca.crt"));
-    let (certificate, key, ca) = (builder.path("tls.crt"), builder.path("tls.key"), builder.path("ca.crt"));
+    let (certificate, key, ca) = (
+        builder.path("tls.crt"),
+        builder.path("tls.key"),
+        builder.path("ca.crt"),
+    );
     let flag = |name: &str, path: &std::path::Path| format!("--tls-{name}={}", path.display());
-    let builder = builder.arg(flag("cert", &certificate)).arg(flag("key", &key)).arg(flag("ca", &ca));
+    let builder = builder
+        .arg(flag("cert", &certificate))
+        .arg(flag("key", &key))
+        .arg(flag("ca", &ca));
     let dispatcher = builder.start().await;
     let client = trusting(&fixture("ca.crt"));
-    assert_eq!(send(&client, dispatcher.https_url("/default/c"), "i").await, 202);
-    for (pair, count) in [(["ec.crt", "ec-sec1.key"], 1), (["rsa.crt", "rsa-pkcs8.key"], 2)] {
+    assert_eq!(
+        send(&client, dispatcher.https_url("/default/c"), "i").await,
+        202
+    );
+    for (pair, count) in [
+        (["ec.crt", "ec-sec1.key"], 1),
+        (["rsa.crt", "rsa-pkcs8.key"], 2),
+    ] {
         replace(&key, &fixture(pair[1]));
         replace(&certificate, &fixture(pair[0]));
         eventually("the new pair is in use", || {
-            dispatcher.logged(&["Server certificate in use", "--tls-cert"]).len() == count
+            dispatcher
+                .logged(&["Server certificate in use", "--tls-cert"])
+                .len()
+                == count
         })
         .await;
-        assert_eq!(send(&client, dispatcher.https_url("/default/c"), "i").await, 202, "{pair:?}");
+        assert_eq!(
+            send(&client, dispatcher.https_url("/default/c"), "i").await,
+            202,
+            "{pair:?}"
+        );
     }
     assert_eq!(names(&dispatcher.object("channels", "c").await), ["http"]);
 }
 
-/// Contract IF-4: a destination that offers both schemes is reached over https in `permissive` and `strict`.
+/// Contract IF-4: a destination that offers both schemes is reached over https in `permissive` and
+/// `strict`.
 #[tokio::test(flavor = "multi_thread")]
 async fn https_is_preferred_where_both_are_offered() {
     let ca = Ca::new("both");
-    let (secure, simple) =
-        (Subscriber::secure(&ca.issue(&["localhost"]), |_| Reply::status(200)).await, Subscriber::ok().await);
-    let spec =
-        format!("subscriber:\n  ref: {{apiVersion: v1, kind: Service, name: both}}\n  CACerts: {}", block(&ca.pem, 4));
+    let (secure, simple) = (
+        Subscriber::secure(&ca.issue(&["localhost"]), |_| Reply::status(200)).await,
+        Subscriber::ok().await,
+    );
+    let spec = format!(
+        "subscriber:\n  ref: {{apiVersion: v1, kind: Service, name: both}}\n  CACerts: {}",
+        block(&ca.pem, 4)
+    );
     let service = format!(
         "---\napiVersion: v1\nkind: Service\nmetadata:\n  name: both\n  annotations: {{sealpost.dev/endpoint: '{}, {}'}}\n",
         simple.url(),

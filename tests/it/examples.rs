@@ -14,32 +14,62 @@ use crate::support::{binary, block, eventually};
 #[tokio::test(flavor = "multi_thread")]
 async fn the_channel() {
     let ca = Ca::new("corporate");
-    let ledger = Subscriber::secure(&ca.issue(&["ledger.default.svc.cluster.local"]), |received| match received.id() {
-        "bad" => Reply::text(422, "no such account"),
-        _ => Reply::event("com.example.invoice.booked", "booked"),
-    })
+    let ledger = Subscriber::secure(
+        &ca.issue(&["ledger.default.svc.cluster.local"]),
+        |received| match received.id() {
+            "bad" => Reply::text(422, "no such account"),
+            _ => Reply::event("com.example.invoice.booked", "booked"),
+        },
+    )
     .await;
     let example = include_str!("../../deploy/standalone/channel-private-ca.yaml");
     let (start, rest) = example.split_once("    CACerts: |").expect("CACerts");
-    let (_, rest) = rest.split_once("-----END CERTIFICATE-----\n").expect("a certificate");
+    let (_, rest) = rest
+        .split_once("-----END CERTIFICATE-----\n")
+        .expect("a certificate");
     let yaml = format!("{start}    CACerts: {}{rest}", block(&ca.pem, 6));
     let resolve = format!("ledger.default.svc.cluster.local={}", ledger.address());
-    let dispatcher = Dispatcher::of(&yaml).arg("--resolve").arg(resolve).start().await;
+    let dispatcher = Dispatcher::of(&yaml)
+        .arg("--resolve")
+        .arg(resolve)
+        .start()
+        .await;
     let url = dispatcher.http_url("/default/invoices");
     assert_eq!(send(&plain(), &url, "good").await, 202);
     assert_eq!(send(&plain(), &url, "bad").await, 202);
-    eventually("both are displayed", || dispatcher.printed().matches("cloudevents.Event").count() == 2).await;
+    eventually("both are displayed", || {
+        dispatcher.printed().matches("cloudevents.Event").count() == 2
+    })
+    .await;
     let printed = dispatcher.printed();
-    assert!(printed.contains("type: com.example.invoice.booked"), "{printed}");
-    assert!(printed.contains("id: bad") && printed.contains("knativeerrorcode: 422"), "{printed}");
+    assert!(
+        printed.contains("type: com.example.invoice.booked"),
+        "{printed}"
+    );
+    assert!(
+        printed.contains("id: bad") && printed.contains("knativeerrorcode: 422"),
+        "{printed}"
+    );
 }
 
 /// Strict mode: events by HTTPS only, from the ConfigMap.
 #[tokio::test(flavor = "multi_thread")]
 async fn strict_mode() {
-    let dispatcher = Dispatcher::standalone(include_str!("../../deploy/standalone/strict.yaml")).await;
-    assert_eq!(send(&plain(), dispatcher.http_url("/default/payments"), "i").await, 404);
-    assert_eq!(send(&trusting(&dispatcher.ca()), dispatcher.https_url("/default/payments"), "i").await, 202);
+    let dispatcher =
+        Dispatcher::standalone(include_str!("../../deploy/standalone/strict.yaml")).await;
+    assert_eq!(
+        send(&plain(), dispatcher.http_url("/default/payments"), "i").await,
+        404
+    );
+    assert_eq!(
+        send(
+            &trusting(&dispatcher.ca()),
+            dispatcher.https_url("/default/payments"),
+            "i"
+        )
+        .await,
+        202
+    );
     assert!(dispatcher.printed().contains("id: i"));
 }
 
@@ -49,26 +79,55 @@ async fn the_documentation_is_sound() {
     let broker = "apiVersion: eventing.knative.dev/v1\nkind: Broker\nmetadata: {name: default}\n";
     let directory = tempfile::TempDir::new().expect("a directory");
     let configuration = include_str!("../../docs/CONFIGURATION.md");
-    let pages = [include_str!("../../docs/FILTERS.md"), include_str!("../../docs/BROKERS.md"), configuration].concat();
-    let blocks: Vec<&str> = pages.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    let pages = [
+        include_str!("../../docs/FILTERS.md"),
+        include_str!("../../docs/BROKERS.md"),
+        configuration,
+    ]
+    .concat();
+    let blocks: Vec<&str> = pages
+        .split("```yaml\n")
+        .skip(1)
+        .filter_map(|rest| rest.split("```").next())
+        .collect();
     assert_eq!(blocks.len(), 8);
     for block in blocks {
         let path = directory.path().join("m.yaml");
-        let before = if block.contains("kind: Broker") { "" } else { broker };
+        let before = if block.contains("kind: Broker") {
+            ""
+        } else {
+            broker
+        };
         std::fs::write(&path, format!("{before}---\n{block}")).expect("written");
         let mut check = Command::new(binary());
-        let output = check.arg("check").arg("-f").arg(path).output().await.expect("it runs");
+        let output = check
+            .arg("check")
+            .arg("-f")
+            .arg(path)
+            .output()
+            .await
+            .expect("it runs");
         assert_eq!(String::from_utf8_lossy(&output.stdout), "", "{block}");
     }
 }
 
-/// What `check --strict` says, as the examples are run: with RabbitMQ, and with a ledger of one's own.
+/// What `check --strict` says, as the examples are run: with RabbitMQ, and with a ledger of one's
+/// own.
 async fn checked(path: &std::path::Path) -> (String, bool) {
     let mut check = Command::new(binary());
-    check.args(["check", "--strict"]).arg(path).args(["--rabbitmq-uri", "amqp://guest:guest@127.0.0.1"]);
-    check.args(["--resolve", "ledger.default.svc.cluster.local=127.0.0.1:9443"]);
+    check
+        .args(["check", "--strict"])
+        .arg(path)
+        .args(["--rabbitmq-uri", "amqp://guest:guest@127.0.0.1"]);
+    check.args([
+        "--resolve",
+        "ledger.default.svc.cluster.local=127.0.0.1:9443",
+    ]);
     let output = check.stdin(Stdio::null()).output().await.expect("it runs");
-    (String::from_utf8_lossy(&output.stdout).into_owned(), output.status.success())
+    (
+        String::from_utf8_lossy(&output.stdout).into_owned(),
+        output.status.success(),
+    )
 }
 
 /// Every manifest of `deploy/` passes `check` without a word.

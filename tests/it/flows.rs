@@ -1,4 +1,5 @@
-//! Sequences and Parallels over real sockets: what goes in comes out step by step, and nothing goes over the network in between.
+//! Sequences and Parallels over real sockets: what goes in comes out step by step, and nothing goes
+//! over the network in between.
 
 mod edits;
 mod parallels;
@@ -21,7 +22,9 @@ fn parallel(name: &str, spec: &str) -> String {
 
 fn flow(kind: &str, name: &str, spec: &str) -> String {
     let spec: String = spec.lines().map(|line| format!("  {line}\n")).collect();
-    format!("---\napiVersion: flows.knative.dev/v1\nkind: {kind}\nmetadata: {{name: {name}}}\nspec:\n{spec}")
+    format!(
+        "---\napiVersion: flows.knative.dev/v1\nkind: {kind}\nmetadata: {{name: {name}}}\nspec:\n{spec}"
+    )
 }
 
 /// A destination by URL.
@@ -29,7 +32,8 @@ fn to(subscriber: &Subscriber) -> String {
     format!("uri: '{}'", subscriber.url())
 }
 
-/// A subscriber that answers each event with itself: `name` appended to its extension `trail`, and the type `name`.
+/// A subscriber that answers each event with itself: `name` appended to its extension `trail`, and
+/// the type `name`.
 async fn step(name: &'static str) -> Subscriber {
     Subscriber::answering(move |received| answer(name, received)).await
 }
@@ -38,20 +42,29 @@ fn answer(name: &str, received: &Received) -> Reply {
     let trail = received.header("ce-trail").unwrap_or_default();
     let mut reply = Reply::event(name, received.id());
     reply.body = received.body.clone();
-    reply.header("ce-trail", format!("{trail}{name}")).header("content-type", "application/json")
+    reply
+        .header("ce-trail", format!("{trail}{name}"))
+        .header("content-type", "application/json")
 }
 
 /// What each event has gone through that came here.
 fn trails(subscriber: &Subscriber) -> Vec<String> {
-    subscriber.received().iter().map(|received| received.header("ce-trail").unwrap_or_default().to_owned()).collect()
+    subscriber
+        .received()
+        .iter()
+        .map(|received| received.header("ce-trail").unwrap_or_default().to_owned())
+        .collect()
 }
 
 /// The sum of all series of a metric whose names begin so.
 async fn total(dispatcher: &Dispatcher, name: &str) -> u64 {
     let (_, metrics) = dispatcher.admin_text("/metrics").await;
-    let values = metrics.lines().filter(|line| line.starts_with(name)).map(|line| {
-        let (_, value) = line.rsplit_once(' ').expect("a value");
-        value.parse::<u64>().expect("a whole number")
-    });
+    let values = metrics
+        .lines()
+        .filter(|line| line.starts_with(name))
+        .map(|line| {
+            let (_, value) = line.rsplit_once(' ').expect("a value");
+            value.parse::<u64>().expect("a whole number")
+        });
     values.sum()
 }

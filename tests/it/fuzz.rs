@@ -1,4 +1,5 @@
-//! The properties that the fuzz targets look for counterexamples of, asked of their seeds, of pieces of them, and of chance.
+//! The properties that the fuzz targets look for counterexamples of, asked of their seeds, of
+//! pieces of them, and of chance.
 
 use std::path::Path;
 
@@ -17,9 +18,13 @@ mod answers;
 mod manifests;
 
 fn seeds(target: &str) -> Vec<Vec<u8>> {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds").join(target);
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("fuzz/seeds")
+        .join(target);
     let files = std::fs::read_dir(directory).expect("seeds");
-    let mut seeds: Vec<_> = files.map(|file| std::fs::read(file.expect("a file").path()).expect("a seed")).collect();
+    let mut seeds: Vec<_> = files
+        .map(|file| std::fs::read(file.expect("a file").path()).expect("a seed"))
+        .collect();
     seeds.sort();
     assert!(seeds.len() >= 2);
     seeds
@@ -27,29 +32,50 @@ fn seeds(target: &str) -> Vec<Vec<u8>> {
 
 /// Seeds with a piece of them replaced.
 fn near(target: &str) -> impl Strategy<Value = Vec<u8>> {
-    let bytes = prop_oneof![any::<Vec<u8>>(), "[ -~\n]{0,8}".prop_map(String::into_bytes)];
-    (prop::sample::select(seeds(target)), any::<prop::sample::Index>(), 0usize..8, bytes).prop_map(
-        |(mut seed, at, length, bytes)| {
+    let bytes = prop_oneof![
+        any::<Vec<u8>>(),
+        "[ -~\n]{0,8}".prop_map(String::into_bytes)
+    ];
+    (
+        prop::sample::select(seeds(target)),
+        any::<prop::sample::Index>(),
+        0usize..8,
+        bytes,
+    )
+        .prop_map(|(mut seed, at, length, bytes)| {
             let at = at.index(seed.len() + 1);
             let end = (at + length).min(seed.len());
             seed.splice(at..end, bytes);
             seed
-        },
-    )
+        })
 }
 
 #[test]
 fn seeds_hold() {
-    seeds("event").iter().for_each(|seed| properties::event(seed));
-    seeds("batch").iter().for_each(|seed| properties::batch(seed));
-    seeds("message").iter().for_each(|seed| properties::message(seed));
+    seeds("event")
+        .iter()
+        .for_each(|seed| properties::event(seed));
+    seeds("batch")
+        .iter()
+        .for_each(|seed| properties::batch(seed));
+    seeds("message")
+        .iter()
+        .for_each(|seed| properties::message(seed));
     seeds("pem").iter().for_each(|seed| properties::pem(seed));
     seeds("token").iter().for_each(|seed| tokens::token(seed));
-    seeds("cesql").iter().for_each(|seed| properties::cesql(seed));
-    seeds("answer").iter().for_each(|seed| answers::answer(seed));
-    seeds("differential").iter().for_each(|seed| answers::differential(seed));
+    seeds("cesql")
+        .iter()
+        .for_each(|seed| properties::cesql(seed));
+    seeds("answer")
+        .iter()
+        .for_each(|seed| answers::answer(seed));
+    seeds("differential")
+        .iter()
+        .for_each(|seed| answers::differential(seed));
     seeds("reuse").iter().for_each(|seed| answers::reuse(seed));
-    seeds("manifest").iter().for_each(|seed| manifests::manifest(seed));
+    seeds("manifest")
+        .iter()
+        .for_each(|seed| manifests::manifest(seed));
 }
 
 proptest! {

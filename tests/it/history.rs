@@ -1,5 +1,6 @@
-//! Nothing is lost, doubled, disordered or stopped on RabbitMQ, whatever happens: events go through several replicas while
-//! a nemesis ill-treats them and RabbitMQ, everything is written down, and a judge reads it.
+//! Nothing is lost, doubled, disordered or stopped on RabbitMQ, whatever happens: events go through
+//! several replicas while a nemesis ill-treats them and RabbitMQ, everything is written down, and a
+//! judge reads it.
 //!
 //! `tests/history/run` is the long form.
 
@@ -32,8 +33,9 @@ use sinks::EventSinks;
 
 const PREFETCH: u64 = 64;
 const REPLICAS: usize = 3;
-/// How long a queue may stay as it is before it is given up: longer than any wait for a retry, and than the 70 s that
-/// RabbitMQ gives the channels of a connection that is gone to end, which hold their messages that long.
+/// How long a queue may stay as it is before it is given up: longer than any wait for a retry, and
+/// than the 70 s that RabbitMQ gives the channels of a connection that is gone to end, which hold
+/// their messages that long.
 const STANDSTILL: Duration = Duration::from_secs(120);
 
 const LIMITS: RunLimits = RunLimits {
@@ -79,14 +81,23 @@ struct RunPlan {
 
 fn variable<T: std::str::FromStr>(name: &str) -> Option<T> {
     let text = std::env::var(format!("SEALPOST_HISTORY_{name}")).ok()?;
-    Some(text.parse().unwrap_or_else(|_| panic!("SEALPOST_HISTORY_{name} cannot be {text:?}")))
+    Some(
+        text.parse()
+            .unwrap_or_else(|_| panic!("SEALPOST_HISTORY_{name} cannot be {text:?}")),
+    )
 }
 
 impl RunPlan {
     fn of_environment() -> Self {
         let nodes = variable("NODES").unwrap_or(1);
         let seed = variable("SEED").unwrap_or_else(|| fastrand::u64(..100_000));
-        let made = || if nodes == 1 { NemesisScript::short(seed) } else { NemesisScript::long(seed) };
+        let made = || {
+            if nodes == 1 {
+                NemesisScript::short(seed)
+            } else {
+                NemesisScript::long(seed)
+            }
+        };
         let sending = SendPlan {
             events: variable("EVENTS").unwrap_or(4_000),
             rate: variable("RATE").unwrap_or(160),
@@ -94,12 +105,25 @@ impl RunPlan {
         };
         let uris = variable("URIS").unwrap_or(UriChoice::All);
         let script = variable("SCRIPT").unwrap_or_else(made);
-        let plan = Self { nodes, sending, script, uris, directory: variable("DIRECTORY") };
-        eprintln!("{nodes} nodes, URIs {uris:?}, {sending:?}\nSEALPOST_HISTORY_SCRIPT='{}'", plan.script);
+        let plan = Self {
+            nodes,
+            sending,
+            script,
+            uris,
+            directory: variable("DIRECTORY"),
+        };
+        eprintln!(
+            "{nodes} nodes, URIs {uris:?}, {sending:?}\nSEALPOST_HISTORY_SCRIPT='{}'",
+            plan.script
+        );
         plan
     }
 
-    fn environment(&self, rabbit: &TestedRabbit, balancer: &TcpBalancer) -> Vec<(&'static str, String)> {
+    fn environment(
+        &self,
+        rabbit: &TestedRabbit,
+        balancer: &TcpBalancer,
+    ) -> Vec<(&'static str, String)> {
         let uri = match self.uris {
             UriChoice::All => rabbit.uris().join(","),
             UriChoice::First => rabbit.uris().remove(0),
@@ -133,7 +157,14 @@ impl RunPlan {
         let mut fleet = ReplicaFleet::start(plan, Arc::clone(&recorder)).await;
         let senders = EventSenders::start(self.sending, &fleet.live, &recorder);
         let (events, taken) = (self.sending.events, Arc::clone(&recorder));
-        HistoryNemesis { rabbit: &rabbit, fleet: &mut fleet, recorder: taken, events }.run(&self.script).await;
+        HistoryNemesis {
+            rabbit: &rabbit,
+            fleet: &mut fleet,
+            recorder: taken,
+            events,
+        }
+        .run(&self.script)
+        .await;
         senders.finish(Duration::from_secs(120)).await;
         let left = rabbit.until_empty(STANDSTILL).await;
         if let (false, Some(directory)) = (left.is_empty(), &self.directory) {
@@ -146,14 +177,20 @@ impl RunPlan {
     }
 
     fn keep(&self, history: &RunHistory) {
-        let Some(directory) = &self.directory else { return };
+        let Some(directory) = &self.directory else {
+            return;
+        };
         for (name, text) in history.tables() {
             std::fs::write(directory.join(name), text).expect("written");
         }
     }
 
     fn report(&self, verdict: &RunVerdict, violations: &[String]) {
-        let text = format!("{verdict}\n{} promises not kept\n{}\n", violations.len(), violations.join("\n"));
+        let text = format!(
+            "{verdict}\n{} promises not kept\n{}\n",
+            violations.len(),
+            violations.join("\n")
+        );
         eprintln!("\n{text}");
         if let Some(directory) = &self.directory {
             std::fs::write(directory.join("report.txt"), text).expect("written");
@@ -161,7 +198,8 @@ impl RunPlan {
     }
 }
 
-/// Every promise, through every fault of a script. The short form by default, the long one by the environment.
+/// Every promise, through every fault of a script. The short form by default, the long one by the
+/// environment.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_promise_is_kept_through_every_fault() {
     let plan = RunPlan::of_environment();

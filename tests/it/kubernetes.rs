@@ -1,5 +1,6 @@
-//! `sealpost run --kubernetes` as the pods imc-dispatcher, mt-broker-ingress and mt-broker-filter, in a cluster whose API server is a fake (or a real one, see
-//! `support/cluster.rs`), with upstream's environment and rights (contract C1 to C32).
+//! `sealpost run --kubernetes` as the pods imc-dispatcher, mt-broker-ingress and mt-broker-filter,
+//! in a cluster whose API server is a fake (or a real one, see `support/cluster.rs`), with
+//! upstream's environment and rights (contract C1 to C32).
 
 mod backends;
 mod brokers;
@@ -48,27 +49,34 @@ fn reconciled(name: &str, generation: &Value) -> Value {
 
 /// Makes a channel `t/name` with these subscribers, and has it reconciled.
 async fn served(cluster: &Cluster, name: &str, subscribers: &[Value]) -> Value {
-    let created = cluster.create(&channel(&format!("t/{name}"), subscribers)).await;
+    let created = cluster
+        .create(&channel(&format!("t/{name}"), subscribers))
+        .await;
     let status = reconciled(name, &created["metadata"]["generation"]);
-    cluster.merge_status("InMemoryChannel", &format!("t/{name}"), &status).await
+    cluster
+        .merge_status("InMemoryChannel", &format!("t/{name}"), &status)
+        .await
 }
 
 /// Changes the subscribers of `t/name` as eventing-controller does.
 async fn subscribe(cluster: &Cluster, name: &str, subscribers: &[Value]) -> Value {
     let patch = json!({"spec": {"subscribers": subscribers}});
-    cluster.merge("InMemoryChannel", &format!("t/{name}"), &patch).await
+    cluster
+        .merge("InMemoryChannel", &format!("t/{name}"), &patch)
+        .await
 }
 
 /// Waits until the status names these subscribers with these generations, in this order.
 async fn until_marked(cluster: &Cluster, name: &str, subscribers: &[(&str, u64)]) -> Value {
-    let marked =
-        |(uid, generation): &(&str, u64)| json!({"uid": uid, "observedGeneration": generation, "ready": "True"});
+    let marked = |(uid, generation): &(&str, u64)| json!({"uid": uid, "observedGeneration": generation, "ready": "True"});
     let wanted: Vec<Value> = subscribers.iter().map(marked).collect();
     let is_marked = |channel: &Value| match channel["status"].get("subscribers") {
         None => wanted.is_empty(),
         Some(list) => *list == json!(wanted),
     };
-    cluster.until("InMemoryChannel", &format!("t/{name}"), is_marked).await
+    cluster
+        .until("InMemoryChannel", &format!("t/{name}"), is_marked)
+        .await
 }
 
 /// Asks until the answer is this one.

@@ -1,5 +1,5 @@
-//! Every event is accounted for: under load, through a stop, through changes. `SEALPOST_TEST_EVENTS` sets how many
-//! events are sent (20,000 unless it is set).
+//! Every event is accounted for: under load, through a stop, through changes.
+//! `SEALPOST_TEST_EVENTS` sets how many events are sent (20,000 unless it is set).
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -18,7 +18,10 @@ use crate::support::subscriber::{Received, Reply, Subscriber};
 const CONCURRENCY: usize = 64;
 
 fn events() -> usize {
-    std::env::var("SEALPOST_TEST_EVENTS").ok().and_then(|text| text.parse().ok()).unwrap_or(20_000)
+    std::env::var("SEALPOST_TEST_EVENTS")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(20_000)
 }
 
 /// Three subscribers, one of which refuses one event in ten, with a dead letter sink.
@@ -33,8 +36,15 @@ impl World {
             let number: usize = received.id().parse().expect("a number");
             Reply::status(if number.is_multiple_of(10) { 503 } else { 202 })
         };
-        let subscribers = vec![Subscriber::ok().await, Subscriber::ok().await, Subscriber::answering(flaky).await];
-        Self { subscribers, sink: Subscriber::ok().await }
+        let subscribers = vec![
+            Subscriber::ok().await,
+            Subscriber::ok().await,
+            Subscriber::answering(flaky).await,
+        ];
+        Self {
+            subscribers,
+            sink: Subscriber::ok().await,
+        }
     }
 
     fn yaml(&self, comment: usize) -> String {
@@ -45,7 +55,10 @@ impl World {
                 "subscriber: {{uri: '{subscriber}'}}\ndelivery: {{retry: {comment}, deadLetterSink: {{uri: '{sink}'}}}}"
             )
         };
-        let subscriptions: Vec<_> = names.into_iter().zip(self.subscribers.iter().map(spec)).collect();
+        let subscriptions: Vec<_> = names
+            .into_iter()
+            .zip(self.subscribers.iter().map(spec))
+            .collect();
         channel(&subscriptions)
     }
 
@@ -54,11 +67,17 @@ impl World {
         let ids = |subscriber: &Subscriber| {
             let mut seen = HashMap::new();
             for received in subscriber.received() {
-                *seen.entry(received.id().parse().expect("a number")).or_default() += 1;
+                *seen
+                    .entry(received.id().parse().expect("a number"))
+                    .or_default() += 1;
             }
             seen
         };
-        self.subscribers.iter().chain([&self.sink]).map(ids).collect()
+        self.subscribers
+            .iter()
+            .chain([&self.sink])
+            .map(ids)
+            .collect()
     }
 
     /// Every accepted event reached both good subscribers once, and the flaky one or the sink.
@@ -68,13 +87,18 @@ impl World {
             let times = |at: usize| seen[at].get(id).copied().unwrap_or(0);
             let buried = id.is_multiple_of(10);
             assert_eq!((times(0), times(1)), (1, 1), "event {id}");
-            assert!((1..=1 + retries).contains(&times(2)), "event {id} came {} times", times(2));
+            assert!(
+                (1..=1 + retries).contains(&times(2)),
+                "event {id} came {} times",
+                times(2)
+            );
             assert_eq!(times(3), usize::from(buried), "event {id} in the sink");
         }
     }
 }
 
-/// Sends events until all are sent or nobody answers; those that were accepted, and how many were answered otherwise.
+/// Sends events until all are sent or nobody answers; those that were accepted, and how many were
+/// answered otherwise.
 async fn send_all(url: String, count: usize, sent: Arc<AtomicUsize>) -> (Vec<usize>, usize) {
     let mut senders = JoinSet::new();
     for _ in 0..CONCURRENCY {
@@ -96,14 +120,23 @@ async fn until_sent(sent: &AtomicUsize, count: usize) {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(300), waiting).await.expect("sent in time");
+    tokio::time::timeout(Duration::from_secs(300), waiting)
+        .await
+        .expect("sent in time");
 }
 
 fn sender() -> Client {
-    client(tls("", rustls::ALL_VERSIONS, &[])).build().expect("a client")
+    client(tls("", rustls::ALL_VERSIONS, &[]))
+        .build()
+        .expect("a client")
 }
 
-async fn send_some(client: Client, url: String, count: usize, sent: Arc<AtomicUsize>) -> (Vec<usize>, usize) {
+async fn send_some(
+    client: Client,
+    url: String,
+    count: usize,
+    sent: Arc<AtomicUsize>,
+) -> (Vec<usize>, usize) {
     let (mut accepted, mut refused) = (Vec::new(), 0);
     loop {
         let id = sent.fetch_add(1, Ordering::Relaxed);
@@ -124,7 +157,8 @@ async fn every_event_is_accounted_for() {
     let world = World::new().await;
     let dispatcher = Dispatcher::standalone(&world.yaml(0)).await;
     let count = events();
-    let (accepted, refused) = send_all(dispatcher.http_url("/default/c"), count, Arc::default()).await;
+    let (accepted, refused) =
+        send_all(dispatcher.http_url("/default/c"), count, Arc::default()).await;
     assert_eq!((accepted.len(), refused), (count, 0));
     world.account_for(&accepted, 0);
     let buried = count.div_ceil(10) as u64;
@@ -135,7 +169,10 @@ async fn every_event_is_accounted_for() {
         dispatcher.counter("deliveries_lost_total").await,
         dispatcher.counter("deliveries_unfinished").await,
     ];
-    assert_eq!(counters, [count as u64, 3 * count as u64 - buried, buried, 0, 0]);
+    assert_eq!(
+        counters,
+        [count as u64, 3 * count as u64 - buried, buried, 0, 0]
+    );
 }
 
 /// The same with SIGTERM in the middle: whatever got its 202 is delivered, and nothing is left.
@@ -144,12 +181,20 @@ async fn a_stop_in_the_middle_loses_nothing() {
     let world = World::new().await;
     let mut dispatcher = Dispatcher::standalone(&world.yaml(0)).await;
     let (count, sent) = (events(), Arc::new(AtomicUsize::new(0)));
-    let sending = tokio::spawn(send_all(dispatcher.http_url("/default/c"), count, Arc::clone(&sent)));
+    let sending = tokio::spawn(send_all(
+        dispatcher.http_url("/default/c"),
+        count,
+        Arc::clone(&sent),
+    ));
     until_sent(&sent, count / 2).await;
     dispatcher.signal(Signal::TERM);
     let (accepted, _refused) = sending.await.expect("sent");
     assert!(dispatcher.ended().await.success());
-    assert!(accepted.len() > count / 4 && accepted.len() < count, "{} of {count}", accepted.len());
+    assert!(
+        accepted.len() > count / 4 && accepted.len() < count,
+        "{} of {count}",
+        accepted.len()
+    );
     world.account_for(&accepted, 0);
     assert_eq!(dispatcher.logged(&["Stopped", "\"left\":0"]).len(), 1);
 }
@@ -160,11 +205,18 @@ async fn fifty_rewrites_lose_and_double_nothing() {
     let world = World::new().await;
     let dispatcher = Dispatcher::standalone(&world.yaml(0)).await;
     let (count, sent) = (events(), Arc::new(AtomicUsize::new(0)));
-    let sending = tokio::spawn(send_all(dispatcher.http_url("/default/c"), count, Arc::clone(&sent)));
+    let sending = tokio::spawn(send_all(
+        dispatcher.http_url("/default/c"),
+        count,
+        Arc::clone(&sent),
+    ));
     for rewrite in 1..=50 {
         let share = count * rewrite / 52;
         until_sent(&sent, share).await;
-        replace(&dispatcher.path("manifests/m.yaml"), &world.yaml(rewrite % 2));
+        replace(
+            &dispatcher.path("manifests/m.yaml"),
+            &world.yaml(rewrite % 2),
+        );
     }
     let (accepted, refused) = sending.await.expect("sent");
     assert_eq!((accepted.len(), refused), (count, 0));

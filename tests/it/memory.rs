@@ -1,5 +1,6 @@
-//! What events take in memory, against `--max-buffered-bytes`: within one and a half times that, and so much for each
-//! connection. `SEALPOST_TEST_MEMORY=64MiB` measures with another limit; what is measured is printed.
+//! What events take in memory, against `--max-buffered-bytes`: within one and a half times that,
+//! and so much for each connection. `SEALPOST_TEST_MEMORY=64MiB` measures with another limit; what
+//! is measured is printed.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -22,20 +23,29 @@ const LATE: Duration = Duration::from_secs(600);
 /// The limit in MiB.
 fn limit() -> usize {
     let named = std::env::var("SEALPOST_TEST_MEMORY").ok();
-    named.map_or(16, |named| named.trim_end_matches("MiB").parse().expect("so many MiB"))
+    named.map_or(16, |named| {
+        named.trim_end_matches("MiB").parse().expect("so many MiB")
+    })
 }
 
-/// Checks that a process takes no more beyond what it took `before` than is allowed for so many connections; what it takes.
+/// Checks that a process takes no more beyond what it took `before` than is allowed for so many
+/// connections; what it takes.
 fn taken(what: &str, dispatcher: &Dispatcher, before: u64, connections: u64) -> String {
     let (_, peak) = dispatcher.memory_kib();
     let limit = limit() as u64;
-    let (took, allowed) = (peak.saturating_sub(before), limit * 1024 * 3 / 2 + connections * PER_CONNECTION);
+    let (took, allowed) = (
+        peak.saturating_sub(before),
+        limit * 1024 * 3 / 2 + connections * PER_CONNECTION,
+    );
     assert!(took <= allowed, "{what}: {took} KiB, {allowed} are allowed");
-    format!("{what}: {} MiB with a limit of {limit} MiB and {connections} connections", took / 1024)
+    format!(
+        "{what}: {} MiB with a limit of {limit} MiB and {connections} connections",
+        took / 1024
+    )
 }
 
-/// Sends events of that size by so many connections until each has been refused or has waited for a while; each sender ends
-/// when `over` says so. Gives how many were refused.
+/// Sends events of that size by so many connections until each has been refused or has waited for a
+/// while; each sender ends when `over` says so. Gives how many were refused.
 async fn overload(url: String, size: usize, connections: usize, over: Duration) -> usize {
     let refused = Arc::new(AtomicUsize::new(0));
     let body = bytes::Bytes::from(vec![b'x'; size]);
@@ -44,7 +54,10 @@ async fn overload(url: String, size: usize, connections: usize, over: Duration) 
         let sending = async move {
             let client = plain();
             for id in 0.. {
-                let answer = event(&client, &url, &format!("{sender}-{id}")).body(body.clone()).send().await;
+                let answer = event(&client, &url, &format!("{sender}-{id}"))
+                    .body(body.clone())
+                    .send()
+                    .await;
                 if answer.is_ok_and(|answer| answer.status() == 429) {
                     refused.fetch_add(1, Ordering::Relaxed);
                     return;
@@ -57,28 +70,50 @@ async fn overload(url: String, size: usize, connections: usize, over: Duration) 
     refused.load(Ordering::Relaxed)
 }
 
-/// In memory, with a subscriber that never answers: of a channel that acknowledges at once, whose queue fills, and of one
-/// whose senders wait.
+/// In memory, with a subscriber that never answers: of a channel that acknowledges at once, whose
+/// queue fills, and of one whose senders wait.
 #[tokio::test(flavor = "multi_thread")]
 async fn events_in_memory() {
     let stuck = Subscriber::answering(|_| Reply::status(200).after(LATE)).await;
     let waiting = channel(&[("s", format!("subscriber: {{uri: '{}'}}", stuck.url()))]);
-    let queued =
-        waiting.replacen("{name: c}", "{name: c, annotations: {messaging.knative.dev/async-handler: 'true'}}", 1);
+    let queued = waiting.replacen(
+        "{name: c}",
+        "{name: c, annotations: {messaging.knative.dev/async-handler: 'true'}}",
+        1,
+    );
     for (kind, yaml, connections) in [("queued", queued, 32), ("waited for", waiting, 400)] {
         for size in SIZES {
-            let builder = Dispatcher::of(&yaml).arg("--max-buffered-bytes").arg(format!("{}MiB", limit()));
+            let builder = Dispatcher::of(&yaml)
+                .arg("--max-buffered-bytes")
+                .arg(format!("{}MiB", limit()));
             let dispatcher = builder.arg("--queue-capacity").arg("1000000").start().await;
             let (before, _) = dispatcher.memory_kib();
-            let over = Duration::from_secs(if kind == "queued" { 20 + 2 * limit() as u64 } else { 3 });
-            let refused = overload(dispatcher.http_url("/default/c"), size, connections, over).await;
+            let over = Duration::from_secs(if kind == "queued" {
+                20 + 2 * limit() as u64
+            } else {
+                3
+            });
+            let refused =
+                overload(dispatcher.http_url("/default/c"), size, connections, over).await;
             let is_full = kind == "queued" || size * connections > limit() << 20;
-            assert!(refused > 0 || !is_full, "{kind}, {size}: nobody was refused");
-            let (held, limit) = (dispatcher.counter("buffered_bytes").await, (limit() << 20) as u64);
+            assert!(
+                refused > 0 || !is_full,
+                "{kind}, {size}: nobody was refused"
+            );
+            let (held, limit) = (
+                dispatcher.counter("buffered_bytes").await,
+                (limit() << 20) as u64,
+            );
             assert_eq!(dispatcher.counter("buffered_bytes_limit").await, limit);
-            assert!(held <= limit && (kind != "queued" || held > limit / 2), "{kind}, {size}: {held} of {limit} bytes");
+            assert!(
+                held <= limit && (kind != "queued" || held > limit / 2),
+                "{kind}, {size}: {held} of {limit} bytes"
+            );
             let what = format!("in memory, {kind}, bodies of {size} bytes");
-            println!("{}", taken(&what, &dispatcher, before, connections as u64 + 256));
+            println!(
+                "{}",
+                taken(&what, &dispatcher, before, connections as u64 + 256)
+            );
         }
     }
 }
@@ -90,11 +125,20 @@ async fn events_from_rabbitmq() {
         let (namespace, is_late) = (namespace(), Arc::new(AtomicBool::new(true)));
         let late = Arc::clone(&is_late);
         let stuck = Subscriber::answering(move |_| {
-            Reply::status(200).after(if late.load(Ordering::Relaxed) { LATE } else { Duration::ZERO })
+            Reply::status(200).after(if late.load(Ordering::Relaxed) {
+                LATE
+            } else {
+                Duration::ZERO
+            })
         })
         .await;
-        let (metadata, kind) = (format!("namespace: {namespace}"), "messaging.knative.dev/v1alpha1");
-        let mut yaml = format!("apiVersion: {kind}\nkind: RabbitmqChannel\nmetadata: {{name: c, {metadata}}}\n");
+        let (metadata, kind) = (
+            format!("namespace: {namespace}"),
+            "messaging.knative.dev/v1alpha1",
+        );
+        let mut yaml = format!(
+            "apiVersion: {kind}\nkind: RabbitmqChannel\nmetadata: {{name: c, {metadata}}}\n"
+        );
         for name in ["a", "b"] {
             yaml.push_str(&format!(
                 "---\napiVersion: messaging.knative.dev/v1\nkind: Subscription\nmetadata: {{name: {name}, {metadata}}}\nspec:\n  channel: {{apiVersion: {kind}, kind: RabbitmqChannel, name: c}}\n  subscriber: {{uri: '{}'}}\n",
@@ -103,7 +147,11 @@ async fn events_from_rabbitmq() {
         }
         let start = || {
             let builder = Dispatcher::of(&yaml).env("SEALPOST_RABBITMQ_URI", &shared());
-            builder.arg("--max-buffered-bytes").arg(format!("{}MiB", limit())).arg("--drain-timeout").arg("PT0.5S")
+            builder
+                .arg("--max-buffered-bytes")
+                .arg(format!("{}MiB", limit()))
+                .arg("--drain-timeout")
+                .arg("PT0.5S")
         };
         let dispatcher = start().start().await;
         let url = dispatcher.http_url(&format!("/{namespace}/c"));
@@ -112,7 +160,10 @@ async fn events_from_rabbitmq() {
         let client = plain();
         for id in 0..count {
             let accepted = || async {
-                let answer = event(&client, &url, &id.to_string()).body(body.clone()).send().await;
+                let answer = event(&client, &url, &id.to_string())
+                    .body(body.clone())
+                    .send()
+                    .await;
                 answer.expect("an answer").status() == 202
             };
             let deadline = Instant::now() + Duration::from_secs(30);
@@ -134,26 +185,43 @@ async fn events_from_rabbitmq() {
             (now > 0 && last.1.elapsed() > Duration::from_secs(2)).then_some(())
         })
         .await;
-        println!("{}", taken(&format!("from RabbitMQ, bodies of {size} bytes"), &dispatcher, before, 512));
+        println!(
+            "{}",
+            taken(
+                &format!("from RabbitMQ, bodies of {size} bytes"),
+                &dispatcher,
+                before,
+                512
+            )
+        );
         is_late.store(false, Ordering::Relaxed);
     }
 }
 
-/// Over HTTP/2, what differs from event to event does not stay with each connection. `SEALPOST_TEST_SUBSCRIBERS=1000` makes
-/// it larger.
+/// Over HTTP/2, what differs from event to event does not stay with each connection.
+/// `SEALPOST_TEST_SUBSCRIBERS=1000` makes it larger.
 #[tokio::test(flavor = "multi_thread")]
 async fn events_that_differ_over_http2() {
     rlimit::increase_nofile_limit(u64::MAX).expect("a limit");
-    let count = std::env::var("SEALPOST_TEST_SUBSCRIBERS").map_or(50, |count| count.parse().expect("a number"));
+    let count = std::env::var("SEALPOST_TEST_SUBSCRIBERS")
+        .map_or(50, |count| count.parse().expect("a number"));
     let (mut subscribers, mut named) = (Vec::new(), Vec::new());
     for at in 0..count {
         let ca = Ca::new(&format!("CA {at}"));
-        let subscriber = Subscriber::secure(&ca.issue(&["localhost"]), |_| Reply::status(200)).await;
-        let spec = format!("subscriber:\n  uri: '{}'\n  CACerts: {}", subscriber.url(), block(&ca.pem, 4));
+        let subscriber =
+            Subscriber::secure(&ca.issue(&["localhost"]), |_| Reply::status(200)).await;
+        let spec = format!(
+            "subscriber:\n  uri: '{}'\n  CACerts: {}",
+            subscriber.url(),
+            block(&ca.pem, 4)
+        );
         named.push((format!("s{at}"), spec));
         subscribers.push(subscriber);
     }
-    let named: Vec<_> = named.iter().map(|(name, spec)| (name.as_str(), spec.clone())).collect();
+    let named: Vec<_> = named
+        .iter()
+        .map(|(name, spec)| (name.as_str(), spec.clone()))
+        .collect();
     let dispatcher = Dispatcher::standalone(&channel(&named)).await;
     let url = dispatcher.http_url("/default/c");
     let client = plain();
@@ -162,7 +230,9 @@ async fn events_that_differ_over_http2() {
     for id in 0..100 {
         let event = event(&client, &url, &format!("{id}-{}", uuid::Uuid::new_v4()));
         let event = event.header("x-request-id", uuid::Uuid::new_v4().to_string());
-        let event = event.header("ce-number", format!("{id:040}")).header("ce-subject", format!("subject {id}"));
+        let event = event
+            .header("ce-number", format!("{id:040}"))
+            .header("ce-subject", format!("subject {id}"));
         assert_eq!(event.send().await.expect("an answer").status(), 202);
     }
     let (after, peak) = dispatcher.memory_kib();
@@ -172,7 +242,12 @@ async fn events_that_differ_over_http2() {
         after / 1024,
         peak / 1024
     );
-    assert!(subscribers.iter().all(|subscriber| subscriber.connections() == 1), "one connection each");
+    assert!(
+        subscribers
+            .iter()
+            .all(|subscriber| subscriber.connections() == 1),
+        "one connection each"
+    );
     let grew = after.saturating_sub(before);
     assert!(grew < 4 * 1024 + 16 * count, "it grew by {grew} KiB");
 }

@@ -1,5 +1,5 @@
-//! What `deploy/observability/` holds: files that agree with each other, rules that promtool takes, and queries that a real
-//! Prometheus answers about a real sealpost.
+//! What `deploy/observability/` holds: files that agree with each other, rules that promtool takes,
+//! and queries that a real Prometheus answers about a real sealpost.
 
 mod dashboards;
 mod live;
@@ -27,7 +27,12 @@ fn yaml(path: &str) -> Value {
 }
 
 fn page(name: &str) -> String {
-    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs").join(name)).expect("a page")
+    fs::read_to_string(
+        Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("docs")
+            .join(name),
+    )
+    .expect("a page")
 }
 
 fn list(value: &Value) -> &[Value] {
@@ -40,39 +45,70 @@ fn string(value: &Value) -> &str {
 
 /// The series that a query is about: metrics of sealpost, upstream's, and recorded ones.
 fn series(query: &str) -> BTreeSet<&str> {
-    let beginnings = ["sealpost_", "sealpost:", "kn_eventing_", "http_server_", "http_client_"];
+    let beginnings = [
+        "sealpost_",
+        "sealpost:",
+        "kn_eventing_",
+        "http_server_",
+        "http_client_",
+    ];
     let words = query.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == ':'));
-    words.filter(|word| beginnings.iter().any(|beginning| word.starts_with(beginning))).collect()
+    words
+        .filter(|word| {
+            beginnings
+                .iter()
+                .any(|beginning| word.starts_with(beginning))
+        })
+        .collect()
 }
 
 /// The labels that a query selects or groups by.
 fn labels(query: &str) -> BTreeSet<&str> {
     let between = |open: &'static str, close: char| {
-        query.split(open).skip(1).filter_map(move |rest| rest.split(close).next()).flat_map(|part| part.split(','))
+        query
+            .split(open)
+            .skip(1)
+            .filter_map(move |rest| rest.split(close).next())
+            .flat_map(|part| part.split(','))
     };
     let selected = between("{", '}').filter_map(|part| part.split(['=', '!']).next());
     let grouped = between("by (", ')').chain(between("without (", ')'));
-    selected.chain(grouped).map(str::trim).filter(|label| !label.is_empty()).collect()
+    selected
+        .chain(grouped)
+        .map(str::trim)
+        .filter(|label| !label.is_empty())
+        .collect()
 }
 
 /// Every metric and label of this query is documented, or recorded by a rule, or Prometheus' own.
 fn is_documented(query: &str, what: &str) {
     let (page, recorded) = (page("METRICS.md"), rules::recorded());
     for name in series(query) {
-        let histogram = ["_bucket", "_count", "_sum"].iter().find_map(|part| name.strip_suffix(part)).unwrap_or(name);
-        let known = recorded.contains(name) || [name, histogram].iter().any(|name| page.contains(&format!("`{name}`")));
+        let histogram = ["_bucket", "_count", "_sum"]
+            .iter()
+            .find_map(|part| name.strip_suffix(part))
+            .unwrap_or(name);
+        let known = recorded.contains(name)
+            || [name, histogram]
+                .iter()
+                .any(|name| page.contains(&format!("`{name}`")));
         assert!(known, "{what}: {name} is not in docs/METRICS.md");
     }
     for label in labels(query) {
         let own = ["job", "instance", "le"].contains(&label);
-        assert!(own || page.contains(&format!("`{label}`")), "{what}: {label} is not in docs/METRICS.md");
+        assert!(
+            own || page.contains(&format!("`{label}`")),
+            "{what}: {label} is not in docs/METRICS.md"
+        );
     }
 }
 
 #[test]
 fn queries_are_understood() {
-    let query =
-        r#"sum by (a, b) (rate(sealpost_x_total{c="1",d!="2"}[5m])) / on (e) kn_eventing_y_bucket + sealpost:z:max"#;
-    assert_eq!(series(query), BTreeSet::from(["kn_eventing_y_bucket", "sealpost:z:max", "sealpost_x_total"]));
+    let query = r#"sum by (a, b) (rate(sealpost_x_total{c="1",d!="2"}[5m])) / on (e) kn_eventing_y_bucket + sealpost:z:max"#;
+    assert_eq!(
+        series(query),
+        BTreeSet::from(["kn_eventing_y_bucket", "sealpost:z:max", "sealpost_x_total"])
+    );
     assert_eq!(labels(query), BTreeSet::from(["a", "b", "c", "d"]));
 }

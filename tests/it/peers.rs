@@ -1,6 +1,8 @@
-//! Peers that say exactly this: what an answer comes to, in the clear and encrypted, and what others make of it.
+//! Peers that say exactly this: what an answer comes to, in the clear and encrypted, and what
+//! others make of it.
 //!
-//! `SEALPOST_TEST_PEERS=FILE` writes a table of the verdicts of this client, of hyper's and of curl.
+//! `SEALPOST_TEST_PEERS=FILE` writes a table of the verdicts of this client, of hyper's and of
+//! curl.
 
 mod http2;
 mod others;
@@ -52,22 +54,45 @@ const ATTEMPT: Duration = Duration::from_secs(30);
 const PROMPT: Duration = Duration::from_secs(5);
 
 pub(crate) fn clients() -> ClientCache {
-    ClientCache::new(SystemRoots::load(), MinTlsVersion::Tls12, ClientLimits::default())
+    ClientCache::new(
+        SystemRoots::load(),
+        MinTlsVersion::Tls12,
+        ClientLimits::default(),
+    )
 }
 
 pub(crate) fn destination(url: &str, ca: &str) -> Addressable {
-    let trust = if ca.is_empty() { TrustBundle::default() } else { TrustBundle::from_pem(ca).expect("a bundle") };
+    let trust = if ca.is_empty() {
+        TrustBundle::default()
+    } else {
+        TrustBundle::from_pem(ca).expect("a bundle")
+    };
     let target = DestinationRoute::Remote { connect: None };
-    Addressable { url: url.parse().expect("a URL"), route: target, trust: Arc::new(trust), audience: None }
+    Addressable {
+        url: url.parse().expect("a URL"),
+        route: target,
+        trust: Arc::new(trust),
+        audience: None,
+    }
 }
 
-pub(crate) async fn ask(clients: &ClientCache, to: &Addressable) -> Result<Response<Bytes>, TransportError> {
-    clients.send(|| Request::new(Bytes::from_static(b"x")), to, ATTEMPT).await
+pub(crate) async fn ask(
+    clients: &ClientCache,
+    to: &Addressable,
+) -> Result<Response<Bytes>, TransportError> {
+    clients
+        .send(|| Request::new(Bytes::from_static(b"x")), to, ATTEMPT)
+        .await
 }
 
 /// What this client makes of an answer, seen from where it is told.
-pub(crate) fn verdict(answer: &Result<Response<Bytes>, TransportError>, expected: &Verdict) -> Verdict {
-    let Ok(answer) = answer else { return Verdict::None };
+pub(crate) fn verdict(
+    answer: &Result<Response<Bytes>, TransportError>,
+    expected: &Verdict,
+) -> Verdict {
+    let Ok(answer) = answer else {
+        return Verdict::None;
+    };
     let status = answer.status().as_u16();
     match expected {
         _ if ReplyError::of_response(answer).is_some() => Verdict::Unread(status),
@@ -85,11 +110,20 @@ async fn judge(row: &'static Row, wire: Wire) {
         let answer = ask(&clients, &to).await;
         let name = format!("{} over {wire:?}, round {round}: {answer:?}", row.name);
         assert_eq!(verdict(&answer, &row.verdict), row.verdict, "{name}");
-        assert!(begun.elapsed() < PROMPT * round, "{name} took {:?}", begun.elapsed());
+        assert!(
+            begun.elapsed() < PROMPT * round,
+            "{name} took {:?}",
+            begun.elapsed()
+        );
         peer.told().await;
     }
     let connections = if row.kept { 1 } else { 2 };
-    assert_eq!(peer.connections(), connections, "connections of {} over {wire:?}", row.name);
+    assert_eq!(
+        peer.connections(),
+        connections,
+        "connections of {} over {wire:?}",
+        row.name
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -104,15 +138,24 @@ async fn answers_come_to_what_they_say() {
 /// Not a test of others: what they say is written down.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_others_say_is_written_down() {
-    let Ok(file) = std::env::var("SEALPOST_TEST_PEERS") else { return };
+    let Ok(file) = std::env::var("SEALPOST_TEST_PEERS") else {
+        return;
+    };
     let mut table = "| peer | wire | sealpost | hyper | curl |\n|---|---|---|---|---|\n".to_owned();
     for row in ROWS {
         for wire in [Wire::Clear, Wire::Tls] {
             let peer = Peer::start(row, wire).await;
-            let ours = verdict(&ask(&clients(), &destination(&peer.url, &peer.ca)).await, &row.verdict);
+            let ours = verdict(
+                &ask(&clients(), &destination(&peer.url, &peer.ca)).await,
+                &row.verdict,
+            );
             let hyper = others::hyper(&peer, row).await;
             let curl = others::curl(&peer, row).await;
-            let line = format!("| {} | {} | {ours} | {hyper} | {curl} |\n", row.name, wire.name());
+            let line = format!(
+                "| {} | {} | {ours} | {hyper} | {curl} |\n",
+                row.name,
+                wire.name()
+            );
             table.write_str(&line).expect("text");
         }
     }

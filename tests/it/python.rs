@@ -1,4 +1,5 @@
-//! A CloudEvents client that is not ours: Python's SDK sends binary and structured events, and reads what is delivered.
+//! A CloudEvents client that is not ours: Python's SDK sends binary and structured events, and
+//! reads what is delivered.
 
 use std::path::PathBuf;
 
@@ -9,8 +10,15 @@ use crate::support::{channel, eventually_some};
 
 /// The Python of the virtual environment that `.ci/run` makes.
 fn python() -> PathBuf {
-    let python = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/target/python/bin/python"));
-    assert!(python.exists(), "no Python with the cloudevents package at {}: run tests/python/setup", python.display());
+    let python = PathBuf::from(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/target/python/bin/python"
+    ));
+    assert!(
+        python.exists(),
+        "no Python with the cloudevents package at {}: run tests/python/setup",
+        python.display()
+    );
     python
 }
 
@@ -29,14 +37,31 @@ async fn the_python_sdk_sends_and_receives() {
         .spawn()
         .expect("Python starts");
     let port = eventually_some("the receiver listens", || {
-        std::fs::read_to_string(&port_file).ok().filter(|port| port.ends_with('\n'))
+        std::fs::read_to_string(&port_file)
+            .ok()
+            .filter(|port| port.ends_with('\n'))
     })
     .await;
-    let yaml = channel(&[("s", format!("subscriber: {{uri: 'http://127.0.0.1:{}/'}}", port.trim_end()))]);
+    let yaml = channel(&[(
+        "s",
+        format!(
+            "subscriber: {{uri: 'http://127.0.0.1:{}/'}}",
+            port.trim_end()
+        ),
+    )]);
     let dispatcher = Dispatcher::standalone(&yaml).await;
-    let sent = Command::new(python()).arg(script).arg("send").arg(dispatcher.http_url("/default/c")).output().await;
+    let sent = Command::new(python())
+        .arg(script)
+        .arg("send")
+        .arg(dispatcher.http_url("/default/c"))
+        .output()
+        .await;
     let sent = sent.expect("Python runs");
-    assert!(sent.status.success(), "{}", String::from_utf8_lossy(&sent.stderr));
+    assert!(
+        sent.status.success(),
+        "{}",
+        String::from_utf8_lossy(&sent.stderr)
+    );
     let received = std::fs::read_to_string(output).expect("received");
     let expected = "\
 binary /python test.binary application/json {\"value\": 1} subject=a b é

@@ -11,22 +11,37 @@ fn to(subscriber: &Subscriber) -> String {
     format!("subscriber: {{uri: '{}'}}", subscriber.url())
 }
 
-/// A subscription that comes gets the next event, one that goes gets none; what was accepted before is delivered.
+/// A subscription that comes gets the next event, one that goes gets none; what was accepted before
+/// is delivered.
 #[tokio::test(flavor = "multi_thread")]
 async fn subscriptions_come_and_go() {
     let (a, b) = (Subscriber::ok().await, Subscriber::ok().await);
     let dispatcher = Dispatcher::standalone(&channel(&[("a", to(&a))])).await;
     let (client, url) = (plain(), dispatcher.http_url("/default/c"));
     assert_eq!(send(&client, &url, "1").await, 202);
-    dispatcher.apply(&channel(&[("a", to(&a)), ("b", to(&b))])).await;
+    dispatcher
+        .apply(&channel(&[("a", to(&a)), ("b", to(&b))]))
+        .await;
     assert_eq!(send(&client, &url, "2").await, 202);
     dispatcher.apply(&channel(&[("b", to(&b))])).await;
     assert_eq!(send(&client, &url, "3").await, 202);
     let ids = |subscriber: &Subscriber| {
-        subscriber.received().iter().map(|received| received.id().to_owned()).collect::<Vec<_>>()
+        subscriber
+            .received()
+            .iter()
+            .map(|received| received.id().to_owned())
+            .collect::<Vec<_>>()
     };
-    assert_eq!((ids(&a), ids(&b)), (vec!["1".to_owned(), "2".to_owned()], vec!["2".to_owned(), "3".to_owned()]));
-    dispatcher.apply("apiVersion: messaging.knative.dev/v1\nkind: Channel\nmetadata: {name: other}\n").await;
+    assert_eq!(
+        (ids(&a), ids(&b)),
+        (
+            vec!["1".to_owned(), "2".to_owned()],
+            vec!["2".to_owned(), "3".to_owned()]
+        )
+    );
+    dispatcher
+        .apply("apiVersion: messaging.knative.dev/v1\nkind: Channel\nmetadata: {name: other}\n")
+        .await;
     assert_eq!(send(&client, &url, "4").await, 404, "contract C14");
 }
 
@@ -40,13 +55,23 @@ async fn half_written_files() {
     let other = "apiVersion: messaging.knative.dev/v1\nkind: Channel\nmetadata: {name: other}\n";
     dispatcher
         .changing(|| {
-            std::fs::write(dispatcher.path("manifests/m.yaml"), &whole[..whole.len() - 3]).expect("written");
+            std::fs::write(
+                dispatcher.path("manifests/m.yaml"),
+                &whole[..whole.len() - 3],
+            )
+            .expect("written");
             std::fs::write(dispatcher.path("manifests/other.yaml"), other).expect("written");
         })
         .await;
-    assert_eq!(dispatcher.logged(&["m.yaml:", "is not valid YAML"]).len(), 1);
+    assert_eq!(
+        dispatcher.logged(&["m.yaml:", "is not valid YAML"]).len(),
+        1
+    );
     assert_eq!(send(&plain(), &url, "1").await, 202);
-    assert_eq!(send(&plain(), dispatcher.http_url("/default/other"), "1").await, 202);
+    assert_eq!(
+        send(&plain(), dispatcher.http_url("/default/other"), "1").await,
+        202
+    );
     assert_eq!(subscriber.count(), 1);
     dispatcher.apply(&whole).await;
     assert_eq!(send(&plain(), &url, "2").await, 202);
@@ -58,8 +83,12 @@ async fn half_written_files() {
 async fn paths_that_go_away() {
     let builder = Dispatcher::of(&channel(&[]));
     let other = builder.path("other.yaml");
-    let channel_of_its_own = "apiVersion: messaging.knative.dev/v1\nkind: Channel\nmetadata: {name: other}\n";
-    let builder = builder.file("other.yaml", channel_of_its_own).arg("-f").arg(other.display().to_string());
+    let channel_of_its_own =
+        "apiVersion: messaging.knative.dev/v1\nkind: Channel\nmetadata: {name: other}\n";
+    let builder = builder
+        .file("other.yaml", channel_of_its_own)
+        .arg("-f")
+        .arg(other.display().to_string());
     let dispatcher = builder.start().await;
     let (here, there) = (dispatcher.path("manifests"), dispatcher.path("gone"));
     dispatcher
@@ -69,11 +98,22 @@ async fn paths_that_go_away() {
         })
         .await;
     for path in ["/default/c", "/default/other"] {
-        assert_eq!(send(&plain(), dispatcher.http_url(path), "1").await, 202, "{path}");
+        assert_eq!(
+            send(&plain(), dispatcher.http_url(path), "1").await,
+            202,
+            "{path}"
+        );
     }
-    dispatcher.changing(|| std::fs::rename(&there, &here).expect("renamed")).await;
-    dispatcher.changing(|| std::fs::remove_file(here.join("m.yaml")).expect("removed")).await;
-    assert_eq!(send(&plain(), dispatcher.http_url("/default/c"), "2").await, 404);
+    dispatcher
+        .changing(|| std::fs::rename(&there, &here).expect("renamed"))
+        .await;
+    dispatcher
+        .changing(|| std::fs::remove_file(here.join("m.yaml")).expect("removed"))
+        .await;
+    assert_eq!(
+        send(&plain(), dispatcher.http_url("/default/c"), "2").await,
+        404
+    );
 }
 
 /// A mounted ConfigMap: a directory of links into a directory whose link is swapped.
@@ -94,14 +134,20 @@ async fn symbolic_links_are_swapped() {
             symlink("..data/channel.yaml", at("channel.yaml")).expect("linked");
         })
         .await;
-    assert_eq!(send(&plain(), dispatcher.http_url("/default/c"), "1").await, 202);
+    assert_eq!(
+        send(&plain(), dispatcher.http_url("/default/c"), "1").await,
+        202
+    );
     dispatcher
         .changing(|| {
             symlink("..2", at("..data_tmp")).expect("linked");
             std::fs::rename(at("..data_tmp"), at("..data")).expect("swapped");
         })
         .await;
-    assert_eq!(send(&plain(), dispatcher.http_url("/default/c"), "2").await, 202);
+    assert_eq!(
+        send(&plain(), dispatcher.http_url("/default/c"), "2").await,
+        202
+    );
     assert_eq!((a.count(), b.count()), (1, 1));
 }
 
@@ -110,15 +156,21 @@ async fn symbolic_links_are_swapped() {
 async fn a_bad_object_keeps_its_last_good_form() {
     let subscriber = Subscriber::ok().await;
     let dispatcher = Dispatcher::standalone(&channel(&[("s", to(&subscriber))])).await;
-    let bad =
-        channel(&[("s", to(&subscriber) + "\ndelivery: {backoffDelay: soon}")]) + &subscription("t", &to(&subscriber));
+    let bad = channel(&[("s", to(&subscriber) + "\ndelivery: {backoffDelay: soon}")])
+        + &subscription("t", &to(&subscriber));
     dispatcher.apply(&bad).await;
-    assert_eq!(send(&plain(), dispatcher.http_url("/default/c"), "1").await, 202);
+    assert_eq!(
+        send(&plain(), dispatcher.http_url("/default/c"), "1").await,
+        202
+    );
     assert_eq!(subscriber.count(), 2);
     let object = dispatcher.object("subscriptions", "s").await;
     assert_eq!(ready(&object)["status"], "False");
     let message = ready(&object)["message"].as_str().expect("a message");
-    assert!(message.contains("spec.delivery.backoffDelay") && ready(&object)["reason"].is_string(), "{message}");
+    assert!(
+        message.contains("spec.delivery.backoffDelay") && ready(&object)["reason"].is_string(),
+        "{message}"
+    );
 }
 
 /// Events that wait for a retry are tried with the configuration of then.
@@ -130,7 +182,9 @@ async fn retries_use_the_newest_configuration() {
     let url = dispatcher.http_url("/default/c");
     let sending = tokio::spawn(async move { send(&plain(), url, "1").await });
     broken.until(1).await;
-    dispatcher.apply(&channel(&[("s", to(&mended) + delivery)])).await;
+    dispatcher
+        .apply(&channel(&[("s", to(&mended) + delivery)]))
+        .await;
     assert_eq!(sending.await.expect("sent"), 202);
     assert_eq!(mended.count(), 1);
     eventually("nothing is left", || broken.count() <= 2).await;
@@ -150,12 +204,34 @@ async fn many_files_at_once() {
             }
         })
         .await;
-    dispatcher.until_object("channels", "c299", |object| !object.is_null()).await;
+    dispatcher
+        .until_object("channels", "c299", |object| !object.is_null())
+        .await;
     for number in [0, 150, 299] {
-        assert_eq!(send(&plain(), dispatcher.http_url(&format!("/default/c{number}")), "1").await, 202);
+        assert_eq!(
+            send(
+                &plain(),
+                dispatcher.http_url(&format!("/default/c{number}")),
+                "1"
+            )
+            .await,
+            202
+        );
     }
-    dispatcher.changing(|| (0..300).for_each(|number| std::fs::remove_file(file(number)).expect("removed"))).await;
-    dispatcher.until_object("channels", "c0", serde_json::Value::is_null).await;
-    assert_eq!(send(&plain(), dispatcher.http_url("/default/c0"), "2").await, 404);
-    assert_eq!(send(&plain(), dispatcher.http_url("/default/c"), "2").await, 202);
+    dispatcher
+        .changing(|| {
+            (0..300).for_each(|number| std::fs::remove_file(file(number)).expect("removed"))
+        })
+        .await;
+    dispatcher
+        .until_object("channels", "c0", serde_json::Value::is_null)
+        .await;
+    assert_eq!(
+        send(&plain(), dispatcher.http_url("/default/c0"), "2").await,
+        404
+    );
+    assert_eq!(
+        send(&plain(), dispatcher.http_url("/default/c"), "2").await,
+        202
+    );
 }

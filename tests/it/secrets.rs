@@ -1,5 +1,5 @@
-//! Secrets that stand where people put them, and that nothing shows: not the admin port, not a command, no log, no number, no
-//! trace.
+//! Secrets that stand where people put them, and that nothing shows: not the admin port, not a
+//! command, no log, no number, no trace.
 
 use std::fmt::Write;
 
@@ -38,15 +38,25 @@ fn metadata(name: &str) -> String {
 fn consumer(kind: &str, name: &str, spec: &str) -> String {
     let (api, parent) = match kind {
         "Trigger" => ("eventing", "broker: b"),
-        _ => ("messaging", "channel: {apiVersion: messaging.knative.dev/v1, kind: InMemoryChannel, name: c}"),
+        _ => (
+            "messaging",
+            "channel: {apiVersion: messaging.knative.dev/v1, kind: InMemoryChannel, name: c}",
+        ),
     };
     let spec: String = spec.lines().map(|line| format!("  {line}\n")).collect();
-    format!("---\napiVersion: {api}.knative.dev/v1\nkind: {kind}\n{}spec:\n  {parent}\n{spec}", metadata(name))
+    format!(
+        "---\napiVersion: {api}.knative.dev/v1\nkind: {kind}\n{}spec:\n  {parent}\n{spec}",
+        metadata(name)
+    )
 }
 
 /// Manifests with a secret in every field that takes a text.
 fn manifests(places: &Places) -> String {
-    let Places { good, failing, dead } = places;
+    let Places {
+        good,
+        failing,
+        dead,
+    } = places;
     let ca = Ca::new("shown");
     let key = ca.issue(&["localhost"]).key_pem;
     let mut yaml = format!(
@@ -57,31 +67,73 @@ fn manifests(places: &Places) -> String {
     );
     for kind in ["Trigger", "Subscription"] {
         let mut add = |name: &str, spec: String| yaml.push_str(&consumer(kind, name, &spec));
-        let sink =
-            format!("delivery:\n  retry: 0\n  deadLetterSink: {{uri: '{dead}/dead?code={MARK}-sink#{MARK}-end'}}\n");
-        add("good", format!("subscriber: {{uri: '{good}/good?code={MARK}-query#{MARK}-fragment'}}\n{sink}"));
-        add("failing", format!("subscriber: {{uri: '{failing}/failing?code={MARK}-query'}}\n{sink}"));
-        add("closed", format!("subscriber: {{uri: 'http://127.0.0.1:1/x?code={MARK}-query'}}\n{sink}"));
-        add("user", format!("subscriber: {{uri: 'http://me:{MARK}-password@sink.example/x'}}\n{sink}"));
-        add("crooked", format!("subscriber: {{uri: 'http://me:{MARK}/word@sink.example/x'}}\n{sink}"));
-        add("relative", format!("subscriber: {{uri: '//me:{MARK}-password@sink?{MARK}'}}\n"));
+        let sink = format!(
+            "delivery:\n  retry: 0\n  deadLetterSink: {{uri: '{dead}/dead?code={MARK}-sink#{MARK}-end'}}\n"
+        );
+        add(
+            "good",
+            format!("subscriber: {{uri: '{good}/good?code={MARK}-query#{MARK}-fragment'}}\n{sink}"),
+        );
+        add(
+            "failing",
+            format!("subscriber: {{uri: '{failing}/failing?code={MARK}-query'}}\n{sink}"),
+        );
+        add(
+            "closed",
+            format!("subscriber: {{uri: 'http://127.0.0.1:1/x?code={MARK}-query'}}\n{sink}"),
+        );
+        add(
+            "user",
+            format!("subscriber: {{uri: 'http://me:{MARK}-password@sink.example/x'}}\n{sink}"),
+        );
+        add(
+            "crooked",
+            format!("subscriber: {{uri: 'http://me:{MARK}/word@sink.example/x'}}\n{sink}"),
+        );
+        add(
+            "relative",
+            format!("subscriber: {{uri: '//me:{MARK}-password@sink?{MARK}'}}\n"),
+        );
         add(
             "by-ref",
-            format!("subscriber: {{ref: {{apiVersion: v1, kind: Service, name: s}}, uri: '/x?code={MARK}'}}\n"),
+            format!(
+                "subscriber: {{ref: {{apiVersion: v1, kind: Service, name: s}}, uri: '/x?code={MARK}'}}\n"
+            ),
         );
         add(
             "gone",
-            format!("subscriber: {{ref: {{apiVersion: v1, kind: Service, name: nowhere}}, uri: '/x?code={MARK}'}}\n"),
+            format!(
+                "subscriber: {{ref: {{apiVersion: v1, kind: Service, name: nowhere}}, uri: '/x?code={MARK}'}}\n"
+            ),
         );
-        add("text", format!("subscriber: 'http://sink.example/?code={MARK}'\n"));
-        add("number", format!("subscriber: {{uri: '{good}/?code={MARK}'}}\ndelivery: {{retry: {MARK}-number}}\n"));
+        add(
+            "text",
+            format!("subscriber: 'http://sink.example/?code={MARK}'\n"),
+        );
+        add(
+            "number",
+            format!(
+                "subscriber: {{uri: '{good}/?code={MARK}'}}\ndelivery: {{retry: {MARK}-number}}\n"
+            ),
+        );
         add(
             "unknown",
-            format!("subscriber: {{uri: '{good}', password: {MARK}}}\ntoken: {MARK}\nheaders: {{a: {MARK}}}\n"),
+            format!(
+                "subscriber: {{uri: '{good}', password: {MARK}}}\ntoken: {MARK}\nheaders: {{a: {MARK}}}\n"
+            ),
         );
         let pasted = block(&format!("{}{key}{MARK}", ca.pem), 4);
-        add("pasted", format!("subscriber:\n  uri: https://localhost:1/x?{MARK}\n  CACerts: {pasted}"));
-        add("key", format!("subscriber:\n  uri: https://localhost:1/x?{MARK}\n  CACerts: {}", block(&key, 4)));
+        add(
+            "pasted",
+            format!("subscriber:\n  uri: https://localhost:1/x?{MARK}\n  CACerts: {pasted}"),
+        );
+        add(
+            "key",
+            format!(
+                "subscriber:\n  uri: https://localhost:1/x?{MARK}\n  CACerts: {}",
+                block(&key, 4)
+            ),
+        );
     }
     yaml.push_str(&consumer(
         "Subscription",
@@ -110,17 +162,40 @@ fn manifests(places: &Places) -> String {
 
 /// Everything that a command of the program prints.
 async fn printed(arguments: &[&str]) -> String {
-    let output = Command::new(binary()).args(arguments).output().await.expect("it runs");
-    format!("{arguments:?}\n{}", String::from_utf8_lossy(&[output.stdout, output.stderr].concat()))
+    let output = Command::new(binary())
+        .args(arguments)
+        .output()
+        .await
+        .expect("it runs");
+    format!(
+        "{arguments:?}\n{}",
+        String::from_utf8_lossy(&[output.stdout, output.stderr].concat())
+    )
 }
 
 /// What a running process shows of itself, by name of the place.
-async fn shown(dispatcher: &Dispatcher, manifests: &str, collector: &Collector) -> Vec<(String, String)> {
+async fn shown(
+    dispatcher: &Dispatcher,
+    manifests: &str,
+    collector: &Collector,
+) -> Vec<(String, String)> {
     let mut shown = Vec::new();
     let kinds = ["channels", "brokers", "triggers", "subscriptions"];
     let admin = format!("http://{}", dispatcher.admin);
-    let paths = ["/", "/healthz", "/readyz", "/metrics", "/nothing", "/api/v1/status", "/api/v1/parked"];
-    for path in paths.into_iter().map(str::to_owned).chain(kinds.map(|kind| format!("/api/v1/{kind}"))) {
+    let paths = [
+        "/",
+        "/healthz",
+        "/readyz",
+        "/metrics",
+        "/nothing",
+        "/api/v1/status",
+        "/api/v1/parked",
+    ];
+    for path in paths
+        .into_iter()
+        .map(str::to_owned)
+        .chain(kinds.map(|kind| format!("/api/v1/{kind}")))
+    {
         let (status, text) = dispatcher.admin_text(&path).await;
         assert!(status >= 200, "{path} is answered");
         shown.push((path, text));
@@ -131,8 +206,14 @@ async fn shown(dispatcher: &Dispatcher, manifests: &str, collector: &Collector) 
             shown.push((format!("get {kind} -o {output}"), text));
         }
     }
-    shown.push(("parked list".to_owned(), printed(&["parked", "list", "--admin", &admin]).await));
-    shown.push(("check".to_owned(), printed(&["check", "-f", manifests]).await));
+    shown.push((
+        "parked list".to_owned(),
+        printed(&["parked", "list", "--admin", &admin]).await,
+    ));
+    shown.push((
+        "check".to_owned(),
+        printed(&["check", "-f", manifests]).await,
+    ));
     shown.push(("log".to_owned(), dispatcher.log()));
     shown.push(("standard output".to_owned(), dispatcher.printed()));
     shown.push(("traces".to_owned(), tree(&collector.spans())));
@@ -153,27 +234,65 @@ fn lines_of_keys(manifests: &str) -> Vec<&str> {
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_shows_a_secret() {
     let good = Subscriber::answering(|got| {
-        if got.path.starts_with("/reply") { Reply::event("test.reply", "r") } else { Reply::status(200) }
+        if got.path.starts_with("/reply") {
+            Reply::event("test.reply", "r")
+        } else {
+            Reply::status(200)
+        }
     })
     .await;
     let failing = Subscriber::answering(|got| {
-        let reply = Reply::text(if got.path.starts_with("/failing") { 307 } else { 500 }, format!("{MARK}-body"));
-        reply.header("location", format!("http://me:{MARK}-there@127.0.0.1:1/?{MARK}-there"))
+        let reply = Reply::text(
+            if got.path.starts_with("/failing") {
+                307
+            } else {
+                500
+            },
+            format!("{MARK}-body"),
+        );
+        reply.header(
+            "location",
+            format!("http://me:{MARK}-there@127.0.0.1:1/?{MARK}-there"),
+        )
     })
     .await;
     let dead = Subscriber::ok().await;
     let collector = Collector::start().await;
     let url = |subscriber: &Subscriber| subscriber.url().trim_end_matches('/').to_owned();
-    let yaml = manifests(&Places { good: url(&good), failing: url(&failing), dead: url(&dead) });
+    let yaml = manifests(&Places {
+        good: url(&good),
+        failing: url(&failing),
+        dead: url(&dead),
+    });
     let token = format!("{MARK}-token-of-operators");
-    let builder = Dispatcher::of(&yaml).file("token", &token).arg("--log-level").arg("debug");
+    let builder = Dispatcher::of(&yaml)
+        .file("token", &token)
+        .arg("--log-level")
+        .arg("debug");
     let path = builder.path("token");
-    let builder = builder.arg("--admin-token-file").arg(path.to_str().expect("a path"));
-    let builder = builder.arg("--tracing-endpoint").arg(collector.url()).env("OTEL_BSP_SCHEDULE_DELAY", "50");
-    let builder = builder.env("OTEL_EXPORTER_OTLP_HEADERS", &format!("authorization={MARK}-collector"));
+    let builder = builder
+        .arg("--admin-token-file")
+        .arg(path.to_str().expect("a path"));
+    let builder = builder
+        .arg("--tracing-endpoint")
+        .arg(collector.url())
+        .env("OTEL_BSP_SCHEDULE_DELAY", "50");
+    let builder = builder.env(
+        "OTEL_EXPORTER_OTLP_HEADERS",
+        &format!("authorization={MARK}-collector"),
+    );
     let uri = format!("amqp://me:{MARK}-rabbitmq@127.0.0.1:1/%2f?{MARK}=x");
-    let dispatcher = builder.env("SEALPOST_RABBITMQ_URI", uri.split('?').next().expect("a URI")).launch().await;
-    eventually("it has tried RabbitMQ", || !dispatcher.logged(&["No connection to RabbitMQ"]).is_empty()).await;
+    let dispatcher = builder
+        .env(
+            "SEALPOST_RABBITMQ_URI",
+            uri.split('?').next().expect("a URI"),
+        )
+        .launch()
+        .await;
+    eventually("it has tried RabbitMQ", || {
+        !dispatcher.logged(&["No connection to RabbitMQ"]).is_empty()
+    })
+    .await;
 
     for path in ["/default/c", "/default/b"] {
         let sent = event(&plain(), dispatcher.http_url(path), "1").header("traceparent", TRACE);
@@ -184,31 +303,70 @@ async fn nothing_shows_a_secret() {
     // They are sent where they belong.
     let sent = |query: &str| Some(format!("code={MARK}-{query}"));
     let received = good.until(2).await;
-    assert!(received.iter().any(|got| got.path == "/good" && got.query == sent("query")), "{received:?}");
+    assert!(
+        received
+            .iter()
+            .any(|got| got.path == "/good" && got.query == sent("query")),
+        "{received:?}"
+    );
     let buried = dead.until(4).await;
-    assert!(buried.iter().all(|got| got.query == sent("sink")), "{buried:?}");
+    assert!(
+        buried.iter().all(|got| got.query == sent("sink")),
+        "{buried:?}"
+    );
     let failed = format!("{}/failing?code={MARK}-query", url(&failing));
-    assert!(buried.iter().any(|got| got.header("ce-knativeerrordest") == Some(&*failed)), "{buried:?}");
-    eventually("a PingSource has failed", || failing.received().iter().any(|got| got.path.starts_with("/ping"))).await;
+    assert!(
+        buried
+            .iter()
+            .any(|got| got.header("ce-knativeerrordest") == Some(&*failed)),
+        "{buried:?}"
+    );
+    eventually("a PingSource has failed", || {
+        failing
+            .received()
+            .iter()
+            .any(|got| got.path.starts_with("/ping"))
+    })
+    .await;
     eventually("spans have come", || collector.spans().len() > 20).await;
-    assert!(collector.requests().iter().all(|(_, headers)| headers["authorization"] == format!("{MARK}-collector")));
+    assert!(
+        collector
+            .requests()
+            .iter()
+            .all(|(_, headers)| headers["authorization"] == format!("{MARK}-collector"))
+    );
 
     let directory = dispatcher.path("manifests");
     let mut shown = shown(&dispatcher, directory.to_str().expect("a path"), &collector).await;
     // Another process, which reads what is no YAML; what it says of it repeats nothing.
-    let broken =
-        format!("a: [{MARK}-flow\n---\nkind: {{{MARK}\n---\n\t- {MARK}: '{MARK}\n---\na: b: {MARK}\n---\n*{MARK}\n");
+    let broken = format!(
+        "a: [{MARK}-flow\n---\nkind: {{{MARK}\n---\n\t- {MARK}: '{MARK}\n---\na: b: {MARK}\n---\n*{MARK}\n"
+    );
     std::fs::write(dispatcher.path("broken.yaml"), &broken).expect("written");
-    let broken = printed(&["check", "-f", dispatcher.path("broken.yaml").to_str().expect("a path")]).await;
+    let broken = printed(&[
+        "check",
+        "-f",
+        dispatcher.path("broken.yaml").to_str().expect("a path"),
+    ])
+    .await;
     assert!(broken.lines().count() > 3, "{broken}");
     shown.push(("check of what is no YAML".to_owned(), broken));
 
     let keys = lines_of_keys(&yaml);
     let planted = (yaml.matches(MARK).count(), keys.len());
-    assert!(planted.0 > 150 && planted.1 > 7, "there is something to be found: {planted:?}");
+    assert!(
+        planted.0 > 150 && planted.1 > 7,
+        "there is something to be found: {planted:?}"
+    );
     for (place, text) in shown {
-        for secret in [MARK, &STANDARD.encode(MARK)].into_iter().chain(keys.iter().copied()) {
-            let found = text.find(secret).map(|at| text.split_at(text.floor_char_boundary(at.saturating_sub(200))).1);
+        for secret in [MARK, &STANDARD.encode(MARK)]
+            .into_iter()
+            .chain(keys.iter().copied())
+        {
+            let found = text.find(secret).map(|at| {
+                text.split_at(text.floor_char_boundary(at.saturating_sub(200)))
+                    .1
+            });
             let found = found.map(|from| from.chars().take(300).collect::<String>());
             assert_eq!(found, None, "{place}");
         }

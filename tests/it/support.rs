@@ -18,9 +18,11 @@ use std::time::{Duration, Instant};
 /// How long anything may take that should happen soon.
 pub(crate) const SOON: Duration = Duration::from_secs(20);
 
-/// The program under test: the one that was built with the tests, unless `SEALPOST_TEST_BINARY` names another build of it.
+/// The program under test: the one that was built with the tests, unless `SEALPOST_TEST_BINARY`
+/// names another build of it.
 pub(crate) fn binary() -> PathBuf {
-    std::env::var_os("SEALPOST_TEST_BINARY").map_or_else(|| env!("CARGO_BIN_EXE_sealpost").into(), PathBuf::from)
+    std::env::var_os("SEALPOST_TEST_BINARY")
+        .map_or_else(|| env!("CARGO_BIN_EXE_sealpost").into(), PathBuf::from)
 }
 
 /// Waits until `condition` holds, and fails the test if it does not soon.
@@ -40,9 +42,12 @@ pub(crate) async fn eventually_some<T>(what: &str, mut attempt: impl FnMut() -> 
     }
 }
 
-/// YAML of an in-memory channel `default/c` and its subscriptions: name, spec below `channel`, indented by two.
+/// YAML of an in-memory channel `default/c` and its subscriptions: name, spec below `channel`,
+/// indented by two.
 pub(crate) fn channel(subscriptions: &[(&str, String)]) -> String {
-    let mut yaml = "apiVersion: messaging.knative.dev/v1\nkind: InMemoryChannel\nmetadata: {name: c}\n".to_owned();
+    let mut yaml =
+        "apiVersion: messaging.knative.dev/v1\nkind: InMemoryChannel\nmetadata: {name: c}\n"
+            .to_owned();
     for (name, spec) in subscriptions {
         yaml.push_str(&subscription(name, spec));
     }
@@ -68,6 +73,9 @@ pub(crate) fn features(mode: &str) -> String {
 
 /// Text as a YAML block, indented by `spaces`.
 pub(crate) fn block(text: &str, spaces: usize) -> String {
-    let lines: String = text.lines().map(|line| format!("\n{:spaces$}{line}", "")).collect();
+    let lines: String = text
+        .lines()
+        .map(|line| format!("\n{:spaces$}{line}", ""))
+        .collect();
     format!("|{lines}\n")
 }

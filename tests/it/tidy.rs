@@ -8,26 +8,72 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Modules in the order of the data, each with what it may import. A row names rows above it only, so a cycle cannot be
-/// written down.
+/// Modules in the order of the data, each with what it may import. A row names rows above it only,
+/// so a cycle cannot be written down.
 const IMPORTS: &[(&str, &[&str])] = &[
     ("wire_text", &[]),
     ("event", &["wire_text"]),
     ("scrub", &[]),
     ("correlation", &[]),
     ("filter", &["correlation", "event"]),
-    ("model", &["correlation", "event", "filter", "scrub", "wire_text"]),
+    (
+        "model",
+        &["correlation", "event", "filter", "scrub", "wire_text"],
+    ),
     ("budget", &[]),
-    ("telemetry", &["budget", "event", "filter", "model", "scrub", "wire_text"]),
+    (
+        "telemetry",
+        &["budget", "event", "filter", "model", "scrub", "wire_text"],
+    ),
     ("supervisor", &[]),
     ("display", &["event", "wire_text"]),
     ("tls", &["model", "wire_text"]),
-    ("server", &["budget", "model", "telemetry", "tls", "wire_text"]),
-    ("client", &["event", "model", "telemetry", "tls", "wire_text"]),
-    ("auth", &["client", "event", "filter", "model", "scrub", "telemetry", "wire_text"]),
+    (
+        "server",
+        &["budget", "model", "telemetry", "tls", "wire_text"],
+    ),
+    (
+        "client",
+        &["event", "model", "telemetry", "tls", "wire_text"],
+    ),
+    (
+        "auth",
+        &[
+            "client",
+            "event",
+            "filter",
+            "model",
+            "scrub",
+            "telemetry",
+            "wire_text",
+        ],
+    ),
     ("event_type", &["event", "model", "telemetry", "wire_text"]),
-    ("channel", &["budget", "event", "filter", "model", "scrub", "telemetry", "wire_text"]),
-    ("router", &["auth", "budget", "channel", "correlation", "event", "event_type", "model", "telemetry"]),
+    (
+        "channel",
+        &[
+            "budget",
+            "event",
+            "filter",
+            "model",
+            "scrub",
+            "telemetry",
+            "wire_text",
+        ],
+    ),
+    (
+        "router",
+        &[
+            "auth",
+            "budget",
+            "channel",
+            "correlation",
+            "event",
+            "event_type",
+            "model",
+            "telemetry",
+        ],
+    ),
     (
         "delivery",
         &[
@@ -45,12 +91,48 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "wire_text",
         ],
     ),
-    ("control", &["correlation", "event", "filter", "model", "scrub", "telemetry", "tls", "wire_text"]),
-    ("dispatcher", &["channel", "client", "delivery", "model", "router", "telemetry"]),
-    ("source", &["channel", "client", "delivery", "model", "telemetry"]),
+    (
+        "control",
+        &[
+            "correlation",
+            "event",
+            "filter",
+            "model",
+            "scrub",
+            "telemetry",
+            "tls",
+            "wire_text",
+        ],
+    ),
+    (
+        "dispatcher",
+        &[
+            "channel",
+            "client",
+            "delivery",
+            "model",
+            "router",
+            "telemetry",
+        ],
+    ),
+    (
+        "source",
+        &["channel", "client", "delivery", "model", "telemetry"],
+    ),
     (
         "ingress",
-        &["auth", "budget", "channel", "event", "model", "router", "server", "supervisor", "telemetry", "wire_text"],
+        &[
+            "auth",
+            "budget",
+            "channel",
+            "event",
+            "model",
+            "router",
+            "server",
+            "supervisor",
+            "telemetry",
+            "wire_text",
+        ],
     ),
     (
         "relay",
@@ -85,10 +167,32 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "wire_text",
         ],
     ),
-    ("cli", &["control", "correlation", "event", "model", "telemetry", "tls"]),
+    (
+        "cli",
+        &[
+            "control",
+            "correlation",
+            "event",
+            "model",
+            "telemetry",
+            "tls",
+        ],
+    ),
     (
         "command",
-        &["channel", "cli", "control", "display", "event", "filter", "model", "scrub", "server", "tls", "wire_text"],
+        &[
+            "channel",
+            "cli",
+            "control",
+            "display",
+            "event",
+            "filter",
+            "model",
+            "scrub",
+            "server",
+            "tls",
+            "wire_text",
+        ],
     ),
     (
         "app",
@@ -164,7 +268,13 @@ fn sources(directory: &Path) -> Vec<PathBuf> {
 
 fn module(path: &Path) -> String {
     let below = path.strip_prefix(root().join("src")).expect("below src");
-    let first = below.components().next().expect("a file").as_os_str().to_string_lossy().into_owned();
+    let first = below
+        .components()
+        .next()
+        .expect("a file")
+        .as_os_str()
+        .to_string_lossy()
+        .into_owned();
     first.trim_end_matches(".rs").to_owned()
 }
 
@@ -178,14 +288,23 @@ fn code(path: &Path) -> String {
 }
 
 fn is_tests(path: &Path) -> bool {
-    path.file_name().is_some_and(|name| name == "tests.rs") || path.iter().any(|part| part == "tests")
+    path.file_name().is_some_and(|name| name == "tests.rs")
+        || path.iter().any(|part| part == "tests")
 }
 
 /// The modules that a text names after `crate::`.
 fn imported(text: &str) -> Vec<String> {
     text.match_indices("crate::")
-        .filter(|(at, _)| *at == 0 || !text[..*at].ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == ':'))
-        .map(|(at, found)| text[at + found.len()..].chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect())
+        .filter(|(at, _)| {
+            *at == 0
+                || !text[..*at].ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == ':')
+        })
+        .map(|(at, found)| {
+            text[at + found.len()..]
+                .chars()
+                .take_while(|c| c.is_alphanumeric() || *c == '_')
+                .collect()
+        })
         .collect()
 }
 
@@ -194,7 +313,10 @@ fn the_import_table_has_no_cycle() {
     for (at, (name, imports)) in IMPORTS.iter().enumerate() {
         let above: Vec<&str> = IMPORTS[..at].iter().map(|(name, _)| *name).collect();
         for import in *imports {
-            assert!(above.contains(import), "{name} may not import {import}: it stands below");
+            assert!(
+                above.contains(import),
+                "{name} may not import {import}: it stands below"
+            );
         }
     }
 }
@@ -207,7 +329,9 @@ fn modules_import_what_the_table_allows() {
         if ["lib", "main"].contains(&module.as_str()) || is_tests(&path) {
             continue;
         }
-        let allowed = table.get(module.as_str()).unwrap_or_else(|| panic!("{module} is not in the table"));
+        let allowed = table
+            .get(module.as_str())
+            .unwrap_or_else(|| panic!("{module} is not in the table"));
         for import in imported(&code(&path)) {
             let fine = import == module || allowed.contains(&import.as_str());
             assert!(fine, "{}: {module} may not import {import}", path.display());
@@ -221,13 +345,18 @@ fn names_crate(text: &str, name: &str) -> bool {
         let before = text[..at].strip_suffix("::").unwrap_or(&text[..at]);
         !before.ends_with(|c: char| c.is_alphanumeric() || c == '_')
     };
-    text.match_indices(&format!("{name}::")).any(|(at, _)| is_path(at)) || text.contains(&format!("use {name};"))
+    text.match_indices(&format!("{name}::"))
+        .any(|(at, _)| is_path(at))
+        || text.contains(&format!("use {name};"))
 }
 
 #[test]
 fn crates_stay_behind_their_fences() {
     assert!(names_crate("(backoff::y)", "backoff") && names_crate("use ::backoff::x;", "backoff"));
-    assert!(!names_crate("use super::backoff::Backoff; use a_backoff::B;", "backoff"));
+    assert!(!names_crate(
+        "use super::backoff::Backoff; use a_backoff::B;",
+        "backoff"
+    ));
     for path in sources(&root().join("src")) {
         let module = module(&path);
         let text = code(&path);
@@ -243,10 +372,18 @@ fn crates_stay_behind_their_fences() {
 fn files_are_short_and_say_what_they_are() {
     for path in sources(&root().join("src")) {
         let text = code(&path);
-        assert!(text.starts_with("//!"), "{} does not say what it is", path.display());
+        assert!(
+            text.starts_with("//!"),
+            "{} does not say what it is",
+            path.display()
+        );
         assert!(!path.ends_with("mod.rs"), "{}", path.display());
         let lines = text.lines().count();
-        assert!(lines <= 400 || is_tests(&path), "{} has {lines} lines", path.display());
+        assert!(
+            lines <= 400 || is_tests(&path),
+            "{} has {lines} lines",
+            path.display()
+        );
         assert!(!text.contains("TODO"), "{}", path.display());
     }
 }
@@ -255,20 +392,35 @@ fn files_are_short_and_say_what_they_are() {
 #[test]
 fn the_documentation_is_complete() {
     let configuration = fs::read_to_string(root().join("docs/CONFIGURATION.md")).expect("a page");
-    let help = std::process::Command::new(crate::support::binary()).args(["run", "--help"]).output().expect("it runs");
+    let help = std::process::Command::new(crate::support::binary())
+        .args(["run", "--help"])
+        .output()
+        .expect("it runs");
     let help = String::from_utf8(help.stdout).expect("text");
     let flags = help
         .split_whitespace()
         .filter(|word| word.starts_with("--"))
         .map(|word| word.trim_end_matches([',', ':', ']']));
     for flag in flags.filter(|flag| !["--help"].contains(flag)) {
-        assert!(configuration.contains(&format!("`{flag}")), "{flag} is not in docs/CONFIGURATION.md");
+        assert!(
+            configuration.contains(&format!("`{flag}")),
+            "{flag} is not in docs/CONFIGURATION.md"
+        );
     }
     let metrics = fs::read_to_string(root().join("docs/METRICS.md")).expect("a page");
     let counters = fs::read_to_string(root().join("src/telemetry/counters.rs")).expect("a file");
-    for name in counters.lines().filter_map(|line| line.trim().strip_prefix("(\"")?.split('"').next()) {
-        let spelled = [format!("`sealpost_{name}_total`"), format!("`sealpost_{name}`")];
-        assert!(spelled.iter().any(|name| metrics.contains(name)), "{name} is not in docs/METRICS.md");
+    for name in counters
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("(\"")?.split('"').next())
+    {
+        let spelled = [
+            format!("`sealpost_{name}_total`"),
+            format!("`sealpost_{name}`"),
+        ];
+        assert!(
+            spelled.iter().any(|name| metrics.contains(name)),
+            "{name} is not in docs/METRICS.md"
+        );
     }
 }
 
@@ -276,19 +428,50 @@ fn the_documentation_is_complete() {
 #[test]
 fn files_name_no_machine() {
     let words = [concat!("/wo", "rk/"), concat!("/ro", "ot/")];
-    let directories = ["src", "tests", "docs", "deploy", "benches", "fuzz/fuzz_targets", ".ci", ".github"];
-    let directories = directories.iter().flat_map(|directory| all_files(&root().join(directory)));
-    let pages = ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "deny.toml"];
+    let directories = [
+        "src",
+        "tests",
+        "docs",
+        "deploy",
+        "benches",
+        "fuzz/fuzz_targets",
+        ".ci",
+        ".github",
+    ];
+    let directories = directories
+        .iter()
+        .flat_map(|directory| all_files(&root().join(directory)));
+    let pages = [
+        "README.md",
+        "CHANGELOG.md",
+        "CONTRIBUTING.md",
+        "SECURITY.md",
+        "deny.toml",
+    ];
     for path in directories.chain(pages.map(|page| root().join(page))) {
         let text = fs::read_to_string(&path).unwrap_or_default();
-        assert!(words.iter().all(|word| !text.contains(word)), "{}", path.display());
+        assert!(
+            words.iter().all(|word| !text.contains(word)),
+            "{}",
+            path.display()
+        );
     }
 }
 
 fn all_files(directory: &Path) -> Vec<PathBuf> {
-    let Ok(entries) = fs::read_dir(directory) else { return Vec::new() };
+    let Ok(entries) = fs::read_dir(directory) else {
+        return Vec::new();
+    };
     let paths = entries.map(|entry| entry.expect("a file").path());
-    paths.flat_map(|path| if path.is_dir() { all_files(&path) } else { vec![path] }).collect()
+    paths
+        .flat_map(|path| {
+            if path.is_dir() {
+                all_files(&path)
+            } else {
+                vec![path]
+            }
+        })
+        .collect()
 }
 
 /// The names of the tests of a file.
@@ -297,7 +480,10 @@ fn tests_of(text: &str) -> Vec<String> {
     let mut names = Vec::new();
     let mut marked = false;
     for line in text.lines().map(str::trim) {
-        let name = line.split_once("fn ").filter(|_| marked).and_then(|(_, rest)| rest.split_once('('));
+        let name = line
+            .split_once("fn ")
+            .filter(|_| marked)
+            .and_then(|(_, rest)| rest.split_once('('));
         match name {
             Some((name, _)) => {
                 names.push(name.to_owned());
@@ -312,9 +498,14 @@ fn tests_of(text: &str) -> Vec<String> {
 /// What holds a threat is shown by a test that exists, in the module that is named before it.
 #[test]
 fn threats_are_held_by_tests_that_exist() {
-    assert_eq!(tests_of("#[test]\nfn a() {}\nfn b() {}\n#[tokio::test(x)]\n#[y]\nasync fn c() {}"), ["a", "c"]);
+    assert_eq!(
+        tests_of("#[test]\nfn a() {}\nfn b() {}\n#[tokio::test(x)]\n#[y]\nasync fn c() {}"),
+        ["a", "c"]
+    );
     let page = fs::read_to_string(root().join("docs/THREATS.md")).expect("a page");
-    let rows = page.lines().filter(|line| line.starts_with("| ") && line.matches('|').count() == 4);
+    let rows = page
+        .lines()
+        .filter(|line| line.starts_with("| ") && line.matches('|').count() == 4);
     let mut shown: Vec<(&str, &str)> = Vec::new();
     for row in rows.filter(|row| !row.ends_with("| shown by |")) {
         let cells: Vec<&str> = row.trim_matches('|').split('|').collect();
@@ -323,23 +514,36 @@ fn threats_are_held_by_tests_that_exist() {
         shown.extend(tests.into_iter().map(|test| (test, row)));
     }
     assert!(shown.len() > 50, "there are threats");
-    let files: Vec<PathBuf> =
-        ["src", "tests/it"].iter().flat_map(|directory| sources(&root().join(directory))).collect();
+    let files: Vec<PathBuf> = ["src", "tests/it"]
+        .iter()
+        .flat_map(|directory| sources(&root().join(directory)))
+        .collect();
     let known: Vec<(String, Vec<String>)> = files
         .iter()
         .map(|path| {
             let text = fs::read_to_string(path).expect("a file");
-            (path.with_extension("").to_string_lossy().into_owned(), tests_of(&text))
+            (
+                path.with_extension("").to_string_lossy().into_owned(),
+                tests_of(&text),
+            )
         })
         .collect();
     let exists = |test: &str| {
         test.split_once("::").is_some_and(|(module, name)| {
             known.iter().any(|(path, names)| {
-                path.split('/').any(|part| part == module) && names.iter().any(|known| known == name)
+                path.split('/').any(|part| part == module)
+                    && names.iter().any(|known| known == name)
             })
         })
     };
-    let missing: Vec<String> =
-        shown.iter().filter(|(test, _)| !exists(test)).map(|(test, row)| format!("{test} in {row}")).collect();
-    assert!(missing.is_empty(), "docs/THREATS.md names tests that are not there:\n{}", missing.join("\n"));
+    let missing: Vec<String> = shown
+        .iter()
+        .filter(|(test, _)| !exists(test))
+        .map(|(test, row)| format!("{test} in {row}"))
+        .collect();
+    assert!(
+        missing.is_empty(),
+        "docs/THREATS.md names tests that are not there:\n{}",
+        missing.join("\n")
+    );
 }

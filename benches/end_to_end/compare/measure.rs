@@ -53,11 +53,21 @@ pub(crate) struct Measured {
     pub(crate) warm: Sample,
 }
 
-pub(crate) async fn measure(case: &Case, program: Program, time: Duration, client: &reqwest::Client) -> Measured {
+pub(crate) async fn measure(
+    case: &Case,
+    program: Program,
+    time: Duration,
+    client: &reqwest::Client,
+) -> Measured {
     let sink = Sink::start(case.wire).await;
     let mut running = Running::start(case, program, &sink, client).await;
     let mut load = running.load(case).await;
-    let meter = Meter { case, idle: mebibytes(running.process().memory_kib()), running: &running, sink: &sink };
+    let meter = Meter {
+        case,
+        idle: mebibytes(running.process().memory_kib()),
+        running: &running,
+        sink: &sink,
+    };
     let mut first = None;
     if case.channels > 1 {
         let begun = meter.begin();
@@ -158,16 +168,28 @@ struct Begun {
 
 impl Meter<'_> {
     fn begin(&self) -> Begun {
-        Begun { cpu: self.running.process().cpu(), busy: busy(), delivered: self.sink.count() }
+        Begun {
+            cpu: self.running.process().cpu(),
+            busy: busy(),
+            delivered: self.sink.count(),
+        }
     }
 
     fn end(&self, begun: &Begun, report: &Report) -> Sample {
         let cpu = self.running.process().cpu() - begun.cpu;
         let others = (busy() - begun.busy).saturating_sub(cpu);
         let delivered = self.sink.count() - begun.delivered;
-        assert_eq!(report.refused, 0, "{}: every event is accepted", self.case.name);
+        assert_eq!(
+            report.refused, 0,
+            "{}: every event is accepted",
+            self.case.name
+        );
         let expected = report.accepted * self.case.subscriptions as u64;
-        assert_eq!(delivered, expected, "{}: every event reaches every subscriber", self.case.name);
+        assert_eq!(
+            delivered, expected,
+            "{}: every event reaches every subscriber",
+            self.case.name
+        );
         Sample {
             cpu: cpu.as_secs_f64() * 1e6 / delivered as f64,
             rate: delivered as f64 / report.elapsed.as_secs_f64(),

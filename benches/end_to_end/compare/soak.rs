@@ -14,7 +14,12 @@ use crate::sink::Sink;
 const EVERY: Duration = Duration::from_secs(10);
 
 /// What is looked at, and by how much it may be more at the end, beside 2 %.
-const WATCHED: [(&str, f64); 4] = [("resident MiB", 0.5), ("threads", 1.0), ("open files", 2.0), ("open sockets", 2.0)];
+const WATCHED: [(&str, f64); 4] = [
+    ("resident MiB", 0.5),
+    ("threads", 1.0),
+    ("open files", 2.0),
+    ("open sockets", 2.0),
+];
 
 pub(crate) async fn run(case: &Case, time: Duration, soak: Duration, client: &reqwest::Client) {
     let sink = Sink::start(case.wire).await;
@@ -29,8 +34,10 @@ pub(crate) async fn run(case: &Case, time: Duration, soak: Duration, client: &re
         case.name,
         soak.as_secs_f64() / 60.0
     );
-    let (report, watched) =
-        tokio::join!(load.paced(rate / 2.0, soak), watch(&dispatcher, soak, EVERY.min(soak / 60), client));
+    let (report, watched) = tokio::join!(
+        load.paced(rate / 2.0, soak),
+        watch(&dispatcher, soak, EVERY.min(soak / 60), client)
+    );
     println!(
         "{} events accepted, {} refused, {:.0} a second, p50 {:.2} ms, p99 {:.2} ms\n",
         report.accepted,
@@ -49,20 +56,36 @@ struct Series {
     figures: Vec<f64>,
 }
 
-async fn watch(dispatcher: &Dispatcher, soak: Duration, every: Duration, client: &reqwest::Client) -> Vec<Series> {
+async fn watch(
+    dispatcher: &Dispatcher,
+    soak: Duration,
+    every: Duration,
+    client: &reqwest::Client,
+) -> Vec<Series> {
     let mut series: Vec<Series> = WATCHED
         .iter()
-        .map(|(name, slack)| Series { name: (*name).to_owned(), slack: *slack, figures: Vec::new() })
+        .map(|(name, slack)| Series {
+            name: (*name).to_owned(),
+            slack: *slack,
+            figures: Vec::new(),
+        })
         .collect();
     let (started, mut next) = (Instant::now(), every);
     while next <= soak {
         tokio::time::sleep_until((started + next).into()).await;
         next += every;
-        series.iter_mut().zip(look(&dispatcher.process)).for_each(|(series, figure)| series.figures.push(figure));
+        series
+            .iter_mut()
+            .zip(look(&dispatcher.process))
+            .for_each(|(series, figure)| series.figures.push(figure));
         for (name, figure) in gauges(&dispatcher.metrics(client).await) {
             match series.iter_mut().find(|series| series.name == name) {
                 Some(series) => series.figures.push(figure),
-                None => series.push(Series { name, slack: 64.0, figures: vec![figure] }),
+                None => series.push(Series {
+                    name,
+                    slack: 64.0,
+                    figures: vec![figure],
+                }),
             }
         }
     }
@@ -71,13 +94,23 @@ async fn watch(dispatcher: &Dispatcher, soak: Duration, every: Duration, client:
 
 fn look(process: &Process) -> [f64; 4] {
     let (files, sockets) = process.files();
-    [mebibytes(process.memory_kib()), process.threads() as f64, files as f64, sockets as f64]
+    [
+        mebibytes(process.memory_kib()),
+        process.threads() as f64,
+        files as f64,
+        sockets as f64,
+    ]
 }
 
 /// Tasks, if the metrics count them, and deliveries under way.
 fn gauges(metrics: &str) -> Vec<(String, f64)> {
-    let wanted = |name: &str| name.contains("tasks") && !name.ends_with("_total") || name.ends_with("_unfinished");
-    let pairs = metrics.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.rsplit_once(' '));
+    let wanted = |name: &str| {
+        name.contains("tasks") && !name.ends_with("_total") || name.ends_with("_unfinished")
+    };
+    let pairs = metrics
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .filter_map(|line| line.rsplit_once(' '));
     pairs
         .filter(|(name, _)| wanted(name))
         .filter_map(|(name, value)| Some((name.to_owned(), value.parse().ok()?)))
@@ -89,11 +122,29 @@ fn print(watched: &[Series]) {
     println!(
         "| watched | first | last | most | median of the second tenth | of the last tenth | |\n|---|---|---|---|---|---|---|"
     );
-    for Series { name, slack, figures } in watched.iter().filter(|series| !series.figures.is_empty()) {
+    for Series {
+        name,
+        slack,
+        figures,
+    } in watched.iter().filter(|series| !series.figures.is_empty())
+    {
         let tenth = (figures.len() / 10).max(1);
-        let second = Spread::of(figures.iter().skip(tenth).chain(figures.last()).take(tenth).copied().collect()).median;
+        let second = Spread::of(
+            figures
+                .iter()
+                .skip(tenth)
+                .chain(figures.last())
+                .take(tenth)
+                .copied()
+                .collect(),
+        )
+        .median;
         let last = Spread::of(figures.iter().rev().take(tenth).copied().collect()).median;
-        let verdict = if last > second * 1.02 + slack { "GREW" } else { "did not grow" };
+        let verdict = if last > second * 1.02 + slack {
+            "GREW"
+        } else {
+            "did not grow"
+        };
         println!(
             "| {name} | {:.1} | {:.1} | {:.1} | {second:.1} | {last:.1} | {verdict} |",
             figures[0],

@@ -1,4 +1,5 @@
-//! How long a start takes when the certificate authority is there already, and what an idle process holds.
+//! How long a start takes when the certificate authority is there already, and what an idle process
+//! holds.
 
 use std::time::Duration;
 
@@ -27,26 +28,45 @@ pub(crate) async fn run(starts: usize, client: &reqwest::Client) -> Vec<(&'stati
     let mut figures = [const { Vec::new() }; 3];
     for _ in 0..starts {
         let dispatcher = Dispatcher::start_in(directory, &[]).await;
-        let (accepted, ready) = tokio::join!(accepted(&dispatcher, client), dispatcher.ready(client));
+        let (accepted, ready) =
+            tokio::join!(accepted(&dispatcher, client), dispatcher.ready(client));
         tokio::time::sleep(REST).await;
         let idle = mebibytes(dispatcher.process.memory_kib());
         let now = [milliseconds(accepted), milliseconds(ready), idle];
-        figures.iter_mut().zip(now).for_each(|(figures, figure)| figures.push(figure));
+        figures
+            .iter_mut()
+            .zip(now)
+            .for_each(|(figures, figure)| figures.push(figure));
         directory = dispatcher.end();
     }
-    let spreads: Vec<_> = [ACCEPTED, READY, IDLE].into_iter().zip(figures.map(Spread::of)).collect();
+    let spreads: Vec<_> = [ACCEPTED, READY, IDLE]
+        .into_iter()
+        .zip(figures.map(Spread::of))
+        .collect();
     println!("\n| {starts} starts | median [least..most] |\n|---|---|");
-    spreads.iter().for_each(|(name, spread)| println!("| {name} | {} |", spread.text(1)));
+    spreads
+        .iter()
+        .for_each(|(name, spread)| println!("| {name} | {} |", spread.text(1)));
     spreads
 }
 
 /// How long it took until an event was accepted.
 async fn accepted(dispatcher: &Dispatcher, client: &reqwest::Client) -> Duration {
     let url = format!("http://{}/default/c", dispatcher.http);
-    let attributes = [("ce-specversion", "1.0"), ("ce-id", "1"), ("ce-source", "/bench"), ("ce-type", "start")];
+    let attributes = [
+        ("ce-specversion", "1.0"),
+        ("ce-id", "1"),
+        ("ce-source", "/bench"),
+        ("ce-type", "start"),
+    ];
     let headers: HeaderMap = attributes
         .into_iter()
-        .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
+        .map(|(name, value)| {
+            (
+                HeaderName::from_static(name),
+                HeaderValue::from_static(value),
+            )
+        })
         .collect();
     dispatcher
         .until(|| async {

@@ -10,7 +10,8 @@ pub(crate) struct Table(Vec<Row>);
 pub(crate) struct Row {
     name: String,
     program: Program,
-    /// The line of one channel and one subscription by the same wire, if this one can be compared with it.
+    /// The line of one channel and one subscription by the same wire, if this one can be compared
+    /// with it.
     basis: Option<String>,
     samples: Vec<Sample>,
 }
@@ -34,11 +35,19 @@ impl Spread {
     pub(crate) fn of(mut figures: Vec<f64>) -> Self {
         figures.sort_unstable_by(f64::total_cmp);
         let (count, last) = (figures.len(), figures.len() - 1);
-        Self { least: figures[0], median: f64::midpoint(figures[last / 2], figures[count / 2]), most: figures[last] }
+        Self {
+            least: figures[0],
+            median: f64::midpoint(figures[last / 2], figures[count / 2]),
+            most: figures[last],
+        }
     }
 
     pub(crate) fn text(self, decimals: usize) -> String {
-        let Self { least, median, most } = self;
+        let Self {
+            least,
+            median,
+            most,
+        } = self;
         format!("{median:.decimals$} [{least:.decimals$}..{most:.decimals$}]")
     }
 }
@@ -52,22 +61,43 @@ impl Table {
     pub(crate) fn add(&mut self, case: &Case, program: Program, measured: Measured) {
         let basis = (case.pace == Pace::Closed).then(|| format!("{} 1x1", case.wire.name()));
         if let Some(sample) = measured.first {
-            self.row(first(case.name), program, basis.clone()).samples.push(sample);
+            self.row(first(case.name), program, basis.clone())
+                .samples
+                .push(sample);
         }
-        self.row(case.name.to_owned(), program, basis).samples.push(measured.warm);
+        self.row(case.name.to_owned(), program, basis)
+            .samples
+            .push(measured.warm);
     }
 
     fn row(&mut self, name: String, program: Program, basis: Option<String>) -> &mut Row {
-        let at = self.0.iter().position(|row| row.name == name && row.program == program).unwrap_or_else(|| {
-            self.0.push(Row { name, program, basis, samples: Vec::new() });
-            self.0.len() - 1
-        });
+        let at = self
+            .0
+            .iter()
+            .position(|row| row.name == name && row.program == program)
+            .unwrap_or_else(|| {
+                self.0.push(Row {
+                    name,
+                    program,
+                    basis,
+                    samples: Vec::new(),
+                });
+                self.0.len() - 1
+            });
         &mut self.0[at]
     }
 
     /// The median of this in that line, if it has been measured.
-    pub(crate) fn median(&self, name: &str, program: Program, field: impl Fn(&Sample) -> f64) -> Option<f64> {
-        let row = self.0.iter().find(|row| row.name == name && row.program == program)?;
+    pub(crate) fn median(
+        &self,
+        name: &str,
+        program: Program,
+        field: impl Fn(&Sample) -> f64,
+    ) -> Option<f64> {
+        let row = self
+            .0
+            .iter()
+            .find(|row| row.name == name && row.program == program)?;
         Some(row.of(field).median)
     }
 
@@ -78,7 +108,10 @@ impl Table {
 
     /// How many times the processor time of one line of sealpost another one takes.
     pub(crate) fn to_own(&self, name: &str, other: &str) -> Option<f64> {
-        Some(self.median(name, Program::Sealpost, cpu)? / self.median(other, Program::Sealpost, cpu)?)
+        Some(
+            self.median(name, Program::Sealpost, cpu)?
+                / self.median(other, Program::Sealpost, cpu)?,
+        )
     }
 
     pub(crate) fn print_head() {
@@ -91,7 +124,11 @@ impl Table {
     /// The lines of this case.
     pub(crate) fn print(&self, case: &Case) {
         let first = first(case.name);
-        for row in self.0.iter().filter(|row| row.name == case.name || row.name == first) {
+        for row in self
+            .0
+            .iter()
+            .filter(|row| row.name == case.name || row.name == first)
+        {
             println!(
                 "| {} | {} | {} | {} | {} | {} | {:.0} | {:.1} | {} | {} | {} |",
                 row.name,
@@ -109,9 +146,15 @@ impl Table {
         }
     }
 
-    /// How much the first processor did for others, in percent: then the figures are of little worth.
+    /// How much the first processor did for others, in percent: then the figures are of little
+    /// worth.
     pub(crate) fn print_others(&self) {
-        let parts: Vec<f64> = self.0.iter().flat_map(|row| &row.samples).map(|sample| sample.others * 100.0).collect();
+        let parts: Vec<f64> = self
+            .0
+            .iter()
+            .flat_map(|row| &row.samples)
+            .map(|sample| sample.others * 100.0)
+            .collect();
         if !parts.is_empty() {
             println!(
                 "\nWhile it was measured, other processes had {} % of the first processor.",

@@ -1,5 +1,5 @@
-//! What is measured on RabbitMQ beside something else: sealpost beside an earlier version, one way of publishing beside
-//! another. Each is measured in turn, round after round.
+//! What is measured on RabbitMQ beside something else: sealpost beside an earlier version, one way
+//! of publishing beside another. Each is measured in turn, round after round.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -36,9 +36,11 @@ pub(crate) async fn run(case: Case, options: &Options) {
     }
 }
 
-/// The program that `SEALPOST_BENCH_BEFORE` names, if it does, and the one that every measurement is of.
+/// The program that `SEALPOST_BENCH_BEFORE` names, if it does, and the one that every measurement
+/// is of.
 fn versions() -> Vec<Subject<PathBuf>> {
-    let before = std::env::var_os("SEALPOST_BENCH_BEFORE").map(|file| ("before", PathBuf::from(file)));
+    let before =
+        std::env::var_os("SEALPOST_BENCH_BEFORE").map(|file| ("before", PathBuf::from(file)));
     before.into_iter().chain([("now", program())]).collect()
 }
 
@@ -51,8 +53,8 @@ pub(super) fn print_head(what: &str, columns: &[&str]) {
     println!("|---|---|{}", "---|".repeat(columns.len()));
 }
 
-/// Measures each subject once a round, in every other round in reverse order. Prints the medians, and how the last
-/// subject's compare with the first's.
+/// Measures each subject once a round, in every other round in reverse order. Prints the medians,
+/// and how the last subject's compare with the first's.
 pub(super) async fn in_turn<S, const N: usize>(
     what: usize,
     subjects: &[Subject<S>],
@@ -83,7 +85,9 @@ pub(super) async fn in_turn<S, const N: usize>(
 }
 
 fn spreads<const N: usize>(figures: &[[f64; N]]) -> [Spread; N] {
-    std::array::from_fn(|column| Spread::of(figures.iter().map(|figures| figures[column]).collect()))
+    std::array::from_fn(|column| {
+        Spread::of(figures.iter().map(|figures| figures[column]).collect())
+    })
 }
 
 fn print_row(what: usize, name: &str, columns: &[String]) {

@@ -21,11 +21,17 @@ impl Node {
         let directory = TempDir::new().expect("a directory");
         let uri = text(&control("start", &directory));
         let process = text(&control("pid", &directory)).parse().expect("a number");
-        Self { directory, uri, process }
+        Self {
+            directory,
+            uri,
+            process,
+        }
     }
 
     pub(super) async fn connect(&self) -> Connection {
-        Connection::connect(&self.uri, ConnectionProperties::default()).await.expect("a connection")
+        Connection::connect(&self.uri, ConnectionProperties::default())
+            .await
+            .expect("a connection")
     }
 
     /// User and system time so far.
@@ -40,15 +46,21 @@ impl Drop for Node {
     }
 }
 
-/// Runs the script of the tests. This program is bound to one processor, and what it starts would be, too.
+/// Runs the script of the tests. This program is bound to one processor, and what it starts would
+/// be, too.
 fn control(command: &str, directory: &TempDir) -> Output {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/rabbitmq/node");
     let mut node = Command::new("taskset");
-    node.args(["-c", "0,1", script, command]).arg(directory.path());
+    node.args(["-c", "0,1", script, command])
+        .arg(directory.path());
     node.output().expect("a script")
 }
 
 fn text(output: &Output) -> String {
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     String::from_utf8_lossy(&output.stdout).trim().to_owned()
 }

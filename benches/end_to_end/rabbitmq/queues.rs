@@ -1,4 +1,5 @@
-//! Subscriptions on RabbitMQ, and what RabbitMQ says of their queues, whatever sealpost says of itself.
+//! Subscriptions on RabbitMQ, and what RabbitMQ says of their queues, whatever sealpost says of
+//! itself.
 
 use std::fmt::Write;
 use std::time::{Duration, Instant};
@@ -37,21 +38,35 @@ pub(super) fn manifest(channel: &str, subscriptions: usize, url: &str) -> String
 /// The queues of that channel's subscriptions.
 pub(super) fn names(channel: &str, subscriptions: usize) -> impl Iterator<Item = ShortString> {
     (0..subscriptions).map(move |index| {
-        let name = format!("sealpost:channel:default:{channel}:subscription:default:{channel}-{index}");
+        let name =
+            format!("sealpost:channel:default:{channel}:subscription:default:{channel}-{index}");
         ShortString::try_new(name).expect("a name")
     })
 }
 
-/// Waits until RabbitMQ says of each queue that so many consume it: how long that took since `begun`.
-pub(super) async fn until_consumed_by(consumers: u32, node: &Node, queues: &[ShortString], begun: Instant) -> Duration {
-    let asked = (0..ASKED).map(|first| until_each(consumers, node, queues.iter().skip(first).step_by(ASKED)));
-    tokio::time::timeout(LIMIT, join_all(asked)).await.expect("all queues are consumed some day");
+/// Waits until RabbitMQ says of each queue that so many consume it: how long that took since
+/// `begun`.
+pub(super) async fn until_consumed_by(
+    consumers: u32,
+    node: &Node,
+    queues: &[ShortString],
+    begun: Instant,
+) -> Duration {
+    let asked = (0..ASKED)
+        .map(|first| until_each(consumers, node, queues.iter().skip(first).step_by(ASKED)));
+    tokio::time::timeout(LIMIT, join_all(asked))
+        .await
+        .expect("all queues are consumed some day");
     begun.elapsed()
 }
 
 /// One queue after the other.
 async fn until_each(consumers: u32, node: &Node, queues: impl Iterator<Item = &ShortString>) {
-    let mut observer = Observer { node, connection: node.connect().await, channel: None };
+    let mut observer = Observer {
+        node,
+        connection: node.connect().await,
+        channel: None,
+    };
     for queue in queues {
         while observer.consumers(queue).await != Some(consumers) {
             tokio::time::sleep(PAUSE).await;
@@ -73,14 +88,20 @@ impl Observer<'_> {
             Some(open) => open,
             None => self.open().await,
         };
-        let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
-        let queue = channel.queue_declare(queue.clone(), passive, FieldTable::default()).await.ok()?;
+        let passive = QueueDeclareOptions {
+            passive: true,
+            ..QueueDeclareOptions::default()
+        };
+        let queue = channel
+            .queue_declare(queue.clone(), passive, FieldTable::default())
+            .await
+            .ok()?;
         self.channel = Some(channel);
         Some(queue.consumer_count())
     }
 
-    /// A new channel. lapin gives the number of a channel that RabbitMQ has closed to another one, together with the error
-    /// of the first; then there is a new connection.
+    /// A new channel. lapin gives the number of a channel that RabbitMQ has closed to another one,
+    /// together with the error of the first; then there is a new connection.
     async fn open(&mut self) -> Channel {
         loop {
             match self.connection.create_channel().await {

@@ -43,12 +43,23 @@ pub(crate) struct Subscribers {
 impl Subscribers {
     pub(crate) async fn start() -> Self {
         let (mut urls, mut servers) = (Vec::new(), JoinSet::new());
-        for answer in [Answer::Slowly, Answer::Hugely, Answer::Falsely, Answer::WithAnEvent] {
+        for answer in [
+            Answer::Slowly,
+            Answer::Hugely,
+            Answer::Falsely,
+            Answer::WithAnEvent,
+        ] {
             let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-            urls.push(format!("http://{}/", listener.local_addr().expect("an address")));
+            urls.push(format!(
+                "http://{}/",
+                listener.local_addr().expect("an address")
+            ));
             servers.spawn(serve(listener, answer));
         }
-        Self { urls, _servers: servers }
+        Self {
+            urls,
+            _servers: servers,
+        }
     }
 }
 
@@ -66,7 +77,8 @@ async fn converse(mut stream: TcpStream, answer: Answer) {
     if stream.read(&mut request).await.is_err() {
         return;
     }
-    let head = |length: usize| format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n").into_bytes();
+    let head =
+        |length: usize| format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n").into_bytes();
     let bytes = match answer {
         Answer::Slowly => {
             tokio::time::sleep(SLOW).await;
@@ -79,7 +91,8 @@ async fn converse(mut stream: TcpStream, answer: Answer) {
                 "{{\"specversion\":\"1.0\",\"id\":\"1\",\"source\":\"{}\",\"type\":\"x\"}}",
                 "s".repeat(512 * 1024)
             );
-            let head = "HTTP/1.1 200 OK\r\ncontent-type: application/cloudevents+json\r\ncontent-length";
+            let head =
+                "HTTP/1.1 200 OK\r\ncontent-type: application/cloudevents+json\r\ncontent-length";
             format!("{head}: {}\r\n\r\n{json}", json.len()).into_bytes()
         }
     };
@@ -93,14 +106,18 @@ async fn converse(mut stream: TcpStream, answer: Answer) {
     }
 }
 
-/// Its Broker, with Triggers to each of its subscribers, and with filters that are as dear as filters can be.
+/// Its Broker, with Triggers to each of its subscribers, and with filters that are as dear as
+/// filters can be.
 pub(crate) fn manifests(subscribers: &Subscribers) -> String {
     let mut yaml =
         "---\napiVersion: eventing.knative.dev/v1\nkind: Broker\nmetadata: {name: b, namespace: hostile}\n".to_owned();
     let likes = format!("x LIKE '{}b'", "%a".repeat(4_000));
     let concats = format!("LENGTH(CONCAT({})) > 0", vec!["x"; 4_000].join(", "));
-    let filters =
-        [String::new(), format!("filters: [{{cesql: \"{likes}\"}}]"), format!("filters: [{{cesql: \"{concats}\"}}]")];
+    let filters = [
+        String::new(),
+        format!("filters: [{{cesql: \"{likes}\"}}]"),
+        format!("filters: [{{cesql: \"{concats}\"}}]"),
+    ];
     for (number, filter) in filters.iter().enumerate() {
         for (place, url) in subscribers.urls.iter().enumerate() {
             write!(
@@ -144,16 +161,22 @@ fn request(headers: &str, body: &[u8]) -> Vec<u8> {
 /// An event whose attribute is as long as a body may be.
 fn large_attribute() -> Vec<u8> {
     let source = "s".repeat(8 * 1024 * 1024);
-    let json =
-        format!("{{\"specversion\":\"1.0\",\"id\":\"1\",\"source\":\"{source}\",\"type\":\"dev.sealpost.bench\"}}");
-    request("content-type: application/cloudevents+json\r\n", json.as_bytes())
+    let json = format!(
+        "{{\"specversion\":\"1.0\",\"id\":\"1\",\"source\":\"{source}\",\"type\":\"dev.sealpost.bench\"}}"
+    );
+    request(
+        "content-type: application/cloudevents+json\r\n",
+        json.as_bytes(),
+    )
 }
 
 /// An event with the longest attribute that a head has room for, which filters have to read.
 fn long_text() -> Vec<u8> {
     let text = "a".repeat(60_000);
     request(
-        &format!("ce-specversion: 1.0\r\nce-id: 1\r\nce-source: /h\r\nce-type: dev.sealpost.bench\r\nce-x: {text}\r\n"),
+        &format!(
+            "ce-specversion: 1.0\r\nce-id: 1\r\nce-source: /h\r\nce-type: dev.sealpost.bench\r\nce-x: {text}\r\n"
+        ),
         b"",
     )
 }
@@ -166,16 +189,28 @@ fn large_body() -> Vec<u8> {
 }
 
 fn nonsense() -> Vec<u8> {
-    request("content-type: application/cloudevents-batch+json\r\n", "[".repeat(100_000).as_bytes())
+    request(
+        "content-type: application/cloudevents-batch+json\r\n",
+        "[".repeat(100_000).as_bytes(),
+    )
 }
 
 /// One request after the other on one connection, and a new one whenever that ends.
 async fn flood(address: SocketAddr, request: Vec<u8>, until: Instant, answers: Answers) {
     while Instant::now() < until {
-        let Ok(mut stream) = TcpStream::connect(address).await else { continue };
+        let Ok(mut stream) = TcpStream::connect(address).await else {
+            continue;
+        };
         while Instant::now() < until {
-            let status = tokio::time::timeout(SLOW, ask(&mut stream, &request)).await.ok().flatten();
-            *answers.lock().expect("no panic").entry(status.unwrap_or(0)).or_default() += 1;
+            let status = tokio::time::timeout(SLOW, ask(&mut stream, &request))
+                .await
+                .ok()
+                .flatten();
+            *answers
+                .lock()
+                .expect("no panic")
+                .entry(status.unwrap_or(0))
+                .or_default() += 1;
             if status.is_none_or(|status| status != 202) {
                 break;
             }
@@ -188,7 +223,12 @@ async fn ask(stream: &mut TcpStream, request: &[u8]) -> Option<u16> {
     let mut answer = vec![0; 16 * 1024];
     stream.write_all(request).await.ok()?;
     let length = stream.read(&mut answer).await.ok()?;
-    std::str::from_utf8(answer.get(..length)?).ok()?.split(' ').nth(1)?.parse().ok()
+    std::str::from_utf8(answer.get(..length)?)
+        .ok()?
+        .split(' ')
+        .nth(1)?
+        .parse()
+        .ok()
 }
 
 /// Announces a body of ten megabytes, and sends a byte of it each second.
@@ -197,7 +237,9 @@ async fn announce(address: SocketAddr, until: Instant) {
         let head = format!(
             "POST {PATH} HTTP/1.1\r\nhost: h\r\nce-specversion: 1.0\r\nce-id: 1\r\nce-source: /h\r\nce-type: t\r\ncontent-length: 10000000\r\n\r\n"
         );
-        let Ok(mut stream) = TcpStream::connect(address).await else { continue };
+        let Ok(mut stream) = TcpStream::connect(address).await else {
+            continue;
+        };
         let mut bytes = head.into_bytes();
         while Instant::now() < until && stream.write_all(&bytes).await.is_ok() {
             bytes = b"x".to_vec();

@@ -12,8 +12,8 @@ use crate::channel::{ChannelBackend, metrics};
 use crate::control::Resolution;
 use crate::filter::UndecidedReason;
 use crate::model::{
-    AcknowledgeMode, BackendKind, Channel, ChannelKey, ChannelKind, Condition, InventoryObject, ObjectKind,
-    Subscription, SubscriptionKey, SubscriptionKind,
+    AcknowledgeMode, BackendKind, Channel, ChannelKey, ChannelKind, Condition, InventoryObject,
+    ObjectKind, Subscription, SubscriptionKey, SubscriptionKind,
 };
 use crate::scrub;
 use crate::telemetry::series::{ArrivalOutcome, DeliveryEnd, LastError, SubscriptionSeries};
@@ -122,28 +122,54 @@ pub(super) fn collect_groups<'s>(
     let report = TroubleReport::collect(&shown.table, &view.backends);
     // First what is served, with its trouble; then the conditions of objects are laid over it.
     for channel in shown.table.channels() {
-        let draft = group_draft(&mut drafts, channel.key.kind, &channel.key.namespace, &channel.key.name);
+        let draft = group_draft(
+            &mut drafts,
+            channel.key.kind,
+            &channel.key.namespace,
+            &channel.key.name,
+        );
         add_channel(&mut draft.group, channel);
-        draft.group.ready =
-            objects::trouble_of_channel(&report, &channel.key).map(|trouble| trouble.ready_condition().into());
+        draft.group.ready = objects::trouble_of_channel(&report, &channel.key)
+            .map(|trouble| trouble.ready_condition().into());
         for subscription in &channel.subscriptions {
             let trouble = objects::trouble_of_subscription(&report, &subscription.key);
             let ready = trouble.map(|trouble| trouble.ready_condition().into());
-            let row = SubscriptionRow { ready, ..served_row(view, subscription, trusted) };
+            let row = SubscriptionRow {
+                ready,
+                ..served_row(view, subscription, trusted)
+            };
             draft.rows.insert(row_key(&subscription.key), row);
         }
     }
     for request_reply in shown.table.request_replies() {
-        let ChannelKey { kind, namespace, name } = &request_reply.key;
-        group_draft(&mut drafts, *kind, namespace, name).group.storage = Some("reply");
+        let ChannelKey {
+            kind,
+            namespace,
+            name,
+        } = &request_reply.key;
+        group_draft(&mut drafts, *kind, namespace, name)
+            .group
+            .storage = Some("reply");
     }
     for object in &shown.inventory.objects {
         add_object(&mut drafts, object);
     }
     add_relays(&mut drafts, view, shown, trusted);
     let mut groups: Vec<_> = drafts.into_values().map(GroupDraft::finish).collect();
-    groups.extend(shown.inventory.objects.iter().filter_map(|object| flow_group(object)));
-    groups.extend(shown.table.sources().iter().map(|source| schedule_group(view, &source.subscription, trusted)));
+    groups.extend(
+        shown
+            .inventory
+            .objects
+            .iter()
+            .filter_map(|object| flow_group(object)),
+    );
+    groups.extend(
+        shown
+            .table
+            .sources()
+            .iter()
+            .map(|source| schedule_group(view, &source.subscription, trusted)),
+    );
     groups
 }
 
@@ -163,15 +189,31 @@ fn group_draft<'d, 's>(
             ChannelKind::Broker => "Broker",
             ChannelKind::RequestReply => "RequestReply",
         };
-        let (url, storage, acknowledge, ready, subscriptions) = (None, None, None, None, Vec::new());
-        let group = StatusGroup { kind, namespace, name, url, storage, acknowledge, ready, subscriptions };
-        GroupDraft { group, rows: BTreeMap::new() }
+        let (url, storage, acknowledge, ready, subscriptions) =
+            (None, None, None, None, Vec::new());
+        let group = StatusGroup {
+            kind,
+            namespace,
+            name,
+            url,
+            storage,
+            acknowledge,
+            ready,
+            subscriptions,
+        };
+        GroupDraft {
+            group,
+            rows: BTreeMap::new(),
+        }
     })
 }
 
 impl<'s> GroupDraft<'s> {
     fn finish(self) -> StatusGroup<'s> {
-        StatusGroup { subscriptions: self.rows.into_values().collect(), ..self.group }
+        StatusGroup {
+            subscriptions: self.rows.into_values().collect(),
+            ..self.group
+        }
     }
 }
 
@@ -182,7 +224,9 @@ fn add_channel(group: &mut StatusGroup<'_>, channel: &Channel) {
     });
     group.acknowledge = Some(match (channel.backend, channel.acknowledge) {
         (BackendKind::Memory, AcknowledgeMode::AfterDelivery) => "delivery",
-        (BackendKind::Memory, AcknowledgeMode::AfterEnqueue) | (BackendKind::Rabbitmq, _) => "enqueue",
+        (BackendKind::Memory, AcknowledgeMode::AfterEnqueue) | (BackendKind::Rabbitmq, _) => {
+            "enqueue"
+        }
     });
 }
 
@@ -194,9 +238,21 @@ fn empty_row<'s>(kind: SubscriptionKind, namespace: &'s str, name: &'s str) -> S
         SubscriptionKind::Subscriber => "Subscriber",
         SubscriptionKind::PingSource => "PingSource",
     };
-    let (ready, subscriber, reply, dead_letter_sink, counts, last_error) = (None, None, None, None, None, None);
+    let (ready, subscriber, reply, dead_letter_sink, counts, last_error) =
+        (None, None, None, None, None, None);
     let last = LastDeliveryTimes::default();
-    SubscriptionRow { kind, namespace, name, ready, subscriber, reply, dead_letter_sink, counts, last_error, last }
+    SubscriptionRow {
+        kind,
+        namespace,
+        name,
+        ready,
+        subscriber,
+        reply,
+        dead_letter_sink,
+        counts,
+        last_error,
+        last,
+    }
 }
 
 fn served_row<'s>(
@@ -211,9 +267,16 @@ fn served_row<'s>(
         subscriber: shown(&subscription.subscriber),
         reply: shown(&subscription.reply),
         dead_letter_sink: shown(&subscription.dead_letter_sink),
-        counts: worker.as_deref().map(|worker| counts(worker.series(), view.backends.unfinished(key))),
-        last: worker.as_deref().map(|worker| LastDeliveryTimes::of_series(worker.series())).unwrap_or_default(),
-        last_error: worker.and_then(|worker| worker.series().last_error()).map(FailedAttempt::from),
+        counts: worker
+            .as_deref()
+            .map(|worker| counts(worker.series(), view.backends.unfinished(key))),
+        last: worker
+            .as_deref()
+            .map(|worker| LastDeliveryTimes::of_series(worker.series()))
+            .unwrap_or_default(),
+        last_error: worker
+            .and_then(|worker| worker.series().last_error())
+            .map(FailedAttempt::from),
         ..empty_row(key.kind, &key.namespace, &key.name)
     }
 }
@@ -228,7 +291,16 @@ fn flow_group(object: &InventoryObject) -> Option<StatusGroup<'_>> {
     };
     let (namespace, name) = (object.namespace.as_str(), object.name.as_str());
     let (storage, acknowledge, subscriptions) = (Some("flow"), None, Vec::new());
-    let mut group = StatusGroup { kind, namespace, name, url: None, storage, acknowledge, ready: None, subscriptions };
+    let mut group = StatusGroup {
+        kind,
+        namespace,
+        name,
+        url: None,
+        storage,
+        acknowledge,
+        ready: None,
+        subscriptions,
+    };
     set_object(&mut group, object);
     Some(group)
 }
@@ -239,15 +311,30 @@ fn schedule_group<'s>(
     source: &'s Subscription,
     trusted: &mut TrustedCertificates<'s>,
 ) -> StatusGroup<'s> {
-    let SubscriptionKey { namespace, name, .. } = &source.key;
+    let SubscriptionKey {
+        namespace, name, ..
+    } = &source.key;
     let (url, acknowledge, ready) = (None, None, None);
     let row = with_counts(view, served_row(view, source, trusted), &source.key);
     let (storage, subscriptions) = (Some("schedule"), vec![row]);
-    StatusGroup { kind: "PingSource", namespace, name, url, storage, acknowledge, ready, subscriptions }
+    StatusGroup {
+        kind: "PingSource",
+        namespace,
+        name,
+        url,
+        storage,
+        acknowledge,
+        ready,
+        subscriptions,
+    }
 }
 
 /// Adds the counts of the series to the row of an object that has no queue.
-fn with_counts<'s>(view: &StatusSource, row: SubscriptionRow<'s>, key: &SubscriptionKey) -> SubscriptionRow<'s> {
+fn with_counts<'s>(
+    view: &StatusSource,
+    row: SubscriptionRow<'s>,
+    key: &SubscriptionKey,
+) -> SubscriptionRow<'s> {
     let series = metrics::subscription_series(&view.counters, key);
     let last_error = series.last_error().map(FailedAttempt::from);
     SubscriptionRow {
@@ -269,7 +356,9 @@ fn counts(series: &SubscriptionSeries, unfinished: Option<usize>) -> Subscriptio
         returned: series.end_count(DeliveryEnd::Requeued),
         retries: series.retries.get(),
         failures: series.failures.get(),
-        filter_errors: series.undecided_count(UndecidedReason::Expression).saturating_add(exceeded),
+        filter_errors: series
+            .undecided_count(UndecidedReason::Expression)
+            .saturating_add(exceeded),
         filter_limit_exceeded: exceeded,
         in_flight: series.in_flight.get(),
         unfinished,
@@ -289,30 +378,60 @@ impl LastDeliveryTimes {
 
 impl From<LastError> for FailedAttempt {
     fn from(error: LastError) -> Self {
-        let LastError { at, destination_role: leg, url: destination, reason } = error;
-        Self { time: format_time(at.into()), leg, destination: destination.into(), reason: reason.into() }
+        let LastError {
+            at,
+            destination_role: leg,
+            url: destination,
+            reason,
+        } = error;
+        Self {
+            time: format_time(at.into()),
+            leg,
+            destination: destination.into(),
+            reason: reason.into(),
+        }
     }
 }
 
 /// Adds the condition of an object; an object that is not served gets its row here.
-fn add_object<'s>(drafts: &mut BTreeMap<StatusGroupKey<'s>, GroupDraft<'s>>, object: &'s InventoryObject) {
+fn add_object<'s>(
+    drafts: &mut BTreeMap<StatusGroupKey<'s>, GroupDraft<'s>>,
+    object: &'s InventoryObject,
+) {
     let (namespace, name) = (object.namespace.as_str(), object.name.as_str());
     let (parent_kind, kind) = match object.kind {
         ObjectKind::Channel => {
-            return set_object(&mut group_draft(drafts, ChannelKind::Channel, namespace, name).group, object);
+            return set_object(
+                &mut group_draft(drafts, ChannelKind::Channel, namespace, name).group,
+                object,
+            );
         }
         ObjectKind::Broker => {
-            return set_object(&mut group_draft(drafts, ChannelKind::Broker, namespace, name).group, object);
+            return set_object(
+                &mut group_draft(drafts, ChannelKind::Broker, namespace, name).group,
+                object,
+            );
         }
         ObjectKind::RequestReply => {
-            return set_object(&mut group_draft(drafts, ChannelKind::RequestReply, namespace, name).group, object);
+            return set_object(
+                &mut group_draft(drafts, ChannelKind::RequestReply, namespace, name).group,
+                object,
+            );
         }
         ObjectKind::Trigger => (ChannelKind::Broker, SubscriptionKind::Trigger),
         ObjectKind::Subscription => (ChannelKind::Channel, SubscriptionKind::Subscription),
         ObjectKind::Sequence | ObjectKind::Parallel => return,
     };
-    let draft = group_draft(drafts, parent_kind, namespace, object.parent().unwrap_or("(none)"));
-    let row = draft.rows.entry((kind, namespace, name)).or_insert_with(|| empty_row(kind, namespace, name));
+    let draft = group_draft(
+        drafts,
+        parent_kind,
+        namespace,
+        object.parent().unwrap_or("(none)"),
+    );
+    let row = draft
+        .rows
+        .entry((kind, namespace, name))
+        .or_insert_with(|| empty_row(kind, namespace, name));
     set_ready(&mut row.ready, object);
 }
 
@@ -340,7 +459,9 @@ fn add_relays<'s>(
 ) {
     let relays = shown.table.relays();
     for (path, broker) in &relays.brokers {
-        let Some((namespace, name)) = split_path(path) else { continue };
+        let Some((namespace, name)) = split_path(path) else {
+            continue;
+        };
         let row = SubscriptionRow {
             kind: "Channel",
             subscriber: broker.channel.as_ref().map(|to| trusted.destination(to)),
@@ -355,7 +476,11 @@ fn add_relays<'s>(
     for draft in drafts.values_mut() {
         for ((kind, namespace, name), row) in &mut draft.rows {
             let path = format!("/{namespace}/{name}");
-            let Some(trigger) = relays.triggers.get(&path).filter(|_| *kind == SubscriptionKind::Trigger) else {
+            let Some(trigger) = relays
+                .triggers
+                .get(&path)
+                .filter(|_| *kind == SubscriptionKind::Trigger)
+            else {
                 continue;
             };
             let key = SubscriptionKey {
@@ -367,9 +492,15 @@ fn add_relays<'s>(
             row.counts = Some(counts(&series, None));
             row.last_error = series.last_error().map(FailedAttempt::from);
             row.last = LastDeliveryTimes::of_series(&series);
-            row.subscriber = trigger.subscriber.as_ref().map(|to| trusted.destination(to));
+            row.subscriber = trigger
+                .subscriber
+                .as_ref()
+                .map(|to| trusted.destination(to));
             row.reply = trigger.broker.as_ref().map(|to| trusted.destination(to));
-            row.dead_letter_sink = trigger.dead_letter_sink.as_ref().map(|to| trusted.destination(to));
+            row.dead_letter_sink = trigger
+                .dead_letter_sink
+                .as_ref()
+                .map(|to| trusted.destination(to));
         }
     }
 }
@@ -377,11 +508,25 @@ fn add_relays<'s>(
 /// Returns the counts of the events for a Broker.
 fn broker_counts(view: &StatusSource, namespace: &str, name: &str) -> SubscriptionCounts {
     let (kind, namespace, name) = (ChannelKind::Broker, namespace.to_owned(), name.to_owned());
-    let series = metrics::channel_series(&view.counters, &ChannelKey { kind, namespace, name });
+    let series = metrics::channel_series(
+        &view.counters,
+        &ChannelKey {
+            kind,
+            namespace,
+            name,
+        },
+    );
     let nothing = counts(&SubscriptionSeries::default(), None);
-    let (delivered, returned) =
-        (series.arrival_count(ArrivalOutcome::Accepted), series.arrival_count(ArrivalOutcome::Unavailable));
-    SubscriptionCounts { delivered, returned, failures: returned, ..nothing }
+    let (delivered, returned) = (
+        series.arrival_count(ArrivalOutcome::Accepted),
+        series.arrival_count(ArrivalOutcome::Unavailable),
+    );
+    SubscriptionCounts {
+        delivered,
+        returned,
+        failures: returned,
+        ..nothing
+    }
 }
 
 /// Splits `/namespace/name` into namespace and name.
@@ -390,8 +535,19 @@ fn split_path(path: &str) -> Option<(&str, &str)> {
 }
 
 impl From<Condition<'_>> for ReadyCondition {
-    fn from(Condition { status, reason, message, .. }: Condition<'_>) -> Self {
+    fn from(
+        Condition {
+            status,
+            reason,
+            message,
+            ..
+        }: Condition<'_>,
+    ) -> Self {
         let part = |text: Option<&str>| scrub::text(text.unwrap_or_default()).into_owned();
-        Self { status: status.to_owned(), reason: part(reason), message: part(message) }
+        Self {
+            status: status.to_owned(),
+            reason: part(reason),
+            message: part(message),
+        }
     }
 }

@@ -80,9 +80,15 @@ pub(super) struct TrustedCertificates<'s> {
 impl<'s> TrustedCertificates<'s> {
     pub(super) fn of_resolution(shown: &'s Resolution) -> Self {
         let mut common = HashSet::new();
-        let bundles = shown.common_certificates().filter(|certificate| common.insert(certificate.der.as_ref()));
+        let bundles = shown
+            .common_certificates()
+            .filter(|certificate| common.insert(certificate.der.as_ref()));
         let bundles = bundles.collect();
-        Self { common, bundles, own: BTreeMap::new() }
+        Self {
+            common,
+            bundles,
+            own: BTreeMap::new(),
+        }
     }
 
     /// Returns how this destination is reached, and counts its certificates.
@@ -99,10 +105,16 @@ impl<'s> TrustedCertificates<'s> {
 
     fn security_of(&mut self, to: &'s Addressable) -> (DestinationSecurity, ValidityEnds) {
         let lock = match &to.route {
-            DestinationRoute::Local(_) | DestinationRoute::WaitingRequest(_) => DestinationSecurity::Inside,
+            DestinationRoute::Local(_) | DestinationRoute::WaitingRequest(_) => {
+                DestinationSecurity::Inside
+            }
             DestinationRoute::EventDisplay => DestinationSecurity::Display,
-            DestinationRoute::Remote { .. } if to.url.scheme() != "https" => DestinationSecurity::Http,
-            DestinationRoute::Remote { .. } if to.trust.trusts_nobody() => DestinationSecurity::HttpsNobody,
+            DestinationRoute::Remote { .. } if to.url.scheme() != "https" => {
+                DestinationSecurity::Http
+            }
+            DestinationRoute::Remote { .. } if to.trust.trusts_nobody() => {
+                DestinationSecurity::HttpsNobody
+            }
             DestinationRoute::Unresolved(_) => DestinationSecurity::HttpsNobody,
             DestinationRoute::Remote { .. } => {
                 let ends = self.validity_ends(&to.trust);
@@ -120,10 +132,16 @@ impl<'s> TrustedCertificates<'s> {
     /// Returns the expiries of the certificates that a trust has besides the bundles. A certificate
     /// that is in a bundle, too, counts as the bundle's.
     fn validity_ends(&mut self, trust: &'s TrustBundle) -> ValidityEnds {
-        let own = trust.certificates().iter().filter(|certificate| !self.common.contains(certificate.der.as_ref()));
+        let own = trust
+            .certificates()
+            .iter()
+            .filter(|certificate| !self.common.contains(certificate.der.as_ref()));
         let mut ends: ValidityEnds = None;
         for certificate in own {
-            self.own.entry(certificate.der.as_ref()).or_insert((certificate, 0)).1 += 1;
+            self.own
+                .entry(certificate.der.as_ref())
+                .or_insert((certificate, 0))
+                .1 += 1;
             let end = certificate.not_after;
             ends = Some(ends.map_or((end, end), |(first, last)| (first.min(end), last.max(end))));
         }
@@ -133,28 +151,44 @@ impl<'s> TrustedCertificates<'s> {
     /// Returns every certificate in use, by expiry, the first one first.
     pub(super) fn certificates(self, server: &ServerIdentity) -> Vec<CertificateUse<'s>> {
         let now = OffsetDateTime::now_utc().unix_timestamp();
-        let trusted = |of: &'static str, certificate: &'s TrustedCertificate, destinations: usize| {
-            let shown = CertificateUse {
-                of,
-                subject: certificate.subject.as_str().into(),
-                not_before: Some(format_timestamp(certificate.not_before)),
-                not_after: format_timestamp(certificate.not_after),
-                valid: certificate.is_valid_at(now),
-                destinations,
+        let trusted =
+            |of: &'static str, certificate: &'s TrustedCertificate, destinations: usize| {
+                let shown = CertificateUse {
+                    of,
+                    subject: certificate.subject.as_str().into(),
+                    not_before: Some(format_timestamp(certificate.not_before)),
+                    not_after: format_timestamp(certificate.not_after),
+                    valid: certificate.is_valid_at(now),
+                    destinations,
+                };
+                (certificate.not_after, shown)
             };
-            (certificate.not_after, shown)
-        };
         let mut all: Vec<(i64, CertificateUse<'s>)> = Vec::new();
         if let (Some(subject), Some(end)) = (server.subject(), server.not_after()) {
             let (subject, not_after) = (subject.into(), format_timestamp(end));
             let valid = now <= end;
             all.push((
                 end,
-                CertificateUse { of: "server", subject, not_before: None, not_after, valid, destinations: 0 },
+                CertificateUse {
+                    of: "server",
+                    subject,
+                    not_before: None,
+                    not_after,
+                    valid,
+                    destinations: 0,
+                },
             ));
         }
-        all.extend(self.own.into_values().map(|(certificate, count)| trusted("ca-certs", certificate, count)));
-        all.extend(self.bundles.into_iter().map(|certificate| trusted("bundle", certificate, 0)));
+        all.extend(
+            self.own
+                .into_values()
+                .map(|(certificate, count)| trusted("ca-certs", certificate, count)),
+        );
+        all.extend(
+            self.bundles
+                .into_iter()
+                .map(|certificate| trusted("bundle", certificate, 0)),
+        );
         all.sort_by_key(|(end, _)| *end);
         all.into_iter().map(|(_, shown)| shown).collect()
     }

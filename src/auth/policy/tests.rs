@@ -9,12 +9,24 @@ use crate::model::{OidcAuthentication, OidcDiscovery, SubjectPattern};
 const WRITER: &str = "system:serviceaccount:orders:invoice-writer";
 
 fn access(rule: AuthorizationRule) -> SenderAuthorization {
-    let oidc = Arc::new(OidcAuthentication { discovery: OidcDiscovery::Unavailable });
-    SenderAuthorization { oidc, audience: "a".to_owned(), rule }
+    let oidc = Arc::new(OidcAuthentication {
+        discovery: OidcDiscovery::Unavailable,
+    });
+    SenderAuthorization {
+        oidc,
+        audience: "a".to_owned(),
+        rule,
+    }
 }
 
 fn policy(subjects: &[&str], filter: Filter) -> Arc<EventPolicy> {
-    Arc::new(EventPolicy { subjects: subjects.iter().map(|text| SubjectPattern::parse(text)).collect(), filter })
+    Arc::new(EventPolicy {
+        subjects: subjects
+            .iter()
+            .map(|text| SubjectPattern::parse(text))
+            .collect(),
+        filter,
+    })
 }
 
 fn prefix(text: &str) -> Filter {
@@ -26,7 +38,8 @@ fn of_type(ty: &str) -> Event {
 }
 
 fn status(rule: AuthorizationRule, subject: &str, events: &[Event]) -> u16 {
-    authorize(&access(rule), subject, events).map_or_else(|denial| denial.status().as_u16(), |()| 202)
+    authorize(&access(rule), subject, events)
+        .map_or_else(|denial| denial.status().as_u16(), |()| 202)
 }
 
 /// Contract AU-11.
@@ -46,7 +59,11 @@ fn the_default_decides_where_no_policy_is() {
         (AllowSameNamespace, "", 403),
     ] {
         let rule = AuthorizationRule::Default(mode, "orders".to_owned());
-        assert_eq!(status(rule, subject, &[of_type("t")]), expected, "{mode:?} {subject}");
+        assert_eq!(
+            status(rule, subject, &[of_type("t")]),
+            expected,
+            "{mode:?} {subject}"
+        );
     }
 }
 
@@ -55,28 +72,62 @@ fn the_default_decides_where_no_policy_is() {
 #[test]
 fn policies_allow_together() {
     let invoices = || policy(&[WRITER], prefix("com.example.invoice."));
-    let orders = || policy(&["system:serviceaccount:orders:*"], prefix("com.example.order."));
+    let orders = || {
+        policy(
+            &["system:serviceaccount:orders:*"],
+            prefix("com.example.order."),
+        )
+    };
     let nobody = || policy(&[], Filter::MatchAll);
-    let (invoice, order, other) =
-        (of_type("com.example.invoice.created"), of_type("com.example.order.created"), of_type("x"));
-    for policies in [vec![invoices(), orders(), nobody()], vec![nobody(), orders(), invoices()]] {
+    let (invoice, order, other) = (
+        of_type("com.example.invoice.created"),
+        of_type("com.example.order.created"),
+        of_type("x"),
+    );
+    for policies in [
+        vec![invoices(), orders(), nobody()],
+        vec![nobody(), orders(), invoices()],
+    ] {
         for (subject, events, expected) in [
             (WRITER, vec![invoice.clone()], 202),
             (WRITER, vec![order.clone()], 202),
             (WRITER, vec![invoice.clone(), order.clone()], 202),
             (WRITER, vec![other.clone()], 403),
             (WRITER, vec![invoice.clone(), other.clone()], 403),
-            ("SYSTEM:serviceaccount:orders:invoice-writer", vec![invoice.clone()], 202),
-            ("system:serviceaccount:orders:other", vec![invoice.clone()], 403),
-            ("system:serviceaccount:orders:other", vec![order.clone()], 202),
+            (
+                "SYSTEM:serviceaccount:orders:invoice-writer",
+                vec![invoice.clone()],
+                202,
+            ),
+            (
+                "system:serviceaccount:orders:other",
+                vec![invoice.clone()],
+                403,
+            ),
+            (
+                "system:serviceaccount:orders:other",
+                vec![order.clone()],
+                202,
+            ),
             ("system:serviceaccount:billing:x", vec![order.clone()], 403),
             ("", vec![invoice.clone()], 403),
         ] {
-            let found = status(AuthorizationRule::Policies(policies.clone()), subject, &events);
+            let found = status(
+                AuthorizationRule::Policies(policies.clone()),
+                subject,
+                &events,
+            );
             assert_eq!(found, expected, "{subject} {events:?}");
         }
     }
-    assert_eq!(status(AuthorizationRule::Policies(vec![nobody()]), WRITER, &[other]), 403);
+    assert_eq!(
+        status(
+            AuthorizationRule::Policies(vec![nobody()]),
+            WRITER,
+            &[other]
+        ),
+        403
+    );
 }
 
 /// Contract A-12, AU-12, AU-13.
@@ -84,21 +135,55 @@ fn policies_allow_together() {
 fn what_is_not_known_lets_nobody_in() {
     let rule = |text: &str| AuthorizationRule::Unknown(text.to_owned());
     assert_eq!(status(rule("EventPolicy a/b is missing"), WRITER, &[]), 500);
-    assert_eq!(status(AuthorizationRule::ObjectMissing("no subscription".to_owned()), WRITER, &[]), 404);
-    assert_eq!(status(AuthorizationRule::OnlySubject(WRITER.to_owned()), WRITER, &[]), 202);
     assert_eq!(
-        status(AuthorizationRule::OnlySubject(WRITER.to_owned()), "system:serviceaccount:orders:other", &[]),
+        status(
+            AuthorizationRule::ObjectMissing("no subscription".to_owned()),
+            WRITER,
+            &[]
+        ),
+        404
+    );
+    assert_eq!(
+        status(
+            AuthorizationRule::OnlySubject(WRITER.to_owned()),
+            WRITER,
+            &[]
+        ),
+        202
+    );
+    assert_eq!(
+        status(
+            AuthorizationRule::OnlySubject(WRITER.to_owned()),
+            "system:serviceaccount:orders:other",
+            &[]
+        ),
         403
     );
-    assert_eq!(status(AuthorizationRule::OnlySubject(WRITER.to_owned()), &WRITER.to_uppercase(), &[]), 403);
+    assert_eq!(
+        status(
+            AuthorizationRule::OnlySubject(WRITER.to_owned()),
+            &WRITER.to_uppercase(),
+            &[]
+        ),
+        403
+    );
 }
 
 /// An event from inside is asked for what a token would have shown.
 #[test]
 fn the_inside_is_asked_too() {
-    let account = ServiceAccount { namespace: "orders".to_owned(), name: "invoice-writer".to_owned() };
-    let stranger = ServiceAccount { namespace: "billing".to_owned(), name: "x".to_owned() };
-    let asking = access(AuthorizationRule::Default(AuthorizationMode::AllowSameNamespace, "orders".to_owned()));
+    let account = ServiceAccount {
+        namespace: "orders".to_owned(),
+        name: "invoice-writer".to_owned(),
+    };
+    let stranger = ServiceAccount {
+        namespace: "billing".to_owned(),
+        name: "x".to_owned(),
+    };
+    let asking = access(AuthorizationRule::Default(
+        AuthorizationMode::AllowSameNamespace,
+        "orders".to_owned(),
+    ));
     for (access, sender, audience, expected) in [
         (None, None, None, 202),
         (Some(&asking), Some(&account), Some("a"), 202),
@@ -108,7 +193,8 @@ fn the_inside_is_asked_too() {
         (Some(&asking), None, Some("a"), 401),
         (Some(&asking), None, None, 401),
     ] {
-        let admitted = authorize_internal(access, InternalSender { sender, audience }, &of_type("t"));
+        let admitted =
+            authorize_internal(access, InternalSender { sender, audience }, &of_type("t"));
         let status = admitted.map_or_else(|denial| denial.status().as_u16(), |()| 202);
         assert_eq!(status, expected, "{sender:?} {audience:?}");
     }

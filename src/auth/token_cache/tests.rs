@@ -47,8 +47,14 @@ impl TokenIssuer for Issuer {
             tokio::time::sleep(Duration::from_millis(50)).await;
             let token = format!("{account}|{audience}|{number}");
             match state {
-                State::Good => Ok(IssuedToken { token, lifetime: LIFETIME }),
-                State::Living(seconds) => Ok(IssuedToken { token, lifetime: Duration::from_secs(seconds) }),
+                State::Good => Ok(IssuedToken {
+                    token,
+                    lifetime: LIFETIME,
+                }),
+                State::Living(seconds) => Ok(IssuedToken {
+                    token,
+                    lifetime: Duration::from_secs(seconds),
+                }),
                 State::Failing => Err(TokenError::new(account, audience, "403 Forbidden")),
                 State::Silent => std::future::pending().await,
             }
@@ -58,12 +64,21 @@ impl TokenIssuer for Issuer {
 }
 
 fn account(name: &str) -> Arc<ServiceAccount> {
-    Arc::new(ServiceAccount { namespace: "ns".to_owned(), name: name.to_owned() })
+    Arc::new(ServiceAccount {
+        namespace: "ns".to_owned(),
+        name: name.to_owned(),
+    })
 }
 
 fn tokens() -> (Arc<Issuer>, TokenCache, Arc<ProcessCounters>) {
-    let (issuer, counters) = (Arc::new(Issuer::default()), Arc::new(ProcessCounters::default()));
-    let tokens = TokenCache::new(Arc::clone(&issuer) as Arc<dyn TokenIssuer>, Arc::clone(&counters));
+    let (issuer, counters) = (
+        Arc::new(Issuer::default()),
+        Arc::new(ProcessCounters::default()),
+    );
+    let tokens = TokenCache::new(
+        Arc::clone(&issuer) as Arc<dyn TokenIssuer>,
+        Arc::clone(&counters),
+    );
     (issuer, tokens, counters)
 }
 
@@ -82,13 +97,20 @@ async fn a_token_is_asked_for_once() {
     let sa = account("a");
     let got = join_all((0..1000).map(|_| tokens.authorization_field(&sa, "x"))).await;
     assert!(got.iter().all(|header| {
-        header
-            .as_ref()
-            .is_ok_and(|header| text(header) == "Bearer system:serviceaccount:ns:a|x|1" && header.is_sensitive())
+        header.as_ref().is_ok_and(|header| {
+            text(header) == "Bearer system:serviceaccount:ns:a|x|1" && header.is_sensitive()
+        })
     }));
     pass(2600).await;
     tokens.authorization_field(&sa, "x").await.expect("a token");
-    assert_eq!((issuer.count(), counters.token_requests.get(), counters.token_failures.get()), (1, 1, 0));
+    assert_eq!(
+        (
+            issuer.count(),
+            counters.token_requests.get(),
+            counters.token_failures.get()
+        ),
+        (1, 1, 0)
+    );
 }
 
 /// Replaced ahead of its end by one of those who use it; nobody waits for that one.
@@ -118,16 +140,28 @@ async fn an_old_token_serves_until_its_margin() {
     issuer.is(State::Failing);
     for _ in 0..5 {
         pass(650).await;
-        let header = tokens.authorization_field(&sa, "x").await.expect("the old token");
+        let header = tokens
+            .authorization_field(&sa, "x")
+            .await
+            .expect("the old token");
         assert!(text(&header).ends_with("|1"));
     }
     pass(60).await;
-    let error = tokens.authorization_field(&sa, "x").await.expect_err("3,300 s have passed");
-    assert_eq!(error.to_string(), "no token for system:serviceaccount:ns:a and the audience x: 403 Forbidden");
+    let error = tokens
+        .authorization_field(&sa, "x")
+        .await
+        .expect_err("3,300 s have passed");
+    assert_eq!(
+        error.to_string(),
+        "no token for system:serviceaccount:ns:a and the audience x: 403 Forbidden"
+    );
     assert!(counters.token_failures.get() >= 2);
     issuer.is(State::Good);
     pass(2).await;
-    assert!(tokens.authorization_field(&sa, "x").await.is_ok(), "failures are forgotten");
+    assert!(
+        tokens.authorization_field(&sa, "x").await.is_ok(),
+        "failures are forgotten"
+    );
 }
 
 /// A thousand deliveries that need a token which is not to be had ask once a second together.
@@ -149,7 +183,10 @@ async fn a_silent_issuer_has_failed() {
     let (issuer, tokens, _) = tokens();
     issuer.is(State::Silent);
     let started = Instant::now();
-    let error = tokens.authorization_field(&account("a"), "x").await.expect_err("no token");
+    let error = tokens
+        .authorization_field(&account("a"), "x")
+        .await
+        .expect_err("no token");
     assert!(error.reason.contains("no answer within 10 s"), "{error}");
     assert_eq!(started.elapsed(), TIMEOUT);
 }
@@ -163,7 +200,10 @@ async fn a_silent_issuer_delays_little() {
     issuer.is(State::Silent);
     pass(2700).await;
     let started = Instant::now();
-    let header = tokens.authorization_field(&sa, "x").await.expect("the old one");
+    let header = tokens
+        .authorization_field(&sa, "x")
+        .await
+        .expect("the old one");
     assert!(text(&header).ends_with("|1"));
     assert_eq!(started.elapsed(), TIMEOUT_AHEAD);
 }
@@ -174,7 +214,8 @@ async fn whoever_gives_up_harms_nobody() {
     let (issuer, tokens, _) = tokens();
     issuer.is(State::Silent);
     let sa = account("a");
-    let given_up = tokio::time::timeout(Duration::from_secs(1), tokens.authorization_field(&sa, "x")).await;
+    let given_up =
+        tokio::time::timeout(Duration::from_secs(1), tokens.authorization_field(&sa, "x")).await;
     assert!(given_up.is_err());
     issuer.is(State::Good);
     assert!(tokens.authorization_field(&sa, "x").await.is_ok());
@@ -182,8 +223,19 @@ async fn whoever_gives_up_harms_nobody() {
 
 #[tokio::test(start_paused = true)]
 async fn short_lives_are_used_by_half() {
-    for (lives, used) in [(3600, 3300), (600, 300), (400, 200), (60, 30), (0, 0), (7200, 3300)] {
-        assert_eq!(usable_lifetime(Duration::from_secs(lives).min(LIFETIME)), Duration::from_secs(used), "{lives}");
+    for (lives, used) in [
+        (3600, 3300),
+        (600, 300),
+        (400, 200),
+        (60, 30),
+        (0, 0),
+        (7200, 3300),
+    ] {
+        assert_eq!(
+            usable_lifetime(Duration::from_secs(lives).min(LIFETIME)),
+            Duration::from_secs(used),
+            "{lives}"
+        );
     }
     let (issuer, tokens, _) = tokens();
     issuer.is(State::Living(60));
@@ -205,15 +257,26 @@ async fn only_who_is_asked_proves_who_sends() {
         audience: audience.map(str::to_owned),
     };
     let sa = account("a");
-    for (sender, to, proves) in
-        [(None, to(Some("x")), false), (Some(&sa), to(None), false), (Some(&sa), to(Some("x")), true)]
-    {
-        let proof = tokens.authorization_for(sender, &to).await.expect("no failure");
+    for (sender, to, proves) in [
+        (None, to(Some("x")), false),
+        (Some(&sa), to(None), false),
+        (Some(&sa), to(Some("x")), true),
+    ] {
+        let proof = tokens
+            .authorization_for(sender, &to)
+            .await
+            .expect("no failure");
         assert_eq!(proof.is_some(), proves);
-        assert!(!format!("{proof:?}").contains("|x|"), "a token is not shown");
+        assert!(
+            !format!("{proof:?}").contains("|x|"),
+            "a token is not shown"
+        );
     }
     assert_eq!(issuer.count(), 1);
-    let issued = IssuedToken { token: "secret".to_owned(), lifetime: LIFETIME };
+    let issued = IssuedToken {
+        token: "secret".to_owned(),
+        lifetime: LIFETIME,
+    };
     assert!(!format!("{issued:?}").contains("secret"));
 }
 
@@ -228,12 +291,27 @@ async fn tokens_are_sent_over_https_unless_it_is_said() {
         audience: Some("x".to_owned()),
     };
     let sa = account("a");
-    let error = tokens.authorization_for(Some(&sa), &to("http://sink/")).await.expect_err("over http");
+    let error = tokens
+        .authorization_for(Some(&sa), &to("http://sink/"))
+        .await
+        .expect_err("over http");
     assert!(error.to_string().contains("--tokens-over-http"), "{error}");
     assert_eq!(issuer.count(), 0, "none is asked for");
-    assert!(tokens.authorization_for(Some(&sa), &to("https://sink/")).await.expect("over https").is_some());
+    assert!(
+        tokens
+            .authorization_for(Some(&sa), &to("https://sink/"))
+            .await
+            .expect("over https")
+            .is_some()
+    );
     let tokens = tokens.with_transport(TokenTransport::Any);
-    assert!(tokens.authorization_for(Some(&sa), &to("http://sink/")).await.expect("over http").is_some());
+    assert!(
+        tokens
+            .authorization_for(Some(&sa), &to("http://sink/"))
+            .await
+            .expect("over http")
+            .is_some()
+    );
 }
 
 proptest! {

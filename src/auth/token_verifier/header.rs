@@ -17,18 +17,29 @@ const TYPES: [&str; 4] = ["jwt", "application/jwt", "at+jwt", "application/at+jw
 pub(super) fn parse_token_header(token: &str) -> Result<Header, &'static str> {
     const NO_TOKEN: &str = "is no JSON web token";
     let header = decode_header(token).map_err(|_error| NO_TOKEN)?;
-    let raw = token.split('.').next().and_then(|part| BASE64_URL_SAFE_NO_PAD.decode(part).ok());
-    let members: Map<String, Value> = raw.and_then(|raw| serde_json::from_slice(&raw).ok()).ok_or(NO_TOKEN)?;
+    let raw = token
+        .split('.')
+        .next()
+        .and_then(|part| BASE64_URL_SAFE_NO_PAD.decode(part).ok());
+    let members: Map<String, Value> = raw
+        .and_then(|raw| serde_json::from_slice(&raw).ok())
+        .ok_or(NO_TOKEN)?;
     // By RFC 7515 §4.1.11, a critical parameter that is not understood is a reason to refuse, and
     // none of them is understood here.
     if members.contains_key("crit") {
         return Err("has the header crit, of which nothing is understood here");
     }
     // By RFC 7797 §3, such a token is signed in another form.
-    if members.get("b64").is_some_and(|b64| *b64 != Value::Bool(true)) {
+    if members
+        .get("b64")
+        .is_some_and(|b64| *b64 != Value::Bool(true))
+    {
         return Err("is signed without base64");
     }
-    if ["enc", "zip"].iter().any(|name| members.contains_key(*name)) {
+    if ["enc", "zip"]
+        .iter()
+        .any(|name| members.contains_key(*name))
+    {
         return Err("is encrypted or compressed");
     }
     let typ = header.typ.as_deref().map(str::to_ascii_lowercase);

@@ -17,13 +17,19 @@ use crate::telemetry::counters::ProcessCounters;
 
 /// The keys of these signers, as soon as they are known.
 async fn keys(published: PublishedKeys) -> (Arc<IssuerKeyStore>, Arc<OidcAuthentication>) {
-    let oidc = Arc::new(OidcAuthentication { discovery: OidcDiscovery::Cluster(Arc::default()) });
+    let oidc = Arc::new(OidcAuthentication {
+        discovery: OidcDiscovery::Cluster(Arc::default()),
+    });
     let hosts = ServiceHosts::new("knative-eventing", "cluster.local");
     let table = RoutingTable::new(TransportEncryption::Disabled, hosts, Vec::new(), []);
     let (_tables, receiver) = watch::channel(Arc::new(table.with_oidc(Some(Arc::clone(&oidc)))));
     let keys = Arc::new(IssuerKeyStore::default());
     let source: Arc<dyn IssuerKeySource> = Arc::new(Scripted::new([Ok(published)]));
-    let keeper = IssuerKeyRefresher::new(Arc::clone(&keys), source, Arc::new(ProcessCounters::default()));
+    let keeper = IssuerKeyRefresher::new(
+        Arc::clone(&keys),
+        source,
+        Arc::new(ProcessCounters::default()),
+    );
     let mut running = JoinSet::new();
     running.spawn(keeper.run(receiver, CancellationToken::new()));
     while !keys.are_known(&oidc) {
@@ -39,7 +45,10 @@ async fn said(keys: &(Arc<IssuerKeyStore>, Arc<OidcAuthentication>), token: &str
         Err(denial) => {
             assert_eq!(denial.status(), 401, "{denial}");
             let text = denial.to_string();
-            assert!(token.len() < 20 || !text.contains(token), "a token is not repeated");
+            assert!(
+                token.len() < 20 || !text.contains(token),
+                "a token is not repeated"
+            );
             text
         }
     }
@@ -59,11 +68,19 @@ async fn good_tokens_tell_who_sends() {
             json!({"nbf": seconds() + 200}),
             json!({"kubernetes.io": {"namespace": "orders"}, "jti": "1", "iat": seconds()}),
         ] {
-            assert_eq!(said(&keys, &signer.token(&changes)).await, WRITER, "{changes}");
+            assert_eq!(
+                said(&keys, &signer.token(&changes)).await,
+                WRITER,
+                "{changes}"
+            );
         }
     }
     let nameless = Signer { id: None, ..rsa };
-    assert_eq!(said(&keys, &nameless.token(&json!({}))).await, WRITER, "any key is tried");
+    assert_eq!(
+        said(&keys, &nameless.token(&json!({}))).await,
+        WRITER,
+        "any key is tried"
+    );
 }
 
 /// Every way in which a token can be wrong, with the words that say so.
@@ -77,8 +94,14 @@ async fn bad_tokens_are_refused_by_name() {
         (json!({"exp": "soon"}), "claim exp"),
         (json!({"exp": -1}), "claim exp"),
         (json!({"nbf": seconds() + 4000}), "not valid yet"),
-        (json!({"aud": ["messaging.knative.dev/inmemorychannel/orders/other"]}), "not for the audience"),
-        (json!({"aud": AUDIENCE.to_ascii_uppercase()}), "not for the audience"),
+        (
+            json!({"aud": ["messaging.knative.dev/inmemorychannel/orders/other"]}),
+            "not for the audience",
+        ),
+        (
+            json!({"aud": AUDIENCE.to_ascii_uppercase()}),
+            "not for the audience",
+        ),
         (json!({"aud": []}), "not for the audience"),
         (json!({"aud": null}), "no claim aud"),
         (json!({"aud": 1}), "claim aud"),
@@ -101,28 +124,56 @@ async fn forged_tokens_are_refused() {
     let keys = keys(published(&[&signer])).await;
     let good = signer.token(&json!({}));
     let part = |value: &Value| BASE64_URL_SAFE_NO_PAD.encode(value.to_string());
-    let [head, body, signature] = good.split('.').collect::<Vec<_>>()[..] else { panic!("three parts") };
+    let [head, body, signature] = good.split('.').collect::<Vec<_>>()[..] else {
+        panic!("three parts")
+    };
     let admin = part(&claims(&json!({"sub": "system:admin"})));
     let by_secret = |secret: &[u8]| {
-        let header = Header { kid: Some("curve".to_owned()), ..Header::new(Algorithm::HS256) };
-        encode(&header, &claims(&json!({})), &EncodingKey::from_secret(secret)).expect("a token")
+        let header = Header {
+            kid: Some("curve".to_owned()),
+            ..Header::new(Algorithm::HS256)
+        };
+        encode(
+            &header,
+            &claims(&json!({})),
+            &EncodingKey::from_secret(secret),
+        )
+        .expect("a token")
     };
     let public = serde_json::to_vec(&signer.public()).expect("JSON");
     let impostor = Signer::elliptic("curve");
     let of_other_kind = Signer::rsa("curve");
     let huge = signer.token(&json!({"padding": "x".repeat(MAX_TOKEN)}));
     for (token, words) in [
-        (format!("{}.{body}.", part(&json!({"alg": "none", "typ": "JWT", "kid": "curve"}))), "no JSON web token"),
-        (format!("{}.{body}.{signature}", part(&json!({"alg": "None", "kid": "curve"}))), "no JSON web token"),
+        (
+            format!(
+                "{}.{body}.",
+                part(&json!({"alg": "none", "typ": "JWT", "kid": "curve"}))
+            ),
+            "no JSON web token",
+        ),
+        (
+            format!(
+                "{}.{body}.{signature}",
+                part(&json!({"alg": "None", "kid": "curve"}))
+            ),
+            "no JSON web token",
+        ),
         (by_secret(b"secret"), "not signed by RSA"),
         (by_secret(&public), "not signed by RSA"),
         (impostor.token(&json!({})), "wrong signature"),
-        (of_other_kind.token(&json!({})), "in a way that its key is not for"),
+        (
+            of_other_kind.token(&json!({})),
+            "in a way that its key is not for",
+        ),
         (format!("{head}.{admin}.{signature}"), "wrong signature"),
         (format!("{head}.{body}."), "wrong signature"),
         (format!("{head}.{body}"), "no JSON web token"),
         (format!("{good}.{signature}"), "no JSON web token"),
-        (format!("{head}.{body}.{}", signature.get(..20).expect("a part")), "wrong signature"),
+        (
+            format!("{head}.{body}.{}", signature.get(..20).expect("a part")),
+            "wrong signature",
+        ),
         ("a.b.c".to_owned(), "no JSON web token"),
         ("...".to_owned(), "no JSON web token"),
         ("x".to_owned(), "no JSON web token"),
@@ -143,17 +194,24 @@ async fn headers_are_understood_or_refused() {
     let signed = |by: &Signer, header: &str| {
         let part = |text: &str| BASE64_URL_SAFE_NO_PAD.encode(text);
         let message = format!("{}.{}", part(header), part(&claims(&json!({})).to_string()));
-        let signature = jsonwebtoken::crypto::sign(message.as_bytes(), &by.key, Algorithm::ES256).expect("a signature");
+        let signature = jsonwebtoken::crypto::sign(message.as_bytes(), &by.key, Algorithm::ES256)
+            .expect("a signature");
         format!("{message}.{signature}")
     };
     let with = |more: &str| format!(r#"{{"alg":"ES256","kid":"curve"{more}}}"#);
-    let jwk = format!(r#","jwk":{}"#, serde_json::to_string(&stranger.public()).expect("JSON"));
+    let jwk = format!(
+        r#","jwk":{}"#,
+        serde_json::to_string(&stranger.public()).expect("JSON")
+    );
     for (more, words) in [
         ("", WRITER),
         (r#","typ":"JWT""#, WRITER),
         (r#","typ":"at+jwt""#, WRITER),
         (r#","b64":true"#, WRITER),
-        (r#","jku":"https://evil.example/keys","x5u":"https://evil.example/cert""#, WRITER),
+        (
+            r#","jku":"https://evil.example/keys","x5u":"https://evil.example/cert""#,
+            WRITER,
+        ),
         (&jwk, WRITER),
         (r#","crit":["exp"],"exp":1"#, "crit"),
         (r#","crit":["b64"],"b64":true"#, "crit"),
@@ -171,7 +229,10 @@ async fn headers_are_understood_or_refused() {
         let text = said(&keys, &signed(&signer, &with(more))).await;
         assert!(text.contains(words), "{more}: {text}");
         let text = said(&keys, &signed(&stranger, &with(more))).await;
-        assert!(words == WRITER && text.contains("wrong signature") || text.contains(words), "{more}: {text}");
+        assert!(
+            words == WRITER && text.contains("wrong signature") || text.contains(words),
+            "{more}: {text}"
+        );
     }
 }
 
@@ -202,7 +263,8 @@ async fn good_tokens_are_remembered() {
     let signer = Signer::elliptic("curve");
     let keys = keys(published(&[&signer])).await;
     let set = keys.0.key_set_of(&keys.1).expect("keys");
-    let remembered = |token: &str, audience: &str| set.verified.contains_key(&token_digest(token, audience));
+    let remembered =
+        |token: &str, audience: &str| set.verified.contains_key(&token_digest(token, audience));
     let both = signer.token(&json!({"aud": [AUDIENCE, "other"]}));
     for _ in 0..3 {
         assert_eq!(said(&keys, &both).await, WRITER);
@@ -210,19 +272,36 @@ async fn good_tokens_are_remembered() {
     assert!(remembered(&both, AUDIENCE) && !remembered(&both, "other"));
     let only = signer.token(&json!({}));
     assert_eq!(said(&keys, &only).await, WRITER);
-    let elsewhere = verify(&keys.0, &keys.1, &only, "other").await.expect_err("another audience");
-    assert!(elsewhere.to_string().contains("not for the audience other"), "{elsewhere}");
+    let elsewhere = verify(&keys.0, &keys.1, &only, "other")
+        .await
+        .expect_err("another audience");
+    assert!(
+        elsewhere.to_string().contains("not for the audience other"),
+        "{elsewhere}"
+    );
     let forged = Signer::elliptic("curve").token(&json!({}));
     said(&keys, &forged).await;
     assert!(!remembered(&forged, AUDIENCE));
 
     let leaving = signer.token(&json!({"exp": seconds() - 5}));
     assert_eq!(said(&keys, &leaving).await, WRITER);
-    let known = set.verified.get(&token_digest(&leaving, AUDIENCE)).await.expect("remembered");
+    let known = set
+        .verified
+        .get(&token_digest(&leaving, AUDIENCE))
+        .await
+        .expect("remembered");
     let left = known.expires_at - now();
     assert!(left > 0.0 && left <= 5.0, "{left} s");
-    let ended = Arc::new(VerifiedToken { subject: WRITER.into(), expires_at: now() - 1.0 });
+    let ended = Arc::new(VerifiedToken {
+        subject: WRITER.into(),
+        expires_at: now() - 1.0,
+    });
     let old = signer.token(&json!({"exp": seconds() - 60}));
-    set.verified.insert(token_digest(&old, AUDIENCE), ended).await;
-    assert!(said(&keys, &old).await.contains("has expired"), "what has ended is not remembered");
+    set.verified
+        .insert(token_digest(&old, AUDIENCE), ended)
+        .await;
+    assert!(
+        said(&keys, &old).await.contains("has expired"),
+        "what has ended is not remembered"
+    );
 }

@@ -9,11 +9,13 @@ use http::HeaderValue;
 use tokio::time::Instant;
 
 use super::{
-    BackendUnderTest, Bench, SubscriptionWish, channel, channel_key, event, eventually, in_order, next, of_everything,
-    rest, until_served,
+    BackendUnderTest, Bench, SubscriptionWish, channel, channel_key, event, eventually, in_order,
+    next, of_everything, rest, until_served,
 };
 use crate::channel::parked::{ParkedOperation, ParkingSubscription};
-use crate::channel::{DeferredDelivery, DeliveryOutcome, DeliveryStage, LostDelivery, OpenedChannel, PublishError};
+use crate::channel::{
+    DeferredDelivery, DeliveryOutcome, DeliveryStage, LostDelivery, OpenedChannel, PublishError,
+};
 use crate::event::Event;
 use crate::filter::Filter;
 use crate::model::{AcknowledgeMode, DestinationRole, SubscriptionKey};
@@ -33,10 +35,17 @@ fn loss(subscription: SubscriptionKey) -> DeliveryOutcome {
 /// Each subscription gets the events that pass its filter, as they are (contract FO-1, FO-2).
 pub(crate) async fn events_come_to_whoever_wants_them<B: BackendUnderTest>() {
     let of_orders = Filter::Exact(vec![("type".to_owned(), "order".to_owned())]);
-    let wishes = [of_everything("all"), SubscriptionWish { filter: of_orders, ..of_everything("orders") }];
+    let wishes = [
+        of_everything("all"),
+        SubscriptionWish {
+            filter: of_orders,
+            ..of_everything("orders")
+        },
+    ];
     let mut bench = Bench::<B>::start(&wishes).await;
     let octets = HeaderValue::from_static("application/octet-stream");
-    let mut order = Event::new("1", "/shop", "order").with_data(octets, Bytes::from_static(&[0, 159, 146, 150]));
+    let mut order = Event::new("1", "/shop", "order")
+        .with_data(octets, Bytes::from_static(&[0, 159, 146, 150]));
     order.set("region", "eu");
     bench.publish(&Event::new("0", "/shop", "visit")).await;
     bench.publish(&order).await;
@@ -83,33 +92,77 @@ pub(crate) async fn what_is_dropped_is_not_forgotten<B: BackendUnderTest>() {
     let mut bench = Bench::on(B::start().await, &wishes, AcknowledgeMode::AfterDelivery).await;
     let publisher = Arc::clone(&bench.opened.publisher);
     let events = [Arc::new(event("1"))];
-    let (published, ()) = tokio::join!(publisher.publish(&events), async { drop(bench.next("a").await) });
-    assert_eq!(published, Err(PublishError::Undelivered { failed: 1, total: 1 }));
+    let (published, ()) = tokio::join!(publisher.publish(&events), async {
+        drop(bench.next("a").await)
+    });
+    assert_eq!(
+        published,
+        Err(PublishError::Undelivered {
+            failed: 1,
+            total: 1
+        })
+    );
 }
 
 pub(crate) async fn what_nobody_took_is_parked_or_told_to_the_sender<B: BackendUnderTest>() {
     let wishes = [of_everything("a")];
-    let acknowledge = if B::IS_DURABLE { AcknowledgeMode::AfterEnqueue } else { AcknowledgeMode::AfterDelivery };
+    let acknowledge = if B::IS_DURABLE {
+        AcknowledgeMode::AfterEnqueue
+    } else {
+        AcknowledgeMode::AfterDelivery
+    };
     let mut bench = Bench::on(B::start().await, &wishes, acknowledge).await;
     let (key, publisher) = (bench.key("a"), Arc::clone(&bench.opened.publisher));
     let events = [Arc::new(event("1"))];
     let lose = async { bench.next("a").await.settle(loss(key.clone())).await };
     let (published, ()) = tokio::join!(publisher.publish(&events), lose);
     let Some(parked) = bench.under_test.parked() else {
-        assert_eq!(published, Err(PublishError::Undelivered { failed: 1, total: 1 }));
+        assert_eq!(
+            published,
+            Err(PublishError::Undelivered {
+                failed: 1,
+                total: 1
+            })
+        );
         return;
     };
     assert_eq!(published, Ok(()));
     let channel = channel_key(bench.under_test.namespace());
-    let owner = ParkingSubscription { backend: B::STORAGE, channel, subscription: key };
-    assert_eq!(parked.count(std::slice::from_ref(&owner)).await, Ok(vec![1]));
+    let owner = ParkingSubscription {
+        backend: B::STORAGE,
+        channel,
+        subscription: key,
+    };
+    assert_eq!(
+        parked.count(std::slice::from_ref(&owner)).await,
+        Ok(vec![1])
+    );
     let errand = ParkedOperation::default();
-    let shown = parked.show(&owner, 10, &errand).await.expect("a look").events;
-    assert_eq!(shown.iter().map(|it| (it.id.as_deref(), it.attempts)).collect::<Vec<_>>(), [(Some("1"), Some(4))]);
-    assert_eq!(parked.replay(&owner, &errand).await.map(|change| change.done), Ok(1));
+    let shown = parked
+        .show(&owner, 10, &errand)
+        .await
+        .expect("a look")
+        .events;
+    assert_eq!(
+        shown
+            .iter()
+            .map(|it| (it.id.as_deref(), it.attempts))
+            .collect::<Vec<_>>(),
+        [(Some("1"), Some(4))]
+    );
+    assert_eq!(
+        parked
+            .replay(&owner, &errand)
+            .await
+            .map(|change| change.done),
+        Ok(1)
+    );
     assert_eq!(bench.deliver("a").await, "1");
     let parked = bench.under_test.parked().expect("parked events");
-    assert_eq!(parked.count(std::slice::from_ref(&owner)).await, Ok(vec![0]));
+    assert_eq!(
+        parked.count(std::slice::from_ref(&owner)).await,
+        Ok(vec![0])
+    );
 }
 
 /// An event whose wait outlives the process comes back with the progress of its delivery; a backend
@@ -119,18 +172,32 @@ pub(crate) async fn what_is_put_off_comes_back_as_it_left<B: BackendUnderTest>()
     bench.publish(&event("1")).await;
     let message = bench.next("a").await;
     if !B::IS_DURABLE {
-        assert_eq!((message.progress.max_wait, message.progress.hold_time), (None, None));
+        assert_eq!(
+            (message.progress.max_wait, message.progress.hold_time),
+            (None, None)
+        );
         return;
     }
     assert!(message.progress.max_wait.is_some());
     let stage = DeliveryStage::Reply(Arc::new(event("an answer")));
-    let deferral = DeferredDelivery { stage: stage.clone(), attempts: 3, wait: Duration::from_secs(1) };
+    let deferral = DeferredDelivery {
+        stage: stage.clone(),
+        attempts: 3,
+        wait: Duration::from_secs(1),
+    };
     let before = Instant::now();
     message.settle(DeliveryOutcome::Deferred(deferral)).await;
     let mut bench = bench.restart(&[of_everything("a")]).await;
     let message = bench.next("a").await;
     assert!(before.elapsed() + message.progress.wait >= Duration::from_secs(1));
-    assert_eq!((&*message.event.id(), message.progress.attempts, &message.progress.stage), ("1", 3, &stage));
+    assert_eq!(
+        (
+            &*message.event.id(),
+            message.progress.attempts,
+            &message.progress.stage
+        ),
+        ("1", 3, &stage)
+    );
     message.settle(DeliveryOutcome::Delivered).await;
 }
 
@@ -139,7 +206,9 @@ pub(crate) async fn what_is_in_order_stays_in_order<B: BackendUnderTest>() {
     let ids: Vec<String> = (0..60).map(|id| id.to_string()).collect();
     let events: Vec<Arc<Event>> = ids.iter().map(|id| Arc::new(event(id))).collect();
     assert_eq!(bench.opened.publisher.publish(&events[..40]).await, Ok(()));
-    bench.publish_all(ids[40..].iter().map(String::as_str)).await;
+    bench
+        .publish_all(ids[40..].iter().map(String::as_str))
+        .await;
     for id in &ids[..20] {
         assert_eq!(bench.deliver("a").await, *id);
     }
@@ -156,12 +225,28 @@ pub(crate) async fn what_is_in_order_stays_in_order<B: BackendUnderTest>() {
 pub(crate) async fn queues_are_kept_when_a_channel_is_opened_again<B: BackendUnderTest>() {
     let mut bench = Bench::<B>::start(&[of_everything("a")]).await;
     bench.publish(&event("1")).await;
-    let wider = channel(&bench.under_test, &[of_everything("a"), of_everything("b")], AcknowledgeMode::AfterEnqueue);
-    let OpenedChannel { publisher, mut consumers } = bench.under_test.backend().open(&wider);
+    let wider = channel(
+        &bench.under_test,
+        &[of_everything("a"), of_everything("b")],
+        AcknowledgeMode::AfterEnqueue,
+    );
+    let OpenedChannel {
+        publisher,
+        mut consumers,
+    } = bench.under_test.backend().open(&wider);
     until_served(&bench.under_test, &wider).await;
-    assert_eq!(consumers.iter().map(|(it, _)| it.key.name.as_str()).collect::<Vec<_>>(), ["b"]);
+    assert_eq!(
+        consumers
+            .iter()
+            .map(|(it, _)| it.key.name.as_str())
+            .collect::<Vec<_>>(),
+        ["b"]
+    );
     assert_eq!(publisher.publish(&[Arc::new(event("2"))]).await, Ok(()));
-    assert_eq!((bench.deliver("a").await, bench.deliver("a").await), ("1".to_owned(), "2".to_owned()));
+    assert_eq!(
+        (bench.deliver("a").await, bench.deliver("a").await),
+        ("1".to_owned(), "2".to_owned())
+    );
     let message = next(&mut consumers[0].1).await;
     assert_eq!(message.event.id(), "2");
     message.settle(DeliveryOutcome::Delivered).await;
@@ -173,9 +258,16 @@ pub(crate) async fn a_subscription_that_goes_loses_nothing<B: BackendUnderTest>(
     let mut bench = Bench::<B>::start(&[of_everything("a"), of_everything("b")]).await;
     bench.publish_all(["1", "2", "3"]).await;
     let under_way = bench.next("a").await;
-    bench.under_test.backend().retire_subscription(&bench.key("a"));
+    bench
+        .under_test
+        .backend()
+        .retire_subscription(&bench.key("a"));
     assert_eq!(bench.unfinished("a"), None);
-    let narrower = channel(&bench.under_test, &[of_everything("b")], AcknowledgeMode::AfterEnqueue);
+    let narrower = channel(
+        &bench.under_test,
+        &[of_everything("b")],
+        AcknowledgeMode::AfterEnqueue,
+    );
     bench.opened.publisher = bench.under_test.backend().open(&narrower).publisher;
     bench.publish(&event("4")).await;
     let mut seen: BTreeSet<String> = [under_way.event.id().into_owned()].into();
@@ -192,7 +284,10 @@ pub(crate) async fn a_subscription_that_goes_loses_nothing<B: BackendUnderTest>(
         }
         seen.remove("5");
     }
-    assert_eq!(seen.iter().map(String::as_str).collect::<Vec<_>>(), ["1", "2", "3"]);
+    assert_eq!(
+        seen.iter().map(String::as_str).collect::<Vec<_>>(),
+        ["1", "2", "3"]
+    );
 }
 
 pub(crate) async fn a_subscription_that_comes_back_gets_what_comes_then<B: BackendUnderTest>() {
@@ -201,7 +296,10 @@ pub(crate) async fn a_subscription_that_comes_back_gets_what_comes_then<B: Backe
     bench.publish(&event("1")).await;
     assert_eq!(bench.deliver("a").await, "1");
     eventually("it has ended", || bench.unfinished("a") == Some(0)).await;
-    bench.under_test.backend().retire_subscription(&bench.key("a"));
+    bench
+        .under_test
+        .backend()
+        .retire_subscription(&bench.key("a"));
     let channel = channel(&bench.under_test, &wishes, AcknowledgeMode::AfterEnqueue);
     bench.opened = bench.under_test.backend().open(&channel);
     until_served(&bench.under_test, &channel).await;
@@ -221,7 +319,10 @@ pub(crate) async fn a_process_that_ends_loses_nothing<B: BackendUnderTest>() {
         seen.extend(rest(bench.consumer("a")).await);
         let mut bench = bench.restart(&wishes).await;
         while seen.len() < ids.len() {
-            assert!(seen.insert(bench.deliver("a").await), "what was settled does not come again");
+            assert!(
+                seen.insert(bench.deliver("a").await),
+                "what was settled does not come again"
+            );
         }
         return;
     }

@@ -20,7 +20,12 @@ pub(super) struct DeliveryCountdown {
 impl DeliveryCountdown {
     /// Makes a countdown of `total` deliveries, which must be one at least.
     pub(super) fn new(total: usize) -> Arc<Self> {
-        Arc::new(Self { total, unfinished: AtomicUsize::new(total), failed: AtomicUsize::new(0), done: Notify::new() })
+        Arc::new(Self {
+            total,
+            unfinished: AtomicUsize::new(total),
+            failed: AtomicUsize::new(0),
+            done: Notify::new(),
+        })
     }
 
     /// Counts one delivery that has ended as lost or abandoned.
@@ -46,7 +51,10 @@ impl DeliveryCountdown {
         }
         match self.failed.load(Ordering::Relaxed) {
             0 => Ok(()),
-            failed => Err(PublishError::Undelivered { failed, total: self.total }),
+            failed => Err(PublishError::Undelivered {
+                failed,
+                total: self.total,
+            }),
         }
     }
 }

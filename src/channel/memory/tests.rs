@@ -27,17 +27,32 @@ fn subscription(name: &str, filter: Filter) -> Arc<Subscription> {
 }
 
 fn channel(acknowledge: AcknowledgeMode, subscriptions: Vec<Arc<Subscription>>) -> Channel {
-    let key = ChannelKey { kind: ChannelKind::Channel, namespace: "ns".to_owned(), name: "c".to_owned() };
-    Channel { key, backend: BackendKind::Memory, acknowledge, authorization: None, event_types: None, subscriptions }
+    let key = ChannelKey {
+        kind: ChannelKind::Channel,
+        namespace: "ns".to_owned(),
+        name: "c".to_owned(),
+    };
+    Channel {
+        key,
+        backend: BackendKind::Memory,
+        acknowledge,
+        authorization: None,
+        event_types: None,
+        subscriptions,
+    }
 }
 
 fn events(ids: std::ops::Range<usize>) -> Vec<Arc<Event>> {
-    ids.map(|id| Arc::new(Event::new(&id.to_string(), "/s", "t"))).collect()
+    ids.map(|id| Arc::new(Event::new(&id.to_string(), "/s", "t")))
+        .collect()
 }
 
 fn backend(capacity: usize) -> (MemoryBackend, Arc<ProcessCounters>) {
     let counters = Arc::new(ProcessCounters::default());
-    (MemoryBackend::new(capacity, Arc::clone(&counters)), counters)
+    (
+        MemoryBackend::new(capacity, Arc::clone(&counters)),
+        counters,
+    )
 }
 
 mod conforms {
@@ -74,48 +89,106 @@ mod conforms {
 #[tokio::test]
 async fn a_full_queue_takes_nothing_anywhere() {
     let (backend, counters) = backend(2);
-    let subscriptions = vec![subscription("a", Filter::MatchAll), subscription("b", Filter::MatchAll)];
+    let subscriptions = vec![
+        subscription("a", Filter::MatchAll),
+        subscription("b", Filter::MatchAll),
+    ];
     let mut opened = backend.open(&channel(AcknowledgeMode::AfterEnqueue, subscriptions));
     assert_eq!(opened.publisher.publish(&events(0..1)).await, Ok(()));
     let (_, mut first) = opened.consumers.remove(0);
-    first.recv().await.expect("a message").settle(DeliveryOutcome::Delivered).await;
-    assert!(opened.publisher.publish(&events(1..3)).await.is_err(), "b has one place left, the batch needs two");
+    first
+        .recv()
+        .await
+        .expect("a message")
+        .settle(DeliveryOutcome::Delivered)
+        .await;
+    assert!(
+        opened.publisher.publish(&events(1..3)).await.is_err(),
+        "b has one place left, the batch needs two"
+    );
     assert!(first.try_recv().is_err(), "a got nothing of it");
     assert_eq!(counters.unfinished(), 1);
-    assert_eq!(opened.publisher.publish(&events(3..4)).await, Ok(()), "the places were given back");
+    assert_eq!(
+        opened.publisher.publish(&events(3..4)).await,
+        Ok(()),
+        "the places were given back"
+    );
 }
 
 /// Contract FO-4, FO-5.
 #[tokio::test]
 async fn a_sync_channel_answers_when_all_have_ended() {
     let (backend, counters) = backend(10);
-    let subscriptions = vec![subscription("a", Filter::MatchAll), subscription("b", Filter::MatchAll)];
+    let subscriptions = vec![
+        subscription("a", Filter::MatchAll),
+        subscription("b", Filter::MatchAll),
+    ];
     let mut opened = backend.open(&channel(AcknowledgeMode::AfterDelivery, subscriptions));
     let events = events(0..1);
     let mut publishing = opened.publisher.publish(&events);
     assert!((&mut publishing).now_or_never().is_none());
-    for (index, outcome) in [DeliveryOutcome::Delivered, DeliveryOutcome::DeadLettered].into_iter().enumerate() {
-        opened.consumers[index].1.recv().await.expect("a message").settle(outcome).await;
+    for (index, outcome) in [DeliveryOutcome::Delivered, DeliveryOutcome::DeadLettered]
+        .into_iter()
+        .enumerate()
+    {
+        opened.consumers[index]
+            .1
+            .recv()
+            .await
+            .expect("a message")
+            .settle(outcome)
+            .await;
     }
     assert_eq!(publishing.await, Ok(()));
     let mut publishing = opened.publisher.publish(&events);
     assert!((&mut publishing).now_or_never().is_none());
     drop(opened.consumers[0].1.recv().await);
-    opened.consumers[1].1.recv().await.expect("a message").settle(DeliveryOutcome::Delivered).await;
-    assert_eq!(publishing.await, Err(PublishError::Undelivered { failed: 1, total: 2 }));
-    assert_eq!((counters.delivered.get(), counters.dead_lettered.get(), counters.abandoned.get()), (2, 1, 1));
+    opened.consumers[1]
+        .1
+        .recv()
+        .await
+        .expect("a message")
+        .settle(DeliveryOutcome::Delivered)
+        .await;
+    assert_eq!(
+        publishing.await,
+        Err(PublishError::Undelivered {
+            failed: 1,
+            total: 2
+        })
+    );
+    assert_eq!(
+        (
+            counters.delivered.get(),
+            counters.dead_lettered.get(),
+            counters.abandoned.get()
+        ),
+        (2, 1, 1)
+    );
 }
 
 #[tokio::test]
 async fn a_retired_queue_is_drained_and_ends() {
     let (backend, _) = backend(10);
-    let mut opened = backend.open(&channel(AcknowledgeMode::AfterEnqueue, vec![subscription("a", Filter::MatchAll)]));
-    opened.publisher.publish(&events(0..2)).await.expect("published");
+    let mut opened = backend.open(&channel(
+        AcknowledgeMode::AfterEnqueue,
+        vec![subscription("a", Filter::MatchAll)],
+    ));
+    opened
+        .publisher
+        .publish(&events(0..2))
+        .await
+        .expect("published");
     let (subscription, mut consumer) = opened.consumers.remove(0);
     backend.retire_subscription(&subscription.key);
     drop(opened);
     for _ in 0..2 {
-        consumer.recv().await.expect("a message").settle(DeliveryOutcome::Delivered).await;
+        consumer
+            .recv()
+            .await
+            .expect("a message")
+            .settle(DeliveryOutcome::Delivered)
+            .await;
     }
     assert!(consumer.recv().await.is_none());
 }
@@ -129,8 +202,12 @@ enum Step {
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let step =
-        prop_oneof![(0usize..4).prop_map(Step::Publish), Just(Step::Consume), Just(Step::Drop), Just(Step::Reopen),];
+    let step = prop_oneof![
+        (0usize..4).prop_map(Step::Publish),
+        Just(Step::Consume),
+        Just(Step::Drop),
+        Just(Step::Reopen),
+    ];
     proptest::collection::vec(step, 0..60)
 }
 

@@ -48,9 +48,19 @@ impl RabbitmqAcknowledger {
         counters: Arc<ProcessCounters>,
     ) -> (Self, mpsc::Sender<SettledDelivery>) {
         let (sender, settled) = mpsc::channel(usize::from(prefetch).max(1));
-        let gather = if prefetch <= FEW { Duration::ZERO } else { GATHER };
+        let gather = if prefetch <= FEW {
+            Duration::ZERO
+        } else {
+            GATHER
+        };
         (
-            Self { channel, settlements: settled, ledger: DeliveryTagLedger::default(), gather_time: gather, counters },
+            Self {
+                channel,
+                settlements: settled,
+                ledger: DeliveryTagLedger::default(),
+                gather_time: gather,
+                counters,
+            },
             sender,
         )
     }
@@ -94,7 +104,15 @@ impl RabbitmqAcknowledger {
 
     async fn settle_delivery(&mut self, tag: u64, action: SettleAction) -> lapin::Result<()> {
         if action == SettleAction::Requeue {
-            self.channel.basic_nack(tag, BasicNackOptions { requeue: true, ..BasicNackOptions::default() }).await?;
+            self.channel
+                .basic_nack(
+                    tag,
+                    BasicNackOptions {
+                        requeue: true,
+                        ..BasicNackOptions::default()
+                    },
+                )
+                .await?;
         }
         self.ledger.settle(tag, action);
         Ok(())
@@ -103,12 +121,18 @@ impl RabbitmqAcknowledger {
     async fn send_acknowledgements(&mut self) -> lapin::Result<()> {
         let owed = self.ledger.unacknowledged;
         if let Some(tag) = self.ledger.take_multiple_ack() {
-            self.channel.basic_ack(tag, BasicAckOptions { multiple: true }).await?;
+            self.channel
+                .basic_ack(tag, BasicAckOptions { multiple: true })
+                .await?;
         }
         for tag in self.ledger.take_single_acks() {
-            self.channel.basic_ack(tag, BasicAckOptions { multiple: false }).await?;
+            self.channel
+                .basic_ack(tag, BasicAckOptions { multiple: false })
+                .await?;
         }
-        self.counters.rabbitmq_acknowledged.add(owed.saturating_sub(self.ledger.unacknowledged));
+        self.counters
+            .rabbitmq_acknowledged
+            .add(owed.saturating_sub(self.ledger.unacknowledged));
         Ok(())
     }
 }
@@ -118,8 +142,8 @@ impl RabbitmqAcknowledger {
 struct DeliveryTagLedger {
     /// This tag and all before it are settled and acknowledged.
     settled_up_to: u64,
-    /// Tags that are settled while an earlier one is not. `Some(round)`: settled in that round, and
-    /// not acknowledged yet.
+    /// Tags that are settled while an earlier one is not. `Some(round)`: settled in that round,
+    /// and not acknowledged yet.
     settled_out_of_order: BTreeMap<u64, Option<u64>>,
     /// Number of settled tags that are not acknowledged yet.
     unacknowledged: u64,
@@ -165,7 +189,9 @@ impl DeliveryTagLedger {
         let waited = self
             .settled_out_of_order
             .iter_mut()
-            .filter(|(_, unacknowledged_since)| unacknowledged_since.is_some_and(|since| since < round));
+            .filter(|(_, unacknowledged_since)| {
+                unacknowledged_since.is_some_and(|since| since < round)
+            });
         let stragglers: Vec<u64> = waited
             .map(|(tag, unacknowledged_since)| {
                 *unacknowledged_since = None;
@@ -185,7 +211,9 @@ mod tests {
 
     fn ledger(settled: &[u64]) -> DeliveryTagLedger {
         let mut ledger = DeliveryTagLedger::default();
-        settled.iter().for_each(|tag| ledger.settle(*tag, SettleAction::Ack));
+        settled
+            .iter()
+            .for_each(|tag| ledger.settle(*tag, SettleAction::Ack));
         ledger
     }
 
@@ -193,7 +221,11 @@ mod tests {
     fn what_is_settled_in_order_is_one_group() {
         let mut ledger = ledger(&[2, 1, 3]);
         assert_eq!(
-            (ledger.take_multiple_ack(), ledger.take_single_acks(), ledger.has_unacknowledged()),
+            (
+                ledger.take_multiple_ack(),
+                ledger.take_single_acks(),
+                ledger.has_unacknowledged()
+            ),
             (Some(3), vec![], false)
         );
     }
@@ -201,12 +233,22 @@ mod tests {
     #[test]
     fn a_slow_one_holds_up_the_others_for_a_round() {
         let mut ledger = ledger(&[1, 3, 4]);
-        assert_eq!((ledger.take_multiple_ack(), ledger.take_single_acks()), (Some(1), vec![]));
+        assert_eq!(
+            (ledger.take_multiple_ack(), ledger.take_single_acks()),
+            (Some(1), vec![])
+        );
         ledger.next_round();
-        assert_eq!((ledger.take_multiple_ack(), ledger.take_single_acks()), (None, vec![3, 4]));
+        assert_eq!(
+            (ledger.take_multiple_ack(), ledger.take_single_acks()),
+            (None, vec![3, 4])
+        );
         ledger.settle(2, SettleAction::Ack);
         assert_eq!(
-            (ledger.take_multiple_ack(), ledger.settled_up_to, ledger.has_unacknowledged()),
+            (
+                ledger.take_multiple_ack(),
+                ledger.settled_up_to,
+                ledger.has_unacknowledged()
+            ),
             (Some(2), 4, false)
         );
     }
@@ -216,7 +258,10 @@ mod tests {
         let mut ledger = DeliveryTagLedger::default();
         ledger.settle(1, SettleAction::Ack);
         ledger.settle(2, SettleAction::Requeue);
-        assert_eq!((ledger.take_multiple_ack(), ledger.settled_up_to), (Some(1), 2));
+        assert_eq!(
+            (ledger.take_multiple_ack(), ledger.settled_up_to),
+            (Some(1), 2)
+        );
     }
 
     proptest! {

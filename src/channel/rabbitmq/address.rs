@@ -25,7 +25,8 @@ const ADDRESSES: usize = 16;
 /// noticed earlier, by the requests that `connection.rs` sends on each connection.
 const HEARTBEAT: u16 = 10;
 /// Hint for a URI that ends with a slash: it names a virtual host that hardly anybody means.
-const EMPTY_VHOST: &str = "; the URI ends with a slash, which names the virtual host with the empty name: leave the slash out, or write /%2f for the default one";
+const EMPTY_VHOST: &str = "; the URI ends with a slash, which names the virtual host with the empty name: leave \
+     the slash out, or write /%2f for the default one";
 
 /// URIs, credentials and CA of RabbitMQ. Neither `Debug` nor anything else shows a password.
 #[derive(Clone)]
@@ -43,7 +44,10 @@ impl std::fmt::Debug for RabbitmqAddress {
 
 /// Host, port and virtual host of a URI, for logs and errors.
 fn node_name(uri: &AMQPUri) -> String {
-    format!("{}:{}/{}", uri.authority.host, uri.authority.port, uri.vhost)
+    format!(
+        "{}:{}/{}",
+        uri.authority.host, uri.authority.port, uri.vhost
+    )
 }
 
 /// A connection, and the node that it leads to.
@@ -69,19 +73,43 @@ impl RabbitmqAddress {
     /// # Errors
     /// If a URI is wrong, without repeating it, since it may hold a password; or if the file of the
     /// CA cannot be read.
-    pub fn new(uris: &str, credentials: (Option<&str>, Option<&str>), ca: Option<&Path>) -> anyhow::Result<Self> {
-        let texts: Vec<&str> = uris.split(',').map(str::trim).filter(|uri| !uri.is_empty()).collect();
-        anyhow::ensure!(!texts.is_empty(), "--rabbitmq-uri: it is empty, give amqp://host:port or amqps://host:port");
+    pub fn new(
+        uris: &str,
+        credentials: (Option<&str>, Option<&str>),
+        ca: Option<&Path>,
+    ) -> anyhow::Result<Self> {
+        let texts: Vec<&str> = uris
+            .split(',')
+            .map(str::trim)
+            .filter(|uri| !uri.is_empty())
+            .collect();
+        anyhow::ensure!(
+            !texts.is_empty(),
+            "--rabbitmq-uri: it is empty, give amqp://host:port or amqps://host:port"
+        );
         let count = texts.len();
         let read = |(index, text): (usize, &str)| {
-            let which = if count > 1 { format!(" (URI {} of {count})", index + 1) } else { String::new() };
-            parse_uri(text, credentials).map_err(|error| anyhow::anyhow!("--rabbitmq-uri{which}: {error}"))
+            let which = if count > 1 {
+                format!(" (URI {} of {count})", index + 1)
+            } else {
+                String::new()
+            };
+            parse_uri(text, credentials)
+                .map_err(|error| anyhow::anyhow!("--rabbitmq-uri{which}: {error}"))
         };
-        let uris = texts.into_iter().enumerate().map(read).collect::<anyhow::Result<_>>()?;
+        let uris = texts
+            .into_iter()
+            .enumerate()
+            .map(read)
+            .collect::<anyhow::Result<_>>()?;
         let pem = |path: &Path| {
-            std::fs::read_to_string(path).map_err(|error| anyhow::anyhow!("--rabbitmq-ca {}: {error}", path.display()))
+            std::fs::read_to_string(path)
+                .map_err(|error| anyhow::anyhow!("--rabbitmq-ca {}: {error}", path.display()))
         };
-        Ok(Self { uris, ca_pem: ca.map(pem).transpose()? })
+        Ok(Self {
+            uris,
+            ca_pem: ca.map(pem).transpose()?,
+        })
     }
 
     /// Connects to one of the nodes; to the one at `occupied` only if no other can be reached.
@@ -96,14 +124,24 @@ impl RabbitmqAddress {
         self.connect_to_any(purpose, occupied).boxed()
     }
 
-    async fn connect_to_any(&self, purpose: &str, occupied: Option<SocketAddr>) -> Result<ReachedNode, String> {
+    async fn connect_to_any(
+        &self,
+        purpose: &str,
+        occupied: Option<SocketAddr>,
+    ) -> Result<ReachedNode, String> {
         let mut reasons = Vec::new();
         let mut candidates = self.resolve_candidates(&mut reasons).await;
         candidates.sort_by_key(|candidate| Some(candidate.address) == occupied);
         for candidate in candidates {
             let (node, address) = (node_name(&candidate.uri), candidate.address);
             match self.connect_to(&candidate, purpose).await {
-                Ok(connection) => return Ok(ReachedNode { connection, node, address }),
+                Ok(connection) => {
+                    return Ok(ReachedNode {
+                        connection,
+                        node,
+                        address,
+                    });
+                }
                 Err(reason) => reasons.push(format!("{node} at {}: {reason}", candidate.address)),
             }
         }
@@ -119,11 +157,20 @@ impl RabbitmqAddress {
             match tokio::time::timeout(LOOKUP_TIMEOUT, tokio::net::lookup_host(host)).await {
                 Ok(Ok(addresses)) => {
                     let found = addresses.take(ADDRESSES);
-                    candidates.extend(found.map(|address| NodeCandidate { uri: uri.clone(), address }));
+                    candidates.extend(found.map(|address| NodeCandidate {
+                        uri: uri.clone(),
+                        address,
+                    }));
                 }
-                Ok(Err(error)) => reasons.push(format!("{}: no address of the host: {error}", node_name(uri))),
+                Ok(Err(error)) => reasons.push(format!(
+                    "{}: no address of the host: {error}",
+                    node_name(uri)
+                )),
                 Err(_elapsed) => {
-                    reasons.push(format!("{}: no address of the host within {LOOKUP_TIMEOUT:?}", node_name(uri)));
+                    reasons.push(format!(
+                        "{}: no address of the host within {LOOKUP_TIMEOUT:?}",
+                        node_name(uri)
+                    ));
                 }
             }
         }
@@ -131,10 +178,18 @@ impl RabbitmqAddress {
         candidates
     }
 
-    async fn connect_to(&self, candidate: &NodeCandidate, purpose: &str) -> Result<Connection, String> {
+    async fn connect_to(
+        &self,
+        candidate: &NodeCandidate,
+        purpose: &str,
+    ) -> Result<Connection, String> {
         let NodeCandidate { uri, address } = candidate;
-        let properties = ConnectionProperties::default().with_connection_name(format!("sealpost {purpose}").into());
-        let tls = OwnedTLSConfig { identity: None, cert_chain: self.ca_pem.clone() };
+        let properties = ConnectionProperties::default()
+            .with_connection_name(format!("sealpost {purpose}").into());
+        let tls = OwnedTLSConfig {
+            identity: None,
+            cert_chain: self.ca_pem.clone(),
+        };
         let runtime = lapin::runtime::default_runtime().map_err(|error| error.to_string())?;
         let address = *address;
         // A second handle of the socket lets an attempt be ended that lapin would go on with.
@@ -151,12 +206,15 @@ impl RabbitmqAddress {
                     }
                     match uri.scheme {
                         AMQPScheme::AMQP => Ok(stream),
-                        AMQPScheme::AMQPS => stream.into_tls(&uri.authority.host, tls.as_ref()).await,
+                        AMQPScheme::AMQPS => {
+                            stream.into_tls(&uri.authority.host, tls.as_ref()).await
+                        }
                     }
                 };
                 // Limited here, too: lapin goes on with an attempt that is given up.
                 let limited = tokio::time::timeout(HANDSHAKE_TIMEOUT, opened).await;
-                let opened = limited.unwrap_or_else(|_elapsed| Err(std::io::ErrorKind::TimedOut.into()));
+                let opened =
+                    limited.unwrap_or_else(|_elapsed| Err(std::io::ErrorKind::TimedOut.into()));
                 opened.map_err(|error| ErrorKind::IOError(Arc::new(error)).into())
             },
             properties,
@@ -166,7 +224,14 @@ impl RabbitmqAddress {
                 attempt.keep_socket();
                 Ok(connection)
             }
-            Ok(Err(error)) => Err(format!("{error}{}", if uri.vhost.is_empty() { EMPTY_VHOST } else { "" })),
+            Ok(Err(error)) => Err(format!(
+                "{error}{}",
+                if uri.vhost.is_empty() {
+                    EMPTY_VHOST
+                } else {
+                    ""
+                }
+            )),
             Err(_elapsed) => Err(format!("no handshake within {HANDSHAKE_TIMEOUT:?}")),
         }
     }
@@ -201,7 +266,10 @@ impl Drop for ConnectAttempt {
             std::mem::replace(&mut *lock_socket(&self.socket), HandshakeSocket::Done)
             && let Err(error) = socket.shutdown(Shutdown::Both)
         {
-            tracing::debug!(%error, "The socket of an attempt to connect to RabbitMQ was closed before");
+            tracing::debug!(
+                %error,
+                "The socket of an attempt to connect to RabbitMQ was closed before"
+            );
         }
     }
 }
@@ -214,7 +282,10 @@ fn lock_socket(socket: &Mutex<HandshakeSocket>) -> MutexGuard<'_, HandshakeSocke
 ///
 /// # Errors
 /// If the attempt was given up meanwhile, or the system has no handle left.
-fn remember_socket(socket: &Mutex<HandshakeSocket>, stream: &tokio::net::TcpStream) -> io::Result<()> {
+fn remember_socket(
+    socket: &Mutex<HandshakeSocket>,
+    stream: &tokio::net::TcpStream,
+) -> io::Result<()> {
     let handle = TcpStream::from(stream.as_fd().try_clone_to_owned()?);
     let mut socket = lock_socket(socket);
     if matches!(*socket, HandshakeSocket::Done) {
@@ -224,11 +295,17 @@ fn remember_socket(socket: &Mutex<HandshakeSocket>, stream: &tokio::net::TcpStre
     Ok(())
 }
 
-fn parse_uri(text: &str, (username, password): (Option<&str>, Option<&str>)) -> Result<AMQPUri, String> {
+fn parse_uri(
+    text: &str,
+    (username, password): (Option<&str>, Option<&str>),
+) -> Result<AMQPUri, String> {
     let refused = |error: String| {
         let shown = !error.contains(text) && !error.contains("Invalid URL");
-        let reason =
-            if shown { error } else { "it is not of the form amqp://user:password@host:port/vhost".to_owned() };
+        let reason = if shown {
+            error
+        } else {
+            "it is not of the form amqp://user:password@host:port/vhost".to_owned()
+        };
         format!("{reason} (several are separated by commas; a comma in a password is written %2C)")
     };
     let mut uri: AMQPUri = text.parse().map_err(refused)?;
@@ -268,7 +345,10 @@ mod tests {
             ("amqp://a,nonsense:hidden", "(URI 2 of 2)"),
         ] {
             let error = read(text).expect_err(text).to_string();
-            assert!(error.contains(said) && !error.contains("hidden") && !error.contains("s3cret"), "{error}");
+            assert!(
+                error.contains(said) && !error.contains("hidden") && !error.contains("s3cret"),
+                "{error}"
+            );
         }
     }
 }

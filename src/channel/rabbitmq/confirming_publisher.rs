@@ -76,7 +76,11 @@ impl ConfirmingPublisher {
     /// is published; and the receiver of misdirected returns, which have to be published again.
     pub(super) fn new(
         counters: Arc<ProcessCounters>,
-    ) -> (Arc<Self>, [AmqpChannelSetKeeper; 2], mpsc::Receiver<MisdirectedReturn>) {
+    ) -> (
+        Arc<Self>,
+        [AmqpChannelSetKeeper; 2],
+        mpsc::Receiver<MisdirectedReturn>,
+    ) {
         let (strays, found) = mpsc::channel(MAX_MISDIRECTED_RETURNS);
         let (first, first_keeper) = PublishingConnection::new(&counters, strays.clone());
         let (second, second_keeper) = PublishingConnection::new(&counters, strays);
@@ -98,7 +102,9 @@ impl ConfirmingPublisher {
 
     /// True if an alarm keeps RabbitMQ from taking messages.
     pub(super) fn is_blocked(&self) -> bool {
-        self.connections.iter().any(PublishingConnection::is_blocked)
+        self.connections
+            .iter()
+            .any(PublishingConnection::is_blocked)
     }
 
     /// Waits until messages can be published on one of the connections.
@@ -121,7 +127,11 @@ impl ConfirmingPublisher {
         route: &Arc<PublishRoute>,
         message: &Arc<AmqpMessage>,
     ) -> Result<(), RabbitmqPublishError> {
-        let sent = tokio::time::timeout(CONFIRM_TIMEOUT, self.publish_on_either(queue, route, message)).await;
+        let sent = tokio::time::timeout(
+            CONFIRM_TIMEOUT,
+            self.publish_on_either(queue, route, message),
+        )
+        .await;
         // Failures are counted here, once for both connections.
         let stored = sent.unwrap_or(Err(RabbitmqPublishError::Unconfirmed));
         let counters = &self.counters;
@@ -149,7 +159,9 @@ impl ConfirmingPublisher {
     ) -> Result<(), RabbitmqPublishError> {
         // Holding a turn first limits all messages together; the message is tracked only while it
         // is sent.
-        let Ok(permit) = self.publish_window.acquire().await else { return Err(RabbitmqPublishError::NoConnection) };
+        let Ok(permit) = self.publish_window.acquire().await else {
+            return Err(RabbitmqPublishError::NoConnection);
+        };
         let _under_way = route.track_message();
         // Before this message is sent, so that the channel on the other connection is ready when it
         // is needed.
@@ -182,7 +194,8 @@ impl ConfirmingPublisher {
         if is_answered(again) && route.prefer(other) && self.log_limit.is_due() {
             tracing::warn!(
                 queue,
-                "RabbitMQ has confirmed nothing for a queue for some seconds: it is published to on another connection"
+                "RabbitMQ has confirmed nothing for a queue for some seconds: it is \
+                 published to on another connection"
             );
         }
         again
@@ -194,13 +207,20 @@ impl ConfirmingPublisher {
     fn warm_up_connections(&self, queue: &str, route: &PublishRoute) {
         // A connection some of whose channels are still to be opened is not used: see
         // `order_connections`.
-        let channels =
-            self.connections.each_ref().map(|connection| connection.is_open().then(|| connection.channel(queue))?);
-        route.warm_up_other_channel(&channels, || self.last_rerouted().is_none_or(|trouble| trouble.elapsed() > CALM));
+        let channels = self
+            .connections
+            .each_ref()
+            .map(|connection| connection.is_open().then(|| connection.channel(queue))?);
+        route.warm_up_other_channel(&channels, || {
+            self.last_rerouted()
+                .is_none_or(|trouble| trouble.elapsed() > CALM)
+        });
     }
 
     fn last_rerouted(&self) -> MutexGuard<'_, Option<Instant>> {
-        self.last_rerouted.lock().unwrap_or_else(PoisonError::into_inner)
+        self.last_rerouted
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The connection to publish to a queue on first, the other one, and the index of the other
@@ -208,14 +228,25 @@ impl ConfirmingPublisher {
     fn order_connections(&self, way: &PublishRoute) -> ([&PublishingConnection; 2], usize) {
         let [first, second] = &self.connections;
         // A connection that is not there takes nothing, while the other one may.
-        let takes_second = if way.preferred() == 1 { second.is_open() } else { !first.is_open() };
-        if takes_second { ([second, first], 0) } else { ([first, second], 1) }
+        let takes_second = if way.preferred() == 1 {
+            second.is_open()
+        } else {
+            !first.is_open()
+        };
+        if takes_second {
+            ([second, first], 0)
+        } else {
+            ([first, second], 1)
+        }
     }
 }
 
 /// True if RabbitMQ has said whether a message is stored.
 pub(super) fn is_answered(stored: Result<(), RabbitmqPublishError>) -> bool {
-    matches!(stored, Ok(()) | Err(RabbitmqPublishError::Nacked | RabbitmqPublishError::Unroutable))
+    matches!(
+        stored,
+        Ok(()) | Err(RabbitmqPublishError::Nacked | RabbitmqPublishError::Unroutable)
+    )
 }
 
 /// True if RabbitMQ closed the channel because something does not exist (404).

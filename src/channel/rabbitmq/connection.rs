@@ -69,7 +69,10 @@ impl OpenAmqpConnection {
     ///
     /// # Errors
     /// If the future fails, or the connection breaks before it is done.
-    pub(super) async fn run<T>(&self, act: impl Future<Output = lapin::Result<T>>) -> Result<T, String> {
+    pub(super) async fn run<T>(
+        &self,
+        act: impl Future<Output = lapin::Result<T>>,
+    ) -> Result<T, String> {
         match self.broken.run_until_cancelled(act).await {
             Some(done) => done.map_err(|error| error_text(&error)),
             None => Err("the connection to RabbitMQ is broken".to_owned()),
@@ -93,9 +96,15 @@ impl OpenAmqpConnection {
 /// Closes a connection in the order of AMQP, if RabbitMQ answers within [`CLOSE_TIMEOUT`].
 pub(super) async fn close_connection(current: &AmqpConnectionWatch) {
     let open = current.borrow().clone();
-    let Some(open) = open.filter(|open| !open.broken.is_cancelled()) else { return };
+    let Some(open) = open.filter(|open| !open.broken.is_cancelled()) else {
+        return;
+    };
     open.broken.cancel();
-    let closed = tokio::time::timeout(CLOSE_TIMEOUT, open.connection.close(200, short_string("stopped"))).await;
+    let closed = tokio::time::timeout(
+        CLOSE_TIMEOUT,
+        open.connection.close(200, short_string("stopped")),
+    )
+    .await;
     if !matches!(closed, Ok(Ok(()))) {
         tracing::debug!("A connection to RabbitMQ was not closed in order");
     }
@@ -135,39 +144,73 @@ impl AmqpConnectionKeeper {
     ) -> (Self, AmqpConnectionWatch) {
         let (current, receiver) = watch::channel(None);
         let capacity = Arc::new(AtomicUsize::new(CONSUMERS));
-        (Self { address, purpose, other_connection: None, connection: current, capacity, counters }, receiver)
+        (
+            Self {
+                address,
+                purpose,
+                other_connection: None,
+                connection: current,
+                capacity,
+                counters,
+            },
+            receiver,
+        )
     }
 
     /// Adds another connection, to whose node this one does not lead if several nodes can be
     /// reached.
-    pub(super) fn with_other_connection(self, other: AmqpConnectionWatch, start: ConnectionStart) -> Self {
-        Self { other_connection: Some((other, start)), ..self }
+    pub(super) fn with_other_connection(
+        self,
+        other: AmqpConnectionWatch,
+        start: ConnectionStart,
+    ) -> Self {
+        Self {
+            other_connection: Some((other, start)),
+            ..self
+        }
     }
 
     /// Keeps the connection open, for ever.
     pub(super) async fn keep_open(self) {
         self.counters.rabbitmq_link.wanted.add(1);
         if let Some((mut other, ConnectionStart::AfterOther)) = self.other_connection.clone()
-            && tokio::time::timeout(OTHER_TIMEOUT, other.wait_for(Option::is_some)).await.is_err()
+            && tokio::time::timeout(OTHER_TIMEOUT, other.wait_for(Option::is_some))
+                .await
+                .is_err()
         {
-            tracing::debug!("The first connection to publish on is not there yet: the second is made all the same");
+            tracing::debug!(
+                "The first connection to publish on is not there yet: the second is made all \
+                 the same"
+            );
         }
         // Only a connection that was made resets the wait, so that nodes which are away are not
         // flooded.
         let mut wait = FIRST_WAIT;
         let mut told: Option<Instant> = None;
         loop {
-            match self.address.connect(self.purpose, self.other_address()).await {
+            match self
+                .address
+                .connect(self.purpose, self.other_address())
+                .await
+            {
                 Ok(reached) => {
                     (wait, told) = (FIRST_WAIT, None);
                     self.offer_until_broken(reached).await;
                 }
                 Err(error) if told.is_none_or(|told| told.elapsed() >= LOG_PERIOD) => {
                     told = Some(Instant::now());
-                    tracing::warn!(purpose = self.purpose, error, "No connection to RabbitMQ, trying again");
+                    tracing::warn!(
+                        purpose = self.purpose,
+                        error,
+                        "No connection to RabbitMQ, trying again"
+                    );
                 }
                 Err(error) => {
-                    tracing::debug!(purpose = self.purpose, error, "No connection to RabbitMQ, trying again");
+                    tracing::debug!(
+                        purpose = self.purpose,
+                        error,
+                        "No connection to RabbitMQ, trying again"
+                    );
                 }
             }
             tokio::time::sleep(wait.mul_f64(0.5 + 0.5 * fastrand::f64())).await;
@@ -177,18 +220,34 @@ impl AmqpConnectionKeeper {
 
     /// Address that the other connection leads to now, if it is open.
     fn other_address(&self) -> Option<SocketAddr> {
-        self.other_connection.as_ref().and_then(|(other, _)| other.borrow().as_ref().map(|open| open.address))
+        self.other_connection
+            .as_ref()
+            .and_then(|(other, _)| other.borrow().as_ref().map(|open| open.address))
     }
 
     /// Shows an open connection to its users until it breaks.
-    async fn offer_until_broken(&self, ReachedNode { connection, node, address }: ReachedNode) {
+    async fn offer_until_broken(
+        &self,
+        ReachedNode {
+            connection,
+            node,
+            address,
+        }: ReachedNode,
+    ) {
         let purpose = self.purpose;
         tracing::info!(purpose, rabbitmq = %node, "Connected to RabbitMQ");
         self.counters.rabbitmq_connections.increment();
         // The capacity is set before the connection is shown, since its users ask for it at once.
         let channels = usize::from(connection.configuration().channel_max());
-        self.capacity.store(channels.saturating_sub(RESERVED).clamp(1, CONSUMERS), Ordering::Release);
-        let open = Arc::new(OpenAmqpConnection { connection, address, broken: CancellationToken::new() });
+        self.capacity.store(
+            channels.saturating_sub(RESERVED).clamp(1, CONSUMERS),
+            Ordering::Release,
+        );
+        let open = Arc::new(OpenAmqpConnection {
+            connection,
+            address,
+            broken: CancellationToken::new(),
+        });
         let entered = self.counters.rabbitmq_link.open.enter();
         self.connection.send_replace(Some(Arc::clone(&open)));
         let reason = tokio::select! {
@@ -201,7 +260,12 @@ impl AmqpConnectionKeeper {
         drop(entered);
         self.counters.rabbitmq_disconnections.increment();
         self.connection.send_replace(None);
-        tracing::warn!(purpose, rabbitmq = %node, reason, "Connection to RabbitMQ is broken, making it again");
+        tracing::warn!(
+            purpose,
+            rabbitmq = %node,
+            reason,
+            "Connection to RabbitMQ is broken, making it again"
+        );
     }
 }
 
@@ -228,7 +292,10 @@ async fn watch_blocked(connection: &Connection, counters: &ProcessCounters) {
 pub(super) async fn open_amqp_channel(connection: &Connection) -> lapin::Result<Channel> {
     let mut opened = connection.create_channel().await;
     for _ in 0..MAX_CHANNEL_NUMBERS {
-        if !opened.as_ref().is_err_and(|error| matches!(error.kind(), ErrorKind::ProtocolError(_))) {
+        if !opened
+            .as_ref()
+            .is_err_and(|error| matches!(error.kind(), ErrorKind::ProtocolError(_)))
+        {
             break;
         }
         opened = connection.create_channel().await;
@@ -300,9 +367,20 @@ impl AmqpConnectionSlot {
 
 impl AmqpConnectionPool {
     /// Makes a pool without connections, and the keeper that makes them.
-    pub(super) fn new(address: RabbitmqAddress, counters: Arc<ProcessCounters>) -> (Self, AmqpPoolKeeper) {
+    pub(super) fn new(
+        address: RabbitmqAddress,
+        counters: Arc<ProcessCounters>,
+    ) -> (Self, AmqpPoolKeeper) {
         let (wanted, receiver) = mpsc::channel(WANTED);
-        (Self { slots: Mutex::default(), wanted, address, counters }, AmqpPoolKeeper(receiver))
+        (
+            Self {
+                slots: Mutex::default(),
+                wanted,
+                address,
+                counters,
+            },
+            AmqpPoolKeeper(receiver),
+        )
     }
 
     fn slots(&self) -> MutexGuard<'_, Vec<AmqpConnectionSlot>> {
@@ -316,8 +394,11 @@ impl AmqpConnectionPool {
             if let Some(slot) = seats.iter().find(|slot| slot.is_free()) {
                 return slot.clone();
             }
-            let (keeper, current) =
-                AmqpConnectionKeeper::new(self.address.clone(), "consuming", Arc::clone(&self.counters));
+            let (keeper, current) = AmqpConnectionKeeper::new(
+                self.address.clone(),
+                "consuming",
+                Arc::clone(&self.counters),
+            );
             let slot = AmqpConnectionSlot {
                 connection: current,
                 capacity: Arc::clone(&keeper.capacity),
@@ -335,13 +416,19 @@ impl AmqpConnectionPool {
 
     /// Closes every connection of the pool.
     pub(super) async fn close(&self) {
-        let currents: Vec<AmqpConnectionWatch> = self.slots().iter().map(|slot| slot.connection.clone()).collect();
+        let currents: Vec<AmqpConnectionWatch> = self
+            .slots()
+            .iter()
+            .map(|slot| slot.connection.clone())
+            .collect();
         join_all(currents.iter().map(close_connection)).await;
     }
 
     /// Gives a connection that is open now, whoever consumes on it; `None` if there is none.
     pub(super) fn any_open(&self) -> Option<Arc<OpenAmqpConnection>> {
-        self.slots().iter().find_map(|slot| slot.connection.borrow().clone())
+        self.slots()
+            .iter()
+            .find_map(|slot| slot.connection.borrow().clone())
     }
 
     /// True if there is a connection in the pool, and each one is open.

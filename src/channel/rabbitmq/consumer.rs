@@ -62,7 +62,11 @@ impl From<String> for ConsumerFailure {
 
 impl From<lapin::Error> for ConsumerFailure {
     fn from(error: lapin::Error) -> Self {
-        if has_no_channel_left(&error) { Self::NoChannel } else { Self::Other(error_text(&error)) }
+        if has_no_channel_left(&error) {
+            Self::NoChannel
+        } else {
+            Self::Other(error_text(&error))
+        }
     }
 }
 
@@ -71,7 +75,12 @@ impl RabbitmqConsumer {
     pub(super) async fn run(self) {
         // The slot is kept as long as its connection has a channel for this consumer.
         let stop = self.queue.stop.clone();
-        let Some(mut slot) = stop.run_until_cancelled(self.context.pool.take_slot()).await else { return };
+        let Some(mut slot) = stop
+            .run_until_cancelled(self.context.pool.take_slot())
+            .await
+        else {
+            return;
+        };
         let (mut pause, mut finishing) = (PAUSE, JoinSet::new());
         while let Some(connection) = self.until_connected(&mut slot.connection.clone()).await {
             // Read before consuming, to tell a consumer that had begun from one that could not
@@ -87,14 +96,21 @@ impl RabbitmqConsumer {
                 Ok(()) => pause = PAUSE,
                 Err(ConsumerFailure::Cancelled) => {
                     self.log_failure("the queue was deleted, or its consumer cancelled");
-                    stop.run_until_cancelled(tokio::time::sleep(SHORT_PAUSE)).await;
+                    stop.run_until_cancelled(tokio::time::sleep(SHORT_PAUSE))
+                        .await;
                     continue;
                 }
                 // The slot is given back first, so that the next one may be on another connection.
                 Err(ConsumerFailure::NoChannel) => {
                     drop(slot);
-                    stop.run_until_cancelled(tokio::time::sleep(SHORT_PAUSE)).await;
-                    let Some(another) = stop.run_until_cancelled(self.context.pool.take_slot()).await else { return };
+                    stop.run_until_cancelled(tokio::time::sleep(SHORT_PAUSE))
+                        .await;
+                    let Some(another) = stop
+                        .run_until_cancelled(self.context.pool.take_slot())
+                        .await
+                    else {
+                        return;
+                    };
                     slot = another;
                     continue;
                 }
@@ -105,7 +121,10 @@ impl RabbitmqConsumer {
                     self.log_failure(&reason);
                 }
             }
-            stop.run_until_cancelled(tokio::time::sleep(pause.mul_f64(0.5 + 0.5 * fastrand::f64()))).await;
+            stop.run_until_cancelled(tokio::time::sleep(
+                pause.mul_f64(0.5 + 0.5 * fastrand::f64()),
+            ))
+            .await;
             pause = pause.saturating_mul(2).min(LONGEST_PAUSE);
         }
         // Deliveries of deleted queues are finished before the consumer counts as ended.
@@ -115,10 +134,19 @@ impl RabbitmqConsumer {
     /// Logs why the queue is not consumed, as a warning once until it is consumed again, and learns
     /// the consumer timeout from the reason.
     fn log_failure(&self, reason: &str) {
-        self.context.counters.rabbitmq_consumers_restarted.increment();
+        self.context
+            .counters
+            .rabbitmq_consumers_restarted
+            .increment();
         let queue = &self.queue.names.queue;
         if self.context.hold_limit.learn_consumer_timeout(reason) {
-            tracing::warn!(queue, reason, held_at_most = ?self.context.hold_limit.get(), "RabbitMQ's consumer timeout is shorter than was known: messages are held for less time from now on");
+            tracing::warn!(
+                queue,
+                reason,
+                held_at_most = ?self.context.hold_limit.get(),
+                "RabbitMQ's consumer timeout is shorter than was known: messages are held \
+                 for less time from now on"
+            );
         }
         if self.failure_logged.swap(true, Ordering::AcqRel) {
             tracing::debug!(queue, reason, "Consumer is gone, beginning again");
@@ -128,8 +156,15 @@ impl RabbitmqConsumer {
     }
 
     /// Waits for the connection to be open; `None` when the queue is given up.
-    async fn until_connected(&self, connections: &mut AmqpConnectionWatch) -> Option<Arc<OpenAmqpConnection>> {
-        let connected = self.queue.stop.run_until_cancelled(connections.wait_for(Option::is_some)).await;
+    async fn until_connected(
+        &self,
+        connections: &mut AmqpConnectionWatch,
+    ) -> Option<Arc<OpenAmqpConnection>> {
+        let connected = self
+            .queue
+            .stop
+            .run_until_cancelled(connections.wait_for(Option::is_some))
+            .await;
         connected?.ok().and_then(|current| current.clone())
     }
 
@@ -142,8 +177,14 @@ impl RabbitmqConsumer {
         finishing: &mut JoinSet<()>,
     ) -> Result<(), ConsumerFailure> {
         // The queue is declared each time, since it may have been deleted meanwhile.
-        let begun = self.queue.stop.run_until_cancelled(self.declare_and_consume(connection)).await;
-        let Some((channel, deliveries)) = begun.transpose()? else { return Ok(()) };
+        let begun = self
+            .queue
+            .stop
+            .run_until_cancelled(self.declare_and_consume(connection))
+            .await;
+        let Some((channel, deliveries)) = begun.transpose()? else {
+            return Ok(());
+        };
         if self.failure_logged.swap(false, Ordering::AcqRel) {
             tracing::info!(queue = self.queue.names.queue, "Consumer is back");
         }
@@ -153,11 +194,22 @@ impl RabbitmqConsumer {
         let revoke = revoked.clone().drop_guard();
         let counters = Arc::clone(&self.context.counters);
         // The acknowledger exists before the first delivery, which needs its sender.
-        let (acknowledger, settled) = RabbitmqAcknowledger::new(channel.clone(), self.queue.max_prefetch, counters);
+        let (acknowledger, settled) =
+            RabbitmqAcknowledger::new(channel.clone(), self.queue.max_prefetch, counters);
         let mut acknowledged = Box::pin(acknowledger.run());
-        let mut buffer = PrefetchBuffer::new((&self.queue, &self.context), connection, channel.clone(), deliveries);
-        let receive =
-            RabbitmqReceiver::new(self, connection, (channel.clone(), settled), revoked.clone()).run(&mut buffer);
+        let mut buffer = PrefetchBuffer::new(
+            (&self.queue, &self.context),
+            connection,
+            channel.clone(),
+            deliveries,
+        );
+        let receive = RabbitmqReceiver::new(
+            self,
+            connection,
+            (channel.clone(), settled),
+            revoked.clone(),
+        )
+        .run(&mut buffer);
         tokio::select! {
             received = self.queue.stop.run_until_cancelled(receive) => match received {
                 Some(Err(ConsumerFailure::Cancelled)) => {
@@ -184,7 +236,8 @@ impl RabbitmqConsumer {
         // The next consumer of an ordered queue must not begin before the deliveries under way here
         // have ended: if the consumer were cancelled now, the next process would get the messages
         // behind those. The close of the channel cancels it.
-        let kept = (self.queue.names.order == DeliveryOrder::Ordered).then_some(buffer.into_deliveries());
+        let kept =
+            (self.queue.names.order == DeliveryOrder::Ordered).then_some(buffer.into_deliveries());
         // Deliveries under way are settled and acknowledged before the channel is closed.
         let finished = connection.broken.run_until_cancelled(acknowledged).await;
         self.close_ordered_channel(&channel, connection).await;
@@ -198,13 +251,26 @@ impl RabbitmqConsumer {
     /// Closes the channel of an ordered queue before its consumer is cancelled: RabbitMQ would let
     /// the next consumer begin behind the messages that this one holds, and requeues those only
     /// when the channel ends.
-    async fn close_ordered_channel(&self, channel: &lapin::Channel, connection: &OpenAmqpConnection) {
+    async fn close_ordered_channel(
+        &self,
+        channel: &lapin::Channel,
+        connection: &OpenAmqpConnection,
+    ) {
         if self.queue.names.order == DeliveryOrder::Unordered || !channel.status().connected() {
             return;
         }
-        let closed = connection.run_within(CLOSE_TIMEOUT, channel.close(200, short_string("beginning again"))).await;
+        let closed = connection
+            .run_within(
+                CLOSE_TIMEOUT,
+                channel.close(200, short_string("beginning again")),
+            )
+            .await;
         if let Err(error) = closed {
-            tracing::debug!(queue = self.queue.names.queue, error, "A channel was not closed in order");
+            tracing::debug!(
+                queue = self.queue.names.queue,
+                error,
+                "A channel was not closed in order"
+            );
         }
     }
 
@@ -219,11 +285,16 @@ impl RabbitmqConsumer {
         let purpose = QueuePurpose::Subscription(*order);
         let window = PrefetchControl::new(*order, self.queue.max_prefetch).prefetch();
         let begun = async {
-            let channel = self.context.topology.declare(&connection.connection, queue, purpose).await?;
+            let channel = self
+                .context
+                .topology
+                .declare(&connection.connection, queue, purpose)
+                .await?;
             let deliveries = consume(&channel, queue, window).await?;
             Ok::<_, lapin::Error>((channel, deliveries))
         };
-        let begun = tokio::time::timeout(TIMEOUT, connection.broken.run_until_cancelled(begun)).await;
+        let begun =
+            tokio::time::timeout(TIMEOUT, connection.broken.run_until_cancelled(begun)).await;
         drop(turn);
         self.queue.current_prefetch.store(window, Ordering::Release);
         match begun {
@@ -261,12 +332,21 @@ impl RabbitmqConsumer {
             tracing::debug!(queue, reason, "Another message parked");
         }
         let AmqpMessage { properties, body } = message;
-        let message = AmqpMessage { properties: message::parked_properties(properties, &reason, None), body };
-        while !self.context.park(&self.queue.names.parking_queue, &message).await {
+        let message = AmqpMessage {
+            properties: message::parked_properties(properties, &reason, None),
+            body,
+        };
+        while !self
+            .context
+            .park(&self.queue.names.parking_queue, &message)
+            .await
+        {
             tokio::time::sleep(PAUSE).await;
         }
         self.context.counters.parked_messages.increment();
-        self.queue.series.count_drop(Dropped::Parked, DestinationRole::Subscriber, "invalid");
+        self.queue
+            .series
+            .count_drop(Dropped::Parked, DestinationRole::Subscriber, "invalid");
     }
 }
 
@@ -277,6 +357,9 @@ impl RabbitmqConsumer {
 async fn flush_acknowledgements(channel: &lapin::Channel, connection: &OpenAmqpConnection) {
     let asked = channel.basic_qos(1, BasicQosOptions::default());
     if let Err(error) = connection.run_within(CLOSE_TIMEOUT, asked).await {
-        tracing::debug!(error, "RabbitMQ has closed the channel of a queue that is gone");
+        tracing::debug!(
+            error,
+            "RabbitMQ has closed the channel of a queue that is gone"
+        );
     }
 }

@@ -68,7 +68,10 @@ pub(super) struct QueueCounts {
 impl QueueCounts {
     /// Takes the counts from RabbitMQ's answer to a declaration.
     pub(super) fn from_declare_ok(queue: &lapin::Queue) -> Self {
-        Self { ready: queue.message_count(), consumers: queue.consumer_count() }
+        Self {
+            ready: queue.message_count(),
+            consumers: queue.consumer_count(),
+        }
     }
 }
 
@@ -121,9 +124,15 @@ impl ConsumerWatchdog {
         if let Some(doubt) = &mut self.unanswered {
             (doubt.since_first, doubt.since_last) = (doubt.since_first + 1, doubt.since_last + 1);
         }
-        let period = if backlog == QueueBacklog::Possible || is_busy { BUSY_PERIOD } else { IDLE_PERIOD };
-        let is_due =
-            self.had_undelivered || self.unanswered.is_some() || fell_silent || self.periods_since_look >= period;
+        let period = if backlog == QueueBacklog::Possible || is_busy {
+            BUSY_PERIOD
+        } else {
+            IDLE_PERIOD
+        };
+        let is_due = self.had_undelivered
+            || self.unanswered.is_some()
+            || fell_silent
+            || self.periods_since_look >= period;
         if !is_due {
             self.received = 0;
         }
@@ -133,7 +142,11 @@ impl ConsumerWatchdog {
     /// Judges a look at the queue; `room` is the number of messages that the prefetch still allows.
     /// Messages that wait while none comes are suspicious at the second look. Where another
     /// consumer may get them, only one that has got some is missing them.
-    pub(super) fn find_stall(&mut self, counts: QueueCounts, remaining_prefetch: usize) -> Option<StallReason> {
+    pub(super) fn find_stall(
+        &mut self,
+        counts: QueueCounts,
+        remaining_prefetch: usize,
+    ) -> Option<StallReason> {
         self.periods_since_look = 0;
         let nothing_came = std::mem::take(&mut self.received) == 0;
         if counts.consumers == 0 {
@@ -142,7 +155,8 @@ impl ConsumerWatchdog {
         // An ordered queue has one active consumer, which may be that of another process.
         let is_its_turn = self.order == DeliveryOrder::Unordered || self.has_received;
         let misses_some = counts.ready > 0 && remaining_prefetch > 0 && nothing_came && is_its_turn;
-        let has_a_turn_to_lose = self.order == DeliveryOrder::Ordered && self.has_received && !misses_some;
+        let has_a_turn_to_lose =
+            self.order == DeliveryOrder::Ordered && self.has_received && !misses_some;
         let is_over = |doubt: UnansweredPeriods| match has_a_turn_to_lose {
             true => doubt.since_last >= ORDERED_CALM,
             false => doubt.since_last >= CALM || doubt.since_first >= LONGEST_DOUBT,
@@ -160,18 +174,37 @@ impl ConsumerWatchdog {
 mod tests {
     use super::*;
 
-    const EMPTY: QueueCounts = QueueCounts { ready: 0, consumers: 1 };
-    const WAITING: QueueCounts = QueueCounts { ready: 3, consumers: 1 };
-    const NO_LEADER: QueueCounts = QueueCounts { ready: 0, consumers: 0 };
+    const EMPTY: QueueCounts = QueueCounts {
+        ready: 0,
+        consumers: 1,
+    };
+    const WAITING: QueueCounts = QueueCounts {
+        ready: 3,
+        consumers: 1,
+    };
+    const NO_LEADER: QueueCounts = QueueCounts {
+        ready: 0,
+        consumers: 0,
+    };
 
     fn looks(times: u32, backlog: QueueBacklog) -> u32 {
         let mut watch = ConsumerWatchdog::new(DeliveryOrder::Unordered);
-        (0..times).map(|_| u32::from(watch.is_inspection_due(backlog) && watch.find_stall(EMPTY, 1).is_none())).sum()
+        (0..times)
+            .map(|_| {
+                u32::from(watch.is_inspection_due(backlog) && watch.find_stall(EMPTY, 1).is_none())
+            })
+            .sum()
     }
 
     #[test]
     fn idle_queues_are_looked_at_once_a_minute_and_others_every_ten_seconds() {
-        assert_eq!((looks(60, QueueBacklog::Unlikely), looks(60, QueueBacklog::Possible)), (2, 12));
+        assert_eq!(
+            (
+                looks(60, QueueBacklog::Unlikely),
+                looks(60, QueueBacklog::Possible)
+            ),
+            (2, 12)
+        );
     }
 
     #[test]
@@ -179,13 +212,20 @@ mod tests {
         for order in [DeliveryOrder::Ordered, DeliveryOrder::Unordered] {
             let mut watch = ConsumerWatchdog::new(order);
             watch.record_received();
-            assert!(!watch.is_inspection_due(QueueBacklog::Possible), "it is busy");
             assert!(
-                watch.is_inspection_due(QueueBacklog::Possible) && watch.find_stall(WAITING, 1).is_none(),
+                !watch.is_inspection_due(QueueBacklog::Possible),
+                "it is busy"
+            );
+            assert!(
+                watch.is_inspection_due(QueueBacklog::Possible)
+                    && watch.find_stall(WAITING, 1).is_none(),
                 "one may be under way"
             );
             assert!(watch.is_inspection_due(QueueBacklog::Possible));
-            assert_eq!(watch.find_stall(WAITING, 1), Some(StallReason::NoDeliveries));
+            assert_eq!(
+                watch.find_stall(WAITING, 1),
+                Some(StallReason::NoDeliveries)
+            );
         }
     }
 
@@ -194,14 +234,19 @@ mod tests {
         let mut watch = ConsumerWatchdog::new(DeliveryOrder::Unordered);
         watch.record_received();
         assert!(!watch.is_inspection_due(QueueBacklog::Possible));
-        assert!(watch.is_inspection_due(QueueBacklog::Possible) && watch.find_stall(WAITING, 1).is_none());
+        assert!(
+            watch.is_inspection_due(QueueBacklog::Possible)
+                && watch.find_stall(WAITING, 1).is_none()
+        );
         watch.record_received();
         assert!(!watch.is_inspection_due(QueueBacklog::Possible));
     }
 
     #[test]
     fn who_waits_for_its_turn_or_has_no_room_misses_nothing() {
-        for (order, remaining_prefetch) in [(DeliveryOrder::Ordered, 1), (DeliveryOrder::Unordered, 0)] {
+        for (order, remaining_prefetch) in
+            [(DeliveryOrder::Ordered, 1), (DeliveryOrder::Unordered, 0)]
+        {
             let mut watch = ConsumerWatchdog::new(order);
             for _ in 0..100 {
                 assert!(
@@ -217,10 +262,15 @@ mod tests {
         let mut watch = ConsumerWatchdog::new(DeliveryOrder::Unordered);
         watch.record_unanswered();
         for _ in 0..4 {
-            assert!(watch.is_inspection_due(QueueBacklog::Unlikely) && watch.find_stall(NO_LEADER, 1).is_none());
+            assert!(
+                watch.is_inspection_due(QueueBacklog::Unlikely)
+                    && watch.find_stall(NO_LEADER, 1).is_none()
+            );
         }
         let mut times = 0;
-        while watch.is_inspection_due(QueueBacklog::Unlikely) && watch.find_stall(EMPTY, 1).is_none() {
+        while watch.is_inspection_due(QueueBacklog::Unlikely)
+            && watch.find_stall(EMPTY, 1).is_none()
+        {
             times += 1;
         }
         assert_eq!(times, CALM - 1);
@@ -233,7 +283,10 @@ mod tests {
         let mut times = 0;
         loop {
             watch.record_received();
-            assert!(watch.is_inspection_due(QueueBacklog::Possible), "it is in doubt");
+            assert!(
+                watch.is_inspection_due(QueueBacklog::Possible),
+                "it is in doubt"
+            );
             if watch.find_stall(WAITING, 1).is_some() {
                 break;
             }
@@ -243,8 +296,10 @@ mod tests {
         let mut watch = ConsumerWatchdog::new(DeliveryOrder::Ordered);
         watch.record_received();
         watch.record_unanswered();
-        let stuck = (0..ORDERED_CALM)
-            .find(|_| watch.is_inspection_due(QueueBacklog::Possible) && watch.find_stall(WAITING, 1).is_some());
+        let stuck = (0..ORDERED_CALM).find(|_| {
+            watch.is_inspection_due(QueueBacklog::Possible)
+                && watch.find_stall(WAITING, 1).is_some()
+        });
         assert_eq!(stuck, Some(CALM - 1), "one that misses messages does not");
     }
 }

@@ -55,10 +55,13 @@ impl RabbitmqContext {
         pool: AmqpConnectionPool,
         counters: Arc<ProcessCounters>,
     ) -> Self {
-        let (topology, hold_limit) =
-            (RabbitmqTopology::new(options.queue_type), HoldLimit::new(options.consumer_timeout));
+        let (topology, hold_limit) = (
+            RabbitmqTopology::new(options.queue_type),
+            HoldLimit::new(options.consumer_timeout),
+        );
         let declare_permits = Semaphore::new(DECLARING);
-        let (busy_queues, open_queues, refused_queues) = (AtomicUsize::new(0), Mutex::default(), Mutex::default());
+        let (busy_queues, open_queues, refused_queues) =
+            (AtomicUsize::new(0), Mutex::default(), Mutex::default());
         let diversion_failure = LastFailure::default();
         Self {
             options,
@@ -76,18 +79,24 @@ impl RabbitmqContext {
     }
 
     fn open_queues(&self) -> MutexGuard<'_, HashMap<String, Arc<RabbitmqQueue>>> {
-        self.open_queues.lock().unwrap_or_else(PoisonError::into_inner)
+        self.open_queues
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Adds a queue that is consumed in this process.
     pub(super) fn add_open_queue(&self, queue: &Arc<RabbitmqQueue>) {
-        self.open_queues().insert(queue.names.queue.clone(), Arc::clone(queue));
+        self.open_queues()
+            .insert(queue.names.queue.clone(), Arc::clone(queue));
     }
 
     /// Removes a queue that is not consumed in this process any more, unless it was opened anew.
     pub(super) fn remove_open_queue(&self, queue: &Arc<RabbitmqQueue>) {
         let mut open = self.open_queues();
-        if open.get(&queue.names.queue).is_some_and(|known| Arc::ptr_eq(known, queue)) {
+        if open
+            .get(&queue.names.queue)
+            .is_some_and(|known| Arc::ptr_eq(known, queue))
+        {
             open.remove(&queue.names.queue);
         }
     }
@@ -115,24 +124,38 @@ impl RabbitmqContext {
     ) -> Result<(), RabbitmqPublishError> {
         let (known, unknown) = (self.open_queues().get(queue).cloned(), Arc::default());
         // Forwarded messages are many: one is tried now and then, the others wait.
-        if known.as_ref().is_some_and(|known| known.is_publishing_suspended()) || self.has_refused(queue) {
+        if known
+            .as_ref()
+            .is_some_and(|known| known.is_publishing_suspended())
+            || self.has_refused(queue)
+        {
             return Err(RabbitmqPublishError::Nacked);
         }
-        let route = known.as_ref().map_or(&unknown, |known| &known.publish_route);
-        let published = self.publisher.publish(queue, route, &Arc::new(message.clone())).await;
+        let route = known
+            .as_ref()
+            .map_or(&unknown, |known| &known.publish_route);
+        let published = self
+            .publisher
+            .publish(queue, route, &Arc::new(message.clone()))
+            .await;
         if published == Err(RabbitmqPublishError::Unroutable) {
             self.counters.rabbitmq_unroutable.increment();
         }
         match (published, known) {
             (Err(RabbitmqPublishError::Unroutable), Some(known)) => known.mark_missing(),
-            (Err(RabbitmqPublishError::Nacked | RabbitmqPublishError::Unconfirmed), _) => self.record_refused(queue),
+            (Err(RabbitmqPublishError::Nacked | RabbitmqPublishError::Unconfirmed), _) => {
+                self.record_refused(queue)
+            }
             _ => {}
         }
         published
     }
 
     fn has_refused(&self, queue: &str) -> bool {
-        let mut refused = self.refused_queues.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut refused = self
+            .refused_queues
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
         match refused.get(queue) {
             Some(until) if *until > now => true,
@@ -145,7 +168,10 @@ impl RabbitmqContext {
     }
 
     fn record_refused(&self, queue: &str) {
-        let mut refused = self.refused_queues.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut refused = self
+            .refused_queues
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         if refused.len() < MOST_REFUSED {
             refused.insert(queue.to_owned(), Instant::now() + REFUSED_FOR);
         }
@@ -155,19 +181,33 @@ impl RabbitmqContext {
     /// if the message is stored there.
     pub(super) async fn put_into_delay_queue(&self, wait: Duration, message: &AmqpMessage) -> bool {
         let seconds = delay_seconds(wait.as_secs());
-        self.declare_and_publish(&queue_names::delay_queue(seconds), QueuePurpose::Delay(seconds), message).await
+        self.declare_and_publish(
+            &queue_names::delay_queue(seconds),
+            QueuePurpose::Delay(seconds),
+            message,
+        )
+        .await
     }
 
     /// Publishes a message to a parking queue. True if the message is stored there.
     pub(super) async fn park(&self, parked: &str, message: &AmqpMessage) -> bool {
         let is_last = parked == queue_names::DEAD_LETTERED_PARKED;
-        let purpose = if is_last { QueuePurpose::DeadLetteredParked } else { QueuePurpose::Parking };
+        let purpose = if is_last {
+            QueuePurpose::DeadLetteredParked
+        } else {
+            QueuePurpose::Parking
+        };
         self.declare_and_publish(parked, purpose, message).await
     }
 
     /// Publishes a message to a queue that is declared before its first one. True if the message is
     /// stored there.
-    async fn declare_and_publish(&self, queue: &str, purpose: QueuePurpose, message: &AmqpMessage) -> bool {
+    async fn declare_and_publish(
+        &self,
+        queue: &str,
+        purpose: QueuePurpose,
+        message: &AmqpMessage,
+    ) -> bool {
         let message = Arc::new(message.clone());
         // There is a second try, since somebody may have deleted the queue after it was declared.
         for _ in 0..2 {
@@ -175,7 +215,11 @@ impl RabbitmqContext {
             if !on_demand.declared.initialized() && !self.declare_on_demand(queue, purpose).await {
                 return false;
             }
-            match self.publisher.publish(queue, &on_demand.publish_route, &message).await {
+            match self
+                .publisher
+                .publish(queue, &on_demand.publish_route, &message)
+                .await
+            {
                 Ok(()) => return true,
                 Err(RabbitmqPublishError::Unroutable) => self.topology.forget_declared(queue),
                 Err(failure) => {
@@ -188,9 +232,15 @@ impl RabbitmqContext {
     }
 
     async fn declare_on_demand(&self, queue: &str, purpose: QueuePurpose) -> bool {
-        let Some(connection) = self.pool.any_open() else { return false };
-        let ensure = self.topology.declare_once(&connection.connection, queue, purpose);
+        let Some(connection) = self.pool.any_open() else {
+            return false;
+        };
+        let ensure = self
+            .topology
+            .declare_once(&connection.connection, queue, purpose);
         let ensured = connection.run_within(TIMEOUT, ensure).await;
-        ensured.inspect_err(|error| tracing::debug!(queue, error, "A queue cannot be declared")).is_ok()
+        ensured
+            .inspect_err(|error| tracing::debug!(queue, error, "A queue cannot be declared"))
+            .is_ok()
     }
 }

@@ -48,9 +48,12 @@ impl DeadLetteredMessage {
         let textual = |value: &AMQPValue| decode_value(value).map(|(text, _)| text);
         let dead_lettered_from = match headers.get("x-death") {
             Some(AMQPValue::FieldArray(deaths)) => deaths.as_slice().iter().find_map(|death| {
-                let AMQPValue::FieldTable(death) = death else { return None };
+                let AMQPValue::FieldTable(death) = death else {
+                    return None;
+                };
                 let field = |name: &str| death.inner().get(name).and_then(textual);
-                Some((field("queue")?, field("reason")?)).filter(|(queue, _)| queue != queue_names::DEAD_LETTERED)
+                Some((field("queue")?, field("reason")?))
+                    .filter(|(queue, _)| queue != queue_names::DEAD_LETTERED)
             }),
             _ => None,
         };
@@ -58,21 +61,41 @@ impl DeadLetteredMessage {
             Some(AMQPValue::LongUInt(count)) => *count,
             _ => 0,
         };
-        let kept =
-            headers.iter().filter(|(name, _)| !RABBITMQ_HEADERS.contains(&name.as_str()) && name.as_str() != QUEUE);
+        let kept = headers.iter().filter(|(name, _)| {
+            !RABBITMQ_HEADERS.contains(&name.as_str()) && name.as_str() != QUEUE
+        });
         let mut clean = FieldTable::default();
         for (name, value) in kept {
             clean.insert(name.clone(), value.clone());
         }
         let target_queue = headers.get(QUEUE).and_then(textual);
-        let properties = properties.clone().with_headers(clean).with_delivery_mode(PERSISTENT);
-        Self { message: AmqpMessage { properties, body }, target_queue, dead_lettered_from, given_up_count }
+        let properties = properties
+            .clone()
+            .with_headers(clean)
+            .with_delivery_mode(PERSISTENT);
+        Self {
+            message: AmqpMessage { properties, body },
+            target_queue,
+            dead_lettered_from,
+            given_up_count,
+        }
     }
 
     /// Gives the message as it was before, with this time counted in [`GIVEN_UP`].
     pub(super) fn with_given_up_counted(self) -> AmqpMessage {
-        let mut headers = self.message.properties.headers().clone().unwrap_or_default();
-        headers.insert(short_string(GIVEN_UP), AMQPValue::LongUInt(self.given_up_count.saturating_add(1)));
-        AmqpMessage { properties: self.message.properties.with_headers(headers), body: self.message.body }
+        let mut headers = self
+            .message
+            .properties
+            .headers()
+            .clone()
+            .unwrap_or_default();
+        headers.insert(
+            short_string(GIVEN_UP),
+            AMQPValue::LongUInt(self.given_up_count.saturating_add(1)),
+        );
+        AmqpMessage {
+            properties: self.message.properties.with_headers(headers),
+            body: self.message.body,
+        }
     }
 }

@@ -23,13 +23,20 @@ const DEAD_LETTER_SINK: &str = "dead-letter-sink";
 const FORWARDED: &str = "x-sealpost-stage-forwarded";
 
 /// Encodes a deferred event, with the event that goes to the reply address or dead letter sink.
-pub(super) fn encode(event: &Event, stage: &DeliveryStage, retry_headers: RetryHeaders) -> AmqpMessage {
+pub(super) fn encode(
+    event: &Event,
+    stage: &DeliveryStage,
+    retry_headers: RetryHeaders,
+) -> AmqpMessage {
     let (name, second) = match stage {
         DeliveryStage::Subscriber => return message::encode(event, retry_headers),
         DeliveryStage::Reply(reply) => (REPLY, reply),
         DeliveryStage::DeadLetterSink(dead) => (DEAD_LETTER_SINK, dead),
     };
-    let [(_, first), (_, last)] = [binding::encode_structured(event), binding::encode_structured(second)];
+    let [(_, first), (_, last)] = [
+        binding::encode_structured(event),
+        binding::encode_structured(second),
+    ];
     let body = [b"[", &first[..], b",", &last[..], b"]"].concat();
     let mut headers = FieldTable::default();
     message::insert_other_headers(&mut headers, event, retry_headers);
@@ -50,18 +57,23 @@ pub(super) fn decode(
     body: Bytes,
     limit: AttributeLimit,
 ) -> Result<(Event, RetryHeaders, DeliveryStage), DecodeError> {
-    let stage = properties.headers().as_ref().and_then(|headers| Some((headers, headers.inner().get(STAGE)?)));
+    let stage = properties
+        .headers()
+        .as_ref()
+        .and_then(|headers| Some((headers, headers.inner().get(STAGE)?)));
     let Some((headers, AMQPValue::LongString(name))) = stage else {
         return message::decode(properties, body, limit)
             .map(|(event, retry_headers)| (event, retry_headers, DeliveryStage::Subscriber));
     };
     let [event, second]: [&RawValue; 2] =
         serde_json::from_slice(&body).map_err(|error| DecodeError::Json(WireText::new(error)))?;
-    let event = decode_unvalidated(event, limit)?
-        .with_forwarded(message::decode_forwarded_headers(headers, message::FORWARDED));
+    let event = decode_unvalidated(event, limit)?.with_forwarded(
+        message::decode_forwarded_headers(headers, message::FORWARDED),
+    );
     let event = event.with_trace(message::decode_trace_context(headers));
     let second = Arc::new(
-        decode_unvalidated(second, limit)?.with_forwarded(message::decode_forwarded_headers(headers, FORWARDED)),
+        decode_unvalidated(second, limit)?
+            .with_forwarded(message::decode_forwarded_headers(headers, FORWARDED)),
     );
     let stage = match name.as_bytes() {
         name if name == REPLY.as_bytes() => DeliveryStage::Reply(second),
@@ -75,7 +87,10 @@ pub(super) fn decode(
 /// # Errors
 /// If it is no event, or has too many attributes.
 fn decode_unvalidated(event: &RawValue, limit: AttributeLimit) -> Result<Event, DecodeError> {
-    let headers = HeaderMap::from_iter([(http::header::CONTENT_TYPE, HeaderValue::from_static(binding::STRUCTURED))]);
+    let headers = HeaderMap::from_iter([(
+        http::header::CONTENT_TYPE,
+        HeaderValue::from_static(binding::STRUCTURED),
+    )]);
     let body = Bytes::copy_from_slice(event.get().as_bytes());
     binding::decode_reply(headers, &body, limit)?.ok_or(DecodeError::NotAnEvent)
 }
@@ -91,18 +106,26 @@ mod tests {
         let with = |id: &str, data: &'static [u8]| {
             let mut event = Event::new(id, "/s", "t").with_data(None, Bytes::from_static(data));
             event.set_integer("n", 7);
-            let header = (HeaderName::from_static("x-b3-a"), HeaderValue::from_str(id).expect("a value"));
+            let header = (
+                HeaderName::from_static("x-b3-a"),
+                HeaderValue::from_str(id).expect("a value"),
+            );
             Arc::new(event.with_forwarded(vec![header]))
         };
         let (event, second) = (with("1", b"\xff\0"), with("2", b"text"));
-        let retry_headers = RetryHeaders { attempts: 3, not_before_millis: 5, remaining_millis: Some(2) };
+        let retry_headers = RetryHeaders {
+            attempts: 3,
+            not_before_millis: 5,
+            remaining_millis: Some(2),
+        };
         for stage in [
             DeliveryStage::Subscriber,
             DeliveryStage::Reply(Arc::clone(&second)),
             DeliveryStage::DeadLetterSink(second),
         ] {
             let AmqpMessage { properties, body } = encode(&event, &stage, retry_headers);
-            let (again, noted, on_the_way) = decode(&properties, body, AttributeLimit::default()).expect("an event");
+            let (again, noted, on_the_way) =
+                decode(&properties, body, AttributeLimit::default()).expect("an event");
             assert_eq!((&again, noted, on_the_way), (&*event, retry_headers, stage));
         }
     }
@@ -114,9 +137,22 @@ mod tests {
             &DeliveryStage::Reply(Arc::new(Event::new("2", "/s", "t"))),
             RetryHeaders::default(),
         );
-        for body in ["", "[]", "[{}]", "[1,2]", "{}", "[{\"specversion\":\"1.0\"},3]", "[{},{},{}]"] {
+        for body in [
+            "",
+            "[]",
+            "[{}]",
+            "[1,2]",
+            "{}",
+            "[{\"specversion\":\"1.0\"},3]",
+            "[{},{},{}]",
+        ] {
             assert!(
-                decode(&properties, Bytes::from_static(body.as_bytes()), AttributeLimit::default()).is_err(),
+                decode(
+                    &properties,
+                    Bytes::from_static(body.as_bytes()),
+                    AttributeLimit::default()
+                )
+                .is_err(),
                 "{body}"
             );
         }

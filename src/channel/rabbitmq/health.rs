@@ -83,7 +83,11 @@ impl Default for QueueHealth {
     /// Makes the health of a queue that has not been declared yet.
     fn default() -> Self {
         let state = watch::Sender::new((QueueState::Undeclared, Instant::now()));
-        Self { state, full_until: Mutex::default(), log_limit: OncePerMinute::default() }
+        Self {
+            state,
+            full_until: Mutex::default(),
+            log_limit: OncePerMinute::default(),
+        }
     }
 }
 
@@ -124,20 +128,27 @@ impl QueueHealth {
 
     /// Waits until the queue takes messages.
     pub(super) async fn until_served(&self) {
-        let takes_messages =
-            |(state, _since): &(QueueState, Instant)| matches!(state, QueueState::Served | QueueState::Unconsumed);
+        let takes_messages = |(state, _since): &(QueueState, Instant)| {
+            matches!(state, QueueState::Served | QueueState::Unconsumed)
+        };
         // The sender is here, so this cannot fail.
         drop(self.state.subscribe().wait_for(takes_messages).await);
     }
 
     /// Records that a limit of the queue's length refuses messages.
     pub(super) fn mark_full(&self) {
-        *self.full_until.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now() + FULL_FOR);
+        *self
+            .full_until
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some(Instant::now() + FULL_FOR);
     }
 
     /// True if a limit of the queue's length refused a message a moment ago.
     pub(super) fn is_full(&self) -> bool {
-        let until = *self.full_until.lock().unwrap_or_else(PoisonError::into_inner);
+        let until = *self
+            .full_until
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         until.is_some_and(|until| Instant::now() < until)
     }
 }
@@ -165,7 +176,10 @@ mod tests {
         health.replace_state(QueueState::Unavailable);
         assert_eq!(health.unavailable_since(), Some(since));
         health.mark_accepting();
-        assert_eq!((health.state(), health.unavailable_since()), (QueueState::Unconsumed, None));
+        assert_eq!(
+            (health.state(), health.unavailable_since()),
+            (QueueState::Unconsumed, None)
+        );
         health.until_served().await;
         health.replace_state(QueueState::Served);
         health.mark_accepting();
@@ -179,7 +193,10 @@ mod tests {
         let wait = health.until_served();
         tokio::pin!(wait);
         assert!(futures_util::poll!(&mut wait).is_pending());
-        assert_eq!(health.replace_state(QueueState::Unavailable), QueueState::Undeclared);
+        assert_eq!(
+            health.replace_state(QueueState::Unavailable),
+            QueueState::Undeclared
+        );
         assert!(futures_util::poll!(&mut wait).is_pending());
         health.replace_state(QueueState::Served);
         wait.await;

@@ -20,7 +20,9 @@ pub(super) struct HoldLimit {
 impl HoldLimit {
     /// Makes the limit for a RabbitMQ with this consumer timeout.
     pub(super) fn new(consumer_timeout: Duration) -> Self {
-        Self { millis: AtomicU64::new(held_part(millis(consumer_timeout))) }
+        Self {
+            millis: AtomicU64::new(held_part(millis(consumer_timeout))),
+        }
     }
 
     pub(super) fn get(&self) -> Duration {
@@ -30,9 +32,13 @@ impl HoldLimit {
     /// Learns the consumer timeout from RabbitMQ's reason for closing a channel. True if the limit
     /// is shorter now.
     pub(super) fn learn_consumer_timeout(&self, reason: &str) -> bool {
-        let Some((_, told)) = reason.split_once(TIMEOUT_MARKER) else { return false };
+        let Some((_, told)) = reason.split_once(TIMEOUT_MARKER) else {
+            return false;
+        };
         let digits: String = told.chars().take_while(char::is_ascii_digit).collect();
-        let Ok(timeout @ 1..) = digits.parse::<u64>() else { return false };
+        let Ok(timeout @ 1..) = digits.parse::<u64>() else {
+            return false;
+        };
         let limit = held_part(timeout);
         self.millis.fetch_min(limit, Ordering::AcqRel) > limit
     }
@@ -54,12 +60,21 @@ mod tests {
     fn the_timeout_is_learnt_from_what_rabbitmq_says() {
         let limit = HoldLimit::new(Duration::from_secs(1800));
         assert_eq!(limit.get(), Duration::from_secs(1350));
-        for nothing in ["", "PRECONDITION_FAILED", "Timeout value used: 0 ms", "Timeout value used: soon"] {
+        for nothing in [
+            "",
+            "PRECONDITION_FAILED",
+            "Timeout value used: 0 ms",
+            "Timeout value used: soon",
+        ] {
             assert!(!limit.learn_consumer_timeout(nothing), "{nothing}");
         }
-        let told = "PRECONDITION_FAILED - delivery acknowledgement on channel 1 timed out. Timeout value used: 20000 ms. This timeout value can be configured";
+        let told = "PRECONDITION_FAILED - delivery acknowledgement on channel 1 timed out. Timeout \
+             value used: 20000 ms. This timeout value can be configured";
         assert!(limit.learn_consumer_timeout(told) && !limit.learn_consumer_timeout(told));
         assert_eq!(limit.get(), Duration::from_secs(15));
-        assert!(!limit.learn_consumer_timeout("Timeout value used: 30000 ms"), "a shorter one of another node holds");
+        assert!(
+            !limit.learn_consumer_timeout("Timeout value used: 30000 ms"),
+            "a shorter one of another node holds"
+        );
     }
 }

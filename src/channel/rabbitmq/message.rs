@@ -19,8 +19,8 @@ use super::confirming_publisher::short_string;
 use super::dead_lettered_message::{GIVEN_UP, RABBITMQ_HEADERS};
 use crate::channel::LostDelivery;
 use crate::event::{
-    self, AttributeLimit, AttributeType, DecodeError, Event, SpecVersion, TRACEPARENT, TRACESTATE, TraceContext,
-    http as binding,
+    self, AttributeLimit, AttributeType, DecodeError, Event, SpecVersion, TRACEPARENT, TRACESTATE,
+    TraceContext, http as binding,
 };
 use crate::scrub;
 use crate::wire_text::{WireText, escaped_excerpt, truncate};
@@ -89,12 +89,20 @@ pub(super) fn encode(event: &Event, retry_headers: RetryHeaders) -> AmqpMessage 
             (Some(short_string(binding::STRUCTURED)), headers, body)
         }
     };
-    AmqpMessage { properties: persistent_properties(headers, content_type), body }
+    AmqpMessage {
+        properties: persistent_properties(headers, content_type),
+        body,
+    }
 }
 
 /// Properties of a persistent message, which outlives RabbitMQ's process.
-pub(super) fn persistent_properties(headers: FieldTable, content_type: Option<ShortString>) -> BasicProperties {
-    let properties = BasicProperties::default().with_delivery_mode(PERSISTENT).with_headers(headers);
+pub(super) fn persistent_properties(
+    headers: FieldTable,
+    content_type: Option<ShortString>,
+) -> BasicProperties {
+    let properties = BasicProperties::default()
+        .with_delivery_mode(PERSISTENT)
+        .with_headers(headers);
     match content_type {
         Some(content_type) => properties.with_content_type(content_type),
         None => properties,
@@ -112,7 +120,10 @@ fn short_content_type(event: &Event) -> Option<Option<ShortString>> {
 /// Adds the attributes as headers; `None` if a name is too long for a header, or all of them are
 /// for a frame.
 fn insert_attributes(headers: &mut FieldTable, event: &Event) -> Option<()> {
-    headers.insert(short_string("cloudEvents_specversion"), text_value(event.spec_version().as_str()));
+    headers.insert(
+        short_string("cloudEvents_specversion"),
+        text_value(event.spec_version().as_str()),
+    );
     let mut bytes = 0;
     for attribute in event.attributes() {
         let value = attribute.text();
@@ -122,21 +133,34 @@ fn insert_attributes(headers: &mut FieldTable, event: &Event) -> Option<()> {
             (AttributeType::Boolean, _) => AMQPValue::Boolean(value == "true"),
             _ => text_value(&value),
         };
-        headers.insert(ShortString::try_new(format!("{PREFIX}{}", attribute.name())).ok()?, value);
+        headers.insert(
+            ShortString::try_new(format!("{PREFIX}{}", attribute.name())).ok()?,
+            value,
+        );
     }
     (bytes <= LONGEST_HEADERS).then_some(())
 }
 
 /// Adds forwarded fields, trace context and retry headers of an event.
-pub(super) fn insert_other_headers(headers: &mut FieldTable, event: &Event, retry_headers: RetryHeaders) {
+pub(super) fn insert_other_headers(
+    headers: &mut FieldTable,
+    event: &Event,
+    retry_headers: RetryHeaders,
+) {
     insert_forwarded_headers(headers, FORWARDED, event);
     if let Some(trace) = event.trace() {
         insert_trace_context(headers, trace);
     }
     if retry_headers != RetryHeaders::default() {
-        headers.insert(short_string(ATTEMPTS), AMQPValue::LongUInt(retry_headers.attempts));
+        headers.insert(
+            short_string(ATTEMPTS),
+            AMQPValue::LongUInt(retry_headers.attempts),
+        );
         let signed = |value: u64| AMQPValue::LongLongInt(i64::try_from(value).unwrap_or(i64::MAX));
-        headers.insert(short_string(NOT_BEFORE), signed(retry_headers.not_before_millis));
+        headers.insert(
+            short_string(NOT_BEFORE),
+            signed(retry_headers.not_before_millis),
+        );
         if let Some(left) = retry_headers.remaining_millis {
             headers.insert(short_string(WAIT_LEFT), signed(left));
         }
@@ -147,9 +171,15 @@ pub(super) fn insert_other_headers(headers: &mut FieldTable, event: &Event, retr
 fn insert_trace_context(headers: &mut FieldTable, trace: &TraceContext) {
     let bytes = |value: &HeaderValue| AMQPValue::LongString(value.as_bytes().to_vec().into());
     if let Some(span) = trace.span {
-        headers.insert(short_string(TRACEPARENT.as_str()), text_value(&span.traceparent()));
+        headers.insert(
+            short_string(TRACEPARENT.as_str()),
+            text_value(&span.traceparent()),
+        );
     }
-    for (name, value) in [(TRACESTATE.as_str(), &trace.tracestate), (BAGGAGE, &trace.baggage)] {
+    for (name, value) in [
+        (TRACESTATE.as_str(), &trace.tracestate),
+        (BAGGAGE, &trace.baggage),
+    ] {
         if let Some(value) = value {
             headers.insert(short_string(name), bytes(value));
         }
@@ -158,7 +188,11 @@ fn insert_trace_context(headers: &mut FieldTable, trace: &TraceContext) {
 
 /// Decodes the trace context, if headers hold one.
 pub(super) fn decode_trace_context(headers: &FieldTable) -> Option<Arc<TraceContext>> {
-    let names = [(TRACEPARENT, "traceparent"), (TRACESTATE, "tracestate"), (event::BAGGAGE, BAGGAGE)];
+    let names = [
+        (TRACEPARENT, "traceparent"),
+        (TRACESTATE, "tracestate"),
+        (event::BAGGAGE, BAGGAGE),
+    ];
     let told = names.into_iter().filter_map(|(name, key)| {
         let (text, _) = decode_value(headers.inner().get(key)?)?;
         Some((name, HeaderValue::from_str(&text).ok()?))
@@ -173,7 +207,10 @@ pub(super) fn insert_forwarded_headers(headers: &mut FieldTable, name: &str, eve
             let line = [name.as_str().as_bytes(), b":", value.as_bytes()].concat();
             AMQPValue::LongString(line.into())
         });
-        headers.insert(short_string(name), AMQPValue::FieldArray(FieldArray::from(lines.collect::<Vec<_>>())));
+        headers.insert(
+            short_string(name),
+            AMQPValue::FieldArray(FieldArray::from(lines.collect::<Vec<_>>())),
+        );
     }
 }
 
@@ -185,14 +222,25 @@ pub(super) fn parked_properties(
     loss: Option<&LostDelivery>,
 ) -> BasicProperties {
     let mut headers = properties.headers().clone().unwrap_or_default();
-    headers.insert(short_string(REASON), text_value(&escaped_excerpt(reason, MAX_REASON_BYTES)));
-    headers.insert(short_string(PARKED_AT), AMQPValue::Timestamp(unix_millis() / 1000));
+    headers.insert(
+        short_string(REASON),
+        text_value(&escaped_excerpt(reason, MAX_REASON_BYTES)),
+    );
+    headers.insert(
+        short_string(PARKED_AT),
+        AMQPValue::Timestamp(unix_millis() / 1000),
+    );
     if let Some(loss) = loss {
         headers.insert(short_string(STATUS), AMQPValue::LongInt(loss.code));
         headers.insert(short_string(ATTEMPTS), AMQPValue::LongUInt(loss.attempts));
-        headers.insert(short_string(DESTINATION), text_value(truncate(&loss.destination, MAX_REASON_BYTES)));
+        headers.insert(
+            short_string(DESTINATION),
+            text_value(truncate(&loss.destination, MAX_REASON_BYTES)),
+        );
     }
-    properties.with_headers(headers).with_delivery_mode(PERSISTENT)
+    properties
+        .with_headers(headers)
+        .with_delivery_mode(PERSISTENT)
 }
 
 /// Headers of a parked message.
@@ -217,7 +265,10 @@ pub(super) fn decode_parked_headers(properties: &BasicProperties) -> ParkedHeade
         Some(AMQPValue::LongUInt(value)) => Some(i64::from(*value)),
         _ => None,
     };
-    let reason = headers.get(REASON).and_then(decode_value).map(|(text, _)| text);
+    let reason = headers
+        .get(REASON)
+        .and_then(decode_value)
+        .map(|(text, _)| text);
     ParkedHeaders {
         reason: scrub::string(reason.unwrap_or_default()),
         status: number(STATUS),
@@ -232,25 +283,47 @@ pub(super) fn decode_parked_headers(properties: &BasicProperties) -> ParkedHeade
 /// Properties of a parked message as they were before it was parked.
 pub(super) fn without_parked_headers(properties: &BasicProperties) -> BasicProperties {
     let mut headers = FieldTable::default();
-    let ours = [REASON, STATUS, ATTEMPTS, DESTINATION, PARKED_AT, NOT_BEFORE, WAIT_LEFT, GIVEN_UP, QUEUE];
-    for (name, value) in properties.headers().iter().flat_map(|headers| headers.inner()) {
+    let ours = [
+        REASON,
+        STATUS,
+        ATTEMPTS,
+        DESTINATION,
+        PARKED_AT,
+        NOT_BEFORE,
+        WAIT_LEFT,
+        GIVEN_UP,
+        QUEUE,
+    ];
+    for (name, value) in properties
+        .headers()
+        .iter()
+        .flat_map(|headers| headers.inner())
+    {
         if !ours.contains(&name.as_str()) && !RABBITMQ_HEADERS.contains(&name.as_str()) {
             headers.insert(name.clone(), value.clone());
         }
     }
-    properties.clone().with_headers(headers).with_delivery_mode(PERSISTENT)
+    properties
+        .clone()
+        .with_headers(headers)
+        .with_delivery_mode(PERSISTENT)
 }
 
 /// Names the queue that a message is to reach by way of others.
 pub(super) fn with_target_queue(message: AmqpMessage, queue: &str) -> AmqpMessage {
     let mut headers = message.properties.headers().clone().unwrap_or_default();
     headers.insert(short_string(QUEUE), text_value(queue));
-    AmqpMessage { properties: message.properties.with_headers(headers), body: message.body }
+    AmqpMessage {
+        properties: message.properties.with_headers(headers),
+        body: message.body,
+    }
 }
 
 /// Content encodings of data that are not compressed. Clients also write there how they have made
 /// bytes of a text.
-const AS_IT_IS: &[&str] = &["", "identity", "binary", "8bit", "7bit", "utf-8", "utf8", "us-ascii"];
+const AS_IT_IS: &[&str] = &[
+    "", "identity", "binary", "8bit", "7bit", "utf-8", "utf8", "us-ascii",
+];
 
 /// Decodes the event in a message, and its retry headers.
 ///
@@ -261,15 +334,30 @@ pub(super) fn decode(
     body: Bytes,
     limit: AttributeLimit,
 ) -> Result<(Event, RetryHeaders), DecodeError> {
-    let coding = properties.content_encoding().as_ref().map_or("", |coding| coding.as_str());
-    if !AS_IT_IS.iter().any(|name| coding.eq_ignore_ascii_case(name)) {
-        return Err(DecodeError::UnsupportedContentEncoding(WireText::new(coding)));
+    let coding = properties
+        .content_encoding()
+        .as_ref()
+        .map_or("", |coding| coding.as_str());
+    if !AS_IT_IS
+        .iter()
+        .any(|name| coding.eq_ignore_ascii_case(name))
+    {
+        return Err(DecodeError::UnsupportedContentEncoding(WireText::new(
+            coding,
+        )));
     }
     let none = FieldTable::default();
     let headers = properties.headers().as_ref().unwrap_or(&none);
-    let content_type = properties.content_type().as_ref().map(|value| value.as_str().to_owned());
+    let content_type = properties
+        .content_type()
+        .as_ref()
+        .map(|value| value.as_str().to_owned());
     let event = match content_type.as_deref() {
-        Some(content_type) if content_type.to_ascii_lowercase().starts_with(binding::STRUCTURED) => {
+        Some(content_type)
+            if content_type
+                .to_ascii_lowercase()
+                .starts_with(binding::STRUCTURED) =>
+        {
             decode_structured(content_type, body, limit)?
         }
         content_type => {
@@ -280,32 +368,55 @@ pub(super) fn decode(
         }
     };
     Ok((
-        event.with_forwarded(decode_forwarded_headers(headers, FORWARDED)).with_trace(decode_trace_context(headers)),
+        event
+            .with_forwarded(decode_forwarded_headers(headers, FORWARDED))
+            .with_trace(decode_trace_context(headers)),
         decode_retry_headers(headers),
     ))
 }
 
-fn decode_structured(content_type: &str, body: Bytes, limit: AttributeLimit) -> Result<Event, DecodeError> {
+fn decode_structured(
+    content_type: &str,
+    body: Bytes,
+    limit: AttributeLimit,
+) -> Result<Event, DecodeError> {
     let value = HeaderValue::from_str(content_type).map_err(|_cause| DecodeError::NotAnEvent)?;
     let headers = HeaderMap::from_iter([(http::header::CONTENT_TYPE, value)]);
-    binding::decode(headers, body, limit)?.into_iter().next().ok_or(DecodeError::NotAnEvent)
+    binding::decode(headers, body, limit)?
+        .into_iter()
+        .next()
+        .ok_or(DecodeError::NotAnEvent)
 }
 
 /// Decodes attributes with the first of [`PREFIXES`] under which there is a `specversion`.
-fn decode_binary(headers: &FieldTable, content_type: Option<&str>, body: Bytes) -> Result<Event, DecodeError> {
+fn decode_binary(
+    headers: &FieldTable,
+    content_type: Option<&str>,
+    body: Bytes,
+) -> Result<Event, DecodeError> {
     let with = |prefix: &'static str| {
         let named = headers.inner().iter();
-        named.filter_map(move |(name, value)| Some((strip_attribute_prefix(prefix, name.as_str())?, value)))
+        named.filter_map(move |(name, value)| {
+            Some((strip_attribute_prefix(prefix, name.as_str())?, value))
+        })
     };
-    let spec_version = |prefix| with(prefix).find(|(name, _)| name == "specversion").map(|(_, value)| value);
-    let (prefix, version) =
-        PREFIXES.iter().find_map(|prefix| Some((*prefix, spec_version(prefix)?))).ok_or(DecodeError::NotAnEvent)?;
+    let spec_version = |prefix| {
+        with(prefix)
+            .find(|(name, _)| name == "specversion")
+            .map(|(_, value)| value)
+    };
+    let (prefix, version) = PREFIXES
+        .iter()
+        .find_map(|prefix| Some((*prefix, spec_version(prefix)?)))
+        .ok_or(DecodeError::NotAnEvent)?;
     let (version, _) = decode_value(version).ok_or(DecodeError::NotAnEvent)?;
-    let version =
-        SpecVersion::parse(&version).ok_or_else(|| DecodeError::UnknownSpecVersion(WireText::new(&version)))?;
+    let version = SpecVersion::parse(&version)
+        .ok_or_else(|| DecodeError::UnknownSpecVersion(WireText::new(&version)))?;
     let mut event = Event::empty(version);
     for (name, value) in with(prefix).filter(|(name, _)| is_attribute(name, prefix)) {
-        let Some((text, kind)) = decode_value(value) else { continue };
+        let Some((text, kind)) = decode_value(value) else {
+            continue;
+        };
         let unset = prefix.is_empty() && name == "time" && text == ZERO_TIME;
         if !unset {
             event.set_typed(&name, &text, kind);
@@ -319,7 +430,11 @@ fn decode_binary(headers: &FieldTable, content_type: Option<&str>, body: Bytes) 
 fn strip_attribute_prefix<'n>(prefix: &str, name: &'n str) -> Option<Cow<'n, str>> {
     let (start, rest) = name.split_at_checked(prefix.len())?;
     let lower = || {
-        if rest.bytes().any(|byte| byte.is_ascii_uppercase()) { rest.to_ascii_lowercase().into() } else { rest.into() }
+        if rest.bytes().any(|byte| byte.is_ascii_uppercase()) {
+            rest.to_ascii_lowercase().into()
+        } else {
+            rest.into()
+        }
     };
     start.eq_ignore_ascii_case(prefix).then(lower)
 }
@@ -327,24 +442,31 @@ fn strip_attribute_prefix<'n>(prefix: &str, name: &'n str) -> Option<Cow<'n, str
 /// True if a header is an attribute: without a prefix, other headers stand beside those (contract
 /// RQ-9).
 fn is_attribute(name: &str, prefix: &str) -> bool {
-    let beside =
-        prefix.is_empty() && (name.starts_with("x-") || matches!(name, "content-type" | "traceparent" | "tracestate"));
+    let beside = prefix.is_empty()
+        && (name.starts_with("x-")
+            || matches!(name, "content-type" | "traceparent" | "tracestate"));
     !beside && !matches!(name, "specversion" | "datacontenttype")
 }
 
 pub(super) fn decode_value(value: &AMQPValue) -> Option<(String, AttributeType)> {
     let integer = |value: i64| {
-        let kind = if i32::try_from(value).is_ok() { AttributeType::Integer } else { AttributeType::String };
+        let kind = if i32::try_from(value).is_ok() {
+            AttributeType::Integer
+        } else {
+            AttributeType::String
+        };
         Some((value.to_string(), kind))
     };
     match value {
-        AMQPValue::LongString(text) => {
-            Some((String::from_utf8_lossy(text.as_bytes()).into_owned(), AttributeType::String))
-        }
+        AMQPValue::LongString(text) => Some((
+            String::from_utf8_lossy(text.as_bytes()).into_owned(),
+            AttributeType::String,
+        )),
         AMQPValue::ShortString(text) => Some((text.as_str().to_owned(), AttributeType::String)),
-        AMQPValue::ByteArray(bytes) => {
-            Some((String::from_utf8_lossy(bytes.as_slice()).into_owned(), AttributeType::String))
-        }
+        AMQPValue::ByteArray(bytes) => Some((
+            String::from_utf8_lossy(bytes.as_slice()).into_owned(),
+            AttributeType::String,
+        )),
         AMQPValue::Boolean(truth) => Some((truth.to_string(), AttributeType::Boolean)),
         AMQPValue::ShortShortInt(value) => integer((*value).into()),
         AMQPValue::ShortShortUInt(value) => integer((*value).into()),
@@ -356,23 +478,37 @@ pub(super) fn decode_value(value: &AMQPValue) -> Option<(String, AttributeType)>
         AMQPValue::Float(value) => Some((value.to_string(), AttributeType::String)),
         AMQPValue::Double(value) => Some((value.to_string(), AttributeType::String)),
         AMQPValue::Timestamp(seconds) => Some((format_timestamp(*seconds)?, AttributeType::String)),
-        AMQPValue::DecimalValue(_) | AMQPValue::FieldArray(_) | AMQPValue::FieldTable(_) | AMQPValue::Void => None,
+        AMQPValue::DecimalValue(_)
+        | AMQPValue::FieldArray(_)
+        | AMQPValue::FieldTable(_)
+        | AMQPValue::Void => None,
     }
 }
 
 fn format_timestamp(seconds: u64) -> Option<String> {
     let time = time::OffsetDateTime::from_unix_timestamp(i64::try_from(seconds).ok()?).ok()?;
-    time.format(&time::format_description::well_known::Rfc3339).ok()
+    time.format(&time::format_description::well_known::Rfc3339)
+        .ok()
 }
 
-pub(super) fn decode_forwarded_headers(headers: &FieldTable, name: &str) -> Vec<(HeaderName, HeaderValue)> {
-    let Some(AMQPValue::FieldArray(lines)) = headers.inner().get(name) else { return Vec::new() };
+pub(super) fn decode_forwarded_headers(
+    headers: &FieldTable,
+    name: &str,
+) -> Vec<(HeaderName, HeaderValue)> {
+    let Some(AMQPValue::FieldArray(lines)) = headers.inner().get(name) else {
+        return Vec::new();
+    };
     let line = |line: &AMQPValue| {
-        let AMQPValue::LongString(line) = line else { return None };
+        let AMQPValue::LongString(line) = line else {
+            return None;
+        };
         let line = line.as_bytes();
         let at = line.iter().position(|byte| *byte == b':')?;
         let (name, value) = line.split_at_checked(at)?;
-        Some((HeaderName::from_bytes(name).ok()?, HeaderValue::from_bytes(value.get(1..)?).ok()?))
+        Some((
+            HeaderName::from_bytes(name).ok()?,
+            HeaderValue::from_bytes(value.get(1..)?).ok()?,
+        ))
     };
     lines.as_slice().iter().filter_map(line).collect()
 }
@@ -383,7 +519,10 @@ pub(super) fn decode_retry_headers(headers: &FieldTable) -> RetryHeaders {
         Some(AMQPValue::LongLongInt(value)) => u64::try_from(*value).unwrap_or_default(),
         _ => 0,
     };
-    let left = headers.inner().contains_key(WAIT_LEFT).then(|| number(WAIT_LEFT));
+    let left = headers
+        .inner()
+        .contains_key(WAIT_LEFT)
+        .then(|| number(WAIT_LEFT));
     RetryHeaders {
         attempts: u32::try_from(number(ATTEMPTS)).unwrap_or(u32::MAX),
         not_before_millis: number(NOT_BEFORE),
@@ -405,10 +544,15 @@ mod tests {
     /// Also of one that an older version has parked, which wrote whole URLs.
     #[test]
     fn why_it_was_parked_is_told_without_secrets() {
-        let reason =
-            "answered 500 at https://me:secret@sink.example/a?code=secret#secret, and there is no dead letter sink";
-        let told = decode_parked_headers(&parked_properties(BasicProperties::default(), reason, None)).reason;
-        assert_eq!(told, "answered 500 at https://sink.example/a, and there is no dead letter sink");
+        let reason = "answered 500 at https://me:secret@sink.example/a?code=secret#secret, and there \
+             is no dead letter sink";
+        let told =
+            decode_parked_headers(&parked_properties(BasicProperties::default(), reason, None))
+                .reason;
+        assert_eq!(
+            told,
+            "answered 500 at https://sink.example/a, and there is no dead letter sink"
+        );
     }
 
     fn any_event() -> impl Strategy<Value = Event> {
@@ -426,32 +570,70 @@ mod tests {
             Just(format!("text/plain; x={}", "y".repeat(300))),
         ]);
         let forwarded = prop::collection::vec(("x-b3-[a-z]{1,8}", "[ -~]{1,12}"), 0..3);
-        (attributes, media_type, any::<Vec<u8>>(), forwarded, any::<bool>()).prop_map(
-            |(attributes, media_type, data, forwarded, old)| {
-                let mut event = Event::empty(if old { SpecVersion::V0_3 } else { SpecVersion::V1_0 });
+        (
+            attributes,
+            media_type,
+            any::<Vec<u8>>(),
+            forwarded,
+            any::<bool>(),
+        )
+            .prop_map(|(attributes, media_type, data, forwarded, old)| {
+                let mut event = Event::empty(if old {
+                    SpecVersion::V0_3
+                } else {
+                    SpecVersion::V1_0
+                });
                 for (name, value) in [("id", "1"), ("source", "/s"), ("type", "t")] {
                     event.set(name, value);
                 }
-                let core = ["id", "source", "type", "time", "dataschema", "data", "specversion", "datacontenttype"];
-                for (name, (text, kind)) in attributes.iter().filter(|(name, _)| !core.contains(&name.as_str())) {
+                let core = [
+                    "id",
+                    "source",
+                    "type",
+                    "time",
+                    "dataschema",
+                    "data",
+                    "specversion",
+                    "datacontenttype",
+                ];
+                for (name, (text, kind)) in attributes
+                    .iter()
+                    .filter(|(name, _)| !core.contains(&name.as_str()))
+                {
                     event.set_typed(name, text, *kind);
                 }
                 let forwarded = forwarded.into_iter().filter_map(|(name, value)| {
-                    Some((HeaderName::from_bytes(name.as_bytes()).ok()?, HeaderValue::from_str(value.trim()).ok()?))
+                    Some((
+                        HeaderName::from_bytes(name.as_bytes()).ok()?,
+                        HeaderValue::from_str(value.trim()).ok()?,
+                    ))
                 });
-                let media_type = media_type.map(|text| HeaderValue::from_str(&text).expect("a media type"));
-                event.with_data(media_type, Bytes::from(data)).with_forwarded(forwarded.collect())
-            },
-        )
+                let media_type =
+                    media_type.map(|text| HeaderValue::from_str(&text).expect("a media type"));
+                event
+                    .with_data(media_type, Bytes::from(data))
+                    .with_forwarded(forwarded.collect())
+            })
     }
 
     #[test]
     fn compressed_data_is_no_event() {
         let event = Event::new("1", "/s", "t").with_data(None, Bytes::from_static(b"data"));
         let AmqpMessage { properties, body } = encode(&event, RetryHeaders::default());
-        for (coding, is_event) in [("gzip", false), ("deflate", false), ("UTF-8", true), ("identity", true)] {
-            let properties = properties.clone().with_content_encoding(short_string(coding));
-            assert_eq!(decode(&properties, body.clone(), AttributeLimit::default()).is_ok(), is_event, "{coding}");
+        for (coding, is_event) in [
+            ("gzip", false),
+            ("deflate", false),
+            ("UTF-8", true),
+            ("identity", true),
+        ] {
+            let properties = properties
+                .clone()
+                .with_content_encoding(short_string(coding));
+            assert_eq!(
+                decode(&properties, body.clone(), AttributeLimit::default()).is_ok(),
+                is_event,
+                "{coding}"
+            );
         }
     }
 

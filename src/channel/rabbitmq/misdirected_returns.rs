@@ -32,8 +32,19 @@ pub(super) struct MisdirectedReturn {
 
 impl MisdirectedReturn {
     pub(super) fn from_basic_return(returned: Delivery) -> Self {
-        let Delivery { routing_key, properties, data, .. } = returned;
-        Self { queue: routing_key.as_str().to_owned(), message: AmqpMessage { properties, body: Bytes::from(data) } }
+        let Delivery {
+            routing_key,
+            properties,
+            data,
+            ..
+        } = returned;
+        Self {
+            queue: routing_key.as_str().to_owned(),
+            message: AmqpMessage {
+                properties,
+                body: Bytes::from(data),
+            },
+        }
     }
 
     /// True if this return is that of the given message, and so is not misdirected.
@@ -43,7 +54,10 @@ impl MisdirectedReturn {
 }
 
 /// Publishes misdirected returns again as they come, for ever.
-pub(super) async fn republish_all(context: Arc<RabbitmqContext>, mut found: mpsc::Receiver<MisdirectedReturn>) {
+pub(super) async fn republish_all(
+    context: Arc<RabbitmqContext>,
+    mut found: mpsc::Receiver<MisdirectedReturn>,
+) {
     let mut publishing = FuturesUnordered::new();
     loop {
         tokio::select! {
@@ -57,7 +71,10 @@ pub(super) async fn republish_all(context: Arc<RabbitmqContext>, mut found: mpsc
 }
 
 async fn republish(context: &RabbitmqContext, misdirected_return: MisdirectedReturn) {
-    tracing::debug!(queue = misdirected_return.queue, "A message was returned to somebody else: it is published again");
+    tracing::debug!(
+        queue = misdirected_return.queue,
+        "A message was returned to somebody else: it is published again"
+    );
     while !try_republish(context, &misdirected_return).await {
         tokio::time::sleep(PAUSE).await;
     }
@@ -72,7 +89,9 @@ async fn try_republish(context: &RabbitmqContext, misdirected_return: &Misdirect
     let read = DeadLetteredMessage::decode(&message.properties, message.body.clone());
     match (&read.target_queue, DIVERSION_DELAYS.first()) {
         (Some(to), Some(wait)) if queue_names::is_delay_queue(queue) => {
-            context.put_into_delay_queue(*wait, &message::with_target_queue(read.message.clone(), to)).await
+            context
+                .put_into_delay_queue(*wait, &message::with_target_queue(read.message.clone(), to))
+                .await
         }
         _ => forward_to_queue(context, queue, message).await,
     }

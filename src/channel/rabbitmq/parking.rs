@@ -17,8 +17,8 @@ use super::connection::LONGEST_ERROR;
 use super::topology::inspect_queue;
 use super::{RabbitmqAddress, RabbitmqBackend, message, queue_names};
 use crate::channel::parked::{
-    ParkedChange, ParkedError, ParkedEvent, ParkedFuture, ParkedListing, ParkedOperation, ParkedStore,
-    ParkingSubscription, rfc3339,
+    ParkedChange, ParkedError, ParkedEvent, ParkedFuture, ParkedListing, ParkedOperation,
+    ParkedStore, ParkingSubscription, rfc3339,
 };
 use crate::event::AttributeLimit;
 use crate::wire_text::{WireText, escaped_excerpt};
@@ -51,7 +51,11 @@ struct ParkingQueueNames<'o> {
 impl<'o> ParkingQueueNames<'o> {
     fn for_subscription(owner: &'o ParkingSubscription) -> Self {
         let queue = queue_names::subscription_queue(&owner.channel, &owner.subscription);
-        Self { owner, parking_queue: queue_names::parking_queue(&queue), queue }
+        Self {
+            owner,
+            parking_queue: queue_names::parking_queue(&queue),
+            queue,
+        }
     }
 }
 
@@ -71,7 +75,11 @@ impl ParkingQueues {
     }
 
     async fn connect(&self) -> Result<Connection, ParkedError> {
-        let ReachedNode { connection, .. } = self.address.connect("parked", None).await.map_err(unavailable_error)?;
+        let ReachedNode { connection, .. } = self
+            .address
+            .connect("parked", None)
+            .await
+            .map_err(unavailable_error)?;
         Ok(connection)
     }
 
@@ -82,9 +90,17 @@ impl ParkingQueues {
         let connection = self.connect().await?;
         let each: Vec<_> = owners
             .iter()
-            .map(|owner| count_ready(&connection, ParkingQueueNames::for_subscription(owner).parking_queue))
+            .map(|owner| {
+                count_ready(
+                    &connection,
+                    ParkingQueueNames::for_subscription(owner).parking_queue,
+                )
+            })
             .collect();
-        let counts = stream::iter(each).buffered(COUNTING).try_collect::<Vec<_>>().await?;
+        let counts = stream::iter(each)
+            .buffered(COUNTING)
+            .try_collect::<Vec<_>>()
+            .await?;
         close(connection).await;
         Ok(counts.into_iter().map(Option::unwrap_or_default).collect())
     }
@@ -95,14 +111,19 @@ impl ParkingQueues {
         limit: usize,
         operation: &ParkedOperation,
     ) -> Result<ParkedListing, ParkedError> {
-        let (connection, queues) = (self.connect().await?, ParkingQueueNames::for_subscription(owner));
+        let (connection, queues) = (
+            self.connect().await?,
+            ParkingQueueNames::for_subscription(owner),
+        );
         let mut listing = ParkedListing::default();
         // The lock comes before the count: another operation holds messages that would not be
         // counted.
         if limit > 0 {
             lock::take(&connection, &queues, SHOW_LOCK_TIMEOUT).await?;
         }
-        listing.parked = count_ready(&connection, queues.parking_queue.clone()).await?.unwrap_or_default();
+        listing.parked = count_ready(&connection, queues.parking_queue.clone())
+            .await?
+            .unwrap_or_default();
         if limit == 0 || listing.parked == 0 {
             close(connection).await;
             return Ok(listing);
@@ -113,8 +134,11 @@ impl ParkingQueues {
         while let Some(message) = pass.next_message(&operation.stop).await? {
             if listing.examined < u64::try_from(limit).unwrap_or(u64::MAX) {
                 listing.examined += 1;
-                if operation.selects(message::decode_parked_headers(&message.properties).parked_at) {
-                    listing.events.push(describe_parked_event(&message.properties, &message.data));
+                if operation.selects(message::decode_parked_headers(&message.properties).parked_at)
+                {
+                    listing
+                        .events
+                        .push(describe_parked_event(&message.properties, &message.data));
                 }
             }
             pass.leave_parked(message).await?;
@@ -130,14 +154,23 @@ impl ParkingQueues {
         action: ParkedAction,
         operation: &ParkedOperation,
     ) -> Result<ParkedChange, ParkedError> {
-        let (connection, queues) = (self.connect().await?, ParkingQueueNames::for_subscription(owner));
+        let (connection, queues) = (
+            self.connect().await?,
+            ParkingQueueNames::for_subscription(owner),
+        );
         // The queue is looked for first, so that nothing is replayed into one that does not exist.
-        if action == ParkedAction::Replay && count_ready(&connection, queues.queue.clone()).await?.is_none() {
+        if action == ParkedAction::Replay
+            && count_ready(&connection, queues.queue.clone())
+                .await?
+                .is_none()
+        {
             return Err(ParkedError::NoQueue(owner.subscription.clone()));
         }
         lock::take(&connection, &queues, CHANGE_LOCK_TIMEOUT).await?;
         let mut change = ParkedChange::default();
-        let Some(parked) = count_ready(&connection, queues.parking_queue.clone()).await? else { return Ok(change) };
+        let Some(parked) = count_ready(&connection, queues.parking_queue.clone()).await? else {
+            return Ok(change);
+        };
         let mut pass = ParkingQueuePass::begin(&connection, &queues, parked).await?;
         while let Some(message) = pass.next_message(&operation.stop).await? {
             if !operation.selects(message::decode_parked_headers(&message.properties).parked_at) {
@@ -184,7 +217,8 @@ impl ParkedStore for ParkingQueues {
         owner: &'a ParkingSubscription,
         operation: &'a ParkedOperation,
     ) -> ParkedFuture<'a, ParkedChange> {
-        self.apply_action(owner, ParkedAction::Replay, operation).boxed()
+        self.apply_action(owner, ParkedAction::Replay, operation)
+            .boxed()
     }
 
     fn discard<'a>(
@@ -192,13 +226,16 @@ impl ParkedStore for ParkingQueues {
         owner: &'a ParkingSubscription,
         operation: &'a ParkedOperation,
     ) -> ParkedFuture<'a, ParkedChange> {
-        self.apply_action(owner, ParkedAction::Discard, operation).boxed()
+        self.apply_action(owner, ParkedAction::Discard, operation)
+            .boxed()
     }
 }
 
 /// Number of messages that a queue has ready; `None` if there is no such queue.
 async fn count_ready(connection: &Connection, queue: String) -> Result<Option<u64>, ParkedError> {
-    Ok(await_answer(inspect_queue(connection, &queue)).await?.map(|listing| u64::from(listing.ready)))
+    Ok(await_answer(inspect_queue(connection, &queue))
+        .await?
+        .map(|listing| u64::from(listing.ready)))
 }
 
 /// Waits for one answer of RabbitMQ, for [`LIMIT`] at most.
@@ -218,7 +255,10 @@ async fn close(connection: Connection) {
 }
 
 fn unavailable_error(error: impl std::fmt::Display) -> ParkedError {
-    ParkedError::Unavailable(format!("RabbitMQ: {}", escaped_excerpt(error, LONGEST_ERROR)))
+    ParkedError::Unavailable(format!(
+        "RabbitMQ: {}",
+        escaped_excerpt(error, LONGEST_ERROR)
+    ))
 }
 
 fn no_answer_error() -> ParkedError {
@@ -226,11 +266,33 @@ fn no_answer_error() -> ParkedError {
 }
 
 fn describe_parked_event(properties: &BasicProperties, data: &[u8]) -> ParkedEvent {
-    let decoded = message::decode(properties, Bytes::copy_from_slice(data), AttributeLimit::new(usize::MAX)).ok();
+    let decoded = message::decode(
+        properties,
+        Bytes::copy_from_slice(data),
+        AttributeLimit::new(usize::MAX),
+    )
+    .ok();
     let event = decoded.map(|(event, _note)| event);
-    let text = |name: &str| event.as_ref().and_then(|event| event.get(name).map(|text| WireText::new(text).into()));
-    let message::ParkedHeaders { reason, status, attempts, parked_at } = message::decode_parked_headers(properties);
+    let text = |name: &str| {
+        event
+            .as_ref()
+            .and_then(|event| event.get(name).map(|text| WireText::new(text).into()))
+    };
+    let message::ParkedHeaders {
+        reason,
+        status,
+        attempts,
+        parked_at,
+    } = message::decode_parked_headers(properties);
     let (id, ty, bytes) = (text("id"), text("type"), data.len());
     let reason = WireText::new(reason).into();
-    ParkedEvent { id, ty, reason, status, attempts, parked_at: rfc3339(parked_at), bytes }
+    ParkedEvent {
+        id,
+        ty,
+        reason,
+        status,
+        attempts,
+        parked_at: rfc3339(parked_at),
+        bytes,
+    }
 }

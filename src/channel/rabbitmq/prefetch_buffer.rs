@@ -68,7 +68,15 @@ impl<'c> PrefetchBuffer<'c> {
         deliveries: lapin::Consumer,
     ) -> Self {
         let prefetch_control = PrefetchControl::new(queue.names.order, queue.max_prefetch);
-        Self { queue, context, connection, channel, deliveries, prefetch_control, waiting: VecDeque::new() }
+        Self {
+            queue,
+            context,
+            connection,
+            channel,
+            deliveries,
+            prefetch_control,
+            waiting: VecDeque::new(),
+        }
     }
 
     /// Takes the consumer out, if it is to outlive the buffer.
@@ -105,7 +113,11 @@ impl<'c> PrefetchBuffer<'c> {
         let bytes = delivery.data.len() + headers_length(&delivery.properties) + PER_MESSAGE;
         self.prefetch_control.record_received(bytes);
         let consumed = self.context.options.budget.consumed_share(bytes);
-        self.waiting.push_back(ReceivedDelivery { delivery, received_at: Instant::now(), memory_share: consumed });
+        self.waiting.push_back(ReceivedDelivery {
+            delivery,
+            received_at: Instant::now(),
+            memory_share: consumed,
+        });
     }
 
     /// Changes the prefetch if the memory budget calls for that.
@@ -134,7 +146,9 @@ impl<'c> PrefetchBuffer<'c> {
     /// Cancels the consumer. Messages that are on the way still come, and stay in the buffer.
     async fn cancel_consumer(&mut self) -> Result<(), String> {
         let tag = self.deliveries.tag();
-        let cancelled = self.channel.basic_cancel(tag, BasicCancelOptions::default());
+        let cancelled = self
+            .channel
+            .basic_cancel(tag, BasicCancelOptions::default());
         self.connection.run_within(TIMEOUT, cancelled).await?;
         self.set_prefetch(0);
         while let Some(delivery) = self.deliveries.next().await {
@@ -147,7 +161,11 @@ impl<'c> PrefetchBuffer<'c> {
         let consuming = consume(&self.channel, &self.queue.names.queue, window);
         self.deliveries = self.connection.run_within(TIMEOUT, consuming).await?;
         self.set_prefetch(window);
-        tracing::debug!(queue = self.queue.names.queue, window, "Asking for so many messages at once");
+        tracing::debug!(
+            queue = self.queue.names.queue,
+            window,
+            "Asking for so many messages at once"
+        );
         Ok(())
     }
 
@@ -170,33 +188,62 @@ fn headers_length(properties: &BasicProperties) -> usize {
         AMQPValue::FieldArray(values) => values.as_slice().iter().map(text).sum(),
         value => text(value),
     };
-    let headers = properties.headers().iter().flat_map(|headers| headers.inner());
-    headers.map(|(name, value)| name.as_str().len() + length(value)).sum()
+    let headers = properties
+        .headers()
+        .iter()
+        .flat_map(|headers| headers.inner());
+    headers
+        .map(|(name, value)| name.as_str().len() + length(value))
+        .sum()
 }
 
 /// Begins to consume a queue with a prefetch of `window`.
 ///
 /// # Errors
 /// Those of the connection.
-pub(super) async fn consume(channel: &lapin::Channel, queue: &str, window: u16) -> lapin::Result<lapin::Consumer> {
-    channel.basic_qos(window, BasicQosOptions::default()).await?;
+pub(super) async fn consume(
+    channel: &lapin::Channel,
+    queue: &str,
+    window: u16,
+) -> lapin::Result<lapin::Consumer> {
+    channel
+        .basic_qos(window, BasicQosOptions::default())
+        .await?;
     let (asked, late, queue) = (channel.clone(), channel.clone(), short_string(queue));
     let consumer = async move {
-        asked.basic_consume(queue, short_string(""), BasicConsumeOptions::default(), FieldTable::default()).await
+        asked
+            .basic_consume(
+                queue,
+                short_string(""),
+                BasicConsumeOptions::default(),
+                FieldTable::default(),
+            )
+            .await
     };
-    UncancelledFuture::new(consumer, |consumer| close_unclaimed_channel(late, consumer).boxed()).await
+    UncancelledFuture::new(consumer, |consumer| {
+        close_unclaimed_channel(late, consumer).boxed()
+    })
+    .await
 }
 
 /// Closes the channel of a consumer for which nobody waits any more: messages would be delivered to
 /// it that nobody settles, as long as its connection lasts, and the close requeues them in their
 /// order. A close before the answer has come could meet RabbitMQ's own close of the channel, which
 /// `lapin` takes for the end of the connection.
-async fn close_unclaimed_channel(channel: lapin::Channel, consumer: lapin::Result<lapin::Consumer>) {
+async fn close_unclaimed_channel(
+    channel: lapin::Channel,
+    consumer: lapin::Result<lapin::Consumer>,
+) {
     // The consumer is dropped after its channel: an ordered queue would go on behind the messages
     // that were delivered to it.
     if let Ok(_consumer) = consumer
-        && let Err(error) = channel.close(200, short_string("nobody waits for it")).await
+        && let Err(error) = channel
+            .close(200, short_string("nobody waits for it"))
+            .await
     {
-        tracing::debug!(%error, "The channel of a consumer that came too late was not closed in order");
+        tracing::debug!(
+            %error,
+            "The channel of a consumer that came too late was not closed in order"
+        );
     }
 }

@@ -55,8 +55,18 @@ impl PrefetchControl {
     /// ordered queue, which has a small prefetch, would lose their order if another process asked
     /// for them in between.
     pub(super) fn new(order: DeliveryOrder, max_prefetch: u16) -> Self {
-        let prefetch = if order == DeliveryOrder::Ordered { max_prefetch } else { max_prefetch.min(FIRST) };
-        Self { max_prefetch, order, prefetch, largest_message: 0, quiet_periods: 0 }
+        let prefetch = if order == DeliveryOrder::Ordered {
+            max_prefetch
+        } else {
+            max_prefetch.min(FIRST)
+        };
+        Self {
+            max_prefetch,
+            order,
+            prefetch,
+            largest_message: 0,
+            quiet_periods: 0,
+        }
     }
 
     /// Current prefetch; 0 means that no messages are asked for.
@@ -83,15 +93,25 @@ impl PrefetchControl {
     /// Decides on the next step.
     pub(super) fn next_step(
         &self,
-        PrefetchSituation { allowance, held, has_room, has_room_for_one }: PrefetchSituation,
+        PrefetchSituation {
+            allowance,
+            held,
+            has_room,
+            has_room_for_one,
+        }: PrefetchSituation,
     ) -> PrefetchStep {
         if self.order == DeliveryOrder::Ordered {
             return PrefetchStep::Keep;
         }
         // Before any size is known, few messages are asked for.
-        let fits =
-            if self.largest_message == 0 { FIRST.into() } else { allowance / self.largest_message.max(SMALLEST) };
-        let wanted = u16::try_from(fits).unwrap_or(u16::MAX).clamp(1, self.max_prefetch);
+        let fits = if self.largest_message == 0 {
+            FIRST.into()
+        } else {
+            allowance / self.largest_message.max(SMALLEST)
+        };
+        let wanted = u16::try_from(fits)
+            .unwrap_or(u16::MAX)
+            .clamp(1, self.max_prefetch);
         // Messages that are held count for a consumer that was cancelled.
         let more = wanted.saturating_sub(u16::try_from(held).unwrap_or(u16::MAX));
         match self.prefetch {
@@ -107,9 +127,13 @@ impl PrefetchControl {
             }
             _ if !has_room => PrefetchStep::Cancel,
             window if wanted < window / 2 => PrefetchStep::Cancel,
-            window if self.quiet_periods >= IDLE && held == 0 && window > FIRST => PrefetchStep::Consume(FIRST),
+            window if self.quiet_periods >= IDLE && held == 0 && window > FIRST => {
+                PrefetchStep::Consume(FIRST)
+            }
             // As many messages as asked for are held, so more would come.
-            window if held >= window.into() && more >= window.saturating_mul(2) => PrefetchStep::Consume(more),
+            window if held >= window.into() && more >= window.saturating_mul(2) => {
+                PrefetchStep::Consume(more)
+            }
             _ => PrefetchStep::Keep,
         }
     }
@@ -120,11 +144,21 @@ mod tests {
     use super::*;
 
     fn roomy(allowance: usize, held: usize) -> PrefetchSituation {
-        PrefetchSituation { allowance, held, has_room: true, has_room_for_one: true }
+        PrefetchSituation {
+            allowance,
+            held,
+            has_room: true,
+            has_room_for_one: true,
+        }
     }
 
     fn full(allowance: usize, held: usize) -> PrefetchSituation {
-        PrefetchSituation { allowance, held, has_room: false, has_room_for_one: false }
+        PrefetchSituation {
+            allowance,
+            held,
+            has_room: false,
+            has_room_for_one: false,
+        }
     }
 
     #[test]
@@ -133,7 +167,9 @@ mod tests {
         let mut windows = vec![pace.prefetch()];
         for _ in 0..10 {
             (0..pace.prefetch()).for_each(|_| pace.record_received(1024));
-            if let PrefetchStep::Consume(window) = pace.next_step(roomy(16 << 20, pace.prefetch().into())) {
+            if let PrefetchStep::Consume(window) =
+                pace.next_step(roomy(16 << 20, pace.prefetch().into()))
+            {
                 pace.set_prefetch(window);
                 windows.push(window);
             }
@@ -151,7 +187,11 @@ mod tests {
         pace.record_received(10 << 20);
         assert_eq!(pace.next_step(roomy(10 << 20, 5)), PrefetchStep::Cancel);
         pace.set_prefetch(0);
-        assert_eq!(pace.next_step(roomy(10 << 20, 5)), PrefetchStep::Keep, "until what is held is little");
+        assert_eq!(
+            pace.next_step(roomy(10 << 20, 5)),
+            PrefetchStep::Keep,
+            "until what is held is little"
+        );
         assert_eq!(pace.next_step(roomy(10 << 20, 0)), PrefetchStep::Consume(1));
     }
 
@@ -162,14 +202,33 @@ mod tests {
         assert_eq!(pace.next_step(full(1 << 20, 1)), PrefetchStep::Cancel);
         pace.set_prefetch(0);
         assert_eq!(pace.next_step(full(1 << 20, 0)), PrefetchStep::Keep);
-        assert_eq!(pace.next_step(roomy(4 << 20, 1)), PrefetchStep::Consume(255));
-        let slow_others = PrefetchSituation { has_room_for_one: true, ..full(1 << 20, 0) };
+        assert_eq!(
+            pace.next_step(roomy(4 << 20, 1)),
+            PrefetchStep::Consume(255)
+        );
+        let slow_others = PrefetchSituation {
+            has_room_for_one: true,
+            ..full(1 << 20, 0)
+        };
         pace.set_prefetch(0);
-        assert_eq!(pace.next_step(slow_others), PrefetchStep::Consume(1), "no queue waits for another");
+        assert_eq!(
+            pace.next_step(slow_others),
+            PrefetchStep::Consume(1),
+            "no queue waits for another"
+        );
         pace.set_prefetch(1);
-        assert_eq!(pace.next_step(PrefetchSituation { held: 1, ..slow_others }), PrefetchStep::Keep);
+        assert_eq!(
+            pace.next_step(PrefetchSituation {
+                held: 1,
+                ..slow_others
+            }),
+            PrefetchStep::Keep
+        );
         let ordered = PrefetchControl::new(DeliveryOrder::Ordered, 2);
-        assert_eq!((ordered.prefetch(), ordered.next_step(full(0, 2))), (2, PrefetchStep::Keep));
+        assert_eq!(
+            (ordered.prefetch(), ordered.next_step(full(0, 2))),
+            (2, PrefetchStep::Keep)
+        );
     }
 
     #[test]
@@ -179,7 +238,10 @@ mod tests {
         pace.set_prefetch(256);
         (0..IDLE).for_each(|_| pace.record_period());
         assert_eq!(pace.next_step(roomy(16 << 20, 1)), PrefetchStep::Keep);
-        assert_eq!(pace.next_step(roomy(16 << 20, 0)), PrefetchStep::Consume(FIRST));
+        assert_eq!(
+            pace.next_step(roomy(16 << 20, 0)),
+            PrefetchStep::Consume(FIRST)
+        );
         pace.set_prefetch(FIRST);
         assert_eq!(pace.next_step(roomy(16 << 20, 0)), PrefetchStep::Keep);
     }

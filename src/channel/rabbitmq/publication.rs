@@ -57,8 +57,20 @@ pub(super) async fn publish_confirmed(
     properties: BasicProperties,
     body: &[u8],
 ) -> lapin::Result<Confirmation> {
-    let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
-    channel.basic_publish(short_string(""), short_string(queue), options, body, properties).await?.await
+    let options = BasicPublishOptions {
+        mandatory: true,
+        ..BasicPublishOptions::default()
+    };
+    channel
+        .basic_publish(
+            short_string(""),
+            short_string(queue),
+            options,
+            body,
+            properties,
+        )
+        .await?
+        .await
 }
 
 async fn publish_and_await_confirm(
@@ -67,11 +79,18 @@ async fn publish_and_await_confirm(
     message: &AmqpMessage,
     misdirected_returns: &mpsc::Sender<MisdirectedReturn>,
 ) -> Result<(), RabbitmqPublishError> {
-    let published = publish_confirmed(&open.channel, queue, message.properties.clone(), &message.body);
+    let published = publish_confirmed(
+        &open.channel,
+        queue,
+        message.properties.clone(),
+        &message.body,
+    );
     let (stored, returned) = match open.connection.broken.run_until_cancelled(published).await {
         Some(Ok(Confirmation::Ack(returned))) => (Ok(()), returned),
         Some(Ok(Confirmation::Nack(returned))) => (Err(RabbitmqPublishError::Nacked), returned),
-        Some(Ok(Confirmation::NotRequested) | Err(_)) | None => (Err(RabbitmqPublishError::Interrupted), None),
+        Some(Ok(Confirmation::NotRequested) | Err(_)) | None => {
+            (Err(RabbitmqPublishError::Interrupted), None)
+        }
     };
     if let Some(BasicReturnMessage { delivery, .. }) = returned {
         let returned = MisdirectedReturn::from_basic_return(delivery);

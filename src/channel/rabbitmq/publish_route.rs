@@ -44,7 +44,10 @@ impl Drop for MessageInFlight<'_> {
 impl PublishRoute {
     /// Makes the route to a queue in this order.
     pub(super) fn new(order: DeliveryOrder) -> Self {
-        Self { order, ..Self::default() }
+        Self {
+            order,
+            ..Self::default()
+        }
     }
 
     /// Counts a message as on its way, until the result is dropped.
@@ -68,7 +71,8 @@ impl PublishRoute {
             0 => ((first_known, first), (second_known, second), 1),
             _ => ((second_known, second), (first_known, first), 0),
         };
-        let may_overtake = self.order == DeliveryOrder::Ordered && self.in_flight.load(Ordering::Acquire) > 1;
+        let may_overtake =
+            self.order == DeliveryOrder::Ordered && self.in_flight.load(Ordering::Acquire) > 1;
         if !may_overtake
             && let Some(channel) = unknown_channel(&other)
             && calm()
@@ -82,16 +86,24 @@ impl PublishRoute {
 
     /// True if RabbitMQ has confirmed a message for the queue since that time.
     pub(super) fn has_confirmed_since(&self, then: Instant) -> bool {
-        self.last_confirmed.lock().unwrap_or_else(PoisonError::into_inner).is_some_and(|confirmed| confirmed >= then)
+        self.last_confirmed
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .is_some_and(|confirmed| confirmed >= then)
     }
 
     /// Records that RabbitMQ has confirmed a message for the queue.
     pub(super) fn record_confirm(&self) {
-        *self.last_confirmed.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        *self
+            .last_confirmed
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
     }
 
     fn known_channels(&self) -> MutexGuard<'_, [Weak<OpenAmqpChannel>; 2]> {
-        self.known_channels.lock().unwrap_or_else(PoisonError::into_inner)
+        self.known_channels
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Index of the connection to publish on.
@@ -106,14 +118,20 @@ impl PublishRoute {
 
     /// Records that RabbitMQ has confirmed or refused a message for the queue.
     pub(super) fn record_answer(&self) {
-        *self.last_answered.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        *self
+            .last_answered
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
     }
 
     /// Waits until RabbitMQ has answered nothing for the queue for [`SILENCE`], while a message
     /// waited that was sent at `sent`.
     pub(super) async fn until_unanswered(&self, sent: Instant) {
         loop {
-            let answered = *self.last_answered.lock().unwrap_or_else(PoisonError::into_inner);
+            let answered = *self
+                .last_answered
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
             let due = answered.map_or(sent, |answered| answered.max(sent)) + SILENCE;
             if due <= Instant::now() {
                 return;
@@ -127,7 +145,9 @@ impl PublishRoute {
 fn unknown_channel<'c>(
     (known, channel): &(&mut Weak<OpenAmqpChannel>, &'c Option<Arc<OpenAmqpChannel>>),
 ) -> Option<&'c Arc<OpenAmqpChannel>> {
-    channel.as_ref().filter(|channel| !std::ptr::eq(known.as_ptr(), Arc::as_ptr(channel)))
+    channel
+        .as_ref()
+        .filter(|channel| !std::ptr::eq(known.as_ptr(), Arc::as_ptr(channel)))
 }
 
 #[cfg(test)]

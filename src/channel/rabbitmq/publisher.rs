@@ -35,8 +35,11 @@ const LOOK_TIMEOUT: Duration = Duration::from_secs(2);
 /// Longest time for storing a message in one delay queue.
 const DIVERT_TIMEOUT: Duration = Duration::from_millis(1500);
 /// Waits of diverted events; each has a delay queue of its own.
-pub(super) const DIVERSION_DELAYS: [Duration; 3] =
-    [Duration::from_secs(4), Duration::from_secs(8), Duration::from_secs(16)];
+pub(super) const DIVERSION_DELAYS: [Duration; 3] = [
+    Duration::from_secs(4),
+    Duration::from_secs(8),
+    Duration::from_secs(16),
+];
 
 /// Queue of a subscription, with the filter that says what goes into it.
 pub(super) struct RabbitmqSubscriptionQueue {
@@ -58,11 +61,18 @@ impl RabbitmqPublisher {
         event: &Event,
         cooperative_yield: &mut CooperativeYield,
     ) -> Vec<&RabbitmqSubscriptionQueue> {
-        let candidates = self.filter_index.candidates(event).filter_map(|place| self.queues.get(place));
+        let candidates = self
+            .filter_index
+            .candidates(event)
+            .filter_map(|place| self.queues.get(place));
         let mut wanted = Vec::new();
         for to in candidates {
             let decision = to.subscription.filter.decide(event);
-            if self.context.counters.count_filter_decision(&to.queue.series, decision) {
+            if self
+                .context
+                .counters
+                .count_filter_decision(&to.queue.series, decision)
+            {
                 wanted.push(to);
             }
             cooperative_yield.yield_if_due(decision).await;
@@ -74,7 +84,11 @@ impl RabbitmqPublisher {
     ///
     /// # Errors
     /// If one queue did not take it in time.
-    async fn publish_event(&self, event: &Event, wanted: &[&RabbitmqSubscriptionQueue]) -> Result<(), PublishError> {
+    async fn publish_event(
+        &self,
+        event: &Event,
+        wanted: &[&RabbitmqSubscriptionQueue],
+    ) -> Result<(), PublishError> {
         if wanted.is_empty() {
             self.context.counters.unrouted.increment();
             return Ok(());
@@ -86,7 +100,12 @@ impl RabbitmqPublisher {
         let message = Arc::new(message::encode(event, RetryHeaders::default()));
         // Each is awaited, even if one fails: a message that is known to be stored need not be sent
         // again.
-        let published = join_all(wanted.iter().map(|to| self.publish_to(to, &message, deadline))).await;
+        let published = join_all(
+            wanted
+                .iter()
+                .map(|to| self.publish_to(to, &message, deadline)),
+        )
+        .await;
         published.into_iter().collect()
     }
 
@@ -101,9 +120,15 @@ impl RabbitmqPublisher {
             self.context.counters.rabbitmq_blocked.increment();
             return Err(unavailable_error(RabbitmqPublishError::Blocked));
         }
-        for RabbitmqSubscriptionQueue { subscription, queue } in wanted {
+        for RabbitmqSubscriptionQueue {
+            subscription,
+            queue,
+        } in wanted
+        {
             if queue.health.is_full() {
-                return Err(PublishError::Full { subscription: subscription.key.clone() });
+                return Err(PublishError::Full {
+                    subscription: subscription.key.clone(),
+                });
             }
         }
         Ok(())
@@ -116,13 +141,19 @@ impl RabbitmqPublisher {
         message: &Arc<AmqpMessage>,
         deadline: Instant,
     ) -> Result<(), PublishError> {
-        let RabbitmqSubscriptionQueue { subscription, queue } = to;
+        let RabbitmqSubscriptionQueue {
+            subscription,
+            queue,
+        } = to;
         let mut refusals = PublishRefusals::default();
         loop {
             let Some(permit) = acquire_publish_permit(to, deadline).await? else {
                 return self.divert_to_delay_queue(queue, message).await;
             };
-            let publish = self.context.publisher.publish(&queue.names.queue, &queue.publish_route, message);
+            let publish =
+                self.context
+                    .publisher
+                    .publish(&queue.names.queue, &queue.publish_route, message);
             let published = tokio::time::timeout_at(deadline, publish).await;
             // The permit is given back before the wait, so that other messages of the queue may
             // try.
@@ -136,9 +167,16 @@ impl RabbitmqPublisher {
             match tokio::time::timeout_at(deadline, next).await {
                 Ok(PublishStep::Retry) => {}
                 Ok(PublishStep::Divert) => return self.divert_to_delay_queue(queue, message).await,
-                Ok(PublishStep::Full) => return Err(PublishError::Full { subscription: subscription.key.clone() }),
+                Ok(PublishStep::Full) => {
+                    return Err(PublishError::Full {
+                        subscription: subscription.key.clone(),
+                    });
+                }
                 Ok(PublishStep::Fail) | Err(_) => {
-                    return Err(PublishError::Unavailable(format!("{failure}, for {}", subscription.key)));
+                    return Err(PublishError::Unavailable(format!(
+                        "{failure}, for {}",
+                        subscription.key
+                    )));
                 }
             }
         }
@@ -171,12 +209,19 @@ impl RabbitmqPublisher {
                 }
                 // The queue has a leader, and refuses all the same, on channels that were opened
                 // since.
-                if refusals.answered_after.is_some_and(|answered| refusals.count >= answered + 2) {
+                if refusals
+                    .answered_after
+                    .is_some_and(|answered| refusals.count >= answered + 2)
+                {
                     queue.health.mark_full();
                     tracing::debug!(queue = queue.names.queue, "A queue is full");
                     return PublishStep::Full;
                 }
-                if since.elapsed() < ELECTION { PublishStep::Retry } else { self.step_without_confirm(queue) }
+                if since.elapsed() < ELECTION {
+                    PublishStep::Retry
+                } else {
+                    self.step_without_confirm(queue)
+                }
             }
         }
     }
@@ -188,7 +233,11 @@ impl RabbitmqPublisher {
             return PublishStep::Fail;
         }
         queue.mark_unconfirmed();
-        if queue.names.order == DeliveryOrder::Ordered { PublishStep::Fail } else { PublishStep::Divert }
+        if queue.names.order == DeliveryOrder::Ordered {
+            PublishStep::Fail
+        } else {
+            PublishStep::Divert
+        }
     }
 
     /// True if RabbitMQ answers for a queue; `None` if another task is asking.
@@ -205,7 +254,11 @@ impl RabbitmqPublisher {
 
     /// Stores a message in a delay queue, from which it comes to its own queue. There are several
     /// of those, since one may have its leader on the same node as the queue.
-    async fn divert_to_delay_queue(&self, queue: &RabbitmqQueue, message: &AmqpMessage) -> Result<(), PublishError> {
+    async fn divert_to_delay_queue(
+        &self,
+        queue: &RabbitmqQueue,
+        message: &AmqpMessage,
+    ) -> Result<(), PublishError> {
         let message = message::with_target_queue(AmqpMessage::clone(message), &queue.names.queue);
         for wait in DIVERSION_DELAYS {
             let put = self.context.put_into_delay_queue(wait, &message);
@@ -216,19 +269,35 @@ impl RabbitmqPublisher {
             }
         }
         self.context.diversion_failure.record_failure();
-        Err(PublishError::Unavailable(format!("RabbitMQ does not answer for the queue {}", queue.names.queue)))
+        Err(PublishError::Unavailable(format!(
+            "RabbitMQ does not answer for the queue {}",
+            queue.names.queue
+        )))
     }
 }
 
 /// Waits until all of these queues have been declared. At the start, an event that waits in one
 /// queue may have a reply for another.
-async fn until_declared(wanted: &[&RabbitmqSubscriptionQueue], deadline: Instant) -> Result<(), PublishError> {
-    for RabbitmqSubscriptionQueue { subscription, queue } in wanted {
-        let is_new =
-            queue.health.state() == QueueState::Undeclared && queue.consumer_starts.load(Ordering::Acquire) == 0;
-        if is_new && tokio::time::timeout_at(deadline, queue.health.until_served()).await.is_err() {
+async fn until_declared(
+    wanted: &[&RabbitmqSubscriptionQueue],
+    deadline: Instant,
+) -> Result<(), PublishError> {
+    for RabbitmqSubscriptionQueue {
+        subscription,
+        queue,
+    } in wanted
+    {
+        let is_new = queue.health.state() == QueueState::Undeclared
+            && queue.consumer_starts.load(Ordering::Acquire) == 0;
+        if is_new
+            && tokio::time::timeout_at(deadline, queue.health.until_served())
+                .await
+                .is_err()
+        {
             let key = &subscription.key;
-            return Err(PublishError::Unavailable(format!("the queue of {key} is not declared yet")));
+            return Err(PublishError::Unavailable(format!(
+                "the queue of {key} is not declared yet"
+            )));
         }
     }
     Ok(())
@@ -240,8 +309,12 @@ async fn acquire_publish_permit(
     to: &RabbitmqSubscriptionQueue,
     deadline: Instant,
 ) -> Result<Option<SemaphorePermit<'_>>, PublishError> {
-    let RabbitmqSubscriptionQueue { subscription, queue } = to;
-    let unavailable = |what: &str| PublishError::Unavailable(format!("{what} the queue of {}", subscription.key));
+    let RabbitmqSubscriptionQueue {
+        subscription,
+        queue,
+    } = to;
+    let unavailable =
+        |what: &str| PublishError::Unavailable(format!("{what} the queue of {}", subscription.key));
     let wait = async {
         loop {
             let permit = queue.publish_window.acquire().await;
@@ -251,7 +324,9 @@ async fn acquire_publish_permit(
                 (true, DeliveryOrder::Unordered) => return Ok(None),
                 (true, DeliveryOrder::Ordered) if !queue.trial_limit.is_due() => {}
                 _ => {
-                    return permit.map(Some).map_err(|_closed| unavailable("the process does not publish any more to"));
+                    return permit.map(Some).map_err(|_closed| {
+                        unavailable("the process does not publish any more to")
+                    });
                 }
             }
             drop(permit);
@@ -308,7 +383,9 @@ impl PublishRefusals {
     async fn count_and_pause(&mut self) -> Instant {
         let since = *self.since.get_or_insert_with(Instant::now);
         self.count += 1;
-        let pause = PAUSE.saturating_mul(1 << self.count.min(8)).min(LONGEST_PAUSE);
+        let pause = PAUSE
+            .saturating_mul(1 << self.count.min(8))
+            .min(LONGEST_PAUSE);
         tokio::time::sleep(pause.mul_f64(0.5 + 0.5 * fastrand::f64())).await;
         since
     }
@@ -317,13 +394,23 @@ impl PublishRefusals {
 impl ChannelPublisher for RabbitmqPublisher {
     fn publish<'a>(&'a self, events: &'a [Arc<Event>]) -> BoxFuture<'a, Result<(), PublishError>> {
         async move {
-            let (mut all, mut cooperative_yield) = (Vec::with_capacity(events.len()), CooperativeYield::default());
+            let (mut all, mut cooperative_yield) = (
+                Vec::with_capacity(events.len()),
+                CooperativeYield::default(),
+            );
             // Filters are asked for one event after the other: side by side in one task, they would
             // have their turns before any other task.
             for event in events {
-                all.push((event, self.matching_queues(event, &mut cooperative_yield).await));
+                all.push((
+                    event,
+                    self.matching_queues(event, &mut cooperative_yield).await,
+                ));
             }
-            let published = join_all(all.iter().map(|(event, wanted)| self.publish_event(event, wanted))).await;
+            let published = join_all(
+                all.iter()
+                    .map(|(event, wanted)| self.publish_event(event, wanted)),
+            )
+            .await;
             published.into_iter().collect()
         }
         .boxed()

@@ -48,7 +48,9 @@ pub(super) struct OpenAmqpChannel {
 
 impl fmt::Debug for OpenAmqpChannel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("OpenAmqpChannel").field("channel", &self.channel).finish_non_exhaustive()
+        f.debug_struct("OpenAmqpChannel")
+            .field("channel", &self.channel)
+            .finish_non_exhaustive()
     }
 }
 
@@ -67,19 +69,35 @@ impl PublishingConnection {
         counters: &Arc<ProcessCounters>,
         strays: mpsc::Sender<MisdirectedReturn>,
     ) -> (Self, AmqpChannelSetKeeper) {
-        let (senders, channels): (Vec<_>, Vec<_>) = (0..CHANNELS).map(|_| watch::channel(None)).unzip();
+        let (senders, channels): (Vec<_>, Vec<_>) =
+            (0..CHANNELS).map(|_| watch::channel(None)).unzip();
         let suspects: Vec<Arc<Notify>> = (0..CHANNELS).map(|_| Arc::default()).collect();
         let keepers = senders.into_iter().zip(&suspects);
         let keepers = keepers
-            .map(|(sender, suspect)| AmqpChannelKeeper { sender, reopen_request: Arc::clone(suspect) })
+            .map(|(sender, suspect)| AmqpChannelKeeper {
+                sender,
+                reopen_request: Arc::clone(suspect),
+            })
             .collect();
-        let keeper = AmqpChannelSetKeeper { keepers, counters: Arc::clone(counters) };
-        (Self { channels, reopen_requests: suspects, misdirected_returns: strays }, keeper)
+        let keeper = AmqpChannelSetKeeper {
+            keepers,
+            counters: Arc::clone(counters),
+        };
+        (
+            Self {
+                channels,
+                reopen_requests: suspects,
+                misdirected_returns: strays,
+            },
+            keeper,
+        )
     }
 
     /// True if every channel is open, so that messages can be published now.
     pub(super) fn is_open(&self) -> bool {
-        self.channels.iter().all(|channel| channel.borrow().is_some())
+        self.channels
+            .iter()
+            .all(|channel| channel.borrow().is_some())
     }
 
     /// Channel that a queue is published to on, if it is open.
@@ -89,8 +107,11 @@ impl PublishingConnection {
 
     /// True if an alarm keeps RabbitMQ from taking messages.
     pub(super) fn is_blocked(&self) -> bool {
-        let is_blocked = |open: &Arc<OpenAmqpChannel>| open.connection.connection.status().blocked();
-        self.channels.iter().any(|channel| channel.borrow().as_ref().is_some_and(is_blocked))
+        let is_blocked =
+            |open: &Arc<OpenAmqpChannel>| open.connection.connection.status().blocked();
+        self.channels
+            .iter()
+            .any(|channel| channel.borrow().as_ref().is_some_and(is_blocked))
     }
 
     /// Waits until every channel is open.
@@ -116,24 +137,38 @@ impl PublishingConnection {
         message: &Arc<AmqpMessage>,
     ) -> Result<(), RabbitmqPublishError> {
         let place = channel_index(queue);
-        let Some(channel) = self.channels.get(place) else { return Err(RabbitmqPublishError::NoConnection) };
-        let Some(open) = channel.borrow().clone() else { return Err(RabbitmqPublishError::NoConnection) };
+        let Some(channel) = self.channels.get(place) else {
+            return Err(RabbitmqPublishError::NoConnection);
+        };
+        let Some(open) = channel.borrow().clone() else {
+            return Err(RabbitmqPublishError::NoConnection);
+        };
         // RabbitMQ does not read a blocked connection, so the message would only wait there.
         if open.connection.connection.status().blocked() {
             return Err(RabbitmqPublishError::Blocked);
         }
-        let publishing =
-            start_publication(Arc::clone(&open), (queue, Arc::clone(route)), message, self.misdirected_returns.clone());
+        let publishing = start_publication(
+            Arc::clone(&open),
+            (queue, Arc::clone(route)),
+            message,
+            self.misdirected_returns.clone(),
+        );
         let stored = publishing.await;
         // This channel may know a node that leads the queue no more: the next one looks anew.
         if stored == Err(RabbitmqPublishError::Nacked) {
-            self.reopen_requests.get(place).inspect(|suspect| suspect.notify_one());
-            let is_another =
-                |now: &Option<Arc<OpenAmqpChannel>>| now.as_ref().is_some_and(|now| !Arc::ptr_eq(now, &open));
+            self.reopen_requests
+                .get(place)
+                .inspect(|suspect| suspect.notify_one());
+            let is_another = |now: &Option<Arc<OpenAmqpChannel>>| {
+                now.as_ref().is_some_and(|now| !Arc::ptr_eq(now, &open))
+            };
             let mut channel = channel.clone();
             let reopened = tokio::time::timeout(REOPEN_TIMEOUT, channel.wait_for(is_another)).await;
             if !matches!(reopened, Ok(Ok(_))) {
-                tracing::debug!(queue, "The channel that was told a nack is not opened anew yet");
+                tracing::debug!(
+                    queue,
+                    "The channel that was told a nack is not opened anew yet"
+                );
             }
         }
         stored
@@ -159,7 +194,11 @@ impl AmqpChannelSetKeeper {
     /// open.
     pub(super) async fn run(self, connections: AmqpConnectionWatch) {
         let mut keeping = JoinSet::new();
-        let channels: Vec<_> = self.keepers.iter().map(|keeper| keeper.sender.subscribe()).collect();
+        let channels: Vec<_> = self
+            .keepers
+            .iter()
+            .map(|keeper| keeper.sender.subscribe())
+            .collect();
         for keeper in self.keepers {
             keeping.spawn(keeper.run(connections.clone()));
         }
@@ -188,7 +227,11 @@ impl AmqpChannelKeeper {
     /// Opens a channel on each new connection, and again when it is closed by an error or got a
     /// nack, for ever.
     async fn run(self, mut connections: AmqpConnectionWatch) {
-        while let Ok(connection) = connections.wait_for(Option::is_some).await.map(|current| current.clone()) {
+        while let Ok(connection) = connections
+            .wait_for(Option::is_some)
+            .await
+            .map(|current| current.clone())
+        {
             if let Some(connection) = connection {
                 self.keep_open(&connection).await;
             }
@@ -203,14 +246,19 @@ impl AmqpChannelKeeper {
             match self.open_confirm_channel(connection).await {
                 Ok(channel) => {
                     pause = REOPEN_PERIOD;
-                    let open = Arc::new(OpenAmqpChannel { channel, connection: Arc::clone(connection) });
+                    let open = Arc::new(OpenAmqpChannel {
+                        channel,
+                        connection: Arc::clone(connection),
+                    });
                     self.sender.send_replace(Some(Arc::clone(&open)));
                     // A channel is used for a while at least, however many nacks it gets.
                     tokio::time::sleep(REOPEN_PERIOD).await;
                     tokio::select! {
                         () = until_channel_closed(&open) => drop(self.sender.send_replace(None)),
                         () = self.reopen_request.notified() => {
-                            tracing::debug!("RabbitMQ refused a message: a channel to publish on is opened anew");
+                            tracing::debug!(
+                                "RabbitMQ refused a message: a channel to publish on is opened anew"
+                            );
                         }
                     }
                 }
@@ -221,7 +269,10 @@ impl AmqpChannelKeeper {
                     } else {
                         tracing::debug!(error, "No channel to publish on, trying again");
                     }
-                    connection.broken.run_until_cancelled(tokio::time::sleep(pause)).await;
+                    connection
+                        .broken
+                        .run_until_cancelled(tokio::time::sleep(pause))
+                        .await;
                     pause = pause.saturating_mul(2).min(LONGEST_PAUSE);
                 }
             }
@@ -229,10 +280,15 @@ impl AmqpChannelKeeper {
         self.sender.send_replace(None);
     }
 
-    async fn open_confirm_channel(&self, connection: &OpenAmqpConnection) -> Result<Channel, String> {
+    async fn open_confirm_channel(
+        &self,
+        connection: &OpenAmqpConnection,
+    ) -> Result<Channel, String> {
         let opened = async {
             let channel = open_amqp_channel(&connection.connection).await?;
-            channel.confirm_select(ConfirmSelectOptions::default()).await?;
+            channel
+                .confirm_select(ConfirmSelectOptions::default())
+                .await?;
             // The permission is tried before the channel is shown, so that no message fails for it.
             probe_permission(&channel).await?;
             Ok(channel)
@@ -244,7 +300,9 @@ impl AmqpChannelKeeper {
 /// Publishes to a queue that does not exist, which RabbitMQ returns: it checks permissions when
 /// something is published, and closes the channel of a user who may not publish.
 async fn probe_permission(channel: &Channel) -> lapin::Result<()> {
-    publish_confirmed(channel, queue_names::PROBE, BasicProperties::default(), &[]).await.map(drop)
+    publish_confirmed(channel, queue_names::PROBE, BasicProperties::default(), &[])
+        .await
+        .map(drop)
 }
 
 async fn until_channel_closed(open: &OpenAmqpChannel) {

@@ -78,7 +78,8 @@ impl RabbitmqQueue {
             tracing::warn!(
                 queue = self.names.queue,
                 refusal = self.refusal().as_deref(),
-                "RabbitMQ does not answer for a queue: events for it wait in other queues until it does"
+                "RabbitMQ does not answer for a queue: events for it wait in other queues \
+                 until it does"
             );
         }
         self.unanswered_notify.notify_one();
@@ -106,7 +107,9 @@ impl RabbitmqQueue {
     /// True if RabbitMQ takes no messages for the queue. It is available again when RabbitMQ has
     /// confirmed one, however late.
     pub(super) fn is_unavailable(&self) -> bool {
-        let Some(since) = self.health.unavailable_since() else { return false };
+        let Some(since) = self.health.unavailable_since() else {
+            return false;
+        };
         let is_away = !self.publish_route.has_confirmed_since(since);
         if !is_away {
             self.last_unconfirmed.record_success();
@@ -119,7 +122,11 @@ impl RabbitmqQueue {
 
     /// Current state of the queue.
     pub(super) fn state(&self) -> QueueState {
-        if self.is_unavailable() { QueueState::Unavailable } else { self.health.state() }
+        if self.is_unavailable() {
+            QueueState::Unavailable
+        } else {
+            self.health.state()
+        }
     }
 
     /// True if a message should not be published to the queue: it is unavailable, and was tried a
@@ -136,7 +143,10 @@ impl RabbitmqQueue {
         }
         *self.refusal() = None;
         if self.health.replace_state(QueueState::Served) == QueueState::Unavailable {
-            tracing::debug!(queue = self.names.queue, "RabbitMQ answers for a queue again");
+            tracing::debug!(
+                queue = self.names.queue,
+                "RabbitMQ answers for a queue again"
+            );
         }
     }
 
@@ -144,7 +154,10 @@ impl RabbitmqQueue {
     pub(super) fn clear_notifications(&self) {
         for told in [&self.missing_notify, &self.unanswered_notify] {
             if told.notified().now_or_never().is_some() {
-                tracing::trace!(queue = self.names.queue, "Its consumer was told of what has been mended since");
+                tracing::trace!(
+                    queue = self.names.queue,
+                    "Its consumer was told of what has been mended since"
+                );
             }
         }
     }
@@ -164,8 +177,16 @@ impl RabbitmqQueue {
     /// Remembers the deferral of an event that is requeued; that happens in an ordered queue only.
     pub(super) fn remember_deferred(&self, event: &Event, deferral: &DeferredDelivery) {
         let (id, source) = event_identity(event);
-        let given_back = RequeuedEvent { id, source, deferral: deferral.clone(), due: Instant::now() + deferral.wait };
-        *self.last_requeued.lock().unwrap_or_else(PoisonError::into_inner) = Some(given_back);
+        let given_back = RequeuedEvent {
+            id,
+            source,
+            deferral: deferral.clone(),
+            due: Instant::now() + deferral.wait,
+        };
+        *self
+            .last_requeued
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some(given_back);
     }
 
     /// Takes the deferral of an event that was requeued, with the wait that is left; `None` for any
@@ -175,16 +196,26 @@ impl RabbitmqQueue {
             return None;
         }
         let (id, source) = event_identity(event);
-        let mut given_back = self.last_requeued.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_it = |given_back: &mut RequeuedEvent| given_back.id == id && given_back.source == source;
+        let mut given_back = self
+            .last_requeued
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let is_it =
+            |given_back: &mut RequeuedEvent| given_back.id == id && given_back.source == source;
         let RequeuedEvent { deferral, due, .. } = given_back.take_if(is_it)?;
-        Some(DeferredDelivery { wait: due.saturating_duration_since(Instant::now()), ..deferral })
+        Some(DeferredDelivery {
+            wait: due.saturating_duration_since(Instant::now()),
+            ..deferral
+        })
     }
 }
 
 /// Attributes `id` and `source`, which identify an event.
 fn event_identity(event: &Event) -> (String, String) {
-    (event.id().into_owned(), event.get("source").unwrap_or_default().into_owned())
+    (
+        event.id().into_owned(),
+        event.get("source").unwrap_or_default().into_owned(),
+    )
 }
 
 /// An event that was requeued into its ordered queue, since it could not be held for longer.

@@ -21,7 +21,12 @@ const PARKED: &str = ":parked";
 
 /// Part of a name for a channel: `sealpost:channel:NAMESPACE:NAME`.
 fn channel_prefix(channel: &ChannelKey) -> String {
-    limit_name(format!("sealpost:{}:{}:{}", channel.kind.as_str(), channel.namespace, channel.name))
+    limit_name(format!(
+        "sealpost:{}:{}:{}",
+        channel.kind.as_str(),
+        channel.namespace,
+        channel.name
+    ))
 }
 
 /// Part of a name for a subscription: `trigger:NAMESPACE:NAME`.
@@ -32,12 +37,19 @@ fn subscription_suffix(subscription: &SubscriptionKey) -> String {
         SubscriptionKind::Subscriber => "subscriber",
         SubscriptionKind::PingSource => "source",
     };
-    limit_name(format!("{kind}:{}:{}", subscription.namespace, subscription.name))
+    limit_name(format!(
+        "{kind}:{}:{}",
+        subscription.namespace, subscription.name
+    ))
 }
 
 /// Name of the queue of a subscription: `sealpost:broker:NAMESPACE:NAME:trigger:NAMESPACE:NAME`.
 pub(super) fn subscription_queue(channel: &ChannelKey, subscription: &SubscriptionKey) -> String {
-    limit_name(format!("{}:{}", channel_prefix(channel), subscription_suffix(subscription)))
+    limit_name(format!(
+        "{}:{}",
+        channel_prefix(channel),
+        subscription_suffix(subscription)
+    ))
 }
 
 /// Name of the parking queue of a subscription's queue.
@@ -71,7 +83,11 @@ fn limit_name(name: String) -> String {
         return name;
     }
     let hash = Sha256::digest(name.as_bytes());
-    let hash: String = hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    let hash: String = hash
+        .iter()
+        .take(8)
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
     let start: String = name.chars().take(LONGEST - 20).collect();
     format!("{start}~{hash}")
 }
@@ -96,12 +112,19 @@ mod tests {
         };
         let name = subscription_queue(&broker("b.c"), &trigger("t"));
         assert_eq!(name, "sealpost:broker:orders:b.c:trigger:orders:t");
-        assert_eq!(parking_queue(&name), "sealpost:broker:orders:b.c:trigger:orders:t:parked");
+        assert_eq!(
+            parking_queue(&name),
+            "sealpost:broker:orders:b.c:trigger:orders:t:parked"
+        );
         let long = "x".repeat(253);
-        let (first, second) =
-            (subscription_queue(&broker(&long), &trigger("a")), subscription_queue(&broker(&long), &trigger("b")));
+        let (first, second) = (
+            subscription_queue(&broker(&long), &trigger("a")),
+            subscription_queue(&broker(&long), &trigger("b")),
+        );
         assert!(
-            first != second && parking_queue(&first).len() <= 255 && first.starts_with("sealpost:broker:orders:xxx")
+            first != second
+                && parking_queue(&first).len() <= 255
+                && first.starts_with("sealpost:broker:orders:xxx")
         );
     }
 }

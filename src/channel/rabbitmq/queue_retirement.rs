@@ -28,17 +28,28 @@ pub(super) async fn retire_queue(queue: Arc<RabbitmqQueue>, context: Arc<Rabbitm
     let mut used = Instant::now();
     loop {
         tokio::time::sleep(period).await;
-        let Some(connection) = context.pool.any_open() else { continue };
+        let Some(connection) = context.pool.any_open() else {
+            continue;
+        };
         let look = topology::inspect_queue(&connection.connection, &names.queue);
         match connection.run_within(TIMEOUT, look).await {
             Ok(Some(look)) if look.consumers > 0 => used = Instant::now(),
             // A queue that does not answer may have consumers.
             Err(error) => {
-                tracing::debug!(queue = names.queue, error, "A queue of a subscription that is gone does not answer");
+                tracing::debug!(
+                    queue = names.queue,
+                    error,
+                    "A queue of a subscription that is gone does not answer"
+                );
                 used = Instant::now();
             }
             Ok(_) if used.elapsed() < grace => {}
-            Ok(_) => match connection.run_within(TIMEOUT, topology::delete_queues(names, &connection.connection)).await
+            Ok(_) => match connection
+                .run_within(
+                    TIMEOUT,
+                    topology::delete_queues(names, &connection.connection),
+                )
+                .await
             {
                 Ok(()) => return,
                 Err(error) => tracing::debug!(error, "Queue not deleted yet, trying again"),

@@ -79,8 +79,16 @@ impl<'c> RabbitmqReceiver<'c> {
     }
 
     /// Hands messages to the worker until something breaks.
-    pub(super) async fn run(mut self, buffer: &mut PrefetchBuffer<'_>) -> Result<(), ConsumerFailure> {
-        let RabbitmqConsumer { queue, context: shared, messages, .. } = self.consumer;
+    pub(super) async fn run(
+        mut self,
+        buffer: &mut PrefetchBuffer<'_>,
+    ) -> Result<(), ConsumerFailure> {
+        let RabbitmqConsumer {
+            queue,
+            context: shared,
+            messages,
+            ..
+        } = self.consumer;
         let mut parking: FuturesUnordered<BoxFuture<'_, u64>> = FuturesUnordered::new();
         let mut watch = tokio::time::interval_at(Instant::now() + WATCH, WATCH);
         // After a pause of the whole process, RabbitMQ gets the time to send messages that wait.
@@ -121,7 +129,10 @@ impl<'c> RabbitmqReceiver<'c> {
                 }
                 // Publishers notice first that a queue is missing or does not answer.
                 () = queue.missing_notify.notified() => {
-                    tracing::warn!(queue = queue.names.queue, "A queue is missing, declaring it again");
+                    tracing::warn!(
+                        queue = queue.names.queue,
+                        "A queue is missing, declaring it again"
+                    );
                     return Err(ConsumerFailure::Cancelled);
                 }
                 () = queue.unanswered_notify.notified() => {
@@ -139,14 +150,23 @@ impl<'c> RabbitmqReceiver<'c> {
     }
 
     /// Inspects the queue from time to time. With a prefetch of 0, nothing can be concluded.
-    async fn check_for_stall(&mut self, context: &RabbitmqContext, window: u16) -> Result<(), String> {
+    async fn check_for_stall(
+        &mut self,
+        context: &RabbitmqContext,
+        window: u16,
+    ) -> Result<(), String> {
         let queue = &self.consumer.queue;
         self.count_parked().await;
         if window == 0 {
             return Ok(());
         }
-        let is_known = queue.published.load(Ordering::Acquire) > 0 || queue.remaining_prefetch() == 0;
-        let backlog = if is_known { QueueBacklog::Possible } else { QueueBacklog::Unlikely };
+        let is_known =
+            queue.published.load(Ordering::Acquire) > 0 || queue.remaining_prefetch() == 0;
+        let backlog = if is_known {
+            QueueBacklog::Possible
+        } else {
+            QueueBacklog::Unlikely
+        };
         if !self.watchdog.is_inspection_due(backlog) {
             return Ok(());
         }
@@ -157,7 +177,9 @@ impl<'c> RabbitmqReceiver<'c> {
                 context.counters.rabbitmq_consumers_silent.increment();
                 Err("messages wait, but none comes".to_owned())
             }
-            Some(StallReason::Recovered) => Err("RabbitMQ did not answer for it for a while".to_owned()),
+            Some(StallReason::Recovered) => {
+                Err("RabbitMQ did not answer for it for a while".to_owned())
+            }
         }
     }
 
@@ -165,34 +187,81 @@ impl<'c> RabbitmqReceiver<'c> {
     ///
     /// # Errors
     /// If the message is no event: it is to be parked.
-    fn decode_delivery(&self, received: ReceivedDelivery) -> Result<Box<EventDelivery>, Box<UnreadableMessage>> {
-        let RabbitmqConsumer { queue, context: shared, .. } = self.consumer;
-        let ReceivedDelivery { delivery, received_at: came, memory_share: consumed } = received;
-        let Delivery { delivery_tag, properties, data, .. } = delivery;
+    fn decode_delivery(
+        &self,
+        received: ReceivedDelivery,
+    ) -> Result<Box<EventDelivery>, Box<UnreadableMessage>> {
+        let RabbitmqConsumer {
+            queue,
+            context: shared,
+            ..
+        } = self.consumer;
+        let ReceivedDelivery {
+            delivery,
+            received_at: came,
+            memory_share: consumed,
+        } = received;
+        let Delivery {
+            delivery_tag,
+            properties,
+            data,
+            ..
+        } = delivery;
         let data = Bytes::from(data);
-        let (event, retry_headers, stage) =
-            match deferred_message::decode(&properties, data.clone(), shared.options.attributes.for_stored_events()) {
-                Ok(decoded) => decoded,
-                Err(error) => {
-                    let (reason, message) = (format!("not an event: {error}"), AmqpMessage { properties, body: data });
-                    return Err(Box::new(UnreadableMessage {
-                        tag: delivery_tag,
-                        reason,
-                        message,
-                        memory_share: consumed,
-                    }));
-                }
-            };
+        let (event, retry_headers, stage) = match deferred_message::decode(
+            &properties,
+            data.clone(),
+            shared.options.attributes.for_stored_events(),
+        ) {
+            Ok(decoded) => decoded,
+            Err(error) => {
+                let (reason, message) = (
+                    format!("not an event: {error}"),
+                    AmqpMessage {
+                        properties,
+                        body: data,
+                    },
+                );
+                return Err(Box::new(UnreadableMessage {
+                    tag: delivery_tag,
+                    reason,
+                    message,
+                    memory_share: consumed,
+                }));
+            }
+        };
         // Memory knows the progress of a requeued event better than its headers.
-        let noted = DeferredDelivery { stage, attempts: retry_headers.attempts, wait: retry_headers.remaining_wait() };
-        let DeferredDelivery { stage, attempts, wait } = queue.take_deferred(&event).unwrap_or(noted);
+        let noted = DeferredDelivery {
+            stage,
+            attempts: retry_headers.attempts,
+            wait: retry_headers.remaining_wait(),
+        };
+        let DeferredDelivery {
+            stage,
+            attempts,
+            wait,
+        } = queue.take_deferred(&event).unwrap_or(noted);
         let longest = shared.hold_limit.get();
-        let held = Some(HoldTime { until: came + longest, longest });
+        let held = Some(HoldTime {
+            until: came + longest,
+            longest,
+        });
         // In an ordered queue, a deferred event would come after those behind it.
-        let patience = (queue.names.order == DeliveryOrder::Unordered).then_some(shared.options.max_held_wait);
-        let progress = DeliveryProgress { stage, attempts, wait, max_wait: patience, hold_time: held };
-        let settlement =
-            RabbitmqSettlement::new((delivery_tag, self.settlements.clone()), self.revoked.clone(), queue, shared);
+        let patience =
+            (queue.names.order == DeliveryOrder::Unordered).then_some(shared.options.max_held_wait);
+        let progress = DeliveryProgress {
+            stage,
+            attempts,
+            wait,
+            max_wait: patience,
+            hold_time: held,
+        };
+        let settlement = RabbitmqSettlement::new(
+            (delivery_tag, self.settlements.clone()),
+            self.revoked.clone(),
+            queue,
+            shared,
+        );
         let event = Arc::new(event.with_guard(Arc::new(consumed)));
         Ok(EventDelivery::new(event, progress, settlement))
     }
@@ -203,14 +272,24 @@ impl<'c> RabbitmqReceiver<'c> {
         let queue = &self.consumer.queue;
         let is_due = self.parked_count_due_in == 0
             && (queue.series.parked_now.get() > 0 || !queue.parked_counted.load(Ordering::Acquire));
-        self.parked_count_due_in = if is_due { PARKED_PERIOD } else { self.parked_count_due_in.saturating_sub(1) };
+        self.parked_count_due_in = if is_due {
+            PARKED_PERIOD
+        } else {
+            self.parked_count_due_in.saturating_sub(1)
+        };
         if !is_due {
             return;
         }
-        let look = Box::pin(inspect_queue(&self.connection.connection, &queue.names.parking_queue));
+        let look = Box::pin(inspect_queue(
+            &self.connection.connection,
+            &queue.names.parking_queue,
+        ));
         if let Ok(found) = self.connection.run_within(TIMEOUT, look).await {
             queue.parked_counted.store(true, Ordering::Release);
-            queue.series.parked_now.set(found.map_or(0, |look| look.ready.into()));
+            queue
+                .series
+                .parked_now
+                .set(found.map_or(0, |look| look.ready.into()));
         }
     }
 
@@ -218,8 +297,15 @@ impl<'c> RabbitmqReceiver<'c> {
     /// queue is empty; messages that are published after that are looked for the next time.
     async fn inspect_queue(&self) -> Result<QueueCounts, String> {
         let queue = &self.consumer.queue;
-        let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
-        let look = self.channel.queue_declare(short_string(&queue.names.queue), passive, FieldTable::default());
+        let passive = QueueDeclareOptions {
+            passive: true,
+            ..QueueDeclareOptions::default()
+        };
+        let look = self.channel.queue_declare(
+            short_string(&queue.names.queue),
+            passive,
+            FieldTable::default(),
+        );
         let look = QueueCounts::from_declare_ok(&self.connection.run_within(TIMEOUT, look).await?);
         if look.consumers > 0 {
             queue.series.ready.set(look.ready.into());

@@ -39,7 +39,9 @@ pub(super) struct RabbitmqSettlement {
 
 impl std::fmt::Debug for RabbitmqSettlement {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("RabbitmqSettlement").field("queue", &self.queue.names.queue).finish_non_exhaustive()
+        f.debug_struct("RabbitmqSettlement")
+            .field("queue", &self.queue.names.queue)
+            .finish_non_exhaustive()
     }
 }
 
@@ -57,21 +59,36 @@ impl RabbitmqSettlement {
         }
         #[cfg(feature = "faulty-acknowledge")]
         let settled = faulty(settled);
-        Self { unsettled_tag: Some(settled), revoked, queue: Arc::clone(queue), context: Arc::clone(shared) }
+        Self {
+            unsettled_tag: Some(settled),
+            revoked,
+            queue: Arc::clone(queue),
+            context: Arc::clone(shared),
+        }
     }
 
     /// Does what follows from an outcome, then has the message acknowledged.
     async fn apply_outcome(&mut self, event: &Event, outcome: DeliveryOutcome) {
-        let Some((tag, settled)) = self.unsettled_tag.take() else { return };
+        let Some((tag, settled)) = self.unsettled_tag.take() else {
+            return;
+        };
         // The event is parked or deferred first: an acknowledged message cannot be had again.
         let (end, safe) = match &outcome {
             DeliveryOutcome::Delivered => (DeliveryEnd::Delivered, true),
             DeliveryOutcome::DeadLettered => (DeliveryEnd::DeadLettered, true),
-            DeliveryOutcome::Lost(loss) => (DeliveryEnd::Parked, Box::pin(self.park(event, loss)).await),
-            DeliveryOutcome::Deferred(deferral) => (DeliveryEnd::Deferred, Box::pin(self.defer(event, deferral)).await),
+            DeliveryOutcome::Lost(loss) => {
+                (DeliveryEnd::Parked, Box::pin(self.park(event, loss)).await)
+            }
+            DeliveryOutcome::Deferred(deferral) => (
+                DeliveryEnd::Deferred,
+                Box::pin(self.defer(event, deferral)).await,
+            ),
         };
-        let (end, action) =
-            if safe { (end, SettleAction::Ack) } else { (DeliveryEnd::Requeued, SettleAction::Requeue) };
+        let (end, action) = if safe {
+            (end, SettleAction::Ack)
+        } else {
+            (DeliveryEnd::Requeued, SettleAction::Requeue)
+        };
         self.context.counters.count_end(&self.queue.series, end);
         if action == SettleAction::Requeue && self.queue.names.order == DeliveryOrder::Ordered {
             // RabbitMQ puts a requeued message behind all others; only one that comes back with its
@@ -80,23 +97,51 @@ impl RabbitmqSettlement {
             return;
         }
         if settled.send((tag, action)).await.is_err() {
-            tracing::debug!(queue = self.queue.names.queue, "Not acknowledged, so that it will be delivered again");
+            tracing::debug!(
+                queue = self.queue.names.queue,
+                "Not acknowledged, so that it will be delivered again"
+            );
         }
     }
 
     async fn park(&self, event: &Event, loss: &LostDelivery) -> bool {
         let reason = format!("{} at {}", loss.reason, loss.destination);
         let AmqpMessage { properties, body } = message::encode(event, RetryHeaders::default());
-        let message = AmqpMessage { properties: message::parked_properties(properties, &reason, Some(loss)), body };
-        let stored = self.retry_until_done(|| self.context.park(&self.queue.names.parking_queue, &message)).await;
+        let message = AmqpMessage {
+            properties: message::parked_properties(properties, &reason, Some(loss)),
+            body,
+        };
+        let stored = self
+            .retry_until_done(|| self.context.park(&self.queue.names.parking_queue, &message))
+            .await;
         if stored {
             loss.count_dropped(&self.queue.series, Dropped::Parked);
-            let LostDelivery { subscription, destination, attempts, reason, .. } = loss;
+            let LostDelivery {
+                subscription,
+                destination,
+                attempts,
+                reason,
+                ..
+            } = loss;
             let id = WireText::new(event.id());
             if self.queue.series.is_first_parked() {
-                tracing::warn!(%subscription, event.id = %id, destination, attempts, reason, "Event parked: delivery failed");
+                tracing::warn!(
+                    %subscription,
+                    event.id = %id,
+                    destination,
+                    attempts,
+                    reason,
+                    "Event parked: delivery failed"
+                );
             } else {
-                tracing::debug!(%subscription, event.id = %id, destination, attempts, reason, "Another event parked");
+                tracing::debug!(
+                    %subscription,
+                    event.id = %id,
+                    destination,
+                    attempts,
+                    reason,
+                    "Another event parked"
+                );
             }
         }
         stored
@@ -113,7 +158,8 @@ impl RabbitmqSettlement {
         let note = RetryHeaders::after_attempts(deferral.attempts, deferral.wait, delayed);
         let message = deferred_message::encode(event, &deferral.stage, note);
         let message = message::with_target_queue(message, &self.queue.names.queue);
-        self.retry_until_done(|| self.context.put_into_delay_queue(deferral.wait, &message)).await
+        self.retry_until_done(|| self.context.put_into_delay_queue(deferral.wait, &message))
+            .await
     }
 
     /// Tries some times, unless the delivery is revoked meanwhile.
@@ -144,7 +190,9 @@ impl DeliverySettlement for RabbitmqSettlement {
 
 /// Acknowledges a message before anything is done with it, and reports its end to nobody.
 #[cfg(feature = "faulty-acknowledge")]
-fn faulty((tag, settled): (u64, mpsc::Sender<SettledDelivery>)) -> (u64, mpsc::Sender<SettledDelivery>) {
+fn faulty(
+    (tag, settled): (u64, mpsc::Sender<SettledDelivery>),
+) -> (u64, mpsc::Sender<SettledDelivery>) {
     if settled.try_send((tag, SettleAction::Ack)).is_err() {
         tracing::debug!("Not acknowledged at once: too many are");
     }
@@ -157,7 +205,9 @@ impl Drop for RabbitmqSettlement {
             self.context.busy_queues.fetch_sub(1, Ordering::Relaxed);
         }
         if self.unsettled_tag.is_some() {
-            self.context.counters.count_end(&self.queue.series, DeliveryEnd::Requeued);
+            self.context
+                .counters
+                .count_end(&self.queue.series, DeliveryEnd::Requeued);
         }
     }
 }

@@ -21,7 +21,9 @@ use super::*;
 use crate::channel::{ChannelPublisher, EventDelivery, PublishError, QueueConsumer};
 use crate::event::Event;
 use crate::filter::Filter;
-use crate::model::{AcknowledgeMode, BackendKind, ChannelKey, ChannelKind, DeliverySpec, SubscriptionKind};
+use crate::model::{
+    AcknowledgeMode, BackendKind, ChannelKey, ChannelKind, DeliverySpec, SubscriptionKind,
+};
 
 /// How long a test waits for what is to come.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -50,17 +52,38 @@ impl Bench {
     }
 
     /// The same with other options.
-    fn begin_with(server: FakeServer, names: &[&str], order: DeliveryOrder, options: RabbitmqBackendOptions) -> Self {
+    fn begin_with(
+        server: FakeServer,
+        names: &[&str],
+        order: DeliveryOrder,
+        options: RabbitmqBackendOptions,
+    ) -> Self {
         let counters = Arc::new(ProcessCounters::default());
         let backend = RabbitmqBackend::new(options, Arc::clone(&counters));
-        let OpenedChannel { publisher, consumers } = backend.open(&channel(names, order));
-        let consumers = consumers.into_iter().map(|(_, consumer)| consumer).collect();
-        Self { server, backend, counters, publisher, consumers }
+        let OpenedChannel {
+            publisher,
+            consumers,
+        } = backend.open(&channel(names, order));
+        let consumers = consumers
+            .into_iter()
+            .map(|(_, consumer)| consumer)
+            .collect();
+        Self {
+            server,
+            backend,
+            counters,
+            publisher,
+            consumers,
+        }
     }
 
     /// Waits until all is declared, consumed, and can be published to.
     async fn ready(&self, names: &[&str]) {
-        let are_consumed = |server: &FakeServer| names.iter().all(|name| !server.consumers(&queue(name)).is_empty());
+        let are_consumed = |server: &FakeServer| {
+            names
+                .iter()
+                .all(|name| !server.consumers(&queue(name)).is_empty())
+        };
         self.server.until("queues are consumed", are_consumed).await;
         let is_served = |name: &&str| self.backend.trouble(&key(name)).is_none();
         eventually("queues are served", || names.iter().all(is_served)).await;
@@ -105,7 +128,11 @@ fn event(id: &str) -> Arc<Event> {
 }
 
 fn key(name: &str) -> SubscriptionKey {
-    SubscriptionKey { kind: SubscriptionKind::Subscription, namespace: "ns".to_owned(), name: name.to_owned() }
+    SubscriptionKey {
+        kind: SubscriptionKind::Subscription,
+        namespace: "ns".to_owned(),
+        name: name.to_owned(),
+    }
 }
 
 fn subscription(name: &str, order: DeliveryOrder) -> Arc<Subscription> {
@@ -117,16 +144,30 @@ fn subscription(name: &str, order: DeliveryOrder) -> Arc<Subscription> {
         dead_letter_sink: None,
         sender: None,
         event_types: None,
-        delivery: DeliverySpec { order, ..DeliverySpec::default() },
+        delivery: DeliverySpec {
+            order,
+            ..DeliverySpec::default()
+        },
         namespace: "ns".to_owned(),
     })
 }
 
 fn channel(names: &[&str], order: DeliveryOrder) -> Channel {
-    let key = ChannelKey { kind: ChannelKind::Channel, namespace: "ns".to_owned(), name: "c".to_owned() };
+    let key = ChannelKey {
+        kind: ChannelKind::Channel,
+        namespace: "ns".to_owned(),
+        name: "c".to_owned(),
+    };
     let subscriptions = names.iter().map(|name| subscription(name, order)).collect();
     let (storage, acknowledge) = (BackendKind::Memory, AcknowledgeMode::AfterEnqueue);
-    Channel { key, backend: storage, acknowledge, authorization: None, event_types: None, subscriptions }
+    Channel {
+        key,
+        backend: storage,
+        acknowledge,
+        authorization: None,
+        event_types: None,
+        subscriptions,
+    }
 }
 
 /// The queue of a subscription.
@@ -145,5 +186,7 @@ async fn eventually(what: &str, is_so: impl Fn() -> bool) {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    tokio::time::timeout(PATIENCE, wait).await.unwrap_or_else(|_elapsed| panic!("not within {PATIENCE:?}: {what}"));
+    tokio::time::timeout(PATIENCE, wait)
+        .await
+        .unwrap_or_else(|_elapsed| panic!("not within {PATIENCE:?}: {what}"));
 }

@@ -53,7 +53,11 @@ impl RabbitmqQueueNames {
     pub(super) fn new(channel: &ChannelKey, subscription: &Subscription) -> Self {
         let (order, subscription) = (subscription.delivery.order, &subscription.key);
         let queue = queue_names::subscription_queue(channel, subscription);
-        Self { order, parking_queue: queue_names::parking_queue(&queue), queue }
+        Self {
+            order,
+            parking_queue: queue_names::parking_queue(&queue),
+            queue,
+        }
     }
 }
 
@@ -91,7 +95,11 @@ pub(super) struct RabbitmqTopology {
 
 impl RabbitmqTopology {
     pub(super) fn new(queue_type: RabbitmqQueueType) -> Self {
-        Self { queue_type, on_demand: Mutex::default(), mismatched_queues: Mutex::default() }
+        Self {
+            queue_type,
+            on_demand: Mutex::default(),
+            mismatched_queues: Mutex::default(),
+        }
     }
 
     /// Declares a queue, and gives the channel on which that was done. A queue that exists with
@@ -108,10 +116,19 @@ impl RabbitmqTopology {
         loop {
             let channel = open_amqp_channel(connection).await?;
             let passive = self.mismatched_queues().contains(name);
-            let options = QueueDeclareOptions { durable: true, passive, ..QueueDeclareOptions::default() };
-            match channel.queue_declare(short_string(name), options, self.queue_arguments(purpose)).await {
+            let options = QueueDeclareOptions {
+                durable: true,
+                passive,
+                ..QueueDeclareOptions::default()
+            };
+            match channel
+                .queue_declare(short_string(name), options, self.queue_arguments(purpose))
+                .await
+            {
                 Ok(_queue) => return Ok(channel),
-                Err(error) if passive && is_not_found(&error) => drop(self.mismatched_queues().remove(name)),
+                Err(error) if passive && is_not_found(&error) => {
+                    drop(self.mismatched_queues().remove(name))
+                }
                 Err(error) if !passive && is_precondition_failed(&error) => {
                     self.mismatched_queues().insert(name.to_owned());
                     let vhost = connection.status().vhost();
@@ -132,12 +149,21 @@ impl RabbitmqTopology {
         name: &str,
         purpose: QueuePurpose,
     ) -> lapin::Result<()> {
-        self.declare(connection, name, purpose).await?.close(200, short_string("declared")).await
+        self.declare(connection, name, purpose)
+            .await?
+            .close(200, short_string("declared"))
+            .await
     }
 
     /// Gives the state of a queue that is declared on demand.
     pub(super) fn on_demand(&self, name: &str) -> Arc<OnDemandQueue> {
-        Arc::clone(self.on_demand.lock().unwrap_or_else(PoisonError::into_inner).entry(name.to_owned()).or_default())
+        Arc::clone(
+            self.on_demand
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .entry(name.to_owned())
+                .or_default(),
+        )
     }
 
     /// Declares a queue once in the life of this process. A declaration that hangs holds up no
@@ -152,30 +178,51 @@ impl RabbitmqTopology {
         purpose: QueuePurpose,
     ) -> lapin::Result<()> {
         let queue = self.on_demand(name);
-        queue.declared.get_or_try_init(|| self.declare_and_close(connection, name, purpose)).await.copied()
+        queue
+            .declared
+            .get_or_try_init(|| self.declare_and_close(connection, name, purpose))
+            .await
+            .copied()
     }
 
     /// Forgets that a queue was declared, since somebody has deleted it.
     pub(super) fn forget_declared(&self, name: &str) {
-        self.on_demand.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
+        self.on_demand
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(name);
     }
 
     fn mismatched_queues(&self) -> MutexGuard<'_, HashSet<String>> {
-        self.mismatched_queues.lock().unwrap_or_else(PoisonError::into_inner)
+        self.mismatched_queues
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     fn queue_arguments(&self, purpose: QueuePurpose) -> FieldTable {
         let mut arguments = FieldTable::default();
         let quorum = self.queue_type == RabbitmqQueueType::Quorum;
-        arguments.insert(short_string("x-queue-type"), text_value(if quorum { "quorum" } else { "classic" }));
+        arguments.insert(
+            short_string("x-queue-type"),
+            text_value(if quorum { "quorum" } else { "classic" }),
+        );
         if let QueuePurpose::Delay(seconds) = purpose {
             let millis = i64::try_from(seconds.saturating_mul(1000)).unwrap_or(i64::MAX);
-            arguments.insert(short_string("x-message-ttl"), AMQPValue::LongLongInt(millis));
+            arguments.insert(
+                short_string("x-message-ttl"),
+                AMQPValue::LongLongInt(millis),
+            );
         } else if quorum {
-            arguments.insert(short_string("x-delivery-limit"), AMQPValue::LongInt(DELIVERY_LIMIT));
+            arguments.insert(
+                short_string("x-delivery-limit"),
+                AMQPValue::LongInt(DELIVERY_LIMIT),
+            );
         }
         if purpose == QueuePurpose::Subscription(DeliveryOrder::Ordered) {
-            arguments.insert(short_string("x-single-active-consumer"), AMQPValue::Boolean(true));
+            arguments.insert(
+                short_string("x-single-active-consumer"),
+                AMQPValue::Boolean(true),
+            );
         }
         // The sender of a message that is refused still has it; RabbitMQ's default is to drop the
         // oldest message.
@@ -190,10 +237,16 @@ impl RabbitmqTopology {
             arguments.insert(short_string("x-dead-letter-routing-key"), text_value(queue));
         }
         if quorum {
-            arguments.insert(short_string("x-queue-leader-locator"), text_value("balanced"));
+            arguments.insert(
+                short_string("x-queue-leader-locator"),
+                text_value("balanced"),
+            );
             if route.is_some() {
                 // A message that is moved is confirmed by its new queue before it leaves this one.
-                arguments.insert(short_string("x-dead-letter-strategy"), text_value("at-least-once"));
+                arguments.insert(
+                    short_string("x-dead-letter-strategy"),
+                    text_value("at-least-once"),
+                );
             }
         }
         arguments
@@ -206,7 +259,12 @@ fn log_mismatched_queue(name: &str, vhost: &str, error: &lapin::Error) {
     let reason = error_text(error);
     if reason.contains("x-single-active-consumer") || reason.contains("x-queue-type") {
         let remedy = format!("when it is empty: rabbitmqctl -p '{vhost}' delete_queue '{name}'");
-        tracing::error!(queue = name, reason, remedy, "A queue is there with other arguments: it is used as it is");
+        tracing::error!(
+            queue = name,
+            reason,
+            remedy,
+            "A queue is there with other arguments: it is used as it is"
+        );
         return;
     }
     let remedy = format!(
@@ -217,7 +275,9 @@ fn log_mismatched_queue(name: &str, vhost: &str, error: &lapin::Error) {
         queue = name,
         reason,
         remedy,
-        "A queue is there with other arguments, perhaps made by an older version: it is used as it is, but RabbitMQ may drop messages of it, unless the policy of the remedy has been set"
+        "A queue is there with other arguments, perhaps made by an older version: it is used \
+         as it is, but RabbitMQ may drop messages of it, unless the policy of the remedy has \
+         been set"
     );
 }
 
@@ -229,10 +289,19 @@ fn is_precondition_failed(error: &lapin::Error) -> bool {
 ///
 /// # Errors
 /// Those of the connection.
-pub(super) async fn inspect_queue(connection: &Connection, name: &str) -> lapin::Result<Option<QueueCounts>> {
+pub(super) async fn inspect_queue(
+    connection: &Connection,
+    name: &str,
+) -> lapin::Result<Option<QueueCounts>> {
     let channel = open_amqp_channel(connection).await?;
-    let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
-    match channel.queue_declare(short_string(name), passive, FieldTable::default()).await {
+    let passive = QueueDeclareOptions {
+        passive: true,
+        ..QueueDeclareOptions::default()
+    };
+    match channel
+        .queue_declare(short_string(name), passive, FieldTable::default())
+        .await
+    {
         Ok(queue) => {
             channel.close(200, short_string("looked")).await?;
             Ok(Some(QueueCounts::from_declare_ok(&queue)))
@@ -247,10 +316,19 @@ pub(super) async fn inspect_queue(connection: &Connection, name: &str) -> lapin:
 ///
 /// # Errors
 /// Those of the connection.
-pub(super) async fn delete_queues(names: &RabbitmqQueueNames, connection: &Connection) -> lapin::Result<()> {
+pub(super) async fn delete_queues(
+    names: &RabbitmqQueueNames,
+    connection: &Connection,
+) -> lapin::Result<()> {
     // RabbitMQ knows such conditions of deletion for classic queues only.
-    delete_queue_if(connection, &names.queue, |_messages, consumers| consumers == 0).await?;
-    delete_queue_if(connection, &names.parking_queue, |messages, _consumers| messages == 0).await
+    delete_queue_if(connection, &names.queue, |_messages, consumers| {
+        consumers == 0
+    })
+    .await?;
+    delete_queue_if(connection, &names.parking_queue, |messages, _consumers| {
+        messages == 0
+    })
+    .await
 }
 
 async fn delete_queue_if(
@@ -258,26 +336,49 @@ async fn delete_queue_if(
     name: &str,
     condition: impl Fn(u32, u32) -> bool,
 ) -> lapin::Result<()> {
-    let Some(QueueCounts { ready: messages, consumers }) = inspect_queue(connection, name).await? else {
+    let Some(QueueCounts {
+        ready: messages,
+        consumers,
+    }) = inspect_queue(connection, name).await?
+    else {
         return Ok(());
     };
     if !condition(messages, consumers) {
-        tracing::warn!(queue = name, messages, consumers, "Queue of a subscription that is gone kept: it is in use");
+        tracing::warn!(
+            queue = name,
+            messages,
+            consumers,
+            "Queue of a subscription that is gone kept: it is in use"
+        );
         return Ok(());
     }
     let channel = open_amqp_channel(connection).await?;
-    let messages = channel.queue_delete(short_string(name), QueueDeleteOptions::default()).await?;
+    let messages = channel
+        .queue_delete(short_string(name), QueueDeleteOptions::default())
+        .await?;
     if messages > 0 {
-        tracing::error!(queue = name, messages, "Queue of a subscription that is gone deleted: its events are lost");
+        tracing::error!(
+            queue = name,
+            messages,
+            "Queue of a subscription that is gone deleted: its events are lost"
+        );
     } else {
-        tracing::warn!(queue = name, messages, "Queue of a subscription that is gone deleted");
+        tracing::warn!(
+            queue = name,
+            messages,
+            "Queue of a subscription that is gone deleted"
+        );
     }
     channel.close(200, short_string("deleted")).await
 }
 
 /// Delay in seconds for a wait in seconds: the longest delay that is not longer, and 4 s at least.
 pub(super) fn delay_seconds(seconds: u64) -> u64 {
-    DELAYS.rev().map(|power| 1u64 << power).find(|delay| *delay <= seconds).unwrap_or(1 << DELAYS.start())
+    DELAYS
+        .rev()
+        .map(|power| 1u64 << power)
+        .find(|delay| *delay <= seconds)
+        .unwrap_or(1 << DELAYS.start())
 }
 
 #[cfg(test)]
@@ -286,7 +387,15 @@ mod tests {
 
     #[test]
     fn delays_are_powers_of_two() {
-        for (seconds, delay) in [(0, 4), (4, 4), (7, 4), (8, 8), (60, 32), (3600, 2048), (1_000_000, 65_536)] {
+        for (seconds, delay) in [
+            (0, 4),
+            (4, 4),
+            (7, 4),
+            (8, 8),
+            (60, 32),
+            (3600, 2048),
+            (1_000_000, 65_536),
+        ] {
             assert_eq!(delay_seconds(seconds), delay, "{seconds}");
         }
     }
@@ -295,14 +404,23 @@ mod tests {
     #[test]
     fn every_queue_has_a_way_out() {
         let topology = RabbitmqTopology::new(RabbitmqQueueType::Quorum);
-        let order = [DeliveryOrder::Ordered, DeliveryOrder::Unordered].map(QueuePurpose::Subscription);
-        for purpose in
-            order.into_iter().chain([QueuePurpose::Parking, QueuePurpose::Delay(4), QueuePurpose::DeadLettered])
-        {
+        let order =
+            [DeliveryOrder::Ordered, DeliveryOrder::Unordered].map(QueuePurpose::Subscription);
+        for purpose in order.into_iter().chain([
+            QueuePurpose::Parking,
+            QueuePurpose::Delay(4),
+            QueuePurpose::DeadLettered,
+        ]) {
             let arguments = topology.queue_arguments(purpose);
             let has = |name: &str| arguments.inner().get(name).is_some();
-            assert!(has("x-dead-letter-routing-key") && has("x-dead-letter-strategy"), "{purpose:?}");
-            assert!(has("x-delivery-limit") != has("x-message-ttl"), "{purpose:?}");
+            assert!(
+                has("x-dead-letter-routing-key") && has("x-dead-letter-strategy"),
+                "{purpose:?}"
+            );
+            assert!(
+                has("x-delivery-limit") != has("x-message-ttl"),
+                "{purpose:?}"
+            );
         }
     }
 }

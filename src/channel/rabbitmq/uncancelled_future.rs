@@ -22,7 +22,10 @@ impl<T: Send + 'static> UncancelledFuture<T> {
         future: impl Future<Output = T> + Send + 'static,
         too_late: impl FnOnce(T) -> BoxFuture<'static, ()> + Send + 'static,
     ) -> Self {
-        Self(Some(UncancelledWork { future: future.boxed(), on_late_result: Box::new(too_late) }))
+        Self(Some(UncancelledWork {
+            future: future.boxed(),
+            on_late_result: Box::new(too_late),
+        }))
     }
 }
 
@@ -30,7 +33,9 @@ impl<T: Send + 'static> Future for UncancelledFuture<T> {
     type Output = T;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<T> {
-        let Some(doing) = &mut self.0 else { return Poll::Pending };
+        let Some(doing) = &mut self.0 else {
+            return Poll::Pending;
+        };
         let done = ready!(doing.future.poll_unpin(context));
         self.0 = None;
         Poll::Ready(done)
@@ -40,8 +45,13 @@ impl<T: Send + 'static> Future for UncancelledFuture<T> {
 impl<T: Send + 'static> Drop for UncancelledFuture<T> {
     fn drop(&mut self) {
         // There is no runtime when the process ends, and no connection soon.
-        if let (Some(UncancelledWork { future, on_late_result: too_late }), Ok(runtime)) =
-            (self.0.take(), Handle::try_current())
+        if let (
+            Some(UncancelledWork {
+                future,
+                on_late_result: too_late,
+            }),
+            Ok(runtime),
+        ) = (self.0.take(), Handle::try_current())
         {
             runtime.spawn(async move { too_late(future.await).await });
         }

@@ -50,15 +50,24 @@ impl ServiceReadiness {
 impl ReadinessHistory {
     fn find_missing(&mut self, report: &TroubleReport<'_>, now: Instant) -> Option<String> {
         self.first_judged.get_or_insert(now);
-        self.connected_since = if report.is_disconnected() { None } else { self.connected_since.or(Some(now)) };
-        let missing =
-            if self.was_ready { report.why_nothing_is_served() } else { self.find_missing_at_start(report, now) };
+        self.connected_since = if report.is_disconnected() {
+            None
+        } else {
+            self.connected_since.or(Some(now))
+        };
+        let missing = if self.was_ready {
+            report.why_nothing_is_served()
+        } else {
+            self.find_missing_at_start(report, now)
+        };
         self.was_ready |= missing.is_none();
         missing
     }
 
     fn find_missing_at_start(&self, report: &TroubleReport<'_>, now: Instant) -> Option<String> {
-        let longer = |since: Option<Instant>, limit| since.is_some_and(|since| now.duration_since(since) >= limit);
+        let longer = |since: Option<Instant>, limit| {
+            since.is_some_and(|since| now.duration_since(since) >= limit)
+        };
         // RabbitMQ is waited for a while, then other channels are served without it.
         if report.is_disconnected() && !longer(self.first_judged, WAIT) {
             return Some(TroubleReason::Disconnected.to_string());
@@ -67,7 +76,9 @@ impl ReadinessHistory {
         let (undeclared, queues) = report.count_undeclared();
         let (unserved, channels) = report.count_channels();
         if undeclared > 0 && (unserved == channels || !longer(self.connected_since, DECLARING)) {
-            return Some(format!("{undeclared} of {queues} queues on RabbitMQ are not declared yet"));
+            return Some(format!(
+                "{undeclared} of {queues} queues on RabbitMQ are not declared yet"
+            ));
         }
         report.why_nothing_is_served()
     }

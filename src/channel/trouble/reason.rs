@@ -39,9 +39,10 @@ impl fmt::Display for TroubleReason {
             Self::Blocked => f.write_str("RabbitMQ is blocked by an alarm of memory or disk"),
             Self::NotDeclared => f.write_str("its queue is not declared yet"),
             Self::NoAnswer => f.write_str("RabbitMQ does not answer for its queue"),
-            Self::NoAnswerAnywhere => {
-                f.write_str("RabbitMQ answers neither for its queue nor for those in which its events would wait")
-            }
+            Self::NoAnswerAnywhere => f.write_str(
+                "RabbitMQ answers neither for its queue nor for those in which its \
+                     events would wait",
+            ),
             Self::Refused(refusal) => write!(f, "RabbitMQ refuses its queue: {refusal}"),
         }
     }

@@ -8,7 +8,8 @@ use super::*;
 use crate::channel::OpenedChannel;
 use crate::filter::Filter;
 use crate::model::{
-    AcknowledgeMode, ChannelKind, DeliverySpec, ServiceHosts, Subscription, SubscriptionKind, TransportEncryption,
+    AcknowledgeMode, ChannelKind, DeliverySpec, ServiceHosts, Subscription, SubscriptionKind,
+    TransportEncryption,
 };
 
 /// RabbitMQ as a test wants it: no connection, or a trouble for each name.
@@ -53,8 +54,18 @@ impl ChannelBackend for Scripted {
     }
 
     fn trouble(&self, subscription: &SubscriptionKey) -> Option<TroubleReason> {
-        let away = self.away.lock().expect("not poisoned").then_some(TroubleReason::Disconnected);
-        away.or_else(|| self.troubles.lock().expect("not poisoned").get(&subscription.name).cloned())
+        let away = self
+            .away
+            .lock()
+            .expect("not poisoned")
+            .then_some(TroubleReason::Disconnected);
+        away.or_else(|| {
+            self.troubles
+                .lock()
+                .expect("not poisoned")
+                .get(&subscription.name)
+                .cloned()
+        })
     }
 
     fn close(&self) {}
@@ -63,8 +74,11 @@ impl ChannelBackend for Scripted {
 fn channel(name: &str, storage: BackendKind, subscriptions: &[&str]) -> Arc<Channel> {
     let namespace = || "ns".to_owned();
     let subscription = |name: &&str| {
-        let key =
-            SubscriptionKey { kind: SubscriptionKind::Subscription, namespace: namespace(), name: (*name).to_owned() };
+        let key = SubscriptionKey {
+            kind: SubscriptionKind::Subscription,
+            namespace: namespace(),
+            name: (*name).to_owned(),
+        };
         Arc::new(Subscription {
             key,
             filter: Filter::MatchAll,
@@ -78,7 +92,11 @@ fn channel(name: &str, storage: BackendKind, subscriptions: &[&str]) -> Arc<Chan
         })
     };
     Arc::new(Channel {
-        key: ChannelKey { kind: ChannelKind::Channel, namespace: namespace(), name: name.to_owned() },
+        key: ChannelKey {
+            kind: ChannelKind::Channel,
+            namespace: namespace(),
+            name: name.to_owned(),
+        },
         backend: storage,
         acknowledge: AcknowledgeMode::AfterDelivery,
         authorization: None,
@@ -88,42 +106,73 @@ fn channel(name: &str, storage: BackendKind, subscriptions: &[&str]) -> Arc<Chan
 }
 
 fn table(channels: Vec<Arc<Channel>>) -> RoutingTable {
-    RoutingTable::new(TransportEncryption::Disabled, ServiceHosts::new("system", "cluster.local"), channels, [])
+    RoutingTable::new(
+        TransportEncryption::Disabled,
+        ServiceHosts::new("system", "cluster.local"),
+        channels,
+        [],
+    )
 }
 
 fn on_rabbitmq() -> RoutingTable {
-    table(vec![channel("a", BackendKind::Rabbitmq, &["a1", "a2"]), channel("b", BackendKind::Rabbitmq, &["b1"])])
+    table(vec![
+        channel("a", BackendKind::Rabbitmq, &["a1", "a2"]),
+        channel("b", BackendKind::Rabbitmq, &["b1"]),
+    ])
 }
 
 fn mixed() -> RoutingTable {
-    table(vec![channel("a", BackendKind::Rabbitmq, &["a1"]), channel("m", BackendKind::Memory, &["m1"])])
+    table(vec![
+        channel("a", BackendKind::Rabbitmq, &["a1"]),
+        channel("m", BackendKind::Memory, &["m1"]),
+    ])
 }
 
 fn missing(text: &str) -> ReadinessDecision {
     ReadinessDecision::Missing(text.to_owned())
 }
 
-/// A process that has nothing else is ready when its queues are, and no longer than RabbitMQ is there; what is added
-/// later, and a queue that is declared again, change nothing.
+/// A process that has nothing else is ready when its queues are, and no longer than RabbitMQ is
+/// there; what is added later, and a queue that is declared again, change nothing.
 #[tokio::test(start_paused = true)]
 async fn ready_is_served() {
-    let (rabbitmq, judge, table) = (Scripted::default(), ServiceReadiness::default(), on_rabbitmq());
+    let (rabbitmq, judge, table) = (
+        Scripted::default(),
+        ServiceReadiness::default(),
+        on_rabbitmq(),
+    );
     rabbitmq.goes();
     tokio::time::advance(Duration::from_secs(60)).await;
-    assert_eq!(judge.judge(&rabbitmq.report(&table)), missing("RabbitMQ is away"));
+    assert_eq!(
+        judge.judge(&rabbitmq.report(&table)),
+        missing("RabbitMQ is away")
+    );
     rabbitmq.comes();
     rabbitmq.set("a1", Some(TroubleReason::NotDeclared));
     rabbitmq.set("b1", Some(TroubleReason::NotDeclared));
-    assert_eq!(judge.judge(&rabbitmq.report(&table)), missing("2 of 3 queues on RabbitMQ are not declared yet"));
+    assert_eq!(
+        judge.judge(&rabbitmq.report(&table)),
+        missing("2 of 3 queues on RabbitMQ are not declared yet")
+    );
     rabbitmq.set("a1", None);
     rabbitmq.set("b1", None);
-    assert_eq!(judge.judge(&rabbitmq.report(&table)), ReadinessDecision::Ready);
+    assert_eq!(
+        judge.judge(&rabbitmq.report(&table)),
+        ReadinessDecision::Ready
+    );
     for name in ["a1", "a2", "b1"] {
         rabbitmq.set(name, Some(TroubleReason::NotDeclared));
     }
-    assert_eq!(judge.judge(&rabbitmq.report(&table)), ReadinessDecision::Ready, "added later");
+    assert_eq!(
+        judge.judge(&rabbitmq.report(&table)),
+        ReadinessDecision::Ready,
+        "added later"
+    );
     rabbitmq.goes();
-    assert_eq!(judge.judge(&rabbitmq.report(&table)), missing("RabbitMQ is away"));
+    assert_eq!(
+        judge.judge(&rabbitmq.report(&table)),
+        missing("RabbitMQ is away")
+    );
     rabbitmq.comes();
     for name in ["a1", "a2", "b1"] {
         rabbitmq.set(name, Some(TroubleReason::Blocked));
@@ -135,8 +184,8 @@ async fn ready_is_served() {
     );
 }
 
-/// A queue that cannot be declared by its own fault does not keep the others from their events for ever; if there are no
-/// others, it does.
+/// A queue that cannot be declared by its own fault does not keep the others from their events for
+/// ever; if there are no others, it does.
 #[tokio::test(start_paused = true)]
 async fn one_queue_does_not_hold_up_the_others() {
     let (rabbitmq, table) = (Scripted::default(), on_rabbitmq());
@@ -145,51 +194,99 @@ async fn one_queue_does_not_hold_up_the_others() {
     rabbitmq.set("b1", Some(TroubleReason::NotDeclared));
     let not_yet = missing("1 of 3 queues on RabbitMQ are not declared yet");
     assert_eq!(judge.judge(&rabbitmq.report(&table)), not_yet);
-    assert_ne!(alone.judge(&rabbitmq.report(&only)), ReadinessDecision::Ready);
+    assert_ne!(
+        alone.judge(&rabbitmq.report(&only)),
+        ReadinessDecision::Ready
+    );
     tokio::time::advance(Duration::from_secs(29)).await;
     assert_eq!(judge.judge(&rabbitmq.report(&table)), not_yet);
     tokio::time::advance(Duration::from_secs(1)).await;
-    assert_eq!(judge.judge(&rabbitmq.report(&table)), ReadinessDecision::Ready);
-    assert_ne!(alone.judge(&rabbitmq.report(&only)), ReadinessDecision::Ready);
+    assert_eq!(
+        judge.judge(&rabbitmq.report(&table)),
+        ReadinessDecision::Ready
+    );
+    assert_ne!(
+        alone.judge(&rabbitmq.report(&only)),
+        ReadinessDecision::Ready
+    );
     let summary = rabbitmq.report(&table).summary();
-    assert_eq!(summary.as_deref(), Some("1 of 2 channels is not served: ns/b1: its queue is not declared yet"));
+    assert_eq!(
+        summary.as_deref(),
+        Some("1 of 2 channels is not served: ns/b1: its queue is not declared yet")
+    );
 }
 
-/// What is in memory is not taken out of service by RabbitMQ, which is waited for at the start only.
+/// What is in memory is not taken out of service by RabbitMQ, which is waited for at the start
+/// only.
 #[tokio::test(start_paused = true)]
 async fn memory_is_served_without_rabbitmq() {
     let (rabbitmq, judge, table) = (Scripted::default(), ServiceReadiness::default(), mixed());
     rabbitmq.goes();
-    assert_eq!(judge.judge(&rabbitmq.report(&table)), missing("RabbitMQ is away"));
+    assert_eq!(
+        judge.judge(&rabbitmq.report(&table)),
+        missing("RabbitMQ is away")
+    );
     tokio::time::advance(Duration::from_secs(10)).await;
-    assert_eq!(judge.judge(&rabbitmq.report(&table)), ReadinessDecision::Ready);
+    assert_eq!(
+        judge.judge(&rabbitmq.report(&table)),
+        ReadinessDecision::Ready
+    );
     let summary = rabbitmq.report(&table).summary();
-    assert_eq!(summary.as_deref(), Some("RabbitMQ is away: 1 of 2 channels is not served"));
+    assert_eq!(
+        summary.as_deref(),
+        Some("RabbitMQ is away: 1 of 2 channels is not served")
+    );
     rabbitmq.comes();
     rabbitmq.set("a1", Some(TroubleReason::NotDeclared));
-    assert_eq!(judge.judge(&rabbitmq.report(&table)), ReadinessDecision::Ready, "it does not come and go");
+    assert_eq!(
+        judge.judge(&rabbitmq.report(&table)),
+        ReadinessDecision::Ready,
+        "it does not come and go"
+    );
     rabbitmq.set("a1", None);
     assert_eq!(
-        (judge.judge(&rabbitmq.report(&table)), rabbitmq.report(&table).summary()),
+        (
+            judge.judge(&rabbitmq.report(&table)),
+            rabbitmq.report(&table).summary()
+        ),
         (ReadinessDecision::Ready, None)
     );
 }
 
-/// Nothing is on RabbitMQ: without any channel it is waited for, with channels in memory at the start only.
+/// Nothing is on RabbitMQ: without any channel it is waited for, with channels in memory at the
+/// start only.
 #[tokio::test(start_paused = true)]
 async fn a_backend_that_nothing_needs() {
     let (rabbitmq, empty) = (Scripted::default(), table(Vec::new()));
     let memory = table(vec![channel("m", BackendKind::Memory, &["m1"])]);
     let (of_empty, of_memory) = (ServiceReadiness::default(), ServiceReadiness::default());
     rabbitmq.goes();
-    assert_eq!(of_memory.judge(&rabbitmq.report(&memory)), missing("RabbitMQ is away"));
-    assert_eq!(of_empty.judge(&rabbitmq.report(&empty)), missing("RabbitMQ is away"));
+    assert_eq!(
+        of_memory.judge(&rabbitmq.report(&memory)),
+        missing("RabbitMQ is away")
+    );
+    assert_eq!(
+        of_empty.judge(&rabbitmq.report(&empty)),
+        missing("RabbitMQ is away")
+    );
     tokio::time::advance(Duration::from_secs(10)).await;
-    assert_eq!(of_memory.judge(&rabbitmq.report(&memory)), ReadinessDecision::Ready);
-    assert_eq!(rabbitmq.report(&memory).summary().as_deref(), Some("RabbitMQ is away: no channel is on it"));
-    assert_eq!(of_empty.judge(&rabbitmq.report(&empty)), missing("RabbitMQ is away"));
+    assert_eq!(
+        of_memory.judge(&rabbitmq.report(&memory)),
+        ReadinessDecision::Ready
+    );
+    assert_eq!(
+        rabbitmq.report(&memory).summary().as_deref(),
+        Some("RabbitMQ is away: no channel is on it")
+    );
+    assert_eq!(
+        of_empty.judge(&rabbitmq.report(&empty)),
+        missing("RabbitMQ is away")
+    );
     rabbitmq.comes();
-    assert_eq!(of_empty.judge(&rabbitmq.report(&empty)), ReadinessDecision::Ready);
+    assert_eq!(
+        of_empty.judge(&rabbitmq.report(&empty)),
+        ReadinessDecision::Ready
+    );
 }
 
 /// Channels and subscriptions are named with their reasons, a channel without subscriptions too.
@@ -205,18 +302,39 @@ fn reports_name_what_is_in_trouble() {
     assert!(rabbitmq.report(&table).is_empty());
     rabbitmq.set("a2", Some(TroubleReason::NoAnswer));
     let report = rabbitmq.report(&table);
-    let expected = "1 of 2 subscriptions are not served; ns/a2: RabbitMQ does not answer for its queue";
-    let in_part = ChannelTrouble { message: expected.to_owned(), reason: None, refuses_senders: false };
-    assert_eq!((report.channel_trouble(key(0)), report.channel_trouble(key(1))), (Some(&in_part), None));
-    assert_eq!(report.subscriptions(), [&table.channels()[0].subscriptions[1].key]);
+    let expected =
+        "1 of 2 subscriptions are not served; ns/a2: RabbitMQ does not answer for its queue";
+    let in_part = ChannelTrouble {
+        message: expected.to_owned(),
+        reason: None,
+        refuses_senders: false,
+    };
+    assert_eq!(
+        (
+            report.channel_trouble(key(0)),
+            report.channel_trouble(key(1))
+        ),
+        (Some(&in_part), None)
+    );
+    assert_eq!(
+        report.subscriptions(),
+        [&table.channels()[0].subscriptions[1].key]
+    );
     rabbitmq.goes();
     let report = rabbitmq.report(&table);
     let whole = ChannelTrouble::for_all_subscriptions(TroubleReason::Disconnected);
-    assert_eq!([0, 1, 2].map(|at| report.channel_trouble(key(at))), [Some(&whole), Some(&whole), None]);
-    assert_eq!(report.summary().as_deref(), Some("RabbitMQ is away: 2 of 3 channels are not served"));
+    assert_eq!(
+        [0, 1, 2].map(|at| report.channel_trouble(key(at))),
+        [Some(&whole), Some(&whole), None]
+    );
+    assert_eq!(
+        report.summary().as_deref(),
+        Some("RabbitMQ is away: 2 of 3 channels are not served")
+    );
 }
 
-/// Whatever is told once is not told again; a blink, and a queue that is added, are not told at all.
+/// Whatever is told once is not told again; a blink, and a queue that is added, are not told at
+/// all.
 #[tokio::test(start_paused = true)]
 async fn trouble_is_told_once() {
     let (rabbitmq, table, mut log) = (Scripted::default(), on_rabbitmq(), TroubleLog::default());

@@ -56,8 +56,15 @@ impl TroubleLog {
             Some((seen, since)) if *seen == kind => *since,
             _ => now,
         };
-        let log_delay = if matches!(kind, TroubleKind::Common(_)) { BLINK } else { DECLARING };
-        let is_told = self.last_logged.as_ref().is_some_and(|(told, _)| *told == kind);
+        let log_delay = if matches!(kind, TroubleKind::Common(_)) {
+            BLINK
+        } else {
+            DECLARING
+        };
+        let is_told = self
+            .last_logged
+            .as_ref()
+            .is_some_and(|(told, _)| *told == kind);
         self.last_seen = Some((kind.clone(), since));
         if is_told || now.duration_since(since) < log_delay {
             return None;
@@ -74,10 +81,12 @@ fn trouble_kind(report: &TroubleReport<'_>) -> Option<TroubleKind> {
     if report.is_empty() {
         return None;
     }
-    let common = report
-        .common_reason()
-        .filter(|common| **common != TroubleReason::NotDeclared && report.count_undeclared().0 == 0);
-    Some(common.map_or(TroubleKind::PerQueue, |common| TroubleKind::Common(common.clone())))
+    let common = report.common_reason().filter(|common| {
+        **common != TroubleReason::NotDeclared && report.count_undeclared().0 == 0
+    });
+    Some(common.map_or(TroubleKind::PerQueue, |common| {
+        TroubleKind::Common(common.clone())
+    }))
 }
 
 fn log_trouble(report: &TroubleReport<'_>) {

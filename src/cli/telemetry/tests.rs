@@ -7,7 +7,9 @@ use crate::cli::{Cli, CliCommand};
 
 fn options(arguments: &[&str]) -> RunOptions {
     let cli = Cli::parse_from([&["sealpost", "run", "-f", "x"], arguments].concat());
-    let CliCommand::Run(options) = cli.command else { panic!("run") };
+    let CliCommand::Run(options) = cli.command else {
+        panic!("run")
+    };
     *options
 }
 
@@ -16,18 +18,35 @@ fn settings(
     variables: &[(&str, &str)],
     configured: &ObservabilityConfig,
 ) -> Result<OtlpSettings, String> {
-    let variable =
-        |name: &str| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
+    let variable = |name: &str| {
+        variables
+            .iter()
+            .find(|(known, _)| *known == name)
+            .map(|(_, value)| (*value).to_owned())
+    };
     options(arguments).telemetry_settings_from(configured, &variable)
 }
 
 fn config_map(protocol: &str, endpoint: &str, rate: Option<f64>) -> ObservabilityConfig {
-    let export = ExporterEndpoint { protocol: protocol.to_owned(), endpoint: endpoint.to_owned() };
-    ObservabilityConfig { traces: Some(export), sampling_rate: rate, ..ObservabilityConfig::default() }
+    let export = ExporterEndpoint {
+        protocol: protocol.to_owned(),
+        endpoint: endpoint.to_owned(),
+    };
+    ObservabilityConfig {
+        traces: Some(export),
+        sampling_rate: rate,
+        ..ObservabilityConfig::default()
+    }
 }
 
-fn traces(arguments: &[&str], variables: &[(&str, &str)], configured: &ObservabilityConfig) -> Option<TraceExport> {
-    settings(arguments, variables, configured).expect("settings").traces
+fn traces(
+    arguments: &[&str],
+    variables: &[(&str, &str)],
+    configured: &ObservabilityConfig,
+) -> Option<TraceExport> {
+    settings(arguments, variables, configured)
+        .expect("settings")
+        .traces
 }
 
 #[test]
@@ -45,13 +64,25 @@ fn flags_go_before_variables_and_those_before_the_config_map() {
     let common = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://common:4318/base/");
     let map = config_map("http/protobuf", "map:4318", Some(0.5));
     for (arguments, variables, configured, url) in [
-        (&flag[..], &[own, common][..], &map, "http://flag:4318/v1/traces"),
+        (
+            &flag[..],
+            &[own, common][..],
+            &map,
+            "http://flag:4318/v1/traces",
+        ),
         (&[], &[own, common], &map, "http://own:4318/x"),
         (&[], &[common], &map, "http://common:4318/base/v1/traces"),
         (&[], &[], &map, "https://map:4318/v1/traces"),
         (&[], &[common], &none, "http://common:4318/base/v1/traces"),
     ] {
-        assert_eq!(traces(arguments, variables, configured).expect("traces").endpoint.url.as_str(), url);
+        assert_eq!(
+            traces(arguments, variables, configured)
+                .expect("traces")
+                .endpoint
+                .url
+                .as_str(),
+            url
+        );
     }
     let grpc = config_map("grpc", "http://map:4317", None);
     let settings = traces(&[], &[], &grpc).expect("traces");
@@ -68,15 +99,27 @@ fn flags_go_before_variables_and_those_before_the_config_map() {
         ),
         (
             &[],
-            &[("OTEL_TRACES_SAMPLER", "traceidratio"), ("OTEL_TRACES_SAMPLER_ARG", "0.1")],
+            &[
+                ("OTEL_TRACES_SAMPLER", "traceidratio"),
+                ("OTEL_TRACES_SAMPLER_ARG", "0.1"),
+            ],
             Sampler::TraceIdRatio(0.1),
         ),
         (&[], &[], Sampler::ParentBased(0.5)),
     ] {
-        assert_eq!(traces(arguments, variables, &map).expect("traces").sampler, sampler);
+        assert_eq!(
+            traces(arguments, variables, &map).expect("traces").sampler,
+            sampler
+        );
     }
-    assert_eq!(traces(&flag, &[], &none).expect("traces").sampler, Sampler::ParentBased(1.0));
-    assert_eq!(traces(&[], &[common, ("OTEL_TRACES_EXPORTER", "none")], &none), None);
+    assert_eq!(
+        traces(&flag, &[], &none).expect("traces").sampler,
+        Sampler::ParentBased(1.0)
+    );
+    assert_eq!(
+        traces(&[], &[common, ("OTEL_TRACES_EXPORTER", "none")], &none),
+        None
+    );
     assert_eq!(traces(&flag, &[("OTEL_SDK_DISABLED", "true")], &none), None);
 }
 
@@ -84,12 +127,21 @@ fn flags_go_before_variables_and_those_before_the_config_map() {
 #[test]
 fn headers_are_secrets() {
     let variables = [
-        ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://user:hidden@common:4318/hidden"),
-        ("OTEL_EXPORTER_OTLP_HEADERS", "authorization=Basic%20hidden,x-tenant=hidden"),
+        (
+            "OTEL_EXPORTER_OTLP_ENDPOINT",
+            "http://user:hidden@common:4318/hidden",
+        ),
+        (
+            "OTEL_EXPORTER_OTLP_HEADERS",
+            "authorization=Basic%20hidden,x-tenant=hidden",
+        ),
     ];
     let settings = settings(&[], &variables, &ObservabilityConfig::default()).expect("settings");
     let endpoint = &settings.traces.as_ref().expect("traces").endpoint;
-    assert_eq!(endpoint.headers.get("authorization").expect("a header"), "Basic hidden");
+    assert_eq!(
+        endpoint.headers.get("authorization").expect("a header"),
+        "Basic hidden"
+    );
     assert!(!format!("{settings:?}").contains("hidden"), "{settings:?}");
     assert!(!endpoint.origin().contains("hidden"));
 }
@@ -105,7 +157,10 @@ fn what_cannot_be_used_is_named() {
         ("OTEL_TRACES_SAMPLER", "jaeger_remote"),
         ("OTEL_BSP_SCHEDULE_DELAY", "-1"),
     ] {
-        let base = [("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://x"), ("OTEL_TRACES_SAMPLER_ARG", "1")];
+        let base = [
+            ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://x"),
+            ("OTEL_TRACES_SAMPLER_ARG", "1"),
+        ];
         let variables = [&[(name, value)], &base[..]].concat();
         let error = settings(&[], &variables, &ObservabilityConfig::default()).expect_err(name);
         assert!(!error.contains("secret"), "{error}");
@@ -115,16 +170,39 @@ fn what_cannot_be_used_is_named() {
 /// Contract OB-5.
 #[test]
 fn who_sends() {
-    let variables = [("OTEL_RESOURCE_ATTRIBUTES", "a=b,service.name=x"), ("OTEL_SERVICE_NAME", "y")];
-    let resource = settings(&[], &variables, &ObservabilityConfig::default()).expect("settings").resource;
+    let variables = [
+        ("OTEL_RESOURCE_ATTRIBUTES", "a=b,service.name=x"),
+        ("OTEL_SERVICE_NAME", "y"),
+    ];
+    let resource = settings(&[], &variables, &ObservabilityConfig::default())
+        .expect("settings")
+        .resource;
     let of = |key: &str| {
-        resource.iter().filter(|(known, _)| known == key).map(|(_, value)| value.as_str()).collect::<Vec<_>>()
+        resource
+            .iter()
+            .filter(|(known, _)| known == key)
+            .map(|(_, value)| value.as_str())
+            .collect::<Vec<_>>()
     };
-    assert_eq!((of("service.name"), of("a"), of("service.version").len()), (vec!["y"], vec!["b"], 1));
-    let again = settings(&[], &variables, &ObservabilityConfig::default()).expect("settings").resource;
-    assert_eq!((of("service.instance.id").len(), &again), (1, &resource), "one for the process");
+    assert_eq!(
+        (of("service.name"), of("a"), of("service.version").len()),
+        (vec!["y"], vec!["b"], 1)
+    );
+    let again = settings(&[], &variables, &ObservabilityConfig::default())
+        .expect("settings")
+        .resource;
+    assert_eq!(
+        (of("service.instance.id").len(), &again),
+        (1, &resource),
+        "one for the process"
+    );
     let variables = [("OTEL_RESOURCE_ATTRIBUTES", "service.instance.id=mine")];
-    let resource = settings(&[], &variables, &ObservabilityConfig::default()).expect("settings").resource;
-    let ids = resource.iter().filter(|(key, _)| key == "service.instance.id").map(|(_, value)| value.as_str());
+    let resource = settings(&[], &variables, &ObservabilityConfig::default())
+        .expect("settings")
+        .resource;
+    let ids = resource
+        .iter()
+        .filter(|(key, _)| key == "service.instance.id")
+        .map(|(_, value)| value.as_str());
     assert_eq!(ids.collect::<Vec<_>>(), ["mine"]);
 }

@@ -33,7 +33,10 @@ impl From<BodyLength> for BodyDecoder {
 
 impl BodyDecoder {
     /// Takes the next piece of the body out of what was received; `None` if none of it is there.
-    pub(super) fn decode(&mut self, received: &mut BytesMut) -> Result<Option<Bytes>, MalformedResponse> {
+    pub(super) fn decode(
+        &mut self,
+        received: &mut BytesMut,
+    ) -> Result<Option<Bytes>, MalformedResponse> {
         let length = match self {
             Self::ContentLength(count) => take_available(count, received.len()),
             Self::Chunked(chunks) => chunks.next_data_length(received)?,
@@ -139,10 +142,15 @@ impl ChunkedDecoder {
 
     fn next_position(&mut self, byte: u8) -> Result<ChunkPosition, MalformedResponse> {
         match (self.position, byte) {
-            (ChunkPosition::Size { digits }, _) if byte.is_ascii_hexdigit() => self.after_size_digit(digits, byte),
-            (ChunkPosition::Size { digits: 1.. } | ChunkPosition::AfterSize | ChunkPosition::Extension, b'\r') => {
-                Ok(ChunkPosition::SizeEnd)
+            (ChunkPosition::Size { digits }, _) if byte.is_ascii_hexdigit() => {
+                self.after_size_digit(digits, byte)
             }
+            (
+                ChunkPosition::Size { digits: 1.. }
+                | ChunkPosition::AfterSize
+                | ChunkPosition::Extension,
+                b'\r',
+            ) => Ok(ChunkPosition::SizeEnd),
             (ChunkPosition::Size { digits: 1.. } | ChunkPosition::AfterSize, b' ' | b'\t') => {
                 self.ignore_byte(ChunkPosition::AfterSize)
             }
@@ -152,7 +160,9 @@ impl ChunkedDecoder {
             (ChunkPosition::Size { .. } | ChunkPosition::AfterSize, _) => {
                 Err(MalformedResponse("invalid size of a chunk"))
             }
-            (ChunkPosition::Extension, b'\n') => Err(MalformedResponse("a line of a chunk does not end with CR LF")),
+            (ChunkPosition::Extension, b'\n') => Err(MalformedResponse(
+                "a line of a chunk does not end with CR LF",
+            )),
             (ChunkPosition::Extension, _) => self.ignore_byte(ChunkPosition::Extension),
             (ChunkPosition::SizeEnd, b'\n') if self.remaining_chunk_bytes == 0 => {
                 Ok(ChunkPosition::Trailer { is_first: true })
@@ -161,33 +171,58 @@ impl ChunkedDecoder {
             (ChunkPosition::DataEnd, b'\r') => Ok(ChunkPosition::DataEndHalf),
             (ChunkPosition::DataEndHalf, b'\n') => Ok(ChunkPosition::Size { digits: 0 }),
             (ChunkPosition::SizeEnd | ChunkPosition::DataEnd | ChunkPosition::DataEndHalf, _) => {
-                Err(MalformedResponse("a line of a chunk does not end with CR LF"))
+                Err(MalformedResponse(
+                    "a line of a chunk does not end with CR LF",
+                ))
             }
             (at, _) => self.next_trailer_position(at, byte),
         }
     }
 
-    fn after_size_digit(&mut self, digits: usize, byte: u8) -> Result<ChunkPosition, MalformedResponse> {
+    fn after_size_digit(
+        &mut self,
+        digits: usize,
+        byte: u8,
+    ) -> Result<ChunkPosition, MalformedResponse> {
         let value = char::from(byte).to_digit(16).unwrap_or_default();
-        let size = self.remaining_chunk_bytes.checked_mul(16).and_then(|size| size.checked_add(value.into()));
+        let size = self
+            .remaining_chunk_bytes
+            .checked_mul(16)
+            .and_then(|size| size.checked_add(value.into()));
         self.remaining_chunk_bytes = size.ok_or(MalformedResponse("a chunk is too large"))?;
-        self.ignore_byte(ChunkPosition::Size { digits: digits.saturating_add(1) })
+        self.ignore_byte(ChunkPosition::Size {
+            digits: digits.saturating_add(1),
+        })
     }
 
-    fn next_trailer_position(&mut self, at: ChunkPosition, byte: u8) -> Result<ChunkPosition, MalformedResponse> {
+    fn next_trailer_position(
+        &mut self,
+        at: ChunkPosition,
+        byte: u8,
+    ) -> Result<ChunkPosition, MalformedResponse> {
         let next = match (at, byte) {
             (ChunkPosition::Trailer { .. }, b'\r') => ChunkPosition::LastHalf,
             // A line feed alone ends a line of a trailer, as it ends one of a head (RFC 9112, 2.2).
             (ChunkPosition::Trailer { .. }, b'\n') => return Ok(ChunkPosition::End),
             (ChunkPosition::TrailerValue, b'\n') => ChunkPosition::Trailer { is_first: false },
-            (ChunkPosition::Trailer { is_first: false }, b' ' | b'\t') => ChunkPosition::TrailerValue,
-            (ChunkPosition::Trailer { .. } | ChunkPosition::TrailerName, _) if is_token_char(byte) => {
+            (ChunkPosition::Trailer { is_first: false }, b' ' | b'\t') => {
+                ChunkPosition::TrailerValue
+            }
+            (ChunkPosition::Trailer { .. } | ChunkPosition::TrailerName, _)
+                if is_token_char(byte) =>
+            {
                 ChunkPosition::TrailerName
             }
-            (ChunkPosition::TrailerName | ChunkPosition::TrailerBlank, b':') => ChunkPosition::TrailerValue,
-            (ChunkPosition::TrailerName | ChunkPosition::TrailerBlank, b' ' | b'\t') => ChunkPosition::TrailerBlank,
+            (ChunkPosition::TrailerName | ChunkPosition::TrailerBlank, b':') => {
+                ChunkPosition::TrailerValue
+            }
+            (ChunkPosition::TrailerName | ChunkPosition::TrailerBlank, b' ' | b'\t') => {
+                ChunkPosition::TrailerBlank
+            }
             (ChunkPosition::TrailerValue, b'\r') => ChunkPosition::TrailerEnd,
-            (ChunkPosition::TrailerValue, b'\t' | b' '..=b'~' | 0x80..) => ChunkPosition::TrailerValue,
+            (ChunkPosition::TrailerValue, b'\t' | b' '..=b'~' | 0x80..) => {
+                ChunkPosition::TrailerValue
+            }
             (ChunkPosition::TrailerEnd, b'\n') => ChunkPosition::Trailer { is_first: false },
             (ChunkPosition::LastHalf, b'\n') => return Ok(ChunkPosition::End),
             _ => return Err(MalformedResponse("invalid trailer")),
@@ -245,7 +280,10 @@ mod tests {
         for (encoded, body) in [
             ("5\r\nhello\r\n0\r\n\r\n", "hello"),
             ("2\r\nhe\r\n3\r\nllo\r\n0\r\n\r\n", "hello"),
-            ("00000000000000000000000005\r\nhello\r\n000\r\n\r\n", "hello"),
+            (
+                "00000000000000000000000005\r\nhello\r\n000\r\n\r\n",
+                "hello",
+            ),
             ("5 \t \r\nhello\r\n0  \r\n\r\n", "hello"),
             ("5 ; a=\"b\"\r\nhello\r\n0;c\r\n\r\n", "hello"),
             ("A\r\n0123456789\r\n0\r\n\r\n", "0123456789"),
@@ -310,11 +348,17 @@ mod tests {
         let mut received = BytesMut::from(&b"hello"[..]);
         let mut decoder = BodyDecoder::from(BodyLength::ContentLength(3));
         assert!(!decoder.ends_with_connection());
-        assert_eq!(decoder.decode(&mut received), Ok(Some(Bytes::from_static(b"hel"))));
+        assert_eq!(
+            decoder.decode(&mut received),
+            Ok(Some(Bytes::from_static(b"hel")))
+        );
         assert!(decoder.is_done());
         assert_eq!(decoder.decode(&mut received), Ok(None));
         let mut decoder = BodyDecoder::from(BodyLength::UntilClose);
-        assert_eq!(decoder.decode(&mut received), Ok(Some(Bytes::from_static(b"lo"))));
+        assert_eq!(
+            decoder.decode(&mut received),
+            Ok(Some(Bytes::from_static(b"lo")))
+        );
         assert!(!decoder.is_done() && decoder.ends_with_connection());
     }
 }

@@ -55,12 +55,18 @@ pub(super) struct ResponseFraming {
 impl ResponseFraming {
     /// Returns the framing of the response to a POST or GET that has this head. A head whose syntax
     /// was repaired gets no keep-alive.
-    pub(super) fn of_head(head: &Response<()>, syntax: HeadSyntax) -> Result<Self, MalformedResponse> {
+    pub(super) fn of_head(
+        head: &Response<()>,
+        syntax: HeadSyntax,
+    ) -> Result<Self, MalformedResponse> {
         let fields = head.headers();
-        let patience = Some(keep_alive_timeout(head)).filter(|_| syntax == HeadSyntax::Strict).flatten();
+        let patience = Some(keep_alive_timeout(head))
+            .filter(|_| syntax == HeadSyntax::Strict)
+            .flatten();
         let is_coded = fields.contains_key(TRANSFER_ENCODING);
         if has_no_body(head.status()) {
-            let patience = patience.filter(|_| !is_coded && head.status() != StatusCode::SWITCHING_PROTOCOLS);
+            let patience =
+                patience.filter(|_| !is_coded && head.status() != StatusCode::SWITCHING_PROTOCOLS);
             return Ok(Self {
                 length: BodyLength::ContentLength(0),
                 keep_alive_timeout: patience,
@@ -90,7 +96,11 @@ impl ResponseFraming {
         let is_unambiguous = is_chunked && count == 1;
         let is_alone = is_unambiguous && !head.headers().contains_key(CONTENT_LENGTH);
         Self {
-            length: if is_chunked { BodyLength::Chunked } else { BodyLength::UntilClose },
+            length: if is_chunked {
+                BodyLength::Chunked
+            } else {
+                BodyLength::UntilClose
+            },
             keep_alive_timeout: patience.filter(|_| is_alone),
             is_unambiguous,
         }
@@ -105,7 +115,10 @@ fn has_no_body(status: StatusCode) -> bool {
 /// Returns the elements of a list that may stand in several fields. A value that is no text becomes
 /// `?`, which no element is called.
 fn list_elements<'h>(fields: &'h HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'h str> {
-    let values = fields.get_all(name).into_iter().map(|value| value.to_str().unwrap_or("?"));
+    let values = fields
+        .get_all(name)
+        .into_iter()
+        .map(|value| value.to_str().unwrap_or("?"));
     values
         .flat_map(|value| value.split(','))
         .map(|token| token.trim_matches([' ', '\t']))
@@ -133,7 +146,9 @@ fn content_length(fields: &HeaderMap) -> Result<Option<u64>, MalformedResponse> 
 /// Returns for how long the peer keeps the connection: the timeout that it announces less a margin,
 /// or for ever without one; `None` if it closes the connection.
 fn keep_alive_timeout(head: &Response<()>) -> Option<Duration> {
-    let says = |word: &str| list_elements(head.headers(), &CONNECTION).any(|token| token.eq_ignore_ascii_case(word));
+    let says = |word: &str| {
+        list_elements(head.headers(), &CONNECTION).any(|token| token.eq_ignore_ascii_case(word))
+    };
     if says("close") || (head.version() == Version::HTTP_10 && !says("keep-alive")) {
         return None;
     }
@@ -144,7 +159,8 @@ fn keep_alive_timeout(head: &Response<()>) -> Option<Duration> {
         match (name.trim_ascii().to_ascii_lowercase().as_str(), number) {
             ("timeout", Some(seconds)) => {
                 let told = Duration::from_secs(seconds);
-                keep_alive_timeout = keep_alive_timeout.min(told.saturating_sub(MARGIN.min(told / 2)));
+                keep_alive_timeout =
+                    keep_alive_timeout.min(told.saturating_sub(MARGIN.min(told / 2)));
             }
             ("max", Some(0)) => keep_alive_timeout = Duration::ZERO,
             _ => {}
@@ -157,7 +173,11 @@ fn keep_alive_timeout(head: &Response<()>) -> Option<Duration> {
 mod tests {
     use super::*;
 
-    fn of(status: u16, version: Version, fields: &[(&str, &str)]) -> Result<ResponseFraming, MalformedResponse> {
+    fn of(
+        status: u16,
+        version: Version,
+        fields: &[(&str, &str)],
+    ) -> Result<ResponseFraming, MalformedResponse> {
         let mut head = Response::builder().status(status).version(version);
         for (name, value) in fields {
             head = head.header(*name, *value);
@@ -169,7 +189,14 @@ mod tests {
     fn where_an_answer_ends() {
         let (new, old) = (Version::HTTP_11, Version::HTTP_10);
         for (status, version, fields, length, is_kept, is_clear) in [
-            (202, new, &[("content-length", "0")][..], BodyLength::ContentLength(0), true, true),
+            (
+                202,
+                new,
+                &[("content-length", "0")][..],
+                BodyLength::ContentLength(0),
+                true,
+                true,
+            ),
             (
                 202,
                 new,
@@ -180,26 +207,106 @@ mod tests {
             ),
             (202, new, &[], BodyLength::UntilClose, false, true),
             (204, new, &[], BodyLength::ContentLength(0), true, true),
-            (204, new, &[("content-length", "x")], BodyLength::ContentLength(0), true, true),
-            (304, new, &[("content-length", "9")], BodyLength::ContentLength(0), true, true),
-            (204, new, &[("transfer-encoding", "chunked")], BodyLength::ContentLength(0), false, true),
+            (
+                204,
+                new,
+                &[("content-length", "x")],
+                BodyLength::ContentLength(0),
+                true,
+                true,
+            ),
+            (
+                304,
+                new,
+                &[("content-length", "9")],
+                BodyLength::ContentLength(0),
+                true,
+                true,
+            ),
+            (
+                204,
+                new,
+                &[("transfer-encoding", "chunked")],
+                BodyLength::ContentLength(0),
+                false,
+                true,
+            ),
             (101, new, &[], BodyLength::ContentLength(0), false, true),
-            (200, new, &[("transfer-encoding", "Chunked")], BodyLength::Chunked, true, true),
-            (200, new, &[("transfer-encoding", "chunked"), ("content-length", "1")], BodyLength::Chunked, false, true),
-            (200, new, &[("transfer-encoding", "gzip, chunked")], BodyLength::Chunked, false, false),
             (
                 200,
                 new,
-                &[("transfer-encoding", "gzip"), ("transfer-encoding", "chunked")],
+                &[("transfer-encoding", "Chunked")],
+                BodyLength::Chunked,
+                true,
+                true,
+            ),
+            (
+                200,
+                new,
+                &[("transfer-encoding", "chunked"), ("content-length", "1")],
+                BodyLength::Chunked,
+                false,
+                true,
+            ),
+            (
+                200,
+                new,
+                &[("transfer-encoding", "gzip, chunked")],
                 BodyLength::Chunked,
                 false,
                 false,
             ),
-            (200, new, &[("transfer-encoding", "chunked, chunked")], BodyLength::Chunked, false, false),
-            (200, new, &[("transfer-encoding", "gzip"), ("content-length", "1")], BodyLength::UntilClose, false, false),
-            (200, new, &[("transfer-encoding", "identity")], BodyLength::UntilClose, false, false),
-            (200, old, &[("transfer-encoding", "chunked")], BodyLength::UntilClose, false, false),
-            (200, old, &[("content-length", "1")], BodyLength::ContentLength(1), false, true),
+            (
+                200,
+                new,
+                &[
+                    ("transfer-encoding", "gzip"),
+                    ("transfer-encoding", "chunked"),
+                ],
+                BodyLength::Chunked,
+                false,
+                false,
+            ),
+            (
+                200,
+                new,
+                &[("transfer-encoding", "chunked, chunked")],
+                BodyLength::Chunked,
+                false,
+                false,
+            ),
+            (
+                200,
+                new,
+                &[("transfer-encoding", "gzip"), ("content-length", "1")],
+                BodyLength::UntilClose,
+                false,
+                false,
+            ),
+            (
+                200,
+                new,
+                &[("transfer-encoding", "identity")],
+                BodyLength::UntilClose,
+                false,
+                false,
+            ),
+            (
+                200,
+                old,
+                &[("transfer-encoding", "chunked")],
+                BodyLength::UntilClose,
+                false,
+                false,
+            ),
+            (
+                200,
+                old,
+                &[("content-length", "1")],
+                BodyLength::ContentLength(1),
+                false,
+                true,
+            ),
             (
                 200,
                 old,
@@ -220,7 +327,11 @@ mod tests {
             let framing = of(status, version, fields).expect("a framing");
             let expected = (length, is_kept, is_clear);
             assert_eq!(
-                (framing.length, framing.keep_alive_timeout.is_some(), framing.is_unambiguous),
+                (
+                    framing.length,
+                    framing.keep_alive_timeout.is_some(),
+                    framing.is_unambiguous
+                ),
                 expected,
                 "{status} {fields:?}"
             );
@@ -230,10 +341,20 @@ mod tests {
     #[test]
     fn lengths_that_contradict_are_errors() {
         let new = Version::HTTP_11;
-        for lengths in
-            [&["1", "2"][..], &["1, 2"], &["+1"], &["-1"], &[""], &["0x1"], &["1 1"], &["99999999999999999999"]]
-        {
-            let fields: Vec<_> = lengths.iter().map(|length| ("content-length", *length)).collect();
+        for lengths in [
+            &["1", "2"][..],
+            &["1, 2"],
+            &["+1"],
+            &["-1"],
+            &[""],
+            &["0x1"],
+            &["1 1"],
+            &["99999999999999999999"],
+        ] {
+            let fields: Vec<_> = lengths
+                .iter()
+                .map(|length| ("content-length", *length))
+                .collect();
             assert!(of(200, new, &fields).is_err(), "{lengths:?}");
         }
     }
@@ -251,8 +372,16 @@ mod tests {
             ("timeout=-1", Some(Duration::MAX)),
             ("", Some(Duration::MAX)),
         ] {
-            let framing = of(202, Version::HTTP_11, &[("content-length", "0"), ("keep-alive", hint)]);
-            assert_eq!(framing.expect("a framing").keep_alive_timeout, keep_alive_timeout, "{hint}");
+            let framing = of(
+                202,
+                Version::HTTP_11,
+                &[("content-length", "0"), ("keep-alive", hint)],
+            );
+            assert_eq!(
+                framing.expect("a framing").keep_alive_timeout,
+                keep_alive_timeout,
+                "{hint}"
+            );
         }
     }
 }

@@ -61,12 +61,26 @@ pub(super) struct ResponseHeadReader {
 impl ResponseHeadReader {
     /// Takes the final head out of what was received, if it is there. Informational heads before it
     /// are dropped.
-    pub(super) fn read(&mut self, received: &mut BytesMut) -> Result<Option<ResponseHead>, MalformedResponse> {
+    pub(super) fn read(
+        &mut self,
+        received: &mut BytesMut,
+    ) -> Result<Option<ResponseHead>, MalformedResponse> {
         while self.should_parse(received) {
-            (self.last_received_length, self.parsed_bytes) =
-                (received.len(), self.parsed_bytes.saturating_add(received.len()));
-            let Some(ParsedHead { length, response, syntax: bytewise }) = parse_head(received)? else { break };
-            if !response.status().is_informational() || response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            (self.last_received_length, self.parsed_bytes) = (
+                received.len(),
+                self.parsed_bytes.saturating_add(received.len()),
+            );
+            let Some(ParsedHead {
+                length,
+                response,
+                syntax: bytewise,
+            }) = parse_head(received)?
+            else {
+                break;
+            };
+            if !response.status().is_informational()
+                || response.status() == StatusCode::SWITCHING_PROTOCOLS
+            {
                 let framing = ResponseFraming::of_head(&response, bytewise)?;
                 received.advance(length);
                 return Ok(Some(ResponseHead { response, framing }));
@@ -76,20 +90,30 @@ impl ResponseHeadReader {
             self.informational_bytes = self.informational_bytes.saturating_add(length);
         }
         let waiting = self.informational_bytes.saturating_add(received.len());
-        if waiting > MAX_HEAD { Err(MalformedResponse("a head of more than 65536 bytes")) } else { Ok(None) }
+        if waiting > MAX_HEAD {
+            Err(MalformedResponse("a head of more than 65536 bytes"))
+        } else {
+            Ok(None)
+        }
     }
 
     fn should_parse(&mut self, received: &[u8]) -> bool {
         let has_end = self.has_end(received);
         let is_new = received.len() > self.last_received_length;
-        is_new && (self.parsed_bytes < REPARSE_LIMIT || received.len() / 2 >= self.last_received_length || has_end)
+        is_new
+            && (self.parsed_bytes < REPARSE_LIMIT
+                || received.len() / 2 >= self.last_received_length
+                || has_end)
     }
 
     /// Returns true if an empty line is among the bytes that were not looked through yet, or is
     /// ended by them.
     fn has_end(&mut self, received: &[u8]) -> bool {
-        let mut rest = received.get(self.scanned.saturating_sub(2)..).unwrap_or_default();
-        (self.scanned, self.parsed_bytes) = (received.len(), self.parsed_bytes.saturating_add(rest.len()));
+        let mut rest = received
+            .get(self.scanned.saturating_sub(2)..)
+            .unwrap_or_default();
+        (self.scanned, self.parsed_bytes) =
+            (received.len(), self.parsed_bytes.saturating_add(rest.len()));
         while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
             rest = rest.get(end + 1..).unwrap_or_default();
             if rest.starts_with(b"\n") || rest.starts_with(b"\r\n") {
@@ -110,14 +134,19 @@ struct ParsedHead {
 fn parse_head(received: &[u8]) -> Result<Option<ParsedHead>, MalformedResponse> {
     let mut few = [const { MaybeUninit::uninit() }; FEW];
     match parse_head_into(received, &mut few) {
-        Err(MalformedResponse(reason)) if MalformedResponse(reason) == httparse::Error::TooManyHeaders.into() => {
+        Err(MalformedResponse(reason))
+            if MalformedResponse(reason) == httparse::Error::TooManyHeaders.into() =>
+        {
             let lines = received.iter().filter(|byte| **byte == b'\n').count();
-            parse_head_into(received, &mut vec![MaybeUninit::uninit(); lines.min(MAX_FIELDS)])
+            parse_head_into(
+                received,
+                &mut vec![MaybeUninit::uninit(); lines.min(MAX_FIELDS)],
+            )
         }
         // A server that expected TLS answers with a TLS record: an alert (0x15) of version 3.
-        Err(_no_http) if received.starts_with(&[0x15, 3]) => {
-            Err(MalformedResponse("what it answers is TLS: is this its port for https?"))
-        }
+        Err(_no_http) if received.starts_with(&[0x15, 3]) => Err(MalformedResponse(
+            "what it answers is TLS: is this its port for https?",
+        )),
         read => read,
     }
 }
@@ -134,32 +163,53 @@ fn parse_head_into<'b>(
         .allow_spaces_after_header_name_in_responses(true)
         .allow_multiple_spaces_in_response_status_delimiters(true)
         .allow_obsolete_multiline_headers_in_responses(true);
-    let Status::Complete(length) = config.parse_response_with_uninit_headers(&mut head, received, fields)? else {
+    let Status::Complete(length) =
+        config.parse_response_with_uninit_headers(&mut head, received, fields)?
+    else {
         return Ok(None);
     };
     let mut response = Response::new(());
     let code = head.code.unwrap_or_default();
-    *response.status_mut() = StatusCode::from_u16(code).map_err(|_range| MalformedResponse("invalid status line"))?;
-    *response.version_mut() = if head.version == Some(0) { Version::HTTP_10 } else { Version::HTTP_11 };
+    *response.status_mut() =
+        StatusCode::from_u16(code).map_err(|_range| MalformedResponse("invalid status line"))?;
+    *response.version_mut() = if head.version == Some(0) {
+        Version::HTTP_10
+    } else {
+        Version::HTTP_11
+    };
     let mut bytewise = HeadSyntax::Strict;
     for field in head.headers.iter() {
         bytewise = bytewise.and(append_field(response.headers_mut(), field, received)?);
     }
-    Ok(Some(ParsedHead { length, response, syntax: bytewise }))
+    Ok(Some(ParsedHead {
+        length,
+        response,
+        syntax: bytewise,
+    }))
 }
 
 /// Adds a field to the head. A value in several lines is read as one, with a blank for each end of
 /// a line (RFC 9112, 5.2).
-fn append_field(fields: &mut HeaderMap, field: &Header<'_>, received: &[u8]) -> Result<HeadSyntax, MalformedResponse> {
-    let name =
-        HeaderName::from_bytes(field.name.as_bytes()).map_err(|_error| MalformedResponse("invalid name of a field"))?;
+fn append_field(
+    fields: &mut HeaderMap,
+    field: &Header<'_>,
+    received: &[u8],
+) -> Result<HeadSyntax, MalformedResponse> {
+    let name = HeaderName::from_bytes(field.name.as_bytes())
+        .map_err(|_error| MalformedResponse("invalid name of a field"))?;
     let value = match field.value.contains(&b'\n') {
         true => HeaderValue::from_bytes(&unfold_value(field.value)),
         false => HeaderValue::from_bytes(field.value),
     };
     let value = value.map_err(|_error| MalformedResponse("invalid value of a field"))?;
-    fields.try_append(name, value).map_err(|_error| MalformedResponse("too many fields"))?;
-    Ok(if is_strict_field(field, received) { HeadSyntax::Strict } else { HeadSyntax::Repaired })
+    fields
+        .try_append(name, value)
+        .map_err(|_error| MalformedResponse("too many fields"))?;
+    Ok(if is_strict_field(field, received) {
+        HeadSyntax::Strict
+    } else {
+        HeadSyntax::Repaired
+    })
 }
 
 /// Returns true if the colon follows the name of the field at once, and its value stands in the
@@ -173,7 +223,10 @@ fn is_strict_field(field: &Header<'_>, received: &[u8]) -> bool {
 }
 
 fn unfold_value(value: &[u8]) -> Vec<u8> {
-    let lines = value.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii).filter(|line| !line.is_empty());
+    let lines = value
+        .split(|byte| *byte == b'\n')
+        .map(<[u8]>::trim_ascii)
+        .filter(|line| !line.is_empty());
     lines.collect::<Vec<_>>().join(&b' ')
 }
 
@@ -193,15 +246,26 @@ mod tests {
             ("HTTP/1.1  202  Accepted\r\na: b\r\n\r\n", 202, Some("b")),
             ("HTTP/1.0 503 No\na: b\n\n", 503, Some("b")),
             ("\r\nHTTP/1.1 202 Accepted\r\n\r\n", 202, None),
-            ("HTTP/1.1 202 Accepted\r\na: b\r\n  c\r\n\td\r\n\r\n", 202, Some("b c d")),
+            (
+                "HTTP/1.1 202 Accepted\r\na: b\r\n  c\r\n\td\r\n\r\n",
+                202,
+                Some("b c d"),
+            ),
             ("HTTP/1.1 202 Accepted\r\na:\r\n b\r\n\r\n", 202, Some("b")),
             ("HTTP/1.1 202 Accepted\r\na: b\r\n \r\n\r\n", 202, Some("b")),
             ("HTTP/1.1 202 Accepted\r\na : b\r\n\r\n", 202, Some("b")),
             ("HTTP/1.1 202 Accepted\r\nA\t : b\r\n\r\n", 202, Some("b")),
-            ("HTTP/1.1 100 Continue\r\nserver: x\r\n\r\nHTTP/1.1 202 Accepted\r\na: b\r\n\r\n", 202, Some("b")),
+            (
+                "HTTP/1.1 100 Continue\r\nserver: x\r\n\r\nHTTP/1.1 202 Accepted\r\na: b\r\n\r\n",
+                202,
+                Some("b"),
+            ),
         ] {
             let head = read(head.as_bytes()).expect(head).expect(head).response;
-            let found = head.headers().get("a").map(|value| value.to_str().expect("text"));
+            let found = head
+                .headers()
+                .get("a")
+                .map(|value| value.to_str().expect("text"));
             assert_eq!((head.status().as_u16(), found), (status, field));
         }
     }
@@ -224,7 +288,12 @@ mod tests {
         ] {
             assert!(read(head.as_bytes()).is_err(), "{head:?}");
         }
-        for part in ["", "HTTP/1.1 202 Acc", "HTTP/1.1 202 Accepted\r\na: b\r\n", "HTTP/1.1 100 Continue\r\n\r\n"] {
+        for part in [
+            "",
+            "HTTP/1.1 202 Acc",
+            "HTTP/1.1 202 Accepted\r\na: b\r\n",
+            "HTTP/1.1 100 Continue\r\n\r\n",
+        ] {
             assert!(read(part.as_bytes()).expect(part).is_none(), "{part:?}");
         }
     }
@@ -234,7 +303,9 @@ mod tests {
     #[test]
     fn a_head_in_pieces_costs_no_more_than_its_length() {
         let mut head = b"HTTP/1.1 202 Accepted\r\n".to_vec();
-        (0..2000).for_each(|number| head.extend_from_slice(format!("x-{number}: {number:016}\r\n").as_bytes()));
+        (0..2000).for_each(|number| {
+            head.extend_from_slice(format!("x-{number}: {number:016}\r\n").as_bytes())
+        });
         head.extend_from_slice(b"\r\n");
         let (mut heads, mut received) = (ResponseHeadReader::default(), BytesMut::new());
         let mut read = None;
@@ -244,14 +315,22 @@ mod tests {
             read = heads.read(&mut received).expect("a head");
         }
         assert_eq!(read.expect("a head").response.headers().len(), 2000);
-        assert!(heads.parsed_bytes < REPARSE_LIMIT + 8 * head.len(), "{} bytes for {}", heads.parsed_bytes, head.len());
+        assert!(
+            heads.parsed_bytes < REPARSE_LIMIT + 8 * head.len(),
+            "{} bytes for {}",
+            heads.parsed_bytes,
+            head.len()
+        );
     }
 
     #[test]
     fn what_only_informs_ends_too() {
         let mut received = BytesMut::from(&b"HTTP/1.1 100 Continue\r\n\r\n".repeat(3000)[..]);
         assert_eq!(
-            ResponseHeadReader::default().read(&mut received).expect_err("endless").0,
+            ResponseHeadReader::default()
+                .read(&mut received)
+                .expect_err("endless")
+                .0,
             "a head of more than 65536 bytes"
         );
     }

@@ -11,8 +11,13 @@ const OTHER: usize = 64;
 /// Returns the head of a request to this host, with a body of `body` bytes.
 pub(super) fn encode_request_head(parts: &Parts, body: usize, host: &HeaderValue) -> Vec<u8> {
     let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
-    let fields = parts.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum::<usize>();
-    let mut head = Vec::with_capacity(parts.method.as_str().len() + path.len() + host.len() + fields + OTHER);
+    let fields = parts
+        .headers
+        .iter()
+        .map(|(name, value)| name.as_str().len() + value.len() + 4)
+        .sum::<usize>();
+    let mut head =
+        Vec::with_capacity(parts.method.as_str().len() + path.len() + host.len() + fields + OTHER);
     head.extend_from_slice(parts.method.as_str().as_bytes());
     head.push(b' ');
     if path.starts_with('?') {
@@ -23,7 +28,11 @@ pub(super) fn encode_request_head(parts: &Parts, body: usize, host: &HeaderValue
     write_field(&mut head, &HOST, host.as_bytes());
     // Fields about host and framing are written here only, so that those of the request cannot
     // contradict them.
-    for (name, value) in parts.headers.iter().filter(|(name, _)| !is_framing_field(name)) {
+    for (name, value) in parts
+        .headers
+        .iter()
+        .filter(|(name, _)| !is_framing_field(name))
+    {
         write_field(&mut head, name, value.as_bytes());
     }
     if body > 0 || parts.method == Method::POST {
@@ -55,11 +64,19 @@ mod tests {
     #[test]
     fn a_head_says_where_it_goes_and_how_long_its_body_is() {
         let host = HeaderValue::from_static("sink.ns:8080");
-        let request = Request::post("http://sink.ns:8080/a%20b?c=d").header("ce-id", "1").header("host", "other");
+        let request = Request::post("http://sink.ns:8080/a%20b?c=d")
+            .header("ce-id", "1")
+            .header("host", "other");
         let (parts, ()) = request.body(()).expect("a request").into_parts();
         let posted = b"POST /a%20b?c=d HTTP/1.1\r\nhost: sink.ns:8080\r\nce-id: 1\r\ncontent-length: 3\r\n\r\n";
         assert_eq!(encode_request_head(&parts, 3, &host), posted);
-        let (parts, ()) = Request::get("http://sink.ns:8080?a").body(()).expect("a request").into_parts();
-        assert_eq!(encode_request_head(&parts, 0, &host), b"GET /?a HTTP/1.1\r\nhost: sink.ns:8080\r\n\r\n");
+        let (parts, ()) = Request::get("http://sink.ns:8080?a")
+            .body(())
+            .expect("a request")
+            .into_parts();
+        assert_eq!(
+            encode_request_head(&parts, 0, &host),
+            b"GET /?a HTTP/1.1\r\nhost: sink.ns:8080\r\n\r\n"
+        );
     }
 }

@@ -26,7 +26,8 @@ async fn recorder(answers: &'static [&'static str]) -> (u16, Log, JoinSet<()>) {
                 heads.len()
             };
             let answer = answers[number.min(answers.len()) - 1];
-            let text = format!("HTTP/1.1 {answer}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
+            let text =
+                format!("HTTP/1.1 {answer}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
             stream.write_all(text.as_bytes()).await.expect("written");
         }
     });
@@ -45,7 +46,9 @@ async fn head(stream: &mut TcpStream) -> String {
 
 fn with_token() -> Request<Bytes> {
     let mut request = Request::new(Bytes::from_static(b"x"));
-    request.headers_mut().insert(AUTHORIZATION, HeaderValue::from_static("Bearer secret"));
+    request
+        .headers_mut()
+        .insert(AUTHORIZATION, HeaderValue::from_static("Bearer secret"));
     request
 }
 
@@ -54,18 +57,46 @@ async fn a_host_that_is_elsewhere_keeps_its_name() {
     let (port, log, _peer) = recorder(&["307 Again\r\nlocation: /again", "202 Accepted"]).await;
     let clients = cache(ClientLimits::default());
     let connect = Some(([127, 0, 0, 1], port).into());
-    let to = to("http://user:password@sink.ns:8080/a%20b?c=d#e", &Arc::default());
-    let to = Addressable { route: DestinationRoute::Remote { connect }, ..to };
-    let answer = clients.send(with_token, &to, Duration::from_secs(10)).await.expect("an answer");
+    let to = to(
+        "http://user:password@sink.ns:8080/a%20b?c=d#e",
+        &Arc::default(),
+    );
+    let to = Addressable {
+        route: DestinationRoute::Remote { connect },
+        ..to
+    };
+    let answer = clients
+        .send(with_token, &to, Duration::from_secs(10))
+        .await
+        .expect("an answer");
     assert_eq!(answer.status(), 202);
     let heads = log.lock().expect("lock").clone();
     for (head, path) in heads.iter().zip(["/a%20b?c=d", "/again"]) {
-        assert!(head.starts_with(&format!("post {path} http/1.1\r\n")), "{head}");
+        assert!(
+            head.starts_with(&format!("post {path} http/1.1\r\n")),
+            "{head}"
+        );
         assert!(head.contains("\r\nhost: sink.ns:8080\r\n"), "{head}");
-        assert!(head.contains("\r\nauthorization: bearer secret\r\n"), "the same origin: {head}");
-        assert!(head.contains(concat!("\r\nuser-agent: sealpost/", env!("CARGO_PKG_VERSION"), "\r\n")), "{head}");
-        assert!(head.contains("\r\naccept-encoding: identity\r\n"), "nothing compressed: {head}");
-        assert!(!head.contains("password") && !head.contains("referer"), "{head}");
+        assert!(
+            head.contains("\r\nauthorization: bearer secret\r\n"),
+            "the same origin: {head}"
+        );
+        assert!(
+            head.contains(concat!(
+                "\r\nuser-agent: sealpost/",
+                env!("CARGO_PKG_VERSION"),
+                "\r\n"
+            )),
+            "{head}"
+        );
+        assert!(
+            head.contains("\r\naccept-encoding: identity\r\n"),
+            "nothing compressed: {head}"
+        );
+        assert!(
+            !head.contains("password") && !head.contains("referer"),
+            "{head}"
+        );
     }
     assert_eq!(heads.len(), 2);
 }
@@ -74,9 +105,14 @@ async fn a_host_that_is_elsewhere_keeps_its_name() {
 async fn an_event_may_bring_a_user_agent() {
     let (port, log, _peer) = recorder(&["202 Accepted"]).await;
     let mut request = with_token();
-    request.headers_mut().insert(http::header::USER_AGENT, HeaderValue::from_static("other"));
+    request
+        .headers_mut()
+        .insert(http::header::USER_AGENT, HeaderValue::from_static("other"));
     let to = to(&format!("http://127.0.0.1:{port}/"), &Arc::default());
-    cache(ClientLimits::default()).send(|| request.clone(), &to, Duration::from_secs(10)).await.expect("an answer");
+    cache(ClientLimits::default())
+        .send(|| request.clone(), &to, Duration::from_secs(10))
+        .await
+        .expect("an answer");
     let head = log.lock().expect("lock")[0].clone();
     assert_eq!(head.matches("user-agent: ").count(), 1, "{head}");
     assert!(head.contains("\r\nuser-agent: other\r\n"), "{head}");
@@ -85,7 +121,10 @@ async fn an_event_may_bring_a_user_agent() {
 /// It is moved more than once with the future of a delivery.
 #[test]
 fn the_future_of_an_attempt_is_small() {
-    let (clients, to) = (cache(ClientLimits::default()), to("http://sink/", &Arc::default()));
+    let (clients, to) = (
+        cache(ClientLimits::default()),
+        to("http://sink/", &Arc::default()),
+    );
     let attempt = clients.send(with_token, &to, Duration::from_secs(10));
     let size = std::mem::size_of_val(&attempt);
     assert!(size <= 2048, "{size} bytes");
@@ -96,8 +135,10 @@ fn the_future_of_an_attempt_is_small() {
 async fn redirects_end() {
     let (port, log, _peer) = recorder(&["308 Again\r\nlocation: /"]).await;
     let to = to(&format!("http://127.0.0.1:{port}/"), &Arc::default());
-    let answer =
-        cache(ClientLimits::default()).send(with_token, &to, Duration::from_secs(10)).await.expect("an answer");
+    let answer = cache(ClientLimits::default())
+        .send(with_token, &to, Duration::from_secs(10))
+        .await
+        .expect("an answer");
     assert_eq!(answer.status(), 308);
     assert_eq!(log.lock().expect("lock").len(), 1 + 10);
 }
@@ -107,10 +148,22 @@ async fn secure() -> (TcpListener, TlsAcceptor, String, Arc<TrustBundle>) {
     let (chain, key) = certificate();
     let identity = ServerIdentity::default();
     identity.replace(&chain, &key, 0).expect("an identity");
-    let tls = TlsAcceptor::from(identity.server_config(MinTlsVersion::Tls12).expect("a configuration"));
+    let tls = TlsAcceptor::from(
+        identity
+            .server_config(MinTlsVersion::Tls12)
+            .expect("a configuration"),
+    );
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    let url = format!("https://localhost:{}/", listener.local_addr().expect("an address").port());
-    (listener, tls, url, Arc::new(TrustBundle::from_pem(&chain).expect("a bundle")))
+    let url = format!(
+        "https://localhost:{}/",
+        listener.local_addr().expect("an address").port()
+    );
+    (
+        listener,
+        tls,
+        url,
+        Arc::new(TrustBundle::from_pem(&chain).expect("a bundle")),
+    )
 }
 
 type Accepted = h2::server::Connection<TlsStream<TcpStream>, Bytes>;
@@ -151,7 +204,9 @@ async fn what_a_peer_refuses_to_begin_with_is_sent_again() {
             }
         }
     });
-    let answer = cache(ClientLimits::default()).send(with_token, &to(&url, &trust), Duration::from_secs(10)).await;
+    let answer = cache(ClientLimits::default())
+        .send(with_token, &to(&url, &trust), Duration::from_secs(10))
+        .await;
     assert_eq!(answer.expect("an answer").status(), 202);
 }
 
@@ -178,7 +233,11 @@ async fn what_comes_when_a_peer_goes_away_is_sent_elsewhere() {
     let (clients, to) = (Arc::new(cache(ClientLimits::default())), to(&url, &trust));
     let mut first = JoinSet::new();
     let (of_first, to_first) = (Arc::clone(&clients), to.clone());
-    first.spawn(async move { of_first.send(with_token, &to_first, Duration::from_secs(10)).await });
+    first.spawn(async move {
+        of_first
+            .send(with_token, &to_first, Duration::from_secs(10))
+            .await
+    });
     has_begun.recv().await.expect("the first one has begun");
     // The peer's GOAWAY is on the way; with or without it, each of these is answered.
     for _ in 0..20 {

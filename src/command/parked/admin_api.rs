@@ -15,7 +15,12 @@ use crate::command::admin::AdminClient;
 
 /// The characters that stay unencoded in a path; the ids of a channel's subscribers contain a
 /// slash.
-const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+const PLAIN: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'/')
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
 
 /// A client of a running dispatcher.
 pub(super) struct AdminParkedClient(AdminClient);
@@ -64,19 +69,48 @@ impl AdminParkedClient {
 
     async fn list(&self, name: Option<&str>) -> anyhow::Result<Vec<(ParkedSubscriptionName, u64)>> {
         // If there is no such name, the dispatcher says why; with limit 0 it reads no event.
-        let path = name.map_or_else(|| "/api/v1/parked".to_owned(), |name| format!("{}?limit=0", path(name)));
+        let path = name.map_or_else(
+            || "/api/v1/parked".to_owned(),
+            |name| format!("{}?limit=0", path(name)),
+        );
         let items = parse_items(self.0.get(&path).await?)?;
         let target = |item: ParkedItem| {
-            let ParkedItem { kind, namespace, name, parked, .. } = item;
-            (ParkedSubscriptionName { kind, namespace, name }, parked)
+            let ParkedItem {
+                kind,
+                namespace,
+                name,
+                parked,
+                ..
+            } = item;
+            (
+                ParkedSubscriptionName {
+                    kind,
+                    namespace,
+                    name,
+                },
+                parked,
+            )
         };
         Ok(items.into_iter().map(target).collect())
     }
 
-    async fn show(&self, target: &ParkedSubscriptionName, older_than: Duration) -> anyhow::Result<ParkedListing> {
+    async fn show(
+        &self,
+        target: &ParkedSubscriptionName,
+        older_than: Duration,
+    ) -> anyhow::Result<ParkedListing> {
         let path = format!("{}?{}", path(&name(target)), query(target, older_than));
-        let ParkedItem { parked, looked, events, .. } = parse_item(self.0.get(&path).await?)?;
-        Ok(ParkedListing { parked, examined: looked, events })
+        let ParkedItem {
+            parked,
+            looked,
+            events,
+            ..
+        } = parse_item(self.0.get(&path).await?)?;
+        Ok(ParkedListing {
+            parked,
+            examined: looked,
+            events,
+        })
     }
 
     async fn change(
@@ -85,14 +119,29 @@ impl AdminParkedClient {
         verb: &str,
         older_than: Duration,
     ) -> anyhow::Result<ParkedChange> {
-        let path = format!("{}/{verb}?{}", path(&name(target)), query(target, older_than));
-        let ParkedItem { replayed, dropped, stopped, .. } = parse_item(self.0.post(&path).await?)?;
-        Ok(ParkedChange { done: replayed + dropped, stopped })
+        let path = format!(
+            "{}/{verb}?{}",
+            path(&name(target)),
+            query(target, older_than)
+        );
+        let ParkedItem {
+            replayed,
+            dropped,
+            stopped,
+            ..
+        } = parse_item(self.0.post(&path).await?)?;
+        Ok(ParkedChange {
+            done: replayed + dropped,
+            stopped,
+        })
     }
 }
 
 impl ParkedClient for AdminParkedClient {
-    fn list<'a>(&'a self, name: Option<&'a str>) -> BoxFuture<'a, anyhow::Result<Vec<(ParkedSubscriptionName, u64)>>> {
+    fn list<'a>(
+        &'a self,
+        name: Option<&'a str>,
+    ) -> BoxFuture<'a, anyhow::Result<Vec<(ParkedSubscriptionName, u64)>>> {
         self.list(name).boxed()
     }
 
@@ -130,7 +179,11 @@ fn path(name: &str) -> String {
 }
 
 fn query(target: &ParkedSubscriptionName, older_than: Duration) -> String {
-    format!("kind={}&olderThan=PT{}S", target.kind, older_than.as_secs_f64())
+    format!(
+        "kind={}&olderThan=PT{}S",
+        target.kind,
+        older_than.as_secs_f64()
+    )
 }
 
 fn parse_items(answer: serde_json::Value) -> anyhow::Result<Vec<ParkedItem>> {
@@ -144,5 +197,7 @@ fn parse_items(answer: serde_json::Value) -> anyhow::Result<Vec<ParkedItem>> {
 }
 
 fn parse_item(answer: serde_json::Value) -> anyhow::Result<ParkedItem> {
-    parse_items(answer)?.pop().context("the dispatcher's answer is empty")
+    parse_items(answer)?
+        .pop()
+        .context("the dispatcher's answer is empty")
 }

@@ -10,7 +10,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::{ParkedClient, ParkedSubscriptionName};
 use crate::channel::parked::{
-    ParkedChange, ParkedListing, ParkedOperation, ParkedStore, ParkingSubscription, parking_subscriptions,
+    ParkedChange, ParkedListing, ParkedOperation, ParkedStore, ParkingSubscription,
+    parking_subscriptions,
 };
 use crate::channel::rabbitmq::RabbitmqAddress;
 use crate::channel::rabbitmq::parking::ParkingQueues;
@@ -30,32 +31,62 @@ pub(super) struct RabbitmqParkedClient {
 
 impl RabbitmqParkedClient {
     pub(super) fn new(options: &ParkedOptions) -> anyhow::Result<Self> {
-        let settings = options.manifests.control_settings(None, None, AdvertisedCaCerts::Unknown);
-        let settings = ControlSettings { default_backend: options.default_channel.into(), ..settings };
-        let resolution = control::resolve(&control::read_manifests(&options.manifests.filename), None, &settings);
-        let (uri, credentials, ca) = options.access.connection().context("no RabbitMQ is given")?;
+        let settings = options
+            .manifests
+            .control_settings(None, None, AdvertisedCaCerts::Unknown);
+        let settings = ControlSettings {
+            default_backend: options.default_channel.into(),
+            ..settings
+        };
+        let resolution = control::resolve(
+            &control::read_manifests(&options.manifests.filename),
+            None,
+            &settings,
+        );
+        let (uri, credentials, ca) = options
+            .access
+            .connection()
+            .context("no RabbitMQ is given")?;
         let address = RabbitmqAddress::new(uri, credentials, ca)?;
-        Ok(Self { parking: ParkingQueues::new(address), owners: parking_subscriptions(&resolution.table) })
+        Ok(Self {
+            parking: ParkingQueues::new(address),
+            owners: parking_subscriptions(&resolution.table),
+        })
     }
 
     /// The subscriptions of this name that park events; every one without a name.
     fn owners_by_name(&self, name: Option<&str>) -> anyhow::Result<Vec<ParkingSubscription>> {
-        let key = |owner: &ParkingSubscription| format!("{}/{}", owner.subscription.namespace, owner.subscription.name);
+        let key = |owner: &ParkingSubscription| {
+            format!(
+                "{}/{}",
+                owner.subscription.namespace, owner.subscription.name
+            )
+        };
         let is_meant = |owner: &&ParkingSubscription| name.is_none_or(|name| key(owner) == name);
-        let found: Vec<ParkingSubscription> = self.owners.iter().filter(is_meant).cloned().collect();
-        let kept: Vec<ParkingSubscription> =
-            found.iter().filter(|owner| owner.backend == BackendKind::Rabbitmq).cloned().collect();
+        let found: Vec<ParkingSubscription> =
+            self.owners.iter().filter(is_meant).cloned().collect();
+        let kept: Vec<ParkingSubscription> = found
+            .iter()
+            .filter(|owner| owner.backend == BackendKind::Rabbitmq)
+            .cloned()
+            .collect();
         if let (Some(name), true) = (name, kept.is_empty()) {
-            let first =
-                found.first().with_context(|| format!("{name} is no subscription or Trigger in these manifests"))?;
+            let first = found.first().with_context(|| {
+                format!("{name} is no subscription or Trigger in these manifests")
+            })?;
             let (whose, channel) = (&first.subscription, &first.channel);
-            anyhow::bail!("{whose} is of {channel}, which is in memory, and channels in memory park nothing");
+            anyhow::bail!(
+                "{whose} is of {channel}, which is in memory, and channels in memory park nothing"
+            );
         }
         Ok(kept)
     }
 
     fn owner(&self, target: &ParkedSubscriptionName) -> anyhow::Result<&ParkingSubscription> {
-        let found = self.owners.iter().find(|owner| self::subscription_of(owner) == *target);
+        let found = self
+            .owners
+            .iter()
+            .find(|owner| self::subscription_of(owner) == *target);
         found.with_context(|| format!("{target} is not in these manifests"))
     }
 
@@ -76,8 +107,14 @@ fn subscription_of(owner: &ParkingSubscription) -> ParkedSubscriptionName {
 }
 
 /// Runs an operation until it is done, or until Ctrl-C: then it is told to stop, and ends in order.
-async fn run_until_interrupted<T>(older_than: Duration, act: impl AsyncFnOnce(&ParkedOperation) -> T) -> T {
-    let operation = ParkedOperation { older_than, stop: CancellationToken::new() };
+async fn run_until_interrupted<T>(
+    older_than: Duration,
+    act: impl AsyncFnOnce(&ParkedOperation) -> T,
+) -> T {
+    let operation = ParkedOperation {
+        older_than,
+        stop: CancellationToken::new(),
+    };
     let mut work = std::pin::pin!(act(&operation));
     tokio::select! {
         done = &mut work => return done,
@@ -87,7 +124,10 @@ async fn run_until_interrupted<T>(older_than: Duration, act: impl AsyncFnOnce(&P
 }
 
 impl ParkedClient for RabbitmqParkedClient {
-    fn list<'a>(&'a self, name: Option<&'a str>) -> BoxFuture<'a, anyhow::Result<Vec<(ParkedSubscriptionName, u64)>>> {
+    fn list<'a>(
+        &'a self,
+        name: Option<&'a str>,
+    ) -> BoxFuture<'a, anyhow::Result<Vec<(ParkedSubscriptionName, u64)>>> {
         self.list(name).boxed()
     }
 
@@ -98,8 +138,10 @@ impl ParkedClient for RabbitmqParkedClient {
     ) -> BoxFuture<'a, anyhow::Result<ParkedListing>> {
         async move {
             let owner = self.owner(target)?;
-            Ok(run_until_interrupted(older_than, async |operation| self.parking.show(owner, MOST, operation).await)
-                .await?)
+            Ok(run_until_interrupted(older_than, async |operation| {
+                self.parking.show(owner, MOST, operation).await
+            })
+            .await?)
         }
         .boxed()
     }
@@ -111,7 +153,10 @@ impl ParkedClient for RabbitmqParkedClient {
     ) -> BoxFuture<'a, anyhow::Result<ParkedChange>> {
         async move {
             let owner = self.owner(target)?;
-            Ok(run_until_interrupted(older_than, async |operation| self.parking.replay(owner, operation).await).await?)
+            Ok(run_until_interrupted(older_than, async |operation| {
+                self.parking.replay(owner, operation).await
+            })
+            .await?)
         }
         .boxed()
     }
@@ -123,8 +168,10 @@ impl ParkedClient for RabbitmqParkedClient {
     ) -> BoxFuture<'a, anyhow::Result<ParkedChange>> {
         async move {
             let owner = self.owner(target)?;
-            Ok(run_until_interrupted(older_than, async |operation| self.parking.discard(owner, operation).await)
-                .await?)
+            Ok(run_until_interrupted(older_than, async |operation| {
+                self.parking.discard(owner, operation).await
+            })
+            .await?)
         }
         .boxed()
     }

@@ -44,7 +44,12 @@ impl SendOutcome {
             }
         }
         let text = WireText::new(String::from_utf8_lossy(&text).trim_end()).into();
-        Self { id, outcome: Ok((status, protocol)), text, latency: started.elapsed() }
+        Self {
+            id,
+            outcome: Ok((status, protocol)),
+            text,
+            latency: started.elapsed(),
+        }
     }
 
     /// The outcome of a request without a response.
@@ -59,9 +64,15 @@ impl SendOutcome {
 
     fn summary_line(&self) -> String {
         let millis = self.latency.as_secs_f64() * 1e3;
-        let text = if self.text.is_empty() { String::new() } else { format!("  {}", self.text) };
+        let text = if self.text.is_empty() {
+            String::new()
+        } else {
+            format!("  {}", self.text)
+        };
         match &self.outcome {
-            Ok((status, protocol)) => format!("{status}  {protocol}  {}  {millis:.1} ms{text}\n", self.id),
+            Ok((status, protocol)) => {
+                format!("{status}  {protocol}  {}  {millis:.1} ms{text}\n", self.id)
+            }
             Err(error) => format!("failed  {}  {error}\n", self.id),
         }
     }
@@ -70,7 +81,11 @@ impl SendOutcome {
 /// The reason why there is no response, and the remedy if a flag is one.
 fn send_failure_reason(error: &reqwest::Error) -> String {
     let told = command::request_failure_reason(error);
-    let remedy = if refusal::is_unknown_issuer(&told) { ": give the certificate of its CA with --ca FILE" } else { "" };
+    let remedy = if refusal::is_unknown_issuer(&told) {
+        ": give the certificate of its CA with --ca FILE"
+    } else {
+        ""
+    };
     told + remedy
 }
 
@@ -98,7 +113,14 @@ impl SendReport {
                 Err(_) => bar,
             }
         });
-        Self { count, accepted: 0, rejected: BTreeMap::new(), latencies: Vec::new(), started: Instant::now(), bar }
+        Self {
+            count,
+            accepted: 0,
+            rejected: BTreeMap::new(),
+            latencies: Vec::new(),
+            started: Instant::now(),
+            bar,
+        }
     }
 
     /// Counts an outcome. It is printed if the event is the only one, or was not accepted.
@@ -107,7 +129,10 @@ impl SendReport {
         if accepted {
             self.accepted += 1;
         } else {
-            let kind = answer.outcome.as_ref().map_or_else(|_| "failed".to_owned(), |(status, _)| status.to_string());
+            let kind = answer
+                .outcome
+                .as_ref()
+                .map_or_else(|_| "failed".to_owned(), |(status, _)| status.to_string());
             *self.rejected.entry(kind).or_default() += 1;
         }
         if self.latencies.len() < MAX_LATENCIES {
@@ -132,11 +157,17 @@ impl SendReport {
 
     /// Prints the summary, if more than one event was sent.
     pub(super) fn finish(&mut self) -> anyhow::Result<()> {
-        let Some(bar) = self.bar.take() else { return Ok(()) };
+        let Some(bar) = self.bar.take() else {
+            return Ok(());
+        };
         bar.finish_and_clear();
         let seconds = self.started.elapsed().as_secs_f64();
         self.latencies.sort_unstable();
-        let others: String = self.rejected.iter().map(|(kind, count)| format!(", {count} {kind}")).collect();
+        let others: String = self
+            .rejected
+            .iter()
+            .map(|(kind, count)| format!(", {count} {kind}"))
+            .collect();
         print(&format!(
             "{} of {} accepted{others}; {:.0} events/s, p50 {:.1} ms, p99 {:.1} ms\n",
             self.accepted,
@@ -150,6 +181,8 @@ impl SendReport {
     /// The latency in milliseconds that this many in a hundred responses did not exceed.
     fn percentile(&self, part: usize) -> f64 {
         let index = (self.latencies.len() * part / 100).min(self.latencies.len().saturating_sub(1));
-        self.latencies.get(index).map_or(0.0, |latency| latency.as_secs_f64() * 1e3)
+        self.latencies
+            .get(index)
+            .map_or(0.0, |latency| latency.as_secs_f64() * 1e3)
     }
 }

@@ -19,7 +19,11 @@ pub(super) struct FoundFile {
 impl FoundFile {
     /// The name of the file in problems.
     pub(super) fn name(&self) -> String {
-        if is_stdin(&self.path) { "stdin".to_owned() } else { self.path.display().to_string() }
+        if is_stdin(&self.path) {
+            "stdin".to_owned()
+        } else {
+            self.path.display().to_string()
+        }
     }
 }
 
@@ -57,18 +61,28 @@ struct FileStat {
 
 /// The state of the files at these paths, found out without reading them. Blocks.
 pub(in crate::control) fn files_signature(paths: &[PathBuf]) -> FilesSignature {
-    let FileListing { files: found, failed, .. } = list_files(paths);
-    let files = found.into_iter().filter(|found| !found.is_readable_once).map(|found| {
-        let stat = fs::metadata(&found.path).ok().map(|metadata| FileStat {
-            device: metadata.dev(),
-            inode: metadata.ino(),
-            size: metadata.size(),
-            modified: (metadata.mtime(), metadata.mtime_nsec()),
-            changed: (metadata.ctime(), metadata.ctime_nsec()),
+    let FileListing {
+        files: found,
+        failed,
+        ..
+    } = list_files(paths);
+    let files = found
+        .into_iter()
+        .filter(|found| !found.is_readable_once)
+        .map(|found| {
+            let stat = fs::metadata(&found.path).ok().map(|metadata| FileStat {
+                device: metadata.dev(),
+                inode: metadata.ino(),
+                size: metadata.size(),
+                modified: (metadata.mtime(), metadata.mtime_nsec()),
+                changed: (metadata.ctime(), metadata.ctime_nsec()),
+            });
+            (found.path, stat)
         });
-        (found.path, stat)
-    });
-    FilesSignature { files: files.collect(), failed }
+    FilesSignature {
+        files: files.collect(),
+        failed,
+    }
 }
 
 /// True if a path means standard input.
@@ -82,31 +96,48 @@ pub(super) fn list_files(paths: &[PathBuf]) -> FileListing {
     for path in paths {
         if let Err((error, remedy)) = add_path(path, &mut listing) {
             let message = format!("cannot be read: {error}{remedy}");
-            listing.problems.push(Problem::of_file(Severity::Error, &path.display().to_string(), None, message));
+            listing.problems.push(Problem::of_file(
+                Severity::Error,
+                &path.display().to_string(),
+                None,
+                message,
+            ));
             listing.failed.push(path.clone());
         }
     }
     let mut seen = std::collections::HashSet::new();
-    listing.files.retain(|found| seen.insert(found.path.clone()));
+    listing
+        .files
+        .retain(|found| seen.insert(found.path.clone()));
     listing
 }
 
 fn add_path(path: &Path, listing: &mut FileListing) -> Result<(), (io::Error, &'static str)> {
     if is_stdin(path) {
-        listing.files.push(FoundFile { path: path.to_owned(), is_readable_once: true });
+        listing.files.push(FoundFile {
+            path: path.to_owned(),
+            is_readable_once: true,
+        });
         return Ok(());
     }
-    let metadata = fs::metadata(path).map_err(|error| (error, ": give a file or directory that exists"))?;
+    let metadata =
+        fs::metadata(path).map_err(|error| (error, ": give a file or directory that exists"))?;
     if !metadata.is_dir() {
-        listing.files.push(FoundFile { path: path.to_owned(), is_readable_once: !metadata.is_file() });
+        listing.files.push(FoundFile {
+            path: path.to_owned(),
+            is_readable_once: !metadata.is_file(),
+        });
         return Ok(());
     }
     let before = listing.files.len();
-    add_directory(path, DirectoryDepth::Top, listing).map_err(|error| (error, ": give the right to list it"))?;
+    add_directory(path, DirectoryDepth::Top, listing)
+        .map_err(|error| (error, ": give the right to list it"))?;
     if listing.files.len() == before {
         let message = "holds no manifest: put *.yaml, *.yml or *.json files into it";
         let name = path.display().to_string();
-        listing.problems.push(Problem::of_file(Severity::Warning, &name, None, message));
+        listing
+            .problems
+            .push(Problem::of_file(Severity::Warning, &name, None, message));
     }
     Ok(())
 }
@@ -136,10 +167,19 @@ fn add_directory(path: &Path, depth: DirectoryDepth, listing: &mut FileListing) 
         if kind.is_dir() && depth == DirectoryDepth::Top {
             add_directory(&path, DirectoryDepth::Inside, listing)?;
         } else if !kind.is_dir() && is_manifest(&path) {
-            listing.files.push(FoundFile { path, is_readable_once: false });
+            listing.files.push(FoundFile {
+                path,
+                is_readable_once: false,
+            });
         } else if let Some(meant) = misspelt_extension(&path) {
-            let message = format!("is not read, since its name does not end in .{meant}: rename it");
-            listing.problems.push(Problem::of_file(Severity::Warning, &path.display().to_string(), None, message));
+            let message =
+                format!("is not read, since its name does not end in .{meant}: rename it");
+            listing.problems.push(Problem::of_file(
+                Severity::Warning,
+                &path.display().to_string(),
+                None,
+                message,
+            ));
         }
     }
     Ok(())
@@ -160,7 +200,8 @@ fn entry_type(entry: &fs::DirEntry) -> Option<FileType> {
 }
 
 fn is_manifest(path: &Path) -> bool {
-    path.extension().is_some_and(|extension| EXTENSIONS.iter().any(|known| extension == *known))
+    path.extension()
+        .is_some_and(|extension| EXTENSIONS.iter().any(|known| extension == *known))
 }
 
 /// The ending that was probably meant by one with the same letters: `.YAML`, `.ymal`.
@@ -171,5 +212,7 @@ fn misspelt_extension(path: &Path) -> Option<&'static str> {
         letters
     };
     let written = letters(path.extension()?.to_str()?);
-    EXTENSIONS.into_iter().find(|known| letters(known) == written && !is_manifest(path))
+    EXTENSIONS
+        .into_iter()
+        .find(|known| letters(known) == written && !is_manifest(path))
 }

@@ -33,9 +33,17 @@ impl Watched {
         let stop = CancellationToken::new();
         let mut task = JoinSet::new();
         let first = read_manifests(&paths);
-        let apply = move |resolution: &Arc<Resolution>| applied_tx.try_send(Arc::clone(resolution)).expect("room");
+        let apply = move |resolution: &Arc<Resolution>| {
+            applied_tx.try_send(Arc::clone(resolution)).expect("room")
+        };
         task.spawn(watch_files(paths, receiver, first, apply, stop.clone()));
-        Self { directory, settings, applied, stop, task }
+        Self {
+            directory,
+            settings,
+            applied,
+            stop,
+            task,
+        }
     }
 
     fn path(&self, name: &str) -> std::path::PathBuf {
@@ -44,20 +52,41 @@ impl Watched {
 
     async fn next(&mut self) -> Arc<Resolution> {
         let next = tokio::time::timeout(Duration::from_secs(20), self.applied.recv());
-        next.await.expect("a change within 20 s").expect("a running watch")
+        next.await
+            .expect("a change within 20 s")
+            .expect("a running watch")
     }
 
     /// The names of the brokers and the number of errors of the next resolution.
     async fn brokers(&mut self) -> (Vec<String>, usize) {
         let resolution = self.next().await;
-        let names = resolution.table.channels().iter().map(|channel| channel.key.name.clone()).collect();
-        (names, resolution.problems.iter().filter(|problem| problem.is_error()).count())
+        let names = resolution
+            .table
+            .channels()
+            .iter()
+            .map(|channel| channel.key.name.clone())
+            .collect();
+        (
+            names,
+            resolution
+                .problems
+                .iter()
+                .filter(|problem| problem.is_error())
+                .count(),
+        )
     }
 
     async fn stop(mut self) {
         self.stop.cancel();
-        self.task.join_next().await.expect("task").expect("no panic");
-        assert!(self.applied.recv().await.is_none(), "something more was applied");
+        self.task
+            .join_next()
+            .await
+            .expect("task")
+            .expect("no panic");
+        assert!(
+            self.applied.recv().await.is_none(),
+            "something more was applied"
+        );
     }
 }
 
@@ -68,7 +97,10 @@ fn replace(path: &Path, text: &str) {
 }
 
 fn names(names: &[&str], errors: usize) -> (Vec<String>, usize) {
-    (names.iter().map(|name| (*name).to_owned()).collect(), errors)
+    (
+        names.iter().map(|name| (*name).to_owned()).collect(),
+        errors,
+    )
 }
 
 #[tokio::test]
@@ -77,9 +109,16 @@ async fn files_that_are_replaced_broken_repaired_and_removed() {
     fs::write(directory.path().join("a.yaml"), broker("a")).expect("written");
     let mut watched = Watched::new(directory);
     assert_eq!(watched.brokers().await, names(&["a"], 0));
-    replace(&watched.path("a.yaml"), &(broker("a") + "---\n" + &broker("b")));
+    replace(
+        &watched.path("a.yaml"),
+        &(broker("a") + "---\n" + &broker("b")),
+    );
     assert_eq!(watched.brokers().await, names(&["a", "b"], 0));
-    fs::write(watched.path("a.yaml"), "apiVersion: eventing.knative.dev/v1\nkind: [").expect("written");
+    fs::write(
+        watched.path("a.yaml"),
+        "apiVersion: eventing.knative.dev/v1\nkind: [",
+    )
+    .expect("written");
     assert_eq!(watched.brokers().await, names(&["a", "b"], 1));
     fs::write(watched.path("c.yaml"), broker("c")).expect("written");
     assert_eq!(watched.brokers().await, names(&["a", "b", "c"], 1));
@@ -99,7 +138,11 @@ async fn files_behind_a_link_that_is_swapped_change_together() {
     for (version, suffix) in [("..v1", "1"), ("..v2", "2")] {
         fs::create_dir(path(version)).expect("directory");
         for name in ["a", "b"] {
-            fs::write(path(version).join(format!("{name}.yaml")), broker(&format!("{name}{suffix}"))).expect("written");
+            fs::write(
+                path(version).join(format!("{name}.yaml")),
+                broker(&format!("{name}{suffix}")),
+            )
+            .expect("written");
         }
     }
     symlink("..v1", path("..data")).expect("link");
@@ -122,9 +165,14 @@ async fn a_file_that_is_half_written_takes_nothing_away() {
     fs::write(directory.path().join("a.yaml"), broker("a")).expect("written");
     let mut watched = Watched::new(directory);
     assert_eq!(watched.brokers().await, names(&["a"], 0));
-    let whole: String = (0..50).map(|index| format!("---\n{}", broker(&format!("b{index:02}")))).collect();
+    let whole: String = (0..50)
+        .map(|index| format!("---\n{}", broker(&format!("b{index:02}"))))
+        .collect();
     fs::write(watched.path("a.yaml"), "").expect("written");
-    for half in ["---\napiVersion: [", "---\napiVersion: eventing.knative.dev/v1\nkind: {"] {
+    for half in [
+        "---\napiVersion: [",
+        "---\napiVersion: eventing.knative.dev/v1\nkind: {",
+    ] {
         fs::write(watched.path("a.yaml"), half).expect("written");
         tokio::task::yield_now().await;
     }
@@ -147,13 +195,24 @@ async fn settings_that_change_are_applied() {
     let directory = tempdir().expect("directory");
     fs::write(directory.path().join("a.yaml"), broker("a")).expect("written");
     let mut watched = Watched::new(directory);
-    assert_eq!(watched.next().await.table.transport_encryption(), TransportEncryption::Disabled);
-    watched.settings.send_modify(|settings| settings.transport_encryption = Some(TransportEncryption::Strict));
-    assert_eq!(watched.next().await.table.transport_encryption(), TransportEncryption::Strict);
+    assert_eq!(
+        watched.next().await.table.transport_encryption(),
+        TransportEncryption::Disabled
+    );
+    watched
+        .settings
+        .send_modify(|settings| settings.transport_encryption = Some(TransportEncryption::Strict));
+    assert_eq!(
+        watched.next().await.table.transport_encryption(),
+        TransportEncryption::Strict
+    );
     // The time alone, and a directory that is not there for a moment, change nothing that is
     // served.
     watched.settings.send_modify(|settings| settings.now += 1);
-    let (there, away) = (watched.directory.path().to_owned(), watched.directory.path().with_extension("away"));
+    let (there, away) = (
+        watched.directory.path().to_owned(),
+        watched.directory.path().with_extension("away"),
+    );
     fs::rename(&there, &away).expect("renamed");
     assert_eq!(watched.brokers().await, names(&["a"], 1));
     fs::rename(&away, &there).expect("renamed");

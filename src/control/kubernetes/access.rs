@@ -38,7 +38,8 @@ impl ApiServerAccess {
         config.reset_reader_on_write = true;
         // The callers repeat requests themselves, since they know best when.
         config.default_retry = false;
-        let client = Client::try_from(config).context("the client of the Kubernetes API could not be made")?;
+        let client = Client::try_from(config)
+            .context("the client of the Kubernetes API could not be made")?;
         Ok(with_reachability_log(client))
     }
 
@@ -47,17 +48,23 @@ impl ApiServerAccess {
             Self::ServiceAccount { server, directory } => {
                 let (ca, token) = (directory.join("ca.crt"), directory.join("token"));
                 for file in [&ca, &token] {
-                    std::fs::metadata(file).with_context(|| format!("the pod's ServiceAccount: {}", file.display()))?;
+                    std::fs::metadata(file)
+                        .with_context(|| format!("the pod's ServiceAccount: {}", file.display()))?;
                 }
                 let mut config = Config::new(server.parse().with_context(|| server.clone())?);
                 config.root_cert_file = Some(ca);
-                config.auth_info = AuthInfo { token_file: Some(token.display().to_string()), ..AuthInfo::default() };
+                config.auth_info = AuthInfo {
+                    token_file: Some(token.display().to_string()),
+                    ..AuthInfo::default()
+                };
                 Ok(config)
             }
             Self::Kubeconfig(file) => {
                 let named = || format!("kubeconfig {}", file.display());
                 let kubeconfig = Kubeconfig::read_from(file).with_context(named)?;
-                Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.with_context(named)
+                Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
+                    .await
+                    .with_context(named)
             }
         }
     }

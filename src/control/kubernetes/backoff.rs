@@ -38,9 +38,14 @@ mod tests {
     #[test]
     fn waits_grow_to_their_limit_and_begin_again() {
         let mut waits = ApiRetryBackoff::default();
-        for longest in [100, 200, 400, 800, 1600, 3200, 6400, 10_000, 10_000].map(Duration::from_millis) {
+        for longest in
+            [100, 200, 400, 800, 1600, 3200, 6400, 10_000, 10_000].map(Duration::from_millis)
+        {
             let wait = waits.next_delay();
-            assert!(wait <= longest && wait * 2 >= longest, "{wait:?} of {longest:?}");
+            assert!(
+                wait <= longest && wait * 2 >= longest,
+                "{wait:?} of {longest:?}"
+            );
         }
         waits.reset();
         assert!(waits.next_delay() <= FIRST);

@@ -25,7 +25,9 @@ use super::store::ObjectStore;
 use super::watch_rows::{self, ControllerWatch, WatchNeed};
 use super::write_queue::{WriteHandler, WriteQueue};
 use super::write_requests::{WriteError, with_timeout};
-use super::{ClusterConnection, FIRST_LIST_TIMEOUT, MIN_RESOLVE_INTERVAL, StopSignals, election, watch};
+use super::{
+    ClusterConnection, FIRST_LIST_TIMEOUT, MIN_RESOLVE_INTERVAL, StopSignals, election, watch,
+};
 use crate::control::manifest::{ManifestFile, ManifestSet};
 use crate::control::problem_log::{ProblemLog, epoch_seconds};
 use crate::control::{ControlSettings, Resolution, ServedChannelKind, resolve};
@@ -82,14 +84,27 @@ impl ClusterConnection {
         for (index, row) in rows.into_iter().enumerate() {
             let (client, store) = (client.clone(), Arc::clone(&store));
             match row.need {
-                WatchNeed::WithOidc => tasks.spawn(watch::watch_list_while(wanted.clone(), client, row, store, index)),
-                WatchNeed::Always | WatchNeed::WithinGrace => tasks.spawn(watch::watch_list(client, row, store, index)),
+                WatchNeed::WithOidc => tasks.spawn(watch::watch_list_while(
+                    wanted.clone(),
+                    client,
+                    row,
+                    store,
+                    index,
+                )),
+                WatchNeed::Always | WatchNeed::WithinGrace => {
+                    tasks.spawn(watch::watch_list(client, row, store, index))
+                }
             };
         }
         // The election runs beside the controller; it ends first, by `stops.stop_writing`, so that
         // another process can take over.
         let (leader, leads) = value::channel(false);
-        let candidate = election::LeaseCandidate::new(client.clone(), &settings.system_namespace, LEASE, &cluster);
+        let candidate = election::LeaseCandidate::new(
+            client.clone(),
+            &settings.system_namespace,
+            LEASE,
+            &cluster,
+        );
         let mut election = JoinSet::new();
         election.spawn(candidate.run(leader, stops.stop_writing.clone()));
         let mut controller = ChannelController {
@@ -102,7 +117,10 @@ impl ClusterConnection {
         };
         // After the stop, requests under way are finished before the watches end; the election is
         // awaited, so that the Lease is given up.
-        stops.stop_all.run_until_cancelled(controller.run(read, leads)).await;
+        stops
+            .stop_all
+            .run_until_cancelled(controller.run(read, leads))
+            .await;
         controller.writer.finish_writes().await;
         tasks.shutdown().await;
         while election.join_next().await.is_some() {}
@@ -125,7 +143,11 @@ struct ChannelController {
 }
 
 impl ChannelController {
-    async fn run(&mut self, read: impl Fn(&Resolution) + Send + Sync, mut leads: value::Receiver<bool>) {
+    async fn run(
+        &mut self,
+        read: impl Fn(&Resolution) + Send + Sync,
+        mut leads: value::Receiver<bool>,
+    ) {
         self.store.wait_for_first_lists(FIRST_LIST_TIMEOUT).await;
         let mut again = tokio::time::interval(RECONCILE_INTERVAL);
         loop {
@@ -150,11 +172,18 @@ impl ChannelController {
 
     /// Resolves the configuration, compares each channel with what it should be, and hands the
     /// difference to the queue.
-    async fn plan_reconciliation(&mut self, leads: &mut value::Receiver<bool>, read: &(impl Fn(&Resolution) + Sync)) {
-        let Some(resolution) = self.resolve_configuration().await else { return };
+    async fn plan_reconciliation(
+        &mut self,
+        leads: &mut value::Receiver<bool>,
+        read: &(impl Fn(&Resolution) + Sync),
+    ) {
+        let Some(resolution) = self.resolve_configuration().await else {
+            return;
+        };
         read(&resolution);
         let wanted = resolution.table.oidc().is_some();
-        self.oidc.send_if_modified(|oidc| std::mem::replace(oidc, wanted) != wanted);
+        self.oidc
+            .send_if_modified(|oidc| std::mem::replace(oidc, wanted) != wanted);
         // Only the leader writes; a process that is no longer the leader forgets what it has
         // planned.
         if *leads.borrow_and_update() {
@@ -169,13 +198,26 @@ impl ChannelController {
     /// Resolves the ConfigMaps and the TLS Secret; `None` if that panicked, which is logged.
     async fn resolve_configuration(&mut self) -> Option<Arc<Resolution>> {
         let lists = ControllerWatch::CONFIGURATION.map(|of| self.store.list(of.index()));
-        let manifests = ManifestSet { files: lists.concat(), problems: Vec::new() };
-        let settings = ControlSettings { now: epoch_seconds(), ..self.settings.clone() };
+        let manifests = ManifestSet {
+            files: lists.concat(),
+            problems: Vec::new(),
+        };
+        let settings = ControlSettings {
+            now: epoch_seconds(),
+            ..self.settings.clone()
+        };
         let last = self.resolution.clone();
-        let resolved = tokio::task::spawn_blocking(move || resolve(&manifests, last.as_deref(), &settings)).await;
-        let resolution = resolved.inspect_err(|error| tracing::error!(%error, "Configuration could not be processed"));
+        let resolved =
+            tokio::task::spawn_blocking(move || resolve(&manifests, last.as_deref(), &settings))
+                .await;
+        let resolution = resolved
+            .inspect_err(|error| tracing::error!(%error, "Configuration could not be processed"));
         let resolution = Arc::new(resolution.ok()?);
-        if self.resolution.as_ref().is_none_or(|last| resolution.differs(last)) {
+        if self
+            .resolution
+            .as_ref()
+            .is_none_or(|last| resolution.differs(last))
+        {
             self.problem_log.log_resolution(&resolution);
         }
         Some(resolution)
@@ -192,44 +234,95 @@ impl ChannelController {
         let alive = |channel: &Arc<Value>| channel.pointer("/metadata/deletionTimestamp").is_none();
         let task = |document: Arc<Value>| {
             let name = namespaced_name(&document);
-            let service = services.get(&(name.0.clone(), service::service_name(&name.1))).cloned();
+            let service = services
+                .get(&(name.0.clone(), service::service_name(&name.1)))
+                .cloned();
             let of = || ChannelPolicies::for_channel(policies.iter().map(Arc::as_ref), &document);
-            let policies = if world.oidc { of() } else { ChannelPolicies::Off };
-            (name, ReconcileTask { document, context: Arc::clone(&world), service, policies })
+            let policies = if world.oidc {
+                of()
+            } else {
+                ChannelPolicies::Off
+            };
+            (
+                name,
+                ReconcileTask {
+                    document,
+                    context: Arc::clone(&world),
+                    service,
+                    policies,
+                },
+            )
         };
-        self.objects(ControllerWatch::Channels).into_iter().filter(alive).map(task).collect()
+        self.objects(ControllerWatch::Channels)
+            .into_iter()
+            .filter(alive)
+            .map(task)
+            .collect()
     }
 
     fn reconcile_context(&self, resolution: &Resolution) -> ReconcileContext {
-        let ControlSettings { system_namespace, cluster_domain, .. } = &self.settings;
+        let ControlSettings {
+            system_namespace,
+            cluster_domain,
+            ..
+        } = &self.settings;
         let certificate = resolution.certificate.as_ref();
         ReconcileContext {
             mode: resolution.table.transport_encryption(),
             oidc: resolution.table.oidc().is_some(),
-            certificate: certificate
-                .map_or(ObservedCertificate::Missing, |known| ObservedCertificate::Known(known.ca_pem.clone())),
+            certificate: certificate.map_or(ObservedCertificate::Missing, |known| {
+                ObservedCertificate::Known(known.ca_pem.clone())
+            }),
             endpoints: observe_endpoints(&self.objects(ControllerWatch::Endpoints)),
-            dispatcher: format!("{}.{system_namespace}.svc.{cluster_domain}", ServedChannelKind::Rabbitmq.dispatcher()),
+            dispatcher: format!(
+                "{}.{system_namespace}.svc.{cluster_domain}",
+                ServedChannelKind::Rabbitmq.dispatcher()
+            ),
             cluster_domain: cluster_domain.clone(),
         }
     }
 
     fn objects(&self, of: ControllerWatch) -> Vec<Arc<Value>> {
-        let value = |file: &Arc<ManifestFile>| file.documents.first().map(|document| Arc::clone(&document.value));
-        self.store.list(of.index()).iter().filter_map(value).collect()
+        let value = |file: &Arc<ManifestFile>| {
+            file.documents
+                .first()
+                .map(|document| Arc::clone(&document.value))
+        };
+        self.store
+            .list(of.index())
+            .iter()
+            .filter_map(value)
+            .collect()
     }
 }
 
 fn namespaced_name(object: &Value) -> NamespacedName {
-    let text = |path: &str| object.pointer(path).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let text = |path: &str| {
+        object
+            .pointer(path)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_owned()
+    };
     (text("/metadata/namespace"), text("/metadata/name"))
 }
 
 /// Says if the dispatcher has a ready pod. An endpoint is ready unless it says that it is not
 /// (contract 1.16).
 fn observe_endpoints(slices: &[Arc<Value>]) -> ObservedEndpoints {
-    let of = |slice: &Arc<Value>| slice.get("endpoints").and_then(Value::as_array).cloned().unwrap_or_default();
-    let is_ready = |endpoint: Value| endpoint.pointer("/conditions/ready").and_then(Value::as_bool).unwrap_or(true);
+    let of = |slice: &Arc<Value>| {
+        slice
+            .get("endpoints")
+            .and_then(Value::as_array)
+            .cloned()
+            .unwrap_or_default()
+    };
+    let is_ready = |endpoint: Value| {
+        endpoint
+            .pointer("/conditions/ready")
+            .and_then(Value::as_bool)
+            .unwrap_or(true)
+    };
     match slices {
         [] => ObservedEndpoints::Missing,
         slices if slices.iter().flat_map(of).any(is_ready) => ObservedEndpoints::Ready,
@@ -246,7 +339,12 @@ impl WriteHandler for ChannelReconciler {
     }
 
     fn log_failure(&self, (namespace, name): &NamespacedName, error: &WriteError) {
-        tracing::warn!(namespace, name, error = %WireText::new(error), "Channel could not be reconciled, trying again");
+        tracing::warn!(
+            namespace,
+            name,
+            error = %WireText::new(error),
+            "Channel could not be reconciled, trying again"
+        );
     }
 
     fn covers(done: &ReconcileTask, other: &ReconcileTask) -> bool {

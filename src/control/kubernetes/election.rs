@@ -68,14 +68,20 @@ impl ObservedLease {
             self.version.clone_from(&lease.metadata.resource_version);
             self.since = Some(now);
         }
-        self.since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since))
+        self.since
+            .map_or(Duration::ZERO, |since| now.saturating_duration_since(since))
     }
 }
 
 /// Decides on the next step by the holder of the Lease and the time since it last changed.
 fn next_step(spec: Option<&LeaseSpec>, identity: &str, unchanged: Duration) -> LeaseStep {
-    let Some(spec) = spec else { return LeaseStep::TakeOver };
-    let promised = spec.lease_duration_seconds.and_then(|seconds| u64::try_from(seconds).ok()).unwrap_or_default();
+    let Some(spec) = spec else {
+        return LeaseStep::TakeOver;
+    };
+    let promised = spec
+        .lease_duration_seconds
+        .and_then(|seconds| u64::try_from(seconds).ok())
+        .unwrap_or_default();
     match spec.holder_identity.as_deref() {
         None | Some("") => LeaseStep::TakeOver,
         Some(holder) if holder == identity => LeaseStep::Renew,
@@ -86,7 +92,12 @@ fn next_step(spec: Option<&LeaseSpec>, identity: &str, unchanged: Duration) -> L
 
 impl LeaseCandidate {
     /// A candidate for the Lease of this name in the system namespace.
-    pub(super) fn new(client: Client, system_namespace: &str, lease: &'static str, cluster: &ClusterSettings) -> Self {
+    pub(super) fn new(
+        client: Client,
+        system_namespace: &str,
+        lease: &'static str,
+        cluster: &ClusterSettings,
+    ) -> Self {
         Self {
             leases: Api::namespaced(client.clone(), system_namespace),
             config_maps: Api::namespaced(client, system_namespace),
@@ -104,15 +115,24 @@ impl LeaseCandidate {
             self.run_election(&timings, &is_leader).await;
         };
         leaving.run_until_cancelled(campaign).await;
-        if is_leader.send_replace(false) && tokio::time::timeout(RELEASE_TIMEOUT, self.release_lease()).await.is_err() {
+        if is_leader.send_replace(false)
+            && tokio::time::timeout(RELEASE_TIMEOUT, self.release_lease())
+                .await
+                .is_err()
+        {
             tracing::debug!("The Lease could not be given up in time");
         }
     }
 
     /// Reads the timings from the ConfigMap, once, at the start (contract 3.8).
     async fn read_timings(&self) -> LeaseTimings {
-        let read = tokio::time::timeout(RELEASE_TIMEOUT, self.config_maps.get_opt(&self.config)).await;
-        let found = read.ok().and_then(Result::ok).flatten().and_then(|config_map| config_map.data);
+        let read =
+            tokio::time::timeout(RELEASE_TIMEOUT, self.config_maps.get_opt(&self.config)).await;
+        let found = read
+            .ok()
+            .and_then(Result::ok)
+            .flatten()
+            .and_then(|config_map| config_map.data);
         LeaseTimings::from_config_map(&found.unwrap_or_default())
     }
 
@@ -121,8 +141,11 @@ impl LeaseCandidate {
         loop {
             // One attempt may take as long as the holder may try to renew; a slower API server
             // counts as a failure.
-            let tried =
-                tokio::time::timeout(timings.renew_deadline, self.try_acquire_or_renew(timings, &mut seen)).await;
+            let tried = tokio::time::timeout(
+                timings.renew_deadline,
+                self.try_acquire_or_renew(timings, &mut seen),
+            )
+            .await;
             let (held, failed) = match tried {
                 Ok(Ok(held)) => (held, None),
                 Ok(Err(error)) => (false, Some(error.to_string())),
@@ -133,13 +156,19 @@ impl LeaseCandidate {
             }
             // A conflict, or an API server that is away for a moment, does not end the leadership
             // yet.
-            let leading =
-                held || (failed.is_some() && *is_leader.borrow() && renewed.elapsed() < timings.renew_deadline);
+            let leading = held
+                || (failed.is_some()
+                    && *is_leader.borrow()
+                    && renewed.elapsed() < timings.renew_deadline);
             if let Some(reason) = failed {
                 tracing::debug!(reason, leading, "The Lease could not be read or written");
             }
             if is_leader.send_replace(leading) != leading {
-                tracing::info!(identity = self.identity, leading, "Who writes status has changed");
+                tracing::info!(
+                    identity = self.identity,
+                    leading,
+                    "Who writes status has changed"
+                );
             }
             // The wait differs by chance, so that waiting processes do not all try at once.
             tokio::time::sleep(timings.retry_period.mul_f64(1.0 + fastrand::f64() / 5.0)).await;
@@ -153,8 +182,14 @@ impl LeaseCandidate {
         seen: &mut ObservedLease,
     ) -> Result<bool, kube::Error> {
         let Some(lease) = self.leases.get_opt(self.lease).await? else {
-            let metadata = ObjectMeta { name: Some(self.lease.to_owned()), ..ObjectMeta::default() };
-            let lease = Lease { metadata, spec: Some(self.lease_spec(None, LeaseStep::Create, timings)) };
+            let metadata = ObjectMeta {
+                name: Some(self.lease.to_owned()),
+                ..ObjectMeta::default()
+            };
+            let lease = Lease {
+                metadata,
+                spec: Some(self.lease_spec(None, LeaseStep::Create, timings)),
+            };
             self.leases.create(&PostParams::default(), &lease).await?;
             return Ok(true);
         };
@@ -165,18 +200,35 @@ impl LeaseCandidate {
         }
         let spec = self.lease_spec(lease.spec.as_ref(), step, timings);
         // The version that was seen is sent along, so that only one of two processes succeeds.
-        self.leases.replace(self.lease, &PostParams::default(), &Lease { spec: Some(spec), ..lease }).await?;
+        self.leases
+            .replace(
+                self.lease,
+                &PostParams::default(),
+                &Lease {
+                    spec: Some(spec),
+                    ..lease
+                },
+            )
+            .await?;
         Ok(true)
     }
 
-    fn lease_spec(&self, before: Option<&LeaseSpec>, step: LeaseStep, timings: &LeaseTimings) -> LeaseSpec {
+    fn lease_spec(
+        &self,
+        before: Option<&LeaseSpec>,
+        step: LeaseStep,
+        timings: &LeaseTimings,
+    ) -> LeaseSpec {
         let now = MicroTime(Timestamp::now());
         let before = before.cloned().unwrap_or_default();
         let transitions = before.lease_transitions.unwrap_or_default();
         LeaseSpec {
             holder_identity: Some(self.identity.clone()),
             lease_duration_seconds: i32::try_from(timings.lease_duration.as_secs()).ok(),
-            acquire_time: before.acquire_time.filter(|_| step == LeaseStep::Renew).or_else(|| Some(now.clone())),
+            acquire_time: before
+                .acquire_time
+                .filter(|_| step == LeaseStep::Renew)
+                .or_else(|| Some(now.clone())),
             renew_time: Some(now),
             lease_transitions: Some(if step == LeaseStep::TakeOver {
                 transitions.saturating_add(1)
@@ -189,14 +241,29 @@ impl LeaseCandidate {
 
     /// Removes this process as the holder of the Lease, if it is the holder.
     async fn release_lease(&self) {
-        let Ok(Some(lease)) = self.leases.get_opt(self.lease).await else { return };
-        let Some(spec) = lease.spec.clone() else { return };
+        let Ok(Some(lease)) = self.leases.get_opt(self.lease).await else {
+            return;
+        };
+        let Some(spec) = lease.spec.clone() else {
+            return;
+        };
         if spec.holder_identity.as_deref() != Some(self.identity.as_str()) {
             return;
         }
-        let spec = LeaseSpec { holder_identity: Some(String::new()), lease_duration_seconds: Some(1), ..spec };
-        let released = Lease { spec: Some(spec), ..lease };
-        if let Err(error) = self.leases.replace(self.lease, &PostParams::default(), &released).await {
+        let spec = LeaseSpec {
+            holder_identity: Some(String::new()),
+            lease_duration_seconds: Some(1),
+            ..spec
+        };
+        let released = Lease {
+            spec: Some(spec),
+            ..lease
+        };
+        if let Err(error) = self
+            .leases
+            .replace(self.lease, &PostParams::default(), &released)
+            .await
+        {
             tracing::debug!(%error, "The Lease could not be given up");
         }
     }
@@ -223,19 +290,35 @@ mod tests {
             ("", 0, LeaseStep::TakeOver),
         ] {
             let unchanged = Duration::from_millis(unchanged);
-            assert_eq!(next_step(Some(&spec(holder)), "me", unchanged), expected, "{holder} {unchanged:?}");
+            assert_eq!(
+                next_step(Some(&spec(holder)), "me", unchanged),
+                expected,
+                "{holder} {unchanged:?}"
+            );
         }
         assert_eq!(next_step(None, "me", Duration::ZERO), LeaseStep::TakeOver);
         // What upstream has written counts as it is written.
-        let upstream = LeaseSpec { lease_duration_seconds: Some(60), ..spec("other") };
-        assert_eq!(next_step(Some(&upstream), "me", Duration::from_secs(59)), LeaseStep::Wait);
+        let upstream = LeaseSpec {
+            lease_duration_seconds: Some(60),
+            ..spec("other")
+        };
+        assert_eq!(
+            next_step(Some(&upstream), "me", Duration::from_secs(59)),
+            LeaseStep::Wait
+        );
     }
 
     #[test]
     fn a_lease_is_as_old_as_its_last_change() {
         let lease = |version: &str| {
-            let metadata = ObjectMeta { resource_version: Some(version.to_owned()), ..ObjectMeta::default() };
-            Lease { metadata, spec: None }
+            let metadata = ObjectMeta {
+                resource_version: Some(version.to_owned()),
+                ..ObjectMeta::default()
+            };
+            Lease {
+                metadata,
+                spec: None,
+            }
         };
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);

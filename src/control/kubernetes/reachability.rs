@@ -24,12 +24,21 @@ const SLOW_READ: Duration = Duration::from_secs(2);
 /// A client of the same API server that logs when it cannot be reached.
 pub(super) fn with_reachability_log(client: Client) -> Client {
     let namespace = client.default_namespace().to_owned();
-    Client::new(ReachabilityService { client, reachability: Arc::default() }, namespace)
+    Client::new(
+        ReachabilityService {
+            client,
+            reachability: Arc::default(),
+        },
+        namespace,
+    )
 }
 
 /// True if there was no response, so that [`with_reachability_log`] has logged the error already.
 pub(super) fn is_unreachable(error: &kube::Error) -> bool {
-    !matches!(error, kube::Error::Api(_) | kube::Error::SerdeError(_) | kube::Error::BuildRequest(_))
+    !matches!(
+        error,
+        kube::Error::Api(_) | kube::Error::SerdeError(_) | kube::Error::BuildRequest(_)
+    )
 }
 
 /// The service that all requests of the client pass through.
@@ -53,7 +62,10 @@ impl Service<Request<Body>> for ReachabilityService {
             // A request that writes may have to wait for webhooks, so that its slowness says
             // nothing of the API server.
             let reads = request.method() == Method::GET;
-            let asked = PendingApiRequest { reachability: away, since: reads.then(Instant::now) };
+            let asked = PendingApiRequest {
+                reachability: away,
+                since: reads.then(Instant::now),
+            };
             let answer = client.send(request).await;
             asked.finish(answer.as_ref().map(drop));
             answer
@@ -73,7 +85,9 @@ impl PendingApiRequest {
         self.since = None;
         match answer {
             Ok(()) => self.reachability.record_response(),
-            Err(error) if is_unreachable(error) => self.reachability.record_failure(&error_reason(error)),
+            Err(error) if is_unreachable(error) => {
+                self.reachability.record_failure(&error_reason(error))
+            }
             Err(_of_the_request) => {}
         }
     }
@@ -101,15 +115,25 @@ struct ReachabilityState {
 impl ApiServerReachability {
     fn record_failure(&self, reason: &str) {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let seconds = state.unreachable_since.get_or_insert_with(Instant::now).elapsed().as_secs();
+        let seconds = state
+            .unreachable_since
+            .get_or_insert_with(Instant::now)
+            .elapsed()
+            .as_secs();
         if state.log_throttle.is_due() {
-            tracing::warn!(reason, seconds, "The API server is away, what is known stays in use");
+            tracing::warn!(
+                reason,
+                seconds,
+                "The API server is away, what is known stays in use"
+            );
         }
     }
 
     fn record_response(&self) {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(since) = state.unreachable_since.take() else { return };
+        let Some(since) = state.unreachable_since.take() else {
+            return;
+        };
         let seconds = since.elapsed().as_secs();
         if state.log_throttle.reset() {
             tracing::info!(seconds, "The API server answers again");
@@ -144,7 +168,10 @@ mod tests {
     #[test]
     fn a_reason_says_what_is_at_the_bottom() {
         let error = Outer(std::io::ErrorKind::ConnectionRefused.into());
-        assert_eq!(error_reason(&error), "client error (Connect): connection refused");
+        assert_eq!(
+            error_reason(&error),
+            "client error (Connect): connection refused"
+        );
         assert_eq!(error_reason(&std::io::Error::other("a\nb")), r"a\nb");
     }
 }

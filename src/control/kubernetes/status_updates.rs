@@ -26,7 +26,10 @@ pub(super) async fn write_status_updates(
     mut leads: watch::Receiver<bool>,
     mut served: watch::Receiver<LatestResolution>,
 ) {
-    let mut writer = WriteQueue::new(ChannelWriter { client, channel_kind: channels });
+    let mut writer = WriteQueue::new(ChannelWriter {
+        client,
+        channel_kind: channels,
+    });
     loop {
         let changed = tokio::select! {
             () = writer.wait_for_write() => continue,
@@ -39,7 +42,12 @@ pub(super) async fn write_status_updates(
         let configuration = served.borrow_and_update().clone();
         match configuration {
             Some(configuration) if *leads.borrow_and_update() => {
-                writer.plan(configuration.reconciled_channels().iter().flat_map(status_update_tasks));
+                writer.plan(
+                    configuration
+                        .reconciled_channels()
+                        .iter()
+                        .flat_map(status_update_tasks),
+                );
             }
             Some(_) | None => writer.cancel_pending(),
         }
@@ -63,7 +71,13 @@ fn status_update_tasks<'m>(
             StatusUpdate::Subscribers(_) => StatusUpdateKind::Status,
             StatusUpdate::Warning(_) => StatusUpdateKind::Event,
         };
-        ((key.clone(), kind), StatusUpdateTask { document: Arc::clone(resolved.document()), update: duty.clone() })
+        (
+            (key.clone(), kind),
+            StatusUpdateTask {
+                document: Arc::clone(resolved.document()),
+                update: duty.clone(),
+            },
+        )
     })
 }
 
@@ -78,7 +92,12 @@ pub(super) struct StatusUpdateTask {
 impl StatusUpdateTask {
     /// True if this update, once written, makes the other one unnecessary.
     fn covers(&self, other: &Self) -> bool {
-        let uid = |task: &Self| task.document.get("metadata").and_then(|metadata| metadata.get("uid")).cloned();
+        let uid = |task: &Self| {
+            task.document
+                .get("metadata")
+                .and_then(|metadata| metadata.get("uid"))
+                .cloned()
+        };
         match (&self.update, &other.update) {
             // A new version of the channel that still differs has to be written again: somebody has
             // undone the update (contract 2.11).
@@ -107,7 +126,11 @@ impl WriteHandler for ChannelWriter {
     }
 
     fn log_failure(&self, (key, _): &(ChannelKey, StatusUpdateKind), error: &WriteError) {
-        tracing::warn!(channel = %key, error = %WireText::new(error), "Could not be written into the cluster, trying again");
+        tracing::warn!(
+            channel = %key,
+            error = %WireText::new(error),
+            "Could not be written into the cluster, trying again"
+        );
     }
 
     fn covers(done: &StatusUpdateTask, other: &StatusUpdateTask) -> bool {
@@ -137,9 +160,18 @@ mod tests {
             document: Arc::clone(document),
             update: StatusUpdate::Warning(text.to_owned()),
         };
-        assert!(list(&first, "x").covers(&list(&first, "x")), "the watch has not brought it back yet");
-        assert!(!list(&first, "x").covers(&list(&second, "x")), "somebody has undone it");
-        assert!(list(&first, "x").satisfies(&list(&second, "x")) && !list(&first, "x").satisfies(&list(&second, "y")));
+        assert!(
+            list(&first, "x").covers(&list(&first, "x")),
+            "the watch has not brought it back yet"
+        );
+        assert!(
+            !list(&first, "x").covers(&list(&second, "x")),
+            "somebody has undone it"
+        );
+        assert!(
+            list(&first, "x").satisfies(&list(&second, "x"))
+                && !list(&first, "x").satisfies(&list(&second, "y"))
+        );
         assert!(warning(&first, "t").covers(&warning(&second, "t")));
         assert!(!warning(&first, "t").covers(&warning(&second, "u")));
         assert!(!warning(&first, "t").covers(&warning(&document("b"), "t")));

@@ -41,8 +41,15 @@ struct WatchedList {
 impl ObjectStore {
     /// A store with one list for each of these watches.
     pub(super) fn new(needed: impl Iterator<Item = WatchNeed>) -> Self {
-        let list = |needed| WatchedList { need: needed, files: None, listing: FilesByName::new() };
-        Self { lists: Mutex::new(needed.map(list).collect()), changed: Notify::new() }
+        let list = |needed| WatchedList {
+            need: needed,
+            files: None,
+            listing: FilesByName::new(),
+        };
+        Self {
+            lists: Mutex::new(needed.map(list).collect()),
+            changed: Notify::new(),
+        }
     }
 
     fn lists(&self) -> MutexGuard<'_, Vec<WatchedList>> {
@@ -50,7 +57,12 @@ impl ObjectStore {
     }
 
     /// Takes an event of the watch at `index`, whose objects are of this kind.
-    pub(super) fn apply_event(&self, index: usize, kind: ResourceKind, event: Event<DynamicObject>) {
+    pub(super) fn apply_event(
+        &self,
+        index: usize,
+        kind: ResourceKind,
+        event: Event<DynamicObject>,
+    ) {
         if let Some(list) = self.lists().get_mut(index)
             && list.apply_event(kind, event)
         {
@@ -84,7 +96,9 @@ impl ObjectStore {
             }
         };
         if tokio::time::timeout(grace, listed).await.is_err() {
-            tracing::warn!("Some of the configuration could not be listed yet, going on without it");
+            tracing::warn!(
+                "Some of the configuration could not be listed yet, going on without it"
+            );
         }
     }
 
@@ -97,19 +111,28 @@ impl ObjectStore {
     }
 
     fn is_list_missing(&self, needed: WatchNeed) -> bool {
-        self.lists().iter().any(|list| list.need == needed && list.files.is_none())
+        self.lists()
+            .iter()
+            .any(|list| list.need == needed && list.files.is_none())
     }
 
     /// The objects of the watch at `index`; none before they have been listed.
     pub(super) fn list(&self, index: usize) -> Vec<Arc<ManifestFile>> {
         let lists = self.lists();
         let files = lists.get(index).and_then(|list| list.files.as_ref());
-        files.into_iter().flat_map(|files| files.values().cloned()).collect()
+        files
+            .into_iter()
+            .flat_map(|files| files.values().cloned())
+            .collect()
     }
 
     /// The objects of all watches.
     pub(super) fn files(&self) -> Vec<Arc<ManifestFile>> {
-        self.lists().iter().filter_map(|list| list.files.as_ref()).flat_map(|files| files.values().cloned()).collect()
+        self.lists()
+            .iter()
+            .filter_map(|list| list.files.as_ref())
+            .flat_map(|files| files.values().cloned())
+            .collect()
     }
 }
 
@@ -129,39 +152,59 @@ impl WatchedList {
             Event::InitDone => {
                 let listed = std::mem::take(&mut self.listing);
                 let same = |(a, b): (&Arc<ManifestFile>, &Arc<ManifestFile>)| Arc::ptr_eq(a, b);
-                let is_same = self
-                    .files
-                    .as_ref()
-                    .is_some_and(|files| files.len() == listed.len() && files.values().zip(listed.values()).all(same));
+                let is_same = self.files.as_ref().is_some_and(|files| {
+                    files.len() == listed.len() && files.values().zip(listed.values()).all(same)
+                });
                 self.files = Some(listed);
                 !is_same
             }
             Event::Apply(object) => {
                 let (name, file) = self.object_file(kind, object);
-                let before = self.files.get_or_insert_default().insert(name, Arc::clone(&file));
+                let before = self
+                    .files
+                    .get_or_insert_default()
+                    .insert(name, Arc::clone(&file));
                 before.is_none_or(|before| !Arc::ptr_eq(&before, &file))
             }
-            Event::Delete(object) => self.files.get_or_insert_default().remove(&namespaced_name(&object)).is_some(),
+            Event::Delete(object) => self
+                .files
+                .get_or_insert_default()
+                .remove(&namespaced_name(&object))
+                .is_some(),
         }
     }
 
     /// An object in the form of a file with one object; the value that is there already, if it has
     /// the same version.
-    fn object_file(&self, kind: ResourceKind, object: DynamicObject) -> (NamespacedName, Arc<ManifestFile>) {
+    fn object_file(
+        &self,
+        kind: ResourceKind,
+        object: DynamicObject,
+    ) -> (NamespacedName, Arc<ManifestFile>) {
         let name = namespaced_name(&object);
         let value = object_value(kind, object);
         let known = self.files.as_ref().and_then(|files| files.get(&name));
-        let version = |value: &Value| ["uid", "resourceVersion"].map(|key| value.get("metadata")?.get(key).cloned());
-        let same = known
-            .filter(|file| file.documents.first().is_some_and(|document| version(&document.value) == version(&value)));
-        let file = same.cloned().unwrap_or_else(|| Arc::new(ManifestFile::from_object(value)));
+        let version = |value: &Value| {
+            ["uid", "resourceVersion"].map(|key| value.get("metadata")?.get(key).cloned())
+        };
+        let same = known.filter(|file| {
+            file.documents
+                .first()
+                .is_some_and(|document| version(&document.value) == version(&value))
+        });
+        let file = same
+            .cloned()
+            .unwrap_or_else(|| Arc::new(ManifestFile::from_object(value)));
         (name, file)
     }
 }
 
 fn namespaced_name(object: &DynamicObject) -> NamespacedName {
     let text = |text: &Option<String>| text.clone().unwrap_or_default();
-    (text(&object.metadata.namespace), text(&object.metadata.name))
+    (
+        text(&object.metadata.namespace),
+        text(&object.metadata.name),
+    )
 }
 
 /// The object as it would be written, without the field managers. The kind is added, since lists
@@ -171,7 +214,10 @@ fn object_value(kind: ResourceKind, mut object: DynamicObject) -> Value {
     let mut value = Map::new();
     value.insert("apiVersion".to_owned(), kind.api_version().into());
     value.insert("kind".to_owned(), kind.as_str().into());
-    value.insert("metadata".to_owned(), serde_json::to_value(&object.metadata).unwrap_or_default());
+    value.insert(
+        "metadata".to_owned(),
+        serde_json::to_value(&object.metadata).unwrap_or_default(),
+    );
     if let Value::Object(rest) = object.data {
         value.extend(rest);
     }
@@ -185,14 +231,20 @@ mod tests {
 
     fn object(name: &str, version: u32) -> DynamicObject {
         let metadata = json!({"namespace": "ns", "name": name, "uid": "u", "resourceVersion": version.to_string()});
-        serde_json::from_value(json!({"metadata": metadata, "data": {"version": version.to_string()}})).expect("object")
+        serde_json::from_value(
+            json!({"metadata": metadata, "data": {"version": version.to_string()}}),
+        )
+        .expect("object")
     }
 
     fn names(store: &ObjectStore) -> Vec<String> {
         let text = |file: &Arc<ManifestFile>| {
             let document = &file.documents[0];
             let version = document.text(&["data", "version"]).expect("text");
-            format!("{} {version}", document.text(&["metadata", "name"]).expect("text"))
+            format!(
+                "{} {version}",
+                document.text(&["metadata", "name"]).expect("text")
+            )
         };
         store.files().iter().map(text).collect()
     }
@@ -210,12 +262,25 @@ mod tests {
         take(Event::Apply(object("b", 2)));
         assert_eq!(names(&store), ["a 1", "b 2"]);
         let before = store.files();
-        for event in [Event::Init, Event::InitApply(object("c", 3)), Event::Init, Event::InitApply(object("b", 2))] {
+        for event in [
+            Event::Init,
+            Event::InitApply(object("c", 3)),
+            Event::Init,
+            Event::InitApply(object("b", 2)),
+        ] {
             take(event);
         }
-        assert_eq!(names(&store), ["a 1", "b 2"], "what is being listed does not count yet");
+        assert_eq!(
+            names(&store),
+            ["a 1", "b 2"],
+            "what is being listed does not count yet"
+        );
         take(Event::InitDone);
-        assert_eq!(names(&store), ["b 2"], "what is not listed any more is gone");
+        assert_eq!(
+            names(&store),
+            ["b 2"],
+            "what is not listed any more is gone"
+        );
         assert!(Arc::ptr_eq(&store.files()[0], &before[1]));
         take(Event::Delete(object("b", 4)));
         assert!(names(&store).is_empty());

@@ -46,12 +46,20 @@ pub(super) async fn watch_list_while(
 }
 
 /// Watches a list without end; the task is aborted by its owner.
-pub(super) async fn watch_list(client: Client, row: WatchRow, store: Arc<ObjectStore>, index: usize) {
+pub(super) async fn watch_list(
+    client: Client,
+    row: WatchRow,
+    store: Arc<ObjectStore>,
+    index: usize,
+) {
     let mut trouble = WatchErrors::default();
     loop {
         // A new watcher begins with a new list.
         let until = Instant::now() + RESYNC.mul_f64(0.9 + fastrand::f64() / 10.0);
-        let events = watcher::watcher(row.api(client.clone()), row.watcher_config(fastrand::u32(WATCH_SECONDS)));
+        let events = watcher::watcher(
+            row.api(client.clone()),
+            row.watcher_config(fastrand::u32(WATCH_SECONDS)),
+        );
         let mut events = pin!(events);
         while let Ok(Some(event)) = tokio::time::timeout_at(until, events.next()).await {
             match event {
@@ -108,8 +116,13 @@ impl WatchErrors {
     async fn log_and_back_off(&mut self, row: &WatchRow, error: &watcher::Error) {
         // A watch that was begun again says nothing until something happens, so that only time
         // tells that it works.
-        if self.last_error.replace(Instant::now()).is_some_and(|last| last.elapsed() > ERROR_MEMORY) {
-            (self.backoff, self.log_throttle) = (ApiRetryBackoff::default(), LogRateLimit::default());
+        if self
+            .last_error
+            .replace(Instant::now())
+            .is_some_and(|last| last.elapsed() > ERROR_MEMORY)
+        {
+            (self.backoff, self.log_throttle) =
+                (ApiRetryBackoff::default(), LogRateLimit::default());
         }
         let reason = reachability::error_reason(error);
         if !is_unreachable(error) && self.log_throttle.is_due() {

@@ -54,7 +54,10 @@ pub(super) struct WatchRow {
 
 /// The watches of a role that serves events. `namespace` is the only one that is served; `None`
 /// serves all.
-pub(super) fn dispatcher_rows(settings: &ControlSettings, namespace: Option<&str>) -> Vec<WatchRow> {
+pub(super) fn dispatcher_rows(
+    settings: &ControlSettings,
+    namespace: Option<&str>,
+) -> Vec<WatchRow> {
     let served = |kind, needed| WatchRow {
         kind,
         namespace: namespace.map(str::to_owned),
@@ -70,32 +73,69 @@ pub(super) fn dispatcher_rows(settings: &ControlSettings, namespace: Option<&str
     let named = |name: &str| WatchSelector::Named(name.to_owned());
     let (kinds, secret) = match settings.role {
         ProcessRole::Channel => match settings.channel_kind {
-            ServedChannelKind::InMemory => (&[ResourceKind::InMemoryChannel][..], settings.channel_kind.tls_secret()),
-            ServedChannelKind::Rabbitmq => (&[ResourceKind::RabbitmqChannel][..], settings.channel_kind.tls_secret()),
+            ServedChannelKind::InMemory => (
+                &[ResourceKind::InMemoryChannel][..],
+                settings.channel_kind.tls_secret(),
+            ),
+            ServedChannelKind::Rabbitmq => (
+                &[ResourceKind::RabbitmqChannel][..],
+                settings.channel_kind.tls_secret(),
+            ),
         },
         ProcessRole::Ingress => (&[ResourceKind::Broker][..], "mt-broker-ingress-server-tls"),
-        ProcessRole::Filter => (&[ResourceKind::Trigger, ResourceKind::Broker][..], "mt-broker-filter-server-tls"),
+        ProcessRole::Filter => (
+            &[ResourceKind::Trigger, ResourceKind::Broker][..],
+            "mt-broker-filter-server-tls",
+        ),
     };
     let with_oidc = match settings.role {
         ProcessRole::Channel | ProcessRole::Ingress => ResourceKind::EventPolicy,
         ProcessRole::Filter => ResourceKind::Subscription,
     };
-    let mut rows: Vec<WatchRow> = kinds.iter().map(|kind| served(*kind, WatchNeed::Always)).collect();
+    let mut rows: Vec<WatchRow> = kinds
+        .iter()
+        .map(|kind| served(*kind, WatchNeed::Always))
+        .collect();
     rows.push(served(with_oidc, WatchNeed::WithOidc));
     rows.extend([
-        system(ResourceKind::ConfigMap, named("config-features"), WatchNeed::Always),
-        system(ResourceKind::ConfigMap, named(&settings.config_logging), WatchNeed::WithinGrace),
-        system(ResourceKind::ConfigMap, named(&settings.config_observability), WatchNeed::WithinGrace),
-        system(ResourceKind::ConfigMap, WatchSelector::Labelled(TRUST_BUNDLE), WatchNeed::WithinGrace),
+        system(
+            ResourceKind::ConfigMap,
+            named("config-features"),
+            WatchNeed::Always,
+        ),
+        system(
+            ResourceKind::ConfigMap,
+            named(&settings.config_logging),
+            WatchNeed::WithinGrace,
+        ),
+        system(
+            ResourceKind::ConfigMap,
+            named(&settings.config_observability),
+            WatchNeed::WithinGrace,
+        ),
+        system(
+            ResourceKind::ConfigMap,
+            WatchSelector::Labelled(TRUST_BUNDLE),
+            WatchNeed::WithinGrace,
+        ),
         system(ResourceKind::Secret, named(secret), WatchNeed::WithinGrace),
     ]);
     // The keys by which filters verify correlation ids. Upstream's role may read every Secret of
     // the namespace; this is the one that is needed.
     if settings.role == ProcessRole::Filter {
-        rows.push(system(ResourceKind::Secret, named(SECRET), WatchNeed::WithinGrace));
+        rows.push(system(
+            ResourceKind::Secret,
+            named(SECRET),
+            WatchNeed::WithinGrace,
+        ));
     }
-    if settings.role == ProcessRole::Channel && settings.channel_kind == ServedChannelKind::InMemory {
-        rows.push(system(ResourceKind::ConfigMap, named(CONFIG_IMC_BACKEND), WatchNeed::Always));
+    if settings.role == ProcessRole::Channel && settings.channel_kind == ServedChannelKind::InMemory
+    {
+        rows.push(system(
+            ResourceKind::ConfigMap,
+            named(CONFIG_IMC_BACKEND),
+            WatchNeed::Always,
+        ));
     }
     rows
 }
@@ -120,20 +160,35 @@ pub(super) enum ControllerWatch {
 }
 
 impl ControllerWatch {
-    const ALL: [Self; 7] =
-        [Self::Channels, Self::Policies, Self::Services, Self::Endpoints, Self::Features, Self::Logging, Self::Secret];
+    const ALL: [Self; 7] = [
+        Self::Channels,
+        Self::Policies,
+        Self::Services,
+        Self::Endpoints,
+        Self::Features,
+        Self::Logging,
+        Self::Secret,
+    ];
     /// The watches that hold no channels, but what holds for all of them.
     pub(super) const CONFIGURATION: [Self; 3] = [Self::Features, Self::Logging, Self::Secret];
 
     /// The index of the watch's row, which is its index in the store, too.
     pub(super) fn index(self) -> usize {
-        Self::ALL.iter().position(|of| *of == self).unwrap_or_default()
+        Self::ALL
+            .iter()
+            .position(|of| *of == self)
+            .unwrap_or_default()
     }
 }
 
 /// The watches of the role `controller`.
 pub(super) fn controller_rows(settings: &ControlSettings) -> Vec<WatchRow> {
-    let all = |kind, selected, needed| WatchRow { kind, namespace: None, selector: selected, need: needed };
+    let all = |kind, selected, needed| WatchRow {
+        kind,
+        namespace: None,
+        selector: selected,
+        need: needed,
+    };
     let system = |kind, selected, needed| WatchRow {
         kind,
         namespace: Some(settings.system_namespace.clone()),
@@ -142,21 +197,41 @@ pub(super) fn controller_rows(settings: &ControlSettings) -> Vec<WatchRow> {
     };
     let named = |name: &str| WatchSelector::Named(name.to_owned());
     let row = |of| match of {
-        ControllerWatch::Channels => all(ResourceKind::RabbitmqChannel, WatchSelector::All, WatchNeed::Always),
-        ControllerWatch::Policies => all(ResourceKind::EventPolicy, WatchSelector::All, WatchNeed::WithOidc),
-        ControllerWatch::Services => {
-            all(ResourceKind::Service, WatchSelector::Labelled(CHANNEL_SERVICES), WatchNeed::Always)
-        }
-        ControllerWatch::Endpoints => {
-            system(ResourceKind::EndpointSlice, WatchSelector::Labelled(DISPATCHER_SLICES), WatchNeed::Always)
-        }
-        ControllerWatch::Features => system(ResourceKind::ConfigMap, named("config-features"), WatchNeed::Always),
-        ControllerWatch::Logging => {
-            system(ResourceKind::ConfigMap, named(&settings.config_logging), WatchNeed::WithinGrace)
-        }
-        ControllerWatch::Secret => {
-            system(ResourceKind::Secret, named(ServedChannelKind::Rabbitmq.tls_secret()), WatchNeed::WithinGrace)
-        }
+        ControllerWatch::Channels => all(
+            ResourceKind::RabbitmqChannel,
+            WatchSelector::All,
+            WatchNeed::Always,
+        ),
+        ControllerWatch::Policies => all(
+            ResourceKind::EventPolicy,
+            WatchSelector::All,
+            WatchNeed::WithOidc,
+        ),
+        ControllerWatch::Services => all(
+            ResourceKind::Service,
+            WatchSelector::Labelled(CHANNEL_SERVICES),
+            WatchNeed::Always,
+        ),
+        ControllerWatch::Endpoints => system(
+            ResourceKind::EndpointSlice,
+            WatchSelector::Labelled(DISPATCHER_SLICES),
+            WatchNeed::Always,
+        ),
+        ControllerWatch::Features => system(
+            ResourceKind::ConfigMap,
+            named("config-features"),
+            WatchNeed::Always,
+        ),
+        ControllerWatch::Logging => system(
+            ResourceKind::ConfigMap,
+            named(&settings.config_logging),
+            WatchNeed::WithinGrace,
+        ),
+        ControllerWatch::Secret => system(
+            ResourceKind::Secret,
+            named(ServedChannelKind::Rabbitmq.tls_secret()),
+            WatchNeed::WithinGrace,
+        ),
     };
     ControllerWatch::ALL.into_iter().map(row).collect()
 }
@@ -206,7 +281,11 @@ pub(super) fn api_resource(kind: ResourceKind) -> ApiResource {
     };
     let api_version = kind.api_version();
     let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
-    let resource = GroupVersion { group: group.to_owned(), version: version.to_owned() }.with_kind(kind.as_str());
+    let resource = GroupVersion {
+        group: group.to_owned(),
+        version: version.to_owned(),
+    }
+    .with_kind(kind.as_str());
     ApiResource::from_gvk_with_plural(&resource, &plural)
 }
 
@@ -217,16 +296,30 @@ mod tests {
     /// Contract 1A: what is listed and watched, and nothing else.
     #[test]
     fn the_table_is_that_of_the_contract() {
-        let settings = ControlSettings { system_namespace: "ke".to_owned(), ..ControlSettings::default() };
+        let settings = ControlSettings {
+            system_namespace: "ke".to_owned(),
+            ..ControlSettings::default()
+        };
         let paths = |namespace| {
             let path = |row: &WatchRow| {
                 let config = row.watcher_config(100);
                 let resource = api_resource(row.kind);
                 let namespace = row.namespace.as_deref().unwrap_or("*");
-                let selector = config.field_selector.or(config.label_selector).unwrap_or_default();
-                format!("{} {namespace} {} {selector}", resource.api_version, resource.plural).trim_end().to_owned()
+                let selector = config
+                    .field_selector
+                    .or(config.label_selector)
+                    .unwrap_or_default();
+                format!(
+                    "{} {namespace} {} {selector}",
+                    resource.api_version, resource.plural
+                )
+                .trim_end()
+                .to_owned()
             };
-            dispatcher_rows(&settings, namespace).iter().map(path).collect::<Vec<_>>()
+            dispatcher_rows(&settings, namespace)
+                .iter()
+                .map(path)
+                .collect::<Vec<_>>()
         };
         let rest = [
             "v1 ke configmaps metadata.name=config-features",

@@ -93,9 +93,13 @@ impl<W: WriteHandler> WriteQueue<W> {
     }
 
     fn enqueue(&mut self, key: W::ObjectKey, task: W::WriteTask) {
-        let Some(wanted) = self.under_way.get(&key) else { return self.start_write(key, task) };
+        let Some(wanted) = self.under_way.get(&key) else {
+            return self.start_write(key, task);
+        };
         wanted.send_if_modified(|newest| {
-            let is_same = newest.as_ref().is_some_and(|newest| W::satisfies(newest, &task));
+            let is_same = newest
+                .as_ref()
+                .is_some_and(|newest| W::satisfies(newest, &task));
             if !is_same {
                 *newest = Some(task);
             }
@@ -105,7 +109,11 @@ impl<W: WriteHandler> WriteQueue<W> {
 
     fn start_write(&mut self, key: W::ObjectKey, task: W::WriteTask) {
         let (sender, wanted) = watch::channel(Some(task));
-        let (work, permits, of) = (Arc::clone(&self.handler), Arc::clone(&self.permits), key.clone());
+        let (work, permits, of) = (
+            Arc::clone(&self.handler),
+            Arc::clone(&self.permits),
+            key.clone(),
+        );
         self.tasks.spawn(async move {
             let done = write_until_done(&*work, &permits, &of, wanted).await;
             (of, done)
@@ -115,10 +123,16 @@ impl<W: WriteHandler> WriteQueue<W> {
 
     /// Waits until the writing of one object has ended; for ever if nothing is under way.
     pub(super) async fn wait_for_write(&mut self) {
-        let Some(ended) = self.tasks.join_next().await else { return std::future::pending().await };
+        let Some(ended) = self.tasks.join_next().await else {
+            return std::future::pending().await;
+        };
         let Ok((key, done)) = ended else { return };
-        let Some(wanted) = self.under_way.remove(&key) else { return };
-        let Some(newest) = wanted.borrow().clone() else { return };
+        let Some(wanted) = self.under_way.remove(&key) else {
+            return;
+        };
+        let Some(newest) = wanted.borrow().clone() else {
+            return;
+        };
         match done {
             Some(done) if W::satisfies(&done, &newest) => _ = self.done.insert(key, done),
             // The newest task has come after the last look of the one that has ended.
@@ -175,7 +189,8 @@ async fn write_until_done<W: WriteHandler>(
         };
         // An API server that cannot be reached is logged once by `reachability`, and not by every
         // object.
-        let is_told = matches!(&error, WriteError::Failed(error) if reachability::is_unreachable(error));
+        let is_told =
+            matches!(&error, WriteError::Failed(error) if reachability::is_unreachable(error));
         if !is_told && told.is_due() {
             work.log_failure(key, &error);
         }
@@ -224,13 +239,21 @@ mod tests {
     }
 
     fn numbers() -> (Arc<Numbers>, WriteQueue<Arc<Numbers>>) {
-        let work = Numbers { begun: watch::Sender::new(0), ended: Mutex::default(), gate: Semaphore::new(0) };
+        let work = Numbers {
+            begun: watch::Sender::new(0),
+            ended: Mutex::default(),
+            gate: Semaphore::new(0),
+        };
         let work = Arc::new(work);
         (Arc::clone(&work), WriteQueue::new(work))
     }
 
     async fn until_begun(work: &Numbers, count: usize) {
-        work.begun.subscribe().wait_for(|begun| *begun >= count).await.expect("open");
+        work.begun
+            .subscribe()
+            .wait_for(|begun| *begun >= count)
+            .await
+            .expect("open");
     }
 
     /// What is under way is finished; of what comes meanwhile the newest is done, and what is done

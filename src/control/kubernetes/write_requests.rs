@@ -46,7 +46,11 @@ pub(super) struct ChannelWriter {
 impl WriteError {
     /// Success if the object does not exist any more: then nothing is left to be done.
     pub(super) fn unless_gone(self) -> Result<(), Self> {
-        if matches!(self, Self::Gone) { Ok(()) } else { Err(self) }
+        if matches!(self, Self::Gone) {
+            Ok(())
+        } else {
+            Err(self)
+        }
     }
 }
 
@@ -58,7 +62,10 @@ impl ChannelWriter {
         update: &StatusUpdate,
         document: &Value,
     ) -> Result<(), WriteError> {
-        let Self { client, channel_kind: channels } = self.clone();
+        let Self {
+            client,
+            channel_kind: channels,
+        } = self.clone();
         with_timeout(async {
             match update {
                 StatusUpdate::Subscribers(list) => {
@@ -75,7 +82,9 @@ impl ChannelWriter {
 }
 
 /// Waits for a request, up to [`TIMEOUT`].
-pub(super) async fn with_timeout(request: impl Future<Output = Result<(), kube::Error>>) -> Result<(), WriteError> {
+pub(super) async fn with_timeout(
+    request: impl Future<Output = Result<(), kube::Error>>,
+) -> Result<(), WriteError> {
     match tokio::time::timeout(TIMEOUT, request).await {
         Ok(Ok(())) => Ok(()),
         Ok(Err(kube::Error::Api(status))) if status.code == 404 => Err(WriteError::Gone),
@@ -93,12 +102,17 @@ pub(super) async fn patch_status(
     patch: &Value,
 ) -> Result<(), kube::Error> {
     let api = Api::<DynamicObject>::namespaced_with(client, &key.namespace, &api_resource(kind));
-    api.patch_status(&key.name, &patch_parameters(), &Patch::Merge(patch)).await.map(drop)
+    api.patch_status(&key.name, &patch_parameters(), &Patch::Merge(patch))
+        .await
+        .map(drop)
 }
 
 /// The parameters of every patch.
 pub(super) fn patch_parameters() -> PatchParams {
-    PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() }
+    PatchParams {
+        field_manager: Some(MANAGER.to_owned()),
+        ..PatchParams::default()
+    }
 }
 
 /// Creates a Warning Event, by core/v1, since the role of the pod grants no `events.k8s.io`
@@ -109,9 +123,17 @@ async fn create_warning_event(
     message: &str,
     document: &Value,
 ) -> Result<(), kube::Error> {
-    let event = warning_event((channels, key), message, document, &k8s_openapi::jiff::Timestamp::now().to_string());
+    let event = warning_event(
+        (channels, key),
+        message,
+        document,
+        &k8s_openapi::jiff::Timestamp::now().to_string(),
+    );
     let event: Event = serde_json::from_value(event).map_err(kube::Error::SerdeError)?;
-    Api::namespaced(client, &key.namespace).create(&PostParams::default(), &event).await.map(drop)
+    Api::namespaced(client, &key.namespace)
+        .create(&PostParams::default(), &event)
+        .await
+        .map(drop)
 }
 
 fn warning_event(
@@ -120,7 +142,12 @@ fn warning_event(
     document: &Value,
     now: &str,
 ) -> Value {
-    let metadata = |field: &str| document.get("metadata").and_then(|metadata| metadata.get(field)).cloned();
+    let metadata = |field: &str| {
+        document
+            .get("metadata")
+            .and_then(|metadata| metadata.get(field))
+            .cloned()
+    };
     json!({
         "apiVersion": "v1",
         "kind": "Event",
@@ -154,7 +181,11 @@ mod tests {
     /// Contract 2.17, 2.18, 1.15.
     #[test]
     fn a_warning_is_an_event_of_the_core_group() {
-        let key = ChannelKey { kind: ChannelKind::Channel, namespace: "ns".into(), name: "c".into() };
+        let key = ChannelKey {
+            kind: ChannelKind::Channel,
+            namespace: "ns".into(),
+            name: "c".into(),
+        };
         let document = json!({"metadata": {"uid": "u1", "resourceVersion": "7"}});
         let value = warning_event(
             (ServedChannelKind::InMemory, &key),
@@ -163,8 +194,14 @@ mod tests {
             "2026-06-20T08:00:00Z",
         );
         let event: Event = serde_json::from_value(value).expect("an Event");
-        assert_eq!((event.type_.as_deref(), event.reason.as_deref()), (Some("Warning"), Some("InternalError")));
-        assert_eq!(event.source.and_then(|source| source.component).as_deref(), Some("inmemorychannel-controller"));
+        assert_eq!(
+            (event.type_.as_deref(), event.reason.as_deref()),
+            (Some("Warning"), Some("InternalError"))
+        );
+        assert_eq!(
+            event.source.and_then(|source| source.component).as_deref(),
+            Some("inmemorychannel-controller")
+        );
         assert_eq!(event.involved_object.uid.as_deref(), Some("u1"));
         assert_eq!(event.metadata.namespace.as_deref(), Some("ns"));
     }

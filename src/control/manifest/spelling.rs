@@ -3,7 +3,10 @@
 /// The word of `known` that `word` is probably meant to be: equal but for case, `-` and `_`, or at
 /// most two edits away (one for words of less than five letters). `None` if `word` is one of them,
 /// or like none.
-pub(crate) fn suggest_word<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
+pub(crate) fn suggest_word<'k>(
+    word: &str,
+    known: impl IntoIterator<Item = &'k str>,
+) -> Option<&'k str> {
     let plain = normalize_word(word);
     let mut best = None;
     for candidate in known {
@@ -12,7 +15,10 @@ pub(crate) fn suggest_word<'k>(word: &str, known: impl IntoIterator<Item = &'k s
         }
         // Known words are ASCII, so that this is the length of the normalized word; most are too
         // long or too short for a closer look.
-        let length = candidate.bytes().filter(|byte| !matches!(byte, b'-' | b'_')).count();
+        let length = candidate
+            .bytes()
+            .filter(|byte| !matches!(byte, b'-' | b'_'))
+            .count();
         let allowed = if plain.len().min(length) < 5 { 1 } else { 2 };
         if plain.len().abs_diff(length) > allowed {
             continue;
@@ -28,7 +34,10 @@ pub(crate) fn suggest_word<'k>(word: &str, known: impl IntoIterator<Item = &'k s
 
 /// A word without the parts that people get wrong: case, `-` and `_`.
 pub(crate) fn normalize_word(word: &str) -> Vec<char> {
-    word.chars().filter(|c| !matches!(c, '-' | '_')).flat_map(char::to_lowercase).collect()
+    word.chars()
+        .filter(|c| !matches!(c, '-' | '_'))
+        .flat_map(char::to_lowercase)
+        .collect()
 }
 
 /// The number of edits that make one word of the other: a letter that is missing, added or wrong,
@@ -42,8 +51,12 @@ pub(crate) fn edit_distance(a: &[char], b: &[char]) -> usize {
         let mut next = vec![i + 1];
         let (mut diagonal, mut left, mut beside) = (i, i + 1, None);
         for (j, (to, above)) in b.iter().zip(row.iter().skip(1)).enumerate() {
-            left = (diagonal + usize::from(from != to)).min(above + 1).min(left + 1);
-            let swapped = (last == Some(to) && beside == Some(from)).then(|| before.get(j.wrapping_sub(1))).flatten();
+            left = (diagonal + usize::from(from != to))
+                .min(above + 1)
+                .min(left + 1);
+            let swapped = (last == Some(to) && beside == Some(from))
+                .then(|| before.get(j.wrapping_sub(1)))
+                .flatten();
             left = swapped.map_or(left, |swapped| left.min(swapped + 1));
             (diagonal, beside) = (*above, Some(to));
             next.push(left);
@@ -85,9 +98,13 @@ mod tests {
 
     #[test]
     fn letters_that_have_changed_places_are_one_edit() {
-        for (a, b, edits) in
-            [("type", "tpye", 1), ("ab", "ba", 1), ("retry", "ertyr", 2), ("kitten", "sitting", 3), ("", "ab", 2)]
-        {
+        for (a, b, edits) in [
+            ("type", "tpye", 1),
+            ("ab", "ba", 1),
+            ("retry", "ertyr", 2),
+            ("kitten", "sitting", 3),
+            ("", "ab", 2),
+        ] {
             let [from, to] = [a, b].map(|text| text.chars().collect::<Vec<_>>());
             assert_eq!(edit_distance(&from, &to), edits, "{a} {b}");
         }

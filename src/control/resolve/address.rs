@@ -6,7 +6,9 @@ use std::sync::Arc;
 use url::Url;
 
 use crate::control::ControlSettings;
-use crate::model::{ChannelKey, ChannelKind, ProcessRole, ServiceHosts, StatusAddress, TransportEncryption};
+use crate::model::{
+    ChannelKey, ChannelKind, ProcessRole, ServiceHosts, StatusAddress, TransportEncryption,
+};
 
 const CHANNEL_SUFFIX: &str = "-kn-channel";
 /// The longest label of a host name. The Service of a channel with a longer name is named by a hash
@@ -24,35 +26,56 @@ pub(super) struct ChannelAddresses<'s> {
 
 impl<'s> ChannelAddresses<'s> {
     /// Addresses for this mode; `ca_certs` (PEM) is advertised with every https address.
-    pub(super) fn new(settings: &'s ControlSettings, mode: TransportEncryption, ca_certs: Option<String>) -> Self {
+    pub(super) fn new(
+        settings: &'s ControlSettings,
+        mode: TransportEncryption,
+        ca_certs: Option<String>,
+    ) -> Self {
         let hosts = ServiceHosts::new(&settings.system_namespace, &settings.cluster_domain);
-        Self { settings, mode, ca_certs: ca_certs.map(Arc::from), hosts }
+        Self {
+            settings,
+            mode,
+            ca_certs: ca_certs.map(Arc::from),
+            hosts,
+        }
     }
 
     /// The host name that means this channel alone; `None` for Brokers, and for channels whose name
     /// is too long.
     pub(super) fn host_name(&self, key: &ChannelKey) -> Option<String> {
         let label = format!("{}{CHANNEL_SUFFIX}", key.name);
-        (key.kind == ChannelKind::Channel && label.len() <= LONGEST_LABEL)
-            .then(|| format!("{label}.{}.svc.{}", key.namespace, self.settings.cluster_domain))
+        (key.kind == ChannelKind::Channel && label.len() <= LONGEST_LABEL).then(|| {
+            format!(
+                "{label}.{}.svc.{}",
+                key.namespace, self.settings.cluster_domain
+            )
+        })
     }
 
     /// The entries of `status.addresses`: http in `disabled`, https and http in `permissive`, https
     /// in `strict`.
     pub(super) fn advertised_addresses(&self, key: &ChannelKey) -> Box<[StatusAddress]> {
         let addresses = self.advertised_urls(key).into_iter().flatten();
-        addresses.map(|(name, url)| StatusAddress::new(name, &url)).collect()
+        addresses
+            .map(|(name, url)| StatusAddress::new(name, &url))
+            .collect()
     }
 
     /// The CA certificates (PEM) that the server certificates of https addresses can be verified
     /// with; `None` if there are no such addresses.
     pub(super) fn ca_certs(&self) -> Option<Arc<str>> {
-        self.ca_certs.clone().filter(|_| self.mode != TransportEncryption::Disabled)
+        self.ca_certs
+            .clone()
+            .filter(|_| self.mode != TransportEncryption::Disabled)
     }
 
     /// The address that references resolve to, which is the first one (contract TL-8).
     pub(super) fn preferred_url(&self, key: &ChannelKey) -> Option<Url> {
-        self.advertised_urls(key).into_iter().flatten().next().map(|(_, url)| url)
+        self.advertised_urls(key)
+            .into_iter()
+            .flatten()
+            .next()
+            .map(|(_, url)| url)
     }
 
     fn advertised_urls(&self, key: &ChannelKey) -> [Option<(&'static str, Url)>; 2] {
@@ -69,14 +92,20 @@ impl<'s> ChannelAddresses<'s> {
         match (&self.settings.listener_urls, self.host_name(key)) {
             (Some(urls), _) => url_of_channel(&urls.http, key),
             (None, Some(host)) => Url::parse(&format!("http://{host}/")).ok(),
-            (None, None) => url_of_channel(&Url::parse(&format!("http://{}/", self.host_of_kind(key.kind))).ok()?, key),
+            (None, None) => url_of_channel(
+                &Url::parse(&format!("http://{}/", self.host_of_kind(key.kind))).ok()?,
+                key,
+            ),
         }
     }
 
     fn https_url(&self, key: &ChannelKey) -> Option<Url> {
         match &self.settings.listener_urls {
             Some(urls) => url_of_channel(&urls.https, key),
-            None => url_of_channel(&Url::parse(&format!("https://{}/", self.host_of_kind(key.kind))).ok()?, key),
+            None => url_of_channel(
+                &Url::parse(&format!("https://{}/", self.host_of_kind(key.kind))).ok()?,
+                key,
+            ),
         }
     }
 
@@ -102,23 +131,43 @@ impl<'s> ChannelAddresses<'s> {
         } else if host == self.hosts.request_replies {
             ChannelKind::RequestReply
         } else {
-            return self.channel_key_of_host(&host).filter(|_| url.path() == "/");
+            return self
+                .channel_key_of_host(&host)
+                .filter(|_| url.path() == "/");
         };
-        let mut segments = url.path().strip_suffix('/').unwrap_or(url.path()).split('/').skip(1);
+        let mut segments = url
+            .path()
+            .strip_suffix('/')
+            .unwrap_or(url.path())
+            .split('/')
+            .skip(1);
         let (namespace, name) = (segments.next()?.to_owned(), segments.next()?.to_owned());
-        segments.next().is_none().then_some(ChannelKey { kind, namespace, name })
+        segments.next().is_none().then_some(ChannelKey {
+            kind,
+            namespace,
+            name,
+        })
     }
 
     fn channel_key_of_host(&self, host: &str) -> Option<ChannelKey> {
-        let service = host.strip_suffix(&self.settings.cluster_domain)?.strip_suffix(".svc.")?;
+        let service = host
+            .strip_suffix(&self.settings.cluster_domain)?
+            .strip_suffix(".svc.")?;
         let (label, namespace) = service.rsplit_once('.')?;
         let name = label.strip_suffix(CHANNEL_SUFFIX)?.to_owned();
-        Some(ChannelKey { kind: ChannelKind::Channel, namespace: namespace.to_owned(), name })
+        Some(ChannelKey {
+            kind: ChannelKind::Channel,
+            namespace: namespace.to_owned(),
+            name,
+        })
     }
 
     /// The names that a server certificate has to be valid for, so that these channels can be
     /// addressed by them.
-    pub(super) fn certificate_names<'k>(&self, keys: impl Iterator<Item = &'k ChannelKey>) -> Vec<String> {
+    pub(super) fn certificate_names<'k>(
+        &self,
+        keys: impl Iterator<Item = &'k ChannelKey>,
+    ) -> Vec<String> {
         let domain = &self.settings.cluster_domain;
         let mut names = Vec::new();
         let mut hosts = match self.settings.role {
@@ -135,7 +184,11 @@ impl<'s> ChannelAddresses<'s> {
         }
         for host in hosts {
             names.push(host.clone());
-            names.extend(host.strip_suffix(domain.as_str()).and_then(|host| host.strip_suffix('.')).map(str::to_owned));
+            names.extend(
+                host.strip_suffix(domain.as_str())
+                    .and_then(|host| host.strip_suffix('.'))
+                    .map(str::to_owned),
+            );
         }
         names.sort();
         names.dedup();

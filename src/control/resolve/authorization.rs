@@ -20,8 +20,9 @@ use crate::control::report::ObjectReport;
 use crate::control::{ApiServerAvailability, ControlSettings};
 use crate::correlation::KeyRing;
 use crate::model::{
-    Addressable, AuthorizationMode, AuthorizationRule, ChannelKey, ChannelKind, DestinationRoute, EventPolicy,
-    EventTypeOwner, OidcAuthentication, OidcDiscovery, SenderAuthorization, ServiceAccount,
+    Addressable, AuthorizationMode, AuthorizationRule, ChannelKey, ChannelKind, DestinationRoute,
+    EventPolicy, EventTypeOwner, OidcAuthentication, OidcDiscovery, SenderAuthorization,
+    ServiceAccount,
 };
 
 /// The ServiceAccount as which the role `ingress` sends (contract 5.11).
@@ -73,13 +74,24 @@ impl SenderRules {
         (trust, keys): (&DestinationTrust, &Arc<KeyRing>),
     ) -> Self {
         let oidc = (flags.oidc == FeatureSwitch::On).then(|| {
-            let oidc = OidcAuthentication { discovery: oidc_discovery(flags, settings, trust) };
-            last.filter(|last| ***last == oidc).cloned().unwrap_or_else(|| Arc::new(oidc))
+            let oidc = OidcAuthentication {
+                discovery: oidc_discovery(flags, settings, trust),
+            };
+            last.filter(|last| ***last == oidc)
+                .cloned()
+                .unwrap_or_else(|| Arc::new(oidc))
         });
         let targets = PolicyTarget::all_targets(collected);
-        let policies = policy::resolve(&mut collected.event_policies, (&targets, keys), settings.api_server);
+        let policies = policy::resolve(
+            &mut collected.event_policies,
+            (&targets, keys),
+            settings.api_server,
+        );
         let name = INGRESS.to_owned();
-        let ingress = Arc::new(ServiceAccount { namespace: settings.system_namespace.clone(), name });
+        let ingress = Arc::new(ServiceAccount {
+            namespace: settings.system_namespace.clone(),
+            name,
+        });
         let mut rules = Self {
             oidc,
             mode: flags.authorization,
@@ -105,7 +117,12 @@ impl SenderRules {
     /// Reads the demands of a channel that a cluster has reconciled.
     pub(super) fn read_reconciled(&mut self, key: &ChannelKey, document: &ManifestDocument) {
         if self.are_needed() {
-            self.add_requirements(key.kind, self.channel_kind, &(key.namespace.clone(), key.name.clone()), document);
+            self.add_requirements(
+                key.kind,
+                self.channel_kind,
+                &(key.namespace.clone(), key.name.clone()),
+                document,
+            );
         }
     }
 
@@ -122,10 +139,20 @@ impl SenderRules {
             }
         }
         for (name, item) in &collected.brokers {
-            self.add_requirements(ChannelKind::Broker, ResourceKind::Broker, name, item.report.document());
+            self.add_requirements(
+                ChannelKind::Broker,
+                ResourceKind::Broker,
+                name,
+                item.report.document(),
+            );
         }
         for (name, item) in &collected.request_replies {
-            self.add_requirements(ChannelKind::RequestReply, ResourceKind::RequestReply, name, item.report.document());
+            self.add_requirements(
+                ChannelKind::RequestReply,
+                ResourceKind::RequestReply,
+                name,
+                item.report.document(),
+            );
         }
         self.read_flows(collected);
     }
@@ -137,20 +164,37 @@ impl SenderRules {
         (namespace, name): &NamespacedName,
         document: &ManifestDocument,
     ) {
-        let written = document.text(&["status", "address", "audience"]).map(str::to_owned);
+        let written = document
+            .text(&["status", "address", "audience"])
+            .map(str::to_owned);
         let audience = written.unwrap_or_else(|| default_audience(kind, namespace, name));
         let policies = match self.api_server {
             ApiServerAvailability::Given => status_policies(document),
-            ApiServerAvailability::Missing => status_policies(document).map(|listed| match listed.is_empty() {
-                true => policy::applying_policies(&self.policies, kind, (namespace, name), document),
-                false => listed,
-            }),
+            ApiServerAvailability::Missing => {
+                status_policies(document).map(|listed| match listed.is_empty() {
+                    true => {
+                        policy::applying_policies(&self.policies, kind, (namespace, name), document)
+                    }
+                    false => listed,
+                })
+            }
         };
-        let owner =
-            build_event_type_owner(kind, (namespace, name), document).filter(|_| self.event_types == FeatureSwitch::On);
-        let key = ChannelKey { kind: of, namespace: namespace.clone(), name: name.clone() };
-        self.requirements
-            .insert(key, SenderRequirements { audience, policies, generated_policy: None, owner: owner.map(Arc::new) });
+        let owner = build_event_type_owner(kind, (namespace, name), document)
+            .filter(|_| self.event_types == FeatureSwitch::On);
+        let key = ChannelKey {
+            kind: of,
+            namespace: namespace.clone(),
+            name: name.clone(),
+        };
+        self.requirements.insert(
+            key,
+            SenderRequirements {
+                audience,
+                policies,
+                generated_policy: None,
+                owner: owner.map(Arc::new),
+            },
+        );
     }
 
     /// The issuer whose tokens are asked for; `None` if none are.
@@ -162,8 +206,14 @@ impl SenderRules {
     pub(super) fn authorization(&self, key: &ChannelKey) -> Option<SenderAuthorization> {
         let oidc = Arc::clone(self.oidc.as_ref()?);
         let Some(asked) = self.requirements.get(key) else {
-            let rule = AuthorizationRule::Unknown(format!("{key} is not known well enough: nothing is taken"));
-            return Some(SenderAuthorization { oidc, audience: String::new(), rule });
+            let rule = AuthorizationRule::Unknown(format!(
+                "{key} is not known well enough: nothing is taken"
+            ));
+            return Some(SenderAuthorization {
+                oidc,
+                audience: String::new(),
+                rule,
+            });
         };
         let is_doubtful = |place: &UncertainPolicies| match place {
             UncertainPolicies::Namespace(namespace) => *namespace == key.namespace,
@@ -173,16 +223,26 @@ impl SenderRules {
             let rule = AuthorizationRule::Unknown(format!(
                 "an EventPolicy that may be for {key} is not understood: nothing is taken"
             ));
-            return Some(SenderAuthorization { oidc, audience: asked.audience.clone(), rule });
+            return Some(SenderAuthorization {
+                oidc,
+                audience: asked.audience.clone(),
+                rule,
+            });
         }
         let rule = match &asked.policies {
-            None => AuthorizationRule::Unknown(format!("status.policies of {key} cannot be read: nothing is taken")),
+            None => AuthorizationRule::Unknown(format!(
+                "status.policies of {key} cannot be read: nothing is taken"
+            )),
             Some(names) if names.is_empty() && asked.generated_policy.is_none() => {
                 AuthorizationRule::Default(self.mode, key.namespace.clone())
             }
             Some(names) => self.rule_of_policies(names, asked.generated_policy.as_ref(), key),
         };
-        Some(SenderAuthorization { oidc, audience: asked.audience.clone(), rule })
+        Some(SenderAuthorization {
+            oidc,
+            audience: asked.audience.clone(),
+            rule,
+        })
     }
 
     /// The rule of these policies, which is unknown while one of them is missing (contract 7.8).
@@ -198,7 +258,10 @@ impl SenderRules {
                 Some(known) => policies.push(Arc::clone(&known.policy)),
                 None => {
                     let rule = "is not known here yet: nothing is taken before it is";
-                    return AuthorizationRule::Unknown(format!("EventPolicy {}/{name} of {key} {rule}", key.namespace));
+                    return AuthorizationRule::Unknown(format!(
+                        "EventPolicy {}/{name} of {key} {rule}",
+                        key.namespace
+                    ));
                 }
             }
         }
@@ -218,7 +281,9 @@ impl SenderRules {
     /// The audience of a channel or Broker; `None` without OIDC.
     pub(super) fn audience(&self, key: &ChannelKey) -> Option<String> {
         self.oidc.as_ref()?;
-        self.requirements.get(key).map(|asked| asked.audience.clone())
+        self.requirements
+            .get(key)
+            .map(|asked| asked.audience.clone())
     }
 
     /// The owner of `EventType`s for a channel's events; `None` if none are created.
@@ -235,7 +300,8 @@ impl SenderRules {
         if self.event_types == FeatureSwitch::Off {
             return None;
         }
-        build_event_type_owner(ResourceKind::Trigger, (&name.0, &name.1), report.document()).map(Arc::new)
+        build_event_type_owner(ResourceKind::Trigger, (&name.0, &name.1), report.document())
+            .map(Arc::new)
     }
 
     /// The ServiceAccount as which the role `ingress` sends; `None` without OIDC.
@@ -253,13 +319,18 @@ impl SenderRules {
         let rule = match uid.map(|uid| collected.0.get(uid)) {
             Some(Some(Some(subject))) => AuthorizationRule::OnlySubject(subject.clone()),
             Some(Some(None)) => AuthorizationRule::Unknown(
-                "the subscription of this trigger has no status.auth.serviceAccountName yet".to_owned(),
+                "the subscription of this trigger has no status.auth.serviceAccountName yet"
+                    .to_owned(),
             ),
-            Some(None) | None => {
-                AuthorizationRule::ObjectMissing("the subscription of this trigger is not known here yet".to_owned())
-            }
+            Some(None) | None => AuthorizationRule::ObjectMissing(
+                "the subscription of this trigger is not known here yet".to_owned(),
+            ),
         };
-        Some(SenderAuthorization { oidc, audience: FILTER_AUDIENCE.to_owned(), rule })
+        Some(SenderAuthorization {
+            oidc,
+            audience: FILTER_AUDIENCE.to_owned(),
+            rule,
+        })
     }
 
     /// The ServiceAccount of a sender, by `status`, or without a cluster by name (contract 7.1).
@@ -282,10 +353,15 @@ impl SenderRules {
         kind: ResourceKind,
         (namespace, name): (&str, &str),
     ) -> Option<Arc<ServiceAccount>> {
-        self.oidc.as_ref().filter(|_| self.api_server == ApiServerAvailability::Missing)?;
+        self.oidc
+            .as_ref()
+            .filter(|_| self.api_server == ApiServerAvailability::Missing)?;
         let group = kind.api_version().split('/').next().unwrap_or_default();
         let name = format!("{name}-oidc-{group}-{}", kind.as_str()).to_ascii_lowercase();
-        Some(Arc::new(ServiceAccount { namespace: namespace.to_owned(), name }))
+        Some(Arc::new(ServiceAccount {
+            namespace: namespace.to_owned(),
+            name,
+        }))
     }
 
     /// The account of this name in the object's namespace (contract 7.2); `None` without OIDC.
@@ -302,11 +378,18 @@ impl SenderRules {
         }
         if !is_sender_account_name(name) {
             let remedy = "leave it to Knative, which names it NAME-oidc-GROUP-KIND";
-            report
-                .error(field, format!("{name:?} is no ServiceAccount of a Subscription, Trigger or source: {remedy}"));
+            report.error(
+                field,
+                format!(
+                    "{name:?} is no ServiceAccount of a Subscription, Trigger or source: {remedy}"
+                ),
+            );
             return None;
         }
-        Some(Arc::new(ServiceAccount { namespace: report.object().namespace.clone(), name: name.to_owned() }))
+        Some(Arc::new(ServiceAccount {
+            namespace: report.object().namespace.clone(),
+            name: name.to_owned(),
+        }))
     }
 }
 
@@ -321,12 +404,24 @@ impl TriggerSubjects {
         for ((namespace, _), CollectedItem { report, .. }) in &collected.subscriptions {
             let metadata = report.document().value.get("metadata");
             let owners = metadata.and_then(|metadata| metadata.get("ownerReferences")?.as_array());
-            let is_trigger = |owner: &&Value| owner.get("kind").is_some_and(|kind| kind == "Trigger");
-            let trigger = owners.into_iter().flatten().find(is_trigger).and_then(|owner| owner.get("uid")?.as_str());
+            let is_trigger =
+                |owner: &&Value| owner.get("kind").is_some_and(|kind| kind == "Trigger");
+            let trigger = owners
+                .into_iter()
+                .flatten()
+                .find(is_trigger)
+                .and_then(|owner| owner.get("uid")?.as_str());
             if let Some(trigger) = trigger {
-                let name = report.document().text(&["status", "auth", "serviceAccountName"]);
-                let account =
-                    name.map(|name| ServiceAccount { namespace: namespace.clone(), name: name.to_owned() }.to_string());
+                let name = report
+                    .document()
+                    .text(&["status", "auth", "serviceAccountName"]);
+                let account = name.map(|name| {
+                    ServiceAccount {
+                        namespace: namespace.clone(),
+                        name: name.to_owned(),
+                    }
+                    .to_string()
+                });
                 subscribers.insert(trigger.to_owned(), account);
             }
         }
@@ -337,24 +432,55 @@ impl TriggerSubjects {
 /// The namespaces in which policies may be missing.
 fn find_uncertain_policies(collected: &CollectedObjects<'_>) -> Vec<UncertainPolicies> {
     let word = ResourceKind::EventPolicy.as_str();
-    let unread = collected.is_in_unparsed_text(word).then_some(UncertainPolicies::AllNamespaces);
-    collected.unidentified_with_word(word).into_iter().map(uncertain_scope).chain(unread).collect()
+    let unread = collected
+        .is_in_unparsed_text(word)
+        .then_some(UncertainPolicies::AllNamespaces);
+    collected
+        .unidentified_with_word(word)
+        .into_iter()
+        .map(uncertain_scope)
+        .chain(unread)
+        .collect()
 }
 
 /// The scope of a document that may be an EventPolicy.
 fn uncertain_scope(document: &ManifestDocument) -> UncertainPolicies {
     let namespace = document.text(&["metadata", "namespace"]);
-    namespace.map_or(UncertainPolicies::AllNamespaces, |namespace| UncertainPolicies::Namespace(namespace.to_owned()))
+    namespace.map_or(UncertainPolicies::AllNamespaces, |namespace| {
+        UncertainPolicies::Namespace(namespace.to_owned())
+    })
 }
 
 /// The place where the issuer publishes its keys.
-fn oidc_discovery(flags: &FeatureFlags, settings: &ControlSettings, trust: &DestinationTrust) -> OidcDiscovery {
-    let Some(text) = &flags.discovery else { return OidcDiscovery::Cluster(trust.common()) };
-    let Ok(url) = uri::parse_absolute_url(text) else { return OidcDiscovery::Unavailable };
-    let overriding = settings.resolve_overrides.iter().find(|overriding| overriding.matches(&url));
-    let target = DestinationRoute::Remote { connect: overriding.map(|overriding| overriding.connect_to) };
-    let trust = if url.scheme() == "https" { trust.common() } else { trust.none() };
-    OidcDiscovery::BaseUrl(Addressable { url: url.into(), route: target, trust, audience: None })
+fn oidc_discovery(
+    flags: &FeatureFlags,
+    settings: &ControlSettings,
+    trust: &DestinationTrust,
+) -> OidcDiscovery {
+    let Some(text) = &flags.discovery else {
+        return OidcDiscovery::Cluster(trust.common());
+    };
+    let Ok(url) = uri::parse_absolute_url(text) else {
+        return OidcDiscovery::Unavailable;
+    };
+    let overriding = settings
+        .resolve_overrides
+        .iter()
+        .find(|overriding| overriding.matches(&url));
+    let target = DestinationRoute::Remote {
+        connect: overriding.map(|overriding| overriding.connect_to),
+    };
+    let trust = if url.scheme() == "https" {
+        trust.common()
+    } else {
+        trust.none()
+    };
+    OidcDiscovery::BaseUrl(Addressable {
+        url: url.into(),
+        route: target,
+        trust,
+        audience: None,
+    })
 }
 
 /// Contract 4.1, 5.8: all lower case. The physical channel of a `Channel` has its name.
@@ -370,10 +496,19 @@ fn default_audience(kind: ResourceKind, namespace: &str, name: &str) -> String {
 
 /// The names in `status.policies`; `None` if they cannot be read (contract 7.7).
 fn status_policies(document: &ManifestDocument) -> Option<Vec<String>> {
-    match document.value.get("status").and_then(|status| status.get("policies")) {
+    match document
+        .value
+        .get("status")
+        .and_then(|status| status.get("policies"))
+    {
         None | Some(Value::Null) => Some(Vec::new()),
         Some(policies) => {
-            let name = |policy: &Value| policy.get("name").and_then(Value::as_str).map(str::to_owned);
+            let name = |policy: &Value| {
+                policy
+                    .get("name")
+                    .and_then(Value::as_str)
+                    .map(str::to_owned)
+            };
             policies.as_array()?.iter().map(name).collect()
         }
     }
@@ -385,7 +520,10 @@ fn build_event_type_owner(
     (namespace, name): (&str, &str),
     document: &ManifestDocument,
 ) -> Option<EventTypeOwner> {
-    let owners = document.value.get("metadata").and_then(|metadata| metadata.get("ownerReferences"));
+    let owners = document
+        .value
+        .get("metadata")
+        .and_then(|metadata| metadata.get("ownerReferences"));
     if owners.and_then(|owners| owners.get(0)?.get("kind")?.as_str()) == Some("Broker") {
         return None;
     }
@@ -395,6 +533,8 @@ fn build_event_type_owner(
         namespace: namespace.to_owned(),
         name: name.to_owned(),
         uid: document.text(&["metadata", "uid"])?.to_owned(),
-        address: document.text(&["status", "address", "name"]).map(str::to_owned),
+        address: document
+            .text(&["status", "address", "name"])
+            .map(str::to_owned),
     })
 }

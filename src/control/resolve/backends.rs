@@ -33,7 +33,10 @@ pub(crate) struct ImcBackendConfig {
 
 impl Default for ImcBackendConfig {
     fn default() -> Self {
-        Self { default: Some(BackendKind::Memory), namespaces: BTreeMap::new() }
+        Self {
+            default: Some(BackendKind::Memory),
+            namespaces: BTreeMap::new(),
+        }
     }
 }
 
@@ -45,18 +48,30 @@ impl ImcBackendConfig {
         settings: &ControlSettings,
         last: Option<&Self>,
     ) -> Self {
-        let name = (settings.system_namespace.clone(), CONFIG_IMC_BACKEND.to_owned());
+        let name = (
+            settings.system_namespace.clone(),
+            CONFIG_IMC_BACKEND.to_owned(),
+        );
         let item = collected.config_maps.get_mut(&name);
-        let written = item.and_then(|CollectedItem { object, partly, report }| {
-            let written = read_config_map(object.as_ref().or(partly.as_ref())?, last, report);
-            Some(written).filter(|_| object.is_some())
-        });
+        let written = item.and_then(
+            |CollectedItem {
+                 object,
+                 partly,
+                 report,
+             }| {
+                let written = read_config_map(object.as_ref().or(partly.as_ref())?, last, report);
+                Some(written).filter(|_| object.is_some())
+            },
+        );
         written.or_else(|| last.cloned()).unwrap_or_default()
     }
 
     /// The backend for channels of a namespace that have no annotation.
     pub(super) fn of_namespace(&self, namespace: &str) -> BackendChoice {
-        self.namespaces.get(namespace).copied().unwrap_or(self.default)
+        self.namespaces
+            .get(namespace)
+            .copied()
+            .unwrap_or(self.default)
     }
 }
 
@@ -66,27 +81,43 @@ fn read_config_map(
     report: &mut ObjectReport<'_>,
 ) -> ImcBackendConfig {
     let default = duck::text(&config_map.data, DEFAULT);
-    let default =
-        default.map_or(Some(BackendKind::Memory), |text| parse_choice(text, &format!("data.{DEFAULT}"), report));
+    let default = default.map_or(Some(BackendKind::Memory), |text| {
+        parse_choice(text, &format!("data.{DEFAULT}"), report)
+    });
     let text = duck::text(&config_map.data, NAMESPACES).unwrap_or_default();
     match read_namespaces(text, report) {
-        Some(namespaces) => ImcBackendConfig { default, namespaces },
+        Some(namespaces) => ImcBackendConfig {
+            default,
+            namespaces,
+        },
         // The namespaces that have a row of their own are not known: they keep their backend, and
         // all others theirs.
         None => {
             let namespaces = last.map(|last| last.namespaces.clone()).unwrap_or_default();
-            ImcBackendConfig { default: default.filter(|_| last.is_some()), namespaces }
+            ImcBackendConfig {
+                default: default.filter(|_| last.is_some()),
+                namespaces,
+            }
         }
     }
 }
 
 /// Reads one row for each namespace; `None` if they cannot be read.
-fn read_namespaces(text: &str, report: &mut ObjectReport<'_>) -> Option<BTreeMap<String, BackendChoice>> {
+fn read_namespaces(
+    text: &str,
+    report: &mut ObjectReport<'_>,
+) -> Option<BTreeMap<String, BackendChoice>> {
     let field = format!("data.{NAMESPACES}");
     let value = match yaml::parse_documents(text).into_iter().next() {
         Some(Ok(parsed)) => parsed.value,
         Some(Err(broken)) => {
-            report.error(&field, format!("is no YAML: line {} of the text {}", broken.line, broken.message));
+            report.error(
+                &field,
+                format!(
+                    "is no YAML: line {} of the text {}",
+                    broken.line, broken.message
+                ),
+            );
             return None;
         }
         // The text holds comments only.
@@ -96,18 +127,29 @@ fn read_namespaces(text: &str, report: &mut ObjectReport<'_>) -> Option<BTreeMap
         if value.is_null() {
             return Some(BTreeMap::new());
         }
-        report.error(&field, "is no list of namespaces: write a line such as billing: rabbitmq for each");
+        report.error(
+            &field,
+            "is no list of namespaces: write a line such as billing: rabbitmq for each",
+        );
         return None;
     };
     let row = |(namespace, written): (&String, &serde_json::Value)| {
-        let text = written.as_str().map_or_else(|| written.to_string(), str::to_owned);
-        (namespace.clone(), parse_choice(&text, &format!("{field}.{namespace}"), report))
+        let text = written
+            .as_str()
+            .map_or_else(|| written.to_string(), str::to_owned);
+        (
+            namespace.clone(),
+            parse_choice(&text, &format!("{field}.{namespace}"), report),
+        )
     };
     Some(rows.iter().map(row).collect())
 }
 
 /// The backend that a channel's annotation asks for; `None` without the annotation.
-pub(super) fn annotated_backend(document: &ManifestDocument, report: &mut ObjectReport<'_>) -> Option<BackendChoice> {
+pub(super) fn annotated_backend(
+    document: &ManifestDocument,
+    report: &mut ObjectReport<'_>,
+) -> Option<BackendChoice> {
     let text = document.text(&["metadata", "annotations", BACKEND])?;
     let chosen = parse_backend(text);
     if chosen.is_none() {
@@ -120,7 +162,10 @@ pub(super) fn annotated_backend(document: &ManifestDocument, report: &mut Object
 fn parse_choice(text: &str, field: &str, report: &mut ObjectReport<'_>) -> BackendChoice {
     let chosen = parse_backend(text);
     if chosen.is_none() {
-        report.error(field, format!("{text:?} {VALUES}; until then channels stay where they are"));
+        report.error(
+            field,
+            format!("{text:?} {VALUES}; until then channels stay where they are"),
+        );
     }
     chosen
 }

@@ -17,7 +17,9 @@ use crate::tls::server_identity::{ServerIdentity, ServerIdentityError};
 fn secret_names(settings: &ControlSettings) -> &'static [&'static str] {
     match settings.role {
         ProcessRole::Channel => match settings.channel_kind {
-            ServedChannelKind::InMemory => &["imc-dispatcher-server-tls", "mt-broker-ingress-server-tls"],
+            ServedChannelKind::InMemory => {
+                &["imc-dispatcher-server-tls", "mt-broker-ingress-server-tls"]
+            }
             ServedChannelKind::Rabbitmq => &["sealpost-rabbitmq-dispatcher-server-tls"],
         },
         ProcessRole::Ingress => &["mt-broker-ingress-server-tls"],
@@ -42,7 +44,9 @@ pub struct ServerCertificate {
 impl fmt::Debug for ServerCertificate {
     /// Shows the origin, and never the key.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ServerCertificate").field("origin", &self.origin).finish_non_exhaustive()
+        f.debug_struct("ServerCertificate")
+            .field("origin", &self.origin)
+            .finish_non_exhaustive()
     }
 }
 
@@ -64,8 +68,15 @@ pub(super) fn resolve(
     chosen.or_else(|| last.cloned())
 }
 
-fn read_secret(item: &mut CollectedItem<'_, SecretManifest>, now: i64) -> Option<ServerCertificate> {
-    let CollectedItem { object, partly, report } = item;
+fn read_secret(
+    item: &mut CollectedItem<'_, SecretManifest>,
+    now: i64,
+) -> Option<ServerCertificate> {
+    let CollectedItem {
+        object,
+        partly,
+        report,
+    } = item;
     let secret = object.as_ref().or(partly.as_ref())?;
     // All three keys are read before any is judged, so that every problem is reported at once.
     let chain = secret_value(secret, "tls.crt", report);
@@ -76,8 +87,14 @@ fn read_secret(item: &mut CollectedItem<'_, SecretManifest>, now: i64) -> Option
     if let Some((field, chain)) = &chain {
         check_chain(chain, field, report);
     }
-    if let Some((field, _)) = key.as_ref().filter(|(_, key)| !key.contains("PRIVATE KEY-----")) {
-        report.error(field, "holds no PEM private key: it must contain a -----BEGIN PRIVATE KEY----- line");
+    if let Some((field, _)) = key
+        .as_ref()
+        .filter(|(_, key)| !key.contains("PRIVATE KEY-----"))
+    {
+        report.error(
+            field,
+            "holds no PEM private key: it must contain a -----BEGIN PRIVATE KEY----- line",
+        );
     }
     if let Some((field, text)) = &ca
         && let Err(error) = TrustBundle::from_pem(text)
@@ -91,15 +108,20 @@ fn read_secret(item: &mut CollectedItem<'_, SecretManifest>, now: i64) -> Option
     if let (Some((chain_field, chain)), Some((key_field, key))) = (&chain, &key)
         && let Err(error) = ServerIdentity::default().replace(chain, key, now)
     {
-        let field = if matches!(error, ServerIdentityError::Key(_) | ServerIdentityError::Mismatch { .. }) {
+        let field = if matches!(
+            error,
+            ServerIdentityError::Key(_) | ServerIdentityError::Mismatch { .. }
+        ) {
             key_field
         } else {
             chain_field
         };
         // The field in the report says already which of the two keys is meant.
         let message = error.to_string();
-        let message =
-            ["tls.crt: ", "tls.key: "].iter().find_map(|start| message.strip_prefix(start)).unwrap_or(&message);
+        let message = ["tls.crt: ", "tls.key: "]
+            .iter()
+            .find_map(|start| message.strip_prefix(start))
+            .unwrap_or(&message);
         report.error(field, message);
         return None;
     }
@@ -109,7 +131,12 @@ fn read_secret(item: &mut CollectedItem<'_, SecretManifest>, now: i64) -> Option
     let object = report.object();
     let origin = format!("Secret {}/{}", object.namespace, object.name);
     let ca_pem = ca.map(|(_, text)| text);
-    Some(ServerCertificate { certificate_chain_pem: chain?.1, private_key_pem: key?.1, ca_pem, origin })
+    Some(ServerCertificate {
+        certificate_chain_pem: chain?.1,
+        private_key_pem: key?.1,
+        ca_pem,
+        origin,
+    })
 }
 
 /// The field and the text of a Secret's key.
@@ -129,7 +156,9 @@ fn secret_value(
         return Ok(Some((format!("stringData.{key}"), text.to_owned())));
     }
     let field = format!("data.{key}");
-    let Some(encoded) = duck::text(&secret.data, key) else { return Ok(None) };
+    let Some(encoded) = duck::text(&secret.data, key) else {
+        return Ok(None);
+    };
     let problem = match trust::decode_base64(encoded).map(String::from_utf8) {
         Some(Ok(text)) => return Ok(Some((field, text))),
         Some(Err(_)) => "is not PEM: encode the PEM text as base64, once",
@@ -146,9 +175,14 @@ fn require_secret_value(
 ) -> Option<Value> {
     let value = value.ok()?;
     // A value that exists and is no text is reported already.
-    let is_misread = ["data", "stringData"].iter().any(|part| report.is_unreadable(&format!("{part}.{key}")));
+    let is_misread = ["data", "stringData"]
+        .iter()
+        .any(|part| report.is_unreadable(&format!("{part}.{key}")));
     if value.is_none() && !is_misread {
-        report.error("data", format!("has no key {key}: a TLS Secret has tls.crt, tls.key and ca.crt"));
+        report.error(
+            "data",
+            format!("has no key {key}: a TLS Secret has tls.crt, tls.key and ca.crt"),
+        );
     }
     value
 }
@@ -163,8 +197,14 @@ fn check_chain(chain: &str, field: &str, report: &mut ObjectReport<'_>) {
 fn check_validity(chain: &str, field: &str, now: i64, report: &mut ObjectReport<'_>) {
     let bundle = TrustBundle::from_pem(chain).unwrap_or_default();
     for certificate in bundle.invalid_at(now) {
-        let (from, until) = (format_day(certificate.not_before), format_day(certificate.not_after));
-        let message = format!("{} is valid from {from} until {until} only: renew it", certificate.subject);
+        let (from, until) = (
+            format_day(certificate.not_before),
+            format_day(certificate.not_after),
+        );
+        let message = format!(
+            "{} is valid from {from} until {until} only: renew it",
+            certificate.subject
+        );
         report.warning(field, message);
     }
 }

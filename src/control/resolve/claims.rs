@@ -1,7 +1,8 @@
 //! Names that several objects have, and which of these objects is served.
 //!
-//! What had the name before keeps it, wherever it stands: otherwise a newcomer in an earlier file, or further up in the
-//! same one, would take the place of what is served. Where there was none before, the first one has it.
+//! What had the name before keeps it, wherever it stands: otherwise a newcomer in an earlier file,
+//! or further up in the same one, would take the place of what is served. Where there was none
+//! before, the first one has it.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -17,7 +18,8 @@ use crate::control::settings::ObjectSource;
 /// Group, kind, namespace and name.
 type Identity<'d> = [&'d str; 4];
 
-/// Who has the names that several claim, and where everything stood, for whoever asks that after the next change.
+/// Who has the names that several claim, and where everything stood, for whoever asks that after
+/// the next change.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Claims {
     manifests: ManifestSet,
@@ -27,7 +29,8 @@ pub(super) struct Claims {
 /// Who has a name.
 #[derive(Clone, Debug)]
 struct Held {
-    /// Without its place, since that is where another one stands by now if it is not among those who claim the name.
+    /// Without its place, since that is where another one stands by now if it is not among those
+    /// who claim the name.
     document: ManifestDocument,
     file: Option<Arc<str>>,
     is_there: bool,
@@ -35,8 +38,18 @@ struct Held {
 
 impl Held {
     fn of(document: &ManifestDocument) -> Self {
-        let file = document.origin.as_ref().map(|origin| Arc::clone(&origin.file));
-        Self { document: ManifestDocument { value: Arc::clone(&document.value), origin: None }, file, is_there: true }
+        let file = document
+            .origin
+            .as_ref()
+            .map(|origin| Arc::clone(&origin.file));
+        Self {
+            document: ManifestDocument {
+                value: Arc::clone(&document.value),
+                origin: None,
+            },
+            file,
+            is_there: true,
+        }
     }
 
     fn is_of(&self, document: &ManifestDocument) -> bool {
@@ -47,22 +60,35 @@ impl Held {
         Arc::ptr_eq(&self.document.value, value) || self.document.value == *value
     }
 
-    /// The place of the one that is this, though it may have been moved, or is the only one where this was.
+    /// The place of the one that is this, though it may have been moved, or is the only one where
+    /// this was.
     fn place(&self, claimants: &[(usize, &ManifestDocument)]) -> Option<usize> {
-        let mut same = claimants.iter().filter(|(_, document)| self.is(&document.value));
-        let mut beside = claimants.iter().filter(|(_, document)| self.is_of(document));
+        let mut same = claimants
+            .iter()
+            .filter(|(_, document)| self.is(&document.value));
+        let mut beside = claimants
+            .iter()
+            .filter(|(_, document)| self.is_of(document));
         let moved = same.clone().next();
-        let (place, _) = same.find(|(_, document)| self.is_of(document)).or(moved).or_else(|| {
-            let only = beside.next();
-            only.filter(|_| beside.next().is_none())
-        })?;
+        let (place, _) = same
+            .find(|(_, document)| self.is_of(document))
+            .or(moved)
+            .or_else(|| {
+                let only = beside.next();
+                only.filter(|_| beside.next().is_none())
+            })?;
         Some(*place)
     }
 }
 
 impl Claims {
-    /// Who has the names that several of these documents claim. `last` is what was found before the last change.
-    pub(super) fn of(manifests: &ManifestSet, last: Option<&Self>, settings: &ControlSettings) -> Self {
+    /// Who has the names that several of these documents claim. `last` is what was found before the
+    /// last change.
+    pub(super) fn of(
+        manifests: &ManifestSet,
+        last: Option<&Self>,
+        settings: &ControlSettings,
+    ) -> Self {
         if settings.object_source != ObjectSource::Written {
             return Self::default();
         }
@@ -73,7 +99,9 @@ impl Claims {
             }
         }
         claimed.retain(|_, claimants| claimants.len() > 1);
-        let before = last.filter(|_| !claimed.is_empty()).map(|last| last.holders(&claimed, settings));
+        let before = last
+            .filter(|_| !claimed.is_empty())
+            .map(|last| last.holders(&claimed, settings));
         let mut before = before.unwrap_or_default();
         let held = claimed.into_iter().filter_map(|(identity, claimants)| {
             let (_, first) = claimants.first()?;
@@ -81,12 +109,18 @@ impl Claims {
                 None => Held::of(first),
                 Some(before) => match before.place(&claimants) {
                     Some(place) => Held::of(claimants.iter().find(|(at, _)| *at == place)?.1),
-                    None => Held { is_there: false, ..before },
+                    None => Held {
+                        is_there: false,
+                        ..before
+                    },
                 },
             };
             Some((identity.map(str::to_owned), held))
         });
-        Self { held: held.collect(), manifests: manifests.clone() }
+        Self {
+            held: held.collect(),
+            manifests: manifests.clone(),
+        }
     }
 
     /// Who had these names.
@@ -97,8 +131,8 @@ impl Claims {
     ) -> HashMap<Identity<'i>, Held> {
         let mut held = HashMap::new();
         for document in self.manifests.documents() {
-            let known =
-                identity(document, &settings.default_namespace).and_then(|identity| names.get_key_value(&identity));
+            let known = identity(document, &settings.default_namespace)
+                .and_then(|identity| names.get_key_value(&identity));
             if let Some((identity, _)) = known {
                 held.entry(*identity).or_insert_with(|| Held::of(document));
             }
@@ -122,20 +156,30 @@ impl Claims {
         }
         let mut found = HashSet::new();
         let is_newcomer = |document: &&ManifestDocument| {
-            let identity = identity(document, &settings.default_namespace).map(|identity| identity.map(str::to_owned));
-            let Some((identity, held)) = identity.and_then(|identity| self.held.get_key_value(&identity)) else {
+            let identity = identity(document, &settings.default_namespace)
+                .map(|identity| identity.map(str::to_owned));
+            let Some((identity, held)) =
+                identity.and_then(|identity| self.held.get_key_value(&identity))
+            else {
                 return false;
             };
             !(held.is(&document.value) && held.is_of(document) && found.insert(identity))
         };
         let (newcomers, known): (Vec<_>, Vec<_>) = documents.into_iter().partition(is_newcomer);
-        let absent = self.held.values().filter(|held| !held.is_there).map(|held| &held.document);
+        let absent = self
+            .held
+            .values()
+            .filter(|held| !held.is_there)
+            .map(|held| &held.document);
         absent.chain(known).chain(newcomers).collect()
     }
 }
 
 /// Which object a document is; `None` if that is not known.
-fn identity<'d>(document: &'d ManifestDocument, default_namespace: &'d str) -> Option<Identity<'d>> {
+fn identity<'d>(
+    document: &'d ManifestDocument,
+    default_namespace: &'d str,
+) -> Option<Identity<'d>> {
     let [kind, namespace, name] = document.identity();
     let (api_version, kind) = (document.text(&["apiVersion"])?, kind?);
     let group = match ResourceKind::recognize(api_version, kind) {

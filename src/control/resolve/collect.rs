@@ -12,8 +12,12 @@ use serde_json::Value;
 use super::other_kinds::{self, OtherObjects};
 use super::owned;
 use crate::control::kind::{self, RecognizedKind, ResourceKind};
-use crate::control::manifest::core::{ConfigMapManifest, PodManifest, SecretManifest, ServiceManifest};
-use crate::control::manifest::eventing::{BrokerManifest, EventPolicyManifest, RequestReplyManifest, TriggerManifest};
+use crate::control::manifest::core::{
+    ConfigMapManifest, PodManifest, SecretManifest, ServiceManifest,
+};
+use crate::control::manifest::eventing::{
+    BrokerManifest, EventPolicyManifest, RequestReplyManifest, TriggerManifest,
+};
 use crate::control::manifest::flows::{ParallelManifest, SequenceManifest};
 use crate::control::manifest::messaging::{ChannelManifest, SubscriptionManifest};
 use crate::control::manifest::sources::PingSourceManifest;
@@ -23,7 +27,9 @@ use crate::control::schema::{self, CONFIG_FEATURES, ConfigMapKeys, UnknownFieldS
 use crate::control::settings::ObjectSource;
 use crate::control::{ControlSettings, ObjectName, Problem, Severity, suggest_word};
 pub(super) use crate::model::NamespacedName;
-use config_maps::{check_keys, has_closing_flag, report_missing_namespace, report_near_name, report_other_features};
+use config_maps::{
+    check_keys, has_closing_flag, report_missing_namespace, report_near_name, report_other_features,
+};
 
 /// The objects of one kind, by name.
 pub(super) type CollectedItems<'d, T> = BTreeMap<NamespacedName, CollectedItem<'d, T>>;
@@ -42,7 +48,11 @@ pub(super) struct CollectedItem<'d, T> {
 
 impl<'d, T> CollectedItem<'d, T> {
     fn unread(report: ObjectReport<'d>) -> Self {
-        Self { object: None, partly: None, report }
+        Self {
+            object: None,
+            partly: None,
+            report,
+        }
     }
 }
 
@@ -85,14 +95,17 @@ impl<'d> CollectedObjects<'d> {
     ) -> Self {
         let mut collected = Self::default();
         for document in documents {
-            let mut report = ObjectReport::new(document, object_name(document, &settings.default_namespace));
+            let mut report =
+                ObjectReport::new(document, object_name(document, &settings.default_namespace));
             let reading = UnknownFieldPolicy::from_settings(settings);
             // The kind and the name come first: they decide where the object is kept, and if at
             // all.
             match check_header(document, &mut report, reading) {
                 ObjectHeader::OtherKind => {
                     let left = other_kinds::insert_other(&mut collected.others, report, reading);
-                    collected.problems.extend(left.into_iter().flat_map(ObjectReport::into_problems));
+                    collected
+                        .problems
+                        .extend(left.into_iter().flat_map(ObjectReport::into_problems));
                 }
                 // Reconciled channels are only kept here; they are decoded by `reconciled`, if they
                 // changed.
@@ -100,18 +113,24 @@ impl<'d> CollectedObjects<'d> {
                     if settings.object_source != ObjectSource::Written
                         && kind == settings.channel_kind.resource_kind() =>
                 {
-                    let ObjectName { namespace, name, .. } = report.object().clone();
+                    let ObjectName {
+                        namespace, name, ..
+                    } = report.object().clone();
                     collected.reconciled.insert((namespace, name), report);
                 }
                 ObjectHeader::Known(
-                    kind @ (ResourceKind::Broker | ResourceKind::Trigger | ResourceKind::Subscription),
+                    kind @ (ResourceKind::Broker
+                    | ResourceKind::Trigger
+                    | ResourceKind::Subscription),
                 ) if settings.object_source != ObjectSource::Written => {
                     collected.insert_reconciled(kind, report);
                 }
                 ObjectHeader::Known(kind) => collected.insert_item(kind, report, settings),
                 ObjectHeader::Invalid => {
                     report_near_name(&mut report, settings);
-                    collected.unidentified.extend(Some(document).filter(|_| report.has_errors()));
+                    collected
+                        .unidentified
+                        .extend(Some(document).filter(|_| report.has_errors()));
                     collected.problems.extend(report.into_problems());
                 }
             }
@@ -123,26 +142,45 @@ impl<'d> CollectedObjects<'d> {
 
     /// Keeps an object that a cluster has reconciled without decoding it, until it is needed.
     fn insert_reconciled(&mut self, kind: ResourceKind, report: ObjectReport<'d>) {
-        let ObjectName { namespace, name, .. } = report.object().clone();
+        let ObjectName {
+            namespace, name, ..
+        } = report.object().clone();
         let name = (namespace, name);
         match kind {
             ResourceKind::Broker => drop(self.brokers.insert(name, CollectedItem::unread(report))),
-            ResourceKind::Trigger => drop(self.triggers.insert(name, CollectedItem::unread(report))),
-            ResourceKind::Subscription => drop(self.subscriptions.insert(name, CollectedItem::unread(report))),
+            ResourceKind::Trigger => {
+                drop(self.triggers.insert(name, CollectedItem::unread(report)))
+            }
+            ResourceKind::Subscription => drop(
+                self.subscriptions
+                    .insert(name, CollectedItem::unread(report)),
+            ),
             _ => {}
         }
     }
 
-    fn insert_item(&mut self, kind: ResourceKind, report: ObjectReport<'d>, settings: &ControlSettings) {
+    fn insert_item(
+        &mut self,
+        kind: ResourceKind,
+        report: ObjectReport<'d>,
+        settings: &ControlSettings,
+    ) {
         let how = (kind, settings);
         // A misspelled `namespace` names another object than was meant. The objects of an API
         // server are right.
-        let metadata = report.document().value.get("metadata").and_then(Value::as_object);
-        let is_doubtful = metadata.is_some_and(|metadata| metadata.keys().any(|key| schema::is_unknown_metadata(key)));
+        let metadata = report
+            .document()
+            .value
+            .get("metadata")
+            .and_then(Value::as_object);
+        let is_doubtful = metadata
+            .is_some_and(|metadata| metadata.keys().any(|key| schema::is_unknown_metadata(key)));
         let is_doubtful = is_doubtful && settings.object_source == ObjectSource::Written;
-        self.unidentified.extend(Some(report.document()).filter(|_| is_doubtful));
+        self.unidentified
+            .extend(Some(report.document()).filter(|_| is_doubtful));
         let mut report = report;
-        let is_astray = kind == ResourceKind::ConfigMap && report_missing_namespace(&mut report, settings);
+        let is_astray =
+            kind == ResourceKind::ConfigMap && report_missing_namespace(&mut report, settings);
         if is_astray || report_near_name(&mut report, settings) == Some(Severity::Error) {
             self.unidentified.push(report.document());
         }
@@ -164,31 +202,46 @@ impl<'d> CollectedObjects<'d> {
             ResourceKind::Pod => insert(&mut self.pods, report, how),
             ResourceKind::EndpointSlice => None,
         };
-        self.problems.extend(twice.into_iter().flat_map(ObjectReport::into_problems));
+        self.problems
+            .extend(twice.into_iter().flat_map(ObjectReport::into_problems));
     }
 
     /// The unidentified documents that hold this word where their kind or their name would stand.
     pub(super) fn unidentified_with_word(&self, word: &str) -> Vec<&'d ManifestDocument> {
         fn members(value: &Value) -> impl Iterator<Item = &Value> {
-            value.as_object().into_iter().flat_map(serde_json::Map::values)
+            value
+                .as_object()
+                .into_iter()
+                .flat_map(serde_json::Map::values)
         }
         let is_word = |text: &str| {
-            text == word || suggest_word(text, [word]) == Some(word) || ConfigMapKeys::named_nearly(text) == Some(word)
+            text == word
+                || suggest_word(text, [word]) == Some(word)
+                || ConfigMapKeys::named_nearly(text) == Some(word)
         };
         let is_it = |member: &Value| member.as_str().is_some_and(is_word);
-        let is_suspect = |value: &Value| members(value).any(|member| is_it(member) || members(member).any(is_it));
+        let is_suspect = |value: &Value| {
+            members(value).any(|member| is_it(member) || members(member).any(is_it))
+        };
         let resembles_policy = |value: &Value| {
-            word == ResourceKind::EventPolicy.as_str() && (resembles_event_policy(value) || is_called_a_policy(value))
+            word == ResourceKind::EventPolicy.as_str()
+                && (resembles_event_policy(value) || is_called_a_policy(value))
         };
         let holds_flags = |value: &Value| word == CONFIG_FEATURES && has_closing_flag(value);
         let is_like_it = |value: &Value| resembles_policy(value) || holds_flags(value);
         // A list or a text that stands where an object should may hold any object.
         let is_suspect = |value: &Value| match value {
-            Value::Array(items) => items.iter().any(|item| is_suspect(item) || is_like_it(item)),
+            Value::Array(items) => items
+                .iter()
+                .any(|item| is_suspect(item) || is_like_it(item)),
             Value::String(text) => text.contains(word),
             value => is_suspect(value) || is_like_it(value),
         };
-        self.unidentified.iter().copied().filter(|document| is_suspect(&document.value)).collect()
+        self.unidentified
+            .iter()
+            .copied()
+            .filter(|document| is_suspect(&document.value))
+            .collect()
     }
 
     /// True if this word stands in a text that cannot be parsed.
@@ -199,10 +252,16 @@ impl<'d> CollectedObjects<'d> {
     /// Takes the problems of every object.
     pub(super) fn into_problems(self) -> Vec<Problem> {
         fn all<T>(items: CollectedItems<'_, T>) -> impl Iterator<Item = Problem> {
-            items.into_values().flat_map(|item| item.report.into_problems())
+            items
+                .into_values()
+                .flat_map(|item| item.report.into_problems())
         }
         let mut problems = self.problems;
-        problems.extend(self.others.into_values().flat_map(ObjectReport::into_problems));
+        problems.extend(
+            self.others
+                .into_values()
+                .flat_map(ObjectReport::into_problems),
+        );
         problems.extend(all(self.channels));
         problems.extend(all(self.in_memory_channels));
         problems.extend(all(self.rabbitmq_channels));
@@ -238,7 +297,11 @@ fn insert<'d, T: DeserializeOwned>(
             let read = decode_object(&mut report, kind, settings);
             let counts = !(is_read_whole(kind) && report.has_errors());
             let (object, partly) = if counts { (read, None) } else { (None, read) };
-            entry.insert(CollectedItem { object, partly, report });
+            entry.insert(CollectedItem {
+                object,
+                partly,
+                report,
+            });
             None
         }
     }
@@ -248,9 +311,9 @@ fn insert<'d, T: DeserializeOwned>(
 pub(super) fn report_duplicate_name(report: &mut ObjectReport<'_>, by: &ManifestDocument) {
     let message = match by.location() {
         Some(place) => format!("is taken at {place}, which stays: rename or remove one of the two"),
-        None => {
-            "is that of several, none of which is what was served, which stays: rename or remove all but one".into()
-        }
+        None => "is that of several, none of which is what was served, which stays: rename or \
+             remove all but one"
+            .into(),
     };
     report.error("metadata.name", message);
 }
@@ -258,7 +321,10 @@ pub(super) fn report_duplicate_name(report: &mut ObjectReport<'_>, by: &Manifest
 /// True for Kubernetes' own kinds, whose objects have no effect unless they are understood as a
 /// whole: nothing says what is missing, and the rest might mean something else without it.
 fn is_read_whole(kind: ResourceKind) -> bool {
-    matches!(kind, ResourceKind::ConfigMap | ResourceKind::Secret | ResourceKind::Service | ResourceKind::Pod)
+    matches!(
+        kind,
+        ResourceKind::ConfigMap | ResourceKind::Secret | ResourceKind::Service | ResourceKind::Pod
+    )
 }
 
 /// Decodes an object, and checks its annotations and keys.
@@ -271,7 +337,13 @@ fn decode_object<T: DeserializeOwned>(
     let object = manifest::decode(report, kind, reading);
     let document = report.document();
     for (field, message) in schema::examine_annotations(&document.value) {
-        manifest::report_unknown_field(report, &field, &message, UnknownFieldStrictness::MayBeIgnored, reading);
+        manifest::report_unknown_field(
+            report,
+            &field,
+            &message,
+            UnknownFieldStrictness::MayBeIgnored,
+            reading,
+        );
     }
     if kind == ResourceKind::ConfigMap {
         check_keys(report, settings);
@@ -281,20 +353,34 @@ fn decode_object<T: DeserializeOwned>(
 
 /// True if the kind of an object is named like a policy.
 fn is_called_a_policy(value: &Value) -> bool {
-    value.get("kind").and_then(Value::as_str).is_some_and(kind::is_like_policy)
+    value
+        .get("kind")
+        .and_then(Value::as_str)
+        .is_some_and(kind::is_like_policy)
 }
 
 /// True if an object without a kind has the fields of an EventPolicy.
 fn resembles_event_policy(value: &Value) -> bool {
     let spec = value.get("spec").and_then(Value::as_object);
     let has = |name: &str| spec.is_some_and(|spec| spec.contains_key(name));
-    value.get("kind").and_then(Value::as_str).is_none_or(str::is_empty) && (has("from") || has("to"))
+    value
+        .get("kind")
+        .and_then(Value::as_str)
+        .is_none_or(str::is_empty)
+        && (has("from") || has("to"))
 }
 
 fn object_name(document: &ManifestDocument, default_namespace: &str) -> ObjectName {
     let text = |path: &[&str]| document.text(path).unwrap_or_default().to_owned();
-    let namespace = document.text(&["metadata", "namespace"]).unwrap_or(default_namespace).to_owned();
-    ObjectName { kind: text(&["kind"]), namespace, name: text(&["metadata", "name"]) }
+    let namespace = document
+        .text(&["metadata", "namespace"])
+        .unwrap_or(default_namespace)
+        .to_owned();
+    ObjectName {
+        kind: text(&["kind"]),
+        namespace,
+        name: text(&["metadata", "name"]),
+    }
 }
 
 /// The result of reading an object's `apiVersion`, `kind` and `metadata`.
@@ -315,7 +401,10 @@ fn check_header(
     reading: UnknownFieldPolicy,
 ) -> ObjectHeader {
     if !document.value.is_object() {
-        report.error("", "is not an object: write apiVersion, kind, metadata and spec");
+        report.error(
+            "",
+            "is not an object: write apiVersion, kind, metadata and spec",
+        );
         return ObjectHeader::Invalid;
     }
     let Some(kind) = document.text(&["kind"]) else {
@@ -327,13 +416,22 @@ fn check_header(
         return ObjectHeader::Invalid;
     };
     let Some(api_version) = document.text(&["apiVersion"]) else {
-        report.error("apiVersion", missing_field_message(document, "apiVersion", "eventing.knative.dev/v1"));
+        report.error(
+            "apiVersion",
+            missing_field_message(document, "apiVersion", "eventing.knative.dev/v1"),
+        );
         return ObjectHeader::Invalid;
     };
     match ResourceKind::recognize(api_version, kind) {
         RecognizedKind::Known(kind) if check_names(report) => ObjectHeader::Known(kind),
         RecognizedKind::Known(kind) => {
-            manifest::validate_fields(report, schema::schema_of(kind), "", reading, &document.value);
+            manifest::validate_fields(
+                report,
+                schema::schema_of(kind),
+                "",
+                reading,
+                &document.value,
+            );
             ObjectHeader::Invalid
         }
         RecognizedKind::Foreign => ObjectHeader::OtherKind,
@@ -348,12 +446,17 @@ fn check_header(
 pub(in crate::control) fn is_identified(document: &ManifestDocument) -> bool {
     let namespace = ControlSettings::default().default_namespace;
     let mut report = ObjectReport::new(document, object_name(document, &namespace));
-    !matches!(check_header(document, &mut report, UnknownFieldPolicy::Admitted), ObjectHeader::Invalid)
+    !matches!(
+        check_header(document, &mut report, UnknownFieldPolicy::Admitted),
+        ObjectHeader::Invalid
+    )
 }
 
 fn missing_field_message(document: &ManifestDocument, field: &str, example: &str) -> String {
     match document.value.get(field) {
-        Some(value) if !value.is_null() && value != "" => format!("is no text: write for example {example}"),
+        Some(value) if !value.is_null() && value != "" => {
+            format!("is no text: write for example {example}")
+        }
         _ => format!("is missing: write for example {example}"),
     }
 }
@@ -372,13 +475,16 @@ pub(super) fn check_names(report: &mut ObjectReport<'_>) -> bool {
     if !name && object.name.is_empty() {
         report.error("metadata.name", "is missing: give the object a name");
     } else if !name && !is_dns_name(&object.name, 253) {
-        let rule =
-            "is not a name of Kubernetes: use a-z, 0-9, '-' and '.', beginning and ending with a letter or digit";
+        let rule = "is not a name of Kubernetes: use a-z, 0-9, '-' and '.', beginning and ending \
+             with a letter or digit";
         report.error("metadata.name", format!("{:?} {rule}", object.name));
     }
     if !namespace && (!is_dns_name(&object.namespace, 63) || object.namespace.contains('.')) {
         let rule = "is not a namespace of Kubernetes: use at most 63 of a-z, 0-9 and '-'";
-        report.error("metadata.namespace", format!("{:?} {rule}", object.namespace));
+        report.error(
+            "metadata.namespace",
+            format!("{:?} {rule}", object.namespace),
+        );
     }
     !(name || namespace || report.has_errors())
 }
@@ -390,7 +496,9 @@ pub(super) fn is_dns_name(text: &str, longest: usize) -> bool {
         !label.is_empty()
             && !label.starts_with('-')
             && !label.ends_with('-')
-            && label.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+            && label
+                .bytes()
+                .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
     };
     text.len() <= longest && text.split('.').all(label)
 }

@@ -55,14 +55,33 @@ impl DeliveryFields {
     pub(super) fn missing_fields(&self, parent: &Self) -> Vec<&'static str> {
         let fields = [
             ("retry", self.retry.is_none() && parent.retry.is_some()),
-            ("backoffPolicy", self.backoff_policy.is_none() && parent.backoff_policy.is_some()),
-            ("backoffDelay", self.backoff_delay.is_none() && parent.backoff_delay.is_some()),
-            ("backoffMax", self.backoff_max.is_none() && parent.backoff_max.is_some()),
-            ("timeout", self.timeout.is_none() && parent.timeout.is_some()),
-            ("retryAfterMax", self.retry_after_max.is_none() && parent.retry_after_max.is_some()),
+            (
+                "backoffPolicy",
+                self.backoff_policy.is_none() && parent.backoff_policy.is_some(),
+            ),
+            (
+                "backoffDelay",
+                self.backoff_delay.is_none() && parent.backoff_delay.is_some(),
+            ),
+            (
+                "backoffMax",
+                self.backoff_max.is_none() && parent.backoff_max.is_some(),
+            ),
+            (
+                "timeout",
+                self.timeout.is_none() && parent.timeout.is_some(),
+            ),
+            (
+                "retryAfterMax",
+                self.retry_after_max.is_none() && parent.retry_after_max.is_some(),
+            ),
             ("format", self.format.is_none() && parent.format.is_some()),
         ];
-        fields.into_iter().filter(|(_, missing)| *missing).map(|(name, _)| name).collect()
+        fields
+            .into_iter()
+            .filter(|(_, missing)| *missing)
+            .map(|(name, _)| name)
+            .collect()
     }
 }
 
@@ -92,14 +111,21 @@ struct DeliveryFieldReader<'f, 'd> {
 
 impl DeliveryFieldReader<'_, '_> {
     fn error(&mut self, field: &str, message: String) {
-        self.report.error(&format!("{}.{field}", self.path), message);
+        self.report
+            .error(&format!("{}.{field}", self.path), message);
     }
 
     fn retry(&mut self, retry: Option<i64>) -> Option<u32> {
         let retry = retry?;
-        let valid = i32::try_from(retry).ok().and_then(|retry| u32::try_from(retry).ok());
+        let valid = i32::try_from(retry)
+            .ok()
+            .and_then(|retry| u32::try_from(retry).ok());
         if valid.is_none() {
-            let rule = if retry < 0 { "is negative: write 0 or more" } else { "is too large: at most 2147483647" };
+            let rule = if retry < 0 {
+                "is negative: write 0 or more"
+            } else {
+                "is too large: at most 2147483647"
+            };
             self.error("retry", format!("{retry} {rule}"));
         }
         valid
@@ -110,7 +136,10 @@ impl DeliveryFieldReader<'_, '_> {
             "linear" => Some(BackoffPolicy::Linear),
             "exponential" => Some(BackoffPolicy::Exponential),
             other => {
-                self.error("backoffPolicy", format!("{other:?} is no policy: write linear or exponential"));
+                self.error(
+                    "backoffPolicy",
+                    format!("{other:?} is no policy: write linear or exponential"),
+                );
                 None
             }
         }
@@ -118,13 +147,18 @@ impl DeliveryFieldReader<'_, '_> {
 
     fn duration(&mut self, field: &str, text: Option<&str>) -> Option<Duration> {
         let text = text?;
-        parse_duration(text).map_err(|remedy| self.error(field, format!("{text:?} {remedy}"))).ok()
+        parse_duration(text)
+            .map_err(|remedy| self.error(field, format!("{text:?} {remedy}")))
+            .ok()
     }
 
     fn timeout(&mut self, text: Option<&str>) -> Option<Duration> {
         let timeout = self.duration("timeout", text)?;
         if timeout.is_zero() {
-            self.error("timeout", "is zero, so that no attempt could succeed: write for example PT30S".to_owned());
+            self.error(
+                "timeout",
+                "is zero, so that no attempt could succeed: write for example PT30S".to_owned(),
+            );
         }
         Some(timeout)
     }
@@ -134,7 +168,10 @@ impl DeliveryFieldReader<'_, '_> {
             "binary" => Some(DeliveryFormat::Binary),
             "json" => Some(DeliveryFormat::Json),
             other => {
-                self.error("format", format!("{other:?} is no format: write binary or json"));
+                self.error(
+                    "format",
+                    format!("{other:?} is no format: write binary or json"),
+                );
                 None
             }
         }

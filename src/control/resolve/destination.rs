@@ -21,8 +21,8 @@ use crate::control::settings::ObjectSource;
 use crate::control::{ControlSettings, ObjectName};
 use crate::correlation::KeyRing;
 use crate::model::{
-    Addressable, ChannelKey, ChannelKind, DestinationRoute, DestinationUrl, ProcessRole, TransportEncryption,
-    TrustBundle,
+    Addressable, ChannelKey, ChannelKind, DestinationRoute, DestinationUrl, ProcessRole,
+    TransportEncryption, TrustBundle,
 };
 
 /// The reason why a channel or Broker can or cannot be referred to.
@@ -131,21 +131,39 @@ impl DestinationResolver<'_> {
         report: &mut ObjectReport<'_>,
     ) -> Addressable {
         let (found, why) = report.with_tolerated_errors(|report| self.find_url(wanted, report));
-        let why = why.or_else(|| report.not_served_reason().map(str::to_owned)).unwrap_or_default();
-        let nowhere = || (unresolved_url(wanted, report.object()), DestinationRoute::Unresolved(why.into()));
+        let why = why
+            .or_else(|| report.not_served_reason().map(str::to_owned))
+            .unwrap_or_default();
+        let nowhere = || {
+            (
+                unresolved_url(wanted, report.object()),
+                DestinationRoute::Unresolved(why.into()),
+            )
+        };
         let found = found.unwrap_or_else(nowhere);
-        let (own, _why) = report.with_tolerated_errors(|report| self.ca_certs_trust(wanted, report));
-        let own =
-            own.unwrap_or_else(|UnusableCaCerts| wanted.ca_certs.map(|text| self.trust.with_unusable_ca_certs(text)));
+        let (own, _why) =
+            report.with_tolerated_errors(|report| self.ca_certs_trust(wanted, report));
+        let own = own.unwrap_or_else(|UnusableCaCerts| {
+            wanted
+                .ca_certs
+                .map(|text| self.trust.with_unusable_ca_certs(text))
+        });
         let to = self.build_addressable(wanted, found, own, report);
         if to.trust.trusts_nobody() && self.settings.object_source != ObjectSource::Written {
-            let complaint = wanted.ca_certs.and_then(DestinationTrust::unreadable_reason).unwrap_or_default();
+            let complaint = wanted
+                .ca_certs
+                .and_then(DestinationTrust::unreadable_reason)
+                .unwrap_or_default();
             report.with_tolerated_errors(|report| report.error(&wanted.ca_certs_field, complaint));
         }
         to
     }
 
-    fn find_url(&self, wanted: &WrittenDestination<'_>, report: &mut ObjectReport<'_>) -> Option<ResolvedUrl> {
+    fn find_url(
+        &self,
+        wanted: &WrittenDestination<'_>,
+        report: &mut ObjectReport<'_>,
+    ) -> Option<ResolvedUrl> {
         let found = match (wanted.reference, wanted.uri) {
             (Some(reference), _) => self.resolve_reference(reference, wanted, report),
             (None, Some(text)) => match self.parse_url(text) {
@@ -166,7 +184,10 @@ impl DestinationResolver<'_> {
         };
         let (url, target) = found?;
         if matches!(target, DestinationRoute::Remote { .. }) && url.uri().is_none() {
-            report.error(&wanted.uri_field, "is a URL that no request can carry: correct its host and path");
+            report.error(
+                &wanted.uri_field,
+                "is a URL that no request can carry: correct its host and path",
+            );
             return None;
         }
         Some((url, target))
@@ -174,9 +195,13 @@ impl DestinationResolver<'_> {
 
     /// Reads a URL as a user has written it, or as the status of an object of a cluster has it.
     fn parse_url(&self, text: &str) -> Result<DestinationUrl, String> {
-        let is_written =
-            self.settings.role == ProcessRole::Channel && self.settings.object_source == ObjectSource::Written;
-        if is_written { uri::parse_destination_url(text) } else { uri::parse_reconciled_url(text) }
+        let is_written = self.settings.role == ProcessRole::Channel
+            && self.settings.object_source == ObjectSource::Written;
+        if is_written {
+            uri::parse_destination_url(text)
+        } else {
+            uri::parse_reconciled_url(text)
+        }
     }
 
     /// The trust of a destination's own CACerts; `None` if it has none.
@@ -185,11 +210,15 @@ impl DestinationResolver<'_> {
         wanted: &WrittenDestination<'_>,
         report: &mut ObjectReport<'_>,
     ) -> Result<Option<Arc<TrustBundle>>, UnusableCaCerts> {
-        let Some(text) = wanted.ca_certs else { return Ok(None) };
+        let Some(text) = wanted.ca_certs else {
+            return Ok(None);
+        };
         match self.settings.object_source {
-            ObjectSource::Written => {
-                self.trust.with_ca_certs(text, &wanted.ca_certs_field, report).map(Some).ok_or(UnusableCaCerts)
-            }
+            ObjectSource::Written => self
+                .trust
+                .with_ca_certs(text, &wanted.ca_certs_field, report)
+                .map(Some)
+                .ok_or(UnusableCaCerts),
             ObjectSource::Reconciled(_) => Ok(Some(self.trust.with_unchecked_ca_certs(text))),
         }
     }
@@ -212,20 +241,34 @@ impl DestinationResolver<'_> {
             && wanted.ca_certs.is_some()
             && self.settings.object_source == ObjectSource::Written
         {
-            let message = format!("is not used, since the destination {url} is reached without TLS");
+            let message =
+                format!("is not used, since the destination {url} is reached without TLS");
             report.warning(&wanted.ca_certs_field, message);
         }
         // Controllers take the audience from the status of the object that is referred to, too.
         let referred = wanted.reference.and(target.local_channel());
-        let audience = wanted.audience.map(str::to_owned).or_else(|| self.sender_rules.audience(referred?));
-        Addressable { url, route: target, trust, audience }
+        let audience = wanted
+            .audience
+            .map(str::to_owned)
+            .or_else(|| self.sender_rules.audience(referred?));
+        Addressable {
+            url,
+            route: target,
+            trust,
+            audience,
+        }
     }
 
     /// The address of a channel or Broker of this process, which must be served.
     pub(super) fn local_addressable(&self, key: &ChannelKey) -> Option<Addressable> {
         let url = self.addresses.preferred_url(key)?.into();
         let audience = self.sender_rules.audience(key);
-        Some(Addressable { url, route: DestinationRoute::Local(key.clone()), trust: self.trust.none(), audience })
+        Some(Addressable {
+            url,
+            route: DestinationRoute::Local(key.clone()),
+            trust: self.trust.none(),
+            audience,
+        })
     }
 
     /// The address of a channel or Broker in the cluster, for a role that serves neither.
@@ -236,7 +279,10 @@ impl DestinationResolver<'_> {
     ) -> Option<Addressable> {
         let url = self.addresses.preferred_url(key)?;
         self.resolve(
-            &WrittenDestination::from_uri(DestinationUrl::from(url).as_written(), "metadata.name".to_owned()),
+            &WrittenDestination::from_uri(
+                DestinationUrl::from(url).as_written(),
+                "metadata.name".to_owned(),
+            ),
             report,
         )
     }
@@ -248,7 +294,8 @@ impl DestinationResolver<'_> {
 
     /// True if the key names a Broker of another implementation's class.
     pub(super) fn is_foreign_broker(&self, key: &ChannelKey) -> bool {
-        key.kind == ChannelKind::Broker && self.serving_states.get(key) == Some(&ServingState::NotServed)
+        key.kind == ChannelKind::Broker
+            && self.serving_states.get(key) == Some(&ServingState::NotServed)
     }
 
     fn resolve_reference(
@@ -263,25 +310,55 @@ impl DestinationResolver<'_> {
             report.error(&format!("{field}.name"), "is missing: name the object");
             return None;
         };
-        let namespace = reference.namespace.clone().filter(|namespace| !namespace.is_empty());
+        let namespace = reference
+            .namespace
+            .clone()
+            .filter(|namespace| !namespace.is_empty());
         let namespace = namespace.unwrap_or_else(|| report.object().namespace.clone());
         let kind = match meant {
             ReferencedKind::Known(kind) => kind,
             ReferencedKind::Other { group, kind } => {
-                return self.resolve_other(&ReferencedObject { group, kind, namespace, name }, wanted, report);
+                return self.resolve_other(
+                    &ReferencedObject {
+                        group,
+                        kind,
+                        namespace,
+                        name,
+                    },
+                    wanted,
+                    report,
+                );
             }
         };
         match kind {
-            ResourceKind::Service => self.resolve_service(&ReferencedObject::service(namespace, name), wanted, report),
-            ResourceKind::RequestReply => {
-                self.resolve_local(super::request_reply::request_reply_key(&(namespace, name)), wanted, report)
+            ResourceKind::Service => {
+                self.resolve_service(&ReferencedObject::service(namespace, name), wanted, report)
             }
-            ResourceKind::Broker => {
-                self.resolve_local(ChannelKey { kind: ChannelKind::Broker, namespace, name }, wanted, report)
-            }
-            ResourceKind::Channel | ResourceKind::InMemoryChannel | ResourceKind::RabbitmqChannel => {
-                self.resolve_local(ChannelKey { kind: ChannelKind::Channel, namespace, name }, wanted, report)
-            }
+            ResourceKind::RequestReply => self.resolve_local(
+                super::request_reply::request_reply_key(&(namespace, name)),
+                wanted,
+                report,
+            ),
+            ResourceKind::Broker => self.resolve_local(
+                ChannelKey {
+                    kind: ChannelKind::Broker,
+                    namespace,
+                    name,
+                },
+                wanted,
+                report,
+            ),
+            ResourceKind::Channel
+            | ResourceKind::InMemoryChannel
+            | ResourceKind::RabbitmqChannel => self.resolve_local(
+                ChannelKey {
+                    kind: ChannelKind::Channel,
+                    namespace,
+                    name,
+                },
+                wanted,
+                report,
+            ),
             ResourceKind::Sequence | ResourceKind::Parallel => {
                 self.resolve_flow(kind, (namespace, name), wanted, report)
             }
@@ -293,8 +370,12 @@ impl DestinationResolver<'_> {
             | ResourceKind::Secret
             | ResourceKind::Pod
             | ResourceKind::EndpointSlice => {
-                let rule = "takes no events: refer to a Service, a channel or a Broker, or give a uri";
-                report.error(&format!("{field}.kind"), format!("{} {rule}", kind.as_str()));
+                let rule =
+                    "takes no events: refer to a Service, a channel or a Broker, or give a uri";
+                report.error(
+                    &format!("{field}.kind"),
+                    format!("{} {rule}", kind.as_str()),
+                );
                 None
             }
         }
@@ -316,29 +397,54 @@ impl DestinationResolver<'_> {
         if let Err(message) = self.check_served(&key) {
             let field = format!("{}.ref", wanted.field);
             match self.is_foreign_broker(&key) {
-                true => report.warn_not_served(&field, format!("{message}: what is sent to it fails here")),
+                true => report
+                    .warn_not_served(&field, format!("{message}: what is sent to it fails here")),
                 false => report.unresolved_reference(&field, message),
             }
             return None;
         }
         if wanted.uri.is_some() {
-            report.warning(&wanted.uri_field, format!("has no meaning beside a reference to {key}: it is ignored"));
+            report.warning(
+                &wanted.uri_field,
+                format!("has no meaning beside a reference to {key}: it is ignored"),
+            );
         }
-        Some((self.addresses.preferred_url(&key)?.into(), DestinationRoute::Local(key)))
+        Some((
+            self.addresses.preferred_url(&key)?.into(),
+            DestinationRoute::Local(key),
+        ))
     }
 
     /// Whether a URL is the address of something that this process serves.
     pub(super) fn is_served_at(&self, url: &DestinationUrl) -> bool {
-        let is_of_this_process =
-            self.settings.role == ProcessRole::Channel && self.settings.object_source == ObjectSource::Written;
-        is_of_this_process && self.addresses.channel_key_of_url(url).is_some_and(|key| self.check_served(&key).is_ok())
+        let is_of_this_process = self.settings.role == ProcessRole::Channel
+            && self.settings.object_source == ObjectSource::Written;
+        is_of_this_process
+            && self
+                .addresses
+                .channel_key_of_url(url)
+                .is_some_and(|key| self.check_served(&key).is_ok())
     }
 
     /// The route to a URL: by an override, inside this process, or by its host name.
-    pub(super) fn resolve_url(&self, url: DestinationUrl, field: &str, report: &mut ObjectReport<'_>) -> ResolvedUrl {
-        let overriding = self.settings.resolve_overrides.iter().find(|overriding| overriding.matches(&url));
+    pub(super) fn resolve_url(
+        &self,
+        url: DestinationUrl,
+        field: &str,
+        report: &mut ObjectReport<'_>,
+    ) -> ResolvedUrl {
+        let overriding = self
+            .settings
+            .resolve_overrides
+            .iter()
+            .find(|overriding| overriding.matches(&url));
         if let Some(overriding) = overriding {
-            return (url, DestinationRoute::Remote { connect: Some(overriding.connect_to) });
+            return (
+                url,
+                DestinationRoute::Remote {
+                    connect: Some(overriding.connect_to),
+                },
+            );
         }
         match self.addresses.channel_key_of_url(&url) {
             Some(_)
@@ -349,7 +455,10 @@ impl DestinationResolver<'_> {
             }
             Some(key) if self.check_served(&key).is_ok() => (url, DestinationRoute::Local(key)),
             Some(key) => {
-                report.warning(field, format!("is the address of {key}, which is not served here"));
+                report.warning(
+                    field,
+                    format!("is the address of {key}, which is not served here"),
+                );
                 (url, DestinationRoute::Remote { connect: None })
             }
             None => (url, DestinationRoute::Remote { connect: None }),
@@ -358,12 +467,19 @@ impl DestinationResolver<'_> {
 }
 
 /// Says why an object in this state cannot be referred to; `Ok` if it can.
-pub(super) fn check_serving_state(place: Option<&ServingState>, called: &dyn fmt::Display) -> Result<(), String> {
+pub(super) fn check_serving_state(
+    place: Option<&ServingState>,
+    called: &dyn fmt::Display,
+) -> Result<(), String> {
     match place {
         Some(ServingState::Served) => Ok(()),
-        Some(ServingState::Broken) => Err(format!("{called} has problems of its own: solve them first")),
+        Some(ServingState::Broken) => Err(format!(
+            "{called} has problems of its own: solve them first"
+        )),
         Some(ServingState::NotServed) => Err(format!("{called} is not served here")),
-        None => Err(format!("there is no {called}: create it, or correct the reference")),
+        None => Err(format!(
+            "there is no {called}: create it, or correct the reference"
+        )),
     }
 }
 
@@ -374,7 +490,11 @@ fn unresolved_url(wanted: &WrittenDestination<'_>, object: &ObjectName) -> Desti
     let mut url = UNRESOLVED.clone();
     if let Some(reference) = wanted.reference {
         let namespace = text(&reference.namespace).unwrap_or_else(|| object.namespace.clone());
-        let named = [text(&reference.kind), Some(namespace), text(&reference.name)];
+        let named = [
+            text(&reference.kind),
+            Some(namespace),
+            text(&reference.name),
+        ];
         url.set_path(&named.map(Option::unwrap_or_default).join("/"));
         return url.into();
     }
@@ -386,4 +506,5 @@ fn unresolved_url(wanted: &WrittenDestination<'_>, object: &ObjectName) -> Desti
     }
 }
 
-static UNRESOLVED: LazyLock<Url> = LazyLock::new(|| Url::parse("unresolved:/").expect("it is a URL"));
+static UNRESOLVED: LazyLock<Url> =
+    LazyLock::new(|| Url::parse("unresolved:/").expect("it is a URL"));

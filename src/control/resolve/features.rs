@@ -28,9 +28,16 @@ pub(super) fn transport_encryption(
     last: Option<TransportEncryption>,
 ) -> TransportEncryption {
     let mut mode = last.unwrap_or_default();
-    let system_features = (settings.system_namespace.clone(), CONFIG_FEATURES.to_owned());
-    if mode != TransportEncryption::default() && !collected.config_maps.contains_key(&system_features) {
-        collected.problems.push(kept_mode_problem(mode, system_features.clone()));
+    let system_features = (
+        settings.system_namespace.clone(),
+        CONFIG_FEATURES.to_owned(),
+    );
+    if mode != TransportEncryption::default()
+        && !collected.config_maps.contains_key(&system_features)
+    {
+        collected
+            .problems
+            .push(kept_mode_problem(mode, system_features.clone()));
     }
     // Before the first mode is known, a document that may be the ConfigMap closes plain HTTP.
     if last.is_none()
@@ -39,7 +46,9 @@ pub(super) fn transport_encryption(
     {
         mode = TransportEncryption::Strict;
     }
-    let Some(item) = collected.config_maps.get_mut(&system_features) else { return mode };
+    let Some(item) = collected.config_maps.get_mut(&system_features) else {
+        return mode;
+    };
     let safe = last.unwrap_or(TransportEncryption::Strict);
     if let Some(config_map) = &item.object {
         return read_transport_encryption(config_map, safe, &mut item.report);
@@ -53,7 +62,9 @@ pub(super) fn transport_encryption(
     match WrittenFlag::find_flag(item.report.document(), TRANSPORT_ENCRYPTION) {
         WrittenFlag::Absent => TransportEncryption::default(),
         WrittenFlag::Unclear => TransportEncryption::Strict,
-        WrittenFlag::Text(text) => TransportEncryption::parse(text).unwrap_or(TransportEncryption::Strict),
+        WrittenFlag::Text(text) => {
+            TransportEncryption::parse(text).unwrap_or(TransportEncryption::Strict)
+        }
     }
 }
 
@@ -71,14 +82,20 @@ pub(super) enum WrittenFlag<'d> {
 impl<'d> WrittenFlag<'d> {
     /// Finds the value of this flag.
     pub(super) fn find_flag(document: &'d ManifestDocument, flag: &str) -> Self {
-        let keys = ConfigMapKeys::for_config_map(CONFIG_FEATURES, ConfigMapPlace::SystemNamespace, |_| false);
+        let keys =
+            ConfigMapKeys::for_config_map(CONFIG_FEATURES, ConfigMapPlace::SystemNamespace, |_| {
+                false
+            });
         let data = document.value.get("data").and_then(Value::as_object);
-        let (Some(keys), Some(data)) = (keys, data) else { return Self::Unclear };
+        let (Some(keys), Some(data)) = (keys, data) else {
+            return Self::Unclear;
+        };
         match data.iter().find(|(key, _)| key.trim() == flag) {
             Some((_, Value::String(text))) => Self::Text(text),
             Some(_) => Self::Unclear,
             None => {
-                let may_be_it = |key: &String| keys.suggest_key(key).is_none_or(|meant| meant == flag);
+                let may_be_it =
+                    |key: &String| keys.suggest_key(key).is_none_or(|meant| meant == flag);
                 let unclear = data.keys().any(|key| !keys.has(key) && may_be_it(key));
                 if unclear { Self::Unclear } else { Self::Absent }
             }
@@ -92,9 +109,15 @@ fn kept_mode_problem(mode: TransportEncryption, (namespace, name): NamespacedNam
         severity: Severity::Note,
         file: None,
         line: None,
-        object: Some(ObjectName { kind: "ConfigMap".to_owned(), namespace, name }),
+        object: Some(ObjectName {
+            kind: "ConfigMap".to_owned(),
+            namespace,
+            name,
+        }),
         field: format!("data.{TRANSPORT_ENCRYPTION}"),
-        message: format!("is gone, and stays {mode} until it is written again or the process starts anew"),
+        message: format!(
+            "is gone, and stays {mode} until it is written again or the process starts anew"
+        ),
     }
 }
 
@@ -103,21 +126,30 @@ fn read_transport_encryption(
     safe: TransportEncryption,
     report: &mut ObjectReport<'_>,
 ) -> TransportEncryption {
-    let entry = config_map.data.iter().flatten().find(|(key, _)| key.trim() == TRANSPORT_ENCRYPTION);
+    let entry = config_map
+        .data
+        .iter()
+        .flatten()
+        .find(|(key, _)| key.trim() == TRANSPORT_ENCRYPTION);
     let Some((key, value)) = entry else {
         return TransportEncryption::default();
     };
     let value = value.as_deref().unwrap_or_default();
     TransportEncryption::parse(value).unwrap_or_else(|| {
-        let rule =
-            format!("is no mode, and counts as {} until it is: write disabled, permissive or strict", safe.as_str());
+        let rule = format!(
+            "is no mode, and counts as {} until it is: write disabled, permissive or strict",
+            safe.as_str()
+        );
         report.error(&format!("data.{key}"), format!("{value:?} {rule}"));
         safe
     })
 }
 
 /// The moment at which senders to a channel or Broker get their response (contract FO-1).
-pub(super) fn read_acknowledge_mode(metadata: &ObjectMeta, report: &mut ObjectReport<'_>) -> AcknowledgeMode {
+pub(super) fn read_acknowledge_mode(
+    metadata: &ObjectMeta,
+    report: &mut ObjectReport<'_>,
+) -> AcknowledgeMode {
     let Some(text) = metadata.annotation(ASYNC_HANDLER) else {
         return AcknowledgeMode::AfterDelivery;
     };
@@ -125,7 +157,8 @@ pub(super) fn read_acknowledge_mode(metadata: &ObjectMeta, report: &mut ObjectRe
         "1" | "t" | "T" | "true" | "TRUE" | "True" => AcknowledgeMode::AfterEnqueue,
         "0" | "f" | "F" | "false" | "FALSE" | "False" => AcknowledgeMode::AfterDelivery,
         _ => {
-            let message = format!("{text:?} is neither \"true\" nor \"false\", and counts as \"false\"");
+            let message =
+                format!("{text:?} is neither \"true\" nor \"false\", and counts as \"false\"");
             report.warning(&format!("metadata.annotations.{ASYNC_HANDLER}"), message);
             AcknowledgeMode::AfterDelivery
         }
@@ -134,7 +167,10 @@ pub(super) fn read_acknowledge_mode(metadata: &ObjectMeta, report: &mut ObjectRe
 
 /// The order in which the events of a Subscription or Trigger are delivered.
 pub(super) fn read_delivery_order(report: &mut ObjectReport<'_>) -> DeliveryOrder {
-    match report.document().text(&["metadata", "annotations", DELIVERY_ORDER]) {
+    match report
+        .document()
+        .text(&["metadata", "annotations", DELIVERY_ORDER])
+    {
         None | Some("unordered") => DeliveryOrder::Unordered,
         Some("ordered") => DeliveryOrder::Ordered,
         Some(other) => {
@@ -147,7 +183,10 @@ pub(super) fn read_delivery_order(report: &mut ObjectReport<'_>) -> DeliveryOrde
 
 /// The versions of HTTP by which the destinations of a Subscription or Trigger are spoken to.
 pub(super) fn read_http_versions(report: &mut ObjectReport<'_>) -> HttpVersions {
-    match report.document().text(&["metadata", "annotations", HTTP_VERSION]) {
+    match report
+        .document()
+        .text(&["metadata", "annotations", HTTP_VERSION])
+    {
         None | Some("auto") => HttpVersions::Agreed,
         Some("1.1") => HttpVersions::OnlyHttp1,
         Some(other) => {

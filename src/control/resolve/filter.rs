@@ -39,10 +39,14 @@ pub fn trigger_filters(
     let keys = Arc::new(correlation::resolve_key_ring(&mut collected, settings));
     let mut problems: Vec<Problem> = manifests.problems().cloned().collect();
     let mut filters = Vec::with_capacity(collected.triggers.len());
-    for CollectedItem { object, mut report, .. } in collected.triggers.into_values() {
+    for CollectedItem {
+        object, mut report, ..
+    } in collected.triggers.into_values()
+    {
         let spec = object.and_then(|trigger| trigger.spec);
-        let filter =
-            spec.map(|spec| compile_trigger_filter(&spec, &keys, &mut report)).filter(|_| !report.has_errors());
+        let filter = spec
+            .map(|spec| compile_trigger_filter(&spec, &keys, &mut report))
+            .filter(|_| !report.has_errors());
         filters.push((report.object().clone(), filter));
         problems.extend(report.into_problems());
     }
@@ -50,7 +54,11 @@ pub fn trigger_filters(
 }
 
 /// Compiles the filter of a Trigger. `filters` alone decides if it has an entry (contract TF-1).
-pub(super) fn compile_trigger_filter(spec: &TriggerSpec, keys: &Arc<KeyRing>, report: &mut ObjectReport<'_>) -> Filter {
+pub(super) fn compile_trigger_filter(
+    spec: &TriggerSpec,
+    keys: &Arc<KeyRing>,
+    report: &mut ObjectReport<'_>,
+) -> Filter {
     match &spec.filters {
         Some(filters) if !filters.is_empty() => {
             // `filter` has no effect then, but its mistakes are reported.
@@ -59,18 +67,31 @@ pub(super) fn compile_trigger_filter(spec: &TriggerSpec, keys: &Arc<KeyRing>, re
                 return Filter::MatchAll;
             }
             let mut compiled = compile_list(filters, ("spec.filters", MAX_DEPTH), keys, report);
-            if compiled.len() == 1 { compiled.swap_remove(0) } else { Filter::All(compiled) }
+            if compiled.len() == 1 {
+                compiled.swap_remove(0)
+            } else {
+                Filter::All(compiled)
+            }
         }
         _ => compile_attributes(spec.filter.as_ref(), report),
     }
 }
 
 /// Compiles filters that must all pass, at `spec.filters`; an empty list lets every event pass.
-pub(super) fn compile_filters(filters: &[Value], keys: &Arc<KeyRing>, report: &mut ObjectReport<'_>) -> Filter {
+pub(super) fn compile_filters(
+    filters: &[Value],
+    keys: &Arc<KeyRing>,
+    report: &mut ObjectReport<'_>,
+) -> Filter {
     if filters.is_empty() || is_too_long(filters, report) {
         return Filter::MatchAll;
     }
-    Filter::All(compile_list(filters, ("spec.filters", MAX_DEPTH), keys, report))
+    Filter::All(compile_list(
+        filters,
+        ("spec.filters", MAX_DEPTH),
+        keys,
+        report,
+    ))
 }
 
 /// Reports filters that have more than [`MAX_TEXT`] bytes of text; true if they do.
@@ -82,7 +103,9 @@ fn is_too_long(filters: &[Value], report: &mut ObjectReport<'_>) -> bool {
 
 fn report_text_length(length: usize, field: &str, report: &mut ObjectReport<'_>) {
     if length > MAX_TEXT {
-        let problem = format!("has {length} bytes of text, more than {MAX_TEXT}: divide it among several objects");
+        let problem = format!(
+            "has {length} bytes of text, more than {MAX_TEXT}: divide it among several objects"
+        );
         report.error(field, problem);
     }
 }
@@ -92,24 +115,40 @@ fn text_length(written: &Value) -> usize {
     match written {
         Value::String(text) => text.len(),
         Value::Array(items) => items.iter().map(text_length).sum(),
-        Value::Object(members) => members.iter().map(|(name, value)| name.len() + text_length(value)).sum(),
+        Value::Object(members) => members
+            .iter()
+            .map(|(name, value)| name.len() + text_length(value))
+            .sum(),
         Value::Null | Value::Bool(_) | Value::Number(_) => 0,
     }
 }
 
-fn compile_attributes(written: Option<&TriggerFilterManifest>, report: &mut ObjectReport<'_>) -> Filter {
-    let Some(TriggerFilterManifest { attributes: Some(attributes) }) = written else { return Filter::MatchAll };
+fn compile_attributes(
+    written: Option<&TriggerFilterManifest>,
+    report: &mut ObjectReport<'_>,
+) -> Filter {
+    let Some(TriggerFilterManifest {
+        attributes: Some(attributes),
+    }) = written
+    else {
+        return Filter::MatchAll;
+    };
     for (name, value) in attributes {
         let field = format!("spec.filter.attributes.{name}");
         check_attribute_name(name, &field, report);
         check_value(value.as_deref().unwrap_or_default(), &field, report);
     }
-    let length: usize = attributes.iter().map(|(name, value)| name.len() + value.as_ref().map_or(0, String::len)).sum();
+    let length: usize = attributes
+        .iter()
+        .map(|(name, value)| name.len() + value.as_ref().map_or(0, String::len))
+        .sum();
     report_text_length(length, "spec.filter.attributes", report);
     if attributes.is_empty() {
         return Filter::MatchAll;
     }
-    let pair = |(name, value): (&String, &Option<String>)| (name.clone(), value.clone().unwrap_or_default());
+    let pair = |(name, value): (&String, &Option<String>)| {
+        (name.clone(), value.clone().unwrap_or_default())
+    };
     Filter::Attributes(attributes.iter().map(pair).collect())
 }
 
@@ -119,7 +158,9 @@ fn compile_list(
     keys: &Arc<KeyRing>,
     report: &mut ObjectReport<'_>,
 ) -> Vec<Filter> {
-    let entry = |(index, filter)| compile_entry(filter, (&format!("{field}[{index}]"), depth), keys, report);
+    let entry = |(index, filter)| {
+        compile_entry(filter, (&format!("{field}[{index}]"), depth), keys, report)
+    };
     filters.iter().enumerate().map(entry).collect()
 }
 
@@ -131,7 +172,10 @@ fn compile_entry(
     report: &mut ObjectReport<'_>,
 ) -> Filter {
     let Some((dialect, value)) = single_member(written) else {
-        report.error(field, format!("must have exactly one of {DIALECTS}: put several into all"));
+        report.error(
+            field,
+            format!("must have exactly one of {DIALECTS}: put several into all"),
+        );
         return Filter::MatchAll;
     };
     let inside = format!("{field}.{dialect}");
@@ -145,13 +189,22 @@ fn compile_entry(
         ("suffix", value) => Filter::Suffix(read_pairs(value, &inside, report)),
         ("all" | "any", Value::Array(filters)) if !filters.is_empty() => {
             let filters = compile_list(filters, (&inside, depth - 1), keys, report);
-            if dialect == "all" { Filter::All(filters) } else { Filter::Any(filters) }
+            if dialect == "all" {
+                Filter::All(filters)
+            } else {
+                Filter::Any(filters)
+            }
         }
         ("all" | "any", _) => {
             report.error(&inside, "must be a list of filters, at least one");
             Filter::MatchAll
         }
-        ("not", filter) => Filter::Not(Box::new(compile_entry(filter, (&inside, depth - 1), keys, report))),
+        ("not", filter) => Filter::Not(Box::new(compile_entry(
+            filter,
+            (&inside, depth - 1),
+            keys,
+            report,
+        ))),
         ("cesql", Value::String(text)) => compile_cesql(text, &inside, keys, report),
         ("cesql", _) => {
             report.error(&inside, "must be text: write the expression in quotes");
@@ -168,16 +221,28 @@ fn compile_entry(
 fn single_member(written: &Value) -> Option<(&str, &Value)> {
     let mut members = written.as_object()?.iter();
     let (dialect, value) = members.next()?;
-    members.next().is_none().then_some((dialect.as_str(), value))
+    members
+        .next()
+        .is_none()
+        .then_some((dialect.as_str(), value))
 }
 
-fn compile_cesql(text: &str, field: &str, keys: &Arc<KeyRing>, report: &mut ObjectReport<'_>) -> Filter {
+fn compile_cesql(
+    text: &str,
+    field: &str,
+    keys: &Arc<KeyRing>,
+    report: &mut ObjectReport<'_>,
+) -> Filter {
     match CesqlExpression::parse(text) {
         Ok(expression) => {
             // A cluster has admitted the Trigger, and a filter that is never true lets nothing pass
             // as it is.
             let is_written = report.document().origin.is_some();
-            for ExpressionFinding { severity: doubt, error } in expression.check(text) {
+            for ExpressionFinding {
+                severity: doubt,
+                error,
+            } in expression.check(text)
+            {
                 match doubt {
                     FindingSeverity::NeverTrue | FindingSeverity::UnknownFunction if is_written => {
                         report.error(field, error.to_string())
@@ -191,11 +256,15 @@ fn compile_cesql(text: &str, field: &str, keys: &Arc<KeyRing>, report: &mut Obje
                 }
             }
             correlation::check_verification_calls(&expression, keys, field, report);
-            let keys = Some(Arc::clone(keys)).filter(|_| !expression.correlation_calls().is_empty());
+            let keys =
+                Some(Arc::clone(keys)).filter(|_| !expression.correlation_calls().is_empty());
             Filter::Cesql(expression, keys)
         }
         Err(error) => {
-            report.error(field, CesqlExpression::explain_error(text, error).to_string());
+            report.error(
+                field,
+                CesqlExpression::explain_error(text, error).to_string(),
+            );
             Filter::MatchAll
         }
     }
@@ -203,7 +272,10 @@ fn compile_cesql(text: &str, field: &str, keys: &Arc<KeyRing>, report: &mut Obje
 
 fn read_pairs(written: &Value, field: &str, report: &mut ObjectReport<'_>) -> AttributePairs {
     let Some(map) = written.as_object().filter(|map| !map.is_empty()) else {
-        report.error(field, "must name at least one attribute and the text that is wanted of it");
+        report.error(
+            field,
+            "must name at least one attribute and the text that is wanted of it",
+        );
         return AttributePairs::new();
     };
     let mut pairs = AttributePairs::with_capacity(map.len());
@@ -211,7 +283,10 @@ fn read_pairs(written: &Value, field: &str, report: &mut ObjectReport<'_>) -> At
         let field = format!("{field}.{name}");
         check_attribute_name(name, &field, report);
         match wanted.as_str() {
-            Some("") => report.error(&field, "must not be empty: for an attribute that exists, use cesql: EXISTS"),
+            Some("") => report.error(
+                &field,
+                "must not be empty: for an attribute that exists, use cesql: EXISTS",
+            ),
             Some(wanted) => {
                 check_value(wanted, &field, report);
                 pairs.push((name.clone(), wanted.to_owned()));
@@ -225,7 +300,10 @@ fn read_pairs(written: &Value, field: &str, report: &mut ObjectReport<'_>) -> At
 /// Warns of a text that looks like a template which was not rendered, since no event has it.
 fn check_value(wanted: &str, field: &str, report: &mut ObjectReport<'_>) {
     if wanted.contains("${") || wanted.contains("{{") {
-        report.warning(field, format!("is {wanted:?}: is this a template that was not rendered? Render it first"));
+        report.warning(
+            field,
+            format!("is {wanted:?}: is this a template that was not rendered? Render it first"),
+        );
     }
 }
 

@@ -56,10 +56,19 @@ pub(super) fn resolve(
     settings: &ControlSettings,
     last: Option<&FeatureFlags>,
 ) -> FeatureFlags {
-    let system_features = (settings.system_namespace.clone(), CONFIG_FEATURES.to_owned());
-    let suspect = collected.unidentified_with_word(CONFIG_FEATURES).first().copied();
+    let system_features = (
+        settings.system_namespace.clone(),
+        CONFIG_FEATURES.to_owned(),
+    );
+    let suspect = collected
+        .unidentified_with_word(CONFIG_FEATURES)
+        .first()
+        .copied();
     let Some(item) = collected.config_maps.get_mut(&system_features) else {
-        return last.cloned().or_else(|| suspect.map(safe_flags)).unwrap_or_default();
+        return last
+            .cloned()
+            .or_else(|| suspect.map(safe_flags))
+            .unwrap_or_default();
     };
     match &item.object {
         Some(config_map) => read_flags(config_map, (settings, last), &mut item.report),
@@ -67,7 +76,8 @@ pub(super) fn resolve(
             if let Some(config_map) = &item.partly {
                 read_flags(config_map, (settings, last), &mut item.report);
             }
-            last.cloned().unwrap_or_else(|| safe_flags(item.report.document()))
+            last.cloned()
+                .unwrap_or_else(|| safe_flags(item.report.document()))
         }
     }
 }
@@ -81,7 +91,9 @@ fn safe_flags(document: &ManifestDocument) -> FeatureFlags {
         WrittenFlag::Absent => FeatureSwitch::Off,
     };
     let authorization = match WrittenFlag::find_flag(document, AUTHORIZATION) {
-        WrittenFlag::Text(text) => AuthorizationMode::parse(text).unwrap_or(AuthorizationMode::DenyAll),
+        WrittenFlag::Text(text) => {
+            AuthorizationMode::parse(text).unwrap_or(AuthorizationMode::DenyAll)
+        }
         WrittenFlag::Unclear => AuthorizationMode::DenyAll,
         WrittenFlag::Absent => AuthorizationMode::default(),
     };
@@ -89,8 +101,16 @@ fn safe_flags(document: &ManifestDocument) -> FeatureFlags {
         WrittenFlag::Text(url) => foreign_issuer(url),
         WrittenFlag::Unclear | WrittenFlag::Absent => None,
     };
-    let (event_types, cross_namespace, reply_timeout) = (FeatureSwitch::Off, FeatureSwitch::Off, None);
-    FeatureFlags { oidc, authorization, discovery, event_types, cross_namespace, reply_timeout }
+    let (event_types, cross_namespace, reply_timeout) =
+        (FeatureSwitch::Off, FeatureSwitch::Off, None);
+    FeatureFlags {
+        oidc,
+        authorization,
+        discovery,
+        event_types,
+        cross_namespace,
+        reply_timeout,
+    }
 }
 
 /// The URL of an issuer, if it is another one than the cluster.
@@ -106,7 +126,11 @@ fn read_flags(
     report: &mut ObjectReport<'_>,
 ) -> FeatureFlags {
     let flags = FeatureFlags {
-        oidc: read_switch(config_map, (OIDC, last.map_or(FeatureSwitch::On, |last| last.oidc)), report),
+        oidc: read_switch(
+            config_map,
+            (OIDC, last.map_or(FeatureSwitch::On, |last| last.oidc)),
+            report,
+        ),
         authorization: read_authorization_mode(config_map, report),
         discovery: flag_value(config_map, DISCOVERY).and_then(|(_, url)| foreign_issuer(url)),
         event_types: read_switch(config_map, (EVENT_TYPES, FeatureSwitch::Off), report),
@@ -124,7 +148,11 @@ fn read_flags(
 
 /// The key of a flag as it is written, and its value.
 fn flag_value<'c>(config_map: &'c ConfigMapManifest, flag: &str) -> Option<(&'c str, &'c str)> {
-    let (key, value) = config_map.data.iter().flatten().find(|(key, _)| key.trim() == flag)?;
+    let (key, value) = config_map
+        .data
+        .iter()
+        .flatten()
+        .find(|(key, _)| key.trim() == flag)?;
     Some((key, value.as_deref().unwrap_or_default()))
 }
 
@@ -138,8 +166,13 @@ fn read_switch(
     match flag_value(config_map, flag) {
         Some((_, text)) if text.eq_ignore_ascii_case("enabled") => FeatureSwitch::On,
         Some((key, text)) if !text.eq_ignore_ascii_case("disabled") => {
-            let counts = if safe == FeatureSwitch::On { "enabled" } else { "disabled" };
-            let rule = format!("is neither enabled nor disabled, and counts as {counts} until it is");
+            let counts = if safe == FeatureSwitch::On {
+                "enabled"
+            } else {
+                "disabled"
+            };
+            let rule =
+                format!("is neither enabled nor disabled, and counts as {counts} until it is");
             report.error(&format!("data.{key}"), format!("{text:?} {rule}"));
             safe
         }
@@ -164,25 +197,41 @@ fn read_reply_timeout(
 }
 
 /// Reads the authorization mode; a value that is no mode lets nobody send (unlike contract 3.3).
-fn read_authorization_mode(config_map: &ConfigMapManifest, report: &mut ObjectReport<'_>) -> AuthorizationMode {
-    let Some((key, text)) = flag_value(config_map, AUTHORIZATION) else { return AuthorizationMode::default() };
+fn read_authorization_mode(
+    config_map: &ConfigMapManifest,
+    report: &mut ObjectReport<'_>,
+) -> AuthorizationMode {
+    let Some((key, text)) = flag_value(config_map, AUTHORIZATION) else {
+        return AuthorizationMode::default();
+    };
     AuthorizationMode::parse(text).unwrap_or_else(|| {
-        let rule = "is no mode, so that nobody may send where no EventPolicy is: write allow-same-namespace, allow-all or deny-all";
+        let rule = "is no mode, so that nobody may send where no EventPolicy is: write \
+             allow-same-namespace, allow-all or deny-all";
         report.error(&format!("data.{key}"), format!("{text:?} {rule}"));
         AuthorizationMode::DenyAll
     })
 }
 
 /// Reports an issuer that cannot be asked, or that anybody on the way could speak for.
-fn check_discovery(config_map: &ConfigMapManifest, flags: &FeatureFlags, report: &mut ObjectReport<'_>) {
-    let (Some((key, _)), Some(url)) = (flag_value(config_map, DISCOVERY), &flags.discovery) else { return };
+fn check_discovery(
+    config_map: &ConfigMapManifest,
+    flags: &FeatureFlags,
+    report: &mut ObjectReport<'_>,
+) {
+    let (Some((key, _)), Some(url)) = (flag_value(config_map, DISCOVERY), &flags.discovery) else {
+        return;
+    };
     let field = format!("data.{key}");
     match uri::parse_absolute_url(url) {
-        Err(message) => report.error(&field, format!("{message}; until then every request is refused")),
+        Err(message) => report.error(
+            &field,
+            format!("{message}; until then every request is refused"),
+        ),
         Ok(url) if url.scheme() == "http" => {
             report.warning(
                 &field,
-                "is asked in the clear, so that whoever is on the way decides who is believed: write https",
+                "is asked in the clear, so that whoever is on the way decides who is \
+                 believed: write https",
             );
         }
         Ok(_) => {}
@@ -192,13 +241,18 @@ fn check_discovery(config_map: &ConfigMapManifest, flags: &FeatureFlags, report:
 /// Reports flags that cannot work without an API server.
 fn check_without_cluster(flags: &FeatureFlags, report: &mut ObjectReport<'_>) {
     if flags.oidc == FeatureSwitch::On && flags.discovery.is_none() {
-        let rule = "asks for tokens of a cluster, and there is none to verify them, so that every request is refused: write disabled, or the issuer in oidc-discovery-base-url";
+        let rule = "asks for tokens of a cluster, and there is none to verify them, so that every \
+             request is refused: write disabled, or the issuer in oidc-discovery-base-url";
         report.error(&format!("data.{OIDC}"), rule);
     } else if flags.oidc == FeatureSwitch::On {
-        let rule = "has tokens verified, but there is no cluster to have any of: what goes to destinations with an audience fails";
+        let rule = "has tokens verified, but there is no cluster to have any of: what goes to \
+             destinations with an audience fails";
         report.warning(&format!("data.{OIDC}"), rule);
     }
     if flags.event_types == FeatureSwitch::On {
-        report.note(&format!("data.{EVENT_TYPES}"), "has no effect, since there is no cluster to make EventTypes in");
+        report.note(
+            &format!("data.{EVENT_TYPES}"),
+            "has no effect, since there is no cluster to make EventTypes in",
+        );
     }
 }

@@ -18,7 +18,9 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::channel::{ChannelCandidate, ResolvedParent, ResolvedParents, TEMPLATE_SINK_FIELD};
-use super::collect::{CollectedItem, CollectedItems, CollectedObjects, NamespacedName, is_dns_name};
+use super::collect::{
+    CollectedItem, CollectedItems, CollectedObjects, NamespacedName, is_dns_name,
+};
 use super::destination::{DestinationResolver, ServingState, WrittenDestination};
 use super::{delivery, features, subscription};
 use crate::control::Problem;
@@ -26,7 +28,9 @@ use crate::control::kind::ResourceKind;
 use crate::control::manifest::ManifestDocument;
 use crate::control::report::ObjectReport;
 use crate::filter::Filter;
-use crate::model::{Addressable, ChannelKey, ChannelKind, Subscription, SubscriptionKey, SubscriptionKind};
+use crate::model::{
+    Addressable, ChannelKey, ChannelKind, Subscription, SubscriptionKey, SubscriptionKind,
+};
 use plan::{FlowManifest, FlowPlan, PlannedDestination, PlannedSubscription};
 
 /// A Sequence or Parallel as it is served.
@@ -62,8 +66,12 @@ pub(crate) type ResolvedFlows = BTreeMap<ChannelKey, ResolvedFlow>;
 
 impl ResolvedFlow {
     /// The subscriptions, each with its channel.
-    pub(super) fn channel_subscriptions(&self) -> impl Iterator<Item = (&ChannelKey, &Subscription)> {
-        self.subscriptions.iter().map(|exit| (&exit.channel, &exit.subscription))
+    pub(super) fn channel_subscriptions(
+        &self,
+    ) -> impl Iterator<Item = (&ChannelKey, &Subscription)> {
+        self.subscriptions
+            .iter()
+            .map(|exit| (&exit.channel, &exit.subscription))
     }
 
     fn has_no_fault(&self) -> bool {
@@ -71,13 +79,20 @@ impl ResolvedFlow {
     }
 
     fn as_kept(&self) -> Self {
-        Self { is_kept: true, ..self.clone() }
+        Self {
+            is_kept: true,
+            ..self.clone()
+        }
     }
 }
 
 /// The key of a channel of a flow.
 fn channel_key(namespace: &str, name: &str) -> ChannelKey {
-    ChannelKey { kind: ChannelKind::Channel, namespace: namespace.to_owned(), name: name.to_owned() }
+    ChannelKey {
+        kind: ChannelKind::Channel,
+        namespace: namespace.to_owned(),
+        name: name.to_owned(),
+    }
 }
 
 /// The plan of a flow; of an object that could not be read at all, it has the channel that gives
@@ -85,7 +100,9 @@ fn channel_key(namespace: &str, name: &str) -> ChannelKey {
 fn plan_flow<T: FlowManifest>(object: Option<&T>, name: &str) -> FlowPlan {
     object.map_or_else(
         || FlowPlan {
-            channels: plan::entry_channel_name(T::KIND, name).into_iter().collect(),
+            channels: plan::entry_channel_name(T::KIND, name)
+                .into_iter()
+                .collect(),
             subscriptions: Vec::new(),
             unused: None,
         },
@@ -100,11 +117,20 @@ pub(super) fn plan_flows<'d>(
     fn of<'d, T: FlowManifest>(
         items: &CollectedItems<'d, T>,
     ) -> impl Iterator<Item = (ResourceKind, NamespacedName, FlowPlan, &'d ManifestDocument)> {
-        items.iter().map(|(name, CollectedItem { object, report, .. })| {
-            (T::KIND, name.clone(), plan_flow(object.as_deref(), &name.1), report.document())
-        })
+        items
+            .iter()
+            .map(|(name, CollectedItem { object, report, .. })| {
+                (
+                    T::KIND,
+                    name.clone(),
+                    plan_flow(object.as_deref(), &name.1),
+                    report.document(),
+                )
+            })
     }
-    of(&collected.sequences).chain(of(&collected.parallels)).collect()
+    of(&collected.sequences)
+        .chain(of(&collected.parallels))
+        .collect()
 }
 
 /// Removes the channels and Subscriptions that are written and generated for a flow at the same
@@ -116,13 +142,36 @@ pub(super) fn remove_written_duplicates(collected: &mut CollectedObjects<'_>) {
         let flow = (kind.as_str(), name.as_str(), place.as_str());
         for channel in plan.channels {
             let channel = (namespace.clone(), channel);
-            remove_written_duplicate(&mut collected.channels, &channel, flow, &mut collected.problems);
-            remove_written_duplicate(&mut collected.in_memory_channels, &channel, flow, &mut collected.problems);
-            remove_written_duplicate(&mut collected.rabbitmq_channels, &channel, flow, &mut collected.problems);
+            remove_written_duplicate(
+                &mut collected.channels,
+                &channel,
+                flow,
+                &mut collected.problems,
+            );
+            remove_written_duplicate(
+                &mut collected.in_memory_channels,
+                &channel,
+                flow,
+                &mut collected.problems,
+            );
+            remove_written_duplicate(
+                &mut collected.rabbitmq_channels,
+                &channel,
+                flow,
+                &mut collected.problems,
+            );
         }
-        for PlannedSubscription { name: subscription, .. } in plan.subscriptions {
+        for PlannedSubscription {
+            name: subscription, ..
+        } in plan.subscriptions
+        {
             let subscription = (namespace.clone(), subscription);
-            remove_written_duplicate(&mut collected.subscriptions, &subscription, flow, &mut collected.problems);
+            remove_written_duplicate(
+                &mut collected.subscriptions,
+                &subscription,
+                flow,
+                &mut collected.problems,
+            );
         }
     }
 }
@@ -133,24 +182,45 @@ fn remove_written_duplicate<T>(
     (kind, flow, place): (&str, &str, &str),
     problems: &mut Vec<Problem>,
 ) {
-    let Some(CollectedItem { mut report, .. }) = items.remove(name) else { return };
-    let owners = report.document().value.pointer("/metadata/ownerReferences").and_then(Value::as_array);
-    let is_it = |owner: &Value| owner.get("kind").is_some_and(|of| of == kind) && owner["name"] == flow;
+    let Some(CollectedItem { mut report, .. }) = items.remove(name) else {
+        return;
+    };
+    let owners = report
+        .document()
+        .value
+        .pointer("/metadata/ownerReferences")
+        .and_then(Value::as_array);
+    let is_it =
+        |owner: &Value| owner.get("kind").is_some_and(|of| of == kind) && owner["name"] == flow;
     if owners.is_some_and(|owners| owners.iter().any(is_it)) {
-        report.note("metadata.ownerReferences", format!("the {kind}{place} makes this one itself: it is left out"));
+        report.note(
+            "metadata.ownerReferences",
+            format!("the {kind}{place} makes this one itself: it is left out"),
+        );
     } else {
-        let message = format!("the {kind}{place} makes the {} of this name itself: rename one", report.object().kind);
+        let message = format!(
+            "the {kind}{place} makes the {} of this name itself: rename one",
+            report.object().kind
+        );
         report.error("metadata.name", message);
     }
     problems.extend(report.into_problems());
 }
 
 /// Declares all flows and their channels, so that everything can refer to them in any order.
-pub(super) fn declare_flows(collected: &CollectedObjects<'_>, resolver: &mut DestinationResolver<'_>) {
+pub(super) fn declare_flows(
+    collected: &CollectedObjects<'_>,
+    resolver: &mut DestinationResolver<'_>,
+) {
     for (kind, (namespace, name), plan, _) in plan_flows(collected) {
-        let channels = plan.channels.iter().map(|channel| (channel_key(&namespace, channel), ServingState::Served));
+        let channels = plan
+            .channels
+            .iter()
+            .map(|channel| (channel_key(&namespace, channel), ServingState::Served));
         resolver.serving_states.extend(channels);
-        resolver.flows.extend(plan::entry_channel_name(kind, &name).map(|channel| channel_key(&namespace, &channel)));
+        resolver.flows.extend(
+            plan::entry_channel_name(kind, &name).map(|channel| channel_key(&namespace, &channel)),
+        );
     }
 }
 
@@ -158,7 +228,12 @@ pub(super) fn declare_flows(collected: &CollectedObjects<'_>, resolver: &mut Des
 /// properties of its channels.
 pub(super) fn flow_candidates<'i, 'd, T: FlowManifest>(
     items: &'i mut CollectedItems<'d, T>,
-    parent: impl Fn(&T, &str, &mut ObjectReport<'d>, &mut DestinationResolver<'_>) -> Option<ResolvedParent>,
+    parent: impl Fn(
+        &T,
+        &str,
+        &mut ObjectReport<'d>,
+        &mut DestinationResolver<'_>,
+    ) -> Option<ResolvedParent>,
     resolver: &mut DestinationResolver<'_>,
 ) -> Vec<ChannelCandidate<'i, 'd>> {
     let mut candidates = Vec::with_capacity(items.len());
@@ -172,12 +247,21 @@ pub(super) fn flow_candidates<'i, 'd, T: FlowManifest>(
             check_required_fields(object, &object.plan(name), report);
             parent(object, namespace, report, resolver)
         });
-        candidates.push(ChannelCandidate { key: entry_channel, report, parent, sink_field: TEMPLATE_SINK_FIELD });
+        candidates.push(ChannelCandidate {
+            key: entry_channel,
+            report,
+            parent,
+            sink_field: TEMPLATE_SINK_FIELD,
+        });
     }
     candidates
 }
 
-fn check_required_fields<T: FlowManifest>(object: &T, plan: &FlowPlan, report: &mut ObjectReport<'_>) {
+fn check_required_fields<T: FlowManifest>(
+    object: &T,
+    plan: &FlowPlan,
+    report: &mut ObjectReport<'_>,
+) {
     for (field, remedy) in object.missing_fields() {
         report.error(&field, remedy);
         report.suppress_further_errors(&field);
@@ -185,12 +269,23 @@ fn check_required_fields<T: FlowManifest>(object: &T, plan: &FlowPlan, report: &
     let longest = plan
         .channels
         .iter()
-        .chain(plan.subscriptions.iter().map(|subscription| &subscription.name))
+        .chain(
+            plan.subscriptions
+                .iter()
+                .map(|subscription| &subscription.name),
+        )
         .find(|name| !is_dns_name(name, 253));
     if let Some(longest) = longest {
-        report.error("metadata.name", format!("is too long: {longest}, which is made of it, may have 253 characters"));
+        report.error(
+            "metadata.name",
+            format!("is too long: {longest}, which is made of it, may have 253 characters"),
+        );
     }
-    for (field, written) in plan.subscriptions.iter().filter_map(|subscription| subscription.delivery.as_ref()) {
+    for (field, written) in plan
+        .subscriptions
+        .iter()
+        .filter_map(|subscription| subscription.delivery.as_ref())
+    {
         delivery::resolve(written, field, report);
     }
     features::read_delivery_order(report);
@@ -206,7 +301,12 @@ pub(super) fn resolve(
     last: Option<&ResolvedFlows>,
 ) -> ResolvedFlows {
     let nothing = ResolvedFlows::new();
-    let mut builder = FlowBuilder { resolver, parents, last: last.unwrap_or(&nothing), flows: ResolvedFlows::new() };
+    let mut builder = FlowBuilder {
+        resolver,
+        parents,
+        last: last.unwrap_or(&nothing),
+        flows: ResolvedFlows::new(),
+    };
     builder.build_all(&mut collected.sequences);
     builder.build_all(&mut collected.parallels);
     builder.flows
@@ -232,14 +332,26 @@ impl FlowBuilder<'_, '_> {
 
     fn build_or_keep(&mut self, plan: &FlowPlan, report: &mut ObjectReport<'_>) {
         let namespace = report.object().namespace.clone();
-        let keys: Vec<ChannelKey> = plan.channels.iter().map(|name| channel_key(&namespace, name)).collect();
-        let Some(entry_channel) = keys.first().cloned() else { return };
+        let keys: Vec<ChannelKey> = plan
+            .channels
+            .iter()
+            .map(|name| channel_key(&namespace, name))
+            .collect();
+        let Some(entry_channel) = keys.first().cloned() else {
+            return;
+        };
         let parent = self.parents.get(&entry_channel).cloned();
-        let mut destinations = FlowDestinations { keys: &keys, resolved: BTreeMap::new() };
+        let mut destinations = FlowDestinations {
+            keys: &keys,
+            resolved: BTreeMap::new(),
+        };
         // The reply that no branch uses is checked, too, so that all mistakes are reported.
         if let Some(unused @ PlannedDestination::Destination(field, _)) = &plan.unused {
             destinations.resolve_destination(unused, self.resolver, report);
-            report.warning(field, "is for branches without a reply of their own, and there is none: remove it");
+            report.warning(
+                field,
+                "is for branches without a reply of their own, and there is none: remove it",
+            );
         }
         let made = match parent.filter(|_| !report.has_errors()) {
             Some(parent) => Some(self.build_flow(plan, parent, destinations, report)),
@@ -250,19 +362,33 @@ impl FlowBuilder<'_, '_> {
         };
         // A form with a fault does not replace a last form without one.
         let served = match (made, self.last.get(&entry_channel)) {
-            (Some(made), Some(before)) if !made.has_no_fault() && before.has_no_fault() => Some(before.as_kept()),
+            (Some(made), Some(before)) if !made.has_no_fault() && before.has_no_fault() => {
+                Some(before.as_kept())
+            }
             (Some(made), _) => Some(made),
-            (None, before) => before.filter(|_| self.parents.contains_key(&entry_channel)).map(ResolvedFlow::as_kept),
+            (None, before) => before
+                .filter(|_| self.parents.contains_key(&entry_channel))
+                .map(ResolvedFlow::as_kept),
         };
         // Only the channels with which the flow is served count as served, not those of the written
         // form.
-        self.resolver.serving_states.extend(keys.into_iter().map(|key| (key, ServingState::Broken)));
+        self.resolver
+            .serving_states
+            .extend(keys.into_iter().map(|key| (key, ServingState::Broken)));
         let Some(flow) = served else {
             self.parents.remove(&entry_channel);
             return;
         };
-        self.resolver.serving_states.extend(flow.channels.iter().map(|(key, _)| (key.clone(), ServingState::Served)));
-        self.parents.extend(flow.channels.iter().map(|(key, _)| (key.clone(), flow.parent.clone())));
+        self.resolver.serving_states.extend(
+            flow.channels
+                .iter()
+                .map(|(key, _)| (key.clone(), ServingState::Served)),
+        );
+        self.parents.extend(
+            flow.channels
+                .iter()
+                .map(|(key, _)| (key.clone(), flow.parent.clone())),
+        );
         self.flows.insert(entry_channel, flow);
     }
 
@@ -273,12 +399,19 @@ impl FlowBuilder<'_, '_> {
         mut destinations: FlowDestinations<'_>,
         report: &mut ObjectReport<'_>,
     ) {
-        for PlannedSubscription { subscriber, reply, delivery, .. } in &plan.subscriptions {
+        for PlannedSubscription {
+            subscriber,
+            reply,
+            delivery,
+            ..
+        } in &plan.subscriptions
+        {
             for destination in [Some(subscriber), reply.as_ref()].into_iter().flatten() {
                 destinations.resolve_destination(destination, self.resolver, report);
             }
-            if let Some((field, sink)) =
-                delivery.as_ref().and_then(|(at, own)| Some((at, own.dead_letter_sink.as_ref()?)))
+            if let Some((field, sink)) = delivery
+                .as_ref()
+                .and_then(|(at, own)| Some((at, own.dead_letter_sink.as_ref()?)))
             {
                 self.resolver.resolve_or_unresolved(
                     &WrittenDestination::at_field(format!("{field}.deadLetterSink"), sink),
@@ -298,11 +431,19 @@ impl FlowBuilder<'_, '_> {
         let versions = features::read_http_versions(report);
         let mut exits = Vec::with_capacity(plan.subscriptions.len());
         for leg in &plan.subscriptions {
-            let Some(channel) = destinations.keys.get(leg.channel).cloned() else { continue };
-            let subscriber = destinations.resolve_destination(&leg.subscriber, self.resolver, report);
-            let reply =
-                leg.reply.as_ref().and_then(|reply| destinations.resolve_destination(reply, self.resolver, report));
-            let own = leg.delivery.as_ref().map(|(field, delivery)| (field.as_str(), delivery));
+            let Some(channel) = destinations.keys.get(leg.channel).cloned() else {
+                continue;
+            };
+            let subscriber =
+                destinations.resolve_destination(&leg.subscriber, self.resolver, report);
+            let reply = leg
+                .reply
+                .as_ref()
+                .and_then(|reply| destinations.resolve_destination(reply, self.resolver, report));
+            let own = leg
+                .delivery
+                .as_ref()
+                .map(|(field, delivery)| (field.as_str(), delivery));
             // Errors of the dead letter sink are distinguished from earlier ones by their number.
             let excused = report.tolerated_errors().count();
             let (delivery, dead_letter_sink) =
@@ -310,9 +451,15 @@ impl FlowBuilder<'_, '_> {
             let of_sink = report.tolerated_error_after(excused);
             let namespace = channel.namespace.clone();
             let (kind, name) = (SubscriptionKind::Subscription, leg.name.clone());
-            let sender =
-                self.resolver.sender_rules.generated_sender_account(ResourceKind::Subscription, (&namespace, &name));
-            let key = SubscriptionKey { kind, namespace: namespace.clone(), name };
+            let sender = self
+                .resolver
+                .sender_rules
+                .generated_sender_account(ResourceKind::Subscription, (&namespace, &name));
+            let key = SubscriptionKey {
+                kind,
+                namespace: namespace.clone(),
+                name,
+            };
             let (filter, event_types) = (Filter::MatchAll, None);
             let made = Subscription {
                 key,
@@ -332,7 +479,12 @@ impl FlowBuilder<'_, '_> {
                 fault: destinations.subscription_fault(leg).or(of_sink),
             });
         }
-        let channel = |key: &ChannelKey| (key.clone(), generated_objects::channel_object(key, parent.backend, report));
+        let channel = |key: &ChannelKey| {
+            (
+                key.clone(),
+                generated_objects::channel_object(key, parent.backend, report),
+            )
+        };
         ResolvedFlow {
             channels: destinations.keys.iter().map(channel).collect(),
             parent,
@@ -359,14 +511,19 @@ impl FlowDestinations<'_> {
         report: &mut ObjectReport<'_>,
     ) -> Option<Addressable> {
         let (field, destination) = match way {
-            PlannedDestination::Channel(channel) => return resolver.local_addressable(self.keys.get(*channel)?),
+            PlannedDestination::Channel(channel) => {
+                return resolver.local_addressable(self.keys.get(*channel)?);
+            }
             PlannedDestination::Destination(field, destination) => (field, destination),
         };
         if let Some((known, _)) = self.resolved.get(field) {
             return Some(known.clone());
         }
         let excused = report.tolerated_errors().count();
-        let found = resolver.resolve_or_unresolved(&WrittenDestination::at_field(field.clone(), destination), report);
+        let found = resolver.resolve_or_unresolved(
+            &WrittenDestination::at_field(field.clone(), destination),
+            report,
+        );
         let fault = report.tolerated_error_after(excused);
         self.resolved.insert(field.clone(), (found.clone(), fault));
         Some(found)

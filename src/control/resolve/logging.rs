@@ -17,10 +17,16 @@ pub(super) fn log_level(
     settings: &ControlSettings,
     last: Option<&'static str>,
 ) -> Option<&'static str> {
-    let logging = (settings.system_namespace.clone(), settings.config_logging.clone());
-    let Some(item) = config_maps.get_mut(&logging) else { return last };
+    let logging = (
+        settings.system_namespace.clone(),
+        settings.config_logging.clone(),
+    );
+    let Some(item) = config_maps.get_mut(&logging) else {
+        return last;
+    };
     let wanted = item.object.as_deref().or(item.partly.as_deref());
-    let wanted = wanted.and_then(|config_map| written(config_map, settings, last, &mut item.report));
+    let wanted =
+        wanted.and_then(|config_map| written(config_map, settings, last, &mut item.report));
     if item.object.is_some() { wanted } else { last }
 }
 
@@ -37,7 +43,10 @@ fn written(
         (None, Some(Ok(Some(text)))) => parse_zap_level(&text, ZAP, report).or(last),
         (None, Some(Ok(None)) | None) => Some("info"),
         (None, Some(Err(reason))) => {
-            report.warning(&format!("data.{ZAP}"), format!("is no JSON, so that the level stays: {reason}"));
+            report.warning(
+                &format!("data.{ZAP}"),
+                format!("is no JSON, so that the level stays: {reason}"),
+            );
             last
         }
     }
@@ -54,7 +63,10 @@ fn component_name(role: ProcessRole) -> &'static str {
 
 fn zap_level(text: &str) -> Result<Option<String>, String> {
     let parsed: Value = serde_json::from_str(text).map_err(|error| error.to_string())?;
-    Ok(parsed.get("level").and_then(Value::as_str).map(str::to_owned))
+    Ok(parsed
+        .get("level")
+        .and_then(Value::as_str)
+        .map(str::to_owned))
 }
 
 /// Reads a level of zap; levels above `error` count as `error`.

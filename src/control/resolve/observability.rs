@@ -20,10 +20,21 @@ pub(super) fn resolve(
     config_maps: &mut CollectedItems<'_, ConfigMapManifest>,
     settings: &ControlSettings,
 ) -> ObservabilityConfig {
-    let name = (settings.system_namespace.clone(), settings.config_observability.clone());
-    let Some(item) = config_maps.get_mut(&name) else { return ObservabilityConfig::default() };
-    let CollectedItem { object, partly, report } = item;
-    let Some(config_map) = object.as_ref().or(partly.as_ref()) else { return ObservabilityConfig::default() };
+    let name = (
+        settings.system_namespace.clone(),
+        settings.config_observability.clone(),
+    );
+    let Some(item) = config_maps.get_mut(&name) else {
+        return ObservabilityConfig::default();
+    };
+    let CollectedItem {
+        object,
+        partly,
+        report,
+    } = item;
+    let Some(config_map) = object.as_ref().or(partly.as_ref()) else {
+        return ObservabilityConfig::default();
+    };
     let data = &config_map.data;
     let wanted = ObservabilityConfig {
         traces: read_exporter_endpoint(data, "tracing", &["none"], report),
@@ -31,7 +42,11 @@ pub(super) fn resolve(
         metrics: read_exporter_endpoint(data, "metrics", &["none", "prometheus"], report),
         metrics_export_interval: read_export_interval(data, report),
     };
-    if object.is_some() { wanted } else { ObservabilityConfig::default() }
+    if object.is_some() {
+        wanted
+    } else {
+        ObservabilityConfig::default()
+    }
 }
 
 /// The collector of one signal; `here` are the protocols that need no collector.
@@ -42,22 +57,36 @@ fn read_exporter_endpoint(
     report: &mut ObjectReport<'_>,
 ) -> Option<ExporterEndpoint> {
     let (key, place) = (format!("{kind}-protocol"), format!("{kind}-endpoint"));
-    let protocol = duck::text(data, &key).filter(|protocol| !protocol.is_empty() && !here.contains(protocol))?;
-    let is_known = matches!((kind, protocol), (_, "http/protobuf" | "grpc") | ("tracing", "stdout"));
+    let protocol = duck::text(data, &key)
+        .filter(|protocol| !protocol.is_empty() && !here.contains(protocol))?;
+    let is_known = matches!(
+        (kind, protocol),
+        (_, "http/protobuf" | "grpc") | ("tracing", "stdout")
+    );
     if !is_known {
-        let rule = "is no protocol that is spoken here, so that nothing is sent: write http/protobuf, grpc or none";
+        let rule = "is no protocol that is spoken here, so that nothing is sent: write \
+             http/protobuf, grpc or none";
         report.warning(&format!("data.{key}"), format!("{protocol:?} {rule}"));
         return None;
     }
     let endpoint = duck::text(data, &place).unwrap_or_default().to_owned();
-    Some(ExporterEndpoint { protocol: protocol.to_owned(), endpoint })
+    Some(ExporterEndpoint {
+        protocol: protocol.to_owned(),
+        endpoint,
+    })
 }
 
 fn read_sampling_rate(data: &ConfigMapData, report: &mut ObjectReport<'_>) -> Option<f64> {
     let text = duck::text(data, "tracing-sampling-rate").filter(|text| !text.is_empty())?;
-    let rate = text.parse::<f64>().ok().filter(|rate| (0.0..=1.0).contains(rate));
+    let rate = text
+        .parse::<f64>()
+        .ok()
+        .filter(|rate| (0.0..=1.0).contains(rate));
     if rate.is_none() {
-        report.warning("data.tracing-sampling-rate", format!("{text:?} is no number from 0 to 1, and counts as 0"));
+        report.warning(
+            "data.tracing-sampling-rate",
+            format!("{text:?} is no number from 0 to 1, and counts as 0"),
+        );
     }
     rate
 }
@@ -66,7 +95,10 @@ fn read_export_interval(data: &ConfigMapData, report: &mut ObjectReport<'_>) -> 
     let text = duck::text(data, "metrics-export-interval").filter(|text| !text.is_empty())?;
     let interval = parse_go_duration(text);
     if interval.is_none() {
-        report.warning("data.metrics-export-interval", format!("{text:?} is no duration, such as 30s: it is 60s"));
+        report.warning(
+            "data.metrics-export-interval",
+            format!("{text:?} is no duration, such as 30s: it is 60s"),
+        );
     }
     interval.filter(|interval| !interval.is_zero())
 }

@@ -10,7 +10,9 @@ use serde_json::Value;
 
 use super::collect::{check_names, report_duplicate_name};
 use super::reference::{group_of, replacement_remedy};
-use super::service::{self, DisplayPods, ReferencedObject, SERVING, ServiceLocation, is_event_display_image};
+use super::service::{
+    self, DisplayPods, ReferencedObject, SERVING, ServiceLocation, is_event_display_image,
+};
 use crate::control::manifest::duck::TextMap;
 use crate::control::manifest::{self, ManifestDocument, UnknownFieldPolicy};
 use crate::control::report::ObjectReport;
@@ -42,13 +44,25 @@ pub(super) fn insert_other<'d>(
     let is_referred_to = referent.is_service() || annotated_endpoint(document).is_some();
     let has_names = !is_referred_to || check_names(&mut report);
     if let Some(metadata) = document.value.get("metadata") {
-        manifest::validate_fields(&mut report, &schema::OBJECT_META, "metadata", reading, metadata);
+        manifest::validate_fields(
+            &mut report,
+            &schema::OBJECT_META,
+            "metadata",
+            reading,
+            metadata,
+        );
     }
     if !has_names {
         return Some(report);
     }
     for (field, message) in schema::examine_annotations(&document.value) {
-        manifest::report_unknown_field(&mut report, &field, &message, UnknownFieldStrictness::MayBeIgnored, reading);
+        manifest::report_unknown_field(
+            &mut report,
+            &field,
+            &message,
+            UnknownFieldStrictness::MayBeIgnored,
+            reading,
+        );
     }
     // Objects that no reference can mean are noted, since their author may expect an effect.
     if has_template(&referent) {
@@ -70,15 +84,18 @@ pub(super) fn insert_other<'d>(
     }
 }
 
-/// What to do instead with a file that is no object, but is read by a tool that makes objects. What looks like an object is
-/// taken for one.
+/// What to do instead with a file that is no object, but is read by a tool that makes objects. What
+/// looks like an object is taken for one.
 pub(super) fn of_a_tool(document: &ManifestDocument) -> Option<&'static str> {
-    let is_object = ["kind", "metadata", "spec"].iter().any(|field| document.value.get(field).is_some());
+    let is_object = ["kind", "metadata", "spec"]
+        .iter()
+        .any(|field| document.value.get(field).is_some());
     match Path::new(document.file()?).file_name()?.to_str()? {
         _ if is_object => None,
-        "kustomization.yaml" | "kustomization.yml" => {
-            Some("is kustomize's own, and left alone: run with what `kustomize build` prints, as by -f -")
-        }
+        "kustomization.yaml" | "kustomization.yml" => Some(
+            "is kustomize's own, and left alone: run with what `kustomize build` prints, as \
+             by -f -",
+        ),
         "Chart.yaml" | "values.yaml" => {
             Some("is of a chart, and left alone: run with what `helm template` prints, as by -f -")
         }
@@ -95,25 +112,45 @@ pub(super) fn locate_other(
     if let Some(text) = annotated_endpoint(report.document()) {
         return Some(service::endpoint(text, report).filter(|_| !report.has_errors()));
     }
-    let by_host =
-        || if display_pods(report).is_some() { ServiceLocation::EventDisplay } else { ServiceLocation::ClusterHost };
-    referent.is_service().then(|| Some(by_host()).filter(|_| !report.has_errors()))
+    let by_host = || {
+        if display_pods(report).is_some() {
+            ServiceLocation::EventDisplay
+        } else {
+            ServiceLocation::ClusterHost
+        }
+    };
+    referent
+        .is_service()
+        .then(|| Some(by_host()).filter(|_| !report.has_errors()))
 }
 
 /// The Pods that an object makes, if their image is Knative's `event_display`.
 pub(super) fn display_pods(report: &ObjectReport<'_>) -> Option<DisplayPods> {
     let referent = referent(report);
-    let template = report.document().value.get("spec")?.get("template").filter(|_| has_template(&referent))?;
+    let template = report
+        .document()
+        .value
+        .get("spec")?
+        .get("template")
+        .filter(|_| has_template(&referent))?;
     let containers = template.get("spec")?.get("containers")?.as_array()?;
-    let mut images = containers.iter().filter_map(|container| container.get("image")?.as_str());
-    images
-        .any(is_event_display_image)
-        .then(|| DisplayPods { namespace: referent.namespace, labels: template_labels(template) })
+    let mut images = containers
+        .iter()
+        .filter_map(|container| container.get("image")?.as_str());
+    images.any(is_event_display_image).then(|| DisplayPods {
+        namespace: referent.namespace,
+        labels: template_labels(template),
+    })
 }
 
 fn template_labels(template: &Value) -> TextMap {
     let labels = template.get("metadata")?.get("labels")?.as_object()?;
-    Some(labels.iter().map(|(key, value)| (key.clone(), value.as_str().map(str::to_owned))).collect())
+    Some(
+        labels
+            .iter()
+            .map(|(key, value)| (key.clone(), value.as_str().map(str::to_owned)))
+            .collect(),
+    )
 }
 
 fn annotated_endpoint(document: &ManifestDocument) -> Option<&str> {
@@ -126,13 +163,36 @@ fn has_template(referent: &ReferencedObject) -> bool {
 
 /// Reports fields of a template that no Pod has. kubectl refuses them, and Pods might be selected
 /// by them. Fields beside the template are not read.
-fn check_template(referent: &ReferencedObject, report: &mut ObjectReport<'_>, reading: UnknownFieldPolicy) {
-    let fields = if referent.group == SERVING { &schema::REVISION_TEMPLATE } else { &schema::POD_TEMPLATE };
-    let Some(spec) = report.document().value.get("spec").and_then(Value::as_object) else { return };
+fn check_template(
+    referent: &ReferencedObject,
+    report: &mut ObjectReport<'_>,
+    reading: UnknownFieldPolicy,
+) {
+    let fields = if referent.group == SERVING {
+        &schema::REVISION_TEMPLATE
+    } else {
+        &schema::POD_TEMPLATE
+    };
+    let Some(spec) = report
+        .document()
+        .value
+        .get("spec")
+        .and_then(Value::as_object)
+    else {
+        return;
+    };
     match spec.get("template") {
-        Some(template) => drop(manifest::validate_fields(report, fields, "spec.template", reading, template)),
+        Some(template) => drop(manifest::validate_fields(
+            report,
+            fields,
+            "spec.template",
+            reading,
+            template,
+        )),
         None => {
-            let near = spec.keys().find(|key| suggest_word(key, ["template"]).is_some());
+            let near = spec
+                .keys()
+                .find(|key| suggest_word(key, ["template"]).is_some());
             if let Some(near) = near {
                 let message = "is not a field that is known here; did you mean template?";
                 manifest::report_unknown_field(
@@ -149,8 +209,17 @@ fn check_template(referent: &ReferencedObject, report: &mut ObjectReport<'_>, re
 
 fn referent(report: &ObjectReport<'_>) -> ReferencedObject {
     let group = group_of(report.document().text(&["apiVersion"]).unwrap_or_default()).to_owned();
-    let ObjectName { kind, namespace, name } = report.object().clone();
-    ReferencedObject { group, kind, namespace, name }
+    let ObjectName {
+        kind,
+        namespace,
+        name,
+    } = report.object().clone();
+    ReferencedObject {
+        group,
+        kind,
+        namespace,
+        name,
+    }
 }
 
 /// True if a kind does not exist in a group whose kinds are all known.
@@ -166,7 +235,9 @@ fn note_unused(referent: &ReferencedObject, report: &mut ObjectReport<'_>) {
     let api_version = report.document().text(&["apiVersion"]).unwrap_or_default();
     let kind = &referent.kind;
     let message = match replacement_remedy(&referent.group, kind) {
-        Some(remedy) => format!("{kind} of {api_version} is not served here, and left alone: {remedy}"),
+        Some(remedy) => {
+            format!("{kind} of {api_version} is not served here, and left alone: {remedy}")
+        }
         None if is_nobodys(referent) => {
             let rule = "is no kind that Knative is known to have, and ignored: correct it";
             return report.warning("kind", format!("{kind} of {api_version} {rule}"));

@@ -30,11 +30,13 @@ use crate::control::manifest::messaging::{ChannelManifest as Written, Subscriber
 use crate::control::manifest::{self, ManifestDocument, UnknownFieldPolicy};
 use crate::control::report::ObjectReport;
 use crate::control::settings::{ChannelScope, ObjectSource};
-use crate::control::{ControlSettings, ObjectName, Problem, RabbitmqAvailability, ServedChannelKind};
+use crate::control::{
+    ControlSettings, ObjectName, Problem, RabbitmqAvailability, ServedChannelKind,
+};
 use crate::model::annotation::{BACKEND, SCOPE};
 use crate::model::{
-    Addressable, BackendKind, Channel, ChannelKey, ChannelKind, Inventory, InventoryObject, RoutingTable, Subscription,
-    SubscriptionKey, TransportEncryption, TrustFingerprint,
+    Addressable, BackendKind, Channel, ChannelKey, ChannelKind, Inventory, InventoryObject,
+    RoutingTable, Subscription, SubscriptionKey, TransportEncryption, TrustFingerprint,
 };
 
 /// The largest number of host names that a channel is known by: the present one, and those that
@@ -62,8 +64,8 @@ pub(super) struct ReconciledContext {
 pub(crate) struct ReconciledChannel {
     document: Arc<Value>,
     context: ReconciledContext,
-    /// The channel that is served: that of an earlier value if this one has errors; `None` if there
-    /// was none.
+    /// The channel that is served: that of an earlier value if this one has errors; `None` if
+    /// there was none.
     served: Option<ServedReconciledChannel>,
     problems: Vec<Problem>,
     object: Arc<InventoryObject>,
@@ -118,13 +120,18 @@ pub(super) fn split_unchanged<'r, 'd>(
     last: Option<&'r ReconciledChannels>,
 ) -> (Vec<UnchangedChannel<'r, 'd>>, Vec<&'d ManifestDocument>) {
     let place = |value: &Arc<Value>| Arc::as_ptr(value);
-    let of =
-        |(key, resolved): (&'r ChannelKey, &'r Arc<ReconciledChannel>)| (place(&resolved.document), (key, resolved));
+    let of = |(key, resolved): (&'r ChannelKey, &'r Arc<ReconciledChannel>)| {
+        (place(&resolved.document), (key, resolved))
+    };
     let by_place: HashMap<_, _> = last.into_iter().flatten().map(of).collect();
     let (mut known, mut others) = (Vec::with_capacity(by_place.len()), Vec::new());
     for document in documents {
         match by_place.get(&place(&document.value)) {
-            Some((key, resolved)) => known.push(UnchangedChannel { key, channel: resolved, document }),
+            Some((key, resolved)) => known.push(UnchangedChannel {
+                key,
+                channel: resolved,
+                document,
+            }),
             None => others.push(document),
         }
     }
@@ -140,7 +147,10 @@ pub(super) fn resolve(
     last: Option<&ReconciledChannels>,
 ) -> ReconciledChannels {
     let common = resolver.trust.common().fingerprint();
-    let (oidc, event_types) = (resolver.sender_rules.oidc().is_some(), resolver.sender_rules.event_types());
+    let (oidc, event_types) = (
+        resolver.sender_rules.oidc().is_some(),
+        resolver.sender_rules.event_types(),
+    );
     let mut reconciled = ReconciledChannels::new();
     let context = |key: &ChannelKey| ReconciledContext {
         common_trust: common,
@@ -149,26 +159,66 @@ pub(super) fn resolve(
         backend: backends.of_namespace(&key.namespace),
     };
     // The sender rules read every channel before its authorization is asked for.
-    for UnchangedChannel { key, channel: resolved, document } in known {
+    for UnchangedChannel {
+        key,
+        channel: resolved,
+        document,
+    } in known
+    {
         let context = context(key);
         let resolved = if resolved.context == context {
             keep_trust_bundles(resolved, &mut resolver.trust);
             Arc::clone(resolved)
         } else {
-            let ChannelKey { namespace, name, .. } = key.clone();
-            let kind = resolver.settings.channel_kind.resource_kind().as_str().to_owned();
-            let report = ObjectReport::new(document, ObjectName { kind, namespace, name });
-            Arc::new(resolve_channel(key, report, resolved.served.as_ref(), resolver, context))
+            let ChannelKey {
+                namespace, name, ..
+            } = key.clone();
+            let kind = resolver
+                .settings
+                .channel_kind
+                .resource_kind()
+                .as_str()
+                .to_owned();
+            let report = ObjectReport::new(
+                document,
+                ObjectName {
+                    kind,
+                    namespace,
+                    name,
+                },
+            );
+            Arc::new(resolve_channel(
+                key,
+                report,
+                resolved.served.as_ref(),
+                resolver,
+                context,
+            ))
         };
         resolver.sender_rules.read_reconciled(key, document);
-        reconciled.insert(key.clone(), with_authorization(resolved, key, &resolver.sender_rules));
+        reconciled.insert(
+            key.clone(),
+            with_authorization(resolved, key, &resolver.sender_rules),
+        );
     }
     for ((namespace, name), report) in std::mem::take(&mut collected.reconciled) {
         if is_in_scope(&report, resolver.settings.object_source) {
-            let key = ChannelKey { kind: ChannelKind::Channel, namespace, name };
+            let key = ChannelKey {
+                kind: ChannelKind::Channel,
+                namespace,
+                name,
+            };
             let before = last.and_then(|last| last.get(&key)?.served.as_ref());
-            resolver.sender_rules.read_reconciled(&key, report.document());
-            let resolved = Arc::new(resolve_channel(&key, report, before, resolver, context(&key)));
+            resolver
+                .sender_rules
+                .read_reconciled(&key, report.document());
+            let resolved = Arc::new(resolve_channel(
+                &key,
+                report,
+                before,
+                resolver,
+                context(&key),
+            ));
             let resolved = with_authorization(resolved, &key, &resolver.sender_rules);
             reconciled.insert(key, resolved);
         }
@@ -183,7 +233,10 @@ fn with_authorization(
     rules: &SenderRules,
 ) -> Arc<ReconciledChannel> {
     let (access, event_types) = (rules.authorization(key), rules.event_type_owner(key));
-    let known = resolved.served.as_ref().map(|served| (&served.channel.authorization, &served.channel.event_types));
+    let known = resolved
+        .served
+        .as_ref()
+        .map(|served| (&served.channel.authorization, &served.channel.event_types));
     if known.is_some_and(|known| known != (&access, &event_types))
         && let Some(served) = &mut Arc::make_mut(&mut resolved).served
     {
@@ -199,24 +252,44 @@ pub(super) fn routing_table(
     resolver: &DestinationResolver<'_>,
     mode: TransportEncryption,
 ) -> RoutingTable {
-    let forms = || reconciled.values().filter_map(|resolved| resolved.served.as_ref());
+    let forms = || {
+        reconciled
+            .values()
+            .filter_map(|resolved| resolved.served.as_ref())
+    };
     let channels = forms().map(|served| Arc::clone(&served.channel)).collect();
     // Host names of the past come first: if two channels claim a host, the one that has it now gets
     // it.
-    let past = forms().flat_map(|served| served.hosts.iter().rev().skip(1).map(move |host| (host, served)));
+    let past = forms().flat_map(|served| {
+        served
+            .hosts
+            .iter()
+            .rev()
+            .skip(1)
+            .map(move |host| (host, served))
+    });
     let present = forms().filter_map(|served| Some((served.hosts.last()?, served)));
-    let names = past.chain(present).map(|(host, served)| (host.clone(), served.channel.key.clone()));
+    let names = past
+        .chain(present)
+        .map(|(host, served)| (host.clone(), served.channel.key.clone()));
     RoutingTable::new(mode, resolver.addresses.hosts.clone(), channels, names)
 }
 
 /// The inventory of these channels.
 pub(super) fn inventory(reconciled: &ReconciledChannels) -> Inventory {
-    Inventory { objects: reconciled.values().map(|resolved| Arc::clone(&resolved.object)).collect() }
+    Inventory {
+        objects: reconciled
+            .values()
+            .map(|resolved| Arc::clone(&resolved.object))
+            .collect(),
+    }
 }
 
 /// The problems of all channels.
 pub(super) fn problems(reconciled: &ReconciledChannels) -> impl Iterator<Item = Problem> {
-    reconciled.values().flat_map(|resolved| resolved.problems.iter().cloned())
+    reconciled
+        .values()
+        .flat_map(|resolved| resolved.problems.iter().cloned())
 }
 
 /// True if a channel is of the scope that is served (contract 2.6, 1.6).
@@ -237,16 +310,24 @@ fn resolve_channel(
     context: ReconciledContext,
 ) -> ReconciledChannel {
     let document = Arc::clone(&report.document().value);
-    let uid = report.document().text(&["metadata", "uid"]).unwrap_or_default().to_owned();
+    let uid = report
+        .document()
+        .text(&["metadata", "uid"])
+        .unwrap_or_default()
+        .to_owned();
     // A channel that was deleted and created again has nothing to do with the one before (contract
     // 2.15b).
     let before = before.filter(|form| form.uid == uid);
-    let (kind, reading) =
-        (resolver.settings.channel_kind.resource_kind(), UnknownFieldPolicy::from_settings(resolver.settings));
+    let (kind, reading) = (
+        resolver.settings.channel_kind.resource_kind(),
+        UnknownFieldPolicy::from_settings(resolver.settings),
+    );
     let written: Option<Written> = manifest::decode(&mut report, kind, reading);
     // The backend comes before the channel, and is reported even if the channel cannot be read.
     let storage = resolve_backend(context.backend, before, resolver.settings, &mut report);
-    let channel = written.as_ref().map(|written| build_channel((written, storage), key, before, resolver, &mut report));
+    let channel = written
+        .as_ref()
+        .map(|written| build_channel((written, storage), key, before, resolver, &mut report));
     // Errors of single entries are tolerated only if the channel itself could be read.
     if channel.is_some() {
         report.tolerate_errors(|field| subscribers::entry_of(field).is_some());
@@ -258,16 +339,32 @@ fn resolve_channel(
     } else {
         subscribers::changed_subscribers(&document, &subscribers::not_ready_entries(&report))
     };
-    let warning = report.first_error().map(|(_, message)| StatusUpdate::Warning(message));
-    let duties = list.map(StatusUpdate::Subscribers).into_iter().chain(warning).collect();
+    let warning = report
+        .first_error()
+        .map(|(_, message)| StatusUpdate::Warning(message));
+    let duties = list
+        .map(StatusUpdate::Subscribers)
+        .into_iter()
+        .chain(warning)
+        .collect();
     let hosts = host_names(&document, before);
     let form = match good {
-        Some((channel, shown)) => {
-            Some(ServedReconciledChannel { uid, channel: reuse_channel(channel, before), subscriber_ids: shown, hosts })
-        }
-        None => before.map(|before| ServedReconciledChannel { hosts, ..before.clone() }),
+        Some((channel, shown)) => Some(ServedReconciledChannel {
+            uid,
+            channel: reuse_channel(channel, before),
+            subscriber_ids: shown,
+            hosts,
+        }),
+        None => before.map(|before| ServedReconciledChannel {
+            hosts,
+            ..before.clone()
+        }),
     };
-    let object = status::reconciled_object(key, &report, form.as_ref().map(|form| form.subscriber_ids.as_slice()));
+    let object = status::reconciled_object(
+        key,
+        &report,
+        form.as_ref().map(|form| form.subscriber_ids.as_slice()),
+    );
     ReconciledChannel {
         document,
         context,
@@ -287,27 +384,42 @@ fn build_channel(
     report: &mut ObjectReport<'_>,
 ) -> (Channel, Vec<String>) {
     let acknowledge = features::read_acknowledge_mode(&written.metadata, report);
-    let entries: Vec<&SubscriberSpec> =
-        written.spec.iter().flat_map(|spec| spec.subscribers.iter().flatten()).collect();
+    let entries: Vec<&SubscriberSpec> = written
+        .spec
+        .iter()
+        .flat_map(|spec| spec.subscribers.iter().flatten())
+        .collect();
     let names = entry::entry_ids(&entries);
     let parents = BTreeMap::new();
-    let mut maker = SubscriptionResolver { resolver, parents: &parents };
+    let mut maker = SubscriptionResolver {
+        resolver,
+        parents: &parents,
+    };
     let (mut ids, mut uids) = (HashSet::new(), HashSet::new());
     let mut subscriptions = Vec::new();
     for (index, (entry, id)) in entries.into_iter().zip(&names).enumerate() {
         let field = subscribers::entry_field(index);
         let is_misread = report.is_unreadable_inside(&field);
-        let resolved = maker.resolve_subscriber((entry, id), key, &field, report).filter(|_| !is_misread);
+        let resolved = maker
+            .resolve_subscriber((entry, id), key, &field, report)
+            .filter(|_| !is_misread);
         let is_first = entry::entry_uid(entry).is_none_or(|uid| uids.insert(uid));
         if !is_first {
-            let message = "is that of an entry before it: the first one counts, give this one a uid of its own";
+            let message = "is that of an entry before it: the first one counts, give this one a uid of \
+                 its own";
             report.error(&format!("{field}.uid"), message);
         } else if entry::entry_uid(entry).is_none() {
-            report.error(&format!("{field}.uid"), "is missing, so that nothing says whose entry this is: give it one");
+            report.error(
+                &format!("{field}.uid"),
+                "is missing, so that nothing says whose entry this is: give it one",
+            );
         }
-        let resolved = resolved.filter(|_| is_first).map(|(_, resolved)| reuse_subscription(resolved, before));
-        let resolved =
-            resolved.or_else(|| last_subscription(&subscriber_key(key, id), before)).filter(|_| ids.insert(id));
+        let resolved = resolved
+            .filter(|_| is_first)
+            .map(|(_, resolved)| reuse_subscription(resolved, before));
+        let resolved = resolved
+            .or_else(|| last_subscription(&subscriber_key(key, id), before))
+            .filter(|_| ids.insert(id));
         subscriptions.extend(resolved.map(|resolved| (resolved, entry::status_id(entry, id))));
     }
     // The order in the spec means nothing, and concurrent writers change it (contract 2.20).
@@ -315,10 +427,21 @@ fn build_channel(
     let (subscriptions, shown) = subscriptions.into_iter().unzip();
     // The demands on senders are added by `with_authorization`.
     let (access, event_types) = before
-        .map(|served| (served.channel.authorization.clone(), served.channel.event_types.clone()))
+        .map(|served| {
+            (
+                served.channel.authorization.clone(),
+                served.channel.event_types.clone(),
+            )
+        })
         .unwrap_or_default();
-    let channel =
-        Channel { key: key.clone(), backend: storage, acknowledge, authorization: access, event_types, subscriptions };
+    let channel = Channel {
+        key: key.clone(),
+        backend: storage,
+        acknowledge,
+        authorization: access,
+        event_types,
+        subscriptions,
+    };
     (channel, shown)
 }
 
@@ -331,30 +454,55 @@ fn resolve_backend(
     settings: &ControlSettings,
     report: &mut ObjectReport<'_>,
 ) -> BackendKind {
-    let by_kind = Some(Some(BackendKind::Rabbitmq)).filter(|_| settings.channel_kind == ServedChannelKind::Rabbitmq);
+    let by_kind = Some(Some(BackendKind::Rabbitmq))
+        .filter(|_| settings.channel_kind == ServedChannelKind::Rabbitmq);
     let annotated = by_kind.or_else(|| backends::annotated_backend(report.document(), report));
     let wanted = annotated.unwrap_or(configured);
-    let storage = wanted.or_else(|| before.map(|served| served.channel.backend)).unwrap_or_default();
+    let storage = wanted
+        .or_else(|| before.map(|served| served.channel.backend))
+        .unwrap_or_default();
     if storage == BackendKind::Rabbitmq && settings.rabbitmq == RabbitmqAvailability::Missing {
         let by_annotation = format!("metadata.annotations.{}", BACKEND);
-        let field = if annotated.is_some() && by_kind.is_none() { by_annotation } else { String::new() };
+        let field = if annotated.is_some() && by_kind.is_none() {
+            by_annotation
+        } else {
+            String::new()
+        };
         let remedy = "give the process SEALPOST_RABBITMQ_URI, or choose memory";
-        report.error(&field, format!("is to be kept on RabbitMQ, and there is none: {remedy}"));
+        report.error(
+            &field,
+            format!("is to be kept on RabbitMQ, and there is none: {remedy}"),
+        );
     }
     storage
 }
 
 /// The last good form of a wrong entry. An entry that is named by its index may have been another
 /// one.
-fn last_subscription(key: &SubscriptionKey, before: Option<&ServedReconciledChannel>) -> Option<Arc<Subscription>> {
-    let mut known = before.iter().flat_map(|served| &served.channel.subscriptions);
-    known.find(|known| known.key == *key && !entry::is_index_key(key)).cloned()
+fn last_subscription(
+    key: &SubscriptionKey,
+    before: Option<&ServedReconciledChannel>,
+) -> Option<Arc<Subscription>> {
+    let mut known = before
+        .iter()
+        .flat_map(|served| &served.channel.subscriptions);
+    known
+        .find(|known| known.key == *key && !entry::is_index_key(key))
+        .cloned()
 }
 
 /// The same value as before, if it is equal.
-fn reuse_subscription(resolved: Subscription, before: Option<&ServedReconciledChannel>) -> Arc<Subscription> {
-    let mut known = before.iter().flat_map(|served| &served.channel.subscriptions);
-    known.find(|known| ***known == resolved).cloned().unwrap_or_else(|| Arc::new(resolved))
+fn reuse_subscription(
+    resolved: Subscription,
+    before: Option<&ServedReconciledChannel>,
+) -> Arc<Subscription> {
+    let mut known = before
+        .iter()
+        .flat_map(|served| &served.channel.subscriptions);
+    known
+        .find(|known| ***known == resolved)
+        .cloned()
+        .unwrap_or_else(|| Arc::new(resolved))
 }
 
 fn reuse_channel(channel: Channel, before: Option<&ServedReconciledChannel>) -> Arc<Channel> {
@@ -367,10 +515,17 @@ fn reuse_channel(channel: Channel, before: Option<&ServedReconciledChannel>) -> 
 /// names the dispatcher, and no channel.
 fn host_names(document: &Value, before: Option<&ServedReconciledChannel>) -> Vec<String> {
     let status = document.get("status");
-    let others = status.and_then(|status| status.get("addresses")?.as_array()).into_iter().flatten();
+    let others = status
+        .and_then(|status| status.get("addresses")?.as_array())
+        .into_iter()
+        .flatten();
     let address = status.and_then(|status| status.get("address"));
-    let written = others.chain(address).filter_map(|address| host_of(address.get("url")?.as_str()?));
-    let mut hosts: Vec<String> = before.map(|served| served.hosts.clone()).unwrap_or_default();
+    let written = others
+        .chain(address)
+        .filter_map(|address| host_of(address.get("url")?.as_str()?));
+    let mut hosts: Vec<String> = before
+        .map(|served| served.hosts.clone())
+        .unwrap_or_default();
     for host in written {
         hosts.retain(|known| *known != host);
         hosts.push(host);
@@ -381,15 +536,27 @@ fn host_names(document: &Value, before: Option<&ServedReconciledChannel>) -> Vec
 
 fn host_of(url: &str) -> Option<String> {
     let url = Url::parse(url).ok()?;
-    url.host_str().filter(|_| url.path() == "/").map(str::to_owned)
+    url.host_str()
+        .filter(|_| url.path() == "/")
+        .map(str::to_owned)
 }
 
 /// Keeps the trust bundles in use, so that each set of certificates stays one value.
 fn keep_trust_bundles(resolved: &ReconciledChannel, trust: &mut DestinationTrust) {
-    let subscriptions = resolved.served.iter().flat_map(|served| &served.channel.subscriptions);
+    let subscriptions = resolved
+        .served
+        .iter()
+        .flat_map(|served| &served.channel.subscriptions);
     for subscription in subscriptions {
-        let Subscription { subscriber, reply, dead_letter_sink, .. } = subscription.as_ref();
-        for Addressable { trust: used, .. } in [subscriber, reply, dead_letter_sink].into_iter().flatten() {
+        let Subscription {
+            subscriber,
+            reply,
+            dead_letter_sink,
+            ..
+        } = subscription.as_ref();
+        for Addressable { trust: used, .. } in
+            [subscriber, reply, dead_letter_sink].into_iter().flatten()
+        {
             trust.keep_bundle(used);
         }
     }

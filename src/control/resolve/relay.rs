@@ -21,7 +21,8 @@ use crate::control::manifest::eventing::{BrokerManifest, TriggerManifest, Trigge
 use crate::control::report::ObjectReport;
 use crate::control::settings::ObjectSource;
 use crate::model::{
-    Addressable, BrokerRelay, ChannelKey, ChannelKind, Inventory, ProcessRole, RelayTable, TriggerRelay,
+    Addressable, BrokerRelay, ChannelKey, ChannelKind, Inventory, ProcessRole, RelayTable,
+    TriggerRelay,
 };
 
 use resolved_relay::{RelaysByName, ResolvedRelay, ResolvedRelayContext};
@@ -57,7 +58,9 @@ impl ResolvedRelays {
     pub(super) fn inventory(&self) -> Inventory {
         let brokers = self.brokers.values().map(|resolved| resolved.object());
         let triggers = self.triggers.values().map(|resolved| resolved.object());
-        Inventory { objects: brokers.chain(triggers).cloned().collect() }
+        Inventory {
+            objects: brokers.chain(triggers).cloned().collect(),
+        }
     }
 }
 
@@ -71,9 +74,10 @@ pub(super) fn resolve(
     let last = last.unwrap_or(&nothing);
     match resolver.settings.role {
         ProcessRole::Channel => ResolvedRelays::default(),
-        ProcessRole::Ingress => {
-            ResolvedRelays { brokers: resolve_brokers(collected, resolver, &last.brokers), ..ResolvedRelays::default() }
-        }
+        ProcessRole::Ingress => ResolvedRelays {
+            brokers: resolve_brokers(collected, resolver, &last.brokers),
+            ..ResolvedRelays::default()
+        },
         ProcessRole::Filter => {
             let context = ResolvedRelayContext::from_resolver(resolver);
             let items = &mut collected.brokers;
@@ -85,7 +89,11 @@ pub(super) fn resolve(
                 |_, _, report, resolver| resolve_broker_address(report, resolver),
             );
             let triggers = resolve_triggers(collected, resolver, &addresses, &last.triggers);
-            ResolvedRelays { addresses, triggers, ..ResolvedRelays::default() }
+            ResolvedRelays {
+                addresses,
+                triggers,
+                ..ResolvedRelays::default()
+            }
         }
     }
 }
@@ -96,15 +104,32 @@ fn resolve_brokers(
     last: &RelaysByName<BrokerRelay>,
 ) -> RelaysByName<BrokerRelay> {
     let context = ResolvedRelayContext::from_resolver(resolver);
-    let make = |_: Option<&BrokerManifest>,
-                _: &ResolvedRelayContext,
-                report: &mut ObjectReport<'_>,
-                resolver: &mut DestinationResolver<'_>| { resolve_broker(report, resolver) };
-    let mut brokers = resolved_relay::resolve_each(&mut collected.brokers, resolver, last, |_| context.clone(), make);
+    let make =
+        |_: Option<&BrokerManifest>,
+         _: &ResolvedRelayContext,
+         report: &mut ObjectReport<'_>,
+         resolver: &mut DestinationResolver<'_>| { resolve_broker(report, resolver) };
+    let mut brokers = resolved_relay::resolve_each(
+        &mut collected.brokers,
+        resolver,
+        last,
+        |_| context.clone(),
+        make,
+    );
     resolved_relay::replace_relays(&mut brokers, |(namespace, name), resolved| {
-        let key = ChannelKey { kind: ChannelKind::Broker, namespace: namespace.clone(), name: name.clone() };
-        let (relay, access) = (resolved.relay().as_ref(), resolver.sender_rules.authorization(&key));
-        (relay.authorization != access).then(|| BrokerRelay { authorization: access, ..relay.clone() })
+        let key = ChannelKey {
+            kind: ChannelKind::Broker,
+            namespace: namespace.clone(),
+            name: name.clone(),
+        };
+        let (relay, access) = (
+            resolved.relay().as_ref(),
+            resolver.sender_rules.authorization(&key),
+        );
+        (relay.authorization != access).then(|| BrokerRelay {
+            authorization: access,
+            ..relay.clone()
+        })
     });
     brokers
 }
@@ -120,7 +145,10 @@ fn resolve_triggers(
     let cross_namespace = resolver.sender_rules.cross_namespace();
     let context = |report: &ObjectReport<'_>| {
         let name = broker_of(report, cross_namespace);
-        common.with_broker(name.and_then(|name| addresses.get(&name)).map(|resolved| Arc::clone(resolved.relay())))
+        common.with_broker(
+            name.and_then(|name| addresses.get(&name))
+                .map(|resolved| Arc::clone(resolved.relay())),
+        )
     };
     let make = |written: Option<&TriggerManifest>,
                 context: &ResolvedRelayContext,
@@ -128,12 +156,23 @@ fn resolve_triggers(
                 resolver: &mut DestinationResolver<'_>| {
         resolve_trigger(written, context.broker(), report, resolver)
     };
-    let mut triggers = resolved_relay::resolve_each(&mut collected.triggers, resolver, last, context, make);
-    resolved_relay::replace_relays(&mut triggers, |_, resolved: &ResolvedRelay<TriggerRelay>| {
-        let (relay, access) =
-            (resolved.relay().as_ref(), resolver.sender_rules.trigger_authorization(resolved.uid(), &subscribers));
-        (relay.authorization != access).then(|| TriggerRelay { authorization: access, ..relay.clone() })
-    });
+    let mut triggers =
+        resolved_relay::resolve_each(&mut collected.triggers, resolver, last, context, make);
+    resolved_relay::replace_relays(
+        &mut triggers,
+        |_, resolved: &ResolvedRelay<TriggerRelay>| {
+            let (relay, access) = (
+                resolved.relay().as_ref(),
+                resolver
+                    .sender_rules
+                    .trigger_authorization(resolved.uid(), &subscribers),
+            );
+            (relay.authorization != access).then(|| TriggerRelay {
+                authorization: access,
+                ..relay.clone()
+            })
+        },
+    );
     triggers
 }
 
@@ -142,27 +181,49 @@ fn broker_of(report: &ObjectReport<'_>, cross_namespace: FeatureSwitch) -> Optio
     let (document, own) = (report.document(), &report.object().namespace);
     let referred = |field| document.text(&["spec", "brokerRef", field]);
     if let (FeatureSwitch::On, Some(name)) = (cross_namespace, referred("name")) {
-        return Some((referred("namespace").unwrap_or(own).to_owned(), name.to_owned()));
+        return Some((
+            referred("namespace").unwrap_or(own).to_owned(),
+            name.to_owned(),
+        ));
     }
-    let name = document.text(&["spec", "broker"]).or_else(|| referred("name"))?;
+    let name = document
+        .text(&["spec", "broker"])
+        .or_else(|| referred("name"))?;
     Some((own.clone(), name.to_owned()))
 }
 
 /// Resolves a Broker. `status.annotations` name its channel (contract 5.7); its class does not
 /// matter (contract BI-4).
-fn resolve_broker(report: &mut ObjectReport<'_>, resolver: &mut DestinationResolver<'_>) -> BrokerRelay {
+fn resolve_broker(
+    report: &mut ObjectReport<'_>,
+    resolver: &mut DestinationResolver<'_>,
+) -> BrokerRelay {
     let annotation = |key| ["status", "annotations", key];
-    let [url, ca_certs, audience] =
-        ["knative.dev/channelAddress", "knative.dev/channelCACerts", "knative.dev/channelAudience"].map(annotation);
-    let fields = StatusAddressFields { url: &url, ca_certs: &ca_certs, audience: &audience };
+    let [url, ca_certs, audience] = [
+        "knative.dev/channelAddress",
+        "knative.dev/channelCACerts",
+        "knative.dev/channelAudience",
+    ]
+    .map(annotation);
+    let fields = StatusAddressFields {
+        url: &url,
+        ca_certs: &ca_certs,
+        audience: &audience,
+    };
     let channel = fields.resolve(resolver, report);
     if channel.is_none() && !report.has_errors() && is_without_cluster(resolver) {
         let field = "status.annotations.knative.dev/channelAddress";
         let rule = "is missing, so that events are answered by 500: give the Broker as it is in the cluster";
         report.unresolved_reference(field, rule);
     }
-    let ObjectName { namespace, name, .. } = report.object().clone();
-    let key = ChannelKey { kind: ChannelKind::Broker, namespace, name };
+    let ObjectName {
+        namespace, name, ..
+    } = report.object().clone();
+    let key = ChannelKey {
+        kind: ChannelKind::Broker,
+        namespace,
+        name,
+    };
     let rules = &resolver.sender_rules;
     BrokerRelay {
         channel,
@@ -174,7 +235,10 @@ fn resolve_broker(report: &mut ObjectReport<'_>, resolver: &mut DestinationResol
 
 /// The address of a Broker: that of its status, else, without a cluster, the one that it would have
 /// there.
-fn resolve_broker_address(report: &mut ObjectReport<'_>, resolver: &mut DestinationResolver<'_>) -> BrokerAddress {
+fn resolve_broker_address(
+    report: &mut ObjectReport<'_>,
+    resolver: &mut DestinationResolver<'_>,
+) -> BrokerAddress {
     let fields = StatusAddressFields {
         url: &["status", "address", "url"],
         ca_certs: &["status", "address", "CACerts"],
@@ -182,10 +246,22 @@ fn resolve_broker_address(report: &mut ObjectReport<'_>, resolver: &mut Destinat
     };
     let mut address = fields.resolve(resolver, report);
     if address.is_none() && is_without_cluster(resolver) {
-        let ObjectName { namespace, name, .. } = report.object().clone();
-        address = resolver.cluster_addressable(&ChannelKey { kind: ChannelKind::Broker, namespace, name }, report);
+        let ObjectName {
+            namespace, name, ..
+        } = report.object().clone();
+        address = resolver.cluster_addressable(
+            &ChannelKey {
+                kind: ChannelKind::Broker,
+                namespace,
+                name,
+            },
+            report,
+        );
     }
-    BrokerAddress { address, dead_letter_sink: DEAD_LETTER_SINK.resolve(resolver, report) }
+    BrokerAddress {
+        address,
+        dead_letter_sink: DEAD_LETTER_SINK.resolve(resolver, report),
+    }
 }
 
 fn resolve_trigger(
@@ -195,25 +271,44 @@ fn resolve_trigger(
     resolver: &mut DestinationResolver<'_>,
 ) -> TriggerRelay {
     let unset = TriggerSpec::default();
-    let spec = written.and_then(|trigger| trigger.spec.as_ref()).unwrap_or(&unset);
+    let spec = written
+        .and_then(|trigger| trigger.spec.as_ref())
+        .unwrap_or(&unset);
     let written = spec.delivery.as_ref();
-    let format = written.map(|written| delivery::resolve(written, "spec.delivery", report).to_delivery_spec().format);
+    let format = written.map(|written| {
+        delivery::resolve(written, "spec.delivery", report)
+            .to_delivery_spec()
+            .format
+    });
     let filter = filter::compile_trigger_filter(spec, &resolver.key_ring, report);
     let subscriber = resolve_subscriber(spec, resolver, report);
     let own = DEAD_LETTER_SINK.resolve(resolver, report).or_else(|| {
-        let sink =
-            written.and_then(|written| written.dead_letter_sink.as_ref()).filter(|_| is_without_cluster(resolver))?;
-        resolver.resolve(&WrittenDestination::at_field("spec.delivery.deadLetterSink".to_owned(), sink), report)
+        let sink = written
+            .and_then(|written| written.dead_letter_sink.as_ref())
+            .filter(|_| is_without_cluster(resolver))?;
+        resolver.resolve(
+            &WrittenDestination::at_field("spec.delivery.deadLetterSink".to_owned(), sink),
+            report,
+        )
     });
-    let sender = resolver.sender_rules.sender_account(ResourceKind::Trigger, report);
-    let ObjectName { namespace, name, .. } = report.object().clone();
+    let sender = resolver
+        .sender_rules
+        .sender_account(ResourceKind::Trigger, report);
+    let ObjectName {
+        namespace, name, ..
+    } = report.object().clone();
     let name = (namespace, name);
     TriggerRelay {
         // The demands on senders are added when their Subscriptions are known.
         authorization: None,
         sender,
-        event_types: resolver.sender_rules.trigger_event_type_owner(&name, report),
-        uid: report.document().text(&["metadata", "uid"]).map(str::to_owned),
+        event_types: resolver
+            .sender_rules
+            .trigger_event_type_owner(&name, report),
+        uid: report
+            .document()
+            .text(&["metadata", "uid"])
+            .map(str::to_owned),
         namespace: name.0,
         filter,
         format: format.unwrap_or_default(),
@@ -246,7 +341,10 @@ fn resolve_subscriber(
         report.error("spec.subscriber", "is missing: say who gets the events");
         return None;
     };
-    resolver.resolve(&WrittenDestination::at_field("spec.subscriber".to_owned(), written), report)
+    resolver.resolve(
+        &WrittenDestination::at_field("spec.subscriber".to_owned(), written),
+        report,
+    )
 }
 
 fn is_without_cluster(resolver: &DestinationResolver<'_>) -> bool {
@@ -271,7 +369,11 @@ struct StatusAddressFields<'f> {
 
 impl StatusAddressFields<'_> {
     /// Resolves the address; `None` if there is none, or a problem with it was reported.
-    fn resolve(&self, resolver: &mut DestinationResolver<'_>, report: &mut ObjectReport<'_>) -> Option<Addressable> {
+    fn resolve(
+        &self,
+        resolver: &mut DestinationResolver<'_>,
+        report: &mut ObjectReport<'_>,
+    ) -> Option<Addressable> {
         let document: &ManifestDocument = report.document();
         let wanted = WrittenDestination {
             ca_certs: document.text(self.ca_certs),

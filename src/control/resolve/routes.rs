@@ -16,8 +16,8 @@ use super::subscription::{ResolvedSubscription, SubscriptionResolver, subscriber
 use crate::control::manifest::messaging::{ChannelManifest as Written, SubscriberSpec};
 use crate::control::report::ObjectReport;
 use crate::model::{
-    Channel, ChannelKey, ChannelKind, RoutingTable, Subscription, SubscriptionKey, SubscriptionKind,
-    TransportEncryption,
+    Channel, ChannelKey, ChannelKind, RoutingTable, Subscription, SubscriptionKey,
+    SubscriptionKind, TransportEncryption,
 };
 
 type LastSubscription = (ChannelKey, Arc<Subscription>);
@@ -33,7 +33,11 @@ pub(super) enum SubscriptionFallback {
 
 impl SubscriptionFallback {
     pub(super) fn from_report(report: &ObjectReport<'_>) -> Self {
-        if report.has_errors() || report.tolerated_errors().next().is_some() { Self::LastForm } else { Self::Nothing }
+        if report.has_errors() || report.tolerated_errors().next().is_some() {
+            Self::LastForm
+        } else {
+            Self::Nothing
+        }
     }
 }
 
@@ -63,16 +67,26 @@ impl SubscriptionRoutes {
         (parents, flows): (&ResolvedParents, &ResolvedFlows),
         last: Option<&RoutingTable>,
     ) -> Self {
-        let mut routes = Self { cross_namespace: resolver.sender_rules.cross_namespace(), ..Self::default() };
+        let mut routes = Self {
+            cross_namespace: resolver.sender_rules.cross_namespace(),
+            ..Self::default()
+        };
         // The last forms come first, since every subscription is compared with its own.
         for channel in last.into_iter().flat_map(RoutingTable::channels) {
-            routes.last_channels.insert(channel.key.clone(), Arc::clone(channel));
-            let entries = channel.subscriptions.iter().map(|s| (s.key.clone(), (channel.key.clone(), Arc::clone(s))));
+            routes
+                .last_channels
+                .insert(channel.key.clone(), Arc::clone(channel));
+            let entries = channel
+                .subscriptions
+                .iter()
+                .map(|s| (s.key.clone(), (channel.key.clone(), Arc::clone(s))));
             routes.last_subscriptions.extend(entries);
         }
         let mut maker = SubscriptionResolver { resolver, parents };
         for (name, CollectedItem { object, report, .. }) in &mut collected.subscriptions {
-            let resolved = object.as_ref().and_then(|object| maker.resolve_subscription(object.spec.as_ref(), report));
+            let resolved = object
+                .as_ref()
+                .and_then(|object| maker.resolve_subscription(object.spec.as_ref(), report));
             routes.place_subscription(
                 subscription_key(SubscriptionKind::Subscription, name),
                 resolved,
@@ -84,7 +98,9 @@ impl SubscriptionRoutes {
             if request_reply::replaces_upstream_trigger(report, &collected.request_replies) {
                 continue;
             }
-            let resolved = object.as_ref().and_then(|object| maker.resolve_trigger(object.spec.as_ref(), report));
+            let resolved = object
+                .as_ref()
+                .and_then(|object| maker.resolve_trigger(object.spec.as_ref(), report));
             routes.place_subscription(
                 subscription_key(SubscriptionKind::Trigger, name),
                 resolved,
@@ -119,8 +135,14 @@ impl SubscriptionRoutes {
     }
 
     /// The subscriptions of a channel, in the order of their names.
-    pub(super) fn of_channel(&self, channel: &ChannelKey) -> impl Iterator<Item = &Arc<Subscription>> {
-        self.by_channel.get(channel).into_iter().flat_map(BTreeMap::values)
+    pub(super) fn of_channel(
+        &self,
+        channel: &ChannelKey,
+    ) -> impl Iterator<Item = &Arc<Subscription>> {
+        self.by_channel
+            .get(channel)
+            .into_iter()
+            .flat_map(BTreeMap::values)
     }
 
     /// The routing table of these channels and Brokers; equal channels are those of the last table.
@@ -141,11 +163,16 @@ impl SubscriptionRoutes {
                 event_types: rules.event_type_owner(key),
                 subscriptions,
             };
-            let before = self.last_channels.get(key).filter(|before| ***before == channel);
+            let before = self
+                .last_channels
+                .get(key)
+                .filter(|before| ***before == channel);
             before.cloned().unwrap_or_else(|| Arc::new(channel))
         };
         let channels = parents.iter().map(channel).collect();
-        let host_names = parents.keys().filter_map(|key| Some((addresses.host_name(key)?, key.clone())));
+        let host_names = parents
+            .keys()
+            .filter_map(|key| Some((addresses.host_name(key)?, key.clone())));
         RoutingTable::new(mode, addresses.hosts.clone(), channels, host_names)
     }
 
@@ -160,13 +187,21 @@ impl SubscriptionRoutes {
     ) {
         // A subscription to another namespace ends when the flag is switched off, whatever else is
         // wrong.
-        let is_allowed =
-            |entry: &&LastSubscription| self.cross_namespace == FeatureSwitch::On || entry.0.namespace == key.namespace;
-        let before = self.last_subscriptions.get(&key).filter(is_allowed).cloned();
+        let is_allowed = |entry: &&LastSubscription| {
+            self.cross_namespace == FeatureSwitch::On || entry.0.namespace == key.namespace
+        };
+        let before = self
+            .last_subscriptions
+            .get(&key)
+            .filter(is_allowed)
+            .cloned();
         let entry = match (resolved, before) {
-            (Some((channel, resolved)), Some((_, before))) if *before == resolved => Some((channel, before)),
+            (Some((channel, resolved)), Some((_, before))) if *before == resolved => {
+                Some((channel, before))
+            }
             (Some(_), Some((channel, before)))
-                if fallback == SubscriptionFallback::LastForm && !before.has_unresolved_destination() =>
+                if fallback == SubscriptionFallback::LastForm
+                    && !before.has_unresolved_destination() =>
             {
                 self.kept.insert(key.clone());
                 Some((channel, before))
@@ -174,25 +209,50 @@ impl SubscriptionRoutes {
             (Some((channel, resolved)), _) => Some((channel, Arc::new(resolved))),
             (None, before) => before.filter(|_| fallback == SubscriptionFallback::LastForm),
         };
-        if let Some((channel, subscription)) = entry.filter(|(channel, _)| parents.contains_key(channel)) {
+        if let Some((channel, subscription)) =
+            entry.filter(|(channel, _)| parents.contains_key(channel))
+        {
             self.channel_of.insert(key.clone(), channel.clone());
-            self.by_channel.entry(channel).or_default().insert(key, subscription);
+            self.by_channel
+                .entry(channel)
+                .or_default()
+                .insert(key, subscription);
         }
     }
 
     /// Adds the `spec.subscribers` of channels. An entry that was made from a Subscription which is
     /// configured, too, is left out, so that nobody gets an event twice.
-    fn add_subscribers(&mut self, collected: &mut CollectedObjects<'_>, resolver: &mut SubscriptionResolver<'_, '_>) {
+    fn add_subscribers(
+        &mut self,
+        collected: &mut CollectedObjects<'_>,
+        resolver: &mut SubscriptionResolver<'_, '_>,
+    ) {
         let made_from = self.subscription_ids(collected);
-        let CollectedObjects { channels, in_memory_channels, rabbitmq_channels, .. } = collected;
+        let CollectedObjects {
+            channels,
+            in_memory_channels,
+            rabbitmq_channels,
+            ..
+        } = collected;
         let shadowed: HashSet<NamespacedName> = channels.keys().cloned().collect();
         let in_memory: HashSet<NamespacedName> = in_memory_channels.keys().cloned().collect();
-        let in_memory_channels = in_memory_channels.iter_mut().filter(|(name, _)| !shadowed.contains(*name));
-        let rabbitmq_channels =
-            rabbitmq_channels.iter_mut().filter(|(name, _)| !shadowed.contains(*name) && !in_memory.contains(*name));
-        for ((namespace, name), item) in channels.iter_mut().chain(in_memory_channels).chain(rabbitmq_channels) {
+        let in_memory_channels = in_memory_channels
+            .iter_mut()
+            .filter(|(name, _)| !shadowed.contains(*name));
+        let rabbitmq_channels = rabbitmq_channels
+            .iter_mut()
+            .filter(|(name, _)| !shadowed.contains(*name) && !in_memory.contains(*name));
+        for ((namespace, name), item) in channels
+            .iter_mut()
+            .chain(in_memory_channels)
+            .chain(rabbitmq_channels)
+        {
             let kind = ChannelKind::Channel;
-            let channel = ChannelKey { kind, namespace: namespace.clone(), name: name.clone() };
+            let channel = ChannelKey {
+                kind,
+                namespace: namespace.clone(),
+                name: name.clone(),
+            };
             if resolver.parents.contains_key(&channel) {
                 self.add_subscribers_of_channel(item, &channel, &made_from, resolver);
             }
@@ -207,11 +267,17 @@ impl SubscriptionRoutes {
         resolver: &mut SubscriptionResolver<'_, '_>,
     ) {
         let CollectedItem { object, report, .. } = item;
-        let Some(written) = object.as_ref().filter(|_| !report.is_unreadable("spec.subscribers")) else {
+        let Some(written) = object
+            .as_ref()
+            .filter(|_| !report.is_unreadable("spec.subscribers"))
+        else {
             self.keep_subscribers(channel);
             return;
         };
-        let entries = written.spec.iter().flat_map(|spec| spec.subscribers.iter().flatten());
+        let entries = written
+            .spec
+            .iter()
+            .flat_map(|spec| spec.subscribers.iter().flatten());
         let mut ids = HashSet::new();
         for (index, entry) in entries.enumerate() {
             let field = format!("spec.subscribers[{index}]");
@@ -221,16 +287,32 @@ impl SubscriptionRoutes {
                 continue;
             };
             if made_from.contains(&(channel.clone(), id.to_owned())) {
-                report.note(&field, format!("is made from the Subscription {id}, which is served instead"));
+                report.note(
+                    &field,
+                    format!("is made from the Subscription {id}, which is served instead"),
+                );
             } else if ids.insert(id.to_owned()) {
                 let excused = report.tolerated_errors().count();
-                let resolved =
-                    resolver.resolve_subscriber((entry, id), channel, &field, report).filter(|_| !is_misread);
+                let resolved = resolver
+                    .resolve_subscriber((entry, id), channel, &field, report)
+                    .filter(|_| !is_misread);
                 let is_whole = resolved.is_some() && report.tolerated_errors().count() == excused;
-                let fallback = if is_whole { SubscriptionFallback::Nothing } else { SubscriptionFallback::LastForm };
-                self.place_subscription(subscriber_key(channel, id), resolved, fallback, resolver.parents);
+                let fallback = if is_whole {
+                    SubscriptionFallback::Nothing
+                } else {
+                    SubscriptionFallback::LastForm
+                };
+                self.place_subscription(
+                    subscriber_key(channel, id),
+                    resolved,
+                    fallback,
+                    resolver.parents,
+                );
             } else {
-                report.error(&format!("{field}.uid"), format!("{id} is there twice: give each subscriber its own uid"));
+                report.error(
+                    &format!("{field}.uid"),
+                    format!("{id} is there twice: give each subscriber its own uid"),
+                );
             }
         }
     }
@@ -245,7 +327,10 @@ impl SubscriptionRoutes {
             .collect();
         for (key, subscription) in kept {
             self.channel_of.insert(key.clone(), channel.clone());
-            self.by_channel.entry(channel.clone()).or_default().insert(key, subscription);
+            self.by_channel
+                .entry(channel.clone())
+                .or_default()
+                .insert(key, subscription);
         }
     }
 
@@ -254,8 +339,14 @@ impl SubscriptionRoutes {
     fn subscription_ids(&self, collected: &CollectedObjects<'_>) -> HashSet<(ChannelKey, String)> {
         let mut names = HashSet::new();
         for (name, item) in &collected.subscriptions {
-            if let Some(channel) = self.channel_of.get(&subscription_key(SubscriptionKind::Subscription, name)) {
-                let uid = item.object.as_ref().and_then(|object| object.metadata.uid.clone());
+            if let Some(channel) = self
+                .channel_of
+                .get(&subscription_key(SubscriptionKind::Subscription, name))
+            {
+                let uid = item
+                    .object
+                    .as_ref()
+                    .and_then(|object| object.metadata.uid.clone());
                 names.insert((channel.clone(), uid.unwrap_or_else(|| name.1.clone())));
             }
         }
@@ -264,7 +355,11 @@ impl SubscriptionRoutes {
 }
 
 fn subscription_key(kind: SubscriptionKind, (namespace, name): &NamespacedName) -> SubscriptionKey {
-    SubscriptionKey { kind, namespace: namespace.clone(), name: name.clone() }
+    SubscriptionKey {
+        kind,
+        namespace: namespace.clone(),
+        name: name.clone(),
+    }
 }
 
 fn subscriber_id(entry: &SubscriberSpec) -> Option<&str> {

@@ -36,7 +36,12 @@ pub(crate) type ServiceLocations = BTreeMap<ReferencedObject, Option<ServiceLoca
 impl ReferencedObject {
     /// A Service of Kubernetes' core group.
     pub(super) fn service(namespace: String, name: String) -> Self {
-        Self { group: String::new(), kind: "Service".to_owned(), namespace, name }
+        Self {
+            group: String::new(),
+            kind: "Service".to_owned(),
+            namespace,
+            name,
+        }
     }
 
     /// True for a Service, of Kubernetes or of Knative Serving, whose host name is known.
@@ -48,8 +53,17 @@ impl ReferencedObject {
 impl fmt::Display for ReferencedObject {
     /// Writes `Service ns/name`, with the group if there is one.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { group, kind, namespace, name } = self;
-        let of = if group.is_empty() { String::new() } else { format!(" of {group},") };
+        let Self {
+            group,
+            kind,
+            namespace,
+            name,
+        } = self;
+        let of = if group.is_empty() {
+            String::new()
+        } else {
+            format!(" of {group},")
+        };
         write!(f, "{kind}{of} {namespace}/{name}")
     }
 }
@@ -60,7 +74,10 @@ pub(crate) enum ServiceLocation {
     /// At its cluster host name.
     ClusterHost,
     /// At these URLs: one of each scheme, or one alone.
-    Endpoint { http: Option<DestinationUrl>, https: Option<DestinationUrl> },
+    Endpoint {
+        http: Option<DestinationUrl>,
+        https: Option<DestinationUrl>,
+    },
     /// At a host outside of the cluster, by its name.
     ExternalName(String),
     /// At the built-in display, without HTTP.
@@ -69,9 +86,14 @@ pub(crate) enum ServiceLocation {
 
 impl ServiceLocation {
     /// The endpoint URL for a mode; `None` without endpoints.
-    pub(super) fn parse_endpoint_annotation(&self, mode: TransportEncryption) -> Option<&DestinationUrl> {
+    pub(super) fn parse_endpoint_annotation(
+        &self,
+        mode: TransportEncryption,
+    ) -> Option<&DestinationUrl> {
         match self {
-            Self::Endpoint { http, https } if mode.prefers_https() => https.as_ref().or(http.as_ref()),
+            Self::Endpoint { http, https } if mode.prefers_https() => {
+                https.as_ref().or(http.as_ref())
+            }
             Self::Endpoint { http, https } => http.as_ref().or(https.as_ref()),
             Self::ClusterHost | Self::ExternalName(_) | Self::EventDisplay => None,
         }
@@ -80,25 +102,56 @@ impl ServiceLocation {
 
 /// Locates every Service, and every other object whose manifest says its address. One with problems
 /// keeps its last location.
-pub(super) fn resolve(collected: &mut CollectedObjects<'_>, last: &ServiceLocations) -> ServiceLocations {
-    let CollectedObjects { services, pods, others, .. } = collected;
+pub(super) fn resolve(
+    collected: &mut CollectedObjects<'_>,
+    last: &ServiceLocations,
+) -> ServiceLocations {
+    let CollectedObjects {
+        services,
+        pods,
+        others,
+        ..
+    } = collected;
     // The Pods of the display come first, since Services are compared with them.
-    let mut displays: Vec<DisplayPods> = others.values().filter_map(other_kinds::display_pods).collect();
-    let of_pod =
-        |((namespace, _), CollectedItem { object, .. }): (&NamespacedName, &CollectedItem<'_, PodManifest>)| {
-            let pod = object.as_deref().filter(|pod| is_event_display_pod(pod))?;
-            Some(DisplayPods { namespace: namespace.clone(), labels: pod.metadata.labels.clone() })
-        };
+    let mut displays: Vec<DisplayPods> = others
+        .values()
+        .filter_map(other_kinds::display_pods)
+        .collect();
+    let of_pod = |((namespace, _), CollectedItem { object, .. }): (
+        &NamespacedName,
+        &CollectedItem<'_, PodManifest>,
+    )| {
+        let pod = object.as_deref().filter(|pod| is_event_display_pod(pod))?;
+        Some(DisplayPods {
+            namespace: namespace.clone(),
+            labels: pod.metadata.labels.clone(),
+        })
+    };
     displays.extend(pods.iter().filter_map(of_pod));
     let mut reaches = ServiceLocations::new();
-    for ((namespace, name), CollectedItem { object, partly, report }) in services {
+    for (
+        (namespace, name),
+        CollectedItem {
+            object,
+            partly,
+            report,
+        },
+    ) in services
+    {
         let service = object.as_ref().or(partly.as_ref());
-        let location = service.and_then(|service| locate_service(service, namespace, &displays, report));
+        let location =
+            service.and_then(|service| locate_service(service, namespace, &displays, report));
         let location = location.filter(|_| object.is_some());
-        reaches.insert(ReferencedObject::service(namespace.clone(), name.clone()), location);
+        reaches.insert(
+            ReferencedObject::service(namespace.clone(), name.clone()),
+            location,
+        );
     }
     for (referent, report) in others.iter_mut() {
-        reaches.extend(other_kinds::locate_other(referent, report).map(|location| (referent.clone(), location)));
+        reaches.extend(
+            other_kinds::locate_other(referent, report)
+                .map(|location| (referent.clone(), location)),
+        );
     }
     // A location with problems is replaced by the last one, so that deliveries go on.
     for (referent, location) in &mut reaches {
@@ -126,27 +179,42 @@ fn locate_service(
         return endpoint(text, report);
     }
     let spec = service.spec.as_ref();
-    if let Some(other) = spec.and_then(|spec| spec.service_type.as_deref()).filter(|of| !SERVICE_TYPES.contains(of))
+    if let Some(other) = spec
+        .and_then(|spec| spec.service_type.as_deref())
+        .filter(|of| !SERVICE_TYPES.contains(of))
         && !other.is_empty()
     {
-        report.error("spec.type", format!("{other:?} is no type of a Service: write {}", SERVICE_TYPES.join(" or ")));
+        report.error(
+            "spec.type",
+            format!(
+                "{other:?} is no type of a Service: write {}",
+                SERVICE_TYPES.join(" or ")
+            ),
+        );
         return None;
     }
     if spec.and_then(|spec| spec.service_type.as_deref()) == Some("ExternalName") {
-        let host = spec.and_then(|spec| spec.external_name.clone()).unwrap_or_default();
+        let host = spec
+            .and_then(|spec| spec.external_name.clone())
+            .unwrap_or_default();
         let is_address = host.parse::<std::net::IpAddr>().is_ok();
         if is_address || !is_dns_name(host.trim_end_matches('.'), 253) {
-            let rule =
-                "is no DNS name, which is all that it may be: write the name of a host, without scheme, port and path";
+            let rule = "is no DNS name, which is all that it may be: write the name of a host, \
+                 without scheme, port and path";
             report.error("spec.externalName", format!("{host:?} {rule}"));
             return None;
         }
         return Some(ServiceLocation::ExternalName(host));
     }
     let is_selected = |display: &DisplayPods| {
-        display.namespace == namespace && spec.is_some_and(|spec| selector_matches(&spec.selector, &display.labels))
+        display.namespace == namespace
+            && spec.is_some_and(|spec| selector_matches(&spec.selector, &display.labels))
     };
-    Some(if displays.iter().any(is_selected) { ServiceLocation::EventDisplay } else { ServiceLocation::ClusterHost })
+    Some(if displays.iter().any(is_selected) {
+        ServiceLocation::EventDisplay
+    } else {
+        ServiceLocation::ClusterHost
+    })
 }
 
 /// Reads the endpoint annotation: one URL, or one of each scheme.
@@ -160,9 +228,16 @@ pub(super) fn endpoint(text: &str, report: &mut ObjectReport<'_>) -> Option<Serv
                 return None;
             }
         };
-        let slot = if url.scheme() == "https" { &mut https } else { &mut http };
+        let slot = if url.scheme() == "https" {
+            &mut https
+        } else {
+            &mut http
+        };
         if slot.replace(url).is_some() {
-            report.error(ENDPOINT_FIELD, "has two URLs of one scheme: give one URL, or one http and one https URL");
+            report.error(
+                ENDPOINT_FIELD,
+                "has two URLs of one scheme: give one URL, or one http and one https URL",
+            );
             return None;
         }
     }
@@ -175,12 +250,21 @@ fn selector_matches(selector: &TextMap, labels: &TextMap) -> bool {
         return false;
     };
     let labels = labels.as_ref();
-    selector.iter().all(|(key, value)| labels.and_then(|labels| labels.get(key)).is_some_and(|label| label == value))
+    selector.iter().all(|(key, value)| {
+        labels
+            .and_then(|labels| labels.get(key))
+            .is_some_and(|label| label == value)
+    })
 }
 
 fn is_event_display_pod(pod: &PodManifest) -> bool {
-    let containers = pod.spec.iter().flat_map(|spec| spec.containers.iter().flatten());
-    containers.filter_map(|container| container.image.as_deref()).any(is_event_display_image)
+    let containers = pod
+        .spec
+        .iter()
+        .flat_map(|spec| spec.containers.iter().flatten());
+    containers
+        .filter_map(|container| container.image.as_deref())
+        .any(is_event_display_image)
 }
 
 /// True if the name of an image, without tag and digest, ends in `/event_display`.
@@ -199,7 +283,10 @@ mod tests {
     #[test]
     fn knows_images_of_event_display() {
         for (image, expected) in [
-            ("gcr.io/knative-releases/knative.dev/eventing/cmd/event_display", true),
+            (
+                "gcr.io/knative-releases/knative.dev/eventing/cmd/event_display",
+                true,
+            ),
             ("gcr.io/knative-releases/event_display:v1.13", true),
             ("localhost:5000/event_display@sha256:0a1b", true),
             ("localhost:5000/event_display:v1@sha256:0a1b", true),

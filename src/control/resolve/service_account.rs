@@ -17,18 +17,24 @@ const LONGEST_START: usize = LONGEST - CHECKSUM;
 
 /// True if an account has a name that Knative creates.
 pub(super) fn is_sender_account_name(name: &str) -> bool {
-    SUFFIXES.iter().any(|suffix| has_whole_suffix(name, suffix) || has_shortened_suffix(name, suffix))
+    SUFFIXES
+        .iter()
+        .any(|suffix| has_whole_suffix(name, suffix) || has_shortened_suffix(name, suffix))
 }
 
 fn has_whole_suffix(name: &str, suffix: &str) -> bool {
-    name.strip_suffix(suffix).is_some_and(|object| !object.is_empty())
+    name.strip_suffix(suffix)
+        .is_some_and(|object| !object.is_empty())
 }
 
 fn has_shortened_suffix(name: &str, suffix: &str) -> bool {
     // An object with a shorter name has room for the whole suffix.
     let lengths = (LONGEST - suffix.len() + 1)..=LONGEST_START;
     lengths.into_iter().any(|start| {
-        let Some((checksum, rest)) = name.get(start..).and_then(|behind| behind.split_at_checked(CHECKSUM)) else {
+        let Some((checksum, rest)) = name
+            .get(start..)
+            .and_then(|behind| behind.split_at_checked(CHECKSUM))
+        else {
             return false;
         };
         let room = suffix.get(..LONGEST_START - start).unwrap_or_default();
@@ -47,7 +53,10 @@ mod tests {
         let checksum = "0123456789abcdef0123456789abcdef";
         let long = |start: usize, rest: &str| format!("{}{checksum}{rest}", "a".repeat(start));
         for (name, is_made) in [
-            ("orders-oidc-messaging.knative.dev-subscription".to_owned(), true),
+            (
+                "orders-oidc-messaging.knative.dev-subscription".to_owned(),
+                true,
+            ),
             ("t-oidc-eventing.knative.dev-trigger".to_owned(), true),
             ("p-oidc-sources.knative.dev-pingsource".to_owned(), true),
             (long(31, ""), true),

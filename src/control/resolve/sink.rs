@@ -57,9 +57,22 @@ pub fn resolve_sink(
         "metadata": {"name": own}, "spec": {"sink": sink_destination(name)},
     });
     let resolution = resolve(&manifests.with_object(usize::MAX, source), None, settings);
-    let is_own = |problem: &&Problem| problem.object.as_ref().is_some_and(|object| object.name == own);
-    let said = resolution.problems.iter().filter(is_own).map(|problem| problem.message.clone());
-    let source = resolution.table.sources().iter().find(|source| source.subscription.key.name == own);
+    let is_own = |problem: &&Problem| {
+        problem
+            .object
+            .as_ref()
+            .is_some_and(|object| object.name == own)
+    };
+    let said = resolution
+        .problems
+        .iter()
+        .filter(is_own)
+        .map(|problem| problem.message.clone());
+    let source = resolution
+        .table
+        .sources()
+        .iter()
+        .find(|source| source.subscription.key.name == own);
     match source.and_then(|source| source.subscription.subscriber.as_ref()) {
         Some(to) => build_sink(to, &resolution, settings, said.collect()),
         None => Err(said.collect()),
@@ -69,7 +82,12 @@ pub fn resolve_sink(
 fn sink_destination(name: &SinkName) -> Value {
     match name {
         SinkName::Url(url) => json!({ "uri": url }),
-        SinkName::Object { api_version, kind, name, namespace } => {
+        SinkName::Object {
+            api_version,
+            kind,
+            name,
+            namespace,
+        } => {
             json!({"ref": {"apiVersion": api_version, "kind": kind, "name": name, "namespace": namespace}})
         }
     }
@@ -84,7 +102,10 @@ fn build_sink(
 ) -> Result<ResolvedSink, Vec<String>> {
     let ca_certs = || advertised_ca_certs(&settings.ca_certs, resolution.certificate.as_ref());
     if to.audience.is_some() {
-        remarks.push("it asks who sends, and the command is given no token: its events are refused".to_owned());
+        remarks.push(
+            "it asks who sends, and the command is given no token: its events are refused"
+                .to_owned(),
+        );
     }
     match &to.route {
         DestinationRoute::Local(key) => {
@@ -93,47 +114,73 @@ fn build_sink(
                 .preferred_url(key)
                 .filter(|_| has_own_path(key, resolution));
             let Some(url) = url else {
-                let rule = "there are several of a channel, a Broker and a RequestReply of that name, so that their path says nothing: rename one";
+                let rule = "there are several of a channel, a Broker and a RequestReply of that \
+                     name, so that their path says nothing: rename one";
                 return Err(vec![rule.to_owned()]);
             };
             let ca_certs = ca_certs().filter(|_| url.scheme() == "https");
-            Ok(ResolvedSink { url: url.into(), ca_certs, remarks })
+            Ok(ResolvedSink {
+                url: url.into(),
+                ca_certs,
+                remarks,
+            })
         }
         DestinationRoute::Remote { connect } => {
             let mut url = to.url.as_written().to_owned();
             match connect {
-                Some(there) if to.url.scheme() == "http" => url = with_authority(&to.url, &there.to_string()),
+                Some(there) if to.url.scheme() == "http" => {
+                    url = with_authority(&to.url, &there.to_string())
+                }
                 Some(there) => remarks.push(format!(
-                    "--resolve is nothing that the command knows: have {} lead to {there}, for example in /etc/hosts",
+                    "--resolve is nothing that the command knows: have {} lead to {there}, \
+                     for example in /etc/hosts",
                     to.url.host_str().unwrap_or_default()
                 )),
                 None => {}
             }
             let ca_certs = ca_certs().filter(|_| is_own_https_url(&to.url, settings));
-            Ok(ResolvedSink { url, ca_certs, remarks })
+            Ok(ResolvedSink {
+                url,
+                ca_certs,
+                remarks,
+            })
         }
         DestinationRoute::EventDisplay => {
             let rule = "it is shown by `sealpost run` itself, and has no address for others: send to a channel or Broker \
                         that it gets its events from, or run `sealpost display` and give its URL";
             Err(vec![rule.to_owned()])
         }
-        DestinationRoute::WaitingRequest(key) => {
-            Err(vec![format!("it answers what is sent to {key}, and takes nothing else")])
-        }
+        DestinationRoute::WaitingRequest(key) => Err(vec![format!(
+            "it answers what is sent to {key}, and takes nothing else"
+        )]),
         DestinationRoute::Unresolved(why) => Err(vec![why.to_string()]),
     }
 }
 
 /// True if the path of a channel or Broker means it alone.
 fn has_own_path(key: &ChannelKey, resolution: &Resolution) -> bool {
-    let others = [ChannelKind::Channel, ChannelKind::Broker, ChannelKind::RequestReply].into_iter();
-    let mut others = others.filter(|kind| *kind != key.kind).map(|kind| ChannelKey { kind, ..key.clone() });
+    let others = [
+        ChannelKind::Channel,
+        ChannelKind::Broker,
+        ChannelKind::RequestReply,
+    ]
+    .into_iter();
+    let mut others = others
+        .filter(|kind| *kind != key.kind)
+        .map(|kind| ChannelKey {
+            kind,
+            ..key.clone()
+        });
     !others.any(|other| is_served(&other, resolution))
 }
 
 fn is_served(key: &ChannelKey, resolution: &Resolution) -> bool {
     let table = &resolution.table;
-    table.channel(key).is_some() || table.request_replies().iter().any(|request_reply| request_reply.key == *key)
+    table.channel(key).is_some()
+        || table
+            .request_replies()
+            .iter()
+            .any(|request_reply| request_reply.key == *key)
 }
 
 /// The same URL with another host and port.
@@ -144,8 +191,15 @@ fn with_authority(url: &Url, authority: &str) -> String {
 
 /// True if a URL is one of the HTTPS listener, by whichever name of this machine.
 fn is_own_https_url(url: &Url, settings: &ControlSettings) -> bool {
-    let Some(urls) = settings.listener_urls.as_ref().filter(|_| url.scheme() == "https") else { return false };
+    let Some(urls) = settings
+        .listener_urls
+        .as_ref()
+        .filter(|_| url.scheme() == "https")
+    else {
+        return false;
+    };
     let is_here = |host: Option<&str>| matches!(host, Some("localhost" | "127.0.0.1" | "[::1]"));
     url.port_or_known_default() == urls.https.port_or_known_default()
-        && (url.host_str() == urls.https.host_str() || (is_here(url.host_str()) && is_here(urls.https.host_str())))
+        && (url.host_str() == urls.https.host_str()
+            || (is_here(url.host_str()) && is_here(urls.https.host_str())))
 }

@@ -13,8 +13,9 @@ use super::routes::SubscriptionRoutes;
 use crate::control::kind::ResourceKind;
 use crate::control::report::{ObjectReport, UNRESOLVED};
 use crate::model::{
-    AddressStatus, Addressable, ChannelKey, ChannelKind, Inventory, InventoryObject, NotReadyReason, ObjectConditions,
-    ObjectKind, ObjectStatus, RequestReply, SubscriberId, SubscriptionKey, SubscriptionKind,
+    AddressStatus, Addressable, ChannelKey, ChannelKind, Inventory, InventoryObject,
+    NotReadyReason, ObjectConditions, ObjectKind, ObjectStatus, RequestReply, SubscriberId,
+    SubscriptionKey, SubscriptionKind,
 };
 
 /// The conditions of an object, and the rest of its status.
@@ -32,7 +33,12 @@ struct StatusBuilder<'s, 'd> {
     resolver: &'s DestinationResolver<'s>,
 }
 
-const TRIGGER_PARTS: &[&str] = &["BrokerReady", "DeadLetterSinkResolved", "DependencyReady", "SubscriberResolved"];
+const TRIGGER_PARTS: &[&str] = &[
+    "BrokerReady",
+    "DeadLetterSinkResolved",
+    "DependencyReady",
+    "SubscriberResolved",
+];
 
 /// Makes the inventory of every channel, Broker, Trigger, Subscription, Sequence, Parallel and
 /// RequestReply, in this order, each kind by namespace and name.
@@ -41,40 +47,76 @@ pub(super) fn inventory(
     own: &WrittenObjects,
     resolver: &DestinationResolver<'_>,
 ) -> Inventory {
-    let WrittenObjects { parents, flows, routes, request_replies } = own;
-    let shown = StatusBuilder { collected, routes, parents, request_replies, resolver };
+    let WrittenObjects {
+        parents,
+        flows,
+        routes,
+        request_replies,
+    } = own;
+    let shown = StatusBuilder {
+        collected,
+        routes,
+        parents,
+        request_replies,
+        resolver,
+    };
     // Objects that flows generate are sorted among the written ones of their kind.
-    let of_flows = flows.values().flat_map(|flow| flow.generated_objects(routes, resolver));
+    let of_flows = flows
+        .values()
+        .flat_map(|flow| flow.generated_objects(routes, resolver));
     let (mut objects, mut of_subscriptions): (Vec<_>, Vec<_>) =
         of_flows.partition(|object| object.kind == ObjectKind::Channel);
-    for items in [&collected.channels, &collected.in_memory_channels, &collected.rabbitmq_channels] {
-        objects.extend(objects_of_kind(ObjectKind::Channel, items, |name, report| shown.channel_status(name, report)));
+    for items in [
+        &collected.channels,
+        &collected.in_memory_channels,
+        &collected.rabbitmq_channels,
+    ] {
+        objects.extend(objects_of_kind(
+            ObjectKind::Channel,
+            items,
+            |name, report| shown.channel_status(name, report),
+        ));
     }
     sort_by_name(&mut objects);
-    objects.extend(objects_of_kind(ObjectKind::Broker, &collected.brokers, |name, report| {
-        shown.broker_status(name, report)
-    }));
-    let mut triggers =
-        objects_of_kind(ObjectKind::Trigger, &collected.triggers, |name, report| shown.trigger_status(name, report));
-    triggers.extend(request_replies.iter().filter_map(|request_reply| shown.generated_trigger(request_reply)));
+    objects.extend(objects_of_kind(
+        ObjectKind::Broker,
+        &collected.brokers,
+        |name, report| shown.broker_status(name, report),
+    ));
+    let mut triggers = objects_of_kind(ObjectKind::Trigger, &collected.triggers, |name, report| {
+        shown.trigger_status(name, report)
+    });
+    triggers.extend(
+        request_replies
+            .iter()
+            .filter_map(|request_reply| shown.generated_trigger(request_reply)),
+    );
     sort_by_name(&mut triggers);
     objects.extend(triggers);
     let subscriptions = &collected.subscriptions;
-    of_subscriptions.extend(objects_of_kind(ObjectKind::Subscription, subscriptions, |name, report| {
-        shown.subscription_status(name, report)
-    }));
+    of_subscriptions.extend(objects_of_kind(
+        ObjectKind::Subscription,
+        subscriptions,
+        |name, report| shown.subscription_status(name, report),
+    ));
     sort_by_name(&mut of_subscriptions);
     objects.extend(of_subscriptions);
-    objects.extend(objects_of_kind(ObjectKind::Sequence, &collected.sequences, |name, report| {
-        shown.flow_status(ResourceKind::Sequence, name, flows, report)
-    }));
-    objects.extend(objects_of_kind(ObjectKind::Parallel, &collected.parallels, |name, report| {
-        shown.flow_status(ResourceKind::Parallel, name, flows, report)
-    }));
+    objects.extend(objects_of_kind(
+        ObjectKind::Sequence,
+        &collected.sequences,
+        |name, report| shown.flow_status(ResourceKind::Sequence, name, flows, report),
+    ));
+    objects.extend(objects_of_kind(
+        ObjectKind::Parallel,
+        &collected.parallels,
+        |name, report| shown.flow_status(ResourceKind::Parallel, name, flows, report),
+    ));
     let request_replies = &collected.request_replies;
-    objects.extend(objects_of_kind(ObjectKind::RequestReply, request_replies, |name, report| {
-        shown.request_reply_status(name, report)
-    }));
+    objects.extend(objects_of_kind(
+        ObjectKind::RequestReply,
+        request_replies,
+        |name, report| shown.request_reply_status(name, report),
+    ));
     Inventory { objects }
 }
 
@@ -92,9 +134,18 @@ pub(super) fn relayed_object(
     let mut conditions = object_conditions(&[], way, report);
     if way.is_none() && !report.has_errors() {
         let message = "its status in the cluster does not say yet where its events go".to_owned();
-        conditions.not_ready = Some(Box::new(NotReadyReason { status: "Unknown", reason: UNRESOLVED, message }));
+        conditions.not_ready = Some(Box::new(NotReadyReason {
+            status: "Unknown",
+            reason: UNRESOLVED,
+            message,
+        }));
     }
-    inventory_object(kind, name, report, (conditions, ObjectStatus::ConditionsOnly))
+    inventory_object(
+        kind,
+        name,
+        report,
+        (conditions, ObjectStatus::ConditionsOnly),
+    )
 }
 
 /// A channel of a cluster: its addresses are those that the cluster gave it, the rest is its state
@@ -106,9 +157,16 @@ pub(super) fn reconciled_object(
 ) -> Arc<InventoryObject> {
     let conditions = object_conditions(&["Addressable"], subscribers, report);
     let uid = |uid: &String| SubscriberId::Uid(uid.as_str().into());
-    let form = ObjectStatus::ReconciledChannel(subscribers.map(|subscribers| subscribers.iter().map(uid).collect()));
+    let form = ObjectStatus::ReconciledChannel(
+        subscribers.map(|subscribers| subscribers.iter().map(uid).collect()),
+    );
     let name = (key.namespace.clone(), key.name.clone());
-    Arc::new(inventory_object(ObjectKind::Channel, &name, report, (conditions, form)))
+    Arc::new(inventory_object(
+        ObjectKind::Channel,
+        &name,
+        report,
+        (conditions, form),
+    ))
 }
 
 fn objects_of_kind<T>(
@@ -130,7 +188,14 @@ fn inventory_object(
     (conditions, form): ResolvedStatus,
 ) -> InventoryObject {
     let (namespace, name) = (namespace.clone(), name.clone());
-    InventoryObject { kind, namespace, name, manifest: Arc::clone(&report.document().value), conditions, status: form }
+    InventoryObject {
+        kind,
+        namespace,
+        name,
+        manifest: Arc::clone(&report.document().value),
+        conditions,
+        status: form,
+    }
 }
 
 impl StatusBuilder<'_, '_> {
@@ -141,19 +206,30 @@ impl StatusBuilder<'_, '_> {
             || kind == "RabbitmqChannel" && self.collected.in_memory_channels.contains_key(name);
         let parent = self.parents.get(&key).filter(|_| !shadowed);
         let conditions = object_conditions(&["Addressable", "ChannelServiceReady"], parent, report);
-        let subscribers =
-            || self.routes.of_channel(&key).map(|subscription| self.subscriber_id(&subscription.key)).collect();
-        let form = parent.map(|parent| self.parent_address_status(&key, parent, Some(subscribers())));
+        let subscribers = || {
+            self.routes
+                .of_channel(&key)
+                .map(|subscription| self.subscriber_id(&subscription.key))
+                .collect()
+        };
+        let form =
+            parent.map(|parent| self.parent_address_status(&key, parent, Some(subscribers())));
         (conditions, form.unwrap_or(ObjectStatus::ConditionsOnly))
     }
 
     fn broker_status(&self, name: &NamespacedName, report: &ObjectReport<'_>) -> ResolvedStatus {
         let key = channel_key(ChannelKind::Broker, name);
         let parent = self.parents.get(&key);
-        let conditions = object_conditions(&["Addressable", "FilterReady", "IngressReady"], parent, report);
+        let conditions = object_conditions(
+            &["Addressable", "FilterReady", "IngressReady"],
+            parent,
+            report,
+        );
         (
             conditions,
-            parent.map_or(ObjectStatus::ConditionsOnly, |parent| self.parent_address_status(&key, parent, None)),
+            parent.map_or(ObjectStatus::ConditionsOnly, |parent| {
+                self.parent_address_status(&key, parent, None)
+            }),
         )
     }
 
@@ -165,7 +241,11 @@ impl StatusBuilder<'_, '_> {
         subscribers: Option<Box<[SubscriberId]>>,
     ) -> ObjectStatus {
         let dead_letter_sink = parent.dead_letter_sink.clone();
-        ObjectStatus::Address(Box::new(AddressStatus { dead_letter_sink, subscribers, ..self.address_status(key) }))
+        ObjectStatus::Address(Box::new(AddressStatus {
+            dead_letter_sink,
+            subscribers,
+            ..self.address_status(key)
+        }))
     }
 
     /// The addresses, without the fields that only channels and Brokers have.
@@ -186,11 +266,16 @@ impl StatusBuilder<'_, '_> {
         flows: &ResolvedFlows,
         report: &ObjectReport<'_>,
     ) -> ResolvedStatus {
-        let (namespace, channel) = (name.0.clone(), flow::plan::entry_channel_name(kind, &name.1).unwrap_or_default());
+        let (namespace, channel) = (
+            name.0.clone(),
+            flow::plan::entry_channel_name(kind, &name.1).unwrap_or_default(),
+        );
         let made = flows.get(&channel_key(ChannelKind::Channel, &(namespace, channel)));
         let mut conditions = object_conditions(flow::status::PARTS, made, report);
         match (conditions.not_ready.as_mut(), made) {
-            (Some(unready), Some(made)) if made.is_kept() && !report.has_errors() => unready.message.push_str(KEPT),
+            (Some(unready), Some(made)) if made.is_kept() && !report.has_errors() => {
+                unready.message.push_str(KEPT)
+            }
             (Some(unready), Some(made)) if !made.is_kept() => {
                 if let Some((_, message)) = report.first_error() {
                     unready.message = message;
@@ -199,36 +284,86 @@ impl StatusBuilder<'_, '_> {
             }
             _ => {}
         }
-        (conditions, made.map_or(ObjectStatus::ConditionsOnly, |made| made.status(self.resolver)))
+        (
+            conditions,
+            made.map_or(ObjectStatus::ConditionsOnly, |made| {
+                made.status(self.resolver)
+            }),
+        )
     }
 
     fn trigger_status(&self, name: &NamespacedName, report: &ObjectReport<'_>) -> ResolvedStatus {
-        self.routed_status(&subscription_key(SubscriptionKind::Trigger, name), TRIGGER_PARTS, report)
+        self.routed_status(
+            &subscription_key(SubscriptionKind::Trigger, name),
+            TRIGGER_PARTS,
+            report,
+        )
     }
 
-    fn request_reply_status(&self, name: &NamespacedName, report: &ObjectReport<'_>) -> ResolvedStatus {
+    fn request_reply_status(
+        &self,
+        name: &NamespacedName,
+        report: &ObjectReport<'_>,
+    ) -> ResolvedStatus {
         let key = channel_key(ChannelKind::RequestReply, name);
-        let served = self.request_replies.iter().find(|request_reply| request_reply.key == key);
-        let parts = &["Addressable", "BrokerReady", "EventPoliciesReady", "TriggersReady"];
-        let address = |_: &Arc<RequestReply>| ObjectStatus::Address(Box::new(self.address_status(&key)));
-        (object_conditions(parts, served, report), served.map_or(ObjectStatus::ConditionsOnly, address))
+        let served = self
+            .request_replies
+            .iter()
+            .find(|request_reply| request_reply.key == key);
+        let parts = &[
+            "Addressable",
+            "BrokerReady",
+            "EventPoliciesReady",
+            "TriggersReady",
+        ];
+        let address =
+            |_: &Arc<RequestReply>| ObjectStatus::Address(Box::new(self.address_status(&key)));
+        (
+            object_conditions(parts, served, report),
+            served.map_or(ObjectStatus::ConditionsOnly, address),
+        )
     }
 
     /// The Trigger that was generated for a RequestReply; `None` if it is not served.
     fn generated_trigger(&self, request_reply: &RequestReply) -> Option<Arc<InventoryObject>> {
-        let ChannelKey { namespace, name, .. } = &request_reply.key;
+        let ChannelKey {
+            namespace, name, ..
+        } = &request_reply.key;
         let key = trigger_key(&(namespace.clone(), name.clone()));
         let subscription = Arc::clone(self.routes.get(&key)?.1);
         let written = Arc::new(trigger_object(request_reply, &subscription));
-        let conditions = ObjectConditions { parts: TRIGGER_PARTS, served: true, not_ready: None, failed_part: None };
-        let form = ObjectStatus::Subscription { subscription, own_ca_certs: self.resolver.addresses.ca_certs() };
+        let conditions = ObjectConditions {
+            parts: TRIGGER_PARTS,
+            served: true,
+            not_ready: None,
+            failed_part: None,
+        };
+        let form = ObjectStatus::Subscription {
+            subscription,
+            own_ca_certs: self.resolver.addresses.ca_certs(),
+        };
         let (kind, namespace, name) = (ObjectKind::Trigger, key.namespace, key.name);
-        Some(Arc::new(InventoryObject { kind, namespace, name, manifest: written, conditions, status: form }))
+        Some(Arc::new(InventoryObject {
+            kind,
+            namespace,
+            name,
+            manifest: written,
+            conditions,
+            status: form,
+        }))
     }
 
-    fn subscription_status(&self, name: &NamespacedName, report: &ObjectReport<'_>) -> ResolvedStatus {
+    fn subscription_status(
+        &self,
+        name: &NamespacedName,
+        report: &ObjectReport<'_>,
+    ) -> ResolvedStatus {
         let parts = &["AddedToChannel", "ChannelReady", "ReferencesResolved"];
-        self.routed_status(&subscription_key(SubscriptionKind::Subscription, name), parts, report)
+        self.routed_status(
+            &subscription_key(SubscriptionKind::Subscription, name),
+            parts,
+            report,
+        )
     }
 
     fn routed_status(
@@ -239,17 +374,21 @@ impl StatusBuilder<'_, '_> {
     ) -> ResolvedStatus {
         let made = self.routes.get(key).map(|(_, made)| Arc::clone(made));
         let mut conditions = object_conditions(parts, made.as_ref(), report);
-        if let Some(unready) =
-            conditions.not_ready.as_mut().filter(|_| !report.has_errors() && self.routes.is_kept(key))
+        if let Some(unready) = conditions
+            .not_ready
+            .as_mut()
+            .filter(|_| !report.has_errors() && self.routes.is_kept(key))
         {
             unready.message.push_str(KEPT);
         }
         let own_ca_certs = self.resolver.addresses.ca_certs();
         (
             conditions,
-            made.map_or(ObjectStatus::ConditionsOnly, |subscription| ObjectStatus::Subscription {
-                subscription,
-                own_ca_certs,
+            made.map_or(ObjectStatus::ConditionsOnly, |subscription| {
+                ObjectStatus::Subscription {
+                    subscription,
+                    own_ca_certs,
+                }
             }),
         )
     }
@@ -258,13 +397,22 @@ impl StatusBuilder<'_, '_> {
     /// one.
     fn subscriber_id(&self, key: &SubscriptionKey) -> SubscriberId {
         let name = (key.namespace.clone(), key.name.clone());
-        let object = self.collected.subscriptions.get(&name).and_then(|item| item.object.as_ref());
+        let object = self
+            .collected
+            .subscriptions
+            .get(&name)
+            .and_then(|item| item.object.as_ref());
         let uid = match key.kind {
             SubscriptionKind::Subscriber => key.name.split_once('/').map(|(_, id)| id),
-            SubscriptionKind::Subscription => object.and_then(|object| object.metadata.uid.as_deref()),
+            SubscriptionKind::Subscription => {
+                object.and_then(|object| object.metadata.uid.as_deref())
+            }
             SubscriptionKind::Trigger | SubscriptionKind::PingSource => None,
         };
-        uid.map_or_else(|| SubscriberId::Name(key.name.as_str().into()), |uid| SubscriberId::Uid(uid.into()))
+        uid.map_or_else(
+            || SubscriberId::Name(key.name.as_str().into()),
+            |uid| SubscriberId::Uid(uid.into()),
+        )
     }
 }
 
@@ -277,19 +425,46 @@ fn object_conditions<T: ?Sized>(
 ) -> ObjectConditions {
     let served = served.is_some();
     let unready = match (report.first_error(), served) {
-        (None, true) => report.not_served_reason().map(|message| ("False", "LeftAlone", message.to_owned())),
-        (None, false) => Some(("Unknown", "LeftAlone", "It belongs to another implementation".to_owned())),
-        (Some((reason, message)), true) if report.has_errors() => Some(("False", reason, message + KEPT)),
+        (None, true) => report
+            .not_served_reason()
+            .map(|message| ("False", "LeftAlone", message.to_owned())),
+        (None, false) => Some((
+            "Unknown",
+            "LeftAlone",
+            "It belongs to another implementation".to_owned(),
+        )),
+        (Some((reason, message)), true) if report.has_errors() => {
+            Some(("False", reason, message + KEPT))
+        }
         (Some((reason, message)), _) => Some(("False", reason, message)),
     };
-    let unready = unready.map(|(status, reason, message)| Box::new(NotReadyReason { status, reason, message }));
-    ObjectConditions { parts, served, not_ready: unready, failed_part: None }
+    let unready = unready.map(|(status, reason, message)| {
+        Box::new(NotReadyReason {
+            status,
+            reason,
+            message,
+        })
+    });
+    ObjectConditions {
+        parts,
+        served,
+        not_ready: unready,
+        failed_part: None,
+    }
 }
 
 fn channel_key(kind: ChannelKind, (namespace, name): &NamespacedName) -> ChannelKey {
-    ChannelKey { kind, namespace: namespace.clone(), name: name.clone() }
+    ChannelKey {
+        kind,
+        namespace: namespace.clone(),
+        name: name.clone(),
+    }
 }
 
 fn subscription_key(kind: SubscriptionKind, (namespace, name): &NamespacedName) -> SubscriptionKey {
-    SubscriptionKey { kind, namespace: namespace.clone(), name: name.clone() }
+    SubscriptionKey {
+        kind,
+        namespace: namespace.clone(),
+        name: name.clone(),
+    }
 }

@@ -61,7 +61,11 @@ struct CheckedCaCerts {
 impl DestinationTrust {
     /// `before` are the sets in use until now, which are kept if they are still in use.
     pub(super) fn new(bundles: &BundlesByName, before: SharedBundles, now: i64) -> Self {
-        let common = bundles.values().flat_map(|bundle| bundle.certificates()).cloned().collect();
+        let common = bundles
+            .values()
+            .flat_map(|bundle| bundle.certificates())
+            .cloned()
+            .collect();
         let none = Arc::new(TrustBundle::default());
         let mut trust = Self {
             now,
@@ -115,11 +119,21 @@ impl DestinationTrust {
     /// not the channel (contract 3.10, 5.2).
     pub(super) fn with_unchecked_ca_certs(&mut self, text: &str) -> Arc<TrustBundle> {
         let digest = Sha256::digest(text).into();
-        if let Some(found) = self.checked_texts.get(&digest).and_then(|found| found.trust.clone()) {
+        if let Some(found) = self
+            .checked_texts
+            .get(&digest)
+            .and_then(|found| found.trust.clone())
+        {
             return found;
         }
         let trust = self.with_unusable_ca_certs(text);
-        self.checked_texts.insert(digest, CheckedCaCerts { trust: Some(Arc::clone(&trust)), findings: Vec::new() });
+        self.checked_texts.insert(
+            digest,
+            CheckedCaCerts {
+                trust: Some(Arc::clone(&trust)),
+                findings: Vec::new(),
+            },
+        );
         trust
     }
 
@@ -139,14 +153,25 @@ impl DestinationTrust {
     }
 
     fn readable_trust(&self, text: &str) -> TrustBundle {
-        let readable = TrustBundle::new(certificate_blocks(text).filter_map(Result::ok).flatten().collect());
-        if readable.certificates().is_empty() { TrustBundle::trusting_nobody() } else { self.common.union(&readable) }
+        let readable = TrustBundle::new(
+            certificate_blocks(text)
+                .filter_map(Result::ok)
+                .flatten()
+                .collect(),
+        );
+        if readable.certificates().is_empty() {
+            TrustBundle::trusting_nobody()
+        } else {
+            self.common.union(&readable)
+        }
     }
 
     /// Keeps a set that is still in use, so that it stays one value.
     pub(super) fn keep_bundle(&mut self, used: &Arc<TrustBundle>) {
         if !Arc::ptr_eq(used, &self.none) && !Arc::ptr_eq(used, &self.common) {
-            self.shared_bundles.entry(used.fingerprint()).or_insert_with(|| Arc::clone(used));
+            self.shared_bundles
+                .entry(used.fingerprint())
+                .or_insert_with(|| Arc::clone(used));
         }
     }
 
@@ -156,7 +181,9 @@ impl DestinationTrust {
                 let mut findings = diagnose::certificate_findings(&bundle, self.now);
                 findings.extend(diagnose::skipped_certificate(text));
                 findings.extend(diagnose::other_pem_items(&others));
-                let usable = findings.iter().all(|(severity, _)| *severity != Severity::Error);
+                let usable = findings
+                    .iter()
+                    .all(|(severity, _)| *severity != Severity::Error);
                 let trust = usable.then(|| self.share_bundle(self.common.union(&bundle)));
                 CheckedCaCerts { trust, findings }
             }
@@ -206,21 +233,33 @@ fn read_labelled_bundle(
     report: &mut ObjectReport<'_>,
 ) -> Option<TrustBundle> {
     match duck::text(&config_map.metadata.labels, LABEL)? {
-        "true" if *namespace == settings.system_namespace => Some(read_trust_bundle(config_map, settings.now, report)),
+        "true" if *namespace == settings.system_namespace => {
+            Some(read_trust_bundle(config_map, settings.now, report))
+        }
         "true" => {
             let namespace = &settings.system_namespace;
-            report.note(LABEL_FIELD, format!("counts in the namespace {namespace} only: this trust bundle is ignored"));
+            report.note(
+                LABEL_FIELD,
+                format!("counts in the namespace {namespace} only: this trust bundle is ignored"),
+            );
             None
         }
         other if !other.eq_ignore_ascii_case("false") => {
-            report.warning(LABEL_FIELD, "must be \"true\", in lower case: this trust bundle is ignored");
+            report.warning(
+                LABEL_FIELD,
+                "must be \"true\", in lower case: this trust bundle is ignored",
+            );
             None
         }
         _ => None,
     }
 }
 
-fn read_trust_bundle(config_map: &ConfigMapManifest, now: i64, report: &mut ObjectReport<'_>) -> TrustBundle {
+fn read_trust_bundle(
+    config_map: &ConfigMapManifest,
+    now: i64,
+    report: &mut ObjectReport<'_>,
+) -> TrustBundle {
     let mut certificates = Vec::new();
     for (key, value) in config_map.data.iter().flatten() {
         certificates.extend(readable_certificates(
@@ -234,19 +273,32 @@ fn read_trust_bundle(config_map: &ConfigMapManifest, now: i64, report: &mut Obje
         // 3.10).
         let decoded = decode_base64(value.as_deref().unwrap_or_default());
         if let Some(text) = decoded.and_then(|bytes| String::from_utf8(bytes).ok()) {
-            certificates.extend(readable_certificates(&text, &format!("binaryData.{key}"), report));
+            certificates.extend(readable_certificates(
+                &text,
+                &format!("binaryData.{key}"),
+                report,
+            ));
         }
     }
     if certificates.is_empty()
         && let Some((field, value)) = first_value(config_map)
     {
-        report.warning(&field, format!("{}; nothing more is trusted", diagnose::no_certificate_reason(&value)));
+        report.warning(
+            &field,
+            format!(
+                "{}; nothing more is trusted",
+                diagnose::no_certificate_reason(&value)
+            ),
+        );
     }
     let bundle = TrustBundle::new(certificates);
     for expired in bundle.invalid_at(now) {
         report.note(
             "data",
-            format!("{} in it and is not trusted: remove it", diagnose::describe_invalidity(expired, now)),
+            format!(
+                "{} in it and is not trusted: remove it",
+                diagnose::describe_invalidity(expired, now)
+            ),
         );
     }
     bundle
@@ -254,9 +306,14 @@ fn read_trust_bundle(config_map: &ConfigMapManifest, now: i64, report: &mut Obje
 
 /// The first value of a ConfigMap that is not empty, and its field.
 fn first_value(config_map: &ConfigMapManifest) -> Option<(String, Vec<u8>)> {
-    let text = |(key, value): (&String, &Option<String>)| Some((format!("data.{key}"), value.clone()?.into_bytes()));
+    let text = |(key, value): (&String, &Option<String>)| {
+        Some((format!("data.{key}"), value.clone()?.into_bytes()))
+    };
     let bytes = |(key, value): (&String, &Option<String>)| {
-        Some((format!("binaryData.{key}"), decode_base64(value.as_deref()?)?))
+        Some((
+            format!("binaryData.{key}"),
+            decode_base64(value.as_deref()?)?,
+        ))
     };
     let texts = config_map.data.iter().flatten().filter_map(text);
     let mut values = texts.chain(config_map.binary_data.iter().flatten().filter_map(bytes));
@@ -265,7 +322,11 @@ fn first_value(config_map: &ConfigMapManifest) -> Option<(String, Vec<u8>)> {
 
 /// The certificates of a text that can be read; others are skipped with a warning, and a text
 /// without any silently.
-fn readable_certificates(text: &str, field: &str, report: &mut ObjectReport<'_>) -> Vec<TrustedCertificate> {
+fn readable_certificates(
+    text: &str,
+    field: &str,
+    report: &mut ObjectReport<'_>,
+) -> Vec<TrustedCertificate> {
     if !text.contains(BEGIN) {
         return Vec::new();
     }
@@ -279,15 +340,24 @@ fn readable_certificates(text: &str, field: &str, report: &mut ObjectReport<'_>)
     for (index, piece) in certificate_blocks(text).enumerate() {
         match piece {
             Ok(readable) => certificates.extend(readable),
-            Err(error) => report.warning(field, format!("certificate {} is skipped: {error}", index + 1)),
+            Err(error) => report.warning(
+                field,
+                format!("certificate {} is skipped: {error}", index + 1),
+            ),
         }
     }
     certificates
 }
 
 /// The certificates of a text one by one, or the reasons why they cannot be read.
-fn certificate_blocks(text: &str) -> impl Iterator<Item = Result<Vec<TrustedCertificate>, TrustError>> {
-    let piece = |body: &str| Ok(TrustBundle::from_pem(&format!("{BEGIN}{body}"))?.certificates().to_vec());
+fn certificate_blocks(
+    text: &str,
+) -> impl Iterator<Item = Result<Vec<TrustedCertificate>, TrustError>> {
+    let piece = |body: &str| {
+        Ok(TrustBundle::from_pem(&format!("{BEGIN}{body}"))?
+            .certificates()
+            .to_vec())
+    };
     text.split(BEGIN).skip(1).map(piece)
 }
 

@@ -25,11 +25,16 @@ pub(super) fn parse_absolute_url(text: &str) -> Result<Url, String> {
         Err(error) => return Err(format!("is not a URI ({error}): {EXAMPLE}")),
     };
     if !matches!(url.scheme(), "http" | "https") {
-        return Err(format!("has the scheme {:?}: events go over http or https; {EXAMPLE}", url.scheme()));
+        return Err(format!(
+            "has the scheme {:?}: events go over http or https; {EXAMPLE}",
+            url.scheme()
+        ));
     }
     // The parser repairs `http:/host` and `http:host`, which other implementations refuse or read
     // as a path.
-    let has_authority = text.get(url.scheme().len()..).is_some_and(|rest| rest.starts_with("://"));
+    let has_authority = text
+        .get(url.scheme().len()..)
+        .is_some_and(|rest| rest.starts_with("://"));
     if !has_authority || url.host_str().is_none_or(str::is_empty) {
         return Err(format!("has no host: {EXAMPLE}"));
     }
@@ -41,11 +46,14 @@ pub(super) fn parse_absolute_url(text: &str) -> Result<Url, String> {
 /// Checks that no part of a path is a placeholder. In a URI, braces stand encoded (RFC 3986 §2).
 fn check_no_placeholder(path: &str) -> Result<(), String> {
     let path = path.split(['?', '#']).next().unwrap_or_default();
-    let Some(from) = path.find(['{', '}']) else { return Ok(()) };
+    let Some(from) = path.find(['{', '}']) else {
+        return Ok(());
+    };
     let rest = path.get(from..).unwrap_or_default();
     let end = rest.find('}').map_or(rest.len(), |end| end + 1);
     let found = rest.get(..end).unwrap_or_default();
-    let remedy = "which nothing fills in: write the path itself, or %7B and %7D if braces are meant";
+    let remedy =
+        "which nothing fills in: write the path itself, or %7B and %7D if braces are meant";
     Err(format!("has {found} in its path, {remedy}"))
 }
 
@@ -53,22 +61,38 @@ fn check_no_placeholder(path: &str) -> Result<(), String> {
 fn check_host(url: &Url) -> Result<(), String> {
     let host = url.host_str().unwrap_or_default();
     if url.port() == Some(0) {
-        return Err("has the port 0, at which nobody can be reached: write the port of the server".to_owned());
+        return Err(
+            "has the port 0, at which nobody can be reached: write the port of the server"
+                .to_owned(),
+        );
     }
     if host.starts_with("__") && host.ends_with("__") {
-        return Err(format!("has the host {host}: is this a template that was not rendered? Render it first"));
+        return Err(format!(
+            "has the host {host}: is this a template that was not rendered? Render it first"
+        ));
     }
-    let odd = host.chars().find(|c| !(c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':' | '[' | ']')));
+    let odd = host
+        .chars()
+        .find(|c| !(c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':' | '[' | ']')));
     match odd {
-        Some(odd) => Err(format!("has {odd:?} in its host, which no request can carry{}", template_remedy(host))),
+        Some(odd) => Err(format!(
+            "has {odd:?} in its host, which no request can carry{}",
+            template_remedy(host)
+        )),
         None => Ok(()),
     }
 }
 
 /// The remedy for a text, which is another one if it looks like a template that was not rendered.
 fn template_remedy(text: &str) -> &'static str {
-    let is_template = ["{", "}", "$", "%7B", "<", "%24"].iter().any(|sign| text.contains(sign));
-    if is_template { ": is this a template that was not rendered? Render it first" } else { ": correct it" }
+    let is_template = ["{", "}", "$", "%7B", "<", "%24"]
+        .iter()
+        .any(|sign| text.contains(sign));
+    if is_template {
+        ": is this a template that was not rendered? Render it first"
+    } else {
+        ": correct it"
+    }
 }
 
 /// Reads an absolute URL, and keeps the text as which it was written.
@@ -78,12 +102,16 @@ fn template_remedy(text: &str) -> &'static str {
 pub(super) fn parse_destination_url(text: &str) -> Result<DestinationUrl, String> {
     let (_scheme, rest) = text.split_once("://").unwrap_or_default();
     let url = parse_reconciled_url(text)?;
-    check_no_placeholder(rest.find('/').and_then(|path| rest.get(path..)).unwrap_or_default())?;
+    check_no_placeholder(
+        rest.find('/')
+            .and_then(|path| rest.get(path..))
+            .unwrap_or_default(),
+    )?;
     Ok(url)
 }
 
-/// Reads an absolute URL of a status, and keeps the text: a controller has taken it from an object, and
-/// its path is sent as it stands, as upstream does.
+/// Reads an absolute URL of a status, and keeps the text: a controller has taken it from an object,
+/// and its path is sent as it stands, as upstream does.
 ///
 /// # Errors
 /// Says what is wrong.
@@ -96,17 +124,28 @@ pub(super) fn parse_reconciled_url(text: &str) -> Result<DestinationUrl, String>
 pub(super) fn without_user_info(text: &str) -> Cow<'_, str> {
     // `user:secret@host` is a URL with the scheme `user`, which has no host.
     let parsed = Url::parse(text).ok().filter(Url::has_host);
-    if parsed.as_ref().is_some_and(|url| url.username().is_empty() && url.password().is_none()) {
+    if parsed
+        .as_ref()
+        .is_some_and(|url| url.username().is_empty() && url.password().is_none())
+    {
         return Cow::Borrowed(text);
     }
-    let scheme = [":/", ":\\"].iter().find_map(|end| text.find(end)).map_or(0, |colon| colon + 1);
+    let scheme = [":/", ":\\"]
+        .iter()
+        .find_map(|end| text.find(end))
+        .map_or(0, |colon| colon + 1);
     let (scheme, rest) = text.split_at(scheme);
     let inside = rest.trim_start_matches(['/', '\\']);
     let slashes = rest.strip_suffix(inside).unwrap_or_default();
-    let end = inside.find(['/', '\\', '?', '#']).filter(|_| parsed.is_some()).unwrap_or(inside.len());
+    let end = inside
+        .find(['/', '\\', '?', '#'])
+        .filter(|_| parsed.is_some())
+        .unwrap_or(inside.len());
     let at = inside.get(..end).and_then(|authority| authority.rfind('@'));
     let host = at.and_then(|at| inside.get(at + 1..));
-    host.map_or(Cow::Borrowed(text), |host| Cow::Owned(format!("{scheme}{slashes}{host}")))
+    host.map_or(Cow::Borrowed(text), |host| {
+        Cow::Owned(format!("{scheme}{slashes}{host}"))
+    })
 }
 
 /// Resolves a relative URI against the URL of a reference (RFC 3986 §5).
@@ -115,13 +154,20 @@ pub(super) fn without_user_info(text: &str) -> Cow<'_, str> {
 /// Fails if the URI is absolute or changes the host.
 pub(super) fn resolve_relative(base: &Url, text: &str) -> Result<DestinationUrl, String> {
     if Url::parse(text).is_ok() {
-        return Err("is absolute beside a ref: keep one of the two, or write only a path such as /events".to_owned());
+        return Err(
+            "is absolute beside a ref: keep one of the two, or write only a path such as /events"
+                .to_owned(),
+        );
     }
-    let url = base.join(text).map_err(|error| format!("is not a URI ({error}): write a path such as /events"))?;
+    let url = base
+        .join(text)
+        .map_err(|error| format!("is not a URI ({error}): write a path such as /events"))?;
     check_no_user_info(&url)?;
     check_no_placeholder(text)?;
     if url.origin() != base.origin() {
-        return Err("names another host than its ref: write only a path such as /events".to_owned());
+        return Err(
+            "names another host than its ref: write only a path such as /events".to_owned(),
+        );
     }
     let joined = url.to_string();
     Ok(DestinationUrl::from_written(url, &joined))
@@ -129,7 +175,10 @@ pub(super) fn resolve_relative(base: &Url, text: &str) -> Result<DestinationUrl,
 
 fn check_no_user_info(url: &Url) -> Result<(), String> {
     if !url.username().is_empty() || url.password().is_some() {
-        return Err("contains a user name or password, which events are never sent with: remove it".to_owned());
+        return Err(
+            "contains a user name or password, which events are never sent with: remove it"
+                .to_owned(),
+        );
     }
     Ok(())
 }
@@ -154,15 +203,36 @@ mod tests {
             ("http://a b", Err("is not a URI")),
             ("http://sink:99999", Err("is not a URI")),
             ("http://user:secret@sink", Err("contains a user name")),
-            ("http://${SINK_HOST}/x", Err("has '$' in its host, which no request can carry: is this a template")),
-            ("http://{{host}}/x", Err("has '{' in its host, which no request can carry: is this a template")),
-            ("http://<host>/x", Err("is not a URI (invalid international domain name): is this a template")),
-            ("http://my_service:8080/$%7Bx%7D?q={x}", Ok("http://my_service:8080/$%7Bx%7D?q={x}")),
-            ("http://my_service:8080/${x}/y", Err("has {x} in its path, which nothing fills in")),
-            ("http://sink/{tenant}", Err("has {tenant} in its path, which nothing fills in")),
+            (
+                "http://${SINK_HOST}/x",
+                Err("has '$' in its host, which no request can carry: is this a template"),
+            ),
+            (
+                "http://{{host}}/x",
+                Err("has '{' in its host, which no request can carry: is this a template"),
+            ),
+            (
+                "http://<host>/x",
+                Err("is not a URI (invalid international domain name): is this a template"),
+            ),
+            (
+                "http://my_service:8080/$%7Bx%7D?q={x}",
+                Ok("http://my_service:8080/$%7Bx%7D?q={x}"),
+            ),
+            (
+                "http://my_service:8080/${x}/y",
+                Err("has {x} in its path, which nothing fills in"),
+            ),
+            (
+                "http://sink/{tenant}",
+                Err("has {tenant} in its path, which nothing fills in"),
+            ),
             ("http://sink/a}b", Err("has } in its path")),
             ("http://sink:0/", Err("has the port 0")),
-            ("https://__HOST__:80/x", Err("has the host __host__: is this a template")),
+            (
+                "https://__HOST__:80/x",
+                Err("has the host __host__: is this a template"),
+            ),
             ("http://_a__/x", Ok("http://_a__/x")),
         ] {
             match (parse_destination_url(text), expected) {
@@ -193,7 +263,9 @@ mod tests {
         ] {
             match (resolve_relative(&base, text), expected) {
                 (Ok(url), Ok(expected)) => assert_eq!(url.as_str(), expected),
-                (Err(message), Err(expected)) => assert!(message.starts_with(expected), "{text}: {message}"),
+                (Err(message), Err(expected)) => {
+                    assert!(message.starts_with(expected), "{text}: {message}")
+                }
                 (found, _) => panic!("{text}: {found:?}"),
             }
         }

@@ -16,14 +16,26 @@ const KNOWN: [&str; 3] = [ENDPOINT, DELIVERY_ORDER, HTTP_VERSION];
 pub(crate) fn examine_annotations(object: &Value) -> Vec<(String, String)> {
     let mut found = Vec::new();
     let keys = |part: &str| {
-        let map = object.get("metadata").and_then(|metadata| metadata.get(part)?.as_object());
-        map.into_iter().flat_map(|map| map.keys()).filter(|key| is_our_key(key)).cloned().collect::<Vec<_>>()
+        let map = object
+            .get("metadata")
+            .and_then(|metadata| metadata.get(part)?.as_object());
+        map.into_iter()
+            .flat_map(|map| map.keys())
+            .filter(|key| is_our_key(key))
+            .cloned()
+            .collect::<Vec<_>>()
     };
-    for key in keys("annotations").into_iter().filter(|key| !KNOWN.contains(&key.as_str())) {
+    for key in keys("annotations")
+        .into_iter()
+        .filter(|key| !KNOWN.contains(&key.as_str()))
+    {
         let meant = suggest::suggest_name(&key, KNOWN.into_iter());
         let message = match meant {
             Some(meant) => format!("is no annotation of sealpost; did you mean {meant}?"),
-            None => format!("is no annotation of sealpost: there are {}", KNOWN.join(", ")),
+            None => format!(
+                "is no annotation of sealpost: there are {}",
+                KNOWN.join(", ")
+            ),
         };
         found.push((format!("metadata.annotations.{key}"), message));
     }
@@ -39,5 +51,6 @@ pub(crate) fn examine_annotations(object: &Value) -> Vec<(String, String)> {
 
 /// True if a key has sealpost's prefix, whatever its case: nobody else uses that name.
 fn is_our_key(key: &str) -> bool {
-    key.get(..OURS.len()).is_some_and(|start| start.eq_ignore_ascii_case(OURS))
+    key.get(..OURS.len())
+        .is_some_and(|start| start.eq_ignore_ascii_case(OURS))
 }

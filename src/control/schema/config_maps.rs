@@ -45,10 +45,26 @@ pub(super) static SYSTEM: [ConfigMapKeys; 6] = [
         ],
         prefixes: &["apiserversources-nodeselector-"],
     },
-    ConfigMapKeys { name: "config-br-defaults", keys: &["default-br-config"], prefixes: &[] },
-    ConfigMapKeys { name: "default-ch-webhook", keys: &["default-ch-config"], prefixes: &[] },
-    ConfigMapKeys { name: "config-imc-backend", keys: &["default-backend", "namespaces"], prefixes: &[] },
-    ConfigMapKeys { name: "config-logging", keys: &["zap-logger-config", "klog-verbosity"], prefixes: &["loglevel."] },
+    ConfigMapKeys {
+        name: "config-br-defaults",
+        keys: &["default-br-config"],
+        prefixes: &[],
+    },
+    ConfigMapKeys {
+        name: "default-ch-webhook",
+        keys: &["default-ch-config"],
+        prefixes: &[],
+    },
+    ConfigMapKeys {
+        name: "config-imc-backend",
+        keys: &["default-backend", "namespaces"],
+        prefixes: &[],
+    },
+    ConfigMapKeys {
+        name: "config-logging",
+        keys: &["zap-logger-config", "klog-verbosity"],
+        prefixes: &["loglevel."],
+    },
     ConfigMapKeys {
         name: "config-observability",
         keys: &[
@@ -65,11 +81,21 @@ pub(super) static SYSTEM: [ConfigMapKeys; 6] = [
             "request-metrics-export-interval",
         ],
         // These prefixes are of releases before 1.19; nothing reads such keys any more.
-        prefixes: &["metrics.", "logging.", "profiling.", "tracing.", "sink-event-error-reporting."],
+        prefixes: &[
+            "metrics.",
+            "logging.",
+            "profiling.",
+            "tracing.",
+            "sink-event-error-reporting.",
+        ],
     },
 ];
 
-static TEMPLATE: ConfigMapKeys = ConfigMapKeys { name: "", keys: &CHANNEL_TEMPLATE, prefixes: &[] };
+static TEMPLATE: ConfigMapKeys = ConfigMapKeys {
+    name: "",
+    keys: &CHANNEL_TEMPLATE,
+    prefixes: &[],
+};
 
 impl ConfigMapKeys {
     /// The keys of a ConfigMap of this name; `None` if its keys are not checked. `has` is true for
@@ -79,8 +105,9 @@ impl ConfigMapKeys {
         in_system_namespace: ConfigMapPlace,
         has: impl Fn(&str) -> bool,
     ) -> Option<&'static Self> {
-        let by_name =
-            SYSTEM.iter().find(|keys| keys.name == name && in_system_namespace == ConfigMapPlace::SystemNamespace);
+        let by_name = SYSTEM.iter().find(|keys| {
+            keys.name == name && in_system_namespace == ConfigMapPlace::SystemNamespace
+        });
         by_name.or_else(|| Some(&TEMPLATE).filter(|_| CHANNEL_TEMPLATE.iter().any(|key| has(key))))
     }
 
@@ -90,7 +117,10 @@ impl ConfigMapKeys {
         let key = key.trim();
         key.starts_with('_')
             || self.keys.contains(&key)
-            || self.prefixes.iter().any(|beginning| key.starts_with(beginning))
+            || self
+                .prefixes
+                .iter()
+                .any(|beginning| key.starts_with(beginning))
     }
 
     /// The allowed key that an unknown one is probably meant to be.
@@ -101,7 +131,10 @@ impl ConfigMapKeys {
     /// The ConfigMap of the system namespace that this name probably means, which is none of
     /// theirs: it is misspelled, or has its words in another order.
     pub(crate) fn named_nearly(name: &str) -> Option<&'static str> {
-        let known = SYSTEM.iter().map(|keys| keys.name).chain([DEFAULT_TEMPLATE]);
+        let known = SYSTEM
+            .iter()
+            .map(|keys| keys.name)
+            .chain([DEFAULT_TEMPLATE]);
         if known.clone().any(|known| known == name) {
             return None;
         }

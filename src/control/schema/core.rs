@@ -19,7 +19,10 @@ pub(crate) static OBJECT_META: ObjectSchema = object_schema(
         schema_field("deletionTimestamp", FieldShape::Text),
         schema_field("deletionGracePeriodSeconds", FieldShape::Integer),
         schema_field("finalizers", LIST_OF_TEXTS),
-        schema_field("ownerReferences", FieldShape::List(&FieldShape::Object(&OWNER))),
+        schema_field(
+            "ownerReferences",
+            FieldShape::List(&FieldShape::Object(&OWNER)),
+        ),
         schema_field("managedFields", FieldShape::Any),
         schema_field("selfLink", FieldShape::Text),
         schema_field("clusterName", FieldShape::Text),
@@ -73,17 +76,27 @@ pub(super) static SECRET: ObjectSchema = object_schema(
 /// A `Service` of the core group.
 pub(super) static SERVICE: ObjectSchema = object_schema(
     "Service",
-    &[API_VERSION, KIND, METADATA, schema_field("spec", FieldShape::Object(&SERVICE_SPEC)), STATUS],
+    &[
+        API_VERSION,
+        KIND,
+        METADATA,
+        schema_field("spec", FieldShape::Object(&SERVICE_SPEC)),
+        STATUS,
+    ],
 );
 
 /// The values that `spec.type` of a Service may have.
-pub(crate) const SERVICE_TYPES: [&str; 4] = ["ClusterIP", "NodePort", "LoadBalancer", "ExternalName"];
+pub(crate) const SERVICE_TYPES: [&str; 4] =
+    ["ClusterIP", "NodePort", "LoadBalancer", "ExternalName"];
 
 static SERVICE_SPEC: ObjectSchema = object_schema(
     "ServiceSpec",
     &[
         schema_field("selector", TEXTS),
-        schema_field("ports", FieldShape::List(&FieldShape::Object(&SERVICE_PORT))),
+        schema_field(
+            "ports",
+            FieldShape::List(&FieldShape::Object(&SERVICE_PORT)),
+        ),
         schema_field("type", FieldShape::Choice(&SERVICE_TYPES)),
         schema_field("externalName", FieldShape::Text),
         schema_field("clusterIP", FieldShape::Text),
@@ -117,8 +130,16 @@ static SERVICE_PORT: ObjectSchema = object_schema(
 );
 
 /// A `Pod` of the core group.
-pub(super) static POD: ObjectSchema =
-    object_schema("Pod", &[API_VERSION, KIND, METADATA, schema_field("spec", FieldShape::Object(&POD_SPEC)), STATUS]);
+pub(super) static POD: ObjectSchema = object_schema(
+    "Pod",
+    &[
+        API_VERSION,
+        KIND,
+        METADATA,
+        schema_field("spec", FieldShape::Object(&POD_SPEC)),
+        STATUS,
+    ],
+);
 
 /// The fields of a Pod's `spec`, with those that one kind has besides.
 macro_rules! pod_spec {
@@ -183,11 +204,21 @@ pod_spec!(
 );
 
 /// The template of which Deployments and their like make Pods.
-pub(crate) static POD_TEMPLATE: ObjectSchema =
-    object_schema("PodTemplateSpec", &[METADATA, schema_field("spec", FieldShape::Object(&POD_SPEC))]);
+pub(crate) static POD_TEMPLATE: ObjectSchema = object_schema(
+    "PodTemplateSpec",
+    &[
+        METADATA,
+        schema_field("spec", FieldShape::Object(&POD_SPEC)),
+    ],
+);
 /// The template of which Services and Configurations of Knative Serving make Pods.
-pub(crate) static REVISION_TEMPLATE: ObjectSchema =
-    object_schema("RevisionTemplateSpec", &[METADATA, schema_field("spec", FieldShape::Object(&REVISION_SPEC))]);
+pub(crate) static REVISION_TEMPLATE: ObjectSchema = object_schema(
+    "RevisionTemplateSpec",
+    &[
+        METADATA,
+        schema_field("spec", FieldShape::Object(&REVISION_SPEC)),
+    ],
+);
 
 static CONTAINER: ObjectSchema = object_schema(
     "Container",

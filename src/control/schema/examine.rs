@@ -48,12 +48,19 @@ pub(crate) enum SchemaViolation {
     WrongType { message: String },
     /// The value is null, where somebody probably meant one. An API server treats it as if the
     /// field were missing.
-    Null { message: &'static str, is_harmless: bool },
+    Null {
+        message: &'static str,
+        is_harmless: bool,
+    },
 }
 
 /// Finds everything that is wrong with an object of this schema.
 pub(crate) fn examine(value: &Value, fields: &'static ObjectSchema) -> Vec<SchemaFinding> {
-    let mut examiner = SchemaExaminer { root: fields, at: Vec::new(), found: Vec::new() };
+    let mut examiner = SchemaExaminer {
+        root: fields,
+        at: Vec::new(),
+        found: Vec::new(),
+    };
     examiner.visit(value, FieldShape::Object(fields));
     examiner.found
 }
@@ -69,7 +76,8 @@ impl SchemaExaminer {
     fn visit(&mut self, value: &Value, shape: FieldShape) {
         match (shape, value) {
             (_, Value::Null) | (FieldShape::Any, _) => {}
-            (FieldShape::Text | FieldShape::Choice(_), Value::String(_)) | (FieldShape::Boolean, Value::Bool(_)) => {}
+            (FieldShape::Text | FieldShape::Choice(_), Value::String(_))
+            | (FieldShape::Boolean, Value::Bool(_)) => {}
             (FieldShape::Integer, Value::Number(number)) if number.is_i64() => {}
             (FieldShape::IntegerOrText, Value::Number(_) | Value::String(_)) => {}
             (FieldShape::List(shape), Value::Array(elements)) => {
@@ -95,7 +103,9 @@ impl SchemaExaminer {
                 }
             }
             (FieldShape::Object(fields), Value::Object(map)) => self.visit_object(map, fields),
-            (FieldShape::Template, Value::Object(map)) => self.visit_object(map, template_schema(value)),
+            (FieldShape::Template, Value::Object(map)) => {
+                self.visit_object(map, template_schema(value))
+            }
             (expected, found) => self.report_wrong_type(found, expected),
         }
     }
@@ -130,7 +140,10 @@ impl SchemaExaminer {
     fn visit_object(&mut self, map: &Map<String, Value>, fields: &'static ObjectSchema) {
         for (key, value) in map {
             match fields.get(key) {
-                Some(field) if value.is_null() && [&NARROWING[..], &MEANT].concat().contains(&field.name) => {
+                Some(field)
+                    if value.is_null()
+                        && [&NARROWING[..], &MEANT].concat().contains(&field.name) =>
+                {
                     self.report_null(key);
                 }
                 Some(field) => self.visit_inside(PathStep::Key(key.clone()), value, field.shape),
@@ -146,10 +159,17 @@ impl SchemaExaminer {
         let is_harmless = !NARROWING.contains(&key);
         let message = match is_harmless {
             true => "is nothing, and so as good as not there: write it, or remove the field",
-            false => "is nothing, so that everything would pass: write what passes, or remove the field",
+            false => {
+                "is nothing, so that everything would pass: write what passes, or remove the field"
+            }
         };
-        self.found
-            .push(SchemaFinding { path: self.path_to(key), violation: SchemaViolation::Null { message, is_harmless } });
+        self.found.push(SchemaFinding {
+            path: self.path_to(key),
+            violation: SchemaViolation::Null {
+                message,
+                is_harmless,
+            },
+        });
     }
 
     fn report_unknown_field(&mut self, key: &str, fields: &'static ObjectSchema) {
@@ -161,33 +181,56 @@ impl SchemaExaminer {
                 NARROWING.contains(&key) || spelling::suggest_word(key, NARROWING).is_some()
             }
         };
-        let former = fields.former.iter().find(|(name, _)| *name == key).map(|(_, remedy)| *remedy);
+        let former = fields
+            .former
+            .iter()
+            .find(|(name, _)| *name == key)
+            .map(|(_, remedy)| *remedy);
         let near = suggest::suggest_field(key, fields, self.root, &self.at);
         // If a field that is nearly a filter were ignored, every event would pass.
-        let is_like_a_filter =
-            is_like(&near) || spelling::normalize_word(key).iter().collect::<String>().contains("filter");
+        let is_like_a_filter = is_like(&near)
+            || spelling::normalize_word(key)
+                .iter()
+                .collect::<String>()
+                .contains("filter");
         let (message, meant) = match (former, near) {
             (Some(remedy), _) => (format!("is a field of older releases: {remedy}"), None),
-            (None, FieldSuggestion::SameObject(meant)) => {
-                (format!("is not a field that is known here; did you mean {meant}?"), Some(meant))
-            }
-            (None, FieldSuggestion::SameNameElsewhere(place)) => {
-                (format!("is not a field that is known here: `{key}` belongs below `{place}`"), None)
-            }
+            (None, FieldSuggestion::SameObject(meant)) => (
+                format!("is not a field that is known here; did you mean {meant}?"),
+                Some(meant),
+            ),
+            (None, FieldSuggestion::SameNameElsewhere(place)) => (
+                format!("is not a field that is known here: `{key}` belongs below `{place}`"),
+                None,
+            ),
             (None, FieldSuggestion::SimilarElsewhere(meant, place)) => (
-                format!("is not a field that is known here; did you mean {meant}, which belongs below `{place}`?"),
+                format!(
+                    "is not a field that is known here; did you mean {meant}, which belongs \
+                     below `{place}`?"
+                ),
                 None,
             ),
             (None, FieldSuggestion::Nothing) => {
                 let known: Vec<&str> = fields.names().collect();
                 let known = known.join(", ");
-                (format!("is not a field that is known here: there are {known}"), None)
+                (
+                    format!("is not a field that is known here: there are {known}"),
+                    None,
+                )
             }
         };
-        let strictness = if is_like_a_filter { UnknownFieldStrictness::NeverIgnored } else { fields.strictness };
+        let strictness = if is_like_a_filter {
+            UnknownFieldStrictness::NeverIgnored
+        } else {
+            fields.strictness
+        };
         self.found.push(SchemaFinding {
             path: self.path_to(key),
-            violation: SchemaViolation::UnknownField { message, meant, strictness },
+            violation: SchemaViolation::UnknownField {
+                message,
+                meant,
+                strictness,
+            },
         });
     }
 
@@ -197,14 +240,22 @@ impl SchemaExaminer {
     }
 
     fn report_wrong_type(&mut self, found: &Value, expected: FieldShape) {
-        let message = format!("is {}, but must be {}", describe_value(found), describe_expected(found, expected));
-        self.found.push(SchemaFinding { path: self.at.clone(), violation: SchemaViolation::WrongType { message } });
+        let message = format!(
+            "is {}, but must be {}",
+            describe_value(found),
+            describe_expected(found, expected)
+        );
+        self.found.push(SchemaFinding {
+            path: self.at.clone(),
+            violation: SchemaViolation::WrongType { message },
+        });
     }
 }
 
 /// The schema of a channel template: strict if its kind is one that is served here.
 pub(crate) fn template_schema(template: &Value) -> &'static ObjectSchema {
-    let ours = [ResourceKind::InMemoryChannel, ResourceKind::RabbitmqChannel].map(ResourceKind::as_str);
+    let ours =
+        [ResourceKind::InMemoryChannel, ResourceKind::RabbitmqChannel].map(ResourceKind::as_str);
     match template.get("kind").and_then(Value::as_str) {
         Some(kind) if !ours.contains(&kind) => &FOREIGN_TEMPLATE,
         _ => &TEMPLATE,
@@ -240,14 +291,18 @@ fn describe_expected(found: &Value, expected: FieldShape) -> &'static str {
         }
         FieldShape::List(_) => "a list: write each element on a line of its own, behind -",
         FieldShape::Conditions if found.is_null() => "text: write what it has to be",
-        FieldShape::Map(_) | FieldShape::Conditions | FieldShape::Object(_) | FieldShape::Template
+        FieldShape::Map(_)
+        | FieldShape::Conditions
+        | FieldShape::Object(_)
+        | FieldShape::Template
             if found.is_array() =>
         {
             "an object: write its fields without - before them"
         }
-        FieldShape::Map(_) | FieldShape::Conditions | FieldShape::Object(_) | FieldShape::Template => {
-            "an object: write its fields on lines of their own, indented"
-        }
+        FieldShape::Map(_)
+        | FieldShape::Conditions
+        | FieldShape::Object(_)
+        | FieldShape::Template => "an object: write its fields on lines of their own, indented",
         FieldShape::Any => "anything",
     }
 }
@@ -264,7 +319,10 @@ pub(crate) fn format_path(steps: &[PathStep]) -> String {
 /// Copies the value without what stands at these places, so that the rest of it can be read. An
 /// element of a list of objects becomes an empty object, so that the indices of the others stay; a
 /// list of other values is removed as a whole.
-pub(crate) fn without_places<'p>(value: &Value, places: impl Iterator<Item = &'p [PathStep]>) -> Value {
+pub(crate) fn without_places<'p>(
+    value: &Value,
+    places: impl Iterator<Item = &'p [PathStep]>,
+) -> Value {
     let mut value = value.clone();
     for place in places {
         remove(&mut value, place);
@@ -275,7 +333,9 @@ pub(crate) fn without_places<'p>(value: &Value, places: impl Iterator<Item = &'p
 fn remove(value: &mut Value, place: &[PathStep]) {
     match (place, value) {
         ([PathStep::Key(key)], Value::Object(map)) => drop(map.shift_remove(key)),
-        ([PathStep::Key(key), PathStep::Index(_)], Value::Object(map)) if !holds_objects(map.get(key)) => {
+        ([PathStep::Key(key), PathStep::Index(_)], Value::Object(map))
+            if !holds_objects(map.get(key)) =>
+        {
             drop(map.shift_remove(key));
         }
         ([PathStep::Index(index)], Value::Array(elements)) => {
@@ -298,5 +358,6 @@ fn remove(value: &mut Value, place: &[PathStep]) {
 }
 
 fn holds_objects(list: Option<&Value>) -> bool {
-    list.and_then(Value::as_array).is_some_and(|elements| elements.iter().any(Value::is_object))
+    list.and_then(Value::as_array)
+        .is_some_and(|elements| elements.iter().any(Value::is_object))
 }

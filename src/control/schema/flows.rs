@@ -6,11 +6,23 @@ use super::{FieldShape, ObjectSchema, UnknownFieldStrictness, object_schema, sch
 
 pub(super) static SEQUENCE: ObjectSchema = object_schema(
     "Sequence",
-    &[API_VERSION, KIND, METADATA, schema_field("spec", FieldShape::Object(&SEQUENCE_SPEC)), STATUS],
+    &[
+        API_VERSION,
+        KIND,
+        METADATA,
+        schema_field("spec", FieldShape::Object(&SEQUENCE_SPEC)),
+        STATUS,
+    ],
 );
 pub(super) static PARALLEL: ObjectSchema = object_schema(
     "Parallel",
-    &[API_VERSION, KIND, METADATA, schema_field("spec", FieldShape::Object(&PARALLEL_SPEC)), STATUS],
+    &[
+        API_VERSION,
+        KIND,
+        METADATA,
+        schema_field("spec", FieldShape::Object(&PARALLEL_SPEC)),
+        STATUS,
+    ],
 );
 
 static SEQUENCE_SPEC: ObjectSchema = object_schema(
@@ -47,7 +59,12 @@ static PARALLEL_SPEC: ObjectSchema = object_schema(
 /// misspelled, every event would go into the branch.
 static BRANCH: ObjectSchema = ObjectSchema {
     name: "ParallelBranch",
-    fields: &[schema_field("filter", TO), schema_field("subscriber", TO), schema_field("reply", TO), DELIVERED],
+    fields: &[
+        schema_field("filter", TO),
+        schema_field("subscriber", TO),
+        schema_field("reply", TO),
+        DELIVERED,
+    ],
     former: &[],
     strictness: UnknownFieldStrictness::NeverIgnored,
 };

@@ -16,24 +16,35 @@ const DRAFT: &str = "http://json-schema.org/draft-07/schema#";
 /// The names that [`json_schema`] takes: the kinds that are read, then the ConfigMaps whose keys
 /// are checked.
 pub fn schema_names() -> impl Iterator<Item = &'static str> {
-    ResourceKind::ALL.into_iter().map(ResourceKind::as_str).chain(SYSTEM.iter().map(|keys| keys.name))
+    ResourceKind::ALL
+        .into_iter()
+        .map(ResourceKind::as_str)
+        .chain(SYSTEM.iter().map(|keys| keys.name))
 }
 
 /// The JSON Schema of a kind, or of one of Knative's ConfigMaps by its name, whatever the case;
 /// `None` for other names.
 #[must_use]
 pub fn json_schema(name: &str) -> Option<Value> {
-    if let Some(keys) = SYSTEM.iter().find(|keys| keys.name.eq_ignore_ascii_case(name)) {
+    if let Some(keys) = SYSTEM
+        .iter()
+        .find(|keys| keys.name.eq_ignore_ascii_case(name))
+    {
         return Some(config_map_schema(keys));
     }
-    let kind = ResourceKind::ALL.into_iter().find(|kind| kind.as_str().eq_ignore_ascii_case(name))?;
+    let kind = ResourceKind::ALL
+        .into_iter()
+        .find(|kind| kind.as_str().eq_ignore_ascii_case(name))?;
     Some(kind_schema(kind))
 }
 
 fn kind_schema(kind: ResourceKind) -> Value {
     let mut definitions = Map::new();
     let mut schema = json!({ "$schema": DRAFT, "title": kind.as_str() });
-    merge(&mut schema, object_schema(schema_of(kind), &mut definitions));
+    merge(
+        &mut schema,
+        object_schema(schema_of(kind), &mut definitions),
+    );
     let always = json!({
         "type": "object",
         "required": ["apiVersion", "kind", "metadata"],
@@ -53,24 +64,42 @@ fn kind_schema(kind: ResourceKind) -> Value {
 fn config_map_schema(keys: &ConfigMapKeys) -> Value {
     let mut schema = kind_schema(ResourceKind::ConfigMap);
     let text = json!({ "type": ["string", "null"] });
-    let properties: Map<String, Value> = keys.names().map(|key| (key.to_owned(), text.clone())).collect();
-    let beginnings = keys.prefixes.iter().map(|beginning| beginning.replace('.', "\\."));
-    let patterns: Map<String, Value> =
-        beginnings.chain(["_".to_owned()]).map(|start| (format!("^{start}"), text.clone())).collect();
+    let properties: Map<String, Value> = keys
+        .names()
+        .map(|key| (key.to_owned(), text.clone()))
+        .collect();
+    let beginnings = keys
+        .prefixes
+        .iter()
+        .map(|beginning| beginning.replace('.', "\\."));
+    let patterns: Map<String, Value> = beginnings
+        .chain(["_".to_owned()])
+        .map(|start| (format!("^{start}"), text.clone()))
+        .collect();
     let data = json!({
         "type": ["object", "null"], "properties": properties, "patternProperties": patterns,
         "additionalProperties": false,
     });
     let name = json!({ "properties": { "name": { "const": keys.name } } });
-    merge(&mut schema, json!({ "title": keys.name, "properties": { "data": data, "metadata": name } }));
+    merge(
+        &mut schema,
+        json!({ "title": keys.name, "properties": { "data": data, "metadata": name } }),
+    );
     schema
 }
 
 /// Nothing (null) is as good as absent, as in Kubernetes, but where it would let more pass.
 fn object_schema(fields: &'static ObjectSchema, definitions: &mut Map<String, Value>) -> Value {
     let property = |field: &super::SchemaField| {
-        let nothing = if NARROWING.contains(&field.name) { Nothing::Refused } else { Nothing::Taken };
-        (field.name.to_owned(), shape_schema(field.shape, nothing, definitions))
+        let nothing = if NARROWING.contains(&field.name) {
+            Nothing::Refused
+        } else {
+            Nothing::Taken
+        };
+        (
+            field.name.to_owned(),
+            shape_schema(field.shape, nothing, definitions),
+        )
     };
     let properties: Map<String, Value> = fields.fields.iter().map(property).collect();
     let mut object = json!({ "type": ["object", "null"], "properties": properties, "additionalProperties": false });
@@ -94,7 +123,11 @@ impl Nothing {
     }
 }
 
-fn shape_schema(shape: FieldShape, nothing: Nothing, definitions: &mut Map<String, Value>) -> Value {
+fn shape_schema(
+    shape: FieldShape,
+    nothing: Nothing,
+    definitions: &mut Map<String, Value>,
+) -> Value {
     match shape {
         FieldShape::Text => json!({ "type": nothing.or("string") }),
         FieldShape::Choice(values) => {
@@ -132,7 +165,10 @@ fn shape_schema(shape: FieldShape, nothing: Nothing, definitions: &mut Map<Strin
 
 /// A reference to a definition, which is added if it is missing: its name is added before its
 /// fields are visited, since these may refer to it again.
-fn definition_reference(fields: &'static ObjectSchema, definitions: &mut Map<String, Value>) -> Value {
+fn definition_reference(
+    fields: &'static ObjectSchema,
+    definitions: &mut Map<String, Value>,
+) -> Value {
     if !definitions.contains_key(fields.name) {
         definitions.insert(fields.name.to_owned(), Value::Null);
         let definition = object_schema(fields, definitions);
@@ -144,7 +180,8 @@ fn definition_reference(fields: &'static ObjectSchema, definitions: &mut Map<Str
 /// The JSON Schema of a channel template: strict for the kinds that are served here, open for
 /// others.
 fn template_schema(definitions: &mut Map<String, Value>) -> Value {
-    let ours = [ResourceKind::InMemoryChannel, ResourceKind::RabbitmqChannel].map(ResourceKind::as_str);
+    let ours =
+        [ResourceKind::InMemoryChannel, ResourceKind::RabbitmqChannel].map(ResourceKind::as_str);
     let mut template = json!({
         "if": { "properties": { "kind": { "enum": ours } } },
         "then": definition_reference(&TEMPLATE, definitions),

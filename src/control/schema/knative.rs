@@ -4,7 +4,8 @@
 
 use super::core::OBJECT_META;
 use super::{
-    FieldShape, LIST_OF_TEXTS, ObjectSchema, SchemaField, TEXTS, UnknownFieldStrictness, object_schema, schema_field,
+    FieldShape, LIST_OF_TEXTS, ObjectSchema, SchemaField, TEXTS, UnknownFieldStrictness,
+    object_schema, schema_field,
 };
 use crate::control::kind::ResourceKind;
 
@@ -60,7 +61,10 @@ static DELIVERY: ObjectSchema = object_schema(
     &[
         schema_field("deadLetterSink", TO),
         schema_field("retry", FieldShape::Integer),
-        schema_field("backoffPolicy", FieldShape::Choice(&["linear", "exponential"])),
+        schema_field(
+            "backoffPolicy",
+            FieldShape::Choice(&["linear", "exponential"]),
+        ),
         schema_field("backoffDelay", FieldShape::Text),
         schema_field("backoffMax", FieldShape::Text),
         schema_field("timeout", FieldShape::Text),
@@ -71,8 +75,17 @@ static DELIVERY: ObjectSchema = object_schema(
 pub(super) const DELIVERED: SchemaField = schema_field("delivery", FieldShape::Object(&DELIVERY));
 
 static BROKER_SPEC: ObjectSchema = ObjectSchema {
-    former: &[("channelTemplate", "write it into a ConfigMap under channel-template-spec, and name that in config")],
-    ..object_schema("BrokerSpec", &[schema_field("config", FieldShape::Object(&REFERENCE)), DELIVERED])
+    former: &[(
+        "channelTemplate",
+        "write it into a ConfigMap under channel-template-spec, and name that in config",
+    )],
+    ..object_schema(
+        "BrokerSpec",
+        &[
+            schema_field("config", FieldShape::Object(&REFERENCE)),
+            DELIVERED,
+        ],
+    )
 };
 
 static TRIGGER_SPEC: ObjectSchema = object_schema(
@@ -122,7 +135,12 @@ static EVENT_POLICY_SPEC: ObjectSchema = ObjectSchema {
 
 /// A schema of policies, whose unknown fields are never ignored.
 const fn policy_schema(name: &'static str, fields: &'static [SchemaField]) -> ObjectSchema {
-    ObjectSchema { name, fields, former: &[], strictness: UnknownFieldStrictness::NeverIgnored }
+    ObjectSchema {
+        name,
+        fields,
+        former: &[],
+        strictness: UnknownFieldStrictness::NeverIgnored,
+    }
 }
 
 static POLICY_TO: ObjectSchema = policy_schema(
@@ -132,32 +150,48 @@ static POLICY_TO: ObjectSchema = policy_schema(
         schema_field("selector", FieldShape::Object(&POLICY_SELECTOR)),
     ],
 );
-static POLICY_TO_REFERENCE: ObjectSchema =
-    policy_schema("EventPolicyToReference", &[API_VERSION, KIND, schema_field("name", FieldShape::Text)]);
+static POLICY_TO_REFERENCE: ObjectSchema = policy_schema(
+    "EventPolicyToReference",
+    &[API_VERSION, KIND, schema_field("name", FieldShape::Text)],
+);
 static POLICY_SELECTOR: ObjectSchema = policy_schema(
     "EventPolicySelector",
     &[
         API_VERSION,
         KIND,
         schema_field("matchLabels", FieldShape::Conditions),
-        schema_field("matchExpressions", FieldShape::List(&FieldShape::Object(&MATCH_EXPRESSION))),
+        schema_field(
+            "matchExpressions",
+            FieldShape::List(&FieldShape::Object(&MATCH_EXPRESSION)),
+        ),
     ],
 );
 static MATCH_EXPRESSION: ObjectSchema = policy_schema(
     "LabelSelectorRequirement",
     &[
         schema_field("key", FieldShape::Text),
-        schema_field("operator", FieldShape::Choice(&["In", "NotIn", "Exists", "DoesNotExist"])),
+        schema_field(
+            "operator",
+            FieldShape::Choice(&["In", "NotIn", "Exists", "DoesNotExist"]),
+        ),
         schema_field("values", LIST_OF_TEXTS),
     ],
 );
 static POLICY_FROM: ObjectSchema = policy_schema(
     "EventPolicySpecFrom",
-    &[schema_field("ref", FieldShape::Object(&POLICY_FROM_REFERENCE)), schema_field("sub", FieldShape::Text)],
+    &[
+        schema_field("ref", FieldShape::Object(&POLICY_FROM_REFERENCE)),
+        schema_field("sub", FieldShape::Text),
+    ],
 );
 static POLICY_FROM_REFERENCE: ObjectSchema = policy_schema(
     "EventPolicyFromReference",
-    &[API_VERSION, KIND, schema_field("name", FieldShape::Text), schema_field("namespace", FieldShape::Text)],
+    &[
+        API_VERSION,
+        KIND,
+        schema_field("name", FieldShape::Text),
+        schema_field("namespace", FieldShape::Text),
+    ],
 );
 
 static REQUEST_REPLY_SPEC: ObjectSchema = object_schema(
@@ -178,7 +212,10 @@ static CHANNEL_SPEC: ObjectSchema = ObjectSchema {
         &[
             schema_field("channelTemplate", FieldShape::Template),
             DELIVERED,
-            schema_field("subscribers", FieldShape::List(&FieldShape::Object(&SUBSCRIBER))),
+            schema_field(
+                "subscribers",
+                FieldShape::List(&FieldShape::Object(&SUBSCRIBER)),
+            ),
         ],
     )
 };
@@ -186,7 +223,13 @@ pub(super) static PHYSICAL_CHANNEL_SPEC: ObjectSchema = ObjectSchema {
     former: &[("subscribable", "write its subscribers into subscribers")],
     ..object_schema(
         "PhysicalChannelSpec",
-        &[DELIVERED, schema_field("subscribers", FieldShape::List(&FieldShape::Object(&SUBSCRIBER)))],
+        &[
+            DELIVERED,
+            schema_field(
+                "subscribers",
+                FieldShape::List(&FieldShape::Object(&SUBSCRIBER)),
+            ),
+        ],
     )
 };
 
@@ -216,7 +259,10 @@ static SUBSCRIBER: ObjectSchema = ObjectSchema {
 };
 static AUTH: ObjectSchema = object_schema(
     "AuthStatus",
-    &[schema_field("serviceAccountName", FieldShape::Text), schema_field("serviceAccountNames", LIST_OF_TEXTS)],
+    &[
+        schema_field("serviceAccountName", FieldShape::Text),
+        schema_field("serviceAccountNames", LIST_OF_TEXTS),
+    ],
 );
 
 static SUBSCRIPTION_SPEC: ObjectSchema = object_schema(
@@ -244,16 +290,29 @@ static PING_SOURCE_SPEC: ObjectSchema = ObjectSchema {
         ],
     )
 };
-static OVERRIDES: ObjectSchema = object_schema("CloudEventOverrides", &[schema_field("extensions", TEXTS)]);
+static OVERRIDES: ObjectSchema =
+    object_schema("CloudEventOverrides", &[schema_field("extensions", TEXTS)]);
 
 /// A channel template of a kind that is served here, or without a kind.
 pub(crate) static TEMPLATE: ObjectSchema = object_schema(
     "ChannelTemplateSpec",
-    &[API_VERSION, KIND, METADATA, schema_field("spec", FieldShape::Object(&PHYSICAL_CHANNEL_SPEC))],
+    &[
+        API_VERSION,
+        KIND,
+        METADATA,
+        schema_field("spec", FieldShape::Object(&PHYSICAL_CHANNEL_SPEC)),
+    ],
 );
 /// A channel template of a kind that is not served here: its `spec` is not checked.
-pub(super) static FOREIGN_TEMPLATE: ObjectSchema =
-    object_schema("ForeignChannelTemplateSpec", &[API_VERSION, KIND, METADATA, schema_field("spec", FieldShape::Any)]);
+pub(super) static FOREIGN_TEMPLATE: ObjectSchema = object_schema(
+    "ForeignChannelTemplateSpec",
+    &[
+        API_VERSION,
+        KIND,
+        METADATA,
+        schema_field("spec", FieldShape::Any),
+    ],
+);
 
 /// The content of the key `default-ch-config` of `default-ch-webhook`.
 pub(crate) static CHANNEL_DEFAULTS: ObjectSchema = object_schema(
@@ -269,14 +328,20 @@ pub(crate) static BROKER_DEFAULTS: ObjectSchema = object_schema(
     "BrokerDefaults",
     &[
         schema_field("clusterDefault", FieldShape::Object(&BROKER_DEFAULT)),
-        schema_field("namespaceDefaults", FieldShape::Map(&FieldShape::Object(&BROKER_DEFAULT))),
+        schema_field(
+            "namespaceDefaults",
+            FieldShape::Map(&FieldShape::Object(&BROKER_DEFAULT)),
+        ),
     ],
 );
 static BROKER_DEFAULT: ObjectSchema = object_schema(
     "BrokerDefault",
     &[
         schema_field("brokerClass", FieldShape::Text),
-        schema_field("brokerClasses", FieldShape::Map(&FieldShape::Object(&BROKER_CONFIG))),
+        schema_field(
+            "brokerClasses",
+            FieldShape::Map(&FieldShape::Object(&BROKER_CONFIG)),
+        ),
         API_VERSION,
         KIND,
         schema_field("name", FieldShape::Text),
@@ -305,12 +370,19 @@ static BROKER_CONFIG: ObjectSchema = object_schema(
 /// them; `None` if there are none.
 pub(crate) fn former_fields_remedy(kind: ResourceKind) -> Option<&'static str> {
     Some(match kind {
-        ResourceKind::Trigger => "and filter.attributes with source and type where filter.sourceAndType was",
-        ResourceKind::Broker => {
-            "and a ConfigMap with channel-template-spec, named in spec.config, where spec.channelTemplate was"
+        ResourceKind::Trigger => {
+            "and filter.attributes with source and type where filter.sourceAndType was"
         }
-        ResourceKind::Channel | ResourceKind::InMemoryChannel => "and spec.subscribers where spec.subscribable was",
-        ResourceKind::PingSource => "and data with contentType: application/json where jsonData was",
+        ResourceKind::Broker => {
+            "and a ConfigMap with channel-template-spec, named in spec.config, where \
+             spec.channelTemplate was"
+        }
+        ResourceKind::Channel | ResourceKind::InMemoryChannel => {
+            "and spec.subscribers where spec.subscribable was"
+        }
+        ResourceKind::PingSource => {
+            "and data with contentType: application/json where jsonData was"
+        }
         _ => return None,
     })
 }

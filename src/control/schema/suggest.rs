@@ -20,7 +20,10 @@ pub(super) enum FieldSuggestion {
 }
 
 /// The known word that `word` is meant to be: misspelled, or with another end.
-pub(super) fn suggest_name<'k>(word: &str, known: impl Iterator<Item = &'k str> + Clone) -> Option<&'k str> {
+pub(super) fn suggest_name<'k>(
+    word: &str,
+    known: impl Iterator<Item = &'k str> + Clone,
+) -> Option<&'k str> {
     spelling::suggest_word(word, known.clone()).or_else(|| name_with_same_start(word, known))
 }
 
@@ -34,7 +37,10 @@ fn name_with_same_start<'k>(word: &str, known: impl Iterator<Item = &'k str>) ->
         let same = plain.iter().zip(&other).take_while(|(a, b)| a == b).count();
         (same >= SAME && plain.len().max(other.len()) - same <= OTHER).then_some(same)
     };
-    known.filter_map(|candidate| Some((same(candidate)?, candidate))).max().map(|(_, candidate)| candidate)
+    known
+        .filter_map(|candidate| Some((same(candidate)?, candidate)))
+        .max()
+        .map(|(_, candidate)| candidate)
 }
 
 /// Finds the field that is meant by `key`, which is no field of `fields`; `fields` is the schema of
@@ -59,7 +65,10 @@ pub(super) fn suggest_field(
     }
     // An attribute of a filter may have any name, so that an unknown field of a filter is probably
     // an attribute.
-    let free = fields.fields.iter().find(|field| matches!(field.shape, FieldShape::Conditions));
+    let free = fields
+        .fields
+        .iter()
+        .find(|field| matches!(field.shape, FieldShape::Conditions));
     if let Some(free) = free.filter(|_| fields.name == "TriggerFilter") {
         return FieldSuggestion::SameNameElsewhere(free.name.to_owned());
     }
@@ -79,7 +88,9 @@ fn path_above(root: &'static ObjectSchema, key: &str, at: &[PathStep]) -> Option
             found = at.get(..depth).map(format_path);
         }
         if let PathStep::Key(key) = step {
-            fields = fields.get(key).and_then(|field| nested_schema(field.shape))?;
+            fields = fields
+                .get(key)
+                .and_then(|field| nested_schema(field.shape))?;
         }
     }
     // The object itself is no remedy: its fields, which every object has, are not what anybody
@@ -105,9 +116,19 @@ fn nearest(
     let mut found: Vec<Found> = vec![(fields, 0, "")];
     let mut next = 0;
     while let Some((holder, ..)) = found.get(next).copied() {
-        for field in holder.fields.iter().filter(|field| field.name != "metadata") {
-            let Some(inner) = nested_schema(field.shape) else { continue };
-            if found.iter().skip(1).any(|(known, ..)| std::ptr::eq(*known, inner)) {
+        for field in holder
+            .fields
+            .iter()
+            .filter(|field| field.name != "metadata")
+        {
+            let Some(inner) = nested_schema(field.shape) else {
+                continue;
+            };
+            if found
+                .iter()
+                .skip(1)
+                .any(|(known, ..)| std::ptr::eq(*known, inner))
+            {
                 continue;
             }
             found.push((inner, next, field.name));

@@ -7,8 +7,8 @@ use serde::de::IgnoredAny;
 /// What some editors begin files with.
 const BYTE_ORDER_MARK: char = '\u{feff}';
 
-/// The text without the byte order marks at the beginning of documents, as files have that were put together. Inside of a
-/// document one may stand in quotes only.
+/// The text without the byte order marks at the beginning of documents, as files have that were put
+/// together. Inside of a document one may stand in quotes only.
 pub(super) fn without_marks(text: &str) -> Cow<'_, str> {
     if !text.contains(BYTE_ORDER_MARK) {
         return text.into();
@@ -21,7 +21,10 @@ pub(super) fn without_marks(text: &str) -> Cow<'_, str> {
         begins = is_marker || (begins && !has_content(plain));
         kept
     };
-    text.split_inclusive('\n').map(unmarked).collect::<String>().into()
+    text.split_inclusive('\n')
+        .map(unmarked)
+        .collect::<String>()
+        .into()
 }
 
 /// Cuts a text at lines that are `---` or `...`, which YAML allows in no other meaning at the start
@@ -34,22 +37,33 @@ pub(super) fn split_documents(text: &str) -> Vec<(usize, &str)> {
         let begins = is_marker(line, "---");
         if begins || is_marker(line, "...") {
             chunks.push((first, text.get(start..end).unwrap_or_default()));
-            (start, first) = if begins { (end, number) } else { (end + line.len(), number + 1) };
+            (start, first) = if begins {
+                (end, number)
+            } else {
+                (end + line.len(), number + 1)
+            };
         }
         end += line.len();
     }
     chunks.push((first, text.get(start..).unwrap_or_default()));
     chunks.retain(|(_, chunk)| chunk.lines().any(has_content));
-    chunks.into_iter().flat_map(|(first, chunk)| split_json_values(first, chunk)).collect()
+    chunks
+        .into_iter()
+        .flat_map(|(first, chunk)| split_json_values(first, chunk))
+        .collect()
 }
 
 fn is_marker(line: &str, marker: &str) -> bool {
-    line.strip_prefix(marker).is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '\t', '\r', '\n']))
+    line.strip_prefix(marker)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '\t', '\r', '\n']))
 }
 
 /// False for blank lines, comments and directives, which alone make no document.
 fn has_content(line: &str) -> bool {
-    let line = line.strip_prefix("---").filter(|_| is_marker(line, "---")).unwrap_or(line);
+    let line = line
+        .strip_prefix("---")
+        .filter(|_| is_marker(line, "---"))
+        .unwrap_or(line);
     let trimmed = line.trim();
     !(trimmed.is_empty() || trimmed.starts_with('#') || line.starts_with('%'))
 }
@@ -84,16 +98,25 @@ mod tests {
     use super::*;
 
     fn cut(text: &str) -> Vec<(usize, &str)> {
-        split_documents(text).into_iter().map(|(first, chunk)| (first, chunk.trim())).collect()
+        split_documents(text)
+            .into_iter()
+            .map(|(first, chunk)| (first, chunk.trim()))
+            .collect()
     }
 
     #[test]
     fn values_of_json_are_documents() {
         for (text, expected) in [
             ("{\"a\": 1}", &[(0, "{\"a\": 1}")][..]),
-            ("{\"a\": 1}\n{\"b\": {\"c\": \"}{\"}}\n", &[(0, "{\"a\": 1}"), (0, "{\"b\": {\"c\": \"}{\"}}")]),
+            (
+                "{\"a\": 1}\n{\"b\": {\"c\": \"}{\"}}\n",
+                &[(0, "{\"a\": 1}"), (0, "{\"b\": {\"c\": \"}{\"}}")],
+            ),
             ("{}{}", &[(0, "{}"), (0, "{}")]),
-            ("\n--- \n{\n}\n\n\n{}\n---\n{}", &[(1, "{\n}"), (3, "{}"), (7, "---\n{}")]),
+            (
+                "\n--- \n{\n}\n\n\n{}\n---\n{}",
+                &[(1, "{\n}"), (3, "{}"), (7, "---\n{}")],
+            ),
             ("{a: b}", &[(0, "{a: b}")]),
             ("{}\n{a: b}", &[(0, "{}"), (0, "{a: b}")]),
             ("{}\n{\"a\": ", &[(0, "{}"), (0, "{\"a\":")]),

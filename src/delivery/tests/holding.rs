@@ -7,10 +7,14 @@ use crate::channel::HoldTime;
 const SECOND: Duration = Duration::from_secs(1);
 
 fn held(longest: u32, left: u32) -> HoldTime {
-    HoldTime { until: Instant::now() + SECOND * left, longest: SECOND * longest }
+    HoldTime {
+        until: Instant::now() + SECOND * left,
+        longest: SECOND * longest,
+    }
 }
 
-/// The longest hold and what is left of it, how long an attempt would like to take, and how long it may.
+/// The longest hold and what is left of it, how long an attempt would like to take, and how long it
+/// may.
 #[tokio::test(start_paused = true)]
 async fn the_time_of_an_attempt_is_what_is_left() {
     for (longest, left, timeout, allowed) in [
@@ -30,19 +34,30 @@ async fn the_time_of_an_attempt_is_what_is_left() {
         (100, 0, 1, None),
     ] {
         let may = held(longest, left).attempt_timeout(SECOND * timeout);
-        assert_eq!(may, allowed.map(|allowed| SECOND * allowed), "{left} s of {longest} s left for {timeout} s");
+        assert_eq!(
+            may,
+            allowed.map(|allowed| SECOND * allowed),
+            "{left} s of {longest} s left for {timeout} s"
+        );
     }
 }
 
 fn homeless(spec: DeliverySpec) -> Subscription {
-    Subscription { dead_letter_sink: None, ..subscription(SubscriptionKind::Subscription, spec) }
+    Subscription {
+        dead_letter_sink: None,
+        ..subscription(SubscriptionKind::Subscription, spec)
+    }
 }
 
 /// An event that has waited for its turn for too long is put off as it is: nothing is sent.
 #[tokio::test(start_paused = true)]
 async fn a_turn_that_comes_too_late_is_no_attempt() {
     let transport = Scripted::new(&[]);
-    let progress = DeliveryProgress { attempts: 2, hold_time: Some(held(3, 1)), ..DeliveryProgress::default() };
+    let progress = DeliveryProgress {
+        attempts: 2,
+        hold_time: Some(held(3, 1)),
+        ..DeliveryProgress::default()
+    };
     let outcome = deliver_from(&transport, homeless(retrying(5)), progress).await;
     assert_eq!(
         outcome,
@@ -58,11 +73,20 @@ async fn a_turn_that_comes_too_late_is_no_attempt() {
 /// A wait that would outlive the hold is waited for elsewhere, with the attempts made.
 #[tokio::test(start_paused = true)]
 async fn a_wait_that_outlives_the_hold_is_put_off() {
-    let spec = DeliverySpec { backoff_delay: Some(SECOND * 2), ..retrying(5) };
+    let spec = DeliverySpec {
+        backoff_delay: Some(SECOND * 2),
+        ..retrying(5)
+    };
     for (longest, deferred) in [(3, true), (30, false)] {
         let transport = Scripted::new(&[(SUBSCRIBER, &[status(503)])]);
-        let progress = DeliveryProgress { hold_time: Some(held(longest, longest)), ..DeliveryProgress::default() };
-        let timely = DeliverySpec { timeout: Some(SECOND * 4), ..spec.clone() };
+        let progress = DeliveryProgress {
+            hold_time: Some(held(longest, longest)),
+            ..DeliveryProgress::default()
+        };
+        let timely = DeliverySpec {
+            timeout: Some(SECOND * 4),
+            ..spec.clone()
+        };
         let outcome = deliver_from(&transport, homeless(timely), progress).await;
         let put_off = DeliveryOutcome::Deferred(DeferredDelivery {
             stage: DeliveryStage::Subscriber,
@@ -71,30 +95,57 @@ async fn a_wait_that_outlives_the_hold_is_put_off() {
         });
         assert_eq!(
             outcome,
-            if deferred { put_off } else { DeliveryOutcome::Delivered },
+            if deferred {
+                put_off
+            } else {
+                DeliveryOutcome::Delivered
+            },
             "held for {longest} s at most"
         );
-        assert_eq!(transport.seen(SUBSCRIBER).len(), if deferred { 1 } else { 2 });
+        assert_eq!(
+            transport.seen(SUBSCRIBER).len(),
+            if deferred { 1 } else { 2 }
+        );
     }
 }
 
-/// At its reply address and its dead letter sink an event is put off in the same way, and does not go back.
+/// At its reply address and its dead letter sink an event is put off in the same way, and does not
+/// go back.
 #[tokio::test(start_paused = true)]
 async fn later_destinations_are_put_off_too() {
     let transport = Scripted::new(&[(SUBSCRIBER, &[status(400)]), (SINK, &[status(503)])]);
-    let spec = DeliverySpec { backoff_delay: Some(SECOND * 2), timeout: Some(SECOND), ..retrying(5) };
-    let progress = DeliveryProgress { hold_time: Some(held(2, 2)), ..DeliveryProgress::default() };
-    let outcome = deliver_from(&transport, subscription(SubscriptionKind::Subscription, spec), progress).await;
-    let DeliveryOutcome::Deferred(DeferredDelivery { stage: DeliveryStage::DeadLetterSink(dead), attempts: 1, wait }) =
-        outcome
+    let spec = DeliverySpec {
+        backoff_delay: Some(SECOND * 2),
+        timeout: Some(SECOND),
+        ..retrying(5)
+    };
+    let progress = DeliveryProgress {
+        hold_time: Some(held(2, 2)),
+        ..DeliveryProgress::default()
+    };
+    let outcome = deliver_from(
+        &transport,
+        subscription(SubscriptionKind::Subscription, spec),
+        progress,
+    )
+    .await;
+    let DeliveryOutcome::Deferred(DeferredDelivery {
+        stage: DeliveryStage::DeadLetterSink(dead),
+        attempts: 1,
+        wait,
+    }) = outcome
     else {
         panic!("{outcome:?}");
     };
     assert_eq!((&*dead.id(), wait), ("i1", SECOND * 2));
-    assert_eq!((transport.seen(SUBSCRIBER).len(), transport.seen(SINK).len()), (1, 1));
+    assert_eq!(
+        (transport.seen(SUBSCRIBER).len(), transport.seen(SINK).len()),
+        (1, 1)
+    );
 }
 
-/// What is left of a long wait is put off again: an event that is only held takes the place of others.
+/// What is left of a long wait is put off again: an event that is only held takes the place of
+/// others.
 #[tokio::test(start_paused = true)]
 async fn what_is_left_of_a_wait_is_put_off_again() {
     let transport = Scripted::new(&[]);
@@ -121,30 +172,53 @@ async fn what_is_left_of_a_wait_is_put_off_again() {
         (5, DeliveryOutcome::Delivered, 5),
     ] {
         let before = Instant::now();
-        let progress =
-            DeliveryProgress { attempts: 3, wait: SECOND * left, max_wait, hold_time, ..DeliveryProgress::default() };
-        assert_eq!(deliver_from(&transport, homeless(retrying(5)), progress).await, outcome, "{left} s are left");
+        let progress = DeliveryProgress {
+            attempts: 3,
+            wait: SECOND * left,
+            max_wait,
+            hold_time,
+            ..DeliveryProgress::default()
+        };
+        assert_eq!(
+            deliver_from(&transport, homeless(retrying(5)), progress).await,
+            outcome,
+            "{left} s are left"
+        );
         assert_eq!(before.elapsed().as_secs(), took);
     }
 }
 
-/// Where no other may overtake it, it waits as long as it may be held, and goes on when it comes again.
+/// Where no other may overtake it, it waits as long as it may be held, and goes on when it comes
+/// again.
 #[tokio::test(start_paused = true)]
 async fn an_ordered_event_waits_as_long_as_it_may_be_held() {
     let transport = Scripted::new(&[]);
     let (mut wait, mut rounds, before) = (SECOND * 3600, 0, Instant::now());
-    let spec = DeliverySpec { timeout: Some(SECOND * 60), ..retrying(5) };
+    let spec = DeliverySpec {
+        timeout: Some(SECOND * 60),
+        ..retrying(5)
+    };
     loop {
-        let progress =
-            DeliveryProgress { attempts: 3, wait, hold_time: Some(held(1350, 1350)), ..DeliveryProgress::default() };
+        let progress = DeliveryProgress {
+            attempts: 3,
+            wait,
+            hold_time: Some(held(1350, 1350)),
+            ..DeliveryProgress::default()
+        };
         rounds += 1;
         match deliver_from(&transport, homeless(spec.clone()), progress).await {
             DeliveryOutcome::Deferred(deferral) => {
-                assert_eq!((deferral.attempts, deferral.wait), (3, wait - SECOND * 1290));
+                assert_eq!(
+                    (deferral.attempts, deferral.wait),
+                    (3, wait - SECOND * 1290)
+                );
                 wait = deferral.wait;
             }
             outcome => {
-                assert_eq!((outcome, rounds, before.elapsed().as_secs()), (DeliveryOutcome::Delivered, 3, 3600));
+                assert_eq!(
+                    (outcome, rounds, before.elapsed().as_secs()),
+                    (DeliveryOutcome::Delivered, 3, 3600)
+                );
                 return;
             }
         }

@@ -37,7 +37,11 @@ struct Slow {
 
 impl Slow {
     fn new(takes: Duration) -> Arc<Self> {
-        Arc::new(Self { takes, held_up: watch::Sender::new(false), seen: watch::Sender::default() })
+        Arc::new(Self {
+            takes,
+            held_up: watch::Sender::new(false),
+            seen: watch::Sender::default(),
+        })
     }
 
     /// One that does not answer until it may.
@@ -74,7 +78,9 @@ impl<'s> UnderWay<'s> {
 impl Drop for UnderWay<'_> {
     fn drop(&mut self) {
         let Self(subscriber, id) = self;
-        subscriber.seen.send_modify(|seen| *seen.under_way.entry(id.clone()).or_default() -= 1);
+        subscriber
+            .seen
+            .send_modify(|seen| *seen.under_way.entry(id.clone()).or_default() -= 1);
     }
 }
 
@@ -85,11 +91,18 @@ impl HttpTransport for Slow {
         _: &Addressable,
         timeout: Duration,
     ) -> Result<Response<Bytes>, TransportError> {
-        let id = request().headers()["ce-id"].to_str().expect("text").to_owned();
+        let id = request().headers()["ce-id"]
+            .to_str()
+            .expect("text")
+            .to_owned();
         let _under_way = UnderWay::begin(self, id.clone());
         let answer = async {
             tokio::time::sleep(self.takes).await;
-            self.held_up.subscribe().wait_for(|is_held_up| !is_held_up).await.map(drop)
+            self.held_up
+                .subscribe()
+                .wait_for(|is_held_up| !is_held_up)
+                .await
+                .map(drop)
         };
         match tokio::time::timeout(timeout, answer).await {
             Ok(_) => {
@@ -128,15 +141,29 @@ impl Bench {
         let backend = Arc::new(RabbitmqBackend::new(options, Arc::clone(&counters)));
         let (mut dispatcher, router) = over(Arc::clone(&subscriber), backend.clone(), 1, &counters);
         dispatcher.apply(&table(&["a"]));
-        server.until("it is consumed", |server| !server.consumers(QUEUE).is_empty()).await;
-        Self { server, subscriber, backend, dispatcher, router, counters }
+        server
+            .until("it is consumed", |server| {
+                !server.consumers(QUEUE).is_empty()
+            })
+            .await;
+        Self {
+            server,
+            subscriber,
+            backend,
+            dispatcher,
+            router,
+            counters,
+        }
     }
 
     async fn accept(&self, ids: &[&str]) {
         for id in ids {
             let deadline = tokio::time::Instant::now() + PATIENCE;
             while !accept(&self.router, id).await {
-                assert!(tokio::time::Instant::now() < deadline, "{id} is not accepted");
+                assert!(
+                    tokio::time::Instant::now() < deadline,
+                    "{id} is not accepted"
+                );
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         }
@@ -153,13 +180,28 @@ impl Bench {
 async fn a_delivery_ends_with_its_channel() {
     let bench = Bench::start(FakeServer::start().await, Slow::held_up(), PATIENCE * 60).await;
     bench.accept(&["1"]).await;
-    bench.subscriber.until("it is sent", |seen| seen.begun.get("1") == Some(&1)).await;
-    bench.server.close_channel(bench.server.consumers(QUEUE)[0], &Refusal::new(406, "PRECONDITION_FAILED"));
-    bench.subscriber.until("it is sent again", |seen| seen.begun.get("1") == Some(&2)).await;
+    bench
+        .subscriber
+        .until("it is sent", |seen| seen.begun.get("1") == Some(&1))
+        .await;
+    bench.server.close_channel(
+        bench.server.consumers(QUEUE)[0],
+        &Refusal::new(406, "PRECONDITION_FAILED"),
+    );
+    bench
+        .subscriber
+        .until("it is sent again", |seen| seen.begun.get("1") == Some(&2))
+        .await;
     bench.server.drop_connections();
-    bench.subscriber.until("and again", |seen| seen.begun.get("1") == Some(&3)).await;
+    bench
+        .subscriber
+        .until("and again", |seen| seen.begun.get("1") == Some(&3))
+        .await;
     bench.subscriber.held_up.send_replace(false);
-    let seen = bench.subscriber.until("it is taken", |seen| !seen.taken.is_empty()).await;
+    let seen = bench
+        .subscriber
+        .until("it is taken", |seen| !seen.taken.is_empty())
+        .await;
     bench.until_done().await;
     assert_eq!((seen.most, seen.taken), (1, vec!["1".to_owned()]));
     assert_eq!(bench.counters.delivered.get(), 1);
@@ -170,18 +212,36 @@ async fn a_delivery_ends_with_its_channel() {
 async fn a_delivery_outlives_its_queue() {
     let bench = Bench::start(FakeServer::start().await, Slow::held_up(), PATIENCE * 60).await;
     bench.accept(&["1"]).await;
-    bench.subscriber.until("it is sent", |seen| seen.begun.get("1") == Some(&1)).await;
+    bench
+        .subscriber
+        .until("it is sent", |seen| seen.begun.get("1") == Some(&1))
+        .await;
     bench.server.delete_queue(QUEUE);
-    bench.server.until("it is declared again", |server| server.consumers(QUEUE).len() == 1).await;
+    bench
+        .server
+        .until("it is declared again", |server| {
+            server.consumers(QUEUE).len() == 1
+        })
+        .await;
     bench.subscriber.held_up.send_replace(false);
-    bench.subscriber.until("it is taken", |seen| seen.taken == ["1"]).await;
+    bench
+        .subscriber
+        .until("it is taken", |seen| seen.taken == ["1"])
+        .await;
     bench.accept(&["2"]).await;
-    let seen = bench.subscriber.until("both are taken", |seen| seen.taken.len() == 2).await;
-    assert_eq!((seen.begun.get("1"), seen.begun.get("2")), (Some(&1), Some(&1)));
+    let seen = bench
+        .subscriber
+        .until("both are taken", |seen| seen.taken.len() == 2)
+        .await;
+    assert_eq!(
+        (seen.begun.get("1"), seen.begun.get("2")),
+        (Some(&1), Some(&1))
+    );
     bench.until_done().await;
 }
 
-/// An event whose turn comes too late is put off before RabbitMQ loses patience, and is delivered once.
+/// An event whose turn comes too late is put off before RabbitMQ loses patience, and is delivered
+/// once.
 #[tokio::test]
 async fn events_are_put_off_before_the_consumer_timeout() {
     let timeout = Duration::from_secs(4);
@@ -190,26 +250,63 @@ async fn events_are_put_off_before_the_consumer_timeout() {
     let bench = Bench::start(server, Slow::new(Duration::from_millis(1400)), timeout).await;
     let ids = ["1", "2", "3", "4"];
     bench.accept(&ids).await;
-    let seen = bench.subscriber.until("all are taken", |seen| seen.taken.len() == ids.len()).await;
+    let seen = bench
+        .subscriber
+        .until("all are taken", |seen| seen.taken.len() == ids.len())
+        .await;
     bench.until_done().await;
-    assert!(ids.iter().all(|id| seen.begun.get(*id) == Some(&1)), "{seen:?}");
-    assert_eq!((bench.counters.rabbitmq_consumers_restarted.get(), bench.counters.delivered.get()), (0, 4));
-    assert!(!bench.server.published("sealpost:wait:4s").is_empty(), "none was put off");
+    assert!(
+        ids.iter().all(|id| seen.begun.get(*id) == Some(&1)),
+        "{seen:?}"
+    );
+    assert_eq!(
+        (
+            bench.counters.rabbitmq_consumers_restarted.get(),
+            bench.counters.delivered.get()
+        ),
+        (0, 4)
+    );
+    assert!(
+        !bench.server.published("sealpost:wait:4s").is_empty(),
+        "none was put off"
+    );
 }
 
 /// At a stop, what was handed over is delivered and acknowledged, the rest stays in its queue.
 #[tokio::test]
 async fn a_stop_finishes_what_is_under_way() {
-    let bench = Bench::start(FakeServer::start().await, Slow::new(Duration::from_millis(200)), PATIENCE).await;
+    let bench = Bench::start(
+        FakeServer::start().await,
+        Slow::new(Duration::from_millis(200)),
+        PATIENCE,
+    )
+    .await;
     bench.accept(&["1", "2", "3", "4", "5"]).await;
-    bench.subscriber.until("the first is sent", |seen| seen.begun.contains_key("1")).await;
-    let Bench { server, subscriber, backend, dispatcher, .. } = bench;
+    bench
+        .subscriber
+        .until("the first is sent", |seen| seen.begun.contains_key("1"))
+        .await;
+    let Bench {
+        server,
+        subscriber,
+        backend,
+        dispatcher,
+        ..
+    } = bench;
     let (_changes, receiver) = mpsc::channel(1);
     let stop = CancellationToken::new();
     stop.cancel();
-    tokio::time::timeout(PATIENCE, dispatcher.run(receiver, stop)).await.expect("in time");
+    tokio::time::timeout(PATIENCE, dispatcher.run(receiver, stop))
+        .await
+        .expect("in time");
     backend.shut_down().await;
     let seen = subscriber.seen.borrow().clone();
-    assert!(seen.begun.values().all(|begun| *begun == 1) && seen.begun.len() == seen.taken.len(), "{seen:?}");
-    assert_eq!((server.unacked(QUEUE), server.ready(QUEUE)), (0, 5 - seen.taken.len()));
+    assert!(
+        seen.begun.values().all(|begun| *begun == 1) && seen.begun.len() == seen.taken.len(),
+        "{seen:?}"
+    );
+    assert_eq!(
+        (server.unacked(QUEUE), server.ready(QUEUE)),
+        (0, 5 - seen.taken.len())
+    );
 }

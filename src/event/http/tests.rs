@@ -14,22 +14,44 @@ fn headers(pairs: &[(&str, &str)]) -> HeaderMap {
 }
 
 fn binary_event(pairs: &[(&str, &str)]) -> Result<Event, DecodeError> {
-    let mut all = vec![("ce-specversion", "1.0"), ("ce-id", "i1"), ("ce-source", "/s"), ("ce-type", "t")];
+    let mut all = vec![
+        ("ce-specversion", "1.0"),
+        ("ce-id", "i1"),
+        ("ce-source", "/s"),
+        ("ce-type", "t"),
+    ];
     all.retain(|(name, _)| !pairs.iter().any(|(given, _)| given == name));
     all.extend(pairs.iter().filter(|(_, value)| *value != "(absent)"));
-    decode(headers(&all), Bytes::from_static(b"x"), AttributeLimit::default()).map(|mut events| events.remove(0))
+    decode(
+        headers(&all),
+        Bytes::from_static(b"x"),
+        AttributeLimit::default(),
+    )
+    .map(|mut events| events.remove(0))
 }
 
 fn structured_event(json: &str) -> Result<Event, DecodeError> {
-    let headers = headers(&[("content-type", "application/cloudevents+json; charset=utf-8")]);
-    decode(headers, Bytes::copy_from_slice(json.as_bytes()), AttributeLimit::default())
-        .map(|mut events| events.remove(0))
+    let headers = headers(&[(
+        "content-type",
+        "application/cloudevents+json; charset=utf-8",
+    )]);
+    decode(
+        headers,
+        Bytes::copy_from_slice(json.as_bytes()),
+        AttributeLimit::default(),
+    )
+    .map(|mut events| events.remove(0))
 }
 
 /// What waits is the same event; small data are copied, large ones are not.
 #[test]
 fn a_detached_event_is_the_same_event() {
-    for (length, is_copied) in [(0, true), (1024, true), (16 * 1024, true), (16 * 1024 + 1, false)] {
+    for (length, is_copied) in [
+        (0, true),
+        (1024, true),
+        (16 * 1024, true),
+        (16 * 1024 + 1, false),
+    ] {
         let mut headers = headers(&[
             ("ce-specversion", "1.0"),
             ("ce-id", "i"),
@@ -39,15 +61,35 @@ fn a_detached_event_is_the_same_event() {
             ("content-type", "text/plain"),
             ("x-request-id", "x"),
         ]);
-        headers.get_mut("x-request-id").expect("there").set_sensitive(true);
-        let event =
-            decode(headers, Bytes::from(vec![b'x'; length]), AttributeLimit::default()).expect("an event").remove(0);
+        headers
+            .get_mut("x-request-id")
+            .expect("there")
+            .set_sensitive(true);
+        let event = decode(
+            headers,
+            Bytes::from(vec![b'x'; length]),
+            AttributeLimit::default(),
+        )
+        .expect("an event")
+        .remove(0);
         let detached = event.clone().owned_copy();
         assert_eq!(binary_headers(&detached), binary_headers(&event));
-        assert_eq!((detached.data(), detached.forwarded()), (event.data(), event.forwarded()));
-        assert!(detached.forwarded().iter().any(|(_, value)| value.is_sensitive()));
+        assert_eq!(
+            (detached.data(), detached.forwarded()),
+            (event.data(), event.forwarded())
+        );
+        assert!(
+            detached
+                .forwarded()
+                .iter()
+                .any(|(_, value)| value.is_sensitive())
+        );
         if length > 0 {
-            assert_eq!(detached.data().as_ptr() != event.data().as_ptr(), is_copied, "{length}");
+            assert_eq!(
+                detached.data().as_ptr() != event.data().as_ptr(),
+                is_copied,
+                "{length}"
+            );
         }
     }
 }
@@ -68,11 +110,21 @@ fn binary_requests_accepted_and_refused() {
         &[("content-type", "application/cloudevents+avro")],
     ];
     for pairs in accepted {
-        assert!(binary_event(pairs).is_ok(), "{pairs:?}: {:?}", binary_event(pairs));
+        assert!(
+            binary_event(pairs).is_ok(),
+            "{pairs:?}: {:?}",
+            binary_event(pairs)
+        );
     }
     let refused: &[(&[(&str, &str)], &str)] = &[
-        (&[("ce-specversion", "1.1")], "specversion \"1.1\" is not supported"),
-        (&[("ce-specversion", "(absent)")], "neither a ce-specversion header"),
+        (
+            &[("ce-specversion", "1.1")],
+            "specversion \"1.1\" is not supported",
+        ),
+        (
+            &[("ce-specversion", "(absent)")],
+            "neither a ce-specversion header",
+        ),
         (&[("ce-id", "(absent)")], "attribute id is missing"),
         (&[("ce-id", "  ")], "attribute id is missing"),
         (&[("ce-source", "(absent)")], "attribute source is missing"),
@@ -102,7 +154,10 @@ fn formats_other_than_json_are_named() {
         AttributeLimit::default(),
     )
     .expect_err("refused");
-    assert_eq!(error, DecodeError::UnknownFormat(WireText::new("application/cloudevents+protobuf")));
+    assert_eq!(
+        error,
+        DecodeError::UnknownFormat(WireText::new("application/cloudevents+protobuf"))
+    );
 }
 
 /// Contract G-42, W-9: what comes in binary leaves as the same bytes.
@@ -121,9 +176,17 @@ fn binary_values_are_kept_byte_for_byte() {
     let event = binary_event(&all).expect("an event");
     let out = binary_headers(&event);
     for (name, value) in sent {
-        assert_eq!(out.get(name).map(HeaderValue::as_bytes), Some(value.as_bytes()), "{name}");
+        assert_eq!(
+            out.get(name).map(HeaderValue::as_bytes),
+            Some(value.as_bytes()),
+            "{name}"
+        );
     }
-    assert_eq!(out.get_all("ce-dup").iter().collect::<Vec<_>>(), ["1"], "contract CR-20");
+    assert_eq!(
+        out.get_all("ce-dup").iter().collect::<Vec<_>>(),
+        ["1"],
+        "contract CR-20"
+    );
     assert_eq!(event.get("subject").as_deref(), Some("é x"));
 }
 
@@ -145,24 +208,51 @@ fn only_knatives_headers_are_forwarded() {
         ("knative-hop", "h"),
     ])
     .expect("an event");
-    let mut names: Vec<&str> = event.forwarded().iter().map(|(name, _)| name.as_str()).collect();
+    let mut names: Vec<&str> = event
+        .forwarded()
+        .iter()
+        .map(|(name, _)| name.as_str())
+        .collect();
     names.sort_unstable();
-    assert_eq!(names, ["knative-a", "knative-a", "retry-after", "x-b3-traceid", "x-request-id"]);
+    assert_eq!(
+        names,
+        [
+            "knative-a",
+            "knative-a",
+            "retry-after",
+            "x-b3-traceid",
+            "x-request-id"
+        ]
+    );
 }
 
 /// Contract CR-15, CR-18, CR-19.
 #[test]
 fn structured_requests_accepted_and_refused() {
-    let with = |rest: &str| format!(r#"{{"specversion":"1.0","id":"i","source":"/s","type":"t"{rest}}}"#);
-    let event =
-        structured_event(&with(r#","MyExt":"v","n":1.5,"flag":true,"none":null,"data":{"a": 1}"#)).expect("an event");
+    let with =
+        |rest: &str| format!(r#"{{"specversion":"1.0","id":"i","source":"/s","type":"t"{rest}}}"#);
+    let event = structured_event(&with(
+        r#","MyExt":"v","n":1.5,"flag":true,"none":null,"data":{"a": 1}"#,
+    ))
+    .expect("an event");
     assert_eq!(event.get("myext").as_deref(), Some("v"));
     assert_eq!(event.get("n").as_deref(), Some("1"));
-    assert_eq!(event.attribute("n").map(ContextAttribute::attribute_type), Some(AttributeType::Integer));
-    assert_eq!(event.attribute("flag").map(ContextAttribute::attribute_type), Some(AttributeType::Boolean));
+    assert_eq!(
+        event.attribute("n").map(ContextAttribute::attribute_type),
+        Some(AttributeType::Integer)
+    );
+    assert_eq!(
+        event
+            .attribute("flag")
+            .map(ContextAttribute::attribute_type),
+        Some(AttributeType::Boolean)
+    );
     assert_eq!(event.get("none"), None);
     assert_eq!(event.data(), &Bytes::from_static(br#"{"a": 1}"#));
-    assert_eq!(event.content_type().map(HeaderValue::as_bytes), Some(&b"application/json"[..]));
+    assert_eq!(
+        event.content_type().map(HeaderValue::as_bytes),
+        Some(&b"application/json"[..])
+    );
     for (json, message) in [
         (with(r#","e":{}"#), "string, an integer or a boolean"),
         (with(r#","e":[1]"#), "string, an integer or a boolean"),
@@ -191,13 +281,27 @@ fn structured_requests_accepted_and_refused() {
 fn data_by_content_type() {
     for (members, data) in [
         (r#""data":"text""#, r#""text""#),
-        (r#""datacontenttype":"application/json","data":"text""#, r#""text""#),
-        (r#""datacontenttype":"application/x+json","data":[1,2]"#, "[1,2]"),
+        (
+            r#""datacontenttype":"application/json","data":"text""#,
+            r#""text""#,
+        ),
+        (
+            r#""datacontenttype":"application/x+json","data":[1,2]"#,
+            "[1,2]",
+        ),
         (r#""datacontenttype":"text/plain","data":"a\nb""#, "a\nb"),
-        (r#""datacontenttype":"application/octet-stream","data_base64":"AAEC""#, "\u{0}\u{1}\u{2}"),
+        (
+            r#""datacontenttype":"application/octet-stream","data_base64":"AAEC""#,
+            "\u{0}\u{1}\u{2}",
+        ),
     ] {
-        let json = format!(r#"{{"specversion":"1.0","id":"i","source":"/s","type":"t",{members}}}"#);
-        assert_eq!(structured_event(&json).expect("an event").data(), data.as_bytes(), "{members}");
+        let json =
+            format!(r#"{{"specversion":"1.0","id":"i","source":"/s","type":"t",{members}}}"#);
+        assert_eq!(
+            structured_event(&json).expect("an event").data(),
+            data.as_bytes(),
+            "{members}"
+        );
     }
 }
 
@@ -214,20 +318,30 @@ fn a_batch_is_taken_whole_or_not_at_all() {
     let broken = r#"{"specversion":"1.0","id":"2","source":"/s"}"#;
     assert_eq!(batch("[]").expect("an empty batch").len(), 0);
     assert_eq!(batch(&format!("[{one},{one}]")).expect("a batch").len(), 2);
-    let error = batch(&format!("[{one},{broken}]")).expect_err("refused").to_string();
-    assert_eq!(error, "event 1 of the batch: attribute type is missing or empty: it is required");
+    let error = batch(&format!("[{one},{broken}]"))
+        .expect_err("refused")
+        .to_string();
+    assert_eq!(
+        error,
+        "event 1 of the batch: attribute type is missing or empty: it is required"
+    );
 }
 
 /// Contract DP-21 to DP-24.
 #[test]
 fn replies() {
     assert_eq!(
-        decode_reply(headers(&[("content-type", "text/plain")]), &Bytes::from_static(b"ok"), AttributeLimit::default()),
+        decode_reply(
+            headers(&[("content-type", "text/plain")]),
+            &Bytes::from_static(b"ok"),
+            AttributeLimit::default()
+        ),
         Ok(None)
     );
     let without_id = headers(&[("ce-specversion", "1.0"), ("ce-type", "rt")]);
     assert!(
-        decode_reply(without_id, &Bytes::new(), AttributeLimit::default()).is_ok_and(|reply| reply.is_some()),
+        decode_reply(without_id, &Bytes::new(), AttributeLimit::default())
+            .is_ok_and(|reply| reply.is_some()),
         "contract DP-23"
     );
     for content_type in [STRUCTURED, BATCHED] {
@@ -258,16 +372,28 @@ fn structured_out() {
 }
 
 fn any_event() -> impl Strategy<Value = Event> {
-    let extension = ("x[a-z0-9]{1,18}", any::<String>().prop_filter("set", |text| !text.is_empty()));
+    let extension = (
+        "x[a-z0-9]{1,18}",
+        any::<String>().prop_filter("set", |text| !text.is_empty()),
+    );
     let data = prop_oneof![
         Just((None, Bytes::new())),
         any::<Vec<u8>>().prop_map(|data| (Some("application/octet-stream"), Bytes::from(data))),
         "[ -~]{0,40}".prop_map(|data| (Some("text/plain"), Bytes::from(data))),
-        Just((Some("application/json"), Bytes::from_static(br#"{"a": [1, null]}"#))),
+        Just((
+            Some("application/json"),
+            Bytes::from_static(br#"{"a": [1, null]}"#)
+        )),
         Just((Some("application/json"), Bytes::from_static(b"not json"))),
     ];
-    ("[!-~]{1,20}", "/[a-z]{0,10}", "[a-z.]{1,20}", proptest::collection::vec(extension, 0..4), data).prop_map(
-        |(id, source, ty, extensions, (content_type, data))| {
+    (
+        "[!-~]{1,20}",
+        "/[a-z]{0,10}",
+        "[a-z.]{1,20}",
+        proptest::collection::vec(extension, 0..4),
+        data,
+    )
+        .prop_map(|(id, source, ty, extensions, (content_type, data))| {
             let mut event = Event::new(&id, &source, &ty);
             for (name, value) in extensions {
                 event.set(&name, &value);
@@ -275,8 +401,7 @@ fn any_event() -> impl Strategy<Value = Event> {
             event.content_type = content_type.map(HeaderValue::from_static);
             event.data = data;
             event
-        },
-    )
+        })
 }
 
 proptest! {

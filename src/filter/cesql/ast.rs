@@ -97,20 +97,31 @@ impl fmt::Display for ExpressionNode {
             Self::Not(x) => write!(f, "(NOT {x})"),
             Self::Negate(x) => write!(f, "(-({x}))"),
             Self::Binary(operator, x, y) => write!(f, "({x} {} {y})", operator.as_str()),
-            Self::Like(x, pattern) => write!(f, "({x} LIKE '{}')", pattern.text().replace('\'', "\\'")),
+            Self::Like(x, pattern) => {
+                write!(f, "({x} LIKE '{}')", pattern.text().replace('\'', "\\'"))
+            }
             Self::Exists(name) => write!(f, "(EXISTS {name})"),
             Self::In(x, set) => write!(f, "({x} IN ({}))", format_list(set)),
-            Self::Call(function, arguments) => write!(f, "{}({})", function.name(), format_list(arguments)),
+            Self::Call(function, arguments) => {
+                write!(f, "{}({})", function.name(), format_list(arguments))
+            }
         }
     }
 }
 
 fn format_list(items: &[ExpressionNode]) -> String {
-    items.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+    items
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 /// Collects the arguments of each call of `KN_VERIFY_CORRELATION_ID` in an expression.
-pub(super) fn collect_correlation_calls<'e>(root: &'e ExpressionNode, found: &mut Vec<&'e [ExpressionNode]>) {
+pub(super) fn collect_correlation_calls<'e>(
+    root: &'e ExpressionNode,
+    found: &mut Vec<&'e [ExpressionNode]>,
+) {
     match root {
         ExpressionNode::String(_)
         | ExpressionNode::Integer(_)
@@ -120,7 +131,9 @@ pub(super) fn collect_correlation_calls<'e>(root: &'e ExpressionNode, found: &mu
         ExpressionNode::Not(x) | ExpressionNode::Negate(x) | ExpressionNode::Like(x, _) => {
             collect_correlation_calls(x, found)
         }
-        ExpressionNode::Binary(_, x, y) => [x, y].into_iter().for_each(|x| collect_correlation_calls(x, found)),
+        ExpressionNode::Binary(_, x, y) => [x, y]
+            .into_iter()
+            .for_each(|x| collect_correlation_calls(x, found)),
         ExpressionNode::In(x, set) => {
             collect_correlation_calls(x, found);
             set.iter().for_each(|x| collect_correlation_calls(x, found));
@@ -129,7 +142,9 @@ pub(super) fn collect_correlation_calls<'e>(root: &'e ExpressionNode, found: &mu
             if *function == CesqlFunction::VerifyCorrelationId {
                 found.push(arguments);
             }
-            arguments.iter().for_each(|x| collect_correlation_calls(x, found));
+            arguments
+                .iter()
+                .for_each(|x| collect_correlation_calls(x, found));
         }
     }
 }
@@ -142,13 +157,15 @@ pub(super) fn required_text<'e>(root: &'e ExpressionNode, attribute: &str) -> Op
         ExpressionNode::Binary(BinaryOperator::And, left, right) => {
             required_text(left, attribute).or_else(|| required_text(right, attribute))
         }
-        ExpressionNode::Binary(BinaryOperator::Equal, left, right) => match (left.as_ref(), right.as_ref()) {
-            (ExpressionNode::Attribute(name), ExpressionNode::String(text))
-            | (ExpressionNode::String(text), ExpressionNode::Attribute(name)) => {
-                (name == attribute && !text.is_empty()).then_some(text.as_str())
+        ExpressionNode::Binary(BinaryOperator::Equal, left, right) => {
+            match (left.as_ref(), right.as_ref()) {
+                (ExpressionNode::Attribute(name), ExpressionNode::String(text))
+                | (ExpressionNode::String(text), ExpressionNode::Attribute(name)) => {
+                    (name == attribute && !text.is_empty()).then_some(text.as_str())
+                }
+                _ => None,
             }
-            _ => None,
-        },
+        }
         _ => None,
     }
 }

@@ -43,18 +43,36 @@ pub struct ExpressionFinding {
 
 /// Finds everything that can be shown to be wrong with the expression that this text was parsed to.
 pub(super) fn check(text: &str, root: &ExpressionNode) -> Vec<ExpressionFinding> {
-    let leaves = tokenize(text).unwrap_or_default().into_iter().filter(|(_, token)| is_leaf(token));
+    let leaves = tokenize(text)
+        .unwrap_or_default()
+        .into_iter()
+        .filter(|(_, token)| is_leaf(token));
     let leaves = leaves.map(|(at, _)| at).collect();
-    let mut checker = ExpressionChecker { text, leaves, next: 0, found: Vec::new(), names: Vec::new() };
+    let mut checker = ExpressionChecker {
+        text,
+        leaves,
+        next: 0,
+        found: Vec::new(),
+        names: Vec::new(),
+    };
     // Parts are checked first: their findings are more precise than one about the whole.
     let result = checker.possible_values(root);
     let found = std::mem::take(&mut checker.found);
-    let mut found: Vec<ExpressionFinding> =
-        found.into_iter().map(|(doubt, error)| ExpressionFinding { severity: doubt, error }).collect();
+    let mut found: Vec<ExpressionFinding> = found
+        .into_iter()
+        .map(|(doubt, error)| ExpressionFinding {
+            severity: doubt,
+            error,
+        })
+        .collect();
     let message = match type_of(root) {
         CesqlType::Boolean | CesqlType::Unknown => None,
-        CesqlType::Text => Some("the result is text, and only what is true passes: compare it, or write EXISTS"),
-        CesqlType::Integer => Some("the result is a number, and only what is true passes: compare it"),
+        CesqlType::Text => {
+            Some("the result is text, and only what is true passes: compare it, or write EXISTS")
+        }
+        CesqlType::Integer => {
+            Some("the result is a number, and only what is true passes: compare it")
+        }
     };
     if let (Some(message), true) = (message, found.is_empty()) {
         found.push(ExpressionFinding {
@@ -64,14 +82,25 @@ pub(super) fn check(text: &str, root: &ExpressionNode) -> Vec<ExpressionFinding>
     }
     // If the whole is never true, each finding is as severe as that.
     if !result.truth {
-        found.iter_mut().for_each(|finding| finding.severity = FindingSeverity::NeverTrue);
+        found
+            .iter_mut()
+            .for_each(|finding| finding.severity = FindingSeverity::NeverTrue);
         if found.is_empty() {
-            let error =
-                ParseError::new(text, first_position(text), "is never true, so that nothing passes: correct it");
-            found.push(ExpressionFinding { severity: FindingSeverity::NeverTrue, error });
+            let error = ParseError::new(
+                text,
+                first_position(text),
+                "is never true, so that nothing passes: correct it",
+            );
+            found.push(ExpressionFinding {
+                severity: FindingSeverity::NeverTrue,
+                error,
+            });
         }
     }
-    found.extend(checker.names.into_iter().map(|error| ExpressionFinding { severity: FindingSeverity::Name, error }));
+    found.extend(checker.names.into_iter().map(|error| ExpressionFinding {
+        severity: FindingSeverity::Name,
+        error,
+    }));
     found
 }
 
@@ -84,7 +113,9 @@ fn is_leaf(token: &CesqlToken<'_>) -> bool {
     const OPERATORS: [&str; 7] = ["AND", "OR", "XOR", "NOT", "LIKE", "EXISTS", "IN"];
     match token {
         CesqlToken::Number(_) | CesqlToken::String(_) => true,
-        CesqlToken::Word(word) => !OPERATORS.iter().any(|operator| operator.eq_ignore_ascii_case(word)),
+        CesqlToken::Word(word) => !OPERATORS
+            .iter()
+            .any(|operator| operator.eq_ignore_ascii_case(word)),
         CesqlToken::Sign(_) => false,
     }
 }
@@ -105,7 +136,8 @@ impl ExpressionChecker<'_> {
     }
 
     fn add_finding(&mut self, doubt: FindingSeverity, at: usize, message: impl Into<String>) {
-        self.found.push((doubt, ParseError::new(self.text, at, message)));
+        self.found
+            .push((doubt, ParseError::new(self.text, at, message)));
     }
 
     /// Possible values of a part as a boolean.
@@ -114,10 +146,14 @@ impl ExpressionChecker<'_> {
         let judged = self.possible_values_inside(part, at);
         // If something inside of a part was found to be wrong, nothing is reported about the part
         // itself.
-        let is_comparison =
-            matches!(part, ExpressionNode::Like(..) | ExpressionNode::In(..)) || comparison_operator(part).is_some();
+        let is_comparison = matches!(part, ExpressionNode::Like(..) | ExpressionNode::In(..))
+            || comparison_operator(part).is_some();
         if is_comparison && !judged.truth && self.found.len() == before {
-            self.add_finding(FindingSeverity::PartNeverTrue, at, describe_never_true(part));
+            self.add_finding(
+                FindingSeverity::PartNeverTrue,
+                at,
+                describe_never_true(part),
+            );
         }
         judged
     }
@@ -131,12 +167,19 @@ impl ExpressionChecker<'_> {
             ExpressionNode::Attribute(name) => {
                 self.next += 1;
                 self.check_attribute(name, at);
-                if matches!(name.as_str(), "data" | "null") { PossibleBooleans::NOTHING } else { PossibleBooleans::ALL }
+                if matches!(name.as_str(), "data" | "null") {
+                    PossibleBooleans::NOTHING
+                } else {
+                    PossibleBooleans::ALL
+                }
             }
             ExpressionNode::Exists(name) => {
                 self.next += 1;
                 self.check_attribute(name, at);
-                PossibleBooleans { truth: name != "data", falsehood: !possible_values::is_required(name) }
+                PossibleBooleans {
+                    truth: name != "data",
+                    falsehood: !possible_values::is_required(name),
+                }
             }
             ExpressionNode::Not(inner) => self.check_operand(inner, "NOT").not(),
             ExpressionNode::Negate(inner) => {
@@ -153,7 +196,9 @@ impl ExpressionChecker<'_> {
                 for element in set {
                     self.possible_values(element);
                 }
-                set.iter().map(|element| equal(element, left)).fold(PossibleBooleans::NEVER, PossibleBooleans::or)
+                set.iter()
+                    .map(|element| equal(element, left))
+                    .fold(PossibleBooleans::NEVER, PossibleBooleans::or)
             }
             ExpressionNode::Call(function, arguments) => {
                 self.next += 1;
@@ -167,7 +212,9 @@ impl ExpressionChecker<'_> {
                     _ => PossibleBooleans::ALL,
                 }
             }
-            ExpressionNode::Binary(operator, left, right) => self.check_binary(*operator, (left, right), at),
+            ExpressionNode::Binary(operator, left, right) => {
+                self.check_binary(*operator, (left, right), at)
+            }
         }
     }
 
@@ -180,26 +227,37 @@ impl ExpressionChecker<'_> {
         match operator {
             BinaryOperator::And | BinaryOperator::Or | BinaryOperator::Xor => {
                 let word = operator.as_str();
-                let (x, y) = (self.check_operand(left, word), self.check_operand(right, word));
+                let (x, y) = (
+                    self.check_operand(left, word),
+                    self.check_operand(right, word),
+                );
                 let judged = match operator {
                     BinaryOperator::And => x.and(y),
                     BinaryOperator::Or => x.or(y),
                     _ => x.xor(y),
                 };
-                let contradiction = possible_values::contradiction(operator, left, right).filter(|_| judged.truth);
-                let Some((name, one, other)) = contradiction else { return judged };
+                let contradiction =
+                    possible_values::contradiction(operator, left, right).filter(|_| judged.truth);
+                let Some((name, one, other)) = contradiction else {
+                    return judged;
+                };
                 let remedy = "write OR between them, or IN";
                 self.add_finding(
                     FindingSeverity::PartNeverTrue,
                     at,
                     format!("{name} cannot be '{one}' and '{other}' at once: {remedy}"),
                 );
-                PossibleBooleans { truth: false, ..judged }
+                PossibleBooleans {
+                    truth: false,
+                    ..judged
+                }
             }
             _ => {
                 if let Some(name) = attribute_with_prefix(operator, left, right) {
-                    let message =
-                        format!("ce-{name} is a subtraction here: attributes are written without ce-, as {name}");
+                    let message = format!(
+                        "ce-{name} is a subtraction here: attributes are written without \
+                         ce-, as {name}"
+                    );
                     self.add_finding(FindingSeverity::PartNeverTrue, at, message);
                     self.next += 2;
                     return PossibleBooleans::NOTHING;
@@ -233,7 +291,8 @@ impl ExpressionChecker<'_> {
         if let ExpressionNode::String(text) = part
             && judged == PossibleBooleans::NOTHING
         {
-            let repeat = "repeat the comparison, as in type = 'a' OR type = 'b', or write type IN ('a', 'b')";
+            let repeat = "repeat the comparison, as in type = 'a' OR type = 'b', or write type IN \
+                 ('a', 'b')";
             self.add_finding(
                 FindingSeverity::PartNeverTrue,
                 at,
@@ -249,14 +308,20 @@ impl ExpressionChecker<'_> {
         left: &ExpressionNode,
         right: &ExpressionNode,
     ) -> PossibleBooleans {
-        let is_text =
-            |part: &ExpressionNode| matches!(part, ExpressionNode::String(text) if text.parse::<i32>().is_err());
+        let is_text = |part: &ExpressionNode| matches!(part, ExpressionNode::String(text) if text.parse::<i32>().is_err());
         if is_text(left) || is_text(right) {
-            let remedy = if operator == BinaryOperator::Add { ": to join texts, write CONCAT(x, y)" } else { "" };
+            let remedy = if operator == BinaryOperator::Add {
+                ": to join texts, write CONCAT(x, y)"
+            } else {
+                ""
+            };
             self.add_finding(
                 FindingSeverity::PartNeverTrue,
                 at,
-                format!("{} is for integers, and this is text{remedy}", operator.as_str()),
+                format!(
+                    "{} is for integers, and this is text{remedy}",
+                    operator.as_str()
+                ),
             );
             return PossibleBooleans::NOTHING;
         }
@@ -272,14 +337,17 @@ impl ExpressionChecker<'_> {
                 "there is no null: write EXISTS x, or NOT EXISTS x",
             ),
             name => {
-                let told = nearly(name).map(|meant| format!("{name} is an extension; did you mean {meant}?"));
-                self.names.extend(told.map(|message| ParseError::new(self.text, at, message)));
+                let told = nearly(name)
+                    .map(|meant| format!("{name} is an extension; did you mean {meant}?"));
+                self.names
+                    .extend(told.map(|message| ParseError::new(self.text, at, message)));
             }
         }
     }
 
     fn check_verification(&mut self, arguments: &[ExpressionNode], at: usize) -> PossibleBooleans {
-        let Some(VerificationFault { message, possible }) = verification::find_fault(arguments) else {
+        let Some(VerificationFault { message, possible }) = verification::find_fault(arguments)
+        else {
             return PossibleBooleans::ALL;
         };
         self.add_finding(FindingSeverity::PartNeverTrue, at, message);
@@ -287,8 +355,14 @@ impl ExpressionChecker<'_> {
     }
 
     fn check_call(&mut self, function: &CesqlFunction, arguments: &[ExpressionNode], at: usize) {
-        let CesqlFunction::Unknown(name) = function else { return };
-        self.add_finding(FindingSeverity::UnknownFunction, at, foreign_syntax::suggest_function(name, arguments));
+        let CesqlFunction::Unknown(name) = function else {
+            return;
+        };
+        self.add_finding(
+            FindingSeverity::UnknownFunction,
+            at,
+            foreign_syntax::suggest_function(name, arguments),
+        );
     }
 }
 
@@ -299,9 +373,11 @@ fn attribute_with_prefix<'e>(
     right: &'e ExpressionNode,
 ) -> Option<&'e str> {
     match (operator, left, right) {
-        (BinaryOperator::Subtract, ExpressionNode::Attribute(ce), ExpressionNode::Attribute(name)) if ce == "ce" => {
-            Some(name)
-        }
+        (
+            BinaryOperator::Subtract,
+            ExpressionNode::Attribute(ce),
+            ExpressionNode::Attribute(name),
+        ) if ce == "ce" => Some(name),
         _ => None,
     }
 }
@@ -323,12 +399,18 @@ fn comparison_operator(part: &ExpressionNode) -> Option<BinaryOperator> {
 
 /// Message that says why a comparison can never be true.
 fn describe_never_true(part: &ExpressionNode) -> String {
-    let is_order = comparison_operator(part)
-        .is_some_and(|operator| !matches!(operator, BinaryOperator::Equal | BinaryOperator::NotEqual));
+    let is_order = comparison_operator(part).is_some_and(|operator| {
+        !matches!(operator, BinaryOperator::Equal | BinaryOperator::NotEqual)
+    });
     let is_text = |part: &ExpressionNode| matches!(part, ExpressionNode::String(text) if text.parse::<i32>().is_err());
     match part {
-        ExpressionNode::Binary(operator, left, right) if is_order && (is_text(left) || is_text(right)) => {
-            format!("{} compares integers, and text is none: nothing passes", operator.as_str())
+        ExpressionNode::Binary(operator, left, right)
+            if is_order && (is_text(left) || is_text(right)) =>
+        {
+            format!(
+                "{} compares integers, and text is none: nothing passes",
+                operator.as_str()
+            )
         }
         _ => format!("{} can never hold: correct it", written_text(part)),
     }
@@ -337,7 +419,9 @@ fn describe_never_true(part: &ExpressionNode) -> String {
 /// Text of a part, without the parentheses around it.
 fn written_text(part: &ExpressionNode) -> String {
     let text = part.to_string();
-    text.strip_prefix('(').and_then(|text| text.strip_suffix(')')).map_or(text.clone(), str::to_owned)
+    text.strip_prefix('(')
+        .and_then(|text| text.strip_suffix(')'))
+        .map_or(text.clone(), str::to_owned)
 }
 
 #[cfg(test)]

@@ -20,7 +20,11 @@ pub trait AttributeSource<'e> {
     ///
     /// # Errors
     /// If too few steps or bytes are left.
-    fn get(&self, name: &str, meter: &mut WorkMeter) -> Result<Option<CesqlValue<'e>>, MeterExceeded>;
+    fn get(
+        &self,
+        name: &str,
+        meter: &mut WorkMeter,
+    ) -> Result<Option<CesqlValue<'e>>, MeterExceeded>;
 
     /// True if the attribute of that name (lower case) is set.
     ///
@@ -112,9 +116,16 @@ pub(super) fn evaluate<'e>(
     attributes: &dyn AttributeSource<'e>,
     meter: &mut WorkMeter,
 ) -> EvaluationResult<'e> {
-    let mut evaluation = ExpressionEvaluation { attributes, meter, error: None };
+    let mut evaluation = ExpressionEvaluation {
+        attributes,
+        meter,
+        error: None,
+    };
     let value = evaluation.value(root).unwrap_or(CesqlValue::Boolean(false));
-    EvaluationResult { value, error: evaluation.error }
+    EvaluationResult {
+        value,
+        error: evaluation.error,
+    }
 }
 
 struct ExpressionEvaluation<'a, 'e> {
@@ -151,25 +162,38 @@ impl<'e> ExpressionEvaluation<'_, 'e> {
             ExpressionNode::Integer(number) => CesqlValue::Integer(*number),
             ExpressionNode::Boolean(truth) => CesqlValue::Boolean(*truth),
             ExpressionNode::Attribute(name) => return self.attribute(name),
-            ExpressionNode::Not(x) => CesqlValue::Boolean(self.boolean(x).is_some_and(|truth| !truth)),
+            ExpressionNode::Not(x) => {
+                CesqlValue::Boolean(self.boolean(x).is_some_and(|truth| !truth))
+            }
             ExpressionNode::Negate(x) => CesqlValue::Integer(self.negate(x).unwrap_or(0)),
             ExpressionNode::Binary(operator, x, y) => self.binary(*operator, x, y),
-            ExpressionNode::Like(x, pattern) => CesqlValue::Boolean(self.like(x, pattern).unwrap_or(false)),
+            ExpressionNode::Like(x, pattern) => {
+                CesqlValue::Boolean(self.like(x, pattern).unwrap_or(false))
+            }
             ExpressionNode::Exists(name) => {
                 let exists = self.attributes.exists(name, self.meter);
                 CesqlValue::Boolean(self.within(exists)?)
             }
             ExpressionNode::In(x, set) => CesqlValue::Boolean(self.is_in(x, set).unwrap_or(false)),
-            ExpressionNode::Call(function, arguments) => {
-                self.call(function, arguments).unwrap_or_else(|| function.zero_value())
-            }
+            ExpressionNode::Call(function, arguments) => self
+                .call(function, arguments)
+                .unwrap_or_else(|| function.zero_value()),
         })
     }
 
-    fn call(&mut self, function: &CesqlFunction, arguments: &'e [ExpressionNode]) -> OperandValue<CesqlValue<'e>> {
-        let room = self.meter.allocate(arguments.len().saturating_mul(size_of::<CesqlValue<'e>>()));
+    fn call(
+        &mut self,
+        function: &CesqlFunction,
+        arguments: &'e [ExpressionNode],
+    ) -> OperandValue<CesqlValue<'e>> {
+        let room = self
+            .meter
+            .allocate(arguments.len().saturating_mul(size_of::<CesqlValue<'e>>()));
         self.within(room)?;
-        let arguments: Vec<_> = arguments.iter().map(|argument| self.operand(argument)).collect::<Option<_>>()?;
+        let arguments: Vec<_> = arguments
+            .iter()
+            .map(|argument| self.operand(argument))
+            .collect::<Option<_>>()?;
         if *function == CesqlFunction::VerifyCorrelationId {
             return self.verify(&arguments).map(CesqlValue::Boolean);
         }
@@ -182,15 +206,26 @@ impl<'e> ExpressionEvaluation<'_, 'e> {
     /// Verifies a correlation id. The last two arguments are cast to integers, the others to text
     /// (cesql §3.7).
     fn verify(&mut self, arguments: &[CesqlValue<'e>]) -> OperandValue<bool> {
-        let [id, name, namespace, secret, index, replicas] = arguments else { return None };
+        let [id, name, namespace, secret, index, replicas] = arguments else {
+            return None;
+        };
         let texts = [id, name, namespace, secret].map(|argument| argument.as_text(self.meter));
         let [id, name, namespace, secret] = texts.map(|text| self.within(text));
         let numbers = [index, replicas].map(|argument| argument.to_integer(self.meter));
         let [index, replicas] = numbers.map(|number| self.within(number));
-        let (Some(index), Some(replicas)) = (index?, replicas?) else { return self.fail(EvaluationError::Cast) };
+        let (Some(index), Some(replicas)) = (index?, replicas?) else {
+            return self.fail(EvaluationError::Cast);
+        };
         let (id, name, namespace, secret) = (id?, name?, namespace?, secret?);
         let (name, namespace, secret) = (name.as_ref(), namespace.as_ref(), secret.as_ref());
-        let asked = CorrelationQuery { id: id.as_ref(), name, namespace, secret, index, replicas };
+        let asked = CorrelationQuery {
+            id: id.as_ref(),
+            name,
+            namespace,
+            secret,
+            index,
+            replicas,
+        };
         let genuine = self.attributes.verifies_correlation_id(&asked, self.meter);
         match self.within(genuine)? {
             Some(genuine) => Some(genuine),
@@ -200,7 +235,9 @@ impl<'e> ExpressionEvaluation<'_, 'e> {
 
     fn like(&mut self, x: &'e ExpressionNode, pattern: &LikePattern) -> OperandValue<bool> {
         let x = self.operand(x)?;
-        let matches = x.into_text(self.meter).and_then(|text| pattern.matches(&text, self.meter));
+        let matches = x
+            .into_text(self.meter)
+            .and_then(|text| pattern.matches(&text, self.meter));
         self.within(matches)
     }
 
@@ -234,24 +271,38 @@ impl<'e> ExpressionEvaluation<'_, 'e> {
         }
     }
 
-    fn binary(&mut self, operator: BinaryOperator, x: &'e ExpressionNode, y: &'e ExpressionNode) -> CesqlValue<'e> {
+    fn binary(
+        &mut self,
+        operator: BinaryOperator,
+        x: &'e ExpressionNode,
+        y: &'e ExpressionNode,
+    ) -> CesqlValue<'e> {
         match operator {
             BinaryOperator::And | BinaryOperator::Or | BinaryOperator::Xor => {
                 CesqlValue::Boolean(self.logic(operator, x, y).unwrap_or(false))
             }
             BinaryOperator::Equal => CesqlValue::Boolean(self.equal(x, y).unwrap_or(false)),
-            BinaryOperator::NotEqual => CesqlValue::Boolean(self.equal(x, y).is_some_and(|equal| !equal)),
+            BinaryOperator::NotEqual => {
+                CesqlValue::Boolean(self.equal(x, y).is_some_and(|equal| !equal))
+            }
             BinaryOperator::Less
             | BinaryOperator::LessOrEqual
             | BinaryOperator::Greater
-            | BinaryOperator::GreaterOrEqual => CesqlValue::Boolean(self.compare(operator, x, y).unwrap_or(false)),
+            | BinaryOperator::GreaterOrEqual => {
+                CesqlValue::Boolean(self.compare(operator, x, y).unwrap_or(false))
+            }
             _ => CesqlValue::Integer(self.calculate(operator, x, y).unwrap_or(0)),
         }
     }
 
     /// Evaluates a logical operator. The right side counts only where the left one does not decide
     /// (cesql §3.4.2).
-    fn logic(&mut self, operator: BinaryOperator, x: &'e ExpressionNode, y: &'e ExpressionNode) -> OperandValue<bool> {
+    fn logic(
+        &mut self,
+        operator: BinaryOperator,
+        x: &'e ExpressionNode,
+        y: &'e ExpressionNode,
+    ) -> OperandValue<bool> {
         match (operator, self.boolean(x)?) {
             (BinaryOperator::And, false) => Some(false),
             (BinaryOperator::Or, true) => Some(true),
@@ -268,7 +319,10 @@ impl<'e> ExpressionEvaluation<'_, 'e> {
 
     fn equal_values(&mut self, x: &CesqlValue<'_>, y: &CesqlValue<'_>) -> OperandValue<bool> {
         let equal = match y {
-            CesqlValue::String(y) => x.as_text(self.meter).and_then(|x| equal_texts(&x, y, self.meter)).map(Some),
+            CesqlValue::String(y) => x
+                .as_text(self.meter)
+                .and_then(|x| equal_texts(&x, y, self.meter))
+                .map(Some),
             CesqlValue::Integer(y) => x.to_integer(self.meter).map(|x| x.map(|x| x == *y)),
             CesqlValue::Boolean(y) => Ok(x.to_boolean().map(|x| x == *y)),
         };

@@ -70,12 +70,20 @@ const FUNCTIONS: [(&str, usize, usize, CesqlFunction); 16] = [
     ("LEFT", 2, 2, CesqlFunction::Left),
     ("RIGHT", 2, 2, CesqlFunction::Right),
     ("SUBSTRING", 2, 3, CesqlFunction::Substring),
-    ("KN_VERIFY_CORRELATION_ID", 6, 6, CesqlFunction::VerifyCorrelationId),
+    (
+        "KN_VERIFY_CORRELATION_ID",
+        6,
+        6,
+        CesqlFunction::VerifyCorrelationId,
+    ),
 ];
 
 /// Fewest and most arguments of the function of that name in capitals.
 pub(super) fn argument_count(name: &str) -> Option<(usize, usize)> {
-    FUNCTIONS.iter().find(|(known, ..)| *known == name).map(|(_, fewest, most, _)| (*fewest, *most))
+    FUNCTIONS
+        .iter()
+        .find(|(known, ..)| *known == name)
+        .map(|(_, fewest, most, _)| (*fewest, *most))
 }
 
 /// Names of all functions, in capitals.
@@ -84,7 +92,8 @@ pub(super) fn function_names() -> impl Iterator<Item = &'static str> {
 }
 
 /// Value and error of a call; the outer error means that the meter was exceeded.
-pub(super) type FunctionResult<'e> = Result<(CesqlValue<'e>, Option<EvaluationError>), MeterExceeded>;
+pub(super) type FunctionResult<'e> =
+    Result<(CesqlValue<'e>, Option<EvaluationError>), MeterExceeded>;
 
 impl CesqlFunction {
     /// Finds the function of that name, whatever its case, with this number of arguments.
@@ -92,14 +101,20 @@ impl CesqlFunction {
         let known = FUNCTIONS.iter().find(|(known, fewest, most, _)| {
             known.eq_ignore_ascii_case(name) && (*fewest..=*most).contains(&arguments)
         });
-        known.map_or_else(|| Self::Unknown(name.to_ascii_uppercase()), |(.., function)| function.clone())
+        known.map_or_else(
+            || Self::Unknown(name.to_ascii_uppercase()),
+            |(.., function)| function.clone(),
+        )
     }
 
     /// Name of the function in capitals.
     pub(super) fn name(&self) -> &str {
         match self {
             Self::Unknown(name) => name,
-            known => FUNCTIONS.iter().find(|(.., function)| function == known).map_or("", |(name, ..)| name),
+            known => FUNCTIONS
+                .iter()
+                .find(|(.., function)| function == known)
+                .map_or("", |(name, ..)| name),
         }
     }
 
@@ -107,22 +122,31 @@ impl CesqlFunction {
     pub(super) fn zero_value(&self) -> CesqlValue<'static> {
         match self {
             Self::Int | Self::Abs | Self::Length => CesqlValue::Integer(0),
-            Self::Bool | Self::IsInt | Self::IsBool | Self::VerifyCorrelationId | Self::Unknown(_) => {
-                CesqlValue::Boolean(false)
-            }
+            Self::Bool
+            | Self::IsInt
+            | Self::IsBool
+            | Self::VerifyCorrelationId
+            | Self::Unknown(_) => CesqlValue::Boolean(false),
             _ => CesqlValue::String(Cow::Borrowed("")),
         }
     }
 
     /// Calls the function. There are as many arguments as [`CesqlFunction::find`] was told.
-    pub(super) fn call<'e>(&self, arguments: Vec<CesqlValue<'e>>, meter: &mut WorkMeter) -> FunctionResult<'e> {
+    pub(super) fn call<'e>(
+        &self,
+        arguments: Vec<CesqlValue<'e>>,
+        meter: &mut WorkMeter,
+    ) -> FunctionResult<'e> {
         let mut arguments = arguments.into_iter();
         let mut next = || arguments.next().unwrap_or(CesqlValue::Boolean(false));
         match self {
             Self::Int => cast(next().to_integer(meter)?.map(CesqlValue::Integer), self),
             Self::Bool => cast(next().to_boolean().map(CesqlValue::Boolean), self),
             Self::String => text_result(next().into_text(meter)?),
-            Self::IsInt => Ok((CesqlValue::Boolean(next().to_integer(meter)?.is_some()), None)),
+            Self::IsInt => Ok((
+                CesqlValue::Boolean(next().to_integer(meter)?.is_some()),
+                None,
+            )),
             Self::IsBool => Ok((CesqlValue::Boolean(next().to_boolean().is_some()), None)),
             Self::Abs => abs(&next(), meter),
             Self::Length => length(&next(), meter),
@@ -131,13 +155,29 @@ impl CesqlFunction {
                 let delimiter = next().into_text(meter)?;
                 concat_texts(&delimiter, arguments, meter)
             }
-            Self::Lower => change_case(next(), |byte| !byte.is_ascii_uppercase(), |text| text.to_lowercase(), meter),
-            Self::Upper => change_case(next(), |byte| !byte.is_ascii_lowercase(), |text| text.to_uppercase(), meter),
+            Self::Lower => change_case(
+                next(),
+                |byte| !byte.is_ascii_uppercase(),
+                |text| text.to_lowercase(),
+                meter,
+            ),
+            Self::Upper => change_case(
+                next(),
+                |byte| !byte.is_ascii_lowercase(),
+                |text| text.to_uppercase(),
+                meter,
+            ),
             Self::Trim => trim(next().into_text(meter)?, meter),
-            Self::Left => left_or_right((next(), next()), |text, n| 0..character_offset(text, n), meter),
-            Self::Right => {
-                left_or_right((next(), next()), |text, n| character_offset_from_end(text, n)..text.len(), meter)
-            }
+            Self::Left => left_or_right(
+                (next(), next()),
+                |text, n| 0..character_offset(text, n),
+                meter,
+            ),
+            Self::Right => left_or_right(
+                (next(), next()),
+                |text, n| character_offset_from_end(text, n)..text.len(),
+                meter,
+            ),
             Self::Substring => substring((next(), next(), arguments.next()), meter),
             Self::VerifyCorrelationId | Self::Unknown(_) => {
                 Ok((self.zero_value(), Some(EvaluationError::MissingFunction)))
@@ -164,7 +204,10 @@ fn zero_result<'e>(error: Option<EvaluationError>) -> FunctionResult<'e> {
 fn length<'e>(x: &CesqlValue<'e>, meter: &mut WorkMeter) -> FunctionResult<'e> {
     let text = x.as_text(meter)?;
     meter.step(text.len())?;
-    Ok((CesqlValue::Integer(i32::try_from(text.chars().count()).unwrap_or(i32::MAX)), None))
+    Ok((
+        CesqlValue::Integer(i32::try_from(text.chars().count()).unwrap_or(i32::MAX)),
+        None,
+    ))
 }
 
 /// Joins all parts at once, in memory that is allocated once.
@@ -174,9 +217,16 @@ fn concat_texts<'e>(
     meter: &mut WorkMeter,
 ) -> FunctionResult<'e> {
     meter.allocate(parts.len().saturating_mul(size_of::<Cow<'_, str>>()))?;
-    let parts = parts.map(|part| part.into_text(meter)).collect::<Result<Vec<_>, _>>()?;
-    let texts = parts.iter().map(|part| part.len()).fold(0, usize::saturating_add);
-    let delimiters = delimiter.len().saturating_mul(parts.len().saturating_sub(1));
+    let parts = parts
+        .map(|part| part.into_text(meter))
+        .collect::<Result<Vec<_>, _>>()?;
+    let texts = parts
+        .iter()
+        .map(|part| part.len())
+        .fold(0, usize::saturating_add);
+    let delimiters = delimiter
+        .len()
+        .saturating_mul(parts.len().saturating_sub(1));
     meter.allocate(texts.saturating_add(delimiters))?;
     text_result(Cow::Owned(parts.join(delimiter)))
 }
@@ -194,7 +244,11 @@ fn change_case<'e>(
     if is_ascii && written.bytes().all(stays) {
         return text_result(written);
     }
-    meter.allocate(written.len().saturating_mul(if is_ascii { 1 } else { CASE_GROWTH }))?;
+    meter.allocate(
+        written
+            .len()
+            .saturating_mul(if is_ascii { 1 } else { CASE_GROWTH }),
+    )?;
     text_result(Cow::Owned(change(&written)))
 }
 
@@ -219,7 +273,9 @@ fn trim<'e>(whole: Cow<'e, str>, meter: &mut WorkMeter) -> FunctionResult<'e> {
 
 /// Byte at which the character of this number begins, counted from 0; the end if there are fewer.
 fn character_offset(text: &str, number: usize) -> usize {
-    text.char_indices().nth(number).map_or(text.len(), |(at, _)| at)
+    text.char_indices()
+        .nth(number)
+        .map_or(text.len(), |(at, _)| at)
 }
 
 /// Byte at which the last `count` characters begin; the start if there are fewer.
@@ -244,9 +300,14 @@ fn left_or_right<'e>(
     meter: &mut WorkMeter,
 ) -> FunctionResult<'e> {
     let whole = whole.into_text(meter)?;
-    let Some(n) = n.to_integer(meter)? else { return zero_result(Some(EvaluationError::Cast)) };
+    let Some(n) = n.to_integer(meter)? else {
+        return zero_result(Some(EvaluationError::Cast));
+    };
     let Ok(n) = usize::try_from(n) else {
-        return Ok((CesqlValue::String(whole), Some(EvaluationError::FunctionEvaluation)));
+        return Ok((
+            CesqlValue::String(whole),
+            Some(EvaluationError::FunctionEvaluation),
+        ));
     };
     meter.step(whole.len())?;
     let range = range(&whole, n);
@@ -262,12 +323,16 @@ fn substring<'e>(
     let whole = whole.into_text(meter)?;
     let position = position.to_integer(meter)?;
     let length = length.map_or(Ok(Some(i32::MAX)), |length| length.to_integer(meter))?;
-    let (Some(position), Some(length)) = (position, length) else { return zero_result(Some(EvaluationError::Cast)) };
+    let (Some(position), Some(length)) = (position, length) else {
+        return zero_result(Some(EvaluationError::Cast));
+    };
     // The text is read twice: to count its characters, and to find the positions.
     meter.step(whole.len().saturating_mul(2))?;
     let characters = whole.chars().count();
     let distance = usize::try_from(position.unsigned_abs()).unwrap_or(usize::MAX);
-    let Ok(length) = usize::try_from(length) else { return zero_result(Some(EvaluationError::FunctionEvaluation)) };
+    let Ok(length) = usize::try_from(length) else {
+        return zero_result(Some(EvaluationError::FunctionEvaluation));
+    };
     if distance > characters {
         return zero_result(Some(EvaluationError::FunctionEvaluation));
     }

@@ -21,7 +21,9 @@ pub(super) enum CesqlToken<'t> {
 pub(super) type PlacedToken<'t> = (usize, CesqlToken<'t>);
 
 /// Signs, of which the longer ones come first, so that they are found first.
-const SIGNS: [&str; 15] = ["!=", "<>", ">=", "<=", "=", "<", ">", "+", "-", "*", "/", "%", "(", ")", ","];
+const SIGNS: [&str; 15] = [
+    "!=", "<>", ">=", "<=", "=", "<", ">", "+", "-", "*", "/", "%", "(", ")", ",",
+];
 
 /// Takes a text apart into tokens.
 ///
@@ -47,14 +49,24 @@ pub(super) fn tokenize(text: &str) -> Result<Vec<PlacedToken<'_>>, ParseError> {
 /// Takes a word or a number. Attribute names may begin with digits; a word of digits only is a
 /// number.
 fn lex_word_or_number(rest: &str) -> (CesqlToken<'_>, usize) {
-    let end = rest.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).unwrap_or(rest.len());
+    let end = rest
+        .find(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))
+        .unwrap_or(rest.len());
     let word = rest.get(..end).unwrap_or_default();
-    let token =
-        if word.bytes().all(|byte| byte.is_ascii_digit()) { CesqlToken::Number(word) } else { CesqlToken::Word(word) };
+    let token = if word.bytes().all(|byte| byte.is_ascii_digit()) {
+        CesqlToken::Number(word)
+    } else {
+        CesqlToken::Word(word)
+    };
     (token, end)
 }
 
-fn lex_string<'t>(text: &str, at: usize, rest: &'t str, quote: char) -> Result<(CesqlToken<'t>, usize), ParseError> {
+fn lex_string<'t>(
+    text: &str,
+    at: usize,
+    rest: &'t str,
+    quote: char,
+) -> Result<(CesqlToken<'t>, usize), ParseError> {
     let mut is_escaped = false;
     for (index, c) in rest.char_indices().skip(1) {
         if c == quote && !is_escaped {
@@ -68,11 +80,26 @@ fn lex_string<'t>(text: &str, at: usize, rest: &'t str, quote: char) -> Result<(
         }
         is_escaped = c == '\\';
     }
-    Err(ParseError::new(text, at, format!("the string that begins here has no closing {quote}")))
+    Err(ParseError::new(
+        text,
+        at,
+        format!("the string that begins here has no closing {quote}"),
+    ))
 }
 
 fn lex_sign<'t>(text: &str, at: usize, rest: &str) -> Result<(CesqlToken<'t>, usize), ParseError> {
     let found = SIGNS.iter().find(|sign| rest.starts_with(**sign));
-    let unknown = || ParseError::new(text, at, format!("{:?} means nothing here", rest.chars().next().unwrap_or(' ')));
-    found.map(|sign| (CesqlToken::Sign(sign), sign.len())).ok_or_else(unknown)
+    let unknown = || {
+        ParseError::new(
+            text,
+            at,
+            format!(
+                "{:?} means nothing here",
+                rest.chars().next().unwrap_or(' ')
+            ),
+        )
+    };
+    found
+        .map(|sign| (CesqlToken::Sign(sign), sign.len()))
+        .ok_or_else(unknown)
 }

@@ -28,13 +28,21 @@ pub struct LikePattern {
 impl LikePattern {
     /// Parses a pattern: `\` makes the `%` or `_` after it stand for itself.
     pub(super) fn new(text: &str) -> Self {
-        let mut pattern = Self { text: text.to_owned(), literal: String::with_capacity(text.len()), parts: Vec::new() };
+        let mut pattern = Self {
+            text: text.to_owned(),
+            literal: String::with_capacity(text.len()),
+            parts: Vec::new(),
+        };
         let mut characters = text.chars().peekable();
         while let Some(c) = characters.next() {
             match c {
                 '%' => pattern.push_any(),
                 '_' => pattern.push_skip(),
-                '\\' => pattern.push_literal(characters.next_if(|next| matches!(next, '%' | '_')).unwrap_or('\\')),
+                '\\' => pattern.push_literal(
+                    characters
+                        .next_if(|next| matches!(next, '%' | '_'))
+                        .unwrap_or('\\'),
+                ),
                 c => pattern.push_literal(c),
             }
         }
@@ -61,7 +69,10 @@ impl LikePattern {
         self.literal.push(c);
         match self.parts.last_mut() {
             Some(PatternPart::Text { end, .. }) => *end = self.literal.len(),
-            _ => self.parts.push(PatternPart::Text { start, end: self.literal.len() }),
+            _ => self.parts.push(PatternPart::Text {
+                start,
+                end: self.literal.len(),
+            }),
         }
     }
 
@@ -76,19 +87,29 @@ impl LikePattern {
     /// If that takes more steps than are left.
     pub(super) fn matches(&self, text: &str, meter: &mut WorkMeter) -> Result<bool, MeterExceeded> {
         let mut segments = self.parts.split(|part| *part == PatternPart::Any);
-        let Some(mut rest) = self.strip_start(segments.next().unwrap_or_default(), text, meter)? else {
+        let Some(mut rest) = self.strip_start(segments.next().unwrap_or_default(), text, meter)?
+        else {
             return Ok(false);
         };
-        let Some(last) = segments.next_back() else { return Ok(rest.is_empty()) };
+        let Some(last) = segments.next_back() else {
+            return Ok(rest.is_empty());
+        };
         for segment in segments {
-            let Some(after) = self.strip_first_match(segment, rest, meter)? else { return Ok(false) };
+            let Some(after) = self.strip_first_match(segment, rest, meter)? else {
+                return Ok(false);
+            };
             rest = after;
         }
         self.strip_end(last, rest, meter)
     }
 
     /// Rest of the text after a segment that it begins with; `None` if it does not.
-    fn strip_start<'t>(&self, segment: &[PatternPart], text: &'t str, meter: &mut WorkMeter) -> StrippedText<'t> {
+    fn strip_start<'t>(
+        &self,
+        segment: &[PatternPart],
+        text: &'t str,
+        meter: &mut WorkMeter,
+    ) -> StrippedText<'t> {
         let mut rest = text;
         for part in segment {
             let stripped = match part {
@@ -96,14 +117,21 @@ impl LikePattern {
                 PatternPart::Skip(count) => strip_characters(rest, *count, meter)?,
                 PatternPart::Any => None,
             };
-            let Some(stripped) = stripped else { return Ok(None) };
+            let Some(stripped) = stripped else {
+                return Ok(None);
+            };
             rest = stripped;
         }
         Ok(Some(rest))
     }
 
     /// True if the text ends with a segment.
-    fn strip_end(&self, segment: &[PatternPart], text: &str, meter: &mut WorkMeter) -> Result<bool, MeterExceeded> {
+    fn strip_end(
+        &self,
+        segment: &[PatternPart],
+        text: &str,
+        meter: &mut WorkMeter,
+    ) -> Result<bool, MeterExceeded> {
         let mut rest = text;
         for part in segment.iter().rev() {
             let stripped = match part {
@@ -111,20 +139,29 @@ impl LikePattern {
                 PatternPart::Skip(count) => strip_last_characters(rest, *count, meter)?,
                 PatternPart::Any => None,
             };
-            let Some(stripped) = stripped else { return Ok(false) };
+            let Some(stripped) = stripped else {
+                return Ok(false);
+            };
             rest = stripped;
         }
         Ok(true)
     }
 
     /// Rest of the text after the first place where a segment fits; `None` if there is none.
-    fn strip_first_match<'t>(&self, segment: &[PatternPart], text: &'t str, meter: &mut WorkMeter) -> StrippedText<'t> {
+    fn strip_first_match<'t>(
+        &self,
+        segment: &[PatternPart],
+        text: &'t str,
+        meter: &mut WorkMeter,
+    ) -> StrippedText<'t> {
         match segment {
             // Wherever the rest of the segment fits, any characters may come before it.
-            [PatternPart::Skip(count), segment @ ..] => match strip_characters(text, *count, meter)? {
-                Some(rest) => self.strip_first_match(segment, rest, meter),
-                None => Ok(None),
-            },
+            [PatternPart::Skip(count), segment @ ..] => {
+                match strip_characters(text, *count, meter)? {
+                    Some(rest) => self.strip_first_match(segment, rest, meter),
+                    None => Ok(None),
+                }
+            }
             [first @ PatternPart::Text { .. }, others @ ..] => {
                 let mut rest = text;
                 loop {
@@ -167,7 +204,9 @@ fn find_text(text: &str, wanted: &str) -> Option<usize> {
         return text.find(wanted);
     }
     let wanted = wanted.as_bytes();
-    text.as_bytes().windows(wanted.len().max(1)).position(|window| window == wanted)
+    text.as_bytes()
+        .windows(wanted.len().max(1))
+        .position(|window| window == wanted)
 }
 
 /// Rest of a text, if its start fits.
@@ -177,12 +216,20 @@ type StrippedText<'t> = Result<Option<&'t str>, MeterExceeded>;
 fn strip_characters<'t>(text: &'t str, count: usize, meter: &mut WorkMeter) -> StrippedText<'t> {
     meter.step(count)?;
     let mut characters = text.chars();
-    Ok(characters.nth(count.saturating_sub(1)).map(|_| characters.as_str()))
+    Ok(characters
+        .nth(count.saturating_sub(1))
+        .map(|_| characters.as_str()))
 }
 
 /// Text without its last `count` characters, if it has so many.
-fn strip_last_characters<'t>(text: &'t str, count: usize, meter: &mut WorkMeter) -> StrippedText<'t> {
+fn strip_last_characters<'t>(
+    text: &'t str,
+    count: usize,
+    meter: &mut WorkMeter,
+) -> StrippedText<'t> {
     meter.step(count)?;
     let mut characters = text.chars();
-    Ok(characters.nth_back(count.saturating_sub(1)).map(|_| characters.as_str()))
+    Ok(characters
+        .nth_back(count.saturating_sub(1))
+        .map(|_| characters.as_str()))
 }

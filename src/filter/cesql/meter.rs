@@ -29,7 +29,10 @@ pub struct MeterExceeded;
 
 impl fmt::Display for MeterExceeded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "limit error (more than {MAX_STEPS} steps, or more than {MAX_BYTES} bytes of values)")
+        write!(
+            f,
+            "limit error (more than {MAX_STEPS} steps, or more than {MAX_BYTES} bytes of values)"
+        )
     }
 }
 
@@ -38,7 +41,10 @@ impl std::error::Error for MeterExceeded {}
 impl Default for WorkMeter {
     /// Makes a meter of which nothing of [`MAX_STEPS`] and [`MAX_BYTES`] is used.
     fn default() -> Self {
-        Self { steps_left: MAX_STEPS, bytes_left: MAX_BYTES }
+        Self {
+            steps_left: MAX_STEPS,
+            bytes_left: MAX_BYTES,
+        }
     }
 }
 
@@ -78,12 +84,19 @@ impl WorkMeter {
     /// # Errors
     /// If fewer are left.
     pub fn has_bytes(&self, bytes: usize) -> Result<(), MeterExceeded> {
-        if bytes > self.bytes_left as usize { Err(MeterExceeded) } else { Ok(()) }
+        if bytes > self.bytes_left as usize {
+            Err(MeterExceeded)
+        } else {
+            Ok(())
+        }
     }
 
     #[inline]
     fn take(left: &mut u32, wanted: usize) -> Result<(), MeterExceeded> {
-        match (*left as usize).checked_sub(wanted).and_then(|rest| u32::try_from(rest).ok()) {
+        match (*left as usize)
+            .checked_sub(wanted)
+            .and_then(|rest| u32::try_from(rest).ok())
+        {
             Some(rest) => *left = rest,
             None => {
                 *left = 0;

@@ -23,21 +23,37 @@ impl ParseError {
     pub(super) fn new(text: &str, at: usize, message: impl Into<String>) -> Self {
         let before = text.get(..at).unwrap_or(text);
         let line = before.matches('\n').count() + 1;
-        let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
-        Self { line, column, message: message.into() }
+        let column = before
+            .rsplit('\n')
+            .next()
+            .unwrap_or_default()
+            .chars()
+            .count()
+            + 1;
+        Self {
+            line,
+            column,
+            message: message.into(),
+        }
     }
 }
 
 impl fmt::Display for ParseError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "line {}, column {}: {}", self.line, self.column, self.message)
+        write!(
+            f,
+            "line {}, column {}: {}",
+            self.line, self.column, self.message
+        )
     }
 }
 
 impl std::error::Error for ParseError {}
 
 /// Words that cannot be attribute names.
-const KEYWORDS: [&str; 9] = ["AND", "OR", "XOR", "NOT", "LIKE", "EXISTS", "IN", "TRUE", "FALSE"];
+const KEYWORDS: [&str; 9] = [
+    "AND", "OR", "XOR", "NOT", "LIKE", "EXISTS", "IN", "TRUE", "FALSE",
+];
 
 /// Binding powers, the strongest last; operators of equal power are evaluated from left to right.
 const LOGIC: u8 = 1;
@@ -54,10 +70,19 @@ const UNARY: u8 = 7;
 /// If it is not an expression, or too long, or nested too deeply.
 pub(super) fn parse(text: &str) -> Result<ExpressionNode, ParseError> {
     if text.len() > MAX_LENGTH {
-        return Err(ParseError::new(text, 0, format!("the expression is longer than {MAX_LENGTH} bytes")));
+        return Err(ParseError::new(
+            text,
+            0,
+            format!("the expression is longer than {MAX_LENGTH} bytes"),
+        ));
     }
     let tokens = tokenize(text)?;
-    let mut parser = CesqlParser { text, tokens: &tokens, at: 0, depth: 0 };
+    let mut parser = CesqlParser {
+        text,
+        tokens: &tokens,
+        at: 0,
+        depth: 0,
+    };
     let root = parser.expression(0)?;
     match parser.tokens.get(parser.at) {
         None => Ok(root),
@@ -74,7 +99,10 @@ struct CesqlParser<'t> {
 
 impl<'t> CesqlParser<'t> {
     fn error(&self, message: impl Into<String>) -> ParseError {
-        let at = self.tokens.get(self.at).map_or(self.text.len(), |(at, _)| *at);
+        let at = self
+            .tokens
+            .get(self.at)
+            .map_or(self.text.len(), |(at, _)| *at);
         ParseError::new(self.text, at, message)
     }
 
@@ -100,14 +128,20 @@ impl<'t> CesqlParser<'t> {
     }
 
     fn expect_sign(&mut self, sign: &str) -> Result<(), ParseError> {
-        if self.take_sign(sign) { Ok(()) } else { Err(self.error(format!("{sign:?} was expected here"))) }
+        if self.take_sign(sign) {
+            Ok(())
+        } else {
+            Err(self.error(format!("{sign:?} was expected here")))
+        }
     }
 
     /// Parses an expression whose operators bind at least as strongly as `power`.
     fn expression(&mut self, power: u8) -> Result<ExpressionNode, ParseError> {
         self.depth += 1;
         if self.depth > MAX_DEPTH {
-            return Err(self.error(format!("the expression is nested more than {MAX_DEPTH} deep")));
+            return Err(self.error(format!(
+                "the expression is nested more than {MAX_DEPTH} deep"
+            )));
         }
         let mut left = self.prefix()?;
         let mut chained = 0;
@@ -119,8 +153,9 @@ impl<'t> CesqlParser<'t> {
             }
             chained += 1;
             if self.depth + chained > MAX_DEPTH {
-                return Err(self
-                    .error(format!("more than {MAX_DEPTH} operators follow each other: use IN, or several filters")));
+                return Err(self.error(format!(
+                    "more than {MAX_DEPTH} operators follow each other: use IN, or several filters"
+                )));
             }
         }
         self.depth -= 1;
@@ -129,7 +164,11 @@ impl<'t> CesqlParser<'t> {
 
     /// Parses what follows `left` and belongs to it, if that binds strongly enough; gives the
     /// longer expression, and true if it is longer.
-    fn postfix(&mut self, left: ExpressionNode, power: u8) -> Result<(ExpressionNode, bool), ParseError> {
+    fn postfix(
+        &mut self,
+        left: ExpressionNode,
+        power: u8,
+    ) -> Result<(ExpressionNode, bool), ParseError> {
         let negated = usize::from(self.peek_keyword(0, "NOT"));
         if self.peek_keyword(negated, "LIKE") && LIKE >= power {
             self.at += negated + 1;
@@ -141,13 +180,19 @@ impl<'t> CesqlParser<'t> {
             if set.is_empty() {
                 return Err(self.error("IN needs at least one element"));
             }
-            return Ok((negate_if(negated, ExpressionNode::In(Box::new(left), set)), true));
+            return Ok((
+                negate_if(negated, ExpressionNode::In(Box::new(left), set)),
+                true,
+            ));
         }
         match self.operator() {
             Some((operator, binds)) if binds >= power => {
                 self.at += 1;
                 let right = self.expression(binds + 1)?;
-                Ok((ExpressionNode::Binary(operator, Box::new(left), Box::new(right)), true))
+                Ok((
+                    ExpressionNode::Binary(operator, Box::new(left), Box::new(right)),
+                    true,
+                ))
             }
             _ => Ok((left, false)),
         }
@@ -157,7 +202,11 @@ impl<'t> CesqlParser<'t> {
         match self.tokens.get(self.at).map(|(_, token)| token)? {
             CesqlToken::Sign(sign) => sign_operator(sign),
             CesqlToken::Word(word) => {
-                let logic = [("AND", BinaryOperator::And), ("OR", BinaryOperator::Or), ("XOR", BinaryOperator::Xor)];
+                let logic = [
+                    ("AND", BinaryOperator::And),
+                    ("OR", BinaryOperator::Or),
+                    ("XOR", BinaryOperator::Xor),
+                ];
                 logic
                     .into_iter()
                     .find(|(name, _)| word.eq_ignore_ascii_case(name))
@@ -172,13 +221,18 @@ impl<'t> CesqlParser<'t> {
             return Err(self.error("LIKE needs a pattern in quotes"));
         };
         self.at += 1;
-        Ok(ExpressionNode::Like(Box::new(left), LikePattern::new(pattern)))
+        Ok(ExpressionNode::Like(
+            Box::new(left),
+            LikePattern::new(pattern),
+        ))
     }
 
     /// Parses the beginning of an expression.
     fn prefix(&mut self) -> Result<ExpressionNode, ParseError> {
         if self.take_keyword("NOT") {
-            return self.expression(UNARY).map(|x| ExpressionNode::Not(Box::new(x)));
+            return self
+                .expression(UNARY)
+                .map(|x| ExpressionNode::Not(Box::new(x)));
         }
         if self.take_sign("-") {
             return self.negative();
@@ -202,14 +256,17 @@ impl<'t> CesqlParser<'t> {
         if matches!(self.tokens.get(self.at), Some((_, CesqlToken::Number(_)))) {
             return self.number("-");
         }
-        self.expression(UNARY).map(|x| ExpressionNode::Negate(Box::new(x)))
+        self.expression(UNARY)
+            .map(|x| ExpressionNode::Negate(Box::new(x)))
     }
 
     fn number(&mut self, sign: &str) -> Result<ExpressionNode, ParseError> {
         let Some((_, CesqlToken::Number(digits))) = self.tokens.get(self.at) else {
             return Err(self.error("a number was expected here"));
         };
-        let number = format!("{sign}{digits}").parse().map_err(|_cause| self.error("an integer must fit 32 bits"))?;
+        let number = format!("{sign}{digits}")
+            .parse()
+            .map_err(|_cause| self.error("an integer must fit 32 bits"))?;
         self.at += 1;
         Ok(ExpressionNode::Integer(number))
     }
@@ -221,12 +278,17 @@ impl<'t> CesqlParser<'t> {
                 self.at += 1;
                 Ok(ExpressionNode::String(text.into_owned()))
             }
-            Some(CesqlToken::Word(word)) if word.eq_ignore_ascii_case("TRUE") || word.eq_ignore_ascii_case("FALSE") => {
+            Some(CesqlToken::Word(word))
+                if word.eq_ignore_ascii_case("TRUE") || word.eq_ignore_ascii_case("FALSE") =>
+            {
                 self.at += 1;
                 Ok(ExpressionNode::Boolean(word.eq_ignore_ascii_case("TRUE")))
             }
             Some(CesqlToken::Word(word))
-                if matches!(self.tokens.get(self.at + 1), Some((_, CesqlToken::Sign("(")))) =>
+                if matches!(
+                    self.tokens.get(self.at + 1),
+                    Some((_, CesqlToken::Sign("(")))
+                ) =>
             {
                 self.call(word)
             }
@@ -236,12 +298,18 @@ impl<'t> CesqlParser<'t> {
     }
 
     fn call(&mut self, name: &str) -> Result<ExpressionNode, ParseError> {
-        if KEYWORDS.iter().any(|keyword| keyword.eq_ignore_ascii_case(name)) {
+        if KEYWORDS
+            .iter()
+            .any(|keyword| keyword.eq_ignore_ascii_case(name))
+        {
             return Err(self.error("a value was expected here"));
         }
         self.at += 1;
         let arguments = self.list()?;
-        Ok(ExpressionNode::Call(CesqlFunction::find(name, arguments.len()), arguments))
+        Ok(ExpressionNode::Call(
+            CesqlFunction::find(name, arguments.len()),
+            arguments,
+        ))
     }
 
     /// Parses expressions in parentheses, separated by commas; possibly none.
@@ -265,7 +333,9 @@ impl<'t> CesqlParser<'t> {
         let Some((_, CesqlToken::Word(word))) = self.tokens.get(self.at) else {
             return Err(self.error("a value was expected here"));
         };
-        let keyword = KEYWORDS.iter().any(|keyword| keyword.eq_ignore_ascii_case(word));
+        let keyword = KEYWORDS
+            .iter()
+            .any(|keyword| keyword.eq_ignore_ascii_case(word));
         if keyword || word.contains('_') {
             return Err(self.error(format!("{word:?} is not the name of an attribute")));
         }
@@ -276,7 +346,11 @@ impl<'t> CesqlParser<'t> {
 }
 
 fn negate_if(negated: usize, expression: ExpressionNode) -> ExpressionNode {
-    if negated > 0 { ExpressionNode::Not(Box::new(expression)) } else { expression }
+    if negated > 0 {
+        ExpressionNode::Not(Box::new(expression))
+    } else {
+        expression
+    }
 }
 
 fn sign_operator(sign: &str) -> Option<(BinaryOperator, u8)> {

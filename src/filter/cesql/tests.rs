@@ -16,7 +16,11 @@ mod budget;
 pub(super) struct Given<F>(pub(super) F);
 
 impl<'e, F: Fn(&str) -> Option<CesqlValue<'static>>> AttributeSource<'e> for Given<F> {
-    fn get(&self, name: &str, meter: &mut WorkMeter) -> Result<Option<CesqlValue<'e>>, MeterExceeded> {
+    fn get(
+        &self,
+        name: &str,
+        meter: &mut WorkMeter,
+    ) -> Result<Option<CesqlValue<'e>>, MeterExceeded> {
         let value = (self.0)(name);
         if let Some(CesqlValue::String(text)) = &value {
             meter.step(text.len())?;
@@ -42,7 +46,8 @@ fn attributes(name: &str) -> Option<CesqlValue<'static>> {
 
 fn evaluate(text: &str) -> (String, Option<EvaluationError>) {
     let expression = CesqlExpression::parse(text).unwrap_or_else(|error| panic!("{text}: {error}"));
-    let EvaluationResult { value, error } = expression.evaluate(&Given(attributes), &mut WorkMeter::default());
+    let EvaluationResult { value, error } =
+        expression.evaluate(&Given(attributes), &mut WorkMeter::default());
     let value = match value {
         CesqlValue::String(text) => format!("'{text}'"),
         CesqlValue::Integer(number) => number.to_string(),
@@ -86,7 +91,10 @@ fn expressions_have_values() {
         ("CONCAT()", "''"),
         ("CONCAT_WS('-', 1, TRUE, 'x')", "'1-true-x'"),
         ("UPPER(Lower('É'))", "'É'"),
-        ("IS_INT('5') AND NOT IS_INT('x') AND IS_BOOL('FALSE')", "true"),
+        (
+            "IS_INT('5') AND NOT IS_INT('x') AND IS_BOOL('FALSE')",
+            "true",
+        ),
         ("true OR missing = 'x'", "true"),
     ] {
         assert_eq!(evaluate(text), (value.to_owned(), None), "{text}");
@@ -98,12 +106,24 @@ fn expressions_have_values() {
 fn errors_come_with_values() {
     for (text, value, error) in [
         ("missing", "false", EvaluationError::MissingAttribute),
-        ("missing = 'x' OR true", "false", EvaluationError::MissingAttribute),
+        (
+            "missing = 'x' OR true",
+            "false",
+            EvaluationError::MissingAttribute,
+        ),
         ("1 != 1 / 0", "false", EvaluationError::Math),
         ("'x' IN (1 / 0, 'x')", "false", EvaluationError::Math),
         ("NOT missing", "false", EvaluationError::MissingAttribute),
-        ("missing NOT LIKE 'x'", "false", EvaluationError::MissingAttribute),
-        ("missing NOT IN ('x')", "false", EvaluationError::MissingAttribute),
+        (
+            "missing NOT LIKE 'x'",
+            "false",
+            EvaluationError::MissingAttribute,
+        ),
+        (
+            "missing NOT IN ('x')",
+            "false",
+            EvaluationError::MissingAttribute,
+        ),
         ("missing != 'x'", "false", EvaluationError::MissingAttribute),
         ("LENGTH(missing)", "0", EvaluationError::MissingAttribute),
         ("1 / 0", "0", EvaluationError::Math),
@@ -114,9 +134,21 @@ fn errors_come_with_values() {
         ("'x' = 1", "false", EvaluationError::Cast),
         ("NOPE(1)", "false", EvaluationError::MissingFunction),
         ("ABS()", "false", EvaluationError::MissingFunction),
-        ("SUBSTRING('abc', 2, -1)", "''", EvaluationError::FunctionEvaluation),
-        ("SUBSTRING('abc', -2147483648)", "''", EvaluationError::FunctionEvaluation),
-        ("LEFT('abc', -2147483648)", "'abc'", EvaluationError::FunctionEvaluation),
+        (
+            "SUBSTRING('abc', 2, -1)",
+            "''",
+            EvaluationError::FunctionEvaluation,
+        ),
+        (
+            "SUBSTRING('abc', -2147483648)",
+            "''",
+            EvaluationError::FunctionEvaluation,
+        ),
+        (
+            "LEFT('abc', -2147483648)",
+            "'abc'",
+            EvaluationError::FunctionEvaluation,
+        ),
     ] {
         assert_eq!(evaluate(text), (value.to_owned(), Some(error)), "{text}");
     }
@@ -147,15 +179,23 @@ fn what_is_no_expression_says_where() {
     ] {
         let error = CesqlExpression::parse(text).expect_err(text);
         assert!(error.to_string().contains(words), "{text:.20}: {error}");
-        assert!(error.line == line && (column == 0 || error.column == column), "{text:.20}: {error}");
+        assert!(
+            error.line == line && (column == 0 || error.column == column),
+            "{text:.20}: {error}"
+        );
     }
     let long = format!("'{}'", "x".repeat(MAX_LENGTH));
-    assert!(CesqlExpression::parse(&long).is_err_and(|error| error.message.contains("longer than")));
+    assert!(
+        CesqlExpression::parse(&long).is_err_and(|error| error.message.contains("longer than"))
+    );
 }
 
 fn any_expression() -> impl Strategy<Value = ExpressionNode> {
     let name = "[a-z][a-z0-9]{0,8}".prop_filter("no keyword", |name| {
-        !["and", "or", "xor", "not", "like", "exists", "in", "true", "false"].contains(&name.as_str())
+        ![
+            "and", "or", "xor", "not", "like", "exists", "in", "true", "false",
+        ]
+        .contains(&name.as_str())
     });
     let text = "[^'\\\\]{0,8}";
     let leaf = prop_oneof![
@@ -188,8 +228,10 @@ fn any_expression() -> impl Strategy<Value = ExpressionNode> {
             boxed.clone().prop_map(ExpressionNode::Negate),
             (operators, boxed.clone(), boxed.clone())
                 .prop_map(|(operator, x, y)| ExpressionNode::Binary(operator, x, y)),
-            (boxed.clone(), "[a-z%_]{0,6}").prop_map(|(x, text)| ExpressionNode::Like(x, LikePattern::new(&text))),
-            (boxed, prop::collection::vec(inner.clone(), 1..4)).prop_map(|(x, set)| ExpressionNode::In(x, set)),
+            (boxed.clone(), "[a-z%_]{0,6}")
+                .prop_map(|(x, text)| ExpressionNode::Like(x, LikePattern::new(&text))),
+            (boxed, prop::collection::vec(inner.clone(), 1..4))
+                .prop_map(|(x, set)| ExpressionNode::In(x, set)),
             prop::collection::vec(inner, 0..4).prop_map(|arguments| {
                 ExpressionNode::Call(CesqlFunction::find("CONCAT", arguments.len()), arguments)
             }),
@@ -202,7 +244,9 @@ fn like(text: &[char], pattern: &[char]) -> bool {
     match pattern.split_first() {
         None => text.is_empty(),
         Some(('%', rest)) => (0..=text.len()).any(|at| like(&text[at..], rest)),
-        Some((c, rest)) => text.split_first().is_some_and(|(t, text)| (*c == '_' || c == t) && like(text, rest)),
+        Some((c, rest)) => text
+            .split_first()
+            .is_some_and(|(t, text)| (*c == '_' || c == t) && like(text, rest)),
     }
 }
 

@@ -10,22 +10,44 @@ use crate::scrub;
 impl FlowStatus {
     /// Adds the fields of `status` besides conditions and addresses: whether each channel and
     /// Subscription of the flow is ready.
-    pub(super) fn describe_parts(&self, kind: ObjectKind, namespace: &str, status: &mut Map<String, Value>) {
+    pub(super) fn describe_parts(
+        &self,
+        kind: ObjectKind,
+        namespace: &str,
+        status: &mut Map<String, Value>,
+    ) {
         let channel = |name: &String| {
             let (api_version, kind) = self.channel_kind;
             json!({ "channel": object_reference(api_version, kind, namespace, name), "ready": ready_condition(None) })
         };
         let subscription = |subscription: &FlowSubscription| {
-            let reference = object_reference("messaging.knative.dev/v1", "Subscription", namespace, &subscription.name);
+            let reference = object_reference(
+                "messaging.knative.dev/v1",
+                "Subscription",
+                namespace,
+                &subscription.name,
+            );
             json!({ "subscription": reference, "ready": ready_condition(subscription.not_ready.as_deref()) })
         };
         if kind == ObjectKind::Sequence {
-            insert(status, "channelStatuses", self.channels.iter().map(channel).collect());
-            insert(status, "subscriptionStatuses", self.subscriptions.iter().map(subscription).collect());
+            insert(
+                status,
+                "channelStatuses",
+                self.channels.iter().map(channel).collect(),
+            );
+            insert(
+                status,
+                "subscriptionStatuses",
+                self.subscriptions.iter().map(subscription).collect(),
+            );
             return;
         }
         let mut channels = self.channels.iter().map(channel);
-        insert(status, "ingressChannelStatus", channels.next().unwrap_or_default());
+        insert(
+            status,
+            "ingressChannelStatus",
+            channels.next().unwrap_or_default(),
+        );
         let branch = |(of_branch, channel): (&[FlowSubscription], Value)| {
             let mut of_branch = of_branch.iter().map(subscription);
             json!({
@@ -34,7 +56,15 @@ impl FlowStatus {
                 "subscriberSubscriptionStatus": of_branch.next(),
             })
         };
-        insert(status, "branchStatuses", self.subscriptions.chunks(2).zip(channels).map(branch).collect());
+        insert(
+            status,
+            "branchStatuses",
+            self.subscriptions
+                .chunks(2)
+                .zip(channels)
+                .map(branch)
+                .collect(),
+        );
     }
 }
 
@@ -45,6 +75,13 @@ fn object_reference(api_version: &str, kind: &str, namespace: &str, name: &str) 
 /// The condition `Ready` of a channel or Subscription of the flow.
 fn ready_condition(unready: Option<&NotReadyReason>) -> Value {
     let message = unready.map(|unready| scrub::text(&unready.message));
-    let (status, reason) = unready.map_or(("True", None), |unready| (unready.status, Some(unready.reason)));
-    json!(Condition { ty: "Ready", status, reason, message: message.as_deref() })
+    let (status, reason) = unready.map_or(("True", None), |unready| {
+        (unready.status, Some(unready.reason))
+    });
+    json!(Condition {
+        ty: "Ready",
+        status,
+        reason,
+        message: message.as_deref()
+    })
 }

@@ -3,8 +3,8 @@
 use serde_json::{Map, Value, json};
 
 use super::{
-    AddressStatus, Condition, FilterErrors, InventoryObject, LiveStatus, ObjectConditions, ObjectKind, ObjectStatus,
-    ObjectTrouble, StatusAddress, SubscriberId, visible_fields,
+    AddressStatus, Condition, FilterErrors, InventoryObject, LiveStatus, ObjectConditions,
+    ObjectKind, ObjectStatus, ObjectTrouble, StatusAddress, SubscriberId, visible_fields,
 };
 use crate::model::{Addressable, DestinationRoute, Subscription, addressable};
 use crate::scrub;
@@ -22,12 +22,25 @@ impl InventoryObject {
     /// rather than the trouble that it may be in.
     #[must_use]
     pub fn json_with_live_status(&self, present: &LiveStatus<'_>) -> String {
-        let written = |key: &str| self.manifest.get(key).filter(|value| value.is_string()).cloned();
+        let written = |key: &str| {
+            self.manifest
+                .get(key)
+                .filter(|value| value.is_string())
+                .cloned()
+        };
         let mut object = Map::new();
-        insert(&mut object, "apiVersion", written("apiVersion").unwrap_or_default());
+        insert(
+            &mut object,
+            "apiVersion",
+            written("apiVersion").unwrap_or_default(),
+        );
         insert(&mut object, "kind", written("kind").unwrap_or_default());
         insert(&mut object, "metadata", self.metadata());
-        insert(&mut object, "spec", visible_fields::spec(self.kind, self.manifest.get("spec")));
+        insert(
+            &mut object,
+            "spec",
+            visible_fields::spec(self.kind, self.manifest.get("spec")),
+        );
         insert(&mut object, "status", self.status(present));
         Value::Object(object).to_string()
     }
@@ -36,7 +49,12 @@ impl InventoryObject {
         let mut metadata = Map::new();
         insert(&mut metadata, "name", self.name.as_str().into());
         insert(&mut metadata, "namespace", self.namespace.as_str().into());
-        metadata.extend(self.manifest.get("metadata").map(visible_fields::metadata).unwrap_or_default());
+        metadata.extend(
+            self.manifest
+                .get("metadata")
+                .map(visible_fields::metadata)
+                .unwrap_or_default(),
+        );
         Value::Object(metadata)
     }
 
@@ -61,7 +79,10 @@ impl InventoryObject {
                 flow.address.describe(&mut status);
                 flow.describe_parts(self.kind, &self.namespace, &mut status);
             }
-            ObjectStatus::Subscription { subscription, own_ca_certs } => {
+            ObjectStatus::Subscription {
+                subscription,
+                own_ca_certs,
+            } => {
                 self.describe_subscription(subscription, own_ca_certs.as_deref(), &mut status);
             }
         }
@@ -69,19 +90,41 @@ impl InventoryObject {
     }
 
     fn describe_reconciled_channel(&self, status: &mut Map<String, Value>) {
-        status.extend(self.manifest.get("status").map(visible_fields::addresses).unwrap_or_default());
+        status.extend(
+            self.manifest
+                .get("status")
+                .map(visible_fields::addresses)
+                .unwrap_or_default(),
+        );
     }
 
     /// Adds the URLs, CACerts and audiences of the destinations: CACerts as written, or those of
     /// this process if the destination is inside it.
-    fn describe_subscription(&self, made: &Subscription, own: Option<&str>, status: &mut Map<String, Value>) {
+    fn describe_subscription(
+        &self,
+        made: &Subscription,
+        own: Option<&str>,
+        status: &mut Map<String, Value>,
+    ) {
         let written = |pointer: &str| self.manifest_text(pointer).filter(|text| !text.is_empty());
-        let sink = (made.dead_letter_sink.as_ref(), written("/spec/delivery/deadLetterSink/CACerts"), own);
-        let subscriber = (made.subscriber.as_ref(), written("/spec/subscriber/CACerts"), own);
+        let sink = (
+            made.dead_letter_sink.as_ref(),
+            written("/spec/delivery/deadLetterSink/CACerts"),
+            own,
+        );
+        let subscriber = (
+            made.subscriber.as_ref(),
+            written("/spec/subscriber/CACerts"),
+            own,
+        );
         if self.kind == ObjectKind::Subscription {
             let mut physical = Map::new();
             insert_destination(&mut physical, "subscriber", subscriber);
-            insert_destination(&mut physical, "reply", (made.reply.as_ref(), written("/spec/reply/CACerts"), own));
+            insert_destination(
+                &mut physical,
+                "reply",
+                (made.reply.as_ref(), written("/spec/reply/CACerts"), own),
+            );
             insert_destination(&mut physical, "deadLetterSink", sink);
             insert(status, "physicalSubscription", Value::Object(physical));
         } else {
@@ -108,10 +151,18 @@ impl ObjectConditions {
             .map_or_else(|| self.ready_condition(), ObjectTrouble::ready_condition);
         let status = if self.served { "True" } else { "Unknown" };
         let message = ready.message.map(scrub::text);
-        let ready = Condition { message: message.as_deref(), ..ready };
+        let ready = Condition {
+            message: message.as_deref(),
+            ..ready
+        };
         let part = |ty: &&'static str| match self.failed_part {
             Some(fault) if fault == *ty => Condition { ty, ..ready },
-            _ => Condition { ty, status, reason: None, message: None },
+            _ => Condition {
+                ty,
+                status,
+                reason: None,
+                message: None,
+            },
         };
         let mut conditions: Vec<_> = self.parts.iter().map(part).chain([ready]).collect();
         conditions.sort_by_key(|condition| condition.ty);
@@ -125,8 +176,23 @@ impl AddressStatus {
         if let Some(main) = self.addresses.last() {
             insert(status, "address", self.address(main));
         }
-        insert(status, "addresses", self.addresses.iter().map(|address| self.address(address)).collect());
-        insert_destination(status, "deadLetterSink", (self.dead_letter_sink.as_ref(), None, self.ca_certs.as_deref()));
+        insert(
+            status,
+            "addresses",
+            self.addresses
+                .iter()
+                .map(|address| self.address(address))
+                .collect(),
+        );
+        insert_destination(
+            status,
+            "deadLetterSink",
+            (
+                self.dead_letter_sink.as_ref(),
+                None,
+                self.ca_certs.as_deref(),
+            ),
+        );
     }
 
     fn address(&self, StatusAddress { name, url }: &StatusAddress) -> Value {
@@ -137,7 +203,11 @@ impl AddressStatus {
             insert(&mut address, "CACerts", ca_certs.into());
         }
         if let Some(audience) = &self.audience {
-            insert(&mut address, "audience", scrub::text(audience).into_owned().into());
+            insert(
+                &mut address,
+                "audience",
+                scrub::text(audience).into_owned().into(),
+            );
         }
         Value::Object(address)
     }
@@ -166,7 +236,10 @@ fn insert_subscribers(
 ) {
     let trouble = trouble.filter(|trouble| trouble.affects_all_subscribers);
     if let Some(subscribers) = subscribers {
-        let subscribers = subscribers.iter().map(|subscriber| subscriber.json(trouble)).collect();
+        let subscribers = subscribers
+            .iter()
+            .map(|subscriber| subscriber.json(trouble))
+            .collect();
         insert(status, "subscribers", subscribers);
     }
 }
@@ -185,13 +258,29 @@ fn insert_destination(
     let Some(destination) = destination else {
         return;
     };
-    insert(status, &format!("{prefix}Uri"), scrub::url(addressable::without_root_slash(&destination.url)).into());
-    let own =
-        own.filter(|_| matches!(destination.route, DestinationRoute::Local(_) | DestinationRoute::WaitingRequest(_)));
+    insert(
+        status,
+        &format!("{prefix}Uri"),
+        scrub::url(addressable::without_root_slash(&destination.url)).into(),
+    );
+    let own = own.filter(|_| {
+        matches!(
+            destination.route,
+            DestinationRoute::Local(_) | DestinationRoute::WaitingRequest(_)
+        )
+    });
     if let Some(ca_certs) = written.or(own) {
-        insert(status, &format!("{prefix}CACerts"), scrub::certificates(ca_certs).into());
+        insert(
+            status,
+            &format!("{prefix}CACerts"),
+            scrub::certificates(ca_certs).into(),
+        );
     }
     if let Some(audience) = &destination.audience {
-        insert(status, &format!("{prefix}Audience"), scrub::text(audience).into_owned().into());
+        insert(
+            status,
+            &format!("{prefix}Audience"),
+            scrub::text(audience).into_owned().into(),
+        );
     }
 }

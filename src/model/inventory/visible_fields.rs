@@ -38,8 +38,12 @@ const REFERENCE: VisibleFields = &[
     ("address", Plain),
     ("group", Plain),
 ];
-const DESTINATION: VisibleFields =
-    &[("ref", Object(REFERENCE)), ("uri", VisibleShape::Url), ("CACerts", Certificates), ("audience", Plain)];
+const DESTINATION: VisibleFields = &[
+    ("ref", Object(REFERENCE)),
+    ("uri", VisibleShape::Url),
+    ("CACerts", Certificates),
+    ("audience", Plain),
+];
 const DELIVERY: VisibleFields = &[
     ("deadLetterSink", Object(DESTINATION)),
     ("retry", VisibleShape::Number),
@@ -64,11 +68,20 @@ const SUBSCRIBER: VisibleFields = &[
     ("delivery", Object(DELIVERY)),
     ("auth", Object(&[("serviceAccountName", Plain)])),
 ];
-const TEMPLATE: VisibleFields =
-    &[("apiVersion", Plain), ("kind", Plain), ("spec", Object(&[("delivery", Object(DELIVERY))]))];
-const CHANNEL: VisibleFields =
-    &[("channelTemplate", Object(TEMPLATE)), ("delivery", Object(DELIVERY)), ("subscribers", List(SUBSCRIBER))];
-const BROKER: VisibleFields = &[("config", Object(REFERENCE)), ("delivery", Object(DELIVERY))];
+const TEMPLATE: VisibleFields = &[
+    ("apiVersion", Plain),
+    ("kind", Plain),
+    ("spec", Object(&[("delivery", Object(DELIVERY))])),
+];
+const CHANNEL: VisibleFields = &[
+    ("channelTemplate", Object(TEMPLATE)),
+    ("delivery", Object(DELIVERY)),
+    ("subscribers", List(SUBSCRIBER)),
+];
+const BROKER: VisibleFields = &[
+    ("config", Object(REFERENCE)),
+    ("delivery", Object(DELIVERY)),
+];
 const TRIGGER: VisibleFields = &[
     ("broker", Plain),
     ("brokerRef", Object(REFERENCE)),
@@ -97,16 +110,22 @@ const STEP: VisibleFields = &[
     ("audience", Plain),
     ("delivery", Object(DELIVERY)),
 ];
-const SEQUENCE: VisibleFields =
-    &[("steps", List(STEP)), ("channelTemplate", Object(TEMPLATE)), ("reply", Object(DESTINATION))];
+const SEQUENCE: VisibleFields = &[
+    ("steps", List(STEP)),
+    ("channelTemplate", Object(TEMPLATE)),
+    ("reply", Object(DESTINATION)),
+];
 const BRANCH: VisibleFields = &[
     ("filter", Object(DESTINATION)),
     ("subscriber", Object(DESTINATION)),
     ("reply", Object(DESTINATION)),
     ("delivery", Object(DELIVERY)),
 ];
-const PARALLEL: VisibleFields =
-    &[("branches", List(BRANCH)), ("channelTemplate", Object(TEMPLATE)), ("reply", Object(DESTINATION))];
+const PARALLEL: VisibleFields = &[
+    ("branches", List(BRANCH)),
+    ("channelTemplate", Object(TEMPLATE)),
+    ("reply", Object(DESTINATION)),
+];
 const OWNER: VisibleFields = &[
     ("apiVersion", Plain),
     ("kind", Plain),
@@ -115,8 +134,12 @@ const OWNER: VisibleFields = &[
     ("controller", Plain),
     ("blockOwnerDeletion", Plain),
 ];
-const ADDRESS: VisibleFields =
-    &[("name", Plain), ("url", VisibleShape::Url), ("CACerts", Certificates), ("audience", Plain)];
+const ADDRESS: VisibleFields = &[
+    ("name", Plain),
+    ("url", VisibleShape::Url),
+    ("CACerts", Certificates),
+    ("audience", Plain),
+];
 const STATUS: VisibleFields = &[("address", Object(ADDRESS)), ("addresses", List(ADDRESS))];
 
 /// The labels that are shown: those that Kubernetes recommends, and those by which Knative finds
@@ -144,7 +167,9 @@ pub(super) fn spec(kind: ObjectKind, written: Option<&Value>) -> Value {
         ObjectKind::Sequence => SEQUENCE,
         ObjectKind::Parallel => PARALLEL,
     };
-    written.and_then(|written| visible_value(Object(fields), written)).unwrap_or_else(|| Map::new().into())
+    written
+        .and_then(|written| visible_value(Object(fields), written))
+        .unwrap_or_else(|| Map::new().into())
 }
 
 /// The visible part of the addresses of a written status.
@@ -154,11 +179,20 @@ pub(super) fn addresses(status: &Value) -> Map<String, Value> {
 
 /// The visible part of written metadata: uid, owners, and the listed labels and annotations.
 pub(super) fn metadata(written: &Value) -> Map<String, Value> {
-    let mut shown = visible_fields(&[("uid", Plain), ("ownerReferences", List(OWNER))], written.as_object());
-    for (key, names) in [("labels", LABELS.as_slice()), ("annotations", annotation::READ.as_slice())] {
-        let Some(texts) = written.get(key).and_then(Value::as_object) else { continue };
-        let named =
-            names.iter().filter_map(|name| Some(((*name).to_owned(), visible_value(Plain, texts.get(*name)?)?)));
+    let mut shown = visible_fields(
+        &[("uid", Plain), ("ownerReferences", List(OWNER))],
+        written.as_object(),
+    );
+    for (key, names) in [
+        ("labels", LABELS.as_slice()),
+        ("annotations", annotation::READ.as_slice()),
+    ] {
+        let Some(texts) = written.get(key).and_then(Value::as_object) else {
+            continue;
+        };
+        let named = names.iter().filter_map(|name| {
+            Some(((*name).to_owned(), visible_value(Plain, texts.get(*name)?)?))
+        });
         let named: Map<String, Value> = named.collect();
         if !named.is_empty() {
             shown.insert(key.to_owned(), named.into());
@@ -170,19 +204,27 @@ pub(super) fn metadata(written: &Value) -> Map<String, Value> {
 /// The visible part of a value; `None` if the value does not have this shape.
 fn visible_value(shape: VisibleShape, written: &Value) -> Option<Value> {
     match (shape, written) {
-        (_, Value::Null) | (Plain | Any | VisibleShape::Number, Value::Number(_)) | (Plain | Any, Value::Bool(_)) => {
-            Some(written.clone())
-        }
+        (_, Value::Null)
+        | (Plain | Any | VisibleShape::Number, Value::Number(_))
+        | (Plain | Any, Value::Bool(_)) => Some(written.clone()),
         (Plain | Any, Value::String(text)) => Some(scrub::text(text).into()),
         (VisibleShape::Url, Value::String(url)) => Some(scrub::url(url).into()),
         (Certificates, Value::String(pem)) => Some(scrub::certificates(pem).into()),
         (Object(names), Value::Object(object)) => Some(visible_fields(names, Some(object)).into()),
-        (List(names), Value::Array(list)) => {
-            Some(list.iter().map(|each| Value::from(visible_fields(names, each.as_object()))).collect())
-        }
-        (Any, Value::Array(list)) => Some(list.iter().filter_map(|each| visible_value(Any, each)).collect()),
+        (List(names), Value::Array(list)) => Some(
+            list.iter()
+                .map(|each| Value::from(visible_fields(names, each.as_object())))
+                .collect(),
+        ),
+        (Any, Value::Array(list)) => Some(
+            list.iter()
+                .filter_map(|each| visible_value(Any, each))
+                .collect(),
+        ),
         (Any, Value::Object(object)) => {
-            let shown = object.iter().filter_map(|(key, value)| Some((key.clone(), visible_value(Any, value)?)));
+            let shown = object
+                .iter()
+                .filter_map(|(key, value)| Some((key.clone(), visible_value(Any, value)?)));
             Some(shown.collect::<Map<_, _>>().into())
         }
         _ => None,
@@ -190,7 +232,10 @@ fn visible_value(shape: VisibleShape, written: &Value) -> Option<Value> {
 }
 
 /// The fields of an object that have these names, in the object's own order.
-fn visible_fields(names: VisibleFields, written: Option<&Map<String, Value>>) -> Map<String, Value> {
+fn visible_fields(
+    names: VisibleFields,
+    written: Option<&Map<String, Value>>,
+) -> Map<String, Value> {
     let written = written.into_iter().flatten();
     let shown = written.filter_map(|(key, value)| {
         let (_, shape) = names.iter().find(|(name, _)| name == key)?;
@@ -250,6 +295,11 @@ mod tests {
             "annotations": {annotation::DELIVERY_ORDER: "ordered"},
         });
         assert_eq!(Value::from(metadata(&written)), shown);
-        assert_eq!(Value::from(metadata(&json!({"annotations": {"a": "b"}, "labels": null}))), json!({}));
+        assert_eq!(
+            Value::from(metadata(
+                &json!({"annotations": {"a": "b"}, "labels": null})
+            )),
+            json!({})
+        );
     }
 }

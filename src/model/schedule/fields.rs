@@ -16,17 +16,44 @@ struct CronField {
 }
 
 const FIELDS: [CronField; 6] = [
-    CronField { name: "second", least: 0, most: 59, names: &[] },
-    CronField { name: "minute", least: 0, most: 59, names: &[] },
-    CronField { name: "hour", least: 0, most: 23, names: &[] },
-    CronField { name: "day of the month", least: 1, most: 31, names: &[] },
+    CronField {
+        name: "second",
+        least: 0,
+        most: 59,
+        names: &[],
+    },
+    CronField {
+        name: "minute",
+        least: 0,
+        most: 59,
+        names: &[],
+    },
+    CronField {
+        name: "hour",
+        least: 0,
+        most: 23,
+        names: &[],
+    },
+    CronField {
+        name: "day of the month",
+        least: 1,
+        most: 31,
+        names: &[],
+    },
     CronField {
         name: "month",
         least: 1,
         most: 12,
-        names: &["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"],
+        names: &[
+            "jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec",
+        ],
     },
-    CronField { name: "day of the week", least: 0, most: 6, names: &["sun", "mon", "tue", "wed", "thu", "fri", "sat"] },
+    CronField {
+        name: "day of the week",
+        least: 0,
+        most: 6,
+        names: &["sun", "mon", "tue", "wed", "thu", "fri", "sat"],
+    },
 ];
 
 /// The same schedule in six fields, each `*` or a list of numbers, which every cron parser reads
@@ -52,11 +79,21 @@ pub(super) fn normalize_schedule(text: &str) -> Result<String, String> {
         return Err(format!("it has {} fields", written.len()));
     }
     let plain = written.iter().zip(&FIELDS).map(|(text, field)| {
-        let values = field.read(text).map_err(|error| format!("{}: {error}", field.name));
-        let list = |values: BTreeSet<u32>| values.iter().map(u32::to_string).collect::<Vec<_>>().join(",");
+        let values = field
+            .read(text)
+            .map_err(|error| format!("{}: {error}", field.name));
+        let list = |values: BTreeSet<u32>| {
+            values
+                .iter()
+                .map(u32::to_string)
+                .collect::<Vec<_>>()
+                .join(",")
+        };
         values.map(|values| values.map_or_else(|| "*".to_owned(), list))
     });
-    plain.collect::<Result<Vec<_>, _>>().map(|fields| fields.join(" "))
+    plain
+        .collect::<Result<Vec<_>, _>>()
+        .map(|fields| fields.join(" "))
 }
 
 impl CronField {
@@ -80,7 +117,13 @@ impl CronField {
     /// for all values without a step.
     fn range(&self, part: &str) -> Result<Option<Vec<u32>>, String> {
         let (range, step) = match part.split_once('/') {
-            Some((range, step)) => (range, Some(step.parse().map_err(|_cause| format!("{step:?} is no step"))?)),
+            Some((range, step)) => (
+                range,
+                Some(
+                    step.parse()
+                        .map_err(|_cause| format!("{step:?} is no step"))?,
+                ),
+            ),
             None => (part, None),
         };
         let (first, last) = match range {
@@ -89,7 +132,14 @@ impl CronField {
             _ => match range.split_once('-') {
                 Some((first, last)) => (self.value(first)?, self.value(last)?),
                 // As in robfig/cron, `5/10` is 5 and every tenth after it.
-                None => (self.value(range)?, if step.is_some() { self.most } else { self.value(range)? }),
+                None => (
+                    self.value(range)?,
+                    if step.is_some() {
+                        self.most
+                    } else {
+                        self.value(range)?
+                    },
+                ),
             },
         };
         if first > last {
@@ -102,15 +152,24 @@ impl CronField {
     }
 
     fn value(&self, text: &str) -> Result<u32, String> {
-        let named = self.names.iter().zip(self.least..).find(|(name, _)| name.eq_ignore_ascii_case(text));
+        let named = self
+            .names
+            .iter()
+            .zip(self.least..)
+            .find(|(name, _)| name.eq_ignore_ascii_case(text));
         if let Some((_, value)) = named {
             return Ok(value);
         }
-        let value: u32 = text.parse().map_err(|_cause| format!("{text:?} is no number"))?;
+        let value: u32 = text
+            .parse()
+            .map_err(|_cause| format!("{text:?} is no number"))?;
         match value {
             7 if self.most == 6 => Err("7 is no day: Sunday is 0".to_owned()),
             value if (self.least..=self.most).contains(&value) => Ok(value),
-            _ => Err(format!("{value} is not from {} to {}", self.least, self.most)),
+            _ => Err(format!(
+                "{value} is not from {} to {}",
+                self.least, self.most
+            )),
         }
     }
 }

@@ -8,7 +8,10 @@ use super::*;
 fn certificate(name: &str) -> String {
     let mut params = CertificateParams::default();
     params.distinguished_name.push(DnType::CommonName, name);
-    params.self_signed(&KeyPair::generate().expect("a key")).expect("a certificate").pem()
+    params
+        .self_signed(&KeyPair::generate().expect("a key"))
+        .expect("a certificate")
+        .pem()
 }
 
 fn bundle(pem: &str) -> TrustBundle {
@@ -24,10 +27,18 @@ fn what_is_no_certificate_is_named() {
         ("text", "holds no PEM certificate"),
         (key.as_str(), "holds a private key instead"),
         (half.as_str(), "certificate"),
-        ("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "certificate 1 does not decode"),
-        ("-----BEGIN CERTIFICATE-----\n!!\n-----END CERTIFICATE-----\n", "certificate 1 does not decode"),
+        (
+            "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+            "certificate 1 does not decode",
+        ),
+        (
+            "-----BEGIN CERTIFICATE-----\n!!\n-----END CERTIFICATE-----\n",
+            "certificate 1 does not decode",
+        ),
     ] {
-        let error = TrustBundle::from_pem(pem).expect_err("no bundle").to_string();
+        let error = TrustBundle::from_pem(pem)
+            .expect_err("no bundle")
+            .to_string();
         assert!(error.contains(words), "{pem}: {error}");
     }
 }
@@ -37,11 +48,23 @@ fn validity() {
     let trust = Arc::new(bundle(&certificate("a")));
     let certificate = &trust.certificates()[0];
     let (start, end) = (certificate.not_before, certificate.not_after);
-    for (now, valid) in [(start - 1, false), (start, true), (end, true), (end + 1, false)] {
-        assert_eq!(trust.valid_at(now).certificates().len(), usize::from(valid), "{now}");
+    for (now, valid) in [
+        (start - 1, false),
+        (start, true),
+        (end, true),
+        (end + 1, false),
+    ] {
+        assert_eq!(
+            trust.valid_at(now).certificates().len(),
+            usize::from(valid),
+            "{now}"
+        );
         assert_eq!(trust.invalid_at(now).count(), usize::from(!valid), "{now}");
     }
-    assert!(Arc::ptr_eq(&trust, &trust.valid_at(start)), "nothing is copied where all is valid");
+    assert!(
+        Arc::ptr_eq(&trust, &trust.valid_at(start)),
+        "nothing is copied where all is valid"
+    );
 }
 
 proptest! {

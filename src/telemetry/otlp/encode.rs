@@ -3,10 +3,11 @@
 use prost::Message;
 
 use super::message::{
-    OtlpAnyValue, OtlpExportMetrics, OtlpExportTraces, OtlpGauge, OtlpHistogram, OtlpHistogramDataPoint, OtlpKeyValue,
-    OtlpMetric, OtlpMetricData, OtlpNumberDataPoint, OtlpNumberValue, OtlpResource, OtlpResourceMetrics,
-    OtlpResourceSpans, OtlpScope, OtlpScopeMetrics, OtlpScopeSpans, OtlpSpan, OtlpSpanEvent, OtlpSpanKind, OtlpStatus,
-    OtlpSum, OtlpValue,
+    OtlpAnyValue, OtlpExportMetrics, OtlpExportTraces, OtlpGauge, OtlpHistogram,
+    OtlpHistogramDataPoint, OtlpKeyValue, OtlpMetric, OtlpMetricData, OtlpNumberDataPoint,
+    OtlpNumberValue, OtlpResource, OtlpResourceMetrics, OtlpResourceSpans, OtlpScope,
+    OtlpScopeMetrics, OtlpScopeSpans, OtlpSpan, OtlpSpanEvent, OtlpSpanKind, OtlpStatus, OtlpSum,
+    OtlpValue,
 };
 use crate::telemetry::metric_family::{DataPoint, MetricFamily, MetricValue};
 use crate::telemetry::tracer::{AttributeValue, QueuedSpan, SpanAttribute, SpanData, SpanKind};
@@ -22,9 +23,15 @@ type ResourceAttributes<'a> = &'a [(String, String)];
 pub(super) fn encode_traces(resource: ResourceAttributes<'_>, spans: &[QueuedSpan]) -> Vec<u8> {
     let scope_spans = vec![OtlpScopeSpans {
         scope: Some(instrumentation_scope()),
-        spans: spans.iter().map(|waiting| encode_span(&waiting.span)).collect(),
+        spans: spans
+            .iter()
+            .map(|waiting| encode_span(&waiting.span))
+            .collect(),
     }];
-    let resource_spans = vec![OtlpResourceSpans { resource: Some(encode_resource(resource)), scope_spans }];
+    let resource_spans = vec![OtlpResourceSpans {
+        resource: Some(encode_resource(resource)),
+        scope_spans,
+    }];
     OtlpExportTraces { resource_spans }.encode_to_vec()
 }
 
@@ -35,23 +42,42 @@ pub(super) fn encode_metrics(
     start: u64,
     now: u64,
 ) -> Vec<u8> {
-    let metrics = families.iter().filter_map(|family| encode_metric(family, start, now)).collect();
-    let scope_metrics = vec![OtlpScopeMetrics { scope: Some(instrumentation_scope()), metrics }];
-    let resource_metrics = vec![OtlpResourceMetrics { resource: Some(encode_resource(resource)), scope_metrics }];
+    let metrics = families
+        .iter()
+        .filter_map(|family| encode_metric(family, start, now))
+        .collect();
+    let scope_metrics = vec![OtlpScopeMetrics {
+        scope: Some(instrumentation_scope()),
+        metrics,
+    }];
+    let resource_metrics = vec![OtlpResourceMetrics {
+        resource: Some(encode_resource(resource)),
+        scope_metrics,
+    }];
     OtlpExportMetrics { resource_metrics }.encode_to_vec()
 }
 
 fn instrumentation_scope() -> OtlpScope {
-    OtlpScope { name: "sealpost".to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() }
+    OtlpScope {
+        name: "sealpost".to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    }
 }
 
 fn encode_resource(resource: ResourceAttributes<'_>) -> OtlpResource {
-    let attributes = resource.iter().map(|(key, value)| key_value(key, OtlpValue::Text(value.clone())));
-    OtlpResource { attributes: attributes.collect() }
+    let attributes = resource
+        .iter()
+        .map(|(key, value)| key_value(key, OtlpValue::Text(value.clone())));
+    OtlpResource {
+        attributes: attributes.collect(),
+    }
 }
 
 fn key_value(key: &str, value: OtlpValue) -> OtlpKeyValue {
-    OtlpKeyValue { key: key.to_owned(), value: Some(OtlpAnyValue { value: Some(value) }) }
+    OtlpKeyValue {
+        key: key.to_owned(),
+        value: Some(OtlpAnyValue { value: Some(value) }),
+    }
 }
 
 fn encode_attributes(attributes: &[SpanAttribute]) -> Vec<OtlpKeyValue> {
@@ -60,7 +86,10 @@ fn encode_attributes(attributes: &[SpanAttribute]) -> Vec<OtlpKeyValue> {
         AttributeValue::Integer(number) => OtlpValue::Integer(*number),
         AttributeValue::Seconds(seconds) => OtlpValue::Double(*seconds),
     };
-    attributes.iter().map(|(key, value)| key_value(key, any(value))).collect()
+    attributes
+        .iter()
+        .map(|(key, value)| key_value(key, any(value)))
+        .collect()
 }
 
 fn encode_span(finished: &SpanData) -> OtlpSpan {
@@ -74,11 +103,19 @@ fn encode_span(finished: &SpanData) -> OtlpSpan {
         name: happening.name.to_owned(),
         attributes: encode_attributes(&happening.attributes),
     };
-    let parent = if finished.parent_span_id == 0 { Vec::new() } else { finished.parent_span_id.to_be_bytes().to_vec() };
+    let parent = if finished.parent_span_id == 0 {
+        Vec::new()
+    } else {
+        finished.parent_span_id.to_be_bytes().to_vec()
+    };
     OtlpSpan {
         trace_id: finished.context.trace_id.to_be_bytes().to_vec(),
         span_id: finished.context.span_id.to_be_bytes().to_vec(),
-        trace_state: finished.trace_state.as_deref().unwrap_or_default().to_owned(),
+        trace_state: finished
+            .trace_state
+            .as_deref()
+            .unwrap_or_default()
+            .to_owned(),
         parent_span_id: parent,
         name: finished.name.to_owned(),
         kind: encode_span_kind(finished.kind).into(),
@@ -86,7 +123,10 @@ fn encode_span(finished: &SpanData) -> OtlpSpan {
         end_time_unix_nano: finished.end_time,
         attributes: encode_attributes(&finished.attributes),
         events: finished.events.iter().map(event).collect(),
-        status: finished.error.as_ref().map(|error| OtlpStatus { message: text(error), code: ERROR }),
+        status: finished.error.as_ref().map(|error| OtlpStatus {
+            message: text(error),
+            code: ERROR,
+        }),
         flags: finished.context.flags.into(),
     }
 }
@@ -110,26 +150,49 @@ fn encode_metric(family: &MetricFamily<'_>, start: u64, now: u64) -> Option<Otlp
         MetricValue::Sum(_) => ("", OtlpMetricData::Sum(encode_sum(points, start, now))),
         MetricValue::SumOfSeconds(_) => ("s", OtlpMetricData::Sum(encode_sum(points, start, now))),
         MetricValue::Gauge(_) => {
-            let data_points = points.iter().filter_map(|point| encode_number(point, start, now)).collect();
+            let data_points = points
+                .iter()
+                .filter_map(|point| encode_number(point, start, now))
+                .collect();
             ("", OtlpMetricData::Gauge(OtlpGauge { data_points }))
         }
         MetricValue::DurationHistogram(_) => ("s", histogram()),
         MetricValue::SizeHistogram(_) => ("By", histogram()),
     };
-    let (name, description, unit) = (family.name.to_string(), family.help.to_owned(), unit.to_owned());
-    Some(OtlpMetric { name, description, unit, data: Some(data) })
+    let (name, description, unit) = (
+        family.name.to_string(),
+        family.help.to_owned(),
+        unit.to_owned(),
+    );
+    Some(OtlpMetric {
+        name,
+        description,
+        unit,
+        data: Some(data),
+    })
 }
 
 fn encode_sum(points: &[DataPoint<'_>], start: u64, now: u64) -> OtlpSum {
-    let data_points = points.iter().filter_map(|point| encode_number(point, start, now)).collect();
-    OtlpSum { data_points, aggregation_temporality: CUMULATIVE, is_monotonic: true }
+    let data_points = points
+        .iter()
+        .filter_map(|point| encode_number(point, start, now))
+        .collect();
+    OtlpSum {
+        data_points,
+        aggregation_temporality: CUMULATIVE,
+        is_monotonic: true,
+    }
 }
 
 /// `None` for a histogram: all points of a family have values of one kind.
 fn encode_number(point: &DataPoint<'_>, start: u64, now: u64) -> Option<OtlpNumberDataPoint> {
     let value = match point.value {
-        MetricValue::Sum(value) => OtlpNumberValue::Integer(i64::try_from(value).unwrap_or(i64::MAX)),
-        MetricValue::SumOfSeconds(value) | MetricValue::Gauge(value) => OtlpNumberValue::Double(value),
+        MetricValue::Sum(value) => {
+            OtlpNumberValue::Integer(i64::try_from(value).unwrap_or(i64::MAX))
+        }
+        MetricValue::SumOfSeconds(value) | MetricValue::Gauge(value) => {
+            OtlpNumberValue::Double(value)
+        }
         MetricValue::DurationHistogram(_) | MetricValue::SizeHistogram(_) => return None,
     };
     Some(OtlpNumberDataPoint {
@@ -155,9 +218,16 @@ fn encode_histogram(points: &[DataPoint<'_>], start: u64, now: u64) -> OtlpHisto
         }
         _ => None,
     };
-    OtlpHistogram { data_points: points.iter().filter_map(data_point).collect(), aggregation_temporality: CUMULATIVE }
+    OtlpHistogram {
+        data_points: points.iter().filter_map(data_point).collect(),
+        aggregation_temporality: CUMULATIVE,
+    }
 }
 
 fn encode_labels(point: &DataPoint<'_>) -> Vec<OtlpKeyValue> {
-    point.labels.iter().map(|(name, value)| key_value(name, OtlpValue::Text(value.to_string()))).collect()
+    point
+        .labels
+        .iter()
+        .map(|(name, value)| key_value(name, OtlpValue::Text(value.to_string())))
+        .collect()
 }

@@ -13,8 +13,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    ExportError, ExportResult, MetricExport, OtlpEndpoint, OtlpProtocol, OtlpSettings, OtlpTransport, TraceExport,
-    encode, stdout,
+    ExportError, ExportResult, MetricExport, OtlpEndpoint, OtlpProtocol, OtlpSettings,
+    OtlpTransport, TraceExport, encode, stdout,
 };
 use crate::telemetry::counters::ProcessCounters;
 use crate::telemetry::tracer::{QueuedSpan, Tracer};
@@ -54,7 +54,14 @@ impl OtlpExporter {
         counters: Arc<ProcessCounters>,
         settings: watch::Receiver<Arc<OtlpSettings>>,
     ) -> Self {
-        Self { transport, tracer, counters, settings, start_time: now(), log: CollectorLog::default() }
+        Self {
+            transport,
+            tracer,
+            counters,
+            settings,
+            start_time: now(),
+            log: CollectorLog::default(),
+        }
     }
 
     /// Exports until `stop`, then sends what is left. That may take long; the caller sets the
@@ -67,8 +74,16 @@ impl OtlpExporter {
             let (spans, finished) = mpsc::channel(WAITING);
             match &settings.traces {
                 Some(traces) => {
-                    tracing::info!(endpoint = %traces.endpoint.origin(), sampler = ?traces.sampler, "Traces are sent");
-                    self.tracer.start_recording(traces.sampler, spans, Arc::clone(&self.counters.spans_dropped));
+                    tracing::info!(
+                        endpoint = %traces.endpoint.origin(),
+                        sampler = ?traces.sampler,
+                        "Traces are sent"
+                    );
+                    self.tracer.start_recording(
+                        traces.sampler,
+                        spans,
+                        Arc::clone(&self.counters.spans_dropped),
+                    );
                 }
                 None => self.tracer.stop_recording(),
             }
@@ -86,7 +101,10 @@ impl OtlpExporter {
     ) {
         let mut batch = Vec::new();
         let mut leave_by = None;
-        let mut next_metrics = settings.metrics.as_ref().map(|metrics| Instant::now() + metrics.interval);
+        let mut next_metrics = settings
+            .metrics
+            .as_ref()
+            .map(|metrics| Instant::now() + metrics.interval);
         let mut newest = self.settings.clone();
         loop {
             tokio::select! {
@@ -151,24 +169,42 @@ impl OtlpExporter {
         batch: &mut Vec<QueuedSpan>,
         stop: &CancellationToken,
     ) -> bool {
-        let Some(TraceExport { endpoint, .. }) = &settings.traces else { return false };
+        let Some(TraceExport { endpoint, .. }) = &settings.traces else {
+            return false;
+        };
         let spans: Vec<QueuedSpan> = batch.drain(..batch.len().min(BATCH)).collect();
         let sent = if endpoint.protocol == OtlpProtocol::Stdout {
             stdout::print_spans(&settings.resource, &spans).await
         } else {
-            let request = export_request(endpoint, TRACES, encode::encode_traces(&settings.resource, &spans));
+            let request = export_request(
+                endpoint,
+                TRACES,
+                encode::encode_traces(&settings.resource, &spans),
+            );
             self.send_with_retries(endpoint, request, stop).await
         };
-        let counter = if sent.is_ok() { &self.counters.spans_exported } else { &self.counters.spans_dropped };
+        let counter = if sent.is_ok() {
+            &self.counters.spans_exported
+        } else {
+            &self.counters.spans_dropped
+        };
         counter.add(spans.len() as u64);
         self.log.log_result(endpoint, "Spans", sent)
     }
 
     async fn send_metrics(&mut self, settings: &OtlpSettings, stop: &CancellationToken) {
-        let Some(MetricExport { endpoint, .. }) = &settings.metrics else { return };
-        let body =
-            encode::encode_metrics(&settings.resource, &self.counters.collect_families(), self.start_time, now());
-        let sent = self.send_with_retries(endpoint, export_request(endpoint, METRICS, body), stop).await;
+        let Some(MetricExport { endpoint, .. }) = &settings.metrics else {
+            return;
+        };
+        let body = encode::encode_metrics(
+            &settings.resource,
+            &self.counters.collect_families(),
+            self.start_time,
+            now(),
+        );
+        let sent = self
+            .send_with_retries(endpoint, export_request(endpoint, METRICS, body), stop)
+            .await;
         self.log.log_result(endpoint, "Metrics", sent);
     }
 
@@ -183,9 +219,20 @@ impl OtlpExporter {
         let mut wait = FIRST_WAIT;
         for _ in 1..MAX_ATTEMPTS {
             let answer = self.transport.post(endpoint, request.clone()).await;
-            let Err(ExportError { retry_after: Some(asked), .. }) = &answer else { return answer };
+            let Err(ExportError {
+                retry_after: Some(asked),
+                ..
+            }) = &answer
+            else {
+                return answer;
+            };
             let pause = wait.mul_f64(0.5 + 0.5 * fastrand::f64()).max(*asked);
-            if pause > LONGEST_WAIT || stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
+            if pause > LONGEST_WAIT
+                || stop
+                    .run_until_cancelled(tokio::time::sleep(pause))
+                    .await
+                    .is_none()
+            {
                 return answer;
             }
             wait = wait.saturating_mul(2);
@@ -203,16 +250,26 @@ async fn wait_until(time: Option<Instant>) {
 
 /// Makes a request with this message. It is sent to the endpoint itself, or for gRPC to a method
 /// there.
-fn export_request(endpoint: &OtlpEndpoint, method: &'static str, message: Vec<u8>) -> Request<Bytes> {
+fn export_request(
+    endpoint: &OtlpEndpoint,
+    method: &'static str,
+    message: Vec<u8>,
+) -> Request<Bytes> {
     let (content_type, body) = match endpoint.protocol {
-        OtlpProtocol::HttpProtobuf | OtlpProtocol::Stdout => ("application/x-protobuf", Bytes::from(message)),
+        OtlpProtocol::HttpProtobuf | OtlpProtocol::Stdout => {
+            ("application/x-protobuf", Bytes::from(message))
+        }
         OtlpProtocol::Grpc => ("application/grpc", frame_grpc_message(&message)),
     };
     let mut request = Request::new(body);
     request.headers_mut().extend(endpoint.headers.clone());
-    request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    request
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     if endpoint.protocol == OtlpProtocol::Grpc {
-        request.headers_mut().insert(http::header::TE, HeaderValue::from_static("trailers"));
+        request
+            .headers_mut()
+            .insert(http::header::TE, HeaderValue::from_static("trailers"));
         *request.uri_mut() = http::Uri::from_static(method);
     }
     request
@@ -236,7 +293,12 @@ struct CollectorLog {
 impl CollectorLog {
     /// Logs a failure, at most once a minute, and the first success after it; returns true for a
     /// success.
-    fn log_result(&mut self, endpoint: &OtlpEndpoint, what: &'static str, sent: ExportResult) -> bool {
+    fn log_result(
+        &mut self,
+        endpoint: &OtlpEndpoint,
+        what: &'static str,
+        sent: ExportResult,
+    ) -> bool {
         match sent {
             Ok(()) => {
                 if self.logged_at.take().is_some() {
@@ -245,8 +307,15 @@ impl CollectorLog {
                 true
             }
             Err(ExportError { reason, .. }) => {
-                if self.logged_at.is_none_or(|said| said.elapsed() >= LOG_INTERVAL) {
-                    tracing::warn!(endpoint = %endpoint.origin(), reason, "{what} could not be sent and are dropped");
+                if self
+                    .logged_at
+                    .is_none_or(|said| said.elapsed() >= LOG_INTERVAL)
+                {
+                    tracing::warn!(
+                        endpoint = %endpoint.origin(),
+                        reason,
+                        "{what} could not be sent and are dropped"
+                    );
                     self.logged_at = Some(Instant::now());
                 }
                 false

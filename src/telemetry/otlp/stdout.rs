@@ -11,20 +11,29 @@ use crate::telemetry::tracer::{AttributeValue, QueuedSpan, SpanAttribute, SpanDa
 use crate::wire_text::escape_json;
 
 /// Writes these spans; fails if standard output cannot be written to.
-pub(super) async fn print_spans(resource: &[(String, String)], spans: &[QueuedSpan]) -> ExportResult {
+pub(super) async fn print_spans(
+    resource: &[(String, String)],
+    spans: &[QueuedSpan],
+) -> ExportResult {
     let mut text = String::new();
     for QueuedSpan { span, .. } in spans {
         text.push_str(&escape_json(&span_line(resource, span).to_string()));
         text.push('\n');
     }
     let mut stdout = tokio::io::stdout();
-    stdout.write_all(text.as_bytes()).await.map_err(|error| error.to_string())?;
+    stdout
+        .write_all(text.as_bytes())
+        .await
+        .map_err(|error| error.to_string())?;
     stdout.flush().await.map_err(|error| error.to_string())?;
     Ok(())
 }
 
 fn span_line(resource: &[(String, String)], span: &SpanData) -> Json {
-    let resource: Map<String, Json> = resource.iter().map(|(key, value)| (key.clone(), json!(value))).collect();
+    let resource: Map<String, Json> = resource
+        .iter()
+        .map(|(key, value)| (key.clone(), json!(value)))
+        .collect();
     let events = span.events.iter().map(|event| {
         json!({ "name": event.name, "time": format_time(event.time), "attributes": json_attributes(&event.attributes) })
     });
@@ -44,7 +53,10 @@ fn span_line(resource: &[(String, String)], span: &SpanData) -> Json {
 }
 
 fn json_attributes(attributes: &[SpanAttribute]) -> Map<String, Json> {
-    attributes.iter().map(|(key, told)| ((*key).to_owned(), json_value(told))).collect()
+    attributes
+        .iter()
+        .map(|(key, told)| ((*key).to_owned(), json_value(told)))
+        .collect()
 }
 
 fn json_value(value: &AttributeValue) -> Json {
@@ -56,6 +68,7 @@ fn json_value(value: &AttributeValue) -> Json {
 }
 
 fn format_time(nanoseconds: u64) -> String {
-    let time = OffsetDateTime::from_unix_timestamp_nanos(nanoseconds.into()).unwrap_or(OffsetDateTime::UNIX_EPOCH);
+    let time = OffsetDateTime::from_unix_timestamp_nanos(nanoseconds.into())
+        .unwrap_or(OffsetDateTime::UNIX_EPOCH);
     time.format(&Rfc3339).unwrap_or_default()
 }

@@ -55,7 +55,10 @@ impl DropReason {
 impl From<&str> for DropReason {
     /// Returns the reason with this name; a name that is not in the list is `other`.
     fn from(word: &str) -> Self {
-        let place = REASONS.iter().position(|known| *known == word).unwrap_or(REASONS.len() - 1);
+        let place = REASONS
+            .iter()
+            .position(|known| *known == word)
+            .unwrap_or(REASONS.len() - 1);
         Self(u8::try_from(place).unwrap_or(u8::MAX))
     }
 }
@@ -69,7 +72,9 @@ type DropCounterTable = [[[Counter; REASONS.len()]; DESTINATIONS.len()]; DROPS.l
 impl DropCounters {
     pub(super) fn count(&self, drop: DropOutcome, destination: DestinationRole, why: DropReason) {
         let counts = self.0.get_or_init(Box::default);
-        let of_destination = counts.get(drop as usize).and_then(|of| of.get(destination as usize));
+        let of_destination = counts
+            .get(drop as usize)
+            .and_then(|of| of.get(destination as usize));
         if let Some(counter) = of_destination.and_then(|of| of.get(usize::from(why.0))) {
             counter.increment();
         }
@@ -77,7 +82,10 @@ impl DropCounters {
 
     /// Returns the counters that are not 0: outcome, destination role and reason, and the number.
     pub(super) fn counts(&self) -> impl Iterator<Item = ([&'static str; 3], u64)> {
-        let each = |(outcome, of): (&'static str, &'_ [[Counter; REASONS.len()]; DESTINATIONS.len()])| {
+        let each = |(outcome, of): (
+            &'static str,
+            &'_ [[Counter; REASONS.len()]; DESTINATIONS.len()],
+        )| {
             let named = DESTINATIONS.into_iter().zip(of);
             let each = named.flat_map(move |(destination, of)| {
                 REASONS

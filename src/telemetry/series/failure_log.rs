@@ -26,7 +26,14 @@ impl SubscriptionSeries {
         let failing = self.failure_trackers.get(destination as usize);
         if let Some(failures) = failing.and_then(|failing| failing.record_failure(Instant::now())) {
             let (subscription, to) = (&self.name, destination.as_str());
-            tracing::warn!(%subscription, to, destination = place, failures, reason, "A destination fails");
+            tracing::warn!(
+                %subscription,
+                to,
+                destination = place,
+                failures,
+                reason,
+                "A destination fails"
+            );
         }
     }
 
@@ -34,10 +41,17 @@ impl SubscriptionSeries {
     /// address was not asked.
     pub fn record_unreadable_reply(&self, place: &str, reason: &str) {
         self.failures.increment();
-        self.last_error.set(DestinationRole::Reply.as_str(), place, reason);
+        self.last_error
+            .set(DestinationRole::Reply.as_str(), place, reason);
         if let Some(failures) = self.unreadable_replies.record_failure(Instant::now()) {
             let subscription = &self.name;
-            tracing::warn!(%subscription, destination = place, failures, reason, "A subscriber's replies cannot be read");
+            tracing::warn!(
+                %subscription,
+                destination = place,
+                failures,
+                reason,
+                "A subscriber's replies cannot be read"
+            );
         }
     }
 
@@ -45,18 +59,34 @@ impl SubscriptionSeries {
     /// spell.
     pub fn record_success(&self, destination: DestinationRole, began: Instant) {
         let failing = self.failure_trackers.get(destination as usize);
-        if let Some(ended) = failing.and_then(|failing| failing.record_success(began, Instant::now())) {
+        if let Some(ended) =
+            failing.and_then(|failing| failing.record_success(began, Instant::now()))
+        {
             let (subscription, to, failures) = (&self.name, destination.as_str(), ended.failures);
-            tracing::info!(%subscription, to, failures, after = ?ended.after, "A destination takes events again");
+            tracing::info!(
+                %subscription,
+                to,
+                failures,
+                after = ?ended.after,
+                "A destination takes events again"
+            );
         }
     }
 
     /// Records a reply that could be read, to an event that was sent at this time. Logs the end of
     /// a failure spell.
     pub fn record_readable_reply(&self, began: Instant) {
-        if let Some(ended) = self.unreadable_replies.record_success(began, Instant::now()) {
+        if let Some(ended) = self
+            .unreadable_replies
+            .record_success(began, Instant::now())
+        {
             let (subscription, failures) = (&self.name, ended.failures);
-            tracing::info!(%subscription, failures, after = ?ended.after, "A subscriber's replies can be read again");
+            tracing::info!(
+                %subscription,
+                failures,
+                after = ?ended.after,
+                "A subscriber's replies can be read again"
+            );
         }
     }
 
@@ -66,9 +96,18 @@ impl SubscriptionSeries {
         if let Some(counter) = self.undecided.get(why as usize) {
             counter.increment();
         }
-        if why == UndecidedReason::Limit && self.filter_limit_tracker.record_failure(Instant::now()).is_some() {
+        if why == UndecidedReason::Limit
+            && self
+                .filter_limit_tracker
+                .record_failure(Instant::now())
+                .is_some()
+        {
             let (subscription, reason) = (&self.name, MeterExceeded);
-            tracing::warn!(%subscription, %reason, "A filter takes too much work for an event, which does not pass");
+            tracing::warn!(
+                %subscription,
+                %reason,
+                "A filter takes too much work for an event, which does not pass"
+            );
         }
     }
 
@@ -90,7 +129,11 @@ impl SubscriptionSeries {
     fn log_losses(&self, now: Option<Instant>) {
         let subscription = &self.name;
         if let Some(more) = self.loss_log.take_sum(now) {
-            tracing::error!(%subscription, more, "More events lost since the one that was told: deliveries failed");
+            tracing::error!(
+                %subscription,
+                more,
+                "More events lost since the one that was told: deliveries failed"
+            );
         }
         if let Some(more) = self.parked_log.take_sum(now) {
             tracing::warn!(%subscription, more, "More events parked since the one that was told");
@@ -104,7 +147,13 @@ impl ChannelSeries {
     pub fn record_forward_failure(&self, place: &str, reason: &str) {
         if let Some(failures) = self.failure_tracker.record_failure(Instant::now()) {
             let broker = &self.name;
-            tracing::warn!(%broker, channel = place, failures, reason, "The channel of a broker takes no events");
+            tracing::warn!(
+                %broker,
+                channel = place,
+                failures,
+                reason,
+                "The channel of a broker takes no events"
+            );
         }
     }
 
@@ -113,7 +162,12 @@ impl ChannelSeries {
     pub fn record_forward_success(&self, began: Instant) {
         if let Some(ended) = self.failure_tracker.record_success(began, Instant::now()) {
             let (broker, failures) = (&self.name, ended.failures);
-            tracing::info!(%broker, failures, after = ?ended.after, "The channel of a broker takes events again");
+            tracing::info!(
+                %broker,
+                failures,
+                after = ?ended.after,
+                "The channel of a broker takes events again"
+            );
         }
     }
 }
@@ -128,6 +182,8 @@ impl Drop for SubscriptionSeries {
 impl SeriesRegistry {
     /// Logs the losses and parked events whose minute is over; all of them if `now` is `None`.
     pub fn log_losses(&self, now: Option<Instant>) {
-        live_series(&self.subscriptions).iter().for_each(|series| series.log_losses(now));
+        live_series(&self.subscriptions)
+            .iter()
+            .for_each(|series| series.log_losses(now));
     }
 }

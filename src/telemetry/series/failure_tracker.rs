@@ -65,7 +65,10 @@ impl FailureTracker {
     /// this is one and its beginning was logged. An attempt that was in flight while another one
     /// failed proves nothing.
     pub(super) fn record_success(&self, began: Instant, now: Instant) -> Option<FailureSpellEnd> {
-        let remembered = self.0.get().filter(|remembered| remembered.is_failing.load(Ordering::Acquire))?;
+        let remembered = self
+            .0
+            .get()
+            .filter(|remembered| remembered.is_failing.load(Ordering::Acquire))?;
         let mut spell = remembered.lock();
         if spell.last_failure.is_some_and(|last| began < last) {
             return None;
@@ -105,11 +108,18 @@ mod tests {
         assert_eq!(failing.record_success(at(0), at(0)), None);
         assert_eq!(failing.record_failure(at(1)), Some(1));
         assert_eq!(failing.record_failure(at(2)), None);
-        assert_eq!(failing.record_success(at(1), at(3)), None, "it was under way while another one failed");
+        assert_eq!(
+            failing.record_success(at(1), at(3)),
+            None,
+            "it was under way while another one failed"
+        );
         assert_eq!(failing.record_failure(at(4)), None);
         assert_eq!(
             failing.record_success(at(5), at(6)),
-            Some(FailureSpellEnd { failures: 3, after: Duration::from_secs(5) })
+            Some(FailureSpellEnd {
+                failures: 3,
+                after: Duration::from_secs(5)
+            })
         );
         assert_eq!(failing.record_success(at(7), at(8)), None);
     }
@@ -121,11 +131,18 @@ mod tests {
         let at = |seconds| start + Duration::from_secs(seconds);
         let told = (0..50).filter(|second| {
             let begun = failing.record_failure(at(*second)).is_some();
-            assert_eq!(failing.record_success(at(*second), at(*second)).is_some(), begun);
+            assert_eq!(
+                failing.record_success(at(*second), at(*second)).is_some(),
+                begun
+            );
             begun
         });
         assert_eq!(told.count(), 3);
         assert_eq!(failing.record_failure(at(55)), None);
-        assert_eq!(failing.record_failure(at(61)), Some(2), "it fails still when the minute is over");
+        assert_eq!(
+            failing.record_failure(at(61)),
+            Some(2),
+            "it fails still when the minute is over"
+        );
     }
 }

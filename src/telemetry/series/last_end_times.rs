@@ -20,14 +20,22 @@ impl LastEndTimes {
             DeliveryEnd::Delivered => Some(&self.delivered),
             DeliveryEnd::DeadLettered => Some(&self.dead_lettered),
             DeliveryEnd::Lost => Some(&self.lost),
-            DeliveryEnd::Abandoned | DeliveryEnd::Deferred | DeliveryEnd::Parked | DeliveryEnd::Requeued => None,
+            DeliveryEnd::Abandoned
+            | DeliveryEnd::Deferred
+            | DeliveryEnd::Parked
+            | DeliveryEnd::Requeued => None,
         }
     }
 
     pub(super) fn record(&self, end: DeliveryEnd) {
         if let Some(moment) = self.time_of(end) {
-            let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-            moment.store(u64::try_from(since.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+            let since = SystemTime::now()
+                .duration_since(SystemTime::UNIX_EPOCH)
+                .unwrap_or_default();
+            moment.store(
+                u64::try_from(since.as_millis()).unwrap_or(u64::MAX),
+                Ordering::Relaxed,
+            );
         }
     }
 
@@ -45,11 +53,24 @@ mod tests {
 
     #[test]
     fn each_end_has_its_time() {
-        let (moments, before) = (LastEndTimes::default(), SystemTime::now() - Duration::from_millis(1));
+        let (moments, before) = (
+            LastEndTimes::default(),
+            SystemTime::now() - Duration::from_millis(1),
+        );
         assert_eq!(moments.last(DeliveryEnd::Delivered), None);
         moments.record(DeliveryEnd::Lost);
         moments.record(DeliveryEnd::Parked);
-        assert_eq!((moments.last(DeliveryEnd::Delivered), moments.last(DeliveryEnd::Parked)), (None, None));
-        assert!(moments.last(DeliveryEnd::Lost).is_some_and(|at| at >= before && at <= SystemTime::now()));
+        assert_eq!(
+            (
+                moments.last(DeliveryEnd::Delivered),
+                moments.last(DeliveryEnd::Parked)
+            ),
+            (None, None)
+        );
+        assert!(
+            moments
+                .last(DeliveryEnd::Lost)
+                .is_some_and(|at| at >= before && at <= SystemTime::now())
+        );
     }
 }

@@ -30,14 +30,24 @@ pub(super) struct LastErrorCell(Mutex<Option<LastError>>);
 impl LastErrorCell {
     pub(super) fn set(&self, leg: &'static str, destination: &str, reason: &str) {
         let (destination, reason) = (scrub::text(destination), scrub::text(reason));
-        let (destination, reason) =
-            (escaped_excerpt(&destination, MAX_TEXT).into(), escaped_excerpt(&reason, MAX_TEXT).into());
-        let error = LastError { at: SystemTime::now(), destination_role: leg, url: destination, reason };
+        let (destination, reason) = (
+            escaped_excerpt(&destination, MAX_TEXT).into(),
+            escaped_excerpt(&reason, MAX_TEXT).into(),
+        );
+        let error = LastError {
+            at: SystemTime::now(),
+            destination_role: leg,
+            url: destination,
+            reason,
+        };
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
     }
 
     pub(super) fn get(&self) -> Option<LastError> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 }
 
@@ -50,13 +60,27 @@ mod tests {
         let newest = LastErrorCell::default();
         assert_eq!(newest.get(), None);
         newest.set("subscriber", "http://first/", "answered 503");
-        newest.set("reply", &"ä".repeat(1000), &format!("x{}", "ä".repeat(1000)));
+        newest.set(
+            "reply",
+            &"ä".repeat(1000),
+            &format!("x{}", "ä".repeat(1000)),
+        );
         let last = newest.get().expect("one");
         assert_eq!(last.destination_role, "reply");
         for (text, before) in [(last.url, "ää"), (last.reason, "xä")] {
-            assert!(text.len() <= MAX_TEXT && text.starts_with(before) && text.ends_with("bytes more)"), "{text}");
+            assert!(
+                text.len() <= MAX_TEXT && text.starts_with(before) && text.ends_with("bytes more)"),
+                "{text}"
+            );
         }
-        newest.set("subscriber", "http://a/", "answered\n2026-01-01 ERROR \u{1b}[31m");
-        assert_eq!(&*newest.get().expect("one").reason, "answered\\n2026-01-01 ERROR \\u{1b}[31m");
+        newest.set(
+            "subscriber",
+            "http://a/",
+            "answered\n2026-01-01 ERROR \u{1b}[31m",
+        );
+        assert_eq!(
+            &*newest.get().expect("one").reason,
+            "answered\\n2026-01-01 ERROR \\u{1b}[31m"
+        );
     }
 }

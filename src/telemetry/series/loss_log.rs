@@ -24,8 +24,9 @@ impl LossLog {
     pub(super) fn is_first_of_minute(&self, now: Instant) -> bool {
         let mut minute = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         // A sum that was not taken yet goes on: its minute ends when it is logged.
-        let goes_on =
-            minute.since.is_some_and(|since| now.saturating_duration_since(since) < PERIOD || minute.unlogged > 0);
+        let goes_on = minute.since.is_some_and(|since| {
+            now.saturating_duration_since(since) < PERIOD || minute.unlogged > 0
+        });
         if goes_on {
             minute.unlogged += 1;
         } else {
@@ -63,7 +64,11 @@ mod tests {
         assert_eq!(losses.take_sum(Some(at(61))), None);
         assert!(losses.is_first_of_minute(at(62)));
         assert!(!losses.is_first_of_minute(at(63)));
-        assert_eq!(losses.take_sum(None), Some(1), "the end waits for no minute");
+        assert_eq!(
+            losses.take_sum(None),
+            Some(1),
+            "the end waits for no minute"
+        );
         assert!(losses.is_first_of_minute(at(64)));
         assert_eq!(losses.take_sum(Some(at(200))), None);
         assert!(losses.is_first_of_minute(at(201)));

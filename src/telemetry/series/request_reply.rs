@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use super::{Counter, Gauge, SeriesKey, SeriesRegistry, WeakSeriesMap, find_or_register, live_series};
+use super::{
+    Counter, Gauge, SeriesKey, SeriesRegistry, WeakSeriesMap, find_or_register, live_series,
+};
 use crate::telemetry::metric_family::{MetricFamily, MetricLabel, MetricValue};
 
 /// The ways in which a request to a RequestReply can end.
@@ -57,21 +59,43 @@ impl SeriesRegistry {
 }
 
 /// Makes the metric families of all RequestReplies.
-pub(super) fn request_reply_families(replies: &RequestReplySeriesMap) -> [MetricFamily<'static>; 3] {
-    let mut ends = MetricFamily::new("sealpost_request_reply_requests", "Requests to a RequestReply by how they ended");
-    let mut waiting = MetricFamily::new("sealpost_request_reply_waiting", "Requests that wait for their reply now");
-    let mut late = MetricFamily::new("sealpost_request_reply_late_replies", "Genuine replies that nobody waited for");
+pub(super) fn request_reply_families(
+    replies: &RequestReplySeriesMap,
+) -> [MetricFamily<'static>; 3] {
+    let mut ends = MetricFamily::new(
+        "sealpost_request_reply_requests",
+        "Requests to a RequestReply by how they ended",
+    );
+    let mut waiting = MetricFamily::new(
+        "sealpost_request_reply_waiting",
+        "Requests that wait for their reply now",
+    );
+    let mut late = MetricFamily::new(
+        "sealpost_request_reply_late_replies",
+        "Genuine replies that nobody waited for",
+    );
     for series in live_series(replies) {
-        let SeriesKey { namespace, name, .. } = &series.name;
+        let SeriesKey {
+            namespace, name, ..
+        } = &series.name;
         let labels: [MetricLabel<'static>; 2] = [
-            ("request_reply_namespace", namespace.clone().into_string().into()),
+            (
+                "request_reply_namespace",
+                namespace.clone().into_string().into(),
+            ),
             ("request_reply_name", name.clone().into_string().into()),
         ];
         for (end, counter) in OUTCOMES.iter().zip(&series.ends) {
             let [namespace, name] = labels.clone();
-            ends.push_point(&[namespace, name, ("result", (*end).into())], MetricValue::Sum(counter.get()));
+            ends.push_point(
+                &[namespace, name, ("result", (*end).into())],
+                MetricValue::Sum(counter.get()),
+            );
         }
-        waiting.push_point(&labels, MetricValue::Gauge(super::families::gauge_value(series.waiting.get())));
+        waiting.push_point(
+            &labels,
+            MetricValue::Gauge(super::families::gauge_value(series.waiting.get())),
+        );
         late.push_point(&labels, MetricValue::Sum(series.late_replies.get()));
     }
     [ends, waiting, late]

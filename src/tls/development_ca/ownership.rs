@@ -38,13 +38,18 @@ pub(super) fn check_ownership(path: &Path, place: CaFileKind) -> io::Result<Opti
     let user = rustix::process::geteuid().as_raw();
     if owner != user && owner != ROOT {
         let remedy = format!("run chown {user} on it if it is to be trusted");
-        return Ok(Some(format!("it belongs to user {owner}, and this process is user {user}: {remedy}")));
+        return Ok(Some(format!(
+            "it belongs to user {owner}, and this process is user {user}: {remedy}"
+        )));
     }
     let (refused, who, remedy) = match place {
-        CaFileKind::Directory | CaFileKind::Certificate => (WRITABLE, "others may write to it", "chmod go-w"),
+        CaFileKind::Directory | CaFileKind::Certificate => {
+            (WRITABLE, "others may write to it", "chmod go-w")
+        }
         CaFileKind::Key => (OPEN, "it is not its owner's only", "chmod 600"),
     };
-    Ok((mode & refused != 0).then(|| format!("{who} (mode {mode:04o}): run {remedy} on it if it is to be trusted")))
+    Ok((mode & refused != 0)
+        .then(|| format!("{who} (mode {mode:04o}): run {remedy} on it if it is to be trusted")))
 }
 
 #[cfg(test)]
@@ -62,8 +67,16 @@ mod tests {
         for (place, mode, words) in [
             (CaFileKind::Certificate, 0o644, None),
             (CaFileKind::Certificate, 0o600, None),
-            (CaFileKind::Certificate, 0o664, Some("0664): run chmod go-w")),
-            (CaFileKind::Certificate, 0o646, Some("0646): run chmod go-w")),
+            (
+                CaFileKind::Certificate,
+                0o664,
+                Some("0664): run chmod go-w"),
+            ),
+            (
+                CaFileKind::Certificate,
+                0o646,
+                Some("0646): run chmod go-w"),
+            ),
             (CaFileKind::Directory, 0o755, None),
             (CaFileKind::Directory, 0o1777, Some("1777): run chmod go-w")),
             (CaFileKind::Directory, 0o775, Some("0775): run chmod go-w")),
@@ -86,7 +99,9 @@ mod tests {
     #[test]
     fn what_is_no_file_is_complained_of() {
         let directory = TempDir::new().expect("a directory");
-        let told = check_ownership(directory.path(), CaFileKind::Key).expect("it is there").expect("a complaint");
+        let told = check_ownership(directory.path(), CaFileKind::Key)
+            .expect("it is there")
+            .expect("a complaint");
         assert!(told.starts_with("it is no file"), "{told}");
     }
 
@@ -97,8 +112,14 @@ mod tests {
         let directory = TempDir::new().expect("a directory");
         let file = directory.path().join("file");
         fs::write(&file, "").expect("written");
-        assert_eq!(check_ownership(&file, CaFileKind::Certificate).expect("it is there"), None);
-        assert_eq!(check_ownership(Path::new("/"), CaFileKind::Directory).expect("it is there"), None);
+        assert_eq!(
+            check_ownership(&file, CaFileKind::Certificate).expect("it is there"),
+            None
+        );
+        assert_eq!(
+            check_ownership(Path::new("/"), CaFileKind::Directory).expect("it is there"),
+            None
+        );
         if !rustix::process::geteuid().is_root() {
             assert!(
                 chown(&file, Some(12_345), None).is_err(),
@@ -107,10 +128,17 @@ mod tests {
             return;
         }
         chown(&file, Some(12_345), None).expect("root may");
-        for place in [CaFileKind::Directory, CaFileKind::Certificate, CaFileKind::Key] {
-            let complaint = check_ownership(&file, place).expect("it is there").expect("a complaint");
+        for place in [
+            CaFileKind::Directory,
+            CaFileKind::Certificate,
+            CaFileKind::Key,
+        ] {
+            let complaint = check_ownership(&file, place)
+                .expect("it is there")
+                .expect("a complaint");
             assert!(
-                complaint.contains("belongs to user 12345, and this process is user 0: run chown 0"),
+                complaint
+                    .contains("belongs to user 12345, and this process is user 0: run chown 0"),
                 "{complaint}"
             );
         }

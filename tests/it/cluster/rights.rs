@@ -17,10 +17,24 @@ use crate::support::cluster::{Cluster, ISSUER, SYSTEM};
 use crate::support::sender::trusting;
 
 async fn asks(client: &Client, method: &str, path: &str, body: Value) -> u16 {
-    let body = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
-    let content_type = if method == "PATCH" { "application/merge-patch+json" } else { "application/json" };
-    let request = http::Request::builder().method(method).uri(path).header("content-type", content_type);
-    match client.request::<Value>(request.body(body).expect("a request")).await {
+    let body = if body.is_null() {
+        Vec::new()
+    } else {
+        body.to_string().into_bytes()
+    };
+    let content_type = if method == "PATCH" {
+        "application/merge-patch+json"
+    } else {
+        "application/json"
+    };
+    let request = http::Request::builder()
+        .method(method)
+        .uri(path)
+        .header("content-type", content_type);
+    match client
+        .request::<Value>(request.body(body).expect("a request"))
+        .await
+    {
         Ok(_) => 200,
         Err(kube::Error::Api(status)) => status.code,
         Err(error) => panic!("{error}"),
@@ -38,19 +52,79 @@ async fn each_process_may_do_what_its_roles_say() {
     let patch = || json!({"status": {}});
     let token = json!({"spec": {"audiences": ["a"]}});
     let cases = [
-        (imc, "GET", format!("{messaging}/inmemorychannels"), Value::Null, 200),
-        (imc, "PATCH", format!("{messaging}/namespaces/t/inmemorychannels/c/status"), patch(), 200),
-        (imc, "PUT", format!("{messaging}/namespaces/t/inmemorychannels/c/status"), patch(), 403),
-        (imc, "DELETE", format!("{messaging}/namespaces/t/inmemorychannels/c"), Value::Null, 403),
-        (imc, "GET", format!("{messaging}/subscriptions"), Value::Null, 403),
-        (imc, "GET", "/api/v1/configmaps".to_owned(), Value::Null, 200),
-        (imc, "GET", format!("/api/v1/namespaces/{SYSTEM}/secrets"), Value::Null, 200),
-        (imc, "GET", "/api/v1/namespaces/t/secrets".to_owned(), Value::Null, 403),
+        (
+            imc,
+            "GET",
+            format!("{messaging}/inmemorychannels"),
+            Value::Null,
+            200,
+        ),
+        (
+            imc,
+            "PATCH",
+            format!("{messaging}/namespaces/t/inmemorychannels/c/status"),
+            patch(),
+            200,
+        ),
+        (
+            imc,
+            "PUT",
+            format!("{messaging}/namespaces/t/inmemorychannels/c/status"),
+            patch(),
+            403,
+        ),
+        (
+            imc,
+            "DELETE",
+            format!("{messaging}/namespaces/t/inmemorychannels/c"),
+            Value::Null,
+            403,
+        ),
+        (
+            imc,
+            "GET",
+            format!("{messaging}/subscriptions"),
+            Value::Null,
+            403,
+        ),
+        (
+            imc,
+            "GET",
+            "/api/v1/configmaps".to_owned(),
+            Value::Null,
+            200,
+        ),
+        (
+            imc,
+            "GET",
+            format!("/api/v1/namespaces/{SYSTEM}/secrets"),
+            Value::Null,
+            200,
+        ),
+        (
+            imc,
+            "GET",
+            "/api/v1/namespaces/t/secrets".to_owned(),
+            Value::Null,
+            403,
+        ),
         (imc, "GET", "/api/v1/secrets".to_owned(), Value::Null, 403),
         (imc, "GET", "/api/v1/services".to_owned(), Value::Null, 403),
         (imc, "GET", "/version".to_owned(), Value::Null, 200),
-        (ingress, "GET", format!("{eventing}/brokers"), Value::Null, 200),
-        (ingress, "GET", format!("{eventing}/triggers"), Value::Null, 403),
+        (
+            ingress,
+            "GET",
+            format!("{eventing}/brokers"),
+            Value::Null,
+            200,
+        ),
+        (
+            ingress,
+            "GET",
+            format!("{eventing}/triggers"),
+            Value::Null,
+            403,
+        ),
         (
             ingress,
             "POST",
@@ -58,14 +132,42 @@ async fn each_process_may_do_what_its_roles_say() {
             token.clone(),
             200,
         ),
-        (ingress, "POST", format!("/api/v1/namespaces/{SYSTEM}/serviceaccounts/mt-broker-ingress/token"), token, 403),
-        (filter, "GET", format!("{eventing}/triggers"), Value::Null, 200),
-        (filter, "GET", format!("{messaging}/subscriptions"), Value::Null, 200),
-        (filter, "GET", format!("{messaging}/inmemorychannels"), Value::Null, 403),
+        (
+            ingress,
+            "POST",
+            format!("/api/v1/namespaces/{SYSTEM}/serviceaccounts/mt-broker-ingress/token"),
+            token,
+            403,
+        ),
+        (
+            filter,
+            "GET",
+            format!("{eventing}/triggers"),
+            Value::Null,
+            200,
+        ),
+        (
+            filter,
+            "GET",
+            format!("{messaging}/subscriptions"),
+            Value::Null,
+            200,
+        ),
+        (
+            filter,
+            "GET",
+            format!("{messaging}/inmemorychannels"),
+            Value::Null,
+            403,
+        ),
     ];
     for (account, method, path, body, code) in cases {
         let client = cluster.client(account).await;
-        assert_eq!(asks(&client, method, &path, body).await, code, "{account}: {method} {path}");
+        assert_eq!(
+            asks(&client, method, &path, body).await,
+            code,
+            "{account}: {method} {path}"
+        );
     }
 }
 
@@ -77,31 +179,64 @@ async fn a_kubeconfig_leads_to_the_cluster_by_a_token_that_changes() {
     let first = std::fs::read_to_string(directory.path().join("token")).expect("a token");
     let client = || async {
         let config = Kubeconfig::read_from(&path).expect("a kubeconfig");
-        let config = Config::from_custom_kubeconfig(config, &KubeConfigOptions::default()).await.expect("read");
+        let config = Config::from_custom_kubeconfig(config, &KubeConfigOptions::default())
+            .await
+            .expect("read");
         Client::try_from(config).expect("a client")
     };
     let before = client().await;
     let maps: Api<ConfigMap> = Api::namespaced(before.clone(), SYSTEM);
     maps.list(&ListParams::default()).await.expect("a list");
-    let second = cluster.write_token(directory.path(), "imc-dispatcher").await;
+    let second = cluster
+        .write_token(directory.path(), "imc-dispatcher")
+        .await;
     assert_ne!(first, second);
-    let Some(fake) = cluster.only_fake("a token of a real one stays good until it expires") else { return };
+    let Some(fake) = cluster.only_fake("a token of a real one stays good until it expires") else {
+        return;
+    };
     fake.tokens().revoke(&first);
-    assert_eq!(code(maps.list(&ListParams::default()).await), 401, "the client holds the old token for a while");
+    assert_eq!(
+        code(maps.list(&ListParams::default()).await),
+        401,
+        "the client holds the old token for a while"
+    );
     let maps: Api<ConfigMap> = Api::namespaced(client().await, SYSTEM);
     maps.list(&ListParams::default()).await.expect("a list");
     fake.tokens().set_lifetime(Duration::ZERO);
     let maps: Api<ConfigMap> = Api::namespaced(cluster.client("imc-dispatcher").await, SYSTEM);
-    assert_eq!(code(maps.list(&ListParams::default()).await), 401, "expired");
+    assert_eq!(
+        code(maps.list(&ListParams::default()).await),
+        401,
+        "expired"
+    );
 }
 
-/// What a receiver of a token reads at the API server, with a service account's token as everything.
+/// What a receiver of a token reads at the API server, with a service account's token as
+/// everything.
 async fn fetch(cluster: &Cluster, path: &str) -> Value {
-    let token = cluster.token(&format!("{SYSTEM}/imc-dispatcher"), None).await;
-    let url = if path.starts_with('/') { format!("{}{path}", cluster.url()) } else { path.to_owned() };
-    let answer = trusting(cluster.ca()).get(url).bearer_auth(token).send().await.expect("an answer");
-    serde_json::from_slice(&answer.error_for_status().expect("a document").bytes().await.expect("a body"))
-        .expect("JSON")
+    let token = cluster
+        .token(&format!("{SYSTEM}/imc-dispatcher"), None)
+        .await;
+    let url = if path.starts_with('/') {
+        format!("{}{path}", cluster.url())
+    } else {
+        path.to_owned()
+    };
+    let answer = trusting(cluster.ca())
+        .get(url)
+        .bearer_auth(token)
+        .send()
+        .await
+        .expect("an answer");
+    serde_json::from_slice(
+        &answer
+            .error_for_status()
+            .expect("a document")
+            .bytes()
+            .await
+            .expect("a body"),
+    )
+    .expect("JSON")
 }
 
 async fn verify(cluster: &Cluster, token: &str, audience: &str) -> Result<Value, String> {
@@ -110,12 +245,20 @@ async fn verify(cluster: &Cluster, token: &str, audience: &str) -> Result<Value,
     let jwks = fetch(cluster, discovery["jwks_uri"].as_str().expect("a URL")).await;
     let jwks: JwkSet = serde_json::from_value(jwks).expect("keys");
     let header = jsonwebtoken::decode_header(token).expect("a header");
-    let key = jwks.find(&header.kid.expect("a key id")).ok_or("no such key")?;
+    let key = jwks
+        .find(&header.kid.expect("a key id"))
+        .ok_or("no such key")?;
     let mut validation = Validation::new(header.alg);
     validation.set_audience(&[audience]);
     validation.set_issuer(&[ISSUER]);
-    let claims = jsonwebtoken::decode::<Value>(token, &DecodingKey::from_jwk(key).expect("a key"), &validation);
-    claims.map(|token| token.claims).map_err(|error| error.to_string())
+    let claims = jsonwebtoken::decode::<Value>(
+        token,
+        &DecodingKey::from_jwk(key).expect("a key"),
+        &validation,
+    );
+    claims
+        .map(|token| token.claims)
+        .map_err(|error| error.to_string())
 }
 
 /// Contract 7.2, 7.5.
@@ -125,17 +268,37 @@ async fn a_token_for_an_audience_is_verified_by_the_keys_of_the_server() {
     cluster.create(&object("ServiceAccount", "t/s")).await;
     let token = cluster.token("t/s", Some("a")).await;
     let claims = verify(&cluster, &token, "a").await.expect("verified");
-    assert_eq!((&claims["sub"], &claims["aud"]), (&json!("system:serviceaccount:t:s"), &json!(["a"])));
-    verify(&cluster, &token, "b").await.expect_err("another audience");
-    let anonymous = trusting(cluster.ca()).get(format!("{}/openid/v1/jwks", cluster.url())).send().await;
+    assert_eq!(
+        (&claims["sub"], &claims["aud"]),
+        (&json!("system:serviceaccount:t:s"), &json!(["a"]))
+    );
+    verify(&cluster, &token, "b")
+        .await
+        .expect_err("another audience");
+    let anonymous = trusting(cluster.ca())
+        .get(format!("{}/openid/v1/jwks", cluster.url()))
+        .send()
+        .await;
     assert_eq!(anonymous.expect("an answer").status(), 403);
-    let stranger = trusting(cluster.ca()).get(format!("{}/version", cluster.url())).bearer_auth(&token).send().await;
-    assert_eq!(stranger.expect("an answer").status(), 401, "a token for others is none for the API server");
+    let stranger = trusting(cluster.ca())
+        .get(format!("{}/version", cluster.url()))
+        .bearer_auth(&token)
+        .send()
+        .await;
+    assert_eq!(
+        stranger.expect("an answer").status(),
+        401,
+        "a token for others is none for the API server"
+    );
 
-    let Some(fake) = cluster.only_fake("a real one has the keys it was started with") else { return };
+    let Some(fake) = cluster.only_fake("a real one has the keys it was started with") else {
+        return;
+    };
     for algorithm in [Algorithm::RS256, Algorithm::ES256] {
         fake.tokens().rotate_keys(algorithm);
-        verify(&cluster, &token, "a").await.expect_err("the key is gone");
+        verify(&cluster, &token, "a")
+            .await
+            .expect_err("the key is gone");
         let token = cluster.token("t/s", Some("a")).await;
         verify(&cluster, &token, "a").await.expect("verified");
     }
@@ -148,14 +311,22 @@ async fn what_is_asked_is_written_down() {
     let client = cluster.client("imc-dispatcher").await;
     let patch = json!({"status": {"subscribers": null}});
     let channels = channels(client.clone());
-    channels.patch_status("c", &PatchParams::default(), &Patch::Merge(&patch)).await.expect("patched");
+    channels
+        .patch_status("c", &PatchParams::default(), &Patch::Merge(&patch))
+        .await
+        .expect("patched");
     let secrets: Api<Secret> = Api::namespaced(client, "t");
     assert_eq!(code(secrets.get("s").await), 403);
     let ours = |entry: &crate::support::cluster::Entry| entry.user.ends_with(":imc-dispatcher");
-    let refused = cluster.until_logged("the refusal", |entry| ours(entry) && entry.code == 403).await;
+    let refused = cluster
+        .until_logged("the refusal", |entry| ours(entry) && entry.code == 403)
+        .await;
     assert_eq!(refused.line(), "get secrets t/s");
     let log: Vec<_> = cluster.log().into_iter().filter(ours).collect();
-    assert_eq!(log[0].line(), "patch messaging.knative.dev/inmemorychannels/status t/c");
+    assert_eq!(
+        log[0].line(),
+        "patch messaging.knative.dev/inmemorychannels/status t/c"
+    );
     assert_eq!((log[0].code, &log[0].body), (200, &patch));
 }
 
@@ -163,16 +334,22 @@ async fn what_is_asked_is_written_down() {
 #[tokio::test]
 async fn refusals_are_ordered() {
     let cluster = cluster().await;
-    let Some(fake) = cluster.only_fake("a real one refuses for reasons of its own") else { return };
+    let Some(fake) = cluster.only_fake("a real one refuses for reasons of its own") else {
+        return;
+    };
     cluster.create(&channel("t/c", &[])).await;
     let channels = channels(cluster.client("imc-dispatcher").await);
     let patch = Patch::Merge(json!({"status": {"subscribers": null}}));
     let parameters = PatchParams::default();
     let send = || channels.patch_status("c", &parameters, &patch);
-    fake.refuse(2, 500, |entry| entry.verb == "patch" && entry.subresource == "status");
+    fake.refuse(2, 500, |entry| {
+        entry.verb == "patch" && entry.subresource == "status"
+    });
     assert_eq!((code(send().await), code(send().await)), (500, 500));
     send().await.expect("patched");
-    fake.refuse(usize::MAX, 403, |entry| entry.resource == "inmemorychannels");
+    fake.refuse(usize::MAX, 403, |entry| {
+        entry.resource == "inmemorychannels"
+    });
     assert_eq!(code(send().await), 403);
     fake.relent();
     send().await.expect("patched");

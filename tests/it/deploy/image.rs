@@ -1,5 +1,5 @@
-//! The image: what the Dockerfile says, and that what it puts together runs as a cluster would run it. There is no engine
-//! for containers here: user and mount namespaces take its place.
+//! The image: what the Dockerfile says, and that what it puts together runs as a cluster would run
+//! it. There is no engine for containers here: user and mount namespaces take its place.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -21,40 +21,61 @@ fn root() -> &'static Path {
 /// The instructions of the Dockerfile, each on one line, without comments.
 fn instructions() -> Vec<String> {
     let text = fs::read_to_string(root().join("deploy/Dockerfile")).expect("a Dockerfile");
-    let lines = text.lines().filter(|line| !line.trim_start().starts_with('#'));
+    let lines = text
+        .lines()
+        .filter(|line| !line.trim_start().starts_with('#'));
     let joined = lines.collect::<Vec<&str>>().join("\n").replace("\\\n", " ");
-    joined.lines().filter(|line| !line.trim().is_empty()).map(str::to_owned).collect()
+    joined
+        .lines()
+        .filter(|line| !line.trim().is_empty())
+        .map(str::to_owned)
+        .collect()
 }
 
 fn arguments<'a>(all: &'a [String], name: &str) -> Vec<&'a str> {
-    all.iter().filter_map(|line| line.strip_prefix(name)?.strip_prefix(' ')).map(str::trim).collect()
+    all.iter()
+        .filter_map(|line| line.strip_prefix(name)?.strip_prefix(' '))
+        .map(str::trim)
+        .collect()
 }
 
 /// Of the last stage, which is the image.
 fn last_stage(all: &[String]) -> &[String] {
-    let at = all.iter().rposition(|line| line.starts_with("FROM ")).expect("a stage");
+    let at = all
+        .iter()
+        .rposition(|line| line.starts_with("FROM "))
+        .expect("a stage");
     &all[at..]
 }
 
-/// Contract 1.3, 1.4: a numeric user that is not root, and an entrypoint that needs no arguments and no shell.
+/// Contract 1.3, 1.4: a numeric user that is not root, and an entrypoint that needs no arguments
+/// and no shell.
 #[test]
 fn the_image_has_a_number_for_a_user_and_no_shell() {
     let all = instructions();
     let stage = last_stage(&all);
     let user = arguments(stage, "USER");
     assert_eq!(user.len(), 1);
-    let ids: Vec<u32> = user[0].split(':').map(|id| id.parse().expect("a number")).collect();
+    let ids: Vec<u32> = user[0]
+        .split(':')
+        .map(|id| id.parse().expect("a number"))
+        .collect();
     assert!(ids.len() == 2 && ids.iter().all(|id| *id != 0), "{user:?}");
-    let entrypoint: Vec<String> = serde_json::from_str(arguments(stage, "ENTRYPOINT")[0]).expect("the exec form");
+    let entrypoint: Vec<String> =
+        serde_json::from_str(arguments(stage, "ENTRYPOINT")[0]).expect("the exec form");
     assert_eq!(entrypoint, ["/sealpost"]);
     assert!(arguments(stage, "CMD").is_empty() && arguments(stage, "RUN").is_empty());
 }
 
-/// A base image by a whole version, which can be overridden by one with a digest; `scratch` is no image.
+/// A base image by a whole version, which can be overridden by one with a digest; `scratch` is no
+/// image.
 #[test]
 fn no_tag_floats() {
     let file = fs::read_to_string(root().join("deploy/Dockerfile")).expect("a Dockerfile");
-    assert!(!file.contains("syntax="), "the frontend would be an image with a tag");
+    assert!(
+        !file.contains("syntax="),
+        "the frontend would be an image with a tag"
+    );
     let all = instructions();
     let named: BTreeSet<&str> = arguments(&all, "FROM")
         .iter()
@@ -63,28 +84,51 @@ fn no_tag_floats() {
     assert_eq!(named, BTreeSet::from(["$RUST_IMAGE", "scratch"]));
     assert_eq!(arguments(last_stage(&all), "FROM"), ["scratch"]);
     let arguments = arguments(&all, "ARG");
-    let image = arguments.iter().find_map(|argument| argument.strip_prefix("RUST_IMAGE=")).expect("a base image");
+    let image = arguments
+        .iter()
+        .find_map(|argument| argument.strip_prefix("RUST_IMAGE="))
+        .expect("a base image");
     let (name, tag) = image.split_once(':').expect("a tag");
     assert_eq!(name, "rust");
     let (version, variant) = tag.split_once('-').expect("a version and a variant");
-    let numbers: Vec<u32> = version.split('.').map(|number| number.parse().expect("a number")).collect();
+    let numbers: Vec<u32> = version
+        .split('.')
+        .map(|number| number.parse().expect("a number"))
+        .collect();
     assert_eq!(numbers.len(), 3, "{version}");
     assert!(!variant.is_empty());
     let manifest = fs::read_to_string(root().join("Cargo.toml")).expect("a manifest");
-    let required = manifest.lines().find_map(|line| line.strip_prefix("rust-version = ")).expect("a version");
-    let required: Vec<u32> =
-        required.trim_matches('"').split('.').map(|number| number.parse().expect("a number")).collect();
+    let required = manifest
+        .lines()
+        .find_map(|line| line.strip_prefix("rust-version = "))
+        .expect("a version");
+    let required: Vec<u32> = required
+        .trim_matches('"')
+        .split('.')
+        .map(|number| number.parse().expect("a number"))
+        .collect();
     assert!(numbers >= required, "{version} is older than rust-version");
     assert!(arguments.contains(&"TARGETARCH"));
 }
 
 #[test]
 fn the_build_is_locked_and_of_release() {
-    let runs = instructions().into_iter().filter(|line| line.starts_with("RUN ")).collect::<Vec<String>>().join("\n");
-    let steps: Vec<&str> = runs.split(';').map(str::trim).filter(|step| step.contains("deploy/image/")).collect();
+    let runs = instructions()
+        .into_iter()
+        .filter(|line| line.starts_with("RUN "))
+        .collect::<Vec<String>>()
+        .join("\n");
+    let steps: Vec<&str> = runs
+        .split(';')
+        .map(str::trim)
+        .filter(|step| step.contains("deploy/image/"))
+        .collect();
     assert_eq!(
         steps,
-        ["binary=\"$(deploy/image/build \"$(cat /arch)-unknown-linux-gnu\")\"", "deploy/image/root \"$binary\" /image",],
+        [
+            "binary=\"$(deploy/image/build \"$(cat /arch)-unknown-linux-gnu\")\"",
+            "deploy/image/root \"$binary\" /image",
+        ],
         "the image is what these scripts make"
     );
     let script = fs::read_to_string(root().join("deploy/image/build")).expect("a script");
@@ -95,12 +139,15 @@ fn the_build_is_locked_and_of_release() {
         .filter(|line| line.contains("cargo build") || line.contains("cargo bench"))
         .collect();
     assert_eq!(cargo.len(), 3, "{cargo:?}");
-    assert!(cargo.iter().all(|line| line.contains("--locked")), "{cargo:?}");
+    assert!(
+        cargo.iter().all(|line| line.contains("--locked")),
+        "{cargo:?}"
+    );
     assert!(cargo[0].contains("cargo build --release "), "{}", cargo[0]);
 }
 
-/// For an architecture that cannot run here, the script says so and builds without training. Nothing is built in this test:
-/// `cargo` is one that only says how it was called.
+/// For an architecture that cannot run here, the script says so and builds without training.
+/// Nothing is built in this test: `cargo` is one that only says how it was called.
 #[test]
 fn another_architecture_is_not_trained() {
     let directory = TempDir::new().expect("a directory");
@@ -109,15 +156,25 @@ fn another_architecture_is_not_trained() {
     fs::set_permissions(&cargo, fs::Permissions::from_mode(0o755)).expect("set");
     let path = std::env::var("PATH").expect("a path");
     let mut script = Command::new(root().join("deploy/image/build"));
-    script.arg("riscv64gc-unknown-linux-gnu").env("PATH", format!("{}:{path}", directory.path().display()));
+    script
+        .arg("riscv64gc-unknown-linux-gnu")
+        .env("PATH", format!("{}:{path}", directory.path().display()));
     let output = script.output().expect("bash");
-    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let (out, err) = (
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr),
+    );
     assert!(output.status.success(), "{err}");
     assert_eq!(out, "target/riscv64gc-unknown-linux-gnu/release/sealpost\n");
-    let calls: Vec<&str> = err.lines().filter(|line| line.starts_with("cargo ")).collect();
+    let calls: Vec<&str> = err
+        .lines()
+        .filter(|line| line.starts_with("cargo "))
+        .collect();
     assert_eq!(
         calls,
-        ["cargo build --release --locked --quiet --bin sealpost --target riscv64gc-unknown-linux-gnu"],
+        [
+            "cargo build --release --locked --quiet --bin sealpost --target riscv64gc-unknown-linux-gnu"
+        ],
         "{err}"
     );
     assert!(err.contains("nothing is trained"), "{err}");
@@ -126,12 +183,34 @@ fn another_architecture_is_not_trained() {
 /// What cargo finds to build there.
 fn targets(directory: &Path) -> Vec<String> {
     let mut metadata = Command::new(env!("CARGO"));
-    metadata.args(["metadata", "--locked", "--offline", "--no-deps", "--format-version", "1"]);
-    let output = metadata.current_dir(directory).output().expect("cargo runs");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    metadata.args([
+        "metadata",
+        "--locked",
+        "--offline",
+        "--no-deps",
+        "--format-version",
+        "1",
+    ]);
+    let output = metadata
+        .current_dir(directory)
+        .output()
+        .expect("cargo runs");
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     let metadata: Value = serde_json::from_slice(&output.stdout).expect("JSON");
-    let targets = metadata["packages"][0]["targets"].as_array().expect("targets");
-    let target = |target: &Value| Some(format!("{} {}", target["kind"][0].as_str()?, target["name"].as_str()?));
+    let targets = metadata["packages"][0]["targets"]
+        .as_array()
+        .expect("targets");
+    let target = |target: &Value| {
+        Some(format!(
+            "{} {}",
+            target["kind"][0].as_str()?,
+            target["name"].as_str()?
+        ))
+    };
     targets.iter().filter_map(target).collect()
 }
 
@@ -139,21 +218,35 @@ fn targets(directory: &Path) -> Vec<String> {
 #[test]
 fn the_context_is_enough() {
     let ignore = fs::read_to_string(root().join(".dockerignore")).expect("a file");
-    let lines: Vec<&str> = ignore.lines().filter(|line| !line.starts_with('#')).collect();
+    let lines: Vec<&str> = ignore
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .collect();
     assert_eq!(lines[0], "*", "everything is left out, but");
     let context = TempDir::new().expect("a directory");
     for line in &lines[1..] {
         let name = line.strip_prefix('!').expect("an exception");
         let to = context.path().join(name);
         fs::create_dir_all(to.parent().expect("a directory")).expect("made");
-        let copied = Command::new("cp").arg("-r").arg(root().join(name)).arg(&to).status().expect("cp runs");
+        let copied = Command::new("cp")
+            .arg("-r")
+            .arg(root().join(name))
+            .arg(&to)
+            .status()
+            .expect("cp runs");
         assert!(copied.success(), "{name}");
     }
     let there = targets(context.path());
     assert!(there.iter().any(|target| target == "bin sealpost"));
     let tests = |target: &String| target.starts_with("test ");
-    let here: Vec<String> = targets(root()).into_iter().filter(|target| !tests(target)).collect();
-    assert_eq!(there, here, "cargo refuses a manifest whose targets are not there");
+    let here: Vec<String> = targets(root())
+        .into_iter()
+        .filter(|target| !tests(target))
+        .collect();
+    assert_eq!(
+        there, here,
+        "cargo refuses a manifest whose targets are not there"
+    );
     for needed in ["deploy/image/root", "LICENSE"] {
         assert!(context.path().join(needed).exists(), "{needed}");
     }
@@ -172,8 +265,16 @@ impl Image {
         let image = Self { directory };
         fs::create_dir(image.state()).expect("made");
         let mut script = Command::new(root().join("deploy/image/root"));
-        let output = script.arg(binary()).arg(image.files()).output().expect("bash and readelf");
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let output = script
+            .arg(binary())
+            .arg(image.files())
+            .output()
+            .expect("bash and readelf");
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         image
     }
 
@@ -188,12 +289,19 @@ impl Image {
 
     fn command(&self, command: &[&str]) -> Command {
         let mut run = Command::new(root().join("tests/image/run"));
-        run.arg(self.files()).arg(self.state()).args(command).env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+        run.arg(self.files())
+            .arg(self.state())
+            .args(command)
+            .env_clear()
+            .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
         run
     }
 
     fn output(&self, command: &[&str]) -> Output {
-        self.command(command).stdin(Stdio::null()).output().expect("unshare")
+        self.command(command)
+            .stdin(Stdio::null())
+            .output()
+            .expect("unshare")
     }
 }
 
@@ -222,19 +330,42 @@ fn files(directory: &Path, below: &str, found: &mut BTreeSet<String>) {
     }
 }
 
-/// The binary, the libraries it names, certificates, and records: nothing that could be run but the binary and the loader.
+/// The binary, the libraries it names, certificates, and records: nothing that could be run but the
+/// binary and the loader.
 #[test]
 fn the_image_holds_nothing_else() {
     let image = Image::build();
     let mut found = BTreeSet::new();
     files(&image.files(), "", &mut found);
-    let loader =
-        if cfg!(target_arch = "aarch64") { "/lib/ld-linux-aarch64.so.1" } else { "/lib64/ld-linux-x86-64.so.2" };
-    let records = |name: &String| name.starts_with("/usr/share/doc/") || name.starts_with("/var/lib/dpkg/status.d/");
-    let (records, rest): (BTreeSet<String>, BTreeSet<String>) = found.into_iter().partition(records);
-    let libraries = ["/lib/libc.so.6", "/lib/libgcc_s.so.1", "/lib/libm.so.6", loader];
-    let others = ["/sealpost", "/etc/nsswitch.conf", "/etc/ssl/certs/ca-certificates.crt"];
-    assert_eq!(rest, libraries.into_iter().chain(others).map(str::to_owned).collect());
+    let loader = if cfg!(target_arch = "aarch64") {
+        "/lib/ld-linux-aarch64.so.1"
+    } else {
+        "/lib64/ld-linux-x86-64.so.2"
+    };
+    let records = |name: &String| {
+        name.starts_with("/usr/share/doc/") || name.starts_with("/var/lib/dpkg/status.d/")
+    };
+    let (records, rest): (BTreeSet<String>, BTreeSet<String>) =
+        found.into_iter().partition(records);
+    let libraries = [
+        "/lib/libc.so.6",
+        "/lib/libgcc_s.so.1",
+        "/lib/libm.so.6",
+        loader,
+    ];
+    let others = [
+        "/sealpost",
+        "/etc/nsswitch.conf",
+        "/etc/ssl/certs/ca-certificates.crt",
+    ];
+    assert_eq!(
+        rest,
+        libraries
+            .into_iter()
+            .chain(others)
+            .map(str::to_owned)
+            .collect()
+    );
     assert!(records.contains("/usr/share/doc/sealpost/copyright"));
 }
 
@@ -246,7 +377,10 @@ fn the_image_starts() {
     }
     let image = Image::build();
     let version = image.output(&["/sealpost", "--version"]);
-    assert_eq!(String::from_utf8_lossy(&version.stdout), concat!("sealpost ", env!("CARGO_PKG_VERSION"), "\n"));
+    assert_eq!(
+        String::from_utf8_lossy(&version.stdout),
+        concat!("sealpost ", env!("CARGO_PKG_VERSION"), "\n")
+    );
     let shell = image.output(&["/bin/sh", "-c", "true"]);
     assert!(!shell.status.success(), "there is a shell");
     let run = [
@@ -263,7 +397,10 @@ fn the_image_starts() {
     ];
     let run = image.output(&run);
     let complaint = String::from_utf8_lossy(&run.stderr).into_owned();
-    assert!(complaint.contains("Read-only file system"), "the development CA is not written: {complaint}");
+    assert!(
+        complaint.contains("Read-only file system"),
+        "the development CA is not written: {complaint}"
+    );
 }
 
 /// A process that is stopped when the test ends.
@@ -278,7 +415,8 @@ impl Drop for Running {
     }
 }
 
-/// An event comes in and goes out, to a host whose name is looked up; the roots of the system are read.
+/// An event comes in and goes out, to a host whose name is looked up; the roots of the system are
+/// read.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_image_delivers() {
     if !namespaces() {
@@ -286,7 +424,11 @@ async fn the_image_delivers() {
     }
     let image = Image::build();
     // The kubelet writes this file.
-    fs::write(image.files().join("etc/hosts"), "127.0.0.1 subscriber.example\n").expect("written");
+    fs::write(
+        image.files().join("etc/hosts"),
+        "127.0.0.1 subscriber.example\n",
+    )
+    .expect("written");
     let subscriber = Subscriber::ok().await;
     let yaml = format!(
         "apiVersion: messaging.knative.dev/v1\nkind: InMemoryChannel\nmetadata: {{name: c}}\nspec:\n  subscribers:\n  \
@@ -294,20 +436,52 @@ async fn the_image_delivers() {
         subscriber.address().port()
     );
     fs::write(image.state().join("m.yaml"), yaml).expect("written");
-    let mut arguments = vec!["/sealpost", "run", "-f", "/state/m.yaml", "--ports-file", "/state/ports.json"];
-    arguments.extend(["--http-addr", "127.0.0.1:0", "--https-addr", "127.0.0.1:0", "--admin-addr", "127.0.0.1:0"]);
+    let mut arguments = vec![
+        "/sealpost",
+        "run",
+        "-f",
+        "/state/m.yaml",
+        "--ports-file",
+        "/state/ports.json",
+    ];
+    arguments.extend([
+        "--http-addr",
+        "127.0.0.1:0",
+        "--https-addr",
+        "127.0.0.1:0",
+        "--admin-addr",
+        "127.0.0.1:0",
+    ]);
     arguments.extend(["--state-dir", "/state/ca"]);
     let log = fs::File::create(image.directory.path().join("log")).expect("a file");
-    let running = Running(image.command(&arguments).stderr(log).stdin(Stdio::null()).spawn().expect("unshare"));
-    let ports = || serde_json::from_slice::<Value>(&fs::read(image.state().join("ports.json")).ok()?).ok();
+    let running = Running(
+        image
+            .command(&arguments)
+            .stderr(log)
+            .stdin(Stdio::null())
+            .spawn()
+            .expect("unshare"),
+    );
+    let ports =
+        || serde_json::from_slice::<Value>(&fs::read(image.state().join("ports.json")).ok()?).ok();
     let ports: Value = eventually_some("the image listens", ports).await;
     let log = || fs::read_to_string(image.directory.path().join("log")).unwrap_or_default();
-    eventually_some("the image is ready", || log().contains("\"Ready\"").then_some(())).await;
+    eventually_some("the image is ready", || {
+        log().contains("\"Ready\"").then_some(())
+    })
+    .await;
     // The process has become the image's: no identity of ours, no capability.
     let status = fs::read_to_string(format!("/proc/{}/status", running.0.id())).expect("it runs");
-    let capabilities = status.lines().find_map(|line| line.strip_prefix("CapEff:")).expect("a line").trim();
+    let capabilities = status
+        .lines()
+        .find_map(|line| line.strip_prefix("CapEff:"))
+        .expect("a line")
+        .trim();
     assert_eq!(capabilities.trim_start_matches('0'), "", "{status}");
-    let url = format!("http://{}/default/c", ports["http"].as_str().expect("an address"));
+    let url = format!(
+        "http://{}/default/c",
+        ports["http"].as_str().expect("an address")
+    );
     assert_eq!(send(&plain(), url, "i").await, 202);
     assert_eq!(subscriber.until(1).await[0].id(), "i");
     assert!(!log().contains("trusts no root"), "{}", log());

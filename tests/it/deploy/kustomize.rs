@@ -29,46 +29,85 @@ fn every_file_is_reached() {
     let all = below("kubernetes");
     for object in all.iter().filter(|object| object.is_kustomization()) {
         let component = object.kind() == "Component";
-        let api = if component { "kustomize.config.k8s.io/v1alpha1" } else { "kustomize.config.k8s.io/v1beta1" };
+        let api = if component {
+            "kustomize.config.k8s.io/v1alpha1"
+        } else {
+            "kustomize.config.k8s.io/v1beta1"
+        };
         assert_eq!(object.value["apiVersion"], api, "{}", object.file);
-        assert!(component || object.kind() == "Kustomization", "{}", object.file);
-        let patches = list(&object.value["patches"]).iter().map(|patch| &patch["path"]);
+        assert!(
+            component || object.kind() == "Kustomization",
+            "{}",
+            object.file
+        );
+        let patches = list(&object.value["patches"])
+            .iter()
+            .map(|patch| &patch["path"]);
         for named in list(&object.value["resources"]).iter().chain(patches) {
-            let at = Path::new(&object.file).parent().expect("a directory").join(text(named));
+            let at = Path::new(&object.file)
+                .parent()
+                .expect("a directory")
+                .join(text(named));
             *reached.entry(normal(&at)).or_default() += 1;
         }
     }
-    let files: BTreeMap<PathBuf, usize> =
-        all.iter().filter(|object| !object.is_kustomization()).map(|object| (PathBuf::from(&object.file), 1)).collect();
+    let files: BTreeMap<PathBuf, usize> = all
+        .iter()
+        .filter(|object| !object.is_kustomization())
+        .map(|object| (PathBuf::from(&object.file), 1))
+        .collect();
     assert_eq!(reached, files);
 }
 
 /// What `kubectl kustomize` makes of a directory; nothing if this machine has no kubectl.
 fn rendered(directory: &Path) -> Option<Vec<Value>> {
     let mut kubectl = Command::new("kubectl");
-    let Ok(output) = kubectl.arg("kustomize").arg("--load-restrictor=LoadRestrictionsNone").arg(directory).output()
+    let Ok(output) = kubectl
+        .arg("kustomize")
+        .arg("--load-restrictor=LoadRestrictionsNone")
+        .arg(directory)
+        .output()
     else {
         eprintln!("no kubectl here: what kustomize makes of deploy/kubernetes is not looked at");
         return None;
     };
-    assert!(output.status.success(), "{}: {}", directory.display(), String::from_utf8_lossy(&output.stderr));
-    Some(serde_saphyr::from_multiple(&String::from_utf8(output.stdout).expect("text")).expect("YAML"))
+    assert!(
+        output.status.success(),
+        "{}: {}",
+        directory.display(),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    Some(
+        serde_saphyr::from_multiple(&String::from_utf8(output.stdout).expect("text"))
+            .expect("YAML"),
+    )
 }
 
 /// kustomize loses nothing and adds nothing.
 #[test]
 fn kustomize_takes_every_directory() {
-    for object in
-        below("kubernetes").iter().filter(|object| object.is_kustomization() && object.kind() == "Kustomization")
+    for object in below("kubernetes")
+        .iter()
+        .filter(|object| object.is_kustomization() && object.kind() == "Kustomization")
     {
-        let place = Path::new(&object.file).parent().expect("a directory").to_owned();
-        let Some(mut rendered) = rendered(&directory().join(&place)) else { return };
+        let place = Path::new(&object.file)
+            .parent()
+            .expect("a directory")
+            .to_owned();
+        let Some(mut rendered) = rendered(&directory().join(&place)) else {
+            return;
+        };
         let mut written: Vec<Value> = below(&place.to_string_lossy())
             .into_iter()
             .filter(|object| !object.is_kustomization())
             .map(|object| object.value)
             .collect();
-        let name = |value: &Value| (text(&value["kind"]).to_owned(), text(&value["metadata"]["name"]).to_owned());
+        let name = |value: &Value| {
+            (
+                text(&value["kind"]).to_owned(),
+                text(&value["metadata"]["name"]).to_owned(),
+            )
+        };
         rendered.sort_by_key(name);
         written.sort_by_key(name);
         assert_eq!(rendered.len(), written.len(), "{}", place.display());
@@ -78,19 +117,27 @@ fn kustomize_takes_every_directory() {
     }
 }
 
-/// Contract 1.3, C3: over upstream's Deployments (here: ours, with upstream's images), the components change the
-/// image; that of RabbitMQ adds its variables.
+/// Contract 1.3, C3: over upstream's Deployments (here: ours, with upstream's images), the
+/// components change the image; that of RabbitMQ adds its variables.
 #[test]
 fn components_change_what_they_say() {
     let overlay = tempfile::TempDir::new().expect("a directory");
     // kustomize takes directories by relative paths only.
     let mut copy = Command::new("cp");
-    let copied = copy.arg("-r").arg(directory().join("kubernetes")).arg(overlay.path()).status().expect("cp runs");
+    let copied = copy
+        .arg("-r")
+        .arg(directory().join("kubernetes"))
+        .arg(overlay.path())
+        .status()
+        .expect("cp runs");
     assert!(copied.success());
     let complete = overlay.path().join("kubernetes/drop-in/complete");
     for name in ["imc-dispatcher", "mt-broker-ingress", "mt-broker-filter"] {
         let yaml = fs::read_to_string(complete.join(format!("{name}.yaml"))).expect("text");
-        let upstream = yaml.replace(concat!("sealpost:", env!("CARGO_PKG_VERSION")), "upstream.example/it@sha256:00");
+        let upstream = yaml.replace(
+            concat!("sealpost:", env!("CARGO_PKG_VERSION")),
+            "upstream.example/it@sha256:00",
+        );
         assert_ne!(yaml, upstream);
         fs::write(overlay.path().join(format!("{name}.yaml")), upstream).expect("written");
     }
@@ -99,25 +146,47 @@ fn components_change_what_they_say() {
         components: [kubernetes/drop-in/imc-dispatcher, kubernetes/drop-in/mt-broker, kubernetes/rabbitmq-backend]\n\
         images: [{name: sealpost, newName: registry.example/sealpost, newTag: 9.9.9}]\n";
     fs::write(overlay.path().join("kustomization.yaml"), kustomization).expect("written");
-    let Some(rendered) = rendered(overlay.path()) else { return };
+    let Some(rendered) = rendered(overlay.path()) else {
+        return;
+    };
     let mut images = 0;
-    for mut object in rendered.into_iter().filter(|object| object["kind"] == "Deployment") {
+    for mut object in rendered
+        .into_iter()
+        .filter(|object| object["kind"] == "Deployment")
+    {
         let name = text(&object["metadata"]["name"]).to_owned();
         let mut written = super::objects::one("kubernetes/drop-in/complete", "Deployment", &name);
-        assert_eq!(container(&object)["image"], "registry.example/sealpost:9.9.9", "{name}");
+        assert_eq!(
+            container(&object)["image"],
+            "registry.example/sealpost:9.9.9",
+            "{name}"
+        );
         images += 1;
         let added = |variable: &Value| {
             let name = text(&variable["name"]);
             name.starts_with("SEALPOST_RABBITMQ_") || name == "SEALPOST_ADMIN_SOCKET"
         };
         let env = |object: &Value| list(&container(object)["env"]).to_vec();
-        let extra = env(&object).iter().filter(|variable| added(variable)).count();
-        assert_eq!(extra, if name == "imc-dispatcher" { 4 } else { 0 }, "{name}");
-        let rest: Vec<Value> = env(&object).into_iter().filter(|variable| !added(variable)).collect();
+        let extra = env(&object)
+            .iter()
+            .filter(|variable| added(variable))
+            .count();
+        assert_eq!(
+            extra,
+            if name == "imc-dispatcher" { 4 } else { 0 },
+            "{name}"
+        );
+        let rest: Vec<Value> = env(&object)
+            .into_iter()
+            .filter(|variable| !added(variable))
+            .collect();
         assert_eq!(rest, env(&written), "{name}");
         if name == "imc-dispatcher" {
             let pod = &mut object["spec"]["template"]["spec"];
-            let volumes = pod.as_object_mut().and_then(|pod| pod.remove("volumes")).expect("volumes");
+            let volumes = pod
+                .as_object_mut()
+                .and_then(|pod| pod.remove("volumes"))
+                .expect("volumes");
             let container = pod["containers"][0].as_object_mut().expect("a container");
             let mounts = container.remove("volumeMounts").expect("mounts");
             assert_eq!((volumes, mounts), super::objects::admin_socket());

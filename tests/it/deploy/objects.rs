@@ -48,27 +48,45 @@ pub(super) fn below(part: &str) -> Vec<Object> {
 fn yaml_files(path: &Path, found: &mut Vec<PathBuf>) {
     if path.is_dir() {
         let entries = fs::read_dir(path).expect("a directory");
-        let mut paths: Vec<PathBuf> = entries.map(|entry| entry.expect("an entry").path()).collect();
+        let mut paths: Vec<PathBuf> = entries
+            .map(|entry| entry.expect("an entry").path())
+            .collect();
         paths.sort();
         paths.iter().for_each(|path| yaml_files(path, found));
-    } else if path.extension().is_some_and(|extension| extension == "yaml") {
+    } else if path
+        .extension()
+        .is_some_and(|extension| extension == "yaml")
+    {
         found.push(path.to_owned());
     }
 }
 
 fn documents(path: &Path) -> Vec<Object> {
-    let file = path.strip_prefix(directory()).expect("below deploy").to_string_lossy().into_owned();
+    let file = path
+        .strip_prefix(directory())
+        .expect("below deploy")
+        .to_string_lossy()
+        .into_owned();
     let content = fs::read_to_string(path).expect("text");
     let values: Result<Vec<Value>, _> = serde_saphyr::from_multiple(&content);
     assert!(values.is_ok(), "{file}: {values:?}");
-    values.expect("YAML").into_iter().map(|value| Object { file: file.clone(), value }).collect()
+    values
+        .expect("YAML")
+        .into_iter()
+        .map(|value| Object {
+            file: file.clone(),
+            value,
+        })
+        .collect()
 }
 
 /// The one object of this kind and name below `deploy/` + `part`.
 pub(super) fn one(part: &str, kind: &str, name: &str) -> Value {
     let mut found: Vec<Value> = below(part)
         .into_iter()
-        .filter(|object| !object.is_kustomization() && object.kind() == kind && object.name() == name)
+        .filter(|object| {
+            !object.is_kustomization() && object.kind() == kind && object.name() == name
+        })
         .map(|object| object.value)
         .collect();
     assert_eq!(found.len(), 1, "{kind} {name} below deploy/{part}");
@@ -89,7 +107,10 @@ pub(super) fn texts(value: &Value) -> Vec<&str> {
 
 /// The keys of a map, sorted.
 pub(super) fn keys(value: &Value) -> Vec<&str> {
-    let mut keys: Vec<&str> = value.as_object().map(|map| map.keys().map(String::as_str).collect()).unwrap_or_default();
+    let mut keys: Vec<&str> = value
+        .as_object()
+        .map(|map| map.keys().map(String::as_str).collect())
+        .unwrap_or_default();
     keys.sort_unstable();
     keys
 }
@@ -101,7 +122,8 @@ pub(super) fn container(deployment: &Value) -> &Value {
     &containers[0]
 }
 
-/// A right for each verb on each resource: `verb group/resource`, with `=name` where it is for one object only.
+/// A right for each verb on each resource: `verb group/resource`, with `=name` where it is for one
+/// object only.
 pub(super) fn rights(role: &Value) -> BTreeSet<String> {
     let mut rights = BTreeSet::new();
     for rule in list(&role["rules"]) {
@@ -115,7 +137,11 @@ pub(super) fn rights(role: &Value) -> BTreeSet<String> {
         for group in texts(&rule["apiGroups"]) {
             for resource in texts(&rule["resources"]) {
                 for verb in texts(&rule["verbs"]) {
-                    rights.extend(names.iter().map(|name| format!("{verb} {group}/{resource}{name}")));
+                    rights.extend(
+                        names
+                            .iter()
+                            .map(|name| format!("{verb} {group}/{resource}{name}")),
+                    );
                 }
             }
         }
@@ -126,15 +152,23 @@ pub(super) fn rights(role: &Value) -> BTreeSet<String> {
 /// Rights from a table of `(group/resource, verbs)`.
 pub(super) fn table(rows: &[(&str, &str)]) -> BTreeSet<String> {
     let row = |(resource, verbs): &(&str, &str)| {
-        verbs.split(' ').map(|verb| format!("{verb} {resource}")).collect::<Vec<String>>()
+        verbs
+            .split(' ')
+            .map(|verb| format!("{verb} {resource}"))
+            .collect::<Vec<String>>()
     };
     rows.iter().flat_map(row).collect()
 }
 
-/// Checks that a binding gives this role to this ServiceAccount of the system namespace, and to nobody else.
+/// Checks that a binding gives this role to this ServiceAccount of the system namespace, and to
+/// nobody else.
 pub(super) fn binds(part: &str, kind: &str, name: &str, role: &str, account: &str) {
     let binding = one(part, kind, name);
-    let role_kind = if kind == "ClusterRoleBinding" { "ClusterRole" } else { "Role" };
+    let role_kind = if kind == "ClusterRoleBinding" {
+        "ClusterRole"
+    } else {
+        "Role"
+    };
     let role = serde_json::json!({"apiGroup": "rbac.authorization.k8s.io", "kind": role_kind, "name": role});
     assert_eq!(binding["roleRef"], role, "{name}");
     let subject = serde_json::json!([{"kind": "ServiceAccount", "name": account, "namespace": "knative-eventing"}]);
@@ -143,6 +177,10 @@ pub(super) fn binds(part: &str, kind: &str, name: &str, role: &str, account: &st
 
 /// Where the admin socket is: a volume, and where that is mounted.
 pub(super) fn admin_socket() -> (Value, Value) {
-    let volume = json!([{"name": "sealpost-run", "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}}]);
-    (volume, json!([{"name": "sealpost-run", "mountPath": "/run/sealpost"}]))
+    let volume =
+        json!([{"name": "sealpost-run", "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}}]);
+    (
+        volume,
+        json!([{"name": "sealpost-run", "mountPath": "/run/sealpost"}]),
+    )
 }

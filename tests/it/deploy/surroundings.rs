@@ -13,28 +13,61 @@ fn the_issuer_is_the_one_that_knative_names() {
     let root = one(ISSUER, "Certificate", "knative-eventing-selfsigned-ca");
     let spec = &root["spec"];
     assert_eq!(root["metadata"]["namespace"], "cert-manager");
-    assert_eq!((&spec["isCA"], &spec["secretName"]), (&json!(true), &json!("knative-eventing-ca")));
-    assert_eq!(spec["privateKey"], json!({"algorithm": "ECDSA", "size": 256, "rotationPolicy": "Never"}));
+    assert_eq!(
+        (&spec["isCA"], &spec["secretName"]),
+        (&json!(true), &json!("knative-eventing-ca"))
+    );
+    assert_eq!(
+        spec["privateKey"],
+        json!({"algorithm": "ECDSA", "size": 256, "rotationPolicy": "Never"})
+    );
     let issuer = one(ISSUER, "ClusterIssuer", "knative-eventing-ca-issuer");
-    assert_eq!(issuer["spec"], json!({"ca": {"secretName": "knative-eventing-ca"}}));
+    assert_eq!(
+        issuer["spec"],
+        json!({"ca": {"secretName": "knative-eventing-ca"}})
+    );
     let bootstrap = one(ISSUER, "ClusterIssuer", text(&spec["issuerRef"]["name"]));
     assert_eq!(bootstrap["spec"], json!({"selfSigned": {}}));
 }
 
-/// Contract 6.2, 6.3: each Secret is of the name that its server watches, and its names are its Service's.
+/// Contract 6.2, 6.3: each Secret is of the name that its server watches, and its names are its
+/// Service's.
 #[test]
 fn server_certificates() {
     let rows = [
-        ("imc-dispatcher-server-tls", "imc-dispatcher", "kubernetes/drop-in/complete"),
-        ("mt-broker-ingress-server-tls", "broker-ingress", "kubernetes/drop-in/complete"),
-        ("mt-broker-filter-server-tls", "broker-filter", "kubernetes/drop-in/complete"),
-        ("sealpost-rabbitmq-dispatcher-server-tls", "sealpost-rabbitmq-dispatcher", "kubernetes/rabbitmq-channel"),
+        (
+            "imc-dispatcher-server-tls",
+            "imc-dispatcher",
+            "kubernetes/drop-in/complete",
+        ),
+        (
+            "mt-broker-ingress-server-tls",
+            "broker-ingress",
+            "kubernetes/drop-in/complete",
+        ),
+        (
+            "mt-broker-filter-server-tls",
+            "broker-filter",
+            "kubernetes/drop-in/complete",
+        ),
+        (
+            "sealpost-rabbitmq-dispatcher-server-tls",
+            "sealpost-rabbitmq-dispatcher",
+            "kubernetes/rabbitmq-channel",
+        ),
     ];
-    let certificates = below(SERVERS).into_iter().filter(|object| object.kind() == "Certificate").count();
+    let certificates = below(SERVERS)
+        .into_iter()
+        .filter(|object| object.kind() == "Certificate")
+        .count();
     assert_eq!(certificates, rows.len());
     for (name, service, part) in rows {
         let service = one(part, "Service", service);
-        let host = format!("{}.{}.svc", text(&service["metadata"]["name"]), text(&service["metadata"]["namespace"]));
+        let host = format!(
+            "{}.{}.svc",
+            text(&service["metadata"]["name"]),
+            text(&service["metadata"]["namespace"])
+        );
         let certificate = one(SERVERS, "Certificate", name);
         let labels = &certificate["spec"]["secretTemplate"]["labels"];
         for key in ["app.kubernetes.io/name", "app.kubernetes.io/component"] {
@@ -57,74 +90,113 @@ fn server_certificates() {
 /// Contract 3.9: ConfigMaps with the label, in the system namespace.
 #[test]
 fn the_trust_bundle_is_where_it_counts() {
-    let bundle = one("kubernetes/certificates/trust-bundle", "Bundle", "knative-eventing-bundle");
+    let bundle = one(
+        "kubernetes/certificates/trust-bundle",
+        "Bundle",
+        "knative-eventing-bundle",
+    );
     let target = &bundle["spec"]["target"];
-    assert_eq!(target["configMap"]["metadata"]["labels"], json!({"networking.knative.dev/trust-bundle": "true"}));
+    assert_eq!(
+        target["configMap"]["metadata"]["labels"],
+        json!({"networking.knative.dev/trust-bundle": "true"})
+    );
     let selector = json!({"matchLabels": {"kubernetes.io/metadata.name": "knative-eventing"}});
     assert_eq!(target["namespaceSelector"], selector);
     let root = one(ISSUER, "Certificate", "knative-eventing-selfsigned-ca");
     let source = &bundle["spec"]["sources"][0]["secret"];
-    assert_eq!(source, &json!({"name": root["spec"]["secretName"], "key": "tls.crt"}));
+    assert_eq!(
+        source,
+        &json!({"name": root["spec"]["secretName"], "key": "tls.crt"})
+    );
 }
 
 /// All Deployments that are sent whole.
 fn deployments() -> Vec<Object> {
-    let whole = ["kubernetes/drop-in/complete", "kubernetes/rabbitmq-channel"].into_iter().flat_map(below);
-    whole.filter(|object| !object.is_kustomization() && object.kind() == "Deployment").collect()
+    let whole = ["kubernetes/drop-in/complete", "kubernetes/rabbitmq-channel"]
+        .into_iter()
+        .flat_map(below);
+    whole
+        .filter(|object| !object.is_kustomization() && object.kind() == "Deployment")
+        .collect()
 }
 
 fn named(part: &str, kind: &str) -> Vec<Object> {
-    below(part).into_iter().filter(|object| !object.is_kustomization() && object.kind() == kind).collect()
+    below(part)
+        .into_iter()
+        .filter(|object| !object.is_kustomization() && object.kind() == kind)
+        .collect()
 }
 
 /// Each ServiceMonitor finds one Service, at a port that it has.
 #[test]
 fn service_monitors_find_their_services() {
-    let whole = ["kubernetes/drop-in/complete", "kubernetes/rabbitmq-channel"].into_iter().flat_map(below);
-    let services: Vec<Object> =
-        whole.filter(|object| !object.is_kustomization() && object.kind() == "Service").collect();
+    let whole = ["kubernetes/drop-in/complete", "kubernetes/rabbitmq-channel"]
+        .into_iter()
+        .flat_map(below);
+    let services: Vec<Object> = whole
+        .filter(|object| !object.is_kustomization() && object.kind() == "Service")
+        .collect();
     let monitors = named("kubernetes/monitoring", "ServiceMonitor");
     assert_eq!(monitors.len(), services.len());
     for monitor in monitors {
         let selector = &monitor.value["spec"]["selector"]["matchLabels"];
         let fits = |service: &&Object| {
             let labels = &service.value["metadata"]["labels"];
-            keys(selector).iter().all(|key| labels[*key] == selector[*key])
+            keys(selector)
+                .iter()
+                .all(|key| labels[*key] == selector[*key])
         };
         let found: Vec<&Object> = services.iter().filter(fits).collect();
         assert_eq!(found.len(), 1, "{}", monitor.what());
         let endpoint = &monitor.value["spec"]["endpoints"][0];
         assert_eq!(endpoint["path"], "/metrics");
         let ports = list(&found[0].value["spec"]["ports"]);
-        assert!(ports.iter().any(|port| port["name"] == endpoint["port"]), "{}", monitor.what());
+        assert!(
+            ports.iter().any(|port| port["name"] == endpoint["port"]),
+            "{}",
+            monitor.what()
+        );
     }
 }
 
-/// A Deployment with one replica can still be moved to another node (contract 1.11: upstream runs one).
+/// A Deployment with one replica can still be moved to another node (contract 1.11: upstream runs
+/// one).
 #[test]
 fn disruption_budgets_let_nodes_be_drained() {
     let budgets = named("kubernetes/policies", "PodDisruptionBudget");
     assert_eq!(budgets.len(), 4);
     for budget in budgets {
-        let deployment = deployments().into_iter().find(|one| one.name() == budget.name()).expect("a Deployment");
-        let expected = json!({"maxUnavailable": 1, "selector": deployment.value["spec"]["selector"]});
+        let deployment = deployments()
+            .into_iter()
+            .find(|one| one.name() == budget.name())
+            .expect("a Deployment");
+        let expected =
+            json!({"maxUnavailable": 1, "selector": deployment.value["spec"]["selector"]});
         assert_eq!(budget.value["spec"], expected, "{}", budget.what());
     }
 }
 
-/// The ports for events are open from anywhere, the admin port from where Prometheus is; no other is. Nothing is said of what
-/// goes out. Probes come from the pod's own node, which is always let through (contract 1.8).
+/// The ports for events are open from anywhere, the admin port from where Prometheus is; no other
+/// is. Nothing is said of what goes out. Probes come from the pod's own node, which is always let
+/// through (contract 1.8).
 #[test]
 fn network_policies_open_what_is_served() {
     let policies = named("kubernetes/policies", "NetworkPolicy");
     assert_eq!(policies.len(), deployments().len());
     for policy in policies {
-        let deployment = deployments().into_iter().find(|one| one.name() == policy.name()).expect("a Deployment");
+        let deployment = deployments()
+            .into_iter()
+            .find(|one| one.name() == policy.name())
+            .expect("a Deployment");
         let container = container(&deployment.value);
         let offered = list(&container["ports"]).iter().cloned();
-        let (admin, events): (Vec<Value>, Vec<Value>) = offered.partition(|port| port["name"] == "metrics");
+        let (admin, events): (Vec<Value>, Vec<Value>) =
+            offered.partition(|port| port["name"] == "metrics");
         let open = |ports: &[Value]| -> Vec<Value> {
-            ports.iter().map(|port| json!({"port": port["containerPort"], "protocol": "TCP"})).collect()
+            ports
+                .iter()
+                .map(|port| json!({"port": port["containerPort"], "protocol": "TCP"}))
+                .collect()
         };
         assert_eq!(admin.len(), 1, "{}", policy.what());
         let scrapers = json!([{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}]);
@@ -132,8 +204,18 @@ fn network_policies_open_what_is_served() {
         let from_prometheus = json!({"from": scrapers, "ports": open(&admin)});
         let ingress: Vec<Value> = from_anywhere.into_iter().chain([from_prometheus]).collect();
         let spec = &policy.value["spec"];
-        assert_eq!(spec["podSelector"], deployment.value["spec"]["selector"], "{}", policy.what());
-        assert_eq!(texts(&spec["policyTypes"]), ["Ingress"], "{}", policy.what());
+        assert_eq!(
+            spec["podSelector"],
+            deployment.value["spec"]["selector"],
+            "{}",
+            policy.what()
+        );
+        assert_eq!(
+            texts(&spec["policyTypes"]),
+            ["Ingress"],
+            "{}",
+            policy.what()
+        );
         assert_eq!(spec["ingress"], json!(ingress), "{}", policy.what());
     }
 }

@@ -21,7 +21,10 @@ async fn a_sequence_on_rabbitmq() {
         to(&b),
         to(&end)
     );
-    let dispatcher = Dispatcher::of(&yaml).env("SEALPOST_RABBITMQ_URI", &shared()).start().await;
+    let dispatcher = Dispatcher::of(&yaml)
+        .env("SEALPOST_RABBITMQ_URI", &shared())
+        .start()
+        .await;
     let url = dispatcher.http_url(&format!("/{namespace}/s-kn-sequence-0"));
     let deadline = std::time::Instant::now() + SOON;
     while send(&plain(), &url, "1").await != 202 {
@@ -31,14 +34,21 @@ async fn a_sequence_on_rabbitmq() {
     end.until(1).await;
     assert_eq!(
         (trails(&a), trails(&b), trails(&end)),
-        (vec![String::new()], vec!["a".to_owned()], vec!["ab".to_owned()])
+        (
+            vec![String::new()],
+            vec!["a".to_owned()],
+            vec!["ab".to_owned()]
+        )
     );
     let object = dispatcher.object("sequences", "s").await;
     assert_eq!(ready(&object)["status"], "True", "{object}");
     let channel = &object["status"]["channelStatuses"][1]["channel"];
     assert_eq!(
         (&channel["kind"], &channel["apiVersion"]),
-        (&"RabbitmqChannel".into(), &"messaging.knative.dev/v1alpha1".into())
+        (
+            &"RabbitmqChannel".into(),
+            &"messaging.knative.dev/v1alpha1".into()
+        )
     );
     for index in 0..2 {
         let queue = format!(

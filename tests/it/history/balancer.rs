@@ -1,4 +1,5 @@
-//! A balancer in front of the nodes, which knows nothing of AMQP: it gives each connection to the next node that accepts.
+//! A balancer in front of the nodes, which knows nothing of AMQP: it gives each connection to the
+//! next node that accepts.
 
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
@@ -23,14 +24,19 @@ impl TcpBalancer {
         let uri = uris[0].replace(&nodes[0], &address);
         let mut server = JoinSet::new();
         server.spawn(serve(listener, nodes));
-        Self { uri, _server: server }
+        Self {
+            uri,
+            _server: server,
+        }
     }
 }
 
 async fn serve(listener: TcpListener, nodes: Vec<String>) {
     let mut connections = JoinSet::new();
     for turn in 0.. {
-        let Ok((client, _)) = listener.accept().await else { return };
+        let Ok((client, _)) = listener.accept().await else {
+            return;
+        };
         let mut nodes = nodes.clone();
         let first = turn % nodes.len();
         nodes.rotate_left(first);

@@ -1,4 +1,5 @@
-//! The replicas of a run: processes with the same manifests and the same RabbitMQ, watched and ill-treated one by one.
+//! The replicas of a run: processes with the same manifests and the same RabbitMQ, watched and
+//! ill-treated one by one.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -55,7 +56,14 @@ impl ReplicaFleet {
             watch.spawn(look(replica, Arc::clone(&live), Arc::clone(&recorder)));
         }
         let processes = (0..plan.replicas).map(|_| None).collect();
-        let mut fleet = Self { plan, recorder, live, processes, lives: 0, _watch: watch };
+        let mut fleet = Self {
+            plan,
+            recorder,
+            live,
+            processes,
+            lives: 0,
+            _watch: watch,
+        };
         for replica in 0..fleet.plan.replicas {
             fleet.launch(replica).await;
         }
@@ -73,10 +81,17 @@ impl ReplicaFleet {
         for (name, value) in &self.plan.environment {
             builder = builder.env(name, value);
         }
-        let process = builder.arg("--default-channel").arg("rabbitmq").launch().await;
+        let process = builder
+            .arg("--default-channel")
+            .arg("rabbitmq")
+            .launch()
+            .await;
         self.lives += 1;
         let address = ReplicaAddress {
-            replica: ReplicaLife { replica, life: self.lives },
+            replica: ReplicaLife {
+                replica,
+                life: self.lives,
+            },
             events: process.http_url("/default/b"),
             readyz: format!("http://{}/readyz", process.admin),
         };
@@ -86,19 +101,24 @@ impl ReplicaFleet {
 
     /// Kills a replica.
     pub(super) async fn kill(&mut self, replica: usize) -> FaultStrike {
-        self.end(replica, FaultKind::ReplicaKilled(replica), Signal::KILL).await
+        self.end(replica, FaultKind::ReplicaKilled(replica), Signal::KILL)
+            .await
     }
 
     /// Stops a replica in an orderly way.
     pub(super) async fn stop(&mut self, replica: usize) -> FaultStrike {
-        self.end(replica, FaultKind::ReplicaStopped(replica), Signal::TERM).await
+        self.end(replica, FaultKind::ReplicaStopped(replica), Signal::TERM)
+            .await
     }
 
     async fn end(&mut self, replica: usize, kind: FaultKind, signal: Signal) -> FaultStrike {
         let mut process = self.processes[replica].take().expect("a replica");
         let strike = self.recorder.strike(kind, || process.signal(signal));
         let status = process.ended().await;
-        assert!(signal == Signal::KILL || status.success(), "a stop ends with {status}");
+        assert!(
+            signal == Signal::KILL || status.success(),
+            "a stop ends with {status}"
+        );
         let address = self.live.lock().expect("lock")[replica].take();
         if let (Some(logs), Some(address)) = (&self.plan.logs, address) {
             let name = format!("replica-{}-life-{}.log", replica + 1, address.replica.life);
@@ -117,10 +137,15 @@ impl ReplicaFleet {
     /// Waits until a replica is ready.
     pub(super) async fn until_ready(&self, replica: usize) {
         let deadline = Instant::now() + READY;
-        let address = self.live.lock().expect("lock")[replica].clone().expect("it lives");
+        let address = self.live.lock().expect("lock")[replica]
+            .clone()
+            .expect("it lives");
         let client = plain();
         while !is_ready(&client, &address).await {
-            assert!(Instant::now() < deadline, "replica {replica} is not ready in {READY:?}");
+            assert!(
+                Instant::now() < deadline,
+                "replica {replica} is not ready in {READY:?}"
+            );
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
@@ -141,7 +166,11 @@ impl ReplicaFleet {
 }
 
 async fn is_ready(client: &reqwest::Client, address: &ReplicaAddress) -> bool {
-    let answer = client.get(&address.readyz).timeout(Duration::from_secs(2)).send().await;
+    let answer = client
+        .get(&address.readyz)
+        .timeout(Duration::from_secs(2))
+        .send()
+        .await;
     answer.is_ok_and(|answer| answer.status() == 200)
 }
 
@@ -153,6 +182,10 @@ async fn look(replica: usize, live: LiveReplicas, recorder: Arc<Recorder>) {
         let address = live.lock().expect("lock")[replica].clone();
         let Some(address) = address else { continue };
         let ready = is_ready(&client, &address).await;
-        recorder.looked(ReadyLook { replica: address.replica, at: recorder.now(), ready });
+        recorder.looked(ReadyLook {
+            replica: address.replica,
+            at: recorder.now(),
+            ready,
+        });
     }
 }

@@ -16,7 +16,8 @@ use super::spans::TimeSpan;
 /// What a run may cost.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct RunLimits {
-    /// The longest time without a 202, or without a delivery, while most nodes and a replica are up.
+    /// The longest time without a 202, or without a delivery, while most nodes and a replica are
+    /// up.
     pub(super) outage: Duration,
     /// The same when a node was paused, which nobody is told of.
     pub(super) pause_outage: Duration,
@@ -36,7 +37,8 @@ pub(super) struct RunVerdict {
     pub(super) outage: TimeSpan,
     /// The longest time without a 202 that has to do with a paused node.
     pub(super) pause_outage: TimeSpan,
-    /// The longest time in which accepted events waited for a subscription, and none came to it; and the subscription.
+    /// The longest time in which accepted events waited for a subscription, and none came to it;
+    /// and the subscription.
     pub(super) stillness: (TimeSpan, &'static str),
     pub(super) pause_stillness: (TimeSpan, &'static str),
     /// The longest time that a replica was ready and refused everything.
@@ -51,7 +53,11 @@ pub(super) fn judge(history: &RunHistory) -> RunVerdict {
     let tallies = copies::tallies(history);
     let service = service::Service::of(history);
     RunVerdict {
-        accepted: history.tries.iter().filter(|tried| tried.is_accepted()).count(),
+        accepted: history
+            .tries
+            .iter()
+            .filter(|tried| tried.is_accepted())
+            .count(),
         tries: history.tries.len(),
         tallies,
         outage: service.outage(GapKind::Other),
@@ -71,14 +77,24 @@ impl RunVerdict {
 
     /// Deliveries that came again without need, of hundred.
     pub(super) fn doubled_percent(&self) -> f64 {
-        let sum = |count: fn(&SubscriptionTally) -> usize| self.tallies.iter().map(count).sum::<usize>() as f64;
+        let sum = |count: fn(&SubscriptionTally) -> usize| {
+            self.tallies.iter().map(count).sum::<usize>() as f64
+        };
         100.0 * sum(SubscriptionTally::needless) / sum(|tally| tally.wanted).max(1.0)
     }
 
     /// Every promise that was not kept, in a sentence; none if the run was good.
     pub(super) fn violations(&self, limits: &RunLimits) -> Vec<String> {
-        let mut found: Vec<String> = self.tallies.iter().flat_map(SubscriptionTally::violations).collect();
-        found.extend(self.unfinished.iter().map(|(queue, count)| format!("{queue} still has {count} messages")));
+        let mut found: Vec<String> = self
+            .tallies
+            .iter()
+            .flat_map(SubscriptionTally::violations)
+            .collect();
+        found.extend(
+            self.unfinished
+                .iter()
+                .map(|(queue, count)| format!("{queue} still has {count} messages")),
+        );
         let percent = self.doubled_percent();
         if percent > limits.doubled_percent {
             found.push(format!("{percent:.2} % doubled beyond what was under way"));
@@ -86,14 +102,41 @@ impl RunVerdict {
         let (still, paused) = (self.stillness, self.pause_stillness);
         let spans = [
             ("no event was accepted", "", self.outage, limits.outage),
-            ("no event was accepted around a pause", "", self.pause_outage, limits.pause_outage),
-            ("no event was delivered to ", still.1, still.0, limits.outage),
-            ("no event was delivered around a pause to ", paused.1, paused.0, limits.pause_outage),
-            ("a replica was ready and refused everything", "", self.idle, limits.idle),
+            (
+                "no event was accepted around a pause",
+                "",
+                self.pause_outage,
+                limits.pause_outage,
+            ),
+            (
+                "no event was delivered to ",
+                still.1,
+                still.0,
+                limits.outage,
+            ),
+            (
+                "no event was delivered around a pause to ",
+                paused.1,
+                paused.0,
+                limits.pause_outage,
+            ),
+            (
+                "a replica was ready and refused everything",
+                "",
+                self.idle,
+                limits.idle,
+            ),
         ];
-        let long = spans.iter().filter(|(.., span, limit)| span.length() > *limit);
-        let text =
-            |what, whom, span: TimeSpan| format!("{what}{whom} for {:.1?}, from {:.1?}", span.length(), span.from);
+        let long = spans
+            .iter()
+            .filter(|(.., span, limit)| span.length() > *limit);
+        let text = |what, whom, span: TimeSpan| {
+            format!(
+                "{what}{whom} for {:.1?}, from {:.1?}",
+                span.length(),
+                span.from
+            )
+        };
         found.extend(long.map(|(what, whom, span, _)| text(what, whom, *span)));
         found
     }

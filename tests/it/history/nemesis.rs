@@ -35,7 +35,10 @@ impl HistoryNemesis<'_> {
             self.fleet.until_all_are_ready().await;
             // A step has ended when events are accepted again.
             self.until_accepted(self.recorder.accepted() + 1).await;
-            eprintln!("{begun:>9.1?}  {step}, for {:.1?}", self.recorder.now() - begun);
+            eprintln!(
+                "{begun:>9.1?}  {step}, for {:.1?}",
+                self.recorder.now() - begun
+            );
         }
     }
 
@@ -60,22 +63,38 @@ impl HistoryNemesis<'_> {
         let rabbit = self.rabbit;
         match step {
             NemesisStep::RestartNode(node) => {
-                self.node(FaultKind::NodeDown(*node), 0, || rabbit.stop(*node), || rabbit.restart(*node)).await;
+                self.node(
+                    FaultKind::NodeDown(*node),
+                    0,
+                    || rabbit.stop(*node),
+                    || rabbit.restart(*node),
+                )
+                .await;
             }
             NemesisStep::KillNode(node, seconds) => {
                 let kill = || rabbit.three().kill(*node);
-                self.node(FaultKind::NodeDown(*node), *seconds, kill, || rabbit.restart(*node)).await;
+                self.node(FaultKind::NodeDown(*node), *seconds, kill, || {
+                    rabbit.restart(*node)
+                })
+                .await;
             }
             NemesisStep::PauseNode(node, seconds) => {
                 let (pause, resume) = (|| rabbit.pause(*node), || rabbit.resume(*node));
-                self.node(FaultKind::NodePaused(*node), *seconds, pause, resume).await;
+                self.node(FaultKind::NodePaused(*node), *seconds, pause, resume)
+                    .await;
             }
             NemesisStep::PartNode(node, seconds) => {
                 let part = || rabbit.three().partition(*node);
-                self.node(FaultKind::NodeParted(*node), *seconds, part, || rabbit.three().heal()).await;
+                self.node(FaultKind::NodeParted(*node), *seconds, part, || {
+                    rabbit.three().heal()
+                })
+                .await;
             }
             NemesisStep::ForgetNode(node) => {
-                let (forget, grow) = (|| rabbit.three().forget(*node), || rabbit.three().grow(*node));
+                let (forget, grow) = (
+                    || rabbit.three().forget(*node),
+                    || rabbit.three().grow(*node),
+                );
                 self.node(FaultKind::NodeDown(*node), 0, forget, grow).await;
             }
             _ => panic!("{step} is not done to a node"),
@@ -93,7 +112,8 @@ impl HistoryNemesis<'_> {
     /// Waits until so many events are accepted.
     async fn until_accepted(&self, count: usize) {
         let accepted = || self.recorder.accepted() >= count;
-        self.until(&format!("{count} events are accepted"), accepted).await;
+        self.until(&format!("{count} events are accepted"), accepted)
+            .await;
     }
 
     async fn until(&self, what: &str, mut condition: impl FnMut() -> bool) {
@@ -114,7 +134,10 @@ impl HistoryNemesis<'_> {
             for replica in 0..self.fleet.len() {
                 self.fleet.launch(replica).await;
             }
-            self.until("events are delivered again", || self.recorder.copies() > before + 20).await;
+            self.until("events are delivered again", || {
+                self.recorder.copies() > before + 20
+            })
+            .await;
             for (replica, strike) in ended.into_iter().enumerate() {
                 self.fleet.until_ready(replica).await;
                 self.recorder.mended(strike);
@@ -137,8 +160,14 @@ impl HistoryNemesis<'_> {
     }
 
     fn delete_queue(&self, name: &str) {
-        let subscription = SUBSCRIPTIONS.iter().position(|case| case.name == name).expect("a name");
-        self.strike(FaultKind::QueueDeleted(subscription), &["delete_queue", &queue(name)]);
+        let subscription = SUBSCRIPTIONS
+            .iter()
+            .position(|case| case.name == name)
+            .expect("a name");
+        self.strike(
+            FaultKind::QueueDeleted(subscription),
+            &["delete_queue", &queue(name)],
+        );
     }
 
     /// A fault that sealpost has to mend.
@@ -148,14 +177,31 @@ impl HistoryNemesis<'_> {
     }
 
     async fn alarm(&self, seconds: u64) {
-        let watermark = |value: &[&str]| drop(self.rabbit.ctl(1, &[&["set_vm_memory_high_watermark"], value].concat()));
-        let (begin, end) = (|| watermark(&["0.0001"]), || watermark(&["absolute", "1GB"]));
+        let watermark = |value: &[&str]| {
+            drop(
+                self.rabbit
+                    .ctl(1, &[&["set_vm_memory_high_watermark"], value].concat()),
+            )
+        };
+        let (begin, end) = (
+            || watermark(&["0.0001"]),
+            || watermark(&["absolute", "1GB"]),
+        );
         self.node(FaultKind::MemoryAlarm, seconds, begin, end).await;
     }
 
     async fn policy(&mut self, policy: QueuePolicy, seconds: u64) {
-        let set = ["set_policy", "--apply-to", "queues", policy.name(), QUEUES, policy.definition()];
-        let strike = self.recorder.strike(FaultKind::PolicySet, || drop(self.rabbit.ctl(1, &set)));
+        let set = [
+            "set_policy",
+            "--apply-to",
+            "queues",
+            policy.name(),
+            QUEUES,
+            policy.definition(),
+        ];
+        let strike = self
+            .recorder
+            .strike(FaultKind::PolicySet, || drop(self.rabbit.ctl(1, &set)));
         if policy == QueuePolicy::DeliveryLimit {
             self.kill_row(4).await;
         }

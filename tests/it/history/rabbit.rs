@@ -7,7 +7,8 @@ use super::record::{EventCopy, EventPlace, Recorder};
 use super::surroundings::{SUBSCRIPTIONS, TRY, queue};
 use crate::support::rabbitmq::{Client, Cluster, Node, header};
 
-/// How long queues must look empty: a quorum queue tells its counts every 5 s, and after a start of its node none before.
+/// How long queues must look empty: a quorum queue tells its counts every 5 s, and after a start of
+/// its node none before.
 const COUNTED: Duration = Duration::from_secs(12);
 
 /// One node, or a cluster of three, counted from 1.
@@ -82,24 +83,34 @@ impl TestedRabbit {
 
     /// How many messages each queue has, ready and unacknowledged.
     fn queues(&self) -> BTreeMap<String, u64> {
-        let text = self.ctl(1, &["list_queues", "--no-table-headers", "name", "messages"]);
+        let text = self.ctl(
+            1,
+            &["list_queues", "--no-table-headers", "name", "messages"],
+        );
         let row = |line: &str| {
             let (name, count) = line.rsplit_once(char::is_whitespace)?;
             // A queue without a leader has no count.
-            Some((name.trim().to_owned(), count.trim().parse().unwrap_or(u64::MAX)))
+            Some((
+                name.trim().to_owned(),
+                count.trim().parse().unwrap_or(u64::MAX),
+            ))
         };
         text.lines().filter_map(row).collect()
     }
 
-    /// Waits until every queue but those of parked events is empty; what is left when none of them has moved for as long
-    /// as that.
+    /// Waits until every queue but those of parked events is empty; what is left when none of them
+    /// has moved for as long as that.
     pub(super) async fn until_empty(&self, limit: Duration) -> Vec<(String, u64)> {
         let (mut deadline, mut before) = (Instant::now() + limit, BTreeMap::new());
         let mut empty_since = None;
         loop {
             let mut queues = self.queues();
             queues.retain(|name, count| *count > 0 && !name.ends_with(":parked"));
-            empty_since = if queues.is_empty() { empty_since.or(Some(Instant::now())) } else { None };
+            empty_since = if queues.is_empty() {
+                empty_since.or(Some(Instant::now()))
+            } else {
+                None
+            };
             let is_done = empty_since.is_some_and(|since| since.elapsed() >= COUNTED);
             if is_done || Instant::now() > deadline {
                 return queues.into_iter().collect();
@@ -112,12 +123,27 @@ impl TestedRabbit {
         }
     }
 
-    /// What RabbitMQ says of its queues and of who consumes them: what is looked at first when something is left.
+    /// What RabbitMQ says of its queues and of who consumes them: what is looked at first when
+    /// something is left.
     pub(super) fn state(&self) -> String {
         let tables: [&[&str]; 4] = [
-            &["list_queues", "name", "leader", "consumers", "messages_ready", "messages_unacknowledged"],
+            &[
+                "list_queues",
+                "name",
+                "leader",
+                "consumers",
+                "messages_ready",
+                "messages_unacknowledged",
+            ],
             &["list_consumers"],
-            &["list_channels", "pid", "connection", "number", "prefetch_count", "messages_unacknowledged"],
+            &[
+                "list_channels",
+                "pid",
+                "connection",
+                "number",
+                "prefetch_count",
+                "messages_unacknowledged",
+            ],
             &["list_connections", "pid", "name", "state", "channels"],
         ];
         tables.map(|arguments| self.ctl(1, arguments)).join("\n")
@@ -132,12 +158,23 @@ impl TestedRabbit {
                 && let Some((properties, _body)) = client.take(&parked).await
             {
                 let number = |name: &str| {
-                    let text = header(&properties, &format!("cloudEvents_{name}")).expect("an attribute");
+                    let text =
+                        header(&properties, &format!("cloudEvents_{name}")).expect("an attribute");
                     text.parse().expect("a number")
                 };
-                let (event, number) = (number("id"), u16::try_from(number(TRY)).expect("a small number"));
+                let (event, number) = (
+                    number("id"),
+                    u16::try_from(number(TRY)).expect("a small number"),
+                );
                 let (place, at) = (EventPlace::ParkingQueue, recorder.now());
-                recorder.came(EventCopy { event, number, subscription, place, at, status: 200 });
+                recorder.came(EventCopy {
+                    event,
+                    number,
+                    subscription,
+                    place,
+                    at,
+                    status: 200,
+                });
             }
         }
     }

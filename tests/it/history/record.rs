@@ -1,4 +1,5 @@
-//! The history of a run, as the judge reads it: what was sent, what came, what was done to whom, and when.
+//! The history of a run, as the judge reads it: what was sent, what came, what was done to whom,
+//! and when.
 
 use std::collections::HashSet;
 use std::sync::Mutex;
@@ -20,7 +21,8 @@ pub(super) struct Wish {
     pub(super) ordered: bool,
 }
 
-/// One request of a sender. An event is tried until it is accepted, by one sender, which sends nothing else meanwhile.
+/// One request of a sender. An event is tried until it is accepted, by one sender, which sends
+/// nothing else meanwhile.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct SendTry {
     pub(super) event: u32,
@@ -107,7 +109,8 @@ pub(super) struct FaultStrike {
     pub(super) made: Moment,
 }
 
-/// A fault, and when it was mended: a replica is ready again, a node is a member of its cluster again.
+/// A fault, and when it was mended: a replica is ready again, a node is a member of its cluster
+/// again.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct NemesisFault {
     pub(super) strike: FaultStrike,
@@ -178,11 +181,15 @@ impl Recorder {
 
     /// Whether a subscription is given an event for the first time.
     pub(super) fn is_first(&self, subscription: usize, event: u32) -> bool {
-        self.seen.lock().expect("lock").insert((subscription, event))
+        self.seen
+            .lock()
+            .expect("lock")
+            .insert((subscription, event))
     }
 
     pub(super) fn tried(&self, tried: SendTry) {
-        self.accepted.fetch_add(usize::from(tried.is_accepted()), Ordering::Relaxed);
+        self.accepted
+            .fetch_add(usize::from(tried.is_accepted()), Ordering::Relaxed);
         self.history.lock().expect("lock").tries.push(tried);
     }
 
@@ -199,12 +206,19 @@ impl Recorder {
     pub(super) fn strike(&self, kind: FaultKind, act: impl FnOnce()) -> FaultStrike {
         let from = self.now();
         act();
-        FaultStrike { kind, from, made: self.now() }
+        FaultStrike {
+            kind,
+            from,
+            made: self.now(),
+        }
     }
 
     /// Notes a fault that is mended now.
     pub(super) fn mended(&self, strike: FaultStrike) {
-        let fault = NemesisFault { strike, until: self.now() };
+        let fault = NemesisFault {
+            strike,
+            until: self.now(),
+        };
         self.history.lock().expect("lock").faults.push(fault);
     }
 

@@ -7,12 +7,14 @@ use fastrand::Rng;
 
 use super::surroundings::SUBSCRIPTIONS;
 
-/// Something that is done to replicas or to RabbitMQ. Replicas and nodes are counted from 1; lengths are in seconds.
+/// Something that is done to replicas or to RabbitMQ. Replicas and nodes are counted from 1;
+/// lengths are in seconds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum NemesisStep {
     /// SIGKILL, and a new process.
     KillReplica(usize),
-    /// All replicas killed so many times, each time as soon as they deliver: on the same unfinished events.
+    /// All replicas killed so many times, each time as soon as they deliver: on the same unfinished
+    /// events.
     KillRow(usize),
     /// Each replica stopped by SIGTERM and started anew, one after the other.
     Roll,
@@ -49,19 +51,31 @@ pub(super) enum QueuePolicy {
 
 impl QueuePolicy {
     const ALL: [(Self, &'static str, &'static str); 3] = [
-        (Self::DeliveryLimit, "delivery-limit", r#"{"delivery-limit":2}"#),
+        (
+            Self::DeliveryLimit,
+            "delivery-limit",
+            r#"{"delivery-limit":2}"#,
+        ),
         (Self::MessageTtl, "message-ttl", r#"{"message-ttl":100}"#),
         (Self::MaxLength, "max-length", r#"{"max-length":5}"#),
     ];
 
     /// Its name.
     pub(super) fn name(self) -> &'static str {
-        Self::ALL.iter().find(|(policy, ..)| *policy == self).expect("one of all").1
+        Self::ALL
+            .iter()
+            .find(|(policy, ..)| *policy == self)
+            .expect("one of all")
+            .1
     }
 
     /// As `rabbitmqctl set_policy` takes it.
     pub(super) fn definition(self) -> &'static str {
-        Self::ALL.iter().find(|(policy, ..)| *policy == self).expect("one of all").2
+        Self::ALL
+            .iter()
+            .find(|(policy, ..)| *policy == self)
+            .expect("one of all")
+            .2
     }
 }
 
@@ -104,7 +118,11 @@ impl FromStr for NemesisStep {
             ["forget-node", node] => Self::ForgetNode(number(node)?),
             ["alarm", length] => Self::Alarm(seconds(length)?),
             ["policy", name, length] => {
-                let policy = QueuePolicy::ALL.iter().find(|(_, known, _)| known == name).ok_or_else(unknown)?.0;
+                let policy = QueuePolicy::ALL
+                    .iter()
+                    .find(|(_, known, _)| known == name)
+                    .ok_or_else(unknown)?
+                    .0;
                 Self::Policy(policy, seconds(length)?)
             }
             ["delete-queue", name] if SUBSCRIPTIONS.iter().any(|case| case.name == *name) => {
@@ -130,18 +148,30 @@ impl NemesisScript {
         Self(steps.to_vec())
     }
 
-    /// For three nodes and three replicas: twenty kills of replicas in steps of their own, and everything else that can
-    /// be done to them and to RabbitMQ.
+    /// For three nodes and three replicas: twenty kills of replicas in steps of their own, and
+    /// everything else that can be done to them and to RabbitMQ.
     pub(super) fn long(seed: u64) -> Self {
-        use NemesisStep::{Alarm, CloseConnection, DeleteQueue, ForgetNode, KillNode, KillReplica, KillRow};
+        use NemesisStep::{
+            Alarm, CloseConnection, DeleteQueue, ForgetNode, KillNode, KillReplica, KillRow,
+        };
         use NemesisStep::{PartNode, PauseNode, Policy, RestartNode, Roll};
         let mut rng = Rng::with_seed(seed);
         let kills = std::iter::repeat_with(|| KillReplica(rng.usize(1..=3))).take(11);
         let mut steps: Vec<_> = kills.collect();
         let mut node = || rng.usize(1..=3);
         steps.extend([KillRow(3), Roll, CloseConnection, CloseConnection, Alarm(3)]);
-        steps.extend([PartNode(node(), 10), PartNode(node(), 20), PauseNode(node(), 15), PauseNode(node(), 30)]);
-        steps.extend([KillNode(node(), 5), KillNode(node(), 15), RestartNode(node()), ForgetNode(node())]);
+        steps.extend([
+            PartNode(node(), 10),
+            PartNode(node(), 20),
+            PauseNode(node(), 15),
+            PauseNode(node(), 30),
+        ]);
+        steps.extend([
+            KillNode(node(), 5),
+            KillNode(node(), 15),
+            RestartNode(node()),
+            ForgetNode(node()),
+        ]);
         steps.extend(QueuePolicy::ALL.map(|(policy, ..)| Policy(policy, 3)));
         steps.push(DeleteQueue("filtered".to_owned()));
         rng.shuffle(&mut steps);
@@ -160,7 +190,11 @@ impl FromStr for NemesisScript {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        text.split(';').filter(|step| !step.trim().is_empty()).map(str::parse).collect::<Result<_, _>>().map(Self)
+        text.split(';')
+            .filter(|step| !step.trim().is_empty())
+            .map(str::parse)
+            .collect::<Result<_, _>>()
+            .map(Self)
     }
 }
 
@@ -175,8 +209,17 @@ mod tests {
         }
         assert_eq!(NemesisScript::long(1), NemesisScript::long(1));
         assert_ne!(NemesisScript::long(1), NemesisScript::long(2));
-        for wrong in ["kill", "kill-node 1", "alarm x", "policy none 3", "delete-queue none"] {
-            assert_eq!(wrong.parse::<NemesisScript>(), Err(format!("no step of a nemesis: {wrong:?}")));
+        for wrong in [
+            "kill",
+            "kill-node 1",
+            "alarm x",
+            "policy none 3",
+            "delete-queue none",
+        ] {
+            assert_eq!(
+                wrong.parse::<NemesisScript>(),
+                Err(format!("no step of a nemesis: {wrong:?}"))
+            );
         }
     }
 }

@@ -1,5 +1,5 @@
-//! The senders of a run: each sends one event after the other, and each event until it is accepted, to whichever replica
-//! lives.
+//! The senders of a run: each sends one event after the other, and each event until it is accepted,
+//! to whichever replica lives.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -50,12 +50,32 @@ struct Sender {
 impl EventSenders {
     /// Begins to send.
     pub(super) fn start(plan: SendPlan, live: &LiveReplicas, recorder: &Arc<Recorder>) -> Self {
-        let (next, over, begun) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicBool::new(false)), Instant::now());
+        let (next, over, begun) = (
+            Arc::new(AtomicU32::new(0)),
+            Arc::new(AtomicBool::new(false)),
+            Instant::now(),
+        );
         let mut tasks = JoinSet::new();
         for number in 0..plan.senders {
-            let (live, recorder, next, over) =
-                (Arc::clone(live), Arc::clone(recorder), Arc::clone(&next), Arc::clone(&over));
-            tasks.spawn(Sender { number, plan, begun, next, over, live, recorder, client: plain() }.run());
+            let (live, recorder, next, over) = (
+                Arc::clone(live),
+                Arc::clone(recorder),
+                Arc::clone(&next),
+                Arc::clone(&over),
+            );
+            tasks.spawn(
+                Sender {
+                    number,
+                    plan,
+                    begun,
+                    next,
+                    over,
+                    live,
+                    recorder,
+                    client: plain(),
+                }
+                .run(),
+            );
         }
         Self { tasks, over }
     }
@@ -64,7 +84,10 @@ impl EventSenders {
     pub(super) async fn finish(self, limit: Duration) {
         self.over.store(true, Ordering::Relaxed);
         let finished = tokio::time::timeout(limit, self.tasks.join_all()).await;
-        assert!(finished.is_ok(), "the senders do not finish in {limit:?}: events are accepted no more");
+        assert!(
+            finished.is_ok(),
+            "the senders do not finish in {limit:?}: events are accepted no more"
+        );
     }
 }
 
@@ -82,10 +105,18 @@ impl Sender {
     async fn send(&self, event: u32) {
         let (mut number, mut wait) = (0, BACKOFF.0);
         loop {
-            let live: Vec<_> = self.live.lock().expect("lock").iter().flatten().cloned().collect();
+            let live: Vec<_> = self
+                .live
+                .lock()
+                .expect("lock")
+                .iter()
+                .flatten()
+                .cloned()
+                .collect();
             for turn in 0..live.len() {
                 number += 1;
-                let replica = &live[(usize::from(self.number) + event as usize + turn) % live.len()];
+                let replica =
+                    &live[(usize::from(self.number) + event as usize + turn) % live.len()];
                 if self.send_once(event, number, replica).await {
                     return;
                 }
@@ -97,7 +128,11 @@ impl Sender {
 
     async fn send_once(&self, event: u32, number: u16, to: &ReplicaAddress) -> bool {
         let begun = self.recorder.now();
-        let request = self.client.post(&to.events).timeout(PATIENCE).body(r#"{"a":"b"}"#);
+        let request = self
+            .client
+            .post(&to.events)
+            .timeout(PATIENCE)
+            .body(r#"{"a":"b"}"#);
         let attributes = [
             ("ce-specversion", "1.0"),
             ("ce-type", event_type(event)),
@@ -106,10 +141,25 @@ impl Sender {
             (&format!("ce-{TRY}"), &number.to_string()),
             ("content-type", "application/json"),
         ];
-        let request = attributes.into_iter().fold(request, |request, (name, value)| request.header(name, value));
-        let status = request.send().await.map_or(0, |answer| answer.status().as_u16());
+        let request = attributes
+            .into_iter()
+            .fold(request, |request, (name, value)| {
+                request.header(name, value)
+            });
+        let status = request
+            .send()
+            .await
+            .map_or(0, |answer| answer.status().as_u16());
         let (sender, replica, ended) = (self.number, to.replica, self.recorder.now());
-        let tried = SendTry { event, number, sender, replica, begun, ended, status };
+        let tried = SendTry {
+            event,
+            number,
+            sender,
+            replica,
+            begun,
+            ended,
+            status,
+        };
         self.recorder.tried(tried);
         tried.is_accepted()
     }

@@ -1,5 +1,5 @@
-//! The subscribers and dead letter sinks of a run, on one port, each at a path of its own. They remember as little as the
-//! judge needs.
+//! The subscribers and dead letter sinks of a run, on one port, each at a path of its own. They
+//! remember as little as the judge needs.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -31,7 +31,10 @@ impl EventSinks {
         let address = listener.local_addr().expect("an address");
         let mut server = JoinSet::new();
         server.spawn(serve(listener, recorder));
-        Self { address, _server: server }
+        Self {
+            address,
+            _server: server,
+        }
     }
 }
 
@@ -43,18 +46,29 @@ async fn serve(listener: TcpListener, recorder: Arc<Recorder>) {
         connections.spawn(async move {
             let service = service_fn(move |request| answer(request, Arc::clone(&recorder)));
             // A replica that is killed breaks its connections.
-            drop(http1::Builder::new().serve_connection(TokioIo::new(stream), service).await);
+            drop(
+                http1::Builder::new()
+                    .serve_connection(TokioIo::new(stream), service)
+                    .await,
+            );
         });
         while connections.try_join_next().is_some() {}
     }
 }
 
-async fn answer(request: Request<Incoming>, recorder: Arc<Recorder>) -> Result<Response<Empty<Bytes>>, Infallible> {
+async fn answer(
+    request: Request<Incoming>,
+    recorder: Arc<Recorder>,
+) -> Result<Response<Empty<Bytes>>, Infallible> {
     let (parts, body) = request.into_parts();
     drop(body.collect().await);
     let number = |name: &str| -> u32 {
-        let text = parts.headers.get(name).and_then(|value| value.to_str().ok());
-        text.and_then(|text| text.parse().ok()).unwrap_or_else(|| panic!("{name} of {:?}", parts.headers))
+        let text = parts
+            .headers
+            .get(name)
+            .and_then(|value| value.to_str().ok());
+        text.and_then(|text| text.parse().ok())
+            .unwrap_or_else(|| panic!("{name} of {:?}", parts.headers))
     };
     let (event, tried) = (number("ce-id"), number(&format!("ce-{TRY}")));
     let name = parts.uri.path().trim_start_matches('/');
@@ -62,15 +76,27 @@ async fn answer(request: Request<Incoming>, recorder: Arc<Recorder>) -> Result<R
         Some(name) => (EventPlace::DeadLetterSink, name),
         None => (EventPlace::Subscriber, name),
     };
-    let subscription = SUBSCRIPTIONS.iter().position(|subscription| subscription.name == name).expect("its name");
+    let subscription = SUBSCRIPTIONS
+        .iter()
+        .position(|subscription| subscription.name == name)
+        .expect("its name");
     let (status, delay) = match place {
-        EventPlace::Subscriber => (SUBSCRIPTIONS[subscription].answer)(event, recorder.is_first(subscription, event)),
+        EventPlace::Subscriber => {
+            (SUBSCRIPTIONS[subscription].answer)(event, recorder.is_first(subscription, event))
+        }
         _ => (200, Duration::ZERO),
     };
     let number = u16::try_from(tried).expect("a small number");
     // What is given up before it is answered was not taken.
     tokio::time::sleep(delay).await;
-    recorder.came(EventCopy { event, number, subscription, place, at: recorder.now(), status });
+    recorder.came(EventCopy {
+        event,
+        number,
+        subscription,
+        place,
+        at: recorder.now(),
+        status,
+    });
     let mut response = Response::new(Empty::new());
     *response.status_mut() = StatusCode::from_u16(status).expect("a status");
     Ok(response)

@@ -47,7 +47,9 @@ impl TimeSpan {
 /// When at least so many of these are under way, in order.
 pub(super) fn at_least(depth: usize, spans: &[TimeSpan]) -> Vec<TimeSpan> {
     let begins = spans.iter().map(|span| (span.from, true));
-    let mut edges: Vec<(Moment, bool)> = begins.chain(spans.iter().map(|span| (span.until, false))).collect();
+    let mut edges: Vec<(Moment, bool)> = begins
+        .chain(spans.iter().map(|span| (span.until, false)))
+        .collect();
     // At one moment, what begins comes first, so that spans that follow each other are one.
     edges.sort_by_key(|(at, begins)| (*at, !begins));
     let (mut open, mut since, mut found) = (0, None, Vec::new());
@@ -64,13 +66,19 @@ pub(super) fn at_least(depth: usize, spans: &[TimeSpan]) -> Vec<TimeSpan> {
 
 /// The longest of these.
 pub(super) fn longest(spans: impl IntoIterator<Item = TimeSpan>) -> TimeSpan {
-    spans.into_iter().max_by_key(TimeSpan::length).unwrap_or_default()
+    spans
+        .into_iter()
+        .max_by_key(TimeSpan::length)
+        .unwrap_or_default()
 }
 
 /// A span cut at these moments, which are in order.
 pub(super) fn cut(span: TimeSpan, moments: &[Moment]) -> Vec<TimeSpan> {
     let first = moments.partition_point(|at| *at <= span.from);
-    let inside = moments[first..].iter().copied().take_while(|at| *at < span.until);
+    let inside = moments[first..]
+        .iter()
+        .copied()
+        .take_while(|at| *at < span.until);
     let mut from = span.from;
     let mut pieces = Vec::new();
     for at in inside.chain([span.until]) {
@@ -93,10 +101,22 @@ mod tests {
         let nodes = [span(1, 5), span(3, 8), span(8, 9)];
         assert_eq!(at_least(1, &nodes), [span(1, 9)]);
         assert_eq!(at_least(2, &nodes), [span(3, 5), span(8, 8)]);
-        assert_eq!(span(0, 10).without(&[span(1, 2), span(4, 12)]), [span(0, 1), span(2, 4)]);
+        assert_eq!(
+            span(0, 10).without(&[span(1, 2), span(4, 12)]),
+            [span(0, 1), span(2, 4)]
+        );
         assert_eq!(span(5, 6).without(&[span(1, 2), span(4, 12)]), []);
-        assert_eq!(cut(span(2, 6), &[1, 2, 3, 5, 6, 7].map(Moment::from_secs)), [span(2, 3), span(3, 5), span(5, 6)]);
+        assert_eq!(
+            cut(span(2, 6), &[1, 2, 3, 5, 6, 7].map(Moment::from_secs)),
+            [span(2, 3), span(3, 5), span(5, 6)]
+        );
         assert_eq!(longest([span(0, 1), span(4, 8), span(9, 10)]), span(4, 8));
-        assert_eq!((span(0, 4).common(&span(3, 9)), span(0, 3).common(&span(3, 9))), (Some(span(3, 4)), None));
+        assert_eq!(
+            (
+                span(0, 4).common(&span(3, 9)),
+                span(0, 3).common(&span(3, 9))
+            ),
+            (Some(span(3, 4)), None)
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! What the replicas of a run serve: one Broker on RabbitMQ, and Triggers that each end in another way.
+//! What the replicas of a run serve: one Broker on RabbitMQ, and Triggers that each end in another
+//! way.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -39,7 +40,11 @@ const PLAIN: TriggerCase = TriggerCase {
 /// The Triggers of each run.
 pub(super) const SUBSCRIPTIONS: &[TriggerCase] = &[
     PLAIN,
-    TriggerCase { name: "refusing", answer: |event, _| if event % 10 == 7 { REFUSED } else { OK }, ..PLAIN },
+    TriggerCase {
+        name: "refusing",
+        answer: |event, _| if event % 10 == 7 { REFUSED } else { OK },
+        ..PLAIN
+    },
     TriggerCase {
         name: "parking",
         dead_letter_sink: false,
@@ -52,7 +57,11 @@ pub(super) const SUBSCRIPTIONS: &[TriggerCase] = &[
         answer: |event, first| if first && event % 50 == 9 { BUSY } else { OK },
         ..PLAIN
     },
-    TriggerCase { name: "slow", answer: |_, _| (200, Duration::from_millis(200)), ..PLAIN },
+    TriggerCase {
+        name: "slow",
+        answer: |_, _| (200, Duration::from_millis(200)),
+        ..PLAIN
+    },
     // Its waits are longer than the replicas' patience, so that delay queues keep the events.
     TriggerCase {
         name: "waiting",
@@ -75,7 +84,11 @@ pub(super) fn event_type(event: u32) -> &'static str {
 
 /// What the judge has to know of the Triggers.
 pub(super) fn wishes() -> Vec<Wish> {
-    let wish = |case: &TriggerCase| Wish { name: case.name, wants: case.wants, ordered: case.name == "ordered" };
+    let wish = |case: &TriggerCase| Wish {
+        name: case.name,
+        wants: case.wants,
+        ordered: case.name == "ordered",
+    };
     SUBSCRIPTIONS.iter().map(wish).collect()
 }
 
@@ -86,8 +99,17 @@ pub(super) fn queue(name: &str) -> String {
 
 /// The manifests that all replicas serve.
 pub(super) fn manifests(sinks: SocketAddr) -> String {
-    let mut yaml = "apiVersion: eventing.knative.dev/v1\nkind: Broker\nmetadata: {name: b}\n".to_owned();
-    for TriggerCase { name, annotation, filter, delivery, dead_letter_sink, .. } in SUBSCRIPTIONS {
+    let mut yaml =
+        "apiVersion: eventing.knative.dev/v1\nkind: Broker\nmetadata: {name: b}\n".to_owned();
+    for TriggerCase {
+        name,
+        annotation,
+        filter,
+        delivery,
+        dead_letter_sink,
+        ..
+    } in SUBSCRIPTIONS
+    {
         let sink = if *dead_letter_sink {
             format!(", deadLetterSink: {{uri: 'http://{sinks}/dead/{name}'}}")
         } else {

@@ -19,7 +19,11 @@ use crate::support::{SOON, eventually};
 const BACKEND: &str = "messaging.knative.dev/backend";
 
 async fn pod(cluster: &Cluster) -> Dispatcher {
-    Pod::of(cluster).await.env("SEALPOST_RABBITMQ_URI", &shared()).start().await
+    Pod::of(cluster)
+        .await
+        .env("SEALPOST_RABBITMQ_URI", &shared())
+        .start()
+        .await
 }
 
 /// Makes `at` (namespace and name), with an annotation if it is not null, and has it reconciled.
@@ -48,19 +52,28 @@ fn queue(at: &str, id: &str) -> String {
 }
 
 fn ids(subscriber: &Subscriber) -> Vec<String> {
-    subscriber.received().iter().map(|event| event.id().to_owned()).collect()
+    subscriber
+        .received()
+        .iter()
+        .map(|event| event.id().to_owned())
+        .collect()
 }
 
-/// Events of a channel on RabbitMQ outlive the process; of one in memory they do not. Which is which is said by the
-/// annotation, the namespace's row, the default.
+/// Events of a channel on RabbitMQ outlive the process; of one in memory they do not. Which is
+/// which is said by the annotation, the namespace's row, the default.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_backend_is_chosen_by_config_map_and_annotation() {
     let (cluster, durable) = (Cluster::start().await, namespace());
     for namespace in ["t", &durable] {
         cluster.namespace(namespace).await;
     }
-    let rows = [("default-backend", "memory"), ("namespaces", &format!("{durable}: rabbitmq\n"))];
-    cluster.create(&config_map("config-imc-backend", &rows)).await;
+    let rows = [
+        ("default-backend", "memory"),
+        ("namespaces", &format!("{durable}: rabbitmq\n")),
+    ];
+    cluster
+        .create(&config_map("config-imc-backend", &rows))
+        .await;
     let sink = Subscriber::ok().await;
     let entries = [subscriber("s", &sink.url())];
     let (by_row, opted_out) = (format!("{durable}/a"), format!("{durable}/b"));
@@ -82,14 +95,27 @@ async fn a_backend_is_chosen_by_config_map_and_annotation() {
     assert_eq!(Client::ready(&uri, &queue("t/plain", "s")).await, None);
 
     let backend = |text: &str| json!({"metadata": {"annotations": {BACKEND: text}}});
-    cluster.merge("InMemoryChannel", &opted_out, &backend("tape")).await;
-    eventually("it is reported", || !pod.logged(&["tape", "is no backend"]).is_empty()).await;
-    assert_eq!(send(&plain(), pod.http_url(&format!("/{opted_out}")), "5").await, 202);
+    cluster
+        .merge("InMemoryChannel", &opted_out, &backend("tape"))
+        .await;
+    eventually("it is reported", || {
+        !pod.logged(&["tape", "is no backend"]).is_empty()
+    })
+    .await;
+    assert_eq!(
+        send(&plain(), pod.http_url(&format!("/{opted_out}")), "5").await,
+        202
+    );
     sink.until(5).await;
-    assert_eq!(Client::ready(&uri, &queue(&opted_out, "s")).await, None, "it stays where it is");
+    assert_eq!(
+        Client::ready(&uri, &queue(&opted_out, "s")).await,
+        None,
+        "it stays where it is"
+    );
 }
 
-/// What is in a queue when its channel moves is delivered, in both directions, to the subscriber as it is then.
+/// What is in a queue when its channel moves is delivered, in both directions, to the subscriber as
+/// it is then.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_channel_that_moves_loses_nothing() {
     let (cluster, team) = (Cluster::start().await, namespace());
@@ -98,7 +124,8 @@ async fn a_channel_that_moves_loses_nothing() {
     let closed = Subscriber::answering(|_| Reply::status(503)).await;
     let patient = |url: &str| {
         let mut entry = subscriber("s", url);
-        entry["delivery"] = json!({"retry": 100, "backoffPolicy": "linear", "backoffDelay": "PT0.2S"});
+        entry["delivery"] =
+            json!({"retry": 100, "backoffPolicy": "linear", "backoffDelay": "PT0.2S"});
         entry
     };
     served(&cluster, &at, json!("rabbitmq"), &[patient(&closed.url())]).await;
@@ -109,11 +136,18 @@ async fn a_channel_that_moves_loses_nothing() {
     closed.until(1).await;
 
     let before = applied();
-    cluster.merge("InMemoryChannel", &at, &backend("memory")).await;
+    cluster
+        .merge("InMemoryChannel", &at, &backend("memory"))
+        .await;
     eventually("it is in memory", || applied() > before).await;
-    assert_eq!(send(&plain(), pod.http_url(&format!("/{at}")), "in-memory").await, 202);
+    assert_eq!(
+        send(&plain(), pod.http_url(&format!("/{at}")), "in-memory").await,
+        202
+    );
     let before = applied();
-    cluster.merge("InMemoryChannel", &at, &backend("rabbitmq")).await;
+    cluster
+        .merge("InMemoryChannel", &at, &backend("rabbitmq"))
+        .await;
     eventually("it is on RabbitMQ", || applied() > before).await;
     accepted(&pod, &at, "on-rabbitmq-again").await;
 
@@ -126,19 +160,31 @@ async fn a_channel_that_moves_loses_nothing() {
     assert_eq!(got, ["in-memory", "on-rabbitmq", "on-rabbitmq-again"]);
 }
 
-/// What was parked in a cluster is found by its name, as `parked list` shows it and without the channel's, and goes back.
+/// What was parked in a cluster is found by its name, as `parked list` shows it and without the
+/// channel's, and goes back.
 #[tokio::test(flavor = "multi_thread")]
 async fn parked_events_are_looked_after() {
     let cluster = super::cluster().await;
     // A name that no other test has in RabbitMQ.
     let name = namespace();
     let at = format!("t/{name}");
-    let sink = Subscriber::answering(|event| Reply::status(if event.number < 2 { 422 } else { 200 })).await;
-    served(&cluster, &at, json!("rabbitmq"), &[subscriber("s", &sink.url())]).await;
+    let sink =
+        Subscriber::answering(|event| Reply::status(if event.number < 2 { 422 } else { 200 }))
+            .await;
+    served(
+        &cluster,
+        &at,
+        json!("rabbitmq"),
+        &[subscriber("s", &sink.url())],
+    )
+    .await;
     let directory = tempfile::TempDir::new().expect("a directory");
     let socket = directory.path().join("admin.sock");
     let socket = socket.to_str().expect("a path");
-    let pod = Pod::of(&cluster).await.env("SEALPOST_RABBITMQ_URI", &shared()).env("SEALPOST_ADMIN_SOCKET", socket);
+    let pod = Pod::of(&cluster)
+        .await
+        .env("SEALPOST_RABBITMQ_URI", &shared())
+        .env("SEALPOST_ADMIN_SOCKET", socket);
     let pod = pod.start().await;
     accepted(&pod, &at, "1").await;
     accepted(&pod, &at, "2").await;
@@ -148,18 +194,36 @@ async fn parked_events_are_looked_after() {
     );
     let deadline = Instant::now() + SOON;
     while by_url.run(&["list"]).await.stdout != format!("subscriber {at}/s: 2\n") {
-        assert!(Instant::now() < deadline, "{:?}", by_url.run(&["list"]).await);
+        assert!(
+            Instant::now() < deadline,
+            "{:?}",
+            by_url.run(&["list"]).await
+        );
     }
     let shown = by_url.run(&["show", &format!("{at}/s")]).await;
-    assert!(shown.stdout.contains("id 1, type") && shown.stdout.contains("id 2, type"), "{shown:?}");
-    assert_eq!(by_url.run(&["replay", "t/s"]).await.code, Some(1), "it is refused without a token");
-    assert_eq!(by_socket.run(&["replay", "t/s"]).await.stdout, format!("subscriber {at}/s: 2 replayed\n"));
+    assert!(
+        shown.stdout.contains("id 1, type") && shown.stdout.contains("id 2, type"),
+        "{shown:?}"
+    );
+    assert_eq!(
+        by_url.run(&["replay", "t/s"]).await.code,
+        Some(1),
+        "it is refused without a token"
+    );
+    assert_eq!(
+        by_socket.run(&["replay", "t/s"]).await.stdout,
+        format!("subscriber {at}/s: 2 replayed\n")
+    );
     sink.until(4).await;
-    assert_eq!(by_url.run(&["list", &format!("{at}/s")]).await.stdout, format!("subscriber {at}/s: 0\n"));
+    assert_eq!(
+        by_url.run(&["list", &format!("{at}/s")]).await.stdout,
+        format!("subscriber {at}/s: 0\n")
+    );
 }
 
-/// Contract 5.10, 11.5: a Trigger's Subscription is deleted and made anew, with another uid, under the same name; a
-/// process is killed meanwhile. What was published before and after arrives, in order.
+/// Contract 5.10, 11.5: a Trigger's Subscription is deleted and made anew, with another uid, under
+/// the same name; a process is killed meanwhile. What was published before and after arrives, in
+/// order.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_subscriber_that_is_made_anew_finds_its_queue() {
     let cluster = super::cluster().await;
@@ -170,10 +234,17 @@ async fn a_subscriber_that_is_made_anew_finds_its_queue() {
     let entry = |uid: &str, url: &str| {
         let mut entry = subscriber("br-trigger", url);
         entry["uid"] = json!(uid);
-        entry["delivery"] = json!({"retry": 100, "backoffPolicy": "linear", "backoffDelay": "PT0.2S"});
+        entry["delivery"] =
+            json!({"retry": 100, "backoffPolicy": "linear", "backoffDelay": "PT0.2S"});
         entry
     };
-    served(&cluster, &at, json!("rabbitmq"), &[entry("first", &closed.url())]).await;
+    served(
+        &cluster,
+        &at,
+        json!("rabbitmq"),
+        &[entry("first", &closed.url())],
+    )
+    .await;
     let pod = pod(&cluster).await;
     until_marked(&cluster, &name, &[("first", 1)]).await;
     for id in ["1", "2", "3"] {
@@ -182,7 +253,11 @@ async fn a_subscriber_that_is_made_anew_finds_its_queue() {
     closed.until(3).await;
     subscribe(&cluster, &name, &[]).await;
     until_marked(&cluster, &name, &[]).await;
-    assert_eq!(send(&plain(), pod.http_url(&format!("/{at}")), "gap").await, 202, "to nobody, as upstream");
+    assert_eq!(
+        send(&plain(), pod.http_url(&format!("/{at}")), "gap").await,
+        202,
+        "to nobody, as upstream"
+    );
     pod.signal(Signal::KILL);
 
     let pod = self::pod(&cluster).await;
@@ -198,22 +273,37 @@ async fn a_subscriber_that_is_made_anew_finds_its_queue() {
     before.sort();
     assert_eq!(before, ["1", "2", "3"]);
     let shown = pod.object("channels", &name).await;
-    assert_eq!(shown["status"]["subscribers"], json!([{"uid": "second", "ready": "True"}]));
+    assert_eq!(
+        shown["status"]["subscribers"],
+        json!([{"uid": "second", "ready": "True"}])
+    );
 }
 
-/// A channel that should be durable is not kept in memory by mistake: it is not served, and the cluster is told.
+/// A channel that should be durable is not kept in memory by mistake: it is not served, and the
+/// cluster is told.
 #[tokio::test]
 async fn without_rabbitmq_it_is_told_and_not_served() {
     let cluster = super::cluster().await;
-    served(&cluster, "t/a", json!("rabbitmq"), &[subscriber("s", "http://localhost:1/")]).await;
+    served(
+        &cluster,
+        "t/a",
+        json!("rabbitmq"),
+        &[subscriber("s", "http://localhost:1/")],
+    )
+    .await;
     served(&cluster, "t/b", Value::Null, &[]).await;
     let pod = Pod::of(&cluster).await.start().await;
-    let told = cluster.until_logged("a Warning", |entry| entry.resource == "events").await;
+    let told = cluster
+        .until_logged("a Warning", |entry| entry.resource == "events")
+        .await;
     let message = told.body["message"].as_str().unwrap_or_default();
     assert!(message.contains("SEALPOST_RABBITMQ_URI"), "{message}");
     assert_eq!(told.body["type"], "Warning");
     assert_eq!(send(&plain(), pod.http_url("/t/b"), "1").await, 202);
     assert_eq!(send(&plain(), pod.http_url("/t/a"), "2").await, 404);
-    let channel = cluster.get("InMemoryChannel", "t/a").await.expect("a channel");
+    let channel = cluster
+        .get("InMemoryChannel", "t/a")
+        .await
+        .expect("a channel");
     assert_eq!(channel["status"].get("subscribers"), None);
 }

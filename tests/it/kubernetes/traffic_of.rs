@@ -22,9 +22,19 @@ impl Traffic {
     pub(super) fn start(client: &Client, url: &str) -> Self {
         let (stop, sent, mut senders) = (CancellationToken::new(), Arc::default(), JoinSet::new());
         for sender in 0..3 {
-            senders.spawn(run(client.clone(), url.to_owned(), stop.clone(), Arc::clone(&sent), sender));
+            senders.spawn(run(
+                client.clone(),
+                url.to_owned(),
+                stop.clone(),
+                Arc::clone(&sent),
+                sender,
+            ));
         }
-        Self { stop, sent, senders }
+        Self {
+            stop,
+            sent,
+            senders,
+        }
     }
 
     /// How many events were sent.
@@ -58,7 +68,10 @@ async fn run(
         if stop.is_cancelled() {
             break;
         }
-        match event(&client, &url, &format!("{sender}-{number}")).send().await {
+        match event(&client, &url, &format!("{sender}-{number}"))
+            .send()
+            .await
+        {
             Ok(answer) if answer.status() == 202 => {}
             Ok(answer) => failures.push(answer.status().to_string()),
             Err(error) => failures.push(format!("{error:?}")),

@@ -9,7 +9,12 @@ use super::{directory, is_documented, list, string, text, yaml};
 /// Names of the files.
 pub(super) fn names() -> BTreeSet<String> {
     let files = std::fs::read_dir(directory().join("grafana")).expect("a directory");
-    let names = files.map(|file| file.expect("a file").file_name().to_string_lossy().into_owned());
+    let names = files.map(|file| {
+        file.expect("a file")
+            .file_name()
+            .to_string_lossy()
+            .into_owned()
+    });
     names.filter(|name| name.ends_with(".json")).collect()
 }
 
@@ -24,7 +29,9 @@ pub(super) fn all() -> Vec<(String, Value)> {
 }
 
 fn panels(dashboard: &Value) -> impl Iterator<Item = &Value> {
-    list(&dashboard["panels"]).iter().filter(|panel| panel["type"] != "row")
+    list(&dashboard["panels"])
+        .iter()
+        .filter(|panel| panel["type"] != "row")
 }
 
 fn variables(dashboard: &Value) -> &[Value] {
@@ -36,21 +43,39 @@ pub(super) fn queries(dashboard: &Value) -> Vec<(String, String)> {
     let of_panel = |panel: &Value| {
         let title = string(&panel["title"]).to_owned();
         let targets = list(&panel["targets"]).to_vec();
-        targets.into_iter().map(move |target| (title.clone(), string(&target["expr"]).to_owned()))
+        targets
+            .into_iter()
+            .map(move |target| (title.clone(), string(&target["expr"]).to_owned()))
     };
     let of_variable = |variable: &Value| {
         let query = string(&variable["query"]["query"]);
-        let inner = query.strip_prefix("label_values(").and_then(|rest| rest.strip_suffix(')'));
-        let (series, label) = inner.and_then(|inner| inner.rsplit_once(", ")).expect("label_values(series, label)");
-        (format!("${}", string(&variable["name"])), format!("count by ({label}) ({series})"))
+        let inner = query
+            .strip_prefix("label_values(")
+            .and_then(|rest| rest.strip_suffix(')'));
+        let (series, label) = inner
+            .and_then(|inner| inner.rsplit_once(", "))
+            .expect("label_values(series, label)");
+        (
+            format!("${}", string(&variable["name"])),
+            format!("count by ({label}) ({series})"),
+        )
     };
-    let asked = variables(dashboard).iter().filter(|variable| variable["type"] == "query").map(of_variable);
+    let asked = variables(dashboard)
+        .iter()
+        .filter(|variable| variable["type"] == "query")
+        .map(of_variable);
     panels(dashboard).flat_map(of_panel).chain(asked).collect()
 }
 
 #[test]
 fn there_is_one_for_each_question() {
-    let expected = ["channel.json", "overview.json", "rabbitmq.json", "subscription.json", "tls.json"];
+    let expected = [
+        "channel.json",
+        "overview.json",
+        "rabbitmq.json",
+        "subscription.json",
+        "tls.json",
+    ];
     assert_eq!(names(), expected.map(str::to_owned).into());
 }
 
@@ -62,10 +87,16 @@ fn panels_explain_themselves() {
         for panel in panels(&dashboard) {
             let title = format!("{name}: {}", string(&panel["title"]));
             assert!(seen.insert(title.clone()), "{title} stands twice");
-            assert!(string(&panel["description"]).ends_with('.'), "{title}: a description");
+            assert!(
+                string(&panel["description"]).ends_with('.'),
+                "{title}: a description"
+            );
             let defaults = &panel["fieldConfig"]["defaults"];
             assert!(!string(&defaults["unit"]).is_empty(), "{title}: a unit");
-            assert!(!list(&defaults["thresholds"]["steps"]).is_empty(), "{title}: thresholds");
+            assert!(
+                !list(&defaults["thresholds"]["steps"]).is_empty(),
+                "{title}: thresholds"
+            );
             assert_eq!(
                 panel["datasource"],
                 serde_json::json!({"type": "prometheus", "uid": "${datasource}"}),
@@ -80,17 +111,33 @@ fn panels_explain_themselves() {
 #[test]
 fn dashboards_are_what_grafana_takes() {
     for (name, dashboard) in all() {
-        assert_eq!(dashboard["uid"], format!("sealpost-{}", name.trim_end_matches(".json")), "{name}");
+        assert_eq!(
+            dashboard["uid"],
+            format!("sealpost-{}", name.trim_end_matches(".json")),
+            "{name}"
+        );
         assert_eq!(dashboard["schemaVersion"], 39, "{name}: Grafana 11");
-        assert_eq!(variables(&dashboard)[0]["type"], "datasource", "{name}: others need it");
+        assert_eq!(
+            variables(&dashboard)[0]["type"],
+            "datasource",
+            "{name}: others need it"
+        );
         assert_eq!(variables(&dashboard)[0]["name"], "datasource", "{name}");
         let (mut ids, mut cells) = (BTreeSet::new(), BTreeSet::new());
         for panel in list(&dashboard["panels"]) {
-            assert!(ids.insert(panel["id"].as_u64()), "{name}: ids are one's own");
-            let [x, y, w, h] = ["x", "y", "w", "h"].map(|side| panel["gridPos"][side].as_u64().expect("a number"));
+            assert!(
+                ids.insert(panel["id"].as_u64()),
+                "{name}: ids are one's own"
+            );
+            let [x, y, w, h] =
+                ["x", "y", "w", "h"].map(|side| panel["gridPos"][side].as_u64().expect("a number"));
             assert!(x + w <= 24 && h > 0, "{name}: {}", panel["title"]);
             for cell in (x..x + w).flat_map(|x| (y..y + h).map(move |y| (x, y))) {
-                assert!(cells.insert(cell), "{name}: {} covers another panel", panel["title"]);
+                assert!(
+                    cells.insert(cell),
+                    "{name}: {} covers another panel",
+                    panel["title"]
+                );
             }
         }
     }
@@ -102,18 +149,28 @@ fn variables_and_legends_are_there() {
     let words = |text: &str, before: &str| -> BTreeSet<String> {
         let rests = text.split(before).skip(1).map(str::to_owned);
         let ends = |c: char| !(c.is_ascii_alphanumeric() || c == '_');
-        rests.filter_map(|rest| rest.split(ends).next().map(str::to_owned)).collect()
+        rests
+            .filter_map(|rest| rest.split(ends).next().map(str::to_owned))
+            .collect()
     };
     for (name, dashboard) in all() {
-        let known: BTreeSet<String> = variables(&dashboard).iter().map(|one| string(&one["name"]).to_owned()).collect();
+        let known: BTreeSet<String> = variables(&dashboard)
+            .iter()
+            .map(|one| string(&one["name"]).to_owned())
+            .collect();
         for (title, query) in queries(&dashboard) {
-            let used = words(&query, "$").into_iter().filter(|word| !word.starts_with("__"));
+            let used = words(&query, "$")
+                .into_iter()
+                .filter(|word| !word.starts_with("__"));
             used.for_each(|word| assert!(known.contains(&word), "{name}: {title}: ${word}"));
         }
         for target in panels(&dashboard).flat_map(|panel| list(&panel["targets"])) {
             let query = string(&target["expr"]);
             for label in words(string(&target["legendFormat"]), "{{") {
-                assert!(super::labels(query).contains(label.as_str()), "{name}: no {label} comes from {query}");
+                assert!(
+                    super::labels(query).contains(label.as_str()),
+                    "{name}: no {label} comes from {query}"
+                );
             }
         }
     }
@@ -122,7 +179,9 @@ fn variables_and_legends_are_there() {
 #[test]
 fn queries_are_of_documented_metrics() {
     for (name, dashboard) in all() {
-        queries(&dashboard).iter().for_each(|(title, query)| is_documented(query, &format!("{name}: {title}")));
+        queries(&dashboard)
+            .iter()
+            .for_each(|(title, query)| is_documented(query, &format!("{name}: {title}")));
     }
 }
 
@@ -132,14 +191,33 @@ fn links_lead_somewhere() {
     let all = all();
     let mut links = 0;
     for (name, dashboard) in &all {
-        assert_eq!(dashboard["tags"], serde_json::json!(["sealpost"]), "{name}: the links of the others find it");
-        assert_eq!(dashboard["links"][0]["tags"], dashboard["tags"], "{name}: it links to the others");
+        assert_eq!(
+            dashboard["tags"],
+            serde_json::json!(["sealpost"]),
+            "{name}: the links of the others find it"
+        );
+        assert_eq!(
+            dashboard["links"][0]["tags"], dashboard["tags"],
+            "{name}: it links to the others"
+        );
         let written = dashboard.to_string();
-        for link in written.split("\"/d/").skip(1).map(|rest| rest.split('"').next().unwrap_or_default()) {
+        for link in written
+            .split("\"/d/")
+            .skip(1)
+            .map(|rest| rest.split('"').next().unwrap_or_default())
+        {
             let (uid, parameters) = link.split_once('?').expect("parameters");
-            let (_, target) = all.iter().find(|(_, one)| one["uid"] == uid).unwrap_or_else(|| panic!("{name}: {link}"));
-            let known: Vec<&str> = variables(target).iter().map(|one| string(&one["name"])).collect();
-            let given = parameters.split('&').filter_map(|one| one.strip_prefix("var-")?.split('=').next());
+            let (_, target) = all
+                .iter()
+                .find(|(_, one)| one["uid"] == uid)
+                .unwrap_or_else(|| panic!("{name}: {link}"));
+            let known: Vec<&str> = variables(target)
+                .iter()
+                .map(|one| string(&one["name"]))
+                .collect();
+            let given = parameters
+                .split('&')
+                .filter_map(|one| one.strip_prefix("var-")?.split('=').next());
             given.for_each(|variable| assert!(known.contains(&variable), "{name}: {link}"));
             links += 1;
         }
@@ -151,19 +229,35 @@ fn links_lead_somewhere() {
 #[test]
 fn kustomize_makes_a_config_map_of_each() {
     let kustomization = yaml("kustomization.yaml");
-    let files = list(&kustomization["configMapGenerator"]).iter().flat_map(|map| list(&map["files"]));
-    let files: BTreeSet<String> = files.map(|file| string(file).trim_start_matches("grafana/").to_owned()).collect();
+    let files = list(&kustomization["configMapGenerator"])
+        .iter()
+        .flat_map(|map| list(&map["files"]));
+    let files: BTreeSet<String> = files
+        .map(|file| string(file).trim_start_matches("grafana/").to_owned())
+        .collect();
     assert_eq!(files, names());
-    let Ok(output) = std::process::Command::new("kubectl").arg("kustomize").arg(directory()).output() else {
+    let Ok(output) = std::process::Command::new("kubectl")
+        .arg("kustomize")
+        .arg(directory())
+        .output()
+    else {
         eprintln!("no kubectl here: what kustomize makes of deploy/observability is not looked at");
         return;
     };
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let rendered: Vec<Value> = serde_saphyr::from_multiple(&String::from_utf8_lossy(&output.stdout)).expect("YAML");
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let rendered: Vec<Value> =
+        serde_saphyr::from_multiple(&String::from_utf8_lossy(&output.stdout)).expect("YAML");
     assert_eq!(rendered.len(), names().len());
     for map in rendered {
         assert_eq!(map["metadata"]["labels"]["grafana_dashboard"], "1");
-        let (file, content) = map["data"].as_object().and_then(|data| data.iter().next()).expect("a file");
+        let (file, content) = map["data"]
+            .as_object()
+            .and_then(|data| data.iter().next())
+            .expect("a file");
         assert_eq!(string(content), text(&format!("grafana/{file}")));
     }
 }

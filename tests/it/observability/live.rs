@@ -1,5 +1,5 @@
-//! Every query of dashboards and rules, asked of a real Prometheus that scrapes two real processes to which everything
-//! happens that a dispatcher can meet.
+//! Every query of dashboards and rules, asked of a real Prometheus that scrapes two real processes
+//! to which everything happens that a dispatcher can meet.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -24,15 +24,28 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// An object of this kind in the namespace.
 fn object(api: &str, kind: &str, namespace: &str, name: &str, rest: &str) -> String {
-    format!("---\napiVersion: {api}\nkind: {kind}\nmetadata:\n  name: {name}\n  namespace: {namespace}\n{rest}")
+    format!(
+        "---\napiVersion: {api}\nkind: {kind}\nmetadata:\n  name: {name}\n  namespace: {namespace}\n{rest}"
+    )
 }
 
 /// A subscription, with what it delivers to.
 fn subscription(namespace: &str, channel: (&str, &str), name: &str, spec: &str) -> String {
     let (kind, channel) = channel;
-    let api = if kind == "RabbitmqChannel" { "messaging.knative.dev/v1alpha1" } else { "messaging.knative.dev/v1" };
-    let rest = format!("spec:\n  channel: {{apiVersion: {api}, kind: {kind}, name: {channel}}}\n{spec}");
-    object("messaging.knative.dev/v1", "Subscription", namespace, name, &rest)
+    let api = if kind == "RabbitmqChannel" {
+        "messaging.knative.dev/v1alpha1"
+    } else {
+        "messaging.knative.dev/v1"
+    };
+    let rest =
+        format!("spec:\n  channel: {{apiVersion: {api}, kind: {kind}, name: {channel}}}\n{spec}");
+    object(
+        "messaging.knative.dev/v1",
+        "Subscription",
+        namespace,
+        name,
+        &rest,
+    )
 }
 
 fn to(url: &str) -> String {
@@ -40,7 +53,10 @@ fn to(url: &str) -> String {
 }
 
 fn trusted(url: &str, ca: &Ca) -> String {
-    format!("  subscriber:\n    uri: {url}\n    CACerts: {}", block(&ca.pem, 6))
+    format!(
+        "  subscriber:\n    uri: {url}\n    CACerts: {}",
+        block(&ca.pem, 6)
+    )
 }
 
 /// Destinations, each with its way to answer.
@@ -66,20 +82,32 @@ impl Destinations {
         }
     }
 
-    /// Channels in memory and a Broker: what works, fails, is lost, is slow, is not trusted, is filtered out.
+    /// Channels in memory and a Broker: what works, fails, is lost, is slow, is not trusted, is
+    /// filtered out.
     fn in_memory(&self, namespace: &str) -> String {
         let asynchronous = "  annotations: {messaging.knative.dev/async-handler: 'true'}\n";
-        let channel = |name: &str| object("messaging.knative.dev/v1", "InMemoryChannel", namespace, name, asynchronous);
-        let sub =
-            |channel: &str, name: &str, spec: &str| subscription(namespace, ("InMemoryChannel", channel), name, spec);
+        let channel = |name: &str| {
+            object(
+                "messaging.knative.dev/v1",
+                "InMemoryChannel",
+                namespace,
+                name,
+                asynchronous,
+            )
+        };
+        let sub = |channel: &str, name: &str, spec: &str| {
+            subscription(namespace, ("InMemoryChannel", channel), name, spec)
+        };
         let retried = format!(
             "{}  delivery: {{retry: 2, backoffPolicy: linear, backoffDelay: PT0.05S, deadLetterSink: {{uri: '{}'}}}}\n",
             to(&self.failing.url()),
             self.ok.url()
         );
         let trigger = |name: &str, prefix: &str| {
-            let rest =
-                format!("spec:\n  broker: b\n  filters: [{{prefix: {{type: {prefix}}}}}]\n{}", to(&self.ok.url()));
+            let rest = format!(
+                "spec:\n  broker: b\n  filters: [{{prefix: {{type: {prefix}}}}}]\n{}",
+                to(&self.ok.url())
+            );
             object("eventing.knative.dev/v1", "Trigger", namespace, name, &rest)
         };
         let stranger = Ca::new("stranger");
@@ -88,12 +116,22 @@ impl Destinations {
             channel("memory"),
             sub("memory", "fine", &to(&self.ok.url())),
             sub("memory", "secure", &trusted(&self.secure.url(), &self.ca)),
-            sub("memory", "untrusted", &trusted(&self.secure.url(), &stranger)),
+            sub(
+                "memory",
+                "untrusted",
+                &trusted(&self.secure.url(), &stranger),
+            ),
             sub("memory", "retried", &retried),
             sub("memory", "lost", &to(&self.refusing.url())),
             channel("narrow"),
             sub("narrow", "slow", &to(&self.slow.url())),
-            object("eventing.knative.dev/v1", "Broker", namespace, "b", "spec: {}\n"),
+            object(
+                "eventing.knative.dev/v1",
+                "Broker",
+                namespace,
+                "b",
+                "spec: {}\n",
+            ),
             trigger("wanted", "test."),
             trigger("unwanted", "other."),
             sub("nowhere", "mistaken", &to("http://a path/")),
@@ -101,18 +139,30 @@ impl Destinations {
         .concat()
     }
 
-    /// A channel on RabbitMQ, whose events are delivered by one subscription and parked by the other.
+    /// A channel on RabbitMQ, whose events are delivered by one subscription and parked by the
+    /// other.
     fn on_rabbitmq(&self, namespace: &str) -> String {
         let sub = |name: &str, to: &Subscriber| {
-            subscription(namespace, ("RabbitmqChannel", "durable"), name, &self::to(&to.url()))
+            subscription(
+                namespace,
+                ("RabbitmqChannel", "durable"),
+                name,
+                &self::to(&to.url()),
+            )
         };
-        let channel = object("messaging.knative.dev/v1alpha1", "RabbitmqChannel", namespace, "durable", "");
+        let channel = object(
+            "messaging.knative.dev/v1alpha1",
+            "RabbitmqChannel",
+            namespace,
+            "durable",
+            "",
+        );
         channel + &sub("kept", &self.ok) + &sub("parking", &self.refusing)
     }
 }
 
-/// Sends events to these URLs, again and again, also some that have passed too many Brokers; and bytes that are no
-/// handshake. Ends when it is dropped.
+/// Sends events to these URLs, again and again, also some that have passed too many Brokers; and
+/// bytes that are no handshake. Ends when it is dropped.
 fn load(urls: Vec<String>, https: (std::net::SocketAddr, String, String)) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
     for url in urls {
@@ -121,19 +171,32 @@ fn load(urls: Vec<String>, https: (std::net::SocketAddr, String, String)) -> Joi
             for id in 0_u64.. {
                 ticks.tick().await;
                 let request = event(&client, &url, &id.to_string());
-                let request = if id % 4 == 3 { request.header("ce-knativebrokerttl", "0") } else { request };
+                let request = if id % 4 == 3 {
+                    request.header("ce-knativebrokerttl", "0")
+                } else {
+                    request
+                };
                 request.send().await.expect("an answer");
             }
         });
     }
     tasks.spawn(async move {
         let (address, url, ca) = https;
-        let (client, mut ticks) = (trusting(&ca), tokio::time::interval(Duration::from_millis(500)));
+        let (client, mut ticks) = (
+            trusting(&ca),
+            tokio::time::interval(Duration::from_millis(500)),
+        );
         loop {
             ticks.tick().await;
-            event(&client, &url, "secure").send().await.expect("an answer");
+            event(&client, &url, "secure")
+                .send()
+                .await
+                .expect("an answer");
             let mut stream = TcpStream::connect(address).await.expect("connected");
-            stream.write_all(b"GET / HTTP/1.1\r\n\r\n").await.expect("written");
+            stream
+                .write_all(b"GET / HTTP/1.1\r\n\r\n")
+                .await
+                .expect("written");
         }
     });
     tasks
@@ -141,9 +204,18 @@ fn load(urls: Vec<String>, https: (std::net::SocketAddr, String, String)) -> Joi
 
 /// A query with a value in the place of each variable.
 fn filled(query: &str, labels: &BTreeMap<String, String>) -> String {
-    let known = [("$__rate_interval", "10s"), ("$__range", "1m"), ("$job", ".*"), ("$instance", ".*")];
-    let filled = known.iter().fold(query.to_owned(), |query, (name, value)| query.replace(name, value));
-    labels.iter().fold(filled, |query, (name, value)| query.replace(&format!("${name}"), value))
+    let known = [
+        ("$__rate_interval", "10s"),
+        ("$__range", "1m"),
+        ("$job", ".*"),
+        ("$instance", ".*"),
+    ];
+    let filled = known.iter().fold(query.to_owned(), |query, (name, value)| {
+        query.replace(name, value)
+    });
+    labels.iter().fold(filled, |query, (name, value)| {
+        query.replace(&format!("${name}"), value)
+    })
 }
 
 /// The objects that a dashboard can be about, as its variables name them.
@@ -154,17 +226,35 @@ async fn choices(prometheus: &Prometheus, file: &str) -> Vec<BTreeMap<String, St
         _ => return vec![BTreeMap::from([("namespace".to_owned(), ".*".to_owned())])],
     };
     let label = |part: &str| format!("{object}_{part}");
-    let query = format!("count by ({}, {}, {}) ({metric})", label("kind"), label("namespace"), label("name"));
+    let query = format!(
+        "count by ({}, {}, {}) ({metric})",
+        label("kind"),
+        label("namespace"),
+        label("name")
+    );
     let choice = |(labels, _): (Value, f64)| {
         let of = |part: &str| string(&labels[label(part)]).to_owned();
-        let pairs = [("kind", of("kind")), ("namespace", of("namespace")), (object, of("name"))];
+        let pairs = [
+            ("kind", of("kind")),
+            ("namespace", of("namespace")),
+            (object, of("name")),
+        ];
         pairs.map(|(name, value)| (name.to_owned(), value)).into()
     };
-    prometheus.query(&query).await.into_iter().map(choice).collect()
+    prometheus
+        .query(&query)
+        .await
+        .into_iter()
+        .map(choice)
+        .collect()
 }
 
 /// Whether a query has data, for one of the choices.
-async fn answered(prometheus: &Prometheus, query: &str, choices: &[BTreeMap<String, String>]) -> bool {
+async fn answered(
+    prometheus: &Prometheus,
+    query: &str,
+    choices: &[BTreeMap<String, String>],
+) -> bool {
     for choice in choices {
         if !prometheus.query(&filled(query, choice)).await.is_empty() {
             return true;
@@ -188,42 +278,70 @@ async fn all_have_data(prometheus: &Prometheus, file: &str, mut queries: Vec<(St
         if silent.is_empty() {
             return;
         }
-        assert!(Instant::now() < deadline, "{file}: no data for {silent:#?}, of {choices:?}");
+        assert!(
+            Instant::now() < deadline,
+            "{file}: no data for {silent:#?}, of {choices:?}"
+        );
         queries = silent;
         ticks.tick().await;
     }
 }
 
-/// The whole of it: dashboards, recorded series, what alerts compare, and alerts that come of what is done here.
+/// The whole of it: dashboards, recorded series, what alerts compare, and alerts that come of what
+/// is done here.
 #[tokio::test(flavor = "multi_thread")]
 async fn every_query_has_data() {
     let (namespace, destinations) = (namespace(), Destinations::start().await);
     let yaml = destinations.in_memory(&namespace) + &destinations.on_rabbitmq(&namespace);
     let dispatcher = Dispatcher::of(&yaml).env("SEALPOST_RABBITMQ_URI", &shared());
-    let dispatcher = dispatcher.arg("--log-level").arg("info,sealpost::channel=error,sealpost::channel::rabbitmq=info");
-    let dispatcher = dispatcher.arg("--concurrency").arg("2").arg("--queue-capacity").arg("20").start().await;
+    let dispatcher = dispatcher
+        .arg("--log-level")
+        .arg("info,sealpost::channel=error,sealpost::channel::rabbitmq=info");
+    let dispatcher = dispatcher
+        .arg("--concurrency")
+        .arg("2")
+        .arg("--queue-capacity")
+        .arg("20")
+        .start()
+        .await;
     // Another process loses RabbitMQ, and does not get it back.
     let proxy = Proxy::start(&shared()).await;
-    let away = Dispatcher::of(&destinations.on_rabbitmq(&namespace)).env("SEALPOST_RABBITMQ_URI", &proxy.uri);
+    let away = Dispatcher::of(&destinations.on_rabbitmq(&namespace))
+        .env("SEALPOST_RABBITMQ_URI", &proxy.uri);
     let away = away.start().await;
-    eventually("RabbitMQ is connected", || away.log().contains("Connected to RabbitMQ")).await;
+    eventually("RabbitMQ is connected", || {
+        away.log().contains("Connected to RabbitMQ")
+    })
+    .await;
     drop(proxy);
 
     let prometheus = Prometheus::scraping(&[dispatcher.admin, away.admin]).await;
     let path = |name: &str| format!("/{namespace}/{name}");
-    let mut urls: Vec<String> =
-        ["memory", "narrow", "b", "durable"].iter().map(|name| dispatcher.http_url(&path(name))).collect();
+    let mut urls: Vec<String> = ["memory", "narrow", "b", "durable"]
+        .iter()
+        .map(|name| dispatcher.http_url(&path(name)))
+        .collect();
     urls.push(away.http_url(&path("durable")));
-    let secure = (dispatcher.https, dispatcher.https_url(&path("memory")), dispatcher.ca());
+    let secure = (
+        dispatcher.https,
+        dispatcher.https_url(&path("memory")),
+        dispatcher.ca(),
+    );
     let mut load = load(urls, secure);
 
     for (file, dashboard) in dashboards::all() {
         all_have_data(&prometheus, &file, dashboards::queries(&dashboard)).await;
     }
-    let recorded = rules::records().into_iter().map(|(name, _)| (name.clone(), name)).collect();
+    let recorded = rules::records()
+        .into_iter()
+        .map(|(name, _)| (name.clone(), name))
+        .collect();
     all_have_data(&prometheus, "records", recorded).await;
     let compared = rules::alerts().into_iter().flat_map(|(name, rule)| {
-        rules::compared(&rule).into_iter().map(move |query| (name.clone(), query)).collect::<Vec<_>>()
+        rules::compared(&rule)
+            .into_iter()
+            .map(move |query| (name.clone(), query))
+            .collect::<Vec<_>>()
     });
     all_have_data(&prometheus, "alerts", compared.collect()).await;
     rules_are_healthy(&prometheus).await;
@@ -233,14 +351,22 @@ async fn every_query_has_data() {
 
 async fn rules_are_healthy(prometheus: &Prometheus) {
     let data = prometheus.get("rules", &[]).await;
-    let rules: Vec<&Value> = list(&data["groups"]).iter().flat_map(|group| list(&group["rules"])).collect();
+    let rules: Vec<&Value> = list(&data["groups"])
+        .iter()
+        .flat_map(|group| list(&group["rules"]))
+        .collect();
     assert_eq!(rules.len(), rules::records().len() + rules::alerts().len());
-    rules.iter().for_each(|rule| assert_eq!(rule["health"], "ok", "{rule}"));
+    rules
+        .iter()
+        .for_each(|rule| assert_eq!(rule["health"], "ok", "{rule}"));
 }
 
 /// Alerts that come of what is done here, each with a subscription that it names.
-const AT_ONCE: [(&str, &str); 3] =
-    [("SealpostEventsLost", "lost"), ("SealpostEventsParked", "parking"), ("SealpostDeadLetters", "retried")];
+const AT_ONCE: [(&str, &str); 3] = [
+    ("SealpostEventsLost", "lost"),
+    ("SealpostEventsParked", "parking"),
+    ("SealpostDeadLetters", "retried"),
+];
 /// Alerts that come of it, too, and wait for their time.
 const LATER: [&str; 5] = [
     "SealpostSubscriberFailing",
@@ -250,7 +376,12 @@ const LATER: [&str; 5] = [
     "SealpostConfigurationProblems",
 ];
 /// Alerts for which there is no reason.
-const NEVER: [&str; 4] = ["SealpostDown", "SealpostAbsent", "SealpostServerCertificateExpires", "SealpostSpansDropped"];
+const NEVER: [&str; 4] = [
+    "SealpostDown",
+    "SealpostAbsent",
+    "SealpostServerCertificateExpires",
+    "SealpostSpansDropped",
+];
 
 async fn alerts_fire(prometheus: &Prometheus, namespace: &str) {
     let deadline = Instant::now() + PATIENCE;
@@ -258,15 +389,26 @@ async fn alerts_fire(prometheus: &Prometheus, namespace: &str) {
     loop {
         let data = prometheus.get("alerts", &[]).await;
         let alerts = list(&data["alerts"]);
-        let of = |name: &'static str| alerts.iter().filter(move |alert| alert["labels"]["alertname"] == name);
+        let of = |name: &'static str| {
+            alerts
+                .iter()
+                .filter(move |alert| alert["labels"]["alertname"] == name)
+        };
         let named = |alert: &Value, name: &str| {
             let description = string(&alert["annotations"]["description"]);
             alert["state"] == "firing" && description.contains(&format!(" {namespace}/{name}"))
         };
-        let silent = AT_ONCE.iter().filter(|(alert, name)| !of(alert).any(|alert| named(alert, name)));
-        let silent = silent.map(|(alert, _)| alert).chain(LATER.iter().filter(|alert| of(alert).next().is_none()));
+        let silent = AT_ONCE
+            .iter()
+            .filter(|(alert, name)| !of(alert).any(|alert| named(alert, name)));
+        let silent = silent
+            .map(|(alert, _)| alert)
+            .chain(LATER.iter().filter(|alert| of(alert).next().is_none()));
         let silent: Vec<&&str> = silent.collect();
-        let wrong: Vec<&&str> = NEVER.iter().filter(|alert| of(alert).next().is_some()).collect();
+        let wrong: Vec<&&str> = NEVER
+            .iter()
+            .filter(|alert| of(alert).next().is_some())
+            .collect();
         assert!(wrong.is_empty(), "{wrong:?}: {alerts:#?}");
         if silent.is_empty() {
             return;

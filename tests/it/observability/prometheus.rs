@@ -1,4 +1,5 @@
-//! A Prometheus of its own, with the configuration and the rules of `deploy/observability/`, but quicker.
+//! A Prometheus of its own, with the configuration and the rules of `deploy/observability/`, but
+//! quicker.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -26,12 +27,30 @@ impl Prometheus {
         let at = |name: &str| directory.path().join(name);
         let (local, collector) = (r#""127.0.0.1:9090""#, "127.0.0.1:8889");
         let written = text("prometheus/prometheus.yaml");
-        assert!(written.contains(local) && written.contains(collector) && written.contains(": 15s"), "{written}");
-        let targets = targets.iter().map(|target| format!("\"{target}\"")).collect::<Vec<_>>().join(", ");
-        let quick = written.replace(": 15s", ": 500ms").replace(local, &targets).replace(collector, "127.0.0.1:1");
+        assert!(
+            written.contains(local) && written.contains(collector) && written.contains(": 15s"),
+            "{written}"
+        );
+        let targets = targets
+            .iter()
+            .map(|target| format!("\"{target}\""))
+            .collect::<Vec<_>>()
+            .join(", ");
+        let quick = written
+            .replace(": 15s", ": 500ms")
+            .replace(local, &targets)
+            .replace(collector, "127.0.0.1:1");
         fs::write(at("prometheus.yaml"), quick).expect("written");
         fs::write(at("rules.yaml"), text("prometheus/rules.yaml")).expect("written");
-        let output = || Stdio::from(fs::File::options().create(true).append(true).open(at("log")).expect("a file"));
+        let output = || {
+            Stdio::from(
+                fs::File::options()
+                    .create(true)
+                    .append(true)
+                    .open(at("log"))
+                    .expect("a file"),
+            )
+        };
         let child = Command::new("prometheus")
             .arg(format!("--config.file={}", at("prometheus.yaml").display()))
             .arg(format!("--storage.tsdb.path={}", at("data").display()))
@@ -41,12 +60,19 @@ impl Prometheus {
             .stderr(output())
             .spawn()
             .expect("Prometheus starts: it is Debian's package prometheus, which .ci/run installs");
-        let mut prometheus = Self { child, directory, address: String::new() };
+        let mut prometheus = Self {
+            child,
+            directory,
+            address: String::new(),
+        };
         prometheus.address = eventually_some("Prometheus is ready", || {
             let log = prometheus.log();
-            let line = log.lines().find(|line| line.contains("msg=\"Listening on\""))?;
+            let line = log
+                .lines()
+                .find(|line| line.contains("msg=\"Listening on\""))?;
             log.contains("Server is ready").then_some(())?;
-            line.rsplit_once("address=").map(|(_, address)| address.trim().to_owned())
+            line.rsplit_once("address=")
+                .map(|(_, address)| address.trim().to_owned())
         })
         .await;
         prometheus
@@ -58,9 +84,21 @@ impl Prometheus {
 
     /// What its API answers.
     pub(super) async fn get(&self, path: &str, parameters: &[(&str, &str)]) -> Value {
-        let url = Url::parse_with_params(&format!("http://{}/api/v1/{path}", self.address), parameters).expect("a URL");
-        let answer = plain().get(url.as_str()).send().await.expect("an answer").text().await.expect("a text");
-        let answer: Value = serde_json::from_str(&answer).unwrap_or_else(|error| panic!("{error}: {answer}"));
+        let url = Url::parse_with_params(
+            &format!("http://{}/api/v1/{path}", self.address),
+            parameters,
+        )
+        .expect("a URL");
+        let answer = plain()
+            .get(url.as_str())
+            .send()
+            .await
+            .expect("an answer")
+            .text()
+            .await
+            .expect("a text");
+        let answer: Value =
+            serde_json::from_str(&answer).unwrap_or_else(|error| panic!("{error}: {answer}"));
         assert_eq!(answer["status"], "success", "{parameters:?}: {answer}");
         answer["data"].clone()
     }

@@ -1,4 +1,5 @@
-//! The rules: promtool takes them and tests them, every alert is explained, and clusters get the same.
+//! The rules: promtool takes them and tests them, every alert is explained, and clusters get the
+//! same.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -11,12 +12,20 @@ use super::{directory, is_documented, list, page, string, text, yaml};
 
 fn rules() -> Vec<Value> {
     let file = yaml("prometheus/rules.yaml");
-    list(&file["groups"]).iter().flat_map(|group| list(&group["rules"]).to_vec()).collect()
+    list(&file["groups"])
+        .iter()
+        .flat_map(|group| list(&group["rules"]).to_vec())
+        .collect()
 }
 
 /// Recorded series: name and query.
 pub(super) fn records() -> Vec<(String, String)> {
-    let record = |rule: &Value| Some((rule["record"].as_str()?.to_owned(), string(&rule["expr"]).to_owned()));
+    let record = |rule: &Value| {
+        Some((
+            rule["record"].as_str()?.to_owned(),
+            string(&rule["expr"]).to_owned(),
+        ))
+    };
     rules().iter().filter_map(record).collect()
 }
 
@@ -27,17 +36,29 @@ pub(super) fn recorded() -> BTreeSet<String> {
 
 /// Alerts: name and rule.
 pub(super) fn alerts() -> BTreeMap<String, Value> {
-    rules().into_iter().filter_map(|rule| Some((rule["alert"].as_str()?.to_owned(), rule))).collect()
+    rules()
+        .into_iter()
+        .filter_map(|rule| Some((rule["alert"].as_str()?.to_owned(), rule)))
+        .collect()
 }
 
 /// What an alert compares, without its thresholds.
 pub(super) fn compared(rule: &Value) -> Vec<String> {
-    let part = |part: &str| match part.strip_prefix("absent(").and_then(|rest| rest.strip_suffix(')')) {
+    let part = |part: &str| match part
+        .strip_prefix("absent(")
+        .and_then(|rest| rest.strip_suffix(')'))
+    {
         Some(inner) => inner.to_owned(),
         None => {
             let operators = [" > ", " < ", " == "];
-            let at = operators.iter().find_map(|operator| part.rfind(operator)).expect("a comparison");
-            assert!(part[at + 3..].chars().all(|c| " *.=0123456789".contains(c)), "{part}: with a number");
+            let at = operators
+                .iter()
+                .find_map(|operator| part.rfind(operator))
+                .expect("a comparison");
+            assert!(
+                part[at + 3..].chars().all(|c| " *.=0123456789".contains(c)),
+                "{part}: with a number"
+            );
             part[..at].to_owned()
         }
     };
@@ -45,9 +66,17 @@ pub(super) fn compared(rule: &Value) -> Vec<String> {
 }
 
 fn promtool(arguments: &[&str]) -> String {
-    let output = Command::new("promtool").current_dir(directory().join("prometheus")).args(arguments).output();
-    let output = output.expect("promtool runs: it is in Debian's package prometheus, which .ci/run installs");
-    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let output = Command::new("promtool")
+        .current_dir(directory().join("prometheus"))
+        .args(arguments)
+        .output();
+    let output = output
+        .expect("promtool runs: it is in Debian's package prometheus, which .ci/run installs");
+    let said = format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
     assert!(output.status.success(), "promtool {arguments:?}: {said}");
     said
 }
@@ -55,7 +84,10 @@ fn promtool(arguments: &[&str]) -> String {
 #[test]
 fn promtool_takes_them() {
     let said = promtool(&["check", "rules", "rules.yaml"]);
-    assert!(said.contains(&format!("{} rules found", rules().len())), "{said}");
+    assert!(
+        said.contains(&format!("{} rules found", rules().len())),
+        "{said}"
+    );
     promtool(&["check", "config", "prometheus.yaml"]);
 }
 
@@ -65,37 +97,56 @@ fn promtool_tests_them() {
     assert!(said.contains("SUCCESS"), "{said}");
 }
 
-/// Each alert fires in one of those tests; in another one, which has its series too, it does not; and it does not before
-/// its time.
+/// Each alert fires in one of those tests; in another one, which has its series too, it does not;
+/// and it does not before its time.
 #[test]
 fn each_alert_is_tested_both_ways() {
     let tests = yaml("prometheus/rules.test.yaml");
     let mut fires: BTreeMap<String, [usize; 2]> = BTreeMap::new();
-    for case in list(&tests["tests"]).iter().flat_map(|test| list(&test["alert_rule_test"])) {
-        let counts = fires.entry(string(&case["alertname"]).to_owned()).or_default();
+    for case in list(&tests["tests"])
+        .iter()
+        .flat_map(|test| list(&test["alert_rule_test"]))
+    {
+        let counts = fires
+            .entry(string(&case["alertname"]).to_owned())
+            .or_default();
         counts[usize::from(list(&case["exp_alerts"]).is_empty())] += 1;
     }
     for (name, rule) in alerts() {
         let [fires, silent] = fires.remove(&name).unwrap_or_default();
         assert!(fires >= 1, "{name} never fires");
-        assert!(silent >= if rule["for"].is_string() { 2 } else { 1 }, "{name} is never silent");
+        assert!(
+            silent >= if rule["for"].is_string() { 2 } else { 1 },
+            "{name} is never silent"
+        );
     }
     assert!(fires.is_empty(), "of no alert: {fires:?}");
 }
 
-/// Each alert says how bad it is, what happened, and where it is explained; the page explains no other.
+/// Each alert says how bad it is, what happened, and where it is explained; the page explains no
+/// other.
 #[test]
 fn each_alert_is_in_the_runbook() {
     let runbook = page("RUNBOOK.md");
-    let explained: BTreeSet<&str> = runbook.lines().filter_map(|line| line.strip_prefix("### ")).collect();
+    let explained: BTreeSet<&str> = runbook
+        .lines()
+        .filter_map(|line| line.strip_prefix("### "))
+        .collect();
     let alerts = alerts();
     assert!(alerts.len() > 20, "{}", alerts.len());
     for (name, rule) in &alerts {
-        assert!(["critical", "warning", "info"].contains(&string(&rule["labels"]["severity"])), "{name}");
+        assert!(
+            ["critical", "warning", "info"].contains(&string(&rule["labels"]["severity"])),
+            "{name}"
+        );
         let annotations = &rule["annotations"];
         assert!(!string(&annotations["summary"]).is_empty(), "{name}");
         assert!(string(&annotations["description"]).contains('.'), "{name}");
-        assert_eq!(annotations["runbook_url"], format!("docs/RUNBOOK.md#{}", name.to_lowercase()), "{name}");
+        assert_eq!(
+            annotations["runbook_url"],
+            format!("docs/RUNBOOK.md#{}", name.to_lowercase()),
+            "{name}"
+        );
     }
     assert_eq!(explained, alerts.keys().map(String::as_str).collect());
 }
@@ -107,43 +158,70 @@ fn rules_are_of_documented_metrics() {
         is_documented(string(&rule["expr"]), &rule.to_string());
     }
     for name in recorded() {
-        let uses =
-            |rule: &Value| rule["record"] != name.as_str() && super::series(string(&rule["expr"])).contains(&*name);
+        let uses = |rule: &Value| {
+            rule["record"] != name.as_str() && super::series(string(&rule["expr"])).contains(&*name)
+        };
         assert!(rules().iter().any(uses), "{name} is used by no rule");
     }
 }
 
-/// An alert that a certificate ends comes after cert-manager should have renewed it, so that it does not come in vain.
+/// An alert that a certificate ends comes after cert-manager should have renewed it, so that it
+/// does not come in vain.
 #[test]
 fn renewal_comes_before_the_alert() {
     let servers = directory().join("../kubernetes/certificates/servers");
     let hours = |path: std::path::PathBuf| -> Vec<u64> {
         let written = fs::read_to_string(path).expect("a file");
-        let found = written.lines().filter_map(|line| line.trim().strip_prefix("renewBefore: ")?.strip_suffix("h0m0s"));
-        found.map(|hours| hours.parse().expect("a number")).collect()
+        let found = written.lines().filter_map(|line| {
+            line.trim()
+                .strip_prefix("renewBefore: ")?
+                .strip_suffix("h0m0s")
+        });
+        found
+            .map(|hours| hours.parse().expect("a number"))
+            .collect()
     };
     let files = fs::read_dir(servers).expect("a directory");
-    let renewed: Vec<u64> = files.flat_map(|file| hours(file.expect("a file").path())).collect();
+    let renewed: Vec<u64> = files
+        .flat_map(|file| hours(file.expect("a file").path()))
+        .collect();
     assert_eq!(renewed.len(), 4, "{renewed:?}");
-    let alert = alerts().remove("SealpostServerCertificateExpires").expect("an alert");
-    let days = string(&alert["expr"]).split(" < ").nth(1).and_then(|number| number.strip_suffix(" * 86400"));
+    let alert = alerts()
+        .remove("SealpostServerCertificateExpires")
+        .expect("an alert");
+    let days = string(&alert["expr"])
+        .split(" < ")
+        .nth(1)
+        .and_then(|number| number.strip_suffix(" * 86400"));
     let days: u64 = days.expect("days").parse().expect("a number");
-    assert!(renewed.iter().all(|hours| *hours > days * 24), "{renewed:?}");
+    assert!(
+        renewed.iter().all(|hours| *hours > days * 24),
+        "{renewed:?}"
+    );
 }
 
 /// The Prometheus operator gets the same groups.
 #[test]
 fn clusters_get_the_same_rules() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/kubernetes/monitoring/rules.yaml");
-    let object: Value = serde_saphyr::from_str(&fs::read_to_string(path).expect("a file")).expect("YAML");
+    let path =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/kubernetes/monitoring/rules.yaml");
+    let object: Value =
+        serde_saphyr::from_str(&fs::read_to_string(path).expect("a file")).expect("YAML");
     assert_eq!(object["kind"], "PrometheusRule");
-    assert_eq!(object["spec"]["groups"], yaml("prometheus/rules.yaml")["groups"]);
+    assert_eq!(
+        object["spec"]["groups"],
+        yaml("prometheus/rules.yaml")["groups"]
+    );
 }
 
 /// A Prometheus template's braces and a YAML file's quotes are easily mixed up.
 #[test]
 fn no_annotation_is_cut() {
     for line in text("prometheus/rules.yaml").lines() {
-        assert_eq!(line.matches("{{").count(), line.matches("}}").count(), "{line}");
+        assert_eq!(
+            line.matches("{{").count(),
+            line.matches("}}").count(),
+            "{line}"
+        );
     }
 }

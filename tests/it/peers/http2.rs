@@ -78,8 +78,17 @@ fn head(stream: u32, fields: &[u8], flags: u8) -> Vec<u8> {
     let mut frames = Vec::new();
     for (number, piece) in pieces.iter().enumerate() {
         let kind = if number == 0 { HEADERS } else { CONTINUATION };
-        let last = if number + 1 == pieces.len() { END_HEADERS } else { 0 };
-        frames.extend(frame(kind, last | if number == 0 { flags } else { 0 }, stream, piece));
+        let last = if number + 1 == pieces.len() {
+            END_HEADERS
+        } else {
+            0
+        };
+        frames.extend(frame(
+            kind,
+            last | if number == 0 { flags } else { 0 },
+            stream,
+            piece,
+        ));
     }
     frames
 }
@@ -91,9 +100,11 @@ fn reset(stream: u32, reason: u32) -> Vec<u8> {
 impl Habit {
     fn answer(self, stream: u32) -> Vec<u8> {
         match self {
-            Self::LargeHead(size) => {
-                head(stream, &[field(":status", "202"), field("x", &"a".repeat(size))].concat(), END_STREAM)
-            }
+            Self::LargeHead(size) => head(
+                stream,
+                &[field(":status", "202"), field("x", &"a".repeat(size))].concat(),
+                END_STREAM,
+            ),
             Self::GivesUp(status, body, reason) => [
                 head(stream, &field(":status", status), 0),
                 frame(DATA, 0, stream, body.as_bytes()),
@@ -101,7 +112,11 @@ impl Habit {
             ]
             .concat(),
             Self::HalfAnEvent => [
-                head(stream, &[field(":status", "200"), field("ce-specversion", "1.0")].concat(), 0),
+                head(
+                    stream,
+                    &[field(":status", "200"), field("ce-specversion", "1.0")].concat(),
+                    0,
+                ),
                 frame(DATA, 0, stream, b"half"),
                 reset(stream, INTERNAL_ERROR),
             ]
@@ -120,7 +135,10 @@ async fn peer(habit: Habit) -> (String, String, Arc<AtomicUsize>, JoinSet<()>) {
     let ca = Ca::new("peer");
     let tls = ca.issue(&["localhost"]).acceptor();
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    let url = format!("https://localhost:{}/", listener.local_addr().expect("an address").port());
+    let url = format!(
+        "https://localhost:{}/",
+        listener.local_addr().expect("an address").port()
+    );
     let connections = Arc::new(AtomicUsize::new(0));
     let (mut server, counted) = (JoinSet::new(), Arc::clone(&connections));
     server.spawn(async move {
@@ -147,7 +165,8 @@ async fn serve(mut stream: TlsStream<TcpStream>, habit: Habit) -> std::io::Resul
     loop {
         let mut header = [0; 9];
         stream.read_exact(&mut header).await?;
-        let mut payload = vec![0; u32::from_be_bytes([0, header[0], header[1], header[2]]) as usize];
+        let mut payload =
+            vec![0; u32::from_be_bytes([0, header[0], header[1], header[2]]) as usize];
         stream.read_exact(&mut payload).await?;
         let (kind, flags) = (header[3], header[4]);
         let id = u32::from_be_bytes([header[5], header[6], header[7], header[8]]);
@@ -167,7 +186,9 @@ async fn serve_http1(mut stream: TlsStream<TcpStream>) -> std::io::Result<()> {
         read.push(stream.read_u8().await?);
         if read.ends_with(b"\r\n\r\nx") {
             read.clear();
-            stream.write_all(b"HTTP/1.1 202 Accepted\r\ncontent-length: 0\r\n\r\n").await?;
+            stream
+                .write_all(b"HTTP/1.1 202 Accepted\r\ncontent-length: 0\r\n\r\n")
+                .await?;
             stream.flush().await?;
         }
     }
@@ -178,7 +199,11 @@ async fn whoever_is_to_be_spoken_to_by_http1_is_not_offered_anything_else() {
     let (url, ca, opened, _server) = peer(Habit::GivesUp("503", "", CANCEL)).await;
     let mut to = destination(&url, &ca);
     let clients = clients();
-    assert_eq!(ask(&clients, &to).await.expect("an answer").status(), 503, "they agree on HTTP/2");
+    assert_eq!(
+        ask(&clients, &to).await.expect("an answer").status(),
+        503,
+        "they agree on HTTP/2"
+    );
     to.url = to.url.with_http_versions(HttpVersions::OnlyHttp1);
     assert_eq!(ask(&clients, &to).await.expect("an answer").status(), 202);
     assert_eq!(opened.load(Ordering::Relaxed), 2);
@@ -188,10 +213,22 @@ async fn whoever_is_to_be_spoken_to_by_http1_is_not_offered_anything_else() {
 async fn answers_come_to_what_they_say() {
     for (habit, expected, connections) in [
         (Habit::LargeHead(60 * 1024), Verdict::Status(202), 1),
-        (Habit::GivesUp("400", "no", INTERNAL_ERROR), Verdict::Status(400), 1),
+        (
+            Habit::GivesUp("400", "no", INTERNAL_ERROR),
+            Verdict::Status(400),
+            1,
+        ),
         (Habit::GivesUp("503", "", CANCEL), Verdict::Status(503), 1),
-        (Habit::GivesUp("202", "", INTERNAL_ERROR), Verdict::Status(202), 1),
-        (Habit::GivesUp("202", "a", NO_ERROR), Verdict::Status(202), 1),
+        (
+            Habit::GivesUp("202", "", INTERNAL_ERROR),
+            Verdict::Status(202),
+            1,
+        ),
+        (
+            Habit::GivesUp("202", "a", NO_ERROR),
+            Verdict::Status(202),
+            1,
+        ),
         (Habit::HalfAnEvent, Verdict::Unread(200), 1),
         (Habit::Refuses, Verdict::Status(202), 2),
         (Habit::GoesAway, Verdict::Status(202), 2),
@@ -200,8 +237,16 @@ async fn answers_come_to_what_they_say() {
         let (clients, to) = (clients(), destination(&url, &ca));
         for _ in 0..3 {
             let answer = ask(&clients, &to).await;
-            assert_eq!(verdict(&answer, &expected), expected, "{habit:?}: {answer:?}");
+            assert_eq!(
+                verdict(&answer, &expected),
+                expected,
+                "{habit:?}: {answer:?}"
+            );
         }
-        assert_eq!(opened.load(Ordering::Relaxed), connections, "{habit:?}: what it wants is remembered");
+        assert_eq!(
+            opened.load(Ordering::Relaxed),
+            connections,
+            "{habit:?}: what it wants is remembered"
+        );
     }
 }

@@ -47,11 +47,22 @@ impl Peer {
         let tls = (wire == Wire::Tls).then(|| ca.issue(&["localhost"]).speaking(&[b"http/1.1"]));
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let scheme = if wire == Wire::Tls { "https" } else { "http" };
-        let url = format!("{scheme}://localhost:{}/", listener.local_addr().expect("an address").port());
-        let ca = if wire == Wire::Tls { ca.pem } else { String::new() };
+        let url = format!(
+            "{scheme}://localhost:{}/",
+            listener.local_addr().expect("an address").port()
+        );
+        let ca = if wire == Wire::Tls {
+            ca.pem
+        } else {
+            String::new()
+        };
         let connections = Arc::new(AtomicUsize::new(0));
         let requests = Seen::default();
-        let (mut server, counted, seen) = (JoinSet::new(), Arc::clone(&connections), Arc::clone(&requests));
+        let (mut server, counted, seen) = (
+            JoinSet::new(),
+            Arc::clone(&connections),
+            Arc::clone(&requests),
+        );
         server.spawn(async move {
             let mut all = JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
@@ -59,7 +70,13 @@ impl Peer {
                 all.spawn(serve(stream, tls.clone(), row, Arc::clone(&seen)));
             }
         });
-        Self { url, ca, connections, requests, _server: server }
+        Self {
+            url,
+            ca,
+            connections,
+            requests,
+            _server: server,
+        }
     }
 
     pub(crate) fn connections(&self) -> usize {
@@ -94,7 +111,9 @@ async fn serve(stream: TcpStream, tls: Option<TlsAcceptor>, row: &'static Row, s
             }
         }
         Some(tls) => {
-            let Ok(mut stream) = tls.accept(stream).await else { return };
+            let Ok(mut stream) = tls.accept(stream).await else {
+                return;
+            };
             drop(answers(&mut stream, row, &seen).await);
             if row.end == End::Close {
                 drop(stream.shutdown().await);
@@ -134,7 +153,14 @@ async fn read_request(stream: &mut impl Stream) -> std::io::Result<()> {
         head.push(stream.read_u8().await?);
     }
     let head = String::from_utf8_lossy(&head).to_ascii_lowercase();
-    let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
-    let mut body = vec![0; length.and_then(|length| length.trim().parse().ok()).unwrap_or(0)];
+    let length = head
+        .lines()
+        .find_map(|line| line.strip_prefix("content-length: "));
+    let mut body = vec![
+        0;
+        length
+            .and_then(|length| length.trim().parse().ok())
+            .unwrap_or(0)
+    ];
     stream.read_exact(&mut body).await.map(drop)
 }

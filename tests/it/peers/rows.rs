@@ -28,9 +28,11 @@ impl Answer {
         match self {
             Self::Text(text) => Cow::Borrowed(text.as_bytes()),
             Self::Bytes(bytes) => Cow::Borrowed(bytes),
-            Self::Long(start, middle, count, end) => {
-                Cow::Owned([start, middle.repeat(*count).as_str(), end].concat().into_bytes())
-            }
+            Self::Long(start, middle, count, end) => Cow::Owned(
+                [start, middle.repeat(*count).as_str(), end]
+                    .concat()
+                    .into_bytes(),
+            ),
         }
     }
 }
@@ -56,10 +58,22 @@ pub(crate) enum End {
 }
 
 pub(crate) const fn row(name: &'static str, answer: Answer, end: End, verdict: Verdict) -> Row {
-    Row { name, answer, pace: Pace::AtOnce, end, verdict, kept: false }
+    Row {
+        name,
+        answer,
+        pace: Pace::AtOnce,
+        end,
+        verdict,
+        kept: false,
+    }
 }
 
-pub(crate) const fn text(name: &'static str, answer: &'static str, end: End, verdict: Verdict) -> Row {
+pub(crate) const fn text(
+    name: &'static str,
+    answer: &'static str,
+    end: End,
+    verdict: Verdict,
+) -> Row {
     row(name, Answer::Text(answer), end, verdict)
 }
 
@@ -68,7 +82,10 @@ const fn kept(row: Row) -> Row {
 }
 
 const fn slow(row: Row) -> Row {
-    Row { pace: Pace::ByteByByte, ..row }
+    Row {
+        pace: Pace::ByteByByte,
+        ..row
+    }
 }
 
 use End::{Close, CutOff, Reset, Stay};

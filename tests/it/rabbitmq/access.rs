@@ -8,8 +8,8 @@ use crate::support::sender::{plain, send};
 use crate::support::subscriber::Subscriber;
 use crate::support::{binary, eventually};
 
-/// amqps: the certificate is verified with the CA that is given, for the host of the URI; user name and password come
-/// from the environment, and appear nowhere.
+/// amqps: the certificate is verified with the CA that is given, for the host of the URI; user name
+/// and password come from the environment, and appear nowhere.
 #[tokio::test(flavor = "multi_thread")]
 async fn amqps_is_verified() {
     let ca = Ca::new("rabbitmq");
@@ -23,27 +23,42 @@ async fn amqps_is_verified() {
         let dispatcher = Dispatcher::of(&yaml).file("ca.pem", &ca.pem);
         let file = dispatcher.path("ca.pem").display().to_string();
         let uri = format!("amqps://guest:guest@{host}:{port}/%2f");
-        let dispatcher = dispatcher.env("SEALPOST_RABBITMQ_URI", &uri).env("SEALPOST_RABBITMQ_CA", &file);
-        dispatcher.env("SEALPOST_RABBITMQ_USERNAME", "sealpost").env("SEALPOST_RABBITMQ_PASSWORD", password).start()
+        let dispatcher = dispatcher
+            .env("SEALPOST_RABBITMQ_URI", &uri)
+            .env("SEALPOST_RABBITMQ_CA", &file);
+        dispatcher
+            .env("SEALPOST_RABBITMQ_USERNAME", "sealpost")
+            .env("SEALPOST_RABBITMQ_PASSWORD", password)
+            .start()
     };
     let good = with("localhost", &ca, "s3cret").await;
     take_events(&good, &path).await;
     subscriber.until(1).await;
-    assert!(node.ctl(&["list_connections", "user", "ssl"]).contains("sealpost\ttrue"));
+    assert!(
+        node.ctl(&["list_connections", "user", "ssl"])
+            .contains("sealpost\ttrue")
+    );
     let other = Ca::new("another");
     for (refused, why) in [
         (with("localhost", &other, "s3cret").await, "UnknownIssuer"),
-        (with("127.0.0.1", &ca, "s3cret").await, "certificate not valid for name"),
+        (
+            with("127.0.0.1", &ca, "s3cret").await,
+            "certificate not valid for name",
+        ),
         (with("localhost", &ca, "wrong").await, "ACCESS_REFUSED"),
     ] {
         eventually(why, || refused.log().contains(why)).await;
         assert_eq!(refused.admin_text("/readyz").await.0, 503, "{why}");
-        assert!(!refused.log().contains("s3cret") && !refused.log().contains("wrong"), "a password is logged");
+        assert!(
+            !refused.log().contains("s3cret") && !refused.log().contains("wrong"),
+            "a password is logged"
+        );
     }
     assert!(!good.log().contains("s3cret"), "a password is logged");
 }
 
-/// A user who may not publish, at the start or any more: nobody is told that all is well, and senders are refused at once.
+/// A user who may not publish, at the start or any more: nobody is told that all is well, and
+/// senders are refused at once.
 #[tokio::test(flavor = "multi_thread")]
 async fn who_may_not_publish_is_not_ready() {
     let (namespace, subscriber, node) = (namespace(), Subscriber::ok().await, Node::start());
@@ -58,30 +73,48 @@ async fn who_may_not_publish_is_not_ready() {
         node.ctl(&["close_all_connections", "permissions have changed"]);
         let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
         let expected = if allowed == ".*" { 202 } else { 503 };
-        while send(&plain(), dispatcher.http_url(&path), "x").await != expected || is_ready().await != (expected == 202)
+        while send(&plain(), dispatcher.http_url(&path), "x").await != expected
+            || is_ready().await != (expected == 202)
         {
-            assert!(std::time::Instant::now() < deadline, "{allowed}: {}", dispatcher.admin_text("/readyz").await.1);
+            assert!(
+                std::time::Instant::now() < deadline,
+                "{allowed}: {}",
+                dispatcher.admin_text("/readyz").await.1
+            );
             tokio::time::sleep(std::time::Duration::from_millis(50)).await;
         }
     }
-    assert!(!dispatcher.logged(&["No channel to publish on", "ACCESS_REFUSED"]).is_empty(), "{}", dispatcher.log());
+    assert!(
+        !dispatcher
+            .logged(&["No channel to publish on", "ACCESS_REFUSED"])
+            .is_empty(),
+        "{}",
+        dispatcher.log()
+    );
 }
 
-/// One queue that RabbitMQ refuses to deliver stops neither its Broker nor readiness: its events wait, and come.
+/// One queue that RabbitMQ refuses to deliver stops neither its Broker nor readiness: its events
+/// wait, and come.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_queue_that_may_not_be_read_is_the_only_one_that_waits() {
     let (namespace, node) = (namespace(), Node::start());
     let (first, second) = (Subscriber::ok().await, Subscriber::ok().await);
-    let [a, b] = [("a", &first), ("b", &second)].map(|(name, to)| subscription(&namespace, name, to, ""));
+    let [a, b] =
+        [("a", &first), ("b", &second)].map(|(name, to)| subscription(&namespace, name, to, ""));
     let read = "sealpost:(wait|returned|.*:b).*";
     node.ctl(&["set_permissions", "guest", ".*", ".*", read]);
-    let dispatcher = on(&node.uri, &(channel(&namespace) + &a + &b)).start().await;
+    let dispatcher = on(&node.uri, &(channel(&namespace) + &a + &b))
+        .start()
+        .await;
     let path = format!("/{namespace}/c");
     take_events(&dispatcher, &path).await;
     assert_eq!(send(&plain(), dispatcher.http_url(&path), "1").await, 202);
     second.until(2).await;
     let (status, text) = dispatcher.admin_text("/readyz").await;
-    assert!(status == 200 && text.contains("ACCESS_REFUSED"), "{status} {text}");
+    assert!(
+        status == 200 && text.contains("ACCESS_REFUSED"),
+        "{status} {text}"
+    );
     assert_eq!(first.count(), 0);
     node.ctl(&["set_permissions", "guest", ".*", ".*", ".*"]);
     first.until(2).await;
@@ -93,19 +126,45 @@ async fn wrong_addresses_are_refused() {
     for (uri, flags, part) in [
         ("http://user:s3cret@host", &[][..], "--rabbitmq-uri"),
         ("amqp://user:s3cret@host:port", &[], "--rabbitmq-uri"),
-        (&shared(), &["--rabbitmq-ca", "no-such-file"], "--rabbitmq-ca no-such-file"),
+        (
+            &shared(),
+            &["--rabbitmq-ca", "no-such-file"],
+            "--rabbitmq-ca no-such-file",
+        ),
     ] {
         let mut command = tokio::process::Command::new(binary());
-        command.args(["run", "-f", "-", "--http-addr", "127.0.0.1:0", "--https-addr", "127.0.0.1:0"]);
-        command.args(["--admin-addr", "127.0.0.1:0"]).args(flags).env("SEALPOST_RABBITMQ_URI", uri);
+        command.args([
+            "run",
+            "-f",
+            "-",
+            "--http-addr",
+            "127.0.0.1:0",
+            "--https-addr",
+            "127.0.0.1:0",
+        ]);
+        command
+            .args(["--admin-addr", "127.0.0.1:0"])
+            .args(flags)
+            .env("SEALPOST_RABBITMQ_URI", uri);
         let directory = tempfile::TempDir::new().expect("a directory");
-        let output = command.current_dir(directory.path()).stdin(std::process::Stdio::null()).output().await;
+        let output = command
+            .current_dir(directory.path())
+            .stdin(std::process::Stdio::null())
+            .output()
+            .await;
         let output = output.expect("it runs");
         let text = String::from_utf8_lossy(&output.stderr);
-        assert!(!output.status.success() && text.contains(part) && !text.contains("s3cret"), "{text}");
+        assert!(
+            !output.status.success() && text.contains(part) && !text.contains("s3cret"),
+            "{text}"
+        );
     }
     let mut command = tokio::process::Command::new(binary());
-    let output = command.args(["parked", "list", "-f", "-"]).output().await.expect("it runs");
+    let output = command
+        .args(["parked", "list", "-f", "-"])
+        .output()
+        .await
+        .expect("it runs");
     assert_eq!(output.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&output.stderr).contains("set SEALPOST_RABBITMQ_URI"));
 }

@@ -1,4 +1,5 @@
-//! What the tests' own clusters are for: each fault is there when its command ends, and over when the other one ends.
+//! What the tests' own clusters are for: each fault is there when its command ends, and over when
+//! the other one ends.
 
 use std::time::{Duration, Instant};
 
@@ -11,10 +12,14 @@ const ELECTION: Duration = Duration::from_secs(30);
 const LONG: Duration = Duration::from_secs(2);
 
 async fn put(uri: &str) {
-    Client::new(uri).await.put("q", "text/plain", &[], b"x").await;
+    Client::new(uri)
+        .await
+        .put("q", "text/plain", &[], b"x")
+        .await;
 }
 
-/// Whether a message is confirmed in time, once. A node in trouble may take the connection and say nothing.
+/// Whether a message is confirmed in time, once. A node in trouble may take the connection and say
+/// nothing.
 async fn confirms(uri: &str, time: Duration) -> bool {
     let uri = uri.to_owned();
     let attempt = tokio::spawn(async move { put(&uri).await });
@@ -38,8 +43,9 @@ fn members(cluster: &Cluster) -> usize {
     listed.matches("@localhost").count()
 }
 
-/// The other two serve while a node is killed, hangs, or is cut off; it serves again after that. The first node leads the
-/// queue: fresh channels wait for a leader that hangs until its peers give it up, which is a matter of RabbitMQ's.
+/// The other two serve while a node is killed, hangs, or is cut off; it serves again after that.
+/// The first node leads the queue: fresh channels wait for a leader that hangs until its peers give
+/// it up, which is a matter of RabbitMQ's.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cluster_outlives_each_fault_of_a_node() {
     let cluster = Cluster::start();

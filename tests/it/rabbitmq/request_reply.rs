@@ -11,7 +11,10 @@ use crate::support::subscriber::{Reply, Subscriber};
 async fn requests_go_through_queues() {
     let namespace = namespace();
     let subscriber = Subscriber::answering(|received| {
-        let id = received.header("ce-correlationid").unwrap_or_default().to_owned();
+        let id = received
+            .header("ce-correlationid")
+            .unwrap_or_default()
+            .to_owned();
         Reply::event("test.reply", received.id()).header("ce-replyid", id)
     })
     .await;
@@ -23,7 +26,11 @@ async fn requests_go_through_queues() {
          spec: {{brokerRef: {{apiVersion: eventing.knative.dev/v1, kind: Broker, name: b}}}}\n",
         subscriber.url()
     );
-    let dispatcher = on(&shared(), &yaml).arg("--default-channel").arg("rabbitmq").start().await;
+    let dispatcher = on(&shared(), &yaml)
+        .arg("--default-channel")
+        .arg("rabbitmq")
+        .start()
+        .await;
     take_events(&dispatcher, &format!("/{namespace}/b")).await;
     let url = dispatcher.http_url(&format!("/{namespace}/rr"));
     let requests = (0..20).map(|number| {
@@ -32,7 +39,10 @@ async fn requests_go_through_queues() {
             let id = format!("i{number}");
             let answer = event(&plain(), &url, &id).send().await.expect("an answer");
             assert_eq!(
-                (answer.status().as_u16(), answer.headers()["ce-id"].to_str().expect("text")),
+                (
+                    answer.status().as_u16(),
+                    answer.headers()["ce-id"].to_str().expect("text")
+                ),
                 (200, id.as_str())
             );
         }

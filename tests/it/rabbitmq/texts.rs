@@ -1,5 +1,5 @@
-//! Messages that somebody else has put into a queue: what they say is bounded, shown with nothing hidden, and becomes no
-//! header that an event has not.
+//! Messages that somebody else has put into a queue: what they say is bounded, shown with nothing
+//! hidden, and becomes no header that an event has not.
 
 use std::sync::{Arc, Mutex};
 
@@ -13,7 +13,8 @@ use crate::support::rabbitmq::{Client, header, namespace, shared};
 use crate::support::subscriber::Subscriber;
 use crate::support::{binary, eventually, eventually_some};
 
-const HOSTILE: &str = "x\n2026-01-01T00:00:00Z ERROR sealpost: FORGED\u{1b}[31m\u{9b}2J\u{202e}\u{2028}\u{200b}";
+const HOSTILE: &str =
+    "x\n2026-01-01T00:00:00Z ERROR sealpost: FORGED\u{1b}[31m\u{9b}2J\u{202e}\u{2028}\u{200b}";
 
 /// A subscriber that keeps the bytes of requests as they come.
 struct RawSubscriber {
@@ -32,20 +33,34 @@ impl RawSubscriber {
             while let Ok((mut stream, _)) = listener.accept().await {
                 let mut request = Vec::new();
                 // Whatever else frames a message would have its end elsewhere.
-                while !request.windows(4).any(|end| end == b"\r\n\r\n") && stream.read_buf(&mut request).await.is_ok() {
-                }
-                kept.lock().expect("lock").push(String::from_utf8_lossy(&request).into_owned());
-                drop(stream.write_all(b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n").await);
+                while !request.windows(4).any(|end| end == b"\r\n\r\n")
+                    && stream.read_buf(&mut request).await.is_ok()
+                {}
+                kept.lock()
+                    .expect("lock")
+                    .push(String::from_utf8_lossy(&request).into_owned());
+                drop(
+                    stream
+                        .write_all(b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n")
+                        .await,
+                );
             }
         });
-        Self { url, requests, _server: server }
+        Self {
+            url,
+            requests,
+            _server: server,
+        }
     }
 
     /// The request with the event of this id.
     async fn request(&self, id: &str) -> String {
         eventually_some(&format!("the event {id} comes"), || {
             let requests = self.requests.lock().expect("lock");
-            requests.iter().find(|request| request.contains(&format!("\r\nce-id: {id}\r\n"))).cloned()
+            requests
+                .iter()
+                .find(|request| request.contains(&format!("\r\nce-id: {id}\r\n")))
+                .cloned()
         })
         .await
     }
@@ -111,16 +126,23 @@ async fn messages_make_no_headers() {
     let yaml = channel(&namespace) + &subscription(&namespace, &subscriber.url);
     let dispatcher = on(&shared(), &yaml).start().await;
     take_events(&dispatcher, &format!("/{namespace}/c")).await;
-    let lines = AMQPValue::FieldArray(FieldArray::from(LINES.iter().map(|line| text(line)).collect::<Vec<_>>()));
+    let lines = AMQPValue::FieldArray(FieldArray::from(
+        LINES.iter().map(|line| text(line)).collect::<Vec<_>>(),
+    ));
     let client = Client::new(&shared()).await;
     let headers = event("forwarding", &[("x-sealpost-forwarded", lines)]);
-    client.put(&queue(&namespace, "a"), "application/json", &headers, b"{}").await;
+    client
+        .put(&queue(&namespace, "a"), "application/json", &headers, b"{}")
+        .await;
     let request = subscriber.request("forwarding").await;
     let (head, _) = request.split_once("\r\n\r\n").expect("a head");
     let mut fields: Vec<&str> = head.split("\r\n").skip(1).collect();
     fields.sort_unstable();
     let host = subscriber.url.trim_start_matches("http://");
-    let (host, namespace) = (format!("host: {host}"), format!("kn-namespace: {namespace}"));
+    let (host, namespace) = (
+        format!("host: {host}"),
+        format!("kn-namespace: {namespace}"),
+    );
     let agent = concat!("user-agent: sealpost/", env!("CARGO_PKG_VERSION"));
     let expected = [
         "accept-encoding: identity",
@@ -142,8 +164,8 @@ async fn messages_make_no_headers() {
     assert_eq!(fields, expected);
 }
 
-/// One limit for attributes, in headers as in a body: a message beyond it is parked with the name of the attribute. One
-/// that was let in is delivered, whatever has been added to it since.
+/// One limit for attributes, in headers as in a body: a message beyond it is parked with the name
+/// of the attribute. One that was let in is delivered, whatever has been added to it since.
 #[tokio::test(flavor = "multi_thread")]
 async fn long_attributes_are_parked() {
     let (namespace, subscriber) = (namespace(), Subscriber::ok().await);
@@ -152,60 +174,135 @@ async fn long_attributes_are_parked() {
     take_events(&dispatcher, &format!("/{namespace}/c")).await;
     let (client, queue) = (Client::new(&shared()).await, queue(&namespace, "a"));
     let structured = |id: &str, bytes: usize| {
-        let event =
-            serde_json::json!({"specversion": "1.0", "id": id, "source": "/s", "type": "t", "long": "l".repeat(bytes)});
+        let event = serde_json::json!({"specversion": "1.0", "id": id, "source": "/s", "type": "t", "long": "l".repeat(bytes)});
         event.to_string().into_bytes()
     };
     let json = "application/cloudevents+json";
-    client.put(&queue, "text/plain", &event("headers", &[("cloudEvents_long", text(&"l".repeat(80_000)))]), b"").await;
-    client.put(&queue, json, &[], &structured("body", 5_000_000)).await;
-    client.put(&queue, json, &[], &structured("fits", 65_000)).await;
-    eventually("the one that fits is delivered", || subscriber.received().iter().any(|event| event.id() == "fits"))
+    client
+        .put(
+            &queue,
+            "text/plain",
+            &event(
+                "headers",
+                &[("cloudEvents_long", text(&"l".repeat(80_000)))],
+            ),
+            b"",
+        )
         .await;
+    client
+        .put(&queue, json, &[], &structured("body", 5_000_000))
+        .await;
+    client
+        .put(&queue, json, &[], &structured("fits", 65_000))
+        .await;
+    eventually("the one that fits is delivered", || {
+        subscriber
+            .received()
+            .iter()
+            .any(|event| event.id() == "fits")
+    })
+    .await;
     dispatcher.until_counter("messages_parked_total", 2).await;
     let parked = format!("{queue}:parked");
     for _ in 0..2 {
         let (properties, _) = client.wait(&parked).await;
         let reason = header(&properties, "x-sealpost-reason").expect("a reason");
-        assert!(reason.starts_with("not an event: attribute long is too long: it has "), "{reason}");
-        assert!(reason.contains("73728 are allowed") && reason.len() <= 1024, "{reason}");
+        assert!(
+            reason.starts_with("not an event: attribute long is too long: it has "),
+            "{reason}"
+        );
+        assert!(
+            reason.contains("73728 are allowed") && reason.len() <= 1024,
+            "{reason}"
+        );
     }
     // Further ones within a minute are told as a sum.
     let lines = dispatcher.logged(&["Message parked", "attribute long is too long"]);
-    assert!(lines.len() == 1 && lines.iter().all(|line| line.len() < 1024), "{lines:?}");
+    assert!(
+        lines.len() == 1 && lines.iter().all(|line| line.len() < 1024),
+        "{lines:?}"
+    );
 }
 
-/// What messages say, in the log and in what operators see of parked ones: one line each, with nothing hidden.
+/// What messages say, in the log and in what operators see of parked ones: one line each, with
+/// nothing hidden.
 #[tokio::test(flavor = "multi_thread")]
 async fn messages_forge_nothing() {
     for format in ["text", "json"] {
         let (namespace, subscriber) = (namespace(), Subscriber::replying(&[400]).await);
         let yaml = channel(&namespace) + &subscription(&namespace, &subscriber.url());
-        let dispatcher =
-            on(&shared(), &yaml).arg("--log-format").arg(format).arg("--log-level").arg("debug").start().await;
+        let dispatcher = on(&shared(), &yaml)
+            .arg("--log-format")
+            .arg(format)
+            .arg("--log-level")
+            .arg("debug")
+            .start()
+            .await;
         take_events(&dispatcher, &format!("/{namespace}/c")).await;
         let (client, queue) = (Client::new(&shared()).await, queue(&namespace, "a"));
-        client.put(&queue, "text/plain", &event(HOSTILE, &[]), b"").await;
-        client.put(&queue, "text/plain", &event("1", &[("cloudEvents_specversion", text(HOSTILE))]), b"").await;
-        client.put(&queue, "text/plain", &event("1", &[("cloudEvents_time", text(HOSTILE))]), b"").await;
+        client
+            .put(&queue, "text/plain", &event(HOSTILE, &[]), b"")
+            .await;
+        client
+            .put(
+                &queue,
+                "text/plain",
+                &event("1", &[("cloudEvents_specversion", text(HOSTILE))]),
+                b"",
+            )
+            .await;
+        client
+            .put(
+                &queue,
+                "text/plain",
+                &event("1", &[("cloudEvents_time", text(HOSTILE))]),
+                b"",
+            )
+            .await;
         client.put(&queue, HOSTILE, &event("1", &[]), b"").await;
         dispatcher.until_counter("messages_parked_total", 2).await;
         // With the one that was sent to see whether the channel takes events.
-        eventually("the events are parked, too", || dispatcher.logged(&["vent parked"]).len() == 3).await;
+        eventually("the events are parked, too", || {
+            dispatcher.logged(&["vent parked"]).len() == 3
+        })
+        .await;
         let log = dispatcher.log();
         assert!(log.contains("FORGED"), "what was sent is told: {log}");
         for line in log.lines() {
-            let is_json = serde_json::from_str::<serde_json::Value>(line).is_ok_and(|line| line["message"].is_string());
-            assert!(if format == "json" { is_json } else { !line.starts_with("2026-01-01") }, "{line}");
+            let is_json = serde_json::from_str::<serde_json::Value>(line)
+                .is_ok_and(|line| line["message"].is_string());
+            assert!(
+                if format == "json" {
+                    is_json
+                } else {
+                    !line.starts_with("2026-01-01")
+                },
+                "{line}"
+            );
             assert!(!line.chars().any(is_hidden), "{line:?}");
         }
         let show = std::process::Command::new(binary())
-            .args(["parked", "show", &format!("{namespace}/a"), "--admin", &format!("http://{}", dispatcher.admin)])
+            .args([
+                "parked",
+                "show",
+                &format!("{namespace}/a"),
+                "--admin",
+                &format!("http://{}", dispatcher.admin),
+            ])
             .output()
             .expect("it runs");
         let shown = String::from_utf8(show.stdout).expect("UTF-8");
-        assert!(show.status.success() && shown.contains("FORGED"), "{shown} {}", String::from_utf8_lossy(&show.stderr));
-        assert!(shown.lines().all(|line| !line.chars().any(is_hidden) && !line.starts_with("2026-01-01")), "{shown:?}");
+        assert!(
+            show.status.success() && shown.contains("FORGED"),
+            "{shown} {}",
+            String::from_utf8_lossy(&show.stderr)
+        );
+        assert!(
+            shown
+                .lines()
+                .all(|line| !line.chars().any(is_hidden) && !line.starts_with("2026-01-01")),
+            "{shown:?}"
+        );
     }
 }
 

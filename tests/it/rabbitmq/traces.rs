@@ -1,4 +1,5 @@
-//! One trace through queues: the event's own, the one that holds it back, and to the dead letter sink.
+//! One trace through queues: the event's own, the one that holds it back, and to the dead letter
+//! sink.
 
 use super::{channel, on, subscription, take_events};
 use crate::support::collector::{Collector, attribute, hex, outline, tree};
@@ -8,7 +9,8 @@ use crate::support::subscriber::Subscriber;
 
 const TRACE: &str = "5bf92f3577b34da6a3ce929d0e0e4736";
 
-/// The request; the first delivery, which is put off in a queue; the second one, which ends in the dead letter sink.
+/// The request; the first delivery, which is put off in a queue; the second one, which ends in the
+/// dead letter sink.
 const EXPECTED: &str = "\
 POST [Server] http.response.status_code=202
   publish [Producer]
@@ -28,33 +30,70 @@ POST [Server] http.response.status_code=202
 async fn one_trace_through_queues() {
     let (namespace, collector) = (namespace(), Collector::start().await);
     let (failing, dead) = (Subscriber::replying(&[503]).await, Subscriber::ok().await);
-    let delivery =
-        format!("retry: 1, backoffDelay: PT1S, backoffPolicy: exponential, deadLetterSink: {{uri: '{}'}}", dead.url());
+    let delivery = format!(
+        "retry: 1, backoffDelay: PT1S, backoffPolicy: exponential, deadLetterSink: {{uri: '{}'}}",
+        dead.url()
+    );
     let yaml = channel(&namespace) + &subscription(&namespace, "s", &failing, &delivery);
-    let builder = on(&shared(), &yaml).arg("--rabbitmq-patience").arg("PT0.5S");
-    let builder = builder.arg("--tracing-endpoint").arg(collector.url()).env("OTEL_BSP_SCHEDULE_DELAY", "50");
+    let builder = on(&shared(), &yaml)
+        .arg("--rabbitmq-patience")
+        .arg("PT0.5S");
+    let builder = builder
+        .arg("--tracing-endpoint")
+        .arg(collector.url())
+        .env("OTEL_BSP_SCHEDULE_DELAY", "50");
     let dispatcher = builder.start().await;
     let path = format!("/{namespace}/c");
     take_events(&dispatcher, &path).await;
     let request = event(&plain(), dispatcher.http_url(&path), "traced");
-    let request = request.header("traceparent", format!("00-{TRACE}-00f067aa0ba902b7-01")).header("baggage", "k=v");
+    let request = request
+        .header("traceparent", format!("00-{TRACE}-00f067aa0ba902b7-01"))
+        .header("baggage", "k=v");
     assert_eq!(request.send().await.expect("an answer").status(), 202);
     let ended = |outcome: &str| {
         let outcome = Some(outcome.to_owned());
-        move |span: &opentelemetry_proto::tonic::trace::v1::Span| attribute(span, "sealpost.outcome") == outcome
+        move |span: &opentelemetry_proto::tonic::trace::v1::Span| {
+            attribute(span, "sealpost.outcome") == outcome
+        }
     };
-    let spans = collector.trace(TRACE, |spans| spans.iter().any(ended("dead_lettered"))).await;
+    let spans = collector
+        .trace(TRACE, |spans| spans.iter().any(ended("dead_lettered")))
+        .await;
     println!("{}", tree(&spans));
     assert_eq!(outline(&spans), EXPECTED);
-    let publish = spans.iter().find(|span| span.name == "publish").expect("a span");
+    let publish = spans
+        .iter()
+        .find(|span| span.name == "publish")
+        .expect("a span");
     for outcome in ["deferred", "dead_lettered"] {
-        let deliver = spans.iter().find(|span| ended(outcome)(span)).expect("a delivery");
+        let deliver = spans
+            .iter()
+            .find(|span| ended(outcome)(span))
+            .expect("a delivery");
         assert_eq!(deliver.parent_span_id, publish.span_id, "{}", tree(&spans));
     }
-    let attempts: Vec<_> = spans.iter().filter(|span| span.name == "POST" && span.parent_span_id.len() == 8).collect();
-    assert_eq!(attempts.len(), 4, "the request, two attempts, the dead letter\n{}", tree(&spans));
-    let told = dead.received().into_iter().find(|got| got.id() == "traced").expect("the dead letter");
-    let last = attempts.iter().max_by_key(|span| span.start_time_unix_nano).expect("an attempt");
-    assert_eq!(told.header("traceparent"), Some(format!("00-{TRACE}-{}-01", hex(&last.span_id)).as_str()));
+    let attempts: Vec<_> = spans
+        .iter()
+        .filter(|span| span.name == "POST" && span.parent_span_id.len() == 8)
+        .collect();
+    assert_eq!(
+        attempts.len(),
+        4,
+        "the request, two attempts, the dead letter\n{}",
+        tree(&spans)
+    );
+    let told = dead
+        .received()
+        .into_iter()
+        .find(|got| got.id() == "traced")
+        .expect("the dead letter");
+    let last = attempts
+        .iter()
+        .max_by_key(|span| span.start_time_unix_nano)
+        .expect("an attempt");
+    assert_eq!(
+        told.header("traceparent"),
+        Some(format!("00-{TRACE}-{}-01", hex(&last.span_id)).as_str())
+    );
     assert_eq!(told.header("baggage"), Some("k=v"));
 }

@@ -1,5 +1,6 @@
-//! With an API server: its tokens, its keys, its EventTypes, by the rights of Knative's own installation and no more
-//! (contract 1A, 1.14, 7.1 to 7.10, 8.1 to 8.3). Everything but the watching of objects is the product's.
+//! With an API server: its tokens, its keys, its EventTypes, by the rights of Knative's own
+//! installation and no more (contract 1A, 1.14, 7.1 to 7.10, 8.1 to 8.3). Everything but the
+//! watching of objects is the product's.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -56,9 +57,19 @@ fn table(manifests: &str, role: ProcessRole) -> Arc<RoutingTable> {
     let resolution = control::resolve(
         &control::read_manifests(&[path]),
         None,
-        &ControlSettings { role, ..ControlSettings::default() },
+        &ControlSettings {
+            role,
+            ..ControlSettings::default()
+        },
     );
-    assert!(resolution.problems.iter().all(|problem| !problem.is_error()), "{:?}", resolution.problems);
+    assert!(
+        resolution
+            .problems
+            .iter()
+            .all(|problem| !problem.is_error()),
+        "{:?}",
+        resolution.problems
+    );
     resolution.table
 }
 
@@ -78,14 +89,19 @@ struct Parts {
 impl Parts {
     fn new(client: Client, table: Arc<RoutingTable>) -> Self {
         let counters = Arc::new(ProcessCounters::default());
-        let clients = Arc::new(ClientCache::new(SystemRoots::load(), MinTlsVersion::Tls12, ClientLimits::default()));
+        let clients = Arc::new(ClientCache::new(
+            SystemRoots::load(),
+            MinTlsVersion::Tls12,
+            ClientLimits::default(),
+        ));
         let cluster = Arc::new(kubernetes::ApiServerIssuer::new(client.clone()));
         let documents = Arc::clone(&cluster) as Arc<dyn ApiServerDocuments>;
         let keys = Arc::new(IssuerKeyStore::default());
         let fetcher = Arc::new(IssuerFetcher::new(Arc::clone(&clients), Some(documents)));
         let keeper = IssuerKeyRefresher::new(Arc::clone(&keys), fetcher, Arc::clone(&counters));
         let tokens = Arc::new(
-            TokenCache::new(cluster as Arc<dyn TokenIssuer>, Arc::clone(&counters)).with_transport(TokenTransport::Any),
+            TokenCache::new(cluster as Arc<dyn TokenIssuer>, Arc::clone(&counters))
+                .with_transport(TokenTransport::Any),
         );
         let creator = Arc::new(event_type::kubernetes::ClusterEventTypes::new(client));
         let (event_types, maker) = event_type::observer_and_worker(creator, Arc::clone(&counters));
@@ -103,10 +119,26 @@ impl Parts {
             relayed_series: Default::default(),
             pending_replies: Default::default(),
         };
-        let router = Router::new(serving, 255, Arc::clone(&counters)).with_event_types(event_types.clone());
-        let (router, gate) =
-            (Arc::new(router), Arc::new(SenderAuthorizer::new(Arc::clone(&keys), Arc::clone(&counters))));
-        Self { table, counters, clients, keys, gate, tokens, event_types, router, running }
+        let router =
+            Router::new(serving, 255, Arc::clone(&counters)).with_event_types(event_types.clone());
+        let (router, gate) = (
+            Arc::new(router),
+            Arc::new(SenderAuthorizer::new(
+                Arc::clone(&keys),
+                Arc::clone(&counters),
+            )),
+        );
+        Self {
+            table,
+            counters,
+            clients,
+            keys,
+            gate,
+            tokens,
+            event_types,
+            router,
+            running,
+        }
     }
 
     /// Serves by this handler, once tokens can be verified.
@@ -114,10 +146,20 @@ impl Parts {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
         let stop = CancellationToken::new();
-        self.running.spawn(server::serve(listener, None, Connections::default(), Arc::new(handler), stop));
+        self.running.spawn(server::serve(
+            listener,
+            None,
+            Connections::default(),
+            Arc::new(handler),
+            stop,
+        ));
         let oidc = self.table.oidc().expect("tokens are asked for");
         eventually("keys are known", || self.keys.are_known(oidc)).await;
-        Inside { url, counters: self.counters, _running: self.running }
+        Inside {
+            url,
+            counters: self.counters,
+            _running: self.running,
+        }
     }
 
     fn relay(&self) -> RelayDependencies<ClientCache> {
@@ -135,8 +177,11 @@ impl Parts {
 }
 
 fn entrance() -> RequestReader {
-    let intake =
-        BodyReader { max_bytes: 1 << 20, timeout: Duration::from_secs(10), budget: MemoryBudget::new(1 << 24) };
+    let intake = BodyReader {
+        max_bytes: 1 << 20,
+        timeout: Duration::from_secs(10),
+        budget: MemoryBudget::new(1 << 24),
+    };
     RequestReader::new(intake, AttributeLimit::default(), HttpsWhenDisabled::Refuse)
 }
 
@@ -158,16 +203,26 @@ impl Inside {
             options,
             Arc::clone(&counters),
         );
-        let delivery = delivery.with_tokens(Arc::clone(&parts.tokens)).with_event_types(parts.event_types.clone());
-        let backend = Arc::new(ChannelBackends::new(MemoryBackend::new(1000, counters), None));
-        let mut dispatcher = Dispatcher::new(backend, Arc::clone(&parts.router), Arc::new(delivery), 16);
+        let delivery = delivery
+            .with_tokens(Arc::clone(&parts.tokens))
+            .with_event_types(parts.event_types.clone());
+        let backend = Arc::new(ChannelBackends::new(
+            MemoryBackend::new(1000, counters),
+            None,
+        ));
+        let mut dispatcher =
+            Dispatcher::new(backend, Arc::clone(&parts.router), Arc::new(delivery), 16);
         dispatcher.apply(&parts.table);
         let (changes, receiver) = mpsc::channel(1);
         parts.running.spawn(async move {
             dispatcher.run(receiver, CancellationToken::new()).await;
             drop(changes);
         });
-        let ingress = Ingress::new(Arc::clone(&parts.router), entrance(), Arc::clone(&parts.gate));
+        let ingress = Ingress::new(
+            Arc::clone(&parts.router),
+            entrance(),
+            Arc::clone(&parts.gate),
+        );
         parts.serve(ingress).await
     }
 
@@ -193,81 +248,145 @@ fn feed(subscriber: &str, more: &str) -> String {
 async fn cluster() -> Cluster {
     let cluster = Cluster::start().await;
     cluster.namespace("t").await;
-    for account in ["t/s-oidc-messaging.knative.dev-subscription", "t/t-oidc-eventing.knative.dev-trigger", "t/writer"]
-    {
-        cluster.create(&objects::object("ServiceAccount", account)).await;
+    for account in [
+        "t/s-oidc-messaging.knative.dev-subscription",
+        "t/t-oidc-eventing.knative.dev-trigger",
+        "t/writer",
+    ] {
+        cluster
+            .create(&objects::object("ServiceAccount", account))
+            .await;
     }
     cluster
 }
 
 /// The claims of a bearer token; its signature is for others.
 fn claims(authorization: &str) -> Value {
-    let token = authorization.strip_prefix("Bearer ").expect("a bearer token");
-    jsonwebtoken::dangerous::insecure_decode::<Value>(token).expect("a token").claims
+    let token = authorization
+        .strip_prefix("Bearer ")
+        .expect("a bearer token");
+    jsonwebtoken::dangerous::insecure_decode::<Value>(token)
+        .expect("a token")
+        .claims
 }
 
-/// Contract C23, 7.2, 7.3, 7.5, 8.1 to 8.3: from the API server's own token to the subscriber's, by the upstream
-/// ServiceAccount's rights; the API is asked for nothing but what contract 1A has.
+/// Contract C23, 7.2, 7.3, 7.5, 8.1 to 8.3: from the API server's own token to the subscriber's, by
+/// the upstream ServiceAccount's rights; the API is asked for nothing but what contract 1A has.
 #[tokio::test(flavor = "multi_thread")]
 async fn tokens_and_event_types_of_a_cluster() {
     let cluster = cluster().await;
     let subscriber = Subscriber::answering(|_| Reply::event("answer", "r")).await;
     let reply = Subscriber::ok().await;
     let more = format!("replyUri: '{}'", reply.url());
-    let inside = Inside::start(cluster.client("imc-dispatcher").await, &feed(&subscriber.url(), &more)).await;
+    let inside = Inside::start(
+        cluster.client("imc-dispatcher").await,
+        &feed(&subscriber.url(), &more),
+    )
+    .await;
     let before = cluster.log().len();
     let writer = cluster.token("t/writer", Some(OF_FEED)).await;
     let stranger = cluster.token("t/writer", Some("of-something-else")).await;
     assert_eq!(inside.send("wrong", &stranger).await, 401);
     for number in 0..50 {
-        assert_eq!(inside.send(&number.to_string(), &writer).await, 202, "sync: the subscriber has it");
+        assert_eq!(
+            inside.send(&number.to_string(), &writer).await,
+            202,
+            "sync: the subscriber has it"
+        );
     }
     let received = subscriber.received();
     assert_eq!(received.len(), 50);
     let of_first = claims(received[0].header("authorization").expect("a token"));
-    assert_eq!(of_first["sub"], "system:serviceaccount:t:s-oidc-messaging.knative.dev-subscription");
-    assert_eq!(of_first["aud"], json!(["of-subscriber"]), "7.2: for the subscriber and nobody else");
-    assert!(received.iter().all(|request| request.header("authorization") != Some(&format!("Bearer {writer}"))));
-    assert!(reply.received().iter().all(|request| request.header("authorization").is_none()), "contract AU-1");
+    assert_eq!(
+        of_first["sub"],
+        "system:serviceaccount:t:s-oidc-messaging.knative.dev-subscription"
+    );
+    assert_eq!(
+        of_first["aud"],
+        json!(["of-subscriber"]),
+        "7.2: for the subscriber and nobody else"
+    );
+    assert!(
+        received
+            .iter()
+            .all(|request| request.header("authorization") != Some(&format!("Bearer {writer}")))
+    );
+    assert!(
+        reply
+            .received()
+            .iter()
+            .all(|request| request.header("authorization").is_none()),
+        "contract AU-1"
+    );
     assert_eq!(inside.counters.token_requests.get(), 1, "7.3");
 
-    eventually("both types are made", || inside.counters.event_types_created.get() == 2).await;
+    eventually("both types are made", || {
+        inside.counters.event_types_created.get() == 2
+    })
+    .await;
     let made = cluster.list("EventType", "t").await;
     let of_type = |ty: &str| {
         let has = |object: &&Value| object["spec"]["attributes"][0]["value"] == ty;
-        made.iter().find(has).unwrap_or_else(|| panic!("no EventType of {ty}: {made:?}"))
+        made.iter()
+            .find(has)
+            .unwrap_or_else(|| panic!("no EventType of {ty}: {made:?}"))
     };
     let (sent, answered) = (of_type("test.event"), of_type("answer"));
-    assert_eq!(sent["metadata"]["ownerReferences"][0]["uid"], "feed-uid", "8.2");
+    assert_eq!(
+        sent["metadata"]["ownerReferences"][0]["uid"], "feed-uid",
+        "8.2"
+    );
     assert_eq!(sent["spec"]["reference"]["address"], "http");
     assert_eq!(answered["spec"]["reference"]["kind"], "Subscription", "8.3");
     assert_eq!(answered["metadata"]["ownerReferences"][0]["uid"], "s-uid");
 
-    let asked: Vec<_> = cluster.log()[before..].iter().map(|entry| format!("{entry:?}")).collect();
-    let mine: Vec<_> = asked.iter().filter(|entry| entry.contains("imc-dispatcher")).collect();
+    let asked: Vec<_> = cluster.log()[before..]
+        .iter()
+        .map(|entry| format!("{entry:?}"))
+        .collect();
+    let mine: Vec<_> = asked
+        .iter()
+        .filter(|entry| entry.contains("imc-dispatcher"))
+        .collect();
     assert!(!mine.is_empty(), "{asked:?}");
     for entry in mine {
         assert!(
-            ["s-oidc-messaging.knative.dev-subscription", "eventtypes"].iter().any(|known| entry.contains(known)),
+            ["s-oidc-messaging.knative.dev-subscription", "eventtypes"]
+                .iter()
+                .any(|known| entry.contains(known)),
             "1A knows nothing of {entry}"
         );
     }
 }
 
-/// Contract 7.2: a ServiceAccount that is not there has no token: nothing is sent, and the event is not lost for want
-/// of retries.
+/// Contract 7.2: a ServiceAccount that is not there has no token: nothing is sent, and the event is
+/// not lost for want of retries.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_account_no_delivery() {
     let cluster = cluster().await;
-    cluster.delete("ServiceAccount", "t/s-oidc-messaging.knative.dev-subscription").await;
+    cluster
+        .delete(
+            "ServiceAccount",
+            "t/s-oidc-messaging.knative.dev-subscription",
+        )
+        .await;
     let subscriber = Subscriber::ok().await;
     let more = "delivery: {retry: 20, backoffPolicy: linear, backoffDelay: PT0.2S}";
-    let inside = Inside::start(cluster.client("imc-dispatcher").await, &feed(&subscriber.url(), more)).await;
+    let inside = Inside::start(
+        cluster.client("imc-dispatcher").await,
+        &feed(&subscriber.url(), more),
+    )
+    .await;
     let writer = cluster.token("t/writer", Some(OF_FEED)).await;
     let comes_back = async {
         eventually("it was tried", || inside.counters.token_failures.get() > 0).await;
         assert_eq!(subscriber.count(), 0);
-        cluster.create(&objects::object("ServiceAccount", "t/s-oidc-messaging.knative.dev-subscription")).await;
+        cluster
+            .create(&objects::object(
+                "ServiceAccount",
+                "t/s-oidc-messaging.knative.dev-subscription",
+            ))
+            .await;
     };
     let (status, ()) = tokio::join!(inside.send("1", &writer), comes_back);
     assert_eq!((status, subscriber.count()), (202, 1));
@@ -279,8 +398,14 @@ async fn tokens_stay_at_their_origin() {
     let cluster = cluster().await;
     let thief = Subscriber::ok().await;
     let elsewhere = thief.url();
-    let subscriber = Subscriber::answering(move |_| Reply::status(307).header("location", elsewhere.clone())).await;
-    let inside = Inside::start(cluster.client("imc-dispatcher").await, &feed(&subscriber.url(), "")).await;
+    let subscriber =
+        Subscriber::answering(move |_| Reply::status(307).header("location", elsewhere.clone()))
+            .await;
+    let inside = Inside::start(
+        cluster.client("imc-dispatcher").await,
+        &feed(&subscriber.url(), ""),
+    )
+    .await;
     let writer = cluster.token("t/writer", Some(OF_FEED)).await;
     assert_eq!(inside.send("1", &writer).await, 500);
     assert_eq!((subscriber.count(), thief.count()), (1, 0));
@@ -290,10 +415,19 @@ async fn tokens_stay_at_their_origin() {
 #[tokio::test(flavor = "multi_thread")]
 async fn keys_are_rotated() {
     let cluster = cluster().await;
-    let Some(fake) = cluster.only_fake("its keys are not rotated by a request") else { return };
+    let Some(fake) = cluster.only_fake("its keys are not rotated by a request") else {
+        return;
+    };
     let subscriber = Subscriber::ok().await;
-    let inside = Inside::start(cluster.client("imc-dispatcher").await, &feed(&subscriber.url(), "")).await;
-    for algorithm in [jsonwebtoken::Algorithm::RS256, jsonwebtoken::Algorithm::ES256] {
+    let inside = Inside::start(
+        cluster.client("imc-dispatcher").await,
+        &feed(&subscriber.url(), ""),
+    )
+    .await;
+    for algorithm in [
+        jsonwebtoken::Algorithm::RS256,
+        jsonwebtoken::Algorithm::ES256,
+    ] {
         fake.tokens().rotate_keys(algorithm);
         let token = cluster.token("t/writer", Some(OF_FEED)).await;
         let started = std::time::Instant::now();
@@ -301,7 +435,10 @@ async fn keys_are_rotated() {
             match inside.send("1", &token).await {
                 202 => break,
                 // Until keys may be fetched again.
-                401 => assert!(started.elapsed() < Duration::from_secs(15), "the new key is not found"),
+                401 => assert!(
+                    started.elapsed() < Duration::from_secs(15),
+                    "the new key is not found"
+                ),
                 other => panic!("{other}"),
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
@@ -309,57 +446,101 @@ async fn keys_are_rotated() {
     }
 }
 
-/// Contract 5.11: the role `ingress` may have tokens of one ServiceAccount only, and asks for no other.
+/// Contract 5.11: the role `ingress` may have tokens of one ServiceAccount only, and asks for no
+/// other.
 #[tokio::test(flavor = "multi_thread")]
 async fn rights_are_those_of_the_role() {
     let cluster = cluster().await;
     let counters = Arc::new(ProcessCounters::default());
     let account = |namespace: &str, name: &str| {
-        Arc::new(sealpost::model::ServiceAccount { namespace: namespace.to_owned(), name: name.to_owned() })
+        Arc::new(sealpost::model::ServiceAccount {
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+        })
     };
     let ingress = account("knative-eventing", "mt-broker-ingress-oidc");
     let subscription = account("t", "s-oidc-messaging.knative.dev-subscription");
-    for (role, of_ingress, of_subscription) in
-        [("mt-broker-ingress", true, false), ("mt-broker-filter", true, true), ("imc-dispatcher", true, true)]
-    {
+    for (role, of_ingress, of_subscription) in [
+        ("mt-broker-ingress", true, false),
+        ("mt-broker-filter", true, true),
+        ("imc-dispatcher", true, true),
+    ] {
         let issuer = Arc::new(kubernetes::ApiServerIssuer::new(cluster.client(role).await));
         let tokens = TokenCache::new(issuer, Arc::clone(&counters));
         for (account, granted) in [(&ingress, of_ingress), (&subscription, of_subscription)] {
             let header = tokens.authorization_field(account, "x").await;
             assert_eq!(header.is_ok(), granted, "{role} {account}: {header:?}");
             if let Err(error) = header {
-                assert!(error.to_string().contains("the API server answered 403"), "{error}");
+                assert!(
+                    error.to_string().contains("the API server answered 403"),
+                    "{error}"
+                );
             }
         }
     }
 }
 
-/// Whoever may edit a channel chooses audiences: of the API server's, nobody gets a token, and it is not asked for one.
+/// Whoever may edit a channel chooses audiences: of the API server's, nobody gets a token, and it
+/// is not asked for one.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_token_is_for_the_api_server() {
     let cluster = cluster().await;
     let directory = tempfile::TempDir::new().expect("a directory");
-    cluster.write_token(directory.path(), "imc-dispatcher").await;
+    cluster
+        .write_token(directory.path(), "imc-dispatcher")
+        .await;
     let file = directory.path().join("token");
-    let issuer =
-        kubernetes::ApiServerIssuer::new(cluster.client("imc-dispatcher").await).with_token_file(Some(file.clone()));
+    let issuer = kubernetes::ApiServerIssuer::new(cluster.client("imc-dispatcher").await)
+        .with_token_file(Some(file.clone()));
     let tokens = TokenCache::new(Arc::new(issuer), Arc::default());
-    let (namespace, name) = ("t".to_owned(), "s-oidc-messaging.knative.dev-subscription".to_owned());
+    let (namespace, name) = (
+        "t".to_owned(),
+        "s-oidc-messaging.knative.dev-subscription".to_owned(),
+    );
     let account = Arc::new(sealpost::model::ServiceAccount { namespace, name });
-    let asked = || cluster.log().iter().filter(|entry| format!("{entry:?}").contains("s-oidc-")).count();
+    let asked = || {
+        cluster
+            .log()
+            .iter()
+            .filter(|entry| format!("{entry:?}").contains("s-oidc-"))
+            .count()
+    };
     let before = asked();
-    for audience in [ISSUER, "https://kubernetes.default.svc", "kubernetes.default.svc.cluster.local", "Kubernetes", ""]
-    {
-        let error = tokens.authorization_field(&account, audience).await.expect_err(audience);
-        assert!(error.to_string().contains("this audience is the API server's"), "{error}");
+    for audience in [
+        ISSUER,
+        "https://kubernetes.default.svc",
+        "kubernetes.default.svc.cluster.local",
+        "Kubernetes",
+        "",
+    ] {
+        let error = tokens
+            .authorization_field(&account, audience)
+            .await
+            .expect_err(audience);
+        assert!(
+            error
+                .to_string()
+                .contains("this audience is the API server's"),
+            "{error}"
+        );
     }
     assert_eq!(asked(), before);
-    tokens.authorization_field(&account, "of-subscriber").await.expect("a token");
+    tokens
+        .authorization_field(&account, "of-subscriber")
+        .await
+        .expect("a token");
     assert!(asked() > before, "the count is of these requests");
     std::fs::remove_file(file).expect("removed");
-    let error =
-        tokens.authorization_field(&account, "of-another").await.expect_err("it is not known whose audience that is");
-    assert!(error.to_string().contains("which tells the API server's audiences"), "{error}");
+    let error = tokens
+        .authorization_field(&account, "of-another")
+        .await
+        .expect_err("it is not known whose audience that is");
+    assert!(
+        error
+            .to_string()
+            .contains("which tells the API server's audiences"),
+        "{error}"
+    );
 }
 
 const FEATURES: &str = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: config-features, namespace: knative-eventing}\ndata: {authentication-oidc: enabled, eventtype-auto-create: enabled}\n---\n";
@@ -382,21 +563,34 @@ async fn the_role_ingress_proves_who_it_is() {
          annotations: {{knative.dev/channelAddress: '{}', knative.dev/channelAudience: of-channel}}\n",
         channel.url()
     );
-    let parts = Parts::new(cluster.client("mt-broker-ingress").await, table(&broker, ProcessRole::Ingress));
+    let parts = Parts::new(
+        cluster.client("mt-broker-ingress").await,
+        table(&broker, ProcessRole::Ingress),
+    );
     let ingress = BrokerIngress::new(parts.relay(), 255);
     let inside = parts.serve(ingress).await;
     let writer = cluster.token("t/writer", Some("of-b")).await;
     assert_eq!(ask(&format!("{}/t/b", inside.url), &writer).await, 202);
-    let shown = claims(channel.received()[0].header("authorization").expect("a token"));
-    assert_eq!(shown["sub"], "system:serviceaccount:knative-eventing:mt-broker-ingress-oidc");
+    let shown = claims(
+        channel.received()[0]
+            .header("authorization")
+            .expect("a token"),
+    );
+    assert_eq!(
+        shown["sub"],
+        "system:serviceaccount:knative-eventing:mt-broker-ingress-oidc"
+    );
     assert_eq!(shown["aud"], json!(["of-channel"]));
-    eventually("its type is made", || inside.counters.event_types_created.get() == 1).await;
+    eventually("its type is made", || {
+        inside.counters.event_types_created.get() == 1
+    })
+    .await;
     let made = cluster.list("EventType", "t").await.remove(0);
     assert_eq!(made["spec"]["reference"]["kind"], "Broker");
 }
 
-/// Contract 5.12, AU-1, AU-13, G-51: the role `filter` hands on as the Trigger, on every way, and never the channel's
-/// token.
+/// Contract 5.12, AU-1, AU-13, G-51: the role `filter` hands on as the Trigger, on every way, and
+/// never the channel's token.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_role_filter_proves_who_it_is() {
     let cluster = cluster().await;
@@ -416,29 +610,52 @@ async fn the_role_filter_proves_who_it_is() {
         subscriber.url(),
         sink.url()
     );
-    let parts = Parts::new(cluster.client("mt-broker-filter").await, table(&manifests, ProcessRole::Filter));
+    let parts = Parts::new(
+        cluster.client("mt-broker-filter").await,
+        table(&manifests, ProcessRole::Filter),
+    );
     let filter = BrokerFilter::new(parts.relay());
     let inside = parts.serve(filter).await;
-    let channel = cluster.token("t/s-oidc-messaging.knative.dev-subscription", Some("mt-broker-filter")).await;
+    let channel = cluster
+        .token(
+            "t/s-oidc-messaging.knative.dev-subscription",
+            Some("mt-broker-filter"),
+        )
+        .await;
     let stranger = cluster.token("t/writer", Some("mt-broker-filter")).await;
     let url = |purpose: &str| format!("{}/triggers/t/t/u{purpose}", inside.url);
-    for (purpose, to, audience) in
-        [("", &subscriber, Some("of-subscriber")), ("/reply", &broker, Some("of-b")), ("/dls", &sink, None)]
-    {
+    for (purpose, to, audience) in [
+        ("", &subscriber, Some("of-subscriber")),
+        ("/reply", &broker, Some("of-b")),
+        ("/dls", &sink, None),
+    ] {
         assert_eq!(ask(&url(purpose), &stranger).await, 403, "{purpose}");
         assert_eq!(to.count(), 0);
-        assert!((200..300).contains(&ask(&url(purpose), &channel).await), "{purpose}");
+        assert!(
+            (200..300).contains(&ask(&url(purpose), &channel).await),
+            "{purpose}"
+        );
         let received = to.received();
         let shown = received[0].header("authorization").map(claims);
         let proved = shown.map(|claims| (claims["sub"].clone(), claims["aud"].clone()));
-        let expected = audience
-            .map(|audience| (json!("system:serviceaccount:t:t-oidc-eventing.knative.dev-trigger"), json!([audience])));
+        let expected = audience.map(|audience| {
+            (
+                json!("system:serviceaccount:t:t-oidc-eventing.knative.dev-trigger"),
+                json!([audience]),
+            )
+        });
         assert_eq!(proved, expected, "{purpose}");
     }
-    eventually("the type of the answer is made", || inside.counters.event_types_created.get() == 1).await;
+    eventually("the type of the answer is made", || {
+        inside.counters.event_types_created.get() == 1
+    })
+    .await;
     let made = cluster.list("EventType", "t").await.remove(0);
     assert_eq!(
-        (&made["spec"]["reference"]["kind"], &made["spec"]["attributes"][0]["value"]),
+        (
+            &made["spec"]["reference"]["kind"],
+            &made["spec"]["attributes"][0]["value"]
+        ),
         (&json!("Trigger"), &json!("answer"))
     );
 }

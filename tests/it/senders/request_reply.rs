@@ -8,7 +8,13 @@ use crate::support::subscriber::{Received, Reply, Subscriber};
 const AUDIENCE: &str = "eventing.knative.dev/requestreply/default/rr";
 
 fn reply(received: &Received) -> Reply {
-    Reply::event("reply", "r").header("ce-replyid", received.header("ce-correlationid").unwrap_or_default().to_owned())
+    Reply::event("reply", "r").header(
+        "ce-replyid",
+        received
+            .header("ce-correlationid")
+            .unwrap_or_default()
+            .to_owned(),
+    )
 }
 
 /// A policy for an object of this `apiVersion` and kind that lets these subjects send.
@@ -37,12 +43,21 @@ async fn requests_are_authorized_at_both_doors() {
     let other = issuer.token("other/writer", AUDIENCE);
     let for_broker = issuer.token("default/writer", "eventing.knative.dev/broker/default/b");
     let ask = async |token: &str| {
-        let request = with_token(event(&plain(), dispatcher.http_url("/default/rr"), "i"), token);
+        let request = with_token(
+            event(&plain(), dispatcher.http_url("/default/rr"), "i"),
+            token,
+        );
         request.send().await.expect("an answer").status().as_u16()
     };
-    let without = event(&plain(), dispatcher.http_url("/default/rr"), "i").send().await.expect("an answer");
+    let without = event(&plain(), dispatcher.http_url("/default/rr"), "i")
+        .send()
+        .await
+        .expect("an answer");
     assert_eq!(without.status(), 401);
-    assert_eq!([ask(&same).await, ask(&other).await, ask(&for_broker).await], [200, 403, 401]);
+    assert_eq!(
+        [ask(&same).await, ask(&other).await, ask(&for_broker).await],
+        [200, 403, 401]
+    );
     let object = dispatcher.object("requestreplies", "rr").await;
     assert_eq!(object["status"]["address"]["audience"], AUDIENCE);
     assert_eq!(dispatcher.counter("requests_refused_total").await, 3);
@@ -54,7 +69,10 @@ async fn requests_are_authorized_at_both_doors() {
         // Only whom the policy names.
         (policy(of_rr, "system:serviceaccount:other:*"), [403, 200]),
         // The Broker asks for itself: as whom the RequestReply sends is not allowed there.
-        (policy(of_broker, "system:serviceaccount:default:writer"), [403, 403]),
+        (
+            policy(of_broker, "system:serviceaccount:default:writer"),
+            [403, 403],
+        ),
         // With its own name, and those of the Triggers whose replies come back.
         (
             policy(of_broker, own)
@@ -65,7 +83,13 @@ async fn requests_are_authorized_at_both_doors() {
             [200, 403],
         ),
         // For nothing that there is: closed.
-        (policy(("p", "v1alpha1", "RequestReply", "nosuch"), "system:serviceaccount:default:writer"), [403, 403]),
+        (
+            policy(
+                ("p", "v1alpha1", "RequestReply", "nosuch"),
+                "system:serviceaccount:default:writer",
+            ),
+            [403, 403],
+        ),
     ] {
         dispatcher.apply(&(objects.clone() + &policies)).await;
         assert_eq!([ask(&same).await, ask(&other).await], answers, "{policies}");

@@ -36,7 +36,11 @@ impl Proxy {
                 connections.spawn(pass(client, server, Arc::clone(&left)));
             }
         });
-        Self { uri, swallow, _tasks: tasks }
+        Self {
+            uri,
+            swallow,
+            _tasks: tasks,
+        }
     }
 
     /// Loses so many deliveries from now on.
@@ -66,7 +70,11 @@ async fn pass(client: TcpStream, server: TcpStream, swallow: Arc<AtomicUsize>) {
             from_server.read_exact(&mut frame[7..]).await?;
             if kind == METHOD {
                 swallowed.remove(&channel);
-                let taken = || swallow.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
+                let taken = || {
+                    swallow.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| {
+                        left.checked_sub(1)
+                    })
+                };
                 if frame[7..].starts_with(&DELIVER) && taken().is_ok() {
                     swallowed.insert(channel);
                 }

@@ -1,5 +1,6 @@
-//! A Kubernetes API to test against: a fake that lists, watches, patches and refuses as a real server does. Tests act on
-//! it as its administrator; a dispatcher comes through a gate, with the rights that Knative's installation gives it.
+//! A Kubernetes API to test against: a fake that lists, watches, patches and refuses as a real
+//! server does. Tests act on it as its administrator; a dispatcher comes through a gate, with the
+//! rights that Knative's installation gives it.
 
 mod access;
 mod api;
@@ -49,10 +50,15 @@ use resource::{RESOURCES, Resource};
 pub(crate) const SYSTEM: &str = "knative-eventing";
 
 /// The service accounts of [`SYSTEM`] that have rights.
-const ACCOUNTS: [&str; 4] = ["imc-dispatcher", "mt-broker-ingress", "mt-broker-filter", "mt-broker-ingress-oidc"];
+const ACCOUNTS: [&str; 4] = [
+    "imc-dispatcher",
+    "mt-broker-ingress",
+    "mt-broker-filter",
+    "mt-broker-ingress-oidc",
+];
 
-/// An API server with Knative's kinds, Roles and service accounts in it; ended when it is dropped. What its administrator
-/// can do is what it can do.
+/// An API server with Knative's kinds, Roles and service accounts in it; ended when it is dropped.
+/// What its administrator can do is what it can do.
 pub(crate) struct Cluster {
     pub(crate) gate: Gate,
     admin: Admin,
@@ -74,7 +80,8 @@ impl Deref for Cluster {
 }
 
 impl Cluster {
-    /// Starts one: a real one if `KUBEBUILDER_ASSETS` names a directory that has its programs, else the fake.
+    /// Starts one: a real one if `KUBEBUILDER_ASSETS` names a directory that has its programs, else
+    /// the fake.
     pub(crate) async fn start() -> Self {
         let authority = Ca::new("cluster");
         let identity = authority.issue(&["localhost", "127.0.0.1", "kubernetes.default.svc"]);
@@ -98,17 +105,32 @@ impl Cluster {
             Server::Real(real) => real.address,
         };
         let admin = Admin(client_of(address, &authority.pem, json!({"token": token})).await);
-        let cluster = Self { gate, admin, ca: authority.pem, server };
+        let cluster = Self {
+            gate,
+            admin,
+            ca: authority.pem,
+            server,
+        };
         cluster.until_ready().await;
         cluster.install().await;
         cluster
     }
 
     async fn until_ready(&self) {
-        let Server::Real(real) = &self.server else { return };
+        let Server::Real(real) = &self.server else {
+            return;
+        };
         let deadline = Instant::now() + Duration::from_secs(90);
-        while self.ask_text("/readyz").await.is_none_or(|answer| answer != "ok") {
-            assert!(Instant::now() < deadline, "the API server does not become ready\n{}", real.output());
+        while self
+            .ask_text("/readyz")
+            .await
+            .is_none_or(|answer| answer != "ok")
+        {
+            assert!(
+                Instant::now() < deadline,
+                "the API server does not become ready\n{}",
+                real.output()
+            );
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     }
@@ -120,7 +142,11 @@ impl Cluster {
         }
         self.namespace(SYSTEM).await;
         for name in ACCOUNTS {
-            self.create(&objects::object("ServiceAccount", &format!("{SYSTEM}/{name}"))).await;
+            self.create(&objects::object(
+                "ServiceAccount",
+                &format!("{SYSTEM}/{name}"),
+            ))
+            .await;
         }
         // Those of the kind RabbitmqChannel are tried as they are delivered.
         let roles = [
@@ -128,7 +154,10 @@ impl Cluster {
             include_str!("../../../deploy/kubernetes/rabbitmq-channel/dispatcher-rbac.yaml"),
             include_str!("../../../deploy/kubernetes/rabbitmq-channel/controller-rbac.yaml"),
         ];
-        for object in roles.into_iter().flat_map(|text| serde_saphyr::from_multiple::<Value>(text).expect("YAML")) {
+        for object in roles
+            .into_iter()
+            .flat_map(|text| serde_saphyr::from_multiple::<Value>(text).expect("YAML"))
+        {
             self.create(&object).await;
         }
         for resource in custom() {
@@ -157,25 +186,30 @@ impl Cluster {
         &self.ca
     }
 
-    /// Writes `kubeconfig` and `token` into a directory, for a service account of the system namespace; the path of the
-    /// first one.
+    /// Writes `kubeconfig` and `token` into a directory, for a service account of the system
+    /// namespace; the path of the first one.
     pub(crate) async fn kubeconfig(&self, directory: &Path, account: &str) -> PathBuf {
         self.write_token(directory, account).await;
         let user = json!({"tokenFile": directory.join("token")});
         let path = directory.join("kubeconfig");
-        fs::write(&path, kubeconfig(self.gate.address, &self.ca, &user).to_string()).expect("written");
+        fs::write(
+            &path,
+            kubeconfig(self.gate.address, &self.ca, &user).to_string(),
+        )
+        .expect("written");
         path
     }
 
-    /// Replaces the file `token` in a directory by a new token of this account, as a kubelet does; the new token.
+    /// Replaces the file `token` in a directory by a new token of this account, as a kubelet does;
+    /// the new token.
     pub(crate) async fn write_token(&self, directory: &Path, account: &str) -> String {
         let token = self.token(&format!("{SYSTEM}/{account}"), None).await;
         super::dispatcher::replace(&directory.join("token"), &token);
         token
     }
 
-    /// What only the fake can be made to do. Where another server runs, there is none, and this says why; the test then
-    /// is one of the fake's only.
+    /// What only the fake can be made to do. Where another server runs, there is none, and this
+    /// says why; the test then is one of the fake's only.
     pub(crate) fn only_fake(&self, why: &str) -> Option<&Fake> {
         match &self.server {
             Server::Fake(fake) => Some(fake),
@@ -205,8 +239,11 @@ fn url(address: SocketAddr) -> String {
 }
 
 async fn client_of(address: SocketAddr, ca: &str, user: Value) -> Client {
-    let config: Kubeconfig = serde_json::from_value(kubeconfig(address, ca, &user)).expect("a kubeconfig");
-    let config = Config::from_custom_kubeconfig(config, &KubeConfigOptions::default()).await.expect("a configuration");
+    let config: Kubeconfig =
+        serde_json::from_value(kubeconfig(address, ca, &user)).expect("a kubeconfig");
+    let config = Config::from_custom_kubeconfig(config, &KubeConfigOptions::default())
+        .await
+        .expect("a configuration");
     Client::try_from(config).expect("a client")
 }
 
@@ -239,6 +276,8 @@ fn now() -> String {
 }
 
 fn time(at: SystemTime) -> String {
-    let at = OffsetDateTime::from(at).replace_nanosecond(0).expect("a time");
+    let at = OffsetDateTime::from(at)
+        .replace_nanosecond(0)
+        .expect("a time");
     at.format(&Rfc3339).expect("a text")
 }

@@ -1,4 +1,5 @@
-//! A collector of OpenTelemetry's: it takes OTLP over HTTP and gRPC, and reads it by OpenTelemetry's own definitions.
+//! A collector of OpenTelemetry's: it takes OTLP over HTTP and gRPC, and reads it by
+//! OpenTelemetry's own definitions.
 
 use std::collections::{HashMap, VecDeque};
 use std::convert::Infallible;
@@ -98,13 +99,21 @@ impl Collector {
                             Err(_) => return,
                         },
                     };
-                    let service = service_fn(move |request| answer(request, Arc::clone(&got), Arc::clone(&moods)));
+                    let service = service_fn(move |request| {
+                        answer(request, Arc::clone(&got), Arc::clone(&moods))
+                    });
                     let http = Builder::new(TokioExecutor::new());
                     drop(http.serve_connection(TokioIo::new(stream), service).await);
                 });
             }
         });
-        Self { address, scheme, moods, got, _server: server }
+        Self {
+            address,
+            scheme,
+            moods,
+            got,
+            _server: server,
+        }
     }
 
     pub(crate) fn url(&self) -> String {
@@ -127,7 +136,11 @@ impl Collector {
     pub(crate) async fn metric(&self, name: &str) -> Metric {
         eventually_some(&format!("the metric {name}"), || {
             let got = self.got.lock().expect("lock");
-            got.metrics.iter().rev().find(|metric| metric.name == name).cloned()
+            got.metrics
+                .iter()
+                .rev()
+                .find(|metric| metric.name == name)
+                .cloned()
         })
         .await
     }
@@ -135,7 +148,10 @@ impl Collector {
     /// The spans of a trace, once `whole` says so.
     pub(crate) async fn trace(&self, trace_id: &str, whole: impl Fn(&[Span]) -> bool) -> Vec<Span> {
         let of = |spans: Vec<Span>| -> Vec<Span> {
-            spans.into_iter().filter(|span| hex(&span.trace_id) == trace_id).collect()
+            spans
+                .into_iter()
+                .filter(|span| hex(&span.trace_id) == trace_id)
+                .collect()
         };
         let deadline = std::time::Instant::now() + super::SOON;
         loop {
@@ -143,7 +159,11 @@ impl Collector {
             if whole(&spans) {
                 return spans;
             }
-            assert!(std::time::Instant::now() < deadline, "the trace stays\n{}", tree(&self.spans()));
+            assert!(
+                std::time::Instant::now() < deadline,
+                "the trace stays\n{}",
+                tree(&self.spans())
+            );
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;
         }
     }
@@ -166,17 +186,25 @@ async fn answer(
             }
         }
         Some(Mood::Grpc(status)) => {
-            response.headers_mut().insert("content-type", HeaderValue::from_static("application/grpc"));
+            response
+                .headers_mut()
+                .insert("content-type", HeaderValue::from_static("application/grpc"));
             response.headers_mut().insert("grpc-status", status.into());
         }
     }
     Ok(response)
 }
 
-async fn take(request: Request<Incoming>, got: Arc<Mutex<Got>>) -> Result<Response<Trailing>, Infallible> {
+async fn take(
+    request: Request<Incoming>,
+    got: Arc<Mutex<Got>>,
+) -> Result<Response<Trailing>, Infallible> {
     let (parts, body) = request.into_parts();
     let body = body.collect().await.expect("a body").to_bytes();
-    let grpc = parts.headers.get("content-type").is_some_and(|value| value == "application/grpc");
+    let grpc = parts
+        .headers
+        .get("content-type")
+        .is_some_and(|value| value == "application/grpc");
     let message = if grpc { framed(&body) } else { body };
     let path = parts.uri.path().to_owned();
     let mut got = got.lock().expect("lock");
@@ -185,27 +213,50 @@ async fn take(request: Request<Incoming>, got: Arc<Mutex<Got>>) -> Result<Respon
             let export = ExportTraceServiceRequest::decode(message).expect("traces");
             for resource in export.resource_spans {
                 let who = resource.resource.expect("a resource").attributes;
-                got.resource.extend(who.iter().map(|pair| (pair.key.clone(), text(pair))));
-                got.spans.extend(resource.scope_spans.into_iter().flat_map(|scope| scope.spans));
+                got.resource
+                    .extend(who.iter().map(|pair| (pair.key.clone(), text(pair))));
+                got.spans.extend(
+                    resource
+                        .scope_spans
+                        .into_iter()
+                        .flat_map(|scope| scope.spans),
+                );
             }
         }
         "/v1/metrics" | "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export" => {
             let export = ExportMetricsServiceRequest::decode(message).expect("metrics");
-            let scopes = export.resource_metrics.into_iter().flat_map(|resource| resource.scope_metrics);
+            let scopes = export
+                .resource_metrics
+                .into_iter()
+                .flat_map(|resource| resource.scope_metrics);
             got.metrics.extend(scopes.flat_map(|scope| scope.metrics));
         }
         other => panic!("nothing is to come to {other}"),
     }
     got.requests.push((path, parts.headers));
-    let mut response = Response::new(Trailing(if grpc { vec![trailers(), data()] } else { Vec::new() }));
-    let content_type = if grpc { "application/grpc" } else { "application/x-protobuf" };
-    response.headers_mut().insert("content-type", HeaderValue::from_static(content_type));
+    let mut response = Response::new(Trailing(if grpc {
+        vec![trailers(), data()]
+    } else {
+        Vec::new()
+    }));
+    let content_type = if grpc {
+        "application/grpc"
+    } else {
+        "application/x-protobuf"
+    };
+    response
+        .headers_mut()
+        .insert("content-type", HeaderValue::from_static(content_type));
     Ok(response)
 }
 
 fn framed(body: &Bytes) -> Bytes {
     let length = u32::from_be_bytes(body[1..5].try_into().expect("four bytes"));
-    assert_eq!((body[0], length as usize), (0, body.len() - 5), "one message, not compressed");
+    assert_eq!(
+        (body[0], length as usize),
+        (0, body.len() - 5),
+        "one message, not compressed"
+    );
     body.slice(5..)
 }
 
@@ -214,7 +265,10 @@ fn data() -> Frame<Bytes> {
 }
 
 fn trailers() -> Frame<Bytes> {
-    Frame::trailers(HeaderMap::from_iter([("grpc-status".parse().expect("a name"), HeaderValue::from_static("0"))]))
+    Frame::trailers(HeaderMap::from_iter([(
+        "grpc-status".parse().expect("a name"),
+        HeaderValue::from_static("0"),
+    )]))
 }
 
 /// Frames, the last one first.
@@ -224,7 +278,10 @@ impl Body for Trailing {
     type Data = Bytes;
     type Error = Infallible;
 
-    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         Poll::Ready(self.0.pop().map(Ok))
     }
 }
@@ -244,21 +301,36 @@ fn text(pair: &KeyValue) -> String {
 
 /// An attribute of a span.
 pub(crate) fn attribute(span: &Span, key: &str) -> Option<String> {
-    span.attributes.iter().find(|pair| pair.key == key).map(text)
+    span.attributes
+        .iter()
+        .find(|pair| pair.key == key)
+        .map(text)
 }
 
 /// An attribute of something that happened during a span.
-pub(crate) fn of_event(event: &opentelemetry_proto::tonic::trace::v1::span::Event, key: &str) -> Option<String> {
-    event.attributes.iter().find(|pair| pair.key == key).map(text)
+pub(crate) fn of_event(
+    event: &opentelemetry_proto::tonic::trace::v1::span::Event,
+    key: &str,
+) -> Option<String> {
+    event
+        .attributes
+        .iter()
+        .find(|pair| pair.key == key)
+        .map(text)
 }
 
 /// Spans as a tree, for people: parents before children, each with what tells it apart.
 pub(crate) fn tree(spans: &[Span]) -> String {
     let mut out = String::new();
     let known = |id: &[u8]| spans.iter().any(|span| span.span_id == id);
-    let mut roots: Vec<&Span> = spans.iter().filter(|span| !known(&span.parent_span_id)).collect();
+    let mut roots: Vec<&Span> = spans
+        .iter()
+        .filter(|span| !known(&span.parent_span_id))
+        .collect();
     roots.sort_by_key(|span| span.start_time_unix_nano);
-    roots.iter().for_each(|root| branch(&mut out, spans, root, 0));
+    roots
+        .iter()
+        .for_each(|root| branch(&mut out, spans, root, 0));
     out
 }
 
@@ -271,9 +343,15 @@ fn branch(out: &mut String, spans: &[Span], span: &Span, depth: usize) {
         "sealpost.outcome",
         "error.type",
     ];
-    let told: Vec<String> = keys.iter().filter_map(|key| Some(format!("{key}={}", attribute(span, key)?))).collect();
+    let told: Vec<String> = keys
+        .iter()
+        .filter_map(|key| Some(format!("{key}={}", attribute(span, key)?)))
+        .collect();
     let micros = (span.end_time_unix_nano - span.start_time_unix_nano) / 1000;
-    let failed = span.status.as_ref().map_or_else(String::new, |status| format!(" ERROR: {}", status.message));
+    let failed = span
+        .status
+        .as_ref()
+        .map_or_else(String::new, |status| format!(" ERROR: {}", status.message));
     writeln!(
         out,
         "{:indent$}{} [{:?}] {micros}us {}{failed}",
@@ -285,37 +363,88 @@ fn branch(out: &mut String, spans: &[Span], span: &Span, depth: usize) {
     )
     .expect("written");
     for event in &span.events {
-        let told: Vec<String> = event.attributes.iter().map(|pair| format!("{}={}", pair.key, text(pair))).collect();
-        writeln!(out, "{:indent$}* {} {}", "", event.name, told.join(" "), indent = depth * 2 + 2).expect("written");
+        let told: Vec<String> = event
+            .attributes
+            .iter()
+            .map(|pair| format!("{}={}", pair.key, text(pair)))
+            .collect();
+        writeln!(
+            out,
+            "{:indent$}* {} {}",
+            "",
+            event.name,
+            told.join(" "),
+            indent = depth * 2 + 2
+        )
+        .expect("written");
     }
-    let mut children: Vec<&Span> = spans.iter().filter(|child| child.parent_span_id == span.span_id).collect();
+    let mut children: Vec<&Span> = spans
+        .iter()
+        .filter(|child| child.parent_span_id == span.span_id)
+        .collect();
     children.sort_by_key(|child| child.start_time_unix_nano);
-    children.iter().for_each(|child| branch(out, spans, child, depth + 1));
+    children
+        .iter()
+        .for_each(|child| branch(out, spans, child, depth + 1));
 }
 
-/// The same tree with nothing in it that differs from one run to the next, so that it can be compared as text.
+/// The same tree with nothing in it that differs from one run to the next, so that it can be
+/// compared as text.
 pub(crate) fn outline(spans: &[Span]) -> String {
     let mut out = String::new();
     let known = |id: &[u8]| spans.iter().any(|span| span.span_id == id);
-    let mut roots: Vec<&Span> = spans.iter().filter(|span| !known(&span.parent_span_id)).collect();
+    let mut roots: Vec<&Span> = spans
+        .iter()
+        .filter(|span| !known(&span.parent_span_id))
+        .collect();
     roots.sort_by_key(|span| span.start_time_unix_nano);
-    roots.iter().for_each(|root| outline_of(&mut out, spans, root, 0));
+    roots
+        .iter()
+        .for_each(|root| outline_of(&mut out, spans, root, 0));
     out
 }
 
 fn outline_of(out: &mut String, spans: &[Span], span: &Span, depth: usize) {
-    let keys = ["http.response.status_code", "http.request.resend_count", "error.type", "sealpost.outcome"];
-    let told = keys.iter().filter_map(|key| Some(format!(" {key}={}", attribute(span, key)?)));
+    let keys = [
+        "http.response.status_code",
+        "http.request.resend_count",
+        "error.type",
+        "sealpost.outcome",
+    ];
+    let told = keys
+        .iter()
+        .filter_map(|key| Some(format!(" {key}={}", attribute(span, key)?)));
     let failed = if span.status.is_some() { " ERROR" } else { "" };
     let told: String = told.collect();
-    writeln!(out, "{:indent$}{} [{:?}]{told}{failed}", "", span.name, span.kind(), indent = depth * 2)
-        .expect("written");
+    writeln!(
+        out,
+        "{:indent$}{} [{:?}]{told}{failed}",
+        "",
+        span.name,
+        span.kind(),
+        indent = depth * 2
+    )
+    .expect("written");
     for event in &span.events {
         let told = ["sealpost.attempts", "sealpost.backoff"].iter();
-        let told: String = told.filter_map(|key| Some(format!(" {key}={}", of_event(event, key)?))).collect();
-        writeln!(out, "{:indent$}* {}{told}", "", event.name, indent = depth * 2 + 2).expect("written");
+        let told: String = told
+            .filter_map(|key| Some(format!(" {key}={}", of_event(event, key)?)))
+            .collect();
+        writeln!(
+            out,
+            "{:indent$}* {}{told}",
+            "",
+            event.name,
+            indent = depth * 2 + 2
+        )
+        .expect("written");
     }
-    let mut children: Vec<&Span> = spans.iter().filter(|child| child.parent_span_id == span.span_id).collect();
+    let mut children: Vec<&Span> = spans
+        .iter()
+        .filter(|child| child.parent_span_id == span.span_id)
+        .collect();
     children.sort_by_key(|child| child.start_time_unix_nano);
-    children.iter().for_each(|child| outline_of(out, spans, child, depth + 1));
+    children
+        .iter()
+        .for_each(|child| outline_of(out, spans, child, depth + 1));
 }

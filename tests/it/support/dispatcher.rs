@@ -57,12 +57,22 @@ impl Builder {
         self
     }
 
-    /// Runs it where names are asked of this server, which needs a file system of its own: see [`can_resolve`].
+    /// Runs it where names are asked of this server, which needs a file system of its own: see
+    /// [`can_resolve`].
     pub(crate) fn resolver(mut self, address: &str) -> Self {
         let file = self.path("resolv.conf");
-        fs::write(&file, format!("nameserver {address}\noptions timeout:30 attempts:2\n")).expect("written");
-        let mounted = format!("mount --bind '{}' /etc/resolv.conf && exec \"$@\"", file.display());
-        self.before = ["unshare", "-rm", "sh", "-c", &mounted, "sh"].map(str::to_owned).to_vec();
+        fs::write(
+            &file,
+            format!("nameserver {address}\noptions timeout:30 attempts:2\n"),
+        )
+        .expect("written");
+        let mounted = format!(
+            "mount --bind '{}' /etc/resolv.conf && exec \"$@\"",
+            file.display()
+        );
+        self.before = ["unshare", "-rm", "sh", "-c", &mounted, "sh"]
+            .map(str::to_owned)
+            .to_vec();
         self
     }
 
@@ -91,14 +101,31 @@ impl Builder {
 
     /// Starts it and waits until it listens.
     pub(crate) async fn launch(self) -> Dispatcher {
-        let Self { directory, arguments, environment, admin, before } = self;
+        let Self {
+            directory,
+            arguments,
+            environment,
+            admin,
+            before,
+        } = self;
         let at = |name: &str| directory.path().join(name);
         let output = |name: &str| Stdio::from(fs::File::create(at(name)).expect("a file"));
         let stdin = fs::File::open(at("stdin")).map_or_else(|_none| Stdio::null(), Stdio::from);
-        let mut command = before.iter().map(Into::into).chain([binary().into_os_string()]);
+        let mut command = before
+            .iter()
+            .map(Into::into)
+            .chain([binary().into_os_string()]);
         let child = Command::new(command.next().expect("a program"))
             .args(command)
-            .args(["run", "--http-addr", "127.0.0.1:0", "--https-addr", "127.0.0.1:0", "--admin-addr", &admin])
+            .args([
+                "run",
+                "--http-addr",
+                "127.0.0.1:0",
+                "--https-addr",
+                "127.0.0.1:0",
+                "--admin-addr",
+                &admin,
+            ])
             .arg("-f")
             .arg(at("manifests"))
             .arg("--state-dir")
@@ -117,16 +144,31 @@ impl Builder {
 }
 
 impl Dispatcher {
-    /// A process that writes `ports.json` into its directory, and its log to `stderr` there; waits until it listens.
+    /// A process that writes `ports.json` into its directory, and its log to `stderr` there; waits
+    /// until it listens.
     pub(super) async fn listening(child: Child, directory: TempDir) -> Self {
         let ports = directory.path().join("ports.json");
-        let ports: Value =
-            eventually_some("sealpost starts", || serde_json::from_slice(&fs::read(&ports).ok()?).ok()).await;
+        let ports: Value = eventually_some("sealpost starts", || {
+            serde_json::from_slice(&fs::read(&ports).ok()?).ok()
+        })
+        .await;
         // One that takes no events has an admin port only.
         let written = |name: &str| ports.get(name).unwrap_or(&ports["admin"]);
-        let address = |name: &str| written(name).as_str().expect("an address").parse().expect("an address");
+        let address = |name: &str| {
+            written(name)
+                .as_str()
+                .expect("an address")
+                .parse()
+                .expect("an address")
+        };
         let (http, https, admin) = (address("http"), address("https"), address("admin"));
-        Self { child, directory, http, https, admin }
+        Self {
+            child,
+            directory,
+            http,
+            https,
+            admin,
+        }
     }
 
     /// Waits until it is ready.
@@ -180,7 +222,8 @@ impl Dispatcher {
 
     /// Replaces one of its manifests, atomically; returns when it is in effect.
     pub(crate) async fn apply_to(&self, name: &str, yaml: &str) {
-        self.changing(|| replace(&self.path("manifests").join(name), yaml)).await;
+        self.changing(|| replace(&self.path("manifests").join(name), yaml))
+            .await;
     }
 
     /// Does something to its manifests; returns when that is in effect.
@@ -204,7 +247,10 @@ impl Dispatcher {
     /// The lines of its log that contain all of `parts`.
     pub(crate) fn logged(&self, parts: &[&str]) -> Vec<String> {
         let log = self.log();
-        log.lines().filter(|line| parts.iter().all(|part| line.contains(part))).map(str::to_owned).collect()
+        log.lines()
+            .filter(|line| parts.iter().all(|part| line.contains(part)))
+            .map(str::to_owned)
+            .collect()
     }
 
     /// Sends it a signal.
@@ -225,20 +271,33 @@ impl Dispatcher {
 
     /// Resident memory now and at its peak.
     pub(crate) fn memory_kib(&self) -> (u64, u64) {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("a process");
+        let status =
+            fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("a process");
         let field = |name: &str| {
-            let line = status.lines().find(|line| line.starts_with(name)).expect("a field");
-            line.split_whitespace().nth(1).expect("a number").parse().expect("a number")
+            let line = status
+                .lines()
+                .find(|line| line.starts_with(name))
+                .expect("a field");
+            line.split_whitespace()
+                .nth(1)
+                .expect("a number")
+                .parse()
+                .expect("a number")
         };
         (field("VmRSS:"), field("VmHWM:"))
     }
 
     /// Processor time used until now.
     pub(crate) fn cpu(&self) -> Duration {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id())).expect("a process");
+        let stat =
+            fs::read_to_string(format!("/proc/{}/stat", self.child.id())).expect("a process");
         let fields = stat.rsplit_once(')').expect("a name").1.split_whitespace();
         // User and system time, in hundredths of a second.
-        let ticks: u64 = fields.skip(11).take(2).map(|field| field.parse::<u64>().expect("a number")).sum();
+        let ticks: u64 = fields
+            .skip(11)
+            .take(2)
+            .map(|field| field.parse::<u64>().expect("a number"))
+            .sum();
         Duration::from_millis(ticks * 10)
     }
 
@@ -250,7 +309,9 @@ impl Dispatcher {
     /// One of its counters; `None` as long as it is not known.
     async fn counter_if_any(&self, name: &str) -> Option<u64> {
         let text = self.admin_text("/metrics").await.1;
-        let value = text.lines().find_map(|line| line.strip_prefix(&format!("sealpost_{name} ")))?;
+        let value = text
+            .lines()
+            .find_map(|line| line.strip_prefix(&format!("sealpost_{name} ")))?;
         Some(value.parse().expect("a number"))
     }
 
@@ -262,15 +323,25 @@ impl Dispatcher {
             if value == Some(wanted) {
                 return;
             }
-            assert!(std::time::Instant::now() < deadline, "{name} stays {value:?}, not {wanted}");
+            assert!(
+                std::time::Instant::now() < deadline,
+                "{name} stays {value:?}, not {wanted}"
+            );
             tokio::time::sleep(std::time::Duration::from_millis(10)).await;
         }
     }
 
     /// Status and text of an admin path; status 0 if nobody answers.
     pub(crate) async fn admin_text(&self, path: &str) -> (u16, String) {
-        match super::sender::plain().get(format!("http://{}{path}", self.admin)).send().await {
-            Ok(response) => (response.status().as_u16(), response.text().await.unwrap_or_default()),
+        match super::sender::plain()
+            .get(format!("http://{}{path}", self.admin))
+            .send()
+            .await
+        {
+            Ok(response) => (
+                response.status().as_u16(),
+                response.text().await.unwrap_or_default(),
+            ),
             Err(_) => (0, String::new()),
         }
     }
@@ -280,18 +351,30 @@ impl Dispatcher {
         let (_, text) = self.admin_text(&format!("/api/v1/{kind}")).await;
         let list: Value = serde_json::from_str(&text).expect("JSON");
         let items = list["items"].as_array().expect("a list");
-        items.iter().find(|item| item["metadata"]["name"] == name).cloned().unwrap_or(Value::Null)
+        items
+            .iter()
+            .find(|item| item["metadata"]["name"] == name)
+            .cloned()
+            .unwrap_or(Value::Null)
     }
 
     /// Waits until an object satisfies a condition.
-    pub(crate) async fn until_object(&self, kind: &str, name: &str, condition: impl Fn(&Value) -> bool) -> Value {
+    pub(crate) async fn until_object(
+        &self,
+        kind: &str,
+        name: &str,
+        condition: impl Fn(&Value) -> bool,
+    ) -> Value {
         let deadline = std::time::Instant::now() + super::SOON;
         loop {
             let object = self.object(kind, name).await;
             if condition(&object) {
                 return object;
             }
-            assert!(std::time::Instant::now() < deadline, "{kind} {name} stays {object}");
+            assert!(
+                std::time::Instant::now() < deadline,
+                "{kind} {name} stays {object}"
+            );
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;
         }
     }
@@ -311,14 +394,21 @@ impl Drop for Dispatcher {
 
 /// Whether [`Builder::resolver`] works here.
 pub(crate) fn can_resolve() -> bool {
-    let tried = Command::new("unshare").args(["-rm", "sh", "-c", "mount --bind /dev/null /etc/resolv.conf"]).output();
+    let tried = Command::new("unshare")
+        .args(["-rm", "sh", "-c", "mount --bind /dev/null /etc/resolv.conf"])
+        .output();
     tried.is_ok_and(|tried| tried.status.success())
 }
 
 /// The `Ready` condition of an object.
 pub(crate) fn ready(object: &Value) -> &Value {
-    let conditions = object["status"]["conditions"].as_array().expect("conditions");
-    conditions.iter().find(|condition| condition["type"] == "Ready").expect("a Ready condition")
+    let conditions = object["status"]["conditions"]
+        .as_array()
+        .expect("conditions");
+    conditions
+        .iter()
+        .find(|condition| condition["type"] == "Ready")
+        .expect("a Ready condition")
 }
 
 /// Replaces a file, atomically.

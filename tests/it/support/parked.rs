@@ -25,7 +25,10 @@ pub(crate) struct Parked {
 impl Parked {
     /// One that asks whom these flags name.
     pub(crate) fn with(flags: &[&str]) -> Self {
-        Self { flags: flags.iter().map(|flag| (*flag).to_owned()).collect(), environment: Vec::new() }
+        Self {
+            flags: flags.iter().map(|flag| (*flag).to_owned()).collect(),
+            environment: Vec::new(),
+        }
     }
 
     /// Sets a variable.
@@ -37,9 +40,16 @@ impl Parked {
     /// Starts it.
     pub(crate) fn start(&self, arguments: &[&str]) -> Child {
         let mut command = Command::new(binary());
-        command.arg("parked").args(arguments).args(&self.flags).kill_on_drop(true);
+        command
+            .arg("parked")
+            .args(arguments)
+            .args(&self.flags)
+            .kill_on_drop(true);
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         command.spawn().expect("it runs")
     }
 
@@ -62,5 +72,9 @@ impl Parked {
 pub(crate) async fn ended(child: Child) -> Ended {
     let output = child.wait_with_output().await.expect("it ends");
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    Ended { code: output.status.code(), stdout: text(&output.stdout), stderr: text(&output.stderr) }
+    Ended {
+        code: output.status.code(),
+        stdout: text(&output.stdout),
+        stderr: text(&output.stderr),
+    }
 }

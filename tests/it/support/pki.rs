@@ -53,7 +53,10 @@ impl Ca {
         params.not_before = until - Duration::days(60);
         params.not_after = until;
         let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");
-        Identity { chain_pem: certificate.pem(), key_pem: key.serialize_pem() }
+        Identity {
+            chain_pem: certificate.pem(),
+            key_pem: key.serialize_pem(),
+        }
     }
 }
 

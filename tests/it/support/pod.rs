@@ -1,4 +1,5 @@
-//! A dispatcher as a pod of a cluster: upstream's environment and no argument (contract 1.3, 1.5, 5.11, 5.12).
+//! A dispatcher as a pod of a cluster: upstream's environment and no argument (contract 1.3, 1.5,
+//! 5.11, 5.12).
 
 use std::fs;
 use std::process::{Command, Stdio};
@@ -17,12 +18,23 @@ const ENVIRONMENT: [(&str, &str); 4] = [
     ("METRICS_DOMAIN", "knative.dev/internal/eventing"),
 ];
 
-const DISPATCHER: [(&str, &str); 3] =
-    [("CONTAINER_NAME", "dispatcher"), ("MAX_IDLE_CONNS", "1000"), ("MAX_IDLE_CONNS_PER_HOST", "1000")];
-const INGRESS: [(&str, &str); 4] =
-    [("CONTAINER_NAME", "ingress"), ("NAMESPACE", SYSTEM), ("INGRESS_PORT", "8080"), ("INGRESS_PORT_HTTPS", "8443")];
-const FILTER: [(&str, &str); 4] =
-    [("CONTAINER_NAME", "filter"), ("NAMESPACE", SYSTEM), ("FILTER_PORT", "8080"), ("FILTER_PORT_HTTPS", "8443")];
+const DISPATCHER: [(&str, &str); 3] = [
+    ("CONTAINER_NAME", "dispatcher"),
+    ("MAX_IDLE_CONNS", "1000"),
+    ("MAX_IDLE_CONNS_PER_HOST", "1000"),
+];
+const INGRESS: [(&str, &str); 4] = [
+    ("CONTAINER_NAME", "ingress"),
+    ("NAMESPACE", SYSTEM),
+    ("INGRESS_PORT", "8080"),
+    ("INGRESS_PORT_HTTPS", "8443"),
+];
+const FILTER: [(&str, &str); 4] = [
+    ("CONTAINER_NAME", "filter"),
+    ("NAMESPACE", SYSTEM),
+    ("FILTER_PORT", "8080"),
+    ("FILTER_PORT_HTTPS", "8443"),
+];
 
 /// A pod that is to be started.
 pub(crate) struct Pod {
@@ -46,7 +58,8 @@ impl Pod {
         Self::named(cluster, "mt-broker-filter", &FILTER).await
     }
 
-    /// A pod of the Deployment of this name in `deploy/kubernetes/rabbitmq-channel`, with its ServiceAccount.
+    /// A pod of the Deployment of this name in `deploy/kubernetes/rabbitmq-channel`, with its
+    /// ServiceAccount.
     pub(crate) async fn of_rabbitmq(cluster: &Cluster, name: &str) -> Self {
         Self::named(cluster, name, &DISPATCHER).await
     }
@@ -56,17 +69,24 @@ impl Pod {
         fs::create_dir(directory.path().join("account")).expect("made");
         fs::create_dir(directory.path().join("root")).expect("made");
         fs::write(directory.path().join("account/ca.crt"), cluster.ca()).expect("written");
-        cluster.write_token(&directory.path().join("account"), name).await;
+        cluster
+            .write_token(&directory.path().join("account"), name)
+            .await;
         let url: url::Url = cluster.url().parse().expect("a URL");
         let port = url.port().expect("a port").to_string();
-        let mut pod = Self { directory, environment: Vec::new() };
+        let mut pod = Self {
+            directory,
+            environment: Vec::new(),
+        };
         for (name, value) in ENVIRONMENT.iter().chain(own) {
             pod = pod.env(name, value);
         }
         pod = pod.env("POD_NAME", &format!("{name}-0"));
         // The sinks of most tests are reached by http; `token::tests` say what is so without this.
         pod = pod.env("SEALPOST_TOKENS_OVER_HTTP", "true");
-        pod = pod.env("KUBERNETES_SERVICE_HOST", "127.0.0.1").env("KUBERNETES_SERVICE_PORT", &port);
+        pod = pod
+            .env("KUBERNETES_SERVICE_HOST", "127.0.0.1")
+            .env("KUBERNETES_SERVICE_PORT", &port);
         for port in ["HTTP", "HTTPS", "ADMIN"] {
             pod = pod.env(&format!("SEALPOST_{port}_ADDR"), "127.0.0.1:0");
         }
@@ -81,7 +101,10 @@ impl Pod {
 
     /// Starts it and waits until it listens.
     pub(crate) async fn listening(self) -> Dispatcher {
-        let Self { directory, environment } = self;
+        let Self {
+            directory,
+            environment,
+        } = self;
         let at = |name: &str| directory.path().join(name);
         let output = |name: &str| Stdio::from(fs::File::create(at(name)).expect("a file"));
         let child = Command::new(binary())

@@ -1,6 +1,7 @@
-//! A RabbitMQ to test with: the one that the test command has started, or a node or a cluster of one's own to ill-treat.
-//! Those that a test starts are of the version that `SEALPOST_TEST_RABBITMQ_VERSION` names for the scripts: `3.10`, which is
-//! what it is without, or `4`.
+//! A RabbitMQ to test with: the one that the test command has started, or a node or a cluster of
+//! one's own to ill-treat. Those that a test starts are of the version that
+//! `SEALPOST_TEST_RABBITMQ_VERSION` names for the scripts: `3.10`, which is what it is without, or
+//! `4`.
 
 mod cluster;
 
@@ -10,8 +11,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use lapin::options::{
-    BasicAckOptions, BasicGetOptions, BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOptions,
-    QueueDeleteOptions,
+    BasicAckOptions, BasicGetOptions, BasicPublishOptions, ConfirmSelectOptions,
+    QueueDeclareOptions, QueueDeleteOptions,
 };
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
@@ -36,7 +37,9 @@ pub(crate) fn namespace() -> String {
 }
 
 fn script(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/rabbitmq").join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/rabbitmq")
+        .join(name)
 }
 
 /// A node of its own, stopped when it is dropped.
@@ -56,13 +59,22 @@ impl Node {
     /// Starts one that also speaks TLS; gives the port of that.
     pub(crate) fn with_tls(ca: &Ca, identity: &Identity) -> (Self, u16) {
         let directory = TempDir::new().expect("a directory");
-        let files = [("ca.pem", &ca.pem), ("cert.pem", &identity.chain_pem), ("key.pem", &identity.key_pem)];
+        let files = [
+            ("ca.pem", &ca.pem),
+            ("cert.pem", &identity.chain_pem),
+            ("key.pem", &identity.key_pem),
+        ];
         for (name, text) in files {
             std::fs::write(directory.path().join(name), text).expect("written");
         }
         let uri = run("node", "start", directory.path(), &[]);
         let ports = std::fs::read_to_string(directory.path().join("ports")).expect("its ports");
-        let port = ports.split_whitespace().nth(3).expect("the fourth").parse().expect("a port");
+        let port = ports
+            .split_whitespace()
+            .nth(3)
+            .expect("the fourth")
+            .parse()
+            .expect("a port");
         (Self { directory, uri }, port)
     }
 
@@ -76,7 +88,8 @@ impl Node {
         run("node", "stop", self.directory.path(), &[]);
     }
 
-    /// Its process does nothing from now on. A signal reaches one thread after the other, so that is waited for.
+    /// Its process does nothing from now on. A signal reaches one thread after the other, so that
+    /// is waited for.
     pub(crate) fn pause(&self) {
         let pid = self.pid().expect("a process");
         rustix::process::kill_process(pid, Signal::STOP).expect("signalled");
@@ -89,7 +102,8 @@ impl Node {
 
     /// Its process goes on.
     pub(crate) fn resume(&self) {
-        rustix::process::kill_process(self.pid().expect("a process"), Signal::CONT).expect("signalled");
+        rustix::process::kill_process(self.pid().expect("a process"), Signal::CONT)
+            .expect("signalled");
     }
 
     /// Its process, if it has been started and not stopped since.
@@ -118,17 +132,27 @@ impl Drop for Node {
 
 /// Whether each thread of a process is stopped (`T` after the name in `/proc/PID/task/TID/stat`).
 fn is_paused(pid: Pid) -> bool {
-    let tasks = std::fs::read_dir(format!("/proc/{}/task", pid.as_raw_nonzero())).expect("its threads");
+    let tasks =
+        std::fs::read_dir(format!("/proc/{}/task", pid.as_raw_nonzero())).expect("its threads");
     tasks.flatten().all(|task| {
         let stat = std::fs::read_to_string(task.path().join("stat")).unwrap_or_default();
-        stat.rsplit_once(") ").is_none_or(|(_name, rest)| rest.starts_with('T'))
+        stat.rsplit_once(") ")
+            .is_none_or(|(_name, rest)| rest.starts_with('T'))
     })
 }
 
 fn run(name: &str, command: &str, directory: &Path, arguments: &[&str]) -> String {
-    let output =
-        Command::new(script(name)).arg(command).arg(directory).args(arguments).output().expect("the script runs");
-    assert!(output.status.success(), "{name} {command} {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    let output = Command::new(script(name))
+        .arg(command)
+        .arg(directory)
+        .args(arguments)
+        .output()
+        .expect("the script runs");
+    assert!(
+        output.status.success(),
+        "{name} {command} {arguments:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     String::from_utf8_lossy(&output.stdout).trim().to_owned()
 }
 
@@ -140,49 +164,97 @@ pub(crate) struct Client {
 
 impl Client {
     pub(crate) async fn new(uri: &str) -> Self {
-        let connection = Connection::connect(uri, ConnectionProperties::default()).await.expect("connected");
+        let connection = Connection::connect(uri, ConnectionProperties::default())
+            .await
+            .expect("connected");
         let channel = connection.create_channel().await.expect("a channel");
-        channel.confirm_select(ConfirmSelectOptions::default()).await.expect("confirms");
-        Self { _connection: connection, channel }
+        channel
+            .confirm_select(ConfirmSelectOptions::default())
+            .await
+            .expect("confirms");
+        Self {
+            _connection: connection,
+            channel,
+        }
     }
 
     /// Declares a durable quorum queue, unless there is one of that name.
     pub(crate) async fn declare(&self, queue: &str) {
         let asking = self._connection.create_channel().await.expect("a channel");
-        let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
-        if asking.queue_declare(short(queue), passive, FieldTable::default()).await.is_ok() {
+        let passive = QueueDeclareOptions {
+            passive: true,
+            ..QueueDeclareOptions::default()
+        };
+        if asking
+            .queue_declare(short(queue), passive, FieldTable::default())
+            .await
+            .is_ok()
+        {
             return;
         }
-        let options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+        let options = QueueDeclareOptions {
+            durable: true,
+            ..QueueDeclareOptions::default()
+        };
         let mut arguments = FieldTable::default();
-        arguments.insert(short("x-queue-type"), AMQPValue::LongString("quorum".into()));
-        self.channel.queue_declare(short(queue), options, arguments).await.expect("declared");
+        arguments.insert(
+            short("x-queue-type"),
+            AMQPValue::LongString("quorum".into()),
+        );
+        self.channel
+            .queue_declare(short(queue), options, arguments)
+            .await
+            .expect("declared");
     }
 
     /// Takes a message out of a queue, if there is one.
     pub(crate) async fn take(&self, queue: &str) -> Option<(BasicProperties, Vec<u8>)> {
-        let got = self.channel.basic_get(short(queue), BasicGetOptions::default()).await.expect("a queue")?;
-        got.delivery.acker.ack(BasicAckOptions::default()).await.expect("acknowledged");
+        let got = self
+            .channel
+            .basic_get(short(queue), BasicGetOptions::default())
+            .await
+            .expect("a queue")?;
+        got.delivery
+            .acker
+            .ack(BasicAckOptions::default())
+            .await
+            .expect("acknowledged");
         Some((got.delivery.properties.clone(), got.delivery.data.clone()))
     }
 
     /// How many messages are ready in a queue; `None` if there is no such queue.
     pub(crate) async fn ready(uri: &str, queue: &str) -> Option<u32> {
         let client = Self::new(uri).await;
-        let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
-        let found = client.channel.queue_declare(short(queue), passive, FieldTable::default()).await.ok()?;
+        let passive = QueueDeclareOptions {
+            passive: true,
+            ..QueueDeclareOptions::default()
+        };
+        let found = client
+            .channel
+            .queue_declare(short(queue), passive, FieldTable::default())
+            .await
+            .ok()?;
         Some(found.message_count())
     }
 
     /// Makes a queue that nobody else may use or declare, as long as this client is connected.
     pub(crate) async fn lock_queue(&self, name: &str) {
-        let exclusive = QueueDeclareOptions { exclusive: true, ..QueueDeclareOptions::default() };
-        self.channel.queue_declare(short(name), exclusive, FieldTable::default()).await.expect("declared");
+        let exclusive = QueueDeclareOptions {
+            exclusive: true,
+            ..QueueDeclareOptions::default()
+        };
+        self.channel
+            .queue_declare(short(name), exclusive, FieldTable::default())
+            .await
+            .expect("declared");
     }
 
     /// Deletes a queue, whoever uses it.
     pub(crate) async fn delete_queue(&self, name: &str) {
-        self.channel.queue_delete(short(name), QueueDeleteOptions::default()).await.expect("deleted");
+        self.channel
+            .queue_delete(short(name), QueueDeleteOptions::default())
+            .await
+            .expect("deleted");
     }
 
     /// Waits for a message in a queue.
@@ -192,7 +264,10 @@ impl Client {
             if let Some(message) = self.take(queue).await {
                 return message;
             }
-            assert!(std::time::Instant::now() < deadline, "nothing comes into {queue}");
+            assert!(
+                std::time::Instant::now() < deadline,
+                "nothing comes into {queue}"
+            );
             tokio::time::sleep(std::time::Duration::from_millis(50)).await;
         }
     }
@@ -200,18 +275,39 @@ impl Client {
     /// Puts so many events of 1 KiB straight into a queue.
     pub(crate) async fn fill(&self, queue: &str, count: usize) {
         let mut table = FieldTable::default();
-        for (name, value) in [("specversion", "1.0"), ("id", "i"), ("source", "/s"), ("type", "t")] {
-            table.insert(short(&format!("cloudEvents_{name}")), AMQPValue::LongString(value.into()));
+        for (name, value) in [
+            ("specversion", "1.0"),
+            ("id", "i"),
+            ("source", "/s"),
+            ("type", "t"),
+        ] {
+            table.insert(
+                short(&format!("cloudEvents_{name}")),
+                AMQPValue::LongString(value.into()),
+            );
         }
-        let properties = BasicProperties::default().with_headers(table).with_delivery_mode(2);
+        let properties = BasicProperties::default()
+            .with_headers(table)
+            .with_delivery_mode(2);
         let (next, mut fillers) = (Arc::new(AtomicUsize::new(0)), JoinSet::new());
         for _ in 0..64 {
-            let (channel, properties, next, queue) =
-                (self.channel.clone(), properties.clone(), Arc::clone(&next), short(queue));
+            let (channel, properties, next, queue) = (
+                self.channel.clone(),
+                properties.clone(),
+                Arc::clone(&next),
+                short(queue),
+            );
             fillers.spawn(async move {
                 while next.fetch_add(1, Ordering::Relaxed) < count {
-                    let (options, properties) = (BasicPublishOptions::default(), properties.clone());
-                    let confirm = channel.basic_publish(short(""), queue.clone(), options, &[b'x'; 1024], properties);
+                    let (options, properties) =
+                        (BasicPublishOptions::default(), properties.clone());
+                    let confirm = channel.basic_publish(
+                        short(""),
+                        queue.clone(),
+                        options,
+                        &[b'x'; 1024],
+                        properties,
+                    );
                     confirm.await.expect("published").await.expect("confirmed");
                 }
             });
@@ -220,17 +316,33 @@ impl Client {
     }
 
     /// Puts a message with these headers straight into a queue.
-    pub(crate) async fn put(&self, queue: &str, content_type: &str, headers: &[(&str, AMQPValue)], body: &[u8]) {
+    pub(crate) async fn put(
+        &self,
+        queue: &str,
+        content_type: &str,
+        headers: &[(&str, AMQPValue)],
+        body: &[u8],
+    ) {
         let mut table = FieldTable::default();
         for (name, value) in headers {
             table.insert(short(name), value.clone());
         }
-        let properties = BasicProperties::default().with_headers(table).with_content_type(short(content_type));
-        let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
-        let confirm = self.channel.basic_publish(short(""), short(queue), options, body, properties);
+        let properties = BasicProperties::default()
+            .with_headers(table)
+            .with_content_type(short(content_type));
+        let options = BasicPublishOptions {
+            mandatory: true,
+            ..BasicPublishOptions::default()
+        };
+        let confirm =
+            self.channel
+                .basic_publish(short(""), short(queue), options, body, properties);
         let confirm = confirm.await.expect("published").await.expect("confirmed");
         assert!(confirm.is_ack(), "not stored in {queue}");
-        assert!(confirm.take_message().is_none(), "there is no queue {queue}");
+        assert!(
+            confirm.take_message().is_none(),
+            "there is no queue {queue}"
+        );
     }
 }
 

@@ -43,7 +43,9 @@ pub(crate) struct Received {
 impl Received {
     /// A header's text.
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
-        self.headers.get(name).map(|value| value.to_str().expect("text"))
+        self.headers
+            .get(name)
+            .map(|value| value.to_str().expect("text"))
     }
 
     /// The event's id.
@@ -64,12 +66,20 @@ pub(crate) struct Reply {
 impl Reply {
     /// Only a status.
     pub(crate) fn status(status: u16) -> Self {
-        Self { status, headers: Vec::new(), body: Bytes::new(), delay: Duration::ZERO }
+        Self {
+            status,
+            headers: Vec::new(),
+            body: Bytes::new(),
+            delay: Duration::ZERO,
+        }
     }
 
     /// A status and a text.
     pub(crate) fn text(status: u16, body: impl Into<Bytes>) -> Self {
-        Self { body: body.into(), ..Self::status(status) }
+        Self {
+            body: body.into(),
+            ..Self::status(status)
+        }
     }
 
     /// An event as the answer.
@@ -80,7 +90,10 @@ impl Reply {
             ("ce-source", "/reply".to_owned()),
             ("ce-id", id.to_owned()),
         ];
-        Self { headers, ..Self::status(200) }
+        Self {
+            headers,
+            ..Self::status(200)
+        }
     }
 
     /// The same with another header.
@@ -119,11 +132,16 @@ impl Subscriber {
 
     /// One that answers the statuses in turn, and the last one from then on.
     pub(crate) async fn replying(statuses: &'static [u16]) -> Self {
-        Self::answering(move |received| Reply::status(statuses[received.number.min(statuses.len() - 1)])).await
+        Self::answering(move |received| {
+            Reply::status(statuses[received.number.min(statuses.len() - 1)])
+        })
+        .await
     }
 
     /// One that answers as `answer` says.
-    pub(crate) async fn answering(answer: impl Fn(&Received) -> Reply + Send + Sync + 'static) -> Self {
+    pub(crate) async fn answering(
+        answer: impl Fn(&Received) -> Reply + Send + Sync + 'static,
+    ) -> Self {
         Self::start(None, answer).await
     }
 
@@ -143,15 +161,27 @@ impl Subscriber {
         Self::start(Some(identity.speaking(&[b"http/1.1"])), answer).await
     }
 
-    async fn start(tls: Option<TlsAcceptor>, answer: impl Fn(&Received) -> Reply + Send + Sync + 'static) -> Self {
+    async fn start(
+        tls: Option<TlsAcceptor>,
+        answer: impl Fn(&Received) -> Reply + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
         let scheme = if tls.is_some() { "https" } else { "http" };
         let received = Mutex::default();
-        let state = Arc::new(State { answer: Box::new(answer), received, connections: AtomicUsize::new(0) });
+        let state = Arc::new(State {
+            answer: Box::new(answer),
+            received,
+            connections: AtomicUsize::new(0),
+        });
         let mut server = JoinSet::new();
         server.spawn(serve(listener, tls, Arc::clone(&state)));
-        Self { address, scheme, state, server }
+        Self {
+            address,
+            scheme,
+            state,
+            server,
+        }
     }
 
     /// Its URL, by the name that its certificate holds.
@@ -208,7 +238,11 @@ async fn connection(stream: TcpStream, tls: Option<TlsAcceptor>, state: Arc<Stat
         },
     };
     let service = service_fn(move |request| answer(request, Arc::clone(&state), number));
-    drop(Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await);
+    drop(
+        Builder::new(TokioExecutor::new())
+            .serve_connection(TokioIo::new(stream), service)
+            .await,
+    );
 }
 
 pub(crate) trait Stream: AsyncRead + AsyncWrite + Send {}
@@ -220,7 +254,11 @@ async fn answer(
     connection: usize,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     let (parts, body) = request.into_parts();
-    let body = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+    let body = body
+        .collect()
+        .await
+        .map(http_body_util::Collected::to_bytes)
+        .unwrap_or_default();
     let reply = {
         let mut received = state.received.lock().expect("lock");
         let request = Received {
@@ -242,7 +280,9 @@ async fn answer(
     let mut response = Response::new(Full::new(reply.body));
     *response.status_mut() = StatusCode::from_u16(reply.status).expect("a status");
     for (name, value) in reply.headers {
-        response.headers_mut().append(name, HeaderValue::from_str(&value).expect("a value"));
+        response
+            .headers_mut()
+            .append(name, HeaderValue::from_str(&value).expect("a value"));
     }
     Ok(response)
 }

@@ -1,5 +1,5 @@
-//! The contract (docs/contract/README.md): what is cited exists, what exists is shown by a test, and no document or link
-//! leads out of the repository.
+//! The contract (docs/contract/README.md): what is cited exists, what exists is shown by a test,
+//! and no document or link leads out of the repository.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -28,8 +28,16 @@ const KINDS: &[(&str, &str)] = &[
     ("W", "data-plane"),
 ];
 /// Where something may cite the contract.
-const CITING: &[&str] =
-    &["src", "tests", "benches", "fuzz/fuzz_targets", "deploy", "docs", "README.md", "CHANGELOG.md"];
+const CITING: &[&str] = &[
+    "src",
+    "tests",
+    "benches",
+    "fuzz/fuzz_targets",
+    "deploy",
+    "docs",
+    "README.md",
+    "CHANGELOG.md",
+];
 
 /// The name of a statement: `CR-29`, `C7`, `2.17`, `2.15b`, `4` or `1A`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -42,7 +50,12 @@ struct Id {
 
 impl fmt::Display for Id {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { kind, major, minor, letter } = self;
+        let Self {
+            kind,
+            major,
+            minor,
+            letter,
+        } = self;
         match (kind.as_str(), minor) {
             ("", 0) => write!(f, "{major}{letter}"),
             ("", _) => write!(f, "{major}.{minor}{letter}"),
@@ -71,15 +84,24 @@ fn id(text: &str) -> Option<(Id, &str)> {
     let mut minor = "0";
     let mut letter = "";
     if kind.is_empty() {
-        if let Some(after) = rest.strip_prefix('.').filter(|after| after.starts_with(|c: char| c.is_ascii_digit())) {
+        if let Some(after) = rest
+            .strip_prefix('.')
+            .filter(|after| after.starts_with(|c: char| c.is_ascii_digit()))
+        {
             (minor, rest) = take(after, |c| c.is_ascii_digit());
         }
         (letter, rest) = take(rest, |c| c.is_ascii_alphabetic());
     }
     let is_over = !rest.starts_with(|c: char| c.is_alphanumeric() || "-_%".contains(c))
-        && !rest.strip_prefix('.').is_some_and(|after| after.starts_with(|c: char| c.is_ascii_digit()));
-    let id =
-        Id { kind: kind.to_owned(), major: major.parse().ok()?, minor: minor.parse().ok()?, letter: letter.to_owned() };
+        && !rest
+            .strip_prefix('.')
+            .is_some_and(|after| after.starts_with(|c: char| c.is_ascii_digit()));
+    let id = Id {
+        kind: kind.to_owned(),
+        major: major.parse().ok()?,
+        minor: minor.parse().ok()?,
+        letter: letter.to_owned(),
+    };
     (is_over && letter.len() <= 1 && major.len() <= 2 && minor.len() <= 2).then_some((id, rest))
 }
 
@@ -112,9 +134,13 @@ fn citations(text: &str) -> (Vec<(Id, Id)>, String) {
 /// The ids with letters that stand in a text.
 fn named(text: &str) -> Vec<Id> {
     let starts = |(at, c): &(usize, char)| {
-        c.is_ascii_uppercase() && !text[..*at].ends_with(|c: char| c.is_alphanumeric() || "-_%.#/".contains(c))
+        c.is_ascii_uppercase()
+            && !text[..*at].ends_with(|c: char| c.is_alphanumeric() || "-_%.#/".contains(c))
     };
-    let ids = text.char_indices().filter(starts).filter_map(|(at, _)| id(&text[at..]));
+    let ids = text
+        .char_indices()
+        .filter(starts)
+        .filter_map(|(at, _)| id(&text[at..]));
     ids.map(|(id, _)| id).collect()
 }
 
@@ -124,7 +150,9 @@ fn in_one_line(text: &str) -> String {
     let mut was_comment = false;
     for line in text.lines() {
         let content = line.trim_start();
-        let comment = ["///", "//!", "//", "# "].iter().find_map(|mark| content.strip_prefix(mark));
+        let comment = ["///", "//!", "//", "# "]
+            .iter()
+            .find_map(|mark| content.strip_prefix(mark));
         match comment.filter(|_| was_comment) {
             Some(comment) => joined.push_str(&format!(" {}", comment.trim())),
             None => joined.push_str(&format!("\n{line}")),
@@ -141,7 +169,9 @@ fn without_links(text: &str) -> String {
     while let Some(at) = rest.find('[') {
         plain.push_str(&rest[..at]);
         rest = &rest[at..];
-        let link = rest[1..].split_once("](").and_then(|(name, after)| Some((name, after.split_once(')')?)));
+        let link = rest[1..]
+            .split_once("](")
+            .and_then(|(name, after)| Some((name, after.split_once(')')?)));
         match link.filter(|(name, _)| id(name).is_some_and(|(_, rest)| rest.is_empty())) {
             Some((name, (target, after))) if target.contains("contract/") => {
                 plain.push_str(&format!("contract {name}"));
@@ -165,7 +195,11 @@ fn test_part(path: &Path, text: &str) -> String {
         Some(at) if path.starts_with(root().join("src")) => &text[at..],
         _ => "",
     };
-    shown.lines().filter(|line| !line.trim_start().starts_with("//!")).collect::<Vec<_>>().join("\n")
+    shown
+        .lines()
+        .filter(|line| !line.trim_start().starts_with("//!"))
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 #[derive(Debug, Default)]
@@ -178,7 +212,8 @@ struct Statement {
 fn statements() -> (BTreeMap<Id, Statement>, Vec<String>) {
     let (mut statements, mut problems) = (BTreeMap::new(), Vec::new());
     for page in ["data-plane", "control-plane", "gaps", "interface"] {
-        let text = fs::read_to_string(root().join(format!("docs/contract/{page}.md"))).expect("a page of the contract");
+        let text = fs::read_to_string(root().join(format!("docs/contract/{page}.md")))
+            .expect("a page of the contract");
         let mut last: Option<Id> = None;
         for line in text.lines() {
             if let Some(start) = line.strip_prefix("- ") {
@@ -187,11 +222,21 @@ fn statements() -> (BTreeMap<Id, Statement>, Vec<String>) {
                     problems.push(format!("{page}: no id: {line}"));
                     continue;
                 };
-                let home = KINDS.iter().find(|(kind, _)| *kind == id.kind).map_or("control-plane", |(_, page)| page);
-                if home != page || !start.starts_with(&format!("<a id=\"{}\"></a>**", name.to_lowercase())) {
-                    problems.push(format!("{name} stands on {home}, behind an anchor of its name"));
+                let home = KINDS
+                    .iter()
+                    .find(|(kind, _)| *kind == id.kind)
+                    .map_or("control-plane", |(_, page)| page);
+                if home != page
+                    || !start.starts_with(&format!("<a id=\"{}\"></a>**", name.to_lowercase()))
+                {
+                    problems.push(format!(
+                        "{name} stands on {home}, behind an anchor of its name"
+                    ));
                 }
-                if statements.insert(id.clone(), Statement::default()).is_some() {
+                if statements
+                    .insert(id.clone(), Statement::default())
+                    .is_some()
+                {
                     problems.push(format!("{name} stands there twice"));
                 }
                 last = Some(id);
@@ -208,10 +253,17 @@ fn statements() -> (BTreeMap<Id, Statement>, Vec<String>) {
 fn citing() -> Vec<(PathBuf, String)> {
     let mut found = Vec::new();
     for place in CITING.iter().map(|place| root().join(place)) {
-        let files = if place.is_dir() { all_files(&place) } else { vec![place] };
-        let readable = files.into_iter().filter_map(|path| fs::read_to_string(&path).ok().map(|text| (path, text)));
+        let files = if place.is_dir() {
+            all_files(&place)
+        } else {
+            vec![place]
+        };
+        let readable = files
+            .into_iter()
+            .filter_map(|path| fs::read_to_string(&path).ok().map(|text| (path, text)));
         found.extend(readable.filter(|(path, _)| {
-            !path.starts_with(root().join("docs/contract")) && !path.ends_with("tests/it/tidy/contract.rs")
+            !path.starts_with(root().join("docs/contract"))
+                && !path.ends_with("tests/it/tidy/contract.rs")
         }));
     }
     found
@@ -219,29 +271,61 @@ fn citing() -> Vec<(PathBuf, String)> {
 
 #[test]
 fn citations_are_read_as_they_are_written() {
-    let names = |text: &str| citations(text).0.iter().map(|(a, b)| format!("{a} {b}")).collect::<Vec<_>>();
+    let names = |text: &str| {
+        citations(text)
+            .0
+            .iter()
+            .map(|(a, b)| format!("{a} {b}"))
+            .collect::<Vec<_>>()
+    };
     assert_eq!(names("(contract CR-29)"), ["CR-29 CR-29"]);
     assert_eq!(
         names("Contract DP-15 to DP-17, W-10, 2.15b, 1A, C7."),
         ["DP-15 DP-17", "W-10 W-10", "2.15b 2.15b", "1A 1A", "C7 C7"]
     );
-    assert_eq!(names("subcontract CR-1, the contract, contract RFC-1, contract 4: a"), ["4 4"]);
-    assert_eq!(names(&in_one_line("/// what (contract\n    /// 2.1, 2.3) is")), ["2.1 2.1", "2.3 2.3"]);
-    assert_eq!(names(&without_links("| [2.1](contract/control-plane.md#2.1), [x](y) |")), ["2.1 2.1"]);
-    let bare = |text: &str| named(&citations(text).1).iter().map(ToString::to_string).collect::<Vec<_>>();
-    assert_eq!(bare("contract CR-1, and CR-2 of UTF-8, P-256, X-C1 and C12"), ["CR-2", "C12"]);
+    assert_eq!(
+        names("subcontract CR-1, the contract, contract RFC-1, contract 4: a"),
+        ["4 4"]
+    );
+    assert_eq!(
+        names(&in_one_line("/// what (contract\n    /// 2.1, 2.3) is")),
+        ["2.1 2.1", "2.3 2.3"]
+    );
+    assert_eq!(
+        names(&without_links(
+            "| [2.1](contract/control-plane.md#2.1), [x](y) |"
+        )),
+        ["2.1 2.1"]
+    );
+    let bare = |text: &str| {
+        named(&citations(text).1)
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(
+        bare("contract CR-1, and CR-2 of UTF-8, P-256, X-C1 and C12"),
+        ["CR-2", "C12"]
+    );
     assert!(starts_like_a_citation("(2.17)") && starts_like_a_citation("(unlike 3.3, 4.1)"));
     assert!(!starts_like_a_citation("(RFC 9112, 6.3)") && !starts_like_a_citation("(0.5 s)"));
 }
 
-/// Whether a comment has numbers where a citation without its word would have them: alone in parentheses.
+/// Whether a comment has numbers where a citation without its word would have them: alone in
+/// parentheses.
 fn starts_like_a_citation(comment: &str) -> bool {
-    let opened =
-        comment.split('(').skip(1).map(|inside| inside.trim_start_matches("unlike ").trim_start_matches("as "));
-    opened.filter_map(id).any(|(id, rest)| id.kind.is_empty() && id.minor > 0 && rest.starts_with([')', ',', ';', ':']))
+    let opened = comment.split('(').skip(1).map(|inside| {
+        inside
+            .trim_start_matches("unlike ")
+            .trim_start_matches("as ")
+    });
+    opened.filter_map(id).any(|(id, rest)| {
+        id.kind.is_empty() && id.minor > 0 && rest.starts_with([')', ',', ';', ':'])
+    })
 }
 
-/// Whatever is cited is a statement, and whatever looks like the id of one is cited by the one form.
+/// Whatever is cited is a statement, and whatever looks like the id of one is cited by the one
+/// form.
 #[test]
 fn every_citation_is_of_a_statement() {
     let (statements, mut problems) = statements();
@@ -250,22 +334,41 @@ fn every_citation_is_of_a_statement() {
         let text = without_links(&in_one_line(&text));
         let (cited, left) = citations(&text);
         for (first, last) in cited {
-            let is_range =
-                first < last && first.kind == last.kind && (!first.kind.is_empty() || first.major == last.major);
+            let is_range = first < last
+                && first.kind == last.kind
+                && (!first.kind.is_empty() || first.major == last.major);
             if !(is_range || first == last) {
                 problems.push(format!("{}: {first} to {last} is no range", path.display()));
             }
-            for id in [first, last].into_iter().filter(|id| !statements.contains_key(id)) {
-                problems.push(format!("{}: contract {id} is cited and is not there", path.display()));
+            for id in [first, last]
+                .into_iter()
+                .filter(|id| !statements.contains_key(id))
+            {
+                problems.push(format!(
+                    "{}: contract {id} is cited and is not there",
+                    path.display()
+                ));
             }
         }
         let is_code = path.extension().is_some_and(|extension| extension == "rs");
-        for id in named(&left).into_iter().filter(|id| statements.contains_key(id) && (is_code || id.kind != "C")) {
-            problems.push(format!("{}: {id} has no \"contract\" before it", path.display()));
+        for id in named(&left)
+            .into_iter()
+            .filter(|id| statements.contains_key(id) && (is_code || id.kind != "C"))
+        {
+            problems.push(format!(
+                "{}: {id} has no \"contract\" before it",
+                path.display()
+            ));
         }
-        let comments = left.lines().map(str::trim_start).filter(|line| is_code && line.starts_with("//"));
+        let comments = left
+            .lines()
+            .map(str::trim_start)
+            .filter(|line| is_code && line.starts_with("//"));
         for comment in comments.filter(|comment| starts_like_a_citation(comment)) {
-            problems.push(format!("{}: numbers without \"contract\": {comment}", path.display()));
+            problems.push(format!(
+                "{}: numbers without \"contract\": {comment}",
+                path.display()
+            ));
         }
     }
     assert!(problems.is_empty(), "{}", problems.join("\n"));
@@ -279,7 +382,10 @@ fn every_statement_is_shown() {
     for (path, text) in citing() {
         let ids = |text: &str| {
             let (ranges, _) = citations(&without_links(&in_one_line(text)));
-            ranges.into_iter().flat_map(|(first, last)| statements.range(first..=last)).map(|(id, _)| id.clone())
+            ranges
+                .into_iter()
+                .flat_map(|(first, last)| statements.range(first..=last))
+                .map(|(id, _)| id.clone())
         };
         cited.extend(ids(&text).collect::<Vec<_>>());
         shown.extend(ids(&test_part(&path, &text)).collect::<Vec<_>>());
@@ -312,8 +418,15 @@ fn anchors(text: &str) -> BTreeSet<String> {
             .map(|c| if c == ' ' { '-' } else { c })
             .collect()
     };
-    let headings = text.lines().filter(|line| line.starts_with('#')).map(|line| slug(line.trim_start_matches('#')));
-    let own = text.split("<a id=\"").skip(1).filter_map(|rest| rest.split('"').next()).map(str::to_owned);
+    let headings = text
+        .lines()
+        .filter(|line| line.starts_with('#'))
+        .map(|line| slug(line.trim_start_matches('#')));
+    let own = text
+        .split("<a id=\"")
+        .skip(1)
+        .filter_map(|rest| rest.split('"').next())
+        .map(str::to_owned);
     headings.chain(own).collect()
 }
 
@@ -322,42 +435,74 @@ fn anchors(text: &str) -> BTreeSet<String> {
 fn links_lead_somewhere() {
     let mut problems = Vec::new();
     let mut checked = 0;
-    let documents = citing().into_iter().map(|(path, _)| path).chain(all_files(&root().join("docs/contract")));
-    for path in documents.filter(|path| path.extension().is_some_and(|extension| extension == "md")) {
+    let documents = citing()
+        .into_iter()
+        .map(|(path, _)| path)
+        .chain(all_files(&root().join("docs/contract")));
+    for path in documents.filter(|path| path.extension().is_some_and(|extension| extension == "md"))
+    {
         let text = fs::read_to_string(&path).expect("a document");
-        let targets = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
-        for target in targets.filter(|target| !target.contains("://") && !target.starts_with("mailto:")) {
+        let targets = text
+            .split("](")
+            .skip(1)
+            .filter_map(|rest| rest.split(')').next());
+        for target in
+            targets.filter(|target| !target.contains("://") && !target.starts_with("mailto:"))
+        {
             let (file, anchor) = target.split_once('#').unwrap_or((target, ""));
-            let place = if file.is_empty() { path.clone() } else { path.parent().expect("a folder").join(file) };
+            let place = if file.is_empty() {
+                path.clone()
+            } else {
+                path.parent().expect("a folder").join(file)
+            };
             let leads = place.exists()
-                && (anchor.is_empty() || fs::read_to_string(&place).is_ok_and(|text| anchors(&text).contains(anchor)));
+                && (anchor.is_empty()
+                    || fs::read_to_string(&place)
+                        .is_ok_and(|text| anchors(&text).contains(anchor)));
             checked += 1;
             if !leads {
                 problems.push(format!("{}: {target} leads nowhere", path.display()));
             }
         }
     }
-    assert!(checked > 100 && problems.is_empty(), "{checked} links; {}", problems.join("\n"));
+    assert!(
+        checked > 100 && problems.is_empty(),
+        "{checked} links; {}",
+        problems.join("\n")
+    );
 }
 
-/// A document that something names is one of the repository, or of a public one that is named before it.
+/// A document that something names is one of the repository, or of a public one that is named
+/// before it.
 #[test]
 fn documents_that_are_named_are_here() {
     let mut problems = Vec::new();
-    let pages = all_files(&root().join("docs/contract")).into_iter().map(|path| {
-        let text = fs::read_to_string(&path).expect("a page");
-        (path, text)
-    });
+    let pages = all_files(&root().join("docs/contract"))
+        .into_iter()
+        .map(|path| {
+            let text = fs::read_to_string(&path).expect("a page");
+            (path, text)
+        });
     for (path, text) in citing().into_iter().chain(pages) {
         let words = text.split(|c: char| !(c.is_alphanumeric() || "-_./:#".contains(c)));
-        for word in words.map(|word| word.split('#').next().unwrap_or_default().trim_end_matches(['.', ':', '/'])) {
-            let is_document = word.strip_suffix(".md").is_some_and(|name| !name.is_empty() && !name.ends_with('/'));
+        for word in words.map(|word| {
+            word.split('#')
+                .next()
+                .unwrap_or_default()
+                .trim_end_matches(['.', ':', '/'])
+        }) {
+            let is_document = word
+                .strip_suffix(".md")
+                .is_some_and(|name| !name.is_empty() && !name.ends_with('/'));
             if !is_document || word.contains(':') {
                 continue;
             }
             let name = word.trim_start_matches('/');
-            let places =
-                [path.parent().expect("a folder").join(word), root().join(name), root().join("docs").join(name)];
+            let places = [
+                path.parent().expect("a folder").join(word),
+                root().join(name),
+                root().join("docs").join(name),
+            ];
             if !places.iter().any(|place| place.exists()) {
                 problems.push(format!("{}: {word} is not here", path.display()));
             }

@@ -22,15 +22,25 @@ impl RetryHeaders {
 
     /// Makes the headers after so many attempts for this wait, of which `delayed` passes in a delay
     /// queue.
-    pub(in crate::channel::rabbitmq) fn after_attempts(attempts: u32, wait: Duration, delayed: Duration) -> Self {
+    pub(in crate::channel::rabbitmq) fn after_attempts(
+        attempts: u32,
+        wait: Duration,
+        delayed: Duration,
+    ) -> Self {
         let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         let remaining_millis = Some(millis(wait.saturating_sub(delayed)));
-        Self { attempts, not_before_millis: unix_millis().saturating_add(millis(wait)), remaining_millis }
+        Self {
+            attempts,
+            not_before_millis: unix_millis().saturating_add(millis(wait)),
+            remaining_millis,
+        }
     }
 }
 
 /// Milliseconds since the epoch, by the clock of this process.
 pub(super) fn unix_millis() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

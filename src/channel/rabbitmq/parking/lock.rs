@@ -43,8 +43,16 @@ pub(super) async fn take(
 /// holds it.
 async fn try_take(connection: &Connection, name: &str) -> Result<Option<Channel>, ParkedError> {
     let channel = await_answer(open_amqp_channel(connection)).await?;
-    let own = QueueDeclareOptions { exclusive: true, auto_delete: true, ..QueueDeclareOptions::default() };
-    let declared = async { Ok(channel.queue_declare(short_string(name), own, FieldTable::default()).await) };
+    let own = QueueDeclareOptions {
+        exclusive: true,
+        auto_delete: true,
+        ..QueueDeclareOptions::default()
+    };
+    let declared = async {
+        Ok(channel
+            .queue_declare(short_string(name), own, FieldTable::default())
+            .await)
+    };
     match await_answer(declared).await? {
         Ok(_queue) => Ok(Some(channel)),
         Err(error) if is_locked(&error) => Ok(None),
@@ -58,14 +66,23 @@ async fn try_take(connection: &Connection, name: &str) -> Result<Option<Channel>
 async fn probe_publish(channel: &Channel, name: &str) -> Result<(), ParkedError> {
     await_answer(channel.confirm_select(ConfirmSelectOptions::default())).await?;
     let (options, properties) = (BasicPublishOptions::default(), BasicProperties::default());
-    let confirm =
-        await_answer(channel.basic_publish(short_string(""), short_string(name), options, b"", properties)).await;
+    let confirm = await_answer(channel.basic_publish(
+        short_string(""),
+        short_string(name),
+        options,
+        b"",
+        properties,
+    ))
+    .await;
     let confirmed = match confirm {
         Ok(confirm) => await_answer(confirm).await,
         Err(error) => Err(error),
     };
-    let alarm =
-        |error| unavailable_error(format!("it takes no messages now, is there an alarm of memory or disk? ({error})"));
+    let alarm = |error| {
+        unavailable_error(format!(
+            "it takes no messages now, is there an alarm of memory or disk? ({error})"
+        ))
+    };
     confirmed.map(drop).map_err(alarm)
 }
 

@@ -16,7 +16,9 @@ use lapin::options::{
     ConfirmSelectOptions,
 };
 use lapin::types::FieldTable;
-use lapin::{Acker, BasicProperties, Channel, Confirmation, Connection, Consumer, PublisherConfirm};
+use lapin::{
+    Acker, BasicProperties, Channel, Confirmation, Connection, Consumer, PublisherConfirm,
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{LIMIT, ParkingQueueNames, await_answer, unavailable_error};
@@ -74,9 +76,14 @@ impl<'q> ParkingQueuePass<'q> {
         // The prefetch is not larger than the queue, so that no later message is held.
         let window = u16::try_from(messages).unwrap_or(WINDOW).clamp(1, WINDOW);
         await_answer(channel.basic_qos(window, BasicQosOptions::default())).await?;
-        let (queue, options, arguments) =
-            (short_string(&queues.parking_queue), BasicConsumeOptions::default(), FieldTable::default());
-        let consumer = await_answer(channel.basic_consume(queue, short_string("look"), options, arguments)).await?;
+        let (queue, options, arguments) = (
+            short_string(&queues.parking_queue),
+            BasicConsumeOptions::default(),
+            FieldTable::default(),
+        );
+        let consumer =
+            await_answer(channel.basic_consume(queue, short_string("look"), options, arguments))
+                .await?;
         let acknowledgeable = messages.saturating_sub(u64::from(window));
         Ok(Self {
             channel,
@@ -93,7 +100,10 @@ impl<'q> ParkingQueuePass<'q> {
 
     /// Next message of the pass; `None` if all have come, or those that were on their way when
     /// `stop` was cancelled.
-    pub(super) async fn next_message(&mut self, stop: &CancellationToken) -> Result<Option<Delivery>, ParkedError> {
+    pub(super) async fn next_message(
+        &mut self,
+        stop: &CancellationToken,
+    ) -> Result<Option<Delivery>, ParkedError> {
         if self.expected == 0 {
             return Ok(None);
         }
@@ -106,7 +116,9 @@ impl<'q> ParkingQueuePass<'q> {
             self.cancel_consumer().await?;
             next = Ok(self.consumer.next().await);
         }
-        let Ok(Some(message)) = next else { return Ok(None) };
+        let Ok(Some(message)) = next else {
+            return Ok(None);
+        };
         self.expected -= 1;
         if self.expected == 0 {
             self.cancel_consumer().await?;
@@ -124,19 +136,26 @@ impl<'q> ParkingQueuePass<'q> {
         if std::mem::replace(&mut self.cancelled, true) {
             return Ok(());
         }
-        await_answer(self.channel.basic_cancel(short_string("look"), BasicCancelOptions::default())).await
+        await_answer(
+            self.channel
+                .basic_cancel(short_string("look"), BasicCancelOptions::default()),
+        )
+        .await
     }
 
     /// Leaves a message in the parking queue.
     pub(super) async fn leave_parked(&mut self, message: Delivery) -> Result<(), ParkedError> {
         let properties = without_delivery_counts(message.properties.clone());
-        self.publish(self.queues.parking_queue.clone(), properties, message).await
+        self.publish(self.queues.parking_queue.clone(), properties, message)
+            .await
     }
 
     /// Puts a message back into the queue of its subscription.
     pub(super) async fn replay(&mut self, message: Delivery) -> Result<(), ParkedError> {
-        let properties = without_delivery_counts(message::without_parked_headers(&message.properties));
-        self.publish(self.queues.queue.clone(), properties, message).await
+        let properties =
+            without_delivery_counts(message::without_parked_headers(&message.properties));
+        self.publish(self.queues.queue.clone(), properties, message)
+            .await
     }
 
     /// Deletes a message from the parking queue.
@@ -148,20 +167,39 @@ impl<'q> ParkingQueuePass<'q> {
     /// Acknowledges messages that are done with, as far as that lets no further message come.
     async fn acknowledge(&mut self) -> Result<(), ParkedError> {
         while self.acknowledgeable > 0 {
-            let Some(acker) = self.to_acknowledge.pop_front() else { break };
+            let Some(acker) = self.to_acknowledge.pop_front() else {
+                break;
+            };
             self.acknowledgeable -= 1;
             await_answer(acker.ack(BasicAckOptions::default())).await?;
         }
         Ok(())
     }
 
-    async fn publish(&mut self, to: String, properties: BasicProperties, message: Delivery) -> Result<(), ParkedError> {
-        let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
-        let published =
-            self.channel.basic_publish(short_string(""), short_string(&to), options, &message.data, properties);
+    async fn publish(
+        &mut self,
+        to: String,
+        properties: BasicProperties,
+        message: Delivery,
+    ) -> Result<(), ParkedError> {
+        let options = BasicPublishOptions {
+            mandatory: true,
+            ..BasicPublishOptions::default()
+        };
+        let published = self.channel.basic_publish(
+            short_string(""),
+            short_string(&to),
+            options,
+            &message.data,
+            properties,
+        );
         let confirm = await_answer(published).await?;
         self.unconfirmed_bytes += message.data.len();
-        self.unconfirmed.push_back(PendingConfirm { target_queue: to, confirm, acker: message.acker });
+        self.unconfirmed.push_back(PendingConfirm {
+            target_queue: to,
+            confirm,
+            acker: message.acker,
+        });
         if self.unconfirmed.len() >= usize::from(WINDOW) || self.unconfirmed_bytes >= WINDOW_BYTES {
             self.await_confirms().await
         } else {
@@ -176,12 +214,21 @@ impl<'q> ParkingQueuePass<'q> {
     async fn await_confirms(&mut self) -> Result<(), ParkedError> {
         self.unconfirmed_bytes = 0;
         let mut failed = None;
-        while let Some(PendingConfirm { target_queue: to, confirm, acker }) = self.unconfirmed.pop_front() {
+        while let Some(PendingConfirm {
+            target_queue: to,
+            confirm,
+            acker,
+        }) = self.unconfirmed.pop_front()
+        {
             match await_answer(confirm).await? {
                 Confirmation::Ack(None) => self.to_acknowledge.push_back(acker),
-                Confirmation::Ack(Some(_)) => failed = Some(unavailable_error(format!("the queue {to} is gone"))),
+                Confirmation::Ack(Some(_)) => {
+                    failed = Some(unavailable_error(format!("the queue {to} is gone")))
+                }
                 Confirmation::Nack(_) | Confirmation::NotRequested => {
-                    failed = Some(unavailable_error(format!("the queue {to} did not take a message")));
+                    failed = Some(unavailable_error(format!(
+                        "the queue {to} did not take a message"
+                    )));
                 }
             }
         }
@@ -203,10 +250,16 @@ impl<'q> ParkingQueuePass<'q> {
 /// Persistent properties without the delivery counts that RabbitMQ has added.
 fn without_delivery_counts(properties: BasicProperties) -> BasicProperties {
     let mut headers = FieldTable::default();
-    for (name, value) in properties.headers().iter().flat_map(|headers| headers.inner()) {
+    for (name, value) in properties
+        .headers()
+        .iter()
+        .flat_map(|headers| headers.inner())
+    {
         if !COUNTS.contains(&name.as_str()) {
             headers.insert(name.clone(), value.clone());
         }
     }
-    properties.with_headers(headers).with_delivery_mode(message::PERSISTENT)
+    properties
+        .with_headers(headers)
+        .with_delivery_mode(message::PERSISTENT)
 }

@@ -18,7 +18,12 @@ impl Process {
         let options = options(&uri);
         let parking = ParkingQueues::new(options.address.clone());
         let backend = RabbitmqBackend::new(options, Arc::default());
-        Self { uri, namespace, backend, parking }
+        Self {
+            uri,
+            namespace,
+            backend,
+            parking,
+        }
     }
 
     async fn restart(self) -> Self {
@@ -42,7 +47,10 @@ mod in_the_process {
 
         async fn start() -> Self {
             let server = FakeServer::start().await;
-            Self { process: Process::new(server.uri(), "ns".to_owned()), _server: server }
+            Self {
+                process: Process::new(server.uri(), "ns".to_owned()),
+                _server: server,
+            }
         }
 
         fn namespace(&self) -> &str {
@@ -58,7 +66,10 @@ mod in_the_process {
         }
 
         async fn restart(self) -> Self {
-            Self { process: self.process.restart().await, ..self }
+            Self {
+                process: self.process.restart().await,
+                ..self
+            }
         }
     }
 
@@ -72,7 +83,10 @@ mod on_rabbitmq {
         const STORAGE: BackendKind = BackendKind::Rabbitmq;
         const IS_DURABLE: bool = true;
 
-        #[expect(clippy::disallowed_methods, reason = "whoever runs the tests says where RabbitMQ is")]
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "whoever runs the tests says where RabbitMQ is"
+        )]
         async fn start() -> Self {
             let uri = std::env::var("SEALPOST_TEST_RABBITMQ").expect(
                 "no RabbitMQ to test with: run .ci/run, or start one with tests/rabbitmq/node start DIR and set \

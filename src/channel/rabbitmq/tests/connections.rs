@@ -41,22 +41,32 @@ impl Subscriber for Warnings {
 fn sockets_to(port: u16) -> usize {
     let connected = format!(":{port:04X} 01 ");
     let table = std::fs::read_to_string("/proc/self/net/tcp").expect("the sockets");
-    table.lines().filter(|line| line.contains(&connected)).count()
+    table
+        .lines()
+        .filter(|line| line.contains(&connected))
+        .count()
 }
 
 /// Threads of connections.
 fn threads() -> usize {
-    let names = std::fs::read_dir("/proc/self/task").expect("the threads").flatten();
+    let names = std::fs::read_dir("/proc/self/task")
+        .expect("the threads")
+        .flatten();
     let names = names.filter_map(|thread| std::fs::read_to_string(thread.path().join("comm")).ok());
     names.filter(|name| name.starts_with("lapin-io")).count()
 }
 
-/// Four consumers fit on each connection, since some of its channels are kept; nobody is told about it.
+/// Four consumers fit on each connection, since some of its channels are kept; nobody is told about
+/// it.
 #[tokio::test]
 async fn few_channels_make_more_connections() {
     let warnings = Warnings::default();
     let _told = tracing::subscriber::set_default(warnings.clone());
-    let server = FakeServer::start_with(Settings { channel_max: 12, ..Settings::default() }).await;
+    let server = FakeServer::start_with(Settings {
+        channel_max: 12,
+        ..Settings::default()
+    })
+    .await;
     let names: Vec<String> = (0..30).map(|number| format!("s{number}")).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let mut bench = Bench::begin(server, &names, DeliveryOrder::Unordered);
@@ -65,20 +75,41 @@ async fn few_channels_make_more_connections() {
     for place in 0..names.len() {
         let message = bench.next(place).await;
         assert_eq!(message.event.id(), "1");
-        message.settle(DeliveryOutcome::Deferred(DeferredDelivery { wait: Duration::from_secs(2), ..later() })).await;
+        message
+            .settle(DeliveryOutcome::Deferred(DeferredDelivery {
+                wait: Duration::from_secs(2),
+                ..later()
+            }))
+            .await;
     }
     let wait = queue_names::delay_queue(4);
-    bench.server.until("all of it waits", |server| server.ready(&wait) == names.len()).await;
+    bench
+        .server
+        .until("all of it waits", |server| {
+            server.ready(&wait) == names.len()
+        })
+        .await;
     // What is consumed, with the queue of what has been moved, in fours; and what is published.
     assert_eq!(bench.server.connections_made(), 31_usize.div_ceil(4) + 2);
-    assert_eq!((warnings.0.load(Ordering::Relaxed), bench.counters.rabbitmq_consumers_restarted.get()), (0, 0));
+    assert_eq!(
+        (
+            warnings.0.load(Ordering::Relaxed),
+            bench.counters.rabbitmq_consumers_restarted.get()
+        ),
+        (0, 0)
+    );
 }
 
 fn later() -> DeferredDelivery {
-    DeferredDelivery { stage: DeliveryStage::Subscriber, attempts: 1, wait: Duration::from_secs(2) }
+    DeferredDelivery {
+        stage: DeliveryStage::Subscriber,
+        attempts: 1,
+        wait: Duration::from_secs(2),
+    }
 }
 
-/// It is left, and what came over it is somebody else's; others are tried. When it answers again, all goes on.
+/// It is left, and what came over it is somebody else's; others are tried. When it answers again,
+/// all goes on.
 #[tokio::test]
 async fn a_connection_that_hangs_is_left() {
     let mut bench = Bench::start(&["a"]).await;
@@ -86,11 +117,25 @@ async fn a_connection_that_hangs_is_left() {
     let held = bench.next(0).await;
     let before = Instant::now();
     bench.server.fall_silent_after_handshake();
-    eventually("all are given up", || bench.counters.rabbitmq_disconnections.get() == 3).await;
+    eventually("all are given up", || {
+        bench.counters.rabbitmq_disconnections.get() == 3
+    })
+    .await;
     held.until_revoked().await;
-    assert!(before.elapsed() < Duration::from_secs(7), "{:?}", before.elapsed());
-    eventually("they are made again", || bench.server.connections_made() == 6).await;
-    assert!(before.elapsed() < Duration::from_secs(8), "{:?}", before.elapsed());
+    assert!(
+        before.elapsed() < Duration::from_secs(7),
+        "{:?}",
+        before.elapsed()
+    );
+    eventually("they are made again", || {
+        bench.server.connections_made() == 6
+    })
+    .await;
+    assert!(
+        before.elapsed() < Duration::from_secs(8),
+        "{:?}",
+        before.elapsed()
+    );
     bench.server.speak();
     assert_eq!(bench.next(0).await.event.id(), "0");
     bench.publish_at_last("1").await;
@@ -106,26 +151,55 @@ async fn another_node_is_tried_when_one_hangs() {
     let before = Instant::now();
     let mut bench = Bench::begin_with(well, &["a"], DeliveryOrder::Unordered, options);
     bench.ready(&["a"]).await;
-    assert!(before.elapsed() < Duration::from_secs(6), "{:?}", before.elapsed());
+    assert!(
+        before.elapsed() < Duration::from_secs(6),
+        "{:?}",
+        before.elapsed()
+    );
     assert_eq!(bench.publish("1").await, Ok(()));
     assert_eq!(&*bench.next(0).await.event.id(), "1");
-    bench.server.until("all are there", |server| server.connections().len() == 3).await;
+    bench
+        .server
+        .until("all are there", |server| server.connections().len() == 3)
+        .await;
     assert!(hung.connections().is_empty());
 }
 
-/// Each look at a queue that is not there costs the connection the number of a channel, as `lapin` counts.
+/// Each look at a queue that is not there costs the connection the number of a channel, as `lapin`
+/// counts.
 #[tokio::test]
 async fn looks_at_what_is_not_there_leave_channels_to_others() {
-    let server = FakeServer::start_with(Settings { channel_max: 8, ..Settings::default() }).await;
+    let server = FakeServer::start_with(Settings {
+        channel_max: 8,
+        ..Settings::default()
+    })
+    .await;
     let address = RabbitmqAddress::new(&server.uri(), (None, None), None).expect("an address");
-    let connection = address.connect("consuming", None).await.expect("a connection").connection;
+    let connection = address
+        .connect("consuming", None)
+        .await
+        .expect("a connection")
+        .connection;
     for _ in 0..6 {
-        assert_eq!(topology::inspect_queue(&connection, "missing").await.expect("an answer"), None);
+        assert_eq!(
+            topology::inspect_queue(&connection, "missing")
+                .await
+                .expect("an answer"),
+            None
+        );
     }
     let there = topology::RabbitmqTopology::new(RabbitmqQueueType::Quorum);
     for _ in 0..6 {
-        there.declare_and_close(&connection, "there", topology::QueuePurpose::Parking).await.expect("a channel");
-        assert!(topology::inspect_queue(&connection, "there").await.expect("an answer").is_some());
+        there
+            .declare_and_close(&connection, "there", topology::QueuePurpose::Parking)
+            .await
+            .expect("a channel");
+        assert!(
+            topology::inspect_queue(&connection, "there")
+                .await
+                .expect("an answer")
+                .is_some()
+        );
     }
 }
 
@@ -134,14 +208,25 @@ async fn looks_at_what_is_not_there_leave_channels_to_others() {
 async fn what_is_published_has_two_ways() {
     let (first, second) = (FakeServer::start().await, FakeServer::start().await);
     let options = options(&format!("{},{}", first.uri(), second.uri()));
-    let publishing =
-        |server: &FakeServer| server.connections().iter().filter(|name| name.ends_with("publishing")).count();
+    let publishing = |server: &FakeServer| {
+        server
+            .connections()
+            .iter()
+            .filter(|name| name.ends_with("publishing"))
+            .count()
+    };
     for _ in 0..4 {
         let backend = RabbitmqBackend::new(options.clone(), Arc::default());
-        eventually("there are two", || publishing(&first) + publishing(&second) == 2).await;
+        eventually("there are two", || {
+            publishing(&first) + publishing(&second) == 2
+        })
+        .await;
         assert_eq!((publishing(&first), publishing(&second)), (1, 1));
         backend.shut_down().await;
-        eventually("they are closed", || publishing(&first) + publishing(&second) == 0).await;
+        eventually("they are closed", || {
+            publishing(&first) + publishing(&second) == 0
+        })
+        .await;
     }
 }
 
@@ -156,10 +241,16 @@ async fn another_node_takes_over_from_one_that_hangs() {
     let before = Instant::now();
     bench.server.fall_silent();
     second.accept_connections();
-    second.until("all are there", |server| server.connections().len() == 3).await;
+    second
+        .until("all are there", |server| server.connections().len() == 3)
+        .await;
     bench.publish_at_last("1").await;
     assert_eq!(bench.next(0).await.event.id(), "1");
-    assert!(before.elapsed() < Duration::from_secs(12), "{:?}", before.elapsed());
+    assert!(
+        before.elapsed() < Duration::from_secs(12),
+        "{:?}",
+        before.elapsed()
+    );
     assert_eq!(second.published(&queue("a")).len(), 1);
 }
 
@@ -173,8 +264,10 @@ fn port_of(server: &FakeServer) -> u16 {
 async fn attempts_that_fail_leave_nothing_behind() {
     let server = FakeServer::start().await;
     server.fall_silent();
-    let (address, port) =
-        (RabbitmqAddress::new(&server.uri(), (None, None), None).expect("an address"), port_of(&server));
+    let (address, port) = (
+        RabbitmqAddress::new(&server.uri(), (None, None), None).expect("an address"),
+        port_of(&server),
+    );
     let (sockets, running) = (sockets_to(port), threads());
     let attempts = join_all((0..10).map(|_| address.connect("publishing", None)));
     let (failed, seen) = tokio::join!(attempts, async {
@@ -185,7 +278,18 @@ async fn attempts_that_fail_leave_nothing_behind() {
     eventually("the sockets are closed", || sockets_to(port) == sockets).await;
     eventually("the threads have ended", || threads() <= running).await;
     server.speak();
-    let connection = address.connect("publishing", None).await.expect("a connection").connection;
-    connection.close(200, confirming_publisher::short_string("done")).await.expect("closed");
-    assert_eq!(server.connections_made(), 11, "none is tried again behind our back");
+    let connection = address
+        .connect("publishing", None)
+        .await
+        .expect("a connection")
+        .connection;
+    connection
+        .close(200, confirming_publisher::short_string("done"))
+        .await
+        .expect("closed");
+    assert_eq!(
+        server.connections_made(),
+        11,
+        "none is tried again behind our back"
+    );
 }

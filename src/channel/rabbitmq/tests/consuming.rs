@@ -23,7 +23,11 @@ fn loss() -> DeliveryOutcome {
 async fn stands(server: &FakeServer, held: usize, ready: usize) {
     let name = queue("a");
     let what = format!("{held} held, {ready} ready");
-    server.until(&what, |server| (server.unacked(&name), server.ready(&name)) == (held, ready)).await;
+    server
+        .until(&what, |server| {
+            (server.unacked(&name), server.ready(&name)) == (held, ready)
+        })
+        .await;
 }
 
 #[tokio::test]
@@ -32,7 +36,11 @@ async fn nothing_leaves_its_queue_before_it_is_settled() {
     for id in ["1", "2", "3"] {
         assert_eq!(bench.publish(id).await, Ok(()));
     }
-    let (first, second, third) = (bench.next(0).await, bench.next(0).await, bench.next(0).await);
+    let (first, second, third) = (
+        bench.next(0).await,
+        bench.next(0).await,
+        bench.next(0).await,
+    );
     assert_eq!(bench.server.unacked(&queue("a")), 3);
     assert_eq!(bench.backend.unfinished(&key("a")), Some(3));
     second.settle(DeliveryOutcome::Delivered).await;
@@ -40,11 +48,15 @@ async fn nothing_leaves_its_queue_before_it_is_settled() {
     first.settle(DeliveryOutcome::DeadLettered).await;
     stands(&bench.server, 1, 0).await;
     drop(third);
-    eventually("two are acknowledged", || bench.counters.rabbitmq_acknowledged.get() == 2).await;
+    eventually("two are acknowledged", || {
+        bench.counters.rabbitmq_acknowledged.get() == 2
+    })
+    .await;
     assert_eq!(bench.server.unacked(&queue("a")), 1);
 }
 
-/// No more than the prefetch are held; fewer are asked for until it is known that more come, and again when none does.
+/// No more than the prefetch are held; fewer are asked for until it is known that more come, and
+/// again when none does.
 #[tokio::test]
 async fn the_prefetch_is_kept() {
     let bench = Bench::start(&["a"]).await;
@@ -53,11 +65,17 @@ async fn the_prefetch_is_kept() {
         assert_eq!(bench.publish(&id.to_string()).await, Ok(()));
     }
     // Those two are held yet.
-    bench.server.until("more are asked for", |server| server.prefetches(&queue("a")) == [8]).await;
+    bench
+        .server
+        .until("more are asked for", |server| {
+            server.prefetches(&queue("a")) == [8]
+        })
+        .await;
     stands(&bench.server, 10, 15).await;
 }
 
-/// What comes out of queues holds no more than its half of what events may hold, however large it is, and all of it comes.
+/// What comes out of queues holds no more than its half of what events may hold, however large it
+/// is, and all of it comes.
 #[tokio::test]
 async fn what_is_consumed_is_bounded_in_bytes() {
     let budget = MemoryBudget::new(1 << 20);
@@ -71,9 +89,14 @@ async fn what_is_consumed_is_bounded_in_bytes() {
     let options = options(&server.uri());
     let mut bench = Bench::begin_with(server, &["a", "b"], DeliveryOrder::Unordered, options);
     bench.ready(&["a", "b"]).await;
-    let large = |id: usize| Event::new(&id.to_string(), "/s", "t").with_data(None, Bytes::from(vec![7; 64 * 1024]));
+    let large = |id: usize| {
+        Event::new(&id.to_string(), "/s", "t").with_data(None, Bytes::from(vec![7; 64 * 1024]))
+    };
     for id in 0..40 {
-        assert_eq!(bench.publisher.publish(&[Arc::new(large(id))]).await, Ok(()));
+        assert_eq!(
+            bench.publisher.publish(&[Arc::new(large(id))]).await,
+            Ok(())
+        );
     }
     let mut most = 0;
     for _ in 0..40 {
@@ -98,7 +121,12 @@ async fn what_nobody_took_is_parked_first() {
     bench.server.queue(&parked("a")).confirm_never();
     let settle = message.settle(loss());
     tokio::join!(settle, async {
-        bench.server.until("it is on its way", |server| server.published(&parked("a")).len() == 1).await;
+        bench
+            .server
+            .until("it is on its way", |server| {
+                server.published(&parked("a")).len() == 1
+            })
+            .await;
         assert_eq!(bench.server.unacked(&queue("a")), 1);
         bench.server.queue(&parked("a")).heal();
     });
@@ -106,7 +134,10 @@ async fn what_nobody_took_is_parked_first() {
     let messages = bench.server.messages(&parked("a"));
     let headers = messages[0].properties.headers().clone().expect("headers");
     let reason = message::text_value("it is busy at http://a.example/");
-    assert_eq!((messages.len(), headers.inner().get("x-sealpost-reason")), (1, Some(&reason)));
+    assert_eq!(
+        (messages.len(), headers.inner().get("x-sealpost-reason")),
+        (1, Some(&reason))
+    );
 }
 
 /// The same for what is put off: it is acknowledged when the delay queue has it.
@@ -115,11 +146,21 @@ async fn what_is_put_off_is_in_its_delay_queue_first() {
     let mut bench = Bench::start(&["a"]).await;
     assert_eq!(bench.publish("1").await, Ok(()));
     let message = bench.next(0).await;
-    let deferral = DeferredDelivery { stage: DeliveryStage::Subscriber, attempts: 3, wait: Duration::from_secs(5) };
-    bench.server.everywhere().confirm_after(Duration::from_millis(200));
+    let deferral = DeferredDelivery {
+        stage: DeliveryStage::Subscriber,
+        attempts: 3,
+        wait: Duration::from_secs(5),
+    };
+    bench
+        .server
+        .everywhere()
+        .confirm_after(Duration::from_millis(200));
     let settle = message.settle(DeliveryOutcome::Deferred(deferral));
     tokio::join!(settle, async {
-        bench.server.until("it is on its way", |server| server.history().len() == 2).await;
+        bench
+            .server
+            .until("it is on its way", |server| server.history().len() == 2)
+            .await;
         assert_eq!(bench.server.unacked(&queue("a")), 1);
     });
     stands(&bench.server, 0, 0).await;
@@ -130,10 +171,18 @@ async fn what_is_put_off_is_in_its_delay_queue_first() {
 #[tokio::test]
 async fn what_is_no_event_is_parked() {
     let mut bench = Bench::start(&["a"]).await;
-    let connection = lapin::Connection::connect(&bench.server.uri(), lapin::ConnectionProperties::default()).await;
-    let stranger = connection.expect("a connection").create_channel().await.expect("a channel");
-    let (key, options) =
-        (confirming_publisher::short_string(&queue("a")), lapin::options::BasicPublishOptions::default());
+    let connection =
+        lapin::Connection::connect(&bench.server.uri(), lapin::ConnectionProperties::default())
+            .await;
+    let stranger = connection
+        .expect("a connection")
+        .create_channel()
+        .await
+        .expect("a channel");
+    let (key, options) = (
+        confirming_publisher::short_string(&queue("a")),
+        lapin::options::BasicPublishOptions::default(),
+    );
     let sent = stranger.basic_publish(
         confirming_publisher::short_string(""),
         key,
@@ -142,7 +191,10 @@ async fn what_is_no_event_is_parked() {
         lapin::BasicProperties::default(),
     );
     sent.await.expect("sent");
-    bench.server.until("it is parked", |server| server.ready(&parked("a")) == 1).await;
+    bench
+        .server
+        .until("it is parked", |server| server.ready(&parked("a")) == 1)
+        .await;
     stands(&bench.server, 0, 0).await;
     assert_eq!(bench.publish("1").await, Ok(()));
     assert_eq!(bench.next(0).await.event.id(), "1");
@@ -153,8 +205,14 @@ async fn a_queue_in_order_has_one_consumer_at_a_time() {
     let bench = Bench::begin(FakeServer::start().await, &["a"], DeliveryOrder::Ordered);
     bench.ready(&["a"]).await;
     let arguments = bench.server.arguments(&queue("a"));
-    assert_eq!(arguments.inner().get("x-single-active-consumer"), Some(&AMQPValue::Boolean(true)));
-    assert_eq!(arguments.inner().get("x-queue-type"), Some(&message::text_value("quorum")));
+    assert_eq!(
+        arguments.inner().get("x-single-active-consumer"),
+        Some(&AMQPValue::Boolean(true))
+    );
+    assert_eq!(
+        arguments.inner().get("x-queue-type"),
+        Some(&message::text_value("quorum"))
+    );
 }
 
 /// What has been settled is acknowledged, the rest is given back.
@@ -166,12 +224,22 @@ async fn a_stop_gives_back_what_is_left() {
     }
     bench.next(0).await.settle(DeliveryOutcome::Delivered).await;
     stands(&bench.server, 2, 0).await;
-    let Bench { server, backend, publisher, consumers, .. } = bench;
+    let Bench {
+        server,
+        backend,
+        publisher,
+        consumers,
+        ..
+    } = bench;
     drop(consumers);
     backend.shut_down().await;
     drop((backend, publisher));
     stands(&server, 0, 2).await;
-    server.until("connections are closed", |server| server.connections().is_empty()).await;
+    server
+        .until("connections are closed", |server| {
+            server.connections().is_empty()
+        })
+        .await;
 }
 
 /// The queue stays, and gets nothing more.
@@ -179,6 +247,11 @@ async fn a_stop_gives_back_what_is_left() {
 async fn a_subscription_that_goes_leaves_its_queue() {
     let bench = Bench::start(&["a", "b"]).await;
     bench.backend.retire_subscription(&key("a"));
-    bench.server.until("nobody consumes it", |server| server.consumers(&queue("a")).is_empty()).await;
+    bench
+        .server
+        .until("nobody consumes it", |server| {
+            server.consumers(&queue("a")).is_empty()
+        })
+        .await;
     assert!(bench.server.has_queue(&queue("a")) && bench.backend.unfinished(&key("a")).is_none());
 }

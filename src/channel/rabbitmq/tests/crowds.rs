@@ -14,16 +14,29 @@ const LONGEST: Duration = Duration::from_millis(11_500);
 
 /// A channel of its own for a subscription.
 fn beside(bench: &Bench, name: &str) -> OpenedChannel {
-    let key = ChannelKey { kind: ChannelKind::Channel, namespace: "ns".to_owned(), name: "other".to_owned() };
-    bench.backend.open(&Channel { key, ..channel(&[name], DeliveryOrder::Unordered) })
+    let key = ChannelKey {
+        kind: ChannelKind::Channel,
+        namespace: "ns".to_owned(),
+        name: "other".to_owned(),
+    };
+    bench.backend.open(&Channel {
+        key,
+        ..channel(&[name], DeliveryOrder::Unordered)
+    })
 }
 
-async fn send_many(publisher: &Arc<dyn ChannelPublisher>, prefix: &str) -> Vec<Result<(), PublishError>> {
-    let events: Vec<[Arc<Event>; 1]> = (0..MANY).map(|number| [event(&format!("{prefix}{number}"))]).collect();
+async fn send_many(
+    publisher: &Arc<dyn ChannelPublisher>,
+    prefix: &str,
+) -> Vec<Result<(), PublishError>> {
+    let events: Vec<[Arc<Event>; 1]> = (0..MANY)
+        .map(|number| [event(&format!("{prefix}{number}"))])
+        .collect();
     join_all(events.iter().map(|event| publisher.publish(event))).await
 }
 
-/// An election takes a moment: its events are stored when it is over, and the other queue has each once.
+/// An election takes a moment: its events are stored when it is over, and the other queue has each
+/// once.
 #[tokio::test]
 async fn an_election_delays_and_doubles_nothing() {
     let bench = Bench::start(&["a", "b"]).await;
@@ -37,10 +50,22 @@ async fn an_election_delays_and_doubles_nothing() {
     assert_eq!(published, Ok(()));
     let stored = |name: &str| {
         let published = bench.server.published(&queue(name));
-        published.iter().filter(|published| published.confirm == Confirm::Acked).count()
+        published
+            .iter()
+            .filter(|published| published.confirm == Confirm::Acked)
+            .count()
     };
-    assert_eq!((stored("a"), stored("b"), bench.server.published(&queue("b")).len()), (1, 1, 1));
-    assert!(bench.counters.rabbitmq_nacked.get() >= 1 && bench.counters.rabbitmq_diverted.get() == 0);
+    assert_eq!(
+        (
+            stored("a"),
+            stored("b"),
+            bench.server.published(&queue("b")).len()
+        ),
+        (1, 1, 1)
+    );
+    assert!(
+        bench.counters.rabbitmq_nacked.get() >= 1 && bench.counters.rabbitmq_diverted.get() == 0
+    );
 }
 
 /// Nobody waits for their answer any more: what they had is given back.
@@ -49,11 +74,15 @@ async fn senders_that_go_away_take_nothing_with_them() {
     let bench = Bench::start(&["a", "b"]).await;
     bench.server.queue(&queue("a")).confirm_never();
     for round in 0..4 {
-        let events: Vec<[Arc<Event>; 1]> = (0..300).map(|number| [event(&format!("{round}-{number}"))]).collect();
+        let events: Vec<[Arc<Event>; 1]> = (0..300)
+            .map(|number| [event(&format!("{round}-{number}"))])
+            .collect();
         let sending = join_all(events.iter().map(|event| bench.publisher.publish(event)));
-        let until_sent = bench.server.until("as many as may are on their way", |server| {
-            server.published(&queue("a")).len() == WINDOW * (round + 1)
-        });
+        let until_sent = bench
+            .server
+            .until("as many as may are on their way", |server| {
+                server.published(&queue("a")).len() == WINDOW * (round + 1)
+            });
         tokio::select! {
             published = sending => panic!("{published:?} before it is stored"),
             () = until_sent => {}
@@ -62,8 +91,17 @@ async fn senders_that_go_away_take_nothing_with_them() {
     bench.server.queue(&queue("a")).heal();
     let before = Instant::now();
     assert_eq!(bench.publish("last").await, Ok(()));
-    assert!(before.elapsed() < Duration::from_secs(2), "{:?}", before.elapsed());
-    assert!(send_many(&bench.publisher, "more").await.iter().all(Result::is_ok));
+    assert!(
+        before.elapsed() < Duration::from_secs(2),
+        "{:?}",
+        before.elapsed()
+    );
+    assert!(
+        send_many(&bench.publisher, "more")
+            .await
+            .iter()
+            .all(Result::is_ok)
+    );
 }
 
 /// When two want each event, the one has it at once, nobody is answered later than in ten seconds.
@@ -75,7 +113,11 @@ async fn a_silent_queue_does_not_keep_events_from_others() {
     let (published, soon) = tokio::join!(send_many(&bench.publisher, ""), async {
         let is_there = |server: &FakeServer| {
             let published = server.published(&queue("b"));
-            published.iter().filter(|published| published.confirm == Confirm::Acked).count() == MANY
+            published
+                .iter()
+                .filter(|published| published.confirm == Confirm::Acked)
+                .count()
+                == MANY
         };
         eventually("b has them", || is_there(&bench.server)).await;
         before.elapsed()
@@ -94,16 +136,27 @@ async fn a_silent_queue_does_not_keep_events_from_others() {
 #[tokio::test]
 async fn a_slow_queue_is_answered_for_in_time() {
     let bench = Bench::start(&["a"]).await;
-    bench.server.queue(&queue("a")).confirm_after(Duration::from_secs(4));
+    bench
+        .server
+        .queue(&queue("a"))
+        .confirm_after(Duration::from_secs(4));
     let before = Instant::now();
     let published = send_many(&bench.publisher, "").await;
     assert!(before.elapsed() < LONGEST, "{:?}", before.elapsed());
-    let accepted = published.iter().filter(|published| published.is_ok()).count();
+    let accepted = published
+        .iter()
+        .filter(|published| published.is_ok())
+        .count();
     assert!(
         accepted >= 2 * WINDOW
-            && published.iter().all(|published| !matches!(published, Err(PublishError::Full { .. })))
+            && published
+                .iter()
+                .all(|published| !matches!(published, Err(PublishError::Full { .. })))
     );
-    eventually("it counts as served", || bench.backend.trouble(&key("a")).is_none()).await;
+    eventually("it counts as served", || {
+        bench.backend.trouble(&key("a")).is_none()
+    })
+    .await;
 }
 
 /// Several queues are silent at once: the way out is not full of what is for them.
@@ -118,7 +171,9 @@ async fn many_silent_queues_leave_the_way_to_others() {
     for name in &silent {
         bench.server.queue(&queue(name)).lose_leader();
     }
-    let events: Vec<[Arc<Event>; 1]> = (0..60).map(|number| [event(&format!("a{number}"))]).collect();
+    let events: Vec<[Arc<Event>; 1]> = (0..60)
+        .map(|number| [event(&format!("a{number}"))])
+        .collect();
     let sending = join_all(events.iter().map(|event| bench.publisher.publish(event)));
     let others = async {
         let many = |server: &FakeServer| server.published(&queue("s39")).len() >= WINDOW / 2;
@@ -131,11 +186,15 @@ async fn many_silent_queues_leave_the_way_to_others() {
         published = sending => panic!("{published:?} although nothing answers"),
         others = others => others,
     };
-    assert!(published.iter().all(Result::is_ok) && took < Duration::from_secs(4), "{took:?}");
+    assert!(
+        published.iter().all(Result::is_ok) && took < Duration::from_secs(4),
+        "{took:?}"
+    );
     assert_eq!(bench.backend.trouble(&key("b")), None);
 }
 
-/// Queues that are missing while many events are published side by side on the channels that they share with others.
+/// Queues that are missing while many events are published side by side on the channels that they
+/// share with others.
 #[tokio::test]
 async fn missing_queues_lose_nothing_in_a_crowd() {
     let names: Vec<String> = (0..8).map(|number| format!("q{number}")).collect();

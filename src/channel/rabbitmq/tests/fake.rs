@@ -82,12 +82,18 @@ impl FakeServer {
         let mut tasks = JoinSet::new();
         tasks.spawn(accept(listener, Arc::clone(&shared)));
         tasks.spawn(keep_time(Arc::clone(&shared)));
-        Self { shared, port, _tasks: tasks }
+        Self {
+            shared,
+            port,
+            _tasks: tasks,
+        }
     }
 
     /// Where it is, with user name and password.
     pub(crate) fn uri(&self) -> String {
-        let login = self.shared.look(|broker| format!("{}:{}", broker.settings.username, broker.settings.password));
+        let login = self
+            .shared
+            .look(|broker| format!("{}:{}", broker.settings.username, broker.settings.password));
         format!("amqp://{login}@127.0.0.1:{}/%2f", self.port)
     }
 }
@@ -150,9 +156,16 @@ async fn read(mut frames: FrameReader, session: u64, shared: &Shared) {
 /// Writes what there is for a client, and heartbeats if there is nothing for half of their time.
 async fn write(mut stream: OwnedWriteHalf, session: u64, ready: &Notify, shared: &Shared) {
     loop {
-        let heartbeat = shared.look(|broker| broker.sessions.get(&session).map(|session| session.heartbeat));
+        let heartbeat = shared.look(|broker| {
+            broker
+                .sessions
+                .get(&session)
+                .map(|session| session.heartbeat)
+        });
         let waited = match heartbeat {
-            Some(heartbeat) if !heartbeat.is_zero() => tokio::time::timeout(heartbeat / 2, ready.notified()).await,
+            Some(heartbeat) if !heartbeat.is_zero() => {
+                tokio::time::timeout(heartbeat / 2, ready.notified()).await
+            }
             _ => {
                 ready.notified().await;
                 Ok(())
@@ -162,7 +175,9 @@ async fn write(mut stream: OwnedWriteHalf, session: u64, ready: &Notify, shared:
         let mut output = Vec::new();
         let phase = {
             let mut broker = shared.broker();
-            let Some(session) = broker.sessions.get_mut(&session) else { return };
+            let Some(session) = broker.sessions.get_mut(&session) else {
+                return;
+            };
             output.append(&mut session.output);
             session.is_welcome = session.phase != Phase::Handshake;
             session.phase

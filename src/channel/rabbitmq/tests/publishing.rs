@@ -21,23 +21,45 @@ async fn an_event_is_accepted_when_every_queue_has_it() {
     assert_eq!(bench.counters.rabbitmq_confirmed.get(), 2);
     for name in ["a", "b"] {
         let published = bench.server.published(&queue(name));
-        assert_eq!(published.iter().map(|published| published.confirm).collect::<Vec<_>>(), [Confirm::Acked]);
-        assert_eq!(published[0].properties.delivery_mode(), &Some(2), "it outlives the node");
+        assert_eq!(
+            published
+                .iter()
+                .map(|published| published.confirm)
+                .collect::<Vec<_>>(),
+            [Confirm::Acked]
+        );
+        assert_eq!(
+            published[0].properties.delivery_mode(),
+            &Some(2),
+            "it outlives the node"
+        );
         assert!(published[0].at >= before);
     }
 }
 
-/// A channel that looked during an election is refused for the rest of its life: another one is opened.
+/// A channel that looked during an election is refused for the rest of its life: another one is
+/// opened.
 #[tokio::test]
 async fn an_event_that_is_refused_is_published_again() {
     let bench = Bench::start(&["a", "b"]).await;
     bench.server.queue(&queue("a")).nack(2);
     assert_eq!(bench.publish("1").await, Ok(()));
-    assert_eq!((bench.counters.rabbitmq_nacked.get(), bench.server.ready(&queue("a"))), (2, 0));
-    assert_eq!(bench.server.published(&queue("b")).len(), 1, "what was stored is not published again");
+    assert_eq!(
+        (
+            bench.counters.rabbitmq_nacked.get(),
+            bench.server.ready(&queue("a"))
+        ),
+        (2, 0)
+    );
+    assert_eq!(
+        bench.server.published(&queue("b")).len(),
+        1,
+        "what was stored is not published again"
+    );
 }
 
-/// A channel that looked the leader up before an election is refused for its life: it is opened anew.
+/// A channel that looked the leader up before an election is refused for its life: it is opened
+/// anew.
 #[tokio::test]
 async fn a_channel_that_is_refused_is_opened_anew() {
     let mut bench = Bench::start(&["a"]).await;
@@ -45,24 +67,37 @@ async fn a_channel_that_is_refused_is_opened_anew() {
     assert_eq!(bench.publish("1").await, Ok(()));
     let published = bench.server.published(&queue("a"));
     let (first, last) = (&published[0], &published[published.len() - 1]);
-    assert_eq!((first.confirm, last.confirm, bench.server.ready(&queue("a"))), (Confirm::Nacked, Confirm::Acked, 0));
+    assert_eq!(
+        (first.confirm, last.confirm, bench.server.ready(&queue("a"))),
+        (Confirm::Nacked, Confirm::Acked, 0)
+    );
     assert!(first.channel != last.channel);
     assert_eq!(bench.next(0).await.event.id(), "1");
     assert_eq!(bench.publish("2").await, Ok(()), "and stays open");
-    assert_eq!(bench.server.published(&queue("a")).len(), published.len() + 1);
+    assert_eq!(
+        bench.server.published(&queue("a")).len(),
+        published.len() + 1
+    );
 }
 
-/// A queue that answers and refuses all the same is full; what the other queue has is not published to it again.
+/// A queue that answers and refuses all the same is full; what the other queue has is not published
+/// to it again.
 #[tokio::test]
 async fn a_queue_that_refuses_for_good_is_full() {
     let bench = Bench::start(&["a", "b"]).await;
     bench.server.queue(&queue("a")).nack_all();
-    assert_eq!(bench.publish("1").await, Err(PublishError::Full { subscription: key("a") }));
+    assert_eq!(
+        bench.publish("1").await,
+        Err(PublishError::Full {
+            subscription: key("a")
+        })
+    );
     assert_eq!(bench.server.published(&queue("b")).len(), 1);
     assert!(bench.counters.rabbitmq_nacked.get() > 1);
 }
 
-/// The others have the event at once, this one gets it when its queue has a leader again; nobody is told 503.
+/// The others have the event at once, this one gets it when its queue has a leader again; nobody is
+/// told 503.
 #[tokio::test]
 async fn an_event_for_a_queue_without_leader_waits_elsewhere() {
     let mut bench = Bench::start(&["a", "b"]).await;
@@ -71,7 +106,10 @@ async fn an_event_for_a_queue_without_leader_waits_elsewhere() {
     assert_eq!(bench.publish("1").await, Ok(()));
     assert!(before.elapsed() < Duration::from_secs(10));
     assert_eq!(
-        (bench.next(1).await.event.id().into_owned(), bench.counters.rabbitmq_diverted.get()),
+        (
+            bench.next(1).await.event.id().into_owned(),
+            bench.counters.rabbitmq_diverted.get()
+        ),
         ("1".to_owned(), 1)
     );
     bench.server.queue(&queue("a")).heal();
@@ -84,17 +122,29 @@ async fn a_queue_that_does_not_confirm_holds_up_no_other() {
     let server = FakeServer::start().await;
     let mut bench = Bench::begin(server, &["a"], DeliveryOrder::Unordered);
     let other = bench.backend.open(&Channel {
-        key: ChannelKey { kind: ChannelKind::Channel, namespace: "ns".to_owned(), name: "other".to_owned() },
+        key: ChannelKey {
+            kind: ChannelKind::Channel,
+            namespace: "ns".to_owned(),
+            name: "other".to_owned(),
+        },
         ..channel(&["b"], DeliveryOrder::Unordered)
     });
     bench.ready(&["a"]).await;
     let b = "sealpost:channel:ns:other:subscription:ns:b";
-    bench.server.until("b is consumed", |server| !server.consumers(b).is_empty()).await;
+    bench
+        .server
+        .until("b is consumed", |server| !server.consumers(b).is_empty())
+        .await;
     bench.server.queue(&queue("a")).lose_leader();
     let events = [event("1")];
     let mut waiting = bench.publisher.publish(&events);
     assert!((&mut waiting).now_or_never().is_none());
-    bench.server.until("it has come", |server| server.published(&queue("a")).len() == 1).await;
+    bench
+        .server
+        .until("it has come", |server| {
+            server.published(&queue("a")).len() == 1
+        })
+        .await;
     let before = Instant::now();
     for id in ["2", "3", "4"] {
         assert_eq!(other.publisher.publish(&[event(id)]).await, Ok(()));
@@ -106,8 +156,9 @@ async fn a_queue_that_does_not_confirm_holds_up_no_other() {
     assert_eq!(bench.next(0).await.event.id(), "1");
 }
 
-/// A node that is cut off from the others answers everything, and confirms nothing: the other connection leads to one that
-/// is not. When the first comes back, what waited there is delivered as well.
+/// A node that is cut off from the others answers everything, and confirms nothing: the other
+/// connection leads to one that is not. When the first comes back, what waited there is delivered
+/// as well.
 #[tokio::test]
 async fn what_one_connection_does_not_confirm_is_published_on_the_other() {
     let mut bench = Bench::start(&["a"]).await;
@@ -119,14 +170,27 @@ async fn what_one_connection_does_not_confirm_is_published_on_the_other() {
     bench.server.channel(channel).confirm_never();
     let before = Instant::now();
     assert_eq!(bench.publish("1").await, Ok(()));
-    assert!(before.elapsed() < Duration::from_millis(4500), "{:?}", before.elapsed());
+    assert!(
+        before.elapsed() < Duration::from_millis(4500),
+        "{:?}",
+        before.elapsed()
+    );
     let published = bench.server.published(&queue("a"));
-    assert_eq!(published.iter().map(|it| it.confirm).collect::<Vec<_>>()[known..], [Confirm::Pending, Confirm::Acked]);
+    assert_eq!(
+        published.iter().map(|it| it.confirm).collect::<Vec<_>>()[known..],
+        [Confirm::Pending, Confirm::Acked]
+    );
     let before = Instant::now();
     assert_eq!(bench.publish("2").await, Ok(()));
-    assert!(before.elapsed() < Duration::from_secs(1), "nobody asks the first any more");
+    assert!(
+        before.elapsed() < Duration::from_secs(1),
+        "nobody asks the first any more"
+    );
     assert_eq!(
-        (bench.server.published(&queue("a")).len(), bench.counters.rabbitmq_published_twice.get()),
+        (
+            bench.server.published(&queue("a")).len(),
+            bench.counters.rabbitmq_published_twice.get()
+        ),
         (known + 3, 1)
     );
     bench.server.channel(channel).heal();
@@ -137,18 +201,28 @@ async fn what_one_connection_does_not_confirm_is_published_on_the_other() {
     }
 }
 
-/// Publishes to a queue until it was published to on both connections. Gives the channel on which it is from now on.
+/// Publishes to a queue until it was published to on both connections. Gives the channel on which
+/// it is from now on.
 async fn known_to_both(bench: &Bench, queue: &str) -> u64 {
     let deadline = Instant::now() + PATIENCE;
     loop {
         assert_eq!(bench.publish("0").await, Ok(()));
-        let channels: Vec<u64> = bench.server.published(queue).iter().map(|published| published.channel).collect();
+        let channels: Vec<u64> = bench
+            .server
+            .published(queue)
+            .iter()
+            .map(|published| published.channel)
+            .collect();
         if let [.., before, last] = channels[..]
             && before != last
         {
             return last;
         }
-        assert!(Instant::now() < deadline, "on one connection only: {:?}", channels.last());
+        assert!(
+            Instant::now() < deadline,
+            "on one connection only: {:?}",
+            channels.last()
+        );
     }
 }
 
@@ -162,7 +236,12 @@ async fn each_connection_knows_the_queue_before_it_is_needed() {
         for id in ["1", "2", "3"] {
             assert_eq!(bench.publish(id).await, Ok(()));
         }
-        let channels = bench.server.published(&queue("a")).into_iter().rev().map(|published| published.channel);
+        let channels = bench
+            .server
+            .published(&queue("a"))
+            .into_iter()
+            .rev()
+            .map(|published| published.channel);
         assert_eq!(channels.take(4).collect::<Vec<_>>(), [last; 4]);
     }
 }
@@ -197,7 +276,10 @@ async fn a_server_that_is_silent_is_unavailable_in_time() {
 async fn an_alarm_is_told_to_senders_at_once() {
     let bench = Bench::start(&["a"]).await;
     bench.server.block("low on disk");
-    eventually("each connection is told", || bench.counters.rabbitmq_link.blocked.get() == 3).await;
+    eventually("each connection is told", || {
+        bench.counters.rabbitmq_link.blocked.get() == 3
+    })
+    .await;
     let before = Instant::now();
     assert!(is_unavailable(&bench.publish("1").await));
     assert!(before.elapsed() < Duration::from_secs(1));

@@ -17,17 +17,30 @@ pub(super) struct DesiredCondition {
 impl DesiredCondition {
     /// A condition that is true.
     pub(super) fn new_true(ty: &'static str) -> Self {
-        Self { ty, is_true: true, reason: None, message: None }
+        Self {
+            ty,
+            is_true: true,
+            reason: None,
+            message: None,
+        }
     }
 
     /// A condition that is false, for this reason.
     pub(super) fn new_false(ty: &'static str, reason: &str, message: &str) -> Self {
-        Self { ty, is_true: false, reason: Some(reason.to_owned()), message: Some(message.to_owned()) }
+        Self {
+            ty,
+            is_true: false,
+            reason: Some(reason.to_owned()),
+            message: Some(message.to_owned()),
+        }
     }
 
     /// The same condition with this reason.
     pub(super) fn with_reason(self, reason: &str) -> Self {
-        Self { reason: Some(reason.to_owned()), ..self }
+        Self {
+            reason: Some(reason.to_owned()),
+            ..self
+        }
     }
 }
 
@@ -37,19 +50,34 @@ pub(super) fn ready_condition(others: &[DesiredCondition]) -> DesiredCondition {
     let failed = others.iter().find(|condition| !condition.is_true);
     failed.map_or_else(
         || DesiredCondition::new_true("Ready"),
-        |failed| DesiredCondition { ty: "Ready", ..failed.clone() },
+        |failed| DesiredCondition {
+            ty: "Ready",
+            ..failed.clone()
+        },
     )
 }
 
 /// The list of conditions as it is written. A condition that is in `before` with the same content
 /// keeps its time; others get `now`.
-pub(super) fn status_conditions(mut wanted: Vec<DesiredCondition>, before: &[Value], now: &str) -> Value {
+pub(super) fn status_conditions(
+    mut wanted: Vec<DesiredCondition>,
+    before: &[Value],
+    now: &str,
+) -> Value {
     wanted.sort_by_key(|condition| condition.ty);
-    wanted.iter().map(|condition| status_condition(condition, before, now)).collect()
+    wanted
+        .iter()
+        .map(|condition| status_condition(condition, before, now))
+        .collect()
 }
 
 fn status_condition(condition: &DesiredCondition, before: &[Value], now: &str) -> Value {
-    let DesiredCondition { ty, is_true, reason, message } = condition;
+    let DesiredCondition {
+        ty,
+        is_true,
+        reason,
+        message,
+    } = condition;
     let mut value = Map::new();
     let mut set = |field: &str, text: &str| value.insert(field.to_owned(), text.into());
     set("type", ty);

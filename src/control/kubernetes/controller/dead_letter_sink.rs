@@ -35,15 +35,26 @@ impl SinkReference {
 
     /// The API of the object's kind, whose plural is guessed as Knative's controllers guess it.
     pub(super) fn api(&self, client: Client) -> Api<DynamicObject> {
-        let (group, version) = self.api_version.split_once('/').unwrap_or(("", &self.api_version));
-        let kind = GroupVersion { group: group.to_owned(), version: version.to_owned() }.with_kind(&self.kind);
+        let (group, version) = self
+            .api_version
+            .split_once('/')
+            .unwrap_or(("", &self.api_version));
+        let kind = GroupVersion {
+            group: group.to_owned(),
+            version: version.to_owned(),
+        }
+        .with_kind(&self.kind);
         let lower = self.kind.to_ascii_lowercase();
         let plural = match lower.strip_suffix('y') {
             Some(start) => format!("{start}ies"),
             None if lower.ends_with('s') => format!("{lower}es"),
             None => format!("{lower}s"),
         };
-        Api::namespaced_with(client, &self.namespace, &ApiResource::from_gvk_with_plural(&kind, &plural))
+        Api::namespaced_with(
+            client,
+            &self.namespace,
+            &ApiResource::from_gvk_with_plural(&kind, &plural),
+        )
     }
 }
 
@@ -61,17 +72,24 @@ pub(super) fn sink_manifest(channel: &Value) -> Option<&Value> {
 }
 
 fn text<'v>(value: &'v Value, path: &str) -> Option<&'v str> {
-    value.pointer(path).and_then(Value::as_str).filter(|text| !text.is_empty())
+    value
+        .pointer(path)
+        .and_then(Value::as_str)
+        .filter(|text| !text.is_empty())
 }
 
 /// The object that the dead letter sink refers to; `None` if it has a URI only.
 pub(super) fn sink_reference(channel: &Value) -> Option<SinkReference> {
-    let reference = sink_manifest(channel)?.get("ref").filter(|reference| reference.is_object())?;
+    let reference = sink_manifest(channel)?
+        .get("ref")
+        .filter(|reference| reference.is_object())?;
     let namespace = text(reference, "/namespace").or_else(|| text(channel, "/metadata/namespace"));
     Some(SinkReference {
         namespace: namespace.unwrap_or_default().to_owned(),
         name: text(reference, "/name").unwrap_or_default().to_owned(),
-        api_version: text(reference, "/apiVersion").unwrap_or_default().to_owned(),
+        api_version: text(reference, "/apiVersion")
+            .unwrap_or_default()
+            .to_owned(),
         kind: text(reference, "/kind").unwrap_or_default().to_owned(),
     })
 }
@@ -86,32 +104,54 @@ pub(super) fn resolve_dead_letter_sink(
     referred: Option<&Value>,
     world: &ReconcileContext,
 ) -> Result<Option<ResolvedDeadLetterSink>, String> {
-    let Some(sink) = sink_manifest(channel) else { return Ok(None) };
+    let Some(sink) = sink_manifest(channel) else {
+        return Ok(None);
+    };
     let own = |field: &str| text(sink, field).map(str::to_owned);
     let (ca_certs, audience, uri) = (own("/CACerts"), own("/audience"), text(sink, "/uri"));
     let Some(reference) = sink_reference(channel) else {
         let uri = uri.ok_or("has neither ref nor uri")?;
-        Url::parse(uri).ok().filter(Url::has_host).ok_or("its uri is not absolute, and there is no ref")?;
-        return Ok(Some(ResolvedDeadLetterSink { uri: uri.to_owned(), ca_certs, audience }));
+        Url::parse(uri)
+            .ok()
+            .filter(Url::has_host)
+            .ok_or("its uri is not absolute, and there is no ref")?;
+        return Ok(Some(ResolvedDeadLetterSink {
+            uri: uri.to_owned(),
+            ca_certs,
+            audience,
+        }));
     };
     let referred = referred.ok_or_else(|| format!("{reference} is not there"))?;
     let found = if reference.is_service() {
         let scheme = if ca_certs.is_some() { "https" } else { "http" };
-        let SinkReference { namespace, name, .. } = &reference;
+        let SinkReference {
+            namespace, name, ..
+        } = &reference;
         let uri = format!("{scheme}://{name}.{namespace}.svc.{}", world.cluster_domain);
-        ResolvedDeadLetterSink { uri, ca_certs: None, audience: None }
+        ResolvedDeadLetterSink {
+            uri,
+            ca_certs: None,
+            audience: None,
+        }
     } else {
         let named = text(sink, "/ref/address");
-        let address = find_address(referred, named).ok_or_else(|| format!("{reference} has no address yet"))?;
+        let address = find_address(referred, named)
+            .ok_or_else(|| format!("{reference} has no address yet"))?;
         let of = |field: &str| text(address, field).map(str::to_owned);
         let uri = of("/url").ok_or_else(|| format!("{reference} has no address yet"))?;
-        ResolvedDeadLetterSink { uri, ca_certs: of("/CACerts"), audience: of("/audience") }
+        ResolvedDeadLetterSink {
+            uri,
+            ca_certs: of("/CACerts"),
+            audience: of("/audience"),
+        }
     };
     let uri = match uri {
         None => found.uri,
         Some(relative) => {
             let joined = Url::parse(&found.uri).and_then(|base| base.join(relative));
-            joined.map_err(|error| format!("its uri cannot be resolved: {error}"))?.into()
+            joined
+                .map_err(|error| format!("its uri cannot be resolved: {error}"))?
+                .into()
         }
     };
     Ok(Some(ResolvedDeadLetterSink {
@@ -124,9 +164,15 @@ pub(super) fn resolve_dead_letter_sink(
 /// The address with this name; without a name, the first of `status.addresses`, else
 /// `status.address`.
 fn find_address<'v>(object: &'v Value, named: Option<&str>) -> Option<&'v Value> {
-    let all = object.pointer("/status/addresses").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let all = object
+        .pointer("/status/addresses")
+        .and_then(Value::as_array)
+        .map(Vec::as_slice)
+        .unwrap_or_default();
     match named {
-        Some(name) => all.iter().find(|address| text(address, "/name") == Some(name)),
+        Some(name) => all
+            .iter()
+            .find(|address| text(address, "/name") == Some(name)),
         None => all.first().or_else(|| object.pointer("/status/address")),
     }
 }

@@ -47,8 +47,8 @@ pub(super) enum ObservedEndpoints {
 pub(super) struct ObservedChannel {
     /// The name of its Service, or the reason why it has none.
     pub(super) service: Result<String, String>,
-    /// The address of its dead letter sink; `None` if it has none; or the reason why the address is
-    /// not known.
+    /// The address of its dead letter sink; `None` if it has none; or the reason why the address
+    /// is not known.
     pub(super) dead_letter_sink: Result<Option<ResolvedDeadLetterSink>, String>,
     pub(super) policies: ChannelPolicies,
 }
@@ -68,7 +68,9 @@ pub(super) fn desired_status(
         addressable_condition(addresses.as_ref().map(drop)),
         match &observed.service {
             Ok(_) => DesiredCondition::new_true("ChannelServiceReady"),
-            Err(why) => DesiredCondition::new_false("ChannelServiceReady", "ChannelServiceFailed", why),
+            Err(why) => {
+                DesiredCondition::new_false("ChannelServiceReady", "ChannelServiceFailed", why)
+            }
         },
         dead_letter_sink_condition(&observed.dead_letter_sink),
         endpoints_condition(context.endpoints),
@@ -77,31 +79,58 @@ pub(super) fn desired_status(
     wanted.push(conditions::ready_condition(&wanted));
     if let Ok(addresses) = addresses {
         // `status.address` is the http address if there are both, as upstream.
-        status.insert("address".to_owned(), addresses.last().cloned().unwrap_or_default());
+        status.insert(
+            "address".to_owned(),
+            addresses.last().cloned().unwrap_or_default(),
+        );
         status.insert("addresses".to_owned(), Value::Array(addresses));
     }
     // While the sink is not known, the last address stays in the status.
     if let Ok(sink) = &observed.dead_letter_sink {
         let of = |part: fn(&ResolvedDeadLetterSink) -> Option<&str>| {
-            sink.as_ref().and_then(part).map_or(Value::Null, Value::from)
+            sink.as_ref()
+                .and_then(part)
+                .map_or(Value::Null, Value::from)
         };
-        status.insert("deadLetterSinkUri".to_owned(), of(|sink| Some(sink.uri.as_str())));
-        status.insert("deadLetterSinkCACerts".to_owned(), of(|sink| sink.ca_certs.as_deref()));
-        status.insert("deadLetterSinkAudience".to_owned(), of(|sink| sink.audience.as_deref()));
+        status.insert(
+            "deadLetterSinkUri".to_owned(),
+            of(|sink| Some(sink.uri.as_str())),
+        );
+        status.insert(
+            "deadLetterSinkCACerts".to_owned(),
+            of(|sink| sink.ca_certs.as_deref()),
+        );
+        status.insert(
+            "deadLetterSinkAudience".to_owned(),
+            of(|sink| sink.audience.as_deref()),
+        );
     }
     status.insert("policies".to_owned(), observed.policies.status_value());
     // Conditions that have not changed keep their times.
-    let before = channel.pointer("/status/conditions").and_then(Value::as_array);
+    let before = channel
+        .pointer("/status/conditions")
+        .and_then(Value::as_array);
     let before = before.map(Vec::as_slice).unwrap_or_default();
-    status.insert("conditions".to_owned(), conditions::status_conditions(wanted, before, now));
-    let generation = channel.pointer("/metadata/generation").cloned().unwrap_or_default();
+    status.insert(
+        "conditions".to_owned(),
+        conditions::status_conditions(wanted, before, now),
+    );
+    let generation = channel
+        .pointer("/metadata/generation")
+        .cloned()
+        .unwrap_or_default();
     status.insert("observedGeneration".to_owned(), generation);
     status
 }
 
 /// A merge patch of the fields that differ from the desired ones; `None` if none differs.
 pub(super) fn status_patch(channel: &Value, desired: Map<String, Value>) -> Option<Value> {
-    let written = |field: &str| channel.get("status").and_then(|status| status.get(field)).unwrap_or(&Value::Null);
+    let written = |field: &str| {
+        channel
+            .get("status")
+            .and_then(|status| status.get(field))
+            .unwrap_or(&Value::Null)
+    };
     let is_empty = |value: &Value| value.is_null() || value.as_array().is_some_and(Vec::is_empty);
     let differs = |(field, value): &(String, Value)| {
         let written = written(field);
@@ -135,9 +164,15 @@ fn desired_addresses(
     context: &ReconcileContext,
     observed: &ObservedChannel,
 ) -> Result<Vec<Value>, (&'static str, String)> {
-    let text = |path: &str| channel.pointer(path).and_then(Value::as_str).unwrap_or_default();
+    let text = |path: &str| {
+        channel
+            .pointer(path)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+    };
     let (namespace, name) = (text("/metadata/namespace"), text("/metadata/name"));
-    let audience = format!("messaging.knative.dev/rabbitmqchannel/{namespace}/{name}").to_ascii_lowercase();
+    let audience =
+        format!("messaging.knative.dev/rabbitmqchannel/{namespace}/{name}").to_ascii_lowercase();
     let address = |scheme: &str, url: String| {
         let mut address = json!({"name": scheme, "url": url});
         if let (true, Value::Object(address)) = (context.oidc, &mut address) {
@@ -146,15 +181,25 @@ fn desired_addresses(
         address
     };
     let http = || match &observed.service {
-        Ok(service) => Ok(address("http", format!("http://{service}.{namespace}.svc.{}", context.cluster_domain))),
+        Ok(service) => Ok(address(
+            "http",
+            format!(
+                "http://{service}.{namespace}.svc.{}",
+                context.cluster_domain
+            ),
+        )),
         Err(why) => Err(("ChannelServiceFailed", why.clone())),
     };
     let https = || {
-        let mut https = address("https", format!("https://{}/{namespace}/{name}", context.dispatcher));
+        let mut https = address(
+            "https",
+            format!("https://{}/{namespace}/{name}", context.dispatcher),
+        );
         match &context.certificate {
-            ObservedCertificate::Missing => {
-                Err(("TLSSecretMissing", "the TLS Secret of the dispatcher is missing".to_owned()))
-            }
+            ObservedCertificate::Missing => Err((
+                "TLSSecretMissing",
+                "the TLS Secret of the dispatcher is missing".to_owned(),
+            )),
             ObservedCertificate::Known(ca) => {
                 if let (Some(ca), Value::Object(https)) = (ca, &mut https) {
                     https.insert("CACerts".to_owned(), ca.clone().into());
@@ -177,11 +222,16 @@ fn addressable_condition(addresses: Result<(), &(&'static str, String)>) -> Desi
     }
 }
 
-fn dead_letter_sink_condition(sink: &Result<Option<ResolvedDeadLetterSink>, String>) -> DesiredCondition {
+fn dead_letter_sink_condition(
+    sink: &Result<Option<ResolvedDeadLetterSink>, String>,
+) -> DesiredCondition {
     match sink {
         Ok(Some(_)) => DesiredCondition::new_true("DeadLetterSinkResolved"),
-        Ok(None) => DesiredCondition::new_true("DeadLetterSinkResolved").with_reason("DeadLetterSinkNotConfigured"),
-        Err(why) => DesiredCondition::new_false("DeadLetterSinkResolved", "DeadLetterSinkNotResolved", why),
+        Ok(None) => DesiredCondition::new_true("DeadLetterSinkResolved")
+            .with_reason("DeadLetterSinkNotConfigured"),
+        Err(why) => {
+            DesiredCondition::new_false("DeadLetterSinkResolved", "DeadLetterSinkNotResolved", why)
+        }
     }
 }
 
@@ -189,8 +239,14 @@ fn endpoints_condition(endpoints: ObservedEndpoints) -> DesiredCondition {
     let no = |reason, message: &str| DesiredCondition::new_false("EndpointsReady", reason, message);
     match endpoints {
         ObservedEndpoints::Ready => DesiredCondition::new_true("EndpointsReady"),
-        ObservedEndpoints::NotReady => no("DispatcherEndpointsNotReady", "no pod of the dispatcher is ready"),
-        ObservedEndpoints::Missing => no("DispatcherEndpointsDoesNotExist", "the dispatcher has no EndpointSlice"),
+        ObservedEndpoints::NotReady => no(
+            "DispatcherEndpointsNotReady",
+            "no pod of the dispatcher is ready",
+        ),
+        ObservedEndpoints::Missing => no(
+            "DispatcherEndpointsDoesNotExist",
+            "the dispatcher has no EndpointSlice",
+        ),
     }
 }
 

@@ -12,7 +12,10 @@ pub(super) enum ChannelPolicies {
     #[default]
     Off,
     /// The names of the policies that are ready, and of those that are not, each list sorted.
-    On { ready: Vec<String>, not_ready: Vec<String> },
+    On {
+        ready: Vec<String>,
+        not_ready: Vec<String>,
+    },
 }
 
 impl ChannelPolicies {
@@ -20,7 +23,11 @@ impl ChannelPolicies {
     pub(super) fn for_channel<'p>(all: impl Iterator<Item = &'p Value>, channel: &Value) -> Self {
         let (mut ready, mut not_ready) = (Vec::new(), Vec::new());
         for policy in all.filter(|policy| applies_to(policy, channel)) {
-            let list = if is_ready(policy) { &mut ready } else { &mut not_ready };
+            let list = if is_ready(policy) {
+                &mut ready
+            } else {
+                &mut not_ready
+            };
             list.extend(text(policy, "/metadata/name").map(str::to_owned));
         }
         ready.sort();
@@ -30,12 +37,17 @@ impl ChannelPolicies {
 
     /// The value of `status.policies`; null without OIDC, or if no policy applies.
     pub(super) fn status_value(&self) -> Value {
-        let Self::On { ready, .. } = self else { return Value::Null };
+        let Self::On { ready, .. } = self else {
+            return Value::Null;
+        };
         if ready.is_empty() {
             return Value::Null;
         }
         let api_version = ResourceKind::EventPolicy.api_version();
-        ready.iter().map(|name| json!({"apiVersion": api_version, "name": name})).collect()
+        ready
+            .iter()
+            .map(|name| json!({"apiVersion": api_version, "name": name}))
+            .collect()
     }
 
     /// The condition `EventPoliciesReady`, which is false while a policy is not ready.
@@ -47,7 +59,9 @@ impl ChannelPolicies {
                 let message = format!("not ready: {}", not_ready.join(", "));
                 DesiredCondition::new_false("EventPoliciesReady", "EventPoliciesNotReady", &message)
             }
-            Self::On { ready, .. } if ready.is_empty() => yes.with_reason("DefaultAuthorizationMode"),
+            Self::On { ready, .. } if ready.is_empty() => {
+                yes.with_reason("DefaultAuthorizationMode")
+            }
             Self::On { .. } => yes,
         }
     }
@@ -58,17 +72,22 @@ fn text<'v>(value: &'v Value, path: &str) -> Option<&'v str> {
 }
 
 fn is_ready(policy: &Value) -> bool {
-    let conditions = policy.pointer("/status/conditions").and_then(Value::as_array);
-    conditions
-        .into_iter()
-        .flatten()
-        .any(|condition| text(condition, "/type") == Some("Ready") && text(condition, "/status") == Some("True"))
+    let conditions = policy
+        .pointer("/status/conditions")
+        .and_then(Value::as_array);
+    conditions.into_iter().flatten().any(|condition| {
+        text(condition, "/type") == Some("Ready") && text(condition, "/status") == Some("True")
+    })
 }
 
 /// True if a policy applies to a channel: it names the channel, or it names nothing and is of the
 /// same namespace.
 fn applies_to(policy: &Value, channel: &Value) -> bool {
-    let to = policy.pointer("/spec/to").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let to = policy
+        .pointer("/spec/to")
+        .and_then(Value::as_array)
+        .map(Vec::as_slice)
+        .unwrap_or_default();
     text(policy, "/metadata/namespace") == text(channel, "/metadata/namespace")
         && (to.is_empty() || to.iter().any(|to| refers_to(to, channel)))
 }
@@ -83,17 +102,32 @@ fn refers_to(to: &Value, channel: &Value) -> bool {
     if let Some(reference) = to.get("ref").filter(|reference| reference.is_object()) {
         return is_kind(reference) && text(reference, "/name") == text(channel, "/metadata/name");
     }
-    to.get("selector").is_some_and(|selector| is_kind(selector) && selector_matches(selector, channel))
+    to.get("selector")
+        .is_some_and(|selector| is_kind(selector) && selector_matches(selector, channel))
 }
 
 fn selector_matches(selector: &Value, channel: &Value) -> bool {
     let label = |key: &str| channel.get("metadata")?.get("labels")?.get(key)?.as_str();
-    let equal = selector.get("matchLabels").and_then(Value::as_object).into_iter().flatten();
-    let expressions = selector.get("matchExpressions").and_then(Value::as_array).into_iter().flatten();
+    let equal = selector
+        .get("matchLabels")
+        .and_then(Value::as_object)
+        .into_iter()
+        .flatten();
+    let expressions = selector
+        .get("matchExpressions")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten();
     let holds = |expression: &Value| {
         let found = text(expression, "/key").and_then(label);
-        let values = expression.get("values").and_then(Value::as_array).into_iter().flatten();
-        let is_in = values.filter_map(Value::as_str).any(|value| found == Some(value));
+        let values = expression
+            .get("values")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten();
+        let is_in = values
+            .filter_map(Value::as_str)
+            .any(|value| found == Some(value));
         match text(expression, "/operator") {
             Some("In") => is_in,
             Some("NotIn") => !is_in,
@@ -102,7 +136,10 @@ fn selector_matches(selector: &Value, channel: &Value) -> bool {
             _ => false,
         }
     };
-    equal.into_iter().all(|(key, value)| label(key) == value.as_str()) && expressions.into_iter().all(holds)
+    equal
+        .into_iter()
+        .all(|(key, value)| label(key) == value.as_str())
+        && expressions.into_iter().all(holds)
 }
 
 #[cfg(test)]
@@ -115,8 +152,12 @@ mod tests {
         let channel = json!({"metadata": {"namespace": "t", "name": "a", "labels": {"x": "1"}}});
         let reference = |kind: &str, name: &str| json!([{"ref": {"apiVersion": "messaging.knative.dev/v1alpha1", "kind": kind, "name": name}}]);
         let selector = |rule: Value| {
-            let mut selector = json!({"apiVersion": "messaging.knative.dev/v1alpha1", "kind": "RabbitmqChannel"});
-            selector.as_object_mut().expect("an object").extend(rule.as_object().expect("an object").clone());
+            let mut selector =
+                json!({"apiVersion": "messaging.knative.dev/v1alpha1", "kind": "RabbitmqChannel"});
+            selector
+                .as_object_mut()
+                .expect("an object")
+                .extend(rule.as_object().expect("an object").clone());
             json!([{"selector": selector}])
         };
         let expression = |operator: &str, key: &str| json!({"matchExpressions": [{"key": key, "operator": operator, "values": ["1"]}]});
@@ -142,7 +183,13 @@ mod tests {
                 let metadata = json!({"namespace": namespace, "name": name});
                 let policy = json!({"metadata": metadata, "spec": {"to": to}, "status": {"conditions": conditions}});
                 let found = ChannelPolicies::for_channel([&policy].into_iter(), &channel);
-                let names = |wanted: bool| if wanted && expected { vec![name.to_owned()] } else { Vec::new() };
+                let names = |wanted: bool| {
+                    if wanted && expected {
+                        vec![name.to_owned()]
+                    } else {
+                        Vec::new()
+                    }
+                };
                 let (ready, not_ready) = (names(status == "True"), names(status == "False"));
                 assert_eq!(found, ChannelPolicies::On { ready, not_ready }, "{policy}");
             }

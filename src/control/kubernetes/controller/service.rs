@@ -22,13 +22,21 @@ pub(super) fn service_name(channel: &str) -> String {
         return format!("{channel}{SUFFIX}");
     }
     let start: String = channel.chars().take(HEAD - SUFFIX.len()).collect();
-    let hash: String = Md5::digest(channel.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
+    let hash: String = Md5::digest(channel.as_bytes())
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
     format!("{start}{hash}{SUFFIX}")
 }
 
 /// The Service as it should be. Kubernetes deletes it together with the channel, which owns it.
 pub(super) fn desired_service(channel: &Value, dispatcher: &str) -> Value {
-    let metadata = |field: &str| channel.get("metadata").and_then(|metadata| metadata.get(field)).cloned();
+    let metadata = |field: &str| {
+        channel
+            .get("metadata")
+            .and_then(|metadata| metadata.get(field))
+            .cloned()
+    };
     let (label, value) = CHANNEL_SERVICES.split_once('=').unwrap_or_default();
     json!({
         "apiVersion": "v1",
@@ -69,7 +77,9 @@ pub(super) enum ServiceStep {
 
 /// Compares the Service that exists with the one that should exist.
 pub(super) fn service_step(there: Option<&Value>, wanted: &Value) -> ServiceStep {
-    let Some(there) = there else { return ServiceStep::Create };
+    let Some(there) = there else {
+        return ServiceStep::Create;
+    };
     let uid = |service: &Value| service.pointer("/metadata/ownerReferences/0/uid").cloned();
     if uid(there) != uid(wanted) {
         return ServiceStep::OwnedByOther;
@@ -78,7 +88,11 @@ pub(super) fn service_step(there: Option<&Value>, wanted: &Value) -> ServiceStep
     let same = ["/spec/type", "/spec/externalName", "/spec/ports/0/port"]
         .into_iter()
         .all(|path| field(there, path) == field(wanted, path));
-    if same { ServiceStep::Nothing } else { ServiceStep::Patch(json!({"spec": wanted.get("spec")})) }
+    if same {
+        ServiceStep::Nothing
+    } else {
+        ServiceStep::Patch(json!({"spec": wanted.get("spec")}))
+    }
 }
 
 #[cfg(test)]
@@ -94,7 +108,10 @@ mod tests {
         let long = "y".repeat(49);
         let named = service_name(&long);
         assert_eq!(named.len(), 63);
-        assert!(named.starts_with(&"y".repeat(16)) && named.ends_with(SUFFIX), "{named}");
+        assert!(
+            named.starts_with(&"y".repeat(16)) && named.ends_with(SUFFIX),
+            "{named}"
+        );
         assert_ne!(named, service_name(&"y".repeat(50)));
         // The MD5 of the whole name stands between.
         assert_eq!(
@@ -111,14 +128,23 @@ mod tests {
         assert_eq!(service_step(None, &right), ServiceStep::Create);
         assert_eq!(service_step(Some(&right), &right), ServiceStep::Nothing);
         assert_eq!(
-            service_step(Some(&desired_service(&channel("2"), "d.ke.svc.cluster.local")), &right),
+            service_step(
+                Some(&desired_service(&channel("2"), "d.ke.svc.cluster.local")),
+                &right
+            ),
             ServiceStep::OwnedByOther
         );
         assert_eq!(
-            service_step(Some(&json!({"metadata": {"name": "a-rmq-kn-channel"}})), &right),
+            service_step(
+                Some(&json!({"metadata": {"name": "a-rmq-kn-channel"}})),
+                &right
+            ),
             ServiceStep::OwnedByOther
         );
         let elsewhere = desired_service(&channel("1"), "d.ke.svc.other");
-        assert_eq!(service_step(Some(&elsewhere), &right), ServiceStep::Patch(json!({"spec": right["spec"]})));
+        assert_eq!(
+            service_step(Some(&elsewhere), &right),
+            ServiceStep::Patch(json!({"spec": right["spec"]}))
+        );
     }
 }

@@ -37,7 +37,11 @@ impl LeaseTimings {
             let text = data.get(key)?;
             let time = parse_go_duration(text).filter(|time| !time.is_zero());
             if time.is_none() {
-                tracing::warn!(key, text, "config-leader-election: no duration, such as 15s");
+                tracing::warn!(
+                    key,
+                    text,
+                    "config-leader-election: no duration, such as 15s"
+                );
             }
             time
         };
@@ -49,10 +53,16 @@ impl LeaseTimings {
         };
         // The Lease holds its duration in whole seconds.
         let whole = read.lease_duration.as_secs() >= 1;
-        if whole && read.lease_duration > read.renew_deadline && read.renew_deadline > read.retry_period {
+        if whole
+            && read.lease_duration > read.renew_deadline
+            && read.renew_deadline > read.retry_period
+        {
             return read;
         }
-        tracing::warn!(?read, "config-leader-election: lease-duration > renew-deadline > retry-period does not hold");
+        tracing::warn!(
+            ?read,
+            "config-leader-election: lease-duration > renew-deadline > retry-period does not hold"
+        );
         default
     }
 }
@@ -66,16 +76,30 @@ mod tests {
     fn explicit_times_count_if_they_go_together() {
         let read = |entries: &[(&str, &str)]| {
             LeaseTimings::from_config_map(
-                &entries.iter().map(|(key, text)| ((*key).to_owned(), (*text).to_owned())).collect(),
+                &entries
+                    .iter()
+                    .map(|(key, text)| ((*key).to_owned(), (*text).to_owned()))
+                    .collect(),
             )
         };
         assert_eq!(read(&[]), LeaseTimings::default());
         assert!(
-            LeaseTimings::default().lease_duration + LeaseTimings::default().retry_period.mul_f64(1.2)
+            LeaseTimings::default().lease_duration
+                + LeaseTimings::default().retry_period.mul_f64(1.2)
                 < Duration::from_secs(5)
         );
-        let upstream = read(&[("lease-duration", "60s"), ("renew-deadline", "40s"), ("retry-period", "10s")]);
-        assert_eq!((upstream.lease_duration.as_secs(), upstream.retry_period.as_secs()), (60, 10));
+        let upstream = read(&[
+            ("lease-duration", "60s"),
+            ("renew-deadline", "40s"),
+            ("retry-period", "10s"),
+        ]);
+        assert_eq!(
+            (
+                upstream.lease_duration.as_secs(),
+                upstream.retry_period.as_secs()
+            ),
+            (60, 10)
+        );
         assert_eq!(read(&[("lease-duration", "1s")]), LeaseTimings::default());
         assert_eq!(read(&[("retry-period", "soon")]), LeaseTimings::default());
     }

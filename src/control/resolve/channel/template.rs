@@ -15,8 +15,11 @@ const NO_RABBITMQ: &str = "needs RabbitMQ: run with --rabbitmq-uri, or use InMem
 
 /// The remedy for a template of another implementation's kind; `None` for our kinds, and for
 /// mistakes.
-pub(in crate::control::resolve) fn foreign_template_remedy(template: &ChannelTemplate) -> Option<&'static str> {
-    let [api_version, kind] = [&template.api_version, &template.kind].map(|text| text.as_deref().unwrap_or_default());
+pub(in crate::control::resolve) fn foreign_template_remedy(
+    template: &ChannelTemplate,
+) -> Option<&'static str> {
+    let [api_version, kind] =
+        [&template.api_version, &template.kind].map(|text| text.as_deref().unwrap_or_default());
     let is_foreign = ResourceKind::recognize(api_version, kind) == RecognizedKind::Foreign;
     replacement_remedy(group_of(api_version), kind)
         .filter(|_| is_foreign)
@@ -28,8 +31,15 @@ pub(super) fn template_of<'t>(
     written: Option<&'t ChannelTemplate>,
     default: Option<&'t ChannelTemplate>,
 ) -> Option<(&'t ChannelTemplate, &'static str)> {
-    let default = || Some((default?, "spec.channelTemplate (default of ConfigMap default-ch-webhook)"));
-    written.map(|template| (template, "spec.channelTemplate")).or_else(default)
+    let default = || {
+        Some((
+            default?,
+            "spec.channelTemplate (default of ConfigMap default-ch-webhook)",
+        ))
+    };
+    written
+        .map(|template| (template, "spec.channelTemplate"))
+        .or_else(default)
 }
 
 /// The delivery spec of a template, and its field.
@@ -37,7 +47,10 @@ pub(super) fn template_delivery(
     template: Option<(&ChannelTemplate, &str)>,
 ) -> Option<(String, duck::DeliverySpecManifest)> {
     let (template, field) = template?;
-    Some((format!("{field}.spec.delivery"), template.spec.as_ref()?.delivery.clone()?))
+    Some((
+        format!("{field}.spec.delivery"),
+        template.spec.as_ref()?.delivery.clone()?,
+    ))
 }
 
 /// The backend of a template; without one, the default, whose absence is reported at `instead`.
@@ -78,17 +91,22 @@ fn check_template(
     let api_version = template.api_version.as_deref().unwrap_or_default();
     let (expected, storage) = match kind {
         "InMemoryChannel" => (ResourceKind::InMemoryChannel, BackendKind::Memory),
-        "RabbitmqChannel" => {
-            (ResourceKind::RabbitmqChannel, require_rabbitmq(&format!("{field}.kind"), resolver, report))
-        }
+        "RabbitmqChannel" => (
+            ResourceKind::RabbitmqChannel,
+            require_rabbitmq(&format!("{field}.kind"), resolver, report),
+        ),
         _ => {
-            let rule = "cannot be made here: write InMemoryChannel or RabbitmqChannel, or leave the template out";
+            let rule = "cannot be made here: write InMemoryChannel or RabbitmqChannel, or leave the \
+                 template out";
             report.error(&format!("{field}.kind"), format!("{kind:?} {rule}"));
             return BackendKind::Memory;
         }
     };
     if api_version != expected.api_version() {
-        let message = format!("{api_version:?} has no {kind}: write {}", expected.api_version());
+        let message = format!(
+            "{api_version:?} has no {kind}: write {}",
+            expected.api_version()
+        );
         report.error(&format!("{field}.apiVersion"), message);
     }
     storage
@@ -104,8 +122,13 @@ pub(super) fn warn_of_overridden_delivery(
     let Some(own) = own else { return };
     delivery::resolve(own, "spec.delivery", report);
     if let Some(sink) = &own.dead_letter_sink {
-        resolver.resolve(&WrittenDestination::at_field(SINK_FIELD.to_owned(), sink), report);
+        resolver.resolve(
+            &WrittenDestination::at_field(SINK_FIELD.to_owned(), sink),
+            report,
+        );
     }
-    report
-        .warning("spec.delivery", format!("does not count, since {by} replaces it as a whole: write all of it there"));
+    report.warning(
+        "spec.delivery",
+        format!("does not count, since {by} replaces it as a whole: write all of it there"),
+    );
 }

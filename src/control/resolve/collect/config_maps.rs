@@ -7,31 +7,48 @@ use crate::control::kind::ResourceKind;
 use crate::control::manifest::{self, UnknownFieldPolicy};
 use crate::control::report::ObjectReport;
 use crate::control::resolve::collect::CollectedObjects;
-use crate::control::schema::{CONFIG_FEATURES, ConfigMapKeys, ConfigMapPlace, UnknownFieldStrictness};
+use crate::control::schema::{
+    CONFIG_FEATURES, ConfigMapKeys, ConfigMapPlace, UnknownFieldStrictness,
+};
 use crate::control::settings::ObjectSource;
 use crate::control::{ControlSettings, ObjectName, Severity, suggest_word};
 
-/// Flags without which more events pass: a ConfigMap that holds one is meant to be `config-features`,
-/// whatever it is called.
-const CLOSING_FLAGS: [&str; 3] = ["transport-encryption", "authentication-oidc", "default-authorization-mode"];
+/// Flags without which more events pass: a ConfigMap that holds one is meant to be
+/// `config-features`, whatever it is called.
+const CLOSING_FLAGS: [&str; 3] = [
+    "transport-encryption",
+    "authentication-oidc",
+    "default-authorization-mode",
+];
 
 /// Where Knative Serving has a ConfigMap of the same name, with flags of its own.
 const SERVING: &str = "knative-serving";
 
 /// True if an object holds a flag without which more events pass.
 pub(super) fn has_closing_flag(value: &Value) -> bool {
-    value.get("data").is_some_and(|data| CLOSING_FLAGS.iter().any(|flag| data.get(*flag).is_some()))
+    value
+        .get("data")
+        .is_some_and(|data| CLOSING_FLAGS.iter().any(|flag| data.get(*flag).is_some()))
 }
 
-/// Reports each `config-features` of another namespace. If there is none in the system namespace, one
-/// that closes something was meant to be that: it counts as not identified, so that it closes.
-pub(super) fn report_other_features(collected: &mut CollectedObjects<'_>, settings: &ControlSettings) {
+/// Reports each `config-features` of another namespace. If there is none in the system namespace,
+/// one that closes something was meant to be that: it counts as not identified, so that it closes.
+pub(super) fn report_other_features(
+    collected: &mut CollectedObjects<'_>,
+    settings: &ControlSettings,
+) {
     let system = &settings.system_namespace;
     let is_written = settings.object_source == ObjectSource::Written;
-    let has_features = collected.config_maps.contains_key(&(system.clone(), CONFIG_FEATURES.to_owned()));
+    let has_features = collected
+        .config_maps
+        .contains_key(&(system.clone(), CONFIG_FEATURES.to_owned()));
     for ((namespace, name), item) in &mut collected.config_maps {
         // What has an error is told already that it is not where it was meant to be.
-        if name != CONFIG_FEATURES || namespace == system || namespace == SERVING || item.report.has_errors() {
+        if name != CONFIG_FEATURES
+            || namespace == system
+            || namespace == SERVING
+            || item.report.has_errors()
+        {
             continue;
         }
         if is_written && !has_features && has_closing_flag(&item.report.document().value) {
@@ -48,15 +65,32 @@ pub(super) fn report_other_features(collected: &mut CollectedObjects<'_>, settin
 /// Reports one of Knative's ConfigMaps whose namespace is missing or misspelled; true if it is
 /// `config-features`, whose flags may close something. One of another namespace belongs to others,
 /// such as Knative Serving.
-pub(super) fn report_missing_namespace(report: &mut ObjectReport<'_>, settings: &ControlSettings) -> bool {
-    let (system, ObjectName { namespace, name, .. }) = (&settings.system_namespace, report.object());
+pub(super) fn report_missing_namespace(
+    report: &mut ObjectReport<'_>,
+    settings: &ControlSettings,
+) -> bool {
+    let (
+        system,
+        ObjectName {
+            namespace, name, ..
+        },
+    ) = (&settings.system_namespace, report.object());
     let is_missing = report.document().text(&["metadata", "namespace"]).is_none();
     let is_meant = is_missing || suggest_word(namespace, [system.as_str()]).is_some();
-    let is_read = ConfigMapKeys::for_config_map(name, ConfigMapPlace::SystemNamespace, |_| false).is_some();
-    if !is_read || namespace == system || !is_meant || settings.object_source != ObjectSource::Written {
+    let is_read =
+        ConfigMapKeys::for_config_map(name, ConfigMapPlace::SystemNamespace, |_| false).is_some();
+    if !is_read
+        || namespace == system
+        || !is_meant
+        || settings.object_source != ObjectSource::Written
+    {
         return false;
     }
-    let what = if is_missing { "is missing" } else { "is misspelt" };
+    let what = if is_missing {
+        "is missing"
+    } else {
+        "is misspelt"
+    };
     let message = format!("{what}: {name} counts in {system} only; write that");
     if name != CONFIG_FEATURES {
         report.warning("metadata.namespace", message);
@@ -68,18 +102,33 @@ pub(super) fn report_missing_namespace(report: &mut ObjectReport<'_>, settings: 
 
 /// Reports a ConfigMap that is probably meant to be another one, which is read. A misspelled
 /// `config-features` is an error: without its flags more events would pass than was meant.
-pub(super) fn report_near_name(report: &mut ObjectReport<'_>, settings: &ControlSettings) -> Option<Severity> {
-    let ObjectName { kind, namespace, name } = report.object();
-    let is_read = kind == ResourceKind::ConfigMap.as_str() && *namespace == settings.system_namespace;
-    let flags = ConfigMapKeys::for_config_map(CONFIG_FEATURES, ConfigMapPlace::SystemNamespace, |_| false);
-    let data = report.document().value.get("data").and_then(Value::as_object);
+pub(super) fn report_near_name(
+    report: &mut ObjectReport<'_>,
+    settings: &ControlSettings,
+) -> Option<Severity> {
+    let ObjectName {
+        kind,
+        namespace,
+        name,
+    } = report.object();
+    let is_read =
+        kind == ResourceKind::ConfigMap.as_str() && *namespace == settings.system_namespace;
+    let flags =
+        ConfigMapKeys::for_config_map(CONFIG_FEATURES, ConfigMapPlace::SystemNamespace, |_| false);
+    let data = report
+        .document()
+        .value
+        .get("data")
+        .and_then(Value::as_object);
     let is_other = || name != CONFIG_FEATURES && has_closing_flag(&report.document().value);
     let near = ConfigMapKeys::named_nearly(name)
         .or_else(|| is_other().then_some(CONFIG_FEATURES))
         .filter(|_| is_read && settings.object_source == ObjectSource::Written)?;
     let message = format!("is no ConfigMap that is read; did you mean {near}?");
     let flags = flags.filter(|_| near == CONFIG_FEATURES);
-    let has_flag = flags.zip(data).is_some_and(|(flags, data)| data.keys().any(|key| flags.has(key)));
+    let has_flag = flags
+        .zip(data)
+        .is_some_and(|(flags, data)| data.keys().any(|key| flags.has(key)));
     if has_flag || (near == CONFIG_FEATURES && suggest_word(name, [near]).is_some()) {
         report.error("metadata.name", message);
         return Some(Severity::Error);
@@ -93,21 +142,34 @@ pub(super) fn check_keys(report: &mut ObjectReport<'_>, settings: &ControlSettin
     let document = report.document();
     let is_features = report.object().name == CONFIG_FEATURES;
     if is_features
-        && document.value.get("binaryData").is_some_and(|data| data.as_object().is_some_and(|data| !data.is_empty()))
+        && document
+            .value
+            .get("binaryData")
+            .is_some_and(|data| data.as_object().is_some_and(|data| !data.is_empty()))
     {
         report.error("binaryData", "is not read: write its keys into data");
     }
     if is_features && document.value.get("data").is_some_and(Value::is_null) {
-        report.error("data", "is nothing: write the flags, or {} if there are none");
+        report.error(
+            "data",
+            "is nothing: write the flags, or {} if there are none",
+        );
     }
-    let Some(data) = document.value.get("data").and_then(|data| data.as_object()) else { return };
-    let ObjectName { namespace, name, .. } = report.object().clone();
+    let Some(data) = document.value.get("data").and_then(|data| data.as_object()) else {
+        return;
+    };
+    let ObjectName {
+        namespace, name, ..
+    } = report.object().clone();
     let place = if namespace == settings.system_namespace {
         ConfigMapPlace::SystemNamespace
     } else {
         ConfigMapPlace::OtherNamespace
     };
-    let Some(keys) = ConfigMapKeys::for_config_map(&name, place, |key| data.contains_key(key)) else { return };
+    let Some(keys) = ConfigMapKeys::for_config_map(&name, place, |key| data.contains_key(key))
+    else {
+        return;
+    };
     let reading = UnknownFieldPolicy::from_settings(settings);
     for key in data.keys().filter(|key| !keys.has(key)) {
         let message = match keys.suggest_key(key) {
@@ -116,8 +178,17 @@ pub(super) fn check_keys(report: &mut ObjectReport<'_>, settings: &ControlSettin
         };
         // If a misspelled flag were ignored, what it closes would be open.
         let is_flag = is_features && keys.suggest_key(key).is_some();
-        let strictness =
-            if is_flag { UnknownFieldStrictness::NeverIgnored } else { UnknownFieldStrictness::MayBeIgnored };
-        manifest::report_unknown_field(report, &format!("data.{key}"), &message, strictness, reading);
+        let strictness = if is_flag {
+            UnknownFieldStrictness::NeverIgnored
+        } else {
+            UnknownFieldStrictness::MayBeIgnored
+        };
+        manifest::report_unknown_field(
+            report,
+            &format!("data.{key}"),
+            &message,
+            strictness,
+            reading,
+        );
     }
 }

@@ -11,9 +11,16 @@ use crate::control::report::ObjectReport;
 use crate::model::{BackendKind, ChannelKey};
 
 /// The object of a channel; `report` is that of the flow.
-pub(super) fn channel_object(key: &ChannelKey, storage: BackendKind, report: &ObjectReport<'_>) -> Arc<Value> {
+pub(super) fn channel_object(
+    key: &ChannelKey,
+    storage: BackendKind,
+    report: &ObjectReport<'_>,
+) -> Arc<Value> {
     let template = flow_field(report, "spec.channelTemplate.spec.delivery");
-    let spec: Map<_, _> = template.map(|delivery| ("delivery".to_owned(), delivery)).into_iter().collect();
+    let spec: Map<_, _> = template
+        .map(|delivery| ("delivery".to_owned(), delivery))
+        .into_iter()
+        .collect();
     build_object(channel_kind(storage), &key.name, &spec, report)
 }
 
@@ -34,11 +41,27 @@ pub(super) fn subscription_object(
     };
     let mut spec = Map::new();
     spec.insert("channel".to_owned(), channel(subscription.channel));
-    spec.insert("subscriber".to_owned(), destination(&subscription.subscriber));
-    spec.extend(subscription.reply.as_ref().map(|reply| ("reply".to_owned(), destination(reply))));
-    let delivery = subscription.delivery.as_ref().and_then(|(field, _)| flow_field(report, field));
+    spec.insert(
+        "subscriber".to_owned(),
+        destination(&subscription.subscriber),
+    );
+    spec.extend(
+        subscription
+            .reply
+            .as_ref()
+            .map(|reply| ("reply".to_owned(), destination(reply))),
+    );
+    let delivery = subscription
+        .delivery
+        .as_ref()
+        .and_then(|(field, _)| flow_field(report, field));
     spec.extend(delivery.map(|delivery| ("delivery".to_owned(), delivery)));
-    build_object(ResourceKind::Subscription, &subscription.name, &spec, report)
+    build_object(
+        ResourceKind::Subscription,
+        &subscription.name,
+        &spec,
+        report,
+    )
 }
 
 /// The kind of the channels that this backend keeps.
@@ -50,14 +73,21 @@ pub(super) fn channel_kind(storage: BackendKind) -> ResourceKind {
 }
 
 /// An object that the flow owns.
-fn build_object(kind: ResourceKind, name: &str, spec: &Map<String, Value>, report: &ObjectReport<'_>) -> Arc<Value> {
+fn build_object(
+    kind: ResourceKind,
+    name: &str,
+    spec: &Map<String, Value>,
+    report: &ObjectReport<'_>,
+) -> Arc<Value> {
     let flow = report.object();
     let written = |key: &str| report.document().text(&[key]).unwrap_or_default();
     let mut owner = json!({
         "apiVersion": written("apiVersion"), "kind": written("kind"), "name": flow.name,
         "controller": true, "blockOwnerDeletion": true,
     });
-    if let (Some(uid), Value::Object(owner)) = (report.document().text(&["metadata", "uid"]), &mut owner) {
+    if let (Some(uid), Value::Object(owner)) =
+        (report.document().text(&["metadata", "uid"]), &mut owner)
+    {
         owner.insert("uid".to_owned(), uid.into());
     }
     Arc::new(json!({
@@ -70,6 +100,9 @@ fn build_object(kind: ResourceKind, name: &str, spec: &Map<String, Value>, repor
 
 /// The value at a field of the flow's manifest.
 fn flow_field(report: &ObjectReport<'_>, field: &str) -> Option<Value> {
-    let pointer: String = field.split(['.', '[']).map(|part| format!("/{}", part.trim_end_matches(']'))).collect();
+    let pointer: String = field
+        .split(['.', '['])
+        .map(|part| format!("/{}", part.trim_end_matches(']')))
+        .collect();
     report.document().value.pointer(&pointer).cloned()
 }

@@ -4,7 +4,9 @@
 
 use crate::control::kind::ResourceKind;
 use crate::control::manifest::duck::{DeliverySpecManifest, DestinationManifest, ObjectMeta};
-use crate::control::manifest::flows::{ParallelBranch, ParallelManifest, SequenceManifest, SequenceStep};
+use crate::control::manifest::flows::{
+    ParallelBranch, ParallelManifest, SequenceManifest, SequenceStep,
+};
 use crate::control::manifest::messaging::ChannelTemplate;
 
 /// The channels and Subscriptions of a Sequence or Parallel.
@@ -82,28 +84,43 @@ impl FlowManifest for SequenceManifest {
         let subscription = |(index, step): (usize, Option<SequenceStep>)| {
             let (place, step) = (format!("spec.steps[{index}]"), step.unwrap_or_default());
             let last = || {
-                spec.reply
-                    .clone()
-                    .map(|reply| PlannedDestination::Destination("spec.reply".to_owned(), Box::new(reply)))
+                spec.reply.clone().map(|reply| {
+                    PlannedDestination::Destination("spec.reply".to_owned(), Box::new(reply))
+                })
             };
             PlannedSubscription {
                 name: format!("{name}-kn-sequence-{index}"),
                 channel: index,
-                delivery: step.delivery.map(|delivery| (format!("{place}.delivery"), delivery)),
+                delivery: step
+                    .delivery
+                    .map(|delivery| (format!("{place}.delivery"), delivery)),
                 subscriber: PlannedDestination::Destination(place, Box::new(step.destination)),
-                reply: if index + 1 < count { Some(PlannedDestination::Channel(index + 1)) } else { last() },
+                reply: if index + 1 < count {
+                    Some(PlannedDestination::Channel(index + 1))
+                } else {
+                    last()
+                },
             }
         };
         // A Sequence without steps, which is an error, still has the channel that gives it an
         // address.
-        let channels = (0..count.max(1)).map(|index| format!("{name}-kn-sequence-{index}")).collect();
-        FlowPlan { channels, subscriptions: steps.into_iter().enumerate().map(subscription).collect(), unused: None }
+        let channels = (0..count.max(1))
+            .map(|index| format!("{name}-kn-sequence-{index}"))
+            .collect();
+        FlowPlan {
+            channels,
+            subscriptions: steps.into_iter().enumerate().map(subscription).collect(),
+            unused: None,
+        }
     }
 
     fn missing_fields(&self) -> Vec<(String, &'static str)> {
         let steps = self.spec.as_ref().and_then(|spec| spec.steps.as_ref());
         match steps.is_none_or(Vec::is_empty) {
-            true => vec![("spec.steps".to_owned(), "is missing: give at least one step, with a ref or a uri")],
+            true => vec![(
+                "spec.steps".to_owned(),
+                "is missing: give at least one step, with a ref or a uri",
+            )],
             false => Vec::new(),
         }
     }
@@ -129,10 +146,18 @@ impl FlowManifest for ParallelManifest {
         let mut channels = vec![format!("{name}-kn-parallel")];
         let mut legs = Vec::with_capacity(2 * branches.len());
         for (index, branch) in branches.into_iter().enumerate() {
-            let (place, branch) = (format!("spec.branches[{index}]"), branch.unwrap_or_default());
+            let (place, branch) = (
+                format!("spec.branches[{index}]"),
+                branch.unwrap_or_default(),
+            );
             let own = channels.len();
             channels.push(format!("{name}-kn-parallel-{index}"));
-            let ParallelBranch { filter, subscriber, reply, delivery } = branch;
+            let ParallelBranch {
+                filter,
+                subscriber,
+                reply,
+                delivery,
+            } = branch;
             let (guard, passed) = match filter {
                 Some(filter) => (
                     PlannedDestination::Destination(format!("{place}.filter"), Box::new(filter)),
@@ -147,8 +172,12 @@ impl FlowManifest for ParallelManifest {
                 reply: passed,
                 delivery: None,
             });
-            let common =
-                || Some(PlannedDestination::Destination(COMMON_REPLY.to_owned(), Box::new(spec.reply.clone()?)));
+            let common = || {
+                Some(PlannedDestination::Destination(
+                    COMMON_REPLY.to_owned(),
+                    Box::new(spec.reply.clone()?),
+                ))
+            };
             legs.push(PlannedSubscription {
                 name: format!("{name}-kn-parallel-{index}"),
                 channel: own,
@@ -157,30 +186,52 @@ impl FlowManifest for ParallelManifest {
                     Box::new(subscriber.unwrap_or_default()),
                 ),
                 reply: reply
-                    .map(|reply| PlannedDestination::Destination(format!("{place}.reply"), Box::new(reply)))
+                    .map(|reply| {
+                        PlannedDestination::Destination(format!("{place}.reply"), Box::new(reply))
+                    })
                     .or_else(common),
                 delivery: delivery.map(|delivery| (format!("{place}.delivery"), delivery)),
             });
         }
         let is_used = |subscription: &PlannedSubscription| matches!(&subscription.reply, Some(PlannedDestination::Destination(field, _)) if field == COMMON_REPLY);
-        let unused = spec.reply.clone().filter(|_| !legs.is_empty() && !legs.iter().any(is_used));
+        let unused = spec
+            .reply
+            .clone()
+            .filter(|_| !legs.is_empty() && !legs.iter().any(is_used));
         FlowPlan {
             channels,
             subscriptions: legs,
-            unused: unused.map(|reply| PlannedDestination::Destination(COMMON_REPLY.to_owned(), Box::new(reply))),
+            unused: unused.map(|reply| {
+                PlannedDestination::Destination(COMMON_REPLY.to_owned(), Box::new(reply))
+            }),
         }
     }
 
     fn missing_fields(&self) -> Vec<(String, &'static str)> {
-        let branches = self.spec.as_ref().and_then(|spec| spec.branches.as_deref()).unwrap_or_default();
+        let branches = self
+            .spec
+            .as_ref()
+            .and_then(|spec| spec.branches.as_deref())
+            .unwrap_or_default();
         if branches.is_empty() {
-            return vec![("spec.branches".to_owned(), "is missing: give at least one branch, with a subscriber")];
+            return vec![(
+                "spec.branches".to_owned(),
+                "is missing: give at least one branch, with a subscriber",
+            )];
         }
-        let has_none =
-            |branch: &Option<ParallelBranch>| branch.as_ref().is_none_or(|branch| branch.subscriber.is_none());
-        let without = branches.iter().enumerate().filter(|(_, branch)| has_none(branch));
+        let has_none = |branch: &Option<ParallelBranch>| {
+            branch
+                .as_ref()
+                .is_none_or(|branch| branch.subscriber.is_none())
+        };
+        let without = branches
+            .iter()
+            .enumerate()
+            .filter(|(_, branch)| has_none(branch));
         let missing = "is missing: say who gets the events of this branch";
-        without.map(|(index, _)| (format!("spec.branches[{index}].subscriber"), missing)).collect()
+        without
+            .map(|(index, _)| (format!("spec.branches[{index}].subscriber"), missing))
+            .collect()
     }
 
     fn metadata(&self) -> &ObjectMeta {
@@ -206,7 +257,12 @@ mod tests {
         };
         let leg = |leg: &PlannedSubscription| {
             let reply = leg.reply.as_ref().map(way).unwrap_or_default();
-            [plan.channels[leg.channel].clone(), leg.name.clone(), way(&leg.subscriber), reply]
+            [
+                plan.channels[leg.channel].clone(),
+                leg.name.clone(),
+                way(&leg.subscriber),
+                reply,
+            ]
         };
         plan.subscriptions.iter().map(leg).collect()
     }
@@ -221,21 +277,45 @@ mod tests {
             "steps": [{"uri": "http://a"}, {"uri": "http://b", "delivery": {"retry": 1}}, null], "reply": {"uri": "http://r"},
         }));
         let plan = sequence.plan("s");
-        assert_eq!(plan.channels, ["s-kn-sequence-0", "s-kn-sequence-1", "s-kn-sequence-2"]);
+        assert_eq!(
+            plan.channels,
+            ["s-kn-sequence-0", "s-kn-sequence-1", "s-kn-sequence-2"]
+        );
         assert_eq!(
             legs(&plan),
             [
-                ["s-kn-sequence-0", "s-kn-sequence-0", "spec.steps[0]", "s-kn-sequence-1"],
-                ["s-kn-sequence-1", "s-kn-sequence-1", "spec.steps[1]", "s-kn-sequence-2"],
-                ["s-kn-sequence-2", "s-kn-sequence-2", "spec.steps[2]", "spec.reply"],
+                [
+                    "s-kn-sequence-0",
+                    "s-kn-sequence-0",
+                    "spec.steps[0]",
+                    "s-kn-sequence-1"
+                ],
+                [
+                    "s-kn-sequence-1",
+                    "s-kn-sequence-1",
+                    "spec.steps[1]",
+                    "s-kn-sequence-2"
+                ],
+                [
+                    "s-kn-sequence-2",
+                    "s-kn-sequence-2",
+                    "spec.steps[2]",
+                    "spec.reply"
+                ],
             ]
         );
         assert_eq!(
-            plan.subscriptions[1].delivery.as_ref().map(|(field, _)| field.as_str()),
+            plan.subscriptions[1]
+                .delivery
+                .as_ref()
+                .map(|(field, _)| field.as_str()),
             Some("spec.steps[1].delivery")
         );
         assert!(plan.subscriptions[0].delivery.is_none());
-        assert_eq!(entry_channel_name(ResourceKind::Sequence, "s").as_deref(), Some("s-kn-sequence-0"));
+        assert_eq!(
+            entry_channel_name(ResourceKind::Sequence, "s").as_deref(),
+            Some("s-kn-sequence-0")
+        );
         for nothing in [json!({}), json!({"steps": []}), json!({"steps": null})] {
             let nothing: SequenceManifest = read(&nothing);
             assert_eq!(nothing.plan("s").channels, ["s-kn-sequence-0"]);
@@ -254,19 +334,58 @@ mod tests {
             "reply": {"uri": "http://r"},
         }));
         let plan = parallel.plan("p");
-        assert_eq!(plan.channels, ["p-kn-parallel", "p-kn-parallel-0", "p-kn-parallel-1", "p-kn-parallel-2"]);
+        assert_eq!(
+            plan.channels,
+            [
+                "p-kn-parallel",
+                "p-kn-parallel-0",
+                "p-kn-parallel-1",
+                "p-kn-parallel-2"
+            ]
+        );
         assert_eq!(
             legs(&plan)[..4],
             [
-                ["p-kn-parallel", "p-kn-parallel-filter-0", "spec.branches[0].filter", "p-kn-parallel-0"],
-                ["p-kn-parallel-0", "p-kn-parallel-0", "spec.branches[0].subscriber", "spec.branches[0].reply"],
-                ["p-kn-parallel", "p-kn-parallel-filter-1", "p-kn-parallel-1", ""],
-                ["p-kn-parallel-1", "p-kn-parallel-1", "spec.branches[1].subscriber", "spec.reply"],
+                [
+                    "p-kn-parallel",
+                    "p-kn-parallel-filter-0",
+                    "spec.branches[0].filter",
+                    "p-kn-parallel-0"
+                ],
+                [
+                    "p-kn-parallel-0",
+                    "p-kn-parallel-0",
+                    "spec.branches[0].subscriber",
+                    "spec.branches[0].reply"
+                ],
+                [
+                    "p-kn-parallel",
+                    "p-kn-parallel-filter-1",
+                    "p-kn-parallel-1",
+                    ""
+                ],
+                [
+                    "p-kn-parallel-1",
+                    "p-kn-parallel-1",
+                    "spec.branches[1].subscriber",
+                    "spec.reply"
+                ],
             ]
         );
-        assert!(plan.subscriptions[3].delivery.is_some() && plan.subscriptions[2].delivery.is_none());
-        assert_eq!(entry_channel_name(ResourceKind::Parallel, "p").as_deref(), Some("p-kn-parallel"));
-        assert_eq!(parallel.missing_fields()[0].0, "spec.branches[2].subscriber");
-        assert_eq!(read::<ParallelManifest>(&json!({})).missing_fields()[0].0, "spec.branches");
+        assert!(
+            plan.subscriptions[3].delivery.is_some() && plan.subscriptions[2].delivery.is_none()
+        );
+        assert_eq!(
+            entry_channel_name(ResourceKind::Parallel, "p").as_deref(),
+            Some("p-kn-parallel")
+        );
+        assert_eq!(
+            parallel.missing_fields()[0].0,
+            "spec.branches[2].subscriber"
+        );
+        assert_eq!(
+            read::<ParallelManifest>(&json!({})).missing_fields()[0].0,
+            "spec.branches"
+        );
     }
 }

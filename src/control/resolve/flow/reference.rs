@@ -4,7 +4,9 @@ use super::plan;
 use crate::control::kind::ResourceKind;
 use crate::control::report::ObjectReport;
 use crate::control::resolve::collect::NamespacedName;
-use crate::control::resolve::destination::{DestinationResolver, ResolvedUrl, WrittenDestination, check_serving_state};
+use crate::control::resolve::destination::{
+    DestinationResolver, ResolvedUrl, WrittenDestination, check_serving_state,
+};
 use crate::model::{ChannelKey, ChannelKind, ProcessRole};
 
 impl DestinationResolver<'_> {
@@ -17,8 +19,15 @@ impl DestinationResolver<'_> {
         report: &mut ObjectReport<'_>,
     ) -> Option<ResolvedUrl> {
         let called = format!("{} {namespace}/{name}", kind.as_str());
-        let key = ChannelKey { kind: ChannelKind::Channel, namespace, name: plan::entry_channel_name(kind, &name)? };
-        let place = self.serving_states.get(&key).filter(|_| self.flows.contains(&key));
+        let key = ChannelKey {
+            kind: ChannelKind::Channel,
+            namespace,
+            name: plan::entry_channel_name(kind, &name)?,
+        };
+        let place = self
+            .serving_states
+            .get(&key)
+            .filter(|_| self.flows.contains(&key));
         match check_serving_state(place, &called) {
             Err(message) if self.settings.role == ProcessRole::Channel => {
                 report.unresolved_reference(&format!("{}.ref", wanted.field), message);

@@ -7,19 +7,30 @@ use super::{FlowFault, ResolvedFlow, ResolvedFlowSubscription};
 use crate::control::resolve::destination::DestinationResolver;
 use crate::control::resolve::routes::SubscriptionRoutes;
 use crate::model::{
-    AddressStatus, FlowStatus, FlowSubscription, InventoryObject, NotReadyReason, ObjectConditions, ObjectKind,
-    ObjectStatus, SubscriberId,
+    AddressStatus, FlowStatus, FlowSubscription, InventoryObject, NotReadyReason, ObjectConditions,
+    ObjectKind, ObjectStatus, SubscriberId,
 };
 
 /// The types of the conditions that a flow's `Ready` consists of.
-pub(in crate::control::resolve) const PARTS: &[&str] =
-    &["Addressable", "ChannelsReady", "EventPoliciesReady", "SubscriptionsReady"];
+pub(in crate::control::resolve) const PARTS: &[&str] = &[
+    "Addressable",
+    "ChannelsReady",
+    "EventPoliciesReady",
+    "SubscriptionsReady",
+];
 
 impl ResolvedFlow {
     /// The status of the flow without its conditions.
-    pub(in crate::control::resolve) fn status(&self, resolver: &DestinationResolver<'_>) -> ObjectStatus {
+    pub(in crate::control::resolve) fn status(
+        &self,
+        resolver: &DestinationResolver<'_>,
+    ) -> ObjectStatus {
         let kind = channel_kind(self.parent.backend);
-        let channels = self.channels.iter().map(|(key, _)| key.name.clone()).collect();
+        let channels = self
+            .channels
+            .iter()
+            .map(|(key, _)| key.name.clone())
+            .collect();
         let subscription = |exit: &ResolvedFlowSubscription| FlowSubscription {
             name: exit.subscription.key.name.clone(),
             not_ready: exit.fault.as_ref().map(not_ready_reason),
@@ -31,10 +42,17 @@ impl ResolvedFlow {
             dead_letter_sink: None,
             subscribers: None,
         });
-        let Some(entrance) = entrance else { return ObjectStatus::ConditionsOnly };
+        let Some(entrance) = entrance else {
+            return ObjectStatus::ConditionsOnly;
+        };
         let channel_kind = (kind.api_version(), kind.as_str());
         let subscriptions = self.subscriptions.iter().map(subscription).collect();
-        ObjectStatus::Flow(Box::new(FlowStatus { address: entrance, channel_kind, channels, subscriptions }))
+        ObjectStatus::Flow(Box::new(FlowStatus {
+            address: entrance,
+            channel_kind,
+            channels,
+            subscriptions,
+        }))
     }
 
     /// True if the flow is served in its last good form.
@@ -49,8 +67,13 @@ impl ResolvedFlow {
         resolver: &DestinationResolver<'_>,
     ) -> Vec<Arc<InventoryObject>> {
         let channels = self.channels.iter().map(|(key, written)| {
-            let name = |exit: &ResolvedFlowSubscription| SubscriberId::Name(exit.subscription.key.name.as_str().into());
-            let exits = self.subscriptions.iter().filter(|exit| exit.channel == *key);
+            let name = |exit: &ResolvedFlowSubscription| {
+                SubscriberId::Name(exit.subscription.key.name.as_str().into())
+            };
+            let exits = self
+                .subscriptions
+                .iter()
+                .filter(|exit| exit.channel == *key);
             let entrance = AddressStatus {
                 addresses: resolver.addresses.advertised_addresses(key),
                 ca_certs: resolver.addresses.ca_certs(),
@@ -80,9 +103,11 @@ impl ResolvedFlow {
                     &["AddedToChannel", "ChannelReady", "ReferencesResolved"],
                     exit.fault.as_ref(),
                 ),
-                status: subscription.map_or(ObjectStatus::ConditionsOnly, |subscription| ObjectStatus::Subscription {
-                    subscription,
-                    own_ca_certs,
+                status: subscription.map_or(ObjectStatus::ConditionsOnly, |subscription| {
+                    ObjectStatus::Subscription {
+                        subscription,
+                        own_ca_certs,
+                    }
                 }),
             }
         });
@@ -91,10 +116,22 @@ impl ResolvedFlow {
 }
 
 /// The conditions of a channel or Subscription that is served, perhaps with a fault.
-fn served_conditions(parts: &'static [&'static str], fault: Option<&FlowFault>) -> ObjectConditions {
-    ObjectConditions { parts, served: true, not_ready: fault.map(not_ready_reason), failed_part: None }
+fn served_conditions(
+    parts: &'static [&'static str],
+    fault: Option<&FlowFault>,
+) -> ObjectConditions {
+    ObjectConditions {
+        parts,
+        served: true,
+        not_ready: fault.map(not_ready_reason),
+        failed_part: None,
+    }
 }
 
 fn not_ready_reason((reason, message): &FlowFault) -> Box<NotReadyReason> {
-    Box::new(NotReadyReason { status: "False", reason, message: message.clone() })
+    Box::new(NotReadyReason {
+        status: "False",
+        reason,
+        message: message.clone(),
+    })
 }

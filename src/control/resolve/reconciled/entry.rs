@@ -23,9 +23,22 @@ pub(super) fn entry_ids(entries: &[&SubscriberSpec]) -> Vec<String> {
         }
     }
     // The same entry twice is no collision of names.
-    let known = |name: &str| owners.get(name).map_or(0, |owners| owners.iter().flatten().count());
-    let alone = |name: &str| entries.iter().filter(|entry| entry.name.as_deref() == Some(name)).count() == 1;
-    let id = |(index, entry): (usize, &&SubscriberSpec)| match (non_empty(entry.name.as_ref()), entry_uid(entry)) {
+    let known = |name: &str| {
+        owners
+            .get(name)
+            .map_or(0, |owners| owners.iter().flatten().count())
+    };
+    let alone = |name: &str| {
+        entries
+            .iter()
+            .filter(|entry| entry.name.as_deref() == Some(name))
+            .count()
+            == 1
+    };
+    let id = |(index, entry): (usize, &&SubscriberSpec)| match (
+        non_empty(entry.name.as_ref()),
+        entry_uid(entry),
+    ) {
         (Some(name), Some(_)) if known(name) == 1 => name.to_owned(),
         (_, Some(uid)) => format!("uid={uid}"),
         (Some(name), None) if alone(name) => name.to_owned(),
@@ -46,7 +59,9 @@ pub(super) fn entry_uid(entry: &SubscriberSpec) -> Option<&str> {
 
 /// True if an entry is named by its index alone.
 pub(super) fn is_index_key(key: &SubscriptionKey) -> bool {
-    key.name.rsplit_once('/').is_some_and(|(_, id)| id.starts_with('#'))
+    key.name
+        .rsplit_once('/')
+        .is_some_and(|(_, id)| id.starts_with('#'))
 }
 
 fn non_empty(text: Option<&String>) -> Option<&str> {
@@ -63,13 +78,22 @@ mod tests {
         for (entries, expected) in [
             (&[("a", "1"), ("b", "2")][..], &["a", "b"][..]),
             (&[("a", "9"), ("b", "2")], &["a", "b"]),
-            (&[("a", "1"), ("a", "2"), ("b", "3")], &["uid=1", "uid=2", "b"]),
+            (
+                &[("a", "1"), ("a", "2"), ("b", "3")],
+                &["uid=1", "uid=2", "b"],
+            ),
             (&[("a", "1"), ("a", "1")], &["a", "a"]),
-            (&[("a", "1"), ("a", "2"), ("a", "1")], &["uid=1", "uid=2", "uid=1"]),
+            (
+                &[("a", "1"), ("a", "2"), ("a", "1")],
+                &["uid=1", "uid=2", "uid=1"],
+            ),
             (&[("", "1"), ("", ""), ("a", "")], &["uid=1", "#1", "a"]),
             (&[("a", ""), ("a", "")], &["#0", "#1"]),
             (&[("a", ""), ("a", "1")], &["#0", "a"]),
-            (&[("a", "1"), ("b", "1"), ("a", ""), ("b", "2")], &["a", "uid=1", "#2", "uid=2"]),
+            (
+                &[("a", "1"), ("b", "1"), ("a", ""), ("b", "2")],
+                &["a", "uid=1", "#2", "uid=2"],
+            ),
         ] {
             let entry = |(name, uid): &(&str, &str)| SubscriberSpec {
                 name: Some((*name).to_owned()),
@@ -77,7 +101,11 @@ mod tests {
                 ..SubscriberSpec::default()
             };
             let written: Vec<SubscriberSpec> = entries.iter().map(entry).collect();
-            assert_eq!(entry_ids(&written.iter().collect::<Vec<_>>()), expected, "{entries:?}");
+            assert_eq!(
+                entry_ids(&written.iter().collect::<Vec<_>>()),
+                expected,
+                "{entries:?}"
+            );
         }
     }
 }

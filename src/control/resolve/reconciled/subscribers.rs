@@ -23,16 +23,27 @@ pub(super) fn entry_of(field: &str) -> Option<(usize, &str)> {
 
 /// The desired `status.subscribers`, if the written one differs (contract 2.9, 2.12). A channel
 /// that is being deleted is left alone.
-pub(super) fn changed_subscribers(document: &Value, unready: &BTreeMap<usize, String>) -> Option<Value> {
+pub(super) fn changed_subscribers(
+    document: &Value,
+    unready: &BTreeMap<usize, String>,
+) -> Option<Value> {
     let list = |part: &str| document.get(part)?.get("subscribers")?.as_array();
-    let deleted = document.get("metadata").is_some_and(|metadata| metadata.get("deletionTimestamp").is_some());
+    let deleted = document
+        .get("metadata")
+        .is_some_and(|metadata| metadata.get("deletionTimestamp").is_some());
     let entries = list("spec").into_iter().flatten().enumerate();
-    let wanted: Vec<Value> = entries.map(|(index, entry)| subscriber_status(entry, unready.get(&index))).collect();
+    let wanted: Vec<Value> = entries
+        .map(|(index, entry)| subscriber_status(entry, unready.get(&index)))
+        .collect();
     let written = list("status").map(Vec::as_slice).unwrap_or_default();
     if deleted || wanted == written {
         return None;
     }
-    Some(if wanted.is_empty() { Value::Null } else { Value::Array(wanted) })
+    Some(if wanted.is_empty() {
+        Value::Null
+    } else {
+        Value::Array(wanted)
+    })
 }
 
 /// The reasons why entries are not ready, by their indices: the first error of each.
@@ -40,7 +51,13 @@ pub(super) fn not_ready_entries(report: &ObjectReport<'_>) -> BTreeMap<usize, St
     let mut unready = BTreeMap::new();
     for (field, message) in report.tolerated_errors() {
         if let Some((index, field)) = entry_of(field) {
-            let told = || if field.is_empty() { message.to_owned() } else { format!("{field}: {message}") };
+            let told = || {
+                if field.is_empty() {
+                    message.to_owned()
+                } else {
+                    format!("{field}: {message}")
+                }
+            };
             unready.entry(index).or_insert_with(told);
         }
     }
@@ -51,14 +68,22 @@ pub(super) fn not_ready_entries(report: &ObjectReport<'_>) -> BTreeMap<usize, St
 /// the whole list.
 fn subscriber_status(entry: &Value, unready: Option<&String>) -> Value {
     let mut marked = serde_json::Map::new();
-    if let Some(uid) = entry.get("uid").filter(|uid| uid.as_str().is_some_and(|uid| !uid.is_empty())) {
+    if let Some(uid) = entry
+        .get("uid")
+        .filter(|uid| uid.as_str().is_some_and(|uid| !uid.is_empty()))
+    {
         marked.insert("uid".to_owned(), uid.clone());
     }
-    let generation = entry.get("generation").filter(|generation| generation.as_i64().is_some_and(|number| number != 0));
+    let generation = entry
+        .get("generation")
+        .filter(|generation| generation.as_i64().is_some_and(|number| number != 0));
     if let Some(generation) = generation {
         marked.insert("observedGeneration".to_owned(), generation.clone());
     }
-    marked.insert("ready".to_owned(), if unready.is_some() { "False" } else { "True" }.into());
+    marked.insert(
+        "ready".to_owned(),
+        if unready.is_some() { "False" } else { "True" }.into(),
+    );
     marked.extend(unready.map(|message| ("message".to_owned(), message.as_str().into())));
     Value::Object(marked)
 }

@@ -18,7 +18,9 @@ use crate::control::resolve::flags::FeatureSwitch;
 use crate::control::resolve::status;
 use crate::control::settings::ObjectSource;
 use crate::correlation::KeyRing;
-use crate::model::{Addressable, BrokerRelay, InventoryObject, ObjectKind, TriggerRelay, TrustFingerprint};
+use crate::model::{
+    Addressable, BrokerRelay, InventoryObject, ObjectKind, TriggerRelay, TrustFingerprint,
+};
 
 /// The resolved relays of the objects of one kind.
 pub(crate) type RelaysByName<R> = BTreeMap<NamespacedName, Arc<ResolvedRelay<R>>>;
@@ -43,13 +45,26 @@ impl ResolvedRelayContext {
     pub(super) fn from_resolver(resolver: &DestinationResolver<'_>) -> Self {
         let common_trust = resolver.trust.common().fingerprint();
         let rules = &resolver.sender_rules;
-        let (oidc, event_types, keys) = (rules.oidc().is_some(), rules.event_types(), Arc::clone(&resolver.key_ring));
-        Self { common_trust, oidc, event_types, keys, broker: None }
+        let (oidc, event_types, keys) = (
+            rules.oidc().is_some(),
+            rules.event_types(),
+            Arc::clone(&resolver.key_ring),
+        );
+        Self {
+            common_trust,
+            oidc,
+            event_types,
+            keys,
+            broker: None,
+        }
     }
 
     /// The same context for a Trigger of this Broker.
     pub(super) fn with_broker(&self, broker: Option<Arc<BrokerAddress>>) -> Self {
-        Self { broker, ..self.clone() }
+        Self {
+            broker,
+            ..self.clone()
+        }
     }
 
     /// The Broker of a Trigger; `None` if it is not known.
@@ -102,7 +117,10 @@ impl RelayForm for BrokerRelay {
     }
 
     fn merge_last(before: &Self, now: Self, _context: &ResolvedRelayContext) -> Self {
-        Self { channel: now.channel.or_else(|| before.channel.clone()), ..now }
+        Self {
+            channel: now.channel.or_else(|| before.channel.clone()),
+            ..now
+        }
     }
 }
 
@@ -115,7 +133,9 @@ impl RelayForm for TriggerRelay {
     }
 
     fn destinations(&self) -> impl Iterator<Item = &Addressable> {
-        [&self.subscriber, &self.broker, &self.dead_letter_sink].into_iter().flatten()
+        [&self.subscriber, &self.broker, &self.dead_letter_sink]
+            .into_iter()
+            .flatten()
     }
 
     /// The subscriber belongs to the filter that lets events pass to it, so that both are taken
@@ -146,12 +166,17 @@ impl RelayForm for BrokerAddress {
     }
 
     fn destinations(&self) -> impl Iterator<Item = &Addressable> {
-        [&self.address, &self.dead_letter_sink].into_iter().flatten()
+        [&self.address, &self.dead_letter_sink]
+            .into_iter()
+            .flatten()
     }
 
     fn merge_last(before: &Self, now: Self, _context: &ResolvedRelayContext) -> Self {
         let kept = before.clone();
-        Self { address: now.address.or(kept.address), dead_letter_sink: now.dead_letter_sink.or(kept.dead_letter_sink) }
+        Self {
+            address: now.address.or(kept.address),
+            dead_letter_sink: now.dead_letter_sink.or(kept.dead_letter_sink),
+        }
     }
 }
 
@@ -179,7 +204,12 @@ pub(super) fn resolve_each<'d, T: DeserializeOwned, R: RelayForm>(
     resolver: &mut DestinationResolver<'_>,
     last: &RelaysByName<R>,
     context: impl Fn(&ObjectReport<'d>) -> ResolvedRelayContext,
-    mut make: impl FnMut(Option<&T>, &ResolvedRelayContext, &mut ObjectReport<'d>, &mut DestinationResolver<'_>) -> R,
+    mut make: impl FnMut(
+        Option<&T>,
+        &ResolvedRelayContext,
+        &mut ObjectReport<'d>,
+        &mut DestinationResolver<'_>,
+    ) -> R,
 ) -> RelaysByName<R> {
     let mut forms = RelaysByName::new();
     for (name, item) in items {
@@ -191,24 +221,38 @@ pub(super) fn resolve_each<'d, T: DeserializeOwned, R: RelayForm>(
         };
         if let Some(same) = before.filter(is_same) {
             report.restore_findings(&same.findings);
-            same.relay.destinations().for_each(|to| resolver.trust.keep_bundle(&to.trust));
+            same.relay
+                .destinations()
+                .for_each(|to| resolver.trust.keep_bundle(&to.trust));
             forms.insert(name.clone(), Arc::clone(same));
             continue;
         }
         // In a cluster, objects are decoded only here, so that unchanged ones cost nothing.
         if resolver.settings.object_source != ObjectSource::Written {
-            item.object = manifest::decode(report, R::OF, UnknownFieldPolicy::from_settings(resolver.settings));
+            item.object = manifest::decode(
+                report,
+                R::OF,
+                UnknownFieldPolicy::from_settings(resolver.settings),
+            );
         }
         let mut relay = make(item.object.as_deref(), &context, report, resolver);
         if let Some(before) = before.filter(|_| report.has_errors()) {
             relay = R::merge_last(&before.relay, relay, &context);
-            relay.destinations().for_each(|to| resolver.trust.keep_bundle(&to.trust));
+            relay
+                .destinations()
+                .for_each(|to| resolver.trust.keep_bundle(&to.trust));
         }
         // The inventory object is made last, of all problems.
         let object = status::relayed_object(R::KIND, name, report, relay.main_destination());
         let relay = reuse_if_equal(before.map(|before| &before.relay), relay);
         let object = reuse_if_equal(before.map(|before| &before.object), object);
-        let resolved = ResolvedRelay { document, context, relay, findings: report.findings(), object };
+        let resolved = ResolvedRelay {
+            document,
+            context,
+            relay,
+            findings: report.findings(),
+            object,
+        };
         forms.insert(name.clone(), Arc::new(resolved));
     }
     forms
@@ -216,7 +260,10 @@ pub(super) fn resolve_each<'d, T: DeserializeOwned, R: RelayForm>(
 
 /// The value of before, if it is equal.
 fn reuse_if_equal<T: PartialEq>(before: Option<&Arc<T>>, now: T) -> Arc<T> {
-    before.filter(|before| ***before == now).cloned().unwrap_or_else(|| Arc::new(now))
+    before
+        .filter(|before| ***before == now)
+        .cloned()
+        .unwrap_or_else(|| Arc::new(now))
 }
 
 /// Replaces the relays for which `change` has another value.

@@ -46,7 +46,12 @@ fn brokers_without_delivery_have_the_default_one() {
         ("other", "", Some(10), None),
         ("default", ours, Some(7), None),
         ("kafka", "", None, None),
-        ("kafka", ", annotations: {eventing.knative.dev/broker.class: MTChannelBasedBroker}", Some(10), None),
+        (
+            "kafka",
+            ", annotations: {eventing.knative.dev/broker.class: MTChannelBasedBroker}",
+            Some(10),
+            None,
+        ),
     ] {
         let resolution = one(&(broker_defaults(DEFAULTS) + &broker_in(namespace, more)));
         let Some(retry) = retry else {
@@ -57,10 +62,23 @@ fn brokers_without_delivery_have_the_default_one() {
         assert_eq!(lines(&resolution), [""; 0], "{namespace}");
         let trigger = only(&resolution);
         assert_eq!(trigger.delivery.retry, retry, "{namespace} {more}");
-        assert_eq!(trigger.dead_letter_sink.as_ref().map(|sink| sink.url.as_str()), sink, "{namespace}");
+        assert_eq!(
+            trigger
+                .dead_letter_sink
+                .as_ref()
+                .map(|sink| sink.url.as_str()),
+            sink,
+            "{namespace}"
+        );
     }
     let own = broker_in("default", "").replacen("\n---", "\nspec: {delivery: {retry: 1}}\n---", 1);
-    assert_eq!(only(&good(&(broker_defaults(DEFAULTS) + &own))).delivery.retry, 1, "its own replaces the default");
+    assert_eq!(
+        only(&good(&(broker_defaults(DEFAULTS) + &own)))
+            .delivery
+            .retry,
+        1,
+        "its own replaces the default"
+    );
 }
 
 #[test]
@@ -75,12 +93,23 @@ fn bad_defaults_are_reported_and_the_last_good_ones_stay() {
             "    clusterDefault: [\n",
             "5: ConfigMap knative-eventing/config-br-defaults: data.default-br-config: is no YAML",
         ),
-        ("    clusterDefault: 7\n", "data.default-br-config.clusterDefault: is a number, but must be an object"),
+        (
+            "    clusterDefault: 7\n",
+            "data.default-br-config.clusterDefault: is a number, but must be an object",
+        ),
     ] {
         let bad = broker_defaults(defaults) + &broker_in("default", "");
         let alone = one(&bad);
-        assert!(lines(&alone).iter().any(|line| line.contains(problem)), "{:#?}", lines(&alone));
-        assert_eq!(only(&alone).delivery.retry, 0, "the Broker is served all the same");
+        assert!(
+            lines(&alone).iter().any(|line| line.contains(problem)),
+            "{:#?}",
+            lines(&alone)
+        );
+        assert_eq!(
+            only(&alone).delivery.retry,
+            0,
+            "the Broker is served all the same"
+        );
         let last = one(&good);
         let after = resolve(&manifests(&[("a.yaml", &bad)]), Some(&last), &settings());
         assert_eq!(only(&after).delivery.retry, 10);
@@ -98,11 +127,16 @@ fn default_channels_come_from_config_maps() {
     let other = "{apiVersion: messaging.knative.dev/v1beta1, kind: KafkaChannel}";
     let channel = "apiVersion: messaging.knative.dev/v1\nkind: Channel\nmetadata: {name: c}\n";
     let defaults = |default: &str| {
-        config_map("default-ch-webhook", "default-ch-config", &format!("{{clusterDefault: {default}}}")) + channel
+        config_map(
+            "default-ch-webhook",
+            "default-ch-config",
+            &format!("{{clusterDefault: {default}}}"),
+        ) + channel
     };
     good(&defaults(memory));
     assert!(
-        lines(&one(&defaults(other)))[0].contains("default-ch-webhook).kind: \"KafkaChannel\" cannot be made here")
+        lines(&one(&defaults(other)))[0]
+            .contains("default-ch-webhook).kind: \"KafkaChannel\" cannot be made here")
     );
     let billing = format!("{{clusterDefault: {memory}, namespaceDefaults: {{billing: {other}}}}}");
     good(&(config_map("default-ch-webhook", "default-ch-config", &billing) + channel));
@@ -113,11 +147,15 @@ fn default_channels_come_from_config_maps() {
         )
     };
     let reference = "{apiVersion: v1, kind: ConfigMap, name: mine, namespace: knative-eventing}";
-    let with = |template: &str| config_map("mine", "channel-template-spec", template) + &broker(reference);
+    let with =
+        |template: &str| config_map("mine", "channel-template-spec", template) + &broker(reference);
     good(&with(memory));
-    let missing = "spec.config: there is no ConfigMap knative-eventing/mine with channel-template-spec";
+    let missing =
+        "spec.config: there is no ConfigMap knative-eventing/mine with channel-template-spec";
     assert!(lines(&one(&broker(reference)))[0].contains(missing));
-    good(&broker(&reference.replace("mine", "config-br-default-channel")));
+    good(&broker(
+        &reference.replace("mine", "config-br-default-channel"),
+    ));
     good(&(config_map("mine", "channelTemplateSpec", memory) + &broker(reference)));
 }
 
@@ -133,8 +171,9 @@ fn kinds_of_templates_are_told_where_they_stand() {
              {{broker: b, subscriber: {{uri: 'http://x'}}}}\n"
         )
     };
-    let kafka =
-        one(&world("{apiVersion: messaging.knative.dev/v1beta1, kind: KafkaChannel, spec: {numPartitions: 3}}"));
+    let kafka = one(&world(
+        "{apiVersion: messaging.knative.dev/v1beta1, kind: KafkaChannel, spec: {numPartitions: 3}}",
+    ));
     assert_eq!(
         lines(&kafka),
         [
@@ -152,26 +191,48 @@ fn kinds_of_templates_are_told_where_they_stand() {
         assert_ne!(ready(&kafka, kind, name).0, "True");
     }
     for (template, place, message) in [
-        ("{apiVersion: messaging.knative.dev/v1, kind: InMemoryChanel}", "kind", "did you mean InMemoryChannel?"),
+        (
+            "{apiVersion: messaging.knative.dev/v1, kind: InMemoryChanel}",
+            "kind",
+            "did you mean InMemoryChannel?",
+        ),
         (
             "{apiVersion: messaging.knative.dev/v2, kind: InMemoryChannel}",
             "apiVersion",
             "write messaging.knative.dev/v1",
         ),
-        ("{apiVersion: messaging.knative.dev/v1}", "kind", "is missing: write InMemoryChannel or RabbitmqChannel"),
-        ("{apiVersion: messaging.knative.dev/v1, kind: Channel}", "kind", "write InMemoryChannel or RabbitmqChannel"),
-        ("{apiVersion: example.com/v1, kind: Pipe}", "kind", "write InMemoryChannel or RabbitmqChannel"),
+        (
+            "{apiVersion: messaging.knative.dev/v1}",
+            "kind",
+            "is missing: write InMemoryChannel or RabbitmqChannel",
+        ),
+        (
+            "{apiVersion: messaging.knative.dev/v1, kind: Channel}",
+            "kind",
+            "write InMemoryChannel or RabbitmqChannel",
+        ),
+        (
+            "{apiVersion: example.com/v1, kind: Pipe}",
+            "kind",
+            "write InMemoryChannel or RabbitmqChannel",
+        ),
     ] {
         let found = lines(&one(&world(template)));
-        let start = format!("a.yaml:5: ConfigMap default/mine: data.channel-template-spec.{place}: ");
-        assert!(found[0].starts_with(&start) && found[0].contains(message), "{found:#?}");
+        let start =
+            format!("a.yaml:5: ConfigMap default/mine: data.channel-template-spec.{place}: ");
+        assert!(
+            found[0].starts_with(&start) && found[0].contains(message),
+            "{found:#?}"
+        );
     }
     let default = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: default-ch-webhook, namespace: knative-eventing}\ndata:\n  \
                    default-ch-config: '{namespaceDefaults: {a: {apiVersion: messaging.knative.dev/v1, kind: InMemoryChanel}}}'\n";
     assert_eq!(
         lines(&one(default)),
-        ["a.yaml:5: ConfigMap knative-eventing/default-ch-webhook: data.default-ch-config.namespaceDefaults.a.kind: \
-          \"InMemoryChanel\" is unknown; did you mean InMemoryChannel?"]
+        [
+            "a.yaml:5: ConfigMap knative-eventing/default-ch-webhook: data.default-ch-config.namespaceDefaults.a.kind: \
+          \"InMemoryChanel\" is unknown; did you mean InMemoryChannel?"
+        ]
     );
 }
 
@@ -208,7 +269,13 @@ fn what_stands_inside_is_in_its_place() {
             "namespaceDefaults.Ns1",
             "\"Ns1\" is not a namespace of Kubernetes",
         ),
-        ("mine", "channel-template-spec", template, "spec.delivery.retry", "-1 is negative"),
+        (
+            "mine",
+            "channel-template-spec",
+            template,
+            "spec.delivery.retry",
+            "-1 is negative",
+        ),
         (
             "default-ch-webhook",
             "default-ch-config",
@@ -218,8 +285,12 @@ fn what_stands_inside_is_in_its_place() {
         ),
     ] {
         let found = lines(&one(&config_map(name, key, yaml)));
-        let start = format!("a.yaml:4: ConfigMap knative-eventing/{name}: data.{key}.{place}: {message}");
-        assert!(found.len() == 1 && found[0].starts_with(&start), "{found:#?}");
+        let start =
+            format!("a.yaml:4: ConfigMap knative-eventing/{name}: data.{key}.{place}: {message}");
+        assert!(
+            found.len() == 1 && found[0].starts_with(&start),
+            "{found:#?}"
+        );
     }
 }
 
@@ -232,25 +303,59 @@ fn channels_on_rabbitmq() {
     let broker = "apiVersion: eventing.knative.dev/v1\nkind: Broker\nmetadata: {name: b}\n";
     let plain = "apiVersion: messaging.knative.dev/v1\nkind: Channel\nmetadata: {name: c}\n";
     let template = "spec: {channelTemplate: {apiVersion: messaging.knative.dev/v1alpha1, kind: RabbitmqChannel}}\n";
-    let own = "apiVersion: messaging.knative.dev/v1alpha1\nkind: RabbitmqChannel\nmetadata: {name: c}\n";
-    let rabbitmq = ControlSettings { default_backend: BackendKind::Rabbitmq, ..settings() };
+    let own =
+        "apiVersion: messaging.knative.dev/v1alpha1\nkind: RabbitmqChannel\nmetadata: {name: c}\n";
+    let rabbitmq = ControlSettings {
+        default_backend: BackendKind::Rabbitmq,
+        ..settings()
+    };
     for (text, settings, storage, field) in [
         (own.to_owned(), settings(), BackendKind::Rabbitmq, "kind"),
-        (format!("{plain}{template}"), settings(), BackendKind::Rabbitmq, "spec.channelTemplate.kind"),
+        (
+            format!("{plain}{template}"),
+            settings(),
+            BackendKind::Rabbitmq,
+            "spec.channelTemplate.kind",
+        ),
         (plain.to_owned(), settings(), BackendKind::Memory, ""),
         (broker.to_owned(), settings(), BackendKind::Memory, ""),
-        (plain.to_owned(), rabbitmq.clone(), BackendKind::Rabbitmq, "spec.channelTemplate"),
-        (broker.to_owned(), rabbitmq.clone(), BackendKind::Rabbitmq, "spec.config"),
+        (
+            plain.to_owned(),
+            rabbitmq.clone(),
+            BackendKind::Rabbitmq,
+            "spec.channelTemplate",
+        ),
+        (
+            broker.to_owned(),
+            rabbitmq.clone(),
+            BackendKind::Rabbitmq,
+            "spec.config",
+        ),
     ] {
         let files = manifests(&[("a.yaml", &text)]);
         let resolution = resolve(&files, None, &settings);
         assert_eq!(lines(&resolution), [""; 0], "{text}");
         assert_eq!(resolution.table.channels()[0].backend, storage, "{text}");
-        let missing = resolve(&files, None, &ControlSettings { rabbitmq: RabbitmqAvailability::Missing, ..settings });
-        let expected = format!("{field}: needs RabbitMQ: run with --rabbitmq-uri, or use InMemoryChannel");
+        let missing = resolve(
+            &files,
+            None,
+            &ControlSettings {
+                rabbitmq: RabbitmqAvailability::Missing,
+                ..settings
+            },
+        );
+        let expected =
+            format!("{field}: needs RabbitMQ: run with --rabbitmq-uri, or use InMemoryChannel");
         let found = lines(&missing);
-        assert_eq!(found.len(), usize::from(storage == BackendKind::Rabbitmq), "{text}");
-        assert!(found.iter().all(|line| line.ends_with(&expected)), "{found:?}");
+        assert_eq!(
+            found.len(),
+            usize::from(storage == BackendKind::Rabbitmq),
+            "{text}"
+        );
+        assert!(
+            found.iter().all(|line| line.ends_with(&expected)),
+            "{found:?}"
+        );
     }
 }
 
@@ -259,17 +364,32 @@ fn channels_on_rabbitmq() {
 fn the_delivery_of_a_template_wins() {
     let kind = "apiVersion: messaging.knative.dev/v1, kind: InMemoryChannel";
     let channel = |spec: &str| {
-        let head = "apiVersion: messaging.knative.dev/v1\nkind: Channel\nmetadata: {name: c}\nspec:\n";
+        let head =
+            "apiVersion: messaging.knative.dev/v1\nkind: Channel\nmetadata: {name: c}\nspec:\n";
         format!("{head}{spec}{}", subscription("{uri: 'http://x'}"))
     };
     let retries = |text: &str| only(&good(text)).delivery.retry;
     let template = format!("  channelTemplate: {{{kind}, spec: {{delivery: {{retry: 3}}}}}}\n");
     assert_eq!(retries(&channel(&template)), 3);
     let both = one(&channel(&format!("{template}  delivery: {{retry: 7}}\n")));
-    assert_eq!((only(&both).delivery.retry, lines(&both).len()), (3, 1), "{:#?}", lines(&both));
-    assert_eq!(retries(&channel(&format!("  channelTemplate: {{{kind}}}\n  delivery: {{retry: 7}}\n"))), 7);
+    assert_eq!(
+        (only(&both).delivery.retry, lines(&both).len()),
+        (3, 1),
+        "{:#?}",
+        lines(&both)
+    );
+    assert_eq!(
+        retries(&channel(&format!(
+            "  channelTemplate: {{{kind}}}\n  delivery: {{retry: 7}}\n"
+        ))),
+        7
+    );
     let wrong = channel(&template.replace("retry: 3", "retry: -1"));
-    assert!(lines(&one(&wrong))[0].contains("spec.channelTemplate.spec.delivery.retry"), "{:#?}", lines(&one(&wrong)));
+    assert!(
+        lines(&one(&wrong))[0].contains("spec.channelTemplate.spec.delivery.retry"),
+        "{:#?}",
+        lines(&one(&wrong))
+    );
 }
 
 /// Contract G-34.
@@ -282,12 +402,23 @@ fn delivery_specs_merge_field_by_field_where_wanted() {
     let replaced = one(text);
     assert_eq!(
         lines(&replaced),
-        ["a.yaml:9: Trigger default/t: spec.delivery: warning: replaces the parent's, so that its retry, \
-          backoffPolicy, format are not used: write them here too, or run with --delivery-merge fields"]
+        [
+            "a.yaml:9: Trigger default/t: spec.delivery: warning: replaces the parent's, so that its retry, \
+          backoffPolicy, format are not used: write them here too, or run with --delivery-merge fields"
+        ]
     );
     let two_seconds = Some(Duration::from_secs(2));
-    assert_eq!(only(&replaced).delivery, DeliverySpec { backoff_delay: two_seconds, ..DeliverySpec::default() });
-    let settings = ControlSettings { delivery_merge: DeliveryMerge::Fields, ..settings() };
+    assert_eq!(
+        only(&replaced).delivery,
+        DeliverySpec {
+            backoff_delay: two_seconds,
+            ..DeliverySpec::default()
+        }
+    );
+    let settings = ControlSettings {
+        delivery_merge: DeliveryMerge::Fields,
+        ..settings()
+    };
     let merged = resolve(&manifests(&[("a.yaml", text)]), None, &settings);
     assert_eq!(lines(&merged), [""; 0]);
     let expected = DeliverySpec {

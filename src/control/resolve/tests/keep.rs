@@ -8,7 +8,11 @@ use super::*;
 fn history(texts: &[&str]) -> Resolution {
     let mut last = None;
     for text in texts {
-        last = Some(resolve(&manifests(&[("a.yaml", text)]), last.as_ref(), &settings()));
+        last = Some(resolve(
+            &manifests(&[("a.yaml", text)]),
+            last.as_ref(),
+            &settings(),
+        ));
     }
     last.expect("a text")
 }
@@ -18,7 +22,10 @@ fn edits(texts: &[&str]) -> Resolution {
     let (mut file, mut last) = (None, None);
     for text in texts {
         let read = parse_file("a.yaml", text, [0; 32], file.as_ref());
-        let manifests = ManifestSet { files: vec![Arc::clone(&read)], problems: Vec::new() };
+        let manifests = ManifestSet {
+            files: vec![Arc::clone(&read)],
+            problems: Vec::new(),
+        };
         last = Some(resolve(&manifests, last.as_ref(), &settings()));
         file = Some(read);
     }
@@ -27,7 +34,10 @@ fn edits(texts: &[&str]) -> Resolution {
 
 fn urls(resolution: &Resolution) -> Vec<String> {
     let subscriptions = of(resolution, &channel("c"));
-    subscriptions.iter().filter_map(|s| Some(s.subscriber.as_ref()?.url.to_string())).collect()
+    subscriptions
+        .iter()
+        .filter_map(|s| Some(s.subscriber.as_ref()?.url.to_string()))
+        .collect()
 }
 
 fn text(channel: &str, subscriber: &str) -> String {
@@ -50,31 +60,66 @@ fn subscriptions_keep_their_last_good_form() {
         let (status, message) = ready(&after, ObjectKind::Subscription, "s");
         assert_eq!(status, "False");
         assert!(
-            message.starts_with("spec.") && message.ends_with(" (its last good form is still served)"),
+            message.starts_with("spec.")
+                && message.ends_with(" (its last good form is still served)"),
             "{message}"
         );
         // What was never good fails, if it can be made at all, and what is good again is served.
         let never = history(&[&bad]);
-        assert!(of(&never, &channel("c")).iter().all(|made| made.has_unresolved_destination()), "{bad}");
-        assert!(!ready(&history(&[&bad]), ObjectKind::Subscription, "s").1.contains("last good form"));
-        assert_eq!(urls(&history(&[&before, &bad, &bad, &text("", "{uri: 'http://new'}")])), ["http://new/"]);
+        assert!(
+            of(&never, &channel("c"))
+                .iter()
+                .all(|made| made.has_unresolved_destination()),
+            "{bad}"
+        );
+        assert!(
+            !ready(&history(&[&bad]), ObjectKind::Subscription, "s")
+                .1
+                .contains("last good form")
+        );
+        assert_eq!(
+            urls(&history(&[
+                &before,
+                &bad,
+                &bad,
+                &text("", "{uri: 'http://new'}")
+            ])),
+            ["http://new/"]
+        );
     }
     assert_eq!(urls(&history(&[&before, CHANNEL])), [""; 0]);
     let gone = history(&[&before, &subscription("{uri: 'http://good'}")]);
     assert!(gone.table.channels().is_empty());
 }
 
-/// Nobody knows which object has a wrong `apiVersion` or `kind`: none is gone for it, though it has the name of one.
+/// Nobody knows which object has a wrong `apiVersion` or `kind`: none is gone for it, though it has
+/// the name of one.
 #[test]
 fn nothing_is_gone_by_a_wrong_kind() {
     let served = text("", "{uri: 'http://good'}");
     let flow = "apiVersion: flows.knative.dev/v1\nkind: Sequence\nmetadata: {name: q}\nspec: {steps: [{uri: 'http://step'}]}\n";
     for (good, right, wrong) in [
-        (served.as_str(), "messaging.knative.dev/v1\nkind: Sub", "messaging.knative.dev/v1beta1\nkind: Sub"),
-        (&served, "messaging.knative.dev/v1\nkind: Sub", "mesaging.knative.dev/v1\nkind: Sub"),
-        (&served, "apiVersion: messaging.knative.dev/v1\nkind: Sub", "kind: Sub"),
+        (
+            served.as_str(),
+            "messaging.knative.dev/v1\nkind: Sub",
+            "messaging.knative.dev/v1beta1\nkind: Sub",
+        ),
+        (
+            &served,
+            "messaging.knative.dev/v1\nkind: Sub",
+            "mesaging.knative.dev/v1\nkind: Sub",
+        ),
+        (
+            &served,
+            "apiVersion: messaging.knative.dev/v1\nkind: Sub",
+            "kind: Sub",
+        ),
         (&served, "kind: Subscription", "kind: Subscriptoin"),
-        (&served, "kind: InMemoryChannel\n", "kind: InMemoryChannels\n"),
+        (
+            &served,
+            "kind: InMemoryChannel\n",
+            "kind: InMemoryChannels\n",
+        ),
         (flow, "flows.knative.dev/v1", "flows.knative.dev/v1beta1"),
         (flow, "flows.knative.dev/v1", "messaging.knative.dev/v1"),
     ] {
@@ -94,37 +139,77 @@ fn nothing_is_gone_by_a_wrong_kind() {
 fn names_stay_with_what_has_them() {
     let broker = "apiVersion: eventing.knative.dev/v1\nkind: Broker\nmetadata: {name: b}\n---\n";
     let wide = "apiVersion: eventing.knative.dev/v1\nkind: Trigger\nmetadata: {name: t}\nspec: {broker: b, subscriber: {uri: 'http://s'}}\n";
-    let narrow =
-        |wanted: &str| wide.replace("broker: b", &format!("broker: b, filter: {{attributes: {{type: {wanted}}}}}"));
+    let narrow = |wanted: &str| {
+        wide.replace(
+            "broker: b",
+            &format!("broker: b, filter: {{attributes: {{type: {wanted}}}}}"),
+        )
+    };
     let served = format!("{broker}{}", narrow("wanted"));
     let both = |first: &str, second: &str| format!("{broker}{first}---\n{second}");
-    let serve = |last: Option<&Resolution>, files: &[(&str, &str)]| resolve(&manifests(files), last, &settings());
+    let serve = |last: Option<&Resolution>, files: &[(&str, &str)]| {
+        resolve(&manifests(files), last, &settings())
+    };
     let start = serve(None, &[("t.yaml", &served)]);
     for (files, newcomer, holder) in [
-        (&[("a.yaml", wide), ("t.yaml", &served)][..], "a.yaml:3", "t.yaml:5"),
-        (&[("t.yaml", &served), ("z.yaml", wide)], "z.yaml:3", "t.yaml:5"),
-        (&[("t.yaml", &both(wide, &narrow("wanted")))], "t.yaml:7", "t.yaml:10"),
-        // It has been moved, or edited.
-        (&[("a.yaml", wide), ("m.yaml", &served)], "a.yaml:3", "m.yaml:5"),
         (
-            &[("a.yaml", wide), ("t.yaml", &served.replace("'http://s'", "'http://s', audience: x"))],
+            &[("a.yaml", wide), ("t.yaml", &served)][..],
+            "a.yaml:3",
+            "t.yaml:5",
+        ),
+        (
+            &[("t.yaml", &served), ("z.yaml", wide)],
+            "z.yaml:3",
+            "t.yaml:5",
+        ),
+        (
+            &[("t.yaml", &both(wide, &narrow("wanted")))],
+            "t.yaml:7",
+            "t.yaml:10",
+        ),
+        // It has been moved, or edited.
+        (
+            &[("a.yaml", wide), ("m.yaml", &served)],
+            "a.yaml:3",
+            "m.yaml:5",
+        ),
+        (
+            &[
+                ("a.yaml", wide),
+                (
+                    "t.yaml",
+                    &served.replace("'http://s'", "'http://s', audience: x"),
+                ),
+            ],
             "a.yaml:3",
             "t.yaml:5",
         ),
     ] {
         let after = serve(Some(&start), files);
         let rule = format!("is taken at {holder}, which stays: rename or remove one of the two");
-        assert_eq!(lines(&after), [format!("{newcomer}: Trigger default/t: metadata.name: {rule}")]);
+        assert_eq!(
+            lines(&after),
+            [format!(
+                "{newcomer}: Trigger default/t: metadata.name: {rule}"
+            )]
+        );
         assert_eq!(only(&after).filter, only(&start).filter, "{files:?}");
         // As long as both are there, whatever else changes.
         let later = serve(Some(&after), &[files, &[("other.yaml", CHANNEL)]].concat());
-        assert_eq!(of(&later, &self::broker("b")), of(&after, &self::broker("b")));
+        assert_eq!(
+            of(&later, &self::broker("b")),
+            of(&after, &self::broker("b"))
+        );
     }
     // Neither is what was served, which stays.
     let after = serve(Some(&start), &[("t.yaml", &both(wide, &narrow("other")))]);
     assert_eq!(after.table, start.table);
     assert_eq!(lines(&after).len(), 2, "{:#?}", lines(&after));
-    assert!(lines(&after)[0].contains("is that of several, none of which is what was served"), "{:#?}", lines(&after));
+    assert!(
+        lines(&after)[0].contains("is that of several, none of which is what was served"),
+        "{:#?}",
+        lines(&after)
+    );
     let later = serve(Some(&after), &[("t.yaml", &both(wide, &narrow("third")))]);
     assert_eq!(later.table, start.table);
     // Whoever is left has it.
@@ -137,7 +222,11 @@ fn names_stay_with_what_has_them() {
 fn channels_keep_their_last_good_form() {
     let delivery = |retry: &str| format!("spec: {{delivery: {{retry: {retry}}}}}\n");
     let before = text(&delivery("3"), "{uri: 'http://good'}");
-    for bad in [delivery("-1"), delivery("x"), "spec: {delivery: {deadLetterSink: {}}}\n".to_owned()] {
+    for bad in [
+        delivery("-1"),
+        delivery("x"),
+        "spec: {delivery: {deadLetterSink: {}}}\n".to_owned(),
+    ] {
         let after = history(&[&before, &text(&bad, "{uri: 'http://new'}")]);
         assert_eq!(urls(&after), ["http://new/"]);
         assert_eq!(only(&after).delivery.retry, 3);
@@ -146,7 +235,10 @@ fn channels_keep_their_last_good_form() {
         let never = history(&[&text(&bad, "{uri: 'http://new'}")]);
         assert!(never.table.channels().is_empty());
         let (_, message) = ready(&never, ObjectKind::Subscription, "s");
-        assert_eq!(message, "spec.channel: channel default/c has problems of its own: solve them first");
+        assert_eq!(
+            message,
+            "spec.channel: channel default/c has problems of its own: solve them first"
+        );
     }
 }
 
@@ -160,14 +252,20 @@ fn subscribers_keep_their_last_good_form_one_by_one() {
     let good = channel("http://a", "http://b");
     let after = history(&[&good, &channel("ftp://a", "http://new")]);
     assert_eq!(urls(&after), ["http://a/", "http://new/"]);
-    assert_eq!(urls(&history(&[&good, &format!("{CHANNEL}spec: 5\n")])), ["http://a/", "http://b/"]);
+    assert_eq!(
+        urls(&history(&[&good, &format!("{CHANNEL}spec: 5\n")])),
+        ["http://a/", "http://b/"]
+    );
     assert_eq!(urls(&history(&[&good, CHANNEL])), [""; 0]);
 }
 
 #[test]
 fn services_and_modes_keep_their_last_good_form() {
     let with = |endpoint: &str| {
-        let service = service("sink", &format!("  annotations: {{sealpost.dev/endpoint: '{endpoint}'}}\n"));
+        let service = service(
+            "sink",
+            &format!("  annotations: {{sealpost.dev/endpoint: '{endpoint}'}}\n"),
+        );
         text("", "{ref: {apiVersion: v1, kind: Service, name: sink}}") + &service
     };
     let after = history(&[&with("http://127.0.0.1:9"), &with("nonsense")]);
@@ -181,7 +279,10 @@ fn services_and_modes_keep_their_last_good_form() {
     };
     let strict = features("{transport-encryption: strict}");
     let mode = |texts: &[&str]| history(texts).table.transport_encryption();
-    assert_eq!(mode(&[&strict, &features("5")]), TransportEncryption::Strict);
+    assert_eq!(
+        mode(&[&strict, &features("5")]),
+        TransportEncryption::Strict
+    );
     assert_eq!(mode(&[&strict, CHANNEL]), TransportEncryption::Strict);
     assert_eq!(
         lines(&history(&[&strict, CHANNEL, CHANNEL])),
@@ -190,7 +291,10 @@ fn services_and_modes_keep_their_last_good_form() {
           is written again or the process starts anew"
         ]
     );
-    assert_eq!(mode(&[&strict, &features("{}")]), TransportEncryption::Disabled);
+    assert_eq!(
+        mode(&[&strict, &features("{}")]),
+        TransportEncryption::Disabled
+    );
 }
 
 #[test]
@@ -200,17 +304,33 @@ fn what_is_equal_is_shared() {
         format!(
             "{}---\n{second}{}",
             text("", "{uri: 'http://a'}"),
-            subscription(uri).replace("name: s}", "name: t}").replace("name: c}", "name: d}")
+            subscription(uri)
+                .replace("name: s}", "name: t}")
+                .replace("name: c}", "name: d}")
         )
     };
     let first = history(&[&two("{uri: 'http://b'}")]);
-    let again = resolve(&manifests(&[("b.yaml", &two("{uri: 'http://b'}"))]), Some(&first), &settings());
+    let again = resolve(
+        &manifests(&[("b.yaml", &two("{uri: 'http://b'}"))]),
+        Some(&first),
+        &settings(),
+    );
     assert!(Arc::ptr_eq(&first.table, &again.table));
     assert!(!again.differs(&first));
-    let changed = resolve(&manifests(&[("a.yaml", &two("{uri: 'http://new'}"))]), Some(&first), &settings());
+    let changed = resolve(
+        &manifests(&[("a.yaml", &two("{uri: 'http://new'}"))]),
+        Some(&first),
+        &settings(),
+    );
     assert!(changed.differs(&first));
-    assert!(Arc::ptr_eq(&first.table.channels()[0], &changed.table.channels()[0]));
-    assert!(!Arc::ptr_eq(&first.table.channels()[1], &changed.table.channels()[1]));
+    assert!(Arc::ptr_eq(
+        &first.table.channels()[0],
+        &changed.table.channels()[0]
+    ));
+    assert!(!Arc::ptr_eq(
+        &first.table.channels()[1],
+        &changed.table.channels()[1]
+    ));
 }
 
 #[test]
@@ -222,8 +342,16 @@ fn a_trigger_that_moves_to_another_implementation_is_served_no_more() {
              Trigger, metadata: {{name: t}}, spec: {{broker: b, subscriber: {{uri: 'http://x'}}}}}}"
         )
     };
-    assert_eq!(of(&history(&[&text("MTChannelBasedBroker")]), &broker("b")).len(), 1);
-    assert!(history(&[&text("MTChannelBasedBroker"), &text("RabbitMQBroker")]).table.channels().is_empty());
+    assert_eq!(
+        of(&history(&[&text("MTChannelBasedBroker")]), &broker("b")).len(),
+        1
+    );
+    assert!(
+        history(&[&text("MTChannelBasedBroker"), &text("RabbitMQBroker")])
+            .table
+            .channels()
+            .is_empty()
+    );
 }
 
 /// A configuration that touches everything, in pieces.

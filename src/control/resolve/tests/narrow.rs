@@ -99,12 +99,19 @@ spec:
 ";
 
 fn without_a_cluster() -> ControlSettings {
-    ControlSettings { api_server: crate::control::ApiServerAvailability::Missing, ..settings() }
+    ControlSettings {
+        api_server: crate::control::ApiServerAvailability::Missing,
+        ..settings()
+    }
 }
 
 /// Everything that may pass, as words.
 fn open(text: &str) -> BTreeSet<String> {
-    passing(&resolve(&manifests(&[("a.yaml", text)]), None, &without_a_cluster()))
+    passing(&resolve(
+        &manifests(&[("a.yaml", text)]),
+        None,
+        &without_a_cluster(),
+    ))
 }
 
 fn passing(resolution: &Resolution) -> BTreeSet<String> {
@@ -117,18 +124,32 @@ fn passing(resolution: &Resolution) -> BTreeSet<String> {
             None => drop(open.insert(format!("{}: everybody", channel.key))),
             Some(AuthorizationRule::Policies(policies)) => {
                 let all = policies.iter().flat_map(|policy| {
-                    policy.subjects.iter().map(|subject| format!("{}: {subject:?} {:?}", channel.key, policy.filter))
+                    policy
+                        .subjects
+                        .iter()
+                        .map(|subject| format!("{}: {subject:?} {:?}", channel.key, policy.filter))
                 });
                 open.extend(all);
             }
-            Some(AuthorizationRule::Default(AuthorizationMode::DenyAll, _) | AuthorizationRule::Unknown(_)) => {}
+            Some(
+                AuthorizationRule::Default(AuthorizationMode::DenyAll, _)
+                | AuthorizationRule::Unknown(_),
+            ) => {}
             Some(other) => drop(open.insert(format!("{}: {other:?}", channel.key))),
         }
         for subscription in &channel.subscriptions {
-            if let Some(DestinationRoute::Local(branch)) = subscription.subscriber.as_ref().map(|to| &to.route) {
+            if let Some(DestinationRoute::Local(branch)) =
+                subscription.subscriber.as_ref().map(|to| &to.route)
+            {
                 open.insert(format!("{branch}: whatever comes to {}", channel.key));
             }
-            for (ty, source) in [("wanted", "/s"), ("wanted", "/other"), ("other", "/s"), ("wanx", "/s"), ("x", "/o")] {
+            for (ty, source) in [
+                ("wanted", "/s"),
+                ("wanted", "/other"),
+                ("other", "/s"),
+                ("wanx", "/s"),
+                ("x", "/o"),
+            ] {
                 if subscription.filter.matches(&Event::new("1", source, ty)) {
                     open.insert(format!("{}: {ty} {source}", subscription.key));
                 }
@@ -157,15 +178,27 @@ fn names() -> Vec<(usize, usize)> {
 #[test]
 fn no_mistyped_name_lets_more_pass() {
     let meant = open(WORLD);
-    let triggers = meant.iter().filter(|word| word.starts_with("trigger")).count();
-    assert!(triggers >= 3 && meant.iter().any(|word| word.contains("alice")), "{meant:#?}");
+    let triggers = meant
+        .iter()
+        .filter(|word| word.starts_with("trigger"))
+        .count();
+    assert!(
+        triggers >= 3 && meant.iter().any(|word| word.contains("alice")),
+        "{meant:#?}"
+    );
     assert!(!meant.contains("plain HTTP") && !meant.iter().any(|word| word.contains("whatever")));
     let names = names();
     assert!(names.len() > 50);
     let mut tried = 0;
     for (from, to) in names {
         for at in from..to {
-            for other in ["", "x", "-", &WORLD[at..=at].to_uppercase(), &WORLD[at..=at].repeat(2)] {
+            for other in [
+                "",
+                "x",
+                "-",
+                &WORLD[at..=at].to_uppercase(),
+                &WORLD[at..=at].repeat(2),
+            ] {
                 let text = format!("{}{other}{}", &WORLD[..at], &WORLD[at + 1..]);
                 let more: Vec<_> = open(&text).difference(&meant).cloned().collect();
                 assert!(
@@ -185,28 +218,55 @@ fn no_mistyped_name_lets_more_pass() {
 /// Also where unknown fields are ignored, those are not that could be meant to narrow.
 #[test]
 fn no_mistyped_filter_is_ignored() {
-    let settings = ControlSettings { unknown_fields: crate::control::UnknownFields::Warn, ..without_a_cluster() };
+    let settings = ControlSettings {
+        unknown_fields: crate::control::UnknownFields::Warn,
+        ..without_a_cluster()
+    };
     let open = |text: &str| passing(&resolve(&manifests(&[("a.yaml", text)]), None, &settings));
     let meant = open(WORLD);
-    let wrong = |names: &[&'static str], from: &'static str| names.iter().map(|to| (from, *to)).collect::<Vec<_>>();
-    let filters = ["fliter:", "flter:", "filtre:", "filtres:", "fillter:", "flters:", "ilters:", "filterz:"];
+    let wrong = |names: &[&'static str], from: &'static str| {
+        names.iter().map(|to| (from, *to)).collect::<Vec<_>>()
+    };
+    let filters = [
+        "fliter:", "flter:", "filtre:", "filtres:", "fillter:", "flters:", "ilters:", "filterz:",
+    ];
     let mut tried = wrong(&filters, "  filters:\n  - any")
         .into_iter()
         .map(|(from, to)| (from, format!("  {to}\n  - any")))
         .collect::<Vec<_>>();
-    tried.extend(filters.map(|to| ("  filter:\n    attributes", format!("  {to}\n    attributes"))));
-    tried
-        .push(("  filter:\n    attributes:\n      'type': wanted\n", "  attributes:\n    'type': wanted\n".to_owned()));
-    for flag in ["transport-encrption", "transport_encryption", "trasnport-encryption"] {
+    tried.extend(filters.map(|to| {
+        (
+            "  filter:\n    attributes",
+            format!("  {to}\n    attributes"),
+        )
+    }));
+    tried.push((
+        "  filter:\n    attributes:\n      'type': wanted\n",
+        "  attributes:\n    'type': wanted\n".to_owned(),
+    ));
+    for flag in [
+        "transport-encrption",
+        "transport_encryption",
+        "trasnport-encryption",
+    ] {
         tried.push(("transport-encryption:", format!("{flag}:")));
     }
     tried.push(("authentication-oidc:", "authentication-odc:".to_owned()));
     tried.push(("\ndata:\n", "\ndta:\n".to_owned()));
-    tried.push(("  name: config-features\n", "  nme: config-features\n".to_owned()));
-    tried.push(("default-authorization-mode:", "default-authorisation-mode:".to_owned()));
+    tried.push((
+        "  name: config-features\n",
+        "  nme: config-features\n".to_owned(),
+    ));
+    tried.push((
+        "default-authorization-mode:",
+        "default-authorisation-mode:".to_owned(),
+    ));
     for (from, to) in tried {
         assert!(WORLD.contains(from), "{from}");
-        let more: Vec<_> = open(&WORLD.replacen(from, &to, 1)).difference(&meant).cloned().collect();
+        let more: Vec<_> = open(&WORLD.replacen(from, &to, 1))
+            .difference(&meant)
+            .cloned()
+            .collect();
         assert!(more.is_empty(), "{to}: {more:?}");
     }
 }
@@ -222,11 +282,26 @@ fn a_mistake_in_the_head_of_an_object_removes_nothing() {
     let first = resolve(&file(&before), None, &without_a_cluster());
     let meant = passing(&first);
     for (from, to) in [
-        ("kind: Trigger\nmetadata:\n  name: one", "kind: Triger\nmetadata:\n  name: one"),
-        ("kind: Trigger\nmetadata:\n  name: one", "metadata:\n  name: one"),
-        ("kind: Trigger\nmetadata:\n  name: one", "kind: Trigger\nmetadat:\n  name: one"),
-        ("kind: Trigger\nmetadata:\n  name: one", "kind: Trigger\nmetadata:\n  nmae: one"),
-        ("kind: Trigger\nmetadata:\n  name: one", "kind: Trigger\nmetadata:\n  name: 1"),
+        (
+            "kind: Trigger\nmetadata:\n  name: one",
+            "kind: Triger\nmetadata:\n  name: one",
+        ),
+        (
+            "kind: Trigger\nmetadata:\n  name: one",
+            "metadata:\n  name: one",
+        ),
+        (
+            "kind: Trigger\nmetadata:\n  name: one",
+            "kind: Trigger\nmetadat:\n  name: one",
+        ),
+        (
+            "kind: Trigger\nmetadata:\n  name: one",
+            "kind: Trigger\nmetadata:\n  nmae: one",
+        ),
+        (
+            "kind: Trigger\nmetadata:\n  name: one",
+            "kind: Trigger\nmetadata:\n  name: 1",
+        ),
         ("kind: EventPolicy", "kind: EventPolicies"),
         ("kind: EventPolicy", "kind: Policy"),
         ("kind: EventPolicy", "kind: EventPolcy"),
@@ -238,21 +313,40 @@ fn a_mistake_in_the_head_of_an_object_removes_nothing() {
     ] {
         assert!(WORLD.contains(from), "{from}");
         let new = open(&WORLD.replacen(from, to, 1));
-        assert!(new.is_subset(&meant), "{to} at the start: {:?}", new.difference(&meant));
+        assert!(
+            new.is_subset(&meant),
+            "{to} at the start: {:?}",
+            new.difference(&meant)
+        );
         let text = WORLD.replacen(from, to, 1);
         let after = parse_file("a.yaml", &text, [1; 32], Some(&before));
         let after = resolve(&file(&after), Some(&first), &without_a_cluster());
         assert!(after.problems.iter().any(Problem::is_error), "{to}");
         let passing = passing(&after);
-        assert!(passing.is_subset(&meant), "{to}: {:?}", passing.difference(&meant));
-        let triggers = |open: &BTreeSet<String>| open.iter().filter(|word| word.starts_with("trigger")).count();
+        assert!(
+            passing.is_subset(&meant),
+            "{to}: {:?}",
+            passing.difference(&meant)
+        );
+        let triggers = |open: &BTreeSet<String>| {
+            open.iter()
+                .filter(|word| word.starts_with("trigger"))
+                .count()
+        };
         assert_eq!(triggers(&passing), triggers(&meant), "{to}");
     }
     // What is taken out without a mistake is gone.
-    let rest: Vec<&str> = WORLD.split("---\n").filter(|text| !text.contains("name: two")).collect();
+    let rest: Vec<&str> = WORLD
+        .split("---\n")
+        .filter(|text| !text.contains("name: two"))
+        .collect();
     let fewer = parse_file("a.yaml", &rest.join("---\n"), [2; 32], Some(&before));
     let fewer = resolve(&file(&fewer), Some(&first), &without_a_cluster());
-    assert!(!passing(&fewer).iter().any(|word| word.contains("two")), "{:#?}", lines(&fewer));
+    assert!(
+        !passing(&fewer).iter().any(|word| word.contains("two")),
+        "{:#?}",
+        lines(&fewer)
+    );
 }
 
 /// A file of which nothing can be read may hold what closes.
@@ -262,13 +356,24 @@ fn what_cannot_be_read_at_the_start_opens_nothing() {
     let documents: Vec<&str> = WORLD.split("---\n").collect();
     for (at, word) in [(0, "transport-encryption"), (2, "EventPolicy")] {
         assert!(documents[at].contains(word));
-        let rest: Vec<&str> =
-            documents.iter().enumerate().filter(|(other, _)| *other != at).map(|(_, text)| *text).collect();
+        let rest: Vec<&str> = documents
+            .iter()
+            .enumerate()
+            .filter(|(other, _)| *other != at)
+            .map(|(_, text)| *text)
+            .collect();
         let rest = rest.join("---\n");
         let broken = format!("{}x: [\n", documents[at]);
-        let read = resolve(&manifests(&[("a.yaml", &rest), ("b.yaml", &broken)]), None, &without_a_cluster());
+        let read = resolve(
+            &manifests(&[("a.yaml", &rest), ("b.yaml", &broken)]),
+            None,
+            &without_a_cluster(),
+        );
         let passing = passing(&read);
-        let more: Vec<_> = passing.difference(&meant).filter(|word| at == 2 || *word == "plain HTTP").collect();
+        let more: Vec<_> = passing
+            .difference(&meant)
+            .filter(|word| at == 2 || *word == "plain HTTP")
+            .collect();
         assert!(more.is_empty(), "{word}: {more:?}");
     }
 }
@@ -277,12 +382,30 @@ fn what_cannot_be_read_at_the_start_opens_nothing() {
 #[test]
 fn nothing_is_no_filter() {
     for (from, to) in [
-        ("  filter:\n    attributes:\n      'type': wanted\n", "  filter:\n"),
-        ("    attributes:\n      'type': wanted\n", "    attributes:\n"),
-        ("    attributes:\n      'type': wanted\n", "    attributes:\n      'type':\n"),
-        ("  - exact:\n      'type': wanted\n", "  - exact:\n      'type':\n"),
-        ("    - prefix:\n        'type': wan\n", "    - prefix:\n        'type':\n"),
-        ("  - not:\n      suffix:\n        'type': x\n", "  - not:\n      suffix:\n        'type':\n"),
+        (
+            "  filter:\n    attributes:\n      'type': wanted\n",
+            "  filter:\n",
+        ),
+        (
+            "    attributes:\n      'type': wanted\n",
+            "    attributes:\n",
+        ),
+        (
+            "    attributes:\n      'type': wanted\n",
+            "    attributes:\n      'type':\n",
+        ),
+        (
+            "  - exact:\n      'type': wanted\n",
+            "  - exact:\n      'type':\n",
+        ),
+        (
+            "    - prefix:\n        'type': wan\n",
+            "    - prefix:\n        'type':\n",
+        ),
+        (
+            "  - not:\n      suffix:\n        'type': x\n",
+            "  - not:\n      suffix:\n        'type':\n",
+        ),
         (
             "  to:\n  - ref:\n      apiVersion: eventing.knative.dev/v1\n      kind: Broker\n      name: b\n  - ref:\n      \
              apiVersion: flows.knative.dev/v1\n      kind: Parallel\n      name: f\n",
@@ -299,10 +422,25 @@ fn nothing_is_no_filter() {
         assert!(more.is_empty(), "{to}: {more:?}");
         // By an edit, what was there goes on.
         let before = resolve(&manifests(&[("a.yaml", WORLD)]), None, &without_a_cluster());
-        let after = resolve(&manifests(&[("a.yaml", &text)]), Some(&before), &without_a_cluster());
-        let policies = |open: BTreeSet<String>| open.into_iter().filter(|word| word.contains("alice")).count();
+        let after = resolve(
+            &manifests(&[("a.yaml", &text)]),
+            Some(&before),
+            &without_a_cluster(),
+        );
+        let policies = |open: BTreeSet<String>| {
+            open.into_iter()
+                .filter(|word| word.contains("alice"))
+                .count()
+        };
         let open = passing(&after);
-        assert!(open.is_subset(&meant), "{to}: {:?}", open.difference(&meant));
-        assert!(open.len() == meant.len() || policies(open) < policies(meant), "{to}");
+        assert!(
+            open.is_subset(&meant),
+            "{to}: {:?}",
+            open.difference(&meant)
+        );
+        assert!(
+            open.len() == meant.len() || policies(open) < policies(meant),
+            "{to}"
+        );
     }
 }

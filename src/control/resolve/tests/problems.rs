@@ -7,11 +7,14 @@ use super::*;
 /// Resolves a text with one problem, and gives its line without the file.
 fn problem(text: &str) -> String {
     let resolution = one(text);
-    let [line] = &lines(&resolution)[..] else { panic!("not one problem: {:#?}\n{text}", lines(&resolution)) };
+    let [line] = &lines(&resolution)[..] else {
+        panic!("not one problem: {:#?}\n{text}", lines(&resolution))
+    };
     line.strip_prefix("a.yaml:").expect("file").to_owned()
 }
 
-const BROKER: &str = "{apiVersion: eventing.knative.dev/v1, kind: Broker, metadata: {name: b}}\n---\n";
+const BROKER: &str =
+    "{apiVersion: eventing.knative.dev/v1, kind: Broker, metadata: {name: b}}\n---\n";
 
 fn trigger(spec: &str) -> String {
     format!(
@@ -23,10 +26,19 @@ fn trigger(spec: &str) -> String {
 #[test]
 fn of_headers() {
     for (text, line) in [
-        ("- a\n- b", "1: is not an object: write apiVersion, kind, metadata and spec"),
+        (
+            "- a\n- b",
+            "1: is not an object: write apiVersion, kind, metadata and spec",
+        ),
         ("a: 1", "1: kind: is missing: write for example Broker"),
-        ("metadata: {name: a}", "1: object default/a: kind: is missing: write for example Broker"),
-        ("kind: Broker", "1: Broker default/: apiVersion: is missing: write for example eventing.knative.dev/v1"),
+        (
+            "metadata: {name: a}",
+            "1: object default/a: kind: is missing: write for example Broker",
+        ),
+        (
+            "kind: Broker",
+            "1: Broker default/: apiVersion: is missing: write for example eventing.knative.dev/v1",
+        ),
         (
             "kind: Broker\nmetadata: {name: b}\napiVersion: eventing.knative.dev/v2",
             "3: Broker default/b: apiVersion: \"eventing.knative.dev/v2\" has no Broker that is served here: \
@@ -82,7 +94,10 @@ fn of_headers() {
 fn of_delivery_specs() {
     let delivery = |field: &str| trigger(&format!("delivery:\n    {field}"));
     for (text, line) in [
-        (delivery("retry: -1"), "10: Trigger default/t: spec.delivery.retry: -1 is negative: write 0 or more"),
+        (
+            delivery("retry: -1"),
+            "10: Trigger default/t: spec.delivery.retry: -1 is negative: write 0 or more",
+        ),
         (
             delivery("retry: 3000000000"),
             "10: Trigger default/t: spec.delivery.retry: 3000000000 is too large: at most 2147483647",
@@ -122,8 +137,13 @@ fn of_delivery_specs() {
     // As for an API server.
     assert_eq!(only(&good(&delivery("retry: 3.0"))).delivery.retry, 3);
     assert_eq!(only(&good(&delivery("retry: 1e1"))).delivery.retry, 10);
-    let [line] = &lines(&one(&delivery("retry: 3.5")))[..] else { panic!("one problem") };
-    assert!(line.ends_with("spec.delivery.retry: is a number, but must be a whole number"), "{line}");
+    let [line] = &lines(&one(&delivery("retry: 3.5")))[..] else {
+        panic!("one problem")
+    };
+    assert!(
+        line.ends_with("spec.delivery.retry: is a number, but must be a whole number"),
+        "{line}"
+    );
 }
 
 #[test]
@@ -160,7 +180,10 @@ fn of_triggers() {
             trigger("").replace("broker: b", "broker: br"),
             "7: Trigger default/t: spec.broker: there is no broker default/br: create it, or correct the reference",
         ),
-        (trigger("").replace("  broker: b\n", ""), "6: Trigger default/t: spec.broker: is missing: name the Broker"),
+        (
+            trigger("").replace("  broker: b\n", ""),
+            "6: Trigger default/t: spec.broker: is missing: name the Broker",
+        ),
         (
             trigger("").replace("  subscriber: {uri: 'http://x'}\n", ""),
             "6: Trigger default/t: spec.subscriber: is missing: say who gets the events",
@@ -212,7 +235,10 @@ fn of_filters() {
              suffix, all, any, not, cesql",
         ),
         (
-            trigger(&format!("filters: [{{cesql: \"id = '{}'\"}}]", "x".repeat(16 * 1024))),
+            trigger(&format!(
+                "filters: [{{cesql: \"id = '{}'\"}}]",
+                "x".repeat(16 * 1024)
+            )),
             "9: Trigger default/t: spec.filters[0].cesql: line 1, column 1: the expression is longer than 16384 bytes",
         ),
         (
@@ -223,26 +249,54 @@ fn of_filters() {
             "9: Trigger default/t: spec.filters: has 131094 bytes of text, more than 131072: divide it among several objects",
         ),
         (
-            trigger(&format!("filter: {{attributes: {{type: {0}, source: {0}}}}}", "x".repeat(64 * 1024))),
+            trigger(&format!(
+                "filter: {{attributes: {{type: {0}, source: {0}}}}}",
+                "x".repeat(64 * 1024)
+            )),
             "9: Trigger default/t: spec.filter.attributes: has 131082 bytes of text, more than 131072: divide it among \
              several objects",
         ),
     ] {
         assert_eq!(problem(&text), line, "{text}");
-        assert!(one(&text).table.channels().iter().all(|channel| channel.subscriptions.is_empty()), "{text}");
+        assert!(
+            one(&text)
+                .table
+                .channels()
+                .iter()
+                .all(|channel| channel.subscriptions.is_empty()),
+            "{text}"
+        );
     }
 }
 
 /// An extension may be called nearly as an attribute is, but hardly ever is meant to be.
 #[test]
 fn of_names_in_filters() {
-    let [near, doubled] =
-        ["warning: is an extension; did you mean type?", "warning: is an extension; did you mean id?"];
+    let [near, doubled] = [
+        "warning: is an extension; did you mean type?",
+        "warning: is an extension; did you mean id?",
+    ];
     for (filter, place, message) in [
-        ("filters: [{not: {exact: {tpye: x}}}]", "filters[0].not.exact.tpye", near),
-        ("filters: [{any: [{prefix: {typ: x}}]}]", "filters[0].any[0].prefix.typ", near),
-        ("filters: [{all: [{suffix: {types: x}}]}]", "filters[0].all[0].suffix.types", near),
-        ("filter: {attributes: {idd: x}}", "filter.attributes.idd", doubled),
+        (
+            "filters: [{not: {exact: {tpye: x}}}]",
+            "filters[0].not.exact.tpye",
+            near,
+        ),
+        (
+            "filters: [{any: [{prefix: {typ: x}}]}]",
+            "filters[0].any[0].prefix.typ",
+            near,
+        ),
+        (
+            "filters: [{all: [{suffix: {types: x}}]}]",
+            "filters[0].all[0].suffix.types",
+            near,
+        ),
+        (
+            "filter: {attributes: {idd: x}}",
+            "filter.attributes.idd",
+            doubled,
+        ),
         (
             "filters: [{cesql: \"NOT (type = 'a' OR soruce = 'b')\"}]",
             "filters[0].cesql",
@@ -250,18 +304,33 @@ fn of_names_in_filters() {
         ),
     ] {
         let text = trigger(filter);
-        assert_eq!(problem(&text), format!("9: Trigger default/t: spec.{place}: {message}"), "{filter}");
+        assert_eq!(
+            problem(&text),
+            format!("9: Trigger default/t: spec.{place}: {message}"),
+            "{filter}"
+        );
         assert_eq!(of(&one(&text), &broker("b")).len(), 1, "it is served");
     }
     let policy = "apiVersion: eventing.knative.dev/v1alpha1\nkind: EventPolicy\nmetadata: {name: p}\nspec:\n  \
                   filters: [{not: {exact: {suorce: x}}}]\n";
     let nothing = problem(&trigger("filters: [{not: {prefix: {type: }}}]"));
     let rule = "is nothing, but must be text: write what it has to be";
-    assert_eq!(nothing, format!("9: Trigger default/t: spec.filters[0].not.prefix.type: {rule}"));
+    assert_eq!(
+        nothing,
+        format!("9: Trigger default/t: spec.filters[0].not.prefix.type: {rule}")
+    );
     // What nobody has filled in.
     for (filter, place, value) in [
-        ("filter: {attributes: {type: '${TYPE}'}}", "filter.attributes.type", "${TYPE}"),
-        ("filters: [{exact: {type: '{{ .t }}'}}]", "filters[0].exact.type", "{{ .t }}"),
+        (
+            "filter: {attributes: {type: '${TYPE}'}}",
+            "filter.attributes.type",
+            "${TYPE}",
+        ),
+        (
+            "filters: [{exact: {type: '{{ .t }}'}}]",
+            "filters[0].exact.type",
+            "{{ .t }}",
+        ),
     ] {
         let rule = "is this a template that was not rendered? Render it first";
         let line = format!("9: Trigger default/t: spec.{place}: warning: is {value:?}: {rule}");
@@ -288,7 +357,10 @@ fn service_ref(more: &str) -> String {
 #[test]
 fn of_destinations() {
     for (text, line) in [
-        (subscribed("{}"), "10: spec.subscriber: names no destination: give a ref or a uri"),
+        (
+            subscribed("{}"),
+            "10: spec.subscriber: names no destination: give a ref or a uri",
+        ),
         (
             subscribed("{uri: 'ftp://x'}"),
             "10: spec.subscriber.uri: has the scheme \"ftp\": events go over http or https; write for example \
@@ -304,14 +376,21 @@ fn of_destinations() {
             "10: spec.subscriber.uri: is absolute beside a ref: keep one of the two, or write only a path such as /events",
         ),
     ] {
-        assert_eq!(problem(&text).replace("Subscription default/s: ", ""), line, "{text}");
+        assert_eq!(
+            problem(&text).replace("Subscription default/s: ", ""),
+            line,
+            "{text}"
+        );
     }
 }
 
 #[test]
 fn of_references() {
     for (text, line) in [
-        (subscribed("{ref: {kind: Service, name: x}}"), "10: spec.subscriber.ref.apiVersion: is missing: write v1"),
+        (
+            subscribed("{ref: {kind: Service, name: x}}"),
+            "10: spec.subscriber.ref.apiVersion: is missing: write v1",
+        ),
         (
             subscribed("{ref: {apiVersion: v1, kind: Service}}"),
             "10: spec.subscriber.ref.name: is missing: name the object",
@@ -321,11 +400,15 @@ fn of_references() {
             "10: spec.subscriber.ref.kind: Pod takes no events: refer to a Service, a channel or a Broker, or give a uri",
         ),
         (
-            subscribed("{ref: {apiVersion: messaging.knative.dev/v1, kind: Channel, name: x, namespace: other}}"),
+            subscribed(
+                "{ref: {apiVersion: messaging.knative.dev/v1, kind: Channel, name: x, namespace: other}}",
+            ),
             "10: spec.subscriber.ref: there is no channel other/x: create it, or correct the reference",
         ),
         (
-            subscribed("{ref: {apiVersion: messaging.knative.dev/v1, kind: Channel, name: c}, uri: /x}"),
+            subscribed(
+                "{ref: {apiVersion: messaging.knative.dev/v1, kind: Channel, name: c}, uri: /x}",
+            ),
             "10: spec.subscriber.uri: warning: has no meaning beside a reference to channel default/c: it is ignored",
         ),
         (
@@ -333,7 +416,11 @@ fn of_references() {
             "10: spec.subscriber.uri: warning: is the address of channel default/x, which is not served here",
         ),
     ] {
-        assert_eq!(problem(&text).replace("Subscription default/s: ", ""), line, "{text}");
+        assert_eq!(
+            problem(&text).replace("Subscription default/s: ", ""),
+            line,
+            "{text}"
+        );
     }
     assert_eq!(
         lines(&one(&service_ref("").replace("http://127", "127"))),
@@ -348,23 +435,32 @@ fn of_references() {
 
 #[test]
 fn of_channels() {
-    let channel =
-        |more: &str| format!("apiVersion: messaging.knative.dev/v1\nkind: Channel\nmetadata: {{name: c}}\n{more}");
+    let channel = |more: &str| {
+        format!(
+            "apiVersion: messaging.knative.dev/v1\nkind: Channel\nmetadata: {{name: c}}\n{more}"
+        )
+    };
     for (text, line) in [
         (
-            channel("spec: {channelTemplate: {apiVersion: messaging.knative.dev/v1beta1, kind: KafkaChannel}}"),
+            channel(
+                "spec: {channelTemplate: {apiVersion: messaging.knative.dev/v1beta1, kind: KafkaChannel}}",
+            ),
             "4: Channel default/c: spec.channelTemplate.kind: \"KafkaChannel\" cannot be made here: write \
              InMemoryChannel or RabbitmqChannel, or leave the template out",
         ),
         (
-            channel("spec: {channelTemplate: {apiVersion: messaging.knative.dev/v2, kind: InMemoryChannel}}"),
+            channel(
+                "spec: {channelTemplate: {apiVersion: messaging.knative.dev/v2, kind: InMemoryChannel}}",
+            ),
             "4: Channel default/c: spec.channelTemplate.apiVersion: \"messaging.knative.dev/v2\" has no \
              InMemoryChannel: write messaging.knative.dev/v1",
         ),
         (
             format!(
                 "{CHANNEL}---\n{}",
-                CHANNEL.replace("v1\n", "v1alpha1\n").replace("InMemoryChannel", "RabbitmqChannel")
+                CHANNEL
+                    .replace("v1\n", "v1alpha1\n")
+                    .replace("InMemoryChannel", "RabbitmqChannel")
             ),
             "7: RabbitmqChannel default/c: metadata.name: the InMemoryChannel at a.yaml:1 has the same name and address: \
              rename or remove one of the two",
@@ -375,7 +471,10 @@ fn of_channels() {
              itself: remove this one",
         ),
         (
-            format!("{CHANNEL}---\n{}", CHANNEL.replace("metadata:", "\n\nmetadata:")),
+            format!(
+                "{CHANNEL}---\n{}",
+                CHANNEL.replace("metadata:", "\n\nmetadata:")
+            ),
             "9: InMemoryChannel default/c: metadata.name: is taken at a.yaml:1, which stays: rename or remove one of the \
              two",
         ),
@@ -385,13 +484,18 @@ fn of_channels() {
              is answered by 400: send to their hosts, or rename one",
         ),
         (
-            channel("spec:\n  delivery:\n    deadLetterSink: {ref: {apiVersion: v1, kind: Service, name: x}}"),
+            channel(
+                "spec:\n  delivery:\n    deadLetterSink: {ref: {apiVersion: v1, kind: Service, name: x}}",
+            ),
             "6: Channel default/c: spec.delivery.deadLetterSink.ref: there is no Service default/x: add its manifest, or \
              say where it is by --resolve x.default.svc.cluster.local=ADDR:PORT, by the annotation sealpost.dev/endpoint \
              on the manifest of its Service, or by a uri",
         ),
         (
-            CHANNEL.replace("{name: c}", "{name: c, annotations: {messaging.knative.dev/async-handler: maybe}}"),
+            CHANNEL.replace(
+                "{name: c}",
+                "{name: c, annotations: {messaging.knative.dev/async-handler: maybe}}",
+            ),
             "3: InMemoryChannel default/c: metadata.annotations.messaging.knative.dev/async-handler: warning: \"maybe\" \
              is neither \"true\" nor \"false\", and counts as \"false\"",
         ),
@@ -406,8 +510,18 @@ fn of_channels() {
 fn other_classes_are_left_alone() {
     let other = "{name: b, annotations: {eventing.knative.dev/broker.class: RabbitMQBroker}}";
     let resolution = one(&trigger("").replacen("{name: b}", other, 1));
-    let severities: Vec<_> = resolution.problems.iter().map(|problem| problem.severity).collect();
-    assert_eq!(severities, [crate::control::Severity::Note, crate::control::Severity::Warning]);
+    let severities: Vec<_> = resolution
+        .problems
+        .iter()
+        .map(|problem| problem.severity)
+        .collect();
+    assert_eq!(
+        severities,
+        [
+            crate::control::Severity::Note,
+            crate::control::Severity::Warning
+        ]
+    );
     assert!(resolution.table.channels().is_empty());
     assert_eq!(ready(&resolution, ObjectKind::Broker, "b").0, "Unknown");
     assert_eq!(ready(&resolution, ObjectKind::Trigger, "t").0, "Unknown");
@@ -418,23 +532,32 @@ fn other_classes_are_left_alone() {
 #[test]
 fn broken_dead_letter_sinks_spread() {
     let channel = |name: &str, sink: &str, more: &str| {
-        let sink = format!("{{ref: {{apiVersion: messaging.knative.dev/v1, kind: Channel, name: {sink}}}}}");
+        let sink = format!(
+            "{{ref: {{apiVersion: messaging.knative.dev/v1, kind: Channel, name: {sink}}}}}"
+        );
         format!(
             "{}spec: {{delivery: {{{more}deadLetterSink: {sink}}}}}\n---\n",
             CHANNEL.replace("name: c", &format!("name: {name}"))
         )
     };
-    let resolution = good(&format!("{}{}", channel("p", "q", ""), channel("q", "p", "")));
+    let resolution = good(&format!(
+        "{}{}",
+        channel("p", "q", ""),
+        channel("q", "p", "")
+    ));
     assert_eq!(resolution.table.channels().len(), 2);
-    let resolution =
-        one(&format!("{}{}{}", channel("p", "q", ""), channel("q", "r", ""), channel("r", "r", "retry: -1, ")));
+    let resolution = one(&format!(
+        "{}{}{}",
+        channel("p", "q", ""),
+        channel("q", "r", ""),
+        channel("r", "r", "retry: -1, ")
+    ));
     assert!(resolution.table.channels().is_empty());
     let problems = lines(&resolution);
     assert_eq!(problems.len(), 3, "{problems:#?}");
-    assert!(
-        problems[0]
-            .ends_with("spec.delivery.deadLetterSink: channel default/q has problems of its own: solve them first")
-    );
+    assert!(problems[0].ends_with(
+        "spec.delivery.deadLetterSink: channel default/q has problems of its own: solve them first"
+    ));
 }
 
 fn features(namespace: &str, data: &str) -> String {
@@ -447,29 +570,73 @@ fn features(namespace: &str, data: &str) -> String {
 #[test]
 fn of_config_features_that_are_astray() {
     let text = features("default", "{transport-encryption: strict}");
-    let rule = "metadata.namespace: must be knative-eventing, where config-features counts: write that";
-    assert_eq!(problem(&text), format!("3: ConfigMap default/config-features: {rule}"));
-    assert_eq!(one(&text).table.transport_encryption(), TransportEncryption::Strict);
+    let rule =
+        "metadata.namespace: must be knative-eventing, where config-features counts: write that";
+    assert_eq!(
+        problem(&text),
+        format!("3: ConfigMap default/config-features: {rule}")
+    );
+    assert_eq!(
+        one(&text).table.transport_encryption(),
+        TransportEncryption::Strict
+    );
     let text_oidc = features("default", "{authentication-oidc: enabled}");
-    assert_eq!(problem(&text_oidc), format!("3: ConfigMap default/config-features: {rule}"));
+    assert_eq!(
+        problem(&text_oidc),
+        format!("3: ConfigMap default/config-features: {rule}")
+    );
     let channel = "apiVersion: messaging.knative.dev/v1\nkind: Channel\nmetadata: {name: c}\n---\n";
     let closed = one(&format!("{channel}{text_oidc}"));
-    assert!(closed.table.channels()[0].authorization.is_some(), "senders are asked who they are");
-    let both = format!("{}\n---\n{text}", features("knative-eventing", "{transport-encryption: disabled}"));
-    assert!(problem(&both).ends_with("warning: counts in the namespace knative-eventing only: it is ignored"));
-    assert_eq!(one(&both).table.transport_encryption(), TransportEncryption::Disabled, "the right one is there");
+    assert!(
+        closed.table.channels()[0].authorization.is_some(),
+        "senders are asked who they are"
+    );
+    let both = format!(
+        "{}\n---\n{text}",
+        features("knative-eventing", "{transport-encryption: disabled}")
+    );
+    assert!(
+        problem(&both)
+            .ends_with("warning: counts in the namespace knative-eventing only: it is ignored")
+    );
+    assert_eq!(
+        one(&both).table.transport_encryption(),
+        TransportEncryption::Disabled,
+        "the right one is there"
+    );
     let text = features("knative-serving", "{transport-encryption: strict}");
-    assert_eq!(one(&text).problems, [], "Knative Serving has one of its own");
+    assert_eq!(
+        one(&text).problems,
+        [],
+        "Knative Serving has one of its own"
+    );
     let other = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: features, namespace: knative-eventing}\ndata: {transport-encryption: strict}";
-    assert!(problem(other).contains("metadata.name: is no ConfigMap that is read; did you mean config-features?"));
-    assert_eq!(one(other).table.transport_encryption(), TransportEncryption::Strict);
+    assert!(
+        problem(other)
+            .contains("metadata.name: is no ConfigMap that is read; did you mean config-features?")
+    );
+    assert_eq!(
+        one(other).table.transport_encryption(),
+        TransportEncryption::Strict
+    );
     let alone = features("knative-eventing", "{transport-encryption: strict}");
     for astray in [
-        format!("[{{{}}}]", "apiVersion: v1, kind: ConfigMap, metadata: {name: config-features}"),
+        format!(
+            "[{{{}}}]",
+            "apiVersion: v1, kind: ConfigMap, metadata: {name: config-features}"
+        ),
         format!("|\n  {}", alone.replace('\n', "\n  ")),
     ] {
-        assert!(problem(&astray).ends_with("is not an object: write apiVersion, kind, metadata and spec"), "{astray}");
-        assert_eq!(one(&astray).table.transport_encryption(), TransportEncryption::Strict, "{astray}");
+        assert!(
+            problem(&astray)
+                .ends_with("is not an object: write apiVersion, kind, metadata and spec"),
+            "{astray}"
+        );
+        assert_eq!(
+            one(&astray).table.transport_encryption(),
+            TransportEncryption::Strict,
+            "{astray}"
+        );
     }
     let nothing = features("knative-eventing", "");
     assert!(
@@ -477,13 +644,21 @@ fn of_config_features_that_are_astray() {
         "{}",
         problem(&nothing)
     );
-    assert_eq!(one(&nothing).table.transport_encryption(), TransportEncryption::Strict);
+    assert_eq!(
+        one(&nothing).table.transport_encryption(),
+        TransportEncryption::Strict
+    );
     let defaults = alone
         .replace("config-features", "config-br-defaults")
         .replace("knative-eventing", "knative-evnting")
         .replace("{transport-encryption: strict}", "{}");
     let found = problem(&defaults);
-    assert!(found.ends_with("is misspelt: config-br-defaults counts in knative-eventing only; write that"), "{found}");
+    assert!(
+        found.ends_with(
+            "is misspelt: config-br-defaults counts in knative-eventing only; write that"
+        ),
+        "{found}"
+    );
 }
 
 #[test]
@@ -494,31 +669,62 @@ fn of_config_features() {
         "4: ConfigMap knative-eventing/config-features: data.transport-encryption: \"tls-please\" is no mode, and \
          counts as strict until it is: write disabled, permissive or strict"
     );
-    assert_eq!(one(&text).table.transport_encryption(), TransportEncryption::Strict);
-    for (written, what, line) in [("", "is missing", 3), ("\n  namespace: knative-eventng", "is misspelt", 5)] {
+    assert_eq!(
+        one(&text).table.transport_encryption(),
+        TransportEncryption::Strict
+    );
+    for (written, what, line) in [
+        ("", "is missing", 3),
+        ("\n  namespace: knative-eventng", "is misspelt", 5),
+    ] {
         let text = format!(
             "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: config-features{written}\ndata: {{transport-encryption: strict}}"
         );
         let found = problem(&text);
-        let namespace = if written.is_empty() { "default" } else { "knative-eventng" };
+        let namespace = if written.is_empty() {
+            "default"
+        } else {
+            "knative-eventng"
+        };
         let rule = "config-features counts in knative-eventing only; write that";
-        let rest = format!("ConfigMap {namespace}/config-features: metadata.namespace: {what}: {rule}");
+        let rest =
+            format!("ConfigMap {namespace}/config-features: metadata.namespace: {what}: {rule}");
         assert_eq!(found, format!("{line}: {rest}"));
-        assert_eq!(one(&text).table.transport_encryption(), TransportEncryption::Strict);
+        assert_eq!(
+            one(&text).table.transport_encryption(),
+            TransportEncryption::Strict
+        );
         let open = resolve(&ManifestSet::default(), None, &settings());
         let after = resolve(&manifests(&[("a.yaml", &text)]), Some(&open), &settings());
-        assert_eq!(after.table.transport_encryption(), TransportEncryption::Disabled, "the mode before stays");
+        assert_eq!(
+            after.table.transport_encryption(),
+            TransportEncryption::Disabled,
+            "the mode before stays"
+        );
     }
-    let settings = ControlSettings { transport_encryption: Some(TransportEncryption::Strict), ..settings() };
-    let permissive = manifests(&[("a.yaml", &features("knative-eventing", "{transport-encryption: permissive}"))]);
-    assert_eq!(resolve(&permissive, None, &settings).table.transport_encryption(), TransportEncryption::Strict);
+    let settings = ControlSettings {
+        transport_encryption: Some(TransportEncryption::Strict),
+        ..settings()
+    };
+    let permissive = manifests(&[(
+        "a.yaml",
+        &features("knative-eventing", "{transport-encryption: permissive}"),
+    )]);
+    assert_eq!(
+        resolve(&permissive, None, &settings)
+            .table
+            .transport_encryption(),
+        TransportEncryption::Strict
+    );
 }
 
 /// One mistake hides no other one, also where nothing of the object counts with it.
 #[test]
 fn of_objects_with_several() {
     let core = |kind: &str, name: &str, rest: &str| {
-        format!("apiVersion: v1\nkind: {kind}\nmetadata: {{name: {name}, namespace: knative-eventing}}\n{rest}")
+        format!(
+            "apiVersion: v1\nkind: {kind}\nmetadata: {{name: {name}, namespace: knative-eventing}}\n{rest}"
+        )
     };
     let unknown = "is no key that";
     for (text, messages) in [
@@ -529,7 +735,12 @@ fn of_objects_with_several() {
                 "data: {transport_encryption: strict, transport-encryption: x, authentication-oidc: maybe, \
                  requestreply-default-timeout: soon}",
             ),
-            &[unknown, "\"x\" is no mode", "\"maybe\" is neither", "\"soon\" is not an ISO 8601"][..],
+            &[
+                unknown,
+                "\"x\" is no mode",
+                "\"maybe\" is neither",
+                "\"soon\" is not an ISO 8601",
+            ][..],
         ),
         (
             core(
@@ -540,41 +751,80 @@ fn of_objects_with_several() {
             &[unknown, "-1 is negative"],
         ),
         (
-            core("ConfigMap", "mine", "immutble: true\ndata: {channel-template-spec: '{kind: InMemoryChanel}'}"),
+            core(
+                "ConfigMap",
+                "mine",
+                "immutble: true\ndata: {channel-template-spec: '{kind: InMemoryChanel}'}",
+            ),
             &["did you mean immutable?", "did you mean InMemoryChannel?"],
         ),
         (
-            core("ConfigMap", "config-logging", "data: {zap-loger-config: x, zap-logger-config: '{'}"),
+            core(
+                "ConfigMap",
+                "config-logging",
+                "data: {zap-loger-config: x, zap-logger-config: '{'}",
+            ),
             &[unknown, "warning: is no JSON"],
         ),
         (
-            core("ConfigMap", "config-observability", "data: {tracing_protocol: x, tracing-sampling-rate: '2'}"),
+            core(
+                "ConfigMap",
+                "config-observability",
+                "data: {tracing_protocol: x, tracing-sampling-rate: '2'}",
+            ),
             &[unknown, "warning: \"2\" is no number"],
         ),
         (
-            core("ConfigMap", "config-imc-backend", "data: {default_backend: memory, namespaces: 'a: disk'}"),
+            core(
+                "ConfigMap",
+                "config-imc-backend",
+                "data: {default_backend: memory, namespaces: 'a: disk'}",
+            ),
             &[unknown, "\"disk\" is no backend"],
         ),
         (
-            core("Secret", "imc-dispatcher-server-tls", "typ: x\ndata: {tls.crt: '?'}"),
-            &["did you mean type?", "data: has no key tls.key", "data.tls.crt: is not base64"],
+            core(
+                "Secret",
+                "imc-dispatcher-server-tls",
+                "typ: x\ndata: {tls.crt: '?'}",
+            ),
+            &[
+                "did you mean type?",
+                "data: has no key tls.key",
+                "data.tls.crt: is not base64",
+            ],
         ),
         (
-            core("Secret", "request-reply-keys", "typ: x\ndata: {default.r.key: '?'}"),
+            core(
+                "Secret",
+                "request-reply-keys",
+                "typ: x\ndata: {default.r.key: '?'}",
+            ),
             &["did you mean type?", "is not base64: encode the key"],
         ),
         (
-            core("Service", "s", "spec: {type: externalName, externalName: x.example}"),
+            core(
+                "Service",
+                "s",
+                "spec: {type: externalName, externalName: x.example}",
+            ),
             &["spec.type: \"externalName\" is no type of a Service: write ClusterIP or"],
         ),
         (
-            core("Service", "s", "spec: {slector: {a: b}, type: ExternalName, externalName: 'http://x'}"),
+            core(
+                "Service",
+                "s",
+                "spec: {slector: {a: b}, type: ExternalName, externalName: 'http://x'}",
+            ),
             &["did you mean selector?", "\"http://x\" is no DNS name"],
         ),
     ] {
         let found = lines(&one(&text));
         let is_told = |message: &&str| found.iter().any(|line| line.contains(*message));
-        assert!(found.len() == messages.len() && messages.iter().all(is_told), "{text}: {found:#?}");
+        assert!(
+            found.len() == messages.len() && messages.iter().all(is_told),
+            "{text}: {found:#?}"
+        );
     }
 }
 
@@ -583,21 +833,48 @@ fn of_objects_with_several() {
 fn of_what_is_overridden() {
     let channel = "apiVersion: messaging.knative.dev/v1\nkind: Channel\nmetadata: {name: c}\nspec:\n  channelTemplate: \
                    {apiVersion: messaging.knative.dev/v1, kind: InMemoryChannel, spec: {delivery: {retry: 1}}}\n";
-    let warning = "warning: does not count, since spec.channelTemplate.spec.delivery replaces it as a whole";
+    let warning =
+        "warning: does not count, since spec.channelTemplate.spec.delivery replaces it as a whole";
     let told = |text: &str| lines(&one(text));
-    let found = told(&format!("{channel}  delivery: {{deadLetterSink: {{uri: 'http://x'}}}}\n"));
+    let found = told(&format!(
+        "{channel}  delivery: {{deadLetterSink: {{uri: 'http://x'}}}}\n"
+    ));
     assert!(found.len() == 1 && found[0].contains(warning), "{found:#?}");
-    let found = told(&format!("{channel}  delivery: {{retry: -1, backoffDelay: soon, deadLetterSink: {{uri: x}}}}\n"));
-    let words = ["retry: -1 is negative", "\"soon\" is not", "deadLetterSink.uri: is relative", warning];
-    assert!(found.len() == 4 && words.iter().all(|word| found.iter().any(|line| line.contains(word))), "{found:#?}");
-    let found = problem(&trigger("filters: [{exact: {type: a}}]\n  filter: {attributes: {Type: a}}"));
-    assert!(found.contains("spec.filter.attributes.Type: \"Type\" is not the name"), "{found}");
+    let found = told(&format!(
+        "{channel}  delivery: {{retry: -1, backoffDelay: soon, deadLetterSink: {{uri: x}}}}\n"
+    ));
+    let words = [
+        "retry: -1 is negative",
+        "\"soon\" is not",
+        "deadLetterSink.uri: is relative",
+        warning,
+    ];
+    assert!(
+        found.len() == 4
+            && words
+                .iter()
+                .all(|word| found.iter().any(|line| line.contains(word))),
+        "{found:#?}"
+    );
+    let found = problem(&trigger(
+        "filters: [{exact: {type: a}}]\n  filter: {attributes: {Type: a}}",
+    ));
+    assert!(
+        found.contains("spec.filter.attributes.Type: \"Type\" is not the name"),
+        "{found}"
+    );
     let parallel = "apiVersion: flows.knative.dev/v1\nkind: Parallel\nmetadata: {name: p}\nspec:\n  branches: [{subscriber: \
                     {uri: 'http://x'}, reply: {uri: 'http://y'}}]\n  reply: ";
     let unused = "spec.reply: warning: is for branches without a reply of their own, and there is none: remove it";
     assert!(problem(&format!("{parallel}{{uri: 'http://z'}}")).ends_with(unused));
     let found = told(&format!("{parallel}{{}}"));
-    assert!(found.len() == 2 && found.iter().any(|line| line.contains("names no destination")), "{found:#?}");
+    assert!(
+        found.len() == 2
+            && found
+                .iter()
+                .any(|line| line.contains("names no destination")),
+        "{found:#?}"
+    );
 }
 
 /// Of what makes Pods, the template is read, as strictly as kubectl reads it; what is beside it is
@@ -620,7 +897,12 @@ fn of_templates_of_pods() {
             "{template: {metadata: {lables: {}}, spec: {containers: [{name: a}]}}}",
             "spec.template.metadata.lables: … labels?",
         ),
-        ("apps/v1", "StatefulSet", "{templte: {}}", "spec.templte: … template?"),
+        (
+            "apps/v1",
+            "StatefulSet",
+            "{templte: {}}",
+            "spec.templte: … template?",
+        ),
         (
             "serving.knative.dev/v1",
             "Service",
@@ -629,9 +911,16 @@ fn of_templates_of_pods() {
         ),
     ] {
         let line = line.replace('…', "is not a field that is known here; did you mean");
-        assert_eq!(problem(&with(version, kind, spec)), format!("4: {kind} default/d: {line}"));
+        assert_eq!(
+            problem(&with(version, kind, spec)),
+            format!("4: {kind} default/d: {line}")
+        );
     }
-    good(&with("apps/v1", "Deployment", "{replica: 1, template: {spec: {containers: [{image: x, env: [{nme: a}]}]}}}"));
+    good(&with(
+        "apps/v1",
+        "Deployment",
+        "{replica: 1, template: {spec: {containers: [{image: x, env: [{nme: a}]}]}}}",
+    ));
     good(&with(
         "serving.knative.dev/v1",
         "Service",
@@ -644,19 +933,46 @@ fn of_templates_of_pods() {
 #[test]
 fn of_names_of_config_maps() {
     let config_map = |namespace: &str, name: &str, data: &str| {
-        format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}, namespace: {namespace}}}\ndata: {data}")
+        format!(
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}, namespace: {namespace}}}\ndata: {data}"
+        )
     };
     let system = "knative-eventing";
     for (name, data, severity, meant) in [
         ("features-config", "{a: b}", "warning: ", "config-features"),
-        ("features-config", "{transport-encryption: strict}", "", "config-features"),
+        (
+            "features-config",
+            "{transport-encryption: strict}",
+            "",
+            "config-features",
+        ),
         ("config-feature", "{a: b}", "", "config-features"),
         ("feature-config", "{a: b}", "warning: ", "config-features"),
         ("config-loging", "{a: b}", "warning: ", "config-logging"),
-        ("observability-config", "{a: b}", "warning: ", "config-observability"),
-        ("config-br-default", "{a: b}", "warning: ", "config-br-defaults"),
-        ("default-ch-webhok", "{a: b}", "warning: ", "default-ch-webhook"),
-        ("config-br-default-channels", "{a: b}", "warning: ", "config-br-default-channel"),
+        (
+            "observability-config",
+            "{a: b}",
+            "warning: ",
+            "config-observability",
+        ),
+        (
+            "config-br-default",
+            "{a: b}",
+            "warning: ",
+            "config-br-defaults",
+        ),
+        (
+            "default-ch-webhok",
+            "{a: b}",
+            "warning: ",
+            "default-ch-webhook",
+        ),
+        (
+            "config-br-default-channels",
+            "{a: b}",
+            "warning: ",
+            "config-br-default-channel",
+        ),
     ] {
         let line = format!(
             "3: ConfigMap {system}/{name}: metadata.name: {severity}is no ConfigMap that is read; did you mean {meant}?"
@@ -664,19 +980,48 @@ fn of_names_of_config_maps() {
         assert_eq!(problem(&config_map(system, name, data)), line);
         good(&config_map("default", name, data));
     }
-    let closed = one(&config_map(system, "features-config", "{transport-encryption: strict}"));
-    assert_eq!(closed.table.transport_encryption(), TransportEncryption::Strict);
-    for name in ["config-tracing", "config-leader-election", "config-sugar", "config-ping-defaults", "my-features"] {
+    let closed = one(&config_map(
+        system,
+        "features-config",
+        "{transport-encryption: strict}",
+    ));
+    assert_eq!(
+        closed.table.transport_encryption(),
+        TransportEncryption::Strict
+    );
+    for name in [
+        "config-tracing",
+        "config-leader-election",
+        "config-sugar",
+        "config-ping-defaults",
+        "my-features",
+    ] {
         good(&config_map(system, name, "{a: b}"));
     }
     let other = lines(&one(&config_map(system, "config_features", "{a: b}")));
     assert_eq!(other.len(), 2, "{other:#?}");
-    assert!(other[0].contains("is not a name of Kubernetes") && other[1].ends_with("did you mean config-features?"));
+    assert!(
+        other[0].contains("is not a name of Kubernetes")
+            && other[1].ends_with("did you mean config-features?")
+    );
 }
 
 fn any_json() -> impl Strategy<Value = serde_json::Value> {
     use serde_json::{Map, Value};
-    let words = ["exact", "prefix", "suffix", "all", "any", "not", "cesql", "type", "Exact", "", "true", "type = 'x'"];
+    let words = [
+        "exact",
+        "prefix",
+        "suffix",
+        "all",
+        "any",
+        "not",
+        "cesql",
+        "type",
+        "Exact",
+        "",
+        "true",
+        "type = 'x'",
+    ];
     let word = prop::sample::select(words.to_vec()).prop_map(str::to_owned);
     let leaf = prop_oneof![
         Just(Value::Null),
@@ -687,7 +1032,8 @@ fn any_json() -> impl Strategy<Value = serde_json::Value> {
     leaf.prop_recursive(4, 24, 3, move |inner| {
         prop_oneof![
             prop::collection::vec(inner.clone(), 0..3).prop_map(Value::from),
-            prop::collection::vec((word.clone(), inner), 0..3).prop_map(|pairs| Value::Object(Map::from_iter(pairs))),
+            prop::collection::vec((word.clone(), inner), 0..3)
+                .prop_map(|pairs| Value::Object(Map::from_iter(pairs))),
         ]
     })
 }
@@ -696,10 +1042,13 @@ fn any_json() -> impl Strategy<Value = serde_json::Value> {
 fn has_hole(filter: &Filter) -> bool {
     match filter {
         Filter::MatchAll => true,
-        Filter::Attributes(pairs) | Filter::Exact(pairs) | Filter::Prefix(pairs) | Filter::Suffix(pairs) => {
-            pairs.is_empty()
+        Filter::Attributes(pairs)
+        | Filter::Exact(pairs)
+        | Filter::Prefix(pairs)
+        | Filter::Suffix(pairs) => pairs.is_empty(),
+        Filter::All(filters) | Filter::Any(filters) => {
+            filters.is_empty() || filters.iter().any(has_hole)
         }
-        Filter::All(filters) | Filter::Any(filters) => filters.is_empty() || filters.iter().any(has_hole),
         Filter::Not(filter) => has_hole(filter),
         Filter::Cesql(..) => false,
     }

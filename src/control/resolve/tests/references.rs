@@ -6,7 +6,10 @@ use crate::control::{ClusterNameLookup, Severity};
 
 /// Outside of a cluster.
 fn outside() -> ControlSettings {
-    ControlSettings { cluster_names: ClusterNameLookup::Unavailable, ..settings() }
+    ControlSettings {
+        cluster_names: ClusterNameLookup::Unavailable,
+        ..settings()
+    }
 }
 
 /// Where a subscriber leads with these objects beside it, and what is said of it.
@@ -24,7 +27,9 @@ fn serving(more: &str) -> String {
 }
 
 fn with_image(image: &str) -> String {
-    format!("spec: {{template: {{metadata: {{labels: {{app: d}}}}, spec: {{containers: [{{image: {image}}}]}}}}}}\n")
+    format!(
+        "spec: {{template: {{metadata: {{labels: {{app: d}}}}, spec: {{containers: [{{image: {image}}}]}}}}}}\n"
+    )
 }
 
 /// As Services of Kubernetes are: by an annotation, as the display, by `--resolve`, else by the
@@ -32,12 +37,21 @@ fn with_image(image: &str) -> String {
 #[test]
 fn services_of_knative_serving_are_found_as_others_are() {
     let endpoint = "  annotations: {sealpost.dev/endpoint: 'http://127.0.0.1:9'}\n";
-    assert_eq!(found(SERVING, &serving(endpoint)), (Some(("http://127.0.0.1:9/".into(), REMOTE)), vec![]));
+    assert_eq!(
+        found(SERVING, &serving(endpoint)),
+        (Some(("http://127.0.0.1:9/".into(), REMOTE)), vec![])
+    );
     let path = SERVING.replace("}}", "}, uri: /in}");
-    assert_eq!(found(&path, &serving(endpoint)), (Some(("http://127.0.0.1:9/in".into(), REMOTE)), vec![]));
+    assert_eq!(
+        found(&path, &serving(endpoint)),
+        (Some(("http://127.0.0.1:9/in".into(), REMOTE)), vec![])
+    );
     let image = with_image("gcr.io/x/event_display@sha256:0a");
     let host = "http://x.default.svc.cluster.local/";
-    assert_eq!(found(SERVING, &serving(&image)), (Some((host.into(), DestinationRoute::EventDisplay)), vec![]));
+    assert_eq!(
+        found(SERVING, &serving(&image)),
+        (Some((host.into(), DestinationRoute::EventDisplay)), vec![])
+    );
     let ways = "say where it is by --resolve x.default.svc.cluster.local=ADDR:PORT, by the annotation sealpost.dev/endpoint \
                 on the manifest of its Service, or by a uri";
     assert_eq!(
@@ -58,18 +72,35 @@ fn services_of_knative_serving_are_found_as_others_are() {
     // One of Kubernetes is another object.
     let other = service("x", endpoint);
     assert_eq!(found(SERVING, &other), (None, vec![missing]));
-    let resolve = vec!["x.default.svc.cluster.local=127.0.0.1:7".parse().expect("an override")];
-    let (there, problems) = destination(SERVING, "", &ControlSettings { resolve_overrides: resolve, ..outside() });
+    let resolve = vec![
+        "x.default.svc.cluster.local=127.0.0.1:7"
+            .parse()
+            .expect("an override"),
+    ];
+    let (there, problems) = destination(
+        SERVING,
+        "",
+        &ControlSettings {
+            resolve_overrides: resolve,
+            ..outside()
+        },
+    );
     assert_eq!(problems, [""; 0]);
     let connect = Some("127.0.0.1:7".parse().expect("an address"));
-    assert_eq!(there.expect("found").route, DestinationRoute::Remote { connect });
+    assert_eq!(
+        there.expect("found").route,
+        DestinationRoute::Remote { connect }
+    );
 }
 
 /// `group` says the same as `apiVersion`, but for the version.
 #[test]
 fn a_group_stands_for_its_version() {
     for (reference, url) in [
-        ("{group: serving.knative.dev, kind: Service, name: x}", "http://127.0.0.1:9/"),
+        (
+            "{group: serving.knative.dev, kind: Service, name: x}",
+            "http://127.0.0.1:9/",
+        ),
         (
             "{group: serving.knative.dev, apiVersion: serving.knative.dev/v1, kind: Service, name: x}",
             "http://127.0.0.1:9/",
@@ -81,7 +112,11 @@ fn a_group_stands_for_its_version() {
     ] {
         let beside = serving("  annotations: {sealpost.dev/endpoint: 'http://127.0.0.1:9'}\n");
         let (there, problems) = found(&format!("{{ref: {reference}}}"), &beside);
-        assert_eq!((there.map(|(url, _)| url).as_deref(), problems), (Some(url), vec![]), "{reference}");
+        assert_eq!(
+            (there.map(|(url, _)| url).as_deref(), problems),
+            (Some(url), vec![]),
+            "{reference}"
+        );
     }
     for (reference, words) in [
         (
@@ -92,11 +127,17 @@ fn a_group_stands_for_its_version() {
             "{group: messaging.knative.de, kind: Channel, name: c}",
             "spec.subscriber.ref.group: \"messaging.knative.de/v1\" has",
         ),
-        ("{apiVersion: serving.knative.dev/v1beta1, kind: Service, name: x}", "write serving.knative.dev/v1"),
+        (
+            "{apiVersion: serving.knative.dev/v1beta1, kind: Service, name: x}",
+            "write serving.knative.dev/v1",
+        ),
     ] {
         let (there, problems) = found(&format!("{{ref: {reference}}}"), "");
         assert_eq!(there, None, "{reference}");
-        assert!(problems.len() == 1 && problems[0].contains(words), "{problems:?}");
+        assert!(
+            problems.len() == 1 && problems[0].contains(words),
+            "{problems:?}"
+        );
     }
 }
 
@@ -104,38 +145,66 @@ fn a_group_stands_for_its_version() {
 #[test]
 fn other_kinds_are_where_their_manifests_say() {
     let reference = "{ref: {apiVersion: example.com/v1, kind: Foo, name: x}}";
-    let foo = |more: &str| format!("---\napiVersion: example.com/v1\nkind: Foo\nmetadata:\n  name: x\n{more}");
-    let endpoint = |url: &str| foo(&format!("  annotations: {{sealpost.dev/endpoint: '{url}'}}\n"));
+    let foo = |more: &str| {
+        format!("---\napiVersion: example.com/v1\nkind: Foo\nmetadata:\n  name: x\n{more}")
+    };
+    let endpoint = |url: &str| {
+        foo(&format!(
+            "  annotations: {{sealpost.dev/endpoint: '{url}'}}\n"
+        ))
+    };
     let there = found(reference, &endpoint("https://sink.example/in"));
-    assert_eq!(there, (Some(("https://sink.example/in".into(), REMOTE)), vec![]));
+    assert_eq!(
+        there,
+        (Some(("https://sink.example/in".into(), REMOTE)), vec![])
+    );
     // Whatever version it is written in, and by its group.
     let other = "{ref: {group: example.com, kind: Foo, name: x}}";
-    assert_eq!(found(other, &endpoint("http://a").replace("com/v1", "com/v2")).0, Some(("http://a/".into(), REMOTE)));
+    assert_eq!(
+        found(other, &endpoint("http://a").replace("com/v1", "com/v2")).0,
+        Some(("http://a/".into(), REMOTE))
+    );
     let unknown = "a.yaml:10: Subscription default/s: spec.subscriber.ref: leads to a Foo of example.com, and nothing says \
                    where that is: add its manifest with the annotation sealpost.dev/endpoint, refer to a Service and say \
                    where that is by --resolve, or give its address as uri";
     assert_eq!(found(reference, ""), (None, vec![unknown.to_owned()]));
     let (there, problems) = found(reference, &foo("  namespace: other\n"));
     assert_eq!(there, None);
-    assert_eq!((problems.len(), problems[0].as_str()), (2, unknown), "{problems:?}");
+    assert_eq!(
+        (problems.len(), problems[0].as_str()),
+        (2, unknown),
+        "{problems:?}"
+    );
     // What is wrong with it is an error of its own.
     for (beside, words) in [
-        (endpoint("nowhere"), "Foo default/x: metadata.annotations.sealpost.dev/endpoint: is relative"),
         (
-            foo("  annotations: {sealpost.dev/endpoint: 'http://a', sealpost.dev/endpont: 'http://b'}\n"),
+            endpoint("nowhere"),
+            "Foo default/x: metadata.annotations.sealpost.dev/endpoint: is relative",
+        ),
+        (
+            foo(
+                "  annotations: {sealpost.dev/endpoint: 'http://a', sealpost.dev/endpont: 'http://b'}\n",
+            ),
             "is no annotation of sealpost; did you mean sealpost.dev/endpoint?",
         ),
-        (endpoint("http://a").replace("name: x", "name: X"), "\"X\" is not a name of Kubernetes"),
+        (
+            endpoint("http://a").replace("name: x", "name: X"),
+            "\"X\" is not a name of Kubernetes",
+        ),
     ] {
         let (there, problems) = found(reference, &beside);
         assert_eq!(there, None, "{beside}");
-        assert!(problems.iter().any(|problem| problem.contains(words)), "{problems:?}");
+        assert!(
+            problems.iter().any(|problem| problem.contains(words)),
+            "{problems:?}"
+        );
     }
     let twice = endpoint("http://a") + &endpoint("http://b");
     let (there, problems) = found(reference, &twice);
     assert_eq!(there, Some(("http://a/".into(), REMOTE)));
     assert!(
-        problems.len() == 1 && problems[0].contains("metadata.name: is taken at a.yaml:12, which stays"),
+        problems.len() == 1
+            && problems[0].contains("metadata.name: is taken at a.yaml:12, which stays"),
         "{problems:?}"
     );
 }
@@ -149,7 +218,11 @@ fn other_kinds_keep_their_last_good_form() {
         format!("{CHANNEL}{subscriber}{foo}  annotations: {{sealpost.dev/endpoint: '{url}'}}\n")
     };
     let before = good(&text("http://a"));
-    let after = resolve(&manifests(&[("a.yaml", &text("a"))]), Some(&before), &settings());
+    let after = resolve(
+        &manifests(&[("a.yaml", &text("a"))]),
+        Some(&before),
+        &settings(),
+    );
     assert_eq!(only(&after).subscriber, only(&before).subscriber);
     assert_eq!(after.problems.len(), 1, "{:?}", lines(&after));
 }
@@ -160,7 +233,10 @@ fn the_display_is_found_by_any_template() {
     let reference = "{ref: {apiVersion: v1, kind: Service, name: d}}";
     let selecting = service("d", "spec: {selector: {app: d}}\n");
     let made = |api_version: &str, kind: &str, image: &str| {
-        format!("---\napiVersion: {api_version}\nkind: {kind}\nmetadata: {{name: made}}\n{}", with_image(image))
+        format!(
+            "---\napiVersion: {api_version}\nkind: {kind}\nmetadata: {{name: made}}\n{}",
+            with_image(image)
+        )
     };
     let image = "localhost:5000/event_display:v1";
     for (api_version, kind) in [
@@ -172,13 +248,21 @@ fn the_display_is_found_by_any_template() {
         ("serving.knative.dev/v1", "Service"),
         ("serving.knative.dev/v1", "Configuration"),
     ] {
-        let (there, problems) = found(reference, &format!("{selecting}{}", made(api_version, kind, image)));
-        assert_eq!(there.map(|(_, target)| target), Some(DestinationRoute::EventDisplay), "{kind}");
+        let (there, problems) = found(
+            reference,
+            &format!("{selecting}{}", made(api_version, kind, image)),
+        );
+        assert_eq!(
+            there.map(|(_, target)| target),
+            Some(DestinationRoute::EventDisplay),
+            "{kind}"
+        );
         assert_eq!(problems, [""; 0], "{kind}");
         for beside in [
             made(api_version, kind, "nginx"),
             made(api_version, kind, image).replace("app: d", "app: e"),
-            made(api_version, kind, image).replace("{name: made}", "{name: made, namespace: other}"),
+            made(api_version, kind, image)
+                .replace("{name: made}", "{name: made, namespace: other}"),
             made(api_version, kind, image).replace("containers", "contains"),
             made("example.com/v1", kind, image),
         ] {
@@ -191,23 +275,47 @@ fn the_display_is_found_by_any_template() {
 #[test]
 fn external_names_are_followed() {
     let reference = "{ref: {apiVersion: v1, kind: Service, name: e}, uri: /in}";
-    let external = |host: &str| service("e", &format!("spec: {{type: ExternalName, externalName: {host}}}\n"));
+    let external = |host: &str| {
+        service(
+            "e",
+            &format!("spec: {{type: ExternalName, externalName: {host}}}\n"),
+        )
+    };
     let there = found(reference, &external("sink.example"));
-    assert_eq!(there, (Some(("http://sink.example/in".into(), REMOTE)), vec![]));
+    assert_eq!(
+        there,
+        (Some(("http://sink.example/in".into(), REMOTE)), vec![])
+    );
     let (there, problems) = found(reference, &external("a.other.svc.cluster.local"));
-    assert_eq!(there, Some(("http://a.other.svc.cluster.local/in".into(), REMOTE)));
-    assert!(problems[0].contains("warning: leads to a.other.svc.cluster.local, a name that only a cluster knows"));
-    for none in ["'a b'", "'http://127.0.0.1:28085/'", "'127.0.0.1:28085'", "127.0.0.1", "'::1'", "''"] {
+    assert_eq!(
+        there,
+        Some(("http://a.other.svc.cluster.local/in".into(), REMOTE))
+    );
+    assert!(
+        problems[0].contains(
+            "warning: leads to a.other.svc.cluster.local, a name that only a cluster knows"
+        )
+    );
+    for none in [
+        "'a b'",
+        "'http://127.0.0.1:28085/'",
+        "'127.0.0.1:28085'",
+        "127.0.0.1",
+        "'::1'",
+        "''",
+    ] {
         let (there, problems) = found(reference, &external(none));
         assert_eq!(there, None);
         let words = "is no DNS name, which is all that it may be";
-        assert!(problems.iter().any(|problem| problem.contains(words)), "{problems:?}");
+        assert!(
+            problems.iter().any(|problem| problem.contains(words)),
+            "{problems:?}"
+        );
     }
 }
 
 const BROKER: &str = "---\napiVersion: eventing.knative.dev/v1\nkind: Broker\nmetadata: {name: b, namespace: other}\n";
-const ELSEWHERE: &str =
-    "---\napiVersion: messaging.knative.dev/v1\nkind: InMemoryChannel\nmetadata: {name: c, namespace: other}\n";
+const ELSEWHERE: &str = "---\napiVersion: messaging.knative.dev/v1\nkind: InMemoryChannel\nmetadata: {name: c, namespace: other}\n";
 const TRIGGER: &str = "---\napiVersion: eventing.knative.dev/v1\nkind: Trigger\nmetadata: {name: t}\nspec: {brokerRef: {name: b, \
                        namespace: other}, subscriber: {uri: 'http://x'}}\n";
 
@@ -222,34 +330,64 @@ fn links(value: &str) -> String {
 /// flag, and no longer than it says so, whatever else is wrong.
 #[test]
 fn links_between_namespaces_need_the_flag() {
-    let linked = subscription("{uri: 'http://x'}").replace("name: c}", "name: c, namespace: other}");
+    let linked =
+        subscription("{uri: 'http://x'}").replace("name: c}", "name: c, namespace: other}");
     let world = |flag: &str| format!("{BROKER}{ELSEWHERE}{TRIGGER}{linked}{}", links(flag));
     let count = |resolution: &Resolution| {
-        resolution.table.channels().iter().map(|channel| channel.subscriptions.len()).sum::<usize>()
+        resolution
+            .table
+            .channels()
+            .iter()
+            .map(|channel| channel.subscriptions.len())
+            .sum::<usize>()
     };
     let enabled = "cross-namespace-event-links: enabled";
     let open = good(&world(enabled));
     assert_eq!(count(&open), 2);
-    for flag in ["", "cross-namespace-event-links: disabled", "cross-namespace-event-links: Enable"] {
+    for flag in [
+        "",
+        "cross-namespace-event-links: disabled",
+        "cross-namespace-event-links: Enable",
+    ] {
         let closed = one(&world(flag));
         assert_eq!(count(&closed), 0, "{flag}");
         let said = lines(&closed);
-        assert!(said.iter().any(|line| line.contains("spec.brokerRef.namespace: is other")), "{said:?}");
-        assert!(said.iter().any(|line| line.contains("spec.channel.namespace: is other")), "{said:?}");
+        assert!(
+            said.iter()
+                .any(|line| line.contains("spec.brokerRef.namespace: is other")),
+            "{said:?}"
+        );
+        assert!(
+            said.iter()
+                .any(|line| line.contains("spec.channel.namespace: is other")),
+            "{said:?}"
+        );
         assert_eq!(ready(&closed, ObjectKind::Trigger, "t").0, "False");
         // The same while running: no last good form goes on, not even of an object that cannot be
         // read any more.
         let again = |text: &str| resolve(&manifests(&[("a.yaml", text)]), Some(&open), &settings());
         assert_eq!(count(&again(&world(flag))), 0, "{flag}");
-        let broken = world(flag).replace("uri: 'http://x'", "uri: 5").replace("spec:\n  channel", "spe:\n  channel");
+        let broken = world(flag)
+            .replace("uri: 'http://x'", "uri: 5")
+            .replace("spec:\n  channel", "spe:\n  channel");
         assert_eq!(count(&again(&broken)), 0, "{flag}");
     }
     // A ConfigMap that is gone, or not understood as a whole, changes nothing (contract 3.12a).
-    let gone =
-        resolve(&manifests(&[("a.yaml", &world(enabled).replace("config-features", "x"))]), Some(&open), &settings());
+    let gone = resolve(
+        &manifests(&[("a.yaml", &world(enabled).replace("config-features", "x"))]),
+        Some(&open),
+        &settings(),
+    );
     assert_eq!(count(&gone), 2);
     let misread = world(enabled).replace("data: {", "data: {x: {}, ");
-    assert_eq!(count(&resolve(&manifests(&[("a.yaml", &misread)]), Some(&open), &settings())), 2);
+    assert_eq!(
+        count(&resolve(
+            &manifests(&[("a.yaml", &misread)]),
+            Some(&open),
+            &settings()
+        )),
+        2
+    );
     assert_eq!(count(&one(&misread)), 0, "it was never understood");
     // The own namespace may be named.
     let own = subscription("{uri: 'http://x'}").replace("name: c}", "name: c, namespace: default}");
@@ -277,32 +415,72 @@ fn what_needs_something_that_is_left_alone_is_warned_and_not_ready() {
     };
     let channel = "channel: {apiVersion: messaging.knative.dev/v1, kind: InMemoryChannel, name: c}";
     let trigger = |spec: &str| {
-        format!("---\napiVersion: eventing.knative.dev/v1\nkind: Trigger\nmetadata: {{name: t}}\nspec: {spec}\n{OURS}")
+        format!(
+            "---\napiVersion: eventing.knative.dev/v1\nkind: Trigger\nmetadata: {{name: t}}\nspec: {spec}\n{OURS}"
+        )
     };
     let kafka = "channel: {apiVersion: messaging.knative.dev/v1beta1, kind: KafkaChannel, name: f}";
     let job = to("sinks.knative.dev/v1alpha1", "JobSink");
     let transform = to("eventing.knative.dev/v1alpha1", "EventTransform");
     for (text, kind, name) in [
-        (trigger("{broker: f, subscriber: {uri: 'http://x'}}"), ObjectKind::Trigger, "t"),
-        (trigger(&format!("{{broker: b, subscriber: {broker}}}")), ObjectKind::Trigger, "t"),
-        (trigger(&format!("{{broker: b, subscriber: {job}}}")), ObjectKind::Trigger, "t"),
-        (trigger(&format!("{{broker: b, subscriber: {transform}}}")), ObjectKind::Trigger, "t"),
         (
-            trigger(&format!("{{broker: b, subscriber: {{uri: 'http://x'}}, delivery: {{deadLetterSink: {broker}}}}}")),
+            trigger("{broker: f, subscriber: {uri: 'http://x'}}"),
             ObjectKind::Trigger,
             "t",
         ),
-        (subscription_of(&format!("{{{channel}, subscriber: {broker}}}")), ObjectKind::Subscription, "s"),
         (
-            subscription_of(&format!("{{{channel}, subscriber: {{uri: 'http://x'}}, reply: {broker}}}")),
+            trigger(&format!("{{broker: b, subscriber: {broker}}}")),
+            ObjectKind::Trigger,
+            "t",
+        ),
+        (
+            trigger(&format!("{{broker: b, subscriber: {job}}}")),
+            ObjectKind::Trigger,
+            "t",
+        ),
+        (
+            trigger(&format!("{{broker: b, subscriber: {transform}}}")),
+            ObjectKind::Trigger,
+            "t",
+        ),
+        (
+            trigger(&format!(
+                "{{broker: b, subscriber: {{uri: 'http://x'}}, delivery: {{deadLetterSink: {broker}}}}}"
+            )),
+            ObjectKind::Trigger,
+            "t",
+        ),
+        (
+            subscription_of(&format!("{{{channel}, subscriber: {broker}}}")),
             ObjectKind::Subscription,
             "s",
         ),
-        (subscription_of(&format!("{{{kafka}, subscriber: {{uri: 'http://x'}}}}")), ObjectKind::Subscription, "s"),
-        (format!("{CHANNEL}spec: {{delivery: {{deadLetterSink: {broker}}}}}\n"), ObjectKind::Channel, "c"),
+        (
+            subscription_of(&format!(
+                "{{{channel}, subscriber: {{uri: 'http://x'}}, reply: {broker}}}"
+            )),
+            ObjectKind::Subscription,
+            "s",
+        ),
+        (
+            subscription_of(&format!("{{{kafka}, subscriber: {{uri: 'http://x'}}}}")),
+            ObjectKind::Subscription,
+            "s",
+        ),
+        (
+            format!("{CHANNEL}spec: {{delivery: {{deadLetterSink: {broker}}}}}\n"),
+            ObjectKind::Channel,
+            "c",
+        ),
     ] {
         let resolution = one(&format!("{text}{FOREIGN}"));
-        let of = |severity| resolution.problems.iter().filter(|problem| problem.severity == severity).count();
+        let of = |severity| {
+            resolution
+                .problems
+                .iter()
+                .filter(|problem| problem.severity == severity)
+                .count()
+        };
         assert_eq!(
             [Severity::Error, Severity::Warning, Severity::Note].map(of),
             [0, 1, 1],
@@ -310,15 +488,29 @@ fn what_needs_something_that_is_left_alone_is_warned_and_not_ready() {
             lines(&resolution)
         );
         let (status, message) = ready(&resolution, kind, name);
-        assert!(status != "True" && !message.is_empty(), "{text}: {status} {message}");
-        let served = resolution.table.channels().iter().flat_map(|channel| &channel.subscriptions);
+        assert!(
+            status != "True" && !message.is_empty(),
+            "{text}: {status} {message}"
+        );
+        let served = resolution
+            .table
+            .channels()
+            .iter()
+            .flat_map(|channel| &channel.subscriptions);
         for made in served {
-            let targets = [&made.subscriber, &made.reply, &made.dead_letter_sink].map(Option::as_ref);
-            let nowhere = targets.into_iter().flatten().filter_map(|to| match &to.route {
-                DestinationRoute::Unresolved(why) => Some(why),
-                _ => None,
-            });
-            assert!(nowhere.clone().count() > 0 && nowhere.clone().all(|why| !why.is_empty()), "{text}");
+            let targets =
+                [&made.subscriber, &made.reply, &made.dead_letter_sink].map(Option::as_ref);
+            let nowhere = targets
+                .into_iter()
+                .flatten()
+                .filter_map(|to| match &to.route {
+                    DestinationRoute::Unresolved(why) => Some(why),
+                    _ => None,
+                });
+            assert!(
+                nowhere.clone().count() > 0 && nowhere.clone().all(|why| !why.is_empty()),
+                "{text}"
+            );
         }
     }
 }
@@ -333,9 +525,23 @@ fn a_source_whose_sink_is_left_alone_sends_nothing() {
     let before = good(&format!("{ping}{}", OURS.replace("name: b", "name: f")));
     assert_eq!(before.table.sources().len(), 1);
     for last in [None, Some(&before)] {
-        let resolution = resolve(&manifests(&[("a.yaml", &format!("{ping}{FOREIGN}"))]), last, &settings());
-        assert!(resolution.problems.iter().all(|problem| !problem.is_error()), "{:#?}", lines(&resolution));
-        assert!(lines(&resolution)[0].contains("spec.sink.ref: warning: broker default/f is not served here"));
+        let resolution = resolve(
+            &manifests(&[("a.yaml", &format!("{ping}{FOREIGN}"))]),
+            last,
+            &settings(),
+        );
+        assert!(
+            resolution
+                .problems
+                .iter()
+                .all(|problem| !problem.is_error()),
+            "{:#?}",
+            lines(&resolution)
+        );
+        assert!(
+            lines(&resolution)[0]
+                .contains("spec.sink.ref: warning: broker default/f is not served here")
+        );
         assert!(resolution.table.sources().is_empty());
     }
 }
@@ -348,13 +554,16 @@ fn policy(name: &str, more: &str, kind: &str, to: &str) -> String {
     )
 }
 
-/// What Knative has made of a Channel, a Broker or a Trigger is left out where these are written, too, as in the export of a
-/// namespace: the same is made of them here.
+/// What Knative has made of a Channel, a Broker or a Trigger is left out where these are written,
+/// too, as in the export of a namespace: the same is made of them here.
 #[test]
 fn what_a_cluster_has_made_of_others_is_left_out() {
-    let owned = |kind: &str, owner: &str| format!("ownerReferences: [{{kind: {kind}, name: {owner}}}]");
+    let owned =
+        |kind: &str, owner: &str| format!("ownerReferences: [{{kind: {kind}, name: {owner}}}]");
     let channel = |kind: &str, name: &str, more: &str| {
-        format!("apiVersion: messaging.knative.dev/v1\nkind: {kind}\nmetadata: {{name: {name}, {more}}}\n---\n")
+        format!(
+            "apiVersion: messaging.knative.dev/v1\nkind: {kind}\nmetadata: {{name: {name}, {more}}}\n---\n"
+        )
     };
     let subscription = |name: &str, channel: &str, more: &str| {
         let to = "subscriber: {uri: 'http://broker-filter.knative-eventing.svc.cluster.local/x'}";
@@ -369,50 +578,114 @@ fn what_a_cluster_has_made_of_others_is_left_out() {
     // As its own Service says, a channel is at the dispatcher, which this process is.
     let own = "apiVersion: v1\nkind: Service\nmetadata: {name: c-kn-channel}\nspec: {type: ExternalName, externalName: \
                imc-dispatcher.knative-eventing.svc.cluster.local}\n---\n";
-    let written = [channel("Channel", "c", ""), broker.to_owned(), trigger.to_owned()].concat();
+    let written = [
+        channel("Channel", "c", ""),
+        broker.to_owned(),
+        trigger.to_owned(),
+    ]
+    .concat();
     let of_channel = channel("InMemoryChannel", "c", &owned("Channel", "c"));
     let of_broker = channel("InMemoryChannel", "b-kne-trigger", &owned("Broker", "b"));
     let of_trigger = subscription("b-t", "b-kne-trigger", &owned("Trigger", "t"));
     let made = of_channel + &of_broker + &of_trigger;
     let alone = resolve(&manifests(&[("a.yaml", &written)]), None, &outside());
     assert_eq!(lines(&alone), [""; 0]);
-    let exported = resolve(&manifests(&[("a.yaml", &(written.clone() + own + &made))]), None, &outside());
+    let exported = resolve(
+        &manifests(&[("a.yaml", &(written.clone() + own + &made))]),
+        None,
+        &outside(),
+    );
     assert_eq!(exported.table, alone.table);
-    let [trigger] = &of(&exported, &super::broker("b"))[..] else { panic!("no Trigger") };
-    assert_eq!(trigger.subscriber.as_ref().expect("it").route, DestinationRoute::Local(super::channel("c")));
-    let left_out =
-        |said: &String| said.ends_with(" makes this one itself: it is left out") && said.contains(": note: ");
-    assert!(lines(&exported).len() == 3 && lines(&exported).iter().all(left_out), "{:#?}", lines(&exported));
+    let [trigger] = &of(&exported, &super::broker("b"))[..] else {
+        panic!("no Trigger")
+    };
+    assert_eq!(
+        trigger.subscriber.as_ref().expect("it").route,
+        DestinationRoute::Local(super::channel("c"))
+    );
+    let left_out = |said: &String| {
+        said.ends_with(" makes this one itself: it is left out") && said.contains(": note: ")
+    };
+    assert!(
+        lines(&exported).len() == 3 && lines(&exported).iter().all(left_out),
+        "{:#?}",
+        lines(&exported)
+    );
     // With tokens, a Broker's channel has a policy, and so has that of a Channel with one.
     let tokens = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: config-features, namespace: knative-eventing}\ndata: \
                   {authentication-oidc: enabled}\n---\n";
     let guarded = written.clone() + tokens + &policy("mine", "", "Channel", "c");
-    let policies = policy("b-ep-b-kne-trigger", &owned("Broker", "b"), "InMemoryChannel", "b-kne-trigger")
-        + &policy("mine-c", &owned("EventPolicy", "mine"), "InMemoryChannel", "c");
-    let alone = ControlSettings { api_server: crate::control::ApiServerAvailability::Missing, ..outside() };
+    let policies = policy(
+        "b-ep-b-kne-trigger",
+        &owned("Broker", "b"),
+        "InMemoryChannel",
+        "b-kne-trigger",
+    ) + &policy(
+        "mine-c",
+        &owned("EventPolicy", "mine"),
+        "InMemoryChannel",
+        "c",
+    );
+    let alone = ControlSettings {
+        api_server: crate::control::ApiServerAvailability::Missing,
+        ..outside()
+    };
     let resolved = |text: &str| resolve(&manifests(&[("a.yaml", text)]), None, &alone);
     let exported = resolved(&(guarded.clone() + &made + &policies));
     assert_eq!(exported.table, resolved(&guarded).table);
-    assert_eq!(lines(&exported).iter().filter(|said| left_out(said)).count(), 5, "{:#?}", lines(&exported));
+    assert_eq!(
+        lines(&exported)
+            .iter()
+            .filter(|said| left_out(said))
+            .count(),
+        5,
+        "{:#?}",
+        lines(&exported)
+    );
     // One that somebody has written counts, and closes: there is no such channel here.
     let by_hand = resolved(&(guarded + &made + &policy("by-hand", "", "InMemoryChannel", "c")));
     assert!(
-        lines(&by_hand).iter().any(|said| said.contains("EventPolicy default/by-hand: spec.to[0]")),
+        lines(&by_hand)
+            .iter()
+            .any(|said| said.contains("EventPolicy default/by-hand: spec.to[0]")),
         "{:#?}",
         lines(&by_hand)
     );
     // A Sequence has made the Channel of which the channel was made.
     let sequence = "apiVersion: flows.knative.dev/v1\nkind: Sequence\nmetadata: {name: q}\nspec: {steps: [{uri: 'http://127.0.0.1:9'}]}\n---\n";
     let made = channel("Channel", "q-kn-sequence-0", &owned("Sequence", "q"))
-        + &channel("InMemoryChannel", "q-kn-sequence-0", &owned("Channel", "q-kn-sequence-0"));
-    let exported = resolve(&manifests(&[("a.yaml", &(sequence.to_owned() + &made))]), None, &outside());
-    assert!(lines(&exported).len() == 2 && lines(&exported).iter().all(left_out), "{:#?}", lines(&exported));
+        + &channel(
+            "InMemoryChannel",
+            "q-kn-sequence-0",
+            &owned("Channel", "q-kn-sequence-0"),
+        );
+    let exported = resolve(
+        &manifests(&[("a.yaml", &(sequence.to_owned() + &made))]),
+        None,
+        &outside(),
+    );
+    assert!(
+        lines(&exported).len() == 2 && lines(&exported).iter().all(left_out),
+        "{:#?}",
+        lines(&exported)
+    );
     // Of what is not there it was not made, and what was made of nothing is another object.
-    let strangers = of_broker.replace("name: b}]", "name: z}]") + &of_trigger.replace("name: t}]", "name: z}]");
-    let strangers = resolve(&manifests(&[("a.yaml", &(written.clone() + &strangers))]), None, &outside());
+    let strangers =
+        of_broker.replace("name: b}]", "name: z}]") + &of_trigger.replace("name: t}]", "name: z}]");
+    let strangers = resolve(
+        &manifests(&[("a.yaml", &(written.clone() + &strangers))]),
+        None,
+        &outside(),
+    );
     assert_eq!(of(&strangers, &super::channel("b-kne-trigger")).len(), 1);
-    let mine = resolve(&manifests(&[("a.yaml", &(written + &channel("InMemoryChannel", "c", "")))]), None, &outside());
-    assert!(lines(&mine)[0].contains("makes the InMemoryChannel of its name itself: remove this one"));
+    let mine = resolve(
+        &manifests(&[("a.yaml", &(written + &channel("InMemoryChannel", "c", "")))]),
+        None,
+        &outside(),
+    );
+    assert!(
+        lines(&mine)[0].contains("makes the InMemoryChannel of its name itself: remove this one")
+    );
 }
 
 /// ConfigMaps of Knative Serving have the names of those of Eventing, and keys of their own.
@@ -424,36 +697,54 @@ fn config_maps_of_knative_serving_are_its_own() {
         )
     };
     good(
-        &(of("knative-serving", "config-features", "multi-container: enabled")
-            + &of("knative-serving", "config-logging", "loglevel.activator: info")),
+        &(of(
+            "knative-serving",
+            "config-features",
+            "multi-container: enabled",
+        ) + &of(
+            "knative-serving",
+            "config-logging",
+            "loglevel.activator: info",
+        )),
     );
-    good(&of("knative-eventing", "config-logging", "klog-verbosity: '0', loglevel.controller: info"));
+    good(&of(
+        "knative-eventing",
+        "config-logging",
+        "klog-verbosity: '0', loglevel.controller: info",
+    ));
 }
 
 /// What tools make objects of is left alone beside them, with what to do.
 #[test]
 fn files_of_tools_are_left_alone() {
-    let said = |name: &str, text: &str| lines(&resolve(&manifests(&[(name, text)]), None, &settings()));
-    let kustomize = "is kustomize's own, and left alone: run with what `kustomize build` prints, as by -f -";
+    let said =
+        |name: &str, text: &str| lines(&resolve(&manifests(&[(name, text)]), None, &settings()));
+    let kustomize =
+        "is kustomize's own, and left alone: run with what `kustomize build` prints, as by -f -";
     assert_eq!(
         said("d/kustomization.yaml", "resources: [a.yaml]\n"),
         [format!("d/kustomization.yaml:1: note: {kustomize}")]
     );
-    let whole = "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nresources: [a.yaml]\n";
+    let whole =
+        "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nresources: [a.yaml]\n";
     assert!(
         said("kustomization.yaml", whole)[0]
             .ends_with("left alone: run with what `kustomize build` prints, as by -f -")
     );
-    for (name, text) in [("values.yaml", "replicas: 1\n"), ("Chart.yaml", "apiVersion: v2\nname: x\n")] {
-        assert!(
-            said(name, text)[0]
-                .ends_with("note: is of a chart, and left alone: run with what `helm template` prints, as by -f -")
-        );
+    for (name, text) in [
+        ("values.yaml", "replicas: 1\n"),
+        ("Chart.yaml", "apiVersion: v2\nname: x\n"),
+    ] {
+        assert!(said(name, text)[0].ends_with(
+            "note: is of a chart, and left alone: run with what `helm template` prints, as by -f -"
+        ));
     }
     // What looks like an object is one, whatever its file is called.
-    for (name, text) in
-        [("values.yaml", "metadata: {name: x}\n"), ("kustomization.yaml", "spec: {}\n"), ("a.yaml", "x: 1\n")]
-    {
+    for (name, text) in [
+        ("values.yaml", "metadata: {name: x}\n"),
+        ("kustomization.yaml", "spec: {}\n"),
+        ("a.yaml", "x: 1\n"),
+    ] {
         assert!(said(name, text)[0].contains("kind: is missing"), "{name}");
     }
 }

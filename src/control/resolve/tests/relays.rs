@@ -8,7 +8,11 @@ use crate::control::ChannelScope;
 use crate::model::{AuthorizationRule, BrokerRelay, ProcessRole, TriggerRelay};
 
 fn in_role(role: ProcessRole) -> ControlSettings {
-    ControlSettings { role, object_source: ObjectSource::Reconciled(ChannelScope::Cluster), ..settings() }
+    ControlSettings {
+        role,
+        object_source: ObjectSource::Reconciled(ChannelScope::Cluster),
+        ..settings()
+    }
 }
 
 fn trigger(name: &str, to: &str) -> Value {
@@ -43,11 +47,21 @@ fn oidc() -> Value {
 }
 
 fn of_trigger<'r>(resolution: &'r Resolution, name: &str) -> &'r Arc<TriggerRelay> {
-    resolution.table.relays().triggers.get(&format!("/t/{name}")).expect("a trigger")
+    resolution
+        .table
+        .relays()
+        .triggers
+        .get(&format!("/t/{name}"))
+        .expect("a trigger")
 }
 
 fn of_broker(resolution: &Resolution) -> &Arc<BrokerRelay> {
-    resolution.table.relays().brokers.get("/t/b").expect("a broker")
+    resolution
+        .table
+        .relays()
+        .brokers
+        .get("/t/b")
+        .expect("a broker")
 }
 
 fn url(to: Option<&Addressable>) -> Option<&str> {
@@ -59,30 +73,78 @@ fn url(to: Option<&Addressable>) -> Option<&str> {
 #[test]
 fn only_what_has_changed_is_made_again() {
     let settings = in_role(ProcessRole::Filter);
-    let objects = [trigger("x", "http://x/"), trigger("y", "http://y/"), broker_at("http://b/"), oidc()];
-    let objects =
-        ManifestSet::from_objects(objects.into_iter().chain([subscription_of("x", "a"), subscription_of("y", "a")]));
+    let objects = [
+        trigger("x", "http://x/"),
+        trigger("y", "http://y/"),
+        broker_at("http://b/"),
+        oidc(),
+    ];
+    let objects = ManifestSet::from_objects(
+        objects
+            .into_iter()
+            .chain([subscription_of("x", "a"), subscription_of("y", "a")]),
+    );
     let first = resolve(&objects, None, &settings);
     let again = resolve(&objects, Some(&first), &settings);
     assert!(!again.differs(&first));
 
-    let moved = resolve(&objects.with_object(0, trigger("x", "http://else/")), Some(&first), &settings);
-    assert_eq!(url(of_trigger(&moved, "x").subscriber.as_ref()), Some("http://else/"));
-    assert!(Arc::ptr_eq(of_trigger(&moved, "y"), of_trigger(&first, "y")));
-    assert!(Arc::ptr_eq(&moved.inventory.objects[1], &first.inventory.objects[1]));
+    let moved = resolve(
+        &objects.with_object(0, trigger("x", "http://else/")),
+        Some(&first),
+        &settings,
+    );
+    assert_eq!(
+        url(of_trigger(&moved, "x").subscriber.as_ref()),
+        Some("http://else/")
+    );
+    assert!(Arc::ptr_eq(
+        of_trigger(&moved, "y"),
+        of_trigger(&first, "y")
+    ));
+    assert!(Arc::ptr_eq(
+        &moved.inventory.objects[1],
+        &first.inventory.objects[1]
+    ));
 
-    let moved = resolve(&objects.with_object(2, broker_at("http://else/")), Some(&first), &settings);
-    assert_eq!(url(of_trigger(&moved, "x").broker.as_ref()), Some("http://else/"), "a Trigger follows its Broker");
+    let moved = resolve(
+        &objects.with_object(2, broker_at("http://else/")),
+        Some(&first),
+        &settings,
+    );
+    assert_eq!(
+        url(of_trigger(&moved, "x").broker.as_ref()),
+        Some("http://else/"),
+        "a Trigger follows its Broker"
+    );
 
-    let moved = resolve(&objects.with_object(4, subscription_of("x", "b")), Some(&first), &settings);
-    let only = |name: &str| of_trigger(&moved, name).authorization.as_ref().map(|access| access.rule.clone());
+    let moved = resolve(
+        &objects.with_object(4, subscription_of("x", "b")),
+        Some(&first),
+        &settings,
+    );
+    let only = |name: &str| {
+        of_trigger(&moved, name)
+            .authorization
+            .as_ref()
+            .map(|access| access.rule.clone())
+    };
     assert_eq!(
         only("x"),
-        Some(AuthorizationRule::OnlySubject("system:serviceaccount:t:b".to_owned())),
+        Some(AuthorizationRule::OnlySubject(
+            "system:serviceaccount:t:b".to_owned()
+        )),
         "contract AU-13"
     );
-    assert_eq!(only("y"), Some(AuthorizationRule::OnlySubject("system:serviceaccount:t:a".to_owned())));
-    assert!(Arc::ptr_eq(of_trigger(&moved, "y"), of_trigger(&first, "y")));
+    assert_eq!(
+        only("y"),
+        Some(AuthorizationRule::OnlySubject(
+            "system:serviceaccount:t:a".to_owned()
+        ))
+    );
+    assert!(Arc::ptr_eq(
+        of_trigger(&moved, "y"),
+        of_trigger(&first, "y")
+    ));
 }
 
 /// What is not said is not resolved yet, whatever the spec says, and is no error; what is wrong is
@@ -96,17 +158,35 @@ fn status_alone_counts() {
     let unresolved = objects.with_object(0, early.clone());
     for last in [None, Some(&first)] {
         let resolution = resolve(&unresolved, last, &settings);
-        assert_eq!((url(of_trigger(&resolution, "x").subscriber.as_ref()), lines(&resolution)), (None, vec![]));
+        assert_eq!(
+            (
+                url(of_trigger(&resolution, "x").subscriber.as_ref()),
+                lines(&resolution)
+            ),
+            (None, vec![])
+        );
     }
     early["status"]["subscriberUri"] = json!("nowhere");
     let wrong = objects.with_object(0, early);
     let mut resolution = first.clone();
     for _ in 0..2 {
         resolution = resolve(&wrong, Some(&resolution), &settings);
-        assert_eq!(lines(&resolution).len(), 1, "it is told as long as it is so");
-        assert_eq!(url(of_trigger(&resolution, "x").subscriber.as_ref()), Some("http://x/"));
+        assert_eq!(
+            lines(&resolution).len(),
+            1,
+            "it is told as long as it is so"
+        );
+        assert_eq!(
+            url(of_trigger(&resolution, "x").subscriber.as_ref()),
+            Some("http://x/")
+        );
     }
-    assert_eq!(url(of_trigger(&resolve(&wrong, None, &settings), "x").subscriber.as_ref()), None);
+    assert_eq!(
+        url(of_trigger(&resolve(&wrong, None, &settings), "x")
+            .subscriber
+            .as_ref()),
+        None
+    );
 
     let settings = in_role(ProcessRole::Ingress);
     let first = resolve(&objects, None, &settings);
@@ -114,8 +194,18 @@ fn status_alone_counts() {
     let mut early = broker_at("http://b/");
     early["status"]["annotations"] = Value::Null;
     let resolution = resolve(&objects.with_object(1, early), Some(&first), &settings);
-    assert_eq!((url(of_broker(&resolution).channel.as_ref()), lines(&resolution)), (None, vec![]));
-    let wrong = resolve(&objects.with_object(1, broker_at("nowhere")), Some(&first), &settings);
+    assert_eq!(
+        (
+            url(of_broker(&resolution).channel.as_ref()),
+            lines(&resolution)
+        ),
+        (None, vec![])
+    );
+    let wrong = resolve(
+        &objects.with_object(1, broker_at("nowhere")),
+        Some(&first),
+        &settings,
+    );
     assert_eq!(url(of_broker(&wrong).channel.as_ref()), Some("http://b/"));
 }
 
@@ -132,15 +222,25 @@ fn a_fault_takes_nothing_away_that_is_right() {
         let objects = ManifestSet::from_objects([before, broker_at("http://b/"), oidc()]);
         let first = resolve(&objects, None, &settings);
         let subscriber = of_trigger(&first, "x").subscriber.clone();
-        let resolution = resolve(&objects.with_object(0, faulty.clone()), Some(&first), &settings);
+        let resolution = resolve(
+            &objects.with_object(0, faulty.clone()),
+            Some(&first),
+            &settings,
+        );
         let found = of_trigger(&resolution, "x");
         assert_eq!(
             found.sender.as_ref().map(|sender| sender.name.as_str()),
             Some("x-oidc-eventing.knative.dev-trigger")
         );
         let sink = found.dead_letter_sink.as_ref().expect("a sink");
-        assert_eq!((sink.url.as_written(), sink.audience.as_deref()), ("http://sink", Some("of-sink")));
-        assert_eq!((&found.subscriber, url(found.broker.as_ref())), (&subscriber, Some("http://b/")));
+        assert_eq!(
+            (sink.url.as_written(), sink.audience.as_deref()),
+            ("http://sink", Some("of-sink"))
+        );
+        assert_eq!(
+            (&found.subscriber, url(found.broker.as_ref())),
+            (&subscriber, Some("http://b/"))
+        );
     }
 }
 
@@ -158,9 +258,24 @@ fn brokers_of_other_namespaces_need_the_flag() {
         features["data"] = json!({"cross-namespace-event-links": value});
         features
     };
-    let objects = ManifestSet::from_objects([linked, broker_at("http://own/"), elsewhere, flag("disabled")]);
+    let objects = ManifestSet::from_objects([
+        linked,
+        broker_at("http://own/"),
+        elsewhere,
+        flag("disabled"),
+    ]);
     let closed = resolve(&objects, None, &settings);
-    assert_eq!(url(of_trigger(&closed, "x").broker.as_ref()), Some("http://own/"));
-    let open = resolve(&objects.with_object(3, flag("Enabled")), Some(&closed), &settings);
-    assert_eq!(url(of_trigger(&open, "x").broker.as_ref()), Some("http://elsewhere/"));
+    assert_eq!(
+        url(of_trigger(&closed, "x").broker.as_ref()),
+        Some("http://own/")
+    );
+    let open = resolve(
+        &objects.with_object(3, flag("Enabled")),
+        Some(&closed),
+        &settings,
+    );
+    assert_eq!(
+        url(of_trigger(&open, "x").broker.as_ref()),
+        Some("http://elsewhere/")
+    );
 }

@@ -6,7 +6,8 @@ use crate::control::Problem;
 use crate::correlation::{CorrelationId, CorrelationSeed, KeyHolder, SECRET};
 use crate::model::RequestReply;
 
-const BROKER: &str = "apiVersion: eventing.knative.dev/v1\nkind: Broker\nmetadata: {name: b}\n---\n";
+const BROKER: &str =
+    "apiVersion: eventing.knative.dev/v1\nkind: Broker\nmetadata: {name: b}\n---\n";
 const REFERENCE: &str = "{apiVersion: eventing.knative.dev/v1, kind: Broker, name: b}";
 const KEY: &str = "cGFzc3BocmFzZXdoaWNobmVlZHN0b2JlMzJieXRlcyE=";
 
@@ -23,7 +24,10 @@ fn secret(name: &str, entry: &str, key: &str) -> String {
 }
 
 pub(super) fn settings_with_seed() -> ControlSettings {
-    ControlSettings { key_seed: CorrelationSeed::random(), ..settings() }
+    ControlSettings {
+        key_seed: CorrelationSeed::random(),
+        ..settings()
+    }
 }
 
 fn resolved(text: &str, last: Option<&Resolution>) -> Resolution {
@@ -34,11 +38,16 @@ fn resolved(text: &str, last: Option<&Resolution>) -> Resolution {
 fn problem(text: &str) -> String {
     let lines = lines(&resolved(text, None));
     assert_eq!(lines.len(), 1, "{text}\n{lines:#?}");
-    lines[0].strip_prefix("a.yaml:").expect("a place").to_owned()
+    lines[0]
+        .strip_prefix("a.yaml:")
+        .expect("a place")
+        .to_owned()
 }
 
 fn only_one(resolution: &Resolution) -> &RequestReply {
-    let [request_reply] = resolution.table.request_replies() else { panic!("{:?}", resolution.table) };
+    let [request_reply] = resolution.table.request_replies() else {
+        panic!("{:?}", resolution.table)
+    };
     request_reply
 }
 
@@ -47,25 +56,58 @@ fn what_is_made_of_one() {
     let resolution = resolved(&(BROKER.to_owned() + &request_reply("")), None);
     assert_eq!(lines(&resolution), [""; 0]);
     let made = only_one(&resolution);
-    assert_eq!((made.correlation_attribute.as_str(), made.reply_attribute.as_str()), ("correlationid", "replyid"));
-    assert_eq!((made.timeout, &made.broker), (Duration::from_secs(30), &broker("b")));
+    assert_eq!(
+        (
+            made.correlation_attribute.as_str(),
+            made.reply_attribute.as_str()
+        ),
+        ("correlationid", "replyid")
+    );
+    assert_eq!(
+        (made.timeout, &made.broker),
+        (Duration::from_secs(30), &broker("b"))
+    );
     let trigger = only(&resolution);
     assert_eq!(trigger.key.name, "rr0-1");
-    let Some(Addressable { route: DestinationRoute::WaitingRequest(key), url, .. }) = &trigger.subscriber else {
+    let Some(Addressable {
+        route: DestinationRoute::WaitingRequest(key),
+        url,
+        ..
+    }) = &trigger.subscriber
+    else {
         panic!()
     };
     assert_eq!((key, url.path()), (&made.key, "/default/rr/reply"));
-    assert!(resolution.hosts.contains(&"request-reply.knative-eventing.svc.cluster.local".to_owned()));
+    assert!(
+        resolution
+            .hosts
+            .contains(&"request-reply.knative-eventing.svc.cluster.local".to_owned())
+    );
     let host = Some("request-reply.knative-eventing.svc.cluster.local");
-    assert!(matches!(resolution.table.look_up(host, "/default/rr"), AddressLookup::RequestReply(_)));
-    assert!(matches!(resolution.table.look_up(Some("h"), "/default/rr"), AddressLookup::RequestReply(_)));
-    assert!(matches!(resolution.table.look_up(host, "/default/b"), AddressLookup::NotFound));
+    assert!(matches!(
+        resolution.table.look_up(host, "/default/rr"),
+        AddressLookup::RequestReply(_)
+    ));
+    assert!(matches!(
+        resolution.table.look_up(Some("h"), "/default/rr"),
+        AddressLookup::RequestReply(_)
+    ));
+    assert!(matches!(
+        resolution.table.look_up(host, "/default/b"),
+        AddressLookup::NotFound
+    ));
 
     let spec = "  timeout: PT2S\n  correlationAttribute: c1\n  replyAttribute: r1\n  delivery: {retry: 3}\n";
     let made = resolved(&(BROKER.to_owned() + &request_reply(spec)), None);
     assert_eq!(only(&made).delivery.retry, 3);
     let made = only_one(&made);
-    assert_eq!((made.correlation_attribute.as_str(), made.reply_attribute.as_str()), ("c1", "r1"));
+    assert_eq!(
+        (
+            made.correlation_attribute.as_str(),
+            made.reply_attribute.as_str()
+        ),
+        ("c1", "r1")
+    );
     assert_eq!(made.timeout, Duration::from_secs(2));
 }
 
@@ -101,11 +143,21 @@ fn problems_of_request_replies() {
             "10: RequestReply default/rr: spec.replyAttribute: is the correlationAttribute, too, so that each event would be its own reply: write another one",
         ),
     ] {
-        assert_eq!(problem(&(BROKER.to_owned() + &request_reply(spec))), line, "{spec}");
+        assert_eq!(
+            problem(&(BROKER.to_owned() + &request_reply(spec))),
+            line,
+            "{spec}"
+        );
     }
     for (reference, line) in [
-        ("{apiVersion: v1, kind: Service, name: b}", "spec.brokerRef.kind: Service is no Broker: write Broker"),
-        ("{apiVersion: eventing.knative.dev/v1, kind: Broker}", "spec.brokerRef.name: is missing: name the Broker"),
+        (
+            "{apiVersion: v1, kind: Service, name: b}",
+            "spec.brokerRef.kind: Service is no Broker: write Broker",
+        ),
+        (
+            "{apiVersion: eventing.knative.dev/v1, kind: Broker}",
+            "spec.brokerRef.name: is missing: name the Broker",
+        ),
         (
             "{apiVersion: eventing.knative.dev/v1, kind: Broker, name: c}",
             "spec.brokerRef: there is no broker default/c: create it, or correct the reference",
@@ -116,11 +168,18 @@ fn problems_of_request_replies() {
         ),
     ] {
         let text = BROKER.to_owned() + &request_reply("").replace(REFERENCE, reference);
-        assert_eq!(problem(&text), format!("9: RequestReply default/rr: {line}"));
+        assert_eq!(
+            problem(&text),
+            format!("9: RequestReply default/rr: {line}")
+        );
     }
-    let text = "apiVersion: eventing.knative.dev/v1alpha1\nkind: RequestReply\nmetadata: {name: rr}\n";
+    let text =
+        "apiVersion: eventing.knative.dev/v1alpha1\nkind: RequestReply\nmetadata: {name: rr}\n";
     let line = "3: RequestReply default/rr: spec.brokerRef: is missing: give apiVersion, kind and name of the Broker";
-    assert_eq!(problem(text).split_once(": ").expect("a line").1, line.split_once(": ").expect("a line").1);
+    assert_eq!(
+        problem(text).split_once(": ").expect("a line").1,
+        line.split_once(": ").expect("a line").1
+    );
 }
 
 /// A Trigger of somebody else with the name of its own; upstream's own one is left alone.
@@ -132,17 +191,37 @@ fn its_trigger_is_its_own() {
         )
     };
     let text = BROKER.to_owned() + &request_reply("") + &trigger("");
-    assert!(problem(&text).contains("the Trigger rr0-1 at a.yaml:"), "{}", problem(&text));
-    let text =
-        BROKER.to_owned() + &request_reply("") + &trigger(", labels: {eventing.knative.dev/RequestReply.name: x}");
-    assert!(problem(&text).contains("the Trigger rr0-1 at a.yaml:"), "{}", problem(&text));
+    assert!(
+        problem(&text).contains("the Trigger rr0-1 at a.yaml:"),
+        "{}",
+        problem(&text)
+    );
+    let text = BROKER.to_owned()
+        + &request_reply("")
+        + &trigger(", labels: {eventing.knative.dev/RequestReply.name: x}");
+    assert!(
+        problem(&text).contains("the Trigger rr0-1 at a.yaml:"),
+        "{}",
+        problem(&text)
+    );
     let label = ", labels: {eventing.knative.dev/RequestReply.name: rr}";
-    let resolution = resolved(&(BROKER.to_owned() + &request_reply("") + &trigger(label)), None);
-    let [line] = &lines(&resolution)[..] else { panic!("{:?}", lines(&resolution)) };
-    assert!(line.contains("note: was made for the RequestReply rr"), "{line}");
+    let resolution = resolved(
+        &(BROKER.to_owned() + &request_reply("") + &trigger(label)),
+        None,
+    );
+    let [line] = &lines(&resolution)[..] else {
+        panic!("{:?}", lines(&resolution))
+    };
+    assert!(
+        line.contains("note: was made for the RequestReply rr"),
+        "{line}"
+    );
     assert!(matches!(
         only(&resolution).subscriber,
-        Some(Addressable { route: DestinationRoute::WaitingRequest(_), .. })
+        Some(Addressable {
+            route: DestinationRoute::WaitingRequest(_),
+            ..
+        })
     ));
 }
 
@@ -153,21 +232,46 @@ fn keys_are_the_secrets_else_made() {
     let settings = settings_with_seed();
     let sealed_by = |text: &str| {
         let resolution = resolve(&manifests(&[("a.yaml", text)]), None, &settings);
-        let [made] = resolution.table.request_replies() else { return None };
+        let [made] = resolution.table.request_replies() else {
+            return None;
+        };
         let id = made.correlation_key.create_id("e", 0).expect("an id");
-        let holder = KeyHolder { secret: SECRET, namespace: "default", name: "rr" };
-        assert!(resolution.memory.key_ring.verifies(&CorrelationId::parse(&id).expect("an id"), holder));
+        let holder = KeyHolder {
+            secret: SECRET,
+            namespace: "default",
+            name: "rr",
+        };
+        assert!(
+            resolution
+                .memory
+                .key_ring
+                .verifies(&CorrelationId::parse(&id).expect("an id"), holder)
+        );
         Some(made.correlation_key.clone())
     };
     let text = BROKER.to_owned() + &request_reply("");
     let made = sealed_by(&text).expect("a key");
-    assert_eq!(sealed_by(&text).as_ref(), Some(&made), "the same as long as the process runs");
-    assert_eq!(sealed_by(&(text.clone() + &secret(SECRET, "default.other.k", KEY))).as_ref(), Some(&made));
+    assert_eq!(
+        sealed_by(&text).as_ref(),
+        Some(&made),
+        "the same as long as the process runs"
+    );
+    assert_eq!(
+        sealed_by(&(text.clone() + &secret(SECRET, "default.other.k", KEY))).as_ref(),
+        Some(&made)
+    );
     let given = sealed_by(&(text.clone() + &secret(SECRET, "default.rr.k", KEY))).expect("a key");
     assert_ne!(given, made);
-    assert_eq!(sealed_by(&(text.clone() + &secret(SECRET, "default.rr.k", "c2hvcnQ="))), None);
+    assert_eq!(
+        sealed_by(&(text.clone() + &secret(SECRET, "default.rr.k", "c2hvcnQ="))),
+        None
+    );
     let other = secret(SECRET, "default.rr.k", KEY).replace("knative-eventing", "default");
-    assert_eq!(sealed_by(&(text + &other)).as_ref(), Some(&made), "of the system namespace only");
+    assert_eq!(
+        sealed_by(&(text + &other)).as_ref(),
+        Some(&made),
+        "of the system namespace only"
+    );
 }
 
 #[test]
@@ -178,32 +282,60 @@ fn problems_of_keys_show_no_values() {
             "c2hvcnQ=",
             "has 5 bytes, and a key of AES has 16, 24 or 32: make one by head -c 32 /dev/urandom",
         ),
-        ("default.rr.k", "'*'", "is not base64: encode the key, or write it as it is into stringData"),
+        (
+            "default.rr.k",
+            "'*'",
+            "is not base64: encode the key, or write it as it is into stringData",
+        ),
     ] {
         let resolution = resolved(&secret(SECRET, entry, value), None);
         assert_eq!(
             lines(&resolution),
-            [format!("a.yaml:5: Secret knative-eventing/{SECRET}: data.{entry}: {message}")]
+            [format!(
+                "a.yaml:5: Secret knative-eventing/{SECRET}: data.{entry}: {message}"
+            )]
         );
     }
-    assert_eq!(lines(&resolved(&secret(SECRET, "readme", "'*'"), None)), [""; 0], "it is no key");
+    assert_eq!(
+        lines(&resolved(&secret(SECRET, "readme", "'*'"), None)),
+        [""; 0],
+        "it is no key"
+    );
 }
 
 /// One with a mistake keeps its last good form, and what it asks of senders is asked anew.
 #[test]
 fn the_last_good_form_is_kept() {
-    let good = resolved(&(BROKER.to_owned() + &request_reply("  timeout: PT2S\n")), None);
-    let bad = resolved(&(BROKER.to_owned() + &request_reply("  timeout: never\n")), Some(&good));
-    assert!(Arc::ptr_eq(&bad.table.request_replies()[0], &good.table.request_replies()[0]));
+    let good = resolved(
+        &(BROKER.to_owned() + &request_reply("  timeout: PT2S\n")),
+        None,
+    );
+    let bad = resolved(
+        &(BROKER.to_owned() + &request_reply("  timeout: never\n")),
+        Some(&good),
+    );
+    assert!(Arc::ptr_eq(
+        &bad.table.request_replies()[0],
+        &good.table.request_replies()[0]
+    ));
     assert_eq!(only(&bad).key.name, "rr0-1");
     let (status, message) = ready(&bad, ObjectKind::RequestReply, "rr");
-    assert!(status == "False" && message.contains("last good form"), "{message}");
+    assert!(
+        status == "False" && message.contains("last good form"),
+        "{message}"
+    );
     assert_eq!(ready(&bad, ObjectKind::Trigger, "rr0-1").0, "True");
     let gone = resolved(BROKER, Some(&bad));
     assert!(gone.table.request_replies().is_empty() && of(&gone, &broker("b")).is_empty());
     let oidc = "---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: config-features, namespace: knative-eventing}\ndata: {authentication-oidc: enabled}\n";
-    let bad = resolved(&(BROKER.to_owned() + &request_reply("  timeout: never\n") + oidc), Some(&good));
-    assert!(only_one(&bad).authorization.is_some(), "tokens are asked for now");
+    let bad = resolved(
+        &(BROKER.to_owned() + &request_reply("  timeout: never\n") + oidc),
+        Some(&good),
+    );
+    assert!(
+        only_one(&bad).authorization.is_some(),
+        "tokens are asked for now"
+    );
 }
 
 /// What others send to one that is broken goes nowhere.
@@ -211,20 +343,42 @@ fn the_last_good_form_is_kept() {
 fn references_lead_to_it() {
     let subscription = "---\napiVersion: messaging.knative.dev/v1\nkind: InMemoryChannel\nmetadata: {name: c}\n---\napiVersion: messaging.knative.dev/v1\nkind: Subscription\nmetadata: {name: s}\nspec:\n  channel: {apiVersion: messaging.knative.dev/v1, kind: InMemoryChannel, name: c}\n  subscriber: {ref: {apiVersion: eventing.knative.dev/v1alpha1, kind: RequestReply, name: rr}}\n";
     let target = |resolution: &Resolution| {
-        let [subscription] = &of(resolution, &channel("c"))[..] else { panic!("{:?}", lines(resolution)) };
+        let [subscription] = &of(resolution, &channel("c"))[..] else {
+            panic!("{:?}", lines(resolution))
+        };
         subscription.subscriber.clone().expect("a subscriber").route
     };
-    let resolution = resolved(&(BROKER.to_owned() + &request_reply("") + subscription), None);
-    let key = ChannelKey { kind: ChannelKind::RequestReply, ..channel("rr") };
+    let resolution = resolved(
+        &(BROKER.to_owned() + &request_reply("") + subscription),
+        None,
+    );
+    let key = ChannelKey {
+        kind: ChannelKind::RequestReply,
+        ..channel("rr")
+    };
     assert_eq!(target(&resolution), DestinationRoute::Local(key));
     let uri = subscription.replace(
         "{ref: {apiVersion: eventing.knative.dev/v1alpha1, kind: RequestReply, name: rr}}",
         "{uri: 'http://request-reply.knative-eventing.svc.cluster.local/default/rr'}",
     );
-    assert_eq!(target(&resolved(&(BROKER.to_owned() + &request_reply("") + &uri), None)), target(&resolution));
-    let broken = resolved(&(BROKER.to_owned() + &request_reply("  timeout: x\n") + subscription), None);
-    let DestinationRoute::Unresolved(reason) = target(&broken) else { panic!() };
-    assert!(reason.contains("requestreply default/rr has problems of its own"), "{reason}");
+    assert_eq!(
+        target(&resolved(
+            &(BROKER.to_owned() + &request_reply("") + &uri),
+            None
+        )),
+        target(&resolution)
+    );
+    let broken = resolved(
+        &(BROKER.to_owned() + &request_reply("  timeout: x\n") + subscription),
+        None,
+    );
+    let DestinationRoute::Unresolved(reason) = target(&broken) else {
+        panic!()
+    };
+    assert!(
+        reason.contains("requestreply default/rr has problems of its own"),
+        "{reason}"
+    );
 }
 
 /// Expressions that ask for a Secret or a key that is not there can let nothing pass.
@@ -238,7 +392,11 @@ fn expressions_find_their_keys() {
     };
     let said = |arguments: &str| -> Vec<String> {
         let resolution = resolved(&trigger(arguments), None);
-        resolution.problems.iter().map(|Problem { message, .. }| message.clone()).collect()
+        resolution
+            .problems
+            .iter()
+            .map(|Problem { message, .. }| message.clone())
+            .collect()
     };
     let at = "line 1, column 1:";
     for (arguments, message) in [
@@ -274,19 +432,36 @@ fn policies_are_for_them() {
             request_reply("")
         )
     };
-    let settings =
-        ControlSettings { api_server: crate::control::ApiServerAvailability::Missing, ..settings_with_seed() };
+    let settings = ControlSettings {
+        api_server: crate::control::ApiServerAvailability::Missing,
+        ..settings_with_seed()
+    };
     let access = |name: &str| {
         let resolution = resolve(&manifests(&[("a.yaml", &text(name))]), None, &settings);
-        let access = only_one(&resolution).authorization.clone().expect("tokens are asked for");
+        let access = only_one(&resolution)
+            .authorization
+            .clone()
+            .expect("tokens are asked for");
         (access.audience, access.rule, lines(&resolution))
     };
     let (audience, rule, _) = access("rr");
     assert_eq!(audience, "eventing.knative.dev/requestreply/default/rr");
-    let crate::model::AuthorizationRule::Policies(policies) = rule else { panic!("{rule:?}") };
+    let crate::model::AuthorizationRule::Policies(policies) = rule else {
+        panic!("{rule:?}")
+    };
     assert_eq!(policies[0].subjects.len(), 1);
     let (_, rule, lines) = access("other");
-    let crate::model::AuthorizationRule::Policies(policies) = rule else { panic!("{rule:?}") };
-    assert!(policies.iter().all(|policy| policy.subjects.is_empty()), "nobody may send");
-    assert!(lines.iter().any(|line| line.contains("there is no RequestReply default/other")), "{lines:#?}");
+    let crate::model::AuthorizationRule::Policies(policies) = rule else {
+        panic!("{rule:?}")
+    };
+    assert!(
+        policies.iter().all(|policy| policy.subjects.is_empty()),
+        "nobody may send"
+    );
+    assert!(
+        lines
+            .iter()
+            .any(|line| line.contains("there is no RequestReply default/other")),
+        "{lines:#?}"
+    );
 }

@@ -1,5 +1,5 @@
-//! The JSON Schemas for editors say the same as `check`: each field of the full objects of the fixtures in turn is replaced
-//! by something else, and both are asked.
+//! The JSON Schemas for editors say the same as `check`: each field of the full objects of the
+//! fixtures in turn is replaced by something else, and both are asked.
 
 use std::collections::BTreeSet;
 
@@ -11,43 +11,92 @@ use crate::control::schema::{PathStep, format_path, json_schema};
 
 const WHOLE: &str = include_str!("../../../../tests/fixtures/manifests/right/whole.yaml");
 
-/// What only the resolver can know, by kind, field and value: the schema takes it, and `check` does not.
+/// What only the resolver can know, by kind, field and value: the schema takes it, and `check` does
+/// not.
 const KNOWN_TO_THE_RESOLVER: [(&str, &str, &str); 3] = [
     // Which annotation means something is not known to the schema.
-    ("Service", "metadata.annotations.sealpost.dev/endpoint", "\"\""),
+    (
+        "Service",
+        "metadata.annotations.sealpost.dev/endpoint",
+        "\"\"",
+    ),
     // Whether there is an object of these labels.
-    ("EventPolicy", "spec.to[1].selector.matchLabels.team", "\"\""),
+    (
+        "EventPolicy",
+        "spec.to[1].selector.matchLabels.team",
+        "\"\"",
+    ),
     // The text holds YAML: an empty one has no kind.
     ("ConfigMap", "data.channel-template-spec", "\"\""),
 ];
 
 /// Whether a JSON Schema takes a value: of draft-07 what the schemas use.
 fn takes(schema: &Value, value: &Value, root: &Value) -> bool {
-    let Some(rules) = schema.as_object() else { return schema != false };
+    let Some(rules) = schema.as_object() else {
+        return schema != false;
+    };
     rules.iter().all(|(rule, wanted)| match rule.as_str() {
-        "$ref" => takes(root.pointer(wanted.as_str().expect("text").trim_start_matches('#')).expect("it"), value, root),
+        "$ref" => takes(
+            root.pointer(wanted.as_str().expect("text").trim_start_matches('#'))
+                .expect("it"),
+            value,
+            root,
+        ),
         "type" => match wanted {
             Value::Array(types) => types.iter().any(|of| is_of(of, value)),
             of => is_of(of, value),
         },
         "enum" => wanted.as_array().expect("a list").contains(value),
         "const" => wanted == value,
-        "minimum" => value.as_i64().is_none_or(|number| number >= wanted.as_i64().expect("a number")),
-        "minLength" => value.as_str().is_none_or(|text| text.len() as u64 >= wanted.as_u64().expect("a number")),
-        "minItems" => value.as_array().is_none_or(|list| list.len() as u64 >= wanted.as_u64().expect("a number")),
-        "minProperties" => value.as_object().is_none_or(|map| map.len() as u64 >= wanted.as_u64().expect("a number")),
-        "maxProperties" => value.as_object().is_none_or(|map| map.len() as u64 <= wanted.as_u64().expect("a number")),
+        "minimum" => value
+            .as_i64()
+            .is_none_or(|number| number >= wanted.as_i64().expect("a number")),
+        "minLength" => value
+            .as_str()
+            .is_none_or(|text| text.len() as u64 >= wanted.as_u64().expect("a number")),
+        "minItems" => value
+            .as_array()
+            .is_none_or(|list| list.len() as u64 >= wanted.as_u64().expect("a number")),
+        "minProperties" => value
+            .as_object()
+            .is_none_or(|map| map.len() as u64 >= wanted.as_u64().expect("a number")),
+        "maxProperties" => value
+            .as_object()
+            .is_none_or(|map| map.len() as u64 <= wanted.as_u64().expect("a number")),
         "required" => value.as_object().is_none_or(|map| {
-            wanted.as_array().expect("a list").iter().all(|name| map.contains_key(name.as_str().expect("text")))
+            wanted
+                .as_array()
+                .expect("a list")
+                .iter()
+                .all(|name| map.contains_key(name.as_str().expect("text")))
         }),
-        "items" => value.as_array().is_none_or(|list| list.iter().all(|item| takes(wanted, item, root))),
-        "allOf" => wanted.as_array().expect("a list").iter().all(|schema| takes(schema, value, root)),
-        "anyOf" => wanted.as_array().expect("a list").iter().any(|schema| takes(schema, value, root)),
+        "items" => value
+            .as_array()
+            .is_none_or(|list| list.iter().all(|item| takes(wanted, item, root))),
+        "allOf" => wanted
+            .as_array()
+            .expect("a list")
+            .iter()
+            .all(|schema| takes(schema, value, root)),
+        "anyOf" => wanted
+            .as_array()
+            .expect("a list")
+            .iter()
+            .any(|schema| takes(schema, value, root)),
         "not" => !takes(wanted, value, root),
-        "if" => takes(&schema[if takes(wanted, value, root) { "then" } else { "else" }], value, root),
+        "if" => takes(
+            &schema[if takes(wanted, value, root) {
+                "then"
+            } else {
+                "else"
+            }],
+            value,
+            root,
+        ),
         "pattern" => value.as_str().is_none_or(|text| {
             assert_eq!(wanted, "^[A-Za-z][A-Za-z0-9+.-]*:");
-            text.split_once(':').is_some_and(|(scheme, _)| !scheme.is_empty() && !scheme.contains('/'))
+            text.split_once(':')
+                .is_some_and(|(scheme, _)| !scheme.is_empty() && !scheme.contains('/'))
         }),
         "propertyNames" => value.as_object().is_none_or(|map| {
             let pattern = regex(wanted["pattern"].as_str().expect("a pattern"));
@@ -64,7 +113,9 @@ fn regex(pattern: &str) -> impl Fn(&str) -> bool {
     assert_eq!(pattern, "^[a-z][a-z0-9]*$");
     |text: &str| {
         text.starts_with(|first: char| first.is_ascii_lowercase())
-            && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
+            && text
+                .bytes()
+                .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
     }
 }
 
@@ -72,7 +123,9 @@ fn members(schema: &Value, value: &Value, root: &Value) -> bool {
     let mut map = value.as_object().into_iter().flatten();
     map.all(|(key, value)| match schema["properties"].get(key) {
         Some(schema) => takes(schema, value, root),
-        None => schema.get("additionalProperties").is_none_or(|others| takes(others, value, root)),
+        None => schema
+            .get("additionalProperties")
+            .is_none_or(|others| takes(others, value, root)),
     })
 }
 
@@ -91,8 +144,15 @@ fn is_of(name: &Value, value: &Value) -> bool {
 /// The place of everything in a value, but for what is free.
 fn places(value: &Value, at: &[PathStep], found: &mut Vec<Vec<PathStep>>) {
     let inside: Vec<(PathStep, &Value)> = match value {
-        Value::Object(map) => map.iter().map(|(key, value)| (PathStep::Key(key.clone()), value)).collect(),
-        Value::Array(list) => list.iter().enumerate().map(|(index, value)| (PathStep::Index(index), value)).collect(),
+        Value::Object(map) => map
+            .iter()
+            .map(|(key, value)| (PathStep::Key(key.clone()), value))
+            .collect(),
+        Value::Array(list) => list
+            .iter()
+            .enumerate()
+            .map(|(index, value)| (PathStep::Index(index), value))
+            .collect(),
         _ => return,
     };
     for (step, value) in inside {
@@ -115,21 +175,42 @@ fn replaced(value: &Value, at: &[PathStep], by: &Value) -> Value {
 /// Whether `check` has no error of this object, which stands among others.
 fn is_taken(documents: &[ManifestDocument], index: usize, value: Value) -> Result<(), String> {
     let before = documents[index].value.clone();
-    let (kind, name) = (before["kind"].as_str().expect("kind"), before["metadata"]["name"].as_str().expect("name"));
+    let (kind, name) = (
+        before["kind"].as_str().expect("kind"),
+        before["metadata"]["name"].as_str().expect("name"),
+    );
     let mut documents = documents.to_vec();
     documents[index].value = Arc::new(value);
-    let file = ManifestFile { documents: Arc::new(documents), ..ManifestFile::from_object(Value::Null) };
+    let file = ManifestFile {
+        documents: Arc::new(documents),
+        ..ManifestFile::from_object(Value::Null)
+    };
     let alone = ControlSettings {
         api_server: crate::control::ApiServerAvailability::Missing,
         ..request_replies::settings_with_seed()
     };
-    let resolution = resolve(&ManifestSet { files: vec![Arc::new(file)], problems: Vec::new() }, None, &alone);
+    let resolution = resolve(
+        &ManifestSet {
+            files: vec![Arc::new(file)],
+            problems: Vec::new(),
+        },
+        None,
+        &alone,
+    );
     let is_of_it = |problem: &&Problem| {
         let object = problem.object.as_ref();
-        object.is_none_or(|object| ["", kind].contains(&&*object.kind) && ["", name].contains(&&*object.name))
+        object.is_none_or(|object| {
+            ["", kind].contains(&&*object.kind) && ["", name].contains(&&*object.name)
+        })
     };
-    let mut errors = resolution.problems.iter().filter(|problem| problem.is_error()).filter(is_of_it);
-    errors.next().map_or(Ok(()), |problem| Err(problem.to_string()))
+    let mut errors = resolution
+        .problems
+        .iter()
+        .filter(|problem| problem.is_error())
+        .filter(is_of_it);
+    errors
+        .next()
+        .map_or(Ok(()), |problem| Err(problem.to_string()))
 }
 
 #[test]
@@ -146,7 +227,10 @@ fn schemas_and_check_agree() {
         for at in found {
             for by in [json!(null), json!(-1), json!([]), json!(""), json!({})] {
                 let value = replaced(&document.value, &at, &by);
-                let (by_schema, by_check) = (takes(&schema, &value, &schema), is_taken(&whole.documents, index, value));
+                let (by_schema, by_check) = (
+                    takes(&schema, &value, &schema),
+                    is_taken(&whole.documents, index, value),
+                );
                 asked += 1;
                 if by_schema != by_check.is_ok() {
                     let said = by_check.err().unwrap_or_default();
@@ -155,9 +239,14 @@ fn schemas_and_check_agree() {
             }
         }
     }
-    let found: BTreeSet<_> =
-        different.iter().map(|(kind, at, by, said)| (&**kind, &**at, &**by, said.is_empty())).collect();
-    let known: BTreeSet<_> = KNOWN_TO_THE_RESOLVER.iter().map(|(kind, at, by)| (*kind, *at, *by, false)).collect();
+    let found: BTreeSet<_> = different
+        .iter()
+        .map(|(kind, at, by, said)| (&**kind, &**at, &**by, said.is_empty()))
+        .collect();
+    let known: BTreeSet<_> = KNOWN_TO_THE_RESOLVER
+        .iter()
+        .map(|(kind, at, by)| (*kind, *at, *by, false))
+        .collect();
     assert!(asked > 1000, "{asked}");
     assert_eq!(found, known, "{different:#?}");
 }

@@ -4,8 +4,8 @@
 use super::*;
 use crate::control::ApiServerAvailability;
 use crate::model::{
-    AuthorizationMode, AuthorizationRule, EventTypeOwner, OidcDiscovery, ProcessRole, SenderAuthorization,
-    ServiceAccount, SubjectPattern,
+    AuthorizationMode, AuthorizationRule, EventTypeOwner, OidcDiscovery, ProcessRole,
+    SenderAuthorization, ServiceAccount, SubjectPattern,
 };
 
 const POLICIES: &str = include_str!("oidc-eventpolicy.yaml");
@@ -25,31 +25,69 @@ fn with(text: &str, settings: &ControlSettings, last: Option<&Resolution>) -> Re
 const LATER: i64 = 1_796_083_200;
 
 fn in_cluster(text: &str) -> Resolution {
-    with(text, &ControlSettings { now: LATER, ..settings() }, None)
+    with(
+        text,
+        &ControlSettings {
+            now: LATER,
+            ..settings()
+        },
+        None,
+    )
 }
 
 fn alone(text: &str) -> Resolution {
-    with(text, &ControlSettings { api_server: ApiServerAvailability::Missing, ..settings() }, None)
+    with(
+        text,
+        &ControlSettings {
+            api_server: ApiServerAvailability::Missing,
+            ..settings()
+        },
+        None,
+    )
 }
 
 fn feed() -> ChannelKey {
-    ChannelKey { kind: ChannelKind::Channel, namespace: "orders".to_owned(), name: "invoice-feed".to_owned() }
+    ChannelKey {
+        kind: ChannelKind::Channel,
+        namespace: "orders".to_owned(),
+        name: "invoice-feed".to_owned(),
+    }
 }
 
 fn access(resolution: &Resolution, key: &ChannelKey) -> Option<SenderAuthorization> {
-    resolution.table.channel(key).expect("a channel").1.authorization.clone()
+    resolution
+        .table
+        .channel(key)
+        .expect("a channel")
+        .1
+        .authorization
+        .clone()
 }
 
 /// Everything that is written for senders, by the controllers of a cluster.
 #[test]
 fn everything_that_controllers_write_for_senders() {
-    let text = format!("{CHANNEL_IN_CLUSTER}\n---\n{POLICIES}{}", features("authentication-oidc: Enabled"));
+    let text = format!(
+        "{CHANNEL_IN_CLUSTER}\n---\n{POLICIES}{}",
+        features("authentication-oidc: Enabled")
+    );
     let resolution = in_cluster(&text);
     let asked = access(&resolution, &feed()).expect("it asks");
-    assert_eq!(asked.audience, "messaging.knative.dev/inmemorychannel/orders/invoice-feed");
+    assert_eq!(
+        asked.audience,
+        "messaging.knative.dev/inmemorychannel/orders/invoice-feed"
+    );
     assert!(matches!(asked.oidc.discovery, OidcDiscovery::Cluster(_)));
-    assert!(resolution.table.oidc().is_some_and(|oidc| Arc::ptr_eq(oidc, &asked.oidc)), "one issuer for all");
-    let AuthorizationRule::Policies(policies) = &asked.rule else { panic!("{:?}", asked.rule) };
+    assert!(
+        resolution
+            .table
+            .oidc()
+            .is_some_and(|oidc| Arc::ptr_eq(oidc, &asked.oidc)),
+        "one issuer for all"
+    );
+    let AuthorizationRule::Policies(policies) = &asked.rule else {
+        panic!("{:?}", asked.rule)
+    };
     assert_eq!(policies.len(), 1);
     let subjects = [
         "system:serviceaccount:orders:nightly-oidc-sources.knative.dev-pingsource",
@@ -62,7 +100,10 @@ fn everything_that_controllers_write_for_senders() {
 
     let subscriptions = of(&resolution, &feed());
     let of_uid = |uid: &str| {
-        subscriptions.iter().find(|subscription| subscription.key.name.ends_with(uid)).expect("a subscription")
+        subscriptions
+            .iter()
+            .find(|subscription| subscription.key.name.ends_with(uid))
+            .expect("a subscription")
     };
     let ledger = of_uid("000000000001");
     let account = ServiceAccount {
@@ -71,22 +112,45 @@ fn everything_that_controllers_write_for_senders() {
     };
     assert_eq!(ledger.sender.as_deref(), Some(&account), "7.2: copied");
     let audience = |to: &Option<Addressable>| to.as_ref().and_then(|to| to.audience.clone());
-    assert_eq!(audience(&ledger.subscriber).as_deref(), Some("ledger-service"));
+    assert_eq!(
+        audience(&ledger.subscriber).as_deref(),
+        Some("ledger-service")
+    );
     let sink = "messaging.knative.dev/inmemorychannel/orders/parking";
     assert_eq!(audience(&ledger.dead_letter_sink).as_deref(), Some(sink));
     let mailer = of_uid("000000000007");
     let hashed = "default-to-mailer-2c7c1f6e-6f2dbc8de914239a92f7c1e91aed15a2ca63";
-    assert_eq!(mailer.sender.as_ref().map(|sender| sender.name.as_str()), Some(hashed), "7.1: never computed");
+    assert_eq!(
+        mailer.sender.as_ref().map(|sender| sender.name.as_str()),
+        Some(hashed),
+        "7.1: never computed"
+    );
     assert_eq!(audience(&mailer.reply).as_deref(), Some("mt-broker-filter"));
 }
 
 /// Contract 3.4, 7.2: without the flag, nothing is asked and nothing proved.
 #[test]
 fn nothing_is_asked_without_the_flag() {
-    for flags in ["", "authentication-oidc: disabled", "_authentication-oidc: enabled"] {
-        let resolution = in_cluster(&format!("{CHANNEL_IN_CLUSTER}\n---\n{POLICIES}{}", features(flags)));
-        assert_eq!((access(&resolution, &feed()), resolution.table.oidc()), (None, None), "{flags}");
-        assert!(of(&resolution, &feed()).iter().all(|subscription| subscription.sender.is_none()), "{flags}");
+    for flags in [
+        "",
+        "authentication-oidc: disabled",
+        "_authentication-oidc: enabled",
+    ] {
+        let resolution = in_cluster(&format!(
+            "{CHANNEL_IN_CLUSTER}\n---\n{POLICIES}{}",
+            features(flags)
+        ));
+        assert_eq!(
+            (access(&resolution, &feed()), resolution.table.oidc()),
+            (None, None),
+            "{flags}"
+        );
+        assert!(
+            of(&resolution, &feed())
+                .iter()
+                .all(|subscription| subscription.sender.is_none()),
+            "{flags}"
+        );
     }
 }
 
@@ -98,18 +162,49 @@ fn flags() {
     let on = "authentication-oidc: enabled";
     for (flags, mode, words) in [
         (on.to_owned(), Some(AllowSameNamespace), ""),
-        (format!("{on}, default-authorization-mode: Allow-All"), Some(AllowAll), ""),
-        (format!("{on}, default-authorization-mode: deny-all"), Some(DenyAll), ""),
-        (format!("{on}, ' default-authorization-mode ': deny-all"), Some(DenyAll), ""),
-        (format!("{on}, default-authorization-mode: nobody"), Some(DenyAll), "\"nobody\" is no mode"),
-        (format!("{on}, default-authorization-mode: ''"), Some(DenyAll), "\"\" is no mode"),
-        ("authentication-oidc: enbaled".to_owned(), Some(AllowSameNamespace), "\"enbaled\" is neither enabled nor"),
+        (
+            format!("{on}, default-authorization-mode: Allow-All"),
+            Some(AllowAll),
+            "",
+        ),
+        (
+            format!("{on}, default-authorization-mode: deny-all"),
+            Some(DenyAll),
+            "",
+        ),
+        (
+            format!("{on}, ' default-authorization-mode ': deny-all"),
+            Some(DenyAll),
+            "",
+        ),
+        (
+            format!("{on}, default-authorization-mode: nobody"),
+            Some(DenyAll),
+            "\"nobody\" is no mode",
+        ),
+        (
+            format!("{on}, default-authorization-mode: ''"),
+            Some(DenyAll),
+            "\"\" is no mode",
+        ),
+        (
+            "authentication-oidc: enbaled".to_owned(),
+            Some(AllowSameNamespace),
+            "\"enbaled\" is neither enabled nor",
+        ),
     ] {
         let resolution = in_cluster(&format!("{CHANNEL}{}", features(&flags)));
         let rule = access(&resolution, &channel("c")).map(|access| access.rule);
-        assert_eq!(rule, mode.map(|mode| AuthorizationRule::Default(mode, "default".to_owned())), "{flags}");
+        assert_eq!(
+            rule,
+            mode.map(|mode| AuthorizationRule::Default(mode, "default".to_owned())),
+            "{flags}"
+        );
         let found = lines(&resolution).join("\n");
-        assert!(found.contains(words) && found.is_empty() == words.is_empty(), "{flags}: {found}");
+        assert!(
+            found.contains(words) && found.is_empty() == words.is_empty(),
+            "{flags}: {found}"
+        );
     }
 }
 
@@ -120,10 +215,26 @@ fn discovery() {
     for (url, place, words) in [
         ("https://kubernetes.default.svc", Some(None), ""),
         ("https://kubernetes.default.svc/", Some(None), ""),
-        ("https://issuer.example/x", Some(Some("https://issuer.example/x")), ""),
-        ("http://issuer.example", Some(Some("http://issuer.example/")), "is asked in the clear"),
-        ("issuer.example", None, "until then every request is refused"),
-        ("ftp://issuer.example", None, "until then every request is refused"),
+        (
+            "https://issuer.example/x",
+            Some(Some("https://issuer.example/x")),
+            "",
+        ),
+        (
+            "http://issuer.example",
+            Some(Some("http://issuer.example/")),
+            "is asked in the clear",
+        ),
+        (
+            "issuer.example",
+            None,
+            "until then every request is refused",
+        ),
+        (
+            "ftp://issuer.example",
+            None,
+            "until then every request is refused",
+        ),
     ] {
         let flags = format!("authentication-oidc: enabled, oidc-discovery-base-url: '{url}'");
         let resolution = in_cluster(&format!("{CHANNEL}{}", features(&flags)));
@@ -134,7 +245,10 @@ fn discovery() {
         };
         assert_eq!(found, place, "{url}");
         let found = lines(&resolution).join("\n");
-        assert!(found.contains(words) && found.is_empty() == words.is_empty(), "{url}: {found}");
+        assert!(
+            found.contains(words) && found.is_empty() == words.is_empty(),
+            "{url}: {found}"
+        );
     }
 }
 
@@ -145,22 +259,42 @@ fn what_is_not_known_closes() {
     let on = features("authentication-oidc: enabled");
     let listing = |status: &str| format!("{CHANNEL}status: {{{status}}}\n{on}");
     for (status, words) in [
-        ("policies: [{name: p}]", "EventPolicy default/p of channel default/c is not known"),
-        ("policies: {name: p}", "status.policies of channel default/c cannot be read"),
-        ("policies: [{apiVersion: x}]", "status.policies of channel default/c cannot be read"),
+        (
+            "policies: [{name: p}]",
+            "EventPolicy default/p of channel default/c is not known",
+        ),
+        (
+            "policies: {name: p}",
+            "status.policies of channel default/c cannot be read",
+        ),
+        (
+            "policies: [{apiVersion: x}]",
+            "status.policies of channel default/c cannot be read",
+        ),
     ] {
         let AuthorizationRule::Unknown(reason) =
-            access(&in_cluster(&listing(status)), &channel("c")).expect("it asks").rule
+            access(&in_cluster(&listing(status)), &channel("c"))
+                .expect("it asks")
+                .rule
         else {
             panic!("{status} opens");
         };
         assert!(reason.contains(words), "{reason}");
     }
     let written = in_cluster(&listing("address: {audience: written}"));
-    assert_eq!(access(&written, &channel("c")).map(|access| access.audience), Some("written".to_owned()), "4.1");
+    assert_eq!(
+        access(&written, &channel("c")).map(|access| access.audience),
+        Some("written".to_owned()),
+        "4.1"
+    );
     let computed = in_cluster(&listing(""));
     let audience = "messaging.knative.dev/inmemorychannel/default/c";
-    assert_eq!(access(&computed, &channel("c")).map(|access| access.audience.clone()).as_deref(), Some(audience));
+    assert_eq!(
+        access(&computed, &channel("c"))
+            .map(|access| access.audience.clone())
+            .as_deref(),
+        Some(audience)
+    );
 }
 
 /// A policy that is not understood allows nobody, though it had allowed somebody before.
@@ -173,19 +307,30 @@ fn a_broken_policy_allows_nobody() {
     };
     let text = |filters: &str| {
         let on = features("authentication-oidc: enabled");
-        format!("{CHANNEL}status: {{policies: [{{name: p}}]}}\n{}{on}", policy(filters))
+        format!(
+            "{CHANNEL}status: {{policies: [{{name: p}}]}}\n{}{on}",
+            policy(filters)
+        )
     };
-    let subjects = |resolution: &Resolution| match access(resolution, &channel("c")).expect("it asks").rule {
-        AuthorizationRule::Policies(policies) => policies[0].subjects.len(),
-        rule => panic!("{rule:?}"),
-    };
+    let subjects =
+        |resolution: &Resolution| match access(resolution, &channel("c")).expect("it asks").rule {
+            AuthorizationRule::Policies(policies) => policies[0].subjects.len(),
+            rule => panic!("{rule:?}"),
+        };
     let good = in_cluster(&text("[{cesql: 'TRUE'}]"));
     assert_eq!((subjects(&good), lines(&good).len()), (1, 0));
-    for filters in ["[{cesql: '(('}]", "[{exact: {}}]", "[{exacly: {type: t}}]", "5"] {
+    for filters in [
+        "[{cesql: '(('}]",
+        "[{exact: {}}]",
+        "[{exacly: {type: t}}]",
+        "5",
+    ] {
         let broken = with(&text(filters), &settings(), Some(&good));
         let rule = access(&broken, &channel("c")).expect("it asks").rule;
         match rule {
-            AuthorizationRule::Policies(policies) => assert!(policies[0].subjects.is_empty(), "{filters}"),
+            AuthorizationRule::Policies(policies) => {
+                assert!(policies[0].subjects.is_empty(), "{filters}")
+            }
             rule => panic!("{rule:?}"),
         }
         assert!(broken.problems.iter().any(Problem::is_error), "{filters}");
@@ -201,17 +346,31 @@ fn names_of_accounts_are_names() {
             features("authentication-oidc: enabled")
         )
     };
-    assert!(only(&in_cluster(&text("a.b-c-oidc-messaging.knative.dev-subscription"))).sender.is_some());
+    assert!(
+        only(&in_cluster(&text(
+            "a.b-c-oidc-messaging.knative.dev-subscription"
+        )))
+        .sender
+        .is_some()
+    );
     for name in ["../secrets/x", "a/token", "A", "a?b", "-a"] {
         let resolution = in_cluster(&text(name));
         assert!(of(&resolution, &channel("c")).is_empty(), "{name}");
-        assert!(lines(&resolution)[0].contains("is no name of a ServiceAccount"), "{:?}", lines(&resolution));
+        assert!(
+            lines(&resolution)[0].contains("is no name of a ServiceAccount"),
+            "{:?}",
+            lines(&resolution)
+        );
     }
     for name in ["default", "deployer", "mt-broker-ingress-oidc"] {
         let resolution = in_cluster(&text(name));
         assert!(of(&resolution, &channel("c")).is_empty(), "{name}");
         let words = "is no ServiceAccount of a Subscription, Trigger or source";
-        assert!(lines(&resolution)[0].contains(words), "{:?}", lines(&resolution));
+        assert!(
+            lines(&resolution)[0].contains(words),
+            "{:?}",
+            lines(&resolution)
+        );
     }
 }
 
@@ -230,7 +389,11 @@ fn flags_stay() {
     let closed = with(&broken, &settings(), Some(&open));
     let rule = access(&closed, &channel("c")).map(|access| access.rule);
     let expected = AuthorizationRule::Default(AuthorizationMode::DenyAll, "default".to_owned());
-    assert_eq!(rule, Some(expected), "a channel in its last good form asks as the flags say");
+    assert_eq!(
+        rule,
+        Some(expected),
+        "a channel in its last good form asks as the flags say"
+    );
 }
 
 const C: &str = "ref: {apiVersion: messaging.knative.dev/v1, kind: InMemoryChannel, name: c}";
@@ -246,11 +409,19 @@ fn policy(name: &str, spec: &str) -> String {
 
 /// How many subjects each policy allows that is for `c`, `d` and `e`.
 fn allowed(resolution: &Resolution) -> [Vec<usize>; 3] {
-    let e = ChannelKey { namespace: "other".to_owned(), ..channel("e") };
-    [channel("c"), channel("d"), e].map(|key| match access(resolution, &key).expect("it asks").rule {
-        AuthorizationRule::Policies(policies) => policies.iter().map(|policy| policy.subjects.len()).collect(),
-        AuthorizationRule::Default(..) => vec![],
-        rule => panic!("{rule:?}"),
+    let e = ChannelKey {
+        namespace: "other".to_owned(),
+        ..channel("e")
+    };
+    [channel("c"), channel("d"), e].map(|key| {
+        match access(resolution, &key).expect("it asks").rule {
+            AuthorizationRule::Policies(policies) => policies
+                .iter()
+                .map(|policy| policy.subjects.len())
+                .collect(),
+            AuthorizationRule::Default(..) => vec![],
+            rule => panic!("{rule:?}"),
+        }
     })
 }
 
@@ -261,8 +432,20 @@ fn without_a_cluster_the_spec_is_followed() {
     let labelled = "selector: {apiVersion: messaging.knative.dev/v1, kind: InMemoryChannel, matchLabels: {team: a}}";
     let flags = features(ISSUER);
     for (spec, of_c, of_d, of_e, words) in [
-        (format!("to: [{{{C}}}], from: [{{sub: a}}, {{sub: b}}]"), vec![2], vec![], vec![], ""),
-        (format!("to: [{{{labelled}}}], from: [{{sub: a}}]"), vec![], vec![1], vec![], ""),
+        (
+            format!("to: [{{{C}}}], from: [{{sub: a}}, {{sub: b}}]"),
+            vec![2],
+            vec![],
+            vec![],
+            "",
+        ),
+        (
+            format!("to: [{{{labelled}}}], from: [{{sub: a}}]"),
+            vec![],
+            vec![1],
+            vec![],
+            "",
+        ),
         ("from: [{sub: a}]".to_owned(), vec![1], vec![1], vec![], ""),
         (
             format!("to: [{{{C}}}], from: [{{ref: {{kind: PingSource}}}}]"),
@@ -279,12 +462,23 @@ fn without_a_cluster_the_spec_is_followed() {
         assert!(text.contains(words), "{spec}: {text}");
     }
     let channel_d = "{ref: {apiVersion: messaging.knative.dev/v1, kind: InMemoryChannel, name: d}}";
-    let resolution = alone(&format!("{CHANNEL}{}{OTHERS}{flags}", subscription(channel_d)));
-    let [made] = &of(&resolution, &channel("c"))[..] else { panic!("one subscription") };
+    let resolution = alone(&format!(
+        "{CHANNEL}{}{OTHERS}{flags}",
+        subscription(channel_d)
+    ));
+    let [made] = &of(&resolution, &channel("c"))[..] else {
+        panic!("one subscription")
+    };
     let to = made.subscriber.as_ref().expect("a subscriber");
-    assert_eq!(to.audience.as_deref(), Some("messaging.knative.dev/inmemorychannel/default/d"));
+    assert_eq!(
+        to.audience.as_deref(),
+        Some("messaging.knative.dev/inmemorychannel/default/d")
+    );
     let account = made.sender.as_ref().map(ToString::to_string);
-    assert_eq!(account.as_deref(), Some("system:serviceaccount:default:s-oidc-messaging.knative.dev-subscription"));
+    assert_eq!(
+        account.as_deref(),
+        Some("system:serviceaccount:default:s-oidc-messaging.knative.dev-subscription")
+    );
     let address = &status(&resolution, ObjectKind::Channel, "d")["address"]["audience"];
     assert_eq!(address, "messaging.knative.dev/inmemorychannel/default/d");
 }
@@ -294,14 +488,40 @@ fn without_a_cluster_the_spec_is_followed() {
 fn without_a_cluster_expressions_select() {
     let by = |expressions: &str| {
         let kind = "apiVersion: messaging.knative.dev/v1, kind: InMemoryChannel";
-        format!("to: [{{selector: {{{kind}, matchExpressions: [{expressions}]}}}}], from: [{{sub: a}}]")
+        format!(
+            "to: [{{selector: {{{kind}, matchExpressions: [{expressions}]}}}}], from: [{{sub: a}}]"
+        )
     };
     let flags = features(ISSUER);
     for (spec, of_c, of_d, of_e, words) in [
-        (by(r"{key: team, operator: In, values: [a, b]}"), vec![], vec![1], vec![], ""),
-        (by(r"{key: team, operator: NotIn, values: [b]}"), vec![1], vec![1], vec![], ""),
-        (by(r"{key: team, operator: Exists}, {key: tier, operator: DoesNotExist}"), vec![], vec![1], vec![], ""),
-        (by(r"{key: team, operator: DoesNotExist}"), vec![1], vec![], vec![], ""),
+        (
+            by(r"{key: team, operator: In, values: [a, b]}"),
+            vec![],
+            vec![1],
+            vec![],
+            "",
+        ),
+        (
+            by(r"{key: team, operator: NotIn, values: [b]}"),
+            vec![1],
+            vec![1],
+            vec![],
+            "",
+        ),
+        (
+            by(r"{key: team, operator: Exists}, {key: tier, operator: DoesNotExist}"),
+            vec![],
+            vec![1],
+            vec![],
+            "",
+        ),
+        (
+            by(r"{key: team, operator: DoesNotExist}"),
+            vec![1],
+            vec![],
+            vec![],
+            "",
+        ),
         (
             by(r"{key: team, operator: in, values: [a]}"),
             vec![0],
@@ -316,9 +536,27 @@ fn without_a_cluster_expressions_select() {
             vec![],
             "[0].values: is missing: list values of the label",
         ),
-        (by(r"{operator: Exists, values: [a]}"), vec![0], vec![0], vec![], "[0].key: is missing: name the label"),
-        (by(r"{key: team, operator: Exists, values: [a]}"), vec![0], vec![0], vec![], "[0].values: is not for Exists"),
-        (by(r"{key: tier, operator: Exists}"), vec![0], vec![0], vec![], "spec.to[0].selector: selects nothing"),
+        (
+            by(r"{operator: Exists, values: [a]}"),
+            vec![0],
+            vec![0],
+            vec![],
+            "[0].key: is missing: name the label",
+        ),
+        (
+            by(r"{key: team, operator: Exists, values: [a]}"),
+            vec![0],
+            vec![0],
+            vec![],
+            "[0].values: is not for Exists",
+        ),
+        (
+            by(r"{key: tier, operator: Exists}"),
+            vec![0],
+            vec![0],
+            vec![],
+            "spec.to[0].selector: selects nothing",
+        ),
     ] {
         let resolution = alone(&format!("{CHANNEL}{OTHERS}{}{flags}", policy("p", &spec)));
         let found = allowed(&resolution);
@@ -334,14 +572,31 @@ fn without_a_cluster_what_is_stale_or_astray_is_told() {
     // What an export says of its cluster is followed, and told where it is not what is written.
     let exported = |from: &str, listed: &str| {
         let policy = policy("p", &format!("from: [{from}]"));
-        alone(&format!("{CHANNEL}{policy}status: {{from: [{listed}]}}\n{flags}"))
+        alone(&format!(
+            "{CHANNEL}{policy}status: {{from: [{listed}]}}\n{flags}"
+        ))
     };
-    let same =
-        exported("{sub: a}, {ref: {apiVersion: v1, kind: ServiceAccount, name: s}}", "a, 'system:serviceaccount:x:s'");
-    assert_eq!(lines(&same).iter().filter(|line| line.contains("status")).count(), 0);
-    for (from, listed) in [("{sub: a}", "'*'"), ("{sub: a}", "b, a"), ("{sub: a}, {sub: b}", "a, c")] {
+    let same = exported(
+        "{sub: a}, {ref: {apiVersion: v1, kind: ServiceAccount, name: s}}",
+        "a, 'system:serviceaccount:x:s'",
+    );
+    assert_eq!(
+        lines(&same)
+            .iter()
+            .filter(|line| line.contains("status"))
+            .count(),
+        0
+    );
+    for (from, listed) in [
+        ("{sub: a}", "'*'"),
+        ("{sub: a}", "b, a"),
+        ("{sub: a}, {sub: b}", "a, c"),
+    ] {
         let text = lines(&exported(from, listed)).join("\n");
-        assert!(text.contains("status.from: warning: names others than spec.from, and is what counts"), "{text}");
+        assert!(
+            text.contains("status.from: warning: names others than spec.from, and is what counts"),
+            "{text}"
+        );
     }
     // A namespace that holds nothing may be meant to be another one.
     for namespace in ["defualt", "default2"] {
@@ -351,7 +606,9 @@ fn without_a_cluster_what_is_stale_or_astray_is_told() {
         let found = allowed(&resolution);
         assert_eq!(found, [vec![0], vec![0], vec![]], "{namespace}");
         let text = lines(&resolution).join("\n");
-        let told = format!("metadata.namespace: nothing in {namespace} takes events; did you mean default?");
+        let told = format!(
+            "metadata.namespace: nothing in {namespace} takes events; did you mean default?"
+        );
         assert!(text.contains(&told), "{text}");
     }
 }
@@ -360,13 +617,29 @@ fn without_a_cluster_what_is_stale_or_astray_is_told() {
 /// channel stays closed.
 #[test]
 fn without_a_cluster_and_an_issuer_nothing_is_open() {
-    let resolution = alone(&format!("{CHANNEL}{}", features("authentication-oidc: enabled")));
+    let resolution = alone(&format!(
+        "{CHANNEL}{}",
+        features("authentication-oidc: enabled")
+    ));
     assert!(access(&resolution, &channel("c")).is_some());
     let found = lines(&resolution).join("\n");
-    assert!(found.contains("data.authentication-oidc: asks for tokens of a cluster, and there is none"), "{found}");
-    assert!(found.contains("write disabled, or the issuer in oidc-discovery-base-url"), "{found}");
-    let noted = alone(&format!("{CHANNEL}{}", features("eventtype-auto-create: enabled")));
-    assert!(lines(&noted).join("\n").contains("note: has no effect"), "{:?}", lines(&noted));
+    assert!(
+        found.contains("data.authentication-oidc: asks for tokens of a cluster, and there is none"),
+        "{found}"
+    );
+    assert!(
+        found.contains("write disabled, or the issuer in oidc-discovery-base-url"),
+        "{found}"
+    );
+    let noted = alone(&format!(
+        "{CHANNEL}{}",
+        features("eventtype-auto-create: enabled")
+    ));
+    assert!(
+        lines(&noted).join("\n").contains("note: has no effect"),
+        "{:?}",
+        lines(&noted)
+    );
 }
 
 /// Contract 8.1 to 8.3: channels that no Broker owns are described, and the replies of their
@@ -375,8 +648,15 @@ fn without_a_cluster_and_an_issuer_nothing_is_open() {
 fn owners_of_event_types() {
     let on = features("eventtype-auto-create: enabled, authentication-oidc: enabled");
     let resolution = in_cluster(&format!("{CHANNEL_IN_CLUSTER}\n---\n{POLICIES}{on}"));
-    let channel_of =
-        |resolution: &Resolution| resolution.table.channel(&feed()).expect("a channel").1.event_types.clone();
+    let channel_of = |resolution: &Resolution| {
+        resolution
+            .table
+            .channel(&feed())
+            .expect("a channel")
+            .1
+            .event_types
+            .clone()
+    };
     let owner = channel_of(&resolution).expect("an owner");
     let expected = EventTypeOwner {
         api_version: "messaging.knative.dev/v1",
@@ -388,9 +668,15 @@ fn owners_of_event_types() {
     };
     assert_eq!(*owner, expected);
     let subscriptions = of(&resolution, &feed());
-    let ledger = subscriptions.iter().find(|s| s.key.name.ends_with("01")).expect("a subscription");
+    let ledger = subscriptions
+        .iter()
+        .find(|s| s.key.name.ends_with("01"))
+        .expect("a subscription");
     let of_replies = ledger.event_types.as_ref().expect("an owner");
-    assert_eq!((of_replies.kind, of_replies.name.as_str()), ("Subscription", "ledger"));
+    assert_eq!(
+        (of_replies.kind, of_replies.name.as_str()),
+        ("Subscription", "ledger")
+    );
     assert_eq!(of_replies.uid, "5c1d2a10-0000-4000-8000-000000000001");
 
     let owned = CHANNEL_IN_CLUSTER.replace(
@@ -399,7 +685,11 @@ fn owners_of_event_types() {
     );
     let resolution = in_cluster(&format!("{owned}{on}"));
     assert_eq!(channel_of(&resolution), None);
-    assert!(of(&resolution, &feed()).iter().all(|subscription| subscription.event_types.is_none()));
+    assert!(
+        of(&resolution, &feed())
+            .iter()
+            .all(|subscription| subscription.event_types.is_none())
+    );
     let off = in_cluster(CHANNEL_IN_CLUSTER);
     assert_eq!(channel_of(&off), None);
 }
@@ -421,11 +711,29 @@ fn roles() {
     let relay = &resolution.table.relays().brokers["/default/b"];
     let asked = relay.authorization.as_ref().expect("it asks");
     assert_eq!(asked.audience, "of-b");
-    assert!(matches!(asked.rule, AuthorizationRule::Unknown(_)), "its policy is missing");
+    assert!(
+        matches!(asked.rule, AuthorizationRule::Unknown(_)),
+        "its policy is missing"
+    );
     let sender = relay.sender.as_ref().map(ToString::to_string);
-    assert_eq!(sender.as_deref(), Some("system:serviceaccount:knative-eventing:mt-broker-ingress-oidc"));
-    assert_eq!(relay.channel.as_ref().and_then(|channel| channel.audience.as_deref()), Some("of-c"));
-    assert_eq!(relay.event_types.as_ref().map(|owner| (owner.kind, owner.uid.as_str())), Some(("Broker", "bu")));
+    assert_eq!(
+        sender.as_deref(),
+        Some("system:serviceaccount:knative-eventing:mt-broker-ingress-oidc")
+    );
+    assert_eq!(
+        relay
+            .channel
+            .as_ref()
+            .and_then(|channel| channel.audience.as_deref()),
+        Some("of-c")
+    );
+    assert_eq!(
+        relay
+            .event_types
+            .as_ref()
+            .map(|owner| (owner.kind, owner.uid.as_str())),
+        Some(("Broker", "bu"))
+    );
 
     for (subscription, rule) in [
         (
@@ -435,24 +743,50 @@ fn roles() {
         (subscription(""), "Unknown("),
         (String::new(), "ObjectMissing("),
     ] {
-        let resolution = as_role(ProcessRole::Filter, &format!("{broker}{trigger}{subscription}{on}"));
+        let resolution = as_role(
+            ProcessRole::Filter,
+            &format!("{broker}{trigger}{subscription}{on}"),
+        );
         let relay = &resolution.table.relays().triggers["/default/t"];
         let asked = relay.authorization.as_ref().expect("it asks");
         assert_eq!(asked.audience, "mt-broker-filter", "contract AU-5");
-        assert!(format!("{:?}", asked.rule).starts_with(rule), "{:?}", asked.rule);
+        assert!(
+            format!("{:?}", asked.rule).starts_with(rule),
+            "{:?}",
+            asked.rule
+        );
         let sender = relay.sender.as_ref().map(ToString::to_string);
-        assert_eq!(sender.as_deref(), Some("system:serviceaccount:default:t-oidc-eventing.knative.dev-trigger"));
-        assert_eq!(relay.event_types.as_ref().map(|owner| owner.kind), Some("Trigger"));
+        assert_eq!(
+            sender.as_deref(),
+            Some("system:serviceaccount:default:t-oidc-eventing.knative.dev-trigger")
+        );
+        assert_eq!(
+            relay.event_types.as_ref().map(|owner| owner.kind),
+            Some("Trigger")
+        );
     }
 
     let open = as_role(ProcessRole::Filter, &format!("{broker}{trigger}"));
-    assert!(open.table.relays().triggers["/default/t"].authorization.is_none());
-    let broken = trigger.replace("spec: {broker: b}", "spec: {broker: b, filters: [{exact: {}}]}");
+    assert!(
+        open.table.relays().triggers["/default/t"]
+            .authorization
+            .is_none()
+    );
+    let broken = trigger.replace(
+        "spec: {broker: b}",
+        "spec: {broker: b, filters: [{exact: {}}]}",
+    );
     let closed = with(
         &format!("{broker}{broken}{on}"),
-        &ControlSettings { role: ProcessRole::Filter, ..settings() },
+        &ControlSettings {
+            role: ProcessRole::Filter,
+            ..settings()
+        },
         Some(&open),
     );
     let relay = &closed.table.relays().triggers["/default/t"];
-    assert!(relay.authorization.is_some(), "what keeps its last good form asks as the flags say");
+    assert!(
+        relay.authorization.is_some(),
+        "what keeps its last good form asks as the flags say"
+    );
 }

@@ -20,7 +20,10 @@ fn made(name: &str, is_ca: IsCa, days: std::ops::Range<i64>) -> Made {
     let day = |days: i64| OffsetDateTime::from_unix_timestamp(NOW + days * 86_400).expect("time");
     (params.not_before, params.not_after) = (day(days.start), day(days.end));
     let key = KeyPair::generate().expect("key");
-    Made { pem: params.self_signed(&key).expect("certificate").pem(), key: key.serialize_pem() }
+    Made {
+        pem: params.self_signed(&key).expect("certificate").pem(),
+        key: key.serialize_pem(),
+    }
 }
 
 fn ca(name: &str) -> String {
@@ -33,19 +36,32 @@ fn ca_valid(name: &str, days: std::ops::Range<i64>) -> String {
 
 /// A text as a block scalar, each line after these blanks.
 fn indented(text: &str, blanks: &str) -> String {
-    text.lines().map(|line| format!("{blanks}{line}\n")).collect()
+    text.lines()
+        .map(|line| format!("{blanks}{line}\n"))
+        .collect()
 }
 
 fn with_ca_certs(uri: &str, scalar: &str) -> String {
-    format!("{CHANNEL}{}", subscription(&format!("\n    uri: {uri}\n    CACerts: {scalar}")))
+    format!(
+        "{CHANNEL}{}",
+        subscription(&format!("\n    uri: {uri}\n    CACerts: {scalar}"))
+    )
 }
 
 /// The problem with this YAML value of CACerts, without its place.
 fn problem(scalar: &str) -> String {
     let resolution = one(&with_ca_certs("https://x", scalar));
-    let [line] = &lines(&resolution)[..] else { panic!("not one problem: {:#?}", lines(&resolution)) };
-    let message = line.strip_prefix("a.yaml:12: Subscription default/s: spec.subscriber.CACerts: ").expect(line);
-    assert_eq!(of(&resolution, &channel("c")).len(), 1, "it is served, so that its events fail: {message}");
+    let [line] = &lines(&resolution)[..] else {
+        panic!("not one problem: {:#?}", lines(&resolution))
+    };
+    let message = line
+        .strip_prefix("a.yaml:12: Subscription default/s: spec.subscriber.CACerts: ")
+        .expect(line);
+    assert_eq!(
+        of(&resolution, &channel("c")).len(),
+        1,
+        "it is served, so that its events fail: {message}"
+    );
     message.to_owned()
 }
 
@@ -55,34 +71,79 @@ fn ca_certs_that_are_none() {
     let block = |text: &str| format!("|\n{}", indented(text, "      "));
     let key = made("x", IsCa::NoCa, -1..1).key;
     let public = KeyPair::from_pem(&key).expect("a key").public_key_pem();
-    let uneven = pem
-        .lines()
-        .enumerate()
-        .map(|(index, line)| if index == 3 { format!("  {line}\n") } else { format!("{line}\n") });
+    let uneven = pem.lines().enumerate().map(|(index, line)| {
+        if index == 3 {
+            format!("  {line}\n")
+        } else {
+            format!("{line}\n")
+        }
+    });
     let second = format!("{pem}   {}", pem.replace('\n', "\n   "));
     for (scalar, start) in [
         ("' '".to_owned(), "holds no PEM certificate"),
         ("garbage".to_owned(), "holds no PEM certificate"),
         (block(&key), "holds a private key instead of a certificate"),
-        (block(&public), "holds a public key instead of a certificate"),
+        (
+            block(&public),
+            "holds a public key instead of a certificate",
+        ),
         (
             block(&(pem.clone() + &key)),
             "warning: holds a private key beside the certificates, which does not count: take it out, and make its owner",
         ),
-        (block(&(public.clone() + &pem)), "warning: holds a public key beside the certificates"),
-        (block(&pem.replace("MII", "!!!")), "certificate 1 does not decode"),
-        (block(pem.split_once("-----END").expect("end").0), "certificate 1 does not decode"),
-        (format!(">\n{}", indented(&pem, "      ")), "is a certificate folded into one line: write `CACerts: |`"),
-        (pem.trim().replace('\n', " "), "is a certificate folded into one line: write `CACerts: |`"),
-        (format!("'{}'", pem.trim().replace('\n', "\\n")), "contains \\n as text: write `CACerts: |`"),
-        (format!("|1\n{}", indented(&pem, "      ")), "is indented unevenly: line 1 of it begins with blanks"),
+        (
+            block(&(public.clone() + &pem)),
+            "warning: holds a public key beside the certificates",
+        ),
+        (
+            block(&pem.replace("MII", "!!!")),
+            "certificate 1 does not decode",
+        ),
+        (
+            block(pem.split_once("-----END").expect("end").0),
+            "certificate 1 does not decode",
+        ),
+        (
+            format!(">\n{}", indented(&pem, "      ")),
+            "is a certificate folded into one line: write `CACerts: |`",
+        ),
+        (
+            pem.trim().replace('\n', " "),
+            "is a certificate folded into one line: write `CACerts: |`",
+        ),
+        (
+            format!("'{}'", pem.trim().replace('\n', "\\n")),
+            "contains \\n as text: write `CACerts: |`",
+        ),
+        (
+            format!("|1\n{}", indented(&pem, "      ")),
+            "is indented unevenly: line 1 of it begins with blanks",
+        ),
         (BASE64_STANDARD.encode(&pem), "is base64 of PEM: decode it"),
-        ("/etc/ssl/ca.crt".to_owned(), "is the name of a file: write the content"),
-        (block(&second), "holds a certificate that does not count: indent line"),
-        (block(&ca_valid("old", -9..-2)), "CN=old expired on 2026-06-18: replace it"),
-        (block(&ca_valid("young", 3..9)), "CN=young is not valid before 2026-06-23: replace it"),
-        (block(&(ca_valid("old", -9..-2) + &pem)), "warning: CN=old expired on 2026-06-18: replace it"),
-        (block(&made("leaf", IsCa::NoCa, -1..1).pem), "note: CN=leaf is not the certificate of a CA"),
+        (
+            "/etc/ssl/ca.crt".to_owned(),
+            "is the name of a file: write the content",
+        ),
+        (
+            block(&second),
+            "holds a certificate that does not count: indent line",
+        ),
+        (
+            block(&ca_valid("old", -9..-2)),
+            "CN=old expired on 2026-06-18: replace it",
+        ),
+        (
+            block(&ca_valid("young", 3..9)),
+            "CN=young is not valid before 2026-06-23: replace it",
+        ),
+        (
+            block(&(ca_valid("old", -9..-2) + &pem)),
+            "warning: CN=old expired on 2026-06-18: replace it",
+        ),
+        (
+            block(&made("leaf", IsCa::NoCa, -1..1).pem),
+            "note: CN=leaf is not the certificate of a CA",
+        ),
     ] {
         let message = problem(&scalar);
         assert!(message.starts_with(start), "{message}\n{scalar}");
@@ -90,24 +151,39 @@ fn ca_certs_that_are_none() {
     }
     // One line that is indented further still decodes, as it does for others.
     let uneven: String = uneven.collect();
-    assert_eq!(lines(&one(&with_ca_certs("https://x", &block(&uneven)))), [""; 0]);
+    assert_eq!(
+        lines(&one(&with_ca_certs("https://x", &block(&uneven)))),
+        [""; 0]
+    );
 }
 
 #[test]
 fn ca_certs_without_tls_are_a_warning() {
-    let text = with_ca_certs("http://x", &format!("|\n{}", indented(&ca("root"), "      ")));
+    let text = with_ca_certs(
+        "http://x",
+        &format!("|\n{}", indented(&ca("root"), "      ")),
+    );
     let resolution = one(&text);
     assert_eq!(
         lines(&resolution),
-        ["a.yaml:12: Subscription default/s: spec.subscriber.CACerts: warning: is not used, since the destination \
-          http://x/ is reached without TLS"]
+        [
+            "a.yaml:12: Subscription default/s: spec.subscriber.CACerts: warning: is not used, since the destination \
+          http://x/ is reached without TLS"
+        ]
     );
-    assert!(only(&resolution).subscriber.as_ref().expect("subscriber").trust.certificates().is_empty());
-    let typo = text.replace("CACerts", "CAcerts");
     assert!(
-        lines(&one(&typo))[0]
-            .ends_with("spec.subscriber.CAcerts: is not a field that is known here; did you mean CACerts?")
+        only(&resolution)
+            .subscriber
+            .as_ref()
+            .expect("subscriber")
+            .trust
+            .certificates()
+            .is_empty()
     );
+    let typo = text.replace("CACerts", "CAcerts");
+    assert!(lines(&one(&typo))[0].ends_with(
+        "spec.subscriber.CAcerts: is not a field that is known here; did you mean CACerts?"
+    ));
 }
 
 /// Contract TL-9: CACerts make https out of a reference to a Service.
@@ -121,7 +197,10 @@ fn ca_certs_turn_a_service_to_https() {
     let (found, problems) = destination(&subscriber, &service("sink", ""), &settings());
     assert_eq!(problems, [""; 0]);
     let found = found.expect("destination");
-    assert_eq!(found.url.as_str(), "https://sink.default.svc.cluster.local/secure");
+    assert_eq!(
+        found.url.as_str(),
+        "https://sink.default.svc.cluster.local/secure"
+    );
     assert_eq!(found.trust.certificates()[0].subject, "CN=root");
 }
 
@@ -144,34 +223,68 @@ fn trust_bundles_join_the_trust_of_every_https_destination() {
     let text = format!(
         "{}---\n{}{}",
         with_ca_certs("https://x", &format!("|\n{}", indented(&own, "      "))),
-        subscription("{uri: 'https://y'}").trim_start_matches("---\n").replace("name: s}", "name: s2}"),
+        subscription("{uri: 'https://y'}")
+            .trim_start_matches("---\n")
+            .replace("name: s}", "name: s2}"),
         subscription("{uri: 'http://z'}").replace("name: s}", "name: s3}")
     );
     let subjects = |resolution: &Resolution| -> Vec<Vec<String>> {
         let of_one = |s: &Arc<Subscription>| {
             let trust = &s.subscriber.as_ref().expect("subscriber").trust;
-            let mut subjects: Vec<_> = trust.certificates().iter().map(|c| c.subject.clone()).collect();
+            let mut subjects: Vec<_> = trust
+                .certificates()
+                .iter()
+                .map(|c| c.subject.clone())
+                .collect();
             subjects.sort();
             subjects
         };
         of(resolution, &channel("c")).iter().map(of_one).collect()
     };
-    let resolution = good(&format!("{text}{}", bundle("knative-eventing", "'true'", &data)));
-    assert_eq!(subjects(&resolution), [vec!["CN=a", "CN=b", "CN=own"], vec!["CN=a", "CN=b"], vec![]]);
+    let resolution = good(&format!(
+        "{text}{}",
+        bundle("knative-eventing", "'true'", &data)
+    ));
+    assert_eq!(
+        subjects(&resolution),
+        [vec!["CN=a", "CN=b", "CN=own"], vec!["CN=a", "CN=b"], vec![]]
+    );
     for (namespace, label, notes) in [("default", "'true'", 1), ("knative-eventing", "'yes'", 1)] {
         let resolution = one(&format!("{text}{}", bundle(namespace, label, &data)));
         assert_eq!(subjects(&resolution), [vec!["CN=own"], vec![], vec![]]);
-        assert_eq!(resolution.problems.len(), notes, "{:#?}", lines(&resolution));
+        assert_eq!(
+            resolution.problems.len(),
+            notes,
+            "{:#?}",
+            lines(&resolution)
+        );
     }
 }
 
 #[test]
 fn one_bad_certificate_of_a_bundle_spares_the_others() {
-    let data =
-        format!("data:\n  a.pem: |\n{}", indented(&format!("{}{}", ca("a").replace("MII", "!!!"), ca("b")), "    "));
-    let resolution =
-        one(&format!("{CHANNEL}{}{}", subscription("{uri: 'https://y'}"), bundle("knative-eventing", "'true'", &data)));
-    assert_eq!(only(&resolution).subscriber.as_ref().expect("subscriber").trust.certificates()[0].subject, "CN=b");
+    let data = format!(
+        "data:\n  a.pem: |\n{}",
+        indented(
+            &format!("{}{}", ca("a").replace("MII", "!!!"), ca("b")),
+            "    "
+        )
+    );
+    let resolution = one(&format!(
+        "{CHANNEL}{}{}",
+        subscription("{uri: 'https://y'}"),
+        bundle("knative-eventing", "'true'", &data)
+    ));
+    assert_eq!(
+        only(&resolution)
+            .subscriber
+            .as_ref()
+            .expect("subscriber")
+            .trust
+            .certificates()[0]
+            .subject,
+        "CN=b"
+    );
     assert!(
         lines(&resolution)[0].contains("data.a.pem: warning: certificate 1 is skipped"),
         "{:#?}",
@@ -184,33 +297,76 @@ fn one_bad_certificate_of_a_bundle_spares_the_others() {
 #[test]
 fn bundles_say_what_does_not_count() {
     let key = made("x", IsCa::NoCa, -1..1).key;
-    let said = |label: &str, data: &str| lines(&one(&format!("{CHANNEL}{}", bundle("knative-eventing", label, data))));
+    let said = |label: &str, data: &str| {
+        lines(&one(&format!(
+            "{CHANNEL}{}",
+            bundle("knative-eventing", label, data)
+        )))
+    };
     let block = |key: &str, text: &str| format!("data:\n  {key}: |\n{}", indented(text, "    "));
     let mixed = block("a.pem", &format!("{key}{}", ca("a")));
-    assert!(said("'true'", &mixed)[0].contains("data.a.pem: warning: holds a private key beside the certificates"));
-    let text =
-        format!("{CHANNEL}{}{}", subscription("{uri: 'https://y'}"), bundle("knative-eventing", "'true'", &mixed));
-    assert_eq!(only(&one(&text)).subscriber.as_ref().expect("subscriber").trust.certificates()[0].subject, "CN=a");
+    assert!(
+        said("'true'", &mixed)[0]
+            .contains("data.a.pem: warning: holds a private key beside the certificates")
+    );
+    let text = format!(
+        "{CHANNEL}{}{}",
+        subscription("{uri: 'https://y'}"),
+        bundle("knative-eventing", "'true'", &mixed)
+    );
+    assert_eq!(
+        only(&one(&text))
+            .subscriber
+            .as_ref()
+            .expect("subscriber")
+            .trust
+            .certificates()[0]
+            .subject,
+        "CN=a"
+    );
     let pem = ca("a");
-    let der = rustls_pemfile::certs(&mut pem.as_bytes()).next().expect("one").expect("a certificate");
+    let der = rustls_pemfile::certs(&mut pem.as_bytes())
+        .next()
+        .expect("one")
+        .expect("a certificate");
     for (data, words) in [
-        (block("a.pem", &BASE64_STANDARD.encode(ca("a"))), "data.a.pem: warning: is base64 of PEM"),
-        (block("a.pem", &BASE64_STANDARD.encode(&der)), "data.a.pem: warning: holds a certificate in DER"),
+        (
+            block("a.pem", &BASE64_STANDARD.encode(ca("a"))),
+            "data.a.pem: warning: is base64 of PEM",
+        ),
+        (
+            block("a.pem", &BASE64_STANDARD.encode(&der)),
+            "data.a.pem: warning: holds a certificate in DER",
+        ),
         (
             format!("binaryData:\n  a.der: {}", BASE64_STANDARD.encode(&der)),
             "binaryData.a.der: warning: holds a certificate in DER",
         ),
-        (block("a.pem", &key), "data.a.pem: warning: holds a private key instead"),
-        (block("note", "nothing yet"), "data.note: warning: holds no PEM certificate"),
+        (
+            block("a.pem", &key),
+            "data.a.pem: warning: holds a private key instead",
+        ),
+        (
+            block("note", "nothing yet"),
+            "data.note: warning: holds no PEM certificate",
+        ),
     ] {
         let said = said("'true'", &data);
-        assert!(said.len() == 1 && said[0].contains(words) && said[0].contains("nothing more is trusted"), "{said:#?}");
+        assert!(
+            said.len() == 1
+                && said[0].contains(words)
+                && said[0].contains("nothing more is trusted"),
+            "{said:#?}"
+        );
     }
     assert_eq!(said("'true'", "data: {}"), [""; 0]);
     assert_eq!(said("'false'", &mixed), [""; 0]);
     for label in ["'True'", "'yes'", "''"] {
         let said = said(label, &mixed);
-        assert!(label == "''" || said[0].contains("warning: must be \"true\", in lower case"), "{said:#?}");
+        assert!(
+            label == "''" || said[0].contains("warning: must be \"true\", in lower case"),
+            "{said:#?}"
+        );
     }
 }
 
@@ -219,16 +375,26 @@ fn equal_trust_is_one_value_even_across_resolutions() {
     let root = ca("root");
     let twice = format!("{root}# the same twice\n{root}");
     let text = |first: &str| {
-        let second = subscription(&format!("\n    uri: https://y\n    CACerts: |\n{}", indented(&twice, "      ")));
+        let second = subscription(&format!(
+            "\n    uri: https://y\n    CACerts: |\n{}",
+            indented(&twice, "      ")
+        ));
         let first = with_ca_certs(first, &format!("|\n{}", indented(&root, "      ")));
         format!("{first}{}", second.replace("name: s}", "name: s2}"))
     };
     let trust = |resolution: &Resolution| -> Vec<_> {
         let subscriptions = of(resolution, &channel("c"));
-        subscriptions.iter().map(|s| Arc::clone(&s.subscriber.as_ref().expect("subscriber").trust)).collect()
+        subscriptions
+            .iter()
+            .map(|s| Arc::clone(&s.subscriber.as_ref().expect("subscriber").trust))
+            .collect()
     };
     let before = good(&text("https://x"));
-    let after = resolve(&manifests(&[("a.yaml", &text("https://z"))]), Some(&before), &settings());
+    let after = resolve(
+        &manifests(&[("a.yaml", &text("https://z"))]),
+        Some(&before),
+        &settings(),
+    );
     let (before, after) = (trust(&before), trust(&after));
     assert!(Arc::ptr_eq(&before[0], &before[1]));
     assert!(Arc::ptr_eq(&before[0], &after[0]));
@@ -248,27 +414,53 @@ fn secret(name: &str, field: &str, entries: &[(&str, &str)]) -> String {
 #[test]
 fn server_certificates_come_from_secrets_and_stay() {
     let (server, root) = (made("server", IsCa::NoCa, -1..1), ca("root"));
-    let plain = [("tls.crt", &*server.pem), ("tls.key", &server.key), ("ca.crt", &root)];
+    let plain = [
+        ("tls.crt", &*server.pem),
+        ("tls.key", &server.key),
+        ("ca.crt", &root),
+    ];
     let encoded = plain.map(|(key, value)| (key, BASE64_STANDARD.encode(value)));
-    let encoded = encoded.each_ref().map(|(key, value)| (*key, value.as_str()));
+    let encoded = encoded
+        .each_ref()
+        .map(|(key, value)| (*key, value.as_str()));
     let first = secret("imc-dispatcher-server-tls", "data", &encoded);
     let resolution = good(&first);
     let certificate = resolution.certificate.clone().expect("certificate");
     assert_eq!(certificate.certificate_chain_pem, server.pem);
     assert_eq!(certificate.private_key_pem, server.key);
     assert_eq!(certificate.ca_pem, Some(root.clone()));
-    assert_eq!(certificate.origin, "Secret knative-eventing/imc-dispatcher-server-tls");
-    assert!(!format!("{resolution:?}").contains("PRIVATE"), "the key is shown");
+    assert_eq!(
+        certificate.origin,
+        "Secret knative-eventing/imc-dispatcher-server-tls"
+    );
+    assert!(
+        !format!("{resolution:?}").contains("PRIVATE"),
+        "the key is shown"
+    );
 
     let other = made("other", IsCa::NoCa, -1..1);
-    let second =
-        secret("mt-broker-ingress-server-tls", "stringData", &[("tls.crt", &other.pem), ("tls.key", &other.key)]);
+    let second = secret(
+        "mt-broker-ingress-server-tls",
+        "stringData",
+        &[("tls.crt", &other.pem), ("tls.key", &other.key)],
+    );
     assert_eq!(good(&second).certificate.expect("certificate").ca_pem, None);
-    assert_eq!(good(&format!("{second}{first}")).certificate, Some(certificate.clone()));
+    assert_eq!(
+        good(&format!("{second}{first}")).certificate,
+        Some(certificate.clone())
+    );
 
-    let bad = secret("imc-dispatcher-server-tls", "stringData", &[("tls.crt", &server.pem)]);
+    let bad = secret(
+        "imc-dispatcher-server-tls",
+        "stringData",
+        &[("tls.crt", &server.pem)],
+    );
     for text in ["", &bad] {
-        let after = resolve(&manifests(&[("a.yaml", text)]), Some(&resolution), &settings());
+        let after = resolve(
+            &manifests(&[("a.yaml", text)]),
+            Some(&resolution),
+            &settings(),
+        );
         assert_eq!(after.certificate, Some(certificate.clone()));
     }
 }
@@ -278,20 +470,40 @@ fn problems_of_secrets_show_no_values() {
     let server = made("server", IsCa::NoCa, -9..-2);
     let name = "imc-dispatcher-server-tls";
     for (text, field, message) in [
-        (secret(name, "stringData", &[("tls.crt", &server.pem)]), "data", "has no key tls.key"),
-        (secret(name, "data", &[("tls.crt", "*"), ("tls.key", "*")]), "data.tls.crt", "is not base64"),
         (
-            secret(name, "stringData", &[("tls.crt", &server.pem), ("tls.key", "x")]),
+            secret(name, "stringData", &[("tls.crt", &server.pem)]),
+            "data",
+            "has no key tls.key",
+        ),
+        (
+            secret(name, "data", &[("tls.crt", "*"), ("tls.key", "*")]),
+            "data.tls.crt",
+            "is not base64",
+        ),
+        (
+            secret(
+                name,
+                "stringData",
+                &[("tls.crt", &server.pem), ("tls.key", "x")],
+            ),
             "stringData.tls.key",
             "holds no PEM private key",
         ),
         (
-            secret(name, "stringData", &[("tls.crt", &server.key), ("tls.key", &server.key)]),
+            secret(
+                name,
+                "stringData",
+                &[("tls.crt", &server.key), ("tls.key", &server.key)],
+            ),
             "stringData.tls.crt",
             "holds a private key",
         ),
         (
-            secret(name, "stringData", &[("tls.crt", &server.pem), ("tls.key", &server.key)]),
+            secret(
+                name,
+                "stringData",
+                &[("tls.crt", &server.pem), ("tls.key", &server.key)],
+            ),
             "stringData.tls.crt",
             "the certificate of CN=server expired on 2026-06-18",
         ),
@@ -309,6 +521,9 @@ fn problems_of_secrets_show_no_values() {
         let line = lines(&resolution).join("\n");
         let start = format!("Secret knative-eventing/{name}: {field}: {message}");
         assert!(line.contains(&start), "{line}\n{start}");
-        assert!(!line.contains(server.key.lines().nth(1).expect("key")), "{line}");
+        assert!(
+            !line.contains(server.key.lines().nth(1).expect("key")),
+            "{line}"
+        );
     }
 }

@@ -14,19 +14,28 @@ pub(super) fn unusable_reason(text: &str, error: &TrustError) -> String {
     let begins = trimmed.contains(BEGIN);
     let one_line = !trimmed.contains('\n');
     if begins && one_line && trimmed.contains("\\n") {
-        return "contains \\n as text: write `CACerts: |` and the certificate in lines below it".to_owned();
+        return "contains \\n as text: write `CACerts: |` and the certificate in lines below it"
+            .to_owned();
     }
     if begins && one_line {
-        return "is a certificate folded into one line: write `CACerts: |` instead of `>` or plain text".to_owned();
+        return "is a certificate folded into one line: write `CACerts: |` instead of `>` or \
+             plain text"
+            .to_owned();
     }
     if begins && let Some(line) = uneven_indentation_line(text) {
-        return format!("is indented unevenly: line {line} of it begins with blanks that the others do not have");
+        return format!(
+            "is indented unevenly: line {line} of it begins with blanks that the others do not have"
+        );
     }
     if trimmed.starts_with("LS0tLS1CRUdJTi") {
-        return "is base64 of PEM: decode it, and write the -----BEGIN CERTIFICATE----- lines".to_owned();
+        return "is base64 of PEM: decode it, and write the -----BEGIN CERTIFICATE----- lines"
+            .to_owned();
     }
-    if one_line && (trimmed.starts_with('/') || trimmed.ends_with(".crt") || trimmed.ends_with(".pem")) {
-        return "is the name of a file: write the content of the file, below `CACerts: |`".to_owned();
+    if one_line
+        && (trimmed.starts_with('/') || trimmed.ends_with(".crt") || trimmed.ends_with(".pem"))
+    {
+        return "is the name of a file: write the content of the file, below `CACerts: |`"
+            .to_owned();
     }
     match error {
         // A folded text has lost the line break after the first BEGIN, where a blank line ends a
@@ -34,27 +43,47 @@ pub(super) fn unusable_reason(text: &str, error: &TrustError) -> String {
         TrustError::Malformed { .. } if begins && is_begin_line_folded(text) => {
             "is a certificate folded by `>`: write `CACerts: |` instead".to_owned()
         }
-        TrustError::NoCertificate | TrustError::NotACertificate(_) | TrustError::Malformed { .. } => error.to_string(),
+        TrustError::NoCertificate
+        | TrustError::NotACertificate(_)
+        | TrustError::Malformed { .. } => error.to_string(),
     }
 }
 
 /// The number of the first line that begins with blanks, if some lines do and some do not.
 fn uneven_indentation_line(text: &str) -> Option<usize> {
-    let lines = || text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
+    let lines = || {
+        text.lines()
+            .enumerate()
+            .filter(|(_, line)| !line.trim().is_empty())
+    };
     let indented = |line: &str| line.starts_with([' ', '\t']);
-    let first = lines().find(|(_, line)| indented(line)).map(|(index, _)| index + 1);
-    first.filter(|_| lines().any(|(_, line)| line.starts_with("-----")) || lines().all(|(_, line)| indented(line)))
+    let first = lines()
+        .find(|(_, line)| indented(line))
+        .map(|(index, _)| index + 1);
+    first.filter(|_| {
+        lines().any(|(_, line)| line.starts_with("-----"))
+            || lines().all(|(_, line)| indented(line))
+    })
 }
 
 /// True if a BEGIN stands in one line with the text that should be below it.
 fn is_begin_line_folded(text: &str) -> bool {
-    text.lines().any(|line| line.trim_start().strip_prefix(BEGIN).is_some_and(|rest| !rest.trim().is_empty()))
+    text.lines().any(|line| {
+        line.trim_start()
+            .strip_prefix(BEGIN)
+            .is_some_and(|rest| !rest.trim().is_empty())
+    })
 }
 
 /// Finds a certificate that a reader of PEM skips, since its BEGIN is not at the start of a line.
 pub(super) fn skipped_certificate(text: &str) -> Option<(Severity, String)> {
-    let hidden = text.lines().position(|line| line.contains(BEGIN) && !line.starts_with("-----"))?;
-    let message = format!("holds a certificate that does not count: indent line {} of it like the others", hidden + 1);
+    let hidden = text
+        .lines()
+        .position(|line| line.contains(BEGIN) && !line.starts_with("-----"))?;
+    let message = format!(
+        "holds a certificate that does not count: indent line {} of it like the others",
+        hidden + 1
+    );
     Some((Severity::Error, message))
 }
 
@@ -64,9 +93,15 @@ pub(super) fn other_pem_items(kinds: &BTreeSet<&'static str>) -> Option<(Severit
         return None;
     }
     let is_secret = kinds.contains("private key");
-    let secret = if is_secret { ", and make its owner a new one, since it is no secret any more" } else { "" };
+    let secret = if is_secret {
+        ", and make its owner a new one, since it is no secret any more"
+    } else {
+        ""
+    };
     let kinds = kinds.iter().copied().collect::<Vec<_>>().join(" and a ");
-    let message = format!("holds a {kinds} beside the certificates, which does not count: take it out{secret}");
+    let message = format!(
+        "holds a {kinds} beside the certificates, which does not count: take it out{secret}"
+    );
     Some((Severity::Warning, message))
 }
 
@@ -77,22 +112,46 @@ pub(super) fn no_certificate_reason(value: &[u8]) -> String {
     let text = str::from_utf8(value).unwrap_or_default().trim();
     let decoded = super::decode_base64(text).filter(|_| !text.is_empty());
     if value.starts_with(&DER) || decoded.is_some_and(|decoded| decoded.starts_with(&DER)) {
-        return "holds a certificate in DER, which does not count: convert it by `openssl x509 -inform der`".to_owned();
+        return "holds a certificate in DER, which does not count: convert it by `openssl x509 \
+             -inform der`"
+            .to_owned();
     }
-    unusable_reason(text, &TrustBundle::from_pem(text).err().unwrap_or(TrustError::NoCertificate))
+    unusable_reason(
+        text,
+        &TrustBundle::from_pem(text)
+            .err()
+            .unwrap_or(TrustError::NoCertificate),
+    )
 }
 
 /// The problems of certificates that can be read.
 pub(super) fn certificate_findings(bundle: &TrustBundle, now: i64) -> Vec<(Severity, String)> {
     let invalid: Vec<_> = bundle.invalid_at(now).collect();
-    let severity = if invalid.len() == bundle.certificates().len() { Severity::Error } else { Severity::Warning };
+    let severity = if invalid.len() == bundle.certificates().len() {
+        Severity::Error
+    } else {
+        Severity::Warning
+    };
     let mut findings: Vec<_> = invalid
         .into_iter()
-        .map(|certificate| (severity, format!("{}: replace it by a valid one", describe_invalidity(certificate, now))))
+        .map(|certificate| {
+            (
+                severity,
+                format!(
+                    "{}: replace it by a valid one",
+                    describe_invalidity(certificate, now)
+                ),
+            )
+        })
         .collect();
-    for certificate in bundle.certificates().iter().filter(|certificate| !certificate.is_ca) {
+    for certificate in bundle
+        .certificates()
+        .iter()
+        .filter(|certificate| !certificate.is_ca)
+    {
         let message = format!(
-            "{} is not the certificate of a CA: only a server that shows this very certificate is trusted",
+            "{} is not the certificate of a CA: only a server that shows this very \
+             certificate is trusted",
             certificate.subject
         );
         findings.push((Severity::Note, message));
@@ -112,6 +171,8 @@ pub(super) fn describe_invalidity(certificate: &TrustedCertificate, now: i64) ->
 
 /// The day (UTC) of a time in seconds since the epoch.
 pub(in crate::control::resolve) fn format_day(seconds: i64) -> String {
-    OffsetDateTime::from_unix_timestamp(seconds)
-        .map_or_else(|_range| "a day far away".to_owned(), |time| time.date().to_string())
+    OffsetDateTime::from_unix_timestamp(seconds).map_or_else(
+        |_range| "a day far away".to_owned(),
+        |time| time.date().to_string(),
+    )
 }

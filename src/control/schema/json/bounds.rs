@@ -1,5 +1,5 @@
-//! What is demanded of fields beyond their shape, for editors: whoever resolves an object demands the same, and says more.
-//! `schemas_and_check_agree` holds the two together.
+//! What is demanded of fields beyond their shape, for editors: whoever resolves an object demands
+//! the same, and says more. `schemas_and_check_agree` holds the two together.
 
 use serde_json::{Value, json};
 
@@ -47,7 +47,9 @@ pub(super) fn of(definition: &str) -> Value {
             "properties": { "ref": referring() },
         }),
         "EventPolicySpecTo" => json!({ "anyOf": [with("ref"), with("selector")] }),
-        "EventPolicyToReference" => json!({ "allOf": [with_text("apiVersion"), with_text("kind"), with_text("name")] }),
+        "EventPolicyToReference" => {
+            json!({ "allOf": [with_text("apiVersion"), with_text("kind"), with_text("name")] })
+        }
         "EventPolicySelector" => json!({ "allOf": [with_text("apiVersion"), with_text("kind")] }),
         "EventPolicySpecFrom" => json!({ "anyOf": [with("ref"), with_text("sub")] }),
         "BrokerSpec" => json!({ "properties": { "config": with_text("name") } }),
@@ -78,7 +80,9 @@ pub(super) fn of(definition: &str) -> Value {
             "anyOf": [with_text("uid"), with_text("name")],
             "properties": { "subscriberUri": text, "replyUri": text },
         }),
-        "TriggerFilter" => json!({ "properties": { "attributes": { "propertyNames": { "pattern": ATTRIBUTE } } } }),
+        "TriggerFilter" => {
+            json!({ "properties": { "attributes": { "propertyNames": { "pattern": ATTRIBUTE } } } })
+        }
         "SubscriptionsAPIFilter" => filter(),
         _ => json!({}),
     }

@@ -12,7 +12,16 @@ use crate::filter::cesql::value::CesqlValue;
 /// Attributes that every event has, which are never empty.
 const REQUIRED: [&str; 4] = ["type", "source", "id", "specversion"];
 /// Attributes whose values are text in every format of events.
-const TEXTS: [&str; 8] = ["type", "source", "id", "specversion", "subject", "time", "datacontenttype", "dataschema"];
+const TEXTS: [&str; 8] = [
+    "type",
+    "source",
+    "id",
+    "specversion",
+    "subject",
+    "time",
+    "datacontenttype",
+    "dataschema",
+];
 /// The version that `specversion` is assumed to be.
 const VERSION: &str = "1.0";
 
@@ -24,17 +33,32 @@ pub(super) struct PossibleBooleans {
 }
 
 impl PossibleBooleans {
-    pub(super) const ALL: Self = Self { truth: true, falsehood: true };
-    pub(super) const NOTHING: Self = Self { truth: false, falsehood: false };
-    pub(super) const NEVER: Self = Self { truth: false, falsehood: true };
+    pub(super) const ALL: Self = Self {
+        truth: true,
+        falsehood: true,
+    };
+    pub(super) const NOTHING: Self = Self {
+        truth: false,
+        falsehood: false,
+    };
+    pub(super) const NEVER: Self = Self {
+        truth: false,
+        falsehood: true,
+    };
 
     pub(super) fn not(self) -> Self {
-        Self { truth: self.falsehood, falsehood: self.truth }
+        Self {
+            truth: self.falsehood,
+            falsehood: self.truth,
+        }
     }
 
     /// Values of `AND`: the right side counts only where the left one does not decide.
     pub(super) fn and(self, other: Self) -> Self {
-        Self { truth: self.truth && other.truth, falsehood: self.falsehood || (self.truth && other.falsehood) }
+        Self {
+            truth: self.truth && other.truth,
+            falsehood: self.falsehood || (self.truth && other.falsehood),
+        }
     }
 
     pub(super) fn or(self, other: Self) -> Self {
@@ -50,7 +74,11 @@ impl PossibleBooleans {
 
     /// Values of a part that is a number.
     pub(super) fn of_number(part: &ExpressionNode) -> Self {
-        if is_constant(part) { constant(part) } else { Self::ALL }
+        if is_constant(part) {
+            constant(part)
+        } else {
+            Self::ALL
+        }
     }
 }
 
@@ -115,8 +143,12 @@ fn is_constant(part: &ExpressionNode) -> bool {
         ExpressionNode::String(_) | ExpressionNode::Integer(_) | ExpressionNode::Boolean(_) => true,
         ExpressionNode::Attribute(_) | ExpressionNode::Exists(_) => false,
         // Its value depends on keys.
-        ExpressionNode::Call(CesqlFunction::Unknown(_) | CesqlFunction::VerifyCorrelationId, _) => false,
-        ExpressionNode::Not(x) | ExpressionNode::Negate(x) | ExpressionNode::Like(x, _) => is_constant(x),
+        ExpressionNode::Call(CesqlFunction::Unknown(_) | CesqlFunction::VerifyCorrelationId, _) => {
+            false
+        }
+        ExpressionNode::Not(x) | ExpressionNode::Negate(x) | ExpressionNode::Like(x, _) => {
+            is_constant(x)
+        }
         ExpressionNode::Binary(_, x, y) => is_constant(x) && is_constant(y),
         ExpressionNode::In(x, set) => is_constant(x) && set.iter().all(is_constant),
         ExpressionNode::Call(_, arguments) => arguments.iter().all(is_constant),
@@ -127,7 +159,11 @@ fn is_constant(part: &ExpressionNode) -> bool {
 struct NoAttributes;
 
 impl<'e> AttributeSource<'e> for NoAttributes {
-    fn get(&self, _name: &str, _meter: &mut WorkMeter) -> Result<Option<CesqlValue<'e>>, MeterExceeded> {
+    fn get(
+        &self,
+        _name: &str,
+        _meter: &mut WorkMeter,
+    ) -> Result<Option<CesqlValue<'e>>, MeterExceeded> {
         Ok(None)
     }
 
@@ -141,7 +177,12 @@ pub(super) fn constant(part: &ExpressionNode) -> PossibleBooleans {
     match evaluate(part, &NoAttributes, &mut WorkMeter::default()) {
         EvaluationResult { error: Some(_), .. } => PossibleBooleans::NOTHING,
         EvaluationResult { value, .. } => {
-            value.to_boolean().map_or(PossibleBooleans::NOTHING, |truth| PossibleBooleans { truth, falsehood: !truth })
+            value
+                .to_boolean()
+                .map_or(PossibleBooleans::NOTHING, |truth| PossibleBooleans {
+                    truth,
+                    falsehood: !truth,
+                })
         }
     }
 }
@@ -149,7 +190,11 @@ pub(super) fn constant(part: &ExpressionNode) -> PossibleBooleans {
 /// Possible values of `x = y`.
 pub(super) fn equal(x: &ExpressionNode, y: &ExpressionNode) -> PossibleBooleans {
     if is_constant(x) && is_constant(y) {
-        return constant(&ExpressionNode::Binary(BinaryOperator::Equal, Box::new(x.clone()), Box::new(y.clone())));
+        return constant(&ExpressionNode::Binary(
+            BinaryOperator::Equal,
+            Box::new(x.clone()),
+            Box::new(y.clone()),
+        ));
     }
     let (part, text) = match (x, y) {
         (part, ExpressionNode::String(text)) | (ExpressionNode::String(text), part) => {
@@ -160,13 +205,19 @@ pub(super) fn equal(x: &ExpressionNode, y: &ExpressionNode) -> PossibleBooleans 
         }
         _ => return PossibleBooleans::ALL,
     };
-    if can_be(part, &text) { PossibleBooleans::ALL } else { PossibleBooleans::NEVER }
+    if can_be(part, &text) {
+        PossibleBooleans::ALL
+    } else {
+        PossibleBooleans::NEVER
+    }
 }
 
 /// True if a part can become this text, or a value that is cast to it.
 fn can_be(part: &ExpressionNode, text: &str) -> bool {
     let is_integer = text.parse::<i32>().is_ok();
-    let is_boolean = ["true", "false"].iter().any(|word| text.eq_ignore_ascii_case(word));
+    let is_boolean = ["true", "false"]
+        .iter()
+        .any(|word| text.eq_ignore_ascii_case(word));
     match part {
         ExpressionNode::Attribute(name) if name == "specversion" => text == VERSION,
         ExpressionNode::Attribute(name) => !(is_required(name) && text.is_empty()),
@@ -176,12 +227,14 @@ fn can_be(part: &ExpressionNode, text: &str) -> bool {
         ExpressionNode::Call(CesqlFunction::Length | CesqlFunction::Abs, _) => {
             is_boolean || text.parse::<i32>().is_ok_and(|n| n >= 0)
         }
-        ExpressionNode::Call(CesqlFunction::Left | CesqlFunction::Right, arguments) => match arguments.get(1) {
-            Some(ExpressionNode::Integer(most)) => {
-                usize::try_from(*most).is_ok_and(|most| text.chars().count() <= most)
+        ExpressionNode::Call(CesqlFunction::Left | CesqlFunction::Right, arguments) => {
+            match arguments.get(1) {
+                Some(ExpressionNode::Integer(most)) => {
+                    usize::try_from(*most).is_ok_and(|most| text.chars().count() <= most)
+                }
+                _ => true,
             }
-            _ => true,
-        },
+        }
         part => match type_of(part) {
             CesqlType::Integer => is_integer || is_boolean,
             CesqlType::Boolean => is_boolean || is_integer,
@@ -191,9 +244,17 @@ fn can_be(part: &ExpressionNode, text: &str) -> bool {
 }
 
 /// Possible values of `x < y` and the like, on integers.
-pub(super) fn in_order(operator: BinaryOperator, x: &ExpressionNode, y: &ExpressionNode) -> PossibleBooleans {
+pub(super) fn in_order(
+    operator: BinaryOperator,
+    x: &ExpressionNode,
+    y: &ExpressionNode,
+) -> PossibleBooleans {
     if is_constant(x) && is_constant(y) {
-        return constant(&ExpressionNode::Binary(operator, Box::new(x.clone()), Box::new(y.clone())));
+        return constant(&ExpressionNode::Binary(
+            operator,
+            Box::new(x.clone()),
+            Box::new(y.clone()),
+        ));
     }
     let fails = |part: &ExpressionNode| match part {
         ExpressionNode::String(text) => text.parse::<i32>().is_err(),
@@ -203,15 +264,22 @@ pub(super) fn in_order(operator: BinaryOperator, x: &ExpressionNode, y: &Express
     if fails(x) || fails(y) {
         return PossibleBooleans::NOTHING;
     }
-    let is_natural = |part: &ExpressionNode| matches!(part, ExpressionNode::Call(CesqlFunction::Length, _));
+    let is_natural =
+        |part: &ExpressionNode| matches!(part, ExpressionNode::Call(CesqlFunction::Length, _));
     let never = match (operator, x, y) {
         (BinaryOperator::Less, x, ExpressionNode::Integer(n))
         | (BinaryOperator::Greater, ExpressionNode::Integer(n), x) => is_natural(x) && *n <= 0,
         (BinaryOperator::LessOrEqual, x, ExpressionNode::Integer(n))
-        | (BinaryOperator::GreaterOrEqual, ExpressionNode::Integer(n), x) => is_natural(x) && *n < 0,
+        | (BinaryOperator::GreaterOrEqual, ExpressionNode::Integer(n), x) => {
+            is_natural(x) && *n < 0
+        }
         _ => false,
     };
-    if never { PossibleBooleans::NEVER } else { PossibleBooleans::ALL }
+    if never {
+        PossibleBooleans::NEVER
+    } else {
+        PossibleBooleans::ALL
+    }
 }
 
 /// Possible values of `x LIKE 'pattern'`.
@@ -229,7 +297,11 @@ pub(super) fn like(x: &ExpressionNode, pattern: &LikePattern) -> PossibleBoolean
         ExpressionNode::Attribute(name) => is_required(name) && text.is_empty(),
         _ => false,
     };
-    if never { PossibleBooleans::NEVER } else { PossibleBooleans::ALL }
+    if never {
+        PossibleBooleans::NEVER
+    } else {
+        PossibleBooleans::ALL
+    }
 }
 
 /// Name of an attribute that both sides of an `AND` want to be another text, with both texts.
@@ -247,7 +319,9 @@ pub(super) fn contradiction<'e>(
     equations(right, &mut wanted);
     let (first, second) = wanted.split_at_checked(on_the_left)?;
     second.iter().find_map(|(name, other)| {
-        let (_, one) = first.iter().find(|(known, text)| known == name && text != other)?;
+        let (_, one) = first
+            .iter()
+            .find(|(known, text)| known == name && text != other)?;
         Some((*name, *one, *other))
     })
 }
@@ -261,7 +335,8 @@ fn equations<'e>(part: &'e ExpressionNode, wanted: &mut Vec<(&'e str, &'e str)>)
         }
         ExpressionNode::Binary(BinaryOperator::Equal, left, right) => {
             if let (ExpressionNode::Attribute(name), ExpressionNode::String(text))
-            | (ExpressionNode::String(text), ExpressionNode::Attribute(name)) = (left.as_ref(), right.as_ref())
+            | (ExpressionNode::String(text), ExpressionNode::Attribute(name)) =
+                (left.as_ref(), right.as_ref())
             {
                 wanted.push((name, text));
             }

@@ -12,7 +12,9 @@ fn said(text: &str) -> Vec<(Option<FindingSeverity>, String)> {
         Err(error) => vec![(None, explain_error(text, error).to_string())],
         Ok(expression) => {
             let found = expression.check(text).into_iter();
-            found.map(|finding| (Some(finding.severity), finding.error.to_string())).collect()
+            found
+                .map(|finding| (Some(finding.severity), finding.error.to_string()))
+                .collect()
         }
     }
 }
@@ -20,11 +22,23 @@ fn said(text: &str) -> Vec<(Option<FindingSeverity>, String)> {
 #[test]
 fn other_languages_are_translated() {
     for (text, line) in [
-        ("type == 'a'", "line 1, column 7: CESQL writes = for equality"),
-        ("type = 'a' && id = 'b'", "line 1, column 12: CESQL writes AND"),
-        ("type = 'a' || id = 'b'", "line 1, column 12: CESQL writes OR"),
+        (
+            "type == 'a'",
+            "line 1, column 7: CESQL writes = for equality",
+        ),
+        (
+            "type = 'a' && id = 'b'",
+            "line 1, column 12: CESQL writes AND",
+        ),
+        (
+            "type = 'a' || id = 'b'",
+            "line 1, column 12: CESQL writes OR",
+        ),
         ("!(type = 'a')", "line 1, column 1: CESQL writes NOT"),
-        ("type IN ['a']", "line 1, column 9: CESQL writes lists in parentheses: IN ('a', 'b')"),
+        (
+            "type IN ['a']",
+            "line 1, column 9: CESQL writes lists in parentheses: IN ('a', 'b')",
+        ),
         (
             "data.kind = 'a'",
             "line 1, column 5: the data of events cannot be looked into: expressions see attributes only",
@@ -33,8 +47,14 @@ fn other_languages_are_translated() {
             "event.type = 'a'",
             "line 1, column 6: attributes are written by their names alone: write type instead of event.type",
         ),
-        ("type contains 'a'", "line 1, column 6: there is no \"contains\" here: write LIKE '%text%'"),
-        ("subject is null", "line 1, column 9: there is no \"is\" here: write EXISTS x, or NOT EXISTS x"),
+        (
+            "type contains 'a'",
+            "line 1, column 6: there is no \"contains\" here: write LIKE '%text%'",
+        ),
+        (
+            "subject is null",
+            "line 1, column 9: there is no \"is\" here: write EXISTS x, or NOT EXISTS x",
+        ),
         (
             "type =~ 'a.*'",
             "line 1, column 7: CESQL has no regular expressions: write LIKE, with % for any text and _ for one character",
@@ -43,13 +63,31 @@ fn other_languages_are_translated() {
             "type = '{{ .x }}' AND {{ .y }}",
             "line 1, column 23: this is a template that was not rendered, perhaps: render it first",
         ),
-        ("TRUE AND\n  id == 'a'", "line 2, column 7: CESQL writes = for equality"),
+        (
+            "TRUE AND\n  id == 'a'",
+            "line 2, column 7: CESQL writes = for equality",
+        ),
         ("type =", "line 1, column 7: the expression ends too early"),
-        ("EXISTS(subject)", "line 1, column 7: EXISTS takes a name without parentheses: write EXISTS subject"),
-        ("NOT exists ( x )", "line 1, column 12: EXISTS takes a name without parentheses: write EXISTS x"),
-        ("level > 1.5", "line 1, column 10: 1.5 is a decimal, and CESQL has integers only: write a whole number"),
-        ("level > .5", "line 1, column 9: .5 is a decimal, and CESQL has integers only: write a whole number"),
-        ("level > 1.", "line 1, column 10: 1. is a decimal, and CESQL has integers only: write a whole number"),
+        (
+            "EXISTS(subject)",
+            "line 1, column 7: EXISTS takes a name without parentheses: write EXISTS subject",
+        ),
+        (
+            "NOT exists ( x )",
+            "line 1, column 12: EXISTS takes a name without parentheses: write EXISTS x",
+        ),
+        (
+            "level > 1.5",
+            "line 1, column 10: 1.5 is a decimal, and CESQL has integers only: write a whole number",
+        ),
+        (
+            "level > .5",
+            "line 1, column 9: .5 is a decimal, and CESQL has integers only: write a whole number",
+        ),
+        (
+            "level > 1.",
+            "line 1, column 10: 1. is a decimal, and CESQL has integers only: write a whole number",
+        ),
     ] {
         assert_eq!(said(text), [(None, line.to_owned())], "{text}");
     }
@@ -58,36 +96,106 @@ fn other_languages_are_translated() {
 #[test]
 fn what_can_never_pass_is_told() {
     for (text, line) in [
-        ("1", "1: the result is a number, and only what is true passes: compare it"),
-        ("'true'", "1: the result is text, and only what is true passes: compare it, or write EXISTS"),
-        ("  type", "3: the result is text, and only what is true passes: compare it, or write EXISTS"),
-        ("LOWER(x)", "1: the result is text, and only what is true passes: compare it, or write EXISTS"),
-        ("STARTSWITH(type, 'a')", "1: there is no function STARTSWITH: write type LIKE 'a%'"),
-        ("startsWith(type, 'a')", "1: there is no function STARTSWITH: write type LIKE 'a%'"),
-        ("has(subject)", "1: there is no function HAS: write EXISTS subject"),
-        ("LENGHT(type) > 2", "1: there is no function LENGHT; did you mean LENGTH?"),
+        (
+            "1",
+            "1: the result is a number, and only what is true passes: compare it",
+        ),
+        (
+            "'true'",
+            "1: the result is text, and only what is true passes: compare it, or write EXISTS",
+        ),
+        (
+            "  type",
+            "3: the result is text, and only what is true passes: compare it, or write EXISTS",
+        ),
+        (
+            "LOWER(x)",
+            "1: the result is text, and only what is true passes: compare it, or write EXISTS",
+        ),
+        (
+            "STARTSWITH(type, 'a')",
+            "1: there is no function STARTSWITH: write type LIKE 'a%'",
+        ),
+        (
+            "startsWith(type, 'a')",
+            "1: there is no function STARTSWITH: write type LIKE 'a%'",
+        ),
+        (
+            "has(subject)",
+            "1: there is no function HAS: write EXISTS subject",
+        ),
+        (
+            "LENGHT(type) > 2",
+            "1: there is no function LENGHT; did you mean LENGTH?",
+        ),
         ("LENGTH() > 2", "1: LENGTH takes 1 argument, and not 0"),
-        ("SUBSTRING(type) = 'a'", "1: SUBSTRING takes 2 to 3 arguments, and not 1"),
-        ("ce-type = 'a'", "1: ce-type is a subtraction here: attributes are written without ce-, as type"),
+        (
+            "SUBSTRING(type) = 'a'",
+            "1: SUBSTRING takes 2 to 3 arguments, and not 1",
+        ),
+        (
+            "ce-type = 'a'",
+            "1: ce-type is a subtraction here: attributes are written without ce-, as type",
+        ),
         (
             "type = 'a' AND 'b'",
             "16: 'b' beside AND is neither true nor false: repeat the comparison, as in type = 'a' OR type = 'b', or write \
              type IN ('a', 'b')",
         ),
-        ("type = 'a' AND type = 'b'", "1: type cannot be 'a' and 'b' at once: write OR between them, or IN"),
-        ("specversion = '0.3'", "1: specversion = '0.3' can never hold: correct it"),
+        (
+            "type = 'a' AND type = 'b'",
+            "1: type cannot be 'a' and 'b' at once: write OR between them, or IN",
+        ),
+        (
+            "specversion = '0.3'",
+            "1: specversion = '0.3' can never hold: correct it",
+        ),
         ("1 = 2", "1: 1 = 2 can never hold: correct it"),
-        ("LOWER(type) = 'Com.Example'", "1: LOWER(type) = 'Com.Example' can never hold: correct it"),
-        ("LENGTH(type) < 0", "1: LENGTH(type) < 0 can never hold: correct it"),
-        ("EXISTS x = 'yes'", "8: (EXISTS x) = 'yes' can never hold: correct it"),
-        ("time > '2026-01-01'", "1: > compares integers, and text is none: nothing passes"),
-        ("type + 'x' = 'ax'", "1: + is for integers, and this is text: to join texts, write CONCAT(x, y)"),
-        ("data = 'a'", "1: the data of events cannot be looked into: expressions see attributes only"),
-        ("subject != null", "12: there is no null: write EXISTS x, or NOT EXISTS x"),
-        ("FALSE", "1: is never true, so that nothing passes: correct it"),
-        ("NOT EXISTS type", "1: is never true, so that nothing passes: correct it"),
+        (
+            "LOWER(type) = 'Com.Example'",
+            "1: LOWER(type) = 'Com.Example' can never hold: correct it",
+        ),
+        (
+            "LENGTH(type) < 0",
+            "1: LENGTH(type) < 0 can never hold: correct it",
+        ),
+        (
+            "EXISTS x = 'yes'",
+            "8: (EXISTS x) = 'yes' can never hold: correct it",
+        ),
+        (
+            "time > '2026-01-01'",
+            "1: > compares integers, and text is none: nothing passes",
+        ),
+        (
+            "type + 'x' = 'ax'",
+            "1: + is for integers, and this is text: to join texts, write CONCAT(x, y)",
+        ),
+        (
+            "data = 'a'",
+            "1: the data of events cannot be looked into: expressions see attributes only",
+        ),
+        (
+            "subject != null",
+            "12: there is no null: write EXISTS x, or NOT EXISTS x",
+        ),
+        (
+            "FALSE",
+            "1: is never true, so that nothing passes: correct it",
+        ),
+        (
+            "NOT EXISTS type",
+            "1: is never true, so that nothing passes: correct it",
+        ),
     ] {
-        assert_eq!(said(text), [(Some(FindingSeverity::NeverTrue), format!("line 1, column {line}"))], "{text}");
+        assert_eq!(
+            said(text),
+            [(
+                Some(FindingSeverity::NeverTrue),
+                format!("line 1, column {line}")
+            )],
+            "{text}"
+        );
     }
 }
 
@@ -96,34 +204,67 @@ fn what_can_never_pass_is_told() {
 fn parts_that_can_never_hold_are_told() {
     for (text, doubt) in [
         ("type = 'a' OR 'b'", FindingSeverity::PartNeverTrue),
-        ("type = 'a' OR specversion = '2'", FindingSeverity::PartNeverTrue),
-        ("EXISTS x OR LENGHT(type) = 1", FindingSeverity::UnknownFunction),
-        ("type = 'a' OR LEFT(type) = 'b'", FindingSeverity::UnknownFunction),
+        (
+            "type = 'a' OR specversion = '2'",
+            FindingSeverity::PartNeverTrue,
+        ),
+        (
+            "EXISTS x OR LENGHT(type) = 1",
+            FindingSeverity::UnknownFunction,
+        ),
+        (
+            "type = 'a' OR LEFT(type) = 'b'",
+            FindingSeverity::UnknownFunction,
+        ),
     ] {
         let said = said(text);
-        assert!(matches!(said[..], [(Some(said), _)] if said == doubt), "{text}: {said:?}");
+        assert!(
+            matches!(said[..], [(Some(said), _)] if said == doubt),
+            "{text}: {said:?}"
+        );
     }
 }
 
-/// A name that is nearly one of CloudEvents' own is told wherever it stands, and changes no other judgement.
+/// A name that is nearly one of CloudEvents' own is told wherever it stands, and changes no other
+/// judgement.
 #[test]
 fn names_that_are_nearly_those_of_attributes_are_told() {
     for (text, lines) in [
-        ("tpye = 'a'", &["1: tpye is an extension; did you mean type?"][..]),
-        ("type = 'a' AND NOT (Soruce LIKE '/a%')", &["21: soruce is an extension; did you mean source?"]),
-        ("EXISTS subjct", &["8: subjct is an extension; did you mean subject?"]),
+        (
+            "tpye = 'a'",
+            &["1: tpye is an extension; did you mean type?"][..],
+        ),
+        (
+            "type = 'a' AND NOT (Soruce LIKE '/a%')",
+            &["21: soruce is an extension; did you mean source?"],
+        ),
+        (
+            "EXISTS subjct",
+            &["8: subjct is an extension; did you mean subject?"],
+        ),
         (
             "LOWER(tpye) IN ('a', CONCAT(souce, 'b'))",
-            &["7: tpye is an extension; did you mean type?", "29: souce is an extension; did you mean source?"],
+            &[
+                "7: tpye is an extension; did you mean type?",
+                "29: souce is an extension; did you mean source?",
+            ],
         ),
     ] {
-        let expected = lines.iter().map(|line| (Some(FindingSeverity::Name), format!("line 1, column {line}")));
+        let expected = lines.iter().map(|line| {
+            (
+                Some(FindingSeverity::Name),
+                format!("line 1, column {line}"),
+            )
+        });
         assert_eq!(said(text), expected.collect::<Vec<_>>(), "{text}");
     }
     let both = said("LENGTH(tpye) < 0");
     assert_eq!(
         both.iter().map(|(doubt, _)| *doubt).collect::<Vec<_>>(),
-        [Some(FindingSeverity::NeverTrue), Some(FindingSeverity::Name)]
+        [
+            Some(FindingSeverity::NeverTrue),
+            Some(FindingSeverity::Name)
+        ]
     );
 }
 
@@ -181,19 +322,28 @@ fn any_text() -> impl Strategy<Value = String> {
         "EXISTS type",
         "'1.0'",
     ]);
-    leaf.prop_map(str::to_owned).prop_recursive(3, 12, 2, |inner| {
-        let operators = ["=", "!=", "<", "<=", ">", ">=", "AND", "OR", "XOR", "+", "-", "/"];
-        let pair = (inner.clone(), prop::sample::select(operators.to_vec()), inner.clone());
-        let function = prop::sample::select(vec!["LOWER", "UPPER", "LENGTH", "TRIM", "INT", "BOOL", "ABS", "LENGHT"]);
-        prop_oneof![
-            pair.prop_map(|(x, operator, y)| format!("({x} {operator} {y})")),
-            inner.clone().prop_map(|x| format!("NOT ({x})")),
-            inner.clone().prop_map(|x| format!("(({x}) LIKE 'A%')")),
-            (inner.clone(), inner.clone()).prop_map(|(x, y)| format!("(({x}) IN ({y}, 'a'))")),
-            (function, inner.clone()).prop_map(|(function, x)| format!("{function}({x})")),
-            (inner.clone(), inner).prop_map(|(x, y)| format!("(LEFT({x}, 1) = ({y}))")),
-        ]
-    })
+    leaf.prop_map(str::to_owned)
+        .prop_recursive(3, 12, 2, |inner| {
+            let operators = [
+                "=", "!=", "<", "<=", ">", ">=", "AND", "OR", "XOR", "+", "-", "/",
+            ];
+            let pair = (
+                inner.clone(),
+                prop::sample::select(operators.to_vec()),
+                inner.clone(),
+            );
+            let function = prop::sample::select(vec![
+                "LOWER", "UPPER", "LENGTH", "TRIM", "INT", "BOOL", "ABS", "LENGHT",
+            ]);
+            prop_oneof![
+                pair.prop_map(|(x, operator, y)| format!("({x} {operator} {y})")),
+                inner.clone().prop_map(|x| format!("NOT ({x})")),
+                inner.clone().prop_map(|x| format!("(({x}) LIKE 'A%')")),
+                (inner.clone(), inner.clone()).prop_map(|(x, y)| format!("(({x}) IN ({y}, 'a'))")),
+                (function, inner.clone()).prop_map(|(function, x)| format!("{function}({x})")),
+                (inner.clone(), inner).prop_map(|(x, y)| format!("(LEFT({x}, 1) = ({y}))")),
+            ]
+        })
 }
 
 fn any_value() -> impl Strategy<Value = Option<CesqlValue<'static>>> {

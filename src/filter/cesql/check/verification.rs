@@ -13,26 +13,34 @@ pub(super) struct VerificationFault {
 
 /// Finds the reason for which no id at all can be genuine with these arguments, if there is one.
 pub(super) fn find_fault(arguments: &[ExpressionNode]) -> Option<VerificationFault> {
-    let [_id, name, namespace, secret, index, replicas] = arguments else { return None };
+    let [_id, name, namespace, secret, index, replicas] = arguments else {
+        return None;
+    };
     for (what, argument) in [("pod index", index), ("replica count", replicas)] {
         if let ExpressionNode::String(text) = argument
             && text.parse::<i32>().is_err()
         {
-            let message = format!("the {what} of {NAME} is '{text}', which is no integer: write for example 1");
-            return Some(VerificationFault { message, possible: PossibleBooleans::NOTHING });
+            let message = format!(
+                "the {what} of {NAME} is '{text}', which is no integer: write for example 1"
+            );
+            return Some(VerificationFault {
+                message,
+                possible: PossibleBooleans::NOTHING,
+            });
         }
     }
     let texts = [("name", name), ("namespace", namespace), ("Secret", secret)];
-    let found =
-        texts.into_iter().find(|(_, argument)| matches!(argument, ExpressionNode::String(text) if text.is_empty()));
+    let found = texts
+        .into_iter()
+        .find(|(_, argument)| matches!(argument, ExpressionNode::String(text) if text.is_empty()));
     if let Some((what, _)) = found {
         return never_true(&format!("the {what} of {NAME} is empty"));
     }
     match (number(index), number(replicas)) {
         (_, Some(..=0)) => never_true(&format!("the replica count of {NAME} is below 1")),
-        (Some(index), Some(replicas)) if index < 0 || index >= replicas => {
-            never_true(&format!("the pod index of {NAME} is {index} of {replicas} replicas, which count from 0"))
-        }
+        (Some(index), Some(replicas)) if index < 0 || index >= replicas => never_true(&format!(
+            "the pod index of {NAME} is {index} of {replicas} replicas, which count from 0"
+        )),
         _ => None,
     }
 }

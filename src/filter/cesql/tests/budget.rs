@@ -16,12 +16,21 @@ struct Long<'r> {
 impl<'r> Long<'r> {
     fn new(read: &'r Cell<usize>) -> Self {
         let (ascii, digits) = ("Ab".repeat(30 * 1024), "0".repeat(60 * 1024));
-        Self { read, ascii, other: "\u{390}".repeat(30 * 1024), digits }
+        Self {
+            read,
+            ascii,
+            other: "\u{390}".repeat(30 * 1024),
+            digits,
+        }
     }
 }
 
 impl<'e> AttributeSource<'e> for &'e Long<'_> {
-    fn get(&self, name: &str, meter: &mut WorkMeter) -> Result<Option<CesqlValue<'e>>, MeterExceeded> {
+    fn get(
+        &self,
+        name: &str,
+        meter: &mut WorkMeter,
+    ) -> Result<Option<CesqlValue<'e>>, MeterExceeded> {
         let text = match name {
             "x" => &self.ascii,
             "y" => &self.other,
@@ -55,7 +64,13 @@ fn filled(head: &str, piece: &str, tail: &str) -> String {
 
 /// Every function and operator, as dear as it can be made.
 fn dear() -> Vec<String> {
-    let nested = |function: &str| format!("{}x{} = ''", format!("{function}(").repeat(80), ")".repeat(80));
+    let nested = |function: &str| {
+        format!(
+            "{}x{} = ''",
+            format!("{function}(").repeat(80),
+            ")".repeat(80)
+        )
+    };
     let chained = |piece: &str| vec![piece; 45].join(" OR ");
     let many = "a".repeat(8_000);
     let mut all = vec![
@@ -132,12 +147,19 @@ fn attacks_end() {
     assert!(steps <= 70_000, "{steps}");
     let (steps, matches) = like(&text, &format!("%{}_b%", "a".repeat(8_000)));
     assert_eq!((steps, matches), (MAX_STEPS as usize, Err(MeterExceeded)));
-    let expression = CesqlExpression::parse(&filled("LENGTH(CONCAT(", "x", ")) > 0")).expect("an expression");
+    let expression =
+        CesqlExpression::parse(&filled("LENGTH(CONCAT(", "x", ")) > 0")).expect("an expression");
     let read = Cell::new(0);
     let long = Long::new(&read);
     let evaluated = expression.evaluate(&&long, &mut WorkMeter::default());
     assert!(read.get() <= MAX_STEPS as usize);
-    assert_eq!(evaluated, EvaluationResult { value: CesqlValue::Boolean(false), error: Some(EvaluationError::Limit) });
+    assert_eq!(
+        evaluated,
+        EvaluationResult {
+            value: CesqlValue::Boolean(false),
+            error: Some(EvaluationError::Limit)
+        }
+    );
 }
 
 /// What is usual is far from the limits.
@@ -151,7 +173,10 @@ fn what_is_usual_is_cheap() {
         ("UPPER(id) IN ('A', 'B', 'I1')", 200, 200),
         (listed.as_str(), 70_000, 0),
     ] {
-        let (expression, mut meter) = (CesqlExpression::parse(text).expect(text), WorkMeter::default());
+        let (expression, mut meter) = (
+            CesqlExpression::parse(text).expect(text),
+            WorkMeter::default(),
+        );
         let read = Cell::new(0);
         let long = Long::new(&read);
         let evaluated = match text == listed {
@@ -159,6 +184,9 @@ fn what_is_usual_is_cheap() {
             false => expression.evaluate(&Given(attributes), &mut meter),
         };
         assert_eq!(evaluated.error, None, "{text:.40}");
-        assert!(meter.steps() <= steps && meter.bytes() <= bytes, "{text:.40}: {meter:?}");
+        assert!(
+            meter.steps() <= steps && meter.bytes() <= bytes,
+            "{text:.40}: {meter:?}"
+        );
     }
 }

@@ -3,10 +3,13 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use crate::history::record::{EventCopy, EventPlace, FaultKind, Moment, NemesisFault, RunHistory, SendTry, Wish};
+use crate::history::record::{
+    EventCopy, EventPlace, FaultKind, Moment, NemesisFault, RunHistory, SendTry, Wish,
+};
 use crate::history::spans::TimeSpan;
 
-/// How long after its delivery a message may be unacknowledged, and how long after a fault a connection may take to notice.
+/// How long after its delivery a message may be unacknowledged, and how long after a fault a
+/// connection may take to notice.
 const UNDER_WAY: Duration = Duration::from_secs(1);
 
 /// What became of the events that a subscription wanted.
@@ -45,7 +48,11 @@ impl SubscriptionTally {
         for (what, events) in [("lost", &self.lost), ("out of order", &self.disordered)] {
             if !events.is_empty() {
                 let some = &events[..events.len().min(5)];
-                found.push(format!("{}: {} events {what}, such as {some:?}", self.name, events.len()));
+                found.push(format!(
+                    "{}: {} events {what}, such as {some:?}",
+                    self.name,
+                    events.len()
+                ));
             }
         }
         found
@@ -67,13 +74,22 @@ pub(super) fn tallies(history: &RunHistory) -> Vec<SubscriptionTally> {
     let accepted = accepted(&tries);
     let mut taken: Vec<HashMap<u32, Vec<EventCopy>>> = vec![HashMap::new(); history.wishes.len()];
     for copy in history.copies.iter().filter(|copy| copy.is_taken()) {
-        taken[copy.subscription].entry(copy.event).or_default().push(*copy);
+        taken[copy.subscription]
+            .entry(copy.event)
+            .or_default()
+            .push(*copy);
     }
     for copies in taken.iter_mut().flat_map(HashMap::values_mut) {
         copies.sort_by_key(|copy| copy.at);
     }
     let each = history.wishes.iter().enumerate().zip(&taken);
-    let tally = |((subscription, wish), taken)| Case { history, tries: &tries, subscription, wish, taken };
+    let tally = |((subscription, wish), taken)| Case {
+        history,
+        tries: &tries,
+        subscription,
+        wish,
+        taken,
+    };
     each.map(tally).map(|case| case.tally(&accepted)).collect()
 }
 
@@ -94,7 +110,11 @@ fn accepted(tries: &HashMap<u32, Vec<SendTry>>) -> Vec<Accepted> {
     let one = |(event, tries): (&u32, &Vec<SendTry>)| {
         let last = tries.iter().find(|tried| tried.is_accepted())?;
         let span = TimeSpan::new(tries.first()?.begun, last.ended);
-        Some(Accepted { event: *event, sender: last.sender, span })
+        Some(Accepted {
+            event: *event,
+            sender: last.sender,
+            span,
+        })
     };
     let mut accepted: Vec<_> = tries.iter().filter_map(one).collect();
     accepted.sort_by_key(|accepted| (accepted.span.from, accepted.event));
@@ -112,10 +132,20 @@ struct Case<'a> {
 
 impl Case<'_> {
     fn tally(&self, accepted: &[Accepted]) -> SubscriptionTally {
-        let wanted: Vec<_> = accepted.iter().filter(|accepted| (self.wish.wants)(accepted.event)).copied().collect();
-        let mine = |copy: &&EventCopy| copy.subscription == self.subscription && copy.place != EventPlace::ParkingQueue;
+        let wanted: Vec<_> = accepted
+            .iter()
+            .filter(|accepted| (self.wish.wants)(accepted.event))
+            .copied()
+            .collect();
+        let mine = |copy: &&EventCopy| {
+            copy.subscription == self.subscription && copy.place != EventPlace::ParkingQueue
+        };
         let attempts = self.history.copies.iter().filter(mine).count();
-        let mut tally = SubscriptionTally { name: self.wish.name, attempts, ..SubscriptionTally::default() };
+        let mut tally = SubscriptionTally {
+            name: self.wish.name,
+            attempts,
+            ..SubscriptionTally::default()
+        };
         tally.wanted = wanted.len();
         let mut allowances = self.allowances();
         for accepted in &wanted {
@@ -141,18 +171,27 @@ impl Case<'_> {
     /// What was in a queue when it was deleted: the first try was begun before that.
     fn is_excused(&self, accepted: &Accepted) -> bool {
         let deleted = FaultKind::QueueDeleted(self.subscription);
-        self.history.faults.iter().any(|fault| fault.kind() == deleted && accepted.span.from <= fault.strike.made)
+        self.history
+            .faults
+            .iter()
+            .any(|fault| fault.kind() == deleted && accepted.span.from <= fault.strike.made)
     }
 
     /// How many messages of this queue each fault may have found unacknowledged.
     fn allowances(&self) -> Vec<(NemesisFault, u64)> {
         let replicas = |kind| match kind {
             FaultKind::ReplicaKilled(_) | FaultKind::ConnectionClosed => 1,
-            FaultKind::NodeDown(_) | FaultKind::NodePaused(_) | FaultKind::NodeParted(_) => self.history.replicas,
+            FaultKind::NodeDown(_) | FaultKind::NodePaused(_) | FaultKind::NodeParted(_) => {
+                self.history.replicas
+            }
             _ => 0,
         };
-        let all =
-            self.history.faults.iter().map(|fault| (*fault, self.history.prefetch * replicas(fault.kind()) as u64));
+        let all = self.history.faults.iter().map(|fault| {
+            (
+                *fault,
+                self.history.prefetch * replicas(fault.kind()) as u64,
+            )
+        });
         all.filter(|(_, allowance)| *allowance > 0).collect()
     }
 
@@ -165,12 +204,19 @@ impl Case<'_> {
     ) {
         let mut before = vec![*first];
         for copy in more {
-            let same = before.iter().rev().find(|before| before.number == copy.number);
+            let same = before
+                .iter()
+                .rev()
+                .find(|before| before.number == copy.number);
             let needed = match same {
                 Some(same) => is_under_way(TimeSpan::new(same.at, copy.at), allowances),
                 None => self.is_unanswered(before.last().unwrap_or(first), allowances),
             };
-            *(if same.is_some() { &mut tally.redelivered } else { &mut tally.resent }) += 1;
+            *(if same.is_some() {
+                &mut tally.redelivered
+            } else {
+                &mut tally.resent
+            }) += 1;
             tally.under_way += usize::from(needed);
             before.push(*copy);
         }
@@ -178,7 +224,11 @@ impl Case<'_> {
 
     /// Whether the sender waited for the answer to an earlier copy's try when a fault was made.
     fn is_unanswered(&self, earlier: &EventCopy, allowances: &[(NemesisFault, u64)]) -> bool {
-        let tries = self.tries.get(&earlier.event).map(Vec::as_slice).unwrap_or_default();
+        let tries = self
+            .tries
+            .get(&earlier.event)
+            .map(Vec::as_slice)
+            .unwrap_or_default();
         let mut mine = tries.iter().filter(|tried| tried.number == earlier.number);
         let struck = |tried: &SendTry, fault: &NemesisFault| {
             tried.begun <= fault.strike.made + UNDER_WAY && fault.strike.from <= tried.ended
@@ -191,7 +241,13 @@ impl Case<'_> {
         let mut earliest: HashMap<u16, (Moment, Moment)> = HashMap::new();
         let mut found = Vec::new();
         for accepted in wanted.iter().rev() {
-            let Some(first) = self.taken.get(&accepted.event).and_then(|copies| copies.first()) else { continue };
+            let Some(first) = self
+                .taken
+                .get(&accepted.event)
+                .and_then(|copies| copies.first())
+            else {
+                continue;
+            };
             let next = earliest.get(&accepted.sender).copied();
             let (sent_at, came_at) = next.unwrap_or((Moment::MAX, Moment::MAX));
             if accepted.span.until <= sent_at && came_at < first.at {
@@ -204,12 +260,17 @@ impl Case<'_> {
     }
 }
 
-/// Whether a message that was delivered at the span's beginning and again at its end was unacknowledged at a fault which
-/// has allowance left, and takes one from it.
+/// Whether a message that was delivered at the span's beginning and again at its end was
+/// unacknowledged at a fault which has allowance left, and takes one from it.
 fn is_under_way(copies: TimeSpan, allowances: &mut [(NemesisFault, u64)]) -> bool {
     let explains = |(fault, left): &&mut (NemesisFault, u64)| {
-        let window = TimeSpan::new(fault.strike.from.saturating_sub(UNDER_WAY), fault.until + UNDER_WAY);
-        *left > 0 && (window.from..=window.until).contains(&copies.from) && copies.until >= fault.strike.from
+        let window = TimeSpan::new(
+            fault.strike.from.saturating_sub(UNDER_WAY),
+            fault.until + UNDER_WAY,
+        );
+        *left > 0
+            && (window.from..=window.until).contains(&copies.from)
+            && copies.until >= fault.strike.from
     };
     let found = allowances.iter_mut().find(explains);
     found.map(|(_, left)| *left -= 1).is_some()

@@ -1,5 +1,5 @@
-//! What mt-broker-controller and eventing-controller make of a Broker `t/b` and its Triggers (contract 5.2 to 5.9, 7.1,
-//! 7.9).
+//! What mt-broker-controller and eventing-controller make of a Broker `t/b` and its Triggers
+//! (contract 5.2 to 5.9, 7.1, 7.9).
 
 use serde_json::{Value, json};
 
@@ -33,7 +33,11 @@ pub(crate) struct Wanted {
 
 /// The ServiceAccount of an object of the namespace `t` (contract 7.1).
 pub(crate) fn account(name: &str, kind: &str) -> String {
-    let group = if kind == "Subscription" { "messaging.knative.dev" } else { "eventing.knative.dev" };
+    let group = if kind == "Subscription" {
+        "messaging.knative.dev"
+    } else {
+        "eventing.knative.dev"
+    };
     format!("{name}-oidc-{group}-{kind}").to_lowercase()
 }
 
@@ -61,7 +65,11 @@ impl Flags<'_> {
     fn of_filter(self, trigger: &Value, more: &str) -> Value {
         let text = |field: &str| trigger["metadata"][field].as_str().expect("text");
         let path = format!("/triggers/t/{}/{}{more}", text("name"), text("uid"));
-        let scheme = if self.mode == "disabled" { "http" } else { "https" };
+        let scheme = if self.mode == "disabled" {
+            "http"
+        } else {
+            "https"
+        };
         self.address(scheme, "broker-filter", &path, "mt-broker-filter")
     }
 }
@@ -70,7 +78,11 @@ impl Admin {
     /// Has everything be as the controllers make it of these flags and Triggers.
     pub(crate) async fn reconcile_broker(&self, flags: Flags<'_>, triggers: &[Wanted]) {
         let oidc = if flags.oidc { "enabled" } else { "disabled" };
-        self.apply(&features(&[("transport-encryption", flags.mode), ("authentication-oidc", oidc)])).await;
+        self.apply(&features(&[
+            ("transport-encryption", flags.mode),
+            ("authentication-oidc", oidc),
+        ]))
+        .await;
         self.policy_of_the_channel(flags).await;
         let mut channel = object("InMemoryChannel", &format!("t/{CHANNEL}"));
         channel["metadata"]["annotations"] = json!({"eventing.knative.dev/scope": "cluster"});
@@ -83,7 +95,8 @@ impl Admin {
             subscribers.push(self.subscription(flags, &trigger).await);
         }
         let spec = json!({"spec": {"subscribers": subscribers}});
-        self.merge("InMemoryChannel", &format!("t/{CHANNEL}"), &spec).await;
+        self.merge("InMemoryChannel", &format!("t/{CHANNEL}"), &spec)
+            .await;
         self.reconcile(&format!("t/{CHANNEL}")).await;
     }
 
@@ -96,19 +109,22 @@ impl Admin {
         self.apply(&policy).await;
         let ready = if flags.oidc { "True" } else { "False" };
         let status = json!({"from": [subject], "conditions": [{"type": "Ready", "status": ready}]});
-        self.merge_status("EventPolicy", &format!("t/b-ep-{CHANNEL}"), &status).await;
+        self.merge_status("EventPolicy", &format!("t/b-ep-{CHANNEL}"), &status)
+            .await;
     }
 
     async fn broker(&self, flags: Flags<'_>, channel: &Value) {
         let mut broker = object("Broker", "t/b");
-        broker["metadata"]["annotations"] = json!({"eventing.knative.dev/broker.class": "MTChannelBasedBroker"});
+        broker["metadata"]["annotations"] =
+            json!({"eventing.knative.dev/broker.class": "MTChannelBasedBroker"});
         self.apply(&broker).await;
         let (address, addresses) = flags.of_broker();
         let annotations = json!({
             "knative.dev/channelAddress": channel["url"], "knative.dev/channelCACerts": channel["CACerts"],
             "knative.dev/channelAudience": channel["audience"], "knative.dev/channelName": CHANNEL,
         });
-        let status = json!({"address": address, "addresses": addresses, "annotations": annotations});
+        let status =
+            json!({"address": address, "addresses": addresses, "annotations": annotations});
         self.merge_status("Broker", "t/b", &status).await;
     }
 
@@ -122,7 +138,8 @@ impl Admin {
             "subscriberUri": wanted.subscriber, "subscriberAudience": wanted.audience,
             "auth": self.identity(flags, wanted.name, "Trigger").await,
         });
-        self.merge_status("Trigger", &format!("t/{}", wanted.name), &status).await
+        self.merge_status("Trigger", &format!("t/{}", wanted.name), &status)
+            .await
     }
 
     /// `status.auth` of an object, whose ServiceAccount is made.
@@ -131,21 +148,34 @@ impl Admin {
             return Value::Null;
         }
         let account = account(name, kind);
-        self.apply(&object("ServiceAccount", &format!("t/{account}"))).await;
+        self.apply(&object("ServiceAccount", &format!("t/{account}")))
+            .await;
         json!({"serviceAccountName": account})
     }
 
-    /// The Subscription of a Trigger, and what stands of it in the channel; made anew, as any change does (contract
-    /// 5.10).
+    /// The Subscription of a Trigger, and what stands of it in the channel; made anew, as any
+    /// change does (contract 5.10).
     async fn subscription(&self, flags: Flags<'_>, trigger: &Value) -> Value {
         let text = |field: &str| trigger["metadata"][field].as_str().expect("text");
         let name = format!("b-{}-{}", text("name"), text("uid"));
-        if self.get("Subscription", &format!("t/{name}")).await.is_some() {
+        if self
+            .get("Subscription", &format!("t/{name}"))
+            .await
+            .is_some()
+        {
             self.delete("Subscription", &format!("t/{name}")).await;
         }
         let (address, addresses) = flags.of_broker();
-        let to_broker = if addresses.is_null() { address } else { addresses[0].clone() };
-        let reply = if flags.oidc { flags.of_filter(trigger, "/reply") } else { to_broker };
+        let to_broker = if addresses.is_null() {
+            address
+        } else {
+            addresses[0].clone()
+        };
+        let reply = if flags.oidc {
+            flags.of_filter(trigger, "/reply")
+        } else {
+            to_broker
+        };
         let subscriber = flags.of_filter(trigger, "");
         let mut subscription = object("Subscription", &format!("t/{name}"));
         subscription["metadata"]["ownerReferences"] = json!([{
@@ -159,7 +189,8 @@ impl Admin {
         });
         let created = self.create(&subscription).await;
         let auth = self.identity(flags, &name, "Subscription").await;
-        self.merge_status("Subscription", &format!("t/{name}"), &json!({"auth": auth})).await;
+        self.merge_status("Subscription", &format!("t/{name}"), &json!({"auth": auth}))
+            .await;
         json!({
             "name": name, "uid": created["metadata"]["uid"], "generation": 1, "auth": auth,
             "subscriberUri": subscriber["url"], "subscriberCACerts": subscriber["CACerts"],

@@ -1,4 +1,5 @@
-//! What a test does to a cluster: ordinary requests of its administrator, by kind and `namespace/name`.
+//! What a test does to a cluster: ordinary requests of its administrator, by kind and
+//! `namespace/name`.
 
 use std::time::{Duration, Instant};
 
@@ -30,8 +31,15 @@ impl Admin {
             "PATCH" => "application/merge-patch+json",
             _ => "application/json",
         };
-        let body = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
-        let request = Request::builder().method(method).uri(path).header("content-type", content_type);
+        let body = if body.is_null() {
+            Vec::new()
+        } else {
+            body.to_string().into_bytes()
+        };
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("content-type", content_type);
         self.0.request(request.body(body).expect("a request")).await
     }
 
@@ -60,14 +68,20 @@ impl Admin {
 
     /// Creates a namespace.
     pub(crate) async fn namespace(&self, name: &str) {
-        self.create(&super::objects::object("Namespace", name)).await;
+        self.create(&super::objects::object("Namespace", name))
+            .await;
     }
 
-    /// Creates an object, or merges it into the one of its name. Keys that are gone stay: say null to remove one.
+    /// Creates an object, or merges it into the one of its name. Keys that are gone stay: say null
+    /// to remove one.
     pub(crate) async fn apply(&self, object: &Value) -> Value {
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let metadata = &object["metadata"];
-        let at = format!("{}/{}", text(&metadata["namespace"]), text(&metadata["name"]));
+        let at = format!(
+            "{}/{}",
+            text(&metadata["namespace"]),
+            text(&metadata["name"])
+        );
         let kind = text(&object["kind"]);
         match self.get(&kind, at.trim_start_matches('/')).await {
             Some(_) => self.merge(&kind, at.trim_start_matches('/'), object).await,
@@ -93,7 +107,10 @@ impl Admin {
 
     /// All objects of a kind.
     pub(crate) async fn list_all(&self, kind: &str) -> Vec<Value> {
-        let list = self.ask("GET", &Resource::of(kind).path(None), &Value::Null).await.expect("a list");
+        let list = self
+            .ask("GET", &Resource::of(kind).path(None), &Value::Null)
+            .await
+            .expect("a list");
         list["items"].as_array().expect("items").clone()
     }
 
@@ -108,13 +125,17 @@ impl Admin {
 
     /// Merges a patch into an object, its status excepted.
     pub(crate) async fn merge(&self, kind: &str, at: &str, patch: &Value) -> Value {
-        self.ask("PATCH", &path(kind, at), patch).await.expect("patched")
+        self.ask("PATCH", &path(kind, at), patch)
+            .await
+            .expect("patched")
     }
 
     /// Merges this into the status of an object.
     pub(crate) async fn merge_status(&self, kind: &str, at: &str, status: &Value) -> Value {
         let path = format!("{}/status", path(kind, at));
-        self.ask("PATCH", &path, &json!({"status": status})).await.expect("patched")
+        self.ask("PATCH", &path, &json!({"status": status}))
+            .await
+            .expect("patched")
     }
 
     /// Replaces an object, its status excepted; 409 if it is not of the newest version.
@@ -131,16 +152,24 @@ impl Admin {
         let resource = Resource::of(object["kind"].as_str().expect("a kind"));
         let name = object["metadata"]["name"].as_str().expect("a name");
         let path = resource.path(object["metadata"]["namespace"].as_str());
-        self.ask("PUT", &format!("{path}/{name}{subresource}"), object).await
+        self.ask("PUT", &format!("{path}/{name}{subresource}"), object)
+            .await
     }
 
     /// Deletes an object.
     pub(crate) async fn delete(&self, kind: &str, at: &str) {
-        self.ask("DELETE", &path(kind, at), &Value::Null).await.expect("deleted");
+        self.ask("DELETE", &path(kind, at), &Value::Null)
+            .await
+            .expect("deleted");
     }
 
     /// Waits until an object is as wanted.
-    pub(crate) async fn until(&self, kind: &str, at: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+    pub(crate) async fn until(
+        &self,
+        kind: &str,
+        at: &str,
+        wanted: impl Fn(&Value) -> bool,
+    ) -> Value {
         let deadline = Instant::now() + SOON;
         loop {
             let object = self.get(kind, at).await.unwrap_or(Value::Null);
@@ -156,9 +185,13 @@ impl Admin {
     pub(crate) async fn token(&self, account: &str, audience: Option<&str>) -> String {
         let audiences: Vec<&str> = audience.into_iter().collect();
         let spec = json!({"audiences": audiences, "expirationSeconds": 3600});
-        let request = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": spec});
+        let request =
+            json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": spec});
         let path = format!("{}/token", path("ServiceAccount", account));
         let answer = self.ask("POST", &path, &request).await.expect("a token");
-        answer["status"]["token"].as_str().expect("a token").to_owned()
+        answer["status"]["token"]
+            .as_str()
+            .expect("a token")
+            .to_owned()
     }
 }

@@ -1,4 +1,5 @@
-//! What Knative's imc-controller does to a channel: its addresses and conditions (contract 1.16, 4, 7.7).
+//! What Knative's imc-controller does to a channel: its addresses and conditions (contract 1.16, 4,
+//! 7.7).
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -20,13 +21,17 @@ pub(crate) struct Surroundings {
     pub(crate) features: Value,
     /// `ca.crt` of the dispatcher's Secret, if that is there.
     pub(crate) ca: Option<String>,
-    /// Names of the EventPolicies of the channel's namespace that are ready and apply to it, in order.
+    /// Names of the EventPolicies of the channel's namespace that are ready and apply to it, in
+    /// order.
     pub(crate) policies: Vec<String>,
 }
 
 impl Surroundings {
     fn flag(&self, name: &str) -> String {
-        self.features[name].as_str().unwrap_or_default().to_lowercase()
+        self.features[name]
+            .as_str()
+            .unwrap_or_default()
+            .to_lowercase()
     }
 }
 
@@ -47,15 +52,34 @@ impl Controller {
 /// Reconciles a channel when it changes, and all when something else does.
 async fn run(admin: Admin) {
     let watched = |kind: &str, namespace: Option<&str>| {
-        let events = watcher(admin.api(kind, namespace), watcher::Config::default()).default_backoff();
-        events.applied_objects().filter_map(|object| async { object.ok() }).boxed()
+        let events =
+            watcher(admin.api(kind, namespace), watcher::Config::default()).default_backoff();
+        events
+            .applied_objects()
+            .filter_map(|object| async { object.ok() })
+            .boxed()
     };
-    let system = [watched("ConfigMap", Some(SYSTEM)), watched("Secret", Some(SYSTEM)), watched("EventPolicy", None)];
+    let system = [
+        watched("ConfigMap", Some(SYSTEM)),
+        watched("Secret", Some(SYSTEM)),
+        watched("EventPolicy", None),
+    ];
     let channels = watched("InMemoryChannel", None).map(|channel| Some(at(&channel)));
     let mut changes = select(channels, select_all(system).map(|_| None));
     while let Some(changed) = changes.next().await {
-        let all = || async { admin.list_all("InMemoryChannel").await.iter().map(path_of).collect() };
-        let concerned = if let Some(channel) = changed { vec![channel] } else { all().await };
+        let all = || async {
+            admin
+                .list_all("InMemoryChannel")
+                .await
+                .iter()
+                .map(path_of)
+                .collect()
+        };
+        let concerned = if let Some(channel) = changed {
+            vec![channel]
+        } else {
+            all().await
+        };
         for channel in concerned {
             admin.try_reconcile(&channel).await;
         }
@@ -63,7 +87,11 @@ async fn run(admin: Admin) {
 }
 
 fn at(object: &DynamicObject) -> String {
-    format!("{}/{}", object.namespace().unwrap_or_default(), object.name_any())
+    format!(
+        "{}/{}",
+        object.namespace().unwrap_or_default(),
+        object.name_any()
+    )
 }
 
 fn path_of(object: &Value) -> String {
@@ -72,7 +100,8 @@ fn path_of(object: &Value) -> String {
 }
 
 impl Admin {
-    /// Writes the status of a channel as imc-controller would now; `status.subscribers` is not its business.
+    /// Writes the status of a channel as imc-controller would now; `status.subscribers` is not its
+    /// business.
     pub(crate) async fn reconcile(&self, at: &str) -> Value {
         self.try_reconcile(at).await.expect("a channel")
     }
@@ -93,45 +122,78 @@ impl Admin {
     }
 
     async fn surroundings(&self, namespace: &str, name: &str) -> Surroundings {
-        let features = self.get("ConfigMap", &format!("{SYSTEM}/config-features")).await.unwrap_or_default();
-        let secret = self.get("Secret", &format!("{SYSTEM}/imc-dispatcher-server-tls")).await.unwrap_or_default();
-        let ca = secret["data"]["ca.crt"].as_str().map(|text| BASE64.decode(text).expect("base64"));
+        let features = self
+            .get("ConfigMap", &format!("{SYSTEM}/config-features"))
+            .await
+            .unwrap_or_default();
+        let secret = self
+            .get("Secret", &format!("{SYSTEM}/imc-dispatcher-server-tls"))
+            .await
+            .unwrap_or_default();
+        let ca = secret["data"]["ca.crt"]
+            .as_str()
+            .map(|text| BASE64.decode(text).expect("base64"));
         let ca = ca.map(|pem| String::from_utf8(pem).expect("text"));
         let policies = self.list("EventPolicy", namespace).await;
-        let mut policies: Vec<String> = policies.iter().filter(|policy| applies(policy, name)).map(name_of).collect();
+        let mut policies: Vec<String> = policies
+            .iter()
+            .filter(|policy| applies(policy, name))
+            .map(name_of)
+            .collect();
         policies.sort();
-        Surroundings { features: features["data"].clone(), ca, policies }
+        Surroundings {
+            features: features["data"].clone(),
+            ca,
+            policies,
+        }
     }
 }
 
 fn name_of(object: &Value) -> String {
-    object["metadata"]["name"].as_str().expect("a name").to_owned()
+    object["metadata"]["name"]
+        .as_str()
+        .expect("a name")
+        .to_owned()
 }
 
 /// Whether a policy is ready, and for this channel or for its whole namespace.
 fn applies(policy: &Value, channel: &str) -> bool {
-    let conditions = policy["status"]["conditions"].as_array().cloned().unwrap_or_default();
-    let ready = conditions.iter().any(|condition| condition["type"] == "Ready" && condition["status"] == "True");
+    let conditions = policy["status"]["conditions"]
+        .as_array()
+        .cloned()
+        .unwrap_or_default();
+    let ready = conditions
+        .iter()
+        .any(|condition| condition["type"] == "Ready" && condition["status"] == "True");
     let to = policy["spec"]["to"].as_array().cloned().unwrap_or_default();
-    let is_it = |target: &Value| target["ref"]["kind"] == "InMemoryChannel" && target["ref"]["name"] == channel;
+    let is_it = |target: &Value| {
+        target["ref"]["kind"] == "InMemoryChannel" && target["ref"]["name"] == channel
+    };
     ready && (to.is_empty() || to.iter().any(is_it))
 }
 
 /// The status of a channel in these surroundings, keeping what is not imc-controller's.
 pub(crate) fn status(channel: &Value, surroundings: &Surroundings) -> Value {
-    let mut status = if channel["status"].is_object() { channel["status"].clone() } else { json!({}) };
+    let mut status = if channel["status"].is_object() {
+        channel["status"].clone()
+    } else {
+        json!({})
+    };
     let mode = surroundings.flag("transport-encryption");
     let encrypts = ["permissive", "strict"].contains(&mode.as_str());
     let failed = encrypts && surroundings.ca.is_none();
     if !failed {
         let (http, https) = addresses(channel, surroundings);
         match mode.as_str() {
-            "permissive" => (status["address"], status["addresses"]) = (http.clone(), json!([https, http])),
+            "permissive" => {
+                (status["address"], status["addresses"]) = (http.clone(), json!([https, http]))
+            }
             "strict" => (status["address"], status["addresses"]) = (https.clone(), json!([https])),
             _ => status["address"] = http,
         }
     }
-    let policy = |name: &String| json!({"apiVersion": "eventing.knative.dev/v1alpha1", "name": name});
+    let policy =
+        |name: &String| json!({"apiVersion": "eventing.knative.dev/v1alpha1", "name": name});
     status["policies"] = surroundings.policies.iter().map(policy).collect();
     status["observedGeneration"] = channel["metadata"]["generation"].clone();
     status["conditions"] = conditions(if failed { "False" } else { "True" });
@@ -143,23 +205,39 @@ fn addresses(channel: &Value, surroundings: &Surroundings) -> (Value, Value) {
     let (namespace, name) = (text("namespace"), text("name"));
     let http = format!("http://{name}-kn-channel.{namespace}.svc.cluster.local");
     let https = format!("https://imc-dispatcher.{SYSTEM}.svc.cluster.local/{namespace}/{name}");
-    let (mut http, mut https) = (json!({"name": "http", "url": http}), json!({"name": "https", "url": https}));
+    let (mut http, mut https) = (
+        json!({"name": "http", "url": http}),
+        json!({"name": "https", "url": https}),
+    );
     if let Some(ca) = &surroundings.ca {
         https["CACerts"] = json!(ca);
     }
     if surroundings.flag("authentication-oidc") == "enabled" {
         for address in [&mut http, &mut https] {
-            address["audience"] = json!(format!("messaging.knative.dev/inmemorychannel/{namespace}/{name}"));
+            address["audience"] = json!(format!(
+                "messaging.knative.dev/inmemorychannel/{namespace}/{name}"
+            ));
         }
     }
     (http, https)
 }
 
-/// Its conditions, where only the address can be missing. The time is always the same, so nothing changes when nothing
-/// does.
+/// Its conditions, where only the address can be missing. The time is always the same, so nothing
+/// changes when nothing does.
 fn conditions(addressable: &str) -> Value {
     let condition = |(ty, status): (&str, &str)| json!({"type": ty, "status": status, "lastTransitionTime": "2026-01-01T00:00:00Z"});
-    let others = ["ChannelServiceReady", "DeadLetterSinkResolved", "DispatcherReady", "EndpointsReady"];
-    let others = others.into_iter().chain(["EventPoliciesReady", "ServiceReady"]).map(|ty| (ty, "True"));
-    others.chain([("Addressable", addressable), ("Ready", addressable)]).map(condition).collect()
+    let others = [
+        "ChannelServiceReady",
+        "DeadLetterSinkResolved",
+        "DispatcherReady",
+        "EndpointsReady",
+    ];
+    let others = others
+        .into_iter()
+        .chain(["EventPoliciesReady", "ServiceReady"])
+        .map(|ty| (ty, "True"));
+    others
+        .chain([("Addressable", addressable), ("Ready", addressable)])
+        .map(condition)
+        .collect()
 }

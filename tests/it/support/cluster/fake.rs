@@ -86,17 +86,37 @@ impl Fake {
         });
         let mut tasks = JoinSet::new();
         tasks.spawn(accept(listener, identity.acceptor(), Arc::clone(&server)));
-        Self { address, server, _listener: tasks }
+        Self {
+            address,
+            server,
+            _listener: tasks,
+        }
     }
 
     /// Answers the next requests that match with this status, instead of doing what they ask.
-    pub(crate) fn refuse(&self, times: usize, code: u16, matches: impl Fn(&Entry) -> bool + Send + Sync + 'static) {
-        self.server.orders.lock().expect("lock").push(Order { times, code, matches: Box::new(matches) });
+    pub(crate) fn refuse(
+        &self,
+        times: usize,
+        code: u16,
+        matches: impl Fn(&Entry) -> bool + Send + Sync + 'static,
+    ) {
+        self.server.orders.lock().expect("lock").push(Order {
+            times,
+            code,
+            matches: Box::new(matches),
+        });
     }
 
     /// Takes so long for each request that matches, as one with webhooks before it does.
-    pub(crate) fn delay(&self, by: Duration, matches: impl Fn(&Parts) -> bool + Send + Sync + 'static) {
-        *self.server.slow.lock().expect("lock") = Some(Slow { by, matches: Box::new(matches) });
+    pub(crate) fn delay(
+        &self,
+        by: Duration,
+        matches: impl Fn(&Parts) -> bool + Send + Sync + 'static,
+    ) {
+        *self.server.slow.lock().expect("lock") = Some(Slow {
+            by,
+            matches: Box::new(matches),
+        });
     }
 
     /// How many requests nobody waited for any more.
@@ -127,11 +147,22 @@ impl Fake {
             let resource = Resource::of(&text(&object["kind"]));
             let (namespace, subresource) = (text(&object["metadata"]["namespace"]), String::new());
             let name = text(&object["metadata"]["name"]);
-            let mut target = Target { resource, namespace, name, subresource };
+            let mut target = Target {
+                resource,
+                namespace,
+                name,
+                subresource,
+            };
             let status = json!({"status": object["status"]});
-            self.server.store.create(&target, object).unwrap_or_else(|refusal| panic!("{}", refusal.status()));
+            self.server
+                .store
+                .create(&target, object)
+                .unwrap_or_else(|refusal| panic!("{}", refusal.status()));
             target.subresource = "status".to_owned();
-            self.server.store.edit(&target, Edit::Merge(&status)).expect("it is there");
+            self.server
+                .store
+                .edit(&target, Edit::Merge(&status))
+                .expect("it is there");
         }
     }
 
@@ -158,9 +189,18 @@ impl Drop for Lingering<'_> {
 impl Server {
     /// Waits as it was told to for such a request.
     async fn linger(&self, parts: &Parts) {
-        let delay = self.slow.lock().expect("lock").as_ref().filter(|slow| (slow.matches)(parts)).map(|slow| slow.by);
+        let delay = self
+            .slow
+            .lock()
+            .expect("lock")
+            .as_ref()
+            .filter(|slow| (slow.matches)(parts))
+            .map(|slow| slow.by);
         let Some(delay) = delay else { return };
-        let mut lingering = Lingering { server: self, over: false };
+        let mut lingering = Lingering {
+            server: self,
+            over: false,
+        };
         tokio::time::sleep(delay).await;
         lingering.over = true;
     }
@@ -168,7 +208,9 @@ impl Server {
     /// The status that was ordered for such a request.
     pub(crate) fn ordered(&self, entry: &Entry) -> Option<u16> {
         let mut orders = self.orders.lock().expect("lock");
-        let order = orders.iter_mut().find(|order| order.times > 0 && (order.matches)(entry))?;
+        let order = orders
+            .iter_mut()
+            .find(|order| order.times > 0 && (order.matches)(entry))?;
         order.times -= 1;
         Some(order.code)
     }
@@ -183,9 +225,15 @@ async fn accept(listener: TcpListener, tls: TlsAcceptor, server: Arc<Server>) {
 
 async fn connection(stream: TcpStream, tls: TlsAcceptor, server: Arc<Server>) {
     stream.set_nodelay(true).expect("a socket");
-    let Ok(stream) = tls.accept(stream).await else { return };
+    let Ok(stream) = tls.accept(stream).await else {
+        return;
+    };
     let service = service_fn(move |request| answer(request, Arc::clone(&server)));
-    drop(Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await);
+    drop(
+        Builder::new(TokioExecutor::new())
+            .serve_connection(TokioIo::new(stream), service)
+            .await,
+    );
 }
 
 async fn answer(
@@ -193,7 +241,9 @@ async fn answer(
     server: Arc<Server>,
 ) -> Result<Response<BoxBody<Bytes, Infallible>>, Infallible> {
     let (parts, body) = request.into_parts();
-    let Ok(body) = body.collect().await else { return Ok(Response::new(Full::default().boxed())) };
+    let Ok(body) = body.collect().await else {
+        return Ok(Response::new(Full::default().boxed()));
+    };
     server.linger(&parts).await;
     Ok(super::api::answer(&server, &parts, &body.to_bytes()))
 }

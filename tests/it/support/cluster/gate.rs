@@ -34,7 +34,12 @@ impl Gate {
         let (passage, epoch) = (watch::Sender::new(Passage::Open), watch::Sender::new(0));
         let mut proxy = JoinSet::new();
         proxy.spawn(accept(listener, backend, passage.clone(), epoch.clone()));
-        Self { address, passage, epoch, _proxy: proxy }
+        Self {
+            address,
+            passage,
+            epoch,
+            _proxy: proxy,
+        }
     }
 
     /// Lets connections pass, or not.
@@ -72,13 +77,24 @@ async fn accept(
     }
 }
 
-/// Carries bytes while they may pass. Between two polls of the copy nothing is lost, so it can be held.
-async fn connection(mut client: TcpStream, backend: SocketAddr, mut passage: watch::Receiver<Passage>) {
+/// Carries bytes while they may pass. Between two polls of the copy nothing is lost, so it can be
+/// held.
+async fn connection(
+    mut client: TcpStream,
+    backend: SocketAddr,
+    mut passage: watch::Receiver<Passage>,
+) {
     let mut is_open = passage.clone();
-    if is_open.wait_for(|passage| *passage == Passage::Open).await.is_err() {
+    if is_open
+        .wait_for(|passage| *passage == Passage::Open)
+        .await
+        .is_err()
+    {
         return;
     }
-    let Ok(mut server) = TcpStream::connect(backend).await else { return };
+    let Ok(mut server) = TcpStream::connect(backend).await else {
+        return;
+    };
     for stream in [&client, &server] {
         stream.set_nodelay(true).expect("a socket");
     }
@@ -90,7 +106,11 @@ async fn connection(mut client: TcpStream, backend: SocketAddr, mut passage: wat
             held = passage.wait_for(|passage| *passage != Passage::Open) => if held.is_err() { return },
             _ = &mut copy => return,
         }
-        if passage.wait_for(|passage| *passage == Passage::Open).await.is_err() {
+        if passage
+            .wait_for(|passage| *passage == Passage::Open)
+            .await
+            .is_err()
+        {
             return;
         }
     }

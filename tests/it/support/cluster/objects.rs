@@ -34,7 +34,11 @@ pub(crate) fn subscriber(name: &str, url: &str) -> Value {
 /// A ConfigMap of the system namespace.
 pub(crate) fn config_map(name: &str, data: &[(&str, &str)]) -> Value {
     let mut map = object("ConfigMap", &format!("{SYSTEM}/{name}"));
-    map["data"] = data.iter().map(|(key, value)| ((*key).to_owned(), json!(value))).collect::<Map<_, _>>().into();
+    map["data"] = data
+        .iter()
+        .map(|(key, value)| ((*key).to_owned(), json!(value)))
+        .collect::<Map<_, _>>()
+        .into();
     map
 }
 

@@ -15,14 +15,24 @@ pub(crate) struct Refusal {
 
 impl Refusal {
     pub(crate) fn new(code: u16, reason: &'static str, message: impl Into<String>) -> Self {
-        Self { code, reason, message: message.into(), details: json!({}) }
+        Self {
+            code,
+            reason,
+            message: message.into(),
+            details: json!({}),
+        }
     }
 
     fn about(target: &Target, code: u16, reason: &'static str, message: &str) -> Self {
         let (resource, name) = (target.resource, &target.name);
         let message = format!("{} \"{name}\" {message}", resource.full_name());
         let details = json!({"name": name, "group": resource.group, "kind": resource.plural});
-        Self { code, reason, message, details }
+        Self {
+            code,
+            reason,
+            message,
+            details,
+        }
     }
 
     pub(crate) fn not_found(target: &Target) -> Self {
@@ -43,7 +53,12 @@ impl Refusal {
     }
 
     pub(crate) fn forbidden(target: &Target, user: &str, verb: &str) -> Self {
-        Self::about(target, 403, "Forbidden", &format!("is forbidden: User \"{user}\" cannot {verb} it"))
+        Self::about(
+            target,
+            403,
+            "Forbidden",
+            &format!("is forbidden: User \"{user}\" cannot {verb} it"),
+        )
     }
 
     pub(crate) fn bad_request(why: impl Into<String>) -> Self {
@@ -52,7 +67,11 @@ impl Refusal {
 
     /// The same of what a patch would have made: that is never malformed, but invalid.
     pub(crate) fn of_a_patch(self) -> Self {
-        Self { code: 422, reason: "Invalid", ..self }
+        Self {
+            code: 422,
+            reason: "Invalid",
+            ..self
+        }
     }
 
     pub(crate) fn unauthorized() -> Self {
@@ -68,7 +87,11 @@ impl Refusal {
     }
 
     pub(crate) fn no_method() -> Self {
-        Self::new(405, "MethodNotAllowed", "the server does not allow this method on the requested resource")
+        Self::new(
+            405,
+            "MethodNotAllowed",
+            "the server does not allow this method on the requested resource",
+        )
     }
 
     /// One that a test has ordered.

@@ -32,7 +32,13 @@ pub(crate) static RESOURCES: &[Resource] = &[
     built_in("apps", "v1", "deployments", "Deployment").with_status(),
     built_in("coordination.k8s.io", "v1", "leases", "Lease"),
     built_in("discovery.k8s.io", "v1", "endpointslices", "EndpointSlice"),
-    built_in("apiextensions.k8s.io", "v1", "customresourcedefinitions", "CustomResourceDefinition").of_the_cluster(),
+    built_in(
+        "apiextensions.k8s.io",
+        "v1",
+        "customresourcedefinitions",
+        "CustomResourceDefinition",
+    )
+    .of_the_cluster(),
     built_in(RBAC, "v1", "clusterroles", "ClusterRole").of_the_cluster(),
     built_in(RBAC, "v1", "clusterrolebindings", "ClusterRoleBinding").of_the_cluster(),
     built_in(RBAC, "v1", "roles", "Role"),
@@ -46,48 +52,100 @@ pub(crate) static RESOURCES: &[Resource] = &[
     custom(EVENTING, "v1beta3", "eventtypes", "EventType"),
 ];
 
-const fn built_in(group: &'static str, version: &'static str, plural: &'static str, kind: &'static str) -> Resource {
-    Resource { group, version, plural, kind, namespaced: true, status: false, custom: false }
+const fn built_in(
+    group: &'static str,
+    version: &'static str,
+    plural: &'static str,
+    kind: &'static str,
+) -> Resource {
+    Resource {
+        group,
+        version,
+        plural,
+        kind,
+        namespaced: true,
+        status: false,
+        custom: false,
+    }
 }
 
-const fn custom(group: &'static str, version: &'static str, plural: &'static str, kind: &'static str) -> Resource {
-    Resource { custom: true, ..built_in(group, version, plural, kind).with_status() }
+const fn custom(
+    group: &'static str,
+    version: &'static str,
+    plural: &'static str,
+    kind: &'static str,
+) -> Resource {
+    Resource {
+        custom: true,
+        ..built_in(group, version, plural, kind).with_status()
+    }
 }
 
 impl Resource {
     const fn of_the_cluster(self) -> Self {
-        Self { namespaced: false, ..self }
+        Self {
+            namespaced: false,
+            ..self
+        }
     }
 
     const fn with_status(self) -> Self {
-        Self { status: true, ..self }
+        Self {
+            status: true,
+            ..self
+        }
     }
 
     /// The resource of this kind.
     pub(crate) fn of(kind: &str) -> &'static Self {
-        RESOURCES.iter().find(|resource| resource.kind == kind).unwrap_or_else(|| panic!("no kind {kind}"))
+        RESOURCES
+            .iter()
+            .find(|resource| resource.kind == kind)
+            .unwrap_or_else(|| panic!("no kind {kind}"))
     }
 
     /// As kube names it.
     pub(crate) fn api(&self) -> ApiResource {
-        ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(self.group, self.version, self.kind), self.plural)
+        ApiResource::from_gvk_with_plural(
+            &GroupVersionKind::gvk(self.group, self.version, self.kind),
+            self.plural,
+        )
     }
 
     /// `apiVersion` of its objects.
     pub(crate) fn api_version(&self) -> String {
-        if self.group.is_empty() { self.version.to_owned() } else { format!("{}/{}", self.group, self.version) }
+        if self.group.is_empty() {
+            self.version.to_owned()
+        } else {
+            format!("{}/{}", self.group, self.version)
+        }
     }
 
     /// How a refusal names it, and the name of its definition.
     pub(crate) fn full_name(&self) -> String {
-        if self.group.is_empty() { self.plural.to_owned() } else { format!("{}.{}", self.plural, self.group) }
+        if self.group.is_empty() {
+            self.plural.to_owned()
+        } else {
+            format!("{}.{}", self.plural, self.group)
+        }
     }
 
     /// Path of its collection in a namespace, or in all of them.
     pub(crate) fn path(&self, namespace: Option<&str>) -> String {
-        let root = if self.group.is_empty() { "/api/" } else { "/apis/" };
-        let within = namespace.filter(|_| self.namespaced).map(|name| format!("/namespaces/{name}"));
-        format!("{root}{}{}/{}", self.api_version(), within.unwrap_or_default(), self.plural)
+        let root = if self.group.is_empty() {
+            "/api/"
+        } else {
+            "/apis/"
+        };
+        let within = namespace
+            .filter(|_| self.namespaced)
+            .map(|name| format!("/namespaces/{name}"));
+        format!(
+            "{root}{}{}/{}",
+            self.api_version(),
+            within.unwrap_or_default(),
+            self.plural
+        )
     }
 
     /// Whether an update must say which version it changes.
@@ -130,8 +188,20 @@ impl Target {
             String::new()
         };
         let plural = parts.first()?;
-        let part = |at: usize| parts.get(at).map(|part| (*part).to_owned()).unwrap_or_default();
-        let resource = RESOURCES.iter().find(|r| (r.group, r.version, r.plural) == (group, version, plural))?;
-        Some(Self { resource, namespace, name: part(1), subresource: part(2) })
+        let part = |at: usize| {
+            parts
+                .get(at)
+                .map(|part| (*part).to_owned())
+                .unwrap_or_default()
+        };
+        let resource = RESOURCES
+            .iter()
+            .find(|r| (r.group, r.version, r.plural) == (group, version, plural))?;
+        Some(Self {
+            resource,
+            namespace,
+            name: part(1),
+            subresource: part(2),
+        })
     }
 }

@@ -22,9 +22,15 @@ enum Term {
 }
 
 impl Selector {
-    /// Reads the parameters `labelSelector` and `fieldSelector`. Sets (`in`, `notin`) are not served.
+    /// Reads the parameters `labelSelector` and `fieldSelector`. Sets (`in`, `notin`) are not
+    /// served.
     pub(crate) fn parse(target: &Target, labels: &str, fields: &str) -> Result<Self, Refusal> {
-        let terms = |text: &str| text.split(',').filter(|term| !term.is_empty()).map(term).collect();
+        let terms = |text: &str| {
+            text.split(',')
+                .filter(|term| !term.is_empty())
+                .map(term)
+                .collect()
+        };
         let fields: Vec<Term> = terms(fields);
         let known = |path: &str| ["metadata.name", "metadata.namespace"].contains(&path);
         for field in &fields {
@@ -33,7 +39,11 @@ impl Selector {
                 _ => return Err(Refusal::bad_request("field label not supported")),
             }
         }
-        Ok(Self { target: target.clone(), labels: terms(labels), fields })
+        Ok(Self {
+            target: target.clone(),
+            labels: terms(labels),
+            fields,
+        })
     }
 
     /// The name, if it selects one object by it.
@@ -53,11 +63,15 @@ impl Selector {
         let metadata = &object["metadata"];
         let namespace = &self.target.namespace;
         (namespace.is_empty() || metadata["namespace"] == namespace.as_str())
-            && self.labels.iter().all(|term| holds(term, |key| metadata["labels"][key].as_str()))
             && self
-                .fields
+                .labels
                 .iter()
-                .all(|term| holds(term, |path| metadata[path.trim_start_matches("metadata.")].as_str()))
+                .all(|term| holds(term, |key| metadata["labels"][key].as_str()))
+            && self.fields.iter().all(|term| {
+                holds(term, |path| {
+                    metadata[path.trim_start_matches("metadata.")].as_str()
+                })
+            })
     }
 }
 

@@ -27,7 +27,10 @@ struct Port {
 impl Service {
     /// A Service that has no pod yet.
     pub(crate) async fn new(name: &str) -> Self {
-        Self { name: format!("{name}.{SYSTEM}.svc.cluster.local"), ports: [Port::new(80).await, Port::new(443).await] }
+        Self {
+            name: format!("{name}.{SYSTEM}.svc.cluster.local"),
+            ports: [Port::new(80).await, Port::new(443).await],
+        }
     }
 
     /// Its host name.
@@ -56,9 +59,15 @@ impl Service {
 
 /// A pod that finds these Services, and the channels `t/NAME` at the first one.
 pub(crate) fn finding(pod: Pod, services: [&Service; 3], channels: &[&str]) -> Pod {
-    let mut entries: Vec<String> = services.iter().flat_map(|service| service.entries()).collect();
+    let mut entries: Vec<String> = services
+        .iter()
+        .flat_map(|service| service.entries())
+        .collect();
     for name in channels {
-        entries.push(format!("{name}-kn-channel.t.svc.cluster.local:80={}", services[0].ports[0].address));
+        entries.push(format!(
+            "{name}-kn-channel.t.svc.cluster.local:80={}",
+            services[0].ports[0].address
+        ));
     }
     pod.env("SEALPOST_RESOLVE", &entries.join(","))
 }
@@ -70,7 +79,12 @@ impl Port {
         let (pod, leads) = watch::channel(None);
         let mut proxy = JoinSet::new();
         proxy.spawn(accept(listener, leads));
-        Self { number, address, pod, _proxy: proxy }
+        Self {
+            number,
+            address,
+            pod,
+            _proxy: proxy,
+        }
     }
 }
 
@@ -80,7 +94,9 @@ async fn accept(listener: TcpListener, leads: watch::Receiver<Option<SocketAddr>
     while let Ok((mut client, _)) = listener.accept().await {
         let Some(pod) = *leads.borrow() else { continue };
         connections.spawn(async move {
-            let Ok(mut server) = TcpStream::connect(pod).await else { return };
+            let Ok(mut server) = TcpStream::connect(pod).await else {
+                return;
+            };
             for stream in [&client, &server] {
                 stream.set_nodelay(true).expect("a socket");
             }

@@ -36,7 +36,11 @@ impl Key {
             Algorithm::RS256 => KeyPair::generate_for(&rcgen::PKCS_RSA_SHA256),
             _ => KeyPair::generate(),
         };
-        Self { id: uuid::Uuid::new_v4().to_string(), algorithm, pair: pair.expect("a key") }
+        Self {
+            id: uuid::Uuid::new_v4().to_string(),
+            algorithm,
+            pair: pair.expect("a key"),
+        }
     }
 
     fn encoding(&self) -> EncodingKey {
@@ -60,7 +64,13 @@ impl Tokens {
     pub(crate) fn new(admin: &str) -> Self {
         let never = SystemTime::now() + Duration::from_secs(86_400);
         let known = BTreeMap::from([(admin.to_owned(), (super::access::ADMIN.to_owned(), never))]);
-        Self { state: Mutex::new(State { key: Key::new(Algorithm::ES256), known, lifetime: None }) }
+        Self {
+            state: Mutex::new(State {
+                key: Key::new(Algorithm::ES256),
+                known,
+                lifetime: None,
+            }),
+        }
     }
 
     /// Signs with a new key from now on; tokens of the old one can no longer be verified.
@@ -75,7 +85,15 @@ impl Tokens {
 
     /// Forgets a token.
     pub(crate) fn revoke(&self, token: &str) {
-        assert!(self.state.lock().expect("lock").known.remove(token).is_some(), "nobody knows that token");
+        assert!(
+            self.state
+                .lock()
+                .expect("lock")
+                .known
+                .remove(token)
+                .is_some(),
+            "nobody knows that token"
+        );
     }
 
     /// Whom a token names.
@@ -91,20 +109,32 @@ impl Tokens {
         let asked = Duration::from_secs(spec["expirationSeconds"].as_u64().unwrap_or(3600));
         let lifetime = state.lifetime.unwrap_or(asked);
         let now = SystemTime::now();
-        let seconds = |time: SystemTime| time.duration_since(UNIX_EPOCH).expect("after 1970").as_secs();
+        let seconds = |time: SystemTime| {
+            time.duration_since(UNIX_EPOCH)
+                .expect("after 1970")
+                .as_secs()
+        };
         let audiences = match spec["audiences"].as_array() {
             Some(audiences) if !audiences.is_empty() => audiences.clone(),
             _ => vec![json!(ISSUER)],
         };
         let metadata = &account["metadata"];
         let (namespace, name) = (metadata["namespace"].as_str(), metadata["name"].as_str());
-        let subject = format!("system:serviceaccount:{}:{}", namespace.unwrap_or_default(), name.unwrap_or_default());
+        let subject = format!(
+            "system:serviceaccount:{}:{}",
+            namespace.unwrap_or_default(),
+            name.unwrap_or_default()
+        );
         let claims = json!({
             "iss": ISSUER, "sub": subject, "aud": audiences, "jti": uuid::Uuid::new_v4().to_string(),
             "iat": seconds(now), "nbf": seconds(now), "exp": seconds(now + lifetime),
             "kubernetes.io": {"namespace": namespace, "serviceaccount": {"name": name, "uid": metadata["uid"]}},
         });
-        let header = Header { typ: None, kid: Some(state.key.id.clone()), ..Header::new(state.key.algorithm) };
+        let header = Header {
+            typ: None,
+            kid: Some(state.key.id.clone()),
+            ..Header::new(state.key.algorithm)
+        };
         let token = jsonwebtoken::encode(&header, &claims, &state.key.encoding()).expect("a token");
         if audiences.contains(&json!(ISSUER)) {
             state.known.insert(token.clone(), (subject, now + lifetime));

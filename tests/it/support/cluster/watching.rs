@@ -57,17 +57,39 @@ pub(crate) fn stream(
     };
     let ends = Instant::now() + options.timeout;
     let store = Arc::clone(store);
-    let mut watching = Watching { store, selector, options, at, pending, revision, epoch, ends, over: false };
+    let mut watching = Watching {
+        store,
+        selector,
+        options,
+        at,
+        pending,
+        revision,
+        epoch,
+        ends,
+        over: false,
+    };
     if watching.options.marks_initial {
         let mut bookmark = watching.bookmark();
-        bookmark["object"]["metadata"]["annotations"] = json!({"k8s.io/initial-events-end": "true"});
+        bookmark["object"]["metadata"]["annotations"] =
+            json!({"k8s.io/initial-events-end": "true"});
         watching.pending.push(bookmark);
     }
-    unfold(watching, |mut watching| async move { watching.next().await.map(|lines| (Ok(frame(&lines)), watching)) })
+    unfold(watching, |mut watching| async move {
+        watching
+            .next()
+            .await
+            .map(|lines| (Ok(frame(&lines)), watching))
+    })
 }
 
 fn frame(lines: &[Value]) -> Frame<Bytes> {
-    Frame::data(lines.iter().map(|line| format!("{line}\n")).collect::<String>().into())
+    Frame::data(
+        lines
+            .iter()
+            .map(|line| format!("{line}\n"))
+            .collect::<String>()
+            .into(),
+    )
 }
 
 impl Watching {
@@ -83,7 +105,9 @@ impl Watching {
             match self.store.changes(self.at, &self.selector) {
                 Err(refusal) => {
                     self.over = true;
-                    return Some(vec![json!({"type": "ERROR", "object": Refusal::status(&refusal)})]);
+                    return Some(vec![
+                        json!({"type": "ERROR", "object": Refusal::status(&refusal)}),
+                    ]);
                 }
                 Ok((events, at)) => {
                     self.at = at;

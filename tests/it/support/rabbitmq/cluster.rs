@@ -14,8 +14,10 @@ impl Cluster {
     /// Starts one, and waits until it is whole.
     pub(crate) fn start() -> Self {
         let directory = TempDir::new().expect("a directory");
-        let uris: Vec<_> =
-            run("cluster", "start", directory.path(), &[]).split_whitespace().map(str::to_owned).collect();
+        let uris: Vec<_> = run("cluster", "start", directory.path(), &[])
+            .split_whitespace()
+            .map(str::to_owned)
+            .collect();
         assert_eq!(uris.len(), 3);
         Self { directory, uris }
     }
@@ -78,11 +80,21 @@ impl Cluster {
     /// `rabbitmqctl` on a node.
     pub(crate) fn ctl(&self, node: usize, arguments: &[&str]) -> String {
         let node = node.to_string();
-        run("cluster", "ctl", self.directory.path(), &[&[node.as_str()], arguments].concat())
+        run(
+            "cluster",
+            "ctl",
+            self.directory.path(),
+            &[&[node.as_str()], arguments].concat(),
+        )
     }
 
     fn run(&self, command: &str, node: usize) {
-        run("cluster", command, self.directory.path(), &[&node.to_string()]);
+        run(
+            "cluster",
+            command,
+            self.directory.path(),
+            &[&node.to_string()],
+        );
     }
 }
 

@@ -16,7 +16,8 @@ use super::queue::{Queue, Stored};
 use super::settings::Settings;
 use super::views::{Confirm, Published};
 
-/// Why a request is refused: the code, and what the client is told. Some codes close the connection, others the channel.
+/// Why a request is refused: the code, and what the client is told. Some codes close the
+/// connection, others the channel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Refusal {
     pub(crate) code: u16,
@@ -25,7 +26,10 @@ pub(crate) struct Refusal {
 
 impl Refusal {
     pub(crate) fn new(code: u16, text: impl Into<String>) -> Self {
-        Self { code, text: text.into() }
+        Self {
+            code,
+            text: text.into(),
+        }
     }
 
     /// Whether it closes the connection.
@@ -119,7 +123,10 @@ impl Channel {
 
     /// Messages that one of its consumers holds.
     pub(super) fn held_by(&self, consumer: &str) -> usize {
-        self.unacked.values().filter(|unacked| unacked.consumer.as_deref() == Some(consumer)).count()
+        self.unacked
+            .values()
+            .filter(|unacked| unacked.consumer.as_deref() == Some(consumer))
+            .count()
     }
 }
 

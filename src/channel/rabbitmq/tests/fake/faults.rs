@@ -72,8 +72,14 @@ pub(super) enum Verdict {
 
 impl Broker {
     fn faults_of(&self, channel: u64, queue: &str) -> impl Iterator<Item = (Target, &Fault)> {
-        let targets = [Target::Channel(channel), Target::Queue(queue.to_owned()), Target::Everywhere];
-        targets.into_iter().filter_map(|target| self.faults.get(&target).map(|fault| (target, fault)))
+        let targets = [
+            Target::Channel(channel),
+            Target::Queue(queue.to_owned()),
+            Target::Everywhere,
+        ];
+        targets
+            .into_iter()
+            .filter_map(|target| self.faults.get(&target).map(|fault| (target, fault)))
     }
 
     /// What a queue does with the next message that comes over a channel; 0 is no client's.
@@ -86,7 +92,9 @@ impl Broker {
             Confirming::After(wait) => Some((target, Verdict::StoreAndConfirmAfter(wait))),
             Confirming::Never => Some((target, Verdict::Withhold)),
         };
-        let Some((target, verdict)) = self.faults_of(channel, queue).find_map(is_wrong) else { return Verdict::Store };
+        let Some((target, verdict)) = self.faults_of(channel, queue).find_map(is_wrong) else {
+            return Verdict::Store;
+        };
         self.faults.entry(target).and_modify(|fault| {
             if let Confirming::Nack(Some(left)) = &mut fault.confirming {
                 *left -= 1;
@@ -96,7 +104,8 @@ impl Broker {
     }
 
     pub(super) fn declare_fault(&self, queue: &str) -> Option<Refusal> {
-        self.faults_of(0, queue).find_map(|(_, fault)| fault.refusal.clone())
+        self.faults_of(0, queue)
+            .find_map(|(_, fault)| fault.refusal.clone())
     }
 
     pub(super) fn is_leaderless(&self, queue: &str) -> bool {
@@ -106,13 +115,20 @@ impl Broker {
     /// Whether a request is not answered, and neither is what comes behind it.
     pub(super) fn is_hung(&self, channel: u64, frame: &AMQPFrame) -> bool {
         let queue = match frame {
-            AMQPFrame::Method(_, AMQPClass::Queue(queue::AMQPMethod::Declare(declare))) => &declare.queue,
-            AMQPFrame::Method(_, AMQPClass::Queue(queue::AMQPMethod::Delete(delete))) => &delete.queue,
-            AMQPFrame::Method(_, AMQPClass::Basic(basic::AMQPMethod::Consume(consume))) => &consume.queue,
+            AMQPFrame::Method(_, AMQPClass::Queue(queue::AMQPMethod::Declare(declare))) => {
+                &declare.queue
+            }
+            AMQPFrame::Method(_, AMQPClass::Queue(queue::AMQPMethod::Delete(delete))) => {
+                &delete.queue
+            }
+            AMQPFrame::Method(_, AMQPClass::Basic(basic::AMQPMethod::Consume(consume))) => {
+                &consume.queue
+            }
             AMQPFrame::Method(_, AMQPClass::Basic(basic::AMQPMethod::Get(get))) => &get.queue,
             _ => return false,
         };
-        self.faults_of(channel, queue.as_str()).any(|(_, fault)| fault.hangs)
+        self.faults_of(channel, queue.as_str())
+            .any(|(_, fault)| fault.hangs)
     }
 
     /// Whether nothing is read from a connection, and nothing written to it.
@@ -120,7 +136,10 @@ impl Broker {
         match self.silence {
             Silence::Nothing => false,
             Silence::Everything => true,
-            Silence::AfterHandshake => self.sessions.get(&session).is_some_and(|session| session.is_welcome),
+            Silence::AfterHandshake => self
+                .sessions
+                .get(&session)
+                .is_some_and(|session| session.is_welcome),
         }
     }
 
@@ -131,12 +150,22 @@ impl Broker {
     /// Mends a fault. What was withheld is stored and confirmed, what hung is answered.
     pub(super) fn heal(&mut self, target: &Target) {
         self.faults.remove(target);
-        for Withheld { pending, queue, message } in std::mem::take(&mut self.withheld) {
+        for Withheld {
+            pending,
+            queue,
+            message,
+        } in std::mem::take(&mut self.withheld)
+        {
             self.offer(pending, &queue, message);
         }
-        let stuck = self.channels.values_mut().filter_map(|channel| Some((channel.session, channel.stuck.take()?)));
+        let stuck = self
+            .channels
+            .values_mut()
+            .filter_map(|channel| Some((channel.session, channel.stuck.take()?)));
         for (session, frames) in stuck.collect::<Vec<_>>() {
-            frames.into_iter().for_each(|frame| self.on_frame(session, frame));
+            frames
+                .into_iter()
+                .for_each(|frame| self.on_frame(session, frame));
         }
         self.touch_all();
     }

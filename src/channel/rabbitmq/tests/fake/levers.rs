@@ -17,7 +17,9 @@ pub(crate) struct Lever<'s> {
 
 impl Lever<'_> {
     fn change(&self, change: impl FnOnce(&mut Fault)) {
-        self.server.shared.with(|broker| broker.break_at(self.target.clone(), change));
+        self.server
+            .shared
+            .with(|broker| broker.break_at(self.target.clone(), change));
     }
 
     fn confirm(&self, confirming: Confirming) {
@@ -34,7 +36,8 @@ impl Lever<'_> {
         self.confirm(Confirming::Nack(None));
     }
 
-    /// Messages are refused on the channels that there are now: they have looked the leader up before the election.
+    /// Messages are refused on the channels that there are now: they have looked the leader up
+    /// before the election.
     pub(crate) fn nack_old(&self) {
         self.confirm(Confirming::NackOld(Instant::now()));
     }
@@ -49,7 +52,8 @@ impl Lever<'_> {
         self.confirm(Confirming::Never);
     }
 
-    /// Declarations, looks and consumers are not answered; their channels hang until that is mended.
+    /// Declarations, looks and consumers are not answered; their channels hang until that is
+    /// mended.
     pub(crate) fn hang(&self) {
         self.change(|fault| fault.hangs = true);
     }
@@ -62,7 +66,12 @@ impl Lever<'_> {
     /// The queue has no majority: nothing is confirmed, answered or delivered.
     pub(crate) fn lose_leader(&self) {
         self.change(|fault| {
-            *fault = Fault { confirming: Confirming::Never, hangs: true, leaderless: true, refusal: None };
+            *fault = Fault {
+                confirming: Confirming::Never,
+                hangs: true,
+                leaderless: true,
+                refusal: None,
+            };
         });
     }
 
@@ -75,17 +84,26 @@ impl Lever<'_> {
 impl FakeServer {
     /// What is wrong everywhere.
     pub(crate) fn everywhere(&self) -> Lever<'_> {
-        Lever { server: self, target: Target::Everywhere }
+        Lever {
+            server: self,
+            target: Target::Everywhere,
+        }
     }
 
     /// What is wrong with a queue, whether it is there or not.
     pub(crate) fn queue(&self, name: &str) -> Lever<'_> {
-        Lever { server: self, target: Target::Queue(name.to_owned()) }
+        Lever {
+            server: self,
+            target: Target::Queue(name.to_owned()),
+        }
     }
 
     /// What is wrong with a channel, by its serial number.
     pub(crate) fn channel(&self, serial: u64) -> Lever<'_> {
-        Lever { server: self, target: Target::Channel(serial) }
+        Lever {
+            server: self,
+            target: Target::Channel(serial),
+        }
     }
 
     /// Changes how the server behaves.
@@ -111,12 +129,14 @@ impl FakeServer {
 
     /// Nothing is answered any more, not even a handshake, as by a process that was stopped.
     pub(crate) fn fall_silent(&self) {
-        self.shared.with(|broker| broker.silence = Silence::Everything);
+        self.shared
+            .with(|broker| broker.silence = Silence::Everything);
     }
 
     /// Handshakes are answered, and nothing after them.
     pub(crate) fn fall_silent_after_handshake(&self) {
-        self.shared.with(|broker| broker.silence = Silence::AfterHandshake);
+        self.shared
+            .with(|broker| broker.silence = Silence::AfterHandshake);
     }
 
     /// Everything is answered again, also what was asked before.
@@ -126,7 +146,12 @@ impl FakeServer {
 
     /// Breaks all connections, without a word.
     pub(crate) fn drop_connections(&self) {
-        self.shared.with(|broker| broker.sessions.values().for_each(|session| session.end.cancel()));
+        self.shared.with(|broker| {
+            broker
+                .sessions
+                .values()
+                .for_each(|session| session.end.cancel())
+        });
     }
 
     /// Closes all connections, as a node that is stopped.
@@ -146,13 +171,16 @@ impl FakeServer {
 
     /// Closes a channel with an error.
     pub(crate) fn close_channel(&self, serial: u64, refusal: &Refusal) {
-        self.shared.with(|broker| broker.close_channel(serial, refusal, (0, 0)));
+        self.shared
+            .with(|broker| broker.close_channel(serial, refusal, (0, 0)));
     }
 
     /// Cancels all consumers of a queue, as when its node stops.
     pub(crate) fn cancel_consumers(&self, queue: &str) {
         self.shared.with(|broker| {
-            let Some(there) = broker.queues.get_mut(queue) else { return };
+            let Some(there) = broker.queues.get_mut(queue) else {
+                return;
+            };
             for consumer in std::mem::take(&mut there.consumers) {
                 broker.tell_cancelled(consumer.channel, &consumer.tag);
             }

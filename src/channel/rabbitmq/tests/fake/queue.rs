@@ -80,7 +80,9 @@ impl Queue {
 
     /// Puts a message where it was, or behind all others if it is new.
     pub(super) fn put(&mut self, message: Stored) {
-        let at = self.ready.partition_point(|other| other.place < message.place);
+        let at = self
+            .ready
+            .partition_point(|other| other.place < message.place);
         self.ready.insert(at, message);
     }
 
@@ -107,7 +109,8 @@ impl Queue {
     /// Whether it is as full as it may be.
     pub(super) fn is_full(&self) -> bool {
         let length = i64::try_from(self.ready.len()).unwrap_or(i64::MAX);
-        self.number("x-max-length").is_some_and(|longest| length >= longest)
+        self.number("x-max-length")
+            .is_some_and(|longest| length >= longest)
     }
 
     /// Whether what it gives up stays until another queue has it.
@@ -118,13 +121,24 @@ impl Queue {
 
     /// How long its messages live.
     pub(super) fn lifetime(&self, properties: &BasicProperties) -> Option<Duration> {
-        let own = properties.expiration().as_ref().and_then(|text| text.as_str().parse().ok());
-        let millis = [self.number("x-message-ttl").and_then(|millis| u64::try_from(millis).ok()), own];
-        millis.into_iter().flatten().min().map(Duration::from_millis)
+        let own = properties
+            .expiration()
+            .as_ref()
+            .and_then(|text| text.as_str().parse().ok());
+        let millis = [
+            self.number("x-message-ttl")
+                .and_then(|millis| u64::try_from(millis).ok()),
+            own,
+        ];
+        millis
+            .into_iter()
+            .flatten()
+            .min()
+            .map(Duration::from_millis)
     }
 
-    /// How often a message may come back. A limit below zero is none on RabbitMQ 4; on RabbitMQ 3 every return is beyond
-    /// it.
+    /// How often a message may come back. A limit below zero is none on RabbitMQ 4; on RabbitMQ 3
+    /// every return is beyond it.
     pub(super) fn delivery_limit(&self, settings: &Settings) -> Option<u64> {
         let own = self.number("x-delivery-limit");
         let limit = match (settings.version, own) {
@@ -132,13 +146,21 @@ impl Queue {
             (Version::Four, Some(limit)) => u64::try_from(limit).ok(),
             (Version::Four, None) => settings.delivery_limit.is_none().then_some(20),
         };
-        [limit, settings.delivery_limit].into_iter().flatten().min().filter(|_| self.is_quorum())
+        [limit, settings.delivery_limit]
+            .into_iter()
+            .flatten()
+            .min()
+            .filter(|_| self.is_quorum())
     }
 
     /// How long a delivery may be held.
     pub(super) fn consumer_timeout(&self, settings: &Settings) -> Option<Duration> {
-        let own = self.number("x-consumer-timeout").and_then(|millis| u64::try_from(millis).ok());
-        own.filter(|_| settings.version == Version::Four).map(Duration::from_millis).or(settings.consumer_timeout)
+        let own = self
+            .number("x-consumer-timeout")
+            .and_then(|millis| u64::try_from(millis).ok());
+        own.filter(|_| settings.version == Version::Four)
+            .map(Duration::from_millis)
+            .or(settings.consumer_timeout)
     }
 
     /// Whether it may be declared as this. From version 4 on, a queue of no type is a classic one.
@@ -148,18 +170,33 @@ impl Queue {
     pub(super) fn compare(&self, declare: &Declare, version: Version) -> Result<(), Refusal> {
         let name = declare.queue.as_str();
         if self.durable != declare.durable {
-            let (received, current) = (format!("'{}'", declare.durable), format!("'{}'", self.durable));
+            let (received, current) = (
+                format!("'{}'", declare.durable),
+                format!("'{}'", self.durable),
+            );
             return Err(inequivalent("durable", name, &received, &current));
         }
         let (current, received) = (self.arguments.inner(), declare.arguments.inner());
         let classic = AMQPValue::LongString("classic".into());
-        for key in current.keys().chain(received.keys()).map(|key| key.as_str()) {
+        for key in current
+            .keys()
+            .chain(received.keys())
+            .map(|key| key.as_str())
+        {
             let is_defaulted = version == Version::Four && key == "x-queue-type";
-            let (current, received) = (current.get(key), received.get(key).or(is_defaulted.then_some(&classic)));
+            let (current, received) = (
+                current.get(key),
+                received.get(key).or(is_defaulted.then_some(&classic)),
+            );
             if same(current, received) {
                 continue;
             }
-            return Err(inequivalent(key, name, &shown(received, current), &shown(current, received)));
+            return Err(inequivalent(
+                key,
+                name,
+                &shown(received, current),
+                &shown(current, received),
+            ));
         }
         Ok(())
     }
@@ -188,23 +225,37 @@ fn integer(value: &AMQPValue) -> Option<i64> {
 /// Integers are the same whatever their size.
 fn same(current: Option<&AMQPValue>, received: Option<&AMQPValue>) -> bool {
     let integers = current.and_then(integer).zip(received.and_then(integer));
-    integers.map_or(current == received, |(current, received)| current == received)
+    integers.map_or(current == received, |(current, received)| {
+        current == received
+    })
 }
 
 fn inequivalent(argument: &str, queue: &str, received: &str, current: &str) -> Refusal {
     let text = format!("inequivalent arg '{argument}' for queue '{queue}' in vhost '/'");
-    Refusal::new(406, format!("PRECONDITION_FAILED - {text}: received {received} but current is {current}"))
+    Refusal::new(
+        406,
+        format!("PRECONDITION_FAILED - {text}: received {received} but current is {current}"),
+    )
 }
 
 /// A value as RabbitMQ says it; with its type if the other one is not there.
 fn shown(value: Option<&AMQPValue>, other: Option<&AMQPValue>) -> String {
-    let Some(value) = value else { return "none".to_owned() };
+    let Some(value) = value else {
+        return "none".to_owned();
+    };
     let (text, kind) = match value {
         AMQPValue::LongString(text) => (text.to_string(), "longstr"),
         AMQPValue::Boolean(truth) => (truth.to_string(), "bool"),
         AMQPValue::LongLongInt(number) => (number.to_string(), "long"),
         AMQPValue::LongInt(number) => (number.to_string(), "signedint"),
-        other => (integer(other).map_or_else(|| format!("{other:?}"), |number| number.to_string()), "unsignedint"),
+        other => (
+            integer(other).map_or_else(|| format!("{other:?}"), |number| number.to_string()),
+            "unsignedint",
+        ),
     };
-    if other.is_none() { format!("the value '{text}' of type '{kind}'") } else { format!("'{text}'") }
+    if other.is_none() {
+        format!("the value '{text}' of type '{kind}'")
+    } else {
+        format!("'{text}'")
+    }
 }

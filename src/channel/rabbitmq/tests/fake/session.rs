@@ -39,7 +39,9 @@ impl Broker {
 
     /// A client has gone: what it held goes back.
     pub(super) fn disconnect(&mut self, session: u64) {
-        let Some(session) = self.sessions.remove(&session) else { return };
+        let Some(session) = self.sessions.remove(&session) else {
+            return;
+        };
         session.end.cancel();
         for channel in session.channels.into_values() {
             self.release(channel);
@@ -56,7 +58,11 @@ impl Broker {
 
     /// Sends a method on a channel.
     pub(super) fn send(&mut self, channel: u64, class: AMQPClass) {
-        if let Some((session, id)) = self.channels.get(&channel).map(|channel| (channel.session, channel.id)) {
+        if let Some((session, id)) = self
+            .channels
+            .get(&channel)
+            .map(|channel| (channel.session, channel.id))
+        {
             self.write(session, id, class);
         }
     }
@@ -72,17 +78,31 @@ impl Broker {
         properties: BasicProperties,
         body: &[u8],
     ) {
-        let Some(channel) = self.channels.get(&channel) else { return };
-        let Some(session) = self.sessions.get_mut(&channel.session) else { return };
+        let Some(channel) = self.channels.get(&channel) else {
+            return;
+        };
+        let Some(session) = self.sessions.get_mut(&channel.session) else {
+            return;
+        };
         let place = (channel.id, session.frame_max);
-        write_content(&mut session.output, place, AMQPClass::Basic(method), properties, body);
+        write_content(
+            &mut session.output,
+            place,
+            AMQPClass::Basic(method),
+            properties,
+            body,
+        );
         session.ready.notify_one();
     }
 
     pub(super) fn on_frame(&mut self, session: u64, frame: AMQPFrame) {
-        let Some(phase) = self.sessions.get(&session).map(|session| session.phase) else { return };
+        let Some(phase) = self.sessions.get(&session).map(|session| session.phase) else {
+            return;
+        };
         match frame {
-            AMQPFrame::ProtocolHeader(_) => self.write_connection(session, connection::AMQPMethod::Start(start())),
+            AMQPFrame::ProtocolHeader(_) => {
+                self.write_connection(session, connection::AMQPMethod::Start(start()))
+            }
             AMQPFrame::Heartbeat | AMQPFrame::InvalidHeartbeat(_) => {}
             AMQPFrame::Method(0, AMQPClass::Connection(method)) => {
                 if let Err(refusal) = self.on_connection(session, method) {
@@ -90,15 +110,23 @@ impl Broker {
                 }
             }
             _ if phase != Phase::Running => {}
-            AMQPFrame::Method(id, AMQPClass::Channel(channel::AMQPMethod::Open(_))) => self.open_channel(session, id),
+            AMQPFrame::Method(id, AMQPClass::Channel(channel::AMQPMethod::Open(_))) => {
+                self.open_channel(session, id)
+            }
             frame => self.on_channel_frame(session, frame),
         }
     }
 
     fn on_channel_frame(&mut self, session: u64, frame: AMQPFrame) {
         let (id, method) = (frame.channel_id(), method_of(&frame));
-        let serial = self.sessions.get(&session).and_then(|session| session.channels.get(&id)).copied();
-        let Some(channel) = serial.and_then(|serial| self.channels.get_mut(&serial)) else { return };
+        let serial = self
+            .sessions
+            .get(&session)
+            .and_then(|session| session.channels.get(&id))
+            .copied();
+        let Some(channel) = serial.and_then(|serial| self.channels.get_mut(&serial)) else {
+            return;
+        };
         let Some(serial) = serial else { return };
         if let Some(stuck) = &mut channel.stuck {
             stuck.push_back(frame);
@@ -109,7 +137,9 @@ impl Broker {
             return;
         }
         if self.is_hung(serial, &frame) {
-            self.channels.entry(serial).and_modify(|channel| channel.stuck = Some(VecDeque::from([frame])));
+            self.channels
+                .entry(serial)
+                .and_modify(|channel| channel.stuck = Some(VecDeque::from([frame])));
             return;
         }
         let done = match frame {
@@ -128,13 +158,21 @@ impl Broker {
     fn on_method(&mut self, channel: u64, class: AMQPClass) -> Result<(), Refusal> {
         match class {
             AMQPClass::Channel(channel::AMQPMethod::Close(_)) => {
-                self.send(channel, AMQPClass::Channel(channel::AMQPMethod::CloseOk(channel::CloseOk {})));
+                self.send(
+                    channel,
+                    AMQPClass::Channel(channel::AMQPMethod::CloseOk(channel::CloseOk {})),
+                );
                 self.forget_channel(channel);
                 Ok(())
             }
             AMQPClass::Confirm(confirm::AMQPMethod::Select(_)) => {
-                self.channels.entry(channel).and_modify(|channel| channel.published = Some(0));
-                self.send(channel, AMQPClass::Confirm(confirm::AMQPMethod::SelectOk(confirm::SelectOk {})));
+                self.channels
+                    .entry(channel)
+                    .and_modify(|channel| channel.published = Some(0));
+                self.send(
+                    channel,
+                    AMQPClass::Confirm(confirm::AMQPMethod::SelectOk(confirm::SelectOk {})),
+                );
                 Ok(())
             }
             AMQPClass::Exchange(method) => self.on_exchange(channel, method),
@@ -148,7 +186,11 @@ impl Broker {
         self.write(session, 0, AMQPClass::Connection(method));
     }
 
-    fn on_connection(&mut self, session: u64, method: connection::AMQPMethod) -> Result<(), Refusal> {
+    fn on_connection(
+        &mut self,
+        session: u64,
+        method: connection::AMQPMethod,
+    ) -> Result<(), Refusal> {
         use connection::AMQPMethod as M;
         match method {
             M::StartOk(answer) => return self.log_in(session, &answer),
@@ -160,7 +202,9 @@ impl Broker {
                 });
             }
             M::Open(_) => {
-                self.sessions.entry(session).and_modify(|session| session.phase = Phase::Running);
+                self.sessions
+                    .entry(session)
+                    .and_modify(|session| session.phase = Phase::Running);
                 self.write_connection(session, M::OpenOk(connection::OpenOk {}));
                 self.tell_blocked();
             }
@@ -175,8 +219,11 @@ impl Broker {
     }
 
     fn log_in(&mut self, session: u64, answer: &connection::StartOk) -> Result<(), Refusal> {
-        let name = super::queue::text_of(&answer.client_properties, "connection_name").unwrap_or_default();
-        self.sessions.entry(session).and_modify(|session| session.name = name);
+        let name =
+            super::queue::text_of(&answer.client_properties, "connection_name").unwrap_or_default();
+        self.sessions
+            .entry(session)
+            .and_modify(|session| session.name = name);
         let settings = &self.settings;
         let login = format!("\0{}\0{}", settings.username, settings.password);
         if answer.mechanism.as_str() != "PLAIN" || answer.response.as_bytes() != login.as_bytes() {
@@ -201,11 +248,19 @@ impl Broker {
     }
 
     fn open_channel(&mut self, session: u64, id: u16) {
-        let Some(open) = self.sessions.get(&session) else { return };
+        let Some(open) = self.sessions.get(&session) else {
+            return;
+        };
         let max = open.channel_max;
         if max > 0 && open.channels.len() >= usize::from(max) {
-            let text = format!("number of channels opened ({max}) has reached the negotiated channel_max ({max})");
-            self.close_connection(session, &Refusal::new(530, format!("NOT_ALLOWED - {text}")), (20, 10));
+            let text = format!(
+                "number of channels opened ({max}) has reached the negotiated channel_max ({max})"
+            );
+            self.close_connection(
+                session,
+                &Refusal::new(530, format!("NOT_ALLOWED - {text}")),
+                (20, 10),
+            );
             return;
         }
         let serial = self.serial();
@@ -215,7 +270,10 @@ impl Broker {
             session.channels.insert(id, serial);
         });
         let opened = channel::OpenOk {};
-        self.send(serial, AMQPClass::Channel(channel::AMQPMethod::OpenOk(opened)));
+        self.send(
+            serial,
+            AMQPClass::Channel(channel::AMQPMethod::OpenOk(opened)),
+        );
     }
 
     /// Of a channel that the server has closed, only the end of that is of interest.
@@ -242,23 +300,52 @@ impl Broker {
     }
 
     /// Closes a channel with an error.
-    pub(super) fn close_channel(&mut self, channel: u64, refusal: &Refusal, (class_id, method_id): (u16, u16)) {
+    pub(super) fn close_channel(
+        &mut self,
+        channel: u64,
+        refusal: &Refusal,
+        (class_id, method_id): (u16, u16),
+    ) {
         let reply_text = refusal.text.as_str().into();
-        let close = channel::Close { reply_code: refusal.code, reply_text, class_id, method_id };
-        self.send(channel, AMQPClass::Channel(channel::AMQPMethod::Close(close)));
-        self.channels.entry(channel).and_modify(|channel| channel.is_closing = true);
+        let close = channel::Close {
+            reply_code: refusal.code,
+            reply_text,
+            class_id,
+            method_id,
+        };
+        self.send(
+            channel,
+            AMQPClass::Channel(channel::AMQPMethod::Close(close)),
+        );
+        self.channels
+            .entry(channel)
+            .and_modify(|channel| channel.is_closing = true);
         self.release(channel);
     }
 
     /// Closes a connection with an error.
-    pub(super) fn close_connection(&mut self, session: u64, refusal: &Refusal, (class_id, method_id): (u16, u16)) {
+    pub(super) fn close_connection(
+        &mut self,
+        session: u64,
+        refusal: &Refusal,
+        (class_id, method_id): (u16, u16),
+    ) {
         let reply_text = refusal.text.as_str().into();
-        let close = connection::Close { reply_code: refusal.code, reply_text, class_id, method_id };
+        let close = connection::Close {
+            reply_code: refusal.code,
+            reply_text,
+            class_id,
+            method_id,
+        };
         self.write_connection(session, connection::AMQPMethod::Close(close));
-        let Some(open) = self.sessions.get_mut(&session) else { return };
+        let Some(open) = self.sessions.get_mut(&session) else {
+            return;
+        };
         open.phase = Phase::Closing;
         for channel in open.channels.values().copied().collect::<Vec<_>>() {
-            self.channels.entry(channel).and_modify(|channel| channel.is_closing = true);
+            self.channels
+                .entry(channel)
+                .and_modify(|channel| channel.is_closing = true);
             self.release(channel);
         }
     }
@@ -273,18 +360,27 @@ impl Broker {
     /// Tells connections whether they are blocked that do not know it.
     pub(super) fn tell_blocked(&mut self) {
         let reason = self.blocked.clone();
-        for (serial, was) in
-            self.sessions.iter().map(|(serial, session)| (*serial, session.blocked)).collect::<Vec<_>>()
+        for (serial, was) in self
+            .sessions
+            .iter()
+            .map(|(serial, session)| (*serial, session.blocked))
+            .collect::<Vec<_>>()
         {
             let method = match &reason {
-                Some(reason) if !was => {
-                    connection::AMQPMethod::Blocked(connection::Blocked { reason: reason.as_str().into() })
-                }
+                Some(reason) if !was => connection::AMQPMethod::Blocked(connection::Blocked {
+                    reason: reason.as_str().into(),
+                }),
                 None if was => connection::AMQPMethod::Unblocked(connection::Unblocked {}),
                 _ => continue,
             };
-            if self.sessions.get(&serial).is_some_and(|session| session.phase == Phase::Running) {
-                self.sessions.entry(serial).and_modify(|session| session.blocked = !was);
+            if self
+                .sessions
+                .get(&serial)
+                .is_some_and(|session| session.phase == Phase::Running)
+            {
+                self.sessions
+                    .entry(serial)
+                    .and_modify(|session| session.blocked = !was);
                 self.write_connection(serial, method);
             }
         }
@@ -300,12 +396,23 @@ fn method_of(frame: &AMQPFrame) -> (u16, u16) {
 
 fn start() -> connection::Start {
     let mut capabilities = FieldTable::default();
-    for name in ["publisher_confirms", "basic.nack", "consumer_cancel_notify", "connection.blocked"] {
+    for name in [
+        "publisher_confirms",
+        "basic.nack",
+        "consumer_cancel_notify",
+        "connection.blocked",
+    ] {
         capabilities.insert(name.into(), AMQPValue::Boolean(true));
     }
     let mut server_properties = FieldTable::default();
     server_properties.insert("product".into(), AMQPValue::LongString("RabbitMQ".into()));
     server_properties.insert("capabilities".into(), AMQPValue::FieldTable(capabilities));
     let (mechanisms, locales) = ("PLAIN".into(), "en_US".into());
-    connection::Start { version_major: 0, version_minor: 9, server_properties, mechanisms, locales }
+    connection::Start {
+        version_major: 0,
+        version_minor: 9,
+        server_properties,
+        mechanisms,
+        locales,
+    }
 }

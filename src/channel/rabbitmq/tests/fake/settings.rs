@@ -24,7 +24,8 @@ pub(crate) struct Settings {
     pub(crate) password: String,
     /// Confirms that are told at once, as far as there are so many within a moment.
     pub(crate) confirms_at_once: usize,
-    /// How long a message that was returned is confirmed after that; others are confirmed meanwhile.
+    /// How long a message that was returned is confirmed after that; others are confirmed
+    /// meanwhile.
     pub(crate) returned_confirmed_after: Option<Duration>,
     /// How long a delivery may be held; the channel is closed then.
     pub(crate) consumer_timeout: Option<Duration>,

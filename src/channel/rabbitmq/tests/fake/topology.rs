@@ -10,7 +10,11 @@ pub(super) fn not_found(kind: &str, name: &str) -> Refusal {
 }
 
 impl Broker {
-    pub(super) fn on_exchange(&mut self, channel: u64, method: exchange::AMQPMethod) -> Result<(), Refusal> {
+    pub(super) fn on_exchange(
+        &mut self,
+        channel: u64,
+        method: exchange::AMQPMethod,
+    ) -> Result<(), Refusal> {
         use exchange::AMQPMethod as M;
         let answer = match method {
             M::Declare(declare) => {
@@ -32,20 +36,30 @@ impl Broker {
         match self.exchanges.get(name) {
             None if declare.passive => Err(not_found("exchange", name)),
             None => {
-                let exchange = Exchange { kind: received.to_owned(), bindings: Default::default() };
+                let exchange = Exchange {
+                    kind: received.to_owned(),
+                    bindings: Default::default(),
+                };
                 self.exchanges.insert(name.to_owned(), exchange);
                 Ok(())
             }
             Some(there) if there.kind != received && !declare.passive => {
                 let text = format!("inequivalent arg 'type' for exchange '{name}' in vhost '/'");
-                let text = format!("{text}: received '{received}' but current is '{}'", there.kind);
+                let text = format!(
+                    "{text}: received '{received}' but current is '{}'",
+                    there.kind
+                );
                 Err(Refusal::new(406, format!("PRECONDITION_FAILED - {text}")))
             }
             Some(_) => Ok(()),
         }
     }
 
-    pub(super) fn on_queue(&mut self, channel: u64, method: queue::AMQPMethod) -> Result<(), Refusal> {
+    pub(super) fn on_queue(
+        &mut self,
+        channel: u64,
+        method: queue::AMQPMethod,
+    ) -> Result<(), Refusal> {
         use queue::AMQPMethod as M;
         let answer = match method {
             M::Declare(declare) => M::DeclareOk(self.declare_queue(declare)?),
@@ -73,7 +87,9 @@ impl Broker {
     }
 
     pub(super) fn queue_mut(&mut self, name: &str) -> Result<&mut Queue, Refusal> {
-        self.queues.get_mut(name).ok_or_else(|| not_found("queue", name))
+        self.queues
+            .get_mut(name)
+            .ok_or_else(|| not_found("queue", name))
     }
 
     fn declare_queue(&mut self, mut declare: queue::Declare) -> Result<queue::DeclareOk, Refusal> {
@@ -98,15 +114,25 @@ impl Broker {
             Some(_) => {}
         }
         let queue = self.queue_mut(&name)?;
-        let (message_count, consumer_count) = (count(queue.ready.len()), count(queue.consumers.len()));
-        Ok(queue::DeclareOk { queue: name.into(), message_count, consumer_count })
+        let (message_count, consumer_count) =
+            (count(queue.ready.len()), count(queue.consumers.len()));
+        Ok(queue::DeclareOk {
+            queue: name.into(),
+            message_count,
+            consumer_count,
+        })
     }
 
     fn bind(&mut self, bind: &queue::Bind) -> Result<(), Refusal> {
         self.queue_mut(bind.queue.as_str())?;
         let name = bind.exchange.as_str();
-        let exchange = self.exchanges.get_mut(name).ok_or_else(|| not_found("exchange", name))?;
-        exchange.bindings.insert((bind.routing_key.to_string(), bind.queue.to_string()));
+        let exchange = self
+            .exchanges
+            .get_mut(name)
+            .ok_or_else(|| not_found("exchange", name))?;
+        exchange
+            .bindings
+            .insert((bind.routing_key.to_string(), bind.queue.to_string()));
         Ok(())
     }
 
@@ -114,23 +140,32 @@ impl Broker {
         let name = delete.queue.as_str();
         if let Some(queue) = self.queues.get(name) {
             let unwanted = [(delete.if_unused && !queue.consumers.is_empty(), "in use")];
-            let unwanted = unwanted.into_iter().chain([(delete.if_empty && !queue.ready.is_empty(), "not empty")]);
+            let unwanted = unwanted
+                .into_iter()
+                .chain([(delete.if_empty && !queue.ready.is_empty(), "not empty")]);
             if let Some((_, what)) = unwanted.into_iter().find(|(is, _)| *is) {
                 let text = format!("PRECONDITION_FAILED - queue '{name}' in vhost '/' {what}");
                 return Err(Refusal::new(406, text));
             }
         }
-        Ok(queue::DeleteOk { message_count: count(self.drop_queue(name)) })
+        Ok(queue::DeleteOk {
+            message_count: count(self.drop_queue(name)),
+        })
     }
 
-    /// Deletes a queue with all that is in it, and tells its consumers; returns how many were ready.
+    /// Deletes a queue with all that is in it, and tells its consumers; returns how many were
+    /// ready.
     pub(super) fn drop_queue(&mut self, name: &str) -> usize {
-        let Some(queue) = self.queues.remove(name) else { return 0 };
+        let Some(queue) = self.queues.remove(name) else {
+            return 0;
+        };
         for exchange in self.exchanges.values_mut() {
             exchange.bindings.retain(|(_, queue)| queue != name);
         }
         for channel in self.channels.values_mut() {
-            channel.unacked.retain(|_, unacked| unacked.queue != name || unacked.consumer.is_none());
+            channel
+                .unacked
+                .retain(|_, unacked| unacked.queue != name || unacked.consumer.is_none());
         }
         for consumer in queue.consumers {
             self.tell_cancelled(consumer.channel, &consumer.tag);
@@ -139,7 +174,10 @@ impl Broker {
     }
 
     pub(super) fn tell_cancelled(&mut self, channel: u64, tag: &str) {
-        let cancel = basic::Cancel { consumer_tag: tag.into(), nowait: true };
+        let cancel = basic::Cancel {
+            consumer_tag: tag.into(),
+            nowait: true,
+        };
         self.send_basic(channel, basic::AMQPMethod::Cancel(cancel));
     }
 }

@@ -51,32 +51,52 @@ impl FakeServer {
                 changed.changed().await.expect("the server lives");
             }
         };
-        tokio::time::timeout(PATIENCE, wait).await.unwrap_or_else(|_elapsed| panic!("not within {PATIENCE:?}: {what}"));
+        tokio::time::timeout(PATIENCE, wait)
+            .await
+            .unwrap_or_else(|_elapsed| panic!("not within {PATIENCE:?}: {what}"));
     }
 
     /// Messages of a queue that nobody holds.
     pub(crate) fn messages(&self, queue: &str) -> Vec<Stored> {
         self.shared
-            .look(|broker| broker.queues.get(queue).map(|queue| queue.ready.iter().cloned().collect()))
+            .look(|broker| {
+                broker
+                    .queues
+                    .get(queue)
+                    .map(|queue| queue.ready.iter().cloned().collect())
+            })
             .unwrap_or_default()
     }
 
     /// How many these are.
     pub(crate) fn ready(&self, queue: &str) -> usize {
-        self.shared.look(|broker| broker.queues.get(queue).map_or(0, |queue| queue.ready.len()))
+        self.shared.look(|broker| {
+            broker
+                .queues
+                .get(queue)
+                .map_or(0, |queue| queue.ready.len())
+        })
     }
 
     /// Messages of a queue that clients hold.
     pub(crate) fn unacked(&self, queue: &str) -> usize {
         self.shared.look(|broker| {
-            let held = broker.channels.values().flat_map(|channel| channel.unacked.values());
+            let held = broker
+                .channels
+                .values()
+                .flat_map(|channel| channel.unacked.values());
             held.filter(|unacked| unacked.queue == queue).count()
         })
     }
 
     /// Dead letters of a queue that have found no other one.
     pub(crate) fn dead(&self, queue: &str) -> usize {
-        self.shared.look(|broker| broker.queues.get(queue).map_or(0, |queue| queue.dead.len() + queue.under_way.len()))
+        self.shared.look(|broker| {
+            broker
+                .queues
+                .get(queue)
+                .map_or(0, |queue| queue.dead.len() + queue.under_way.len())
+        })
     }
 
     pub(crate) fn has_queue(&self, queue: &str) -> bool {
@@ -85,43 +105,71 @@ impl FakeServer {
 
     /// The names of all queues.
     pub(crate) fn queues(&self) -> Vec<String> {
-        self.shared.look(|broker| broker.queues.keys().cloned().collect())
+        self.shared
+            .look(|broker| broker.queues.keys().cloned().collect())
     }
 
     /// What a queue was declared with.
     pub(crate) fn arguments(&self, queue: &str) -> FieldTable {
-        self.shared.look(|broker| broker.queues.get(queue).map(|queue| queue.arguments.clone())).unwrap_or_default()
+        self.shared
+            .look(|broker| {
+                broker
+                    .queues
+                    .get(queue)
+                    .map(|queue| queue.arguments.clone())
+            })
+            .unwrap_or_default()
     }
 
     /// Routing keys and queues of an exchange.
     pub(crate) fn bindings(&self, exchange: &str) -> Vec<(String, String)> {
         let bindings = |broker: &super::broker::Broker| {
-            broker.exchanges.get(exchange).map(|exchange| exchange.bindings.iter().cloned().collect())
+            broker
+                .exchanges
+                .get(exchange)
+                .map(|exchange| exchange.bindings.iter().cloned().collect())
         };
         self.shared.look(bindings).unwrap_or_default()
     }
 
     /// The serial numbers of the channels that consume a queue.
     pub(crate) fn consumers(&self, queue: &str) -> Vec<u64> {
-        let channels = |queue: &super::queue::Queue| queue.consumers.iter().map(|consumer| consumer.channel).collect();
-        self.shared.look(|broker| broker.queues.get(queue).map(channels)).unwrap_or_default()
+        let channels = |queue: &super::queue::Queue| {
+            queue
+                .consumers
+                .iter()
+                .map(|consumer| consumer.channel)
+                .collect()
+        };
+        self.shared
+            .look(|broker| broker.queues.get(queue).map(channels))
+            .unwrap_or_default()
     }
 
     /// The prefetch of each consumer of a queue.
     pub(crate) fn prefetches(&self, queue: &str) -> Vec<u16> {
-        let prefetches =
-            |queue: &super::queue::Queue| queue.consumers.iter().map(|consumer| consumer.prefetch).collect();
-        self.shared.look(|broker| broker.queues.get(queue).map(prefetches)).unwrap_or_default()
+        let prefetches = |queue: &super::queue::Queue| {
+            queue
+                .consumers
+                .iter()
+                .map(|consumer| consumer.prefetch)
+                .collect()
+        };
+        self.shared
+            .look(|broker| broker.queues.get(queue).map(prefetches))
+            .unwrap_or_default()
     }
 
     /// How often it was looked at a queue, without declaring it.
     pub(crate) fn looks(&self, queue: &str) -> usize {
-        self.shared.look(|broker| broker.looks.get(queue).copied().unwrap_or_default())
+        self.shared
+            .look(|broker| broker.looks.get(queue).copied().unwrap_or_default())
     }
 
     /// How often a queue was asked to be made.
     pub(crate) fn declares(&self, queue: &str) -> usize {
-        self.shared.look(|broker| broker.declares.get(queue).copied().unwrap_or_default())
+        self.shared
+            .look(|broker| broker.declares.get(queue).copied().unwrap_or_default())
     }
 
     /// All that was published, but for what only asks whether that is allowed.
@@ -141,7 +189,10 @@ impl FakeServer {
     /// The names of the connections that are open, by age.
     pub(crate) fn connections(&self) -> Vec<String> {
         self.shared.look(|broker| {
-            let open = broker.sessions.values().filter(|session| session.phase == Phase::Running);
+            let open = broker
+                .sessions
+                .values()
+                .filter(|session| session.phase == Phase::Running);
             open.map(|session| session.name.clone()).collect()
         })
     }

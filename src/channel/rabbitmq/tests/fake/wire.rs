@@ -18,7 +18,10 @@ pub(super) struct FrameReader {
 
 impl FrameReader {
     pub(super) fn new(stream: OwnedReadHalf) -> Self {
-        Self { stream, buffer: BytesMut::new() }
+        Self {
+            stream,
+            buffer: BytesMut::new(),
+        }
     }
 
     /// The next frame; `None` when the client has gone, or sends something else.
@@ -43,7 +46,9 @@ impl FrameReader {
 /// Appends a frame.
 pub(super) fn write_frame(out: &mut Vec<u8>, frame: &AMQPFrame) {
     let context = WriteContext::from(std::mem::take(out));
-    let (bytes, _length) = gen_frame(frame)(context).expect("a frame that can be written").into_inner();
+    let (bytes, _length) = gen_frame(frame)(context)
+        .expect("a frame that can be written")
+        .into_inner();
     *out = bytes;
 }
 
@@ -56,7 +61,11 @@ pub(super) fn write_content(
     body: &[u8],
 ) {
     write_frame(out, &AMQPFrame::Method(channel, method));
-    let header = AMQPContentHeader { class_id: BASIC_CLASS, body_size: body.len() as u64, properties };
+    let header = AMQPContentHeader {
+        class_id: BASIC_CLASS,
+        body_size: body.len() as u64,
+        properties,
+    };
     write_frame(out, &AMQPFrame::Header(channel, header));
     for part in body.chunks(frame_max - FRAME_OVERHEAD) {
         write_frame(out, &AMQPFrame::Body(channel, part.to_vec()));
