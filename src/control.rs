@@ -7,35 +7,28 @@
 //! of a cluster (`kubernetes`). Nothing here receives or sends events.
 
 mod channel_kind;
-mod file;
-mod file_watch;
-mod go_duration;
-mod kind;
-mod kubernetes;
-mod manifest;
-mod problem;
+mod cluster;
+mod files;
 mod problem_log;
-mod report;
+mod read;
 mod resolve;
-mod schema;
 mod settings;
-mod yaml;
 
 use std::path::PathBuf;
 
 pub use channel_kind::ServedChannelKind;
-pub use file::{parse_manifests, read_manifests};
-pub use file_watch::watch_files;
-pub use kubernetes::{
+pub use cluster::{
     ApiServerAccess, ClusterConnection, ClusterSettings, LatestResolution, StopSignals,
 };
-pub use manifest::ManifestSet;
-pub(crate) use manifest::spelling::suggest_word;
-pub use problem::{ObjectName, Problem, Severity, short};
+pub use files::watch_files;
+pub use read::file::{parse_manifests, read_manifests};
+pub use read::manifest::ManifestSet;
+pub use read::problem::{ObjectName, Problem, Severity, short};
+pub use read::schema::{json_schema, schema_names};
+pub(crate) use read::spelling::suggest_word;
 pub use resolve::{
     Resolution, ResolvedSink, ServerCertificate, SinkName, resolve, resolve_sink, trigger_filters,
 };
-pub use schema::{json_schema, schema_names};
 pub use settings::{
     AdvertisedCaCerts, ApiServerAvailability, ChannelScope, ClusterNameLookup, ControlSettings,
     DeliveryMerge, ListenerUrls, ObjectSource, RabbitmqAvailability, ResolveOverride,

@@ -4,70 +4,47 @@
 //! An object with problems keeps its last good form, which is taken from the last resolution, so
 //! that a mistake in a manifest never ends a delivery. Nothing here knows files, clocks or sockets.
 
-mod address;
-mod authorization;
-pub(crate) mod backends;
-mod certificate;
-mod channel;
-mod claims;
-mod collect;
-mod correlation;
-mod defaults;
+pub(crate) mod collect;
+pub(crate) mod config;
 mod delivery;
 mod destination;
-mod features;
 mod filter;
-mod flags;
-mod flow;
-mod logging;
-mod observability;
-mod other_kinds;
-mod owned;
-mod policy;
 pub(crate) mod reconciled;
-mod reference;
-mod relay;
-mod request_reply;
-mod routes;
-mod service;
-mod service_account;
+pub(super) mod relayed;
+pub(super) mod senders;
 mod sink;
-mod source;
 mod status;
 mod subscription;
-mod trust;
-mod uri;
+pub(super) mod written;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use super::manifest::ManifestSet;
-use super::settings::ObjectSource;
-use super::{AdvertisedCaCerts, ControlSettings, Problem};
+use crate::control::read::manifest::ManifestSet;
+use crate::control::read::problem::Problem;
+use crate::control::settings::{AdvertisedCaCerts, ControlSettings, ObjectSource};
 use crate::correlation::KeyRing;
 use crate::model::{
     ChannelKey, Inventory, ObservabilityConfig, ProcessRole, RequestReply, RoutingTable,
     TransportEncryption, TrustedCertificate,
 };
-
-use address::ChannelAddresses;
-use authorization::SenderRules;
-use backends::ImcBackendConfig;
-use channel::ResolvedParents;
-use claims::Claims;
 use collect::CollectedObjects;
-use defaults::ResolvedDefaults;
+use config::backends::ImcBackendConfig;
+use config::defaults::ResolvedDefaults;
+use config::flags::FeatureFlags;
+use config::trust::{BundlesByName, DestinationTrust, SharedBundles};
 use destination::DestinationResolver;
-use flags::FeatureFlags;
-use flow::ResolvedFlows;
+use destination::address::ChannelAddresses;
+use destination::service::ServiceLocations;
 use reconciled::ReconciledChannels;
-use relay::ResolvedRelays;
-use routes::SubscriptionRoutes;
-use service::ServiceLocations;
-use trust::{BundlesByName, DestinationTrust, SharedBundles};
+use relayed::ResolvedRelays;
+use senders::authorization::SenderRules;
+use written::channel::ResolvedParents;
+use written::claims::Claims;
+use written::flow::ResolvedFlows;
+use written::routes::SubscriptionRoutes;
 
-pub use certificate::ServerCertificate;
-pub(super) use collect::is_identified;
+pub use config::certificate::ServerCertificate;
 pub use filter::trigger_filters;
 pub use sink::{ResolvedSink, SinkName, resolve_sink};
 
@@ -137,7 +114,7 @@ pub fn resolve(
     collected.unparsed_texts = manifests.unparsed_texts().collect();
     // Channels and Subscriptions that a Sequence or Parallel generates replace objects of their
     // names, before anything refers to these.
-    flow::remove_written_duplicates(&mut collected);
+    written::flow::remove_written_duplicates(&mut collected);
     // The settings for all objects come first, since they decide how every object is read.
     let config = ClusterConfig::resolve(&mut collected, settings, last);
     // A flag goes before `config-features`.
@@ -146,7 +123,7 @@ pub fn resolve(
     // equal.
     let keys = reuse_if_equal(
         memory.map(|memory| &memory.key_ring),
-        correlation::resolve_key_ring(&mut collected, settings),
+        config::key_ring::resolve_key_ring(&mut collected, settings),
     );
     let table = last.map(|last| last.table.as_ref());
     // The resolver has all that a destination can depend on; objects are resolved only from here
@@ -158,12 +135,12 @@ pub fn resolve(
         settings,
         memory.map(|memory| &memory.defaults),
     );
-    let log_level = logging::log_level(
+    let log_level = config::logging::log_level(
         &mut collected.config_maps,
         settings,
         last.and_then(|last| last.log_level),
     );
-    let observability = observability::resolve(&mut collected.config_maps, settings);
+    let observability = config::observability::resolve(&mut collected.config_maps, settings);
     let backends = ImcBackendConfig::resolve(
         &mut collected,
         settings,
@@ -179,14 +156,15 @@ pub fn resolve(
         last_reconciled,
     );
     let own = WrittenObjects::resolve(&mut collected, &mut resolver, &defaults, last);
-    let relayed = relay::resolve(
+    let relayed = relayed::resolve(
         &mut collected,
         &mut resolver,
         memory.map(|memory| &memory.relays),
     );
     // Sources come after channels and Brokers, which their sinks refer to.
     let last_sources = table.map(RoutingTable::sources).unwrap_or_default();
-    let sources = source::resolve(&mut collected.ping_sources, &mut resolver, last_sources);
+    let sources =
+        written::source::resolve(&mut collected.ping_sources, &mut resolver, last_sources);
     // The table of one world is completed with what each of them may have.
     let table = match settings.object_source {
         ObjectSource::Written => own.routing_table(&resolver, effective),
@@ -273,13 +251,16 @@ impl ClusterConfig {
         last: Option<&Resolution>,
     ) -> Self {
         let memory = last.map(|last| &last.memory);
-        let mode =
-            features::transport_encryption(collected, settings, memory.map(|memory| memory.mode));
-        let flags = flags::resolve(collected, settings, memory.map(|memory| &memory.flags));
+        let mode = config::features::transport_encryption(
+            collected,
+            settings,
+            memory.map(|memory| memory.mode),
+        );
+        let flags = config::flags::resolve(collected, settings, memory.map(|memory| &memory.flags));
         let certificate = server_certificate(collected, settings, last);
         let last_bundles = memory.map(|memory| &memory.trust_bundles);
         let trust_bundles =
-            trust::read_trust_bundles(&mut collected.config_maps, settings, last_bundles);
+            config::trust::read_trust_bundles(&mut collected.config_maps, settings, last_bundles);
         Self {
             mode,
             flags,
@@ -301,7 +282,7 @@ fn destination_resolver<'s>(
 ) -> DestinationResolver<'s> {
     let memory = last.map(|last| &last.memory);
     let no_services = ServiceLocations::new();
-    let services = service::resolve(
+    let services = destination::service::resolve(
         collected,
         memory.map_or(&no_services, |memory| &memory.service_locations),
     );
@@ -330,7 +311,7 @@ fn destination_resolver<'s>(
         reply_timeout: config
             .flags
             .reply_timeout
-            .unwrap_or(request_reply::DEFAULT_TIMEOUT),
+            .unwrap_or(written::request_reply::DEFAULT_TIMEOUT),
         flows: HashSet::new(),
     }
 }
@@ -359,17 +340,17 @@ impl WrittenObjects {
         }
         let table = last.map(|last| last.table.as_ref());
         // All names are declared first, so that objects can refer to each other in any order.
-        request_reply::declare_request_replies(collected, resolver);
+        written::request_reply::declare_request_replies(collected, resolver);
         // Channels and Brokers come before everything that has one as its parent.
-        let mut parents = channel::resolve(
+        let mut parents = written::channel::resolve(
             collected,
             resolver,
             defaults,
             last.map(|last| &last.memory.written_parents_and_flows.0),
         );
-        let request_replies = request_reply::resolve(collected, resolver, &parents, table);
+        let request_replies = written::request_reply::resolve(collected, resolver, &parents, table);
         // Flows add their own channels to the parents, which subscriptions refer to.
-        let flows = flow::resolve(
+        let flows = written::flow::resolve(
             collected,
             resolver,
             &mut parents,
@@ -377,7 +358,7 @@ impl WrittenObjects {
         );
         // Subscriptions come when every channel is known; only then can circles of flows be found.
         let mut routes = SubscriptionRoutes::build(collected, resolver, (&parents, &flows), table);
-        flow::cycles::warn_of_cycles(collected, &flows, &routes);
+        written::flow::cycles::warn_of_cycles(collected, &flows, &routes);
         // The Triggers of RequestReplies join the routes last, beside the written ones.
         let request_replies = request_replies.place_triggers(&mut routes, &parents);
         Self {
@@ -422,7 +403,7 @@ fn server_certificate(
     match &settings.ca_certs {
         AdvertisedCaCerts::Given(_) => None,
         AdvertisedCaCerts::Unknown | AdvertisedCaCerts::Development(_) => {
-            certificate::resolve(&mut collected.secrets, settings, last)
+            config::certificate::resolve(&mut collected.secrets, settings, last)
         }
     }
 }

@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use url::Url;
 
-use super::channel_kind::ServedChannelKind;
+use crate::control::channel_kind::ServedChannelKind;
 use crate::correlation::CorrelationSeed;
 use crate::model::{BackendKind, ProcessRole, TransportEncryption};
 

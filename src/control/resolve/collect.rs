@@ -2,6 +2,7 @@
 //! kind, or one twice.
 
 mod config_maps;
+mod owned;
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -9,23 +10,25 @@ use std::collections::btree_map::Entry;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::other_kinds::{self, OtherObjects};
-use super::owned;
-use crate::control::kind::{self, RecognizedKind, ResourceKind};
-use crate::control::manifest::core::{
+use crate::control::read::kind::{self, RecognizedKind, ResourceKind};
+use crate::control::read::manifest::core::{
     ConfigMapManifest, PodManifest, SecretManifest, ServiceManifest,
 };
-use crate::control::manifest::eventing::{
+use crate::control::read::manifest::eventing::{
     BrokerManifest, EventPolicyManifest, RequestReplyManifest, TriggerManifest,
 };
-use crate::control::manifest::flows::{ParallelManifest, SequenceManifest};
-use crate::control::manifest::messaging::{ChannelManifest, SubscriptionManifest};
-use crate::control::manifest::sources::PingSourceManifest;
-use crate::control::manifest::{self, ManifestDocument, UnknownFieldPolicy};
-use crate::control::report::ObjectReport;
-use crate::control::schema::{self, CONFIG_FEATURES, ConfigMapKeys, UnknownFieldStrictness};
-use crate::control::settings::ObjectSource;
-use crate::control::{ControlSettings, ObjectName, Problem, Severity, suggest_word};
+use crate::control::read::manifest::flows::{ParallelManifest, SequenceManifest};
+use crate::control::read::manifest::messaging::{ChannelManifest, SubscriptionManifest};
+use crate::control::read::manifest::sources::PingSourceManifest;
+use crate::control::read::manifest::{self, ManifestDocument, UnknownFieldPolicy};
+use crate::control::read::problem::{ObjectName, Problem, Severity};
+use crate::control::read::report::ObjectReport;
+use crate::control::read::schema::annotations::examine_annotations;
+use crate::control::read::schema::config_maps::{CONFIG_FEATURES, ConfigMapKeys};
+use crate::control::read::schema::{self, UnknownFieldStrictness};
+use crate::control::read::spelling::suggest_word;
+use crate::control::resolve::destination::other_kinds::{self, OtherObjects};
+use crate::control::settings::{ControlSettings, ObjectSource};
 pub(super) use crate::model::NamespacedName;
 use config_maps::{
     check_keys, has_closing_flag, report_missing_namespace, report_near_name, report_other_features,
@@ -58,7 +61,7 @@ impl<'d, T> CollectedItem<'d, T> {
 
 /// Every object that is read, by kind.
 #[derive(Debug, Default)]
-pub(super) struct CollectedObjects<'d> {
+pub(crate) struct CollectedObjects<'d> {
     pub(super) channels: CollectedItems<'d, ChannelManifest>,
     pub(super) in_memory_channels: CollectedItems<'d, ChannelManifest>,
     pub(super) rabbitmq_channels: CollectedItems<'d, ChannelManifest>,
@@ -336,7 +339,7 @@ fn decode_object<T: DeserializeOwned>(
     let reading = UnknownFieldPolicy::from_settings(settings);
     let object = manifest::decode(report, kind, reading);
     let document = report.document();
-    for (field, message) in schema::examine_annotations(&document.value) {
+    for (field, message) in examine_annotations(&document.value) {
         manifest::report_unknown_field(
             report,
             &field,

@@ -1,6 +1,12 @@
 //! Resolves destinations: from `ref`, `uri` and CACerts to a URL and a route (contract 5.2, TL-8,
 //! TL-9).
 
+pub(super) mod address;
+pub(super) mod other_kinds;
+pub(super) mod reference;
+pub(super) mod service;
+pub(super) mod uri;
+
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::{Arc, LazyLock};
@@ -8,22 +14,21 @@ use std::time::Duration;
 
 use url::Url;
 
-use super::address::ChannelAddresses;
-use super::authorization::SenderRules;
-use super::reference::{self, ReferencedKind};
-use super::service::{ReferencedObject, ServiceLocations};
-use super::trust::DestinationTrust;
-use super::uri;
-use crate::control::kind::ResourceKind;
-use crate::control::manifest::duck::{DestinationManifest, KReference};
-use crate::control::report::ObjectReport;
-use crate::control::settings::ObjectSource;
-use crate::control::{ControlSettings, ObjectName};
+use crate::control::read::kind::ResourceKind;
+use crate::control::read::manifest::duck::{DestinationManifest, KReference};
+use crate::control::read::problem::ObjectName;
+use crate::control::read::report::ObjectReport;
+use crate::control::resolve::config::trust::DestinationTrust;
+use crate::control::resolve::senders::authorization::SenderRules;
+use crate::control::settings::{ControlSettings, ObjectSource};
 use crate::correlation::KeyRing;
 use crate::model::{
     Addressable, ChannelKey, ChannelKind, DestinationRoute, DestinationUrl, ProcessRole,
     TransportEncryption, TrustBundle,
 };
+use address::ChannelAddresses;
+use reference::ReferencedKind;
+use service::{ReferencedObject, ServiceLocations};
 
 /// The reason why a channel or Broker can or cannot be referred to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -335,7 +340,9 @@ impl DestinationResolver<'_> {
                 self.resolve_service(&ReferencedObject::service(namespace, name), wanted, report)
             }
             ResourceKind::RequestReply => self.resolve_local(
-                super::request_reply::request_reply_key(&(namespace, name)),
+                crate::control::resolve::written::request_reply::request_reply_key(&(
+                    namespace, name,
+                )),
                 wanted,
                 report,
             ),

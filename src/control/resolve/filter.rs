@@ -9,11 +9,12 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::collect::{CollectedItem, CollectedObjects};
-use super::correlation;
-use crate::control::manifest::ManifestSet;
-use crate::control::manifest::eventing::{TriggerFilterManifest, TriggerSpec};
-use crate::control::report::ObjectReport;
-use crate::control::{ControlSettings, ObjectName, Problem};
+use crate::control::read::manifest::ManifestSet;
+use crate::control::read::manifest::eventing::{TriggerFilterManifest, TriggerSpec};
+use crate::control::read::problem::{ObjectName, Problem};
+use crate::control::read::report::ObjectReport;
+use crate::control::resolve::config::key_ring;
+use crate::control::settings::ControlSettings;
 use crate::correlation::KeyRing;
 use crate::event::{is_attribute_name, nearly};
 use crate::filter::cesql::{CesqlExpression, ExpressionFinding, FindingSeverity};
@@ -36,7 +37,7 @@ pub fn trigger_filters(
     settings: &ControlSettings,
 ) -> (Vec<(ObjectName, Option<Filter>)>, Vec<Problem>) {
     let mut collected = CollectedObjects::from_documents(manifests.documents(), settings);
-    let keys = Arc::new(correlation::resolve_key_ring(&mut collected, settings));
+    let keys = Arc::new(key_ring::resolve_key_ring(&mut collected, settings));
     let mut problems: Vec<Problem> = manifests.problems().cloned().collect();
     let mut filters = Vec::with_capacity(collected.triggers.len());
     for CollectedItem {
@@ -255,7 +256,7 @@ fn compile_cesql(
                     }
                 }
             }
-            correlation::check_verification_calls(&expression, keys, field, report);
+            key_ring::check_verification_calls(&expression, keys, field, report);
             let keys =
                 Some(Arc::clone(keys)).filter(|_| !expression.correlation_calls().is_empty());
             Filter::Cesql(expression, keys)

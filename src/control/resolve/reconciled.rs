@@ -17,22 +17,21 @@ use std::sync::Arc;
 use serde_json::Value;
 use url::Url;
 
-use super::authorization::SenderRules;
-use super::backends::{self, BackendChoice, ImcBackendConfig};
 use super::collect::CollectedObjects;
 use super::destination::DestinationResolver;
-use super::features;
-use super::flags::FeatureSwitch;
 use super::status;
 use super::subscription::{SubscriptionResolver, subscriber_key};
-use super::trust::DestinationTrust;
-use crate::control::manifest::messaging::{ChannelManifest as Written, SubscriberSpec};
-use crate::control::manifest::{self, ManifestDocument, UnknownFieldPolicy};
-use crate::control::report::ObjectReport;
-use crate::control::settings::{ChannelScope, ObjectSource};
-use crate::control::{
-    ControlSettings, ObjectName, Problem, RabbitmqAvailability, ServedChannelKind,
-};
+use crate::control::channel_kind::ServedChannelKind;
+use crate::control::read::manifest::messaging::{ChannelManifest as Written, SubscriberSpec};
+use crate::control::read::manifest::{self, ManifestDocument, UnknownFieldPolicy};
+use crate::control::read::problem::{ObjectName, Problem};
+use crate::control::read::report::ObjectReport;
+use crate::control::resolve::config::backends::{self, BackendChoice, ImcBackendConfig};
+use crate::control::resolve::config::features;
+use crate::control::resolve::config::flags::FeatureSwitch;
+use crate::control::resolve::config::trust::DestinationTrust;
+use crate::control::resolve::senders::authorization::SenderRules;
+use crate::control::settings::{ChannelScope, ControlSettings, ObjectSource, RabbitmqAvailability};
 use crate::model::annotation::{BACKEND, SCOPE};
 use crate::model::{
     Addressable, BackendKind, Channel, ChannelKey, ChannelKind, Inventory, InventoryObject,

@@ -4,10 +4,12 @@
 use serde_json::{Value, json};
 use url::{Position, Url};
 
-use super::address::ChannelAddresses;
 use super::{Resolution, advertised_ca_certs, resolve};
-use crate::control::kind::ResourceKind;
-use crate::control::{ControlSettings, ManifestSet, Problem};
+use crate::control::read::kind::ResourceKind;
+use crate::control::read::manifest::ManifestSet;
+use crate::control::read::problem::Problem;
+use crate::control::resolve::destination::address::ChannelAddresses;
+use crate::control::settings::ControlSettings;
 use crate::model::{Addressable, ChannelKey, ChannelKind, DestinationRoute};
 
 /// A sink as `kn` names it on its command line.

@@ -4,14 +4,15 @@
 use std::sync::Arc;
 
 use super::WrittenObjects;
-use super::channel::{ResolvedParent, ResolvedParents};
-use super::collect::{CollectedItem, CollectedItems, CollectedObjects, NamespacedName};
+use super::collect::{CollectedItem, CollectedItems, CollectedObjects};
 use super::destination::DestinationResolver;
-use super::flow::{self, ResolvedFlows};
-use super::request_reply::{trigger_key, trigger_object};
-use super::routes::SubscriptionRoutes;
-use crate::control::kind::ResourceKind;
-use crate::control::report::{ObjectReport, UNRESOLVED};
+use crate::control::read::kind::ResourceKind;
+use crate::control::read::report::{ObjectReport, UNRESOLVED};
+use crate::control::resolve::written::channel::{ResolvedParent, ResolvedParents};
+use crate::control::resolve::written::flow::{self, ResolvedFlows};
+use crate::control::resolve::written::request_reply::{trigger_key, trigger_object};
+use crate::control::resolve::written::routes::SubscriptionRoutes;
+use crate::model::NamespacedName;
 use crate::model::{
     AddressStatus, Addressable, ChannelKey, ChannelKind, Inventory, InventoryObject,
     NotReadyReason, ObjectConditions, ObjectKind, ObjectStatus, RequestReply, SubscriberId,

@@ -3,19 +3,19 @@
 
 use std::sync::Arc;
 
-use super::channel::{ResolvedParent, ResolvedParents};
 use super::delivery;
 use super::destination::{DestinationResolver, WrittenDestination};
-use super::features;
 use super::filter;
-use super::flags::FeatureSwitch;
-use super::reference::{self, ReferencedKind};
-use crate::control::DeliveryMerge;
-use crate::control::kind::ResourceKind;
-use crate::control::manifest::duck::{self, DestinationManifest, KReference};
-use crate::control::manifest::eventing::TriggerSpec;
-use crate::control::manifest::messaging::{SubscriberSpec, SubscriptionSpec};
-use crate::control::report::ObjectReport;
+use crate::control::read::kind::ResourceKind;
+use crate::control::read::manifest::duck::{self, DestinationManifest, KReference};
+use crate::control::read::manifest::eventing::TriggerSpec;
+use crate::control::read::manifest::messaging::{SubscriberSpec, SubscriptionSpec};
+use crate::control::read::report::ObjectReport;
+use crate::control::resolve::config::features;
+use crate::control::resolve::config::flags::FeatureSwitch;
+use crate::control::resolve::destination::reference::{self, ReferencedKind};
+use crate::control::resolve::written::channel::{ResolvedParent, ResolvedParents};
+use crate::control::settings::DeliveryMerge;
 use crate::filter::Filter;
 use crate::model::{
     Addressable, ChannelKey, ChannelKind, DeliverySpec, EventTypeOwner, HttpVersions, Subscription,

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::*;
-use crate::control::file::parse_file;
+use crate::control::read::file::parse_file;
 use crate::control::{ListenerUrls, ResolveOverride};
 use crate::filter::Filter;
 use crate::model::{

@@ -3,15 +3,15 @@
 
 use serde_json::Value;
 
-use crate::control::kind::ResourceKind;
-use crate::control::manifest::{self, UnknownFieldPolicy};
-use crate::control::report::ObjectReport;
-use crate::control::resolve::collect::CollectedObjects;
-use crate::control::schema::{
-    CONFIG_FEATURES, ConfigMapKeys, ConfigMapPlace, UnknownFieldStrictness,
-};
-use crate::control::settings::ObjectSource;
-use crate::control::{ControlSettings, ObjectName, Severity, suggest_word};
+use super::CollectedObjects;
+use crate::control::read::kind::ResourceKind;
+use crate::control::read::manifest::{self, UnknownFieldPolicy};
+use crate::control::read::problem::{ObjectName, Severity};
+use crate::control::read::report::ObjectReport;
+use crate::control::read::schema::UnknownFieldStrictness;
+use crate::control::read::schema::config_maps::{CONFIG_FEATURES, ConfigMapKeys, ConfigMapPlace};
+use crate::control::read::spelling::suggest_word;
+use crate::control::settings::{ControlSettings, ObjectSource};
 
 /// Flags without which more events pass: a ConfigMap that holds one is meant to be
 /// `config-features`, whatever it is called.

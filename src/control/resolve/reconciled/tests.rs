@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::*;
-use crate::control::manifest::ManifestSet;
+use crate::control::read::manifest::ManifestSet;
 use crate::control::{ControlSettings, Resolution};
 use crate::model::{AcknowledgeMode, AddressLookup, DestinationRoute};
 

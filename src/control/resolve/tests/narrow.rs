@@ -275,7 +275,7 @@ fn no_mistyped_filter_is_ignored() {
 #[test]
 fn a_mistake_in_the_head_of_an_object_removes_nothing() {
     let before = parse_file("a.yaml", WORLD, [0; 32], None);
-    let file = |file: &Arc<crate::control::manifest::ManifestFile>| ManifestSet {
+    let file = |file: &Arc<crate::control::read::manifest::ManifestFile>| ManifestSet {
         files: vec![Arc::clone(file)],
         problems: Vec::new(),
     };

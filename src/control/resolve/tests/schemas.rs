@@ -6,8 +6,9 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::control::manifest::{ManifestDocument, ManifestFile};
-use crate::control::schema::{PathStep, format_path, json_schema};
+use crate::control::read::manifest::{ManifestDocument, ManifestFile};
+use crate::control::read::schema::examine::{PathStep, format_path};
+use crate::control::read::schema::json_schema;
 
 const WHOLE: &str = include_str!("../../../../tests/fixtures/manifests/right/whole.yaml");
 
