@@ -32,7 +32,7 @@ use crate::channel::memory::MemoryBackend;
 use crate::channel::rabbitmq::RabbitmqBackend;
 use crate::cli::RunOptions;
 use crate::client::{self, ClientCache};
-use crate::control::Resolution;
+use crate::control::{ControlTask, Resolution};
 use crate::delivery::{self, EventDeliverer, SubscriptionWorkerStates};
 use crate::dispatcher::{Dispatcher, TableChange};
 use crate::display::EventDisplay;
@@ -67,7 +67,7 @@ use shutdown::{ShutdownSignals, ShutdownStages};
 /// # Errors
 /// Fails if it cannot start: an address is taken, a path does not exist, no cluster is found.
 pub async fn run(options: RunOptions, log: LogLevel) -> anyhow::Result<ExitCode> {
-    if options.is_controller() {
+    if options.task() == ControlTask::ReconcileChannels {
         return controller::run(options, log).await;
     }
     // The limit of descriptors comes first: everything below opens some.
@@ -297,7 +297,7 @@ impl ProcessParts {
     ) -> StatusSource {
         StatusSource {
             process: ProcessInfo {
-                role: options.role(),
+                role: options.task().role(),
                 in_cluster: options.kubernetes,
                 started: SystemTime::now(),
             },
@@ -379,7 +379,7 @@ impl ProcessParts {
             event_types: parts.senders.event_types.clone(),
             counters: Arc::clone(&parts.counters),
         };
-        match options.role() {
+        match options.task().role() {
             ProcessRole::Channel => {
                 let gate = Arc::clone(&self.senders.authorizer);
                 ports.serve(

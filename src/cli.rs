@@ -17,6 +17,7 @@ mod schema;
 mod send;
 mod served;
 mod sink;
+mod task;
 mod telemetry;
 mod value;
 mod variables;

@@ -13,6 +13,7 @@ mod problem_log;
 mod read;
 mod resolve;
 mod settings;
+mod task;
 
 use std::path::PathBuf;
 
@@ -30,10 +31,10 @@ pub use resolve::{
     Resolution, ResolvedSink, ServerCertificate, SinkName, resolve, resolve_sink, trigger_filters,
 };
 pub use settings::{
-    AdvertisedCaCerts, ApiServerAvailability, ChannelScope, ClusterNameLookup, ControlSettings,
-    DeliveryMerge, ListenerUrls, ObjectSource, RabbitmqAvailability, ResolveOverride,
-    ResolveOverrideError, UnknownFields,
+    AdvertisedCaCerts, ApiServerAvailability, ClusterNameLookup, ControlSettings, DeliveryMerge,
+    ListenerUrls, RabbitmqAvailability, ResolveOverride, ResolveOverrideError, UnknownFields,
 };
+pub use task::{ChannelScope, ControlTask, ObjectSource};
 
 /// Finds every problem of the manifests at these paths, as if they were applied for the first time.
 #[must_use]

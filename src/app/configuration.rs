@@ -11,10 +11,9 @@ use super::senders::ApiClient;
 use super::shutdown::ShutdownStages;
 use crate::cli::RunOptions;
 use crate::control::{
-    self, ApiServerAvailability, ChannelScope, ControlSettings, LatestResolution, ManifestSet,
-    ObjectSource, Resolution, StopSignals,
+    self, ApiServerAvailability, ControlSettings, LatestResolution, ManifestSet, Resolution,
+    StopSignals,
 };
-use crate::model::ProcessRole;
 
 /// The first configuration, and the receiver of those after it.
 pub(super) struct ConfigurationSource {
@@ -104,7 +103,7 @@ async fn follow_cluster(
     let first = Arc::new(control::resolve(&ManifestSet::default(), None, &settings));
     let (resolved, newest) = watch::channel(None);
     let (leader, leads) = watch::channel(false);
-    let leads = Some(leads).filter(|_| settings.role == ProcessRole::Channel);
+    let leads = Some(leads).filter(|_| settings.task.served_channels().is_some());
     let stops = StopSignals {
         stop_writing: stages.stop_announced.clone(),
         stop_all: stages.stop_accepting.clone(),
@@ -129,8 +128,8 @@ pub(super) fn control_settings(
     listeners: &BoundListeners,
     certificates: &ServerCertificateKeeper,
 ) -> anyhow::Result<ControlSettings> {
-    let role = options.role();
-    let urls = if role == ProcessRole::Channel && !options.kubernetes {
+    let task = options.task();
+    let urls = if task.serves_manifests() {
         Some(listeners.urls()?)
     } else {
         None
@@ -144,16 +143,9 @@ pub(super) fn control_settings(
         return Ok(settings);
     }
     let cluster = options.cluster_settings().map_err(anyhow::Error::msg)?;
-    let scope = if cluster.namespace.is_some() {
-        ChannelScope::Namespace
-    } else {
-        ChannelScope::Cluster
-    };
     Ok(ControlSettings {
-        role,
+        task,
         api_server: ApiServerAvailability::Given,
-        object_source: ObjectSource::Reconciled(scope),
-        channel_kind: options.cluster.channel_kind.into(),
         config_logging: cluster.config_logging,
         config_observability: cluster.config_observability,
         ..settings

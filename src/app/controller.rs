@@ -7,10 +7,7 @@ use super::listeners;
 use super::shutdown::{ShutdownSignals, ShutdownStages};
 use crate::admin::HealthHandler;
 use crate::cli::RunOptions;
-use crate::control::{
-    AdvertisedCaCerts, ChannelScope, ControlSettings, ObjectSource, Resolution, ServedChannelKind,
-    StopSignals,
-};
+use crate::control::{AdvertisedCaCerts, ControlSettings, Resolution, StopSignals};
 use crate::server::{self, ListenerLimits};
 use crate::supervisor::Readiness;
 use crate::telemetry::LogLevel;
@@ -69,8 +66,7 @@ pub(super) async fn run(options: RunOptions, log: LogLevel) -> anyhow::Result<Ex
 fn control_settings(options: &RunOptions) -> anyhow::Result<ControlSettings> {
     let cluster = options.cluster_settings().map_err(anyhow::Error::msg)?;
     Ok(ControlSettings {
-        object_source: ObjectSource::Reconciled(ChannelScope::Cluster),
-        channel_kind: ServedChannelKind::Rabbitmq,
+        task: options.task(),
         config_logging: cluster.config_logging,
         ..options.manifests.control_settings(
             options.served.transport_encryption,

@@ -7,7 +7,6 @@ use clap::{Args, ValueEnum};
 
 use super::{RunOptions, environment_variable};
 use crate::control::{ApiServerAccess, ClusterSettings, ServedChannelKind};
-use crate::model::ProcessRole;
 
 /// The directory at which Kubernetes mounts the ServiceAccount of a pod.
 const SERVICE_ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
@@ -98,7 +97,7 @@ impl RunOptions {
             // The variable is set for the other roles, too, and names the namespace that they are
             // in: it says nothing of what they serve (contract 5.12).
             namespace: environment_variable("NAMESPACE")
-                .filter(|_| self.role() == ProcessRole::Channel),
+                .filter(|_| self.task().served_channels().is_some()),
             config_logging: named("CONFIG_LOGGING_NAME", "config-logging"),
             config_observability: named("CONFIG_OBSERVABILITY_NAME", "config-observability"),
             config_leader_election: named("CONFIG_LEADERELECTION_NAME", "config-leader-election"),

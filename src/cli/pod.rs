@@ -3,7 +3,7 @@
 
 use super::VariableLookup;
 use super::{RunOptions, environment_variable};
-use crate::model::ProcessRole;
+use crate::control::{ControlTask, ObjectSource};
 
 /// The number of Brokers that an event may pass by default.
 const MAX_TTL: i32 = 255;
@@ -20,23 +20,6 @@ pub struct ListenAddresses {
 }
 
 impl RunOptions {
-    /// The role of the process: that of the flag, else in a cluster that of the container's name,
-    /// else `channel`.
-    #[must_use]
-    pub fn role(&self) -> ProcessRole {
-        self.role_from(&environment_variable)
-    }
-
-    fn role_from(&self, variable: VariableLookup<'_>) -> ProcessRole {
-        let container = variable("CONTAINER_NAME").filter(|_| self.kubernetes);
-        match (self.served.role, container.as_deref()) {
-            (Some(role), _) => role.into(),
-            (None, Some("ingress")) => ProcessRole::Ingress,
-            (None, Some("filter")) => ProcessRole::Filter,
-            (None, _) => ProcessRole::Channel,
-        }
-    }
-
     /// The addresses to listen on: those of the flags, else in a cluster the ports of upstream's
     /// variables, else its defaults.
     ///
@@ -50,11 +33,14 @@ impl RunOptions {
         &self,
         variable: VariableLookup<'_>,
     ) -> Result<ListenAddresses, String> {
-        let (http, https, admin) = match self.role_from(variable) {
-            _ if !self.kubernetes => (None, None, 9090),
-            ProcessRole::Channel => (None, None, 9090),
-            ProcessRole::Ingress => (Some("INGRESS_PORT"), Some("INGRESS_PORT_HTTPS"), 9092),
-            ProcessRole::Filter => (Some("FILTER_PORT"), Some("FILTER_PORT_HTTPS"), 9092),
+        let (http, https, admin) = match self.task_from(variable) {
+            ControlTask::RelayBrokers(ObjectSource::Reconciled) => {
+                (Some("INGRESS_PORT"), Some("INGRESS_PORT_HTTPS"), 9092)
+            }
+            ControlTask::RelayTriggers(ObjectSource::Reconciled) => {
+                (Some("FILTER_PORT"), Some("FILTER_PORT_HTTPS"), 9092)
+            }
+            _ => (None, None, 9090),
         };
         let host = if self.kubernetes {
             "0.0.0.0"
@@ -96,8 +82,9 @@ impl RunOptions {
 
     fn broker_max_ttl_from(&self, variable: VariableLookup<'_>) -> Result<i32, String> {
         let told = || {
-            variable("MAX_TTL")
-                .filter(|_| self.kubernetes && self.role_from(variable) == ProcessRole::Ingress)
+            let is_ingress =
+                self.task_from(variable) == ControlTask::RelayBrokers(ObjectSource::Reconciled);
+            variable("MAX_TTL").filter(|_| is_ingress)
         };
         match self.limits.broker_max_ttl {
             Some(flag) => Ok(flag),
@@ -139,29 +126,6 @@ mod tests {
                 .iter()
                 .find(|(known, _)| *known == name)
                 .map(|(_, value)| (*value).to_owned())
-        }
-    }
-
-    /// Contract 5.11, 5.12: `kubectl set image` is all that is done.
-    #[test]
-    fn the_container_says_the_role() {
-        for (arguments, container, role) in [
-            (&["--kubernetes"][..], "dispatcher", ProcessRole::Channel),
-            (&["--kubernetes"], "ingress", ProcessRole::Ingress),
-            (&["--kubernetes"], "filter", ProcessRole::Filter),
-            (&["--kubernetes"], "else", ProcessRole::Channel),
-            (
-                &["--kubernetes", "--role", "filter"],
-                "ingress",
-                ProcessRole::Filter,
-            ),
-            (&["-f", "x"], "ingress", ProcessRole::Channel),
-        ] {
-            assert_eq!(
-                run(arguments).role_from(&by(&[("CONTAINER_NAME", container)])),
-                role,
-                "{arguments:?} {container}"
-            );
         }
     }
 

@@ -42,18 +42,6 @@ pub enum RoleArg {
     Controller,
 }
 
-impl From<RoleArg> for model::ProcessRole {
-    fn from(role: RoleArg) -> Self {
-        match role {
-            RoleArg::Channel => Self::Channel,
-            RoleArg::Ingress => Self::Ingress,
-            RoleArg::Filter => Self::Filter,
-            // The controller reads the configuration that is about channels.
-            RoleArg::Controller => Self::Channel,
-        }
-    }
-}
-
 /// The part of the configuration that is served, and the certificates that it is served with.
 #[derive(Clone, Debug, Args)]
 pub struct ServedOptions {
@@ -132,7 +120,7 @@ impl ServedOptions {
             RabbitmqAvailability::Missing
         };
         ControlSettings {
-            role: self.role.map(model::ProcessRole::from).unwrap_or_default(),
+            task: self.manifests_task(),
             default_backend: self.default_channel.into(),
             rabbitmq,
             api_server: ApiServerAvailability::Missing,

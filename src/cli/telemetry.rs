@@ -13,7 +13,8 @@ use uuid::Uuid;
 
 use super::VariableLookup;
 use super::{RunOptions, environment_variable, value};
-use crate::model::{ExporterEndpoint, ObservabilityConfig, ProcessRole};
+use crate::control::{ControlTask, ObjectSource};
+use crate::model::{ExporterEndpoint, ObservabilityConfig};
 use crate::telemetry::otlp::{MetricExport, OtlpEndpoint, OtlpProtocol, OtlpSettings, TraceExport};
 use crate::telemetry::tracer::Sampler;
 
@@ -193,11 +194,15 @@ impl RunOptions {
     /// The resource attributes of all telemetry (contract OB-5); OpenTelemetry's variables replace
     /// those of the process.
     fn resource_attributes(&self, variable: VariableLookup<'_>) -> Vec<(String, String)> {
-        let role = match self.role() {
-            _ if !self.kubernetes => "sealpost",
-            ProcessRole::Channel => "inmemorychannel-dispatcher",
-            ProcessRole::Ingress => "broker.ingress",
-            ProcessRole::Filter => "broker.filter",
+        let role = match self.task() {
+            ControlTask::ServeChannels { .. } | ControlTask::ReconcileChannels => {
+                "inmemorychannel-dispatcher"
+            }
+            ControlTask::RelayBrokers(ObjectSource::Reconciled) => "broker.ingress",
+            ControlTask::RelayTriggers(ObjectSource::Reconciled) => "broker.filter",
+            ControlTask::ServeManifests
+            | ControlTask::RelayBrokers(ObjectSource::Written)
+            | ControlTask::RelayTriggers(ObjectSource::Written) => "sealpost",
         };
         let mut known = vec![
             ("service.name".to_owned(), role.to_owned()),

@@ -11,8 +11,9 @@ use serde_json::{Value, json};
 use url::Url;
 
 use crate::cli::SinkOptions;
-use crate::control::{self, AdvertisedCaCerts, ControlSettings, ListenerUrls, ResolvedSink};
-use crate::model::ProcessRole;
+use crate::control::{
+    self, AdvertisedCaCerts, ControlSettings, ControlTask, ListenerUrls, ResolvedSink,
+};
 
 /// The variables, each with its value; one without a value is not set.
 pub(super) type SinkVariables = [(&'static str, Option<String>); 3];
@@ -57,7 +58,7 @@ fn find_sink(options: &SinkOptions) -> anyhow::Result<ResolvedSink> {
     );
     // The sink is resolved for a program outside of the process, whatever the role of that is.
     let settings = ControlSettings {
-        role: ProcessRole::Channel,
+        task: ControlTask::ServeManifests,
         ..settings
     };
     let manifests = control::read_manifests(&options.manifests.filename);

@@ -29,7 +29,6 @@ use crate::control::problem_log::{ProblemLog, epoch_seconds};
 use crate::control::read::manifest::ManifestSet;
 use crate::control::resolve::{Resolution, resolve};
 use crate::control::settings::ControlSettings;
-use crate::model::ProcessRole;
 use watch::rows::WatchNeed;
 use watch::store::ObjectStore;
 
@@ -145,23 +144,16 @@ impl ClusterConnection {
         }
         let mut election = JoinSet::new();
         // Relays have nothing to write into the cluster (contract 5.13).
-        if settings.role == ProcessRole::Channel {
+        if let Some(channels) = settings.task.served_channels() {
             let leads = leader.subscribe();
             let system = settings.system_namespace.clone();
-            let candidate = election::LeaseCandidate::new(
-                client.clone(),
-                &system,
-                settings.channel_kind.lease(),
-                &cluster,
-            );
+            let candidate =
+                election::LeaseCandidate::new(client.clone(), &system, channels.lease(), &cluster);
             election.spawn(candidate.run(leader, stops.stop_writing.clone()));
             // The writer ends when the candidate drops `leader`, and not before it has finished
             // what it has begun.
             election.spawn(write::status_updates::write_status_updates(
-                client,
-                settings.channel_kind,
-                leads,
-                served,
+                client, channels, leads, served,
             ));
         }
         // The follower runs in this task; the watches and the writer run beside it.

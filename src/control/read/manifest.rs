@@ -24,7 +24,7 @@ use crate::control::read::schema::config_maps::CONFIG_FEATURES;
 use crate::control::read::schema::examine::{
     PathStep, SchemaFinding, SchemaViolation, examine, format_path, without_places,
 };
-use crate::control::settings::{ControlSettings, ObjectSource, UnknownFields};
+use crate::control::settings::{ControlSettings, UnknownFields};
 
 /// One object as it was written, and its place in a file.
 #[derive(Clone, Debug, PartialEq)]
@@ -203,9 +203,10 @@ pub(crate) enum UnknownFieldPolicy {
 impl UnknownFieldPolicy {
     /// The policy for objects of the source that these settings name.
     pub(crate) fn from_settings(settings: &ControlSettings) -> Self {
-        match settings.object_source {
-            ObjectSource::Written => Self::Written(settings.unknown_fields),
-            ObjectSource::Reconciled(_) => Self::Admitted,
+        if settings.task.reads_written_objects() {
+            Self::Written(settings.unknown_fields)
+        } else {
+            Self::Admitted
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Sorts documents by kind, namespace and name, and reports those that are no object of a known
 //! kind, or one twice.
 
+pub(super) mod claims;
 mod config_maps;
 mod owned;
 
@@ -28,7 +29,7 @@ use crate::control::read::schema::config_maps::{CONFIG_FEATURES, ConfigMapKeys};
 use crate::control::read::schema::{self, UnknownFieldStrictness};
 use crate::control::read::spelling::suggest_word;
 use crate::control::resolve::destination::other_kinds::{self, OtherObjects};
-use crate::control::settings::{ControlSettings, ObjectSource};
+use crate::control::settings::ControlSettings;
 pub(super) use crate::model::NamespacedName;
 use config_maps::{
     check_keys, has_closing_flag, report_missing_namespace, report_near_name, report_other_features,
@@ -113,8 +114,8 @@ impl<'d> CollectedObjects<'d> {
                 // Reconciled channels are only kept here; they are decoded by `reconciled`, if they
                 // changed.
                 ObjectHeader::Known(kind)
-                    if settings.object_source != ObjectSource::Written
-                        && kind == settings.channel_kind.resource_kind() =>
+                    if !settings.task.reads_written_objects()
+                        && kind == settings.task.channel_kind().resource_kind() =>
                 {
                     let ObjectName {
                         namespace, name, ..
@@ -125,7 +126,7 @@ impl<'d> CollectedObjects<'d> {
                     kind @ (ResourceKind::Broker
                     | ResourceKind::Trigger
                     | ResourceKind::Subscription),
-                ) if settings.object_source != ObjectSource::Written => {
+                ) if !settings.task.reads_written_objects() => {
                     collected.insert_reconciled(kind, report);
                 }
                 ObjectHeader::Known(kind) => collected.insert_item(kind, report, settings),
@@ -178,7 +179,7 @@ impl<'d> CollectedObjects<'d> {
             .and_then(Value::as_object);
         let is_doubtful = metadata
             .is_some_and(|metadata| metadata.keys().any(|key| schema::is_unknown_metadata(key)));
-        let is_doubtful = is_doubtful && settings.object_source == ObjectSource::Written;
+        let is_doubtful = is_doubtful && settings.task.reads_written_objects();
         self.unidentified
             .extend(Some(report.document()).filter(|_| is_doubtful));
         let mut report = report;

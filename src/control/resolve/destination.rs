@@ -20,11 +20,11 @@ use crate::control::read::problem::ObjectName;
 use crate::control::read::report::ObjectReport;
 use crate::control::resolve::config::trust::DestinationTrust;
 use crate::control::resolve::senders::authorization::SenderRules;
-use crate::control::settings::{ControlSettings, ObjectSource};
+use crate::control::settings::ControlSettings;
 use crate::correlation::KeyRing;
 use crate::model::{
-    Addressable, ChannelKey, ChannelKind, DestinationRoute, DestinationUrl, ProcessRole,
-    TransportEncryption, TrustBundle,
+    Addressable, ChannelKey, ChannelKind, DestinationRoute, DestinationUrl, TransportEncryption,
+    TrustBundle,
 };
 use address::ChannelAddresses;
 use reference::ReferencedKind;
@@ -154,7 +154,7 @@ impl DestinationResolver<'_> {
                 .map(|text| self.trust.with_unusable_ca_certs(text))
         });
         let to = self.build_addressable(wanted, found, own, report);
-        if to.trust.trusts_nobody() && self.settings.object_source != ObjectSource::Written {
+        if to.trust.trusts_nobody() && !self.settings.task.reads_written_objects() {
             let complaint = wanted
                 .ca_certs
                 .and_then(DestinationTrust::unreadable_reason)
@@ -200,9 +200,7 @@ impl DestinationResolver<'_> {
 
     /// Reads a URL as a user has written it, or as the status of an object of a cluster has it.
     fn parse_url(&self, text: &str) -> Result<DestinationUrl, String> {
-        let is_written = self.settings.role == ProcessRole::Channel
-            && self.settings.object_source == ObjectSource::Written;
-        if is_written {
+        if self.settings.task.serves_manifests() {
             uri::parse_destination_url(text)
         } else {
             uri::parse_reconciled_url(text)
@@ -218,14 +216,13 @@ impl DestinationResolver<'_> {
         let Some(text) = wanted.ca_certs else {
             return Ok(None);
         };
-        match self.settings.object_source {
-            ObjectSource::Written => self
-                .trust
-                .with_ca_certs(text, &wanted.ca_certs_field, report)
-                .map(Some)
-                .ok_or(UnusableCaCerts),
-            ObjectSource::Reconciled(_) => Ok(Some(self.trust.with_unchecked_ca_certs(text))),
+        if !self.settings.task.reads_written_objects() {
+            return Ok(Some(self.trust.with_unchecked_ca_certs(text)));
         }
+        self.trust
+            .with_ca_certs(text, &wanted.ca_certs_field, report)
+            .map(Some)
+            .ok_or(UnusableCaCerts)
     }
 
     fn build_addressable(
@@ -244,7 +241,7 @@ impl DestinationResolver<'_> {
         if remote
             && url.scheme() == "http"
             && wanted.ca_certs.is_some()
-            && self.settings.object_source == ObjectSource::Written
+            && self.settings.task.reads_written_objects()
         {
             let message =
                 format!("is not used, since the destination {url} is reached without TLS");
@@ -394,7 +391,7 @@ impl DestinationResolver<'_> {
         wanted: &WrittenDestination<'_>,
         report: &mut ObjectReport<'_>,
     ) -> Option<ResolvedUrl> {
-        if self.settings.role != ProcessRole::Channel {
+        if self.settings.task.relays() {
             return Some(self.resolve_url(
                 self.addresses.preferred_url(&key)?.into(),
                 &format!("{}.ref", wanted.field),
@@ -424,9 +421,7 @@ impl DestinationResolver<'_> {
 
     /// Whether a URL is the address of something that this process serves.
     pub(super) fn is_served_at(&self, url: &DestinationUrl) -> bool {
-        let is_of_this_process = self.settings.role == ProcessRole::Channel
-            && self.settings.object_source == ObjectSource::Written;
-        is_of_this_process
+        self.settings.task.serves_manifests()
             && self
                 .addresses
                 .channel_key_of_url(url)
@@ -454,10 +449,7 @@ impl DestinationResolver<'_> {
             );
         }
         match self.addresses.channel_key_of_url(&url) {
-            Some(_)
-                if self.settings.role != ProcessRole::Channel
-                    || self.settings.object_source != ObjectSource::Written =>
-            {
+            Some(_) if !self.settings.task.serves_manifests() => {
                 (url, DestinationRoute::Remote { connect: None })
             }
             Some(key) if self.check_served(&key).is_ok() => (url, DestinationRoute::Local(key)),

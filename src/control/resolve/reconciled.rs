@@ -31,11 +31,12 @@ use crate::control::resolve::config::features;
 use crate::control::resolve::config::flags::FeatureSwitch;
 use crate::control::resolve::config::trust::DestinationTrust;
 use crate::control::resolve::senders::authorization::SenderRules;
-use crate::control::settings::{ChannelScope, ControlSettings, ObjectSource, RabbitmqAvailability};
+use crate::control::settings::{ControlSettings, RabbitmqAvailability};
+use crate::control::task::{ChannelScope, ControlTask};
 use crate::model::annotation::{BACKEND, SCOPE};
 use crate::model::{
     Addressable, BackendKind, Channel, ChannelKey, ChannelKind, Inventory, InventoryObject,
-    RoutingTable, Subscription, SubscriptionKey, TransportEncryption, TrustFingerprint,
+    RoutingTable, Subscription, SubscriptionKey, TrustFingerprint,
 };
 
 /// The largest number of host names that a channel is known by: the present one, and those that
@@ -54,6 +55,8 @@ pub(super) struct ReconciledContext {
     oidc: bool,
     /// On if `EventType`s are created.
     event_types: FeatureSwitch,
+    /// The kind of the channels.
+    channel_kind: ServedChannelKind,
     /// The backend of the channel's namespace, unless an annotation names another one.
     backend: BackendChoice,
 }
@@ -145,6 +148,9 @@ pub(super) fn resolve(
     backends: &ImcBackendConfig,
     last: Option<&ReconciledChannels>,
 ) -> ReconciledChannels {
+    let ControlTask::ServeChannels { kind, scope } = resolver.settings.task else {
+        return ReconciledChannels::new();
+    };
     let common = resolver.trust.common().fingerprint();
     let (oidc, event_types) = (
         resolver.sender_rules.oidc().is_some(),
@@ -155,6 +161,7 @@ pub(super) fn resolve(
         common_trust: common,
         oidc,
         event_types,
+        channel_kind: kind,
         backend: backends.of_namespace(&key.namespace),
     };
     // The sender rules read every channel before its authorization is asked for.
@@ -172,12 +179,7 @@ pub(super) fn resolve(
             let ChannelKey {
                 namespace, name, ..
             } = key.clone();
-            let kind = resolver
-                .settings
-                .channel_kind
-                .resource_kind()
-                .as_str()
-                .to_owned();
+            let kind = kind.resource_kind().as_str().to_owned();
             let report = ObjectReport::new(
                 document,
                 ObjectName {
@@ -201,7 +203,7 @@ pub(super) fn resolve(
         );
     }
     for ((namespace, name), report) in std::mem::take(&mut collected.reconciled) {
-        if is_in_scope(&report, resolver.settings.object_source) {
+        if is_in_scope(&report, scope) {
             let key = ChannelKey {
                 kind: ChannelKind::Channel,
                 namespace,
@@ -249,7 +251,6 @@ fn with_authorization(
 pub(super) fn routing_table(
     reconciled: &ReconciledChannels,
     resolver: &DestinationResolver<'_>,
-    mode: TransportEncryption,
 ) -> RoutingTable {
     let forms = || {
         reconciled
@@ -271,7 +272,12 @@ pub(super) fn routing_table(
     let names = past
         .chain(present)
         .map(|(host, served)| (host.clone(), served.channel.key.clone()));
-    RoutingTable::new(mode, resolver.addresses.hosts.clone(), channels, names)
+    RoutingTable::new(
+        resolver.mode,
+        resolver.addresses.hosts.clone(),
+        channels,
+        names,
+    )
 }
 
 /// The inventory of these channels.
@@ -292,12 +298,11 @@ pub(super) fn problems(reconciled: &ReconciledChannels) -> impl Iterator<Item = 
 }
 
 /// True if a channel is of the scope that is served (contract 2.6, 1.6).
-fn is_in_scope(report: &ObjectReport<'_>, objects: ObjectSource) -> bool {
+fn is_in_scope(report: &ObjectReport<'_>, scope: ChannelScope) -> bool {
     let written = report.document().text(&["metadata", "annotations", SCOPE]);
-    match objects {
-        ObjectSource::Written => false,
-        ObjectSource::Reconciled(ChannelScope::Cluster) => written != Some("namespace"),
-        ObjectSource::Reconciled(ChannelScope::Namespace) => written == Some("namespace"),
+    match scope {
+        ChannelScope::Cluster => written != Some("namespace"),
+        ChannelScope::Namespace => written == Some("namespace"),
     }
 }
 
@@ -318,12 +323,12 @@ fn resolve_channel(
     // 2.15b).
     let before = before.filter(|form| form.uid == uid);
     let (kind, reading) = (
-        resolver.settings.channel_kind.resource_kind(),
+        context.channel_kind.resource_kind(),
         UnknownFieldPolicy::from_settings(resolver.settings),
     );
     let written: Option<Written> = manifest::decode(&mut report, kind, reading);
     // The backend comes before the channel, and is reported even if the channel cannot be read.
-    let storage = resolve_backend(context.backend, before, resolver.settings, &mut report);
+    let storage = resolve_backend(context, before, resolver.settings, &mut report);
     let channel = written
         .as_ref()
         .map(|written| build_channel((written, storage), key, before, resolver, &mut report));
@@ -448,15 +453,15 @@ fn build_channel(
 /// that is no backend, the last one stays. Without RabbitMQ, a channel that is to be kept there is
 /// not served: durable events are not kept in memory by mistake.
 fn resolve_backend(
-    configured: BackendChoice,
+    context: ReconciledContext,
     before: Option<&ServedReconciledChannel>,
     settings: &ControlSettings,
     report: &mut ObjectReport<'_>,
 ) -> BackendKind {
     let by_kind = Some(Some(BackendKind::Rabbitmq))
-        .filter(|_| settings.channel_kind == ServedChannelKind::Rabbitmq);
+        .filter(|_| context.channel_kind == ServedChannelKind::Rabbitmq);
     let annotated = by_kind.or_else(|| backends::annotated_backend(report.document(), report));
-    let wanted = annotated.unwrap_or(configured);
+    let wanted = annotated.unwrap_or(context.backend);
     let storage = wanted
         .or_else(|| before.map(|served| served.channel.backend))
         .unwrap_or_default();

@@ -20,11 +20,10 @@ use crate::control::read::problem::ObjectName;
 use crate::control::read::report::ObjectReport;
 use crate::control::resolve::config::flags::FeatureSwitch;
 use crate::control::resolve::senders::authorization::TriggerSubjects;
-use crate::control::settings::ObjectSource;
+use crate::control::task::ControlTask;
 use crate::model::NamespacedName;
 use crate::model::{
-    Addressable, BrokerRelay, ChannelKey, ChannelKind, Inventory, ProcessRole, RelayTable,
-    TriggerRelay,
+    Addressable, BrokerRelay, ChannelKey, ChannelKind, Inventory, RelayTable, TriggerRelay,
 };
 use resolved_relay::{RelaysByName, ResolvedRelay, ResolvedRelayContext};
 
@@ -73,13 +72,12 @@ pub(super) fn resolve(
 ) -> ResolvedRelays {
     let nothing = ResolvedRelays::default();
     let last = last.unwrap_or(&nothing);
-    match resolver.settings.role {
-        ProcessRole::Channel => ResolvedRelays::default(),
-        ProcessRole::Ingress => ResolvedRelays {
+    match resolver.settings.task {
+        ControlTask::RelayBrokers(_) => ResolvedRelays {
             brokers: resolve_brokers(collected, resolver, &last.brokers),
             ..ResolvedRelays::default()
         },
-        ProcessRole::Filter => {
+        ControlTask::RelayTriggers(_) => {
             let context = ResolvedRelayContext::from_resolver(resolver);
             let items = &mut collected.brokers;
             let addresses = resolved_relay::resolve_each(
@@ -96,6 +94,9 @@ pub(super) fn resolve(
                 ..ResolvedRelays::default()
             }
         }
+        ControlTask::ServeManifests
+        | ControlTask::ServeChannels { .. }
+        | ControlTask::ReconcileChannels => ResolvedRelays::default(),
     }
 }
 
@@ -349,7 +350,7 @@ fn resolve_subscriber(
 }
 
 fn is_without_cluster(resolver: &DestinationResolver<'_>) -> bool {
-    resolver.settings.object_source == ObjectSource::Written
+    resolver.settings.task.reads_written_objects()
 }
 
 const DEAD_LETTER_SINK: StatusAddressFields<'_> = StatusAddressFields {

@@ -4,7 +4,8 @@
 use serde_json::{Value, json};
 use url::{Position, Url};
 
-use super::{Resolution, advertised_ca_certs, resolve};
+use super::config::certificate::advertised_ca_certs;
+use super::{Resolution, resolve};
 use crate::control::read::kind::ResourceKind;
 use crate::control::read::manifest::ManifestSet;
 use crate::control::read::problem::Problem;

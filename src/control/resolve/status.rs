@@ -3,9 +3,9 @@
 
 use std::sync::Arc;
 
-use super::WrittenObjects;
 use super::collect::{CollectedItem, CollectedItems, CollectedObjects};
 use super::destination::DestinationResolver;
+use super::written::WrittenObjects;
 use crate::control::read::kind::ResourceKind;
 use crate::control::read::report::{ObjectReport, UNRESOLVED};
 use crate::control::resolve::written::channel::{ResolvedParent, ResolvedParents};
@@ -53,6 +53,7 @@ pub(super) fn inventory(
         flows,
         routes,
         request_replies,
+        ..
     } = own;
     let shown = StatusBuilder {
         collected,

@@ -24,7 +24,7 @@ use crate::filter::Filter;
 use crate::model::{
     AcknowledgeMode, AddressLookup, Addressable, AuthorizationMode, BackoffPolicy, ChannelKey,
     ChannelKind, DeliveryFormat, DeliverySpec, DestinationRoute, ObjectKind, Subscription,
-    SubscriptionKey, SubscriptionKind,
+    SubscriptionKey, SubscriptionKind, TransportEncryption,
 };
 use url::Url;
 

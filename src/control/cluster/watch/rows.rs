@@ -72,26 +72,23 @@ pub(crate) fn dispatcher_rows(
         need: needed,
     };
     let named = |name: &str| WatchSelector::Named(name.to_owned());
-    let (kinds, secret) = match settings.role {
-        ProcessRole::Channel => match settings.channel_kind {
-            ServedChannelKind::InMemory => (
-                &[ResourceKind::InMemoryChannel][..],
-                settings.channel_kind.tls_secret(),
-            ),
-            ServedChannelKind::Rabbitmq => (
-                &[ResourceKind::RabbitmqChannel][..],
-                settings.channel_kind.tls_secret(),
-            ),
-        },
-        ProcessRole::Ingress => (&[ResourceKind::Broker][..], "mt-broker-ingress-server-tls"),
-        ProcessRole::Filter => (
-            &[ResourceKind::Trigger, ResourceKind::Broker][..],
-            "mt-broker-filter-server-tls",
+    // The TLS Secret that the first Service of the role names.
+    let secret = settings
+        .task
+        .tls_secrets()
+        .first()
+        .copied()
+        .unwrap_or_default();
+    let (kinds, with_oidc) = match settings.task.role() {
+        ProcessRole::Channel => (
+            vec![settings.task.channel_kind().resource_kind()],
+            ResourceKind::EventPolicy,
         ),
-    };
-    let with_oidc = match settings.role {
-        ProcessRole::Channel | ProcessRole::Ingress => ResourceKind::EventPolicy,
-        ProcessRole::Filter => ResourceKind::Subscription,
+        ProcessRole::Ingress => (vec![ResourceKind::Broker], ResourceKind::EventPolicy),
+        ProcessRole::Filter => (
+            vec![ResourceKind::Trigger, ResourceKind::Broker],
+            ResourceKind::Subscription,
+        ),
     };
     let mut rows: Vec<WatchRow> = kinds
         .iter()
@@ -123,15 +120,14 @@ pub(crate) fn dispatcher_rows(
     ]);
     // The keys by which filters verify correlation ids. Upstream's role may read every Secret of
     // the namespace; this is the one that is needed.
-    if settings.role == ProcessRole::Filter {
+    if settings.task.role() == ProcessRole::Filter {
         rows.push(system(
             ResourceKind::Secret,
             named(SECRET),
             WatchNeed::WithinGrace,
         ));
     }
-    if settings.role == ProcessRole::Channel && settings.channel_kind == ServedChannelKind::InMemory
-    {
+    if settings.task.served_channels() == Some(ServedChannelKind::InMemory) {
         rows.push(system(
             ResourceKind::ConfigMap,
             named(CONFIG_IMC_BACKEND),
@@ -293,12 +289,17 @@ pub(crate) fn api_resource(kind: ResourceKind) -> ApiResource {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::control::task::{ChannelScope, ControlTask};
 
     /// Contract 1A: what is listed and watched, and nothing else.
     #[test]
     fn the_table_is_that_of_the_contract() {
         let settings = ControlSettings {
             system_namespace: "ke".to_owned(),
+            task: ControlTask::ServeChannels {
+                kind: ServedChannelKind::InMemory,
+                scope: ChannelScope::Cluster,
+            },
             ..ControlSettings::default()
         };
         let paths = |namespace| {

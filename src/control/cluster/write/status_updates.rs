@@ -45,7 +45,8 @@ pub(crate) async fn write_status_updates(
                 writer.plan(
                     configuration
                         .reconciled_channels()
-                        .iter()
+                        .into_iter()
+                        .flatten()
                         .flat_map(status_update_tasks),
                 );
             }

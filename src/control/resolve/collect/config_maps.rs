@@ -11,7 +11,7 @@ use crate::control::read::report::ObjectReport;
 use crate::control::read::schema::UnknownFieldStrictness;
 use crate::control::read::schema::config_maps::{CONFIG_FEATURES, ConfigMapKeys, ConfigMapPlace};
 use crate::control::read::spelling::suggest_word;
-use crate::control::settings::{ControlSettings, ObjectSource};
+use crate::control::settings::ControlSettings;
 
 /// Flags without which more events pass: a ConfigMap that holds one is meant to be
 /// `config-features`, whatever it is called.
@@ -38,7 +38,7 @@ pub(super) fn report_other_features(
     settings: &ControlSettings,
 ) {
     let system = &settings.system_namespace;
-    let is_written = settings.object_source == ObjectSource::Written;
+    let is_written = settings.task.reads_written_objects();
     let has_features = collected
         .config_maps
         .contains_key(&(system.clone(), CONFIG_FEATURES.to_owned()));
@@ -79,11 +79,7 @@ pub(super) fn report_missing_namespace(
     let is_meant = is_missing || suggest_word(namespace, [system.as_str()]).is_some();
     let is_read =
         ConfigMapKeys::for_config_map(name, ConfigMapPlace::SystemNamespace, |_| false).is_some();
-    if !is_read
-        || namespace == system
-        || !is_meant
-        || settings.object_source != ObjectSource::Written
-    {
+    if !is_read || namespace == system || !is_meant || !settings.task.reads_written_objects() {
         return false;
     }
     let what = if is_missing {
@@ -123,7 +119,7 @@ pub(super) fn report_near_name(
     let is_other = || name != CONFIG_FEATURES && has_closing_flag(&report.document().value);
     let near = ConfigMapKeys::named_nearly(name)
         .or_else(|| is_other().then_some(CONFIG_FEATURES))
-        .filter(|_| is_read && settings.object_source == ObjectSource::Written)?;
+        .filter(|_| is_read && settings.task.reads_written_objects())?;
     let message = format!("is no ConfigMap that is read; did you mean {near}?");
     let flags = flags.filter(|_| near == CONFIG_FEATURES);
     let has_flag = flags

@@ -7,15 +7,14 @@ use super::{CollectedItem, CollectedItems, CollectedObjects};
 use crate::control::read::manifest::eventing::{EventPolicyManifest, PolicyTo};
 use crate::control::read::problem::{ObjectName, Problem};
 use crate::control::read::report::ObjectReport;
-use crate::control::settings::{ControlSettings, ObjectSource};
+use crate::control::settings::ControlSettings;
 use crate::model::NamespacedName;
-use crate::model::ProcessRole;
 
 /// Takes out channels that were made of a Channel or a Broker, Subscriptions that were made of a
 /// Trigger, and EventPolicies that were made for such channels alone. In a cluster they are what
 /// counts.
 pub(crate) fn leave_out(collected: &mut CollectedObjects<'_>, settings: &ControlSettings) {
-    if settings.object_source != ObjectSource::Written || settings.role != ProcessRole::Channel {
+    if !settings.task.serves_manifests() {
         return;
     }
     let CollectedObjects {

@@ -4,30 +4,14 @@
 use std::fmt;
 
 use super::trust;
-use crate::control::channel_kind::ServedChannelKind;
 use crate::control::read::manifest::core::SecretManifest;
 use crate::control::read::manifest::duck;
 use crate::control::read::report::ObjectReport;
 use crate::control::resolve::collect::{CollectedItem, CollectedItems};
 use crate::control::resolve::config::trust::diagnose::format_day;
-use crate::control::settings::ControlSettings;
-use crate::model::{ProcessRole, TrustBundle};
+use crate::control::settings::{AdvertisedCaCerts, ControlSettings};
+use crate::model::TrustBundle;
 use crate::tls::server_identity::{ServerIdentity, ServerIdentityError};
-
-/// The names of the Secrets that are looked for in the system namespace; the first one that exists
-/// counts.
-fn secret_names(settings: &ControlSettings) -> &'static [&'static str] {
-    match settings.role {
-        ProcessRole::Channel => match settings.channel_kind {
-            ServedChannelKind::InMemory => {
-                &["imc-dispatcher-server-tls", "mt-broker-ingress-server-tls"]
-            }
-            ServedChannelKind::Rabbitmq => &["sealpost-rabbitmq-dispatcher-server-tls"],
-        },
-        ProcessRole::Ingress => &["mt-broker-ingress-server-tls"],
-        ProcessRole::Filter => &["mt-broker-filter-server-tls"],
-    }
-}
 
 /// A server certificate with its private key.
 #[derive(Clone, PartialEq, Eq)]
@@ -52,6 +36,20 @@ impl fmt::Debug for ServerCertificate {
     }
 }
 
+/// The CA (PEM) that https addresses advertise: a given one first, then that of a TLS Secret, then
+/// the development CA.
+pub(crate) fn advertised_ca_certs(
+    given: &AdvertisedCaCerts,
+    certificate: Option<&ServerCertificate>,
+) -> Option<String> {
+    match (given, certificate) {
+        (AdvertisedCaCerts::Given(ca), _) => ca.clone(),
+        (_, Some(certificate)) => certificate.ca_pem.clone(),
+        (AdvertisedCaCerts::Development(ca), None) => Some(ca.clone()),
+        (AdvertisedCaCerts::Unknown, None) => None,
+    }
+}
+
 /// The certificate of the first Secret that is there and in order, or the last one.
 pub(crate) fn resolve(
     secrets: &mut CollectedItems<'_, SecretManifest>,
@@ -59,7 +57,7 @@ pub(crate) fn resolve(
     last: Option<&ServerCertificate>,
 ) -> Option<ServerCertificate> {
     let mut chosen = None;
-    for name in secret_names(settings) {
+    for name in settings.task.tls_secrets() {
         let key = (settings.system_namespace.clone(), (*name).to_owned());
         let Some(item) = secrets.get_mut(&key) else {
             continue;

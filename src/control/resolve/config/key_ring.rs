@@ -6,11 +6,10 @@ use super::trust;
 use crate::control::read::manifest::core::SecretManifest;
 use crate::control::read::report::ObjectReport;
 use crate::control::resolve::collect::{CollectedItem, CollectedItems, CollectedObjects};
-use crate::control::settings::{ControlSettings, ObjectSource};
+use crate::control::settings::ControlSettings;
 use crate::correlation::{CorrelationKey, KeyHolder, KeyRing, KeyRingEntry, SECRET};
 use crate::filter::cesql::{CesqlExpression, ExpressionNode};
 use crate::model::NamespacedName;
-use crate::model::ProcessRole;
 
 /// The name of the key that is derived for a RequestReply, which is that of upstream's first key.
 const DERIVED_KEY: &str = "key-0";
@@ -31,7 +30,7 @@ pub(crate) fn resolve_key_ring(
             read_secret_keys(name, item, &mut ring);
         }
     }
-    if settings.role == ProcessRole::Channel && settings.object_source == ObjectSource::Written {
+    if settings.task.serves_manifests() {
         derive_missing_keys(request_replies.keys(), secrets, settings, &mut ring);
     }
     ring

@@ -7,7 +7,6 @@ use crate::control::read::manifest::duck;
 use crate::control::read::report::ObjectReport;
 use crate::control::resolve::collect::CollectedItems;
 use crate::control::settings::ControlSettings;
-use crate::model::ProcessRole;
 
 const ZAP: &str = "zap-logger-config";
 
@@ -36,7 +35,7 @@ fn written(
     last: Option<&'static str>,
     report: &mut ObjectReport<'_>,
 ) -> Option<&'static str> {
-    let component = format!("loglevel.{}", component_name(settings.role));
+    let component = format!("loglevel.{}", settings.task.log_component());
     let zap = duck::text(&config_map.data, ZAP).map(zap_level);
     match (duck::text(&config_map.data, &component), zap) {
         (Some(text), _) => parse_zap_level(text, &component, report).or(last),
@@ -49,15 +48,6 @@ fn written(
             );
             last
         }
-    }
-}
-
-/// The name that upstream gives to the process of a role.
-fn component_name(role: ProcessRole) -> &'static str {
-    match role {
-        ProcessRole::Channel => "inmemorychannel-dispatcher",
-        ProcessRole::Ingress => "mt_broker_ingress",
-        ProcessRole::Filter => "mt_broker_filter",
     }
 }
 

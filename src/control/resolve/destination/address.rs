@@ -170,7 +170,7 @@ impl<'s> ChannelAddresses<'s> {
     ) -> Vec<String> {
         let domain = &self.settings.cluster_domain;
         let mut names = Vec::new();
-        let mut hosts = match self.settings.role {
+        let mut hosts = match self.settings.task.role() {
             ProcessRole::Channel => vec![&self.hosts.channels, &self.hosts.brokers],
             ProcessRole::Ingress => vec![&self.hosts.brokers],
             ProcessRole::Filter => vec![&self.hosts.filter],

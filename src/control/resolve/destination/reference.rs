@@ -11,7 +11,7 @@ use crate::control::read::manifest::duck::KReference;
 use crate::control::read::report::ObjectReport;
 use crate::control::read::schema::annotations::ENDPOINT;
 use crate::control::settings::ClusterNameLookup;
-use crate::model::{DestinationRoute, DestinationUrl, ProcessRole};
+use crate::model::{DestinationRoute, DestinationUrl};
 
 /// The kind that a reference means.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -241,7 +241,7 @@ impl DestinationResolver<'_> {
         let (url, target) = self.resolve_url(url, &field, report);
         match (reach, &target) {
             (Some(ServiceLocation::EventDisplay), DestinationRoute::Remote { connect: None })
-                if self.settings.role == ProcessRole::Channel =>
+                if !self.settings.task.relays() =>
             {
                 return Some((url, DestinationRoute::EventDisplay));
             }

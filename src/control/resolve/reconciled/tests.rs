@@ -11,7 +11,10 @@ const HOST: &str = "a-kn-channel.t.svc.cluster.local";
 
 fn settings() -> ControlSettings {
     ControlSettings {
-        object_source: ObjectSource::Reconciled(ChannelScope::Cluster),
+        task: ControlTask::ServeChannels {
+            kind: ServedChannelKind::InMemory,
+            scope: ChannelScope::Cluster,
+        },
         now: 1_781_913_600,
         ..ControlSettings::default()
     }
@@ -49,7 +52,7 @@ fn key() -> ChannelKey {
 }
 
 fn made(resolution: &Resolution) -> &Arc<ReconciledChannel> {
-    &resolution.reconciled_channels()[&key()]
+    &resolution.reconciled_channels().expect("channels")[&key()]
 }
 
 fn served(resolution: &Resolution) -> Option<&Arc<Channel>> {
@@ -521,7 +524,10 @@ fn the_scope_says_whose_a_channel_is() {
         }
         let served_by = |scope| {
             let settings = ControlSettings {
-                object_source: ObjectSource::Reconciled(scope),
+                task: ControlTask::ServeChannels {
+                    kind: ServedChannelKind::InMemory,
+                    scope,
+                },
                 ..settings()
             };
             let resolution = crate::control::resolve(

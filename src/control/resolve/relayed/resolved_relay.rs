@@ -15,8 +15,8 @@ use crate::control::read::report::{ObjectReport, ReportFindings};
 use crate::control::resolve::collect::CollectedItems;
 use crate::control::resolve::config::flags::FeatureSwitch;
 use crate::control::resolve::destination::DestinationResolver;
+use crate::control::resolve::reuse::reuse_if_equal;
 use crate::control::resolve::status;
-use crate::control::settings::ObjectSource;
 use crate::correlation::KeyRing;
 use crate::model::NamespacedName;
 use crate::model::{
@@ -229,7 +229,7 @@ pub(super) fn resolve_each<'d, T: DeserializeOwned, R: RelayForm>(
             continue;
         }
         // In a cluster, objects are decoded only here, so that unchanged ones cost nothing.
-        if resolver.settings.object_source != ObjectSource::Written {
+        if !resolver.settings.task.reads_written_objects() {
             item.object = manifest::decode(
                 report,
                 R::OF,
@@ -257,14 +257,6 @@ pub(super) fn resolve_each<'d, T: DeserializeOwned, R: RelayForm>(
         forms.insert(name.clone(), Arc::new(resolved));
     }
     forms
-}
-
-/// The value of before, if it is equal.
-fn reuse_if_equal<T: PartialEq>(before: Option<&Arc<T>>, now: T) -> Arc<T> {
-    before
-        .filter(|before| ***before == now)
-        .cloned()
-        .unwrap_or_else(|| Arc::new(now))
 }
 
 /// Replaces the relays for which `change` has another value.

@@ -97,7 +97,7 @@ impl SenderRules {
             oidc,
             mode: flags.authorization,
             api_server: settings.api_server,
-            channel_kind: settings.channel_kind.resource_kind(),
+            channel_kind: settings.task.channel_kind().resource_kind(),
             ingress,
             policies,
             requirements: HashMap::new(),

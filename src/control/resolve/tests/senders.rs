@@ -3,9 +3,10 @@
 
 use super::*;
 use crate::control::ApiServerAvailability;
+use crate::control::ObjectSource;
 use crate::model::{
-    AuthorizationMode, AuthorizationRule, EventTypeOwner, OidcDiscovery, ProcessRole,
-    SenderAuthorization, ServiceAccount, SubjectPattern,
+    AuthorizationMode, AuthorizationRule, EventTypeOwner, OidcDiscovery, SenderAuthorization,
+    ServiceAccount, SubjectPattern,
 };
 
 const POLICIES: &str = include_str!("oidc-eventpolicy.yaml");
@@ -705,9 +706,13 @@ fn roles() {
             "---\napiVersion: messaging.knative.dev/v1\nkind: Subscription\nmetadata:\n  name: b-t-tu\n  ownerReferences: [{{kind: Trigger, uid: tu}}]\nspec: {{channel: {{apiVersion: messaging.knative.dev/v1, kind: InMemoryChannel, name: c}}, reply: {{uri: 'http://r'}}}}\nstatus: {{{status}}}\n"
         )
     };
-    let as_role = |role, text: &str| with(text, &ControlSettings { role, ..settings() }, None);
+    let (brokers, triggers) = (
+        ControlTask::RelayBrokers(ObjectSource::Written),
+        ControlTask::RelayTriggers(ObjectSource::Written),
+    );
+    let with_task = |task, text: &str| with(text, &ControlSettings { task, ..settings() }, None);
 
-    let resolution = as_role(ProcessRole::Ingress, &format!("{broker}{on}"));
+    let resolution = with_task(brokers, &format!("{broker}{on}"));
     let relay = &resolution.table.relays().brokers["/default/b"];
     let asked = relay.authorization.as_ref().expect("it asks");
     assert_eq!(asked.audience, "of-b");
@@ -743,10 +748,7 @@ fn roles() {
         (subscription(""), "Unknown("),
         (String::new(), "ObjectMissing("),
     ] {
-        let resolution = as_role(
-            ProcessRole::Filter,
-            &format!("{broker}{trigger}{subscription}{on}"),
-        );
+        let resolution = with_task(triggers, &format!("{broker}{trigger}{subscription}{on}"));
         let relay = &resolution.table.relays().triggers["/default/t"];
         let asked = relay.authorization.as_ref().expect("it asks");
         assert_eq!(asked.audience, "mt-broker-filter", "contract AU-5");
@@ -766,7 +768,7 @@ fn roles() {
         );
     }
 
-    let open = as_role(ProcessRole::Filter, &format!("{broker}{trigger}"));
+    let open = with_task(triggers, &format!("{broker}{trigger}"));
     assert!(
         open.table.relays().triggers["/default/t"]
             .authorization
@@ -779,7 +781,7 @@ fn roles() {
     let closed = with(
         &format!("{broker}{broken}{on}"),
         &ControlSettings {
-            role: ProcessRole::Filter,
+            task: triggers,
             ..settings()
         },
         Some(&open),

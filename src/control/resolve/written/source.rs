@@ -17,8 +17,8 @@ use crate::control::resolve::destination::{DestinationResolver, WrittenDestinati
 use crate::event::Event;
 use crate::filter::Filter;
 use crate::model::{
-    BackoffPolicy, CronSchedule, DeliverySpec, PingSource, ProcessRole, ScheduleError,
-    Subscription, SubscriptionKey, SubscriptionKind,
+    BackoffPolicy, CronSchedule, DeliverySpec, PingSource, ScheduleError, Subscription,
+    SubscriptionKey, SubscriptionKind,
 };
 
 const TYPE: &str = "dev.knative.sources.ping";
@@ -42,9 +42,6 @@ pub(crate) fn resolve(
     resolver: &mut DestinationResolver<'_>,
     last: &[Arc<PingSource>],
 ) -> Vec<Arc<PingSource>> {
-    if resolver.settings.role != ProcessRole::Channel {
-        return Vec::new();
-    }
     let before: HashMap<&SubscriptionKey, &Arc<PingSource>> = last
         .iter()
         .map(|source| (&source.subscription.key, source))

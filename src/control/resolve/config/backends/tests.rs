@@ -6,13 +6,16 @@ use super::*;
 use crate::control::read::manifest::ManifestSet;
 use crate::control::resolve::reconciled::StatusUpdate;
 use crate::control::{
-    ChannelScope, ObjectSource, RabbitmqAvailability, Resolution, ServedChannelKind,
+    ChannelScope, ControlTask, RabbitmqAvailability, Resolution, ServedChannelKind,
 };
 use crate::model::{ChannelKey, ChannelKind};
 
 fn settings() -> ControlSettings {
     ControlSettings {
-        object_source: ObjectSource::Reconciled(ChannelScope::Cluster),
+        task: ControlTask::ServeChannels {
+            kind: ServedChannelKind::InMemory,
+            scope: ChannelScope::Cluster,
+        },
         now: 1_781_913_600,
         ..ControlSettings::default()
     }
@@ -164,6 +167,7 @@ fn without_rabbitmq_a_channel_that_wants_it_is_not_served() {
         assert_eq!(storage(&resolution, "a"), None);
         let duties = resolution
             .reconciled_channels()
+            .expect("channels")
             .values()
             .next()
             .expect("a channel")
@@ -184,7 +188,10 @@ fn without_rabbitmq_a_channel_that_wants_it_is_not_served() {
 #[test]
 fn a_rabbitmq_channel_is_on_rabbitmq() {
     let settings = ControlSettings {
-        channel_kind: ServedChannelKind::Rabbitmq,
+        task: ControlTask::ServeChannels {
+            kind: ServedChannelKind::Rabbitmq,
+            scope: ChannelScope::Cluster,
+        },
         ..settings()
     };
     let mut object = channel("a", Some("memory"));

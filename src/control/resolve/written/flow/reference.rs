@@ -7,7 +7,7 @@ use crate::control::resolve::destination::{
     DestinationResolver, ResolvedUrl, WrittenDestination, check_serving_state,
 };
 use crate::model::NamespacedName;
-use crate::model::{ChannelKey, ChannelKind, ProcessRole};
+use crate::model::{ChannelKey, ChannelKind};
 
 impl DestinationResolver<'_> {
     /// The address of a Sequence or Parallel, which is that of its first channel.
@@ -29,7 +29,7 @@ impl DestinationResolver<'_> {
             .get(&key)
             .filter(|_| self.flows.contains(&key));
         match check_serving_state(place, &called) {
-            Err(message) if self.settings.role == ProcessRole::Channel => {
+            Err(message) if !self.settings.task.relays() => {
                 report.unresolved_reference(&format!("{}.ref", wanted.field), message);
                 None
             }

@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::control::read::kind::{RecognizedKind, ResourceKind};
 use crate::control::read::manifest::{ManifestDocument, ManifestSet};
 use crate::control::resolve::destination::reference::group_of;
-use crate::control::settings::{ControlSettings, ObjectSource};
+use crate::control::settings::ControlSettings;
 
 /// Group, kind, namespace and name.
 type Identity<'d> = [&'d str; 4];
@@ -88,7 +88,7 @@ impl Claims {
         last: Option<&Self>,
         settings: &ControlSettings,
     ) -> Self {
-        if settings.object_source != ObjectSource::Written {
+        if !settings.task.reads_written_objects() {
             return Self::default();
         }
         let mut claimed: HashMap<Identity<'_>, Vec<(usize, &ManifestDocument)>> = HashMap::new();
