@@ -19,7 +19,8 @@ use std::path::PathBuf;
 
 pub use channel_kind::ServedChannelKind;
 pub use cluster::{
-    ApiServerAccess, ClusterConnection, ClusterSettings, LatestResolution, StopSignals,
+    ApiServerAccess, ClusterConnection, ClusterSettings, FollowerChannels, LatestResolution,
+    StopSignals,
 };
 pub use files::watch_files;
 pub use read::file::{parse_manifests, read_manifests};

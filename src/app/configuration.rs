@@ -11,8 +11,8 @@ use super::senders::ApiClient;
 use super::shutdown::ShutdownStages;
 use crate::cli::RunOptions;
 use crate::control::{
-    self, ApiServerAvailability, ControlSettings, LatestResolution, ManifestSet, Resolution,
-    StopSignals,
+    self, ApiServerAvailability, ControlSettings, FollowerChannels, LatestResolution, ManifestSet,
+    Resolution, StopSignals,
 };
 
 /// The first configuration, and the receiver of those after it.
@@ -108,9 +108,14 @@ async fn follow_cluster(
         stop_writing: stages.stop_announced.clone(),
         stop_all: stages.stop_accepting.clone(),
     };
+    let channels = FollowerChannels {
+        resolved,
+        served,
+        leader,
+    };
     stages.accepting.spawn(
         "configuration",
-        connected.follow_cluster(settings, resolved, (served, leader), stops),
+        connected.follow_cluster(settings, channels, stops),
     );
     Ok(ConfigurationSource {
         first_resolution: first,

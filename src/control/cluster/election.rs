@@ -21,7 +21,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::ClusterSettings;
+use super::connection::ClusterSettings;
 use timings::LeaseTimings;
 
 /// The time limit of giving up the Lease at a stop, and of reading the timings at the start.
@@ -139,30 +139,21 @@ impl LeaseCandidate {
     async fn run_election(&self, timings: &LeaseTimings, is_leader: &watch::Sender<bool>) {
         let (mut seen, mut renewed) = (ObservedLease::default(), Instant::now());
         loop {
-            // One attempt may take as long as the holder may try to renew; a slower API server
-            // counts as a failure.
-            let tried = tokio::time::timeout(
-                timings.renew_deadline,
-                self.try_acquire_or_renew(timings, &mut seen),
-            )
-            .await;
-            let (held, failed) = match tried {
-                Ok(Ok(held)) => (held, None),
-                Ok(Err(error)) => (false, Some(error.to_string())),
-                Err(_elapsed) => (false, Some("no answer in time".to_owned())),
+            let leading = match self.attempt_within_deadline(timings, &mut seen).await {
+                Ok(held) => {
+                    if held {
+                        renewed = Instant::now();
+                    }
+                    held
+                }
+                // A conflict, or an API server that is away for a moment, does not end the
+                // leadership yet.
+                Err(reason) => {
+                    let leading = *is_leader.borrow() && renewed.elapsed() < timings.renew_deadline;
+                    tracing::debug!(reason, leading, "The Lease could not be read or written");
+                    leading
+                }
             };
-            if held {
-                renewed = Instant::now();
-            }
-            // A conflict, or an API server that is away for a moment, does not end the leadership
-            // yet.
-            let leading = held
-                || (failed.is_some()
-                    && *is_leader.borrow()
-                    && renewed.elapsed() < timings.renew_deadline);
-            if let Some(reason) = failed {
-                tracing::debug!(reason, leading, "The Lease could not be read or written");
-            }
             if is_leader.send_replace(leading) != leading {
                 tracing::info!(
                     identity = self.identity,
@@ -172,6 +163,20 @@ impl LeaseCandidate {
             }
             // The wait differs by chance, so that waiting processes do not all try at once.
             tokio::time::sleep(timings.retry_period.mul_f64(1.0 + fastrand::f64() / 5.0)).await;
+        }
+    }
+
+    /// Makes one attempt, which may take as long as the holder may try to renew; a slower API server
+    /// counts as a failure.
+    async fn attempt_within_deadline(
+        &self,
+        timings: &LeaseTimings,
+        seen: &mut ObservedLease,
+    ) -> Result<bool, String> {
+        let attempt = self.try_acquire_or_renew(timings, seen);
+        match tokio::time::timeout(timings.renew_deadline, attempt).await {
+            Ok(tried) => tried.map_err(|error| error.to_string()),
+            Err(_elapsed) => Err("no answer in time".to_owned()),
         }
     }
 

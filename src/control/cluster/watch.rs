@@ -13,14 +13,17 @@ use futures_util::StreamExt;
 use kube::Client;
 use kube::runtime::watcher::{self, Event};
 use tokio::sync::watch as value;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::backoff::ApiRetryBackoff;
 use super::reachability;
 use crate::telemetry::log_rate_limit::LogRateLimit;
-use rows::WatchRow;
+use rows::{WatchNeed, WatchRow};
 use store::ObjectStore;
 
+/// The shortest time between two resolutions, so that many changes become few resolutions.
+pub(super) const MIN_RESOLVE_INTERVAL: Duration = Duration::from_millis(10);
 /// The time for which the server keeps a watch open, in seconds: shorter than
 /// [`super::access::READ_TIMEOUT`], so that a connection that has died unnoticed is noticed.
 const WATCH_SECONDS: std::ops::Range<u32> = 100..120;
@@ -31,8 +34,32 @@ const RESYNC: Duration = Duration::from_secs(9 * 3600);
 /// The time after which an error counts as over, so that the next one is logged at once.
 const ERROR_MEMORY: Duration = Duration::from_secs(60);
 
+/// Starts the watch of each row, whose objects go into the list of the row's index. The rows that
+/// only OIDC needs are watched while `oidc_wanted` is true.
+pub(super) fn spawn_watches(
+    rows: Vec<WatchRow>,
+    client: &Client,
+    store: &Arc<ObjectStore>,
+    oidc_wanted: &value::Receiver<bool>,
+) -> JoinSet<()> {
+    let mut watches = JoinSet::new();
+    for (index, row) in rows.into_iter().enumerate() {
+        let (client, store) = (client.clone(), Arc::clone(store));
+        match row.need {
+            WatchNeed::WithOidc => {
+                let wanted = oidc_wanted.clone();
+                watches.spawn(watch_list_while(wanted, client, row, store, index))
+            }
+            WatchNeed::Always | WatchNeed::WithinGrace => {
+                watches.spawn(watch_list(client, row, store, index))
+            }
+        };
+    }
+    watches
+}
+
 /// Watches a list while `wanted` is true, and forgets its objects when it is not.
-pub(super) async fn watch_list_while(
+async fn watch_list_while(
     mut wanted: value::Receiver<bool>,
     client: Client,
     row: WatchRow,
@@ -49,12 +76,7 @@ pub(super) async fn watch_list_while(
 }
 
 /// Watches a list without end; the task is aborted by its owner.
-pub(super) async fn watch_list(
-    client: Client,
-    row: WatchRow,
-    store: Arc<ObjectStore>,
-    index: usize,
-) {
+async fn watch_list(client: Client, row: WatchRow, store: Arc<ObjectStore>, index: usize) {
     let mut trouble = WatchErrors::default();
     loop {
         // A new watcher begins with a new list.

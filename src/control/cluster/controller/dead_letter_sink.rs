@@ -6,8 +6,6 @@ use kube::{Api, Client};
 use serde_json::Value;
 use url::Url;
 
-use super::desired::ReconcileContext;
-
 /// A dead letter sink whose address is known.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ResolvedDeadLetterSink {
@@ -102,7 +100,7 @@ pub(super) fn sink_reference(channel: &Value) -> Option<SinkReference> {
 pub(super) fn resolve_dead_letter_sink(
     channel: &Value,
     referred: Option<&Value>,
-    world: &ReconcileContext,
+    cluster_domain: &str,
 ) -> Result<Option<ResolvedDeadLetterSink>, String> {
     let Some(sink) = sink_manifest(channel) else {
         return Ok(None);
@@ -110,13 +108,8 @@ pub(super) fn resolve_dead_letter_sink(
     let own = |field: &str| text(sink, field).map(str::to_owned);
     let (ca_certs, audience, uri) = (own("/CACerts"), own("/audience"), text(sink, "/uri"));
     let Some(reference) = sink_reference(channel) else {
-        let uri = uri.ok_or("has neither ref nor uri")?;
-        Url::parse(uri)
-            .ok()
-            .filter(Url::has_host)
-            .ok_or("its uri is not absolute, and there is no ref")?;
         return Ok(Some(ResolvedDeadLetterSink {
-            uri: uri.to_owned(),
+            uri: absolute_uri(uri)?.to_owned(),
             ca_certs,
             audience,
         }));
@@ -127,23 +120,14 @@ pub(super) fn resolve_dead_letter_sink(
         let SinkReference {
             namespace, name, ..
         } = &reference;
-        let uri = format!("{scheme}://{name}.{namespace}.svc.{}", world.cluster_domain);
         ResolvedDeadLetterSink {
-            uri,
+            uri: format!("{scheme}://{name}.{namespace}.svc.{cluster_domain}"),
             ca_certs: None,
             audience: None,
         }
     } else {
-        let named = text(sink, "/ref/address");
-        let address = find_address(referred, named)
-            .ok_or_else(|| format!("{reference} has no address yet"))?;
-        let of = |field: &str| text(address, field).map(str::to_owned);
-        let uri = of("/url").ok_or_else(|| format!("{reference} has no address yet"))?;
-        ResolvedDeadLetterSink {
-            uri,
-            ca_certs: of("/CACerts"),
-            audience: of("/audience"),
-        }
+        status_address(referred, text(sink, "/ref/address"))
+            .ok_or_else(|| format!("{reference} has no address yet"))?
     };
     let uri = match uri {
         None => found.uri,
@@ -154,11 +138,34 @@ pub(super) fn resolve_dead_letter_sink(
                 .into()
         }
     };
+    // What the manifest says goes before what the object says.
     Ok(Some(ResolvedDeadLetterSink {
         uri,
         ca_certs: ca_certs.or(found.ca_certs),
         audience: audience.or(found.audience),
     }))
+}
+
+/// The URI of a sink that refers to no object.
+fn absolute_uri(uri: Option<&str>) -> Result<&str, String> {
+    let uri = uri.ok_or("has neither ref nor uri")?;
+    let is_absolute = Url::parse(uri).is_ok_and(|url| url.has_host());
+    if is_absolute {
+        Ok(uri)
+    } else {
+        Err("its uri is not absolute, and there is no ref".to_owned())
+    }
+}
+
+/// The address of an object by its status; `None` if it has none yet.
+fn status_address(object: &Value, named: Option<&str>) -> Option<ResolvedDeadLetterSink> {
+    let address = find_address(object, named)?;
+    let of = |field: &str| text(address, field).map(str::to_owned);
+    Some(ResolvedDeadLetterSink {
+        uri: of("/url")?,
+        ca_certs: of("/CACerts"),
+        audience: of("/audience"),
+    })
 }
 
 /// The address with this name; without a name, the first of `status.addresses`, else

@@ -4,43 +4,10 @@
 use serde_json::{Map, Value, json};
 
 use super::conditions::{self, DesiredCondition};
+use super::context::{ObservedCertificate, ObservedEndpoints, ReconcileContext};
 use super::dead_letter_sink::ResolvedDeadLetterSink;
 use super::policies::ChannelPolicies;
 use crate::model::TransportEncryption;
-
-/// The facts that hold for all channels.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct ReconcileContext {
-    pub(super) mode: TransportEncryption,
-    /// True if senders must show tokens (`authentication-oidc`).
-    pub(super) oidc: bool,
-    /// The TLS Secret of the dispatcher, as it was last seen.
-    pub(super) certificate: ObservedCertificate,
-    pub(super) endpoints: ObservedEndpoints,
-    /// The host of the dispatcher's Service: `<dispatcher>.<system namespace>.svc.<domain>`.
-    pub(super) dispatcher: String,
-    pub(super) cluster_domain: String,
-}
-
-/// The TLS Secret of the dispatcher, as far as it is known.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum ObservedCertificate {
-    /// There is no such Secret, or it cannot be read.
-    Missing,
-    /// The Secret exists, with this `ca.crt`, if it has one (contract 4.8).
-    Known(Option<String>),
-}
-
-/// The readiness of the dispatcher's pods.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum ObservedEndpoints {
-    /// The dispatcher has no EndpointSlice.
-    Missing,
-    /// The dispatcher has EndpointSlices, but no pod is ready.
-    NotReady,
-    /// At least one pod of the dispatcher is ready.
-    Ready,
-}
 
 /// The facts that were found out about one channel.
 #[derive(Clone, Debug)]
@@ -62,21 +29,8 @@ pub(super) fn desired_status(
     now: &str,
 ) -> Map<String, Value> {
     let mut status = Map::new();
-    // `Ready` sums up all other conditions, so that it is added last.
     let addresses = desired_addresses(channel, context, observed);
-    let mut wanted = vec![
-        addressable_condition(addresses.as_ref().map(drop)),
-        match &observed.service {
-            Ok(_) => DesiredCondition::new_true("ChannelServiceReady"),
-            Err(why) => {
-                DesiredCondition::new_false("ChannelServiceReady", "ChannelServiceFailed", why)
-            }
-        },
-        dead_letter_sink_condition(&observed.dead_letter_sink),
-        endpoints_condition(context.endpoints),
-        observed.policies.condition(),
-    ];
-    wanted.push(conditions::ready_condition(&wanted));
+    let wanted = desired_conditions(&addresses, context, observed);
     if let Ok(addresses) = addresses {
         // `status.address` is the http address if there are both, as upstream.
         status.insert(
@@ -87,23 +41,7 @@ pub(super) fn desired_status(
     }
     // While the sink is not known, the last address stays in the status.
     if let Ok(sink) = &observed.dead_letter_sink {
-        let of = |part: fn(&ResolvedDeadLetterSink) -> Option<&str>| {
-            sink.as_ref()
-                .and_then(part)
-                .map_or(Value::Null, Value::from)
-        };
-        status.insert(
-            "deadLetterSinkUri".to_owned(),
-            of(|sink| Some(sink.uri.as_str())),
-        );
-        status.insert(
-            "deadLetterSinkCACerts".to_owned(),
-            of(|sink| sink.ca_certs.as_deref()),
-        );
-        status.insert(
-            "deadLetterSinkAudience".to_owned(),
-            of(|sink| sink.audience.as_deref()),
-        );
+        status.extend(dead_letter_sink_fields(sink.as_ref()));
     }
     status.insert("policies".to_owned(), observed.policies.status_value());
     // Conditions that have not changed keep their times.
@@ -121,6 +59,45 @@ pub(super) fn desired_status(
         .unwrap_or_default();
     status.insert("observedGeneration".to_owned(), generation);
     status
+}
+
+fn desired_conditions(
+    addresses: &Result<Vec<Value>, NotAddressable>,
+    context: &ReconcileContext,
+    observed: &ObservedChannel,
+) -> Vec<DesiredCondition> {
+    let mut wanted = vec![
+        addressable_condition(addresses),
+        match &observed.service {
+            Ok(_) => DesiredCondition::new_true("ChannelServiceReady"),
+            Err(why) => {
+                DesiredCondition::new_false("ChannelServiceReady", "ChannelServiceFailed", why)
+            }
+        },
+        dead_letter_sink_condition(&observed.dead_letter_sink),
+        endpoints_condition(context.endpoints),
+        observed.policies.condition(),
+    ];
+    // `Ready` sums up all other conditions, so that it is added last.
+    wanted.push(conditions::ready_condition(&wanted));
+    wanted
+}
+
+/// The fields of the dead letter sink, which are null if there is none.
+fn dead_letter_sink_fields(sink: Option<&ResolvedDeadLetterSink>) -> [(String, Value); 3] {
+    let text = |text: Option<&String>| text.map_or(Value::Null, |text| text.as_str().into());
+    [
+        ("deadLetterSinkUri", text(sink.map(|sink| &sink.uri))),
+        (
+            "deadLetterSinkCACerts",
+            text(sink.and_then(|sink| sink.ca_certs.as_ref())),
+        ),
+        (
+            "deadLetterSinkAudience",
+            text(sink.and_then(|sink| sink.audience.as_ref())),
+        ),
+    ]
+    .map(|(field, value)| (field.to_owned(), value))
 }
 
 /// A merge patch of the fields that differ from the desired ones; `None` if none differs.
@@ -158,12 +135,18 @@ fn with_removed_fields(written: &Value, mut value: Value) -> Value {
     value
 }
 
+/// The reason why a channel has no address.
+struct NotAddressable {
+    reason: &'static str,
+    message: String,
+}
+
 /// The addresses for the mode, https first (4). Without a Service there is no http address.
 fn desired_addresses(
     channel: &Value,
     context: &ReconcileContext,
     observed: &ObservedChannel,
-) -> Result<Vec<Value>, (&'static str, String)> {
+) -> Result<Vec<Value>, NotAddressable> {
     let text = |path: &str| {
         channel
             .pointer(path)
@@ -171,54 +154,64 @@ fn desired_addresses(
             .unwrap_or_default()
     };
     let (namespace, name) = (text("/metadata/namespace"), text("/metadata/name"));
-    let audience =
-        format!("messaging.knative.dev/rabbitmqchannel/{namespace}/{name}").to_ascii_lowercase();
-    let address = |scheme: &str, url: String| {
-        let mut address = json!({"name": scheme, "url": url});
-        if let (true, Value::Object(address)) = (context.oidc, &mut address) {
-            address.insert("audience".to_owned(), audience.clone().into());
-        }
-        address
-    };
-    let http = || match &observed.service {
-        Ok(service) => Ok(address(
-            "http",
-            format!(
-                "http://{service}.{namespace}.svc.{}",
-                context.cluster_domain
-            ),
-        )),
-        Err(why) => Err(("ChannelServiceFailed", why.clone())),
-    };
-    let https = || {
-        let mut https = address(
-            "https",
-            format!("https://{}/{namespace}/{name}", context.dispatcher),
-        );
-        match &context.certificate {
-            ObservedCertificate::Missing => Err((
-                "TLSSecretMissing",
-                "the TLS Secret of the dispatcher is missing".to_owned(),
-            )),
-            ObservedCertificate::Known(ca) => {
-                if let (Some(ca), Value::Object(https)) = (ca, &mut https) {
-                    https.insert("CACerts".to_owned(), ca.clone().into());
-                }
-                Ok(https)
-            }
-        }
-    };
-    Ok(match context.mode {
+    let http = || http_address(namespace, context, observed);
+    let https = || https_address(namespace, name, context);
+    let mut addresses = match context.mode {
         TransportEncryption::Disabled => vec![http()?],
         TransportEncryption::Permissive => vec![https()?, http()?],
         TransportEncryption::Strict => vec![https()?],
-    })
+    };
+    if context.oidc {
+        let audience = format!("messaging.knative.dev/rabbitmqchannel/{namespace}/{name}");
+        let audience = Value::from(audience.to_ascii_lowercase());
+        for address in addresses.iter_mut().filter_map(Value::as_object_mut) {
+            address.insert("audience".to_owned(), audience.clone());
+        }
+    }
+    Ok(addresses)
 }
 
-fn addressable_condition(addresses: Result<(), &(&'static str, String)>) -> DesiredCondition {
+fn http_address(
+    namespace: &str,
+    context: &ReconcileContext,
+    observed: &ObservedChannel,
+) -> Result<Value, NotAddressable> {
+    let domain = &context.cluster_domain;
+    match &observed.service {
+        Ok(service) => {
+            Ok(json!({"name": "http", "url": format!("http://{service}.{namespace}.svc.{domain}")}))
+        }
+        Err(why) => Err(NotAddressable {
+            reason: "ChannelServiceFailed",
+            message: why.clone(),
+        }),
+    }
+}
+
+fn https_address(
+    namespace: &str,
+    name: &str,
+    context: &ReconcileContext,
+) -> Result<Value, NotAddressable> {
+    let url = format!("https://{}/{namespace}/{name}", context.dispatcher);
+    match &context.certificate {
+        ObservedCertificate::Missing => Err(NotAddressable {
+            reason: "TLSSecretMissing",
+            message: "the TLS Secret of the dispatcher is missing".to_owned(),
+        }),
+        ObservedCertificate::Known(Some(ca)) => {
+            Ok(json!({"name": "https", "url": url, "CACerts": ca}))
+        }
+        ObservedCertificate::Known(None) => Ok(json!({"name": "https", "url": url})),
+    }
+}
+
+fn addressable_condition(addresses: &Result<Vec<Value>, NotAddressable>) -> DesiredCondition {
     match addresses {
-        Ok(()) => DesiredCondition::new_true("Addressable"),
-        Err((reason, why)) => DesiredCondition::new_false("Addressable", reason, why),
+        Ok(_) => DesiredCondition::new_true("Addressable"),
+        Err(NotAddressable { reason, message }) => {
+            DesiredCondition::new_false("Addressable", reason, message)
+        }
     }
 }
 

@@ -107,39 +107,45 @@ fn refers_to(to: &Value, channel: &Value) -> bool {
 }
 
 fn selector_matches(selector: &Value, channel: &Value) -> bool {
-    let label = |key: &str| channel.get("metadata")?.get("labels")?.get(key)?.as_str();
-    let equal = selector
+    let mut equal = selector
         .get("matchLabels")
         .and_then(Value::as_object)
         .into_iter()
         .flatten();
-    let expressions = selector
+    let mut expressions = selector
         .get("matchExpressions")
         .and_then(Value::as_array)
         .into_iter()
         .flatten();
-    let holds = |expression: &Value| {
-        let found = text(expression, "/key").and_then(label);
-        let values = expression
-            .get("values")
-            .and_then(Value::as_array)
-            .into_iter()
-            .flatten();
-        let is_in = values
-            .filter_map(Value::as_str)
-            .any(|value| found == Some(value));
-        match text(expression, "/operator") {
-            Some("In") => is_in,
-            Some("NotIn") => !is_in,
-            Some("Exists") => found.is_some(),
-            Some("DoesNotExist") => found.is_none(),
-            _ => false,
-        }
-    };
-    equal
+    equal.all(|(key, value)| label(channel, key) == value.as_str())
+        && expressions.all(|expression| expression_holds(expression, channel))
+}
+
+/// True if the labels of a channel fulfil one of `matchExpressions`.
+fn expression_holds(expression: &Value, channel: &Value) -> bool {
+    let found = text(expression, "/key").and_then(|key| label(channel, key));
+    let mut values = expression
+        .get("values")
+        .and_then(Value::as_array)
         .into_iter()
-        .all(|(key, value)| label(key) == value.as_str())
-        && expressions.into_iter().all(holds)
+        .flatten();
+    let mut is_in = || {
+        values
+            .by_ref()
+            .filter_map(Value::as_str)
+            .any(|value| found == Some(value))
+    };
+    match text(expression, "/operator") {
+        Some("In") => is_in(),
+        Some("NotIn") => !is_in(),
+        Some("Exists") => found.is_some(),
+        Some("DoesNotExist") => found.is_none(),
+        _ => false,
+    }
+}
+
+fn label<'v>(object: &'v Value, key: &str) -> Option<&'v str> {
+    object.get("metadata")?.get("labels")?.get(key)?.as_str()
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 use md5::{Digest, Md5};
 use serde_json::{Value, json};
 
-use crate::control::cluster::watch::rows::CHANNEL_SERVICES;
+use super::rows::CHANNEL_SERVICES;
 use crate::control::read::kind::ResourceKind;
 
 /// The end of the Service's name, other than upstream's, so that an InMemoryChannel of the same

@@ -33,18 +33,7 @@ impl LeaseTimings {
     /// Reads the timings from the data of a ConfigMap. Times that cannot be read, or do not fit
     /// together, are replaced by the defaults, with a warning.
     pub(super) fn from_config_map(data: &BTreeMap<String, String>) -> Self {
-        let time = |key: &str| {
-            let text = data.get(key)?;
-            let time = parse_go_duration(text).filter(|time| !time.is_zero());
-            if time.is_none() {
-                tracing::warn!(
-                    key,
-                    text,
-                    "config-leader-election: no duration, such as 15s"
-                );
-            }
-            time
-        };
+        let time = |key| read_time(data, key);
         let default = Self::default();
         let read = Self {
             lease_duration: time("lease-duration").unwrap_or(default.lease_duration),
@@ -65,6 +54,20 @@ impl LeaseTimings {
         );
         default
     }
+}
+
+/// The time of a key; `None` if there is none, or it cannot be read, which is logged.
+fn read_time(data: &BTreeMap<String, String>, key: &str) -> Option<Duration> {
+    let text = data.get(key)?;
+    let time = parse_go_duration(text).filter(|time| !time.is_zero());
+    if time.is_none() {
+        tracing::warn!(
+            key,
+            text,
+            "config-leader-election: no duration, such as 15s"
+        );
+    }
+    time
 }
 
 #[cfg(test)]

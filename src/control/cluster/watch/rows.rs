@@ -1,23 +1,21 @@
-//! The watches of each role: one table, which is all that a role needs to know of the API server
-//! (contract 1A, 5.11, 5.12).
+//! What is watched: rows of one table, which is all that a task which serves events needs to know of
+//! the API server (contract 1A, 5.11, 5.12).
 
 use std::fmt;
 
-use kube::core::{ApiResource, DynamicObject, GroupVersion};
+use kube::core::DynamicObject;
 use kube::runtime::watcher;
 use kube::{Api, Client};
 
 use crate::control::channel_kind::ServedChannelKind;
+use crate::control::cluster::api_resource::api_resource;
 use crate::control::read::kind::ResourceKind;
 use crate::control::resolve::config::backends::CONFIG_IMC_BACKEND;
 use crate::control::settings::ControlSettings;
+use crate::control::task::ControlTask;
 use crate::correlation::SECRET;
 use crate::model::ProcessRole;
 
-/// The label of the Services of RabbitmqChannels, as key and value.
-pub(crate) const CHANNEL_SERVICES: &str = "messaging.knative.dev/role=rabbitmq-channel";
-/// The label of the EndpointSlices of the dispatcher's Service (contract 1.16).
-const DISPATCHER_SLICES: &str = "kubernetes.io/service-name=sealpost-rabbitmq-dispatcher";
 const TRUST_BUNDLE: &str = "networking.knative.dev/trust-bundle=true";
 
 /// The time for which the first configuration waits for a list.
@@ -53,35 +51,32 @@ pub(crate) struct WatchRow {
     pub(crate) need: WatchNeed,
 }
 
-/// The watches of a role that serves events. `namespace` is the only one that is served; `None`
+/// The watches of a task that serves events. `namespace` is the only one that is served; `None`
 /// serves all.
 pub(crate) fn dispatcher_rows(
     settings: &ControlSettings,
     namespace: Option<&str>,
 ) -> Vec<WatchRow> {
-    let served = |kind, needed| WatchRow {
-        kind,
-        namespace: namespace.map(str::to_owned),
-        selector: WatchSelector::All,
-        need: needed,
-    };
-    let system = |kind, selected, needed| WatchRow {
-        kind,
-        namespace: Some(settings.system_namespace.clone()),
-        selector: selected,
-        need: needed,
-    };
-    let named = |name: &str| WatchSelector::Named(name.to_owned());
-    // The TLS Secret that the first Service of the role names.
-    let secret = settings
-        .task
-        .tls_secrets()
-        .first()
-        .copied()
-        .unwrap_or_default();
-    let (kinds, with_oidc) = match settings.task.role() {
+    let mut rows = served_rows(settings.task, namespace);
+    rows.extend(config_rows(settings));
+    // The keys by which filters verify correlation ids. Upstream's role may read every Secret of
+    // the namespace; this is the one that is needed.
+    if settings.task.role() == ProcessRole::Filter {
+        let row = WatchRow::named(settings, ResourceKind::Secret, SECRET);
+        rows.push(row);
+    }
+    if settings.task.served_channels() == Some(ServedChannelKind::InMemory) {
+        let row = WatchRow::named(settings, ResourceKind::ConfigMap, CONFIG_IMC_BACKEND);
+        rows.push(row.needed_always());
+    }
+    rows
+}
+
+/// The watches of the objects that a task is about, and of those that say who may send to them.
+fn served_rows(task: ControlTask, namespace: Option<&str>) -> Vec<WatchRow> {
+    let (kinds, with_oidc) = match task.role() {
         ProcessRole::Channel => (
-            vec![settings.task.channel_kind().resource_kind()],
+            vec![task.channel_kind().resource_kind()],
             ResourceKind::EventPolicy,
         ),
         ProcessRole::Ingress => (vec![ResourceKind::Broker], ResourceKind::EventPolicy),
@@ -90,150 +85,60 @@ pub(crate) fn dispatcher_rows(
             ResourceKind::Subscription,
         ),
     };
-    let mut rows: Vec<WatchRow> = kinds
-        .iter()
-        .map(|kind| served(*kind, WatchNeed::Always))
-        .collect();
-    rows.push(served(with_oidc, WatchNeed::WithOidc));
-    rows.extend([
-        system(
-            ResourceKind::ConfigMap,
-            named("config-features"),
-            WatchNeed::Always,
-        ),
-        system(
-            ResourceKind::ConfigMap,
-            named(&settings.config_logging),
-            WatchNeed::WithinGrace,
-        ),
-        system(
-            ResourceKind::ConfigMap,
-            named(&settings.config_observability),
-            WatchNeed::WithinGrace,
-        ),
-        system(
-            ResourceKind::ConfigMap,
-            WatchSelector::Labelled(TRUST_BUNDLE),
-            WatchNeed::WithinGrace,
-        ),
-        system(ResourceKind::Secret, named(secret), WatchNeed::WithinGrace),
-    ]);
-    // The keys by which filters verify correlation ids. Upstream's role may read every Secret of
-    // the namespace; this is the one that is needed.
-    if settings.task.role() == ProcessRole::Filter {
-        rows.push(system(
-            ResourceKind::Secret,
-            named(SECRET),
-            WatchNeed::WithinGrace,
-        ));
-    }
-    if settings.task.served_channels() == Some(ServedChannelKind::InMemory) {
-        rows.push(system(
-            ResourceKind::ConfigMap,
-            named(CONFIG_IMC_BACKEND),
-            WatchNeed::Always,
-        ));
-    }
-    rows
-}
-
-/// The watches of the role `controller` (contract 11.8), in the order of their rows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum ControllerWatch {
-    /// The RabbitmqChannels of all namespaces.
-    Channels,
-    /// The EventPolicies of all namespaces.
-    Policies,
-    /// The Services of RabbitmqChannels.
-    Services,
-    /// The EndpointSlices of the dispatcher's Service.
-    Endpoints,
-    /// The ConfigMap `config-features`.
-    Features,
-    /// The ConfigMap with the level of logs.
-    Logging,
-    /// The TLS Secret of the dispatcher.
-    Secret,
-}
-
-impl ControllerWatch {
-    const ALL: [Self; 7] = [
-        Self::Channels,
-        Self::Policies,
-        Self::Services,
-        Self::Endpoints,
-        Self::Features,
-        Self::Logging,
-        Self::Secret,
-    ];
-    /// The watches that hold no channels, but what holds for all of them.
-    pub(crate) const CONFIGURATION: [Self; 3] = [Self::Features, Self::Logging, Self::Secret];
-
-    /// The index of the watch's row, which is its index in the store, too.
-    pub(crate) fn index(self) -> usize {
-        Self::ALL
-            .iter()
-            .position(|of| *of == self)
-            .unwrap_or_default()
-    }
-}
-
-/// The watches of the role `controller`.
-pub(crate) fn controller_rows(settings: &ControlSettings) -> Vec<WatchRow> {
-    let all = |kind, selected, needed| WatchRow {
+    let row = |kind, need| WatchRow {
         kind,
-        namespace: None,
-        selector: selected,
-        need: needed,
+        namespace: namespace.map(str::to_owned),
+        selector: WatchSelector::All,
+        need,
     };
-    let system = |kind, selected, needed| WatchRow {
-        kind,
-        namespace: Some(settings.system_namespace.clone()),
-        selector: selected,
-        need: needed,
-    };
-    let named = |name: &str| WatchSelector::Named(name.to_owned());
-    let row = |of| match of {
-        ControllerWatch::Channels => all(
-            ResourceKind::RabbitmqChannel,
-            WatchSelector::All,
-            WatchNeed::Always,
-        ),
-        ControllerWatch::Policies => all(
-            ResourceKind::EventPolicy,
-            WatchSelector::All,
-            WatchNeed::WithOidc,
-        ),
-        ControllerWatch::Services => all(
-            ResourceKind::Service,
-            WatchSelector::Labelled(CHANNEL_SERVICES),
-            WatchNeed::Always,
-        ),
-        ControllerWatch::Endpoints => system(
-            ResourceKind::EndpointSlice,
-            WatchSelector::Labelled(DISPATCHER_SLICES),
-            WatchNeed::Always,
-        ),
-        ControllerWatch::Features => system(
-            ResourceKind::ConfigMap,
-            named("config-features"),
-            WatchNeed::Always,
-        ),
-        ControllerWatch::Logging => system(
-            ResourceKind::ConfigMap,
-            named(&settings.config_logging),
-            WatchNeed::WithinGrace,
-        ),
-        ControllerWatch::Secret => system(
+    kinds
+        .into_iter()
+        .map(|kind| row(kind, WatchNeed::Always))
+        .chain([row(with_oidc, WatchNeed::WithOidc)])
+        .collect()
+}
+
+/// The watches of the settings for all objects.
+fn config_rows(settings: &ControlSettings) -> [WatchRow; 5] {
+    let config_map = |name| WatchRow::named(settings, ResourceKind::ConfigMap, name);
+    // Of several names of TLS Secrets, the first one is that of the task's own Service.
+    let tls_secret = settings.task.tls_secrets().first().copied();
+    [
+        config_map("config-features").needed_always(),
+        config_map(&settings.config_logging),
+        config_map(&settings.config_observability),
+        WatchRow {
+            selector: WatchSelector::Labelled(TRUST_BUNDLE),
+            ..config_map("")
+        },
+        WatchRow::named(
+            settings,
             ResourceKind::Secret,
-            named(ServedChannelKind::Rabbitmq.tls_secret()),
-            WatchNeed::WithinGrace,
+            tls_secret.unwrap_or_default(),
         ),
-    };
-    ControllerWatch::ALL.into_iter().map(row).collect()
+    ]
 }
 
 impl WatchRow {
+    /// The row of one object of the system namespace, for which the first configuration waits a
+    /// limited time.
+    pub(crate) fn named(settings: &ControlSettings, kind: ResourceKind, name: &str) -> Self {
+        Self {
+            kind,
+            namespace: Some(settings.system_namespace.clone()),
+            selector: WatchSelector::Named(name.to_owned()),
+            need: WatchNeed::WithinGrace,
+        }
+    }
+
+    /// The same row, for which the first configuration waits as long as it takes.
+    pub(crate) fn needed_always(self) -> Self {
+        Self {
+            need: WatchNeed::Always,
+            ..self
+        }
+    }
+
     /// The API of the row's objects, in one namespace or in all.
     pub(crate) fn api(&self, client: Client) -> Api<DynamicObject> {
         let resource = api_resource(self.kind);
@@ -269,27 +174,10 @@ impl fmt::Display for WatchRow {
     }
 }
 
-/// The group, version and plural by which the API server knows a kind.
-pub(crate) fn api_resource(kind: ResourceKind) -> ApiResource {
-    let plural = match kind {
-        ResourceKind::EventPolicy => "eventpolicies".to_owned(),
-        ResourceKind::RequestReply => "requestreplies".to_owned(),
-        _ => format!("{}s", kind.as_str().to_ascii_lowercase()),
-    };
-    let api_version = kind.api_version();
-    let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
-    let resource = GroupVersion {
-        group: group.to_owned(),
-        version: version.to_owned(),
-    }
-    .with_kind(kind.as_str());
-    ApiResource::from_gvk_with_plural(&resource, &plural)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::task::{ChannelScope, ControlTask};
+    use crate::control::task::ChannelScope;
 
     /// Contract 1A: what is listed and watched, and nothing else.
     #[test]

@@ -20,6 +20,10 @@ use crate::model::NamespacedName;
 
 type FilesByName = BTreeMap<NamespacedName, Arc<ManifestFile>>;
 
+/// The time for which the first configuration waits for lists that may be missing for good, once
+/// the others are there.
+pub(crate) const FIRST_LIST_TIMEOUT: Duration = Duration::from_secs(3);
+
 /// The lists of all watches.
 #[derive(Debug)]
 pub(crate) struct ObjectStore {
@@ -149,15 +153,7 @@ impl WatchedList {
                 self.listing.insert(name, file);
                 false
             }
-            Event::InitDone => {
-                let listed = std::mem::take(&mut self.listing);
-                let same = |(a, b): (&Arc<ManifestFile>, &Arc<ManifestFile>)| Arc::ptr_eq(a, b);
-                let is_same = self.files.as_ref().is_some_and(|files| {
-                    files.len() == listed.len() && files.values().zip(listed.values()).all(same)
-                });
-                self.files = Some(listed);
-                !is_same
-            }
+            Event::InitDone => self.complete_listing(),
             Event::Apply(object) => {
                 let (name, file) = self.object_file(kind, object);
                 let before = self
@@ -172,6 +168,17 @@ impl WatchedList {
                 .remove(&namespaced_name(&object))
                 .is_some(),
         }
+    }
+
+    /// Replaces the list by the one that has come in whole; true if they differ.
+    fn complete_listing(&mut self) -> bool {
+        let listed = std::mem::take(&mut self.listing);
+        let same = |(a, b): (&Arc<ManifestFile>, &Arc<ManifestFile>)| Arc::ptr_eq(a, b);
+        let is_same = self.files.as_ref().is_some_and(|files| {
+            files.len() == listed.len() && files.values().zip(listed.values()).all(same)
+        });
+        self.files = Some(listed);
+        !is_same
     }
 
     /// An object in the form of a file with one object; the value that is there already, if it has

@@ -75,7 +75,7 @@ impl<W: WriteHandler> WriteQueue<W> {
 
     /// Replaces the plan: begins the tasks that are not written yet, and drops those that are not
     /// in the new plan.
-    pub(crate) fn plan(&mut self, tasks: impl Iterator<Item = (W::ObjectKey, W::WriteTask)>) {
+    fn plan(&mut self, tasks: impl Iterator<Item = (W::ObjectKey, W::WriteTask)>) {
         let mut idle: HashSet<W::ObjectKey> = self.under_way.keys().cloned().collect();
         let mut done = std::mem::take(&mut self.done);
         for (key, task) in tasks {
@@ -89,6 +89,18 @@ impl<W: WriteHandler> WriteQueue<W> {
         // An object that is not in the plan is written no more; its request under way still ends.
         for wanted in idle.iter().filter_map(|key| self.under_way.get(key)) {
             wanted.send_replace(None);
+        }
+    }
+
+    /// Replaces the plan by the one of the leader, the only process that writes. `None` if this
+    /// process is not the leader: it forgets what it has planned.
+    pub(crate) fn plan_as_leader(
+        &mut self,
+        tasks: Option<impl IntoIterator<Item = (W::ObjectKey, W::WriteTask)>>,
+    ) {
+        match tasks {
+            Some(tasks) => self.plan(tasks.into_iter()),
+            None => self.cancel_pending(),
         }
     }
 
@@ -146,7 +158,7 @@ impl<W: WriteHandler> WriteQueue<W> {
     }
 
     /// Drops all tasks, since another process is the leader now; requests under way still end.
-    pub(crate) fn cancel_pending(&mut self) {
+    fn cancel_pending(&mut self) {
         for wanted in self.under_way.values() {
             wanted.send_replace(None);
         }

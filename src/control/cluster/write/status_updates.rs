@@ -6,58 +6,55 @@
 
 use std::sync::Arc;
 
-use kube::Client;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use super::queue::{WriteHandler, WriteQueue};
-use super::requests::{ChannelWriter, WriteError};
+use super::requests::{ClusterWriter, WriteError, WriteTarget, with_timeout};
+use super::warning_event::warning_event;
 use crate::control::channel_kind::ServedChannelKind;
-use crate::control::cluster::LatestResolution;
+use crate::control::cluster::store_resolver::LatestResolution;
 use crate::control::resolve::reconciled::{ReconciledChannel, StatusUpdate};
 use crate::model::ChannelKey;
 use crate::wire_text::WireText;
 
+/// Writes the status updates of channels of one kind.
+struct StatusUpdateHandler {
+    writer: ClusterWriter,
+    kind: ServedChannelKind,
+}
+
 /// Writes status updates until one of the senders of `leads` and `served` is dropped; then it
 /// finishes what is under way.
 pub(crate) async fn write_status_updates(
-    client: Client,
-    channels: ServedChannelKind,
+    writer: ClusterWriter,
+    kind: ServedChannelKind,
     mut leads: watch::Receiver<bool>,
     mut served: watch::Receiver<LatestResolution>,
 ) {
-    let mut writer = WriteQueue::new(ChannelWriter {
-        client,
-        channel_kind: channels,
-    });
+    let mut queue = WriteQueue::new(StatusUpdateHandler { writer, kind });
     loop {
         let changed = tokio::select! {
-            () = writer.wait_for_write() => continue,
+            () = queue.wait_for_write() => continue,
             changed = leads.changed() => changed,
             changed = served.changed() => changed,
         };
         if changed.is_err() {
-            return writer.finish_writes().await;
+            return queue.finish_writes().await;
         }
-        let configuration = served.borrow_and_update().clone();
-        match configuration {
-            Some(configuration) if *leads.borrow_and_update() => {
-                writer.plan(
-                    configuration
-                        .reconciled_channels()
-                        .into_iter()
-                        .flatten()
-                        .flat_map(status_update_tasks),
-                );
-            }
-            Some(_) | None => writer.cancel_pending(),
-        }
+        let served = served.borrow_and_update().clone();
+        let is_leader = *leads.borrow_and_update();
+        let tasks = served.as_ref().filter(|_| is_leader).map(|resolution| {
+            let channels = resolution.reconciled_channels().into_iter().flatten();
+            channels.flat_map(status_update_tasks)
+        });
+        queue.plan_as_leader(tasks);
     }
 }
 
 /// The kind of update of a channel: one kind does not wait for the other, nor replaces it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum StatusUpdateKind {
+enum StatusUpdateKind {
     /// The channel's `status.subscribers`.
     Status,
     /// An Event about the channel.
@@ -84,7 +81,7 @@ fn status_update_tasks<'m>(
 
 /// The update to be written for one channel, and the version of the channel that it is made of.
 #[derive(Clone, Debug)]
-pub(crate) struct StatusUpdateTask {
+struct StatusUpdateTask {
     /// The version of the channel that the update is made of.
     document: Arc<Value>,
     update: StatusUpdate,
@@ -114,7 +111,7 @@ impl StatusUpdateTask {
     }
 }
 
-impl WriteHandler for ChannelWriter {
+impl WriteHandler for StatusUpdateHandler {
     type ObjectKey = (ChannelKey, StatusUpdateKind);
     type WriteTask = StatusUpdateTask;
 
@@ -123,7 +120,25 @@ impl WriteHandler for ChannelWriter {
         (key, _): &(ChannelKey, StatusUpdateKind),
         task: &StatusUpdateTask,
     ) -> Result<(), WriteError> {
-        self.write_update(key, &task.update, &task.document).await
+        with_timeout(async {
+            match &task.update {
+                StatusUpdate::Subscribers(list) => {
+                    let patch = json!({"status": {"subscribers": list}});
+                    let channel = WriteTarget {
+                        kind: self.kind.resource_kind(),
+                        namespace: &key.namespace,
+                        name: &key.name,
+                    };
+                    self.writer.patch_status(channel, &patch).await
+                }
+                StatusUpdate::Warning(message) => {
+                    let now = k8s_openapi::jiff::Timestamp::now().to_string();
+                    let event = warning_event(self.kind, key, message, &task.document, &now);
+                    self.writer.create_event(&key.namespace, event).await
+                }
+            }
+        })
+        .await
     }
 
     fn log_failure(&self, (key, _): &(ChannelKey, StatusUpdateKind), error: &WriteError) {
@@ -146,7 +161,6 @@ impl WriteHandler for ChannelWriter {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     /// Contract 2.11, 2.12, 2.17.
     #[test]

@@ -314,7 +314,9 @@ fn dead_letter_sinks_are_resolved_as_destinations() {
         let channel =
             json!({"metadata": {"namespace": "t"}, "spec": {"delivery": {"deadLetterSink": sink}}});
         let found = crate::control::cluster::controller::dead_letter_sink::resolve_dead_letter_sink(
-            &channel, referred, &world,
+            &channel,
+            referred,
+            &world.cluster_domain,
         );
         match (&found, expected) {
             (Ok(found), Ok(expected)) => {
