@@ -259,6 +259,7 @@ impl ProcessParts {
     ) -> anyhow::Result<ChannelBackends> {
         let memory = MemoryBackend::new(options.limits.queue_capacity, Arc::clone(&self.counters));
         let Some(rabbitmq) = rabbitmq::rabbitmq_options(options, &self.budget)? else {
+            rabbitmq::expose_unused_metrics(&self.counters);
             return Ok(ChannelBackends::new(memory, None));
         };
         let rabbitmq = Arc::new(RabbitmqBackend::new(rabbitmq, Arc::clone(&self.counters)));

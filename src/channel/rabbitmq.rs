@@ -18,6 +18,7 @@ mod deferred_message;
 mod health;
 mod hold_limit;
 pub mod message;
+pub mod metrics;
 mod misdirected_returns;
 pub mod parking;
 mod prefetch_buffer;
@@ -45,8 +46,9 @@ use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::metrics::subscription_series;
 use super::trouble::TroubleReason;
-use super::{ChannelBackend, OpenedChannel, metrics};
+use super::{ChannelBackend, OpenedChannel};
 use crate::budget::MemoryBudget;
 use crate::event::AttributeLimit;
 use crate::filter::index::FilterIndex;
@@ -59,6 +61,7 @@ use connection::{AmqpConnectionKeeper, AmqpConnectionPool, AmqpConnectionWatch, 
 use consumer::RabbitmqConsumer;
 use context::RabbitmqContext;
 use health::{LastFailure, OncePerMinute, OncePerSecond, QueueHealth, QueueState};
+use metrics::RabbitmqMetrics;
 use publish_route::PublishRoute;
 use publisher::{RabbitmqPublisher, RabbitmqSubscriptionQueue};
 use queue::RabbitmqQueue;
@@ -151,9 +154,11 @@ impl RabbitmqBackend {
     /// runtime.
     #[must_use]
     pub fn new(options: RabbitmqBackendOptions, counters: Arc<ProcessCounters>) -> Self {
+        let metrics = Arc::new(RabbitmqMetrics::default());
+        counters.add_backend_metrics(Arc::clone(&metrics) as _);
         // The second connection waits for the first, so that both can lead to different nodes.
         let keeper = || {
-            AmqpConnectionKeeper::new(options.address.clone(), "publishing", Arc::clone(&counters))
+            AmqpConnectionKeeper::new(options.address.clone(), "publishing", Arc::clone(&metrics))
         };
         let [(first, first_current), (second, second_current)] = [keeper(), keeper()];
         let first = first.with_other_connection(second_current.clone(), ConnectionStart::AtOnce);
@@ -161,10 +166,12 @@ impl RabbitmqBackend {
             second.with_other_connection(first_current.clone(), ConnectionStart::AfterOther);
         let publishing = [first_current, second_current];
         let (outbox, channels, misdirected_returns) =
-            ConfirmingPublisher::new(Arc::clone(&counters));
+            ConfirmingPublisher::new(Arc::clone(&metrics));
         let (pool, pool_keeper) =
-            AmqpConnectionPool::new(options.address.clone(), Arc::clone(&counters));
-        let context = Arc::new(RabbitmqContext::new(options, outbox, pool, counters));
+            AmqpConnectionPool::new(options.address.clone(), Arc::clone(&metrics));
+        let context = Arc::new(RabbitmqContext::new(
+            options, outbox, pool, counters, metrics,
+        ));
         // Tasks start last, when everything that they share exists.
         let mut tasks = RabbitmqTasks::default();
         for (connection, (channels, current)) in [first, second]
@@ -210,6 +217,12 @@ impl RabbitmqBackend {
             connection::close_connection(first),
             connection::close_connection(second)
         );
+    }
+
+    /// Counters and gauges about RabbitMQ.
+    #[cfg(test)]
+    pub(crate) fn metrics(&self) -> &RabbitmqMetrics {
+        &self.context.metrics
     }
 
     /// True if RabbitMQ can be published to and consumed from now.
@@ -305,8 +318,7 @@ impl ChannelBackend for RabbitmqBackend {
                     retirement.cancel();
                 }
                 self.warn_of_long_timeout(subscription);
-                let series =
-                    metrics::subscription_series(&self.context.counters, &subscription.key);
+                let series = subscription_series(&self.context.counters, &subscription.key);
                 let (queue, consumer) = self.start_consumer(names, series);
                 consumers.push((Arc::clone(subscription), consumer));
                 // The queue has new names or another order: the consumer of the old one ends.
@@ -378,7 +390,7 @@ impl ChannelBackend for RabbitmqBackend {
         if !self.is_connected() {
             return Some(TroubleReason::Disconnected);
         }
-        if self.context.counters.rabbitmq_link.blocked.get() > 0 {
+        if self.context.metrics.link.blocked.get() > 0 {
             return Some(TroubleReason::Blocked);
         }
         let queue = self.queues().open.get(subscription).cloned();

@@ -8,7 +8,7 @@ use std::time::Duration;
 use lapin::options::{BasicAckOptions, BasicNackOptions};
 use tokio::sync::mpsc;
 
-use crate::telemetry::counters::ProcessCounters;
+use super::metrics::RabbitmqMetrics;
 
 /// Time for which settled messages are gathered before they are acknowledged together.
 const GATHER: Duration = Duration::from_millis(2);
@@ -36,7 +36,7 @@ pub(super) struct RabbitmqAcknowledger {
     settlements: mpsc::Receiver<SettledDelivery>,
     ledger: DeliveryTagLedger,
     gather_time: Duration,
-    counters: Arc<ProcessCounters>,
+    metrics: Arc<RabbitmqMetrics>,
 }
 
 impl RabbitmqAcknowledger {
@@ -45,7 +45,7 @@ impl RabbitmqAcknowledger {
     pub(super) fn new(
         channel: lapin::Channel,
         prefetch: u16,
-        counters: Arc<ProcessCounters>,
+        metrics: Arc<RabbitmqMetrics>,
     ) -> (Self, mpsc::Sender<SettledDelivery>) {
         let (sender, settled) = mpsc::channel(usize::from(prefetch).max(1));
         let gather = if prefetch <= FEW {
@@ -59,7 +59,7 @@ impl RabbitmqAcknowledger {
                 settlements: settled,
                 ledger: DeliveryTagLedger::default(),
                 gather_time: gather,
-                counters,
+                metrics,
             },
             sender,
         )
@@ -130,8 +130,8 @@ impl RabbitmqAcknowledger {
                 .basic_ack(tag, BasicAckOptions { multiple: false })
                 .await?;
         }
-        self.counters
-            .rabbitmq_acknowledged
+        self.metrics
+            .acknowledged
             .add(owed.saturating_sub(self.ledger.unacknowledged));
         Ok(())
     }

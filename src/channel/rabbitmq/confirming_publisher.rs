@@ -15,10 +15,10 @@ use tokio::time::Instant;
 
 use super::health::OncePerMinute;
 use super::message::AmqpMessage;
+use super::metrics::RabbitmqMetrics;
 use super::misdirected_returns::MisdirectedReturn;
 use super::publish_route::PublishRoute;
 use super::publishing_connection::{AmqpChannelSetKeeper, PublishingConnection};
-use crate::telemetry::counters::ProcessCounters;
 
 /// Messages of all queues that may be on their way to RabbitMQ at once.
 const WINDOW: usize = 1024;
@@ -68,29 +68,29 @@ pub(super) struct ConfirmingPublisher {
     /// Last time when a queue had to be published to on the other connection.
     last_rerouted: Mutex<Option<Instant>>,
     publish_window: Semaphore,
-    counters: Arc<ProcessCounters>,
+    metrics: Arc<RabbitmqMetrics>,
 }
 
 impl ConfirmingPublisher {
     /// Makes a publisher; the keepers of the channels of its two connections, without which nothing
     /// is published; and the receiver of misdirected returns, which have to be published again.
     pub(super) fn new(
-        counters: Arc<ProcessCounters>,
+        metrics: Arc<RabbitmqMetrics>,
     ) -> (
         Arc<Self>,
         [AmqpChannelSetKeeper; 2],
         mpsc::Receiver<MisdirectedReturn>,
     ) {
         let (strays, found) = mpsc::channel(MAX_MISDIRECTED_RETURNS);
-        let (first, first_keeper) = PublishingConnection::new(&counters, strays.clone());
-        let (second, second_keeper) = PublishingConnection::new(&counters, strays);
+        let (first, first_keeper) = PublishingConnection::new(&metrics, strays.clone());
+        let (second, second_keeper) = PublishingConnection::new(&metrics, strays);
         let (telling, window) = (OncePerMinute::default(), Semaphore::new(WINDOW));
         let outbox = Self {
             connections: [first, second],
             log_limit: telling,
             last_rerouted: Mutex::default(),
             publish_window: window,
-            counters,
+            metrics,
         };
         (Arc::new(outbox), [first_keeper, second_keeper], found)
     }
@@ -134,16 +134,16 @@ impl ConfirmingPublisher {
         .await;
         // Failures are counted here, once for both connections.
         let stored = sent.unwrap_or(Err(RabbitmqPublishError::Unconfirmed));
-        let counters = &self.counters;
+        let metrics = &self.metrics;
         match stored {
-            Ok(()) => counters.rabbitmq_confirmed.increment(),
+            Ok(()) => metrics.confirmed.increment(),
             // The caller knows if a missing queue is a fault or about to be declared.
             Err(RabbitmqPublishError::Unroutable) => {}
             Err(failure) => {
-                counters.rabbitmq_unconfirmed.increment();
+                metrics.unconfirmed.increment();
                 match failure {
-                    RabbitmqPublishError::Blocked => counters.rabbitmq_blocked.increment(),
-                    RabbitmqPublishError::Nacked => counters.rabbitmq_nacked.increment(),
+                    RabbitmqPublishError::Blocked => metrics.blocked.increment(),
+                    RabbitmqPublishError::Nacked => metrics.nacked.increment(),
                     _ => {}
                 }
             }
@@ -183,7 +183,7 @@ impl ConfirmingPublisher {
             stored = &mut stored => return stored,
             () = in_vain => {}
         }
-        self.counters.rabbitmq_published_twice.increment();
+        self.metrics.published_twice.increment();
         *self.last_rerouted() = Some(Instant::now());
         let again = tokio::select! {
             again = second.publish(queue, route, message) => again,

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::address::{RabbitmqAddress, ReachedNode};
 use super::confirming_publisher::short_string;
-use crate::telemetry::counters::ProcessCounters;
+use super::metrics::RabbitmqMetrics;
 use crate::wire_text::escaped_excerpt;
 
 /// Wait after the first failure; it doubles up to [`LONGEST_WAIT`].
@@ -132,7 +132,7 @@ pub(super) struct AmqpConnectionKeeper {
     connection: watch::Sender<Option<Arc<OpenAmqpConnection>>>,
     /// Number of consumers that the connection has room for.
     capacity: Arc<AtomicUsize>,
-    counters: Arc<ProcessCounters>,
+    metrics: Arc<RabbitmqMetrics>,
 }
 
 impl AmqpConnectionKeeper {
@@ -140,7 +140,7 @@ impl AmqpConnectionKeeper {
     pub(super) fn new(
         address: RabbitmqAddress,
         purpose: &'static str,
-        counters: Arc<ProcessCounters>,
+        metrics: Arc<RabbitmqMetrics>,
     ) -> (Self, AmqpConnectionWatch) {
         let (current, receiver) = watch::channel(None);
         let capacity = Arc::new(AtomicUsize::new(CONSUMERS));
@@ -151,7 +151,7 @@ impl AmqpConnectionKeeper {
                 other_connection: None,
                 connection: current,
                 capacity,
-                counters,
+                metrics,
             },
             receiver,
         )
@@ -172,7 +172,7 @@ impl AmqpConnectionKeeper {
 
     /// Keeps the connection open, for ever.
     pub(super) async fn keep_open(self) {
-        self.counters.rabbitmq_link.wanted.add(1);
+        self.metrics.link.wanted.add(1);
         if let Some((mut other, ConnectionStart::AfterOther)) = self.other_connection.clone()
             && tokio::time::timeout(OTHER_TIMEOUT, other.wait_for(Option::is_some))
                 .await
@@ -236,7 +236,7 @@ impl AmqpConnectionKeeper {
     ) {
         let purpose = self.purpose;
         tracing::info!(purpose, rabbitmq = %node, "Connected to RabbitMQ");
-        self.counters.rabbitmq_connections.increment();
+        self.metrics.connections.increment();
         // The capacity is set before the connection is shown, since its users ask for it at once.
         let channels = usize::from(connection.configuration().channel_max());
         self.capacity.store(
@@ -248,17 +248,17 @@ impl AmqpConnectionKeeper {
             address,
             broken: CancellationToken::new(),
         });
-        let entered = self.counters.rabbitmq_link.open.enter();
+        let entered = self.metrics.link.open.enter();
         self.connection.send_replace(Some(Arc::clone(&open)));
         let reason = tokio::select! {
-            () = watch_blocked(&open.connection, &self.counters) => "it was closed",
+            () = watch_blocked(&open.connection, &self.metrics) => "it was closed",
             () = until_unresponsive(&open.connection) => "RabbitMQ does not answer on it",
         };
         // Users are stopped before the connection disappears, so that nobody waits for an answer on
         // it.
         open.broken.cancel();
         drop(entered);
-        self.counters.rabbitmq_disconnections.increment();
+        self.metrics.disconnections.increment();
         self.connection.send_replace(None);
         tracing::warn!(
             purpose,
@@ -270,12 +270,12 @@ impl AmqpConnectionKeeper {
 }
 
 /// Counts the time in which RabbitMQ takes nothing that is published, as long as it is connected.
-async fn watch_blocked(connection: &Connection, counters: &ProcessCounters) {
+async fn watch_blocked(connection: &Connection, metrics: &RabbitmqMetrics) {
     let mut blocked = None;
     while connection.status().connected() {
         let is_blocked = connection.status().blocked();
         if is_blocked != blocked.is_some() {
-            blocked = is_blocked.then(|| counters.rabbitmq_link.blocked.enter());
+            blocked = is_blocked.then(|| metrics.link.blocked.enter());
         }
         tokio::time::sleep(PERIOD).await;
     }
@@ -340,7 +340,7 @@ pub(super) struct AmqpConnectionPool {
     slots: Mutex<Vec<AmqpConnectionSlot>>,
     wanted: mpsc::Sender<AmqpConnectionKeeper>,
     address: RabbitmqAddress,
-    counters: Arc<ProcessCounters>,
+    metrics: Arc<RabbitmqMetrics>,
 }
 
 /// Slot of a consumer on a connection, given back when it is dropped.
@@ -369,7 +369,7 @@ impl AmqpConnectionPool {
     /// Makes a pool without connections, and the keeper that makes them.
     pub(super) fn new(
         address: RabbitmqAddress,
-        counters: Arc<ProcessCounters>,
+        metrics: Arc<RabbitmqMetrics>,
     ) -> (Self, AmqpPoolKeeper) {
         let (wanted, receiver) = mpsc::channel(WANTED);
         (
@@ -377,7 +377,7 @@ impl AmqpConnectionPool {
                 slots: Mutex::default(),
                 wanted,
                 address,
-                counters,
+                metrics,
             },
             AmqpPoolKeeper(receiver),
         )
@@ -397,7 +397,7 @@ impl AmqpConnectionPool {
             let (keeper, current) = AmqpConnectionKeeper::new(
                 self.address.clone(),
                 "consuming",
-                Arc::clone(&self.counters),
+                Arc::clone(&self.metrics),
             );
             let slot = AmqpConnectionSlot {
                 connection: current,

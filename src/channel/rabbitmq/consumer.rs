@@ -134,10 +134,7 @@ impl RabbitmqConsumer {
     /// Logs why the queue is not consumed, as a warning once until it is consumed again, and learns
     /// the consumer timeout from the reason.
     fn log_failure(&self, reason: &str) {
-        self.context
-            .counters
-            .rabbitmq_consumers_restarted
-            .increment();
+        self.context.metrics.consumers_restarted.increment();
         let queue = &self.queue.names.queue;
         if self.context.hold_limit.learn_consumer_timeout(reason) {
             tracing::warn!(
@@ -192,10 +189,10 @@ impl RabbitmqConsumer {
         // However this function ends, deliveries that are not settled by then go to another
         // consumer.
         let revoke = revoked.clone().drop_guard();
-        let counters = Arc::clone(&self.context.counters);
+        let metrics = Arc::clone(&self.context.metrics);
         // The acknowledger exists before the first delivery, which needs its sender.
         let (acknowledger, settled) =
-            RabbitmqAcknowledger::new(channel.clone(), self.queue.max_prefetch, counters);
+            RabbitmqAcknowledger::new(channel.clone(), self.queue.max_prefetch, metrics);
         let mut acknowledged = Box::pin(acknowledger.run());
         let mut buffer = PrefetchBuffer::new(
             (&self.queue, &self.context),

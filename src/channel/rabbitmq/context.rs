@@ -14,6 +14,7 @@ use super::connection::AmqpConnectionPool;
 use super::health::LastFailure;
 use super::hold_limit::HoldLimit;
 use super::message::AmqpMessage;
+use super::metrics::RabbitmqMetrics;
 use super::topology::{QueuePurpose, RabbitmqTopology, delay_seconds};
 use super::{RabbitmqBackendOptions, RabbitmqQueue, queue_names};
 use crate::telemetry::counters::ProcessCounters;
@@ -46,6 +47,7 @@ pub(super) struct RabbitmqContext {
     /// State of diverting: failing if the delay queues take no messages, either.
     pub(super) diversion_failure: LastFailure,
     pub(super) counters: Arc<ProcessCounters>,
+    pub(super) metrics: Arc<RabbitmqMetrics>,
 }
 
 impl RabbitmqContext {
@@ -54,6 +56,7 @@ impl RabbitmqContext {
         publisher: Arc<ConfirmingPublisher>,
         pool: AmqpConnectionPool,
         counters: Arc<ProcessCounters>,
+        metrics: Arc<RabbitmqMetrics>,
     ) -> Self {
         let (topology, hold_limit) = (
             RabbitmqTopology::new(options.queue_type),
@@ -75,6 +78,7 @@ impl RabbitmqContext {
             refused_queues,
             diversion_failure,
             counters,
+            metrics,
         }
     }
 
@@ -139,7 +143,7 @@ impl RabbitmqContext {
             .publish(queue, route, &Arc::new(message.clone()))
             .await;
         if published == Err(RabbitmqPublishError::Unroutable) {
-            self.counters.rabbitmq_unroutable.increment();
+            self.metrics.unroutable.increment();
         }
         match (published, known) {
             (Err(RabbitmqPublishError::Unroutable), Some(known)) => known.mark_missing(),

@@ -263,7 +263,7 @@ async fn requeue_or_park(
         )
     };
     if is_done {
-        context.counters.rabbitmq_given_up.increment();
+        context.metrics.given_up.increment();
         if let Some(done) = done {
             log_given_up(context, (queue, reason), done);
         }

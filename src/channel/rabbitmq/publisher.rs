@@ -116,8 +116,8 @@ impl RabbitmqPublisher {
             return Err(unavailable_error(RabbitmqPublishError::NoConnection));
         }
         if outbox.is_blocked() {
-            self.context.counters.rabbitmq_unconfirmed.increment();
-            self.context.counters.rabbitmq_blocked.increment();
+            self.context.metrics.unconfirmed.increment();
+            self.context.metrics.blocked.increment();
             return Err(unavailable_error(RabbitmqPublishError::Blocked));
         }
         for RabbitmqSubscriptionQueue {
@@ -196,7 +196,7 @@ impl RabbitmqPublisher {
                 PublishStep::Retry
             }
             RabbitmqPublishError::Unroutable => {
-                self.context.counters.rabbitmq_unroutable.increment();
+                self.context.metrics.unroutable.increment();
                 queue.mark_missing();
                 queue.health.until_served().await;
                 PublishStep::Retry
@@ -263,7 +263,7 @@ impl RabbitmqPublisher {
         for wait in DIVERSION_DELAYS {
             let put = self.context.put_into_delay_queue(wait, &message);
             if tokio::time::timeout(DIVERT_TIMEOUT, put).await == Ok(true) {
-                self.context.counters.rabbitmq_diverted.increment();
+                self.context.metrics.diverted.increment();
                 self.context.diversion_failure.record_success();
                 return Ok(());
             }

@@ -18,11 +18,11 @@ use tokio::task::JoinSet;
 use super::confirming_publisher::RabbitmqPublishError;
 use super::connection::{AmqpConnectionWatch, OpenAmqpConnection, open_amqp_channel};
 use super::message::AmqpMessage;
+use super::metrics::RabbitmqMetrics;
 use super::misdirected_returns::MisdirectedReturn;
 use super::publication::{publish_confirmed, start_publication};
 use super::publish_route::PublishRoute;
 use super::queue_names;
-use crate::telemetry::counters::ProcessCounters;
 
 /// Number of AMQP channels to publish on. A queue that is slow to confirm delays RabbitMQ's work on
 /// its own channel only.
@@ -66,7 +66,7 @@ impl PublishingConnection {
     /// Makes a publishing connection, and the keeper of its channels, without which nothing is
     /// published.
     pub(super) fn new(
-        counters: &Arc<ProcessCounters>,
+        metrics: &Arc<RabbitmqMetrics>,
         strays: mpsc::Sender<MisdirectedReturn>,
     ) -> (Self, AmqpChannelSetKeeper) {
         let (senders, channels): (Vec<_>, Vec<_>) =
@@ -81,7 +81,7 @@ impl PublishingConnection {
             .collect();
         let keeper = AmqpChannelSetKeeper {
             keepers,
-            counters: Arc::clone(counters),
+            metrics: Arc::clone(metrics),
         };
         (
             Self {
@@ -186,7 +186,7 @@ pub(super) fn channel_index(queue: &str) -> usize {
 /// Keeps the channels of a [`PublishingConnection`] open.
 pub(super) struct AmqpChannelSetKeeper {
     keepers: Vec<AmqpChannelKeeper>,
-    counters: Arc<ProcessCounters>,
+    metrics: Arc<RabbitmqMetrics>,
 }
 
 impl AmqpChannelSetKeeper {
@@ -208,7 +208,7 @@ impl AmqpChannelSetKeeper {
                     return;
                 }
             }
-            let publishing = self.counters.rabbitmq_link.publishing.enter();
+            let publishing = self.metrics.link.publishing.enter();
             while channels.iter().all(|channel| channel.borrow().is_some()) {
                 tokio::time::sleep(PERIOD).await;
             }

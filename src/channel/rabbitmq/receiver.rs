@@ -174,7 +174,7 @@ impl<'c> RabbitmqReceiver<'c> {
         match self.watchdog.find_stall(look, queue.remaining_prefetch()) {
             None => Ok(()),
             Some(StallReason::NoDeliveries) => {
-                context.counters.rabbitmq_consumers_silent.increment();
+                context.metrics.consumers_silent.increment();
                 Err("messages wait, but none comes".to_owned())
             }
             Some(StallReason::Recovered) => {

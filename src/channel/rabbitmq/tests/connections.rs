@@ -94,7 +94,7 @@ async fn few_channels_make_more_connections() {
     assert_eq!(
         (
             warnings.0.load(Ordering::Relaxed),
-            bench.counters.rabbitmq_consumers_restarted.get()
+            bench.backend.metrics().consumers_restarted.get()
         ),
         (0, 0)
     );
@@ -118,7 +118,7 @@ async fn a_connection_that_hangs_is_left() {
     let before = Instant::now();
     bench.server.fall_silent_after_handshake();
     eventually("all are given up", || {
-        bench.counters.rabbitmq_disconnections.get() == 3
+        bench.backend.metrics().disconnections.get() == 3
     })
     .await;
     held.until_revoked().await;

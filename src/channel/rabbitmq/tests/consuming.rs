@@ -49,7 +49,7 @@ async fn nothing_leaves_its_queue_before_it_is_settled() {
     stands(&bench.server, 1, 0).await;
     drop(third);
     eventually("two are acknowledged", || {
-        bench.counters.rabbitmq_acknowledged.get() == 2
+        bench.backend.metrics().acknowledged.get() == 2
     })
     .await;
     assert_eq!(bench.server.unacked(&queue("a")), 1);

@@ -63,7 +63,7 @@ async fn a_consumer_that_is_cancelled_begins_again() {
         .await;
     assert_eq!(bench.publish("1").await, Ok(()));
     assert_eq!(bench.next(0).await.event.id(), "1");
-    assert_eq!(bench.counters.rabbitmq_consumers_restarted.get(), 1);
+    assert_eq!(bench.backend.metrics().consumers_restarted.get(), 1);
 }
 
 /// RabbitMQ is not there at the start, comes, goes, and comes again.
@@ -81,7 +81,7 @@ async fn a_server_that_is_away_is_waited_for() {
     assert!(bench.publish("2").await.is_err());
     bench.server.accept_connections();
     bench.publish_at_last("3").await;
-    assert_eq!(bench.counters.rabbitmq_disconnections.get(), 3);
+    assert_eq!(bench.backend.metrics().disconnections.get(), 3);
 }
 
 /// The subscription whose queue does not answer is not served; the others are.

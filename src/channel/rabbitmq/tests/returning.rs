@@ -84,7 +84,7 @@ async fn what_is_given_up_for_its_deliveries_comes_back() {
     );
     assert_eq!(
         (
-            bench.counters.rabbitmq_given_up.get(),
+            bench.backend.metrics().given_up.get(),
             bench.counters.parked_messages.get()
         ),
         (1, 0)
@@ -164,7 +164,7 @@ async fn what_has_expired_is_parked() {
         bench.counters.parked_messages.get() == 2
     })
     .await;
-    assert_eq!(bench.counters.rabbitmq_given_up.get(), 2);
+    assert_eq!(bench.backend.metrics().given_up.get(), 2);
     for id in 0..10 {
         assert_eq!(bench.next(0).await.event.id(), id.to_string());
     }
@@ -534,7 +534,7 @@ async fn what_is_given_up_is_nowhere_lost() {
         );
     }
     eventually("all are counted", || {
-        bench.counters.rabbitmq_given_up.get() == 6
+        bench.backend.metrics().given_up.get() == 6
     })
     .await;
     bench
@@ -578,7 +578,7 @@ async fn without_neighbour() -> (Bench, String) {
     bench.ready(&names).await;
     // Both connections are open, so that both messages go out on the same one.
     eventually("it is published on", || {
-        bench.counters.rabbitmq_link.publishing.get() == 2
+        bench.backend.metrics().link.publishing.get() == 2
     })
     .await;
     bench
