@@ -6,6 +6,7 @@ use futures_util::future::join_all;
 
 use super::*;
 use crate::channel::DeliveryOutcome;
+use crate::channel::rabbitmq::queue::WINDOW;
 use crate::channel::rabbitmq::tests::fake::Confirm;
 
 const MANY: usize = 1000;

@@ -286,9 +286,8 @@ async fn an_ordered_queue_keeps_its_order_when_its_consumer_begins_anew() {
     } = InTurn::start().await;
     let doubted = bench
         .backend
-        .queues()
-        .open
-        .get(&key("a"))
+        .subscriptions()
+        .find(&key("a"))
         .cloned()
         .expect("a queue");
     doubted.mark_unavailable();
