@@ -99,11 +99,10 @@ pub fn start_logging(style: LogStyle, directives: &str) -> Result<LogLevel, Stri
     let filter =
         log_filter(directives).map_err(|error| format!("--log-level {directives:?}: {error}"))?;
     let (filter, handle) = reload::Layer::new(filter);
-    let is_terminal = std::io::stderr().is_terminal();
     let started = match style {
         LogStyle::Json => start_json(filter),
-        LogStyle::Auto if !is_terminal => start_json(filter),
-        LogStyle::Text | LogStyle::Auto => start_text(filter, is_terminal),
+        LogStyle::Auto if !std::io::stderr().is_terminal() => start_json(filter),
+        LogStyle::Text | LogStyle::Auto => start_text(filter),
     };
     started
         .map(|()| LogLevel(handle))
@@ -125,10 +124,10 @@ fn start_json(filter: LiveFilter) -> Result<(), TryInitError> {
         .try_init()
 }
 
-fn start_text(filter: LiveFilter, has_colors: bool) -> Result<(), TryInitError> {
+fn start_text(filter: LiveFilter) -> Result<(), TryInitError> {
     let layer = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
-        .with_ansi(has_colors)
+        .with_ansi(std::io::stderr().is_terminal())
         .fmt_fields(TextFieldFormat)
         .with_target(false);
     tracing_subscriber::registry()

@@ -29,12 +29,6 @@ impl MetricValue {
     pub fn of_gauge(value: i64) -> Self {
         Self::Gauge(f64::from(i32::try_from(value.max(0)).unwrap_or(i32::MAX)))
     }
-
-    /// Makes the value of a gauge that is 1 if something is so, and 0 if it is not.
-    #[must_use]
-    pub fn of_state(is_so: bool) -> Self {
-        Self::Gauge(f64::from(u8::from(is_so)))
-    }
 }
 
 /// One time series with its value now.

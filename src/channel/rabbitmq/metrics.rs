@@ -160,8 +160,9 @@ impl RabbitmqLinkGauges {
         );
         if self.wanted.get() > 0 {
             let is_up = self.publishing.get() > 0 && self.open.get() >= self.wanted.get();
-            up.push_point(&[], MetricValue::of_state(is_up));
-            blocked.push_point(&[], MetricValue::of_state(self.blocked.get() > 0));
+            up.push_point(&[], MetricValue::of_gauge(is_up.into()));
+            let is_blocked = self.blocked.get() > 0;
+            blocked.push_point(&[], MetricValue::of_gauge(is_blocked.into()));
         }
         [up, blocked]
     }
