@@ -30,6 +30,7 @@ use crate::budget::MemoryBudget;
 use crate::channel::backends::ChannelBackends;
 use crate::channel::memory::MemoryBackend;
 use crate::channel::rabbitmq::RabbitmqBackend;
+use crate::channel::trouble::TroubleSource;
 use crate::cli::RunOptions;
 use crate::client::{self, ClientCache};
 use crate::control::{ControlTask, Resolution};
@@ -39,7 +40,7 @@ use crate::display::EventDisplay;
 use crate::ingress::Ingress;
 use crate::ingress::event_port::ServedRequests;
 use crate::ingress::request_reader::{HttpsWhenDisabled, RequestReader};
-use crate::model::{ProcessRole, RoutingTable, ServiceHosts};
+use crate::model::{BackendKind, ProcessRole, RoutingTable, ServiceHosts};
 use crate::relay::{BrokerFilter, BrokerIngress, RelayDependencies};
 use crate::router::{PendingRepliesMap, RelayedSeries, RequestLimits, Router, ServedTable};
 use crate::server::body::BodyReader;
@@ -258,8 +259,10 @@ impl ProcessParts {
         stages: &mut ShutdownStages,
     ) -> anyhow::Result<ChannelBackends> {
         let memory = MemoryBackend::new(options.limits.queue_capacity, Arc::clone(&self.counters));
+        let backends = ChannelBackends::new(memory);
         let Some(rabbitmq) = rabbitmq::rabbitmq_options(options, &self.budget)? else {
-            return Ok(ChannelBackends::new(memory, None));
+            rabbitmq::expose_unused_metrics(&self.counters);
+            return Ok(backends);
         };
         let rabbitmq = Arc::new(RabbitmqBackend::new(rabbitmq, Arc::clone(&self.counters)));
         let (ended, stop) = (Arc::clone(&rabbitmq), stages.answering_stop.clone());
@@ -267,12 +270,12 @@ impl ProcessParts {
             stop.cancelled().await;
             ended.shut_down().await;
         });
-        Ok(ChannelBackends::new(memory, Some(rabbitmq)))
+        Ok(backends.with_backend(BackendKind::Rabbitmq, rabbitmq))
     }
 
     /// Watches whether the configuration is served, if a backend can be away; memory never is.
     fn watch_serving(&self, backends: &Arc<ChannelBackends>, stages: &mut ShutdownStages) {
-        if backends.is_rabbitmq_connected().is_none() {
+        if backends.connections().is_empty() {
             return;
         }
         let watch = ServingWatch {

@@ -31,7 +31,7 @@ pub(super) fn list_objects(
     namespace: Option<&str>,
 ) -> String {
     let shown = Arc::clone(&view.served.borrow());
-    let report = TroubleReport::collect(&shown.table, &view.backends);
+    let report = TroubleReport::collect(&shown.table, &*view.backends);
     let wanted = |object: &&Arc<InventoryObject>| {
         object.kind == kind && namespace.is_none_or(|namespace| object.namespace == namespace)
     };

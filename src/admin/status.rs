@@ -16,7 +16,7 @@ use super::objects;
 use crate::channel::backends::ChannelBackends;
 use crate::control::{Problem, Resolution, Severity};
 use crate::delivery::SubscriptionWorkerStates;
-use crate::model::ProcessRole;
+use crate::model::{BackendKind, ProcessRole};
 use crate::supervisor::Readiness;
 use crate::telemetry::counters::ProcessCounters;
 use crate::tls::server_identity::ServerIdentity;
@@ -153,9 +153,15 @@ impl StatusSource {
             ready: missing.is_none(),
             unserved: self.readiness.remark().filter(|_| missing.is_none()),
             missing,
-            rabbitmq_connected: self.backends.is_rabbitmq_connected(),
+            rabbitmq_connected: self.is_rabbitmq_connected(),
             leads: self.is_leader.as_ref().map(|leads| *leads.borrow()),
         }
+    }
+
+    /// True if RabbitMQ can be published to and consumed from now; `None` if none is configured.
+    fn is_rabbitmq_connected(&self) -> Option<bool> {
+        let connection = self.backends.connection(BackendKind::Rabbitmq)?;
+        Some(connection.outage.is_none())
     }
 
     fn totals(&self) -> ProcessTotals {

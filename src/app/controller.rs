@@ -3,8 +3,8 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use super::listeners;
 use super::shutdown::{ShutdownSignals, ShutdownStages};
+use super::{listeners, rabbitmq};
 use crate::admin::HealthHandler;
 use crate::cli::RunOptions;
 use crate::control::{AdvertisedCaCerts, ControlSettings, Resolution, StopSignals};
@@ -26,6 +26,7 @@ pub(super) async fn run(options: RunOptions, log: LogLevel) -> anyhow::Result<Ex
         .await?;
     let settings = control_settings(&options)?;
     let (readiness, counters) = (Readiness::default(), Arc::new(ProcessCounters::default()));
+    rabbitmq::expose_unused_metrics(&counters);
     // The admin port is served before the first object is read, so that probes are answered
     // meanwhile.
     let admin = listeners::bind_admin(&options).await?;

@@ -32,7 +32,7 @@ impl ServingWatch {
         let (tables, backends) = (self.tables.clone(), Arc::clone(&self.storages));
         self.readiness.add_requirement(move || {
             let table = Arc::clone(&tables.borrow());
-            match judge.judge(&TroubleReport::collect(&table, &backends)) {
+            match judge.judge(&TroubleReport::collect(&table, &*backends)) {
                 ReadinessDecision::Missing(missing) => Some(missing),
                 ReadinessDecision::Ready => None,
             }
@@ -40,7 +40,7 @@ impl ServingWatch {
         let (tables, backends) = (self.tables.clone(), Arc::clone(&self.storages));
         self.readiness.add_remark(move || {
             let table = Arc::clone(&tables.borrow());
-            TroubleReport::collect(&table, &backends).summary()
+            TroubleReport::collect(&table, &*backends).summary()
         });
     }
 
@@ -57,7 +57,7 @@ impl ServingWatch {
     fn check(&self, log: &mut TroubleLog) {
         log_ready(&self.readiness);
         let table = Arc::clone(&self.tables.borrow());
-        let report = TroubleReport::collect(&table, &self.storages);
+        let report = TroubleReport::collect(&table, &*self.storages);
         log.log_changes(&report);
         let subscriptions = report
             .subscriptions()

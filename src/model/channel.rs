@@ -66,6 +66,17 @@ pub enum BackendKind {
     Rabbitmq,
 }
 
+impl BackendKind {
+    /// The name of the backend, as messages show it.
+    #[must_use]
+    pub fn display_name(self) -> &'static str {
+        match self {
+            Self::Memory => "memory",
+            Self::Rabbitmq => "RabbitMQ",
+        }
+    }
+}
+
 /// A channel or Broker of this process, as the data plane serves it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Channel {

@@ -4,220 +4,23 @@
 //! Names of spans come from short lists in the code (contract G-68). How spans are exported is next
 //! door.
 
-use std::borrow::Cow;
+mod recorder;
+mod sampler;
+mod span;
+mod span_data;
+
 use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
-use time::OffsetDateTime;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::mpsc;
 
-use super::counters::Counter;
+use super::counter::Counter;
 use crate::event::{SpanContext, TraceContext};
-use crate::wire_text::truncate;
-
-/// Number of attributes that a span has at most.
-const MAX_ATTRIBUTES: usize = 64;
-/// Number of events that a span has at most. A span lasts through the retries that become its
-/// events, and there are as many spans as CloudEvents.
-const MAX_EVENTS: usize = 16;
-/// Longest text of an attribute in bytes.
-const LONGEST: usize = 1024;
-/// Longest `tracestate` in bytes that is kept: as much as W3C asks to pass on (Trace Context
-/// 3.3.1.5).
-const LONGEST_STATE: usize = 512;
-/// Memory of all spans that wait for export, in KiB; more are dropped. The span of an event with
-/// short attributes takes 2 KiB.
-const WAITING: usize = 16 * 1024;
-
-/// The rule by which traces are recorded (contract OB-15).
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Sampler {
-    /// Every span is recorded.
-    AlwaysOn,
-    /// No span is recorded.
-    AlwaysOff,
-    /// This part of the traces that begin here, from 0 to 1; the others as their parents were.
-    ParentBased(f64),
-    /// This part of all traces, whatever their parents say.
-    TraceIdRatio(f64),
-}
-
-impl Sampler {
-    /// Makes a sampler as upstream does: 1 and more is always, 0 and less never, else it is the
-    /// part of the traces that begin here.
-    #[must_use]
-    pub fn from_rate(rate: f64) -> Self {
-        if rate >= 1.0 {
-            Self::AlwaysOn
-        } else if rate > 0.0 {
-            Self::ParentBased(rate)
-        } else {
-            Self::AlwaysOff
-        }
-    }
-
-    fn should_sample(self, trace_id: u128, parent: Option<SpanContext>) -> bool {
-        match (self, parent) {
-            (Self::AlwaysOn, _) => true,
-            (Self::AlwaysOff, _) => false,
-            (Self::ParentBased(_), Some(parent)) => parent.is_sampled(),
-            (Self::ParentBased(ratio) | Self::TraceIdRatio(ratio), _) => {
-                is_within_ratio(trace_id, ratio)
-            }
-        }
-    }
-}
-
-/// Decides by the second half of the id, as Go's SDK does, so that all processes with the same
-/// ratio agree.
-fn is_within_ratio(trace_id: u128, ratio: f64) -> bool {
-    let [_, _, _, _, _, _, _, _, a, b, c, d, ..] = trace_id.to_be_bytes();
-    f64::from(u32::from_be_bytes([a, b, c, d])) < ratio * 4_294_967_296.0
-}
-
-/// The side of an exchange that a span is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SpanKind {
-    /// A step inside the process.
-    Internal,
-    /// A request that was received.
-    Server,
-    /// A request that was sent.
-    Client,
-    /// Something that was put into queues.
-    Producer,
-    /// Something that was taken out of a queue.
-    Consumer,
-}
-
-/// The value of an attribute.
-#[derive(Clone, Debug, PartialEq)]
-pub enum AttributeValue {
-    /// A text of at most 1024 bytes.
-    Text(Cow<'static, str>),
-    /// A whole number, such as a status.
-    Integer(i64),
-    /// A duration in seconds.
-    Seconds(f64),
-}
-
-impl From<&'static str> for AttributeValue {
-    fn from(text: &'static str) -> Self {
-        Self::Text(Cow::Borrowed(text))
-    }
-}
-
-impl AttributeValue {
-    /// Makes a value of the start of a text, in memory of its own.
-    #[must_use]
-    pub fn truncated(text: &str) -> Self {
-        Self::Text(Cow::Owned(truncate(text, LONGEST).to_owned()))
-    }
-
-    /// Returns the bytes that it holds on the heap.
-    fn held_bytes(&self) -> usize {
-        match self {
-            Self::Text(Cow::Owned(text)) => text.capacity(),
-            Self::Text(Cow::Borrowed(_)) | Self::Integer(_) | Self::Seconds(_) => 0,
-        }
-    }
-}
-
-impl From<String> for AttributeValue {
-    /// Makes a value of a text. A longer one is cut, and takes no more memory than what is left of
-    /// it.
-    fn from(mut text: String) -> Self {
-        if text.len() > LONGEST {
-            return Self::truncated(&text);
-        }
-        text.shrink_to_fit();
-        Self::Text(Cow::Owned(text))
-    }
-}
-
-impl From<i64> for AttributeValue {
-    fn from(number: i64) -> Self {
-        Self::Integer(number)
-    }
-}
-
-impl From<f64> for AttributeValue {
-    fn from(seconds: f64) -> Self {
-        Self::Seconds(seconds)
-    }
-}
-
-/// An attribute of a span: its name and its value.
-pub type SpanAttribute = (&'static str, AttributeValue);
-
-/// An event of a span, in OpenTelemetry's sense: something that happened while it lasted.
-#[derive(Clone, Debug, PartialEq)]
-pub struct SpanEvent {
-    /// The name, from a short list.
-    pub name: &'static str,
-    /// The time, in nanoseconds since the epoch.
-    pub time: u64,
-    /// The attributes of this event.
-    pub attributes: Vec<SpanAttribute>,
-}
-
-/// A span that has ended.
-#[derive(Clone, Debug, PartialEq)]
-pub struct SpanData {
-    /// The ids of its trace and of itself, and its flags.
-    pub context: SpanContext,
-    /// The id of its parent; 0 where the trace begins.
-    pub parent_span_id: u64,
-    /// The `tracestate` that came with the event, unless it is too long.
-    pub trace_state: Option<Box<str>>,
-    /// The name, from a short list.
-    pub name: &'static str,
-    /// The side of an exchange that it is.
-    pub kind: SpanKind,
-    /// The start, in nanoseconds since the epoch.
-    pub start_time: u64,
-    /// The end, in nanoseconds since the epoch.
-    pub end_time: u64,
-    /// The attributes, 64 at most.
-    pub attributes: Vec<SpanAttribute>,
-    /// The events of the span, 16 at most.
-    pub events: Vec<SpanEvent>,
-    /// The reason for which the step failed; `None` if it did not.
-    pub error: Option<AttributeValue>,
-}
-
-impl SpanData {
-    /// Returns about how many bytes of memory it takes.
-    fn held_bytes(&self) -> usize {
-        let of = |attributes: &Vec<SpanAttribute>| {
-            let texts: usize = attributes.iter().map(|(_, value)| value.held_bytes()).sum();
-            attributes.capacity() * size_of::<SpanAttribute>() + texts
-        };
-        let happenings: usize = self.events.iter().map(|event| of(&event.attributes)).sum();
-        let places = self.events.capacity() * size_of::<SpanEvent>();
-        let texts = self.trace_state.as_ref().map_or(0, |state| state.len())
-            + self.error.as_ref().map_or(0, AttributeValue::held_bytes);
-        size_of::<Self>() + of(&self.attributes) + happenings + places + texts
-    }
-}
-
-/// A span that waits for export, with its share of the memory of all of them.
-#[derive(Debug)]
-pub struct QueuedSpan {
-    /// The span, which has ended.
-    pub span: SpanData,
-    _share: OwnedSemaphorePermit,
-}
-
-/// The sampler, and the queue that spans go into when they end.
-#[derive(Debug)]
-struct SpanRecorder {
-    sampler: Sampler,
-    spans: mpsc::Sender<QueuedSpan>,
-    /// The KiB that are left of [`WAITING`].
-    free_kibibytes: Arc<Semaphore>,
-    dropped: Arc<Counter>,
-}
+pub use recorder::QueuedSpan;
+use recorder::SpanRecorder;
+pub use sampler::Sampler;
+pub use span::Span;
+pub use span_data::{AttributeValue, SpanAttribute, SpanData, SpanEvent, SpanKind};
 
 /// Starts spans. Recording is off at first; clones share whether it is on.
 #[derive(Clone, Debug, Default)]
@@ -232,13 +35,8 @@ impl Tracer {
         spans: mpsc::Sender<QueuedSpan>,
         dropped: Arc<Counter>,
     ) {
-        let room = Arc::new(Semaphore::new(WAITING));
-        self.0.store(Some(Arc::new(SpanRecorder {
-            sampler,
-            spans,
-            free_kibibytes: room,
-            dropped,
-        })));
+        let recorder = SpanRecorder::new(sampler, spans, dropped);
+        self.0.store(Some(Arc::new(recorder)));
     }
 
     /// Records nothing from now on. The trace context of events is passed on still (contract
@@ -263,215 +61,42 @@ impl Tracer {
     ) -> Span {
         let recorder = self.0.load();
         let Some(recorder) = recorder.as_ref() else {
-            return Span {
-                context: parent.cloned(),
-                recording: None,
-            };
+            return Span::unrecorded(parent.cloned());
         };
         // The decision belongs to the trace: it is taken once its id is known, and a child follows
         // its parent if the sampler says so.
         let before = parent.and_then(|parent| parent.span);
         let trace_id = before.map_or_else(|| fastrand::u128(1..), |before| before.trace_id);
-        let sampled = recorder.sampler.should_sample(trace_id, before);
+        let sampled = recorder.should_sample(trace_id, before);
         if !sampled && before.is_some_and(|before| !before.is_sampled()) {
-            return Span {
-                context: parent.cloned(),
-                recording: None,
-            };
+            return Span::unrecorded(parent.cloned());
         }
         let span = SpanContext {
             trace_id,
             span_id: fastrand::u64(1..),
             flags: sampled.into(),
         };
-        let context = Arc::new(
-            parent
-                .map_or_else(TraceContext::default, |parent| parent.as_ref().clone())
-                .with_span(span),
-        );
-        let recording = sampled.then(|| {
-            RecordingSpan::new(
-                span,
-                before,
-                (name, kind),
-                kept_trace_state(&context),
-                recorder,
-            )
-        });
-        Span {
-            context: Some(context),
-            recording,
+        let context = parent.map_or_else(TraceContext::default, |parent| parent.as_ref().clone());
+        let context = Arc::new(context.with_span(span));
+        if !sampled {
+            return Span::unrecorded(Some(context));
         }
-    }
-}
-
-/// Returns the `tracestate` unless it is too long, in memory of its own: the header field holds the
-/// buffer that it was read into.
-fn kept_trace_state(context: &TraceContext) -> Option<Box<str>> {
-    let state = context
-        .tracestate
-        .as_ref()
-        .filter(|state| state.len() <= LONGEST_STATE)?;
-    state.to_str().ok().map(Into::into)
-}
-
-#[derive(Debug)]
-struct RecordingSpan {
-    recorder: Arc<SpanRecorder>,
-    span: SpanData,
-}
-
-impl RecordingSpan {
-    fn new(
-        context: SpanContext,
-        parent: Option<SpanContext>,
-        (name, kind): (&'static str, SpanKind),
-        state: Option<Box<str>>,
-        recorder: &Arc<SpanRecorder>,
-    ) -> Box<Self> {
-        let span = SpanData {
-            context,
-            parent_span_id: parent.map_or(0, |parent| parent.span_id),
-            trace_state: state,
-            name,
-            kind,
-            start_time: now(),
-            end_time: 0,
-            attributes: Vec::new(),
-            events: Vec::new(),
-            error: None,
+        let data = SpanData {
+            parent_span_id: before.map_or(0, |before| before.span_id),
+            trace_state: span_data::kept_trace_state(&context),
+            ..SpanData::start(name, kind, span)
         };
-        Box::new(Self {
-            recorder: Arc::clone(recorder),
-            span,
-        })
+        Span::recorded(context, data, recorder)
     }
-}
-
-/// A step of an event. The span ends when it is dropped.
-#[derive(Debug, Default)]
-pub struct Span {
-    /// The context for requests that belong to this span.
-    context: Option<Arc<TraceContext>>,
-    recording: Option<Box<RecordingSpan>>,
-}
-
-impl Span {
-    /// Returns the context that makes others children of this span; the one that came if it is not
-    /// recorded.
-    #[must_use]
-    pub fn context(&self) -> Option<&Arc<TraceContext>> {
-        self.context.as_ref()
-    }
-
-    /// Returns true if the span is recorded.
-    #[must_use]
-    pub fn is_recorded(&self) -> bool {
-        self.recording.is_some()
-    }
-
-    /// Starts a child of this span.
-    #[must_use]
-    pub fn child(&self, name: &'static str, kind: SpanKind) -> Self {
-        let Some(recording) = &self.recording else {
-            return Self {
-                context: self.context.clone(),
-                recording: None,
-            };
-        };
-        let before = recording.span.context;
-        let span = SpanContext {
-            span_id: fastrand::u64(1..),
-            ..before
-        };
-        let context = self
-            .context
-            .as_ref()
-            .map_or_else(TraceContext::default, |context| context.as_ref().clone());
-        let state = recording.span.trace_state.clone();
-        let child =
-            RecordingSpan::new(span, Some(before), (name, kind), state, &recording.recorder);
-        Self {
-            context: Some(Arc::new(context.with_span(span))),
-            recording: Some(child),
-        }
-    }
-
-    /// Adds attributes; the closure is called only if the span is recorded.
-    pub fn set_attributes<const N: usize>(
-        &mut self,
-        attributes: impl FnOnce() -> [SpanAttribute; N],
-    ) {
-        if let Some(recording) = &mut self.recording {
-            let free = MAX_ATTRIBUTES.saturating_sub(recording.span.attributes.len());
-            recording
-                .span
-                .attributes
-                .extend(attributes().into_iter().take(free));
-        }
-    }
-
-    /// Adds an event that happens now; the closure is called only if the span is recorded.
-    pub fn add_event<const N: usize>(
-        &mut self,
-        name: &'static str,
-        attributes: impl FnOnce() -> [SpanAttribute; N],
-    ) {
-        if let Some(recording) = &mut self.recording
-            && recording.span.events.len() < MAX_EVENTS
-        {
-            let attributes = attributes().into();
-            recording.span.events.push(SpanEvent {
-                name,
-                time: now(),
-                attributes,
-            });
-        }
-    }
-
-    /// Marks the span as failed, for this reason.
-    pub fn set_error(&mut self, why: impl FnOnce() -> AttributeValue) {
-        if let Some(recording) = &mut self.recording {
-            recording.span.error = Some(why());
-        }
-    }
-}
-
-impl Drop for Span {
-    fn drop(&mut self) {
-        if let Some(recording) = self.recording.take() {
-            let RecordingSpan { recorder, mut span } = *recording;
-            span.end_time = now().max(span.start_time);
-            if recorder.enqueue(span).is_none() {
-                recorder.dropped.increment();
-            }
-        }
-    }
-}
-
-impl SpanRecorder {
-    /// Puts a span into the queue; `None` if there is no room for it.
-    fn enqueue(&self, span: SpanData) -> Option<()> {
-        let kibibytes = u32::try_from(span.held_bytes().div_ceil(1024)).ok()?;
-        let share = Arc::clone(&self.free_kibibytes)
-            .try_acquire_many_owned(kibibytes)
-            .ok()?;
-        self.spans
-            .try_send(QueuedSpan {
-                span,
-                _share: share,
-            })
-            .ok()
-    }
-}
-
-/// Returns the time in nanoseconds since the epoch, until the year 2554.
-fn now() -> u64 {
-    u64::try_from(OffsetDateTime::now_utc().unix_timestamp_nanos()).unwrap_or_default()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::borrow::Cow;
+
+    use super::recorder::WAITING;
+    use super::span::{MAX_ATTRIBUTES, MAX_EVENTS};
+    use super::span_data::{LONGEST, LONGEST_STATE};
     use super::*;
 
     fn recording(sampler: Sampler) -> (Tracer, mpsc::Receiver<QueuedSpan>, Arc<Counter>) {

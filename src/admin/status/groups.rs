@@ -119,7 +119,7 @@ pub(super) fn collect_groups<'s>(
     trusted: &mut TrustedCertificates<'s>,
 ) -> Vec<StatusGroup<'s>> {
     let mut drafts: BTreeMap<StatusGroupKey<'s>, GroupDraft<'s>> = BTreeMap::new();
-    let report = TroubleReport::collect(&shown.table, &view.backends);
+    let report = TroubleReport::collect(&shown.table, &*view.backends);
     // First what is served, with its trouble; then the conditions of objects are laid over it.
     for channel in shown.table.channels() {
         let draft = group_draft(

@@ -9,8 +9,11 @@ use super::message::{
     OtlpScopeMetrics, OtlpScopeSpans, OtlpSpan, OtlpSpanEvent, OtlpSpanKind, OtlpStatus, OtlpSum,
     OtlpValue,
 };
-use crate::telemetry::metric_family::{DataPoint, MetricFamily, MetricValue};
-use crate::telemetry::tracer::{AttributeValue, QueuedSpan, SpanAttribute, SpanData, SpanKind};
+use crate::telemetry::data_point::{DataPoint, MetricValue};
+use crate::telemetry::metric_family::MetricFamily;
+use crate::telemetry::tracer::{
+    AttributeValue, QueuedSpan, SpanAttribute, SpanData, SpanEvent, SpanKind,
+};
 
 /// The temporality of values that count from the start of the process, not from the last export.
 const CUMULATIVE: i32 = 2;
@@ -93,21 +96,6 @@ fn encode_attributes(attributes: &[SpanAttribute]) -> Vec<OtlpKeyValue> {
 }
 
 fn encode_span(finished: &SpanData) -> OtlpSpan {
-    let text = |value: &AttributeValue| match value {
-        AttributeValue::Text(text) => text.clone().into_owned(),
-        AttributeValue::Integer(number) => number.to_string(),
-        AttributeValue::Seconds(seconds) => seconds.to_string(),
-    };
-    let event = |happening: &crate::telemetry::tracer::SpanEvent| OtlpSpanEvent {
-        time_unix_nano: happening.time,
-        name: happening.name.to_owned(),
-        attributes: encode_attributes(&happening.attributes),
-    };
-    let parent = if finished.parent_span_id == 0 {
-        Vec::new()
-    } else {
-        finished.parent_span_id.to_be_bytes().to_vec()
-    };
     OtlpSpan {
         trace_id: finished.context.trace_id.to_be_bytes().to_vec(),
         span_id: finished.context.span_id.to_be_bytes().to_vec(),
@@ -116,18 +104,43 @@ fn encode_span(finished: &SpanData) -> OtlpSpan {
             .as_deref()
             .unwrap_or_default()
             .to_owned(),
-        parent_span_id: parent,
+        parent_span_id: encode_parent(finished.parent_span_id),
         name: finished.name.to_owned(),
         kind: encode_span_kind(finished.kind).into(),
         start_time_unix_nano: finished.start_time,
         end_time_unix_nano: finished.end_time,
         attributes: encode_attributes(&finished.attributes),
-        events: finished.events.iter().map(event).collect(),
-        status: finished.error.as_ref().map(|error| OtlpStatus {
-            message: text(error),
-            code: ERROR,
-        }),
+        events: finished.events.iter().map(encode_span_event).collect(),
+        status: finished.error.as_ref().map(encode_error),
         flags: finished.context.flags.into(),
+    }
+}
+
+/// Encodes the id of a parent; a span without a parent has an empty one.
+fn encode_parent(parent_span_id: u64) -> Vec<u8> {
+    match parent_span_id {
+        0 => Vec::new(),
+        id => id.to_be_bytes().to_vec(),
+    }
+}
+
+fn encode_span_event(event: &SpanEvent) -> OtlpSpanEvent {
+    OtlpSpanEvent {
+        time_unix_nano: event.time,
+        name: event.name.to_owned(),
+        attributes: encode_attributes(&event.attributes),
+    }
+}
+
+fn encode_error(error: &AttributeValue) -> OtlpStatus {
+    let message = match error {
+        AttributeValue::Text(text) => text.clone().into_owned(),
+        AttributeValue::Integer(number) => number.to_string(),
+        AttributeValue::Seconds(seconds) => seconds.to_string(),
+    };
+    OtlpStatus {
+        message,
+        code: ERROR,
     }
 }
 
@@ -149,27 +162,24 @@ fn encode_metric(family: &MetricFamily<'_>, start: u64, now: u64) -> Option<Otlp
     let (unit, data) = match points.first()?.value {
         MetricValue::Sum(_) => ("", OtlpMetricData::Sum(encode_sum(points, start, now))),
         MetricValue::SumOfSeconds(_) => ("s", OtlpMetricData::Sum(encode_sum(points, start, now))),
-        MetricValue::Gauge(_) => {
-            let data_points = points
-                .iter()
-                .filter_map(|point| encode_number(point, start, now))
-                .collect();
-            ("", OtlpMetricData::Gauge(OtlpGauge { data_points }))
-        }
+        MetricValue::Gauge(_) => ("", OtlpMetricData::Gauge(encode_gauge(points, start, now))),
         MetricValue::DurationHistogram(_) => ("s", histogram()),
         MetricValue::SizeHistogram(_) => ("By", histogram()),
     };
-    let (name, description, unit) = (
-        family.name.to_string(),
-        family.help.to_owned(),
-        unit.to_owned(),
-    );
     Some(OtlpMetric {
-        name,
-        description,
-        unit,
+        name: family.name.to_string(),
+        description: family.help.to_owned(),
+        unit: unit.to_owned(),
         data: Some(data),
     })
+}
+
+fn encode_gauge(points: &[DataPoint<'_>], start: u64, now: u64) -> OtlpGauge {
+    let data_points = points
+        .iter()
+        .filter_map(|point| encode_number(point, start, now))
+        .collect();
+    OtlpGauge { data_points }
 }
 
 fn encode_sum(points: &[DataPoint<'_>], start: u64, now: u64) -> OtlpSum {

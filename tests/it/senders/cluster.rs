@@ -206,10 +206,7 @@ impl Inside {
         let delivery = delivery
             .with_tokens(Arc::clone(&parts.tokens))
             .with_event_types(parts.event_types.clone());
-        let backend = Arc::new(ChannelBackends::new(
-            MemoryBackend::new(1000, counters),
-            None,
-        ));
+        let backend = Arc::new(ChannelBackends::new(MemoryBackend::new(1000, counters)));
         let mut dispatcher =
             Dispatcher::new(backend, Arc::clone(&parts.router), Arc::new(delivery), 16);
         dispatcher.apply(&parts.table);

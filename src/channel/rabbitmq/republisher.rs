@@ -4,54 +4,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use lapin::message::Delivery;
 use tokio::sync::mpsc;
 
-use super::dead_lettered::forward_to_queue;
+use super::context::RabbitmqContext;
 use super::dead_lettered_message::DeadLetteredMessage;
-use super::message::{self, AmqpMessage};
-use super::publisher::DIVERSION_DELAYS;
-use super::{RabbitmqContext, queue_names};
+use super::delay_queue::DIVERSION_DELAYS;
+use super::forwarding::forward_to_queue;
+use super::misdirected_return::MisdirectedReturn;
+use super::queue_names;
 
 /// Wait before a message is tried again.
 const PAUSE: Duration = Duration::from_millis(200);
-
-/// A message that no queue has taken, although its publisher may have been told that it is stored:
-/// `lapin` gives a message that RabbitMQ returns to the publisher that is confirmed next on that
-/// channel, not to the one that has published it.
-#[derive(Clone, Debug)]
-pub(super) struct MisdirectedReturn {
-    /// Queue that the message was published to.
-    pub(super) queue: String,
-    /// The message itself, as it was published.
-    pub(super) message: AmqpMessage,
-}
-
-impl MisdirectedReturn {
-    pub(super) fn from_basic_return(returned: Delivery) -> Self {
-        let Delivery {
-            routing_key,
-            properties,
-            data,
-            ..
-        } = returned;
-        Self {
-            queue: routing_key.as_str().to_owned(),
-            message: AmqpMessage {
-                properties,
-                body: Bytes::from(data),
-            },
-        }
-    }
-
-    /// True if this return is that of the given message, and so is not misdirected.
-    pub(super) fn is_message(&self, queue: &str, message: &AmqpMessage) -> bool {
-        self.queue == queue && self.message == *message
-    }
-}
 
 /// Publishes misdirected returns again as they come, for ever.
 pub(super) async fn republish_all(
@@ -89,9 +54,8 @@ async fn try_republish(context: &RabbitmqContext, misdirected_return: &Misdirect
     let read = DeadLetteredMessage::decode(&message.properties, message.body.clone());
     match (&read.target_queue, DIVERSION_DELAYS.first()) {
         (Some(to), Some(wait)) if queue_names::is_delay_queue(queue) => {
-            context
-                .put_into_delay_queue(*wait, &message::with_target_queue(read.message.clone(), to))
-                .await
+            let message = read.message.clone().with_target_queue(to);
+            context.put_into_delay_queue(*wait, &message).await
         }
         _ => forward_to_queue(context, queue, message).await,
     }
