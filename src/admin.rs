@@ -25,9 +25,9 @@ use http::header::{
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
 
-use crate::model::{ObjectKind, UriScheme};
+use crate::model::ObjectKind;
 use crate::scrub;
-use crate::server::{RequestBody, RequestHandler};
+use crate::server::{RequestBody, RequestContext, RequestHandler};
 use crate::supervisor::Readiness;
 use crate::telemetry::counters::ProcessCounters;
 use authorizer::{AdminAction, AdminAuthorizer, AdminListener};
@@ -178,7 +178,7 @@ impl RequestHandler for AdminHandler {
     async fn handle(
         &self,
         request: Request<RequestBody>,
-        _scheme: UriScheme,
+        _context: &mut RequestContext,
     ) -> Response<Full<Bytes>> {
         // On the heap, since a request to change something holds much more than one that reads.
         Box::pin(self.api.respond(&request, self.listener)).await
@@ -208,7 +208,7 @@ impl RequestHandler for HealthHandler {
     async fn handle(
         &self,
         request: Request<RequestBody>,
-        _scheme: UriScheme,
+        _context: &mut RequestContext,
     ) -> Response<Full<Bytes>> {
         if let Some(refusal) = method_not_allowed(request.method(), AdminAction::Probe) {
             return refusal;

@@ -37,11 +37,11 @@ use crate::delivery::{self, EventDeliverer, SubscriptionWorkerStates};
 use crate::dispatcher::{Dispatcher, TableChange};
 use crate::display::EventDisplay;
 use crate::ingress::Ingress;
-use crate::ingress::event_port::ServedRequests;
+use crate::ingress::request_metrics::ServedRequests;
 use crate::ingress::request_reader::{HttpsWhenDisabled, RequestReader};
 use crate::model::{ProcessRole, RoutingTable, ServiceHosts};
 use crate::relay::{BrokerFilter, BrokerIngress, RelayDependencies};
-use crate::router::{PendingRepliesMap, RelayedSeries, RequestLimits, Router, ServedTable};
+use crate::router::{RequestLimits, Router, ServedTable};
 use crate::server::body::BodyReader;
 use crate::server::socket::OwnerSocket;
 use crate::server::{self, ListenerLimits};
@@ -49,6 +49,7 @@ use crate::source::SourceRunner;
 use crate::supervisor::Readiness;
 use crate::telemetry::LogLevel;
 use crate::telemetry::counters::ProcessCounters;
+use crate::telemetry::tracer::Tracer;
 use crate::tls::{MinTlsVersion, SystemRoots};
 use certificate::ServerCertificateKeeper;
 use configuration::ConfigurationSource;
@@ -98,7 +99,7 @@ pub async fn run(options: RunOptions, log: LogLevel) -> anyhow::Result<ExitCode>
     let (mut parts, tasks) = ProcessParts::new(how, first, trusted.clone(), api_server)?;
     parts.is_leader = leads;
     tasks.start(parts.tables.subscribe(), &mut stages);
-    let traced = (parts.router.tracer().clone(), &parts.counters);
+    let traced = (parts.tracer.clone(), &parts.counters);
     // Tracing starts before events come, so that the first ones are traced.
     let observer = TelemetryConfigurator::start(
         &options,
@@ -162,6 +163,7 @@ pub async fn run(options: RunOptions, log: LogLevel) -> anyhow::Result<ExitCode>
 /// The parts that live as long as the process.
 struct ProcessParts {
     counters: Arc<ProcessCounters>,
+    tracer: Tracer,
     readiness: Readiness,
     router: Arc<Router>,
     clients: Arc<ClientCache>,
@@ -189,6 +191,7 @@ impl ProcessParts {
         api_server: Option<ApiClient>,
     ) -> anyhow::Result<(Self, senders::SenderTasks)> {
         let counters = Arc::new(ProcessCounters::default());
+        let tracer = Tracer::default();
         let limits = client::ClientLimits {
             max_reply_bytes: options.limits.max_body_bytes,
             max_connections: shares.destinations,
@@ -205,19 +208,14 @@ impl ProcessParts {
         };
         let (senders, tasks) = SenderServices::new(&clients, &counters, api_server, transport);
         // Nothing is served until `start` applies the first table.
-        let empty_table = ServedTable {
-            table: Arc::new(first.table.without_channels()),
-            publishers: Vec::new(),
-            channel_series: Vec::new(),
-            relayed_series: RelayedSeries::default(),
-            pending_replies: PendingRepliesMap::default(),
-        };
+        let empty_table = ServedTable::without_channels(Arc::new(first.table.without_channels()));
         let max_ttl = options.broker_max_ttl().map_err(anyhow::Error::msg)?;
         let router = Router::new(empty_table, max_ttl, Arc::clone(&counters));
         let budget = MemoryBudget::new(options.limits.max_buffered_bytes);
         counters.update_configuration(|facts| facts.budget = Some(Arc::clone(&budget)));
         let router = router
             .with_event_types(senders.event_types.clone())
+            .with_tracer(tracer.clone())
             .with_budget(Arc::clone(&budget));
         let router = Arc::new(router.with_request_limits(request_limits(options, stop)));
         let delivery = EventDeliverer::new(
@@ -227,7 +225,9 @@ impl ProcessParts {
             delivery_options(options),
             Arc::clone(&counters),
         );
-        let delivery = delivery.with_tokens(Arc::clone(&senders.tokens));
+        let delivery = delivery
+            .with_tokens(Arc::clone(&senders.tokens))
+            .with_tracer(tracer.clone());
         let delivery = Arc::new(delivery.with_event_types(senders.event_types.clone()));
         let shown = watch::Sender::new(Arc::clone(&first));
         let tables = watch::Sender::new(Arc::clone(&first.table));
@@ -235,6 +235,7 @@ impl ProcessParts {
         let leads = None;
         let parts = Self {
             counters,
+            tracer,
             readiness,
             router,
             clients,
@@ -359,7 +360,7 @@ impl ProcessParts {
             listener_limits(options, self.descriptor_shares),
             Arc::clone(&self.counters),
         );
-        let tracer = self.router.tracer().clone();
+        let tracer = self.tracer.clone();
         let ports = EventPorts {
             http,
             https,
@@ -378,6 +379,7 @@ impl ProcessParts {
             tokens: Arc::clone(&parts.senders.tokens),
             event_types: parts.senders.event_types.clone(),
             counters: Arc::clone(&parts.counters),
+            tracer: parts.tracer.clone(),
         };
         match options.role() {
             ProcessRole::Channel => {

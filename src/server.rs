@@ -9,6 +9,7 @@ mod connection_activity;
 mod handshake_log;
 mod lingering_close;
 mod request_body;
+mod request_context;
 mod request_target;
 pub mod socket;
 
@@ -39,6 +40,7 @@ use crate::telemetry::series::ConnectionMetrics;
 use connection_activity::{ConnectionActivity, ConnectionTimeout, ReleasedStream, WatchedStream};
 use handshake_log::HandshakeLog;
 pub use request_body::RequestBody;
+pub use request_context::RequestContext;
 
 /// Pause before the next attempt to accept when the system refuses, for example since no file
 /// descriptor is left.
@@ -55,11 +57,11 @@ const LEFT_OVER: u64 = 64 * 1024;
 /// Answers the requests of a listener. It runs in the task of the connection: when the peer hangs
 /// up, the future is dropped.
 pub trait RequestHandler: Send + Sync + 'static {
-    /// Returns the response to one request that came by `scheme`.
+    /// Returns the response to one request.
     fn handle(
         &self,
         request: Request<RequestBody>,
-        scheme: UriScheme,
+        context: &mut RequestContext,
     ) -> impl Future<Output = Response<Full<Bytes>>> + Send;
 }
 
@@ -287,7 +289,10 @@ async fn handle_request<H: RequestHandler>(
     let request = request.map(|body| RequestBody::new(body, version, &activity));
     let mut response = match request_target::respond_without_handler(&request) {
         Some(response) => response,
-        None => listener.handler.handle(request, scheme).await,
+        None => {
+            let mut context = RequestContext::new(scheme);
+            listener.handler.handle(request, &mut context).await
+        }
     };
     // While others wait for a connection, each connection is given up after its response, so that
     // all have their turn. A body that is long and was not read costs more than a new connection.

@@ -7,7 +7,8 @@ use tokio::net::TcpListener;
 use super::descriptor_shares::DescriptorShares;
 use super::shutdown::ShutdownStages;
 use crate::cli::RunOptions;
-use crate::ingress::event_port::{EventPortHandler, ServedRequests};
+use crate::ingress::event_port::EventPortHandler;
+use crate::ingress::request_metrics::ServedRequests;
 use crate::server::{self, ListenerLimits, RequestHandler};
 use crate::supervisor::Readiness;
 use crate::telemetry::counters::ProcessCounters;
@@ -29,9 +30,13 @@ impl EventPorts {
     /// Serves both ports by one handler, until the stop.
     pub(super) fn serve(self, handler: impl RequestHandler, stages: &mut ShutdownStages) {
         let (readiness, served) = self.gate;
-        let gate = EventPortHandler::new(handler, readiness, served)
-            .with_counters(Arc::clone(&self.counters));
-        let handler = Arc::new(gate.with_tracer(self.tracer));
+        let handler = Arc::new(EventPortHandler {
+            handler,
+            readiness,
+            served,
+            counters: Arc::clone(&self.counters),
+            tracer: self.tracer,
+        });
         let stop = stages.stop_accepting.clone();
         let counted = |traffic: &Arc<ConnectionMetrics>| ListenerLimits {
             metrics: Arc::clone(traffic),

@@ -9,7 +9,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::ingress::event_port::ServedRequests;
+use crate::ingress::request_metrics::ServedRequests;
 use crate::supervisor::{Readiness, TaskSupervisor};
 use crate::telemetry::counters::ProcessCounters;
 

@@ -41,6 +41,11 @@ impl RelayResponse {
         )
     }
 
+    /// Makes the response to a request with a method that no event comes by.
+    pub(super) fn method_not_allowed() -> Self {
+        Self::from_text(StatusCode::METHOD_NOT_ALLOWED, "send events by POST")
+    }
+
     /// Makes the response to a request whose body could not be read.
     pub(super) fn from_body_error(error: &BodyError) -> Self {
         match error {

@@ -1,10 +1,12 @@
 //! One event for one Trigger, and the counting of it.
 
 use bytes::Bytes;
-use http::Response;
+use http::{Response, StatusCode};
 use tokio::time::Instant;
 
-use super::{RelaySendError, scheme_series};
+use super::relay_request::RelaySendError;
+use super::response::RelayResponse;
+use super::scheme_series;
 use crate::model::{Addressable, DestinationRole, TriggerRelay, UriScheme};
 use crate::scrub;
 use crate::telemetry::series::{DeliveryEnd, Dropped, SubscriptionSeries};
@@ -20,7 +22,20 @@ pub(super) struct TriggerRequest<'c> {
     pub(super) received_at: Instant,
 }
 
+/// A destination of a Trigger's events, in its role.
+#[derive(Clone, Copy)]
+pub(super) struct TriggerDestination<'c> {
+    pub(super) role: DestinationRole,
+    pub(super) address: &'c Addressable,
+}
+
 impl TriggerRequest<'_> {
+    /// Counts that the event is refused, and gives the response.
+    pub(super) fn refuse(&self, status: StatusCode, text: &str) -> RelayResponse {
+        self.series.refused.increment();
+        RelayResponse::from_text(status, text)
+    }
+
     /// Counts that the event is sent now (contract OB-7).
     pub(super) fn record_started(&self) {
         self.series.count_enqueued();
@@ -33,10 +48,11 @@ impl TriggerRequest<'_> {
     /// Counts the attempt at this destination, with its response or without one (contract OB-6).
     pub(super) fn record_sent(
         &self,
-        (destination, to): (DestinationRole, &Addressable),
+        to: TriggerDestination<'_>,
         started: Instant,
         answer: &Result<Response<Bytes>, RelaySendError>,
     ) {
+        let destination = to.role;
         let result = match answer {
             Ok(answer) => Ok(answer.status().as_u16()),
             Err(RelaySendError::Token(_)) => Err("token"),
@@ -53,8 +69,11 @@ impl TriggerRequest<'_> {
             Ok(answer) => format!("answered {}", answer.status()),
             Err(error) => error.to_string(),
         };
-        self.series
-            .record_failure(destination, &scrub::url(to.url.as_written()), &reason);
+        self.series.record_failure(
+            destination,
+            &scrub::url(to.address.url.as_written()),
+            &reason,
+        );
     }
 
     /// Counts a dead letter for which there is no dead letter sink.

@@ -2,7 +2,6 @@
 //! together may hold. This is the only place where bodies are collected.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -53,24 +52,6 @@ impl BodyError {
             Self::ContentEncoded(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Broken(_) => StatusCode::BAD_REQUEST,
         }
-    }
-}
-
-/// The length in bytes of a body that did not announce it; an extension of the request. Clones
-/// share the number.
-#[derive(Clone, Debug, Default)]
-pub struct MeasuredBodySize(Arc<AtomicUsize>);
-
-impl MeasuredBodySize {
-    /// Sets the length in bytes, when the body was read.
-    pub fn set(&self, bytes: usize) {
-        self.0.store(bytes, Ordering::Relaxed);
-    }
-
-    /// Returns the length in bytes; 0 if the body was not read.
-    #[must_use]
-    pub fn get(&self) -> usize {
-        self.0.load(Ordering::Relaxed)
     }
 }
 
