@@ -125,7 +125,7 @@ impl AdminApi {
         }
         match parked {
             Some(parked) => {
-                let table = Arc::clone(&self.status_source.served.borrow().table);
+                let table = Arc::clone(&self.status_source.served.borrow().resolution.table);
                 self.parked.respond(&table, parked, query).await
             }
             None => self.respond_to_read(path, query),

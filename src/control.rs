@@ -18,6 +18,7 @@ mod problem_log;
 mod report;
 mod resolve;
 mod schema;
+mod served_configuration;
 mod settings;
 mod yaml;
 
@@ -36,6 +37,7 @@ pub use resolve::{
     Resolution, ResolvedSink, ServerCertificate, SinkName, resolve, resolve_sink, trigger_filters,
 };
 pub use schema::{json_schema, schema_names};
+pub use served_configuration::ServedConfiguration;
 pub use settings::{
     AdvertisedCaCerts, ApiServerAvailability, ChannelScope, ClusterNameLookup, ControlSettings,
     DeliveryMerge, ListenerUrls, ObjectSource, RabbitmqAvailability, ResolveOverride,

@@ -27,9 +27,9 @@ const LOOK: Duration = Duration::from_millis(10);
 /// A routing table that is to be served from now on.
 pub struct TableChange {
     /// The table to serve.
-    pub table: Arc<RoutingTable>,
+    pub(crate) table: Arc<RoutingTable>,
     /// Notified when the table is served.
-    pub applied: oneshot::Sender<()>,
+    pub(crate) applied: oneshot::Sender<()>,
 }
 
 /// Dispatches events: it runs one worker for each subscription of the table.

@@ -108,25 +108,15 @@ impl Router {
         channels: Vec<Arc<RoutedChannel>>,
         gone: &[Arc<RoutedChannel>],
     ) {
-        let before = self.holder.load();
-        let capacity = self
-            .request_limits
-            .as_ref()
-            .map_or(usize::MAX, |requests| requests.max_waiting);
+        let (before, counters) = (self.holder.load(), &self.counters);
+        let limits = self.request_limits.as_ref();
+        let capacity = limits.map_or(usize::MAX, |limits| limits.max_waiting);
+        let (relayed, pending) = (&before.relayed_series, &before.pending_replies);
         let serving = ServedTable {
             table: Arc::clone(table),
             channels,
-            relayed_series: RelayedSeries::look_up(
-                table.relays(),
-                &before.relayed_series,
-                &self.counters,
-            ),
-            pending_replies: keep_or_make_pending(
-                table,
-                &before.pending_replies,
-                capacity,
-                &self.counters,
-            ),
+            relayed_series: RelayedSeries::look_up(table.relays(), relayed, counters),
+            pending_replies: keep_or_make_pending(table, pending, capacity, counters),
         };
         self.holder.replace(serving, gone);
     }

@@ -31,7 +31,7 @@ use tracing::error;
 
 use super::manifest::ManifestSet;
 use super::problem_log::{ProblemLog, epoch_seconds};
-use super::{ControlSettings, Resolution, resolve};
+use super::{ControlSettings, Resolution, ServedConfiguration, resolve};
 use crate::model::ProcessRole;
 
 pub use access::ApiServerAccess;
@@ -73,7 +73,7 @@ pub struct StopSignals {
     pub stop_all: CancellationToken,
 }
 
-/// The latest resolution that was handed over, or that is served; `None` before the first one.
+/// The latest resolution that was handed over; `None` before the first one.
 pub type LatestResolution = Option<Arc<Resolution>>;
 
 /// A cluster whose API server can be asked.
@@ -119,7 +119,7 @@ impl ClusterConnection {
         self,
         settings: ControlSettings,
         resolved: value::Sender<LatestResolution>,
-        (served, leader): (value::Receiver<LatestResolution>, value::Sender<bool>),
+        (served, leader): (value::Receiver<ServedConfiguration>, value::Sender<bool>),
         stops: StopSignals,
     ) {
         let Self { cluster, client } = self;

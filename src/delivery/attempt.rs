@@ -125,11 +125,9 @@ impl<T: HttpTransport> EventDeliverer<T> {
     ) -> Result<Response<Bytes>, AttemptError> {
         let started = Instant::now();
         // A request needs its token first: without one, nothing is sent.
-        let authorization = self
-            .tokens
-            .authorization_for(attempt.subscription.sender.as_ref(), attempt.destination)
-            .await
-            .map_err(AttemptError::Token)?;
+        let sender = attempt.subscription.sender.as_ref();
+        let authorized = self.tokens.authorization_for(sender, attempt.destination);
+        let authorization = authorized.await.map_err(AttemptError::Token)?;
         // The transport builds the request anew where it has to be repeated, hence the closure.
         let mut bytes = 0;
         let request = || {
@@ -148,13 +146,9 @@ impl<T: HttpTransport> EventDeliverer<T> {
             .await;
         // Given back as soon as the response is there: what follows needs no connection.
         drop(permit);
-        let status = response
-            .as_ref()
-            .ok()
-            .map(|response| response.status().as_u16());
-        self.counters
-            .series
-            .record_sent(status, started.elapsed(), bytes);
+        let status = response.as_ref().map(|response| response.status().as_u16());
+        let series = &self.counters.series;
+        series.record_sent(status.ok(), started.elapsed(), bytes);
         response.map_err(AttemptError::Transport)
     }
 }

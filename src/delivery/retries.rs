@@ -39,6 +39,12 @@ enum AttemptEnd {
     Retry(Duration),
 }
 
+/// A failed attempt, and the wait before the next one.
+struct RetryWait {
+    failure: DeliveryFailure,
+    wait: Duration,
+}
+
 impl<T: HttpTransport> EventDeliverer<T> {
     /// Sends an event until it is taken or the attempts of the delivery spec are used up.
     pub(super) async fn send(
@@ -116,55 +122,38 @@ impl<T: HttpTransport> EventDeliverer<T> {
         schedule: &mut RetrySchedule,
         permit: Option<OwnedSemaphorePermit>,
     ) -> Result<AttemptEnd, SendFailure> {
-        let DestinationSend {
-            outgoing, record, ..
-        } = *send;
-        let subscription = record.worker.subscription();
-        let destination = outgoing
-            .role
-            .destination(&subscription)
-            .ok_or(SendFailure::NoDestination)?;
+        let (worker, role) = (send.record.worker, send.outgoing.role);
+        let subscription = worker.subscription();
         let timeout = self.attempt_timeout(&subscription);
-        let attempts = schedule.attempts_made();
-        let attempt = DeliveryAttempt {
-            outgoing,
-            subscription: &subscription,
-            destination,
-            timeout: send
-                .progress
-                .attempt_timeout(timeout)
-                .ok_or_else(|| DeferredAttempt::at_once(attempts))?,
-            attempts_before: attempts,
-        };
+        let attempt = send.next_attempt(&subscription, timeout, schedule.attempts_made())?;
         let began = Instant::now();
         let attempted = self
-            .send_attempt(&attempt, record, &send.span, permit)
+            .send_attempt(&attempt, send.record, &send.span, permit)
             .await;
-        let (failure, retry_after) = match attempted {
+        match attempted {
             Ok(response) => {
-                record.worker.record_success(outgoing.role, began);
-                return Ok(AttemptEnd::Taken(response));
+                worker.record_success(role, began);
+                Ok(AttemptEnd::Taken(response))
             }
-            Err(backoff::Error::Permanent(failure)) => {
-                record.worker.record_failure(outgoing.role, &failure);
-                return Err(outgoing.final_failure(failure, schedule));
+            Err(error) => {
+                let RetryWait { failure, wait } = send.next_wait(schedule, error)?;
+                // A wait that the queue cannot hold the event for is left to the queue.
+                if send.progress.exceeds_hold_time(wait, timeout) {
+                    self.counters.count_retry(worker.series());
+                    let attempts = schedule.attempts_made();
+                    return Err(DeferredAttempt { attempts, wait }.into());
+                }
+                tracing::debug!(
+                    subscription = %subscription.key,
+                    event.id = %WireText::new(send.outgoing.event.id()),
+                    to = role.as_str(),
+                    reason = %failure,
+                    ?wait,
+                    "Attempt failed, trying again"
+                );
+                Ok(AttemptEnd::Retry(wait))
             }
-            Err(backoff::Error::Transient { err, retry_after }) => (err, retry_after),
-        };
-        record.worker.record_failure(outgoing.role, &failure);
-        let Some(wait) = schedule.next_backoff() else {
-            return Err(outgoing.final_failure(failure, schedule));
-        };
-        let wait = wait.max(retry_after.unwrap_or_default());
-        let attempts = schedule.attempts_made();
-        send.add_retry_event(&failure, attempts, wait);
-        // A wait that the queue cannot hold the event for is left to the queue.
-        if send.progress.exceeds_hold_time(wait, timeout) {
-            self.counters.count_retry(record.worker.series());
-            return Err(DeferredAttempt { attempts, wait }.into());
         }
-        send.log_retry(&failure, &subscription, wait);
-        Ok(AttemptEnd::Retry(wait))
     }
 
     /// Timeout of one attempt at this subscription.
@@ -177,8 +166,50 @@ impl<T: HttpTransport> EventDeliverer<T> {
     }
 }
 
-impl DestinationSend<'_> {
-    fn add_retry_event(&mut self, failure: &DeliveryFailure, attempts: u32, wait: Duration) {
+impl<'a> DestinationSend<'a> {
+    /// The next attempt at the destination that the subscription has now.
+    fn next_attempt<'s>(
+        &self,
+        subscription: &'s Subscription,
+        timeout: Duration,
+        attempts_before: u32,
+    ) -> Result<DeliveryAttempt<'s>, SendFailure>
+    where
+        'a: 's,
+    {
+        let destination = self.outgoing.role.destination(subscription);
+        let timeout = self.progress.attempt_timeout(timeout);
+        Ok(DeliveryAttempt {
+            outgoing: self.outgoing,
+            subscription,
+            destination: destination.ok_or(SendFailure::NoDestination)?,
+            timeout: timeout.ok_or_else(|| DeferredAttempt::at_once(attempts_before))?,
+            attempts_before,
+        })
+    }
+
+    /// Records a failed attempt, and gives the failure with the wait before the next attempt.
+    ///
+    /// # Errors
+    /// If there is no next attempt: the failure is permanent, or the schedule is used up.
+    fn next_wait(
+        &mut self,
+        schedule: &mut RetrySchedule,
+        error: backoff::Error<DeliveryFailure>,
+    ) -> Result<RetryWait, SendFailure> {
+        let (failure, asked) = match error {
+            backoff::Error::Permanent(failure) => (failure, None),
+            backoff::Error::Transient { err, retry_after } => {
+                (err, Some(retry_after.unwrap_or_default()))
+            }
+        };
+        let role = self.outgoing.role;
+        self.record.worker.record_failure(role, &failure);
+        let next = asked.and_then(|asked| Some(schedule.next_backoff()?.max(asked)));
+        let Some(wait) = next else {
+            return Err(self.outgoing.final_failure(failure, schedule));
+        };
+        let attempts = schedule.attempts_made();
         self.span.add_event("retry", || {
             [
                 ("sealpost.attempts", i64::from(attempts).into()),
@@ -186,16 +217,6 @@ impl DestinationSend<'_> {
                 ("sealpost.backoff", wait.as_secs_f64().into()),
             ]
         });
-    }
-
-    fn log_retry(&self, failure: &DeliveryFailure, subscription: &Subscription, wait: Duration) {
-        tracing::debug!(
-            subscription = %subscription.key,
-            event.id = %WireText::new(self.outgoing.event.id()),
-            to = self.outgoing.role.as_str(),
-            reason = %failure,
-            ?wait,
-            "Attempt failed, trying again"
-        );
+        Ok(RetryWait { failure, wait })
     }
 }

@@ -28,7 +28,7 @@ pub enum HttpsWhenDisabled {
 
 /// Error for a request whose scheme the mode does not take; holds the mode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct WrongScheme(TransportEncryption);
+pub(crate) struct WrongScheme(TransportEncryption);
 
 impl fmt::Display for WrongScheme {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -47,24 +47,24 @@ impl fmt::Display for WrongScheme {
 
 /// Header fields that the response to `OPTIONS` has (contract CR-7).
 #[must_use]
-pub fn webhook_headers() -> HeaderMap {
+pub(crate) fn webhook_headers() -> HeaderMap {
     let names = ["webhook-allowed-origin", "webhook-allowed-rate"].map(HeaderName::from_static);
     HeaderMap::from_iter(names.map(|name| (name, HeaderValue::from_static("*"))))
 }
 
 /// A request that has been read as a whole.
-pub struct ReceivedRequest {
+pub(crate) struct ReceivedRequest {
     /// Header fields of the request.
-    pub headers: HeaderMap,
+    pub(crate) headers: HeaderMap,
     /// Body of the request, as a whole.
-    pub body: Bytes,
+    pub(crate) body: Bytes,
     /// Share of the memory budget that the request takes, which its events keep.
-    pub memory_share: BudgetShare,
+    pub(crate) memory_share: BudgetShare,
     /// Limit of the attributes of each event.
-    pub attribute_limit: AttributeLimit,
+    pub(crate) attribute_limit: AttributeLimit,
     /// Trace of the request's span, to which its events belong; `None` if it has none, so that the
     /// header fields say it.
-    pub trace: Option<Arc<TraceContext>>,
+    pub(crate) trace: Option<Arc<TraceContext>>,
 }
 
 /// Largest size in bytes of a body that is read although its request is refused.
@@ -115,7 +115,7 @@ impl RequestReader {
 
     /// Limit of the attributes of one event.
     #[must_use]
-    pub fn attribute_limit(&self) -> AttributeLimit {
+    pub(crate) fn attribute_limit(&self) -> AttributeLimit {
         self.attribute_limit
     }
 
@@ -123,7 +123,7 @@ impl RequestReader {
     ///
     /// # Errors
     /// If events have to come by the other scheme.
-    pub fn check_scheme(
+    pub(crate) fn check_scheme(
         &self,
         mode: TransportEncryption,
         scheme: UriScheme,
@@ -141,7 +141,7 @@ impl RequestReader {
     ///
     /// # Errors
     /// If its body is too large, too slow, compressed or broken, or there is no memory left for it.
-    pub async fn read_request(
+    pub(crate) async fn read_request(
         &self,
         request: Request<RequestBody>,
         context: &mut RequestContext,
@@ -152,7 +152,7 @@ impl RequestReader {
     /// Reads a request that is refused whatever it holds, if its body is small and there: upstream
     /// reports first what is wrong with the event (contract CR-10, BI-3). It takes nothing of the
     /// memory budget of events.
-    pub async fn read_refused(
+    pub(crate) async fn read_refused(
         &self,
         request: Request<RequestBody>,
         context: &mut RequestContext,

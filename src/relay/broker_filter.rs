@@ -62,19 +62,9 @@ impl<T: HttpTransport> BrokerFilter<T> {
             .uri()
             .path_and_query()
             .map_or_else(String::new, ToString::to_string);
-        let target = TriggerRequestTarget::parse(&path).ok_or_else(|| {
-            RelayResponse::from_text(
-                StatusCode::BAD_REQUEST,
-                "the path must be /triggers/NAMESPACE/NAME/UID",
-            )
-        })?;
-        let trigger = serving.table.relays().triggers.get(&target.trigger);
-        let trigger = trigger.ok_or_else(|| {
-            RelayResponse::from_text(
-                StatusCode::NOT_FOUND,
-                "no trigger of this name: check the path",
-            )
-        })?;
+        let target = TriggerRequestTarget::parse(&path).ok_or_else(bad_path)?;
+        let triggers = &serving.table.relays().triggers;
+        let trigger = triggers.get(&target.trigger).ok_or_else(no_trigger)?;
         let series = serving.relayed_series.triggers.get(&target.trigger);
         let call = TriggerRequest {
             trigger,
@@ -106,15 +96,16 @@ impl<T: HttpTransport> BrokerFilter<T> {
             ));
         }
         let access = trigger.authorization.as_ref();
-        let sender = match self.relay.identify_sender(access, request.headers()).await {
+        let identified = self.relay.identify_sender(access, request.headers()).await;
+        let sender = match identified {
             Ok(sender) => sender,
             // Upstream reports what is wrong with an event before it refuses its sender.
             Err(denial) => {
                 let malformed = self
                     .relay
-                    .decode_error_response(request, context, decode_event)
-                    .await;
-                return Err(malformed.unwrap_or_else(|| self.relay.refuse_sender(&denial)));
+                    .decode_error_response(request, context, decode_event);
+                let refuse = || self.relay.refuse_sender(&denial);
+                return Err(malformed.await.unwrap_or_else(refuse));
             }
         };
         let reader = &self.relay.request_reader;
@@ -258,6 +249,20 @@ impl<T: HttpTransport> RequestHandler for BrokerFilter<T> {
             .respond(scheme, "POST", self.accept(request, context))
             .await
     }
+}
+
+fn bad_path() -> RelayResponse {
+    RelayResponse::from_text(
+        StatusCode::BAD_REQUEST,
+        "the path must be /triggers/NAMESPACE/NAME/UID",
+    )
+}
+
+fn no_trigger() -> RelayResponse {
+    RelayResponse::from_text(
+        StatusCode::NOT_FOUND,
+        "no trigger of this name: check the path",
+    )
 }
 
 /// An event for a Trigger, with the header fields that came beside it where they are passed on.

@@ -15,7 +15,7 @@ use super::response::RelayResponse;
 use crate::auth::{AccessDenial, SenderIdentity};
 use crate::client::HttpTransport;
 use crate::event::{Event, http as binding};
-use crate::ingress::request_reader::{ReceivedRequest, webhook_headers};
+use crate::ingress::request_reader::ReceivedRequest;
 use crate::model::{Addressable, BrokerRelay, DeliveryFormat, ServiceAccount};
 use crate::router::enter_broker;
 use crate::server::{RequestBody, RequestContext, RequestHandler};
@@ -46,25 +46,17 @@ impl<T: HttpTransport> BrokerIngress<T> {
     ) -> Result<RelayResponse, RelayResponse> {
         match *request.method() {
             Method::POST => {}
-            Method::OPTIONS => {
-                return Ok(
-                    RelayResponse::from_status(StatusCode::OK).with_headers(webhook_headers())
-                );
-            }
+            Method::OPTIONS => return Ok(RelayResponse::options()),
             _ => return Err(RelayResponse::method_not_allowed()),
         }
         let path = parse_broker_path(&request)?;
         // One table is used for the whole request, even if it is replaced meanwhile.
         let serving = self.relay.router.served_table();
-        let call = BrokerRequest {
-            series: serving.relayed_series.brokers.get(&path).map(AsRef::as_ref),
-            scheme: context.scheme,
-        };
-        let broker = serving.table.relays().brokers.get(&path);
+        let call = BrokerRequest::look_up(&serving, &path, context.scheme);
         // Before the body is read, Broker and sender must be known.
-        let access = broker.and_then(|broker| broker.authorization.as_ref());
+        let access = call.broker.and_then(|broker| broker.authorization.as_ref());
         let identified = self.relay.identify_sender(access, request.headers()).await;
-        let (broker, sender) = match (broker, identified) {
+        let (broker, sender) = match (call.broker, identified) {
             (Some(broker), Ok(sender)) => (broker, sender),
             (known, identified) => {
                 let denial = identified.err().filter(|_| known.is_some());

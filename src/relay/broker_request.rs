@@ -4,19 +4,33 @@ use tokio::time::Instant;
 
 use super::response::RelayResponse;
 use super::scheme_series;
-use crate::model::{Addressable, UriScheme};
+use crate::model::{Addressable, BrokerRelay, UriScheme};
+use crate::router::ServedTable;
 use crate::telemetry::series::{ArrivalOutcome, ChannelSeries};
 
 /// One event on its way through the role `ingress`.
 #[derive(Clone, Copy)]
 pub(super) struct BrokerRequest<'c> {
+    /// The Broker; `None` if there is none at this address.
+    pub(super) broker: Option<&'c BrokerRelay>,
     /// Counters of the Broker; `None` if there is no such Broker.
-    pub(super) series: Option<&'c ChannelSeries>,
+    series: Option<&'c ChannelSeries>,
     /// Scheme of the request with which the event came.
-    pub(super) scheme: UriScheme,
+    scheme: UriScheme,
 }
 
-impl BrokerRequest<'_> {
+impl<'c> BrokerRequest<'c> {
+    /// Looks the Broker of a request up by its path, `/namespace/name`.
+    pub(super) fn look_up(serving: &'c ServedTable, path: &str, scheme: UriScheme) -> Self {
+        let brokers = &serving.table.relays().brokers;
+        let series = &serving.relayed_series.brokers;
+        Self {
+            broker: brokers.get(path).map(AsRef::as_ref),
+            series: series.get(path).map(AsRef::as_ref),
+            scheme,
+        }
+    }
+
     /// Counts the outcome of the arrival.
     pub(super) fn count_arrival(&self, arrival: ArrivalOutcome) {
         if let Some(series) = self.series {

@@ -10,11 +10,11 @@ use kube::Client;
 use serde_json::Value;
 use tokio::sync::watch;
 
-use super::LatestResolution;
 use super::write_queue::{WriteHandler, WriteQueue};
 use super::write_requests::{ChannelWriter, WriteError};
 use crate::control::ServedChannelKind;
 use crate::control::resolve::reconciled::{ReconciledChannel, StatusUpdate};
+use crate::control::served_configuration::ServedConfiguration;
 use crate::model::ChannelKey;
 use crate::wire_text::WireText;
 
@@ -24,7 +24,7 @@ pub(super) async fn write_status_updates(
     client: Client,
     channels: ServedChannelKind,
     mut leads: watch::Receiver<bool>,
-    mut served: watch::Receiver<LatestResolution>,
+    mut served: watch::Receiver<ServedConfiguration>,
 ) {
     let mut writer = WriteQueue::new(ChannelWriter {
         client,
@@ -39,17 +39,15 @@ pub(super) async fn write_status_updates(
         if changed.is_err() {
             return writer.finish_writes().await;
         }
-        let configuration = served.borrow_and_update().clone();
-        match configuration {
-            Some(configuration) if *leads.borrow_and_update() => {
-                writer.plan(
-                    configuration
-                        .reconciled_channels()
-                        .iter()
-                        .flat_map(status_update_tasks),
-                );
-            }
-            Some(_) | None => writer.cancel_pending(),
+        let ServedConfiguration {
+            resolution,
+            is_published,
+        } = served.borrow_and_update().clone();
+        if is_published && *leads.borrow_and_update() {
+            let channels = resolution.reconciled_channels();
+            writer.plan(channels.iter().flat_map(status_update_tasks));
+        } else {
+            writer.cancel_pending();
         }
     }
 }
