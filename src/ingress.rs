@@ -184,13 +184,8 @@ impl Ingress {
         let (counted, data) = (share.bytes(), body.len());
         let events = binding::decode_in_trace(headers, body, attributes, trace)
             .map_err(IngressResponse::NotAnEvent)?;
-        // Attributes that came in headers are counted with those; others are copies of parts of the
-        // body.
-        let beside: usize = events.iter().map(Event::metadata_length).sum();
-        let copied = beside.saturating_sub(counted.saturating_sub(data));
-        let many = counted + copied + events.len().saturating_sub(1) * PER_ONE_OF_MANY;
         share
-            .grow_to(many)
+            .grow_to(held_bytes(&events, counted, data))
             .map_err(|_exhausted| IngressResponse::BodyUnreadable(BodyError::OverBudget))?;
         let guard: EventGuard = Arc::new(share);
         Ok(events
@@ -198,6 +193,15 @@ impl Ingress {
             .map(|event| event.with_guard(Arc::clone(&guard)))
             .collect())
     }
+}
+
+/// Memory that the events of a request hold, of which `counted` bytes were counted when it was
+/// read, with `data` bytes of its body among them. Attributes that came in headers are counted with
+/// those; others are copies of parts of the body.
+fn held_bytes(events: &[Event], counted: usize, data: usize) -> usize {
+    let beside: usize = events.iter().map(Event::metadata_length).sum();
+    let copied = beside.saturating_sub(counted.saturating_sub(data));
+    counted + copied + events.len().saturating_sub(1) * PER_ONE_OF_MANY
 }
 
 impl RequestHandler for Ingress {

@@ -16,6 +16,7 @@ pub(crate) mod socket;
 mod watched_stream;
 
 use std::future::Future;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -140,9 +141,12 @@ pub async fn serve<H: RequestHandler>(
         }
         connections.spawn(accept_tls(stream, slot, Arc::clone(&shared)));
     }
-    for (stream, slot) in accept_backlog(listener, &slots) {
+    for (stream, slot) in accept_backlog(&listener, &slots) {
         connections.spawn(accept_tls(stream, slot, Arc::clone(&shared)));
     }
+    // From here on the system refuses new connections, while those that are open finish their
+    // requests.
+    drop(listener);
     while connections.join_next().await.is_some() {}
 }
 
@@ -173,11 +177,10 @@ async fn accept(
     }
 }
 
-/// Accepts the connections that the system has made before now, as far as there are permits, and
-/// closes the listener: from then on the system refuses new ones. Their peers may have sent a
-/// request already, and would be reset if they were not accepted.
+/// Accepts the connections that the system has made before now, as far as there are permits: their
+/// peers may have sent a request already, and would be reset when the listener closes.
 fn accept_backlog(
-    listener: TcpListener,
+    listener: &TcpListener,
     slots: &Arc<Semaphore>,
 ) -> Vec<(TcpStream, OwnedSemaphorePermit)> {
     let mut accepted = Vec::new();
@@ -209,8 +212,19 @@ async fn accept_tls<H: RequestHandler>(
     };
     // The address is asked for before the handshake, which consumes the stream and may fail.
     let peer = stream.peer_addr().ok();
+    let handshake = acceptor.accept(stream);
+    serve_tls(handshake, peer, listener).await;
+}
+
+/// Serves one connection after its TLS handshake, which is counted, and logged if it fails.
+async fn serve_tls<H: RequestHandler>(
+    handshake: tokio_rustls::Accept<TcpStream>,
+    peer: Option<SocketAddr>,
+    listener: Arc<ListenerContext<H>>,
+) {
+    let metrics = Arc::clone(&listener.limits.metrics);
     let limit = listener.limits.handshake_timeout;
-    match tokio::time::timeout(limit, acceptor.accept(stream)).await {
+    match tokio::time::timeout(limit, handshake).await {
         Ok(Ok(stream)) => {
             metrics.handshakes.increment();
             let activity = match stream.get_ref().1.alpn_protocol() {

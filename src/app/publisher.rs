@@ -61,31 +61,33 @@ impl ConfigurationPublisher {
             let Some(resolution) = resolution else {
                 continue;
             };
-            if let (Some(log), Some(wanted)) = (
-                &self.log,
-                resolution
-                    .log_level
-                    .filter(|_| resolution.log_level != level),
-            ) {
+            if let Some(log) = &self.log
+                && let Some(wanted) = resolution.log_level
+                && level != Some(wanted)
+            {
                 log.set(wanted);
                 level = Some(wanted);
             }
             let Some(before) = self.publish(&resolution).await else {
                 return;
             };
-            // Metrics follow only when the configuration is served: they would tell of queues that
-            // are not there yet.
-            configuration_metrics::record_configuration(&self.counters, &resolution);
-            self.telemetry.apply_resolution(&resolution);
-            if !before.is_published || resolution.differs(&before.resolution) {
-                tracing::info!(
-                    channels = resolution.table.channels().len(),
-                    "Configuration applied"
-                );
-            }
-            if self.readiness.set_started() {
-                serving_watch::log_started(&self.readiness);
-            }
+            self.record_published(&resolution, &before);
+        }
+    }
+
+    /// Records a configuration only when it is served: metrics would tell of queues that are not
+    /// there yet.
+    fn record_published(&self, resolution: &Resolution, before: &ServedConfiguration) {
+        configuration_metrics::record_configuration(&self.counters, resolution);
+        self.telemetry.apply_resolution(resolution);
+        if !before.is_published || resolution.differs(&before.resolution) {
+            tracing::info!(
+                channels = resolution.table.channels().len(),
+                "Configuration applied"
+            );
+        }
+        if self.readiness.set_started() {
+            serving_watch::log_started(&self.readiness);
         }
     }
 

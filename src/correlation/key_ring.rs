@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::{CorrelationId, CorrelationKey};
+use super::CorrelationKey;
 
 /// Name of an entry of a Secret.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -99,7 +99,7 @@ impl KeyRing {
     /// True if an id was created with one of the keys of a RequestReply.
     #[cfg(test)]
     #[must_use]
-    pub(crate) fn verifies(&self, id: &CorrelationId<'_>, holder: KeyHolder<'_>) -> bool {
+    pub(crate) fn verifies(&self, id: &super::CorrelationId<'_>, holder: KeyHolder<'_>) -> bool {
         self.keys(holder).any(|key| key.verifies(id))
     }
 }

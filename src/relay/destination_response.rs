@@ -32,23 +32,34 @@ impl<T> RelayDependencies<T> {
         if !answer.status().is_success() {
             return Err(failure_response(from, &answer));
         }
+        let response = self.reply_response(answer, trigger, ttl)?;
+        self.counters.accepted.increment();
+        Ok(response)
+    }
+
+    /// Response with the event that a destination replied with, if it did. Neither a body that is
+    /// no event, nor an invalid event can be passed on (contract BF-11, BF-12).
+    fn reply_response(
+        &self,
+        answer: Response<Bytes>,
+        trigger: &TriggerRelay,
+        ttl: Option<i32>,
+    ) -> Result<RelayResponse, RelayResponse> {
         let (parts, body) = answer.into_parts();
         // Copied before decoding takes the header fields apart.
         let passed = forwarded_headers(&parts.headers);
         let limit = self.request_reader.attribute_limit();
-        let response = match binding::decode_reply(parts.headers, &body, limit) {
+        match binding::decode_reply(parts.headers, &body, limit) {
             Ok(Some(event)) => {
                 self.event_types
                     .observe(trigger.event_types.as_ref(), &event);
-                event_response(parts.status, event, ttl)
+                Ok(event_response(parts.status, event, ttl).with_headers(passed))
             }
-            Ok(None) if body.is_empty() => RelayResponse::from_status(parts.status),
-            // Neither a body that is no event, nor an invalid event can be passed on (contract
-            // BF-11, BF-12).
-            Ok(None) | Err(_) => return Err(RelayResponse::from_status(StatusCode::BAD_GATEWAY)),
-        };
-        self.counters.accepted.increment();
-        Ok(response.with_headers(passed))
+            Ok(None) if body.is_empty() => {
+                Ok(RelayResponse::from_status(parts.status).with_headers(passed))
+            }
+            Ok(None) | Err(_) => Err(RelayResponse::from_status(StatusCode::BAD_GATEWAY)),
+        }
     }
 }
 

@@ -52,28 +52,24 @@ impl TriggerRequest<'_> {
         started: Instant,
         answer: &Result<Response<Bytes>, RelaySendError>,
     ) {
-        let destination = to.role;
         let result = match answer {
             Ok(answer) => Ok(answer.status().as_u16()),
             Err(RelaySendError::Token(_)) => Err("token"),
             Err(RelaySendError::Transport(error)) => Err(error.reason()),
         };
-        self.series.count_attempt(destination, result);
+        self.series.count_attempt(to.role, result);
         scheme_series(self.series.relay_durations(), self.scheme)
             .dispatched
             .record(result.ok(), started.elapsed());
         let reason = match answer {
             Ok(answer) if answer.status().is_success() => {
-                return self.series.record_success(destination, started);
+                return self.series.record_success(to.role, started);
             }
             Ok(answer) => format!("answered {}", answer.status()),
             Err(error) => error.to_string(),
         };
-        self.series.record_failure(
-            destination,
-            &scrub::url(to.address.url.as_written()),
-            &reason,
-        );
+        let url = scrub::url(to.address.url.as_written());
+        self.series.record_failure(to.role, &url, &reason);
     }
 
     /// Counts a dead letter for which there is no dead letter sink.

@@ -185,19 +185,14 @@ impl CloseProgress {
         match reason {
             // A slow head is cut off at once. An idle connection is asked to close, and cut off if
             // it does not.
-            ConnectionCloseReason::TimedOut(ConnectionTimeout::HeaderRead) => {
+            ConnectionCloseReason::TimedOut(timeout)
+                if timeout == ConnectionTimeout::HeaderRead || self.is_told =>
+            {
                 return ControlFlow::Break(());
             }
-            ConnectionCloseReason::TimedOut(ConnectionTimeout::Idle) if self.is_told => {
-                return ControlFlow::Break(());
-            }
-            ConnectionCloseReason::TimedOut(ConnectionTimeout::Idle) => {
-                let limit = if self.is_stopping {
-                    STOP_GRACE
-                } else {
-                    CLOSE_LIMIT
-                };
-                activity.close_by(limit);
+            ConnectionCloseReason::TimedOut(_) => {
+                let stopping = self.is_stopping;
+                activity.close_by(if stopping { STOP_GRACE } else { CLOSE_LIMIT });
                 self.is_told = true;
             }
             ConnectionCloseReason::Stop => {
@@ -215,6 +210,7 @@ impl CloseProgress {
 }
 
 /// The reasons for which this side closes a connection.
+#[derive(Clone, Copy, Debug)]
 enum ConnectionCloseReason {
     /// The listener stops.
     Stop,
