@@ -77,16 +77,28 @@ impl Ingress {
         let events = self
             .read_authorized(request, context, &serving, &target)
             .await?;
-        match target {
+        self.send_to_target(events, &serving, &target).await
+    }
+
+    /// Sends the events to their target. A RequestReply takes one of them, and gives its reply.
+    ///
+    /// # Errors
+    /// If the target refuses them.
+    async fn send_to_target(
+        &self,
+        mut events: Vec<Event>,
+        serving: &ServedTable,
+        target: &IngressTarget<'_>,
+    ) -> Result<IngressResponse, IngressResponse> {
+        match *target {
             IngressTarget::Channel(index, _) => self
                 .router
-                .accept(&serving, index, events)
+                .accept(serving, index, events)
                 .await
                 .map(|()| IngressResponse::Accepted),
             IngressTarget::RequestReply(request_reply) => {
-                let [event] = <[Event; 1]>::try_from(events)
-                    .map_err(|_batch| IngressResponse::BatchNotAllowed)?;
-                Box::pin(self.router.request(&serving, request_reply, event))
+                let event = events.pop().ok_or(IngressResponse::BatchNotAllowed)?;
+                Box::pin(self.router.request(serving, request_reply, event))
                     .await
                     .map(|reply| IngressResponse::Reply(Box::new(reply)))
             }

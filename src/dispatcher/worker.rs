@@ -28,18 +28,11 @@ pub(super) async fn run<T: HttpTransport>(
             break;
         };
         worker.series().start_delivery();
-        // Deliveries that have ended are joined here, so that the set does not grow.
-        while let Some(ended) = deliveries.try_join_next() {
-            log_panic(&worker, ended);
-        }
+        join_ended(&worker, &mut deliveries);
         let is_ordered = worker.order() == DeliveryOrder::Ordered;
+        let (state, delivery) = (Arc::clone(&worker), Arc::clone(&delivery));
         // The future is boxed, since a task moves its future and its result about as one.
-        deliveries.spawn(Box::pin(deliver(
-            message,
-            Arc::clone(&worker),
-            permit,
-            Arc::clone(&delivery),
-        )));
+        deliveries.spawn(Box::pin(deliver(message, state, permit, delivery)));
         // The next event of an ordered queue is delivered only when this one has been settled.
         if is_ordered {
             next = until_deliveries_ended(&worker, &mut deliveries, &mut consumer).await;
@@ -47,6 +40,13 @@ pub(super) async fn run<T: HttpTransport>(
     }
     while let Some(ended) = deliveries.join_next().await {
         log_panic(&worker, ended);
+    }
+}
+
+/// Joins the deliveries that have ended, so that the set does not grow.
+fn join_ended(worker: &SubscriptionWorkerState, deliveries: &mut JoinSet<()>) {
+    while let Some(ended) = deliveries.try_join_next() {
+        log_panic(worker, ended);
     }
 }
 

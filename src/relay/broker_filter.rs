@@ -90,10 +90,7 @@ impl<T: HttpTransport> BrokerFilter<T> {
     ) -> Result<TriggerEvent, RelayResponse> {
         // The uid comes first: an event for an older Trigger of this name is not for this one.
         if trigger.uid.as_deref().is_some_and(|uid| uid != target.uid) {
-            return Err(RelayResponse::from_text(
-                StatusCode::BAD_REQUEST,
-                "the trigger has another uid: it was made anew",
-            ));
+            return Err(other_uid());
         }
         let access = trigger.authorization.as_ref();
         let identified = self.relay.identify_sender(access, request.headers()).await;
@@ -262,6 +259,13 @@ fn no_trigger() -> RelayResponse {
     RelayResponse::from_text(
         StatusCode::NOT_FOUND,
         "no trigger of this name: check the path",
+    )
+}
+
+fn other_uid() -> RelayResponse {
+    RelayResponse::from_text(
+        StatusCode::BAD_REQUEST,
+        "the trigger has another uid: it was made anew",
     )
 }
 
