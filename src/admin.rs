@@ -25,9 +25,9 @@ use http::header::{
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
 
-use crate::model::{ObjectKind, UriScheme};
+use crate::model::ObjectKind;
 use crate::scrub;
-use crate::server::{RequestBody, RequestHandler};
+use crate::server::{RequestBody, RequestContext, RequestHandler};
 use crate::supervisor::Readiness;
 use crate::telemetry::counters::ProcessCounters;
 use authorizer::{AdminAction, AdminAuthorizer, AdminListener};
@@ -125,7 +125,7 @@ impl AdminApi {
         }
         match parked {
             Some(parked) => {
-                let table = Arc::clone(&self.status_source.served.borrow().table);
+                let table = Arc::clone(&self.status_source.served.borrow().resolution.table);
                 self.parked.respond(&table, parked, query).await
             }
             None => self.respond_to_read(path, query),
@@ -178,7 +178,7 @@ impl RequestHandler for AdminHandler {
     async fn handle(
         &self,
         request: Request<RequestBody>,
-        _scheme: UriScheme,
+        _context: &mut RequestContext,
     ) -> Response<Full<Bytes>> {
         // On the heap, since a request to change something holds much more than one that reads.
         Box::pin(self.api.respond(&request, self.listener)).await
@@ -208,7 +208,7 @@ impl RequestHandler for HealthHandler {
     async fn handle(
         &self,
         request: Request<RequestBody>,
-        _scheme: UriScheme,
+        _context: &mut RequestContext,
     ) -> Response<Full<Bytes>> {
         if let Some(refusal) = method_not_allowed(request.method(), AdminAction::Probe) {
             return refusal;

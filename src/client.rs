@@ -29,7 +29,7 @@ use time::OffsetDateTime;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::event::{Event, http as binding};
+use crate::event::{Event, TraceContext, http as binding};
 use crate::model::{
     Addressable, DeliveryFormat, DestinationRoute, HttpVersions, TrustBundle, TrustFingerprint,
 };
@@ -70,10 +70,14 @@ pub trait HttpTransport: Send + Sync + 'static {
 }
 
 /// Makes the POST request for an event in this format, with the header fields that are forwarded
-/// beside the event and its trace context. The method is set here; the URL is set when the request
+/// beside the event and this trace context. The method is set here; the URL is set when the request
 /// is sent.
 #[must_use]
-pub fn event_request(event: &Event, format: DeliveryFormat) -> Request<Bytes> {
+pub(crate) fn event_request(
+    event: &Event,
+    format: DeliveryFormat,
+    trace: Option<&TraceContext>,
+) -> Request<Bytes> {
     let (mut headers, body) = match format {
         DeliveryFormat::Binary => (binding::binary_headers(event), event.data().clone()),
         DeliveryFormat::Json => binding::encode_structured(event),
@@ -81,7 +85,7 @@ pub fn event_request(event: &Event, format: DeliveryFormat) -> Request<Bytes> {
     for (name, value) in event.forwarded() {
         headers.append(name.clone(), value.clone());
     }
-    if let Some(trace) = event.trace() {
+    if let Some(trace) = trace {
         trace.write_headers(&mut headers);
     }
     let mut request = Request::new(body);

@@ -12,6 +12,7 @@ mod files;
 mod problem_log;
 mod read;
 mod resolve;
+mod served_configuration;
 mod settings;
 mod task;
 
@@ -31,6 +32,7 @@ pub(crate) use read::spelling::suggest_word;
 pub use resolve::{
     Resolution, ResolvedSink, ServerCertificate, SinkName, resolve, resolve_sink, trigger_filters,
 };
+pub use served_configuration::ServedConfiguration;
 pub use settings::{
     AdvertisedCaCerts, ApiServerAvailability, ClusterNameLookup, ControlSettings, DeliveryMerge,
     ListenerUrls, RabbitmqAvailability, ResolveOverride, ResolveOverrideError, UnknownFields,

@@ -30,7 +30,7 @@ pub(super) fn list_objects(
     kind: ObjectKind,
     namespace: Option<&str>,
 ) -> String {
-    let shown = Arc::clone(&view.served.borrow());
+    let shown = Arc::clone(&view.served.borrow().resolution);
     let report = TroubleReport::collect(&shown.table, &*view.backends);
     let wanted = |object: &&Arc<InventoryObject>| {
         object.kind == kind && namespace.is_none_or(|namespace| object.namespace == namespace)

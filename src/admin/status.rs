@@ -14,7 +14,7 @@ use tokio::sync::watch;
 
 use super::objects;
 use crate::channel::backends::ChannelBackends;
-use crate::control::{Problem, Resolution, Severity};
+use crate::control::{Problem, Resolution, ServedConfiguration, Severity};
 use crate::delivery::SubscriptionWorkerStates;
 use crate::model::{BackendKind, ProcessRole};
 use crate::supervisor::Readiness;
@@ -32,7 +32,7 @@ pub struct StatusSource {
     /// The counters of the process as a whole, and its series.
     pub counters: Arc<ProcessCounters>,
     /// The configuration that is served.
-    pub served: watch::Receiver<Arc<Resolution>>,
+    pub served: watch::Receiver<ServedConfiguration>,
     /// The workers of subscriptions, each with its series.
     pub subscription_workers: SubscriptionWorkerStates,
     /// The backends that keep events.
@@ -122,7 +122,7 @@ struct StatusObjectName<'s> {
 impl StatusSource {
     /// Returns the status as it is now, as JSON.
     pub(super) fn render_json(&self) -> String {
-        let shown = Arc::clone(&self.served.borrow());
+        let shown = Arc::clone(&self.served.borrow().resolution);
         let mut trusted = TrustedCertificates::of_resolution(&shown);
         let groups = groups::collect_groups(self, &shown, &mut trusted);
         let status = StatusDocument {

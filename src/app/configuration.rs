@@ -12,12 +12,14 @@ use super::shutdown::ShutdownStages;
 use crate::cli::RunOptions;
 use crate::control::{
     self, ApiServerAvailability, ControlSettings, FollowerChannels, LatestResolution, ManifestSet,
-    Resolution, StopSignals,
+    Resolution, ServedConfiguration,
 };
 
 /// The first configuration, and the receiver of those after it.
 pub(super) struct ConfigurationSource {
-    pub(super) first_resolution: Arc<Resolution>,
+    /// The configuration that is served, of which the first is the one to start with; for everybody
+    /// who follows it.
+    pub(super) served: watch::Sender<ServedConfiguration>,
     /// True if the first configuration is the real one; in a cluster it is empty, and the real one
     /// comes later.
     pub(super) is_complete: bool,
@@ -29,19 +31,23 @@ pub(super) struct ConfigurationSource {
 }
 
 impl ConfigurationSource {
-    /// Starts following files or a cluster. Status about the configurations that appear in `served`
-    /// is written into the cluster.
+    /// Starts following files or a cluster. Status about the configurations that are served is
+    /// written into the cluster.
     pub(super) async fn start(
         options: &RunOptions,
         settings: ControlSettings,
-        served: watch::Receiver<LatestResolution>,
         stages: &mut ShutdownStages,
     ) -> anyhow::Result<Self> {
         if options.kubernetes {
-            follow_cluster(options, settings, served, stages).await
+            follow_cluster(options, settings, stages).await
         } else {
             follow_files(options, settings, stages).await
         }
+    }
+
+    /// The configuration to start with.
+    pub(super) fn first_resolution(&self) -> Arc<Resolution> {
+        Arc::clone(&self.served.borrow().resolution)
     }
 }
 
@@ -66,16 +72,13 @@ async fn follow_files(
         let publish = |new: &Arc<Resolution>| drop(resolved.send_replace(Some(Arc::clone(new))));
         control::watch_files(paths, settings, first, publish, stop).await;
     });
-    newest
-        .changed()
-        .await
-        .context("the manifests could not be read")?;
-    let first = newest
-        .borrow_and_update()
-        .clone()
-        .context("the manifests could not be read")?;
+    let first = match newest.changed().await {
+        Ok(()) => newest.borrow_and_update().clone(),
+        Err(_closed) => None,
+    };
+    let first = first.context("the manifests could not be read")?;
     Ok(ConfigurationSource {
-        first_resolution: first,
+        served: watch::Sender::new(ServedConfiguration::first(first)),
         is_complete: true,
         newest,
         api_server: None,
@@ -88,41 +91,32 @@ async fn follow_files(
 async fn follow_cluster(
     options: &RunOptions,
     settings: ControlSettings,
-    served: watch::Receiver<LatestResolution>,
     stages: &mut ShutdownStages,
 ) -> anyhow::Result<ConfigurationSource> {
-    let connected = options
-        .cluster_settings()
-        .map_err(anyhow::Error::msg)?
-        .connect()
-        .await?;
+    let cluster = options.cluster_settings().map_err(anyhow::Error::msg)?;
+    let connected = cluster.connect().await?;
     let api_server = Some(ApiClient {
         client: connected.client(),
         token_file: connected.token_file(),
     });
     let first = Arc::new(control::resolve(&ManifestSet::default(), None, &settings));
+    let served = watch::Sender::new(ServedConfiguration::first(first));
     let (resolved, newest) = watch::channel(None);
-    let (leader, leads) = watch::channel(false);
-    let leads = Some(leads).filter(|_| settings.task.served_channels().is_some());
-    let stops = StopSignals {
-        stop_writing: stages.stop_announced.clone(),
-        stop_all: stages.stop_accepting.clone(),
-    };
+    let (leader, is_leader) = watch::channel(false);
+    let is_leader = Some(is_leader).filter(|_| settings.task.served_channels().is_some());
     let channels = FollowerChannels {
         resolved,
-        served,
+        served: served.subscribe(),
         leader,
     };
-    stages.accepting.spawn(
-        "configuration",
-        connected.follow_cluster(settings, channels, stops),
-    );
+    let following = connected.follow_cluster(settings, channels, stages.stop_signals());
+    stages.accepting.spawn("configuration", following);
     Ok(ConfigurationSource {
-        first_resolution: first,
+        served,
         is_complete: false,
         newest,
         api_server,
-        is_leader: leads,
+        is_leader,
     })
 }
 
@@ -133,23 +127,28 @@ pub(super) fn control_settings(
     listeners: &BoundListeners,
     certificates: &ServerCertificateKeeper,
 ) -> anyhow::Result<ControlSettings> {
-    let task = options.task();
-    let urls = if task.serves_manifests() {
-        Some(listeners.urls()?)
-    } else {
-        None
-    };
+    let urls = (options.task().serves_manifests())
+        .then(|| listeners.urls())
+        .transpose()?;
     let access = &options.rabbitmq.access;
     let settings =
         options
             .served
             .control_settings(&options.manifests, access, urls, certificates.ca_certs());
-    if !options.kubernetes {
-        return Ok(settings);
+    if options.kubernetes {
+        with_cluster_settings(settings, options)
+    } else {
+        Ok(settings)
     }
+}
+
+fn with_cluster_settings(
+    settings: ControlSettings,
+    options: &RunOptions,
+) -> anyhow::Result<ControlSettings> {
     let cluster = options.cluster_settings().map_err(anyhow::Error::msg)?;
     Ok(ControlSettings {
-        task,
+        task: options.task(),
         api_server: ApiServerAvailability::Given,
         config_logging: cluster.config_logging,
         config_observability: cluster.config_observability,

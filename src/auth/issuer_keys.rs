@@ -15,7 +15,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::model::{OidcAuthentication, RoutingTable};
+use crate::model::{OidcAuthentication, TableSource};
 use crate::telemetry::counters::ProcessCounters;
 use crate::telemetry::log_rate_limit::LogRateLimit;
 use crate::wire_text::WireText;
@@ -184,13 +184,9 @@ impl IssuerKeyRefresher {
     /// Follows the routing table until `stop`. While it names no issuer, nothing is fetched; if
     /// keys cannot be fetched, this is tried for ever, and the keys that are known stay (unlike
     /// contract G-53).
-    pub async fn run(
-        self,
-        mut tables: watch::Receiver<Arc<RoutingTable>>,
-        stop: CancellationToken,
-    ) {
+    pub async fn run(self, mut tables: watch::Receiver<impl TableSource>, stop: CancellationToken) {
         loop {
-            let oidc = tables.borrow_and_update().oidc().cloned();
+            let oidc = tables.borrow_and_update().routing_table().oidc().cloned();
             let ended = tokio::select! {
                 () = stop.cancelled() => true,
                 ended = wait_for_other_issuer(&mut tables, oidc.as_ref()) => ended,
@@ -276,10 +272,13 @@ impl IssuerKeyRefresher {
 
 /// Waits until the table names another issuer; returns true if there will be no other table.
 async fn wait_for_other_issuer(
-    tables: &mut watch::Receiver<Arc<RoutingTable>>,
+    tables: &mut watch::Receiver<impl TableSource>,
     oidc: Option<&Arc<OidcAuthentication>>,
 ) -> bool {
-    tables.wait_for(|table| table.oidc() != oidc).await.is_err()
+    tables
+        .wait_for(|table| table.routing_table().oidc() != oidc)
+        .await
+        .is_err()
 }
 
 /// Returns a key for signatures by RSA or an elliptic curve; `None` for everything else that is

@@ -14,8 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::cli::DisplayOptions;
 use crate::display::EventDisplay;
 use crate::event::{AttributeLimit, Event, http as binding};
-use crate::model::UriScheme;
-use crate::server::{self, ListenerLimits, RequestBody, RequestHandler, body};
+use crate::server::{self, ListenerLimits, RequestBody, RequestContext, RequestHandler, body};
 use crate::tls::MinTlsVersion;
 use crate::tls::server_identity::ServerIdentity;
 
@@ -127,7 +126,7 @@ impl RequestHandler for DisplaySink {
     async fn handle(
         &self,
         request: Request<RequestBody>,
-        _scheme: UriScheme,
+        _context: &mut RequestContext,
     ) -> Response<Full<Bytes>> {
         self.receive_events(request)
             .await

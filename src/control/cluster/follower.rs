@@ -18,6 +18,7 @@ use super::watch::{MIN_RESOLVE_INTERVAL, spawn_watches};
 use super::write::requests::ClusterWriter;
 use super::write::status_updates::write_status_updates;
 use crate::control::resolve::Resolution;
+use crate::control::served_configuration::ServedConfiguration;
 use crate::control::settings::ControlSettings;
 
 /// The time after which everything is resolved although nothing has changed, so that expired
@@ -28,8 +29,8 @@ const REFRESH: Duration = Duration::from_secs(3600);
 pub struct FollowerChannels {
     /// Gets each resolution, to be served.
     pub resolved: value::Sender<LatestResolution>,
-    /// The resolution that is served.
-    pub served: value::Receiver<LatestResolution>,
+    /// The configuration that is served.
+    pub served: value::Receiver<ServedConfiguration>,
     /// Says if this process is the leader, which writes into the cluster.
     pub leader: value::Sender<bool>,
 }

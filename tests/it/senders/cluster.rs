@@ -27,6 +27,7 @@ use sealpost::router::{Router, ServedTable};
 use sealpost::server::body::{BodyReader, MemoryBudget};
 use sealpost::server::{self, ListenerLimits as Connections, RequestHandler};
 use sealpost::telemetry::counters::ProcessCounters;
+use sealpost::telemetry::tracer::Tracer;
 use sealpost::tls::{MinTlsVersion, SystemRoots};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -112,13 +113,7 @@ impl Parts {
             drop(tables);
         });
         running.spawn(maker.run(CancellationToken::new()));
-        let serving = ServedTable {
-            table: Arc::clone(&table),
-            publishers: Vec::new(),
-            channel_series: Vec::new(),
-            relayed_series: Default::default(),
-            pending_replies: Default::default(),
-        };
+        let serving = ServedTable::without_channels(Arc::clone(&table));
         let router =
             Router::new(serving, 255, Arc::clone(&counters)).with_event_types(event_types.clone());
         let (router, gate) = (
@@ -172,6 +167,7 @@ impl Parts {
             tokens: Arc::clone(&self.tokens),
             event_types: self.event_types.clone(),
             counters: Arc::clone(&self.counters),
+            tracer: Tracer::default(),
         }
     }
 }

@@ -13,8 +13,8 @@ use super::queue::{WriteHandler, WriteQueue};
 use super::requests::{ClusterWriter, WriteError, WriteTarget, with_timeout};
 use super::warning_event::warning_event;
 use crate::control::channel_kind::ServedChannelKind;
-use crate::control::cluster::store_resolver::LatestResolution;
 use crate::control::resolve::reconciled::{ReconciledChannel, StatusUpdate};
+use crate::control::served_configuration::ServedConfiguration;
 use crate::model::ChannelKey;
 use crate::wire_text::WireText;
 
@@ -30,7 +30,7 @@ pub(crate) async fn write_status_updates(
     writer: ClusterWriter,
     kind: ServedChannelKind,
     mut leads: watch::Receiver<bool>,
-    mut served: watch::Receiver<LatestResolution>,
+    mut served: watch::Receiver<ServedConfiguration>,
 ) {
     let mut queue = WriteQueue::new(StatusUpdateHandler { writer, kind });
     loop {
@@ -43,9 +43,13 @@ pub(crate) async fn write_status_updates(
             return queue.finish_writes().await;
         }
         let served = served.borrow_and_update().clone();
-        let is_leader = *leads.borrow_and_update();
-        let tasks = served.as_ref().filter(|_| is_leader).map(|resolution| {
-            let channels = resolution.reconciled_channels().into_iter().flatten();
+        let is_writer = served.is_published && *leads.borrow_and_update();
+        let tasks = is_writer.then(|| {
+            let channels = served
+                .resolution
+                .reconciled_channels()
+                .into_iter()
+                .flatten();
             channels.flat_map(status_update_tasks)
         });
         queue.plan_as_leader(tasks);
