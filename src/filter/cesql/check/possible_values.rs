@@ -256,29 +256,34 @@ pub(super) fn in_order(
             Box::new(y.clone()),
         ));
     }
-    let fails = |part: &ExpressionNode| match part {
-        ExpressionNode::String(text) => text.parse::<i32>().is_err(),
-        ExpressionNode::Attribute(name) => name == "specversion" || name == "time",
-        _ => false,
-    };
-    if fails(x) || fails(y) {
-        return PossibleBooleans::NOTHING;
-    }
-    let is_natural =
-        |part: &ExpressionNode| matches!(part, ExpressionNode::Call(CesqlFunction::Length, _));
-    let never = match (operator, x, y) {
-        (BinaryOperator::Less, x, ExpressionNode::Integer(n))
-        | (BinaryOperator::Greater, ExpressionNode::Integer(n), x) => is_natural(x) && *n <= 0,
-        (BinaryOperator::LessOrEqual, x, ExpressionNode::Integer(n))
-        | (BinaryOperator::GreaterOrEqual, ExpressionNode::Integer(n), x) => {
-            is_natural(x) && *n < 0
-        }
-        _ => false,
-    };
-    if never {
+    if is_never_integer(x) || is_never_integer(y) {
+        PossibleBooleans::NOTHING
+    } else if is_negative_length(operator, x, y) {
         PossibleBooleans::NEVER
     } else {
         PossibleBooleans::ALL
+    }
+}
+
+/// True if a part cannot be cast to an integer, whatever the event.
+fn is_never_integer(part: &ExpressionNode) -> bool {
+    match part {
+        ExpressionNode::String(text) => text.parse::<i32>().is_err(),
+        ExpressionNode::Attribute(name) => name == "specversion" || name == "time",
+        _ => false,
+    }
+}
+
+/// True if a comparison holds only for a text whose length is negative.
+fn is_negative_length(operator: BinaryOperator, x: &ExpressionNode, y: &ExpressionNode) -> bool {
+    let is_length =
+        |part: &ExpressionNode| matches!(part, ExpressionNode::Call(CesqlFunction::Length, _));
+    match (operator, x, y) {
+        (BinaryOperator::Less, x, ExpressionNode::Integer(n))
+        | (BinaryOperator::Greater, ExpressionNode::Integer(n), x) => is_length(x) && *n <= 0,
+        (BinaryOperator::LessOrEqual, x, ExpressionNode::Integer(n))
+        | (BinaryOperator::GreaterOrEqual, ExpressionNode::Integer(n), x) => is_length(x) && *n < 0,
+        _ => false,
     }
 }
 
