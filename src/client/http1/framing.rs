@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::header::{CONNECTION, CONTENT_LENGTH, HeaderName, TRANSFER_ENCODING};
 use http::{HeaderMap, Response, StatusCode, Version};
 
-use super::head::MalformedResponse;
+use super::malformed_response::MalformedResponse;
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 /// The keep-alive timeout that a peer announces is shortened by this much, or by half if that is

@@ -8,6 +8,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, Version};
 use httparse::{Header, ParserConfig, Status};
 
 use super::framing::{HeadSyntax, ResponseFraming};
+use super::malformed_response::MalformedResponse;
 
 /// Bytes of a response's head, together with the informational responses before it, at most.
 pub(super) const MAX_HEAD: usize = 64 * 1024;
@@ -19,24 +20,6 @@ const MAX_FIELDS: usize = 5000;
 /// parsed when its end is there or when it has doubled, so that it costs no more than its length
 /// however small the pieces are.
 const REPARSE_LIMIT: usize = 4 * MAX_HEAD;
-
-/// The reason for which bytes are no HTTP/1.1 response.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct MalformedResponse(pub(super) &'static str);
-
-impl From<httparse::Error> for MalformedResponse {
-    fn from(error: httparse::Error) -> Self {
-        Self(match error {
-            httparse::Error::HeaderName => "invalid name of a field",
-            httparse::Error::HeaderValue => "invalid value of a field",
-            httparse::Error::NewLine => "invalid end of a line",
-            httparse::Error::Status => "invalid status line",
-            httparse::Error::Token => "invalid token",
-            httparse::Error::TooManyHeaders => "too many fields",
-            httparse::Error::Version => "invalid HTTP version",
-        })
-    }
-}
 
 /// The head of a final response, with the framing of its body.
 #[derive(Debug)]
@@ -66,28 +49,22 @@ impl ResponseHeadReader {
         received: &mut BytesMut,
     ) -> Result<Option<ResponseHead>, MalformedResponse> {
         while self.should_parse(received) {
-            (self.last_received_length, self.parsed_bytes) = (
-                received.len(),
-                self.parsed_bytes.saturating_add(received.len()),
-            );
+            self.last_received_length = received.len();
+            self.parsed_bytes = self.parsed_bytes.saturating_add(received.len());
             let Some(ParsedHead {
                 length,
                 response,
-                syntax: bytewise,
+                syntax,
             }) = parse_head(received)?
             else {
                 break;
             };
-            if !response.status().is_informational()
-                || response.status() == StatusCode::SWITCHING_PROTOCOLS
-            {
-                let framing = ResponseFraming::of_head(&response, bytewise)?;
+            if is_final(response.status()) {
+                let framing = ResponseFraming::of_head(&response, syntax)?;
                 received.advance(length);
                 return Ok(Some(ResponseHead { response, framing }));
             }
-            received.advance(length);
-            (self.last_received_length, self.scanned) = (0, 0);
-            self.informational_bytes = self.informational_bytes.saturating_add(length);
+            self.drop_informational_head(length, received);
         }
         let waiting = self.informational_bytes.saturating_add(received.len());
         if waiting > MAX_HEAD {
@@ -95,6 +72,12 @@ impl ResponseHeadReader {
         } else {
             Ok(None)
         }
+    }
+
+    fn drop_informational_head(&mut self, length: usize, received: &mut BytesMut) {
+        received.advance(length);
+        (self.last_received_length, self.scanned) = (0, 0);
+        self.informational_bytes = self.informational_bytes.saturating_add(length);
     }
 
     fn should_parse(&mut self, received: &[u8]) -> bool {
@@ -122,6 +105,12 @@ impl ResponseHeadReader {
         }
         false
     }
+}
+
+/// Returns true if no other response comes after one with this status: 1xx only inform, except that
+/// 101 ends HTTP on the connection (RFC 9110, 15.2).
+fn is_final(status: StatusCode) -> bool {
+    !status.is_informational() || status == StatusCode::SWITCHING_PROTOCOLS
 }
 
 struct ParsedHead {
@@ -168,24 +157,31 @@ fn parse_head_into<'b>(
     else {
         return Ok(None);
     };
-    let mut response = Response::new(());
-    let code = head.code.unwrap_or_default();
-    *response.status_mut() =
-        StatusCode::from_u16(code).map_err(|_range| MalformedResponse("invalid status line"))?;
-    *response.version_mut() = if head.version == Some(0) {
-        Version::HTTP_10
-    } else {
-        Version::HTTP_11
-    };
-    let mut bytewise = HeadSyntax::Strict;
+    let mut response = response_of_status_line(head.code, head.version)?;
+    let mut syntax = HeadSyntax::Strict;
     for field in head.headers.iter() {
-        bytewise = bytewise.and(append_field(response.headers_mut(), field, received)?);
+        syntax = syntax.and(append_field(response.headers_mut(), field, received)?);
     }
     Ok(Some(ParsedHead {
         length,
         response,
-        syntax: bytewise,
+        syntax,
     }))
+}
+
+fn response_of_status_line(
+    code: Option<u16>,
+    minor_version: Option<u8>,
+) -> Result<Response<()>, MalformedResponse> {
+    let mut response = Response::new(());
+    *response.status_mut() = StatusCode::from_u16(code.unwrap_or_default())
+        .map_err(|_range| MalformedResponse("invalid status line"))?;
+    *response.version_mut() = if minor_version == Some(0) {
+        Version::HTTP_10
+    } else {
+        Version::HTTP_11
+    };
+    Ok(response)
 }
 
 /// Adds a field to the head. A value in several lines is read as one, with a blank for each end of
