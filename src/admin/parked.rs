@@ -88,33 +88,35 @@ impl ParkedQuery {
     fn parse(text: &str) -> Result<Self, String> {
         let mut query = Self::default();
         for (name, value) in url::form_urlencoded::parse(text.as_bytes()) {
-            match (&*name, value.into_owned()) {
-                ("namespace", value) => {
-                    query.namespace = Some(value).filter(|value| !value.is_empty())
-                }
-                ("kind", value) => {
-                    query.kind = Some(value.to_ascii_lowercase()).filter(|value| !value.is_empty())
-                }
-                ("olderThan", value) => {
-                    query.older_than =
-                        parse_duration(&value).map_err(|remedy| format!("olderThan {remedy}"))?;
-                }
-                ("limit", value) => {
-                    query.limit = Some(
-                        value
-                            .parse()
-                            .map_err(|error| format!("limit is no number: {error}"))?,
-                    );
-                }
-                (name, _) => {
-                    return Err(format!(
-                        "{} is not known: use namespace, kind, olderThan or limit",
-                        WireText::new(name)
-                    ));
-                }
-            }
+            query.set(&name, &value)?;
         }
         Ok(query)
+    }
+
+    fn set(&mut self, name: &str, value: &str) -> Result<(), String> {
+        match name {
+            "namespace" => {
+                self.namespace = Some(value.to_owned()).filter(|value| !value.is_empty())
+            }
+            "kind" => {
+                self.kind = Some(value.to_ascii_lowercase()).filter(|value| !value.is_empty());
+            }
+            "olderThan" => {
+                self.older_than =
+                    parse_duration(value).map_err(|remedy| format!("olderThan {remedy}"))?;
+            }
+            "limit" => {
+                let limit = value.parse();
+                self.limit = Some(limit.map_err(|error| format!("limit is no number: {error}"))?);
+            }
+            name => {
+                return Err(format!(
+                    "{} is not known: use namespace, kind, olderThan or limit",
+                    WireText::new(name)
+                ));
+            }
+        }
+        Ok(())
     }
 }
 
@@ -151,17 +153,18 @@ impl ParkedHandler {
             return self.list(table, &query).await;
         };
         let name = percent_decode_str(name).decode_utf8_lossy();
+        let owners =
+            find_owners(table, &name, &query).map_err(|text| (StatusCode::NOT_FOUND, text))?;
+        let older_than = query.older_than;
         let mut items = Vec::new();
-        for owner in
-            find_owners(table, &name, &query).map_err(|text| (StatusCode::NOT_FOUND, text))?
-        {
+        for owner in owners {
             items.push(match request {
                 ParkedRequest::Replay(_) => {
-                    self.change(owner, ParkedOutcome::Replayed, query.older_than)
+                    self.change(owner, ParkedOutcome::Replayed, older_than)
                         .await?
                 }
                 ParkedRequest::Drop(_) => {
-                    self.change(owner, ParkedOutcome::Dropped, query.older_than)
+                    self.change(owner, ParkedOutcome::Dropped, older_than)
                         .await?
                 }
                 ParkedRequest::Show(_) | ParkedRequest::List => self.show(owner, &query).await?,

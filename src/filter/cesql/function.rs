@@ -143,8 +143,8 @@ impl CesqlFunction {
             Self::Int => cast(next().to_integer(meter)?.map(CesqlValue::Integer), self),
             Self::Bool => cast(next().to_boolean().map(CesqlValue::Boolean), self),
             Self::String => text_result(next().into_text(meter)?),
-            Self::IsInt => boolean_result(next().to_integer(meter)?.is_some()),
-            Self::IsBool => boolean_result(next().to_boolean().is_some()),
+            Self::IsInt => value_result(CesqlValue::Boolean(next().to_integer(meter)?.is_some())),
+            Self::IsBool => value_result(CesqlValue::Boolean(next().to_boolean().is_some())),
             Self::Abs => abs(&next(), meter),
             Self::Length => length(&next(), meter),
             Self::Concat => concat_texts("", arguments, meter),
@@ -179,8 +179,8 @@ fn text_result(text: Cow<'_, str>) -> FunctionResult<'_> {
     Ok((CesqlValue::String(text), None))
 }
 
-fn boolean_result<'e>(truth: bool) -> FunctionResult<'e> {
-    Ok((CesqlValue::Boolean(truth), None))
+fn value_result(value: CesqlValue<'_>) -> FunctionResult<'_> {
+    Ok((value, None))
 }
 
 fn zero_result<'e>(error: Option<EvaluationError>) -> FunctionResult<'e> {
