@@ -221,17 +221,21 @@ impl IssuerKeyRefresher {
                     );
                 }
                 Err(error) => {
-                    self.counters.key_fetch_failures.increment();
-                    if told.is_due() {
-                        tracing::warn!(
-                            error = %WireText::new(error),
-                            "The keys of the token issuer could not be fetched, trying again"
-                        );
-                    }
+                    self.record_failure(error, &mut told);
                     tokio::time::sleep(wait.mul_f64(1.0 - 0.2 * fastrand::f64())).await;
                     wait = wait.saturating_mul(2).min(LONGEST_WAIT);
                 }
             }
+        }
+    }
+
+    fn record_failure(&self, error: String, told: &mut LogRateLimit) {
+        self.counters.key_fetch_failures.increment();
+        if told.is_due() {
+            tracing::warn!(
+                error = %WireText::new(error),
+                "The keys of the token issuer could not be fetched, trying again"
+            );
         }
     }
 
@@ -243,16 +247,11 @@ impl IssuerKeyRefresher {
         if issuer.is_empty() {
             return Err("the issuer has no name".to_owned());
         }
-        let keys: Vec<VerificationKey> = keys
-            .keys
-            .iter()
-            .filter_map(usable_key)
-            .take(MAX_KEYS)
-            .collect();
+        let keys = usable_keys(&keys);
         if keys.is_empty() {
+            let issuer = WireText::new(issuer);
             return Err(format!(
-                "{} publishes no RSA or EC key for signatures",
-                WireText::new(issuer)
+                "{issuer} publishes no RSA or EC key for signatures"
             ));
         }
         if !self.keys.are_known(oidc) {
@@ -282,6 +281,11 @@ async fn wait_for_other_issuer(
     tables.wait_for(|table| table.oidc() != oidc).await.is_err()
 }
 
+fn usable_keys(published: &JwkSet) -> Vec<VerificationKey> {
+    let usable = published.keys.iter().filter_map(usable_key);
+    usable.take(MAX_KEYS).collect()
+}
+
 /// Returns a key for signatures by RSA or an elliptic curve; `None` for everything else that is
 /// published, above all for a secret, which verifies nothing.
 fn usable_key(jwk: &Jwk) -> Option<VerificationKey> {
@@ -293,16 +297,7 @@ fn usable_key(jwk: &Jwk) -> Option<VerificationKey> {
     {
         return None;
     }
-    let family = match &jwk.algorithm {
-        AlgorithmParameters::RSA(_) => vec![Algorithm::RS256, Algorithm::RS384, Algorithm::RS512],
-        AlgorithmParameters::EllipticCurve(curve) if curve.curve == EllipticCurve::P256 => {
-            vec![Algorithm::ES256]
-        }
-        AlgorithmParameters::EllipticCurve(curve) if curve.curve == EllipticCurve::P384 => {
-            vec![Algorithm::ES384]
-        }
-        _ => return None,
-    };
+    let family = algorithms_of_key(&jwk.algorithm)?;
     let algorithms = match jwk.common.key_algorithm {
         None => family,
         Some(named) => family
@@ -316,6 +311,23 @@ fn usable_key(jwk: &Jwk) -> Option<VerificationKey> {
         algorithms,
         key,
     })
+}
+
+/// Returns the algorithms by which a key of this type can sign; `None` if there is none that is
+/// accepted.
+fn algorithms_of_key(key: &AlgorithmParameters) -> Option<Vec<Algorithm>> {
+    match key {
+        AlgorithmParameters::RSA(_) => {
+            Some(vec![Algorithm::RS256, Algorithm::RS384, Algorithm::RS512])
+        }
+        AlgorithmParameters::EllipticCurve(curve) if curve.curve == EllipticCurve::P256 => {
+            Some(vec![Algorithm::ES256])
+        }
+        AlgorithmParameters::EllipticCurve(curve) if curve.curve == EllipticCurve::P384 => {
+            Some(vec![Algorithm::ES384])
+        }
+        _ => None,
+    }
 }
 
 #[cfg(test)]

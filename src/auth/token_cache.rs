@@ -128,6 +128,13 @@ struct TokenRequestState {
 
 type TokenCacheKey = (Arc<ServiceAccount>, String);
 
+/// The token that is wanted: for this account and this audience.
+#[derive(Clone, Copy, Debug)]
+struct WantedToken<'w> {
+    account: &'w Arc<ServiceAccount>,
+    audience: &'w str,
+}
+
 /// The schemes by which tokens may be sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum TokenTransport {
@@ -205,15 +212,8 @@ impl TokenCache {
         account: &Arc<ServiceAccount>,
         audience: &str,
     ) -> Result<HeaderValue, TokenError> {
-        let key = (Arc::clone(account), audience.to_owned());
-        let entry = match self.entries.get(&key).await {
-            Some(entry) => entry,
-            None => {
-                self.entries
-                    .get_with(key, std::future::ready(Arc::default()))
-                    .await
-            }
-        };
+        let wanted = WantedToken { account, audience };
+        let entry = self.cache_entry(wanted).await;
         let now = Instant::now();
         let kept = entry.token.load_full().filter(|kept| now < kept.expires_at);
         match kept {
@@ -223,12 +223,7 @@ impl TokenCache {
             Some(kept) => match entry.request.try_lock() {
                 Ok(mut asking) => {
                     let asked = self
-                        .reuse_or_request_token(
-                            &entry,
-                            &mut asking,
-                            (account, audience),
-                            TIMEOUT_AHEAD,
-                        )
+                        .reuse_or_request_token(&entry, &mut asking, wanted, TIMEOUT_AHEAD)
                         .await;
                     Ok(asked.unwrap_or_else(|_error| kept.authorization.clone()))
                 }
@@ -236,7 +231,19 @@ impl TokenCache {
             },
             None => {
                 let mut asking = entry.request.lock().await;
-                self.reuse_or_request_token(&entry, &mut asking, (account, audience), TIMEOUT)
+                self.reuse_or_request_token(&entry, &mut asking, wanted, TIMEOUT)
+                    .await
+            }
+        }
+    }
+
+    async fn cache_entry(&self, wanted: WantedToken<'_>) -> Arc<TokenCacheEntry> {
+        let key = (Arc::clone(wanted.account), wanted.audience.to_owned());
+        match self.entries.get(&key).await {
+            Some(entry) => entry,
+            None => {
+                self.entries
+                    .get_with(key, std::future::ready(Arc::default()))
                     .await
             }
         }
@@ -248,7 +255,7 @@ impl TokenCache {
         &self,
         entry: &TokenCacheEntry,
         asking: &mut TokenRequestState,
-        wanted: (&ServiceAccount, &str),
+        wanted: WantedToken<'_>,
         limit: Duration,
     ) -> Result<HeaderValue, TokenError> {
         let now = Instant::now();
@@ -257,10 +264,8 @@ impl TokenCache {
             return Ok(kept.authorization.clone());
         }
         // A failure is shared for a second, so that waiting callers do not ask one after the other.
-        if let Some((_, error)) = asking
-            .last_failure
-            .as_ref()
-            .filter(|(at, _)| now.duration_since(*at) < PAUSE)
+        if let Some((at, error)) = &asking.last_failure
+            && now.duration_since(*at) < PAUSE
         {
             return Err(error.clone());
         }
@@ -272,19 +277,23 @@ impl TokenCache {
                 Ok(header)
             }
             Err(error) => {
-                self.counters.token_failures.increment();
-                if asking.log_limit.is_due() {
-                    tracing::warn!(%error, "A token could not be had");
-                }
-                asking.last_failure = Some((Instant::now(), error.clone()));
+                self.record_failure(asking, &error);
                 Err(error)
             }
         }
     }
 
+    fn record_failure(&self, asking: &mut TokenRequestState, error: &TokenError) {
+        self.counters.token_failures.increment();
+        if asking.log_limit.is_due() {
+            tracing::warn!(%error, "A token could not be had");
+        }
+        asking.last_failure = Some((Instant::now(), error.clone()));
+    }
+
     async fn request_token(
         &self,
-        (account, audience): (&ServiceAccount, &str),
+        WantedToken { account, audience }: WantedToken<'_>,
         limit: Duration,
     ) -> Result<CachedToken, TokenError> {
         self.counters.token_requests.increment();
@@ -297,19 +306,15 @@ impl TokenCache {
                 return Err(TokenError::new(account, audience, reason));
             }
         };
-        let unusable = |_error| {
-            TokenError::new(
-                account,
-                audience,
-                "the issuer gave something that is no token",
-            )
+        let Ok(mut authorization) = HeaderValue::try_from(format!("Bearer {token}")) else {
+            let reason = "the issuer gave something that is no token";
+            return Err(TokenError::new(account, audience, reason));
         };
-        let mut header = HeaderValue::try_from(format!("Bearer {token}")).map_err(unusable)?;
-        header.set_sensitive(true);
+        authorization.set_sensitive(true);
         // The lifetime counts from before the request, so that a slow issuer does not lengthen it.
         let usable = usable_lifetime(lifetime.min(LIFETIME));
         Ok(CachedToken {
-            authorization: header,
+            authorization,
             refresh_at: asked + usable.mul_f64(FRESH),
             expires_at: asked + usable,
         })

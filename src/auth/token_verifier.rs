@@ -65,12 +65,8 @@ pub(super) async fn verify(
         "the keys of the token issuer are not known yet",
     ))?;
     let set = key_set_with(keys, set, header.kid.as_deref()).await?;
-    let verified = Arc::new(verify_by_key_set(
-        token,
-        &set,
-        header.kid.as_deref(),
-        audience,
-    )?);
+    let verified = verify_by_key_set(token, &set, header.kid.as_deref(), audience)?;
+    let verified = Arc::new(verified);
     set.verified.insert(digest, Arc::clone(&verified)).await;
     Ok(Arc::clone(&verified.subject))
 }

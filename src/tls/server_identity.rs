@@ -100,23 +100,12 @@ impl ServerIdentity {
                 expired: format_date(not_after),
             });
         }
-        if self
-            .0
-            .load()
-            .as_ref()
-            .is_some_and(|held| held.key.cert == chain)
-        {
+        let current = self.0.load();
+        if current.as_ref().is_some_and(|held| held.key.cert == chain) {
             return Ok(CertificateReplacement::Unchanged);
         }
         // The key is checked against the certificate before anything is replaced.
-        let certified = CertifiedKey::from_der(chain, key, &crypto_provider()).map_err(
-            |error| match error {
-                rustls::Error::InconsistentKeys(_) => ServerIdentityError::Mismatch {
-                    subject: subject.clone(),
-                },
-                error => ServerIdentityError::Key(error.to_string()),
-            },
-        )?;
+        let certified = certified_key(chain, key, &subject)?;
         self.0.store(Some(Arc::new(CurrentCertificate {
             key: Arc::new(certified),
             subject: subject.clone(),
@@ -175,6 +164,19 @@ fn parse_private_key(pem: &str) -> Result<PrivateKeyDer<'static>, ServerIdentity
                 "holds no PKCS#1, PKCS#8 or SEC1 private key in PEM".to_owned(),
             )
         })
+}
+
+fn certified_key(
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+    subject: &str,
+) -> Result<CertifiedKey, ServerIdentityError> {
+    CertifiedKey::from_der(chain, key, &crypto_provider()).map_err(|error| match error {
+        rustls::Error::InconsistentKeys(_) => ServerIdentityError::Mismatch {
+            subject: subject.to_owned(),
+        },
+        error => ServerIdentityError::Key(error.to_string()),
+    })
 }
 
 fn read_subject_and_end(leaf: &CertificateDer<'_>) -> Result<(String, i64), ServerIdentityError> {
