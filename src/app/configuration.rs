@@ -153,7 +153,7 @@ pub(super) fn control_settings(
         role,
         api_server: ApiServerAvailability::Given,
         object_source: ObjectSource::Reconciled(scope),
-        channel_kind: options.cluster.channel_kind.into(),
+        channel_kind: options.cluster.channel_kind,
         config_logging: cluster.config_logging,
         config_observability: cluster.config_observability,
         ..settings

@@ -6,9 +6,10 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 
 use super::{
-    ChannelKindArg, ClusterOptions, ManifestOptions, RabbitmqOptions, RoleArg, ServedOptions,
-    TelemetryOptions, log_level, value,
+    ClusterOptions, ManifestOptions, RabbitmqOptions, RoleArg, ServedOptions, TelemetryOptions,
+    log_level, value,
 };
+use crate::control::ServedChannelKind;
 use crate::event::AttributeLimit;
 use crate::model::{self, ObservabilityConfig};
 use crate::tls::MinTlsVersion;
@@ -224,6 +225,13 @@ impl RunOptions {
         self.served.role == Some(RoleArg::Controller)
     }
 
+    /// True if the process takes events for channels that are on RabbitMQ.
+    fn needs_rabbitmq(&self) -> bool {
+        self.cluster.channel_kind == ServedChannelKind::Rabbitmq
+            && !self.is_controller()
+            && self.role() == model::ProcessRole::Channel
+    }
+
     /// Checks the flags before anything starts: that they do not contradict each other, and that
     /// there is something to run.
     ///
@@ -233,13 +241,7 @@ impl RunOptions {
         self.served.validate(&self.rabbitmq.access)?;
         if self.kubernetes {
             self.cluster_settings()?;
-            let on_rabbitmq = self.cluster.channel_kind == ChannelKindArg::RabbitmqChannel;
-            let takes_events = !self.is_controller();
-            if takes_events
-                && on_rabbitmq
-                && self.role() == model::ProcessRole::Channel
-                && self.rabbitmq.access.rabbitmq_uri.is_none()
-            {
+            if self.needs_rabbitmq() && self.rabbitmq.access.rabbitmq_uri.is_none() {
                 return Err(
                     "--channel-kind RabbitmqChannel needs --rabbitmq-uri, or SEALPOST_RABBITMQ_URI"
                         .to_owned(),

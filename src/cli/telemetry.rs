@@ -91,8 +91,7 @@ impl RunOptions {
         variable: VariableLookup<'_>,
     ) -> Result<OtlpSettings, String> {
         let resource = self.resource_attributes(variable);
-        // OpenTelemetry's switch for everything goes before all others.
-        if variable("OTEL_SDK_DISABLED").is_some_and(|text| text.eq_ignore_ascii_case("true")) {
+        if is_disabled(variable) {
             return Ok(OtlpSettings {
                 resource,
                 ..OtlpSettings::default()
@@ -107,13 +106,15 @@ impl RunOptions {
         let interval = self.metrics_interval(configured, variable)?;
         let traces = traces.resolve_endpoint(variable)?;
         let metrics = metrics.resolve_endpoint(variable)?;
+        let traces = traces.map(|endpoint| TraceExport {
+            endpoint,
+            sampler,
+            delay,
+        });
+        let metrics = metrics.map(|endpoint| MetricExport { endpoint, interval });
         Ok(OtlpSettings {
-            traces: traces.map(|endpoint| TraceExport {
-                endpoint,
-                sampler,
-                delay,
-            }),
-            metrics: metrics.map(|endpoint| MetricExport { endpoint, interval }),
+            traces,
+            metrics,
             resource,
         })
     }
@@ -199,6 +200,11 @@ impl RunOptions {
         }
         known
     }
+}
+
+/// True if OpenTelemetry's switch for everything is off; it goes before all others.
+fn is_disabled(variable: VariableLookup<'_>) -> bool {
+    variable("OTEL_SDK_DISABLED").is_some_and(|text| text.eq_ignore_ascii_case("true"))
 }
 
 /// The sampler of this name of OpenTelemetry's, with the argument of its own variable.

@@ -113,6 +113,21 @@ impl ConnectorParts {
     }
 }
 
+fn timed_out() -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, "operation timed out")
+}
+
+fn server_name_resolver(
+    connect_override: Option<&ConnectOverride>,
+) -> Arc<dyn ResolveServerName + Send + Sync> {
+    match connect_override {
+        Some(ConnectOverride { authority, .. }) => {
+            Arc::new(FixedServerName(Uri::from(authority.clone())))
+        }
+        None => Arc::new(DefaultServerNameResolver::default()),
+    }
+}
+
 fn tcp_connector(resolver: DnsResolver) -> HttpConnector<DnsResolver> {
     let mut tcp = HttpConnector::new_with_resolver(resolver);
     // Https URLs pass through this connector, too, before TLS is added.
@@ -133,16 +148,10 @@ impl ClientConnector {
         connect_timeout: Duration,
         shared: &SharedResources,
     ) -> Self {
-        let name: Arc<dyn ResolveServerName + Send + Sync> = match &connect_override {
-            Some(ConnectOverride { authority, .. }) => {
-                Arc::new(FixedServerName(Uri::from(authority.clone())))
-            }
-            None => Arc::new(DefaultServerNameResolver::default()),
-        };
         let parts = ConnectorParts {
             tcp: tcp_connector(shared.resolver.clone()),
             tls: Arc::new(tls),
-            server_name: name,
+            server_name: server_name_resolver(connect_override.as_ref()),
         };
         let https = parts.https_connector(Arc::clone(&parts.tls));
         Self {
@@ -189,9 +198,7 @@ impl ClientConnector {
                 }
                 Err(error)
             }
-            Err(_elapsed) => {
-                Err(io::Error::new(io::ErrorKind::TimedOut, "operation timed out").into())
-            }
+            Err(_elapsed) => Err(timed_out().into()),
         }
     }
 }

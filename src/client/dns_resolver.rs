@@ -63,6 +63,30 @@ struct DnsResolverState {
     turn: AtomicUsize,
 }
 
+impl DnsResolverState {
+    /// Returns the permits of slow hosts if this host is one, else those of all others.
+    fn permits_for(&self, name: &Name) -> &Arc<Semaphore> {
+        if self.slow_hosts.contains_key(name) {
+            &self.slow_permits
+        } else {
+            &self.other_permits
+        }
+    }
+
+    /// Keeps the answer about a host, and whether the host is slow.
+    async fn keep(&self, name: &Name, answer: &DnsResult, took: Duration) {
+        if took > SLOW {
+            self.slow_hosts.insert(name.clone(), ()).await;
+        } else {
+            self.slow_hosts.invalidate(name).await;
+        }
+        if let Ok(answer) = answer {
+            self.fresh.insert(name.clone(), Arc::clone(answer)).await;
+            self.stale.insert(name.clone(), Arc::clone(answer)).await;
+        }
+    }
+}
+
 impl DnsResolver {
     /// Makes a resolver that runs at most `questions` queries of the system's resolver at once.
     pub(super) fn new(questions: usize) -> Self {
@@ -125,11 +149,7 @@ impl DnsResolver {
     /// Starts a query about this host when there is a permit for one; returns the receiver of its
     /// result.
     async fn start_query(&self, name: Name) -> Result<DnsResultReceiver, Arc<io::Error>> {
-        let permits = if self.0.slow_hosts.contains_key(&name) {
-            &self.0.slow_permits
-        } else {
-            &self.0.other_permits
-        };
+        let permits = self.0.permits_for(&name);
         // The lock is not held while a permit is waited for; the map is looked into again after
         // that, since another task may have started the query meanwhile.
         let permit = Arc::clone(permits)
@@ -184,26 +204,10 @@ struct DnsQuery {
 impl DnsQuery {
     /// Asks the system's resolver. Runs on a thread that may block.
     fn run(self) {
-        let DnsResolverState {
-            resolve,
-            fresh: answers,
-            stale,
-            slow_hosts: slow,
-            ..
-        } = &*self.resolver.0;
         let started = Instant::now();
-        let answer = resolve(self.name.as_str()).map(Arc::from).map_err(Arc::new);
-        let later = async {
-            if started.elapsed() > SLOW {
-                slow.insert(self.name.clone(), ()).await;
-            } else {
-                slow.invalidate(&self.name).await;
-            }
-            if let Ok(answer) = &answer {
-                answers.insert(self.name.clone(), Arc::clone(answer)).await;
-                stale.insert(self.name.clone(), Arc::clone(answer)).await;
-            }
-        };
+        let answer = (self.resolver.0.resolve)(self.name.as_str());
+        let answer = answer.map(Arc::from).map_err(Arc::new);
+        let later = self.resolver.0.keep(&self.name, &answer, started.elapsed());
         // Inserting into these caches never waits, so that one poll is enough.
         if later.now_or_never().is_none() {
             tracing::debug!("An answer was not kept");

@@ -179,15 +179,16 @@ impl Http2Connection {
         let (mut head, body) = request.into_parts();
         index_constant_fields_only(&mut head.headers);
         head.headers.insert(CONTENT_LENGTH, body.len().into());
-        let (answer, stream) = requests
-            .send_request(Request::from_parts(head, ()), body.is_empty())
-            .map_err(unsent)?;
+        let head = Request::from_parts(head, ());
+        let sent = requests.send_request(head, body.is_empty());
+        let (response, stream) = sent.map_err(unsent)?;
         if !body.is_empty() {
             send_body(stream, body);
         }
+        let request_guard = Http2RequestGuard::new(&state);
         Ok(Http2Exchange {
-            response: answer,
-            request_guard: Http2RequestGuard::new(&state),
+            response,
+            request_guard,
         })
     }
 }

@@ -114,29 +114,23 @@ impl HttpClient {
         make: &mut (impl FnMut() -> Request<Bytes> + Send),
         route: RequestRoute<'_>,
     ) -> Result<Response<ResponseBody>, TransportError> {
-        let found = route
-            .to
-            .uri()
-            .and_then(|uri| Some((uri, self.0.host(uri)?)));
-        let Some((uri, host)) = found else {
-            return Err(TransportError::Request(
-                "no request can carry this URL".to_owned(),
-            ));
-        };
+        let unusable = || TransportError::Request("no request can carry this URL".to_owned());
+        let uri = route.to.uri().ok_or_else(unusable)?;
+        let host = self.0.host(uri).ok_or_else(unusable)?;
         let mut refusals = 0;
         // Each round takes one connection. An idle one may have been closed by the peer unseen:
         // then nothing was sent, and the next round costs no repetition.
         loop {
-            let kept = host.take_connection();
-            let is_new = kept.is_none();
-            let connected = match kept {
-                Some(connected) => connected,
+            let idle = host.take_connection();
+            let is_new = idle.is_none();
+            let connection = match idle {
+                Some(connection) => connection,
                 None => Box::pin(self.0.connect(&host, uri)).await?,
             };
             // The request is made after the connection, so that a repetition starts from the
             // untouched original.
             let request = route.prepare_request(make(), uri);
-            match exchange(connected, request, &host).await {
+            match exchange(connection, request, &host).await {
                 Err(RequestFailure::NotSent(_)) if !is_new => {}
                 Err(RequestFailure::Http11Required(_)) if host.switch_to_http1() => {}
                 Err(RequestFailure::NotSent(_) | RequestFailure::NotProcessed(_))

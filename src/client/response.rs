@@ -87,7 +87,8 @@ pub(super) async fn read_response(
         // The event is lost, but the rest of the request has to be written all the same.
         *answer.body_mut() = discard_body(&mut body, attempt).await?;
     } else {
-        match read_event(&mut body, answer.headers(), max_event, attempt).await {
+        let event = read_event(&mut body, answer.headers(), max_event, attempt).await;
+        match event {
             Ok(event) => *answer.body_mut() = event,
             Err(error) => {
                 discard_body(&mut body, attempt).await?;

@@ -43,13 +43,8 @@ pub async fn run(options: DisplayOptions) -> anyhow::Result<ExitCode> {
         status,
     });
     let stop = CancellationToken::new();
-    let serving = server::serve(
-        listener,
-        tls,
-        ListenerLimits::default(),
-        handler,
-        stop.clone(),
-    );
+    let limits = ListenerLimits::default();
+    let serving = server::serve(listener, tls, limits, handler, stop.clone());
     tokio::select! {
         () = serving => {}
         _ = interrupted.recv() => {}
@@ -86,20 +81,15 @@ impl DisplaySink {
     ) -> Result<Response<Full<Bytes>>, (StatusCode, String)> {
         let (parts, body) = request.into_parts();
         if parts.method != Method::POST {
-            return Err((
-                StatusCode::METHOD_NOT_ALLOWED,
-                "send events by POST".to_owned(),
-            ));
+            let text = "send events by POST".to_owned();
+            return Err((StatusCode::METHOD_NOT_ALLOWED, text));
         }
         let data = body::read_limited(body, MAX_BODY)
             .await
             .map_err(|error| (StatusCode::PAYLOAD_TOO_LARGE, error.to_string()))?;
-        let events = binding::decode(
-            parts.headers,
-            data,
-            AttributeLimit::default().for_stored_events(),
-        )
-        .map_err(|error| (StatusCode::BAD_REQUEST, error.to_string()))?;
+        let limit = AttributeLimit::default().for_stored_events();
+        let events = binding::decode(parts.headers, data, limit)
+            .map_err(|error| (StatusCode::BAD_REQUEST, error.to_string()))?;
         for event in &events {
             self.display
                 .show(event)

@@ -66,12 +66,14 @@ impl ResponseHeadReader {
             }
             self.drop_informational_head(length, received);
         }
-        let waiting = self.informational_bytes.saturating_add(received.len());
-        if waiting > MAX_HEAD {
-            Err(MalformedResponse("a head of more than 65536 bytes"))
-        } else {
-            Ok(None)
+        self.check_length(received).map(|()| None)
+    }
+
+    fn check_length(&self, received: &[u8]) -> Result<(), MalformedResponse> {
+        if self.informational_bytes.saturating_add(received.len()) > MAX_HEAD {
+            return Err(MalformedResponse("a head of more than 65536 bytes"));
         }
+        Ok(())
     }
 
     fn drop_informational_head(&mut self, length: usize, received: &mut BytesMut) {
@@ -140,21 +142,24 @@ fn parse_head(received: &[u8]) -> Result<Option<ParsedHead>, MalformedResponse> 
     }
 }
 
-fn parse_head_into<'b>(
-    received: &'b [u8],
-    fields: &mut [MaybeUninit<Header<'b>>],
-) -> Result<Option<ParsedHead>, MalformedResponse> {
-    let mut head = httparse::Response::new(&mut []);
-    // The same leniency as Go and curl, where the meaning is clear; each repair is seen by
-    // `append_field`, and costs the connection its keep-alive.
+/// The same leniency as Go and curl, where the meaning is clear; each repair is seen by
+/// `append_field`, and costs the connection its keep-alive.
+fn parser_config() -> ParserConfig {
     let mut config = ParserConfig::default();
     config
         .allow_spaces_after_header_name_in_responses(true)
         .allow_multiple_spaces_in_response_status_delimiters(true)
         .allow_obsolete_multiline_headers_in_responses(true);
-    let Status::Complete(length) =
-        config.parse_response_with_uninit_headers(&mut head, received, fields)?
-    else {
+    config
+}
+
+fn parse_head_into<'b>(
+    received: &'b [u8],
+    fields: &mut [MaybeUninit<Header<'b>>],
+) -> Result<Option<ParsedHead>, MalformedResponse> {
+    let mut head = httparse::Response::new(&mut []);
+    let parsed = parser_config().parse_response_with_uninit_headers(&mut head, received, fields)?;
+    let Status::Complete(length) = parsed else {
         return Ok(None);
     };
     let mut response = response_of_status_line(head.code, head.version)?;
