@@ -51,6 +51,42 @@ struct AdminAccess {
     host: RequestedHost,
 }
 
+/// What follows from an access before credentials are looked at.
+enum AccessVerdict {
+    /// The access needs no token.
+    Allowed,
+    /// The access is for those who show the token.
+    TokenNeeded,
+    /// Nobody may do this.
+    Refused(Response<Full<Bytes>>),
+}
+
+impl AdminAccess {
+    /// Decides without credentials. On loopback a page of a browser may mean this port by its own
+    /// host name (DNS rebinding), and behind the socket, too, if somebody forwards a port to it.
+    /// Elsewhere, a request without the token gets only what is public.
+    fn verdict(self) -> AccessVerdict {
+        match (self.listener, self.action, self.host) {
+            (AdminListener::Socket, _, RequestedHost::Loopback | RequestedHost::Missing)
+            | (AdminListener::Network, AdminAction::Probe, _)
+            | (
+                AdminListener::Loopback,
+                AdminAction::Probe | AdminAction::Read,
+                RequestedHost::Loopback,
+            ) => AccessVerdict::Allowed,
+            (AdminListener::Socket, _, RequestedHost::Other) => AccessVerdict::Refused(forbidden(
+                "the socket is asked for as localhost: http://localhost/…",
+            )),
+            (_, _, RequestedHost::Missing) => AccessVerdict::Refused(build_response(
+                StatusCode::BAD_REQUEST,
+                TEXT,
+                "the Host header is missing: send one\n",
+            )),
+            (_, _, _) => AccessVerdict::TokenNeeded,
+        }
+    }
+}
+
 /// The credentials of a request, not compared with the token yet.
 enum AdminCredentials {
     Missing,
@@ -81,32 +117,15 @@ impl AdminAuthorizer {
         if is_cross_site(request, action) {
             return Some(forbidden("a page of another origin may ask nothing here"));
         }
-        // On loopback a page of a browser may mean this port by its own host name (DNS rebinding),
-        // and behind the socket, too, if somebody forwards a port to it. Elsewhere, a request
-        // without the token gets only what is public.
-        let host = RequestedHost::of_request(request);
-        match (listener, action, host) {
-            (AdminListener::Socket, _, RequestedHost::Loopback | RequestedHost::Missing) => None,
-            (AdminListener::Socket, _, RequestedHost::Other) => Some(forbidden(
-                "the socket is asked for as localhost: http://localhost/…",
-            )),
-            (AdminListener::Network, AdminAction::Probe, _)
-            | (
-                AdminListener::Loopback,
-                AdminAction::Probe | AdminAction::Read,
-                RequestedHost::Loopback,
-            ) => None,
-            (_, _, RequestedHost::Missing) => Some(build_response(
-                StatusCode::BAD_REQUEST,
-                TEXT,
-                "the Host header is missing: send one\n",
-            )),
-            (_, _, _) => {
-                let access = AdminAccess {
-                    listener,
-                    action,
-                    host,
-                };
+        let access = AdminAccess {
+            listener,
+            action,
+            host: RequestedHost::of_request(request),
+        };
+        match access.verdict() {
+            AccessVerdict::Allowed => None,
+            AccessVerdict::Refused(response) => Some(response),
+            AccessVerdict::TokenNeeded => {
                 let credentials = read_credentials(request.headers());
                 self.deny_without_token(credentials, access).await
             }
@@ -133,14 +152,7 @@ impl AdminAuthorizer {
             // The browser asks its user again.
             Ok(false) if is_password && !is_change => Some(unauthorized(WRONG)),
             Ok(false) => Some(forbidden(WRONG)),
-            Err(error) => {
-                let error = format!("{error:#}");
-                tracing::warn!(
-                    error,
-                    "A token was shown, and there is none to compare it with"
-                );
-                Some(forbidden(UNREADABLE))
-            }
+            Err(error) => Some(token_unreadable(&error)),
         }
     }
 
@@ -182,6 +194,15 @@ const MISNAMED: &str = "this port is on loopback and Host names something else: 
 
 fn forbidden(text: &str) -> Response<Full<Bytes>> {
     build_response(StatusCode::FORBIDDEN, TEXT, format!("{text}\n"))
+}
+
+fn token_unreadable(error: &anyhow::Error) -> Response<Full<Bytes>> {
+    let error = format!("{error:#}");
+    tracing::warn!(
+        error,
+        "A token was shown, and there is none to compare it with"
+    );
+    forbidden(UNREADABLE)
 }
 
 /// Returns a 401, for which browsers ask their user for a password, which is the token; programs

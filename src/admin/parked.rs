@@ -155,22 +155,25 @@ impl ParkedHandler {
         let name = percent_decode_str(name).decode_utf8_lossy();
         let owners =
             find_owners(table, &name, &query).map_err(|text| (StatusCode::NOT_FOUND, text))?;
-        let older_than = query.older_than;
         let mut items = Vec::new();
         for owner in owners {
-            items.push(match request {
-                ParkedRequest::Replay(_) => {
-                    self.change(owner, ParkedOutcome::Replayed, older_than)
-                        .await?
-                }
-                ParkedRequest::Drop(_) => {
-                    self.change(owner, ParkedOutcome::Dropped, older_than)
-                        .await?
-                }
-                ParkedRequest::Show(_) | ParkedRequest::List => self.show(owner, &query).await?,
-            });
+            items.push(self.respond_for_owner(owner, request, &query).await?);
         }
         Ok(json!({ "items": items }))
+    }
+
+    async fn respond_for_owner(
+        &self,
+        owner: ParkingSubscription,
+        request: ParkedRequest<'_>,
+        query: &ParkedQuery,
+    ) -> Result<Value, (StatusCode, String)> {
+        let outcome = match request {
+            ParkedRequest::Replay(_) => ParkedOutcome::Replayed,
+            ParkedRequest::Drop(_) => ParkedOutcome::Dropped,
+            ParkedRequest::Show(_) | ParkedRequest::List => return self.show(owner, query).await,
+        };
+        self.change(owner, outcome, query.older_than).await
     }
 
     async fn list(
@@ -237,21 +240,13 @@ impl ParkedHandler {
                     ParkedOutcome::Dropped => store.discard(&owner, &operation).await,
                 };
                 // Logged inside the operation, which goes on when its client is gone.
-                let fate = outcome.as_str();
-                tracing::info!(
-                    subscription = %owner.subscription,
-                    fate,
-                    ?change,
-                    "An operator changed parked events"
-                );
+                log_change(&owner, outcome, &change);
                 change
             }
         });
         let ParkedChange { done, stopped } = changed.await?;
-        Ok(owner_json(
-            &owner,
-            [(outcome.as_str(), done.into()), ("stopped", stopped.into())],
-        ))
+        let told = [(outcome.as_str(), done.into()), ("stopped", stopped.into())];
+        Ok(owner_json(&owner, told))
     }
 
     /// Runs an operation on the store; fails with 503 if too many are running, or with the status
@@ -282,6 +277,20 @@ impl ParkedHandler {
     }
 }
 
+fn log_change(
+    owner: &ParkingSubscription,
+    outcome: ParkedOutcome,
+    change: &Result<ParkedChange, ParkedError>,
+) {
+    let fate = outcome.as_str();
+    tracing::info!(
+        subscription = %owner.subscription,
+        fate,
+        ?change,
+        "An operator changed parked events"
+    );
+}
+
 /// Returns the subscriptions that can have parked events: those of channels that are not in memory.
 fn parking_owners(table: &RoutingTable) -> Vec<ParkingSubscription> {
     let mut owners = parking_subscriptions(table);
@@ -298,12 +307,9 @@ fn find_owners(
 ) -> Result<Vec<ParkingSubscription>, String> {
     let mut found = parking_subscriptions(table);
     found.retain(|owner| {
-        let key = &owner.subscription;
-        let is_kind = query
-            .kind
-            .as_ref()
-            .is_none_or(|kind| key.kind.as_str() == kind);
-        is_kind && owner_names(owner).iter().any(|of| *of == name)
+        let kind = owner.subscription.kind.as_str();
+        query.kind.as_ref().is_none_or(|wanted| kind == wanted)
+            && owner_names(owner).iter().any(|of| *of == name)
     });
     let Some(first) = found.first().cloned() else {
         return Err(format!(

@@ -255,11 +255,8 @@ impl IssuerKeyRefresher {
             ));
         }
         if !self.keys.are_known(oidc) {
-            tracing::info!(
-                issuer = %WireText::new(&issuer),
-                keys = keys.len(),
-                "Tokens can be verified"
-            );
+            let issuer = WireText::new(&issuer);
+            tracing::info!(%issuer, keys = keys.len(), "Tokens can be verified");
         }
         let verified = Cache::builder().max_capacity(MAX_VERIFIED).build();
         self.keys.replace(IssuerKeySet {

@@ -67,11 +67,10 @@ pub fn authorize(
         }
         AuthorizationRule::Policies(policies) => {
             let mut events = events.iter();
-            if events.all(|event| any_policy_allows(policies, subject, event)) {
-                Ok(())
-            } else {
-                Err(denied_by_policies(subject))
-            }
+            let all_allowed = events.all(|event| any_policy_allows(policies, subject, event));
+            all_allowed
+                .then_some(())
+                .ok_or_else(|| denied_by_policies(subject))
         }
         AuthorizationRule::OnlySubject(expected) if subject == expected => Ok(()),
         AuthorizationRule::OnlySubject(_) => {

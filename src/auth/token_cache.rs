@@ -126,6 +126,15 @@ struct TokenRequestState {
     log_limit: LogRateLimit,
 }
 
+impl TokenRequestState {
+    /// Returns the last failure, which is shared for a second, so that waiting callers do not ask
+    /// one after the other.
+    fn fresh_failure(&self, now: Instant) -> Option<&TokenError> {
+        let (at, error) = self.last_failure.as_ref()?;
+        (now.duration_since(*at) < PAUSE).then_some(error)
+    }
+}
+
 type TokenCacheKey = (Arc<ServiceAccount>, String);
 
 /// The token that is wanted: for this account and this audience.
@@ -220,19 +229,19 @@ impl TokenCache {
             Some(kept) if now < kept.refresh_at => Ok(kept.authorization.clone()),
             // One caller replaces the token; all others go on with the old one, as does that caller
             // if the request fails.
-            Some(kept) => match entry.request.try_lock() {
-                Ok(mut asking) => {
-                    let asked = self
-                        .reuse_or_request_token(&entry, &mut asking, wanted, TIMEOUT_AHEAD)
-                        .await;
-                    Ok(asked.unwrap_or_else(|_error| kept.authorization.clone()))
-                }
-                Err(_busy) => Ok(kept.authorization.clone()),
-            },
+            Some(kept) => {
+                let Ok(mut asking) = entry.request.try_lock() else {
+                    return Ok(kept.authorization.clone());
+                };
+                let replaced =
+                    self.reuse_or_request_token(&entry, &mut asking, wanted, TIMEOUT_AHEAD);
+                let replaced = replaced.await;
+                Ok(replaced.unwrap_or_else(|_error| kept.authorization.clone()))
+            }
             None => {
                 let mut asking = entry.request.lock().await;
-                self.reuse_or_request_token(&entry, &mut asking, wanted, TIMEOUT)
-                    .await
+                let asked = self.reuse_or_request_token(&entry, &mut asking, wanted, TIMEOUT);
+                asked.await
             }
         }
     }
@@ -263,10 +272,7 @@ impl TokenCache {
         if let Some(kept) = entry.token.load_full().filter(|kept| now < kept.refresh_at) {
             return Ok(kept.authorization.clone());
         }
-        // A failure is shared for a second, so that waiting callers do not ask one after the other.
-        if let Some((at, error)) = &asking.last_failure
-            && now.duration_since(*at) < PAUSE
-        {
+        if let Some(error) = asking.fresh_failure(now) {
             return Err(error.clone());
         }
         match self.request_token(wanted, limit).await {
@@ -306,11 +312,10 @@ impl TokenCache {
                 return Err(TokenError::new(account, audience, reason));
             }
         };
-        let Ok(mut authorization) = HeaderValue::try_from(format!("Bearer {token}")) else {
+        let Some(authorization) = bearer_field(&token) else {
             let reason = "the issuer gave something that is no token";
             return Err(TokenError::new(account, audience, reason));
         };
-        authorization.set_sensitive(true);
         // The lifetime counts from before the request, so that a slow issuer does not lengthen it.
         let usable = usable_lifetime(lifetime.min(LIFETIME));
         Ok(CachedToken {
@@ -319,6 +324,13 @@ impl TokenCache {
             expires_at: asked + usable,
         })
     }
+}
+
+/// Returns the value of `Authorization` for this token; `None` if it is not fit for a header field.
+fn bearer_field(token: &str) -> Option<HeaderValue> {
+    let mut field = HeaderValue::try_from(format!("Bearer {token}")).ok()?;
+    field.set_sensitive(true);
+    Some(field)
 }
 
 /// Returns the part of a lifetime in which a token is used: all but the last five minutes; of a

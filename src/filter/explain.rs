@@ -31,14 +31,14 @@ fn explain_failure(filter: &Filter, event: &Event) -> String {
             })
         }
         Filter::Exact(pairs) => {
-            explain_comparison("exact", pairs, event, |text, wanted| text == wanted)
+            explain_comparison("exact", pairs, event, |text, part| text == part)
         }
-        Filter::Prefix(pairs) => explain_comparison("prefix", pairs, event, |text, wanted| {
-            text.starts_with(wanted)
-        }),
-        Filter::Suffix(pairs) => explain_comparison("suffix", pairs, event, |text, wanted| {
-            text.ends_with(wanted)
-        }),
+        Filter::Prefix(pairs) => {
+            explain_comparison("prefix", pairs, event, |text, part| text.starts_with(part))
+        }
+        Filter::Suffix(pairs) => {
+            explain_comparison("suffix", pairs, event, |text, part| text.ends_with(part))
+        }
         Filter::All(filters) => {
             let mut failures = explain_nested("all", filters, event);
             failures.next().unwrap_or_default()
@@ -47,14 +47,18 @@ fn explain_failure(filter: &Filter, event: &Event) -> String {
             let failures: Vec<_> = explain_nested("any", filters, event).collect();
             failures.join("; ")
         }
-        Filter::Not(inner) => match inner.decide(event).passes {
-            Ok(_) => "not: the filter in it passes".to_owned(),
-            Err(_) => format!("not.{}", explain(inner, event).unwrap_or_default()),
-        },
+        Filter::Not(inner) => explain_not(inner, event),
         Filter::Cesql(expression, keys) => {
             let keys = keys.as_deref();
             explain_cesql(expression, &EventAttributes { event, keys })
         }
+    }
+}
+
+fn explain_not(inner: &Filter, event: &Event) -> String {
+    match inner.decide(event).passes {
+        Ok(_) => "not: the filter in it passes".to_owned(),
+        Err(_) => format!("not.{}", explain(inner, event).unwrap_or_default()),
     }
 }
 

@@ -115,10 +115,8 @@ impl DevelopmentCa {
         }
         refuse_foreign(&certificate, CaFileKind::Certificate)?;
         if !key.exists() {
-            return Err(DevelopmentCaError::Unusable {
-                path: key,
-                reason: "it is not there, and ca.crt is".to_owned(),
-            });
+            let reason = "it is not there, and ca.crt is".to_owned();
+            return Err(DevelopmentCaError::Unusable { path: key, reason });
         }
         refuse_foreign(&key, CaFileKind::Key)?;
         make_readable(&certificate);
@@ -201,17 +199,11 @@ fn load_ca(certificate: &Path, key: &Path, now: i64) -> Result<DevelopmentCa, De
     let bundle = TrustBundle::from_pem(&certificate_pem)
         .map_err(|error| unusable(certificate, error.to_string()))?;
     if let Some(expired) = bundle.invalid_at(now).next() {
-        return Err(unusable(
-            certificate,
-            format!("the certificate of {} is not valid now", expired.subject),
-        ));
+        let reason = format!("the certificate of {} is not valid now", expired.subject);
+        return Err(unusable(certificate, reason));
     }
-    let not_after = bundle
-        .certificates()
-        .iter()
-        .map(|certificate| certificate.not_after)
-        .min()
-        .unwrap_or(now);
+    let ends = bundle.certificates().iter().map(|held| held.not_after);
+    let not_after = ends.min().unwrap_or(now);
     let issuer = Issuer::from_ca_cert_pem(&certificate_pem, read_key_pair(key)?)
         .map_err(|error| unusable(certificate, error.to_string()))?;
     Ok(DevelopmentCa {

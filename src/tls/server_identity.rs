@@ -89,10 +89,7 @@ impl ServerIdentity {
     ) -> Result<CertificateReplacement, ServerIdentityError> {
         let chain = parse_chain(chain_pem)?;
         let key = parse_private_key(key_pem)?;
-        let leaf = chain
-            .first()
-            .ok_or_else(|| ServerIdentityError::Chain("holds no certificate".to_owned()))?;
-        let (subject, not_after) = read_subject_and_end(leaf)?;
+        let (subject, not_after) = read_subject_and_end(&chain)?;
         // An expired certificate is refused before it is compared: senders would not believe it.
         if not_after < now {
             return Err(ServerIdentityError::Expired {
@@ -179,7 +176,12 @@ fn certified_key(
     })
 }
 
-fn read_subject_and_end(leaf: &CertificateDer<'_>) -> Result<(String, i64), ServerIdentityError> {
+fn read_subject_and_end(
+    chain: &[CertificateDer<'_>],
+) -> Result<(String, i64), ServerIdentityError> {
+    let leaf = chain
+        .first()
+        .ok_or_else(|| ServerIdentityError::Chain("holds no certificate".to_owned()))?;
     let (_, parsed) = X509Certificate::from_der(leaf)
         .map_err(|error| ServerIdentityError::Chain(error.to_string()))?;
     Ok((

@@ -180,12 +180,11 @@ impl<'e> ExpressionEvaluation<'_, 'e> {
             return self.fail(EvaluationError::Cast);
         };
         let (id, name, namespace, secret) = (id?, name?, namespace?, secret?);
-        let (name, namespace, secret) = (name.as_ref(), namespace.as_ref(), secret.as_ref());
         let asked = CorrelationQuery {
-            id: id.as_ref(),
-            name,
-            namespace,
-            secret,
+            id: &id,
+            name: &name,
+            namespace: &namespace,
+            secret: &secret,
             index,
             replicas,
         };

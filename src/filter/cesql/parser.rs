@@ -140,11 +140,8 @@ impl<'t> CesqlParser<'t> {
         match self.operator() {
             Some((operator, binds)) if binds >= power => {
                 self.at += 1;
-                let right = self.expression(binds + 1)?;
-                Ok((
-                    ExpressionNode::Binary(operator, Box::new(left), Box::new(right)),
-                    true,
-                ))
+                let (left, right) = (Box::new(left), Box::new(self.expression(binds + 1)?));
+                Ok((ExpressionNode::Binary(operator, left, right), true))
             }
             _ => Ok((left, false)),
         }

@@ -159,10 +159,8 @@ impl ExpressionChecker<'_> {
     ) -> PossibleBooleans {
         let BinaryOperands { left, right, at } = operands;
         let word = operator.as_str();
-        let (x, y) = (
-            self.check_operand(left, word),
-            self.check_operand(right, word),
-        );
+        let x = self.check_operand(left, word);
+        let y = self.check_operand(right, word);
         let judged = match operator {
             BinaryOperator::And => x.and(y),
             BinaryOperator::Or => x.or(y),
@@ -174,11 +172,8 @@ impl ExpressionChecker<'_> {
             return judged;
         };
         let remedy = "write OR between them, or IN";
-        self.add_finding(
-            FindingSeverity::PartNeverTrue,
-            at,
-            format!("{name} cannot be '{one}' and '{other}' at once: {remedy}"),
-        );
+        let message = format!("{name} cannot be '{one}' and '{other}' at once: {remedy}");
+        self.add_finding(FindingSeverity::PartNeverTrue, at, message);
         PossibleBooleans {
             truth: false,
             ..judged
@@ -193,12 +188,7 @@ impl ExpressionChecker<'_> {
     ) -> PossibleBooleans {
         let BinaryOperands { left, right, at } = operands;
         if let Some(name) = attribute_with_prefix(operator, left, right) {
-            let message = format!(
-                "ce-{name} is a subtraction here: attributes are written without ce-, as {name}"
-            );
-            self.add_finding(FindingSeverity::PartNeverTrue, at, message);
-            self.next += 2;
-            return PossibleBooleans::NOTHING;
+            return self.check_prefixed_attribute(name, at);
         }
         let found = self.found.len();
         let fails = |part: &ExpressionNode, judged: PossibleBooleans| {
@@ -217,6 +207,15 @@ impl ExpressionChecker<'_> {
             | BinaryOperator::GreaterOrEqual => in_order(operator, left, right),
             _ => self.check_arithmetic(operator, operands),
         }
+    }
+
+    fn check_prefixed_attribute(&mut self, name: &str, at: usize) -> PossibleBooleans {
+        let message = format!(
+            "ce-{name} is a subtraction here: attributes are written without ce-, as {name}"
+        );
+        self.add_finding(FindingSeverity::PartNeverTrue, at, message);
+        self.next += 2;
+        PossibleBooleans::NOTHING
     }
 
     /// Possible values of an operand of a logical operator; a text that is neither `true` nor
