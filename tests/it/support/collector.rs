@@ -22,7 +22,7 @@ use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value};
 use opentelemetry_proto::tonic::metrics::v1::Metric;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use prost::Message;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
@@ -59,6 +59,14 @@ pub(crate) struct Collector {
     _server: JoinSet<()>,
 }
 
+/// The stream of a connection, with TLS if that is asked for; `None` if the handshake fails.
+async fn accept_tls(stream: TcpStream, tls: Option<TlsAcceptor>) -> Option<Pin<Box<dyn Stream>>> {
+    match tls {
+        None => Some(Box::pin(stream)),
+        Some(tls) => Some(Box::pin(tls.accept(stream).await.ok()?)),
+    }
+}
+
 impl Collector {
     pub(crate) async fn start() -> Self {
         Self::serve(None).await
@@ -92,12 +100,8 @@ impl Collector {
             while let Ok((stream, _)) = listener.accept().await {
                 let (got, moods, tls) = (Arc::clone(&shared.0), Arc::clone(&shared.1), tls.clone());
                 connections.spawn(async move {
-                    let stream: Pin<Box<dyn Stream>> = match tls {
-                        None => Box::pin(stream),
-                        Some(tls) => match tls.accept(stream).await {
-                            Ok(stream) => Box::pin(stream),
-                            Err(_) => return,
-                        },
+                    let Some(stream) = accept_tls(stream, tls).await else {
+                        return;
                     };
                     let service = service_fn(move |request| {
                         answer(request, Arc::clone(&got), Arc::clone(&moods))
