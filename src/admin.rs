@@ -105,12 +105,9 @@ impl AdminApi {
         let parked = path
             .strip_prefix("/api/v1/")
             .and_then(ParkedRequest::of_path);
-        let action = action_of_path(path, parked);
-        if let Some(refusal) = method_not_allowed(request.method(), action) {
-            return refusal;
-        }
         // Nothing below is reached by a request that may not do what it is about to.
-        if let Some(refusal) = self.authorizer.deny(request, listener, action).await {
+        let action = action_of_path(path, parked);
+        if let Some(refusal) = self.refuse(request, listener, action).await {
             return refusal;
         }
         let source = &self.status_source;
@@ -123,6 +120,19 @@ impl AdminApi {
                 self.parked.respond(&table, parked, query).await
             }
             None => self.respond_to_read(path, query),
+        }
+    }
+
+    /// Returns the response to a request that is not allowed, by its method or by who asks.
+    async fn refuse(
+        &self,
+        request: &Request<RequestBody>,
+        listener: AdminListener,
+        action: AdminAction,
+    ) -> Option<Response<Full<Bytes>>> {
+        match method_not_allowed(request.method(), action) {
+            Some(refusal) => Some(refusal),
+            None => self.authorizer.deny(request, listener, action).await,
         }
     }
 

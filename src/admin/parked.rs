@@ -312,19 +312,23 @@ fn find_owners(
             && owner_names(owner).iter().any(|of| *of == name)
     });
     let Some(first) = found.first().cloned() else {
+        let name = WireText::new(name);
         return Err(format!(
-            "{} is no subscription or Trigger that this process serves",
-            WireText::new(name)
+            "{name} is no subscription or Trigger that this process serves"
         ));
     };
     found.retain(|owner| owner.backend != BackendKind::Memory);
     if found.is_empty() {
-        return Err(format!(
-            "{} is of {}, which is in memory, and channels in memory park nothing",
-            first.subscription, first.channel
-        ));
+        return Err(in_memory(&first));
     }
     Ok(found)
+}
+
+fn in_memory(owner: &ParkingSubscription) -> String {
+    format!(
+        "{} is of {}, which is in memory, and channels in memory park nothing",
+        owner.subscription, owner.channel
+    )
 }
 
 fn owner_names(owner: &ParkingSubscription) -> Vec<String> {

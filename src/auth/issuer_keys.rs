@@ -247,13 +247,7 @@ impl IssuerKeyRefresher {
         if issuer.is_empty() {
             return Err("the issuer has no name".to_owned());
         }
-        let keys = usable_keys(&keys);
-        if keys.is_empty() {
-            let issuer = WireText::new(issuer);
-            return Err(format!(
-                "{issuer} publishes no RSA or EC key for signatures"
-            ));
-        }
+        let keys = usable_keys(&issuer, &keys)?;
         if !self.keys.are_known(oidc) {
             let issuer = WireText::new(&issuer);
             tracing::info!(%issuer, keys = keys.len(), "Tokens can be verified");
@@ -278,9 +272,16 @@ async fn wait_for_other_issuer(
     tables.wait_for(|table| table.oidc() != oidc).await.is_err()
 }
 
-fn usable_keys(published: &JwkSet) -> Vec<VerificationKey> {
+fn usable_keys(issuer: &str, published: &JwkSet) -> Result<Vec<VerificationKey>, String> {
     let usable = published.keys.iter().filter_map(usable_key);
-    usable.take(MAX_KEYS).collect()
+    let keys: Vec<_> = usable.take(MAX_KEYS).collect();
+    if keys.is_empty() {
+        let issuer = WireText::new(issuer);
+        return Err(format!(
+            "{issuer} publishes no RSA or EC key for signatures"
+        ));
+    }
+    Ok(keys)
 }
 
 /// Returns a key for signatures by RSA or an elliptic curve; `None` for everything else that is

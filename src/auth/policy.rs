@@ -183,27 +183,24 @@ pub fn authorize_internal(
     event: &Event,
 ) -> Result<(), AccessDenial> {
     let Some(access) = access else { return Ok(()) };
-    let wanted = access.audience.as_str();
-    match inside {
-        InternalSender {
-            sender: Some(sender),
-            audience: Some(audience),
-        } if audience == wanted => {
-            authorize(access, &sender.to_string(), std::slice::from_ref(event))
+    let sender = authenticate_internal(inside, &access.audience)?;
+    authorize(access, &sender.to_string(), std::slice::from_ref(event))
+}
+
+/// Returns the sender, if its token would be for the audience that is wanted.
+fn authenticate_internal<'s>(
+    inside: InternalSender<'s>,
+    wanted: &str,
+) -> Result<&'s ServiceAccount, AccessDenial> {
+    let denial = match (inside.sender, inside.audience) {
+        (Some(sender), Some(audience)) if audience == wanted => return Ok(sender),
+        (Some(_), Some(_)) => {
+            format!("the destination is given with another audience than {wanted}")
         }
-        InternalSender {
-            sender: Some(_),
-            audience: Some(_),
-        } => Err(AccessDenial::Unauthenticated(format!(
-            "the destination is given with another audience than {wanted}"
-        ))),
-        InternalSender { sender: None, .. } => Err(AccessDenial::Unauthenticated(
-            "the subscription has no ServiceAccount to send as".to_owned(),
-        )),
-        InternalSender { audience: None, .. } => Err(AccessDenial::Unauthenticated(format!(
-            "the destination is given without its audience {wanted}"
-        ))),
-    }
+        (None, _) => "the subscription has no ServiceAccount to send as".to_owned(),
+        (_, None) => format!("the destination is given without its audience {wanted}"),
+    };
+    Err(AccessDenial::Unauthenticated(denial))
 }
 
 #[cfg(test)]

@@ -227,23 +227,29 @@ impl TokenCache {
         let kept = entry.token.load_full().filter(|kept| now < kept.expires_at);
         match kept {
             Some(kept) if now < kept.refresh_at => Ok(kept.authorization.clone()),
-            // One caller replaces the token; all others go on with the old one, as does that caller
-            // if the request fails.
-            Some(kept) => {
-                let Ok(mut asking) = entry.request.try_lock() else {
-                    return Ok(kept.authorization.clone());
-                };
-                let replaced =
-                    self.reuse_or_request_token(&entry, &mut asking, wanted, TIMEOUT_AHEAD);
-                let replaced = replaced.await;
-                Ok(replaced.unwrap_or_else(|_error| kept.authorization.clone()))
-            }
+            Some(kept) => Ok(self.replace_ahead(&entry, &kept, wanted).await),
             None => {
                 let mut asking = entry.request.lock().await;
                 let asked = self.reuse_or_request_token(&entry, &mut asking, wanted, TIMEOUT);
                 asked.await
             }
         }
+    }
+
+    /// Replaces a token that can still be used. One caller does so; all others go on with the old
+    /// one, as does that caller if the request fails.
+    async fn replace_ahead(
+        &self,
+        entry: &TokenCacheEntry,
+        kept: &CachedToken,
+        wanted: WantedToken<'_>,
+    ) -> HeaderValue {
+        let Ok(mut asking) = entry.request.try_lock() else {
+            return kept.authorization.clone();
+        };
+        let replaced = self.reuse_or_request_token(entry, &mut asking, wanted, TIMEOUT_AHEAD);
+        let replaced = replaced.await;
+        replaced.unwrap_or_else(|_error| kept.authorization.clone())
     }
 
     async fn cache_entry(&self, wanted: WantedToken<'_>) -> Arc<TokenCacheEntry> {

@@ -36,12 +36,7 @@ pub async fn run(options: DisplayOptions) -> anyhow::Result<ExitCode> {
     let mut interrupted = signal(SignalKind::interrupt())?;
     let scheme = if tls.is_some() { "https" } else { "http" };
     tracing::info!("Listening on {scheme}://{}/", listener.local_addr()?);
-    let status = StatusCode::from_u16(options.status)?;
-    let handler = Arc::new(DisplaySink {
-        display: EventDisplay::default(),
-        reply: options.reply,
-        status,
-    });
+    let handler = Arc::new(DisplaySink::new(options)?);
     let stop = CancellationToken::new();
     let limits = ListenerLimits::default();
     let serving = server::serve(listener, tls, limits, handler, stop.clone());
@@ -75,6 +70,14 @@ struct DisplaySink {
 }
 
 impl DisplaySink {
+    fn new(options: DisplayOptions) -> anyhow::Result<Self> {
+        Ok(Self {
+            display: EventDisplay::default(),
+            reply: options.reply,
+            status: StatusCode::from_u16(options.status)?,
+        })
+    }
+
     async fn receive_events(
         &self,
         request: Request<RequestBody>,

@@ -77,12 +77,7 @@ pub async fn run(command: &ParkedCommand) -> anyhow::Result<ExitCode> {
     // changed.
     let targets = client.list(options.subscription.as_deref()).await?;
     match command {
-        ParkedCommand::List(_) => {
-            let mut targets = targets.iter();
-            targets
-                .try_for_each(|(target, count)| super::print(&format!("{target}: {count}\n")))?;
-            Ok(ExitCode::SUCCESS)
-        }
+        ParkedCommand::List(_) => list(&targets),
         ParkedCommand::Show(_) => show(&*client, &targets, options).await,
         ParkedCommand::Replay(_) => {
             let replay = |target| client.replay(target, options.older_than);
@@ -105,6 +100,13 @@ fn parked_client(options: &ParkedOptions) -> anyhow::Result<Box<dyn ParkedClient
     } else {
         Box::new(RabbitmqParkedClient::new(options)?)
     })
+}
+
+fn list(targets: &[(ParkedSubscriptionName, u64)]) -> anyhow::Result<ExitCode> {
+    for (target, count) in targets {
+        super::print(&format!("{target}: {count}\n"))?;
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 async fn show(

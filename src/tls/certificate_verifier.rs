@@ -93,7 +93,7 @@ impl ServerCertificateVerifier {
         let unknown = Error::InvalidCertificate(CertificateError::UnknownIssuer);
         let PresentedChain {
             end_entity,
-            intermediates,
+            intermediates: others,
         } = chain;
         let mut refusal = match self.verify_bundle_certificate(end_entity, server_name, now) {
             Some(Ok(())) => return Ok(()),
@@ -102,13 +102,7 @@ impl ServerCertificateVerifier {
         };
         // A certificate of the bundle that is refused may still be vouched for by a root.
         for part in self.root_verifiers.iter().flatten() {
-            match part.verify_server_cert(
-                end_entity,
-                intermediates,
-                server_name,
-                ocsp_response,
-                now,
-            ) {
+            match part.verify_server_cert(end_entity, others, server_name, ocsp_response, now) {
                 Ok(_verified) => return Ok(()),
                 Err(error) if refusal == unknown => refusal = error,
                 Err(_less) => {}

@@ -122,10 +122,7 @@ impl DevelopmentCa {
         make_readable(&certificate);
         // Renewal comes after all checks, so that a new certificate is never signed for a foreign
         // key.
-        if is_renewal_due(&certificate, cluster_domain, now) {
-            let renewed = sign_ca_certificate(&read_key_pair(&key)?, cluster_domain)?;
-            replace_certificate(&certificate, &renewed);
-        }
+        renew_if_due(&certificate, &key, cluster_domain, now)?;
         load_ca(&certificate, &key, now)
     }
 
@@ -160,6 +157,19 @@ impl DevelopmentCa {
             renew_at,
         })
     }
+}
+
+fn renew_if_due(
+    certificate: &Path,
+    key: &Path,
+    cluster_domain: &str,
+    now: i64,
+) -> Result<(), DevelopmentCaError> {
+    if is_renewal_due(certificate, cluster_domain, now) {
+        let renewed = sign_ca_certificate(&read_key_pair(key)?, cluster_domain)?;
+        replace_certificate(certificate, &renewed);
+    }
+    Ok(())
 }
 
 /// Returns the parameters of a server certificate that begins at `now` and ends with the CA at the

@@ -92,13 +92,10 @@ impl ServerIdentity {
         let (subject, not_after) = read_subject_and_end(&chain)?;
         // An expired certificate is refused before it is compared: senders would not believe it.
         if not_after < now {
-            return Err(ServerIdentityError::Expired {
-                subject,
-                expired: format_date(not_after),
-            });
+            let expired = format_date(not_after);
+            return Err(ServerIdentityError::Expired { subject, expired });
         }
-        let current = self.0.load();
-        if current.as_ref().is_some_and(|held| held.key.cert == chain) {
+        if self.shows(&chain) {
             return Ok(CertificateReplacement::Unchanged);
         }
         // The key is checked against the certificate before anything is replaced.
@@ -109,6 +106,11 @@ impl ServerIdentity {
             not_after,
         })));
         Ok(CertificateReplacement::Changed { subject, not_after })
+    }
+
+    fn shows(&self, chain: &[CertificateDer<'_>]) -> bool {
+        let held = self.0.load();
+        held.as_ref().is_some_and(|held| held.key.cert == chain)
     }
 
     /// Returns the end of the validity of the certificate in use, in seconds since the epoch.

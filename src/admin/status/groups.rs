@@ -92,11 +92,7 @@ pub(super) fn collect_groups<'s>(
     };
     // First what is served, with its trouble; then the conditions of objects are laid over it.
     collector.add_channels(shown);
-    for request_reply in shown.table.request_replies() {
-        let key = &request_reply.key;
-        let draft = collector.draft(key.kind, &key.namespace, &key.name);
-        draft.group.storage = Some("reply");
-    }
+    collector.add_request_replies(shown);
     let objects = shown.inventory.objects.iter();
     for object in objects.clone() {
         collector.add_object(object);
@@ -152,6 +148,14 @@ impl<'s> GroupCollector<'_, 's> {
             draft.group.ready =
                 trouble_of_channel(&report, key).map(|trouble| trouble.ready_condition().into());
             draft.rows.append(&mut rows);
+        }
+    }
+
+    fn add_request_replies(&mut self, shown: &'s Resolution) {
+        for request_reply in shown.table.request_replies() {
+            let key = &request_reply.key;
+            let draft = self.draft(key.kind, &key.namespace, &key.name);
+            draft.group.storage = Some("reply");
         }
     }
 

@@ -65,28 +65,33 @@ impl InventoryObject {
             insert(&mut status, "annotations", present.filter_errors.json());
         }
         insert(&mut status, "conditions", self.conditions.json(trouble));
+        self.describe(&mut status, trouble);
+        Value::Object(status)
+    }
+
+    /// Adds the fields of `status` that only objects of its kind have.
+    fn describe(&self, status: &mut Map<String, Value>, trouble: Option<&ObjectTrouble<'_>>) {
         match &self.status {
             ObjectStatus::ConditionsOnly => {}
             ObjectStatus::Address(address) => {
-                address.describe(&mut status);
-                insert_subscribers(&mut status, address.subscribers.as_deref(), trouble);
+                address.describe(status);
+                insert_subscribers(status, address.subscribers.as_deref(), trouble);
             }
             ObjectStatus::ReconciledChannel(subscribers) => {
-                self.describe_reconciled_channel(&mut status);
-                insert_subscribers(&mut status, subscribers.as_deref(), trouble);
+                self.describe_reconciled_channel(status);
+                insert_subscribers(status, subscribers.as_deref(), trouble);
             }
             ObjectStatus::Flow(flow) => {
-                flow.address.describe(&mut status);
-                flow.describe_parts(self.kind, &self.namespace, &mut status);
+                flow.address.describe(status);
+                flow.describe_parts(self.kind, &self.namespace, status);
             }
             ObjectStatus::Subscription {
                 subscription,
                 own_ca_certs,
             } => {
-                self.describe_subscription(subscription, own_ca_certs.as_deref(), &mut status);
+                self.describe_subscription(subscription, own_ca_certs.as_deref(), status);
             }
         }
-        Value::Object(status)
     }
 
     fn describe_reconciled_channel(&self, status: &mut Map<String, Value>) {

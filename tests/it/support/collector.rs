@@ -67,6 +67,20 @@ async fn accept_tls(stream: TcpStream, tls: Option<TlsAcceptor>) -> Option<Pin<B
     }
 }
 
+async fn serve_connection(
+    stream: TcpStream,
+    tls: Option<TlsAcceptor>,
+    got: Arc<Mutex<Got>>,
+    moods: Arc<Mutex<VecDeque<Mood>>>,
+) {
+    if let Some(stream) = accept_tls(stream, tls).await {
+        let service =
+            service_fn(move |request| answer(request, Arc::clone(&got), Arc::clone(&moods)));
+        let http = Builder::new(TokioExecutor::new());
+        drop(http.serve_connection(TokioIo::new(stream), service).await);
+    }
+}
+
 impl Collector {
     pub(crate) async fn start() -> Self {
         Self::serve(None).await
@@ -99,16 +113,7 @@ impl Collector {
             let mut connections = JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
                 let (got, moods, tls) = (Arc::clone(&shared.0), Arc::clone(&shared.1), tls.clone());
-                connections.spawn(async move {
-                    let Some(stream) = accept_tls(stream, tls).await else {
-                        return;
-                    };
-                    let service = service_fn(move |request| {
-                        answer(request, Arc::clone(&got), Arc::clone(&moods))
-                    });
-                    let http = Builder::new(TokioExecutor::new());
-                    drop(http.serve_connection(TokioIo::new(stream), service).await);
-                });
+                connections.spawn(serve_connection(stream, tls, got, moods));
             }
         });
         Self {
