@@ -2,6 +2,8 @@
 //! (`scrub.rs`).
 
 mod groups;
+mod ready_condition;
+mod subscription_row;
 mod trust;
 
 use std::sync::Arc;
@@ -12,7 +14,6 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tokio::sync::watch;
 
-use super::objects;
 use crate::channel::backends::ChannelBackends;
 use crate::control::{Problem, Resolution, ServedConfiguration, Severity};
 use crate::delivery::SubscriptionWorkerStates;

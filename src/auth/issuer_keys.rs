@@ -217,17 +217,21 @@ impl IssuerKeyRefresher {
                     );
                 }
                 Err(error) => {
-                    self.counters.key_fetch_failures.increment();
-                    if told.is_due() {
-                        tracing::warn!(
-                            error = %WireText::new(error),
-                            "The keys of the token issuer could not be fetched, trying again"
-                        );
-                    }
+                    self.record_failure(error, &mut told);
                     tokio::time::sleep(wait.mul_f64(1.0 - 0.2 * fastrand::f64())).await;
                     wait = wait.saturating_mul(2).min(LONGEST_WAIT);
                 }
             }
+        }
+    }
+
+    fn record_failure(&self, error: String, told: &mut LogRateLimit) {
+        self.counters.key_fetch_failures.increment();
+        if told.is_due() {
+            tracing::warn!(
+                error = %WireText::new(error),
+                "The keys of the token issuer could not be fetched, trying again"
+            );
         }
     }
 
@@ -239,24 +243,10 @@ impl IssuerKeyRefresher {
         if issuer.is_empty() {
             return Err("the issuer has no name".to_owned());
         }
-        let keys: Vec<VerificationKey> = keys
-            .keys
-            .iter()
-            .filter_map(usable_key)
-            .take(MAX_KEYS)
-            .collect();
-        if keys.is_empty() {
-            return Err(format!(
-                "{} publishes no RSA or EC key for signatures",
-                WireText::new(issuer)
-            ));
-        }
+        let keys = usable_keys(&issuer, &keys)?;
         if !self.keys.are_known(oidc) {
-            tracing::info!(
-                issuer = %WireText::new(&issuer),
-                keys = keys.len(),
-                "Tokens can be verified"
-            );
+            let issuer = WireText::new(&issuer);
+            tracing::info!(%issuer, keys = keys.len(), "Tokens can be verified");
         }
         let verified = Cache::builder().max_capacity(MAX_VERIFIED).build();
         self.keys.replace(IssuerKeySet {
@@ -281,6 +271,18 @@ async fn wait_for_other_issuer(
         .is_err()
 }
 
+fn usable_keys(issuer: &str, published: &JwkSet) -> Result<Vec<VerificationKey>, String> {
+    let usable = published.keys.iter().filter_map(usable_key);
+    let keys: Vec<_> = usable.take(MAX_KEYS).collect();
+    if keys.is_empty() {
+        let issuer = WireText::new(issuer);
+        return Err(format!(
+            "{issuer} publishes no RSA or EC key for signatures"
+        ));
+    }
+    Ok(keys)
+}
+
 /// Returns a key for signatures by RSA or an elliptic curve; `None` for everything else that is
 /// published, above all for a secret, which verifies nothing.
 fn usable_key(jwk: &Jwk) -> Option<VerificationKey> {
@@ -292,16 +294,7 @@ fn usable_key(jwk: &Jwk) -> Option<VerificationKey> {
     {
         return None;
     }
-    let family = match &jwk.algorithm {
-        AlgorithmParameters::RSA(_) => vec![Algorithm::RS256, Algorithm::RS384, Algorithm::RS512],
-        AlgorithmParameters::EllipticCurve(curve) if curve.curve == EllipticCurve::P256 => {
-            vec![Algorithm::ES256]
-        }
-        AlgorithmParameters::EllipticCurve(curve) if curve.curve == EllipticCurve::P384 => {
-            vec![Algorithm::ES384]
-        }
-        _ => return None,
-    };
+    let family = algorithms_of_key(&jwk.algorithm)?;
     let algorithms = match jwk.common.key_algorithm {
         None => family,
         Some(named) => family
@@ -315,6 +308,23 @@ fn usable_key(jwk: &Jwk) -> Option<VerificationKey> {
         algorithms,
         key,
     })
+}
+
+/// Returns the algorithms by which a key of this type can sign; `None` if there is none that is
+/// accepted.
+fn algorithms_of_key(key: &AlgorithmParameters) -> Option<Vec<Algorithm>> {
+    match key {
+        AlgorithmParameters::RSA(_) => {
+            Some(vec![Algorithm::RS256, Algorithm::RS384, Algorithm::RS512])
+        }
+        AlgorithmParameters::EllipticCurve(curve) if curve.curve == EllipticCurve::P256 => {
+            Some(vec![Algorithm::ES256])
+        }
+        AlgorithmParameters::EllipticCurve(curve) if curve.curve == EllipticCurve::P384 => {
+            Some(vec![Algorithm::ES384])
+        }
+        _ => None,
+    }
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 
 use super::{RunOptions, environment_variable};
 use crate::control::{ApiServerAccess, ClusterSettings, ServedChannelKind};
@@ -31,27 +31,7 @@ pub struct ClusterOptions {
         env = "SEALPOST_CHANNEL_KIND",
         default_value = "InMemoryChannel"
     )]
-    pub channel_kind: ChannelKindArg,
-}
-
-/// The kind of a cluster's channels, as the flag names it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum ChannelKindArg {
-    /// Knative's, in memory or on RabbitMQ.
-    #[value(name = "InMemoryChannel")]
-    InMemoryChannel,
-    /// Our own, on RabbitMQ.
-    #[value(name = "RabbitmqChannel")]
-    RabbitmqChannel,
-}
-
-impl From<ChannelKindArg> for ServedChannelKind {
-    fn from(kind: ChannelKindArg) -> Self {
-        match kind {
-            ChannelKindArg::InMemoryChannel => Self::InMemory,
-            ChannelKindArg::RabbitmqChannel => Self::Rabbitmq,
-        }
-    }
+    pub channel_kind: ServedChannelKind,
 }
 
 /// True if the process was started in a pod, where the image is given no arguments (contract 1.3).
@@ -105,19 +85,11 @@ impl RunOptions {
     }
 
     fn api_server_access(&self) -> Result<ApiServerAccess, String> {
-        let kubeconfig = self
-            .cluster
-            .kubeconfig
-            .clone()
-            .or_else(|| environment_variable("KUBECONFIG").map(PathBuf::from));
-        if let Some(file) = kubeconfig {
+        let by_variable = || environment_variable("KUBECONFIG").map(PathBuf::from);
+        if let Some(file) = self.cluster.kubeconfig.clone().or_else(by_variable) {
             return Ok(ApiServerAccess::Kubeconfig(file));
         }
-        let (host, port) = (
-            environment_variable("KUBERNETES_SERVICE_HOST"),
-            environment_variable("KUBERNETES_SERVICE_PORT"),
-        );
-        let Some(host) = host else {
+        let Some(host) = environment_variable("KUBERNETES_SERVICE_HOST") else {
             let remedy = "run it in a pod, or give --kubeconfig FILE";
             return Err(format!(
                 "--kubernetes does not know where the API server is: {remedy}"
@@ -128,6 +100,7 @@ impl RunOptions {
         } else {
             host
         };
+        let port = environment_variable("KUBERNETES_SERVICE_PORT");
         let server = format!("https://{host}:{}", port.as_deref().unwrap_or("443"));
         Ok(ApiServerAccess::ServiceAccount {
             server,

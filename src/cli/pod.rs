@@ -19,6 +19,31 @@ pub struct ListenAddresses {
     pub admin: String,
 }
 
+/// A port that a variable may name.
+#[derive(Clone, Copy)]
+struct PortVariable {
+    /// The name of the variable; `None` if no variable names the port.
+    name: Option<&'static str>,
+    /// The port if the variable is not set.
+    default: u16,
+}
+
+impl PortVariable {
+    fn read(self, variable: VariableLookup<'_>) -> Result<u16, String> {
+        let written = self.name.and_then(|name| Some((name, variable(name)?)));
+        written.map_or(Ok(self.default), |(name, text)| {
+            parse_number(name, &text, "a port")
+        })
+    }
+}
+
+/// The variables of the ports of all listeners.
+struct PortVariables {
+    http: PortVariable,
+    https: PortVariable,
+    admin: PortVariable,
+}
+
 impl RunOptions {
     /// The addresses to listen on: those of the flags, else in a cluster the ports of upstream's
     /// variables, else its defaults.
@@ -33,6 +58,27 @@ impl RunOptions {
         &self,
         variable: VariableLookup<'_>,
     ) -> Result<ListenAddresses, String> {
+        let ports = self.port_variables(variable);
+        let host = if self.kubernetes {
+            "0.0.0.0"
+        } else {
+            "127.0.0.1"
+        };
+        let metrics_host = variable("METRICS_PROMETHEUS_HOST").filter(|_| self.kubernetes);
+        let metrics_host = metrics_host.as_deref().unwrap_or(host);
+        let address = |flag: &Option<String>, host: &str, port: PortVariable| match flag {
+            Some(flag) => Ok::<_, String>(flag.clone()),
+            None => Ok(format!("{host}:{}", port.read(variable)?)),
+        };
+        Ok(ListenAddresses {
+            http: address(&self.http_addr, host, ports.http)?,
+            https: address(&self.https_addr, host, ports.https)?,
+            admin: address(&self.admin_addr, metrics_host, ports.admin)?,
+        })
+    }
+
+    /// The variables of upstream's ports, by task. Those of a dispatcher are fixed.
+    fn port_variables(&self, variable: VariableLookup<'_>) -> PortVariables {
         let (http, https, admin) = match self.task_from(variable) {
             ControlTask::RelayBrokers(ObjectSource::Reconciled) => {
                 (Some("INGRESS_PORT"), Some("INGRESS_PORT_HTTPS"), 9092)
@@ -42,33 +88,13 @@ impl RunOptions {
             }
             _ => (None, None, 9090),
         };
-        let host = if self.kubernetes {
-            "0.0.0.0"
-        } else {
-            "127.0.0.1"
-        };
         let metrics = self.kubernetes.then_some("METRICS_PROMETHEUS_PORT");
-        let metrics_host = variable("METRICS_PROMETHEUS_HOST").filter(|_| self.kubernetes);
-        let address = |flag: &Option<String>, host: &str, name: Option<&str>, default: u16| {
-            if let Some(flag) = flag {
-                return Ok(flag.clone());
-            }
-            let written = name.and_then(|name| Some((name, variable(name)?)));
-            let port = written.map_or(Ok(default), |(name, text)| {
-                parse_number(name, &text, "a port")
-            })?;
-            Ok::<_, String>(format!("{host}:{port}"))
-        };
-        Ok(ListenAddresses {
-            http: address(&self.http_addr, host, http, 8080)?,
-            https: address(&self.https_addr, host, https, 8443)?,
-            admin: address(
-                &self.admin_addr,
-                metrics_host.as_deref().unwrap_or(host),
-                metrics,
-                admin,
-            )?,
-        })
+        let port = |name, default| PortVariable { name, default };
+        PortVariables {
+            http: port(http, 8080),
+            https: port(https, 8443),
+            admin: port(metrics, admin),
+        }
     }
 
     /// The number of Brokers that an event may pass: that of the flag, else the variable of

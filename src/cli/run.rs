@@ -219,6 +219,11 @@ impl RunOptions {
         }
     }
 
+    /// True if the process takes events for channels that are on RabbitMQ.
+    fn needs_rabbitmq(&self) -> bool {
+        self.task().served_channels() == Some(ServedChannelKind::Rabbitmq)
+    }
+
     /// Checks the flags before anything starts: that they do not contradict each other, and that
     /// there is something to run.
     ///
@@ -228,9 +233,7 @@ impl RunOptions {
         self.served.validate(&self.rabbitmq.access)?;
         if self.kubernetes {
             self.cluster_settings()?;
-            if self.task().served_channels() == Some(ServedChannelKind::Rabbitmq)
-                && self.rabbitmq.access.rabbitmq_uri.is_none()
-            {
+            if self.needs_rabbitmq() && self.rabbitmq.access.rabbitmq_uri.is_none() {
                 return Err(
                     "--channel-kind RabbitmqChannel needs --rabbitmq-uri, or SEALPOST_RABBITMQ_URI"
                         .to_owned(),

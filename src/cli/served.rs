@@ -9,25 +9,7 @@ use super::{ManifestOptions, RabbitmqConnectionOptions};
 use crate::control::{
     AdvertisedCaCerts, ApiServerAvailability, ControlSettings, ListenerUrls, RabbitmqAvailability,
 };
-use crate::model::{self, TransportEncryption};
-
-/// The backend of channels without a template, as the flag names it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum DefaultChannelArg {
-    /// In memory.
-    Inmemory,
-    /// On RabbitMQ.
-    Rabbitmq,
-}
-
-impl From<DefaultChannelArg> for model::BackendKind {
-    fn from(channel: DefaultChannelArg) -> Self {
-        match channel {
-            DefaultChannelArg::Inmemory => Self::Memory,
-            DefaultChannelArg::Rabbitmq => Self::Rabbitmq,
-        }
-    }
-}
+use crate::model::{BackendKind, TransportEncryption};
 
 /// The role of a process, as the flag names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -89,7 +71,7 @@ pub struct ServedOptions {
         env = "SEALPOST_DEFAULT_CHANNEL",
         default_value = "inmemory"
     )]
-    pub default_channel: DefaultChannelArg,
+    pub default_channel: BackendKind,
 }
 
 impl ServedOptions {
@@ -98,7 +80,7 @@ impl ServedOptions {
     /// # Errors
     /// Says which flag to change.
     pub fn validate(&self, rabbitmq: &RabbitmqConnectionOptions) -> Result<(), String> {
-        if self.default_channel == DefaultChannelArg::Rabbitmq && rabbitmq.rabbitmq_uri.is_none() {
+        if self.default_channel == BackendKind::Rabbitmq && rabbitmq.rabbitmq_uri.is_none() {
             return Err("--default-channel rabbitmq needs --rabbitmq-uri".to_owned());
         }
         Ok(())
@@ -121,7 +103,7 @@ impl ServedOptions {
         };
         ControlSettings {
             task: self.manifests_task(),
-            default_backend: self.default_channel.into(),
+            default_backend: self.default_channel,
             rabbitmq,
             api_server: ApiServerAvailability::Missing,
             ..manifests.control_settings(self.transport_encryption, urls, ca_certs)

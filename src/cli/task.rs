@@ -25,7 +25,7 @@ impl RunOptions {
                 ControlTask::RelayTriggers(ObjectSource::Reconciled)
             }
             (Some(RoleArg::Channel) | None, _) => ControlTask::ServeChannels {
-                kind: self.cluster.channel_kind.into(),
+                kind: self.cluster.channel_kind,
                 // A dispatcher of one namespace is told which one (contract 1.6).
                 scope: match variable("NAMESPACE") {
                     Some(_) => ChannelScope::Namespace,

@@ -35,20 +35,10 @@ pub async fn run(options: DisplayOptions) -> anyhow::Result<ExitCode> {
     let mut interrupted = signal(SignalKind::interrupt())?;
     let scheme = if tls.is_some() { "https" } else { "http" };
     tracing::info!("Listening on {scheme}://{}/", listener.local_addr()?);
-    let status = StatusCode::from_u16(options.status)?;
-    let handler = Arc::new(DisplaySink {
-        display: EventDisplay::default(),
-        reply: options.reply,
-        status,
-    });
+    let handler = Arc::new(DisplaySink::new(options)?);
     let stop = CancellationToken::new();
-    let serving = server::serve(
-        listener,
-        tls,
-        ListenerLimits::default(),
-        handler,
-        stop.clone(),
-    );
+    let limits = ListenerLimits::default();
+    let serving = server::serve(listener, tls, limits, handler, stop.clone());
     tokio::select! {
         () = serving => {}
         _ = interrupted.recv() => {}
@@ -79,26 +69,29 @@ struct DisplaySink {
 }
 
 impl DisplaySink {
+    fn new(options: DisplayOptions) -> anyhow::Result<Self> {
+        Ok(Self {
+            display: EventDisplay::default(),
+            reply: options.reply,
+            status: StatusCode::from_u16(options.status)?,
+        })
+    }
+
     async fn receive_events(
         &self,
         request: Request<RequestBody>,
     ) -> Result<Response<Full<Bytes>>, (StatusCode, String)> {
         let (parts, body) = request.into_parts();
         if parts.method != Method::POST {
-            return Err((
-                StatusCode::METHOD_NOT_ALLOWED,
-                "send events by POST".to_owned(),
-            ));
+            let text = "send events by POST".to_owned();
+            return Err((StatusCode::METHOD_NOT_ALLOWED, text));
         }
         let data = body::read_limited(body, MAX_BODY)
             .await
             .map_err(|error| (StatusCode::PAYLOAD_TOO_LARGE, error.to_string()))?;
-        let events = binding::decode(
-            parts.headers,
-            data,
-            AttributeLimit::default().for_stored_events(),
-        )
-        .map_err(|error| (StatusCode::BAD_REQUEST, error.to_string()))?;
+        let limit = AttributeLimit::default().for_stored_events();
+        let events = binding::decode(parts.headers, data, limit)
+            .map_err(|error| (StatusCode::BAD_REQUEST, error.to_string()))?;
         for event in &events {
             self.display
                 .show(event)

@@ -121,9 +121,8 @@ fn decode_by_mode(
         }
         ContentMode::Batched => {
             let forwarded = filter_forwarded(headers);
-            json::decode_batch(&body, limit)?
-                .into_iter()
-                .enumerate()
+            let events = json::decode_batch(&body, limit)?.into_iter().enumerate();
+            events
                 .map(|(index, event)| batch_event(index, event, &forwarded))
                 .collect()
         }

@@ -39,6 +39,18 @@ pub struct ChannelKey {
     pub name: String,
 }
 
+impl ChannelKey {
+    /// Makes the key of this object.
+    #[must_use]
+    pub fn new(kind: ChannelKind, namespace: &str, name: &str) -> Self {
+        Self {
+            kind,
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+        }
+    }
+}
+
 impl fmt::Display for ChannelKey {
     /// Writes `channel ns/name`, `broker ns/name` or `requestreply ns/name`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
