@@ -102,6 +102,12 @@ struct ListenerContext<H> {
 }
 
 impl<H> ListenerContext<H> {
+    /// Returns true if each connection is given up after its response: when the listener stops, and
+    /// while others wait for a connection, so that all have their turn.
+    fn gives_up_connections(&self) -> bool {
+        self.stop.is_cancelled() || self.is_full()
+    }
+
     /// Returns true if no more connections may be open, so that others may be waiting.
     fn is_full(&self) -> bool {
         self.slots
@@ -131,16 +137,7 @@ pub async fn serve<H: RequestHandler>(
     });
     // Every connection is a task of this set, so that none outlives this future.
     let mut connections = JoinSet::new();
-    while let Some((stream, slot)) = accept(&listener, &slots, &shared.stop).await {
-        // Tasks that have ended are removed here; else the set would grow with each connection.
-        while connections.try_join_next().is_some() {}
-        if slots.available_permits() == 0 {
-            tracing::debug!(
-                "As many connections are open as --max-connections allows, further ones wait"
-            );
-        }
-        connections.spawn(accept_tls(stream, slot, Arc::clone(&shared)));
-    }
+    accept_until_stop(&listener, &slots, &shared, &mut connections).await;
     for (stream, slot) in accept_backlog(&listener, &slots) {
         connections.spawn(accept_tls(stream, slot, Arc::clone(&shared)));
     }
@@ -148,6 +145,25 @@ pub async fn serve<H: RequestHandler>(
     // requests.
     drop(listener);
     while connections.join_next().await.is_some() {}
+}
+
+/// Accepts connections until the stop, each as far as there are permits.
+async fn accept_until_stop<H: RequestHandler>(
+    listener: &TcpListener,
+    slots: &Arc<Semaphore>,
+    shared: &Arc<ListenerContext<H>>,
+    connections: &mut JoinSet<()>,
+) {
+    while let Some((stream, slot)) = accept(listener, slots, &shared.stop).await {
+        // Tasks that have ended are removed here; else the set would grow with each connection.
+        while connections.try_join_next().is_some() {}
+        if shared.is_full() {
+            tracing::debug!(
+                "As many connections are open as --max-connections allows, further ones wait"
+            );
+        }
+        connections.spawn(accept_tls(stream, slot, Arc::clone(shared)));
+    }
 }
 
 /// Waits for a permit and the next connection; `None` when the listener stops.

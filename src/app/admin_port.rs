@@ -26,11 +26,7 @@ impl AdminPort {
         counters: &ProcessCounters,
         stages: &mut ShutdownStages,
     ) -> anyhow::Result<()> {
-        let Self {
-            api,
-            listener,
-            socket,
-        } = self;
+        let (api, listener, socket) = (self.api, self.listener, self.socket);
         let limits = ListenerLimits {
             max_connections: shares.operators,
             metrics: Arc::clone(&counters.series.admin_connections),
@@ -38,15 +34,12 @@ impl AdminPort {
         };
         let stop = stages.answering_stop.clone();
         let handler = Arc::new(api.handler_for_port(listener.local_addr()?));
-        stages.answering.spawn(
-            "admin",
-            server::serve(listener, None, limits.clone(), handler, stop.clone()),
-        );
+        let port = server::serve(listener, None, limits.clone(), handler, stop.clone());
+        stages.answering.spawn("admin", port);
         if let Some(socket) = socket {
             let handler = Arc::new(api.handler_for_socket());
-            stages
-                .answering
-                .spawn("admin socket", socket.serve(limits, handler, stop.clone()));
+            let socket = socket.serve(limits, handler, stop.clone());
+            stages.answering.spawn("admin socket", socket);
         }
         stages.answering.spawn("operators", async move {
             stop.cancelled().await;

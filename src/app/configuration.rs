@@ -72,10 +72,7 @@ async fn follow_files(
         let publish = |new: &Arc<Resolution>| drop(resolved.send_replace(Some(Arc::clone(new))));
         control::watch_files(paths, settings, first, publish, stop).await;
     });
-    let first = match newest.changed().await {
-        Ok(()) => newest.borrow_and_update().clone(),
-        Err(_closed) => None,
-    };
+    let first = first_resolution(&mut newest).await;
     let first = first.context("the manifests could not be read")?;
     Ok(ConfigurationSource {
         served: watch::Sender::new(ServedConfiguration::first(first)),
@@ -84,6 +81,12 @@ async fn follow_files(
         api_server: None,
         is_leader: None,
     })
+}
+
+/// Waits for the first configuration; `None` if there will be none.
+async fn first_resolution(newest: &mut watch::Receiver<LatestResolution>) -> LatestResolution {
+    newest.changed().await.ok()?;
+    newest.borrow_and_update().clone()
 }
 
 /// Follows a cluster. Returns at once with an empty configuration, so that ports are opened and

@@ -113,14 +113,7 @@ impl ShutdownStages {
     ) -> bool {
         let ended = tokio::select! {
             signal = signals.next() => {
-                let deliveries = counters.unfinished();
-                tracing::info!(
-                    signal,
-                    deliveries,
-                    at_most = ?limit,
-                    "Stopping: requests and deliveries that have begun are waited for; \
-                     another Ctrl-C or SIGTERM ends them at once"
-                );
+                log_stopping(signal, counters.unfinished(), limit);
                 return false;
             }
             Some(ended) = self.accepting.next_ended() => ended,
@@ -198,6 +191,16 @@ impl ShutdownStages {
 /// Waits for the end of what a stage has left; returns false if that takes too long.
 async fn ends_in_time(end: impl Future<Output = ()>) -> bool {
     tokio::time::timeout(STAGE_END_LIMIT, end).await.is_ok()
+}
+
+fn log_stopping(signal: &str, deliveries: u64, limit: Duration) {
+    tracing::info!(
+        signal,
+        deliveries,
+        at_most = ?limit,
+        "Stopping: requests and deliveries that have begun are waited for; \
+         another Ctrl-C or SIGTERM ends them at once"
+    );
 }
 
 fn log_stopped(left: u64) {

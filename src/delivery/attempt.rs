@@ -62,8 +62,7 @@ impl<T: HttpTransport> EventDeliverer<T> {
                 series.count_attempt(role, Err("token"));
                 record.record_status(None);
                 span.set_error(|| error.to_string().into());
-                let failure = DeliveryFailure::from_token_error(attempt.destination, &error);
-                return Err(backoff::Error::transient(failure));
+                return Err(attempt.without_token(&error));
             }
         };
         // The attempt has ended for the gauge before it is counted and judged.
@@ -154,6 +153,11 @@ impl<T: HttpTransport> EventDeliverer<T> {
 }
 
 impl DeliveryAttempt<'_> {
+    /// The failure of an attempt for which there was no token; there may be one later.
+    fn without_token(&self, error: &TokenError) -> backoff::Error<DeliveryFailure> {
+        backoff::Error::transient(DeliveryFailure::from_token_error(self.destination, error))
+    }
+
     /// The event as a destination inside of the process gets it.
     fn event_in(&self, span: &Span) -> Event {
         build_event(self.outgoing, self.subscription).with_trace(span.context().cloned())

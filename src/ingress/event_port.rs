@@ -62,15 +62,18 @@ impl<H: RequestHandler> RequestHandler for EventPortHandler<H> {
         };
         unanswered.count(&self.counters, context, &response);
         set_response_status(&mut context.span, response.status());
-        // A client that keeps a connection to a process which is about to stop should make a new
-        // one, elsewhere.
         if version < Version::HTTP_2 && self.readiness.is_stopping() {
-            response
-                .headers_mut()
-                .insert(CONNECTION, HeaderValue::from_static("close"));
+            close_connection(&mut response);
         }
         response
     }
+}
+
+/// Asks a client that keeps a connection to a process which is about to stop to make a new one,
+/// elsewhere.
+fn close_connection(response: &mut Response<Full<Bytes>>) {
+    let close = HeaderValue::from_static("close");
+    response.headers_mut().insert(CONNECTION, close);
 }
 
 fn try_again_later() -> Response<Full<Bytes>> {

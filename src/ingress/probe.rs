@@ -30,12 +30,11 @@ pub(super) fn respond_to_probe<B>(
     if !is_kubelet && !is_network {
         return None;
     }
-    let has_hash = header(NETWORK_HASH).is_some_and(|hash| !hash.is_empty());
     let status = if readiness.is_stopping() {
         StatusCode::SERVICE_UNAVAILABLE
     } else if !is_network {
         kubelet_status(scheme, readiness)
-    } else if has_hash {
+    } else if header(NETWORK_HASH).is_some_and(|hash| !hash.is_empty()) {
         StatusCode::OK
     } else {
         StatusCode::BAD_REQUEST

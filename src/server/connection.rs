@@ -84,6 +84,7 @@ async fn handle_request<H: RequestHandler>(
     // The request counts as in flight from here to its response, so that the connection is not idle
     // meanwhile.
     let busy = ConnectionActivity::start_request(&activity, version);
+    // A body that is long and was not read costs more than a new connection.
     let length = request.body().size_hint().exact();
     let is_long = length.is_none_or(|bytes| bytes > LEFT_OVER);
     let request = request.map(|body| RequestBody::new(body, version, &activity));
@@ -94,12 +95,8 @@ async fn handle_request<H: RequestHandler>(
             listener.handler.handle(request, &mut context).await
         }
     };
-    // While others wait for a connection, each connection is given up after its response, so that
-    // all have their turn. A body that is long and was not read costs more than a new connection.
-    let is_last = listener.stop.is_cancelled()
-        || listener.is_full()
-        || (is_long && activity.is_body_unread());
-    if version < Version::HTTP_2 && is_last {
+    let is_costly = is_long && activity.is_body_unread();
+    if version < Version::HTTP_2 && (is_costly || listener.gives_up_connections()) {
         let headers = response.headers_mut();
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
