@@ -14,7 +14,7 @@ use super::requests::{ClusterWriter, WriteError, WriteTarget, with_timeout};
 use super::warning_event::warning_event;
 use crate::control::channel_kind::ServedChannelKind;
 use crate::control::cluster::store_resolver::LatestResolution;
-use crate::control::resolve::reconciled::{ReconciledChannel, StatusUpdate};
+use crate::control::resolve::reconciled::channel::{ReconciledChannel, StatusUpdate};
 use crate::model::ChannelKey;
 use crate::wire_text::WireText;
 
