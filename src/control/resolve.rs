@@ -229,7 +229,7 @@ fn resolve_task(
                 table: written.routing_table(resolver),
                 // The inventory shows the problems of each object, so that it is made after all of
                 // them have been resolved.
-                inventory: status::inventory(collected, &written, resolver),
+                inventory: written.inventory(collected, resolver),
                 problems: Vec::new(),
                 hosts: resolver.addresses.certificate_names(written.channel_keys()),
                 memory: TaskMemory::Written(written.into_memory()),

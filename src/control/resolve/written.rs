@@ -3,6 +3,7 @@
 
 pub(super) mod channel;
 pub(super) mod flow;
+mod inventory;
 pub(super) mod request_reply;
 pub(super) mod routes;
 pub(super) mod source;
@@ -19,10 +20,10 @@ use routes::SubscriptionRoutes;
 
 /// The objects of files, as they are served.
 pub(super) struct WrittenObjects {
-    pub(super) parents: ResolvedParents,
-    pub(super) flows: ResolvedFlows,
-    pub(super) routes: SubscriptionRoutes,
-    pub(super) request_replies: Vec<Arc<RequestReply>>,
+    parents: ResolvedParents,
+    flows: ResolvedFlows,
+    routes: SubscriptionRoutes,
+    request_replies: Vec<Arc<RequestReply>>,
     sources: Vec<Arc<PingSource>>,
 }
 
