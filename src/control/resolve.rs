@@ -29,6 +29,7 @@ use crate::control::task::ControlTask;
 use crate::model::{Inventory, ObservabilityConfig, RoutingTable, TrustedCertificate};
 use collect::CollectedObjects;
 use collect::claims::Claims;
+use collect::injection::injected_brokers;
 use config::ClusterConfig;
 use config::trust::{DestinationTrust, SharedBundles};
 use destination::DestinationResolver;
@@ -112,12 +113,14 @@ pub fn resolve(
     // may be thousands of them.
     let (unchanged, documents) =
         reconciled::split_unchanged(manifests.documents(), last_reconciled);
-    // Which object has a name that several claim is decided before any of them is read.
-    let claims = Claims::of(manifests, memory.map(|memory| &memory.claims), settings);
-    let mut collected = CollectedObjects::from_documents(
-        claims.in_order(documents, settings).into_iter(),
-        settings,
-    );
+    // Which object has a name that several claim is decided before any of them is read; then the
+    // Brokers that others ask for join them.
+    let claims = Claims::of(manifests, last, settings);
+    let documents = claims.in_order(documents, settings);
+    let injected = injected_brokers(&documents, settings);
+    let mut collected =
+        CollectedObjects::from_documents(documents.into_iter().chain(&injected), settings);
+    claims.report_displacing(manifests.documents(), &mut collected, settings);
     collected.unparsed_texts = manifests.unparsed_texts().collect();
     // Channels and Subscriptions that a Sequence or Parallel generates replace objects of their
     // names, before anything refers to these.

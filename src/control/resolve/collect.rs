@@ -3,7 +3,9 @@
 
 pub(super) mod claims;
 mod config_maps;
-mod owned;
+pub(super) mod injection;
+pub(super) mod misplaced;
+pub(super) mod owned;
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -374,7 +376,7 @@ fn resembles_event_policy(value: &Value) -> bool {
         && (has("from") || has("to"))
 }
 
-fn object_name(document: &ManifestDocument, default_namespace: &str) -> ObjectName {
+pub(super) fn object_name(document: &ManifestDocument, default_namespace: &str) -> ObjectName {
     let text = |path: &[&str]| document.text(path).unwrap_or_default().to_owned();
     let namespace = document
         .text(&["metadata", "namespace"])
@@ -405,10 +407,7 @@ fn check_header(
     reading: UnknownFieldPolicy,
 ) -> ObjectHeader {
     if !document.value.is_object() {
-        report.error(
-            "",
-            "is not an object: write apiVersion, kind, metadata and spec",
-        );
+        report.error("", other_kinds::of_no_object(&document.value));
         return ObjectHeader::Invalid;
     }
     let Some(kind) = document.text(&["kind"]) else {

@@ -13,7 +13,7 @@ pub(super) mod trust;
 
 use std::sync::Arc;
 
-use super::collect::CollectedObjects;
+use super::collect::{CollectedObjects, misplaced};
 use super::reuse::reuse_if_equal;
 use crate::control::settings::{AdvertisedCaCerts, ControlSettings};
 use crate::correlation::KeyRing;
@@ -48,6 +48,9 @@ impl ClusterConfig {
         settings: &ControlSettings,
         last: Option<&Self>,
     ) -> Self {
+        // What is nearly one of the Secrets and ConfigMaps that follow is told of before they are
+        // read.
+        misplaced::warn(collected, settings);
         // Both read `config-features`, whose problems are reported in this order.
         let mode = features::transport_encryption(collected, settings, last.map(|last| last.mode));
         let flags = flags::resolve(collected, settings, last.map(|last| &last.flags));

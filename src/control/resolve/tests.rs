@@ -447,7 +447,7 @@ fn triggers_filter_and_name_their_broker_in_two_ways() {
         )
     };
     let attributes = Filter::Attributes(vec![
-        ("source".into(), String::new()),
+        ("tenant".into(), String::new()),
         ("type".into(), "a".into()),
     ]);
     for (spec, filter) in [
@@ -458,7 +458,7 @@ fn triggers_filter_and_name_their_broker_in_two_ways() {
         ),
         ("broker: b, filter: {attributes: {}}", Filter::MatchAll),
         (
-            "broker: b, filter: {attributes: {type: a, source: ''}}",
+            "broker: b, filter: {attributes: {type: a, tenant: ''}}",
             attributes,
         ),
     ] {

@@ -14,6 +14,8 @@ pub(crate) struct FoundFile {
     pub(crate) path: PathBuf,
     /// True if the file can be read once only: standard input, or a pipe.
     pub(crate) is_readable_once: bool,
+    /// True if the file itself was named, and not only a directory that holds it.
+    pub(crate) is_named: bool,
 }
 
 impl FoundFile {
@@ -117,6 +119,7 @@ fn add_path(path: &Path, listing: &mut FileListing) -> Result<(), (io::Error, &'
         listing.files.push(FoundFile {
             path: path.to_owned(),
             is_readable_once: true,
+            is_named: true,
         });
         return Ok(());
     }
@@ -126,6 +129,7 @@ fn add_path(path: &Path, listing: &mut FileListing) -> Result<(), (io::Error, &'
         listing.files.push(FoundFile {
             path: path.to_owned(),
             is_readable_once: !metadata.is_file(),
+            is_named: true,
         });
         return Ok(());
     }
@@ -170,6 +174,7 @@ fn add_directory(path: &Path, depth: DirectoryDepth, listing: &mut FileListing) 
             listing.files.push(FoundFile {
                 path,
                 is_readable_once: false,
+                is_named: false,
             });
         } else if let Some(meant) = misspelt_extension(&path) {
             let message =
@@ -204,14 +209,18 @@ fn is_manifest(path: &Path) -> bool {
         .is_some_and(|extension| EXTENSIONS.iter().any(|known| extension == *known))
 }
 
-/// The ending that was probably meant by one with the same letters: `.YAML`, `.ymal`.
+/// The ending that was probably meant by one with the same letters (`.YAML`, `.ymal`), or by one
+/// behind which `.txt` was added, as editors do that know no YAML. Their backups (`.bak`, `~`) are
+/// not meant to be read.
 fn misspelt_extension(path: &Path) -> Option<&'static str> {
     let letters = |text: &str| {
         let mut letters: Vec<char> = text.to_ascii_lowercase().chars().collect();
         letters.sort_unstable();
         letters
     };
-    let written = letters(path.extension()?.to_str()?);
+    let is_text = path.extension()?.eq_ignore_ascii_case("txt");
+    let before = Path::new(path.file_stem()?).extension();
+    let written = letters((if is_text { before? } else { path.extension()? }).to_str()?);
     EXTENSIONS
         .into_iter()
         .find(|known| letters(known) == written && !is_manifest(path))

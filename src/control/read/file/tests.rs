@@ -222,6 +222,10 @@ fn what_cannot_be_read_is_a_problem_of_its_file() {
         ("good.yaml", BROKER),
         ("none/x.txt", ""),
         ("policy.ymal", BROKER),
+        ("other.yaml.txt", BROKER),
+        ("notes.txt", BROKER),
+        ("a.yaml.bak", BROKER),
+        ("b.yml~", BROKER),
     ]);
     fs::write(directory.path().join("latin.yaml"), b"a: 1\nb: \xe9\n").expect("file");
     symlink("nowhere", directory.path().join("link.yaml")).expect("link");
@@ -229,8 +233,9 @@ fn what_cannot_be_read_is_a_problem_of_its_file() {
     paths.extend(["none", "missing.yaml"].map(|name| directory.path().join(name)));
     let manifests = read_manifests(&paths);
     let problems = problems(&directory, &manifests);
-    assert_eq!(problems.len(), 7, "{problems:#?}");
+    assert_eq!(problems.len(), 8, "{problems:#?}");
     for (problem, start) in problems.iter().zip([
+        "other.yaml.txt: warning: is not read, since its name does not end in .yaml: rename it",
         "policy.ymal: warning: is not read, since its name does not end in .yaml: rename it",
         "none: warning: holds no manifest: put *.yaml, *.yml or *.json files into it",
         "missing.yaml: cannot be read: No such file or directory (os error 2): give a file or directory that exists",
@@ -273,6 +278,46 @@ fn a_file_that_breaks_keeps_its_last_good_content_and_one_that_goes_is_gone() {
     assert_eq!(
         found(&directory, &reread_manifests(&paths(&directory), &third))[0].1,
         2
+    );
+}
+
+/// Whoever names a file means what is in it, unlike one that happens to be in a directory.
+#[test]
+fn a_file_that_was_named_and_is_empty_is_an_error() {
+    let directory = directory(&[
+        ("a.yaml", "\n"),
+        ("b.yaml", "# nothing yet\n"),
+        ("c.yaml", BROKER),
+    ]);
+    let paths = ["a.yaml", "b.yaml", "c.yaml"].map(|name| directory.path().join(name));
+    let first = read_manifests(&paths);
+    let said = problems(&directory, &first);
+    assert_eq!(
+        said,
+        [
+            "a.yaml: is empty, though it was named: write the objects into it, or leave it out",
+            "b.yaml: warning: holds no objects: write some, or remove the file",
+        ]
+    );
+    let of_directory = problems(&directory, &read_manifests(&[directory.path().to_owned()]));
+    assert!(
+        of_directory.len() == 2
+            && of_directory
+                .iter()
+                .all(|line| line.contains("warning: holds no"))
+    );
+    fs::write(&paths[0], BROKER).expect("written");
+    fs::write(&paths[2], "").expect("written");
+    let second = reread_manifests(&paths, &first);
+    assert_eq!(
+        second.documents().count(),
+        2,
+        "what was there stays, and what comes is there"
+    );
+    assert!(
+        second.problems().all(|problem| !problem.is_error()),
+        "{:?}",
+        problems(&directory, &second)
     );
 }
 

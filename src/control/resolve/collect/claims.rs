@@ -4,15 +4,20 @@
 //! or further up in the same one, would take the place of what is served. Where there was none
 //! before, the first one has it.
 
+mod displaced;
+
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use serde_json::Value;
 
+use super::CollectedObjects;
 use crate::control::read::kind::{RecognizedKind, ResourceKind};
 use crate::control::read::manifest::{ManifestDocument, ManifestSet};
+use crate::control::resolve::Resolution;
 use crate::control::resolve::destination::reference::group_of;
 use crate::control::settings::ControlSettings;
+use displaced::Displaced;
 
 /// Group, kind, namespace and name.
 type Identity<'d> = [&'d str; 4];
@@ -23,6 +28,8 @@ type Identity<'d> = [&'d str; 4];
 pub(crate) struct Claims {
     manifests: ManifestSet,
     held: BTreeMap<[String; 4], Held>,
+    /// What is served on, though its document is another object by now.
+    displaced: Vec<Displaced>,
 }
 
 /// Who has a name.
@@ -81,16 +88,20 @@ impl Held {
 }
 
 impl Claims {
-    /// Who has the names that several of these documents claim. `last` is what was found before the
+    /// Who has the names that several of these documents claim. `last` is the resolution before the
     /// last change.
     pub(crate) fn of(
         manifests: &ManifestSet,
-        last: Option<&Self>,
+        last: Option<&Resolution>,
         settings: &ControlSettings,
     ) -> Self {
         if !settings.task.reads_written_objects() {
             return Self::default();
         }
+        let displaced = last
+            .map(|last| displaced::find(manifests, last, settings))
+            .unwrap_or_default();
+        let last = last.map(|last| &last.memory.claims);
         let mut claimed: HashMap<Identity<'_>, Vec<(usize, &ManifestDocument)>> = HashMap::new();
         for (place, document) in manifests.documents().enumerate() {
             if let Some(identity) = identity(document, &settings.default_namespace) {
@@ -119,6 +130,7 @@ impl Claims {
         Self {
             held: held.collect(),
             manifests: manifests.clone(),
+            displaced,
         }
     }
 
@@ -144,15 +156,22 @@ impl Claims {
         held
     }
 
-    /// The documents in such an order that those come first that have the names that several claim.
+    /// The documents in such an order that those come first that have the names that several claim,
+    /// and with what is displaced instead of what displaces it.
     pub(crate) fn in_order<'d>(
         &'d self,
-        documents: Vec<&'d ManifestDocument>,
+        mut documents: Vec<&'d ManifestDocument>,
         settings: &ControlSettings,
     ) -> Vec<&'d ManifestDocument> {
-        if self.held.is_empty() {
+        if self.held.is_empty() && self.displaced.is_empty() {
             return documents;
         }
+        documents.retain(|document| {
+            !self
+                .displaced
+                .iter()
+                .any(|displaced| displaced.is_displaced_by(document))
+        });
         let mut found = HashSet::new();
         let is_newcomer = |document: &&ManifestDocument| {
             let identity = identity(document, &settings.default_namespace)
@@ -170,7 +189,34 @@ impl Claims {
             .values()
             .filter(|held| !held.is_there)
             .map(|held| &held.document);
-        absent.chain(known).chain(newcomers).collect()
+        let displaced = self.displaced.iter().map(|displaced| &displaced.document);
+        displaced
+            .chain(absent)
+            .chain(known)
+            .chain(newcomers)
+            .collect()
+    }
+
+    /// Reports each of these documents that has displaced what is served on.
+    pub(crate) fn report_displacing<'d>(
+        &self,
+        documents: impl Iterator<Item = &'d ManifestDocument>,
+        collected: &mut CollectedObjects<'d>,
+        settings: &ControlSettings,
+    ) {
+        for document in documents.filter(|_| !self.displaced.is_empty()) {
+            let by = self
+                .displaced
+                .iter()
+                .find(|displaced| displaced.is_displaced_by(document));
+            if let Some(displaced) = by {
+                // Nobody knows which object it is meant to be, so that it may close something, too.
+                collected.unidentified.push(document);
+                collected
+                    .problems
+                    .extend(displaced.problems(document, settings));
+            }
+        }
     }
 }
 

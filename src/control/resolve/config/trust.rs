@@ -18,11 +18,12 @@ use crate::control::read::manifest::duck;
 use crate::control::read::problem::Severity;
 use crate::control::read::report::ObjectReport;
 use crate::control::resolve::collect::CollectedItems;
+use crate::control::resolve::collect::misplaced;
 use crate::control::settings::ControlSettings;
 use crate::model::NamespacedName;
 use crate::model::{TrustBundle, TrustError, TrustFingerprint, TrustedCertificate};
 
-const LABEL: &str = "networking.knative.dev/trust-bundle";
+pub(crate) const LABEL: &str = "networking.knative.dev/trust-bundle";
 const LABEL_FIELD: &str = "metadata.labels.networking.knative.dev/trust-bundle";
 const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
 
@@ -238,6 +239,11 @@ fn read_labelled_bundle(
         }
         "true" => {
             let namespace = &settings.system_namespace;
+            if let Some(what) = misplaced::astray(report.document(), settings) {
+                let rule = format!("a trust bundle counts in {namespace} only; write that");
+                report.warning("metadata.namespace", format!("{what}: {rule}"));
+                return None;
+            }
             report.note(
                 LABEL_FIELD,
                 format!("counts in the namespace {namespace} only: this trust bundle is ignored"),

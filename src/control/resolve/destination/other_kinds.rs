@@ -20,6 +20,7 @@ use crate::control::read::schema::UnknownFieldStrictness;
 use crate::control::read::schema::annotations::{ENDPOINT, examine_annotations};
 use crate::control::read::schema::core::{OBJECT_META, POD_TEMPLATE, REVISION_TEMPLATE};
 use crate::control::read::spelling::suggest_word;
+use crate::control::resolve::collect::injection::is_injected_namespace;
 use crate::control::resolve::collect::{check_names, report_duplicate_name};
 
 /// The objects of kinds that are not served, by name.
@@ -64,7 +65,7 @@ pub(crate) fn insert_other<'d>(
     // Objects that no reference can mean are noted, since their author may expect an effect.
     if has_template(&referent) {
         check_template(&referent, &mut report, reading);
-    } else if !is_referred_to {
+    } else if !is_referred_to && !is_injected_namespace(document) {
         note_unused(&referent, &mut report);
     }
     match others.entry(referent) {
@@ -79,6 +80,18 @@ pub(crate) fn insert_other<'d>(
             Some(report)
         }
     }
+}
+
+/// What to do with a document that is no object.
+pub(crate) fn of_no_object(value: &Value) -> &'static str {
+    if value
+        .as_array()
+        .is_some_and(|items| items.iter().any(|item| item.get("kind").is_some()))
+    {
+        return "is a list of objects: write a document for each, or apiVersion: v1 and kind: List with them as items; of \
+                JSON, jq makes that by '{apiVersion: \"v1\", kind: \"List\", items: .}'";
+    }
+    "is not an object: write apiVersion, kind, metadata and spec"
 }
 
 /// What to do instead with a file that is no object, but is read by a tool that makes objects. What

@@ -229,6 +229,7 @@ fn no_mistyped_filter_is_ignored() {
     };
     let filters = [
         "fliter:", "flter:", "filtre:", "filtres:", "fillter:", "flters:", "ilters:", "filterz:",
+        "fltr:", "fltrs:",
     ];
     let mut tried = wrong(&filters, "  filters:\n  - any")
         .into_iter()
@@ -271,6 +272,92 @@ fn no_mistyped_filter_is_ignored() {
     }
 }
 
+/// What says who is believed or meant is not ignored either, however it is misspelt or misplaced;
+/// of the rest everything is.
+#[test]
+fn no_mistyped_trust_is_ignored() {
+    let warn = ControlSettings {
+        unknown_fields: crate::control::UnknownFields::Warn,
+        ..settings()
+    };
+    let channel = |metadata: &str, spec: &str| {
+        let head =
+            "apiVersion: messaging.knative.dev/v1\nkind: InMemoryChannel\nmetadata: {name: c";
+        format!("{head}{metadata}}}\nspec: {spec}\n")
+    };
+    let dead = |field: &str| {
+        channel(
+            "",
+            &format!("{{delivery: {{deadLetterSink: {{uri: 'http://x', {field}: x}}}}}}"),
+        )
+    };
+    let entry = |field: &str| {
+        channel(
+            "",
+            &format!("{{subscribers: [{{uid: u, subscriberUri: 'http://x', {field}: x}}]}}"),
+        )
+    };
+    let errors = |text: &str| {
+        let resolution = resolve(&manifests(&[("a.yaml", text)]), None, &warn);
+        let [problem] = &resolution.problems[..] else {
+            panic!("{text}: {:#?}", lines(&resolution))
+        };
+        assert!(
+            problem
+                .message
+                .contains("is not a field that is known here"),
+            "{text}: {problem}"
+        );
+        problem.is_error()
+    };
+    for field in [
+        "CACert",
+        "cacerts",
+        "CaCert",
+        "ca_certs",
+        "cert",
+        "certificates",
+        "audienc",
+        "audiences",
+        "adience",
+        "audnc",
+        "fltr",
+        "filters",
+        "atributes",
+    ] {
+        assert!(errors(&dead(field)), "{field}");
+    }
+    for field in [
+        "subscriberCACert",
+        "replyCACert",
+        "subscriberAudienc",
+        "replyaudience",
+        "serviceAcountName",
+        "fltr",
+    ] {
+        assert!(errors(&entry(field)), "{field}");
+    }
+    for metadata in [
+        "lables: {a: b}",
+        "label: {a: b}",
+        "namespac: x",
+        "nmspc: x",
+        "name-space: x",
+    ] {
+        assert!(
+            errors(&channel(&format!(", {metadata}"), "{}")),
+            "{metadata}"
+        );
+    }
+    for field in ["weight", "method", "priority", "names", "dance", "tls"] {
+        assert!(!errors(&dead(field)) && !errors(&entry(field)), "{field}");
+    }
+    assert!(
+        !errors(&channel("", "{delivery: {retrys: 3}}"))
+            && !errors(&channel(", anotations: {}", "{}"))
+    );
+}
+
 /// Where nobody knows which object one is, none counts as taken out of its file.
 #[test]
 fn a_mistake_in_the_head_of_an_object_removes_nothing() {
@@ -308,6 +395,12 @@ fn a_mistake_in_the_head_of_an_object_removes_nothing() {
         ("kind: EventPolicy", "kin: EventPolicy"),
         ("kind: EventPolicy\n", ""),
         ("kind: ConfigMap", "kind: ConfgMap"),
+        ("kind: ConfigMap", "kind: CM"),
+        ("kind: ConfigMap", "kind: Secret"),
+        (
+            "apiVersion: v1\nkind: ConfigMap",
+            "apiVersion: core/v1\nkind: ConfigMap",
+        ),
         ("eventing.knative.dev/v1alpha1", "eventing.knative.dev/v2"),
         ("kind: Broker\nmetadata", "kind: Brokr\nmetadata"),
     ] {

@@ -246,6 +246,9 @@ pub(crate) fn flow_candidates<'i, 'd, T: FlowManifest>(
         else {
             continue;
         };
+        if resolver.is_left_alone(&entry_channel) {
+            continue;
+        }
         let parent = object.as_deref().and_then(|object| {
             check_required_fields(object, &object.plan(name), report);
             parent(object, namespace, report, resolver)
@@ -340,7 +343,11 @@ impl FlowBuilder<'_, '_> {
             .iter()
             .map(|name| channel_key(&namespace, name))
             .collect();
-        let Some(entry_channel) = keys.first().cloned() else {
+        let Some(entry_channel) = keys
+            .first()
+            .cloned()
+            .filter(|key| !self.resolver.is_left_alone(key))
+        else {
             return;
         };
         let parent = self.parents.get(&entry_channel).cloned();
