@@ -22,7 +22,7 @@ use std::collections::{HashMap, HashSet};
 use std::iter;
 use std::sync::Arc;
 
-use crate::control::read::manifest::ManifestSet;
+use crate::control::read::document::ManifestSet;
 use crate::control::read::problem::Problem;
 use crate::control::settings::ControlSettings;
 use crate::control::task::ControlTask;

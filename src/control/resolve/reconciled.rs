@@ -23,7 +23,7 @@ use super::config::backends::ImcBackendConfig;
 use super::config::trust::DestinationTrust;
 use super::destination::DestinationResolver;
 use super::senders::authorization::SenderRules;
-use crate::control::read::manifest::ManifestDocument;
+use crate::control::read::document::ManifestDocument;
 use crate::control::read::problem::{ObjectName, Problem};
 use crate::control::read::report::ObjectReport;
 use crate::control::task::{ChannelScope, ControlTask};

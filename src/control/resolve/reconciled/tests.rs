@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::channel::StatusUpdate;
 use super::*;
-use crate::control::read::manifest::ManifestSet;
+use crate::control::read::document::ManifestSet;
 use crate::control::{ControlSettings, Resolution, ServedChannelKind};
 use crate::model::{AcknowledgeMode, AddressLookup, Channel, DestinationRoute};
 

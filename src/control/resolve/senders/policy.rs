@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::policy_target::{PolicyTarget, check_targets, probable_namespaces, selects_object};
+use crate::control::read::document::ManifestDocument;
 use crate::control::read::kind::ResourceKind;
-use crate::control::read::manifest::ManifestDocument;
 use crate::control::read::manifest::eventing::{EventPolicyManifest, PolicyFrom, PolicyTo};
 use crate::control::read::report::ObjectReport;
 use crate::control::resolve::collect::CollectedItems;

@@ -1,7 +1,7 @@
 //! The objects that an EventPolicy applies to: `spec.to`, by name or by labels.
 
+use crate::control::read::document::ManifestDocument;
 use crate::control::read::kind::{RecognizedKind, ResourceKind};
-use crate::control::read::manifest::ManifestDocument;
 use crate::control::read::manifest::duck::KReference;
 use crate::control::read::manifest::eventing::{MatchExpression, PolicySelector, PolicyTo};
 use crate::control::read::report::ObjectReport;

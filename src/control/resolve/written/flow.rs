@@ -18,8 +18,8 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::channel::{ChannelCandidate, ResolvedParent, ResolvedParents, TEMPLATE_SINK_FIELD};
+use crate::control::read::document::ManifestDocument;
 use crate::control::read::kind::ResourceKind;
-use crate::control::read::manifest::ManifestDocument;
 use crate::control::read::problem::Problem;
 use crate::control::read::report::ObjectReport;
 use crate::control::resolve::collect::{

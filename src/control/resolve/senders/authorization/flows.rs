@@ -7,8 +7,8 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::{SenderRequirements, SenderRules, default_audience, status_policies};
+use crate::control::read::document::ManifestDocument;
 use crate::control::read::kind::ResourceKind;
-use crate::control::read::manifest::ManifestDocument;
 use crate::control::resolve::collect::CollectedObjects;
 use crate::control::resolve::senders::policy;
 use crate::control::resolve::written::flow;
