@@ -2,6 +2,7 @@
 //! cluster.
 
 pub(super) mod channel;
+mod channel_candidate;
 pub(super) mod flow;
 mod inventory;
 pub(super) mod request_reply;
@@ -13,8 +14,8 @@ use std::sync::Arc;
 use super::collect::CollectedObjects;
 use super::config::defaults::ResolvedDefaults;
 use super::destination::DestinationResolver;
+use super::parent::ResolvedParents;
 use crate::model::{ChannelKey, PingSource, RequestReply, RoutingTable};
-use channel::ResolvedParents;
 use flow::ResolvedFlows;
 use routes::SubscriptionRoutes;
 

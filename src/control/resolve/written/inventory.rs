@@ -4,7 +4,6 @@
 use std::sync::Arc;
 
 use super::WrittenObjects;
-use super::channel::{ResolvedParent, ResolvedParents};
 use super::flow::{self, ResolvedFlows};
 use super::request_reply::{trigger_key, trigger_object};
 use super::routes::SubscriptionRoutes;
@@ -12,6 +11,7 @@ use crate::control::read::kind::ResourceKind;
 use crate::control::read::report::ObjectReport;
 use crate::control::resolve::collect::{CollectedItem, CollectedItems, CollectedObjects};
 use crate::control::resolve::destination::DestinationResolver;
+use crate::control::resolve::parent::{ResolvedParent, ResolvedParents};
 use crate::control::resolve::status::{KEPT, ResolvedStatus, inventory_object, object_conditions};
 use crate::model::NamespacedName;
 use crate::model::{
