@@ -24,8 +24,8 @@ pub use cluster::{
     StopSignals,
 };
 pub use files::watch_files;
+pub use read::document::ManifestSet;
 pub use read::file::{parse_manifests, read_manifests};
-pub use read::manifest::ManifestSet;
 pub use read::problem::{ObjectName, Problem, Severity, short};
 pub use read::schema::{json_schema, schema_names};
 pub(crate) use read::spelling::suggest_word;

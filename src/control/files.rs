@@ -15,9 +15,9 @@ use tokio_util::sync::CancellationToken;
 use tracing::error;
 
 use crate::control::problem_log::{ProblemLog, epoch_seconds};
+use crate::control::read::document::ManifestSet;
 use crate::control::read::file::list::{FilesSignature, files_signature};
 use crate::control::read::file::reread_manifests;
-use crate::control::read::manifest::ManifestSet;
 use crate::control::resolve::{Resolution, resolve};
 use crate::control::settings::ControlSettings;
 

@@ -1,6 +1,7 @@
 //! Reads manifests: finds files, parses them, and turns their documents into Knative's kinds, each checked by
 //! its schema first.
 
+pub(super) mod document;
 pub(super) mod file;
 pub(super) mod go_duration;
 pub(super) mod kind;

@@ -9,6 +9,7 @@ pub(crate) mod config;
 mod delivery;
 mod destination;
 mod filter;
+mod parent;
 pub(crate) mod reconciled;
 mod relayed;
 mod reuse;
@@ -22,7 +23,7 @@ use std::collections::{HashMap, HashSet};
 use std::iter;
 use std::sync::Arc;
 
-use crate::control::read::manifest::ManifestSet;
+use crate::control::read::document::ManifestSet;
 use crate::control::read::problem::Problem;
 use crate::control::settings::ControlSettings;
 use crate::control::task::ControlTask;
@@ -39,7 +40,8 @@ use reconciled::{ReconciledChannels, UnchangedChannel};
 use relayed::ResolvedRelays;
 use reuse::reuse_if_equal;
 use senders::authorization::SenderRules;
-use written::{WrittenMemory, WrittenObjects, flow, request_reply};
+use written::flow::declare::remove_written_duplicates;
+use written::{WrittenMemory, WrittenObjects, request_reply};
 
 pub use config::certificate::ServerCertificate;
 pub use filter::trigger_filters;
@@ -124,7 +126,7 @@ pub fn resolve(
     collected.unparsed_texts = manifests.unparsed_texts().collect();
     // Channels and Subscriptions that a Sequence or Parallel generates replace objects of their
     // names, before anything refers to these.
-    flow::remove_written_duplicates(&mut collected);
+    remove_written_duplicates(&mut collected);
     // The settings for all objects come before the objects, since they decide how each is read.
     let config = ClusterConfig::resolve(
         &mut collected,
@@ -232,7 +234,7 @@ fn resolve_task(
                 table: written.routing_table(resolver),
                 // The inventory shows the problems of each object, so that it is made after all of
                 // them have been resolved.
-                inventory: status::inventory(collected, &written, resolver),
+                inventory: written.inventory(collected, resolver),
                 problems: Vec::new(),
                 hosts: resolver.addresses.certificate_names(written.channel_keys()),
                 memory: TaskMemory::Written(written.into_memory()),

@@ -31,7 +31,7 @@ use super::watch::store::{FIRST_LIST_TIMEOUT, ObjectStore};
 use super::watch::{MIN_RESOLVE_INTERVAL, spawn_watches};
 use super::write::queue::WriteQueue;
 use crate::control::channel_kind::ServedChannelKind;
-use crate::control::read::manifest::ManifestFile;
+use crate::control::read::document::ManifestFile;
 use crate::control::resolve::Resolution;
 use crate::control::settings::ControlSettings;
 use crate::model::NamespacedName;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::task::{JoinError, spawn_blocking};
 
 use crate::control::problem_log::{ProblemLog, epoch_seconds};
-use crate::control::read::manifest::{ManifestFile, ManifestSet};
+use crate::control::read::document::{ManifestFile, ManifestSet};
 use crate::control::resolve::{Resolution, resolve};
 use crate::control::settings::ControlSettings;
 

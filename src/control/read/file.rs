@@ -12,11 +12,12 @@ use std::collections::{HashMap, HashSet};
 use std::fs::File as OsFile;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::string::FromUtf8Error;
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
-use super::manifest::{ManifestDocument, ManifestFile, ManifestSet};
+use super::document::{ManifestDocument, ManifestFile, ManifestSet};
 use super::problem::{Problem, Severity};
 use super::yaml;
 use crate::control::resolve::collect::is_identified;
@@ -97,40 +98,14 @@ fn read_file(
     let bytes = match read_bytes(found) {
         Ok(bytes) => bytes,
         Err(error) => {
-            return keep_last_good_content(
-                name,
-                before,
-                None,
-                vec![unreadable_problem(name, &error)],
-            )
-            .into();
+            let problem = unreadable_problem(name, &error);
+            return keep_last_good_content(name, before, None, vec![problem]).into();
         }
     };
     let digest = Sha256::digest(&bytes).into();
     let text = match String::from_utf8(bytes) {
         Ok(text) => text,
-        Err(error) => {
-            let good = error
-                .as_bytes()
-                .get(..error.utf8_error().valid_up_to())
-                .unwrap_or_default();
-            let line = good.iter().filter(|byte| **byte == b'\n').count() + 1;
-            let problem = Problem::of_file(
-                Severity::Error,
-                name,
-                Some(line),
-                "is not UTF-8: save it as UTF-8",
-            );
-            let kept = keep_last_good_content(name, before, Some(digest), vec![problem]);
-            let unread = kept
-                .documents
-                .is_empty()
-                .then(|| String::from_utf8_lossy(error.as_bytes()).into());
-            return Arc::new(ManifestFile {
-                unparsed_text: unread,
-                ..kept
-            });
-        }
+        Err(error) => return file_of_other_encoding(&error, name, digest, before),
     };
     if found.is_named
         && text.trim().is_empty()
@@ -138,14 +113,40 @@ fn read_file(
     {
         let message = "is empty, though it was named: write the objects into it, or leave it out";
         let problem = Problem::of_file(Severity::Error, name, None, message);
-        return Arc::new(keep_last_good_content(
-            name,
-            before,
-            Some(digest),
-            vec![problem],
-        ));
+        return keep_last_good_content(name, before, Some(digest), vec![problem]).into();
     }
     parse_file(name, &text, digest, before)
+}
+
+/// The last good content of a file that is not UTF-8, or its text as far as it can be read.
+fn file_of_other_encoding(
+    error: &FromUtf8Error,
+    name: &str,
+    digest: [u8; 32],
+    before: Option<&Arc<ManifestFile>>,
+) -> Arc<ManifestFile> {
+    let good = error
+        .as_bytes()
+        .get(..error.utf8_error().valid_up_to())
+        .unwrap_or_default();
+    let line = good.iter().filter(|byte| **byte == b'\n').count() + 1;
+    let problem = Problem::of_file(
+        Severity::Error,
+        name,
+        Some(line),
+        "is not UTF-8: save it as UTF-8",
+    );
+    let kept = keep_last_good_content(name, before, Some(digest), vec![problem]);
+    let text = || String::from_utf8_lossy(error.as_bytes()).into();
+    with_unparsed_text(kept, text).into()
+}
+
+/// Adds the text of a file that cannot be parsed, if there is no last good content of it.
+fn with_unparsed_text(kept: ManifestFile, text: impl FnOnce() -> Box<str>) -> ManifestFile {
+    ManifestFile {
+        unparsed_text: kept.documents.is_empty().then(text),
+        ..kept
+    }
 }
 
 /// The objects of a text; if the text is not YAML or has no objects, those of the file's last good
@@ -176,21 +177,12 @@ pub(crate) fn parse_file(
     // One unreadable document keeps the whole last content, since nobody knows which object it is.
     if !problems.is_empty() {
         let kept = keep_last_good_content(name, before, Some(digest), problems);
-        let unread = kept.documents.is_empty().then(|| text.into());
-        return Arc::new(ManifestFile {
-            unparsed_text: unread,
-            ..kept
-        });
+        return with_unparsed_text(kept, || text.into()).into();
     }
     if documents.is_empty() {
         let message = "holds no objects: write some, or remove the file";
-        return keep_last_good_content(
-            name,
-            before,
-            Some(digest),
-            vec![Problem::of_file(Severity::Warning, name, None, message)],
-        )
-        .into();
+        let problem = Problem::of_file(Severity::Warning, name, None, message);
+        return keep_last_good_content(name, before, Some(digest), vec![problem]).into();
     }
     // Unchanged objects stay the same values, before missing ones are added from the last content.
     reuse_unchanged_values(&mut documents, before);

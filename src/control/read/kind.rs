@@ -4,7 +4,6 @@
 use std::borrow::Cow;
 
 use super::spelling;
-use crate::control::read::schema::knative::former_fields_remedy;
 
 const EVENTING: &str = "eventing.knative.dev/v1";
 const MESSAGING: &str = "messaging.knative.dev/v1";
@@ -207,6 +206,27 @@ fn group_of(api_version: &str) -> &str {
 /// events would be let in.
 pub(crate) fn is_like_policy(kind: &str) -> bool {
     kind.to_lowercase().contains("polic")
+}
+
+/// The fields of a kind's older `apiVersion` that the present one does not have, and how to rewrite
+/// them; `None` if there are none.
+fn former_fields_remedy(kind: ResourceKind) -> Option<&'static str> {
+    Some(match kind {
+        ResourceKind::Trigger => {
+            "and filter.attributes with source and type where filter.sourceAndType was"
+        }
+        ResourceKind::Broker => {
+            "and a ConfigMap with channel-template-spec, named in spec.config, where \
+             spec.channelTemplate was"
+        }
+        ResourceKind::Channel | ResourceKind::InMemoryChannel => {
+            "and spec.subscribers where spec.subscribable was"
+        }
+        ResourceKind::PingSource => {
+            "and data with contentType: application/json where jsonData was"
+        }
+        _ => return None,
+    })
 }
 
 #[cfg(test)]

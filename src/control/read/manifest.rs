@@ -1,5 +1,5 @@
-//! Manifests as written: documents with their origin, and serde mirrors of the kinds that are read.
-//! Nothing here is checked beyond its shape, and no reference is followed.
+//! Knative's kinds as they are written: serde mirrors of what is read of each, and the decoding of
+//! documents into them, which reports what the schema does not have. No reference is followed.
 
 pub(crate) mod core;
 pub(crate) mod defaults;
@@ -10,181 +10,19 @@ pub(crate) mod messaging;
 pub(crate) mod sources;
 
 use std::borrow::Cow;
-use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::kind::ResourceKind;
-use super::problem::Problem;
 use super::report::ObjectReport;
 use super::schema::{self, ObjectSchema, UnknownFieldStrictness};
-use super::yaml::ValueLines;
 use crate::control::read::schema::config_maps::CONFIG_FEATURES;
-use crate::control::read::schema::examine::{
-    PathStep, SchemaFinding, SchemaViolation, examine, format_path, without_places,
+use crate::control::read::schema::examine::examine;
+use crate::control::read::schema::finding::{
+    PathStep, SchemaFinding, SchemaViolation, format_path, without_places,
 };
 use crate::control::settings::{ControlSettings, UnknownFields};
-
-/// One object as it was written, and its place in a file.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct ManifestDocument {
-    /// The object as JSON; shared, so that an object that has not changed can be recognized by its
-    /// address in memory.
-    pub(crate) value: Arc<Value>,
-    /// The place in a file; `None` if the object is from a cluster.
-    pub(crate) origin: Option<DocumentOrigin>,
-}
-
-/// The file in which an object stands, and the lines of its fields.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct DocumentOrigin {
-    /// The path of the file, as it was named or found.
-    pub(crate) file: Arc<str>,
-    /// The lines of the object's fields within the file.
-    pub(crate) lines: ValueLines,
-}
-
-impl ManifestDocument {
-    /// The text at a path of keys; `None` if there is no text, or an empty one.
-    pub(crate) fn text(&self, path: &[&str]) -> Option<&str> {
-        let value = path
-            .iter()
-            .try_fold(self.value.as_ref(), |value, key| value.get(key))?;
-        value.as_str().filter(|text| !text.is_empty())
-    }
-
-    /// The kind, namespace and name of the object, as far as they are text.
-    pub(crate) fn identity(&self) -> [Option<&str>; 3] {
-        [
-            &["kind"][..],
-            &["metadata", "namespace"],
-            &["metadata", "name"],
-        ]
-        .map(|path| self.text(path))
-    }
-
-    /// The name of the file that the object is from; `None` if it is from a cluster.
-    pub(crate) fn file(&self) -> Option<&str> {
-        self.origin.as_ref().map(|origin| origin.file.as_ref())
-    }
-
-    /// The line of a field, or of the deepest part of its path that is there; lines count from 1.
-    pub(crate) fn line(&self, field: &str) -> Option<usize> {
-        self.origin.as_ref()?.lines.line_of_path(&self.value, field)
-    }
-
-    /// The text ` at file:line`, for messages about this object as another one; empty if it is from
-    /// no file.
-    pub(crate) fn location_suffix(&self) -> String {
-        self.location()
-            .map_or_else(String::new, |place| format!(" at {place}"))
-    }
-
-    /// The text `file:line`, for messages about this object as another one; `None` if it is from no
-    /// file.
-    pub(crate) fn location(&self) -> Option<String> {
-        let file = self.file()?;
-        Some(
-            self.line("")
-                .map_or_else(|| file.to_owned(), |line| format!("{file}:{line}")),
-        )
-    }
-}
-
-/// The content of one file of manifests.
-#[derive(Debug)]
-pub(crate) struct ManifestFile {
-    /// The path of the file, as it was named or found.
-    pub(crate) name: Arc<str>,
-    /// The SHA-256 of its content; `None` if it could not be read.
-    pub(crate) digest: Option<[u8; 32]>,
-    /// The objects of the file, or those of its last good content.
-    pub(crate) documents: Arc<Vec<ManifestDocument>>,
-    /// The reasons why its content, or a part of it, is not applied.
-    pub(crate) problems: Vec<Problem>,
-    /// The text of the file, if it cannot be parsed and there is no last good content.
-    pub(crate) unparsed_text: Option<Box<str>>,
-}
-
-/// Everything that was read: the objects of every file, and the reasons why some could not be read.
-#[derive(Clone, Debug, Default)]
-pub struct ManifestSet {
-    pub(crate) files: Vec<Arc<ManifestFile>>,
-    /// The problems of the paths themselves, such as a directory that does not exist.
-    pub(crate) problems: Vec<Problem>,
-}
-
-impl ManifestFile {
-    /// A file of one object that is from no file, but from a cluster.
-    pub(crate) fn from_object(value: Value) -> Self {
-        let documents = vec![ManifestDocument {
-            value: Arc::new(value),
-            origin: None,
-        }];
-        Self {
-            name: "".into(),
-            digest: None,
-            documents: Arc::new(documents),
-            problems: Vec::new(),
-            unparsed_text: None,
-        }
-    }
-}
-
-impl ManifestSet {
-    /// A set of objects that are from no file, as the API server of a cluster gives them.
-    #[must_use]
-    pub fn from_objects(values: impl IntoIterator<Item = Value>) -> Self {
-        let files = values
-            .into_iter()
-            .map(|value| Arc::new(ManifestFile::from_object(value)))
-            .collect();
-        Self {
-            files,
-            problems: Vec::new(),
-        }
-    }
-
-    /// The same objects, with another value for the one at `index`; if there is none at `index`,
-    /// with one more.
-    #[must_use]
-    pub fn with_object(&self, index: usize, value: Value) -> Self {
-        let (mut changed, file) = (self.clone(), Arc::new(ManifestFile::from_object(value)));
-        match changed.files.get_mut(index) {
-            Some(place) => *place = file,
-            None => changed.files.push(file),
-        }
-        changed
-    }
-
-    /// True if nothing was read anew since the other set.
-    pub(crate) fn is_same(&self, other: &Self) -> bool {
-        let same = |(a, b): (&Arc<ManifestFile>, &Arc<ManifestFile>)| Arc::ptr_eq(a, b);
-        self.problems == other.problems
-            && self.files.len() == other.files.len()
-            && self.files.iter().zip(&other.files).all(same)
-    }
-
-    /// Every object, in the order of files and of their place in them.
-    pub(crate) fn documents(&self) -> impl Iterator<Item = &ManifestDocument> {
-        self.files.iter().flat_map(|file| file.documents.iter())
-    }
-
-    /// The texts of the files that cannot be parsed and have no last good content.
-    pub(crate) fn unparsed_texts(&self) -> impl Iterator<Item = &str> {
-        self.files
-            .iter()
-            .filter_map(|file| file.unparsed_text.as_deref())
-    }
-
-    /// Every problem that was found while reading.
-    pub(crate) fn problems(&self) -> impl Iterator<Item = &Problem> {
-        self.problems
-            .iter()
-            .chain(self.files.iter().flat_map(|file| &file.problems))
-    }
-}
 
 /// The number of mistakes of one object that are reported one by one: nobody reads more, and the
 /// line of each has to be found.
@@ -246,11 +84,6 @@ pub(crate) fn validate_fields<'v>(
     // All findings are collected first, since the number of those that are not reported stands
     // before them.
     let found = examine(value, fields);
-    let at = |steps: &[PathStep]| match (prefix, format_path(steps)) {
-        ("", path) => path,
-        (prefix, path) if path.is_empty() || path.starts_with('[') => format!("{prefix}{path}"),
-        (prefix, path) => format!("{prefix}.{path}"),
-    };
     let beyond = found.len().saturating_sub(MAX_REPORTED);
     if beyond > 0 {
         report.error(
@@ -260,48 +93,14 @@ pub(crate) fn validate_fields<'v>(
             ),
         );
     }
-    // Without a policy or a flag, more passes: no part of such an object is ignored.
-    let is_narrowing = report.object().kind == ResourceKind::EventPolicy.as_str()
-        || report.object().name == CONFIG_FEATURES;
-    // Each finding is reported at its own field. After an unknown field that is a misspelling, a
-    // complaint that the right field is missing would be a second report of one mistake.
+    let mut reporter = FindingReporter {
+        prefix,
+        reading,
+        value,
+        report,
+    };
     for finding in found.iter().take(MAX_REPORTED) {
-        let field = at(&finding.path);
-        match &finding.violation {
-            SchemaViolation::WrongType { message } => report.unreadable(&field, message.as_str()),
-            SchemaViolation::Null { .. } if reading == UnknownFieldPolicy::Admitted => {}
-            SchemaViolation::Null {
-                message,
-                is_harmless: true,
-            } => report.warning(&field, *message),
-            SchemaViolation::Null {
-                message,
-                is_harmless: false,
-            } => report.unreadable(&field, *message),
-            SchemaViolation::UnknownField {
-                message,
-                meant,
-                strictness,
-            } => {
-                let strictness = if is_narrowing {
-                    UnknownFieldStrictness::NeverIgnored
-                } else {
-                    *strictness
-                };
-                if report_unknown_field(report, &field, message, strictness, reading) {
-                    let inside = finding
-                        .path
-                        .split_last()
-                        .map_or(&[][..], |(_, inside)| inside);
-                    let meant = meant.filter(|meant| !has_field(value, inside, meant));
-                    let other = meant
-                        .map(|meant| at(&[inside, &[PathStep::Key(meant.to_owned())]].concat()));
-                    other
-                        .iter()
-                        .for_each(|other| report.suppress_further_errors(other));
-                }
-            }
-        }
+        reporter.report_finding(finding);
     }
     // What has a wrong type is left out, so that serde reads the rest of the object.
     let misread =
@@ -315,6 +114,76 @@ pub(crate) fn validate_fields<'v>(
         Cow::Borrowed(value)
     } else {
         Cow::Owned(without_places(value, misread))
+    }
+}
+
+/// Reports each finding at its own field.
+struct FindingReporter<'f, 'd> {
+    /// The field of the value that was examined.
+    prefix: &'f str,
+    reading: UnknownFieldPolicy,
+    value: &'f Value,
+    report: &'f mut ObjectReport<'d>,
+}
+
+impl FindingReporter<'_, '_> {
+    fn report_finding(&mut self, finding: &SchemaFinding) {
+        let field = self.field_at(&finding.path);
+        match &finding.violation {
+            SchemaViolation::WrongType { message } => {
+                self.report.unreadable(&field, message.as_str())
+            }
+            SchemaViolation::Null { .. } if self.reading == UnknownFieldPolicy::Admitted => {}
+            SchemaViolation::Null {
+                message,
+                is_harmless: true,
+            } => self.report.warning(&field, *message),
+            SchemaViolation::Null {
+                message,
+                is_harmless: false,
+            } => self.report.unreadable(&field, *message),
+            SchemaViolation::UnknownField {
+                message,
+                meant,
+                strictness,
+            } => {
+                let strictness = self.effective_strictness(*strictness);
+                if report_unknown_field(self.report, &field, message, strictness, self.reading) {
+                    self.suppress_missing_field(&finding.path, *meant);
+                }
+            }
+        }
+    }
+
+    /// Without a policy or a flag, more passes: no part of such an object is ignored.
+    fn effective_strictness(&self, strictness: UnknownFieldStrictness) -> UnknownFieldStrictness {
+        let object = self.report.object();
+        let is_narrowing =
+            object.kind == ResourceKind::EventPolicy.as_str() || object.name == CONFIG_FEATURES;
+        if is_narrowing {
+            UnknownFieldStrictness::NeverIgnored
+        } else {
+            strictness
+        }
+    }
+
+    /// After an unknown field that is a misspelling, a complaint that the right field is missing
+    /// would be a second report of one mistake.
+    fn suppress_missing_field(&mut self, path: &[PathStep], meant: Option<&'static str>) {
+        let inside = path.split_last().map_or(&[][..], |(_, inside)| inside);
+        if let Some(meant) = meant.filter(|meant| !has_field(self.value, inside, meant)) {
+            let path = [inside, &[PathStep::Key(meant.to_owned())]].concat();
+            let other = self.field_at(&path);
+            self.report.suppress_further_errors(&other);
+        }
+    }
+
+    fn field_at(&self, steps: &[PathStep]) -> String {
+        match (self.prefix, format_path(steps)) {
+            ("", path) => path,
+            (prefix, path) if path.is_empty() || path.starts_with('[') => format!("{prefix}{path}"),
+            (prefix, path) => format!("{prefix}.{path}"),
+        }
     }
 }
 

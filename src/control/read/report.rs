@@ -1,6 +1,6 @@
 //! The report of one object: its problems, as they are found while the object is resolved.
 
-use super::manifest::ManifestDocument;
+use super::document::ManifestDocument;
 use super::problem::{ObjectName, Problem, Severity, short, told};
 
 /// The reason of a condition if a field has a wrong value.

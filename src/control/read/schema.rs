@@ -8,8 +8,11 @@
 pub(crate) mod annotations;
 pub(crate) mod config_maps;
 pub(crate) mod core;
+mod describe;
 pub(crate) mod examine;
+pub(crate) mod finding;
 mod flows;
+mod guarding_fields;
 mod json;
 pub(crate) mod knative;
 mod suggest;

@@ -4,15 +4,16 @@
 //! of the others, and so that the budgets against hostile YAML count per document.
 
 mod chunks;
+pub(crate) mod node;
+pub(crate) mod value_lines;
 
-use std::borrow::Cow;
 use std::cell::OnceCell;
-use std::fmt;
-use std::marker::PhantomData;
 
-use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
-use serde_json::{Map, Number, Value};
+use serde_json::{Map, Value};
 use serde_saphyr::{MessageFormatter, Spanned, UserMessageFormatter};
+
+use node::{AnyKey, YamlNode};
+use value_lines::ValueLines;
 
 /// The deepest nesting that is read; Kubernetes objects stay below it, even definitions of
 /// resources.
@@ -20,103 +21,9 @@ const MAX_DEPTH: usize = 128;
 /// The number of nodes that anchors may repeat in one document: as many again as a large document
 /// had before lists of any length were read.
 const MAX_REPEATED: usize = 250_000;
-/// The largest number up to which every whole number is a floating point number of its own (2^53).
-const LARGEST_EXACT: f64 = 9_007_199_254_740_992.0;
 /// The stack of the parser's thread in bytes. Each level of nesting takes up to 40 KiB of it in a
 /// build without optimisation, so the 2 MiB of a usual thread are not enough for [`MAX_DEPTH`].
 const STACK: usize = 16 << 20;
-
-/// The lines of a value and of everything inside it: the value's own line first, then those of its
-/// fields, in the order in which they are written. The line of a field is that of its key; 0 if it
-/// is not known. Keys are not repeated here, since the value has them.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct ValueLines(Box<[u32]>);
-
-impl ValueLines {
-    /// The line of the field at a path such as `spec.subscribers[0].delivery`, or of the deepest
-    /// part of the path that is there; `None` if it is not known. `value` is the value that these
-    /// lines belong to.
-    pub(crate) fn line_of_path(&self, value: &Value, path: &str) -> Option<usize> {
-        let line = self.0.get(value_index(value, path))?;
-        usize::try_from(*line).ok().filter(|line| *line > 0)
-    }
-
-    /// The lines of a value to which `count` fields were added at its end; the new fields get the
-    /// line where the value begins.
-    pub(crate) fn with_added_fields(self, count: usize) -> Self {
-        let own = self.0.first().copied().unwrap_or_default();
-        Self(
-            self.0
-                .iter()
-                .copied()
-                .chain(std::iter::repeat_n(own, count))
-                .collect(),
-        )
-    }
-
-    /// The lines of a value that is made for the value of these lines: all of it is where that
-    /// begins.
-    pub(crate) fn of_generated(&self, value: &Value) -> Self {
-        let own = self.0.first().copied().unwrap_or_default();
-        Self(std::iter::repeat_n(own, count_values(value)).collect())
-    }
-
-    /// The lines of each element of the list at `path`, which follow each other in these lines.
-    pub(crate) fn lines_of_elements(&self, value: &Value, path: &str) -> Vec<Self> {
-        let first = value_index(value, path) + 1;
-        let elements = value
-            .get(path)
-            .and_then(Value::as_array)
-            .into_iter()
-            .flatten();
-        let cut = |start: &mut usize, element: &Value| {
-            let end = *start + count_values(element);
-            let lines = self.0.get(*start..end).unwrap_or_default();
-            *start = end;
-            Some(Self(lines.into()))
-        };
-        elements.scan(first, cut).collect()
-    }
-}
-
-/// The number of values before the one at a path, or before the deepest part of the path that is
-/// there.
-fn value_index(value: &Value, path: &str) -> usize {
-    let mut before = 1;
-    for (key, inner) in child_values(value) {
-        // A key of a map may contain dots itself, so the key must end where a part of the path
-        // ends.
-        match path
-            .strip_prefix(&*key)
-            .filter(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
-        {
-            Some(rest) => {
-                return before + value_index(inner, rest.strip_prefix('.').unwrap_or(rest));
-            }
-            None => before += count_values(inner),
-        }
-    }
-    0
-}
-
-/// The number of values in a value, itself included.
-fn count_values(value: &Value) -> usize {
-    child_values(value)
-        .map(|(_, inner)| count_values(inner))
-        .sum::<usize>()
-        + 1
-}
-
-/// The direct children of a value, each with its key or `[index]`.
-fn child_values(value: &Value) -> impl Iterator<Item = (Cow<'_, str>, &Value)> {
-    let fields = value
-        .as_object()
-        .into_iter()
-        .flatten()
-        .map(|(key, inner)| (key.into(), inner));
-    let elements = value.as_array().into_iter().flatten().enumerate();
-    fields.chain(elements.map(|(index, inner)| (format!("[{index}]").into(), inner)))
-}
 
 /// One document: its value, and the lines of its fields.
 #[derive(Clone, Debug, PartialEq)]
@@ -348,120 +255,6 @@ fn lines_in_text(lines_before: usize, lines: &[u64]) -> ValueLines {
             .unwrap_or_default(),
     };
     ValueLines(lines.iter().map(line).collect())
-}
-
-/// A YAML value, each part of which knows its location.
-enum YamlNode<K> {
-    Scalar(Value),
-    /// A list, in its order.
-    Sequence(Vec<Spanned<YamlNode<K>>>),
-    /// An object, in the order of its keys.
-    Mapping(Vec<(Spanned<K>, Spanned<YamlNode<K>>)>),
-}
-
-impl<'de, K: Deserialize<'de>> Deserialize<'de> for YamlNode<K> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(YamlNodeVisitor(PhantomData))
-    }
-}
-
-struct YamlNodeVisitor<K>(PhantomData<K>);
-
-impl<'de, K: Deserialize<'de>> Visitor<'de> for YamlNodeVisitor<K> {
-    type Value = YamlNode<K>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a YAML value")
-    }
-
-    fn visit_bool<E: de::Error>(self, value: bool) -> Result<YamlNode<K>, E> {
-        Ok(YamlNode::Scalar(value.into()))
-    }
-
-    fn visit_i64<E: de::Error>(self, value: i64) -> Result<YamlNode<K>, E> {
-        Ok(YamlNode::Scalar(value.into()))
-    }
-
-    fn visit_u64<E: de::Error>(self, value: u64) -> Result<YamlNode<K>, E> {
-        Ok(YamlNode::Scalar(value.into()))
-    }
-
-    /// A whole number becomes an integer, whether it is written as `3` or as `3.0`, as for an API
-    /// server.
-    fn visit_f64<E: de::Error>(self, value: f64) -> Result<YamlNode<K>, E> {
-        let is_whole = value.fract() == 0.0 && value.abs() <= LARGEST_EXACT;
-        if let Some(whole) = is_whole
-            .then(|| format!("{value:.0}").parse::<i64>().ok())
-            .flatten()
-        {
-            return self.visit_i64(whole);
-        }
-        // JSON has no infinity: what is none of its numbers is one that no field takes, and no text
-        // either.
-        let number = Number::from_f64(value).or_else(|| Number::from_f64(f64::MAX));
-        Ok(YamlNode::Scalar(number.map_or(Value::Null, Value::Number)))
-    }
-
-    fn visit_str<E: de::Error>(self, value: &str) -> Result<YamlNode<K>, E> {
-        Ok(YamlNode::Scalar(value.into()))
-    }
-
-    fn visit_string<E: de::Error>(self, value: String) -> Result<YamlNode<K>, E> {
-        Ok(YamlNode::Scalar(value.into()))
-    }
-
-    fn visit_unit<E: de::Error>(self) -> Result<YamlNode<K>, E> {
-        Ok(YamlNode::Scalar(Value::Null))
-    }
-
-    fn visit_none<E: de::Error>(self) -> Result<YamlNode<K>, E> {
-        self.visit_unit()
-    }
-
-    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<YamlNode<K>, D::Error> {
-        deserializer.deserialize_any(self)
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<YamlNode<K>, A::Error> {
-        let mut nodes = Vec::new();
-        while let Some(node) = sequence.next_element()? {
-            nodes.push(node);
-        }
-        Ok(YamlNode::Sequence(nodes))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<YamlNode<K>, A::Error> {
-        let mut entries = Vec::new();
-        while let Some(entry) = map.next_entry()? {
-            entries.push(entry);
-        }
-        Ok(YamlNode::Mapping(entries))
-    }
-}
-
-/// How a key is read that is no text; no field and no name begins like this.
-pub(crate) const NO_TEXT: &str = "? ";
-
-/// A key, whatever it is.
-struct AnyKey(String);
-
-impl From<AnyKey> for String {
-    fn from(key: AnyKey) -> Self {
-        key.0
-    }
-}
-
-impl<'de> Deserialize<'de> for AnyKey {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Ok(Self(match YamlNode::<Self>::deserialize(deserializer)? {
-            YamlNode::Scalar(Value::String(text)) => text,
-            YamlNode::Scalar(Value::Null) => format!("{NO_TEXT}null"),
-            YamlNode::Scalar(value) => value.to_string(),
-            YamlNode::Sequence(_) => format!("{NO_TEXT}[]"),
-            // Braces where a key should be are those of a template that was not rendered.
-            YamlNode::Mapping(_) => return Err(de::Error::custom("a key that is an object")),
-        }))
-    }
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use std::collections::btree_map::Entry;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use crate::control::read::document::ManifestDocument;
 use crate::control::read::kind::{self, RecognizedKind, ResourceKind};
 use crate::control::read::manifest::core::{
     ConfigMapManifest, PodManifest, SecretManifest, ServiceManifest,
@@ -23,7 +24,7 @@ use crate::control::read::manifest::eventing::{
 use crate::control::read::manifest::flows::{ParallelManifest, SequenceManifest};
 use crate::control::read::manifest::messaging::{ChannelManifest, SubscriptionManifest};
 use crate::control::read::manifest::sources::PingSourceManifest;
-use crate::control::read::manifest::{self, ManifestDocument, UnknownFieldPolicy};
+use crate::control::read::manifest::{self, UnknownFieldPolicy};
 use crate::control::read::problem::{ObjectName, Problem, Severity};
 use crate::control::read::report::ObjectReport;
 use crate::control::read::schema::annotations::examine_annotations;

@@ -22,6 +22,7 @@ use crate::control::resolve::config::trust::DestinationTrust;
 use crate::control::resolve::senders::authorization::SenderRules;
 use crate::control::settings::ControlSettings;
 use crate::correlation::KeyRing;
+use crate::model::NamespacedName;
 use crate::model::{
     Addressable, ChannelKey, ChannelKind, DestinationRoute, DestinationUrl, TransportEncryption,
     TrustBundle,
@@ -335,13 +336,9 @@ impl DestinationResolver<'_> {
             ResourceKind::Service => {
                 self.resolve_service(&ReferencedObject::service(namespace, name), wanted, report)
             }
-            ResourceKind::RequestReply => self.resolve_local(
-                crate::control::resolve::written::request_reply::request_reply_key(&(
-                    namespace, name,
-                )),
-                wanted,
-                report,
-            ),
+            ResourceKind::RequestReply => {
+                self.resolve_local(request_reply_key(&(namespace, name)), wanted, report)
+            }
             ResourceKind::Broker => self.resolve_local(
                 ChannelKey {
                     kind: ChannelKind::Broker,
@@ -478,6 +475,15 @@ pub(super) fn check_serving_state(
         None => Err(format!(
             "there is no {called}: create it, or correct the reference"
         )),
+    }
+}
+
+/// The key of the RequestReply of this name.
+pub(crate) fn request_reply_key((namespace, name): &NamespacedName) -> ChannelKey {
+    ChannelKey {
+        kind: ChannelKind::RequestReply,
+        namespace: namespace.clone(),
+        name: name.clone(),
     }
 }
 

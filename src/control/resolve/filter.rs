@@ -9,7 +9,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::collect::{CollectedItem, CollectedObjects};
-use crate::control::read::manifest::ManifestSet;
+use crate::control::read::document::ManifestSet;
 use crate::control::read::manifest::eventing::{TriggerFilterManifest, TriggerSpec};
 use crate::control::read::problem::{ObjectName, Problem};
 use crate::control::read::report::ObjectReport;

@@ -2,4 +2,5 @@
 
 pub(super) mod authorization;
 pub(super) mod policy;
+pub(super) mod policy_target;
 pub(super) mod service_account;

@@ -6,8 +6,8 @@ use url::{Position, Url};
 
 use super::config::certificate::advertised_ca_certs;
 use super::{Resolution, resolve};
+use crate::control::read::document::ManifestSet;
 use crate::control::read::kind::ResourceKind;
-use crate::control::read::manifest::ManifestSet;
 use crate::control::read::problem::Problem;
 use crate::control::resolve::destination::address::ChannelAddresses;
 use crate::control::settings::ControlSettings;

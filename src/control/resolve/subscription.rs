@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::delivery;
 use super::destination::{DestinationResolver, WrittenDestination};
 use super::filter;
+use super::parent::{ResolvedParent, ResolvedParents};
 use crate::control::read::kind::ResourceKind;
 use crate::control::read::manifest::duck::{self, DestinationManifest, KReference};
 use crate::control::read::manifest::eventing::TriggerSpec;
@@ -14,7 +15,6 @@ use crate::control::read::report::ObjectReport;
 use crate::control::resolve::config::features;
 use crate::control::resolve::config::flags::FeatureSwitch;
 use crate::control::resolve::destination::reference::{self, ReferencedKind};
-use crate::control::resolve::written::channel::{ResolvedParent, ResolvedParents};
 use crate::control::settings::DeliveryMerge;
 use crate::filter::Filter;
 use crate::model::{

@@ -2,7 +2,9 @@
 //! cluster.
 
 pub(super) mod channel;
+mod channel_candidate;
 pub(super) mod flow;
+mod inventory;
 pub(super) mod request_reply;
 pub(super) mod routes;
 pub(super) mod source;
@@ -12,17 +14,17 @@ use std::sync::Arc;
 use super::collect::CollectedObjects;
 use super::config::defaults::ResolvedDefaults;
 use super::destination::DestinationResolver;
+use super::parent::ResolvedParents;
 use crate::model::{ChannelKey, PingSource, RequestReply, RoutingTable};
-use channel::ResolvedParents;
 use flow::ResolvedFlows;
 use routes::SubscriptionRoutes;
 
 /// The objects of files, as they are served.
 pub(super) struct WrittenObjects {
-    pub(super) parents: ResolvedParents,
-    pub(super) flows: ResolvedFlows,
-    pub(super) routes: SubscriptionRoutes,
-    pub(super) request_replies: Vec<Arc<RequestReply>>,
+    parents: ResolvedParents,
+    flows: ResolvedFlows,
+    routes: SubscriptionRoutes,
+    request_replies: Vec<Arc<RequestReply>>,
     sources: Vec<Arc<PingSource>>,
 }
 

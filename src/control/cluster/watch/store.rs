@@ -14,8 +14,8 @@ use serde_json::{Map, Value};
 use tokio::sync::Notify;
 
 use super::rows::WatchNeed;
+use crate::control::read::document::ManifestFile;
 use crate::control::read::kind::ResourceKind;
-use crate::control::read::manifest::ManifestFile;
 use crate::model::NamespacedName;
 
 type FilesByName = BTreeMap<NamespacedName, Arc<ManifestFile>>;

@@ -13,7 +13,7 @@ use super::queue::{WriteHandler, WriteQueue};
 use super::requests::{ClusterWriter, WriteError, WriteTarget, with_timeout};
 use super::warning_event::warning_event;
 use crate::control::channel_kind::ServedChannelKind;
-use crate::control::resolve::reconciled::{ReconciledChannel, StatusUpdate};
+use crate::control::resolve::reconciled::channel::{ReconciledChannel, StatusUpdate};
 use crate::control::served_configuration::ServedConfiguration;
 use crate::model::ChannelKey;
 use crate::wire_text::WireText;

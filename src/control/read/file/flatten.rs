@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use crate::control::read::manifest::{DocumentOrigin, ManifestDocument};
+use crate::control::read::document::{DocumentOrigin, ManifestDocument};
 use crate::control::read::problem::{Problem, Severity};
 use crate::control::read::yaml::ParsedDocument;
 
@@ -19,23 +19,21 @@ pub(super) fn flatten_lists(
     problems: &mut Vec<Problem>,
 ) {
     let ParsedDocument { mut value, lines } = parsed;
+    let mut report = |field: &str, value: &Value, message: String| {
+        let line = lines.line_of_path(value, field);
+        problems.push(Problem::of_file(Severity::Error, file, line, message));
+    };
     let Some(of) = ListItemType::from_list(&value) else {
-        if let Some(message) = misspelt_list_kind(&value) {
-            problems.push(Problem::of_file(
-                Severity::Error,
-                file,
-                lines.line_of_path(&value, "kind"),
-                message,
-            ));
-            return;
-        }
-        documents.push(ManifestDocument {
-            value: value.into(),
-            origin: Some(DocumentOrigin {
-                file: Arc::clone(file),
-                lines,
+        match misspelt_list_kind(&value) {
+            Some(message) => report("kind", &value, message),
+            None => documents.push(ManifestDocument {
+                value: value.into(),
+                origin: Some(DocumentOrigin {
+                    file: Arc::clone(file),
+                    lines,
+                }),
             }),
-        });
+        }
         return;
     };
     let lines_of_items = lines.lines_of_elements(&value, "items");
@@ -45,26 +43,14 @@ pub(super) fn flatten_lists(
                 let added = value
                     .as_object_mut()
                     .map_or(0, |item| of.complete_item(item));
-                flatten_lists(
-                    ParsedDocument {
-                        value,
-                        lines: lines.with_added_fields(added),
-                    },
-                    file,
-                    documents,
-                    problems,
-                );
+                let lines = lines.with_added_fields(added);
+                flatten_lists(ParsedDocument { value, lines }, file, documents, problems);
             }
         }
         Some(Value::Null) => {}
         _ => {
             let message = "items: is no list: write each object on lines of its own, behind -";
-            problems.push(Problem::of_file(
-                Severity::Error,
-                file,
-                lines.line_of_path(&value, "items"),
-                message,
-            ));
+            report("items", &value, message.to_owned());
         }
     }
 }

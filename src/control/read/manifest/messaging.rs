@@ -12,6 +12,13 @@ pub(crate) struct ChannelManifest {
     pub(crate) spec: Option<ChannelSpec>,
 }
 
+impl ChannelManifest {
+    /// The template of a `Channel`; `None` if it has none.
+    pub(crate) fn template(&self) -> Option<&ChannelTemplate> {
+        self.spec.as_ref()?.channel_template.as_ref()
+    }
+}
+
 /// The `spec` of a channel of any kind.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]

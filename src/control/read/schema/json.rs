@@ -4,7 +4,7 @@
 use serde_json::{Map, Value, json};
 
 use super::config_maps::{ConfigMapKeys, SYSTEM};
-use super::examine::NARROWING;
+use super::guarding_fields::NARROWING;
 use super::knative::{FOREIGN_TEMPLATE, TEMPLATE};
 use super::{FieldShape, ObjectSchema, schema_of};
 use crate::control::read::kind::ResourceKind;

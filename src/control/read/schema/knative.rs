@@ -7,7 +7,6 @@ use super::{
     FieldShape, LIST_OF_TEXTS, ObjectSchema, SchemaField, TEXTS, UnknownFieldStrictness,
     object_schema, schema_field,
 };
-use crate::control::read::kind::ResourceKind;
 
 pub(super) const API_VERSION: SchemaField = schema_field("apiVersion", FieldShape::Text);
 pub(super) const KIND: SchemaField = schema_field("kind", FieldShape::Text);
@@ -365,24 +364,3 @@ static BROKER_CONFIG: ObjectSchema = object_schema(
         DELIVERED,
     ],
 );
-
-/// The fields of a kind's older `apiVersion` that the present one does not have, and how to rewrite
-/// them; `None` if there are none.
-pub(crate) fn former_fields_remedy(kind: ResourceKind) -> Option<&'static str> {
-    Some(match kind {
-        ResourceKind::Trigger => {
-            "and filter.attributes with source and type where filter.sourceAndType was"
-        }
-        ResourceKind::Broker => {
-            "and a ConfigMap with channel-template-spec, named in spec.config, where \
-             spec.channelTemplate was"
-        }
-        ResourceKind::Channel | ResourceKind::InMemoryChannel => {
-            "and spec.subscribers where spec.subscribable was"
-        }
-        ResourceKind::PingSource => {
-            "and data with contentType: application/json where jsonData was"
-        }
-        _ => return None,
-    })
-}

@@ -1,7 +1,7 @@
 //! Finds the field that an unknown one is probably meant to be: of the same object, else of another
 //! object of its kind.
 
-use super::examine::{PathStep, format_path};
+use super::finding::{PathStep, format_path};
 use super::knative::TEMPLATE;
 use super::{FieldShape, ObjectSchema};
 use crate::control::read::spelling;

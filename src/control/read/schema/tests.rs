@@ -3,7 +3,8 @@
 use serde_json::{Value, json};
 
 use super::config_maps::{CONFIG_FEATURES, ConfigMapKeys, ConfigMapPlace};
-use super::examine::{SchemaFinding, SchemaViolation, examine, format_path, without_places};
+use super::examine::examine;
+use super::finding::{SchemaFinding, SchemaViolation, format_path, without_places};
 use super::*;
 
 fn found(kind: ResourceKind, value: &Value) -> Vec<String> {

@@ -12,8 +12,8 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::CollectedObjects;
+use crate::control::read::document::{ManifestDocument, ManifestSet};
 use crate::control::read::kind::{RecognizedKind, ResourceKind};
-use crate::control::read::manifest::{ManifestDocument, ManifestSet};
 use crate::control::resolve::Resolution;
 use crate::control::resolve::destination::reference::group_of;
 use crate::control::settings::ControlSettings;

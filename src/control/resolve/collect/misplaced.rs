@@ -5,7 +5,7 @@
 use serde_json::{Map, Value};
 
 use super::CollectedObjects;
-use crate::control::read::manifest::ManifestDocument;
+use crate::control::read::document::ManifestDocument;
 use crate::control::read::report::ObjectReport;
 use crate::control::read::schema::config_maps::nearly_named;
 use crate::control::read::spelling::suggest_word;

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::control::read::manifest::ManifestDocument;
+use crate::control::read::document::ManifestDocument;
 use crate::control::read::manifest::core::ConfigMapManifest;
 use crate::control::read::manifest::duck;
 use crate::control::read::report::ObjectReport;

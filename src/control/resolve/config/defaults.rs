@@ -22,11 +22,12 @@ use crate::control::read::spelling::suggest_word;
 use crate::control::read::yaml;
 use crate::control::resolve::collect::{CollectedItem, CollectedObjects, is_dns_name};
 use crate::control::resolve::delivery;
-use crate::control::resolve::written::channel;
 use crate::control::resolve::written::channel::template::foreign_template_remedy;
 use crate::control::settings::ControlSettings;
 use crate::model::NamespacedName;
 
+/// The classes that are served: under upstream's name, and under our own.
+pub(crate) const OUR_CLASSES: [&str; 2] = ["MTChannelBasedBroker", "Sealpost"];
 const CONFIG_BR_DEFAULTS: &str = "config-br-defaults";
 const DEFAULT_BR_CONFIG: &str = "default-br-config";
 const DEFAULT_CH_WEBHOOK: &str = "default-ch-webhook";
@@ -224,7 +225,7 @@ impl ResolvedDefaults {
     ) -> Option<&duck::KReference> {
         let config = self.broker_config(namespace, class)?;
         let is_of_others =
-            |class: Option<&str>| class.is_some_and(|class| !channel::OUR_CLASSES.contains(&class));
+            |class: Option<&str>| class.is_some_and(|class| !OUR_CLASSES.contains(&class));
         let written = written_configs(&self.brokers);
         let is_ours = written
             .iter()
@@ -245,7 +246,7 @@ impl ResolvedDefaults {
             let BrokerConfig { reference, .. } = config;
             let text = |text: &'_ Option<String>| text.clone().filter(|text| !text.is_empty());
             let Some(name) = text(&reference.name)
-                .filter(|_| class.is_none_or(|class| channel::OUR_CLASSES.contains(&class)))
+                .filter(|_| class.is_none_or(|class| OUR_CLASSES.contains(&class)))
             else {
                 continue;
             };

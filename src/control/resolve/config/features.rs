@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use crate::control::read::manifest::ManifestDocument;
+use crate::control::read::document::ManifestDocument;
 use crate::control::read::manifest::core::ConfigMapManifest;
 use crate::control::read::manifest::duck::ObjectMeta;
 use crate::control::read::problem::{ObjectName, Problem, Severity};

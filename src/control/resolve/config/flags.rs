@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::features::WrittenFlag;
-use crate::control::read::manifest::ManifestDocument;
+use crate::control::read::document::ManifestDocument;
 use crate::control::read::manifest::core::ConfigMapManifest;
 use crate::control::read::report::ObjectReport;
 use crate::control::read::schema::config_maps::CONFIG_FEATURES;

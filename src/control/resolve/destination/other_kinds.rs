@@ -12,8 +12,9 @@ use super::reference::{group_of, replacement_remedy};
 use super::service::{
     self, DisplayPods, ReferencedObject, SERVING, ServiceLocation, is_event_display_image,
 };
+use crate::control::read::document::ManifestDocument;
 use crate::control::read::manifest::duck::TextMap;
-use crate::control::read::manifest::{self, ManifestDocument, UnknownFieldPolicy};
+use crate::control::read::manifest::{self, UnknownFieldPolicy};
 use crate::control::read::problem::ObjectName;
 use crate::control::read::report::ObjectReport;
 use crate::control::read::schema::UnknownFieldStrictness;

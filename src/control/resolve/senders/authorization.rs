@@ -8,10 +8,11 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::policy::{self, PolicyTarget, ResolvedPolicy};
+use super::policy::{self, ResolvedPolicy};
+use super::policy_target::PolicyTarget;
 use super::service_account::is_sender_account_name;
+use crate::control::read::document::ManifestDocument;
 use crate::control::read::kind::ResourceKind;
-use crate::control::read::manifest::ManifestDocument;
 use crate::control::read::report::ObjectReport;
 use crate::control::resolve::collect::{CollectedItem, CollectedObjects, is_dns_name};
 use crate::control::resolve::config::flags::{FeatureFlags, FeatureSwitch};
@@ -85,7 +86,8 @@ impl SenderRules {
         let targets = PolicyTarget::all_targets(collected);
         let policies = policy::resolve(
             &mut collected.event_policies,
-            (&targets, keys),
+            &targets,
+            keys,
             settings.api_server,
         );
         let name = INGRESS.to_owned();

@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 
 use super::*;
+use crate::control::read::document::ManifestFile;
 use crate::event::Event;
 use crate::model::AuthorizationRule;
 
@@ -362,7 +363,7 @@ fn no_mistyped_trust_is_ignored() {
 #[test]
 fn a_mistake_in_the_head_of_an_object_removes_nothing() {
     let before = parse_file("a.yaml", WORLD, [0; 32], None);
-    let file = |file: &Arc<crate::control::read::manifest::ManifestFile>| ManifestSet {
+    let file = |file: &Arc<ManifestFile>| ManifestSet {
         files: vec![Arc::clone(file)],
         problems: Vec::new(),
     };

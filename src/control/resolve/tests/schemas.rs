@@ -7,8 +7,8 @@ use std::sync::{LazyLock, Mutex};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::control::read::manifest::{ManifestDocument, ManifestFile};
-use crate::control::read::schema::examine::{PathStep, format_path};
+use crate::control::read::document::{ManifestDocument, ManifestFile};
+use crate::control::read::schema::finding::{PathStep, format_path};
 use crate::control::read::schema::json_schema;
 
 const WHOLE: &str = include_str!("../../../../tests/fixtures/manifests/right/whole.yaml");

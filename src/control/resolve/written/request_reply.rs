@@ -8,15 +8,16 @@ use std::time::Duration;
 use md5::{Digest, Md5};
 use serde_json::{Value, json};
 
-use super::channel::{self, ResolvedParents};
 use super::routes::{SubscriptionFallback, SubscriptionRoutes};
 use crate::control::read::kind::ResourceKind;
 use crate::control::read::manifest::eventing::{RequestReplyManifest as Written, RequestReplySpec};
 use crate::control::read::report::ObjectReport;
 use crate::control::resolve::collect::{CollectedItem, CollectedItems, CollectedObjects};
 use crate::control::resolve::destination::reference::{self, ReferencedKind};
-use crate::control::resolve::destination::{DestinationResolver, ServingState};
+use crate::control::resolve::destination::{DestinationResolver, ServingState, request_reply_key};
+use crate::control::resolve::parent::ResolvedParents;
 use crate::control::resolve::subscription::{self, ResolvedSubscription, SubscriptionResolver};
+use crate::control::resolve::written::channel::declare::warn_of_shared_path;
 use crate::correlation::{KeyHolder, SECRET};
 use crate::filter::Filter;
 use crate::filter::cesql::{CesqlExpression, ExpressionNode};
@@ -90,7 +91,7 @@ pub(crate) fn declare_request_replies(
             brokers.contains_key(name).then_some("Broker")
         };
         if let Some(other) = other {
-            channel::warn_of_shared_path(&mut item.report, other);
+            warn_of_shared_path(&mut item.report, other);
         }
     }
 }
@@ -456,15 +457,6 @@ pub(crate) fn trigger_object(request_reply: &RequestReply, made: &Subscription) 
             "subscriber": { "uri": subscriber },
         },
     })
-}
-
-/// The key of the RequestReply of this name.
-pub(crate) fn request_reply_key((namespace, name): &NamespacedName) -> ChannelKey {
-    ChannelKey {
-        kind: ChannelKind::RequestReply,
-        namespace: namespace.clone(),
-        name: name.clone(),
-    }
 }
 
 /// The key of the Trigger of a RequestReply.

@@ -4,7 +4,6 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-use super::channel::ResolvedParents;
 use super::flow::{ResolvedFlow, ResolvedFlows};
 use super::request_reply;
 use crate::control::read::manifest::messaging::{ChannelManifest as Written, SubscriberSpec};
@@ -13,6 +12,8 @@ use crate::control::resolve::collect::{CollectedItem, CollectedObjects};
 use crate::control::resolve::config::flags::FeatureSwitch;
 use crate::control::resolve::destination::DestinationResolver;
 use crate::control::resolve::destination::address::ChannelAddresses;
+use crate::control::resolve::parent::ResolvedParent;
+use crate::control::resolve::parent::ResolvedParents;
 use crate::control::resolve::senders::authorization::SenderRules;
 use crate::control::resolve::subscription::{
     ResolvedSubscription, SubscriptionResolver, subscriber_key,
@@ -156,7 +157,7 @@ impl SubscriptionRoutes {
         rules: &SenderRules,
         mode: TransportEncryption,
     ) -> RoutingTable {
-        let channel = |(key, parent): (&ChannelKey, &super::channel::ResolvedParent)| {
+        let channel = |(key, parent): (&ChannelKey, &ResolvedParent)| {
             let subscriptions = self.of_channel(key).cloned().collect();
             let channel = Channel {
                 key: key.clone(),

@@ -77,8 +77,16 @@ pub(super) fn of_kind(kind: ResourceKind) -> Value {
 
 /// What is demanded of the definition of this name.
 pub(super) fn of(definition: &str) -> Value {
+    let demanded = of_messaging(definition)
+        .or_else(|| of_eventing(definition))
+        .or_else(|| of_flows(definition));
+    demanded.unwrap_or_else(|| json!({}))
+}
+
+/// What is demanded of channels, of their Subscriptions, and of what all kinds share.
+fn of_messaging(definition: &str) -> Option<Value> {
     let text = json!({ "minLength": 1 });
-    match definition {
+    Some(match definition {
         "DeliverySpec" => json!({ "properties": {
             "retry": { "minimum": 0 },
             "backoffPolicy": { "enum": ["linear", "exponential", "", null] },
@@ -87,12 +95,35 @@ pub(super) fn of(definition: &str) -> Value {
         "ServiceSpec" => json!({ "properties": {
             "type": { "enum": ["ClusterIP", "NodePort", "LoadBalancer", "ExternalName", "", null] },
         } }),
-        "Destination" | "SequenceStep" => json!({
-            "anyOf": [
-                with("ref"),
-                { "required": ["uri"], "properties": { "uri": { "type": "string", "pattern": ABSOLUTE } } },
-            ],
-            "properties": { "ref": referring() },
+        "SubscriptionSpec" => json!({
+            "required": ["channel"],
+            "properties": { "channel": present(referring()) },
+        }),
+        "SubscriberSpec" => json!({
+            "anyOf": [with_text("uid"), with_text("name")],
+            "properties": { "subscriberUri": text, "replyUri": text },
+        }),
+        "PingSourceSpec" => with("sink"),
+        _ => return None,
+    })
+}
+
+/// What is demanded of Brokers, Triggers, RequestReplies and EventPolicies.
+fn of_eventing(definition: &str) -> Option<Value> {
+    Some(match definition {
+        "BrokerSpec" => json!({ "properties": { "config": with_text("name") } }),
+        "TriggerSpec" => json!({
+            "required": ["subscriber"],
+            "properties": { "subscriber": { "type": "object" } },
+            "anyOf": [with_text("broker"), { "required": ["brokerRef"], "properties": { "brokerRef": present(with_text("name")) } }],
+        }),
+        "TriggerFilter" => {
+            json!({ "properties": { "attributes": { "propertyNames": { "pattern": ATTRIBUTE } } } })
+        }
+        "SubscriptionsAPIFilter" => filter(),
+        "RequestReplySpec" => json!({
+            "required": ["brokerRef"],
+            "properties": { "brokerRef": present(referring()) },
         }),
         "EventPolicySpecTo" => json!({ "anyOf": [with("ref"), with("selector")] }),
         "EventPolicyToReference" => {
@@ -100,21 +131,20 @@ pub(super) fn of(definition: &str) -> Value {
         }
         "EventPolicySelector" => json!({ "allOf": [with_text("apiVersion"), with_text("kind")] }),
         "EventPolicySpecFrom" => json!({ "anyOf": [with("ref"), with_text("sub")] }),
-        "BrokerSpec" => json!({ "properties": { "config": with_text("name") } }),
-        "TriggerSpec" => json!({
-            "required": ["subscriber"],
-            "properties": { "subscriber": { "type": "object" } },
-            "anyOf": [with_text("broker"), { "required": ["brokerRef"], "properties": { "brokerRef": present(with_text("name")) } }],
+        _ => return None,
+    })
+}
+
+/// What is demanded of Sequences and Parallels, and of destinations.
+fn of_flows(definition: &str) -> Option<Value> {
+    Some(match definition {
+        "Destination" | "SequenceStep" => json!({
+            "anyOf": [
+                with("ref"),
+                { "required": ["uri"], "properties": { "uri": { "type": "string", "pattern": ABSOLUTE } } },
+            ],
+            "properties": { "ref": referring() },
         }),
-        "SubscriptionSpec" => json!({
-            "required": ["channel"],
-            "properties": { "channel": present(referring()) },
-        }),
-        "RequestReplySpec" => json!({
-            "required": ["brokerRef"],
-            "properties": { "brokerRef": present(referring()) },
-        }),
-        "PingSourceSpec" => with("sink"),
         "SequenceSpec" => json!({
             "required": ["steps"],
             "properties": { "steps": { "type": "array", "minItems": 1 } },
@@ -124,16 +154,8 @@ pub(super) fn of(definition: &str) -> Value {
             "properties": { "branches": { "type": "array", "minItems": 1 } },
         }),
         "ParallelBranch" => with("subscriber"),
-        "SubscriberSpec" => json!({
-            "anyOf": [with_text("uid"), with_text("name")],
-            "properties": { "subscriberUri": text, "replyUri": text },
-        }),
-        "TriggerFilter" => {
-            json!({ "properties": { "attributes": { "propertyNames": { "pattern": ATTRIBUTE } } } })
-        }
-        "SubscriptionsAPIFilter" => filter(),
-        _ => json!({}),
-    }
+        _ => return None,
+    })
 }
 
 /// One of the dialects, with something in it.

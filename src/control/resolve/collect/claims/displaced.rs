@@ -9,8 +9,8 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::{Identity, identity};
+use crate::control::read::document::{ManifestDocument, ManifestFile, ManifestSet};
 use crate::control::read::kind::ResourceKind;
-use crate::control::read::manifest::{ManifestDocument, ManifestFile, ManifestSet};
 use crate::control::read::problem::{ObjectName, Problem};
 use crate::control::read::report::ObjectReport;
 use crate::control::read::schema::config_maps::{ConfigMapKeys, ConfigMapPlace};

@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::control::read::manifest::ManifestSet;
-use crate::control::resolve::reconciled::StatusUpdate;
+use crate::control::read::document::ManifestSet;
+use crate::control::resolve::reconciled::channel::StatusUpdate;
 use crate::control::{
     ChannelScope, ControlTask, RabbitmqAvailability, Resolution, ServedChannelKind,
 };

@@ -7,12 +7,12 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::{SenderRequirements, SenderRules, default_audience, status_policies};
+use crate::control::read::document::ManifestDocument;
 use crate::control::read::kind::ResourceKind;
-use crate::control::read::manifest::ManifestDocument;
 use crate::control::resolve::collect::CollectedObjects;
 use crate::control::resolve::senders::policy;
-use crate::control::resolve::written::flow;
 use crate::control::resolve::written::flow::plan::{FlowPlan, PlannedDestination};
+use crate::control::resolve::written::flow::planned::{PlannedFlow, plan_flows};
 use crate::control::settings::ApiServerAvailability;
 use crate::filter::Filter;
 use crate::model::NamespacedName;
@@ -21,7 +21,13 @@ use crate::model::{ChannelKey, ChannelKind, EventPolicy, SubjectPattern};
 impl SenderRules {
     /// Reads the demands of the channels of every flow.
     pub(super) fn read_flows(&mut self, collected: &CollectedObjects<'_>) {
-        for (kind, name, plan, document) in flow::plan_flows(collected) {
+        for PlannedFlow {
+            kind,
+            name,
+            plan,
+            document,
+        } in plan_flows(collected)
+        {
             for index in 0..plan.channels.len() {
                 self.add_flow_requirements((kind, &name, &plan), index, document);
             }

@@ -1,6 +1,5 @@
 //! Templates of channels: the backend and the delivery spec that a template asks for.
 
-use super::SINK_FIELD;
 use crate::control::read::kind::{RecognizedKind, ResourceKind};
 use crate::control::read::manifest::duck;
 use crate::control::read::manifest::messaging::ChannelTemplate;
@@ -8,6 +7,7 @@ use crate::control::read::report::ObjectReport;
 use crate::control::resolve::delivery;
 use crate::control::resolve::destination::reference::{group_of, replacement_remedy};
 use crate::control::resolve::destination::{DestinationResolver, WrittenDestination};
+use crate::control::resolve::written::channel_candidate::SINK_FIELD;
 use crate::control::settings::RabbitmqAvailability;
 use crate::model::BackendKind;
 
@@ -61,15 +61,27 @@ pub(crate) fn template_of<'t>(
         .or_else(default)
 }
 
-/// The delivery spec of a template, and its field.
+/// The delivery spec of a template.
+pub(crate) struct TemplateDelivery {
+    pub(crate) field: String,
+    spec: duck::DeliverySpecManifest,
+}
+
+impl TemplateDelivery {
+    /// The delivery spec with its field.
+    pub(crate) fn written(&self) -> (&str, &duck::DeliverySpecManifest) {
+        (&self.field, &self.spec)
+    }
+}
+
 pub(crate) fn template_delivery(
     template: Option<(&ChannelTemplate, &str)>,
-) -> Option<(String, duck::DeliverySpecManifest)> {
+) -> Option<TemplateDelivery> {
     let (template, field) = template?;
-    Some((
-        format!("{field}.spec.delivery"),
-        template.spec.as_ref()?.delivery.clone()?,
-    ))
+    Some(TemplateDelivery {
+        field: format!("{field}.spec.delivery"),
+        spec: template.spec.as_ref()?.delivery.clone()?,
+    })
 }
 
 /// The backend of a template; without one, the default, whose absence is reported at `instead`.

@@ -8,10 +8,11 @@
 use std::collections::{BTreeSet, HashSet};
 
 use super::plan::{self, FlowManifest, PlannedDestination};
-use super::{ResolvedFlow, ResolvedFlows, channel_key};
+use super::planned::channel_key;
+use super::{ResolvedFlow, ResolvedFlows};
 use crate::control::read::report::ObjectReport;
 use crate::control::resolve::collect::{CollectedItem, CollectedItems, CollectedObjects};
-use crate::control::resolve::written::channel::TEMPLATE_SINK_FIELD;
+use crate::control::resolve::written::channel_candidate::TEMPLATE_SINK_FIELD;
 use crate::control::resolve::written::routes::SubscriptionRoutes;
 use crate::model::{
     Addressable, ChannelKey, ChannelKind, Subscription, SubscriptionKey, SubscriptionKind,
