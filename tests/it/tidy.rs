@@ -3,6 +3,7 @@
 mod contract;
 mod names;
 mod pages;
+mod shape;
 
 use std::collections::BTreeMap;
 use std::fs;
