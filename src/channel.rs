@@ -5,7 +5,6 @@ pub mod backends;
 #[cfg(test)]
 pub(crate) mod conformance;
 mod cooperative_yield;
-mod doubling_wait;
 pub mod memory;
 pub mod metrics;
 pub mod parked;

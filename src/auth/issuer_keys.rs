@@ -15,6 +15,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::doubling_wait::DoublingWait;
 use crate::model::{OidcAuthentication, TableSource};
 use crate::telemetry::counters::ProcessCounters;
 use crate::telemetry::log_rate_limit::LogRateLimit;
@@ -203,11 +204,13 @@ impl IssuerKeyRefresher {
         let Some(oidc) = oidc else {
             return std::future::pending().await;
         };
-        let (mut wait, mut told) = (FIRST_WAIT, LogRateLimit::default());
+        let mut wait = DoublingWait::new(FIRST_WAIT, LONGEST_WAIT);
+        let mut told = LogRateLimit::default();
         loop {
             match self.fetch_keys(oidc).await {
                 Ok(()) => {
-                    (wait, told) = (FIRST_WAIT, LogRateLimit::default());
+                    wait.reset();
+                    told = LogRateLimit::default();
                     tokio::time::sleep(SHORTEST_REFRESH).await;
                     // A request that waits is answered by the keys that were fetched since; so it
                     // is listened to only after the shortest time between two fetches.
@@ -218,8 +221,8 @@ impl IssuerKeyRefresher {
                 }
                 Err(error) => {
                     self.record_failure(error, &mut told);
-                    tokio::time::sleep(wait.mul_f64(1.0 - 0.2 * fastrand::f64())).await;
-                    wait = wait.saturating_mul(2).min(LONGEST_WAIT);
+                    let wait = wait.take().mul_f64(1.0 - 0.2 * fastrand::f64());
+                    tokio::time::sleep(wait).await;
                 }
             }
         }

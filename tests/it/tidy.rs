@@ -22,6 +22,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
         &["correlation", "event", "filter", "scrub", "wire_text"],
     ),
     ("budget", &[]),
+    ("doubling_wait", &[]),
     (
         "telemetry",
         &["budget", "event", "filter", "model", "scrub", "wire_text"],
@@ -40,6 +41,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     (
         "auth",
         &[
+            "doubling_wait",
             "client",
             "event",
             "filter",
@@ -53,6 +55,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     (
         "channel",
         &[
+            "doubling_wait",
             "budget",
             "event",
             "filter",
@@ -95,6 +98,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     (
         "control",
         &[
+            "doubling_wait",
             "correlation",
             "event",
             "filter",

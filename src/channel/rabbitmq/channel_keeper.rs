@@ -15,7 +15,7 @@ use super::connection::{AmqpConnectionWatch, OpenAmqpConnection};
 use super::metrics::RabbitmqMetrics;
 use super::publication::publish_confirmed;
 use super::queue_names;
-use crate::channel::doubling_wait::DoublingWait;
+use crate::doubling_wait::DoublingWait;
 
 /// Shortest time between two openings of one channel.
 const REOPEN_PERIOD: Duration = Duration::from_millis(200);

@@ -16,7 +16,7 @@ use super::address::{RabbitmqAddress, ReachedNode};
 use super::amqp_channel::open_amqp_channel;
 use super::connection::{AmqpConnectionWatch, OpenAmqpConnection};
 use super::metrics::RabbitmqMetrics;
-use crate::channel::doubling_wait::DoublingWait;
+use crate::doubling_wait::DoublingWait;
 
 /// Wait after the first failure; it doubles up to [`LONGEST_WAIT`].
 const FIRST_WAIT: Duration = Duration::from_millis(200);

@@ -23,7 +23,7 @@ use super::queue_arguments::QueuePurpose;
 use super::queue_names::RabbitmqQueueNames;
 use super::receiver::RabbitmqReceiver;
 use crate::channel::EventDelivery;
-use crate::channel::doubling_wait::DoublingWait;
+use crate::doubling_wait::DoublingWait;
 use crate::model::DeliveryOrder;
 use crate::wire_text::WireText;
 

@@ -16,8 +16,8 @@ use super::publish_error::RabbitmqPublishError;
 use super::queue::RabbitmqQueue;
 use super::queue_inspection::inspect_queue;
 use crate::channel::PublishError;
-use crate::channel::doubling_wait::DoublingWait;
 use crate::channel::subscription_queues::SubscriptionQueue;
+use crate::doubling_wait::DoublingWait;
 use crate::model::{DeliveryOrder, Subscription};
 
 /// Time for which a queue may refuse messages before it counts as unavailable: as long as an

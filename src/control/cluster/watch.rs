@@ -16,8 +16,9 @@ use tokio::sync::watch as value;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::backoff::ApiRetryBackoff;
+use super::backoff::api_retry_backoff;
 use super::reachability;
+use crate::doubling_wait::DoublingWait;
 use crate::telemetry::log_rate_limit::LogRateLimit;
 use rows::{WatchNeed, WatchRow};
 use store::ObjectStore;
@@ -77,7 +78,7 @@ async fn watch_list_while(
 
 /// Watches a list without end; the task is aborted by its owner.
 async fn watch_list(client: Client, row: WatchRow, store: Arc<ObjectStore>, index: usize) {
-    let mut trouble = WatchErrors::default();
+    let mut trouble = WatchErrors::new();
     loop {
         // A new watcher begins with a new list.
         let until = Instant::now() + RESYNC.mul_f64(0.9 + fastrand::f64() / 10.0);
@@ -127,15 +128,23 @@ fn is_unreachable(error: &watcher::Error) -> bool {
 }
 
 /// The errors of a watch at present, and the wait before it goes on.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct WatchErrors {
-    backoff: ApiRetryBackoff,
+    backoff: DoublingWait,
     log_throttle: LogRateLimit,
     /// The time of the last error; `None` if there was none.
     last_error: Option<Instant>,
 }
 
 impl WatchErrors {
+    fn new() -> Self {
+        Self {
+            backoff: api_retry_backoff(),
+            log_throttle: LogRateLimit::default(),
+            last_error: None,
+        }
+    }
+
     /// Waits after an error of a watch. Errors are logged when they begin, once a minute, and when
     /// they are over.
     async fn log_and_back_off(&mut self, row: &WatchRow, error: &watcher::Error) {
@@ -146,8 +155,7 @@ impl WatchErrors {
             .replace(Instant::now())
             .is_some_and(|last| last.elapsed() > ERROR_MEMORY)
         {
-            (self.backoff, self.log_throttle) =
-                (ApiRetryBackoff::default(), LogRateLimit::default());
+            (self.backoff, self.log_throttle) = (api_retry_backoff(), LogRateLimit::default());
         }
         let reason = reachability::error_reason(error);
         if !is_unreachable(error) && self.log_throttle.is_due() {
@@ -155,7 +163,7 @@ impl WatchErrors {
         } else {
             tracing::debug!(watched = %row, reason, "Watch failed");
         }
-        tokio::time::sleep(self.backoff.next_delay()).await;
+        tokio::time::sleep(self.backoff.take_jittered()).await;
     }
 
     fn log_recovery(&mut self, row: &WatchRow, event: &Event<kube::core::DynamicObject>) {

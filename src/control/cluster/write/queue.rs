@@ -13,7 +13,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
 use super::requests::WriteError;
-use crate::control::cluster::backoff::ApiRetryBackoff;
+use crate::control::cluster::backoff::api_retry_backoff;
 use crate::control::cluster::reachability;
 use crate::telemetry::log_rate_limit::LogRateLimit;
 
@@ -183,7 +183,7 @@ async fn write_until_done<W: WriteHandler>(
     key: &W::ObjectKey,
     mut wanted: watch::Receiver<Option<W::WriteTask>>,
 ) -> Option<W::WriteTask> {
-    let (mut waits, mut told) = (ApiRetryBackoff::default(), LogRateLimit::default());
+    let (mut waits, mut told) = (api_retry_backoff(), LogRateLimit::default());
     loop {
         // The permit is taken before the task is read, so that the newest one is written after a
         // wait.
@@ -207,7 +207,9 @@ async fn write_until_done<W: WriteHandler>(
             work.log_failure(key, &error);
         }
         // A newer task is tried at once: the last task itself may have been the cause of the error.
-        if let Ok(Err(_closed)) = tokio::time::timeout(waits.next_delay(), wanted.changed()).await {
+        if let Ok(Err(_closed)) =
+            tokio::time::timeout(waits.take_jittered(), wanted.changed()).await
+        {
             return None;
         }
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 /// The next wait of several that double, up to a longest one.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct DoublingWait {
+pub(crate) struct DoublingWait {
     first: Duration,
     longest: Duration,
     next: Duration,
@@ -12,7 +12,7 @@ pub(super) struct DoublingWait {
 
 impl DoublingWait {
     /// Makes waits that begin with `first` and become no longer than `longest`.
-    pub(super) fn new(first: Duration, longest: Duration) -> Self {
+    pub(crate) fn new(first: Duration, longest: Duration) -> Self {
         Self {
             first,
             longest,
@@ -21,17 +21,17 @@ impl DoublingWait {
     }
 
     /// Begins again with the first wait, since an attempt has succeeded.
-    pub(super) fn reset(&mut self) {
+    pub(crate) fn reset(&mut self) {
         self.next = self.first;
     }
 
     /// True if the next wait is the first one.
-    pub(super) fn is_first(&self) -> bool {
+    pub(crate) fn is_first(&self) -> bool {
         self.next == self.first
     }
 
     /// Takes the next wait.
-    pub(super) fn take(&mut self) -> Duration {
+    pub(crate) fn take(&mut self) -> Duration {
         let wait = self.next;
         self.next = wait.saturating_mul(2).min(self.longest);
         wait
@@ -39,7 +39,7 @@ impl DoublingWait {
 
     /// Takes the next wait, shortened to a random part, the half of it at least: those who have
     /// failed together do not try again together.
-    pub(super) fn take_jittered(&mut self) -> Duration {
+    pub(crate) fn take_jittered(&mut self) -> Duration {
         self.take().mul_f64(0.5 + 0.5 * fastrand::f64())
     }
 }
