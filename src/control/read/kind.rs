@@ -196,7 +196,8 @@ fn singular(kind: &str) -> Cow<'_, str> {
         .map_or(kind.into(), |stem| format!("{stem}y").into())
 }
 
-fn group_of(api_version: &str) -> &str {
+/// The group of an `apiVersion`; empty for Kubernetes' own kinds.
+pub(crate) fn group_of(api_version: &str) -> &str {
     api_version
         .split_once('/')
         .map_or("", |(group, _version)| group)

@@ -4,7 +4,9 @@
 pub(super) mod address;
 pub(super) mod other_kinds;
 pub(super) mod reference;
+pub(super) mod replacement;
 pub(super) mod service;
+pub(super) mod service_location;
 pub(super) mod uri;
 
 use std::collections::{HashMap, HashSet};
@@ -29,7 +31,7 @@ use crate::model::{
 };
 use address::ChannelAddresses;
 use reference::ReferencedKind;
-use service::{ReferencedObject, ServiceLocations};
+use service_location::{ReferencedObject, ServiceLocations};
 
 /// The reason why a channel or Broker can or cannot be referred to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

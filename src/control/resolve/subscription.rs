@@ -15,6 +15,7 @@ use crate::control::read::report::ObjectReport;
 use crate::control::resolve::config::features;
 use crate::control::resolve::config::flags::FeatureSwitch;
 use crate::control::resolve::destination::reference::{self, ReferencedKind};
+use crate::control::resolve::destination::replacement::replacement_remedy;
 use crate::control::settings::DeliveryMerge;
 use crate::filter::Filter;
 use crate::model::{
@@ -252,7 +253,7 @@ impl SubscriptionResolver<'_, '_> {
                 return None;
             }
             ReferencedKind::Other { group, kind } => {
-                match reference::replacement_remedy(&group, &kind) {
+                match replacement_remedy(&group, &kind) {
                     Some(remedy) => report
                         .warn_not_served("spec.channel", not_served_message(&kind, remedy, report)),
                     None => {

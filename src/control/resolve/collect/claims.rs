@@ -13,9 +13,9 @@ use serde_json::Value;
 
 use super::CollectedObjects;
 use crate::control::read::document::{ManifestDocument, ManifestSet};
+use crate::control::read::kind::group_of;
 use crate::control::read::kind::{RecognizedKind, ResourceKind};
 use crate::control::resolve::Resolution;
-use crate::control::resolve::destination::reference::group_of;
 use crate::control::settings::ControlSettings;
 use displaced::Displaced;
 

@@ -13,14 +13,6 @@ use crate::control::settings::{AdvertisedCaCerts, ControlSettings};
 use crate::model::TrustBundle;
 use crate::tls::server_identity::{ServerIdentity, ServerIdentityError};
 
-/// The names of the Secrets that are looked for by any role.
-pub(crate) const ALL_NAMES: [&str; 4] = [
-    "imc-dispatcher-server-tls",
-    "mt-broker-ingress-server-tls",
-    "mt-broker-filter-server-tls",
-    "sealpost-rabbitmq-dispatcher-server-tls",
-];
-
 /// A server certificate with its private key.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ServerCertificate {

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
+use crate::control::read::header::is_dns_name;
 use crate::control::read::kind::{RecognizedKind, ResourceKind};
 use crate::control::read::manifest::core::ConfigMapManifest;
 use crate::control::read::manifest::defaults::{BrokerConfig, BrokerDefaults, ChannelDefaults};
@@ -20,7 +21,7 @@ use crate::control::read::schema::examine::template_schema;
 use crate::control::read::schema::knative::{BROKER_DEFAULTS, CHANNEL_DEFAULTS};
 use crate::control::read::spelling::suggest_word;
 use crate::control::read::yaml;
-use crate::control::resolve::collect::{CollectedItem, CollectedObjects, is_dns_name};
+use crate::control::resolve::collect::{CollectedItem, CollectedObjects};
 use crate::control::resolve::delivery;
 use crate::control::resolve::written::channel::template::foreign_template_remedy;
 use crate::control::settings::ControlSettings;

@@ -3,9 +3,11 @@
 
 use url::Url;
 
-use super::service::{ReferencedObject, SERVING, ServiceLocation};
+use super::replacement::replacement_remedy;
+use super::service_location::{ReferencedObject, SERVING, ServiceLocation};
 use super::uri;
 use super::{DestinationResolver, ResolvedUrl, WrittenDestination};
+use crate::control::read::kind::group_of;
 use crate::control::read::kind::{RecognizedKind, ResourceKind};
 use crate::control::read::manifest::duck::KReference;
 use crate::control::read::report::ObjectReport;
@@ -97,41 +99,6 @@ fn other_kind(
         return None;
     }
     Some(ReferencedKind::Other { group, kind })
-}
-
-/// The group of an `apiVersion`; empty for Kubernetes' own kinds.
-pub(crate) fn group_of(api_version: &str) -> &str {
-    api_version
-        .split_once('/')
-        .map_or("", |(group, _version)| group)
-}
-
-/// The remedy for an object of one of Knative's kinds that is not served here; `None` for kinds of
-/// others.
-pub(crate) fn replacement_remedy(group: &str, kind: &str) -> Option<&'static str> {
-    match (group, kind) {
-        ("sources.knative.dev", "SinkBinding" | "ContainerSource") => {
-            Some("run its program by `sealpost exec --sink SINK -- COMMAND`")
-        }
-        ("sources.knative.dev", kind) if kind.ends_with("Source") => {
-            Some("run its adapter by `sealpost exec --sink SINK -- COMMAND`")
-        }
-        ("messaging.knative.dev", kind) if kind.ends_with("Channel") => {
-            Some("write Channel, InMemoryChannel or RabbitmqChannel instead")
-        }
-        ("eventing.knative.dev" | "sinks.knative.dev", kind)
-            if kind.ends_with("Sink") || kind == "EventTransform" =>
-        {
-            Some(
-                "run it elsewhere, and say where by the annotation sealpost.dev/endpoint on \
-                 its manifest, or by a uri",
-            )
-        }
-        ("kustomize.config.k8s.io", _) => {
-            Some("run with what `kustomize build` prints, as by -f -")
-        }
-        _ => None,
-    }
 }
 
 /// Reports a reference to an object of another kind whose address nothing says.

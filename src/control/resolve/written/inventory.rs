@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use super::WrittenObjects;
 use super::flow::{self, ResolvedFlows};
-use super::request_reply::{trigger_key, trigger_object};
 use super::routes::SubscriptionRoutes;
 use crate::control::read::kind::ResourceKind;
 use crate::control::read::report::ObjectReport;
@@ -13,6 +12,7 @@ use crate::control::resolve::collect::{CollectedItem, CollectedItems, CollectedO
 use crate::control::resolve::destination::DestinationResolver;
 use crate::control::resolve::parent::{ResolvedParent, ResolvedParents};
 use crate::control::resolve::status::{KEPT, ResolvedStatus, inventory_object, object_conditions};
+use crate::control::resolve::written::request_reply::trigger::{trigger_key, trigger_object};
 use crate::model::NamespacedName;
 use crate::model::{
     AddressStatus, ChannelKey, ChannelKind, Inventory, InventoryObject, ObjectConditions,

@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use super::flow::{ResolvedFlow, ResolvedFlows};
-use super::request_reply;
 use crate::control::read::manifest::messaging::{ChannelManifest as Written, SubscriberSpec};
 use crate::control::read::report::ObjectReport;
 use crate::control::resolve::collect::{CollectedItem, CollectedObjects};
@@ -18,6 +17,7 @@ use crate::control::resolve::senders::authorization::SenderRules;
 use crate::control::resolve::subscription::{
     ResolvedSubscription, SubscriptionResolver, subscriber_key,
 };
+use crate::control::resolve::written::request_reply::trigger::replaces_upstream_trigger;
 use crate::model::NamespacedName;
 use crate::model::{
     Channel, ChannelKey, ChannelKind, RoutingTable, Subscription, SubscriptionKey,
@@ -99,7 +99,7 @@ impl SubscriptionRoutes {
             );
         }
         for (name, CollectedItem { object, report, .. }) in &mut collected.triggers {
-            if request_reply::replaces_upstream_trigger(report, &collected.request_replies) {
+            if replaces_upstream_trigger(report, &collected.request_replies) {
                 continue;
             }
             let resolved = object

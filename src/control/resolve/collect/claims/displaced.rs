@@ -10,13 +10,13 @@ use serde_json::Value;
 
 use super::{Identity, identity};
 use crate::control::read::document::{ManifestDocument, ManifestFile, ManifestSet};
+use crate::control::read::header::object_name;
 use crate::control::read::kind::ResourceKind;
 use crate::control::read::problem::{ObjectName, Problem};
 use crate::control::read::report::ObjectReport;
 use crate::control::read::schema::config_maps::{ConfigMapKeys, ConfigMapPlace};
 use crate::control::read::spelling::suggest_word;
 use crate::control::resolve::Resolution;
-use crate::control::resolve::collect;
 use crate::control::resolve::config::trust;
 use crate::control::settings::ControlSettings;
 use crate::model::{ObjectKind, SubscriptionKey};
@@ -52,7 +52,7 @@ impl Displaced {
         settings: &ControlSettings,
     ) -> Vec<Problem> {
         let [name, by] = [&self.document, document]
-            .map(|document| collect::object_name(document, &settings.default_namespace));
+            .map(|document| object_name(document, &settings.default_namespace));
         let api_version = self.document.text(&["apiVersion"]).unwrap_or_default();
         let (field, was) = if by.kind != name.kind {
             ("kind", name.kind.as_str())
@@ -239,7 +239,7 @@ fn is_misread(
 
 /// True if an object is served, or counts, in a resolution.
 fn is_served(document: &ManifestDocument, last: &Resolution, settings: &ControlSettings) -> bool {
-    let object = collect::object_name(document, &settings.default_namespace);
+    let object = object_name(document, &settings.default_namespace);
     let is_shown = |kind| {
         let mut shown = last
             .inventory

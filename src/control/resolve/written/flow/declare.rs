@@ -4,11 +4,10 @@ use serde_json::Value;
 
 use super::plan::{self, FlowManifest, FlowPlan, PlannedSubscription};
 use super::planned::{PlannedFlow, channel_key, plan_flows};
+use crate::control::read::header::is_dns_name;
 use crate::control::read::problem::Problem;
 use crate::control::read::report::ObjectReport;
-use crate::control::resolve::collect::{
-    CollectedItem, CollectedItems, CollectedObjects, is_dns_name,
-};
+use crate::control::resolve::collect::{CollectedItem, CollectedItems, CollectedObjects};
 use crate::control::resolve::config::features;
 use crate::control::resolve::delivery;
 use crate::control::resolve::destination::{DestinationResolver, ServingState};
