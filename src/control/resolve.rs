@@ -29,7 +29,7 @@ use crate::control::settings::ControlSettings;
 use crate::control::task::ControlTask;
 use crate::model::{Inventory, ObservabilityConfig, RoutingTable, TrustedCertificate};
 use collect::CollectedObjects;
-use collect::claims::Claims;
+use collect::claims::{Claims, LastServed};
 use collect::injection::injected_brokers;
 use config::ClusterConfig;
 use config::trust::{DestinationTrust, SharedBundles};
@@ -111,14 +111,14 @@ pub fn resolve(
     settings: &ControlSettings,
 ) -> Resolution {
     let memory = last.map(|last| &last.memory);
-    let last_reconciled = memory.and_then(|memory| memory.task.reconciled_channels());
     // Channels of a cluster that have not changed are set aside first, with their last form: there
     // may be thousands of them.
+    let last_reconciled = memory.and_then(|memory| memory.task.reconciled_channels());
     let (unchanged, documents) =
         reconciled::split_unchanged(manifests.documents(), last_reconciled);
     // Which object has a name that several claim is decided before any of them is read; then the
     // Brokers that others ask for join them.
-    let claims = Claims::of(manifests, last, settings);
+    let claims = Claims::of(manifests, last.map(Resolution::served).as_ref(), settings);
     let documents = claims.in_order(documents, settings);
     let injected = injected_brokers(&documents, settings);
     let mut collected =
@@ -145,11 +145,6 @@ pub fn resolve(
         .into_iter()
         .chain(resolved.problems);
     let problems = sort_problems(manifests.problems().cloned().chain(found).collect());
-    let DestinationResolver {
-        service_locations,
-        trust,
-        ..
-    } = resolver;
     Resolution {
         // Equal values are replaced by the last ones, so that whoever follows them sees that
         // nothing has changed.
@@ -163,8 +158,8 @@ pub fn resolve(
         memory: ResolutionMemory {
             config,
             claims,
-            service_locations,
-            shared_bundles: trust.shared_bundles,
+            service_locations: resolver.service_locations,
+            shared_bundles: resolver.trust.shared_bundles,
             task: resolved.memory,
         },
     }
@@ -318,6 +313,16 @@ impl Resolution {
     /// The channels of a cluster, as they were resolved; `None` in another task.
     pub(super) fn reconciled_channels(&self) -> Option<&ReconciledChannels> {
         self.memory.task.reconciled_channels()
+    }
+
+    /// What is served, for those who ask what an edit has displaced.
+    fn served(&self) -> LastServed<'_> {
+        LastServed {
+            claims: &self.memory.claims,
+            table: &self.table,
+            inventory: &self.inventory,
+            problems: &self.problems,
+        }
     }
 
     /// True if a user of the resolution would see a difference to the other one.

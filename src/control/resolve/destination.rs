@@ -7,6 +7,7 @@ pub(super) mod reference;
 pub(super) mod replacement;
 pub(super) mod service;
 pub(super) mod service_location;
+mod service_reference;
 pub(super) mod uri;
 
 use std::collections::{HashMap, HashSet};
@@ -16,7 +17,6 @@ use std::time::Duration;
 
 use url::Url;
 
-use crate::control::read::kind::ResourceKind;
 use crate::control::read::manifest::duck::{DestinationManifest, KReference};
 use crate::control::read::problem::ObjectName;
 use crate::control::read::report::ObjectReport;
@@ -30,8 +30,7 @@ use crate::model::{
     TrustBundle,
 };
 use address::ChannelAddresses;
-use reference::ReferencedKind;
-use service_location::{ReferencedObject, ServiceLocations};
+use service_location::ServiceLocations;
 
 /// The reason why a channel or Broker can or cannot be referred to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -300,87 +299,6 @@ impl DestinationResolver<'_> {
     /// True if the key names a Broker or channel that another implementation serves.
     pub(super) fn is_left_alone(&self, key: &ChannelKey) -> bool {
         self.serving_states.get(key) == Some(&ServingState::NotServed)
-    }
-
-    fn resolve_reference(
-        &self,
-        reference: &KReference,
-        wanted: &WrittenDestination<'_>,
-        report: &mut ObjectReport<'_>,
-    ) -> Option<ResolvedUrl> {
-        let field = format!("{}.ref", wanted.field);
-        let meant = reference::referenced_kind(reference, &field, report)?;
-        let Some(name) = reference.name.clone().filter(|name| !name.is_empty()) else {
-            report.error(&format!("{field}.name"), "is missing: name the object");
-            return None;
-        };
-        let namespace = reference
-            .namespace
-            .clone()
-            .filter(|namespace| !namespace.is_empty());
-        let namespace = namespace.unwrap_or_else(|| report.object().namespace.clone());
-        let kind = match meant {
-            ReferencedKind::Known(kind) => kind,
-            ReferencedKind::Other { group, kind } => {
-                return self.resolve_other(
-                    &ReferencedObject {
-                        group,
-                        kind,
-                        namespace,
-                        name,
-                    },
-                    wanted,
-                    report,
-                );
-            }
-        };
-        match kind {
-            ResourceKind::Service => {
-                self.resolve_service(&ReferencedObject::service(namespace, name), wanted, report)
-            }
-            ResourceKind::RequestReply => {
-                self.resolve_local(request_reply_key(&(namespace, name)), wanted, report)
-            }
-            ResourceKind::Broker => self.resolve_local(
-                ChannelKey {
-                    kind: ChannelKind::Broker,
-                    namespace,
-                    name,
-                },
-                wanted,
-                report,
-            ),
-            ResourceKind::Channel
-            | ResourceKind::InMemoryChannel
-            | ResourceKind::RabbitmqChannel => self.resolve_local(
-                ChannelKey {
-                    kind: ChannelKind::Channel,
-                    namespace,
-                    name,
-                },
-                wanted,
-                report,
-            ),
-            ResourceKind::Sequence | ResourceKind::Parallel => {
-                self.resolve_flow(kind, (namespace, name), wanted, report)
-            }
-            ResourceKind::Trigger
-            | ResourceKind::EventPolicy
-            | ResourceKind::Subscription
-            | ResourceKind::PingSource
-            | ResourceKind::ConfigMap
-            | ResourceKind::Secret
-            | ResourceKind::Pod
-            | ResourceKind::EndpointSlice => {
-                let rule =
-                    "takes no events: refer to a Service, a channel or a Broker, or give a uri";
-                report.error(
-                    &format!("{field}.kind"),
-                    format!("{} {rule}", kind.as_str()),
-                );
-                None
-            }
-        }
     }
 
     pub(super) fn resolve_local(

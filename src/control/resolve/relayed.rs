@@ -19,7 +19,7 @@ use crate::control::read::manifest::eventing::{BrokerManifest, TriggerManifest, 
 use crate::control::read::problem::ObjectName;
 use crate::control::read::report::ObjectReport;
 use crate::control::resolve::config::flags::FeatureSwitch;
-use crate::control::resolve::senders::authorization::TriggerSubjects;
+use crate::control::resolve::senders::trigger_subjects::TriggerSubjects;
 use crate::control::task::ControlTask;
 use crate::model::NamespacedName;
 use crate::model::{

@@ -19,7 +19,8 @@ use crate::control::resolve::config::features;
 use crate::control::resolve::config::flags::FeatureSwitch;
 use crate::control::resolve::destination::DestinationResolver;
 use crate::control::resolve::status;
-use crate::control::resolve::subscription::{SubscriptionResolver, subscriber_key};
+use crate::control::resolve::subscription::SubscriptionResolver;
+use crate::control::resolve::subscription::subscriber::subscriber_key;
 use crate::control::settings::{ControlSettings, RabbitmqAvailability};
 use crate::model::annotation::BACKEND;
 use crate::model::{
@@ -131,22 +132,7 @@ pub(super) fn resolve_channel(
     }
     let status_updates = status_updates(&document, &report);
     let built = built.filter(|_| !report.has_errors());
-    let hosts = host_names(
-        &document,
-        before.map_or(&[], |before| before.hosts.as_slice()),
-    );
-    let served = match built {
-        Some(built) => Some(ServedReconciledChannel {
-            uid,
-            channel: reuse_channel(built.channel, before),
-            subscriber_ids: built.subscriber_ids,
-            hosts,
-        }),
-        None => before.map(|before| ServedReconciledChannel {
-            hosts,
-            ..before.clone()
-        }),
-    };
+    let served = served_form(built, uid, &document, before);
     // The object that is shown is made last, of all problems.
     let subscriber_ids = served
         .as_ref()
@@ -159,6 +145,32 @@ pub(super) fn resolve_channel(
         problems: report.into_problems(),
         object,
         status_updates,
+    }
+}
+
+/// The form that is served: the new one if it is good, else the last one. Its host names are those
+/// of the present status in any case.
+fn served_form(
+    built: Option<BuiltChannel>,
+    uid: String,
+    document: &Value,
+    before: Option<&ServedReconciledChannel>,
+) -> Option<ServedReconciledChannel> {
+    let hosts = host_names(
+        document,
+        before.map_or(&[], |before| before.hosts.as_slice()),
+    );
+    match built {
+        Some(built) => Some(ServedReconciledChannel {
+            uid,
+            channel: reuse_channel(built.channel, before),
+            subscriber_ids: built.subscriber_ids,
+            hosts,
+        }),
+        None => before.map(|before| ServedReconciledChannel {
+            hosts,
+            ..before.clone()
+        }),
     }
 }
 

@@ -14,9 +14,8 @@ use crate::control::resolve::destination::address::ChannelAddresses;
 use crate::control::resolve::parent::ResolvedParent;
 use crate::control::resolve::parent::ResolvedParents;
 use crate::control::resolve::senders::authorization::SenderRules;
-use crate::control::resolve::subscription::{
-    ResolvedSubscription, SubscriptionResolver, subscriber_key,
-};
+use crate::control::resolve::subscription::subscriber::subscriber_key;
+use crate::control::resolve::subscription::{ResolvedSubscription, SubscriptionResolver};
 use crate::control::resolve::written::request_reply::trigger::replaces_upstream_trigger;
 use crate::model::NamespacedName;
 use crate::model::{

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::{Identity, identity};
+use super::{Identity, LastServed, identity};
 use crate::control::read::document::{ManifestDocument, ManifestFile, ManifestSet};
 use crate::control::read::header::object_name;
 use crate::control::read::kind::ResourceKind;
@@ -16,7 +16,6 @@ use crate::control::read::problem::{ObjectName, Problem};
 use crate::control::read::report::ObjectReport;
 use crate::control::read::schema::config_maps::{ConfigMapKeys, ConfigMapPlace};
 use crate::control::read::spelling::suggest_word;
-use crate::control::resolve::Resolution;
 use crate::control::resolve::config::trust;
 use crate::control::settings::ControlSettings;
 use crate::model::{ObjectKind, SubscriptionKey};
@@ -76,10 +75,10 @@ impl Displaced {
 /// The objects that are displaced in these files. `last` is the resolution before the last change.
 pub(super) fn find(
     manifests: &ManifestSet,
-    last: &Resolution,
+    last: &LastServed<'_>,
     settings: &ControlSettings,
 ) -> Vec<Displaced> {
-    let claims = &last.memory.claims;
+    let claims = last.claims;
     let known: HashMap<&str, &Arc<ManifestFile>> = claims
         .manifests
         .files
@@ -238,7 +237,11 @@ fn is_misread(
 }
 
 /// True if an object is served, or counts, in a resolution.
-fn is_served(document: &ManifestDocument, last: &Resolution, settings: &ControlSettings) -> bool {
+fn is_served(
+    document: &ManifestDocument,
+    last: &LastServed<'_>,
+    settings: &ControlSettings,
+) -> bool {
     let object = object_name(document, &settings.default_namespace);
     let is_shown = |kind| {
         let mut shown = last
@@ -287,7 +290,7 @@ fn is_served(document: &ManifestDocument, last: &Resolution, settings: &ControlS
 
 /// True if something was wrong with an object, or doubtful in its head, so that another one may be
 /// its correction.
-fn has_doubts(object: &ObjectName, last: &Resolution) -> bool {
+fn has_doubts(object: &ObjectName, last: &LastServed<'_>) -> bool {
     let mut problems = last
         .problems
         .iter()
