@@ -9,6 +9,7 @@ pub(crate) mod config;
 mod delivery;
 mod destination;
 mod filter;
+mod keys;
 mod parent;
 pub(crate) mod reconciled;
 mod relayed;

@@ -2,6 +2,7 @@
 //! TL-9).
 
 pub(super) mod address;
+mod local;
 pub(super) mod other_kinds;
 pub(super) mod reference;
 pub(super) mod replacement;
@@ -21,6 +22,7 @@ use crate::control::read::manifest::duck::{DestinationManifest, KReference};
 use crate::control::read::problem::ObjectName;
 use crate::control::read::report::ObjectReport;
 use crate::control::resolve::config::trust::DestinationTrust;
+use crate::control::resolve::keys::channel_key;
 use crate::control::resolve::senders::authorization::SenderRules;
 use crate::control::settings::ControlSettings;
 use crate::correlation::KeyRing;
@@ -300,85 +302,6 @@ impl DestinationResolver<'_> {
     pub(super) fn is_left_alone(&self, key: &ChannelKey) -> bool {
         self.serving_states.get(key) == Some(&ServingState::NotServed)
     }
-
-    pub(super) fn resolve_local(
-        &self,
-        key: ChannelKey,
-        wanted: &WrittenDestination<'_>,
-        report: &mut ObjectReport<'_>,
-    ) -> Option<ResolvedUrl> {
-        if self.settings.task.relays() {
-            return Some(self.resolve_url(
-                self.addresses.preferred_url(&key)?.into(),
-                &format!("{}.ref", wanted.field),
-                report,
-            ));
-        }
-        if let Err(message) = self.check_served(&key) {
-            let field = format!("{}.ref", wanted.field);
-            match self.is_left_alone(&key) {
-                true => report
-                    .warn_not_served(&field, format!("{message}: what is sent to it fails here")),
-                false => report.unresolved_reference(&field, message),
-            }
-            return None;
-        }
-        if wanted.uri.is_some() {
-            report.warning(
-                &wanted.uri_field,
-                format!("has no meaning beside a reference to {key}: it is ignored"),
-            );
-        }
-        Some((
-            self.addresses.preferred_url(&key)?.into(),
-            DestinationRoute::Local(key),
-        ))
-    }
-
-    /// Whether a URL is the address of something that this process serves.
-    pub(super) fn is_served_at(&self, url: &DestinationUrl) -> bool {
-        self.settings.task.serves_manifests()
-            && self
-                .addresses
-                .channel_key_of_url(url)
-                .is_some_and(|key| self.check_served(&key).is_ok())
-    }
-
-    /// The route to a URL: by an override, inside this process, or by its host name.
-    pub(super) fn resolve_url(
-        &self,
-        url: DestinationUrl,
-        field: &str,
-        report: &mut ObjectReport<'_>,
-    ) -> ResolvedUrl {
-        let overriding = self
-            .settings
-            .resolve_overrides
-            .iter()
-            .find(|overriding| overriding.matches(&url));
-        if let Some(overriding) = overriding {
-            return (
-                url,
-                DestinationRoute::Remote {
-                    connect: Some(overriding.connect_to),
-                },
-            );
-        }
-        match self.addresses.channel_key_of_url(&url) {
-            Some(_) if !self.settings.task.serves_manifests() => {
-                (url, DestinationRoute::Remote { connect: None })
-            }
-            Some(key) if self.check_served(&key).is_ok() => (url, DestinationRoute::Local(key)),
-            Some(key) => {
-                report.warning(
-                    field,
-                    format!("is the address of {key}, which is not served here"),
-                );
-                (url, DestinationRoute::Remote { connect: None })
-            }
-            None => (url, DestinationRoute::Remote { connect: None }),
-        }
-    }
 }
 
 /// Says why an object in this state cannot be referred to; `Ok` if it can.
@@ -400,11 +323,7 @@ pub(super) fn check_serving_state(
 
 /// The key of the RequestReply of this name.
 pub(crate) fn request_reply_key((namespace, name): &NamespacedName) -> ChannelKey {
-    ChannelKey {
-        kind: ChannelKind::RequestReply,
-        namespace: namespace.clone(),
-        name: name.clone(),
-    }
+    channel_key(ChannelKind::RequestReply, namespace.clone(), name.clone())
 }
 
 /// The URL of a destination that is unresolved: the URI as it was written, without its credentials,

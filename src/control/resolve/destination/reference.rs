@@ -6,8 +6,9 @@ use super::{DestinationResolver, ResolvedUrl, WrittenDestination};
 use crate::control::read::kind::{RecognizedKind, ResourceKind, group_of};
 use crate::control::read::manifest::duck::KReference;
 use crate::control::read::report::ObjectReport;
+use crate::control::resolve::keys::channel_key;
+use crate::model::ChannelKind;
 use crate::model::NamespacedName;
-use crate::model::{ChannelKey, ChannelKind};
 
 /// The kind that a reference means.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -165,11 +166,7 @@ impl DestinationResolver<'_> {
                 return None;
             }
         };
-        let key = ChannelKey {
-            kind: channel_kind,
-            namespace,
-            name,
-        };
+        let key = channel_key(channel_kind, namespace, name);
         self.resolve_local(key, wanted, report)
     }
 }

@@ -20,6 +20,7 @@ use crate::control::read::report::ObjectReport;
 use crate::control::resolve::collect::CollectedObjects;
 use crate::control::resolve::config::flags::{FeatureFlags, FeatureSwitch};
 use crate::control::resolve::config::trust::DestinationTrust;
+use crate::control::resolve::keys::channel_key;
 use crate::control::settings::{ApiServerAvailability, ControlSettings};
 use crate::correlation::KeyRing;
 use crate::model::NamespacedName;
@@ -178,11 +179,7 @@ impl SenderRules {
         };
         let owner = build_event_type_owner(kind, (namespace, name), document)
             .filter(|_| self.event_types == FeatureSwitch::On);
-        let key = ChannelKey {
-            kind: of,
-            namespace: namespace.clone(),
-            name: name.clone(),
-        };
+        let key = channel_key(of, namespace.clone(), name.clone());
         self.requirements.insert(
             key,
             SenderRequirements {

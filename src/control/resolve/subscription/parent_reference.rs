@@ -9,6 +9,7 @@ use crate::control::read::report::ObjectReport;
 use crate::control::resolve::config::flags::FeatureSwitch;
 use crate::control::resolve::destination::reference::{self, ReferencedKind};
 use crate::control::resolve::destination::replacement::replacement_remedy;
+use crate::control::resolve::keys::channel_key;
 use crate::model::{ChannelKey, ChannelKind};
 
 impl SubscriptionResolver<'_, '_> {
@@ -30,11 +31,7 @@ impl SubscriptionResolver<'_, '_> {
             return None;
         };
         let namespace = self.namespace_of(reference, "spec.channel", "channel", report)?;
-        let key = ChannelKey {
-            kind: ChannelKind::Channel,
-            namespace,
-            name,
-        };
+        let key = channel_key(ChannelKind::Channel, namespace, name);
         self.require_served(key, "spec.channel", report)
     }
 
@@ -105,11 +102,7 @@ impl SubscriptionResolver<'_, '_> {
             return None;
         };
         self.require_served(
-            ChannelKey {
-                kind: ChannelKind::Broker,
-                namespace,
-                name,
-            },
+            channel_key(ChannelKind::Broker, namespace, name),
             field,
             report,
         )

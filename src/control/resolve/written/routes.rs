@@ -11,6 +11,7 @@ use crate::control::resolve::collect::{CollectedItem, CollectedObjects};
 use crate::control::resolve::config::flags::FeatureSwitch;
 use crate::control::resolve::destination::DestinationResolver;
 use crate::control::resolve::destination::address::ChannelAddresses;
+use crate::control::resolve::keys::channel_key;
 use crate::control::resolve::parent::ResolvedParent;
 use crate::control::resolve::parent::ResolvedParents;
 use crate::control::resolve::senders::authorization::SenderRules;
@@ -251,11 +252,7 @@ impl SubscriptionRoutes {
             .chain(rabbitmq_channels)
         {
             let kind = ChannelKind::Channel;
-            let channel = ChannelKey {
-                kind,
-                namespace: namespace.clone(),
-                name: name.clone(),
-            };
+            let channel = channel_key(kind, namespace.clone(), name.clone());
             if resolver.parents.contains_key(&channel) {
                 self.add_subscribers_of_channel(item, &channel, &made_from, resolver);
             }

@@ -9,6 +9,7 @@ use crate::control::read::manifest::eventing::RequestReplySpec;
 use crate::control::read::report::ObjectReport;
 use crate::control::resolve::destination::DestinationResolver;
 use crate::control::resolve::destination::reference::{self, ReferencedKind};
+use crate::control::resolve::keys::channel_key;
 use crate::control::resolve::parent::ResolvedParents;
 use crate::control::resolve::subscription::{self, ResolvedSubscription, SubscriptionResolver};
 use crate::correlation::{CorrelationKey, KeyHolder, SECRET};
@@ -186,11 +187,7 @@ fn resolve_broker(
     };
     let namespace = report.object().namespace.clone();
     maker.require_served(
-        ChannelKey {
-            kind: ChannelKind::Broker,
-            namespace,
-            name,
-        },
+        channel_key(ChannelKind::Broker, namespace, name),
         "spec.brokerRef",
         report,
     )
