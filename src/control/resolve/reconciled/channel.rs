@@ -246,7 +246,11 @@ impl ChannelBuilder<'_, '_, '_> {
             let field = subscribers::entry_field(index);
             let is_first = entry::entry_uid(entry).is_none_or(|uid| uids.insert(uid));
             let resolved = self.resolve_entry((entry, id), &field).filter(|_| is_first);
-            self.check_uid(entry, &field, is_first);
+            if is_first {
+                self.report_missing_uid(entry, &field);
+            } else {
+                self.report_repeated_uid(&field);
+            }
             // A wrong entry keeps its own last good form, once.
             let resolved = resolved
                 .map(|resolved| reuse_subscription(resolved, self.before))
@@ -274,16 +278,17 @@ impl ChannelBuilder<'_, '_, '_> {
         Some(resolved).filter(|_| !is_misread)
     }
 
-    fn check_uid(&mut self, entry: &SubscriberSpec, field: &str, is_first: bool) {
-        let field = format!("{field}.uid");
-        if !is_first {
-            let message = "is that of an entry before it: the first one counts, give this one a uid of \
-                 its own";
-            self.report.error(&field, message);
-        } else if entry::entry_uid(entry).is_none() {
+    fn report_missing_uid(&mut self, entry: &SubscriberSpec, field: &str) {
+        if entry::entry_uid(entry).is_none() {
             let message = "is missing, so that nothing says whose entry this is: give it one";
-            self.report.error(&field, message);
+            self.report.error(&format!("{field}.uid"), message);
         }
+    }
+
+    fn report_repeated_uid(&mut self, field: &str) {
+        let message = "is that of an entry before it: the first one counts, give this one a uid of \
+             its own";
+        self.report.error(&format!("{field}.uid"), message);
     }
 }
 
