@@ -4,6 +4,7 @@
 pub(super) mod document;
 pub(super) mod file;
 pub(super) mod go_duration;
+pub(super) mod header;
 pub(super) mod kind;
 pub(super) mod manifest;
 pub(super) mod problem;

@@ -9,6 +9,7 @@ pub(crate) mod config;
 mod delivery;
 mod destination;
 mod filter;
+mod keys;
 mod parent;
 pub(crate) mod reconciled;
 mod relayed;
@@ -29,13 +30,14 @@ use crate::control::settings::ControlSettings;
 use crate::control::task::ControlTask;
 use crate::model::{Inventory, ObservabilityConfig, RoutingTable, TrustedCertificate};
 use collect::CollectedObjects;
-use collect::claims::Claims;
+use collect::claims::{Claims, LastServed};
 use collect::injection::injected_brokers;
 use config::ClusterConfig;
 use config::trust::{DestinationTrust, SharedBundles};
 use destination::DestinationResolver;
 use destination::address::ChannelAddresses;
-use destination::service::{self, ServiceLocations};
+use destination::service;
+use destination::service_location::ServiceLocations;
 use reconciled::{ReconciledChannels, UnchangedChannel};
 use relayed::ResolvedRelays;
 use reuse::reuse_if_equal;
@@ -110,14 +112,14 @@ pub fn resolve(
     settings: &ControlSettings,
 ) -> Resolution {
     let memory = last.map(|last| &last.memory);
-    let last_reconciled = memory.and_then(|memory| memory.task.reconciled_channels());
     // Channels of a cluster that have not changed are set aside first, with their last form: there
     // may be thousands of them.
+    let last_reconciled = memory.and_then(|memory| memory.task.reconciled_channels());
     let (unchanged, documents) =
         reconciled::split_unchanged(manifests.documents(), last_reconciled);
     // Which object has a name that several claim is decided before any of them is read; then the
     // Brokers that others ask for join them.
-    let claims = Claims::of(manifests, last, settings);
+    let claims = Claims::of(manifests, last.map(Resolution::served).as_ref(), settings);
     let documents = claims.in_order(documents, settings);
     let injected = injected_brokers(&documents, settings);
     let mut collected =
@@ -144,11 +146,6 @@ pub fn resolve(
         .into_iter()
         .chain(resolved.problems);
     let problems = sort_problems(manifests.problems().cloned().chain(found).collect());
-    let DestinationResolver {
-        service_locations,
-        trust,
-        ..
-    } = resolver;
     Resolution {
         // Equal values are replaced by the last ones, so that whoever follows them sees that
         // nothing has changed.
@@ -162,8 +159,8 @@ pub fn resolve(
         memory: ResolutionMemory {
             config,
             claims,
-            service_locations,
-            shared_bundles: trust.shared_bundles,
+            service_locations: resolver.service_locations,
+            shared_bundles: resolver.trust.shared_bundles,
             task: resolved.memory,
         },
     }
@@ -317,6 +314,16 @@ impl Resolution {
     /// The channels of a cluster, as they were resolved; `None` in another task.
     pub(super) fn reconciled_channels(&self) -> Option<&ReconciledChannels> {
         self.memory.task.reconciled_channels()
+    }
+
+    /// What is served, for those who ask what an edit has displaced.
+    fn served(&self) -> LastServed<'_> {
+        LastServed {
+            claims: &self.memory.claims,
+            table: &self.table,
+            inventory: &self.inventory,
+            problems: &self.problems,
+        }
     }
 
     /// True if a user of the resolution would see a difference to the other one.

@@ -50,6 +50,14 @@ pub enum ChannelScope {
 }
 
 impl ControlTask {
+    /// The names of the Secrets with the server certificate of any task.
+    pub(crate) const ALL_TLS_SECRETS: [&'static str; 4] = [
+        "imc-dispatcher-server-tls",
+        "mt-broker-ingress-server-tls",
+        "mt-broker-filter-server-tls",
+        "sealpost-rabbitmq-dispatcher-server-tls",
+    ];
+
     /// The role of the process, as it is shown.
     #[must_use]
     pub fn role(self) -> ProcessRole {

@@ -18,9 +18,9 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 
 use super::document::{ManifestDocument, ManifestFile, ManifestSet};
+use super::header::is_identified;
 use super::problem::{Problem, Severity};
 use super::yaml;
-use crate::control::resolve::collect::is_identified;
 use flatten::flatten_lists;
 use list::FileListing;
 

@@ -8,12 +8,14 @@ pub(super) mod features;
 pub(super) mod flags;
 pub(super) mod key_ring;
 pub(super) mod logging;
+mod misplaced;
 pub(super) mod observability;
+mod system_namespace;
 pub(super) mod trust;
 
 use std::sync::Arc;
 
-use super::collect::{CollectedObjects, misplaced};
+use super::collect::CollectedObjects;
 use super::reuse::reuse_if_equal;
 use crate::control::settings::{AdvertisedCaCerts, ControlSettings};
 use crate::correlation::KeyRing;

@@ -2,9 +2,13 @@
 //! TL-9).
 
 pub(super) mod address;
+mod local;
 pub(super) mod other_kinds;
 pub(super) mod reference;
+pub(super) mod replacement;
 pub(super) mod service;
+pub(super) mod service_location;
+mod service_reference;
 pub(super) mod uri;
 
 use std::collections::{HashMap, HashSet};
@@ -14,11 +18,11 @@ use std::time::Duration;
 
 use url::Url;
 
-use crate::control::read::kind::ResourceKind;
 use crate::control::read::manifest::duck::{DestinationManifest, KReference};
 use crate::control::read::problem::ObjectName;
 use crate::control::read::report::ObjectReport;
 use crate::control::resolve::config::trust::DestinationTrust;
+use crate::control::resolve::keys::channel_key;
 use crate::control::resolve::senders::authorization::SenderRules;
 use crate::control::settings::ControlSettings;
 use crate::correlation::KeyRing;
@@ -28,8 +32,7 @@ use crate::model::{
     TrustBundle,
 };
 use address::ChannelAddresses;
-use reference::ReferencedKind;
-use service::{ReferencedObject, ServiceLocations};
+use service_location::ServiceLocations;
 
 /// The reason why a channel or Broker can or cannot be referred to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -299,166 +302,6 @@ impl DestinationResolver<'_> {
     pub(super) fn is_left_alone(&self, key: &ChannelKey) -> bool {
         self.serving_states.get(key) == Some(&ServingState::NotServed)
     }
-
-    fn resolve_reference(
-        &self,
-        reference: &KReference,
-        wanted: &WrittenDestination<'_>,
-        report: &mut ObjectReport<'_>,
-    ) -> Option<ResolvedUrl> {
-        let field = format!("{}.ref", wanted.field);
-        let meant = reference::referenced_kind(reference, &field, report)?;
-        let Some(name) = reference.name.clone().filter(|name| !name.is_empty()) else {
-            report.error(&format!("{field}.name"), "is missing: name the object");
-            return None;
-        };
-        let namespace = reference
-            .namespace
-            .clone()
-            .filter(|namespace| !namespace.is_empty());
-        let namespace = namespace.unwrap_or_else(|| report.object().namespace.clone());
-        let kind = match meant {
-            ReferencedKind::Known(kind) => kind,
-            ReferencedKind::Other { group, kind } => {
-                return self.resolve_other(
-                    &ReferencedObject {
-                        group,
-                        kind,
-                        namespace,
-                        name,
-                    },
-                    wanted,
-                    report,
-                );
-            }
-        };
-        match kind {
-            ResourceKind::Service => {
-                self.resolve_service(&ReferencedObject::service(namespace, name), wanted, report)
-            }
-            ResourceKind::RequestReply => {
-                self.resolve_local(request_reply_key(&(namespace, name)), wanted, report)
-            }
-            ResourceKind::Broker => self.resolve_local(
-                ChannelKey {
-                    kind: ChannelKind::Broker,
-                    namespace,
-                    name,
-                },
-                wanted,
-                report,
-            ),
-            ResourceKind::Channel
-            | ResourceKind::InMemoryChannel
-            | ResourceKind::RabbitmqChannel => self.resolve_local(
-                ChannelKey {
-                    kind: ChannelKind::Channel,
-                    namespace,
-                    name,
-                },
-                wanted,
-                report,
-            ),
-            ResourceKind::Sequence | ResourceKind::Parallel => {
-                self.resolve_flow(kind, (namespace, name), wanted, report)
-            }
-            ResourceKind::Trigger
-            | ResourceKind::EventPolicy
-            | ResourceKind::Subscription
-            | ResourceKind::PingSource
-            | ResourceKind::ConfigMap
-            | ResourceKind::Secret
-            | ResourceKind::Pod
-            | ResourceKind::EndpointSlice => {
-                let rule =
-                    "takes no events: refer to a Service, a channel or a Broker, or give a uri";
-                report.error(
-                    &format!("{field}.kind"),
-                    format!("{} {rule}", kind.as_str()),
-                );
-                None
-            }
-        }
-    }
-
-    pub(super) fn resolve_local(
-        &self,
-        key: ChannelKey,
-        wanted: &WrittenDestination<'_>,
-        report: &mut ObjectReport<'_>,
-    ) -> Option<ResolvedUrl> {
-        if self.settings.task.relays() {
-            return Some(self.resolve_url(
-                self.addresses.preferred_url(&key)?.into(),
-                &format!("{}.ref", wanted.field),
-                report,
-            ));
-        }
-        if let Err(message) = self.check_served(&key) {
-            let field = format!("{}.ref", wanted.field);
-            match self.is_left_alone(&key) {
-                true => report
-                    .warn_not_served(&field, format!("{message}: what is sent to it fails here")),
-                false => report.unresolved_reference(&field, message),
-            }
-            return None;
-        }
-        if wanted.uri.is_some() {
-            report.warning(
-                &wanted.uri_field,
-                format!("has no meaning beside a reference to {key}: it is ignored"),
-            );
-        }
-        Some((
-            self.addresses.preferred_url(&key)?.into(),
-            DestinationRoute::Local(key),
-        ))
-    }
-
-    /// Whether a URL is the address of something that this process serves.
-    pub(super) fn is_served_at(&self, url: &DestinationUrl) -> bool {
-        self.settings.task.serves_manifests()
-            && self
-                .addresses
-                .channel_key_of_url(url)
-                .is_some_and(|key| self.check_served(&key).is_ok())
-    }
-
-    /// The route to a URL: by an override, inside this process, or by its host name.
-    pub(super) fn resolve_url(
-        &self,
-        url: DestinationUrl,
-        field: &str,
-        report: &mut ObjectReport<'_>,
-    ) -> ResolvedUrl {
-        let overriding = self
-            .settings
-            .resolve_overrides
-            .iter()
-            .find(|overriding| overriding.matches(&url));
-        if let Some(overriding) = overriding {
-            return (
-                url,
-                DestinationRoute::Remote {
-                    connect: Some(overriding.connect_to),
-                },
-            );
-        }
-        match self.addresses.channel_key_of_url(&url) {
-            Some(_) if !self.settings.task.serves_manifests() => {
-                (url, DestinationRoute::Remote { connect: None })
-            }
-            Some(key) if self.check_served(&key).is_ok() => (url, DestinationRoute::Local(key)),
-            Some(key) => {
-                report.warning(
-                    field,
-                    format!("is the address of {key}, which is not served here"),
-                );
-                (url, DestinationRoute::Remote { connect: None })
-            }
-            None => (url, DestinationRoute::Remote { connect: None }),
-        }
-    }
 }
 
 /// Says why an object in this state cannot be referred to; `Ok` if it can.
@@ -480,11 +323,7 @@ pub(super) fn check_serving_state(
 
 /// The key of the RequestReply of this name.
 pub(crate) fn request_reply_key((namespace, name): &NamespacedName) -> ChannelKey {
-    ChannelKey {
-        kind: ChannelKind::RequestReply,
-        namespace: namespace.clone(),
-        name: name.clone(),
-    }
+    channel_key(ChannelKind::RequestReply, namespace.clone(), name.clone())
 }
 
 /// The URL of a destination that is unresolved: the URI as it was written, without its credentials,

@@ -26,6 +26,7 @@ use super::senders::authorization::SenderRules;
 use crate::control::read::document::ManifestDocument;
 use crate::control::read::problem::{ObjectName, Problem};
 use crate::control::read::report::ObjectReport;
+use crate::control::resolve::keys::channel_key;
 use crate::control::task::{ChannelScope, ControlTask};
 use crate::model::annotation::SCOPE;
 use crate::model::{Addressable, ChannelKey, ChannelKind, Inventory, RoutingTable, Subscription};
@@ -103,11 +104,7 @@ pub(super) fn resolve(
         if !is_in_scope(&report, scope) {
             continue;
         }
-        let key = ChannelKey {
-            kind: ChannelKind::Channel,
-            namespace,
-            name,
-        };
+        let key = channel_key(ChannelKind::Channel, namespace, name);
         let before = last.and_then(|last| last.get(&key)?.served.as_ref());
         resolver
             .sender_rules

@@ -19,12 +19,11 @@ use crate::control::read::manifest::eventing::{BrokerManifest, TriggerManifest, 
 use crate::control::read::problem::ObjectName;
 use crate::control::read::report::ObjectReport;
 use crate::control::resolve::config::flags::FeatureSwitch;
-use crate::control::resolve::senders::authorization::TriggerSubjects;
+use crate::control::resolve::keys::channel_key;
+use crate::control::resolve::senders::trigger_subjects::TriggerSubjects;
 use crate::control::task::ControlTask;
 use crate::model::NamespacedName;
-use crate::model::{
-    Addressable, BrokerRelay, ChannelKey, ChannelKind, Inventory, RelayTable, TriggerRelay,
-};
+use crate::model::{Addressable, BrokerRelay, ChannelKind, Inventory, RelayTable, TriggerRelay};
 use resolved_relay::{RelaysByName, ResolvedRelay, ResolvedRelayContext};
 
 /// Every relay of the process.
@@ -119,11 +118,7 @@ fn resolve_brokers(
         make,
     );
     resolved_relay::replace_relays(&mut brokers, |(namespace, name), resolved| {
-        let key = ChannelKey {
-            kind: ChannelKind::Broker,
-            namespace: namespace.clone(),
-            name: name.clone(),
-        };
+        let key = channel_key(ChannelKind::Broker, namespace.clone(), name.clone());
         let (relay, access) = (
             resolved.relay().as_ref(),
             resolver.sender_rules.authorization(&key),
@@ -221,11 +216,7 @@ fn resolve_broker(
     let ObjectName {
         namespace, name, ..
     } = report.object().clone();
-    let key = ChannelKey {
-        kind: ChannelKind::Broker,
-        namespace,
-        name,
-    };
+    let key = channel_key(ChannelKind::Broker, namespace, name);
     let rules = &resolver.sender_rules;
     BrokerRelay {
         channel,
@@ -251,14 +242,8 @@ fn resolve_broker_address(
         let ObjectName {
             namespace, name, ..
         } = report.object().clone();
-        address = resolver.cluster_addressable(
-            &ChannelKey {
-                kind: ChannelKind::Broker,
-                namespace,
-                name,
-            },
-            report,
-        );
+        address = resolver
+            .cluster_addressable(&channel_key(ChannelKind::Broker, namespace, name), report);
     }
     BrokerAddress {
         address,

@@ -189,14 +189,11 @@ mod tests {
                 let metadata = json!({"namespace": namespace, "name": name});
                 let policy = json!({"metadata": metadata, "spec": {"to": to}, "status": {"conditions": conditions}});
                 let found = ChannelPolicies::for_channel([&policy].into_iter(), &channel);
-                let names = |wanted: bool| {
-                    if wanted && expected {
-                        vec![name.to_owned()]
-                    } else {
-                        Vec::new()
-                    }
+                let names = |wanted| {
+                    let name = Some(name.to_owned()).filter(|_| status == wanted && expected);
+                    name.into_iter().collect()
                 };
-                let (ready, not_ready) = (names(status == "True"), names(status == "False"));
+                let (ready, not_ready) = (names("True"), names("False"));
                 assert_eq!(found, ChannelPolicies::On { ready, not_ready }, "{policy}");
             }
         }

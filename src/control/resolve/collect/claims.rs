@@ -13,11 +13,20 @@ use serde_json::Value;
 
 use super::CollectedObjects;
 use crate::control::read::document::{ManifestDocument, ManifestSet};
+use crate::control::read::kind::group_of;
 use crate::control::read::kind::{RecognizedKind, ResourceKind};
-use crate::control::resolve::Resolution;
-use crate::control::resolve::destination::reference::group_of;
+use crate::control::read::problem::Problem;
 use crate::control::settings::ControlSettings;
+use crate::model::{Inventory, RoutingTable};
 use displaced::Displaced;
+
+/// What was served before the last change, and who had which name.
+pub(crate) struct LastServed<'l> {
+    pub(crate) claims: &'l Claims,
+    pub(crate) table: &'l RoutingTable,
+    pub(crate) inventory: &'l Inventory,
+    pub(crate) problems: &'l [Problem],
+}
 
 /// Group, kind, namespace and name.
 type Identity<'d> = [&'d str; 4];
@@ -88,11 +97,11 @@ impl Held {
 }
 
 impl Claims {
-    /// Who has the names that several of these documents claim. `last` is the resolution before the
+    /// Who has the names that several of these documents claim. `last` is what was served before the
     /// last change.
     pub(crate) fn of(
         manifests: &ManifestSet,
-        last: Option<&Resolution>,
+        last: Option<&LastServed<'_>>,
         settings: &ControlSettings,
     ) -> Self {
         if !settings.task.reads_written_objects() {
@@ -101,7 +110,7 @@ impl Claims {
         let displaced = last
             .map(|last| displaced::find(manifests, last, settings))
             .unwrap_or_default();
-        let last = last.map(|last| &last.memory.claims);
+        let last = last.map(|last| last.claims);
         let mut claimed: HashMap<Identity<'_>, Vec<(usize, &ManifestDocument)>> = HashMap::new();
         for (place, document) in manifests.documents().enumerate() {
             if let Some(identity) = identity(document, &settings.default_namespace) {

@@ -189,23 +189,30 @@ pub(super) fn report_near_name(
     Some(Severity::Warning)
 }
 
-/// Reports keys that one of Knative's ConfigMaps does not have.
-pub(super) fn check_keys(report: &mut ObjectReport<'_>, settings: &ControlSettings) {
+/// Reports what `config-features` has instead of flags, so that none counts.
+fn check_features_data(report: &mut ObjectReport<'_>) {
     let document = report.document();
-    let is_features = report.object().name == CONFIG_FEATURES;
-    if is_features
-        && document
-            .value
-            .get("binaryData")
-            .is_some_and(|data| data.as_object().is_some_and(|data| !data.is_empty()))
-    {
+    let has_binary_data = document
+        .value
+        .get("binaryData")
+        .is_some_and(|data| data.as_object().is_some_and(|data| !data.is_empty()));
+    if has_binary_data {
         report.error("binaryData", "is not read: write its keys into data");
     }
-    if is_features && document.value.get("data").is_some_and(Value::is_null) {
+    if document.value.get("data").is_some_and(Value::is_null) {
         report.error(
             "data",
             "is nothing: write the flags, or {} if there are none",
         );
+    }
+}
+
+/// Reports keys that one of Knative's ConfigMaps does not have.
+pub(super) fn check_keys(report: &mut ObjectReport<'_>, settings: &ControlSettings) {
+    let document = report.document();
+    let is_features = report.object().name == CONFIG_FEATURES;
+    if is_features {
+        check_features_data(report);
     }
     let nothing = Map::new();
     let data = document

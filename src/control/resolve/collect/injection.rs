@@ -10,8 +10,8 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use super::is_dns_name;
 use crate::control::read::document::{DocumentOrigin, ManifestDocument};
+use crate::control::read::header::is_dns_name;
 use crate::control::read::kind::{RecognizedKind, ResourceKind};
 use crate::control::settings::ControlSettings;
 use crate::model::NamespacedName;

@@ -13,14 +13,6 @@ use crate::control::settings::{AdvertisedCaCerts, ControlSettings};
 use crate::model::TrustBundle;
 use crate::tls::server_identity::{ServerIdentity, ServerIdentityError};
 
-/// The names of the Secrets that are looked for by any role.
-pub(crate) const ALL_NAMES: [&str; 4] = [
-    "imc-dispatcher-server-tls",
-    "mt-broker-ingress-server-tls",
-    "mt-broker-filter-server-tls",
-    "sealpost-rabbitmq-dispatcher-server-tls",
-];
-
 /// A server certificate with its private key.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ServerCertificate {
@@ -95,14 +87,8 @@ fn read_secret(
     if let Some((field, chain)) = &chain {
         check_chain(chain, field, report);
     }
-    if let Some((field, _)) = key
-        .as_ref()
-        .filter(|(_, key)| !key.contains("PRIVATE KEY-----"))
-    {
-        report.error(
-            field,
-            "holds no PEM private key: it must contain a -----BEGIN PRIVATE KEY----- line",
-        );
+    if let Some((field, key)) = &key {
+        check_private_key(key, field, report);
     }
     if let Some((field, text)) = &ca
         && let Err(error) = TrustBundle::from_pem(text)
@@ -113,38 +99,50 @@ fn read_secret(
         return None;
     }
     // The certificate is judged as the listener will judge it.
-    if let (Some((chain_field, chain)), Some((key_field, key))) = (&chain, &key)
-        && let Err(error) = ServerIdentity::default().replace(chain, key, now)
-    {
-        let field = if matches!(
-            error,
-            ServerIdentityError::Key(_) | ServerIdentityError::Mismatch { .. }
-        ) {
-            key_field
-        } else {
-            chain_field
-        };
-        // The field in the report says already which of the two keys is meant.
-        let message = error.to_string();
-        let message = ["tls.crt: ", "tls.key: "]
-            .iter()
-            .find_map(|start| message.strip_prefix(start))
-            .unwrap_or(&message);
-        report.error(field, message);
-        return None;
-    }
-    if let Some((field, chain)) = &chain {
-        check_validity(chain, field, now, report);
-    }
+    let (chain, key) = (chain?, key?);
+    check_identity(&chain, &key, now, report)?;
+    check_validity(&chain.1, &chain.0, now, report);
     let object = report.object();
     let origin = format!("Secret {}/{}", object.namespace, object.name);
-    let ca_pem = ca.map(|(_, text)| text);
     Some(ServerCertificate {
-        certificate_chain_pem: chain?.1,
-        private_key_pem: key?.1,
-        ca_pem,
+        certificate_chain_pem: chain.1,
+        private_key_pem: key.1,
+        ca_pem: ca.map(|(_, text)| text),
         origin,
     })
+}
+
+fn check_private_key(key: &str, field: &str, report: &mut ObjectReport<'_>) {
+    if !key.contains("PRIVATE KEY-----") {
+        report.error(
+            field,
+            "holds no PEM private key: it must contain a -----BEGIN PRIVATE KEY----- line",
+        );
+    }
+}
+
+/// Reports a chain and a key that no listener can use together; `None` if so.
+fn check_identity(
+    (chain_field, chain): &Value,
+    (key_field, key): &Value,
+    now: i64,
+    report: &mut ObjectReport<'_>,
+) -> Option<()> {
+    let Err(error) = ServerIdentity::default().replace(chain, key, now) else {
+        return Some(());
+    };
+    let field = match error {
+        ServerIdentityError::Key(_) | ServerIdentityError::Mismatch { .. } => key_field,
+        _ => chain_field,
+    };
+    // The field in the report says already which of the two keys is meant.
+    let message = error.to_string();
+    let message = ["tls.crt: ", "tls.key: "]
+        .iter()
+        .find_map(|start| message.strip_prefix(start))
+        .unwrap_or(&message);
+    report.error(field, message);
+    None
 }
 
 /// The field and the text of a Secret's key.

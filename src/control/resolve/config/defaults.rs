@@ -2,29 +2,30 @@
 //! channel templates that Brokers refer to (upstream's webhook and mt-broker-controller apply
 //! them).
 
+mod check;
+mod written_config;
+mod yaml_key;
+
 use std::collections::BTreeMap;
 
-use serde::de::DeserializeOwned;
-use serde_json::{Map, Value};
-
-use crate::control::read::kind::{RecognizedKind, ResourceKind};
+use crate::control::read::manifest::UnknownFieldPolicy;
 use crate::control::read::manifest::core::ConfigMapManifest;
 use crate::control::read::manifest::defaults::{BrokerConfig, BrokerDefaults, ChannelDefaults};
 use crate::control::read::manifest::duck;
 use crate::control::read::manifest::messaging::ChannelTemplate;
-use crate::control::read::manifest::{self, UnknownFieldPolicy};
 use crate::control::read::report::ObjectReport;
-use crate::control::read::schema::ObjectSchema;
 use crate::control::read::schema::config_maps::DEFAULT_TEMPLATE;
 use crate::control::read::schema::examine::template_schema;
 use crate::control::read::schema::knative::{BROKER_DEFAULTS, CHANNEL_DEFAULTS};
 use crate::control::read::spelling::suggest_word;
-use crate::control::read::yaml;
-use crate::control::resolve::collect::{CollectedItem, CollectedObjects, is_dns_name};
+use crate::control::resolve::collect::{CollectedItem, CollectedObjects};
 use crate::control::resolve::delivery;
 use crate::control::resolve::written::channel::template::foreign_template_remedy;
 use crate::control::settings::ControlSettings;
 use crate::model::NamespacedName;
+use check::{check_namespaces, check_template, check_templates};
+use written_config::{WrittenConfig, written_configs};
+use yaml_key::parse_yaml_key;
 
 /// The classes that are served: under upstream's name, and under our own.
 pub(crate) const OUR_CLASSES: [&str; 2] = ["MTChannelBasedBroker", "Sealpost"];
@@ -103,9 +104,14 @@ impl ResolvedDefaults {
                     read_broker_defaults(config_map, reading, report).unwrap_or_default();
             }
             DEFAULT_CH_WEBHOOK if system => {
-                let inside = (DEFAULT_CH_CONFIG, |_: &Value| &CHANNEL_DEFAULTS);
-                self.channels =
-                    parse_yaml_key(config_map, inside, reading, report).unwrap_or_default();
+                self.channels = parse_yaml_key(
+                    config_map,
+                    DEFAULT_CH_CONFIG,
+                    |_| &CHANNEL_DEFAULTS,
+                    reading,
+                    report,
+                )
+                .unwrap_or_default();
                 check_templates(&self.channels, report);
             }
             _ => {
@@ -117,7 +123,7 @@ impl ResolvedDefaults {
                     warn_of_near_keys(config_map, report);
                     return;
                 };
-                let template = parse_yaml_key(config_map, (key, template_schema), reading, report);
+                let template = parse_yaml_key(config_map, key, template_schema, reading, report);
                 if let Some(template) = &template {
                     check_template(template, &format!("data.{key}"), report);
                     note_foreign_template(template, &format!("data.{key}.kind"), report);
@@ -282,8 +288,13 @@ fn read_broker_defaults(
     reading: UnknownFieldPolicy,
     report: &mut ObjectReport<'_>,
 ) -> Option<BrokerDefaults> {
-    let inside = (DEFAULT_BR_CONFIG, |_: &Value| &BROKER_DEFAULTS);
-    let defaults: BrokerDefaults = parse_yaml_key(config_map, inside, reading, report)?;
+    let defaults: BrokerDefaults = parse_yaml_key(
+        config_map,
+        DEFAULT_BR_CONFIG,
+        |_| &BROKER_DEFAULTS,
+        reading,
+        report,
+    )?;
     let names = defaults
         .namespace_defaults
         .iter()
@@ -300,137 +311,6 @@ fn read_broker_defaults(
         }
     }
     Some(defaults)
-}
-
-/// A configuration of Brokers as it stands in `default-br-config`.
-struct WrittenConfig<'d> {
-    place: String,
-    /// The namespace for which it is; `None` for that of the cluster.
-    namespace: Option<&'d str>,
-    /// The class for which it is; `None` if it is not said.
-    class: Option<&'d str>,
-    config: &'d BrokerConfig,
-}
-
-/// Every configuration of Brokers.
-fn written_configs(defaults: &BrokerDefaults) -> Vec<WrittenConfig<'_>> {
-    let cluster = defaults
-        .cluster_default
-        .iter()
-        .map(|default| (None, default));
-    let namespaces = defaults.namespace_defaults.iter().flatten();
-    let namespaces =
-        namespaces.filter_map(|(name, default)| Some((Some(name.as_str()), default.as_ref()?)));
-    let mut found = Vec::new();
-    for (namespace, default) in cluster.chain(namespaces) {
-        let place = namespace.map_or_else(
-            || "clusterDefault".to_owned(),
-            |name| format!("namespaceDefaults.{name}"),
-        );
-        for (class, config) in default.broker_classes.iter().flatten() {
-            let (place, class) = (
-                format!("{place}.brokerClasses.{class}"),
-                Some(class.as_str()),
-            );
-            found.extend(config.as_ref().map(|config| WrittenConfig {
-                place,
-                namespace,
-                class,
-                config,
-            }));
-        }
-        let class = default
-            .broker_class
-            .as_deref()
-            .filter(|class| !class.is_empty());
-        found.push(WrittenConfig {
-            place,
-            namespace,
-            class,
-            config: &default.config,
-        });
-    }
-    found
-}
-
-/// Reports names that no namespace can have: the value was meant for another place.
-fn check_namespaces<'n>(
-    names: impl Iterator<Item = &'n String>,
-    key: &str,
-    report: &mut ObjectReport<'_>,
-) {
-    for name in names.filter(|name| !is_dns_name(name, 63) || name.contains('.')) {
-        let message = match name.as_str() {
-            "clusterDefault" => {
-                "is no namespace: it belongs beside namespaceDefaults, and not below it".to_owned()
-            }
-            _ => format!(
-                "{name:?} is not a namespace of Kubernetes: use at most 63 of a-z, 0-9 and '-'"
-            ),
-        };
-        report.error(&format!("data.{key}.namespaceDefaults.{name}"), message);
-    }
-}
-
-/// Reports the mistakes of default templates, each at its own field.
-fn check_templates(defaults: &ChannelDefaults, report: &mut ObjectReport<'_>) {
-    let names = defaults
-        .namespace_defaults
-        .iter()
-        .flatten()
-        .map(|(name, _)| name);
-    check_namespaces(names, DEFAULT_CH_CONFIG, report);
-    let of_cluster = defaults
-        .cluster_default
-        .iter()
-        .map(|template| ("clusterDefault".to_owned(), template));
-    let of_namespaces = defaults.namespace_defaults.iter().flatten();
-    let of_namespaces = of_namespaces.filter_map(|(name, template)| {
-        Some((format!("namespaceDefaults.{name}"), template.as_ref()?))
-    });
-    for (place, template) in of_cluster.chain(of_namespaces) {
-        check_template(
-            template,
-            &format!("data.{DEFAULT_CH_CONFIG}.{place}"),
-            report,
-        );
-    }
-}
-
-fn check_template(template: &ChannelTemplate, field: &str, report: &mut ObjectReport<'_>) {
-    check_kind(template, field, report);
-    if let Some(written) = template
-        .spec
-        .as_ref()
-        .and_then(|spec| spec.delivery.as_ref())
-    {
-        delivery::resolve(written, &format!("{field}.spec.delivery"), report);
-    }
-}
-
-/// Reports a template of a kind that does not exist, even if nothing uses the template.
-fn check_kind(template: &ChannelTemplate, field: &str, report: &mut ObjectReport<'_>) {
-    let [api_version, kind] =
-        [&template.api_version, &template.kind].map(|text| text.as_deref().unwrap_or_default());
-    let kind_field = format!("{field}.kind");
-    match ResourceKind::recognize(api_version, kind) {
-        _ if kind.is_empty() => report.error(
-            &kind_field,
-            "is missing: write InMemoryChannel or RabbitmqChannel",
-        ),
-        RecognizedKind::Known(ResourceKind::InMemoryChannel | ResourceKind::RabbitmqChannel) => {}
-        RecognizedKind::Foreign if foreign_template_remedy(template).is_some() => {}
-        RecognizedKind::Mistaken {
-            field: wrong,
-            message,
-        } => report.error(&format!("{field}.{wrong}"), message),
-        RecognizedKind::Known(_) | RecognizedKind::Foreign => {
-            report.error(
-                &kind_field,
-                format!("{kind:?} cannot be made here: write InMemoryChannel or RabbitmqChannel"),
-            );
-        }
-    }
 }
 
 /// Warns of a key that is nearly that of a template: without it, the ConfigMap may be anybody's.
@@ -452,45 +332,4 @@ fn note_foreign_template(template: &ChannelTemplate, field: &str, report: &mut O
             format!("{kind} is not made here, and Brokers with this template are left alone"),
         );
     }
-}
-
-/// Reads the YAML under a key of a ConfigMap; `None` if it is missing or not understood, which is
-/// reported.
-fn parse_yaml_key<T: DeserializeOwned>(
-    config_map: &ConfigMapManifest,
-    (key, fields): (&str, impl Fn(&Value) -> &'static ObjectSchema),
-    reading: UnknownFieldPolicy,
-    report: &mut ObjectReport<'_>,
-) -> Option<T> {
-    let field = format!("data.{key}");
-    let Some(text) = duck::text(&config_map.data, key) else {
-        report.error(
-            "data",
-            format!("has no key {key}: write the defaults under it, as YAML text"),
-        );
-        return None;
-    };
-    let value = match yaml::parse_documents(text).into_iter().next() {
-        Some(Ok(parsed)) => parsed.value,
-        Some(Err(broken)) => {
-            report.error(
-                &field,
-                format!(
-                    "is no YAML: line {} of the text {}",
-                    broken.line, broken.message
-                ),
-            );
-            return None;
-        }
-        None => Value::Object(Map::new()),
-    };
-    let value = manifest::validate_fields(report, fields(&value), &field, reading, &value);
-    serde_path_to_error::deserialize(value.as_ref())
-        .map_err(|error| {
-            report.error(
-                &format!("{field}.{}", error.path()),
-                error.inner().to_string(),
-            )
-        })
-        .ok()
 }

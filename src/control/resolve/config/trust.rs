@@ -18,7 +18,7 @@ use crate::control::read::manifest::duck;
 use crate::control::read::problem::Severity;
 use crate::control::read::report::ObjectReport;
 use crate::control::resolve::collect::CollectedItems;
-use crate::control::resolve::collect::misplaced;
+use crate::control::resolve::config::system_namespace::astray;
 use crate::control::settings::ControlSettings;
 use crate::model::NamespacedName;
 use crate::model::{TrustBundle, TrustError, TrustFingerprint, TrustedCertificate};
@@ -239,7 +239,7 @@ fn read_labelled_bundle(
         }
         "true" => {
             let namespace = &settings.system_namespace;
-            if let Some(what) = misplaced::astray(report.document(), settings) {
+            if let Some(what) = astray(report.document(), settings) {
                 let rule = format!("a trust bundle counts in {namespace} only; write that");
                 report.warning("metadata.namespace", format!("{what}: {rule}"));
                 return None;

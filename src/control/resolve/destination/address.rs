@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use url::Url;
 
+use crate::control::resolve::keys::channel_key;
 use crate::control::settings::ControlSettings;
 use crate::model::{
     ChannelKey, ChannelKind, ProcessRole, ServiceHosts, StatusAddress, TransportEncryption,
@@ -142,11 +143,10 @@ impl<'s> ChannelAddresses<'s> {
             .split('/')
             .skip(1);
         let (namespace, name) = (segments.next()?.to_owned(), segments.next()?.to_owned());
-        segments.next().is_none().then_some(ChannelKey {
-            kind,
-            namespace,
-            name,
-        })
+        segments
+            .next()
+            .is_none()
+            .then_some(channel_key(kind, namespace, name))
     }
 
     fn channel_key_of_host(&self, host: &str) -> Option<ChannelKey> {
@@ -155,11 +155,11 @@ impl<'s> ChannelAddresses<'s> {
             .strip_suffix(".svc.")?;
         let (label, namespace) = service.rsplit_once('.')?;
         let name = label.strip_suffix(CHANNEL_SUFFIX)?.to_owned();
-        Some(ChannelKey {
-            kind: ChannelKind::Channel,
-            namespace: namespace.to_owned(),
+        Some(channel_key(
+            ChannelKind::Channel,
+            namespace.to_owned(),
             name,
-        })
+        ))
     }
 
     /// The names that a server certificate has to be valid for, so that these channels can be

@@ -4,15 +4,17 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::path::Path;
 
 use serde_json::Value;
 
-use super::reference::{group_of, replacement_remedy};
-use super::service::{
-    self, DisplayPods, ReferencedObject, SERVING, ServiceLocation, is_event_display_image,
+use super::replacement::replacement_remedy;
+use super::service_location::endpoint;
+use super::service_location::{
+    DisplayPods, ReferencedObject, SERVING, ServiceLocation, is_event_display_image,
 };
 use crate::control::read::document::ManifestDocument;
+use crate::control::read::header::{check_names, report_duplicate_name};
+use crate::control::read::kind::group_of;
 use crate::control::read::manifest::duck::TextMap;
 use crate::control::read::manifest::{self, UnknownFieldPolicy};
 use crate::control::read::problem::ObjectName;
@@ -22,7 +24,6 @@ use crate::control::read::schema::annotations::{ENDPOINT, examine_annotations};
 use crate::control::read::schema::core::{OBJECT_META, POD_TEMPLATE, REVISION_TEMPLATE};
 use crate::control::read::spelling::suggest_word;
 use crate::control::resolve::collect::injection::is_injected_namespace;
-use crate::control::resolve::collect::{check_names, report_duplicate_name};
 
 /// The objects of kinds that are not served, by name.
 pub(crate) type OtherObjects<'d> = BTreeMap<ReferencedObject, ObjectReport<'d>>;
@@ -83,37 +84,6 @@ pub(crate) fn insert_other<'d>(
     }
 }
 
-/// What to do with a document that is no object.
-pub(crate) fn of_no_object(value: &Value) -> &'static str {
-    if value
-        .as_array()
-        .is_some_and(|items| items.iter().any(|item| item.get("kind").is_some()))
-    {
-        return "is a list of objects: write a document for each, or apiVersion: v1 and kind: List with them as items; of \
-                JSON, jq makes that by '{apiVersion: \"v1\", kind: \"List\", items: .}'";
-    }
-    "is not an object: write apiVersion, kind, metadata and spec"
-}
-
-/// What to do instead with a file that is no object, but is read by a tool that makes objects. What
-/// looks like an object is taken for one.
-pub(crate) fn of_a_tool(document: &ManifestDocument) -> Option<&'static str> {
-    let is_object = ["kind", "metadata", "spec"]
-        .iter()
-        .any(|field| document.value.get(field).is_some());
-    match Path::new(document.file()?).file_name()?.to_str()? {
-        _ if is_object => None,
-        "kustomization.yaml" | "kustomization.yml" => Some(
-            "is kustomize's own, and left alone: run with what `kustomize build` prints, as \
-             by -f -",
-        ),
-        "Chart.yaml" | "values.yaml" => {
-            Some("is of a chart, and left alone: run with what `helm template` prints, as by -f -")
-        }
-        _ => None,
-    }
-}
-
 /// The location of an object of another kind: `None` if nothing says it, `Some(None)` if a mistake
 /// in it is reported.
 pub(crate) fn locate_other(
@@ -121,7 +91,7 @@ pub(crate) fn locate_other(
     report: &mut ObjectReport<'_>,
 ) -> Option<Option<ServiceLocation>> {
     if let Some(text) = annotated_endpoint(report.document()) {
-        return Some(service::endpoint(text, report).filter(|_| !report.has_errors()));
+        return Some(endpoint(text, report).filter(|_| !report.has_errors()));
     }
     let by_host = || {
         if display_pods(report).is_some() {

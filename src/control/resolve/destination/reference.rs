@@ -1,17 +1,14 @@
 //! Resolves references: the kind that one means, and the address of objects that are no channel or
 //! Broker of this process (contract IF-2, IF-6).
 
-use url::Url;
-
-use super::service::{ReferencedObject, SERVING, ServiceLocation};
-use super::uri;
+use super::service_location::{ReferencedObject, SERVING};
 use super::{DestinationResolver, ResolvedUrl, WrittenDestination};
-use crate::control::read::kind::{RecognizedKind, ResourceKind};
+use crate::control::read::kind::{RecognizedKind, ResourceKind, group_of};
 use crate::control::read::manifest::duck::KReference;
 use crate::control::read::report::ObjectReport;
-use crate::control::read::schema::annotations::ENDPOINT;
-use crate::control::settings::ClusterNameLookup;
-use crate::model::{DestinationRoute, DestinationUrl};
+use crate::control::resolve::keys::channel_key;
+use crate::model::ChannelKind;
+use crate::model::NamespacedName;
 
 /// The kind that a reference means.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -99,207 +96,77 @@ fn other_kind(
     Some(ReferencedKind::Other { group, kind })
 }
 
-/// The group of an `apiVersion`; empty for Kubernetes' own kinds.
-pub(crate) fn group_of(api_version: &str) -> &str {
-    api_version
-        .split_once('/')
-        .map_or("", |(group, _version)| group)
-}
-
-/// The remedy for an object of one of Knative's kinds that is not served here; `None` for kinds of
-/// others.
-pub(crate) fn replacement_remedy(group: &str, kind: &str) -> Option<&'static str> {
-    match (group, kind) {
-        ("sources.knative.dev", "SinkBinding" | "ContainerSource") => {
-            Some("run its program by `sealpost exec --sink SINK -- COMMAND`")
-        }
-        ("sources.knative.dev", kind) if kind.ends_with("Source") => {
-            Some("run its adapter by `sealpost exec --sink SINK -- COMMAND`")
-        }
-        ("messaging.knative.dev", kind) if kind.ends_with("Channel") => {
-            Some("write Channel, InMemoryChannel or RabbitmqChannel instead")
-        }
-        ("eventing.knative.dev" | "sinks.knative.dev", kind)
-            if kind.ends_with("Sink") || kind == "EventTransform" =>
-        {
-            Some(
-                "run it elsewhere, and say where by the annotation sealpost.dev/endpoint on \
-                 its manifest, or by a uri",
-            )
-        }
-        ("kustomize.config.k8s.io", _) => {
-            Some("run with what `kustomize build` prints, as by -f -")
-        }
-        _ => None,
-    }
-}
-
-/// Reports a reference to an object of another kind whose address nothing says.
-pub(crate) fn report_unreachable(
-    group: &str,
-    kind: &str,
-    field: &str,
-    report: &mut ObjectReport<'_>,
-) {
-    let of = if group.is_empty() {
-        String::new()
-    } else {
-        format!(" of {group}")
-    };
-    if let Some(remedy) = replacement_remedy(group, kind) {
-        report.warn_not_served(
-            field,
-            format!("leads to a {kind}{of}, which is left alone here: {remedy}"),
-        );
-        return;
-    }
-    let ways = format!(
-        "add its manifest with the annotation {ENDPOINT}, refer to a Service and say where that is by --resolve, or give \
-         its address as uri"
-    );
-    report.unresolved_reference(
-        field,
-        format!("leads to a {kind}{of}, and nothing says where that is: {ways}"),
-    );
-}
-
 impl DestinationResolver<'_> {
-    /// The address of an object of another kind: a Service of Knative Serving is found as one of
-    /// Kubernetes is, any other object by its manifest.
-    pub(crate) fn resolve_other(
+    /// The URL of the object that a `ref` means.
+    pub(super) fn resolve_reference(
         &self,
-        referent: &ReferencedObject,
-        wanted: &WrittenDestination<'_>,
-        report: &mut ObjectReport<'_>,
-    ) -> Option<ResolvedUrl> {
-        if referent.is_service() || self.service_locations.contains_key(referent) {
-            return self.resolve_service(referent, wanted, report);
-        }
-        report_unreachable(
-            &referent.group,
-            &referent.kind,
-            &format!("{}.ref", wanted.field),
-            report,
-        );
-        None
-    }
-
-    /// The address of a Service, or of another object whose manifest says its address.
-    pub(crate) fn resolve_service(
-        &self,
-        referent: &ReferencedObject,
+        reference: &KReference,
         wanted: &WrittenDestination<'_>,
         report: &mut ObjectReport<'_>,
     ) -> Option<ResolvedUrl> {
         let field = format!("{}.ref", wanted.field);
-        let reach = self.service_locations.get(referent);
-        if let Some(None) = reach {
-            report.unresolved_reference(
-                &field,
-                format!("{referent} has problems of its own: solve them first"),
-            );
+        let meant = referenced_kind(reference, &field, report)?;
+        let Some(name) = reference.name.clone().filter(|name| !name.is_empty()) else {
+            report.error(&format!("{field}.name"), "is missing: name the object");
             return None;
-        }
-        let reach = reach.and_then(Option::as_ref);
-        // The base URL is that of the annotation, else the host name of the cluster.
-        let base = match reach.and_then(|reach| reach.parse_endpoint_annotation(self.mode)) {
-            Some(endpoint) => endpoint.clone(),
-            None => {
-                let scheme = if wanted.ca_certs.is_some() {
-                    "https"
-                } else {
-                    "http"
-                };
-                let named = format!(
-                    "{}.{}.svc.{}",
-                    referent.name, referent.namespace, self.settings.cluster_domain
-                );
-                let url = |host: &str| {
-                    Some(DestinationUrl::from(
-                        Url::parse(&format!("{scheme}://{host}/")).ok()?,
-                    ))
-                };
-                match (url(&named)?, reach) {
-                    // The external name of a channel's own Service is that of the dispatcher, which
-                    // this process is.
-                    (own, Some(ServiceLocation::ExternalName(_))) if self.is_served_at(&own) => own,
-                    (_, Some(ServiceLocation::ExternalName(host))) => url(host)?,
-                    (own, _) => own,
-                }
-            }
         };
-        let url = match wanted.uri.map(|text| uri::resolve_relative(&base, text)) {
-            None => base,
-            Some(Ok(url)) => url,
-            Some(Err(message)) => {
-                report.error(&wanted.uri_field, message);
-                return None;
+        let namespace = reference
+            .namespace
+            .clone()
+            .filter(|namespace| !namespace.is_empty())
+            .unwrap_or_else(|| report.object().namespace.clone());
+        match meant {
+            ReferencedKind::Known(kind) => {
+                self.resolve_known_kind(kind, (namespace, name), wanted, report)
             }
-        };
-        // An override, or a URL of this process, goes before the display and before the check that
-        // the object exists.
-        let (url, target) = self.resolve_url(url, &field, report);
-        match (reach, &target) {
-            (Some(ServiceLocation::EventDisplay), DestinationRoute::Remote { connect: None })
-                if !self.settings.task.relays() =>
-            {
-                return Some((url, DestinationRoute::EventDisplay));
+            ReferencedKind::Other { group, kind } => {
+                let referent = ReferencedObject {
+                    group,
+                    kind,
+                    namespace,
+                    name,
+                };
+                self.resolve_other(&referent, wanted, report)
             }
-            (None, DestinationRoute::Remote { connect: None }) => {
-                let host = url.host_str().unwrap_or_default();
-                let message = format!(
-                    "there is no {referent}: add its manifest, or {}",
-                    location_remedy(host)
-                );
-                report.unresolved_reference(&field, message);
-                return None;
-            }
-            (
-                Some(
-                    ServiceLocation::ClusterHost
-                    | ServiceLocation::ExternalName(_)
-                    | ServiceLocation::Endpoint { .. },
-                ),
-                _,
-            ) => {
-                self.check_host(&url, &target, &field, report);
-            }
-            _ => {}
         }
-        Some((url, target))
     }
 
-    /// Warns of a host name that only a cluster can look up, if there is none.
-    pub(crate) fn check_host(
+    fn resolve_known_kind(
         &self,
-        url: &Url,
-        target: &DestinationRoute,
-        field: &str,
+        kind: ResourceKind,
+        (namespace, name): NamespacedName,
+        wanted: &WrittenDestination<'_>,
         report: &mut ObjectReport<'_>,
-    ) {
-        let host = url.host_str().unwrap_or_default();
-        let domain = format!(".svc.{}", self.settings.cluster_domain);
-        let is_of_cluster = host.ends_with(&domain) || host.ends_with(".svc");
-        let is_unknown = self.settings.cluster_names == ClusterNameLookup::Unavailable;
-        if is_of_cluster
-            && is_unknown
-            && matches!(target, DestinationRoute::Remote { connect: None })
-        {
-            report.warning(
-                field,
-                format!(
-                    "leads to {host}, a name that only a cluster knows: {}",
-                    location_remedy(host)
-                ),
-            );
-        }
+    ) -> Option<ResolvedUrl> {
+        let channel_kind = match kind {
+            ResourceKind::Service => {
+                let referent = ReferencedObject::service(namespace, name);
+                return self.resolve_service(&referent, wanted, report);
+            }
+            ResourceKind::Sequence | ResourceKind::Parallel => {
+                return self.resolve_flow(kind, (namespace, name), wanted, report);
+            }
+            ResourceKind::Broker => ChannelKind::Broker,
+            ResourceKind::RequestReply => ChannelKind::RequestReply,
+            ResourceKind::Channel
+            | ResourceKind::InMemoryChannel
+            | ResourceKind::RabbitmqChannel => ChannelKind::Channel,
+            ResourceKind::Trigger
+            | ResourceKind::EventPolicy
+            | ResourceKind::Subscription
+            | ResourceKind::PingSource
+            | ResourceKind::ConfigMap
+            | ResourceKind::Secret
+            | ResourceKind::Pod
+            | ResourceKind::EndpointSlice => {
+                let rule =
+                    "takes no events: refer to a Service, a channel or a Broker, or give a uri";
+                let field = format!("{}.ref.kind", wanted.field);
+                report.error(&field, format!("{} {rule}", kind.as_str()));
+                return None;
+            }
+        };
+        let key = channel_key(channel_kind, namespace, name);
+        self.resolve_local(key, wanted, report)
     }
-}
-
-/// The remedy for a host whose address is not known.
-fn location_remedy(host: &str) -> String {
-    format!(
-        "say where it is by --resolve {host}=ADDR:PORT, by the annotation {ENDPOINT} on the manifest of its Service, or by \
-         a uri"
-    )
 }

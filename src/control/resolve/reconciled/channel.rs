@@ -19,7 +19,8 @@ use crate::control::resolve::config::features;
 use crate::control::resolve::config::flags::FeatureSwitch;
 use crate::control::resolve::destination::DestinationResolver;
 use crate::control::resolve::status;
-use crate::control::resolve::subscription::{SubscriptionResolver, subscriber_key};
+use crate::control::resolve::subscription::SubscriptionResolver;
+use crate::control::resolve::subscription::subscriber::subscriber_key;
 use crate::control::settings::{ControlSettings, RabbitmqAvailability};
 use crate::model::annotation::BACKEND;
 use crate::model::{
@@ -131,22 +132,7 @@ pub(super) fn resolve_channel(
     }
     let status_updates = status_updates(&document, &report);
     let built = built.filter(|_| !report.has_errors());
-    let hosts = host_names(
-        &document,
-        before.map_or(&[], |before| before.hosts.as_slice()),
-    );
-    let served = match built {
-        Some(built) => Some(ServedReconciledChannel {
-            uid,
-            channel: reuse_channel(built.channel, before),
-            subscriber_ids: built.subscriber_ids,
-            hosts,
-        }),
-        None => before.map(|before| ServedReconciledChannel {
-            hosts,
-            ..before.clone()
-        }),
-    };
+    let served = served_form(built, uid, &document, before);
     // The object that is shown is made last, of all problems.
     let subscriber_ids = served
         .as_ref()
@@ -159,6 +145,32 @@ pub(super) fn resolve_channel(
         problems: report.into_problems(),
         object,
         status_updates,
+    }
+}
+
+/// The form that is served: the new one if it is good, else the last one. Its host names are those
+/// of the present status in any case.
+fn served_form(
+    built: Option<BuiltChannel>,
+    uid: String,
+    document: &Value,
+    before: Option<&ServedReconciledChannel>,
+) -> Option<ServedReconciledChannel> {
+    let hosts = host_names(
+        document,
+        before.map_or(&[], |before| before.hosts.as_slice()),
+    );
+    match built {
+        Some(built) => Some(ServedReconciledChannel {
+            uid,
+            channel: reuse_channel(built.channel, before),
+            subscriber_ids: built.subscriber_ids,
+            hosts,
+        }),
+        None => before.map(|before| ServedReconciledChannel {
+            hosts,
+            ..before.clone()
+        }),
     }
 }
 
@@ -234,7 +246,11 @@ impl ChannelBuilder<'_, '_, '_> {
             let field = subscribers::entry_field(index);
             let is_first = entry::entry_uid(entry).is_none_or(|uid| uids.insert(uid));
             let resolved = self.resolve_entry((entry, id), &field).filter(|_| is_first);
-            self.check_uid(entry, &field, is_first);
+            if is_first {
+                self.report_missing_uid(entry, &field);
+            } else {
+                self.report_repeated_uid(&field);
+            }
             // A wrong entry keeps its own last good form, once.
             let resolved = resolved
                 .map(|resolved| reuse_subscription(resolved, self.before))
@@ -262,16 +278,17 @@ impl ChannelBuilder<'_, '_, '_> {
         Some(resolved).filter(|_| !is_misread)
     }
 
-    fn check_uid(&mut self, entry: &SubscriberSpec, field: &str, is_first: bool) {
-        let field = format!("{field}.uid");
-        if !is_first {
-            let message = "is that of an entry before it: the first one counts, give this one a uid of \
-                 its own";
-            self.report.error(&field, message);
-        } else if entry::entry_uid(entry).is_none() {
+    fn report_missing_uid(&mut self, entry: &SubscriberSpec, field: &str) {
+        if entry::entry_uid(entry).is_none() {
             let message = "is missing, so that nothing says whose entry this is: give it one";
-            self.report.error(&field, message);
+            self.report.error(&format!("{field}.uid"), message);
         }
+    }
+
+    fn report_repeated_uid(&mut self, field: &str) {
+        let message = "is that of an entry before it: the first one counts, give this one a uid of \
+             its own";
+        self.report.error(&format!("{field}.uid"), message);
     }
 }
 

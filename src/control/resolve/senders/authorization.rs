@@ -1,6 +1,7 @@
 //! The demands on senders, and the accounts of subscriptions (contract 4.1, 7.1 to 7.8). Policies
 //! are read from `status`, as a cluster's controllers have decided; without a cluster, from `spec`.
 
+mod accounts;
 mod flows;
 
 use std::collections::{BTreeMap, HashMap};
@@ -8,23 +9,24 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use super::discovery::oidc_discovery;
 use super::policy::{self, ResolvedPolicy};
 use super::policy_target::PolicyTarget;
-use super::service_account::is_sender_account_name;
+use super::trigger_subjects::TriggerSubjects;
+use super::uncertain::{UncertainPolicies, find_uncertain_policies};
 use crate::control::read::document::ManifestDocument;
 use crate::control::read::kind::ResourceKind;
 use crate::control::read::report::ObjectReport;
-use crate::control::resolve::collect::{CollectedItem, CollectedObjects, is_dns_name};
+use crate::control::resolve::collect::CollectedObjects;
 use crate::control::resolve::config::flags::{FeatureFlags, FeatureSwitch};
 use crate::control::resolve::config::trust::DestinationTrust;
-use crate::control::resolve::destination::uri;
+use crate::control::resolve::keys::channel_key;
 use crate::control::settings::{ApiServerAvailability, ControlSettings};
 use crate::correlation::KeyRing;
 use crate::model::NamespacedName;
 use crate::model::{
-    Addressable, AuthorizationMode, AuthorizationRule, ChannelKey, ChannelKind, DestinationRoute,
-    EventPolicy, EventTypeOwner, OidcAuthentication, OidcDiscovery, SenderAuthorization,
-    ServiceAccount,
+    AuthorizationMode, AuthorizationRule, ChannelKey, ChannelKind, EventPolicy, EventTypeOwner,
+    OidcAuthentication, SenderAuthorization, ServiceAccount,
 };
 
 /// The ServiceAccount as which the role `ingress` sends (contract 5.11).
@@ -47,13 +49,6 @@ pub(crate) struct SenderRules {
     cross_namespace: FeatureSwitch,
     /// The namespaces in which an object that is not understood may be an EventPolicy.
     uncertain: Vec<UncertainPolicies>,
-}
-
-/// A namespace whose policies are not all known, or all of them.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum UncertainPolicies {
-    Namespace(String),
-    AllNamespaces,
 }
 
 /// The demands of one channel or Broker.
@@ -184,11 +179,7 @@ impl SenderRules {
         };
         let owner = build_event_type_owner(kind, (namespace, name), document)
             .filter(|_| self.event_types == FeatureSwitch::On);
-        let key = ChannelKey {
-            kind: of,
-            namespace: namespace.clone(),
-            name: name.clone(),
-        };
+        let key = channel_key(of, namespace.clone(), name.clone());
         self.requirements.insert(
             key,
             SenderRequirements {
@@ -208,31 +199,33 @@ impl SenderRules {
     /// The demands of a channel or Broker on senders; `None` without OIDC.
     pub(crate) fn authorization(&self, key: &ChannelKey) -> Option<SenderAuthorization> {
         let oidc = Arc::clone(self.oidc.as_ref()?);
-        let Some(asked) = self.requirements.get(key) else {
-            let rule = AuthorizationRule::Unknown(format!(
+        let asked = self.requirements.get(key);
+        Some(SenderAuthorization {
+            oidc,
+            audience: asked
+                .map(|asked| asked.audience.clone())
+                .unwrap_or_default(),
+            rule: self.rule_for(asked, key),
+        })
+    }
+
+    /// The rule for senders to a channel or Broker: what is not known is closed.
+    fn rule_for(&self, asked: Option<&SenderRequirements>, key: &ChannelKey) -> AuthorizationRule {
+        let Some(asked) = asked else {
+            return AuthorizationRule::Unknown(format!(
                 "{key} is not known well enough: nothing is taken"
             ));
-            return Some(SenderAuthorization {
-                oidc,
-                audience: String::new(),
-                rule,
-            });
         };
-        let is_doubtful = |place: &UncertainPolicies| match place {
-            UncertainPolicies::Namespace(namespace) => *namespace == key.namespace,
-            UncertainPolicies::AllNamespaces => true,
-        };
-        if self.uncertain.iter().any(is_doubtful) {
-            let rule = AuthorizationRule::Unknown(format!(
+        if self
+            .uncertain
+            .iter()
+            .any(|uncertain| uncertain.concern(&key.namespace))
+        {
+            return AuthorizationRule::Unknown(format!(
                 "an EventPolicy that may be for {key} is not understood: nothing is taken"
             ));
-            return Some(SenderAuthorization {
-                oidc,
-                audience: asked.audience.clone(),
-                rule,
-            });
         }
-        let rule = match &asked.policies {
+        match &asked.policies {
             None => AuthorizationRule::Unknown(format!(
                 "status.policies of {key} cannot be read: nothing is taken"
             )),
@@ -240,12 +233,7 @@ impl SenderRules {
                 AuthorizationRule::Default(self.mode, key.namespace.clone())
             }
             Some(names) => self.rule_of_policies(names, asked.generated_policy.as_ref(), key),
-        };
-        Some(SenderAuthorization {
-            oidc,
-            audience: asked.audience.clone(),
-            rule,
-        })
+        }
     }
 
     /// The rule of these policies, which is unknown while one of them is missing (contract 7.8).
@@ -307,11 +295,6 @@ impl SenderRules {
             .map(Arc::new)
     }
 
-    /// The ServiceAccount as which the role `ingress` sends; `None` without OIDC.
-    pub(crate) fn ingress_account(&self) -> Option<Arc<ServiceAccount>> {
-        self.oidc.as_ref().map(|_| Arc::clone(&self.ingress))
-    }
-
     /// Only the Trigger's own Subscription may send events for it to the filter (contract AU-13).
     pub(crate) fn trigger_authorization(
         &self,
@@ -335,155 +318,6 @@ impl SenderRules {
             rule,
         })
     }
-
-    /// The ServiceAccount of a sender, by `status`, or without a cluster by name (contract 7.1).
-    pub(crate) fn sender_account(
-        &self,
-        kind: ResourceKind,
-        report: &mut ObjectReport<'_>,
-    ) -> Option<Arc<ServiceAccount>> {
-        self.oidc.as_ref()?;
-        let document = report.document();
-        if let Some(name) = document.text(&["status", "auth", "serviceAccountName"]) {
-            return self.sender_account_named(name, "status.auth.serviceAccountName", report);
-        }
-        self.generated_sender_account(kind, (&report.object().namespace, &report.object().name))
-    }
-
-    /// The ServiceAccount that Knative would give an object; `None` in a cluster.
-    pub(crate) fn generated_sender_account(
-        &self,
-        kind: ResourceKind,
-        (namespace, name): (&str, &str),
-    ) -> Option<Arc<ServiceAccount>> {
-        self.oidc
-            .as_ref()
-            .filter(|_| self.api_server == ApiServerAvailability::Missing)?;
-        let group = kind.api_version().split('/').next().unwrap_or_default();
-        let name = format!("{name}-oidc-{group}-{}", kind.as_str()).to_ascii_lowercase();
-        Some(Arc::new(ServiceAccount {
-            namespace: namespace.to_owned(),
-            name,
-        }))
-    }
-
-    /// The account of this name in the object's namespace (contract 7.2); `None` without OIDC.
-    pub(crate) fn sender_account_named(
-        &self,
-        name: &str,
-        field: &str,
-        report: &mut ObjectReport<'_>,
-    ) -> Option<Arc<ServiceAccount>> {
-        self.oidc.as_ref()?;
-        if !is_dns_name(name, 253) {
-            report.error(field, format!("{name:?} is no name of a ServiceAccount"));
-            return None;
-        }
-        if !is_sender_account_name(name) {
-            let remedy = "leave it to Knative, which names it NAME-oidc-GROUP-KIND";
-            report.error(
-                field,
-                format!(
-                    "{name:?} is no ServiceAccount of a Subscription, Trigger or source: {remedy}"
-                ),
-            );
-            return None;
-        }
-        Some(Arc::new(ServiceAccount {
-            namespace: report.object().namespace.clone(),
-            name: name.to_owned(),
-        }))
-    }
-}
-
-/// The subjects of the Triggers' Subscriptions, by the Trigger's uid; `None` for one without.
-#[derive(Debug, Default)]
-pub(crate) struct TriggerSubjects(HashMap<String, Option<String>>);
-
-impl TriggerSubjects {
-    /// Reads the subjects of all collected Subscriptions.
-    pub(crate) fn from_collected(collected: &CollectedObjects<'_>) -> Self {
-        let mut subscribers = HashMap::new();
-        for ((namespace, _), CollectedItem { report, .. }) in &collected.subscriptions {
-            let metadata = report.document().value.get("metadata");
-            let owners = metadata.and_then(|metadata| metadata.get("ownerReferences")?.as_array());
-            let is_trigger =
-                |owner: &&Value| owner.get("kind").is_some_and(|kind| kind == "Trigger");
-            let trigger = owners
-                .into_iter()
-                .flatten()
-                .find(is_trigger)
-                .and_then(|owner| owner.get("uid")?.as_str());
-            if let Some(trigger) = trigger {
-                let name = report
-                    .document()
-                    .text(&["status", "auth", "serviceAccountName"]);
-                let account = name.map(|name| {
-                    ServiceAccount {
-                        namespace: namespace.clone(),
-                        name: name.to_owned(),
-                    }
-                    .to_string()
-                });
-                subscribers.insert(trigger.to_owned(), account);
-            }
-        }
-        Self(subscribers)
-    }
-}
-
-/// The namespaces in which policies may be missing.
-fn find_uncertain_policies(collected: &CollectedObjects<'_>) -> Vec<UncertainPolicies> {
-    let word = ResourceKind::EventPolicy.as_str();
-    let unread = collected
-        .is_in_unparsed_text(word)
-        .then_some(UncertainPolicies::AllNamespaces);
-    collected
-        .unidentified_with_word(word)
-        .into_iter()
-        .map(uncertain_scope)
-        .chain(unread)
-        .collect()
-}
-
-/// The scope of a document that may be an EventPolicy.
-fn uncertain_scope(document: &ManifestDocument) -> UncertainPolicies {
-    let namespace = document.text(&["metadata", "namespace"]);
-    namespace.map_or(UncertainPolicies::AllNamespaces, |namespace| {
-        UncertainPolicies::Namespace(namespace.to_owned())
-    })
-}
-
-/// The place where the issuer publishes its keys.
-fn oidc_discovery(
-    flags: &FeatureFlags,
-    settings: &ControlSettings,
-    trust: &DestinationTrust,
-) -> OidcDiscovery {
-    let Some(text) = &flags.discovery else {
-        return OidcDiscovery::Cluster(trust.common());
-    };
-    let Ok(url) = uri::parse_absolute_url(text) else {
-        return OidcDiscovery::Unavailable;
-    };
-    let overriding = settings
-        .resolve_overrides
-        .iter()
-        .find(|overriding| overriding.matches(&url));
-    let target = DestinationRoute::Remote {
-        connect: overriding.map(|overriding| overriding.connect_to),
-    };
-    let trust = if url.scheme() == "https" {
-        trust.common()
-    } else {
-        trust.none()
-    };
-    OidcDiscovery::BaseUrl(Addressable {
-        url: url.into(),
-        route: target,
-        trust,
-        audience: None,
-    })
 }
 
 /// Contract 4.1, 5.8: all lower case. The physical channel of a `Channel` has its name.

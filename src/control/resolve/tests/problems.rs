@@ -351,6 +351,13 @@ fn of_names_in_filters() {
     );
 }
 
+fn assert_filter_warnings(rows: &[(&str, &str, String)]) {
+    for (filter, place, message) in rows {
+        let line = format!("9: Trigger default/t: spec.{place}: warning: {message}");
+        assert_eq!(problem(&trigger(filter)), line, "{filter}");
+    }
+}
+
 /// Texts are compared as they are, which people of other languages do not expect.
 #[test]
 fn of_values_in_filters() {
@@ -365,17 +372,8 @@ fn of_values_in_filters() {
             &format!("remove it if any value will do, or write cesql: EXISTS {name}"),
         )
     };
-    let like = "write prefix, suffix, or cesql with LIKE, where % is any text";
-    let regular =
-        |value: &str| format!("is {value:?}: regular expressions are compared as they are: {like}");
-    let blank = |value: &str, more: &str| {
-        format!(
-            "is {value:?}: blanks and line ends count, and events hardly have them there: remove them{more}"
-        )
-    };
-    let block = ", for a block of text by |- instead of |";
     let empty = "is empty, which any value passes, and every event has one: write what it has to be, or remove it";
-    for (filter, place, message) in [
+    assert_filter_warnings(&[
         (
             "filter: {attributes: {type: ''}}",
             "filter.attributes.type",
@@ -416,6 +414,23 @@ fn of_values_in_filters() {
             "filters[0].not.suffix.type",
             any("**", "type"),
         ),
+    ]);
+    for filter in [
+        "filter: {attributes: {tenant: ''}}",
+        "filters: [{prefix: {subject: 'order '}}]",
+        "filters: [{suffix: {subject: ' done'}}]",
+        "filter: {attributes: {source: 'https://a.example/b?c=d e%2A'}}",
+    ] {
+        good(&trigger(filter));
+    }
+}
+
+#[test]
+fn of_regular_expressions_in_filters() {
+    let like = "write prefix, suffix, or cesql with LIKE, where % is any text";
+    let regular =
+        |value: &str| format!("is {value:?}: regular expressions are compared as they are: {like}");
+    assert_filter_warnings(&[
         (
             "filters: [{exact: {type: '^a.*$'}}]",
             "filters[0].exact.type",
@@ -431,6 +446,18 @@ fn of_values_in_filters() {
             "filter.attributes.type",
             regular("dev\\..+"),
         ),
+    ]);
+}
+
+#[test]
+fn of_blanks_in_filters() {
+    let blank = |value: &str, more: &str| {
+        format!(
+            "is {value:?}: blanks and line ends count, and events hardly have them there: remove them{more}"
+        )
+    };
+    let block = ", for a block of text by |- instead of |";
+    assert_filter_warnings(&[
         (
             "filter: {attributes: {type: 'x '}}",
             "filter.attributes.type",
@@ -461,18 +488,7 @@ fn of_values_in_filters() {
             "filter.attributes.type",
             blank("a\tb", ""),
         ),
-    ] {
-        let line = format!("9: Trigger default/t: spec.{place}: warning: {message}");
-        assert_eq!(problem(&trigger(filter)), line, "{filter}");
-    }
-    for filter in [
-        "filter: {attributes: {tenant: ''}}",
-        "filters: [{prefix: {subject: 'order '}}]",
-        "filters: [{suffix: {subject: ' done'}}]",
-        "filter: {attributes: {source: 'https://a.example/b?c=d e%2A'}}",
-    ] {
-        good(&trigger(filter));
-    }
+    ]);
 }
 
 /// A channel with a subscriber.
@@ -1106,14 +1122,25 @@ fn of_config_features() {
     );
 }
 
+/// An object of the system namespace.
+fn core(kind: &str, name: &str, rest: &str) -> String {
+    format!(
+        "apiVersion: v1\nkind: {kind}\nmetadata: {{name: {name}, namespace: knative-eventing}}\n{rest}"
+    )
+}
+
+fn assert_all_told(text: &str, messages: &[&str]) {
+    let found = lines(&one(text));
+    let is_told = |message: &&str| found.iter().any(|line| line.contains(*message));
+    assert!(
+        found.len() == messages.len() && messages.iter().all(is_told),
+        "{text}: {found:#?}"
+    );
+}
+
 /// One mistake hides no other one, also where nothing of the object counts with it.
 #[test]
-fn of_objects_with_several() {
-    let core = |kind: &str, name: &str, rest: &str| {
-        format!(
-            "apiVersion: v1\nkind: {kind}\nmetadata: {{name: {name}, namespace: knative-eventing}}\n{rest}"
-        )
-    };
+fn of_config_maps_with_several() {
     let unknown = "is no key that";
     for (text, messages) in [
         (
@@ -1170,6 +1197,14 @@ fn of_objects_with_several() {
             ),
             &[unknown, "\"disk\" is no backend"],
         ),
+    ] {
+        assert_all_told(&text, messages);
+    }
+}
+
+#[test]
+fn of_secrets_and_services_with_several() {
+    for (text, messages) in [
         (
             core(
                 "Secret",
@@ -1180,7 +1215,7 @@ fn of_objects_with_several() {
                 "did you mean type?",
                 "data: has no key tls.key",
                 "data.tls.crt: is not base64",
-            ],
+            ][..],
         ),
         (
             core(
@@ -1207,12 +1242,7 @@ fn of_objects_with_several() {
             &["did you mean selector?", "\"http://x\" is no DNS name"],
         ),
     ] {
-        let found = lines(&one(&text));
-        let is_told = |message: &&str| found.iter().any(|line| line.contains(*message));
-        assert!(
-            found.len() == messages.len() && messages.iter().all(is_told),
-            "{text}: {found:#?}"
-        );
+        assert_all_told(&text, messages);
     }
 }
 

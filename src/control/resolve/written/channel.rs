@@ -14,9 +14,10 @@ use crate::control::read::report::ObjectReport;
 use crate::control::resolve::collect::{CollectedItem, CollectedItems, CollectedObjects};
 use crate::control::resolve::config::defaults::ResolvedDefaults;
 use crate::control::resolve::destination::{DestinationResolver, ServingState};
+use crate::control::resolve::keys::channel_key;
 use crate::control::resolve::parent::ResolvedParents;
 use crate::model::NamespacedName;
-use crate::model::{BackendKind, ChannelKey, ChannelKind};
+use crate::model::{BackendKind, ChannelKind};
 use properties::{WrittenProperties, resolve_flow_parent, resolve_parent};
 use template::{
     TemplateDelivery, require_rabbitmq, template_backend, template_delivery, template_of,
@@ -154,11 +155,7 @@ fn channel_candidates<'i, 'd>(
         .iter_mut()
         .filter(|(name, _)| !shadowing.contains(*name))
     {
-        let key = ChannelKey {
-            kind: ChannelKind::Channel,
-            namespace: namespace.clone(),
-            name: name.clone(),
-        };
+        let key = channel_key(ChannelKind::Channel, namespace.clone(), name.clone());
         if resolver.is_left_alone(&key) {
             continue;
         }

@@ -5,14 +5,15 @@ use std::sync::Arc;
 
 use super::WrittenObjects;
 use super::flow::{self, ResolvedFlows};
-use super::request_reply::{trigger_key, trigger_object};
 use super::routes::SubscriptionRoutes;
 use crate::control::read::kind::ResourceKind;
 use crate::control::read::report::ObjectReport;
 use crate::control::resolve::collect::{CollectedItem, CollectedItems, CollectedObjects};
 use crate::control::resolve::destination::DestinationResolver;
+use crate::control::resolve::keys::channel_key;
 use crate::control::resolve::parent::{ResolvedParent, ResolvedParents};
 use crate::control::resolve::status::{KEPT, ResolvedStatus, inventory_object, object_conditions};
+use crate::control::resolve::written::request_reply::trigger::{trigger_key, trigger_object};
 use crate::model::NamespacedName;
 use crate::model::{
     AddressStatus, ChannelKey, ChannelKind, Inventory, InventoryObject, ObjectConditions,
@@ -148,7 +149,7 @@ impl StatusBuilder<'_, '_> {
     }
 
     fn channel_status(&self, name: &NamespacedName, report: &ObjectReport<'_>) -> ResolvedStatus {
-        let key = channel_key(ChannelKind::Channel, name);
+        let key = named_channel_key(ChannelKind::Channel, name);
         let kind = report.object().kind.as_str();
         let shadowed = kind != "Channel" && self.collected.channels.contains_key(name)
             || kind == "RabbitmqChannel" && self.collected.in_memory_channels.contains_key(name);
@@ -166,7 +167,7 @@ impl StatusBuilder<'_, '_> {
     }
 
     fn broker_status(&self, name: &NamespacedName, report: &ObjectReport<'_>) -> ResolvedStatus {
-        let key = channel_key(ChannelKind::Broker, name);
+        let key = named_channel_key(ChannelKind::Broker, name);
         let parent = self.parents.get(&key);
         let conditions = object_conditions(
             &["Addressable", "FilterReady", "IngressReady"],
@@ -217,9 +218,10 @@ impl StatusBuilder<'_, '_> {
             name.0.clone(),
             flow::plan::entry_channel_name(kind, &name.1).unwrap_or_default(),
         );
-        let made = self
-            .flows
-            .get(&channel_key(ChannelKind::Channel, &(namespace, channel)));
+        let made = self.flows.get(&named_channel_key(
+            ChannelKind::Channel,
+            &(namespace, channel),
+        ));
         let mut conditions = object_conditions(flow::status::PARTS, made, report);
         match (conditions.not_ready.as_mut(), made) {
             (Some(unready), Some(made)) if made.is_kept() && !report.has_errors() => {
@@ -254,7 +256,7 @@ impl StatusBuilder<'_, '_> {
         name: &NamespacedName,
         report: &ObjectReport<'_>,
     ) -> ResolvedStatus {
-        let key = channel_key(ChannelKind::RequestReply, name);
+        let key = named_channel_key(ChannelKind::RequestReply, name);
         let served = self
             .request_replies
             .iter()
@@ -381,12 +383,8 @@ fn objects_of_kind<T>(
     items.iter().map(of).collect()
 }
 
-fn channel_key(kind: ChannelKind, (namespace, name): &NamespacedName) -> ChannelKey {
-    ChannelKey {
-        kind,
-        namespace: namespace.clone(),
-        name: name.clone(),
-    }
+fn named_channel_key(kind: ChannelKind, (namespace, name): &NamespacedName) -> ChannelKey {
+    channel_key(kind, namespace.clone(), name.clone())
 }
 
 fn subscription_key(kind: SubscriptionKind, (namespace, name): &NamespacedName) -> SubscriptionKey {

@@ -5,19 +5,19 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use super::flow::{ResolvedFlow, ResolvedFlows};
-use super::request_reply;
 use crate::control::read::manifest::messaging::{ChannelManifest as Written, SubscriberSpec};
 use crate::control::read::report::ObjectReport;
 use crate::control::resolve::collect::{CollectedItem, CollectedObjects};
 use crate::control::resolve::config::flags::FeatureSwitch;
 use crate::control::resolve::destination::DestinationResolver;
 use crate::control::resolve::destination::address::ChannelAddresses;
+use crate::control::resolve::keys::channel_key;
 use crate::control::resolve::parent::ResolvedParent;
 use crate::control::resolve::parent::ResolvedParents;
 use crate::control::resolve::senders::authorization::SenderRules;
-use crate::control::resolve::subscription::{
-    ResolvedSubscription, SubscriptionResolver, subscriber_key,
-};
+use crate::control::resolve::subscription::subscriber::subscriber_key;
+use crate::control::resolve::subscription::{ResolvedSubscription, SubscriptionResolver};
+use crate::control::resolve::written::request_reply::trigger::replaces_upstream_trigger;
 use crate::model::NamespacedName;
 use crate::model::{
     Channel, ChannelKey, ChannelKind, RoutingTable, Subscription, SubscriptionKey,
@@ -99,7 +99,7 @@ impl SubscriptionRoutes {
             );
         }
         for (name, CollectedItem { object, report, .. }) in &mut collected.triggers {
-            if request_reply::replaces_upstream_trigger(report, &collected.request_replies) {
+            if replaces_upstream_trigger(report, &collected.request_replies) {
                 continue;
             }
             let resolved = object
@@ -252,11 +252,7 @@ impl SubscriptionRoutes {
             .chain(rabbitmq_channels)
         {
             let kind = ChannelKind::Channel;
-            let channel = ChannelKey {
-                kind,
-                namespace: namespace.clone(),
-                name: name.clone(),
-            };
+            let channel = channel_key(kind, namespace.clone(), name.clone());
             if resolver.parents.contains_key(&channel) {
                 self.add_subscribers_of_channel(item, &channel, &made_from, resolver);
             }

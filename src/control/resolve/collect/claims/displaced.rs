@@ -8,15 +8,14 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::{Identity, identity};
+use super::{Identity, LastServed, identity};
 use crate::control::read::document::{ManifestDocument, ManifestFile, ManifestSet};
+use crate::control::read::header::object_name;
 use crate::control::read::kind::ResourceKind;
 use crate::control::read::problem::{ObjectName, Problem};
 use crate::control::read::report::ObjectReport;
 use crate::control::read::schema::config_maps::{ConfigMapKeys, ConfigMapPlace};
 use crate::control::read::spelling::suggest_word;
-use crate::control::resolve::Resolution;
-use crate::control::resolve::collect;
 use crate::control::resolve::config::trust;
 use crate::control::settings::ControlSettings;
 use crate::model::{ObjectKind, SubscriptionKey};
@@ -52,7 +51,7 @@ impl Displaced {
         settings: &ControlSettings,
     ) -> Vec<Problem> {
         let [name, by] = [&self.document, document]
-            .map(|document| collect::object_name(document, &settings.default_namespace));
+            .map(|document| object_name(document, &settings.default_namespace));
         let api_version = self.document.text(&["apiVersion"]).unwrap_or_default();
         let (field, was) = if by.kind != name.kind {
             ("kind", name.kind.as_str())
@@ -76,10 +75,10 @@ impl Displaced {
 /// The objects that are displaced in these files. `last` is the resolution before the last change.
 pub(super) fn find(
     manifests: &ManifestSet,
-    last: &Resolution,
+    last: &LastServed<'_>,
     settings: &ControlSettings,
 ) -> Vec<Displaced> {
-    let claims = &last.memory.claims;
+    let claims = last.claims;
     let known: HashMap<&str, &Arc<ManifestFile>> = claims
         .manifests
         .files
@@ -238,8 +237,12 @@ fn is_misread(
 }
 
 /// True if an object is served, or counts, in a resolution.
-fn is_served(document: &ManifestDocument, last: &Resolution, settings: &ControlSettings) -> bool {
-    let object = collect::object_name(document, &settings.default_namespace);
+fn is_served(
+    document: &ManifestDocument,
+    last: &LastServed<'_>,
+    settings: &ControlSettings,
+) -> bool {
+    let object = object_name(document, &settings.default_namespace);
     let is_shown = |kind| {
         let mut shown = last
             .inventory
@@ -287,7 +290,7 @@ fn is_served(document: &ManifestDocument, last: &Resolution, settings: &ControlS
 
 /// True if something was wrong with an object, or doubtful in its head, so that another one may be
 /// its correction.
-fn has_doubts(object: &ObjectName, last: &Resolution) -> bool {
+fn has_doubts(object: &ObjectName, last: &LastServed<'_>) -> bool {
     let mut problems = last
         .problems
         .iter()

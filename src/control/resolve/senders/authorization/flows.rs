@@ -10,13 +10,14 @@ use super::{SenderRequirements, SenderRules, default_audience, status_policies};
 use crate::control::read::document::ManifestDocument;
 use crate::control::read::kind::ResourceKind;
 use crate::control::resolve::collect::CollectedObjects;
+use crate::control::resolve::keys::channel_key;
 use crate::control::resolve::senders::policy;
 use crate::control::resolve::written::flow::plan::{FlowPlan, PlannedDestination};
 use crate::control::resolve::written::flow::planned::{PlannedFlow, plan_flows};
 use crate::control::settings::ApiServerAvailability;
 use crate::filter::Filter;
 use crate::model::NamespacedName;
-use crate::model::{ChannelKey, ChannelKind, EventPolicy, SubjectPattern};
+use crate::model::{ChannelKind, EventPolicy, SubjectPattern};
 
 impl SenderRules {
     /// Reads the demands of the channels of every flow.
@@ -69,11 +70,7 @@ impl SenderRules {
         };
         let own = (index > 0).then(|| self.previous_subscriptions_policy(namespace, plan, index));
         let audience = default_audience(made_of, namespace, channel);
-        let key = ChannelKey {
-            kind: ChannelKind::Channel,
-            namespace: namespace.clone(),
-            name: channel.clone(),
-        };
+        let key = channel_key(ChannelKind::Channel, namespace.clone(), channel.clone());
         self.requirements.insert(
             key,
             SenderRequirements {

@@ -8,6 +8,7 @@ use crate::control::read::report::ObjectReport;
 use crate::control::resolve::collect::{CollectedItem, CollectedItems, CollectedObjects};
 use crate::control::resolve::config::defaults::ResolvedDefaults;
 use crate::control::resolve::destination::{DestinationResolver, ServingState};
+use crate::control::resolve::keys::channel_key;
 use crate::control::resolve::written::flow::declare::declare_flows;
 use crate::control::resolve::written::flow::plan::FlowManifest;
 use crate::model::NamespacedName;
@@ -88,11 +89,7 @@ fn declare_physical_channels(
 }
 
 fn key_of(kind: ChannelKind, (namespace, name): &NamespacedName) -> ChannelKey {
-    ChannelKey {
-        kind,
-        namespace: namespace.clone(),
-        name: name.clone(),
-    }
+    channel_key(kind, namespace.clone(), name.clone())
 }
 
 /// Declares Channels and flows whose channels are of another implementation's kind, which are left

@@ -1,11 +1,12 @@
 //! Templates of channels: the backend and the delivery spec that a template asks for.
 
+use crate::control::read::kind::group_of;
 use crate::control::read::kind::{RecognizedKind, ResourceKind};
 use crate::control::read::manifest::duck;
 use crate::control::read::manifest::messaging::ChannelTemplate;
 use crate::control::read::report::ObjectReport;
 use crate::control::resolve::delivery;
-use crate::control::resolve::destination::reference::{group_of, replacement_remedy};
+use crate::control::resolve::destination::replacement::replacement_remedy;
 use crate::control::resolve::destination::{DestinationResolver, WrittenDestination};
 use crate::control::resolve::written::channel_candidate::SINK_FIELD;
 use crate::control::settings::RabbitmqAvailability;

@@ -2,7 +2,7 @@
 
 use super::destinations::FlowDestinations;
 use super::plan::{FlowManifest, FlowPlan, PlannedDestination, PlannedSubscription};
-use super::planned::{channel_key, plan_flow};
+use super::planned::{flow_channel_key, plan_flow};
 use super::{FlowFault, ResolvedFlow, ResolvedFlowSubscription, ResolvedFlows, generated_objects};
 use crate::control::read::kind::ResourceKind;
 use crate::control::read::report::ObjectReport;
@@ -37,7 +37,7 @@ impl FlowBuilder<'_, '_> {
         let keys: Vec<ChannelKey> = plan
             .channels
             .iter()
-            .map(|name| channel_key(&namespace, name))
+            .map(|name| flow_channel_key(&namespace, name))
             .collect();
         let Some(entry_channel) = keys
             .first()

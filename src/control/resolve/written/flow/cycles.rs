@@ -8,7 +8,7 @@
 use std::collections::{BTreeSet, HashSet};
 
 use super::plan::{self, FlowManifest, PlannedDestination};
-use super::planned::channel_key;
+use super::planned::flow_channel_key;
 use super::{ResolvedFlow, ResolvedFlows};
 use crate::control::read::report::ObjectReport;
 use crate::control::resolve::collect::{CollectedItem, CollectedItems, CollectedObjects};
@@ -121,8 +121,8 @@ fn check_kind<T: FlowManifest>(
     routes: &SubscriptionRoutes,
 ) {
     for ((namespace, name), CollectedItem { object, report, .. }) in items {
-        let entrance =
-            plan::entry_channel_name(T::KIND, name).map(|channel| channel_key(namespace, &channel));
+        let entrance = plan::entry_channel_name(T::KIND, name)
+            .map(|channel| flow_channel_key(namespace, &channel));
         // A warning is about the form that is written, and so not about a kept one.
         let flow = entrance
             .and_then(|entrance| flows.get(&entrance))

@@ -3,12 +3,11 @@
 use serde_json::Value;
 
 use super::plan::{self, FlowManifest, FlowPlan, PlannedSubscription};
-use super::planned::{PlannedFlow, channel_key, plan_flows};
+use super::planned::{PlannedFlow, flow_channel_key, plan_flows};
+use crate::control::read::header::is_dns_name;
 use crate::control::read::problem::Problem;
 use crate::control::read::report::ObjectReport;
-use crate::control::resolve::collect::{
-    CollectedItem, CollectedItems, CollectedObjects, is_dns_name,
-};
+use crate::control::resolve::collect::{CollectedItem, CollectedItems, CollectedObjects};
 use crate::control::resolve::config::features;
 use crate::control::resolve::delivery;
 use crate::control::resolve::destination::{DestinationResolver, ServingState};
@@ -88,12 +87,12 @@ pub(crate) fn declare_flows(
             .plan
             .channels
             .iter()
-            .map(|channel| (channel_key(namespace, channel), ServingState::Served));
+            .map(|channel| (flow_channel_key(namespace, channel), ServingState::Served));
         resolver.serving_states.extend(channels);
         let entry_channel = plan::entry_channel_name(flow.kind, name);
         resolver
             .flows
-            .extend(entry_channel.map(|channel| channel_key(namespace, &channel)));
+            .extend(entry_channel.map(|channel| flow_channel_key(namespace, &channel)));
     }
 }
 
@@ -110,8 +109,8 @@ pub(crate) fn flow_candidates<'i, 'd, T: FlowManifest>(
 ) -> Vec<ChannelCandidate<'i, 'd>> {
     let mut candidates = Vec::with_capacity(items.len());
     for ((namespace, name), CollectedItem { object, report, .. }) in items {
-        let Some(entry_channel) =
-            plan::entry_channel_name(T::KIND, name).map(|channel| channel_key(namespace, &channel))
+        let Some(entry_channel) = plan::entry_channel_name(T::KIND, name)
+            .map(|channel| flow_channel_key(namespace, &channel))
         else {
             continue;
         };

@@ -134,6 +134,69 @@ impl FlowManifest for SequenceManifest {
     }
 }
 
+/// The place of a branch in its Parallel.
+struct BranchPlace<'p> {
+    /// The name of the Parallel.
+    flow: &'p str,
+    index: usize,
+    /// The index of the branch's channel.
+    channel: usize,
+}
+
+impl BranchPlace<'_> {
+    /// The Subscription that brings the events which pass the filter into the branch's channel, and
+    /// the one that takes them from there. `common_reply` is that of branches without one.
+    fn plan(
+        &self,
+        branch: ParallelBranch,
+        common_reply: Option<&DestinationManifest>,
+    ) -> [PlannedSubscription; 2] {
+        let Self {
+            flow,
+            index,
+            channel,
+        } = self;
+        let place = format!("spec.branches[{index}]");
+        let destination = |field: &str, destination: DestinationManifest| {
+            PlannedDestination::Destination(format!("{place}.{field}"), Box::new(destination))
+        };
+        let (subscriber, reply) = match branch.filter {
+            Some(filter) => (
+                destination("filter", filter),
+                Some(PlannedDestination::Channel(*channel)),
+            ),
+            None => (PlannedDestination::Channel(*channel), None),
+        };
+        let filter = PlannedSubscription {
+            name: format!("{flow}-kn-parallel-filter-{index}"),
+            channel: 0,
+            subscriber,
+            reply,
+            delivery: None,
+        };
+        let common = || {
+            let reply = Box::new(common_reply?.clone());
+            Some(PlannedDestination::Destination(
+                COMMON_REPLY.to_owned(),
+                reply,
+            ))
+        };
+        let subscription = PlannedSubscription {
+            name: format!("{flow}-kn-parallel-{index}"),
+            channel: *channel,
+            subscriber: destination("subscriber", branch.subscriber.unwrap_or_default()),
+            reply: branch
+                .reply
+                .map(|reply| destination("reply", reply))
+                .or_else(common),
+            delivery: branch
+                .delivery
+                .map(|delivery| (format!("{place}.delivery"), delivery)),
+        };
+        [filter, subscription]
+    }
+}
+
 impl FlowManifest for ParallelManifest {
     const KIND: ResourceKind = ResourceKind::Parallel;
 
@@ -144,63 +207,24 @@ impl FlowManifest for ParallelManifest {
         let spec = self.spec.clone().unwrap_or_default();
         let branches = spec.branches.unwrap_or_default();
         let mut channels = vec![format!("{name}-kn-parallel")];
-        let mut legs = Vec::with_capacity(2 * branches.len());
+        let mut subscriptions = Vec::with_capacity(2 * branches.len());
         for (index, branch) in branches.into_iter().enumerate() {
-            let (place, branch) = (
-                format!("spec.branches[{index}]"),
-                branch.unwrap_or_default(),
-            );
-            let own = channels.len();
+            let channel = channels.len();
             channels.push(format!("{name}-kn-parallel-{index}"));
-            let ParallelBranch {
-                filter,
-                subscriber,
-                reply,
-                delivery,
-            } = branch;
-            let (guard, passed) = match filter {
-                Some(filter) => (
-                    PlannedDestination::Destination(format!("{place}.filter"), Box::new(filter)),
-                    Some(PlannedDestination::Channel(own)),
-                ),
-                None => (PlannedDestination::Channel(own), None),
+            let place = BranchPlace {
+                flow: name,
+                index,
+                channel,
             };
-            legs.push(PlannedSubscription {
-                name: format!("{name}-kn-parallel-filter-{index}"),
-                channel: 0,
-                subscriber: guard,
-                reply: passed,
-                delivery: None,
-            });
-            let common = || {
-                Some(PlannedDestination::Destination(
-                    COMMON_REPLY.to_owned(),
-                    Box::new(spec.reply.clone()?),
-                ))
-            };
-            legs.push(PlannedSubscription {
-                name: format!("{name}-kn-parallel-{index}"),
-                channel: own,
-                subscriber: PlannedDestination::Destination(
-                    format!("{place}.subscriber"),
-                    Box::new(subscriber.unwrap_or_default()),
-                ),
-                reply: reply
-                    .map(|reply| {
-                        PlannedDestination::Destination(format!("{place}.reply"), Box::new(reply))
-                    })
-                    .or_else(common),
-                delivery: delivery.map(|delivery| (format!("{place}.delivery"), delivery)),
-            });
+            subscriptions.extend(place.plan(branch.unwrap_or_default(), spec.reply.as_ref()));
         }
         let is_used = |subscription: &PlannedSubscription| matches!(&subscription.reply, Some(PlannedDestination::Destination(field, _)) if field == COMMON_REPLY);
         let unused = spec
             .reply
-            .clone()
-            .filter(|_| !legs.is_empty() && !legs.iter().any(is_used));
+            .filter(|_| !subscriptions.is_empty() && !subscriptions.iter().any(is_used));
         FlowPlan {
             channels,
-            subscriptions: legs,
+            subscriptions,
             unused: unused.map(|reply| {
                 PlannedDestination::Destination(COMMON_REPLY.to_owned(), Box::new(reply))
             }),

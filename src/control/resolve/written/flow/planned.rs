@@ -4,16 +4,13 @@ use super::plan::{self, FlowManifest, FlowPlan};
 use crate::control::read::document::ManifestDocument;
 use crate::control::read::kind::ResourceKind;
 use crate::control::resolve::collect::{CollectedItem, CollectedItems, CollectedObjects};
+use crate::control::resolve::keys::channel_key;
 use crate::model::NamespacedName;
 use crate::model::{ChannelKey, ChannelKind};
 
 /// The key of a channel of a flow.
-pub(crate) fn channel_key(namespace: &str, name: &str) -> ChannelKey {
-    ChannelKey {
-        kind: ChannelKind::Channel,
-        namespace: namespace.to_owned(),
-        name: name.to_owned(),
-    }
+pub(crate) fn flow_channel_key(namespace: &str, name: &str) -> ChannelKey {
+    channel_key(ChannelKind::Channel, namespace.to_owned(), name.to_owned())
 }
 
 /// The plan of a flow; of an object that could not be read at all, it has the channel that gives

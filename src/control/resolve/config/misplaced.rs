@@ -4,35 +4,18 @@
 
 use serde_json::{Map, Value};
 
-use super::CollectedObjects;
-use crate::control::read::document::ManifestDocument;
+use super::system_namespace::astray;
+use super::trust::LABEL;
 use crate::control::read::report::ObjectReport;
 use crate::control::read::schema::config_maps::nearly_named;
 use crate::control::read::spelling::suggest_word;
-use crate::control::resolve::config::certificate;
-use crate::control::resolve::config::trust::LABEL;
+use crate::control::resolve::collect::CollectedObjects;
 use crate::control::settings::ControlSettings;
+use crate::control::task::ControlTask;
 use crate::correlation;
 
 /// The line with which a certificate begins, in PEM.
 const CERTIFICATE: &str = "-----BEGIN CERTIFICATE-----";
-
-/// What is wrong with the namespace of an object that counts in the system namespace only; `None`
-/// if it is there, or somewhere else on purpose.
-pub(crate) fn astray(
-    document: &ManifestDocument,
-    settings: &ControlSettings,
-) -> Option<&'static str> {
-    match document.text(&["metadata", "namespace"]) {
-        None if settings.default_namespace != settings.system_namespace => Some("is missing"),
-        Some(namespace)
-            if suggest_word(namespace, [settings.system_namespace.as_str()]).is_some() =>
-        {
-            Some("is misspelt")
-        }
-        _ => None,
-    }
-}
 
 /// Warns of Secrets and labels that are nearly those that count.
 pub(crate) fn warn(collected: &mut CollectedObjects<'_>, settings: &ControlSettings) {
@@ -70,7 +53,7 @@ fn warn_of_secret(
                 format!("{what}: {name} counts in {system} only; write that"),
             );
         }
-    } else if certificate::ALL_NAMES.contains(&name) {
+    } else if ControlTask::ALL_TLS_SECRETS.contains(&name) {
         // It is of another role.
     } else if let Some(meant) = nearly_named(name, read) {
         report.warning(
