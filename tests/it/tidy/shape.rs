@@ -144,12 +144,12 @@ fn target(
             path.get(supers..)?,
         ),
         _ => {
-            let child = [from.as_slice(), &[first.clone()]].concat();
+            let child = [from.as_slice(), std::slice::from_ref(first)].concat();
             (modules.get(&child)?.clone(), rest)
         }
     };
     for name in rest {
-        let deeper = [found.as_slice(), &[name.clone()]].concat();
+        let deeper = [found.as_slice(), std::slice::from_ref(name)].concat();
         if !modules.contains(&deeper) {
             break;
         }
