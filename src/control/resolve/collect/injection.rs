@@ -1,46 +1,59 @@
 //! Brokers that upstream's sugar controller makes where somebody asks for it by
 //! `eventing.knative.dev/injection: enabled`: on a Trigger the Broker that it names, on a Namespace
-//! the Broker `default`. A Broker that is written is not made again.
+//! the Broker `default`. A Broker that is written is not made again, and none is made where
+//! something that is written may be meant to be it.
 //!
 //! Upstream follows labels, as its `config-sugar` selects them, and followed annotations of
 //! Triggers before; here both count, without `config-sugar`.
+
+mod suspects;
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use serde_json::json;
 
-use super::is_dns_name;
+use super::{is_dns_name, object_name};
 use crate::control::read::kind::{RecognizedKind, ResourceKind};
 use crate::control::read::manifest::{DocumentOrigin, ManifestDocument};
+use crate::control::read::problem::Problem;
+use crate::control::read::report::ObjectReport;
+use crate::control::resolve::Resolution;
 use crate::control::settings::ControlSettings;
-use crate::model::NamespacedName;
+use crate::model::{NamespacedName, ObjectKind};
+use suspects::Suspects;
+pub(super) use suspects::may_be_broker;
 
 const INJECTION: &str = "eventing.knative.dev/injection";
+/// The fields of `metadata` below which that may stand.
+const INJECTION_FIELDS: [&str; 2] = ["labels", "annotations"];
+/// The label of a Broker that was made.
+const INJECTED: &str = "eventing.knative.dev/injected";
 const DEFAULT_BROKER: &str = "default";
 
-/// The Brokers that are to be made for these documents. Each has the place of the first document
-/// that asks for it.
-pub(crate) fn injected_brokers(
-    documents: &[&ManifestDocument],
+/// What comes of the documents that ask for Brokers.
+#[derive(Debug, Default)]
+pub(crate) struct InjectedBrokers {
+    /// The Brokers that are made. Each has the place of the first document that asks for it.
+    pub(crate) made: Vec<ManifestDocument>,
+    /// Why others are not made, where they are asked for.
+    pub(crate) problems: Vec<Problem>,
+}
+
+/// The Brokers that are to be made for these documents. `last` is the resolution in use: what was
+/// made in it is made again.
+pub(crate) fn injected_brokers<'d>(
+    documents: &[&'d ManifestDocument],
+    unparsed_texts: impl Iterator<Item = &'d str>,
+    last: Option<&Resolution>,
     settings: &ControlSettings,
-) -> Vec<ManifestDocument> {
+) -> InjectedBrokers {
     if !settings.task.serves_manifests() {
-        return Vec::new();
+        return InjectedBrokers::default();
     }
-    let mut wanted: BTreeMap<NamespacedName, &ManifestDocument> = BTreeMap::new();
-    for document in documents
-        .iter()
-        .filter(|document| asks_for_injection(document))
-    {
-        if let Some(name) =
-            wanted_broker(document, settings).filter(|(_, name)| is_dns_name(name, 253))
-        {
-            wanted.entry(name).or_insert(document);
-        }
-    }
+    let mut wanted = wanted_brokers(documents.iter().copied(), settings);
     if wanted.is_empty() {
-        return Vec::new();
+        return InjectedBrokers::default();
     }
     let brokers = documents
         .iter()
@@ -53,12 +66,78 @@ pub(crate) fn injected_brokers(
             ))
         })
         .collect();
-    let missing = wanted
-        .into_iter()
-        .filter(|(name, _)| !written.contains(name));
-    missing
-        .map(|(name, document)| broker(name, document))
-        .collect()
+    wanted.retain(|name, _| !written.contains(name));
+    let suspects = Suspects::of(documents, unparsed_texts, settings);
+    let mut injected = InjectedBrokers::default();
+    for (name, document) in wanted {
+        let suspect = suspects.meant_to_be(&name);
+        let is_kept = suspect.is_some() && last.is_some_and(|last| was_made(&name, last));
+        if let Some(suspect) = &suspect {
+            let problem = not_made((&name, document), suspect, is_kept, settings);
+            injected.problems.extend(problem);
+        }
+        if suspect.is_none() || is_kept {
+            injected.made.push(broker(name, document));
+        }
+    }
+    injected
+}
+
+/// The Brokers that these documents ask for, each with the first document that does.
+pub(super) fn wanted_brokers<'d>(
+    documents: impl Iterator<Item = &'d ManifestDocument>,
+    settings: &ControlSettings,
+) -> BTreeMap<NamespacedName, &'d ManifestDocument> {
+    let mut wanted = BTreeMap::new();
+    for document in documents.filter(|document| asks_for_injection(document)) {
+        if let Some(name) =
+            wanted_broker(document, settings).filter(|(_, name)| is_dns_name(name, 253))
+        {
+            wanted.entry(name).or_insert(document);
+        }
+    }
+    wanted
+}
+
+/// True if a Broker is served that was made for whoever asked for it.
+fn was_made((namespace, name): &NamespacedName, last: &Resolution) -> bool {
+    last.inventory.objects.iter().any(|object| {
+        object.kind == ObjectKind::Broker
+            && object.conditions.served
+            && (&object.namespace, &object.name) == (namespace, name)
+            && object
+                .manifest
+                .pointer("/metadata/labels")
+                .is_some_and(|labels| labels.get(INJECTED).is_some())
+    })
+}
+
+/// Reports, where a Broker is asked for, what may be meant to be it.
+fn not_made(
+    ((namespace, name), document): (&NamespacedName, &ManifestDocument),
+    suspect: &str,
+    is_kept: bool,
+    settings: &ControlSettings,
+) -> Vec<Problem> {
+    let place = INJECTION_FIELDS
+        .iter()
+        .find(|field| asks_below(document, field))
+        .copied()
+        .unwrap_or_default();
+    let broker = format!("Broker {namespace}/{name}");
+    let what = if is_kept {
+        format!("the {broker} that was made for it is served on")
+    } else {
+        format!("no {broker} is made")
+    };
+    let remedy = format!("correct that one, or write the {broker} yourself");
+    let mut report =
+        ObjectReport::new(document, object_name(document, &settings.default_namespace));
+    report.error(
+        &format!("metadata.{place}.{INJECTION}"),
+        format!("{what}, since {suspect} may be meant to be it: {remedy}"),
+    );
+    report.into_problems()
 }
 
 /// True if a Namespace asks for its Broker.
@@ -71,9 +150,13 @@ fn is_namespace(document: &ManifestDocument) -> bool {
 }
 
 fn asks_for_injection(document: &ManifestDocument) -> bool {
-    ["labels", "annotations"]
+    INJECTION_FIELDS
         .iter()
-        .any(|field| document.text(&["metadata", field, INJECTION]) == Some("enabled"))
+        .any(|field| asks_below(document, field))
+}
+
+fn asks_below(document: &ManifestDocument, field: &str) -> bool {
+    document.text(&["metadata", field, INJECTION]) == Some("enabled")
 }
 
 /// The Broker that a Trigger or a Namespace asks for; `None` for every other object.
@@ -93,7 +176,7 @@ fn wanted_broker(
     Some((name.to_owned(), DEFAULT_BROKER.to_owned()))
 }
 
-fn is_of_kind(document: &ManifestDocument, kind: ResourceKind) -> bool {
+pub(super) fn is_of_kind(document: &ManifestDocument, kind: ResourceKind) -> bool {
     let [api_version, written] =
         ["apiVersion", "kind"].map(|field| document.text(&[field]).unwrap_or_default());
     ResourceKind::recognize(api_version, written) == RecognizedKind::Known(kind)
@@ -109,7 +192,7 @@ fn namespace_of(document: &ManifestDocument, settings: &ControlSettings) -> Stri
 /// The Broker as upstream's controller makes it.
 fn broker((namespace, name): NamespacedName, by: &ManifestDocument) -> ManifestDocument {
     let kind = ResourceKind::Broker;
-    let labels = json!({ "eventing.knative.dev/injected": "true" });
+    let labels = json!({ INJECTED: "true" });
     let value = json!({
         "apiVersion": kind.api_version(),
         "kind": kind.as_str(),
