@@ -70,15 +70,22 @@ pub(crate) fn injected_brokers<'d>(
     let suspects = Suspects::of(documents, unparsed_texts, settings);
     let mut injected = InjectedBrokers::default();
     for (name, document) in wanted {
-        let suspect = suspects.meant_to_be(&name);
-        let is_kept = suspect.is_some() && last.is_some_and(|last| was_made(&name, last));
-        if let Some(suspect) = &suspect {
-            let problem = not_made((&name, document), suspect, is_kept, settings);
-            injected.problems.extend(problem);
-        }
-        if suspect.is_none() || is_kept {
+        let Some(suspect) = suspects.meant_to_be(&name) else {
             injected.made.push(broker(name, document));
-        }
+            continue;
+        };
+        let called = format!("Broker {}/{}", name.0, name.1);
+        let what = if last.is_some_and(|last| was_made(&name, last)) {
+            injected.made.push(broker(name, document));
+            format!("the {called} that was made for it is served on")
+        } else {
+            format!("no {called} is made")
+        };
+        let remedy = format!("correct that one, or write the {called} yourself");
+        let message = format!("{what}, since {suspect} may be meant to be it: {remedy}");
+        injected
+            .problems
+            .extend(problem_where_asked(document, message, settings));
     }
     injected
 }
@@ -112,11 +119,10 @@ fn was_made((namespace, name): &NamespacedName, last: &Resolution) -> bool {
     })
 }
 
-/// Reports, where a Broker is asked for, what may be meant to be it.
-fn not_made(
-    ((namespace, name), document): (&NamespacedName, &ManifestDocument),
-    suspect: &str,
-    is_kept: bool,
+/// An error of the field by which a document asks for a Broker.
+fn problem_where_asked(
+    document: &ManifestDocument,
+    message: String,
     settings: &ControlSettings,
 ) -> Vec<Problem> {
     let place = INJECTION_FIELDS
@@ -124,19 +130,9 @@ fn not_made(
         .find(|field| asks_below(document, field))
         .copied()
         .unwrap_or_default();
-    let broker = format!("Broker {namespace}/{name}");
-    let what = if is_kept {
-        format!("the {broker} that was made for it is served on")
-    } else {
-        format!("no {broker} is made")
-    };
-    let remedy = format!("correct that one, or write the {broker} yourself");
-    let mut report =
-        ObjectReport::new(document, object_name(document, &settings.default_namespace));
-    report.error(
-        &format!("metadata.{place}.{INJECTION}"),
-        format!("{what}, since {suspect} may be meant to be it: {remedy}"),
-    );
+    let object = object_name(document, &settings.default_namespace);
+    let mut report = ObjectReport::new(document, object);
+    report.error(&format!("metadata.{place}.{INJECTION}"), message);
     report.into_problems()
 }
 

@@ -159,23 +159,29 @@ fn default_channels_come_from_config_maps() {
     good(&(config_map("mine", "channelTemplateSpec", memory) + &broker(reference)));
 }
 
-/// Nothing is made in place of what may be meant to be the Broker that is asked for, nor of the one
-/// that was served as it is written.
+/// A namespace that asks for its Broker, that Broker, and a Trigger of it.
+const TEAM: &str = "apiVersion: v1\nkind: Namespace\nmetadata: {name: team, labels: {eventing.knative.dev/injection: enabled}}\n---\n";
+const TEAM_BROKER: &str = "apiVersion: eventing.knative.dev/v1\nkind: Broker\nmetadata:\n  name: default\n  namespace: team\nspec: {delivery: {retry: 7}}\n---\n";
+const TEAM_TRIGGER: &str = "apiVersion: eventing.knative.dev/v1\nkind: Trigger\nmetadata: {name: t, namespace: team}\nspec: {broker: default, subscriber: {uri: 'http://x'}}\n---\n";
+
+/// The Broker that is asked for in that namespace.
+fn team_broker() -> ChannelKey {
+    ChannelKey {
+        namespace: "team".to_owned(),
+        ..broker("default")
+    }
+}
+
+/// Nothing is made in place of what may be meant to be the Broker that is asked for.
 #[test]
 fn nothing_is_injected_in_place_of_what_is_misread() {
-    let namespace = "apiVersion: v1\nkind: Namespace\nmetadata: {name: team, labels: {eventing.knative.dev/injection: enabled}}\n---\n";
-    let broker = "apiVersion: eventing.knative.dev/v1\nkind: Broker\nmetadata:\n  name: default\n  namespace: team\nspec: {delivery: {retry: 7}}\n---\n";
-    let trigger = "apiVersion: eventing.knative.dev/v1\nkind: Trigger\nmetadata: {name: t, namespace: team}\nspec: {broker: default, subscriber: {uri: 'http://x'}}\n---\n";
-    let key = ChannelKey {
-        namespace: "team".to_owned(),
-        ..self::broker("default")
-    };
+    let (namespace, broker, trigger) = (TEAM, TEAM_BROKER, TEAM_TRIGGER);
+    let key = team_broker();
     let not_made = |resolution: &Resolution| {
         lines(resolution)
             .iter()
             .any(|line| line.contains(": no Broker team/default is made, since "))
     };
-    let served = good(&format!("{namespace}{broker}{trigger}"));
     for (right, wrong) in [
         ("kind: Broker", "kind: Brokr"),
         ("kind: Broker", "kind: EventBroker"),
@@ -215,6 +221,14 @@ fn nothing_is_injected_in_place_of_what_is_misread() {
         assert!(start.table.channel(&key).is_none(), "{bad}");
         assert!(not_made(&start), "{bad}: {:#?}", lines(&start));
     }
+}
+
+/// Nothing is made in place of a Broker that was served as it is written.
+#[test]
+fn nothing_is_injected_in_place_of_what_was_served() {
+    let (namespace, broker, trigger) = (TEAM, TEAM_BROKER, TEAM_TRIGGER);
+    let key = team_broker();
+    let served = good(&format!("{namespace}{broker}{trigger}"));
     // What was made is not taken away by it.
     let made = good(&format!("{namespace}{trigger}"));
     let near = broker.replace("name: default", "name: defalt");
@@ -265,6 +279,11 @@ fn nothing_is_injected_in_place_of_what_is_misread() {
             );
         }
     }
+}
+
+#[test]
+fn what_others_use_is_not_what_is_to_be_injected() {
+    let (namespace, broker, trigger) = (TEAM, TEAM_BROKER, TEAM_TRIGGER);
     // What others use is what it is meant to be.
     let of_other = trigger
         .replace("broker: default", "broker: defaults")
