@@ -12,8 +12,9 @@ use super::policy::{self, PolicyTarget, ResolvedPolicy};
 use super::service_account::is_sender_account_name;
 use crate::control::read::kind::ResourceKind;
 use crate::control::read::manifest::ManifestDocument;
+use crate::control::read::problem::ObjectName;
 use crate::control::read::report::ObjectReport;
-use crate::control::resolve::collect::{CollectedItem, CollectedObjects, is_dns_name};
+use crate::control::resolve::collect::{CollectedItem, CollectedObjects, is_dns_name, object_name};
 use crate::control::resolve::config::flags::{FeatureFlags, FeatureSwitch};
 use crate::control::resolve::config::trust::DestinationTrust;
 use crate::control::resolve::destination::uri;
@@ -88,6 +89,9 @@ impl SenderRules {
             (&targets, keys),
             settings.api_server,
         );
+        if oidc.is_none() {
+            policy::warn_without_tokens(&mut collected.event_policies, settings);
+        }
         let name = INGRESS.to_owned();
         let ingress = Arc::new(ServiceAccount {
             namespace: settings.system_namespace.clone(),
@@ -103,7 +107,7 @@ impl SenderRules {
             requirements: HashMap::new(),
             event_types: flags.event_types,
             cross_namespace: flags.cross_namespace,
-            uncertain: find_uncertain_policies(collected),
+            uncertain: find_uncertain_policies(collected, settings),
         };
         if rules.are_needed() {
             rules.read_collected(collected);
@@ -430,8 +434,19 @@ impl TriggerSubjects {
     }
 }
 
-/// The namespaces in which policies may be missing.
-fn find_uncertain_policies(collected: &CollectedObjects<'_>) -> Vec<UncertainPolicies> {
+/// The namespaces in which policies may be missing. What has the name of a policy is that one with a
+/// mistake, whose last good form is in force.
+fn find_uncertain_policies(
+    collected: &CollectedObjects<'_>,
+    settings: &ControlSettings,
+) -> Vec<UncertainPolicies> {
+    let is_in_force = |document: &&ManifestDocument| {
+        let ObjectName {
+            namespace, name, ..
+        } = object_name(document, &settings.default_namespace);
+        let known = collected.event_policies.get(&(namespace, name));
+        known.is_some_and(|known| !std::ptr::eq(known.report.document(), *document))
+    };
     let word = ResourceKind::EventPolicy.as_str();
     let unread = collected
         .is_in_unparsed_text(word)
@@ -439,6 +454,7 @@ fn find_uncertain_policies(collected: &CollectedObjects<'_>) -> Vec<UncertainPol
     collected
         .unidentified_with_word(word)
         .into_iter()
+        .filter(|document| !is_in_force(document))
         .map(uncertain_scope)
         .chain(unread)
         .collect()
