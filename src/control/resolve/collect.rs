@@ -31,6 +31,7 @@ use crate::control::read::schema::config_maps::{CONFIG_FEATURES, ConfigMapKeys};
 use crate::control::read::schema::{self, UnknownFieldStrictness};
 use crate::control::read::spelling::suggest_word;
 use crate::control::resolve::destination::other_kinds::{self, OtherObjects};
+use crate::control::resolve::destination::reference::group_of;
 use crate::control::settings::ControlSettings;
 pub(super) use crate::model::NamespacedName;
 use config_maps::{
@@ -187,7 +188,13 @@ impl<'d> CollectedObjects<'d> {
         let mut report = report;
         let is_astray =
             kind == ResourceKind::ConfigMap && report_missing_namespace(&mut report, settings);
-        if is_astray || report_near_name(&mut report, settings) == Some(Severity::Error) {
+        let is_policy = kind != ResourceKind::EventPolicy
+            && settings.task.reads_written_objects()
+            && report_policy_body(&mut report);
+        if is_astray
+            || is_policy
+            || report_near_name(&mut report, settings) == Some(Severity::Error)
+        {
             self.unidentified.push(report.document());
         }
         let twice = match kind {
@@ -231,7 +238,9 @@ impl<'d> CollectedObjects<'d> {
         };
         let resembles_policy = |value: &Value| {
             word == ResourceKind::EventPolicy.as_str()
-                && (resembles_event_policy(value) || is_called_a_policy(value))
+                && (resembles_event_policy(value)
+                    || is_called_a_policy(value)
+                    || has_policy_body(value))
         };
         let holds_flags = |value: &Value| word == CONFIG_FEATURES && has_closing_flag(value);
         let is_like_it = |value: &Value| resembles_policy(value) || holds_flags(value);
@@ -365,6 +374,36 @@ fn is_called_a_policy(value: &Value) -> bool {
         .is_some_and(kind::is_like_policy)
 }
 
+/// True if an object has the fields that only an EventPolicy has.
+fn has_policy_body(value: &Value) -> bool {
+    let field = |name: &str| value.get("spec").and_then(|spec| spec.get(name));
+    let is_target = |to: &Value| to.get("ref").is_some() || to.get("selector").is_some();
+    let mut targets = field("to").and_then(Value::as_array).into_iter().flatten();
+    field("from").is_some() || targets.any(is_target)
+}
+
+/// Reports an object of another kind in the group of policies that has the fields of one; true if
+/// it does.
+fn report_policy_body(report: &mut ObjectReport<'_>) -> bool {
+    let document = report.document();
+    let policy = ResourceKind::EventPolicy;
+    let [group, meant] = [
+        document.text(&["apiVersion"]).unwrap_or_default(),
+        policy.api_version(),
+    ]
+    .map(group_of);
+    let is_of_group = group == meant || suggest_word(group, [meant]).is_some();
+    if !is_of_group || !has_policy_body(&document.value) {
+        return false;
+    }
+    let kind = policy.as_str();
+    report.error(
+        "kind",
+        format!("has the fields of an {kind}; did you mean {kind}?"),
+    );
+    true
+}
+
 /// True if an object without a kind has the fields of an EventPolicy.
 fn resembles_event_policy(value: &Value) -> bool {
     let spec = value.get("spec").and_then(Value::as_object);
@@ -437,6 +476,7 @@ fn check_header(
             );
             ObjectHeader::Invalid
         }
+        RecognizedKind::Foreign if report_policy_body(report) => ObjectHeader::Invalid,
         RecognizedKind::Foreign => ObjectHeader::OtherKind,
         RecognizedKind::Mistaken { field, message } => {
             report.error(field, message);
