@@ -261,6 +261,20 @@ fn trust_bundles_join_the_trust_of_every_https_destination() {
     }
 }
 
+/// Keys that are kept beside those that are read have a version in their name.
+#[test]
+fn a_version_behind_the_name_of_a_secret_is_meant() {
+    let secret = |name: &str| {
+        format!(
+            "apiVersion: v1\nkind: Secret\nmetadata: {{name: {name}, namespace: knative-eventing}}\nstringData: {{a: b}}\n"
+        )
+    };
+    good(&secret("request-reply-keys-v1"));
+    for name in ["request-reply-keys-x", "request-reply-keysv1"] {
+        assert_eq!(lines(&one(&secret(name))).len(), 1, "{name}");
+    }
+}
+
 /// What is nearly a Secret or a trust bundle that is read is told, as nearly a ConfigMap.
 #[test]
 fn secrets_and_bundles_that_are_nearly_read_are_told() {
