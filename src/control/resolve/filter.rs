@@ -355,8 +355,13 @@ fn is_placeholder(wanted: &str) -> bool {
     let inside = [("$(", ")"), ("<", ">"), ("%", "%"), ("$", "")]
         .iter()
         .find_map(|(begin, end)| between(begin, end));
+    // A variable of a shell has capitals; topics may begin with `$aws`.
+    let is_topic = |name: &str| {
+        wanted.len() == name.len() + 1 && name.contains(|c: char| c.is_ascii_lowercase())
+    };
     inside.is_some_and(|name| {
-        name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+        !is_topic(name)
+            && name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
             && name
                 .chars()
                 .all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.'))

@@ -493,7 +493,7 @@ fn of_values_in_filters() {
     for filter in [
         "filter: {attributes: {tenant: ''}}",
         "filters: [{exact: {cron: '*/5 * * * *'}}, {exact: {schedule: '0 9 ? * MON-FRI'}}]",
-        "filters: [{exact: {subject: '$5'}}, {suffix: {subject: '>'}}, {exact: {subject: '<a> b'}}]",
+        "filters: [{exact: {subject: '$5'}}, {exact: {type: $aws}}, {suffix: {subject: '>'}}, {exact: {subject: '<a> b'}}]",
         "filters: [{prefix: {subject: 'order '}}]",
         "filters: [{suffix: {subject: ' done'}}]",
         "filter: {attributes: {source: 'https://a.example/b?c=d e%2A'}}",
