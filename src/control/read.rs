@@ -7,6 +7,7 @@ pub(super) mod go_duration;
 pub(super) mod header;
 pub(super) mod kind;
 pub(super) mod manifest;
+pub(super) mod policy_body;
 pub(super) mod problem;
 pub(super) mod report;
 pub(super) mod schema;

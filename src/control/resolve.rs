@@ -121,9 +121,10 @@ pub fn resolve(
     // Brokers that others ask for join them.
     let claims = Claims::of(manifests, last.map(Resolution::served).as_ref(), settings);
     let documents = claims.in_order(documents, settings);
-    let injected = injected_brokers(&documents, settings);
+    let injected = injected_brokers(&documents, manifests.unparsed_texts(), last, settings);
     let mut collected =
-        CollectedObjects::from_documents(documents.into_iter().chain(&injected), settings);
+        CollectedObjects::from_documents(documents.into_iter().chain(&injected.made), settings);
+    collected.problems.extend(injected.problems);
     claims.report_displacing(manifests.documents(), &mut collected, settings);
     collected.unparsed_texts = manifests.unparsed_texts().collect();
     // Channels and Subscriptions that a Sequence or Parallel generates replace objects of their

@@ -11,6 +11,7 @@ use super::manifest::{self, UnknownFieldPolicy};
 use super::problem::ObjectName;
 use super::report::ObjectReport;
 use super::schema;
+use crate::control::read::policy_body::report_policy_body;
 use crate::control::settings::ControlSettings;
 
 pub(crate) fn object_name(document: &ManifestDocument, default_namespace: &str) -> ObjectName {
@@ -74,6 +75,7 @@ pub(crate) fn check_header(
             );
             ObjectHeader::Invalid
         }
+        RecognizedKind::Foreign if report_policy_body(report) => ObjectHeader::Invalid,
         RecognizedKind::Foreign => ObjectHeader::OtherKind,
         RecognizedKind::Mistaken { field, message } => {
             report.error(field, message);
@@ -168,7 +170,7 @@ fn of_no_object(value: &Value) -> &'static str {
 
 /// What to do instead with a file that is no object, but is read by a tool that makes objects. What
 /// looks like an object is taken for one.
-fn of_a_tool(document: &ManifestDocument) -> Option<&'static str> {
+pub(crate) fn of_a_tool(document: &ManifestDocument) -> Option<&'static str> {
     let is_object = ["kind", "metadata", "spec"]
         .iter()
         .any(|field| document.value.get(field).is_some());

@@ -9,6 +9,16 @@ const EVENTING: &str = "eventing.knative.dev/v1";
 const MESSAGING: &str = "messaging.knative.dev/v1";
 const FLOWS: &str = "flows.knative.dev/v1";
 
+/// Knative's groups whose kinds are read.
+const KNATIVE_GROUPS: [&str; 4] = [
+    "eventing.knative.dev",
+    "messaging.knative.dev",
+    "flows.knative.dev",
+    "sources.knative.dev",
+];
+/// What the name of a kind says that is meant to be a policy.
+const LIKE_POLICY: [&str; 5] = ["polic", "eventpol", "authoriz", "authoris", "access"];
+
 /// A kind of objects that is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum ResourceKind {
@@ -186,7 +196,15 @@ impl ResourceKind {
         // Nobody else has a kind of this name, and a policy that is left alone leaves open what it
         // was for.
         let is_policy = self == Self::EventPolicy;
-        !is_policy && !group.is_empty() && !knative && spelling::edit_distance(&a, &b) > 3
+        // `eventing` of `eventing/v1` is the first part of one of Knative's.
+        let is_first_part = KNATIVE_GROUPS
+            .iter()
+            .any(|known| known.split('.').next() == Some(&group));
+        !is_policy
+            && !group.is_empty()
+            && !knative
+            && !is_first_part
+            && spelling::edit_distance(&a, &b) > 3
     }
 }
 
@@ -206,7 +224,8 @@ pub(crate) fn group_of(api_version: &str) -> &str {
 /// True if a kind is named like a policy. Knative has one kind of policy, and without it more
 /// events would be let in.
 pub(crate) fn is_like_policy(kind: &str) -> bool {
-    kind.to_lowercase().contains("polic")
+    let kind = kind.to_lowercase();
+    LIKE_POLICY.iter().any(|part| kind.contains(part))
 }
 
 /// The fields of a kind's older `apiVersion` that the present one does not have, and how to rewrite
@@ -339,6 +358,40 @@ mod tests {
             let RecognizedKind::Mistaken { message, .. } =
                 ResourceKind::recognize(api_version, kind)
             else {
+                panic!("{api_version} {kind} is not recognised as a mistake");
+            };
+            assert!(message.ends_with(remedy), "{message}");
+        }
+    }
+
+    #[test]
+    fn recognizes_what_is_called_like_a_policy_and_parts_of_groups() {
+        for (api_version, kind, remedy) in [
+            (
+                "eventing.knative.dev/v1alpha1",
+                "EventPol",
+                "did you mean EventPolicy?",
+            ),
+            (
+                "eventing.knative.dev/v1alpha1",
+                "EventAccess",
+                "did you mean EventPolicy?",
+            ),
+            (
+                "eventing.knative.dev/v1alpha1",
+                "EventAuthorization",
+                "did you mean EventPolicy?",
+            ),
+            ("eventing/v1", "Trigger", "write eventing.knative.dev/v1"),
+            ("eventing/v1", "Broker", "write eventing.knative.dev/v1"),
+            (
+                "messaging/v1",
+                "Subscription",
+                "write messaging.knative.dev/v1",
+            ),
+        ] {
+            let found = ResourceKind::recognize(api_version, kind);
+            let RecognizedKind::Mistaken { message, .. } = found else {
                 panic!("{api_version} {kind} is not recognised as a mistake");
             };
             assert!(message.ends_with(remedy), "{message}");

@@ -28,6 +28,7 @@ use crate::control::read::manifest::flows::{ParallelManifest, SequenceManifest};
 use crate::control::read::manifest::messaging::{ChannelManifest, SubscriptionManifest};
 use crate::control::read::manifest::sources::PingSourceManifest;
 use crate::control::read::manifest::{self, UnknownFieldPolicy};
+use crate::control::read::policy_body::report_policy_body;
 use crate::control::read::problem::{ObjectName, Problem, Severity};
 use crate::control::read::report::ObjectReport;
 use crate::control::read::schema::annotations::examine_annotations;
@@ -187,7 +188,13 @@ impl<'d> CollectedObjects<'d> {
         let mut report = report;
         let is_astray =
             kind == ResourceKind::ConfigMap && report_missing_namespace(&mut report, settings);
-        if is_astray || report_near_name(&mut report, settings) == Some(Severity::Error) {
+        let is_policy = kind != ResourceKind::EventPolicy
+            && settings.task.reads_written_objects()
+            && report_policy_body(&mut report);
+        if is_astray
+            || is_policy
+            || report_near_name(&mut report, settings) == Some(Severity::Error)
+        {
             self.unidentified.push(report.document());
         }
         let twice = match kind {

@@ -284,11 +284,13 @@ impl DestinationResolver<'_> {
         report: &mut ObjectReport<'_>,
     ) -> Option<Addressable> {
         let url = self.addresses.preferred_url(key)?;
+        let url = DestinationUrl::from(url);
+        let name = "metadata.name".to_owned();
         self.resolve(
-            &WrittenDestination::from_uri(
-                DestinationUrl::from(url).as_written(),
-                "metadata.name".to_owned(),
-            ),
+            &WrittenDestination {
+                uri_field: name.clone(),
+                ..WrittenDestination::from_uri(url.as_written(), name)
+            },
             report,
         )
     }

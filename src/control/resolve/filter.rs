@@ -318,7 +318,7 @@ fn check_value(
     field: &str,
     report: &mut ObjectReport<'_>,
 ) {
-    if wanted.contains("${") || wanted.contains("{{") {
+    if wanted.contains("${") || wanted.contains("{{") || is_placeholder(wanted) {
         report.warning(
             field,
             format!("is {wanted:?}: is this a template that was not rendered? Render it first"),
@@ -340,13 +340,42 @@ fn check_value(
         let rule = "regular expressions are compared as they are: write prefix, suffix, or cesql \
              with LIKE, where % is any text";
         report.warning(field, format!("is {wanted:?}: {rule}"));
-    } else if wanted.contains('*') {
+    } else if wanted.contains('*') && !is_schedule(wanted) {
         let remedy = wildcard_remedy(name, wanted.trim());
         report.warning(
             field,
             format!("is {wanted:?}: a * stands for itself only, and for no other text: {remedy}"),
         );
     }
+}
+
+/// True for a text that is nothing but a name in the signs of a template.
+fn is_placeholder(wanted: &str) -> bool {
+    let between = |begin: &str, end: &str| wanted.strip_prefix(begin)?.strip_suffix(end);
+    let inside = [("$(", ")"), ("<", ">"), ("%", "%"), ("$", "")]
+        .iter()
+        .find_map(|(begin, end)| between(begin, end));
+    // A variable of a shell has capitals; topics may begin with `$aws`.
+    let is_topic = |name: &str| {
+        wanted.len() == name.len() + 1 && name.contains(|c: char| c.is_ascii_lowercase())
+    };
+    inside.is_some_and(|name| {
+        !is_topic(name)
+            && name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+            && name
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.'))
+    })
+}
+
+/// True for a schedule as cron has them, in which a `*` is meant.
+fn is_schedule(wanted: &str) -> bool {
+    let is_field = |field: &str| {
+        let is_sign =
+            |c: char| c.is_ascii_alphanumeric() || matches!(c, '*' | '/' | ',' | '-' | '?');
+        field.chars().all(is_sign)
+    };
+    (5..=7).contains(&wanted.split(' ').count()) && wanted.split(' ').all(is_field)
 }
 
 /// True for a text that hardly anything but a regular expression is.
@@ -363,7 +392,7 @@ fn wildcard_remedy(name: &str, pattern: &str) -> String {
         pattern.strip_suffix('*').filter(is_plain),
         pattern.strip_prefix('*').filter(is_plain),
     ) {
-        _ if pattern.chars().all(|letter| letter == '*') => {
+        _ if pattern == ".*" || pattern.chars().all(|letter| letter == '*') => {
             format!("remove it if any value will do, or write cesql: EXISTS {name}")
         }
         (Some(start), _) => format!("write prefix: {{{name}: {start}}} in filters"),

@@ -107,10 +107,17 @@ pub(crate) fn list_files(paths: &[PathBuf]) -> FileListing {
             listing.failed.push(path.clone());
         }
     }
+    // One path names each of its files once; several may name one by two spellings.
+    let real = |path: &Path| fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let is_one = paths.len() < 2;
     let mut seen = std::collections::HashSet::new();
-    listing
-        .files
-        .retain(|found| seen.insert(found.path.clone()));
+    listing.files.retain(|found| {
+        seen.insert(if is_one || found.is_readable_once {
+            found.path.clone()
+        } else {
+            real(&found.path)
+        })
+    });
     listing
 }
 

@@ -68,6 +68,10 @@ fn directories_are_read_in_order_and_hidden_files_are_not() {
     assert_eq!(problems(&directory, &manifests), [""; 0]);
     let twice = [directory.path().to_owned(), directory.path().join("a.yaml")];
     assert_eq!(read_manifests(&twice).files.len(), 4);
+    let spelled = ["d/e.yaml", "d/../d/e.yaml", "./d/e.yaml"];
+    let spelled = spelled.map(|path| directory.path().join(path));
+    let manifests = read_manifests(&spelled);
+    assert_eq!(found(&directory, &manifests), [("d/e.yaml".to_owned(), 1)]);
 }
 
 #[test]

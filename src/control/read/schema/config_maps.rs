@@ -9,6 +9,9 @@ pub(crate) const DEFAULT_TEMPLATE: &str = "config-br-default-channel";
 /// The name of the ConfigMap of feature flags.
 pub(crate) const CONFIG_FEATURES: &str = "config-features";
 
+/// A ConfigMap of Knative Serving whose name is nearly one of these.
+const OF_SERVING: &str = "config-defaults";
+
 /// The keys that a ConfigMap may have.
 #[derive(Debug)]
 pub(crate) struct ConfigMapKeys {
@@ -162,7 +165,7 @@ pub(crate) fn nearly_named<'k>(
     name: &str,
     known: impl Iterator<Item = &'k str> + Clone,
 ) -> Option<&'k str> {
-    if known.clone().any(|known| known == name) {
+    if name == OF_SERVING || known.clone().any(|known| known == name) {
         return None;
     }
     let is_same = |known: &&str| {

@@ -23,7 +23,7 @@ const TRUSTING: [&str; 10] = [
 /// The parts of words by which a field is known to narrow or to carry trust, however it is named.
 const GUARDING_PARTS: [&str; 4] = ["filter", "attr", "cert", "audienc"];
 /// The fields that nobody begins to write and means to leave out.
-const MEANT: [&str; 14] = [
+const MEANT: [&str; 16] = [
     "deadLetterSink",
     "reply",
     "channelTemplate",
@@ -38,9 +38,12 @@ const MEANT: [&str; 14] = [
     "from",
     "brokerClass",
     "brokerClasses",
+    "CACerts",
+    "audience",
 ];
 /// The fields of which the same is true in one object only, each with the schema of that.
-const MEANT_IN: [(&str, &[&str]); 5] = [
+const MEANT_IN: [(&str, &[&str]); 6] = [
+    ("Broker", &["spec"]),
     ("EventPolicy", &["spec"]),
     ("ChannelDefaults", &["clusterDefault", "namespaceDefaults"]),
     ("BrokerDefaults", &["clusterDefault", "namespaceDefaults"]),

@@ -147,7 +147,14 @@ fn every_problem_is_found_with_its_place() {
             ResourceKind::Broker,
             &json!({"metadata": {"namespace": null, "labels": null}, "spec": null})
         ),
-        [""; 0]
+        [format!("spec: {nothing}")]
+    );
+    assert_eq!(
+        found(
+            ResourceKind::Trigger,
+            &json!({"spec": {"subscriber": {"uri": "u", "CACerts": null, "audience": null}}})
+        ),
+        ["CACerts", "audience"].map(|field| format!("spec.subscriber.{field}: {nothing}"))
     );
     let value = json!({"spec": {"subscribers": [{"uid": 1}, "x", null]}});
     let findings = examine(&value, schema_of(ResourceKind::InMemoryChannel));

@@ -242,9 +242,8 @@ pub(super) fn check_keys(report: &mut ObjectReport<'_>, settings: &ControlSettin
             Some(meant) => format!("is no key that {name} has; did you mean {meant}?"),
             None => format!("is no key that {name} has: remove it"),
         };
-        // If a misspelled flag were ignored, what it closes would be open.
-        let is_flag = is_features && keys.suggest_key(key).is_some();
-        let strictness = if is_flag {
+        // If a flag were ignored, what it is to close would be open.
+        let strictness = if is_features {
             UnknownFieldStrictness::NeverIgnored
         } else {
             UnknownFieldStrictness::MayBeIgnored

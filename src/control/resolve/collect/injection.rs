@@ -1,9 +1,12 @@
 //! Brokers that upstream's sugar controller makes where somebody asks for it by
 //! `eventing.knative.dev/injection: enabled`: on a Trigger the Broker that it names, on a Namespace
-//! the Broker `default`. A Broker that is written is not made again.
+//! the Broker `default`. A Broker that is written is not made again, and none is made where
+//! something that is written may be meant to be it.
 //!
 //! Upstream follows labels, as its `config-sugar` selects them, and followed annotations of
 //! Triggers before; here both count, without `config-sugar`.
+
+mod suspects;
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -11,36 +14,46 @@ use std::sync::Arc;
 use serde_json::json;
 
 use crate::control::read::document::{DocumentOrigin, ManifestDocument};
-use crate::control::read::header::is_dns_name;
+use crate::control::read::header::{is_dns_name, object_name};
 use crate::control::read::kind::{RecognizedKind, ResourceKind};
+use crate::control::read::problem::Problem;
+use crate::control::read::report::ObjectReport;
+use crate::control::resolve::Resolution;
 use crate::control::settings::ControlSettings;
-use crate::model::NamespacedName;
+use crate::model::{NamespacedName, ObjectKind};
+use suspects::Suspects;
+pub(super) use suspects::may_be_broker;
 
 const INJECTION: &str = "eventing.knative.dev/injection";
+/// The fields of `metadata` below which that may stand.
+const INJECTION_FIELDS: [&str; 2] = ["labels", "annotations"];
+/// The label of a Broker that was made.
+const INJECTED: &str = "eventing.knative.dev/injected";
 const DEFAULT_BROKER: &str = "default";
 
-/// The Brokers that are to be made for these documents. Each has the place of the first document
-/// that asks for it.
-pub(crate) fn injected_brokers(
-    documents: &[&ManifestDocument],
+/// What comes of the documents that ask for Brokers.
+#[derive(Debug, Default)]
+pub(crate) struct InjectedBrokers {
+    /// The Brokers that are made. Each has the place of the first document that asks for it.
+    pub(crate) made: Vec<ManifestDocument>,
+    /// Why others are not made, where they are asked for.
+    pub(crate) problems: Vec<Problem>,
+}
+
+/// The Brokers that are to be made for these documents. `last` is the resolution in use: what was
+/// made in it is made again.
+pub(crate) fn injected_brokers<'d>(
+    documents: &[&'d ManifestDocument],
+    unparsed_texts: impl Iterator<Item = &'d str>,
+    last: Option<&Resolution>,
     settings: &ControlSettings,
-) -> Vec<ManifestDocument> {
+) -> InjectedBrokers {
     if !settings.task.serves_manifests() {
-        return Vec::new();
+        return InjectedBrokers::default();
     }
-    let mut wanted: BTreeMap<NamespacedName, &ManifestDocument> = BTreeMap::new();
-    for document in documents
-        .iter()
-        .filter(|document| asks_for_injection(document))
-    {
-        if let Some(name) =
-            wanted_broker(document, settings).filter(|(_, name)| is_dns_name(name, 253))
-        {
-            wanted.entry(name).or_insert(document);
-        }
-    }
+    let mut wanted = wanted_brokers(documents.iter().copied(), settings);
     if wanted.is_empty() {
-        return Vec::new();
+        return InjectedBrokers::default();
     }
     let brokers = documents
         .iter()
@@ -53,12 +66,74 @@ pub(crate) fn injected_brokers(
             ))
         })
         .collect();
-    let missing = wanted
-        .into_iter()
-        .filter(|(name, _)| !written.contains(name));
-    missing
-        .map(|(name, document)| broker(name, document))
-        .collect()
+    wanted.retain(|name, _| !written.contains(name));
+    let suspects = Suspects::of(documents, unparsed_texts, settings);
+    let mut injected = InjectedBrokers::default();
+    for (name, document) in wanted {
+        let Some(suspect) = suspects.meant_to_be(&name) else {
+            injected.made.push(broker(name, document));
+            continue;
+        };
+        let called = format!("Broker {}/{}", name.0, name.1);
+        let what = if last.is_some_and(|last| was_made(&name, last)) {
+            injected.made.push(broker(name, document));
+            format!("the {called} that was made for it is served on")
+        } else {
+            format!("no {called} is made")
+        };
+        let remedy = format!("correct that one, or write the {called} yourself");
+        let message = format!("{what}, since {suspect} may be meant to be it: {remedy}");
+        injected
+            .problems
+            .extend(problem_where_asked(document, message, settings));
+    }
+    injected
+}
+
+/// The Brokers that these documents ask for, each with the first document that does.
+pub(super) fn wanted_brokers<'d>(
+    documents: impl Iterator<Item = &'d ManifestDocument>,
+    settings: &ControlSettings,
+) -> BTreeMap<NamespacedName, &'d ManifestDocument> {
+    let mut wanted = BTreeMap::new();
+    for document in documents.filter(|document| asks_for_injection(document)) {
+        if let Some(name) =
+            wanted_broker(document, settings).filter(|(_, name)| is_dns_name(name, 253))
+        {
+            wanted.entry(name).or_insert(document);
+        }
+    }
+    wanted
+}
+
+/// True if a Broker is served that was made for whoever asked for it.
+fn was_made((namespace, name): &NamespacedName, last: &Resolution) -> bool {
+    last.inventory.objects.iter().any(|object| {
+        object.kind == ObjectKind::Broker
+            && object.conditions.served
+            && (&object.namespace, &object.name) == (namespace, name)
+            && object
+                .manifest
+                .pointer("/metadata/labels")
+                .is_some_and(|labels| labels.get(INJECTED).is_some())
+    })
+}
+
+/// An error of the field by which a document asks for a Broker.
+fn problem_where_asked(
+    document: &ManifestDocument,
+    message: String,
+    settings: &ControlSettings,
+) -> Vec<Problem> {
+    let place = INJECTION_FIELDS
+        .iter()
+        .find(|field| asks_below(document, field))
+        .copied()
+        .unwrap_or_default();
+    let object = object_name(document, &settings.default_namespace);
+    let mut report = ObjectReport::new(document, object);
+    report.error(&format!("metadata.{place}.{INJECTION}"), message);
+    report.into_problems()
 }
 
 /// True if a Namespace asks for its Broker.
@@ -71,9 +146,13 @@ fn is_namespace(document: &ManifestDocument) -> bool {
 }
 
 fn asks_for_injection(document: &ManifestDocument) -> bool {
-    ["labels", "annotations"]
+    INJECTION_FIELDS
         .iter()
-        .any(|field| document.text(&["metadata", field, INJECTION]) == Some("enabled"))
+        .any(|field| asks_below(document, field))
+}
+
+fn asks_below(document: &ManifestDocument, field: &str) -> bool {
+    document.text(&["metadata", field, INJECTION]) == Some("enabled")
 }
 
 /// The Broker that a Trigger or a Namespace asks for; `None` for every other object.
@@ -93,7 +172,7 @@ fn wanted_broker(
     Some((name.to_owned(), DEFAULT_BROKER.to_owned()))
 }
 
-fn is_of_kind(document: &ManifestDocument, kind: ResourceKind) -> bool {
+pub(super) fn is_of_kind(document: &ManifestDocument, kind: ResourceKind) -> bool {
     let [api_version, written] =
         ["apiVersion", "kind"].map(|field| document.text(&[field]).unwrap_or_default());
     ResourceKind::recognize(api_version, written) == RecognizedKind::Known(kind)
@@ -109,7 +188,7 @@ fn namespace_of(document: &ManifestDocument, settings: &ControlSettings) -> Stri
 /// The Broker as upstream's controller makes it.
 fn broker((namespace, name): NamespacedName, by: &ManifestDocument) -> ManifestDocument {
     let kind = ResourceKind::Broker;
-    let labels = json!({ "eventing.knative.dev/injected": "true" });
+    let labels = json!({ INJECTED: "true" });
     let value = json!({
         "apiVersion": kind.api_version(),
         "kind": kind.as_str(),

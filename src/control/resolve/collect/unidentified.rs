@@ -7,6 +7,7 @@ use super::CollectedObjects;
 use super::config_maps::has_closing_flag;
 use crate::control::read::document::ManifestDocument;
 use crate::control::read::kind::{self, ResourceKind};
+use crate::control::read::policy_body::has_policy_body;
 use crate::control::read::schema::config_maps::{CONFIG_FEATURES, ConfigMapKeys};
 use crate::control::read::spelling::suggest_word;
 
@@ -30,7 +31,9 @@ impl<'d> CollectedObjects<'d> {
         };
         let resembles_policy = |value: &Value| {
             word == ResourceKind::EventPolicy.as_str()
-                && (resembles_event_policy(value) || is_called_a_policy(value))
+                && (resembles_event_policy(value)
+                    || is_called_a_policy(value)
+                    || has_policy_body(value))
         };
         let holds_flags = |value: &Value| word == CONFIG_FEATURES && has_closing_flag(value);
         let is_like_it = |value: &Value| resembles_policy(value) || holds_flags(value);

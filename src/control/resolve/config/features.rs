@@ -37,9 +37,11 @@ pub(crate) fn transport_encryption(
     if mode != TransportEncryption::default()
         && !collected.config_maps.contains_key(&system_features)
     {
-        collected
-            .problems
-            .push(kept_mode_problem(mode, system_features.clone()));
+        collected.problems.push(kept_flag_problem(
+            TRANSPORT_ENCRYPTION,
+            mode.as_str(),
+            system_features.clone(),
+        ));
     }
     // Before the first mode is known, a document that may be the ConfigMap closes plain HTTP.
     if last.is_none()
@@ -105,8 +107,12 @@ impl<'d> WrittenFlag<'d> {
     }
 }
 
-fn kept_mode_problem(mode: TransportEncryption, (namespace, name): NamespacedName) -> Problem {
-    let mode = mode.as_str();
+/// Says that a flag of a ConfigMap that is gone stays in force.
+pub(super) fn kept_flag_problem(
+    flag: &str,
+    value: &str,
+    (namespace, name): NamespacedName,
+) -> Problem {
     Problem {
         severity: Severity::Note,
         file: None,
@@ -116,9 +122,9 @@ fn kept_mode_problem(mode: TransportEncryption, (namespace, name): NamespacedNam
             namespace,
             name,
         }),
-        field: format!("data.{TRANSPORT_ENCRYPTION}"),
+        field: format!("data.{flag}"),
         message: format!(
-            "is gone, and stays {mode} until it is written again or the process starts anew"
+            "is gone, and stays {value} until it is written again or the process starts anew"
         ),
     }
 }

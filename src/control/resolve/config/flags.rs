@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::features::WrittenFlag;
+use super::features::{WrittenFlag, kept_flag_problem};
 use crate::control::read::document::ManifestDocument;
 use crate::control::read::manifest::core::ConfigMapManifest;
 use crate::control::read::report::ObjectReport;
@@ -65,6 +65,10 @@ pub(crate) fn resolve(
         .first()
         .copied();
     let Some(item) = collected.config_maps.get_mut(&system_features) else {
+        let kept = last.into_iter().flat_map(closing_flags);
+        let kept =
+            kept.map(|(flag, value)| kept_flag_problem(flag, value, system_features.clone()));
+        collected.problems.extend(kept);
         return last
             .cloned()
             .or_else(|| suspect.map(safe_flags))
@@ -80,6 +84,14 @@ pub(crate) fn resolve(
                 .unwrap_or_else(|| safe_flags(item.report.document()))
         }
     }
+}
+
+/// The flags about senders that are not what they are by default.
+fn closing_flags(flags: &FeatureFlags) -> impl Iterator<Item = (&'static str, &'static str)> {
+    let oidc = (flags.oidc == FeatureSwitch::On).then_some((OIDC, "enabled"));
+    let authorization = (flags.authorization != AuthorizationMode::default())
+        .then_some((AUTHORIZATION, flags.authorization.as_str()));
+    oidc.into_iter().chain(authorization)
 }
 
 /// The flags of a ConfigMap that is not understood as a whole: a flag that may be written in it

@@ -53,14 +53,23 @@ fn warn_of_secret(
                 format!("{what}: {name} counts in {system} only; write that"),
             );
         }
-    } else if ControlTask::ALL_TLS_SECRETS.contains(&name) {
-        // It is of another role.
+    } else if ControlTask::ALL_TLS_SECRETS.contains(&name)
+        || read.clone().any(|read| is_version(name, read))
+    {
+        // It is of another role, or kept beside the one that is read.
     } else if let Some(meant) = nearly_named(name, read) {
         report.warning(
             "metadata.name",
             format!("is no Secret that is read; did you mean {meant}?"),
         );
     }
+}
+
+/// True if a name is another one with a version behind it, such as `-v2`.
+fn is_version(name: &str, of: &str) -> bool {
+    name.strip_prefix(of)
+        .and_then(|rest| rest.strip_prefix("-v"))
+        .is_some_and(|number| number.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 /// Warns of what is nearly the label of a trust bundle, and of the label among the annotations.

@@ -85,6 +85,9 @@ impl SenderRules {
             keys,
             settings.api_server,
         );
+        if oidc.is_none() {
+            policy::warn_without_tokens(&mut collected.event_policies, settings);
+        }
         let name = INGRESS.to_owned();
         let ingress = Arc::new(ServiceAccount {
             namespace: settings.system_namespace.clone(),
@@ -100,7 +103,7 @@ impl SenderRules {
             requirements: HashMap::new(),
             event_types: flags.event_types,
             cross_namespace: flags.cross_namespace,
-            uncertain: find_uncertain_policies(collected),
+            uncertain: find_uncertain_policies(collected, settings),
         };
         if rules.are_needed() {
             rules.read_collected(collected);

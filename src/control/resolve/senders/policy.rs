@@ -9,9 +9,10 @@ use crate::control::read::document::ManifestDocument;
 use crate::control::read::kind::ResourceKind;
 use crate::control::read::manifest::eventing::{EventPolicyManifest, PolicyFrom, PolicyTo};
 use crate::control::read::report::ObjectReport;
+use crate::control::read::schema::config_maps::CONFIG_FEATURES;
 use crate::control::resolve::collect::CollectedItems;
 use crate::control::resolve::filter;
-use crate::control::settings::ApiServerAvailability;
+use crate::control::settings::{ApiServerAvailability, ControlSettings};
 use crate::correlation::KeyRing;
 use crate::filter::Filter;
 use crate::model::NamespacedName;
@@ -74,6 +75,26 @@ pub(crate) fn resolve(
         policies.insert(name.clone(), policy);
     }
     policies
+}
+
+/// Warns of policies that nobody is held to, since no sender is asked who it is. In a cluster their
+/// status says so.
+pub(crate) fn warn_without_tokens(
+    items: &mut CollectedItems<'_, EventPolicyManifest>,
+    settings: &ControlSettings,
+) {
+    let is_alone = settings.api_server == ApiServerAvailability::Missing;
+    for item in items
+        .values_mut()
+        .filter(|_| is_alone && settings.task.serves_manifests())
+    {
+        let system = &settings.system_namespace;
+        let rule = "has no effect, and everybody may send: it counts with";
+        item.report.warning(
+            "",
+            format!("{rule} authentication-oidc: enabled in {CONFIG_FEATURES} of {system}"),
+        );
+    }
 }
 
 /// The subjects that a policy allows. `status.from` counts if it is there: controllers have made

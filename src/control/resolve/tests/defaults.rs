@@ -159,6 +159,160 @@ fn default_channels_come_from_config_maps() {
     good(&(config_map("mine", "channelTemplateSpec", memory) + &broker(reference)));
 }
 
+/// A namespace that asks for its Broker, that Broker, and a Trigger of it.
+const TEAM: &str = "apiVersion: v1\nkind: Namespace\nmetadata: {name: team, labels: {eventing.knative.dev/injection: enabled}}\n---\n";
+const TEAM_BROKER: &str = "apiVersion: eventing.knative.dev/v1\nkind: Broker\nmetadata:\n  name: default\n  namespace: team\nspec: {delivery: {retry: 7}}\n---\n";
+const TEAM_TRIGGER: &str = "apiVersion: eventing.knative.dev/v1\nkind: Trigger\nmetadata: {name: t, namespace: team}\nspec: {broker: default, subscriber: {uri: 'http://x'}}\n---\n";
+
+/// The Broker that is asked for in that namespace.
+fn team_broker() -> ChannelKey {
+    ChannelKey {
+        namespace: "team".to_owned(),
+        ..broker("default")
+    }
+}
+
+/// Nothing is made in place of what may be meant to be the Broker that is asked for.
+#[test]
+fn nothing_is_injected_in_place_of_what_is_misread() {
+    let (namespace, broker, trigger) = (TEAM, TEAM_BROKER, TEAM_TRIGGER);
+    let key = team_broker();
+    let not_made = |resolution: &Resolution| {
+        lines(resolution)
+            .iter()
+            .any(|line| line.contains(": no Broker team/default is made, since "))
+    };
+    for (right, wrong) in [
+        ("kind: Broker", "kind: Brokr"),
+        ("kind: Broker", "kind: EventBroker"),
+        ("kind: Broker", "kind: Bus"),
+        ("kind: Broker", "kind: Channel"),
+        ("kind: Broker", "kind: Trigger"),
+        ("kind: Broker\n", ""),
+        ("eventing.knative.dev/v1", "eventing/v1"),
+        ("eventing.knative.dev/v1", "eventing.example.com/v1"),
+        ("eventing.knative.dev/v1", "eventing.knative.dev/v1beta1"),
+        ("name: default", "name: defalt"),
+        ("name: default", "name: Default"),
+        ("name: default", "name: ${B}"),
+        ("  name: default\n", ""),
+        ("namespace: team", "namespace: taem"),
+        ("namespace: team", "namespace: ${N}"),
+        ("  namespace: team\n", ""),
+        ("namespace: team", "namesapce: team"),
+        (
+            "apiVersion: eventing.knative.dev/v1\nkind: Broker",
+            "- apiVersion: eventing.knative.dev/v1\n  kind: Broker",
+        ),
+        ("apiVersion: eventing", "- {{\napiVersion: eventing"),
+    ] {
+        let bad = broker.replacen(right, wrong, 1);
+        let bad = if wrong.starts_with("- api") {
+            bad.replace(
+                "metadata:\n  name: default\n  namespace: team\nspec:",
+                "  metadata: {name: default, namespace: team}\n  spec:",
+            )
+        } else {
+            bad
+        };
+        assert_ne!(bad, broker, "{right}");
+        let files = [("a.yaml", namespace), ("b.yaml", &bad), ("c.yaml", trigger)];
+        let start = resolve(&manifests(&files), None, &settings());
+        assert!(start.table.channel(&key).is_none(), "{bad}");
+        assert!(not_made(&start), "{bad}: {:#?}", lines(&start));
+    }
+}
+
+/// Nothing is made in place of a Broker that was served as it is written.
+#[test]
+fn nothing_is_injected_in_place_of_what_was_served() {
+    let (namespace, broker, trigger) = (TEAM, TEAM_BROKER, TEAM_TRIGGER);
+    let key = team_broker();
+    let served = good(&format!("{namespace}{broker}{trigger}"));
+    // What was made is not taken away by it.
+    let made = good(&format!("{namespace}{trigger}"));
+    let near = broker.replace("name: default", "name: defalt");
+    let text = format!("{namespace}{trigger}{near}");
+    let after = resolve(&manifests(&[("a.yaml", &text)]), Some(&made), &settings());
+    assert_eq!(of(&after, &key), of(&made, &key));
+    assert!(
+        lines(&after)[0].contains("is served on, since Broker team/defalt at a.yaml:10 may be")
+    );
+    // An edit of what was served as it is written.
+    for (right, wrong, field) in [
+        (
+            "name: default",
+            "name: defalt",
+            "metadata.name: was default",
+        ),
+        ("name: default", "name: main", "metadata.name: was default"),
+        (
+            "namespace: team",
+            "namespace: taem",
+            "metadata.namespace: was team",
+        ),
+        (
+            "namespace: team",
+            "namespace: prod",
+            "metadata.namespace: was team",
+        ),
+        ("kind: Broker", "kind: EventBroker", "kind: was Broker"),
+    ] {
+        let bad = broker.replace(right, wrong);
+        let text = format!("{namespace}{bad}{trigger}");
+        let (mut last, mut read) = (served.clone(), None);
+        for _ in 0..2 {
+            let file = parse_file("a.yaml", &text, [0; 32], read.as_ref());
+            let set = ManifestSet {
+                files: vec![Arc::clone(&file)],
+                problems: Vec::new(),
+            };
+            last = resolve(&set, Some(&last), &settings());
+            read = Some(file);
+            assert_eq!(of(&last, &key), of(&served, &key), "{bad}");
+            assert!(
+                lines(&last)[0].contains(&format!(
+                    "{field}, and the Broker team/default is served on"
+                )),
+                "{:#?}",
+                lines(&last)
+            );
+        }
+    }
+}
+
+#[test]
+fn what_others_use_is_not_what_is_to_be_injected() {
+    let (namespace, broker, trigger) = (TEAM, TEAM_BROKER, TEAM_TRIGGER);
+    // What others use is what it is meant to be.
+    let of_other = trigger
+        .replace("broker: default", "broker: defaults")
+        .replace("name: t,", "name: u,");
+    let beside = broker.replace("name: default", "name: defaults");
+    good(&format!("{namespace}{trigger}{of_other}{beside}"));
+    let other = |text: &str| {
+        text.replace("team", "team2")
+            .replace("labels", "annotations")
+    };
+    good(&format!(
+        "{namespace}{trigger}{}{}",
+        other(broker),
+        other(trigger)
+    ));
+    let other = |text: &str| text.replace("team", "tean");
+    good(&format!(
+        "{namespace}{trigger}{}{}",
+        other(broker),
+        other(trigger)
+    ));
+    let other = |text: &str| text.replace("namespace: team", "namespace: default");
+    good(&format!(
+        "{namespace}{trigger}{}{}",
+        other(broker),
+        other(trigger)
+    ));
+}
+
 /// A Broker that upstream's sugar controller would make is made: for a Trigger the one that it
 /// names, for a Namespace `default`; with the defaults of Brokers, and unless it is written.
 #[test]

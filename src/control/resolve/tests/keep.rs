@@ -206,7 +206,6 @@ fn what_is_displaced_by_an_edit_of_its_head_is_served_on() {
             "apiVersion",
         ),
         (&subscription, "kind: Subscription", "kind: Channel", "kind"),
-        (&policy, "kind: EventPolicy", "kind: Rule", "kind"),
         (
             &policy,
             "namespace: default",
@@ -516,6 +515,14 @@ fn services_and_modes_keep_their_last_good_form() {
             "ConfigMap knative-eventing/config-features: data.transport-encryption: note: is gone, and stays strict until it \
           is written again or the process starts anew"
         ]
+    );
+    let closed = features(
+        "{authentication-oidc: enabled, oidc-discovery-base-url: 'https://x', default-authorization-mode: deny-all}",
+    );
+    let gone = lines(&history(&[&closed, CHANNEL]));
+    assert_eq!(
+        gone,
+        ["authentication-oidc: note: is gone, and stays enabled", "default-authorization-mode: note: is gone, and stays deny-all"].map(|said| format!("ConfigMap knative-eventing/config-features: data.{said} until it is written again or the process starts anew"))
     );
     assert_eq!(
         mode(&[&strict, &features("{}")]),

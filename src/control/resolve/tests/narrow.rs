@@ -250,10 +250,18 @@ fn no_mistyped_filter_is_ignored() {
         "transport-encrption",
         "transport_encryption",
         "trasnport-encryption",
+        "encryption",
+        "tls",
     ] {
         tried.push(("transport-encryption:", format!("{flag}:")));
     }
-    tried.push(("authentication-oidc:", "authentication-odc:".to_owned()));
+    for flag in ["authentication-odc", "oidc", "authentication"] {
+        tried.push(("authentication-oidc:", format!("{flag}:")));
+    }
+    tried.push((
+        "default-authorization-mode:",
+        "default-authz-mode:".to_owned(),
+    ));
     tried.push(("\ndata:\n", "\ndta:\n".to_owned()));
     tried.push((
         "  name: config-features\n",
@@ -469,6 +477,56 @@ fn what_cannot_be_read_at_the_start_opens_nothing() {
             .filter(|word| at == 2 || *word == "plain HTTP")
             .collect();
         assert!(more.is_empty(), "{word}: {more:?}");
+    }
+}
+
+/// The body of a policy is that of nothing else, whatever its kind says.
+#[test]
+fn what_has_the_body_of_a_policy_closes() {
+    let meant = open(WORLD);
+    let right = "eventing.knative.dev/v1alpha1\nkind: EventPolicy";
+    for head in [
+        "eventing.knative.dev/v1\nkind: Trigger",
+        "eventing.knative.dev/v1alpha1\nkind: EventPolicyy",
+        "eventing.knative.dev/v1\nkind: Broker",
+        "eventing.knative.dev/v1alpha1\nkind: Trigger",
+        "eventing.knative.dev/v1alpha1\nkind: Broker",
+        "eventing.knative.dev/v1alpha1\nkind: Subscription",
+        "eventing.knative.dev/v1alpha1\nkind: RequestReply",
+        "eventing.knative.dev/v1alpha1\nkind: EventPol",
+        "eventing.knative.dev/v1alpha1\nkind: EP",
+        "eventing.knative.dev/v1alpha1\nkind: EventAccess",
+        "eventing.knative.dev/v1alpha1\nkind: Authorization",
+        "eventing.knative.dev/v1alpha1\nkind: EventAuthorization",
+    ] {
+        for unknown_fields in [
+            crate::control::UnknownFields::Warn,
+            crate::control::UnknownFields::Error,
+        ] {
+            let settings = ControlSettings {
+                unknown_fields,
+                ..without_a_cluster()
+            };
+            let text = WORLD.replacen(right, head, 1);
+            assert_ne!(text, WORLD);
+            let start = resolve(&manifests(&[("a.yaml", &text)]), None, &settings);
+            let more: Vec<_> = passing(&start).difference(&meant).cloned().collect();
+            assert!(more.is_empty(), "{head}: {more:?}");
+            assert!(
+                start.problems.iter().any(Problem::is_error),
+                "{head}: {:#?}",
+                lines(&start)
+            );
+            // By an edit, what was there goes on, whatever it is called by then.
+            let before = manifests(&[("a.yaml", WORLD)]);
+            let served = resolve(&before, None, &settings);
+            let after = ManifestSet {
+                files: vec![parse_file("a.yaml", &text, [0; 32], before.files.first())],
+                problems: Vec::new(),
+            };
+            let after = resolve(&after, Some(&served), &settings);
+            assert_eq!(passing(&after), meant, "{head}");
+        }
     }
 }
 

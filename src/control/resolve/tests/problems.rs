@@ -340,6 +340,26 @@ fn of_names_in_filters() {
             "filters[0].exact.type",
             "{{ .t }}",
         ),
+        (
+            "filter: {attributes: {type: $TYPE}}",
+            "filter.attributes.type",
+            "$TYPE",
+        ),
+        (
+            "filters: [{exact: {type: $(TYPE)}}]",
+            "filters[0].exact.type",
+            "$(TYPE)",
+        ),
+        (
+            "filters: [{prefix: {type: <event-type>}}]",
+            "filters[0].prefix.type",
+            "<event-type>",
+        ),
+        (
+            "filters: [{exact: {type: '%TYPE%'}}]",
+            "filters[0].exact.type",
+            "%TYPE%",
+        ),
     ] {
         let rule = "is this a template that was not rendered? Render it first";
         let line = format!("9: Trigger default/t: spec.{place}: warning: is {value:?}: {rule}");
@@ -414,9 +434,16 @@ fn of_values_in_filters() {
             "filters[0].not.suffix.type",
             any("**", "type"),
         ),
+        (
+            "filters: [{exact: {type: '.*'}}]",
+            "filters[0].exact.type",
+            any(".*", "type"),
+        ),
     ]);
     for filter in [
         "filter: {attributes: {tenant: ''}}",
+        "filters: [{exact: {cron: '*/5 * * * *'}}, {exact: {schedule: '0 9 ? * MON-FRI'}}]",
+        "filters: [{exact: {subject: '$5'}}, {exact: {type: $aws}}, {suffix: {subject: '>'}}, {exact: {subject: '<a> b'}}]",
         "filters: [{prefix: {subject: 'order '}}]",
         "filters: [{suffix: {subject: ' done'}}]",
         "filter: {attributes: {source: 'https://a.example/b?c=d e%2A'}}",
@@ -1063,6 +1090,8 @@ fn of_configuration_for_the_operator() {
         features(system, "{}")
     );
     assert_eq!(lines(&one(&both)).len(), 1, "{:#?}", lines(&one(&both)));
+    let empty = lines(&one(&operator("{features: {}, default-ch-webhook: {}}")));
+    assert_eq!(empty.len(), 1, "{empty:#?}");
 }
 
 #[test]
@@ -1412,6 +1441,7 @@ fn of_names_of_config_maps() {
         "config-leader-election",
         "config-sugar",
         "config-ping-defaults",
+        "config-defaults",
         "my-features",
     ] {
         good(&config_map(system, name, "{a: b}"));

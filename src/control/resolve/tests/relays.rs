@@ -243,6 +243,24 @@ fn a_fault_takes_nothing_away_that_is_right() {
     }
 }
 
+/// The address of a Broker that is written is that of its name.
+#[test]
+fn the_address_of_a_written_broker_has_no_field_of_its_own() {
+    let settings = ControlSettings {
+        cluster_names: crate::control::ClusterNameLookup::Unavailable,
+        ..with_task(ControlTask::RelayTriggers(ObjectSource::Written))
+    };
+    let text = "apiVersion: eventing.knative.dev/v1\nkind: Broker\nmetadata: {name: b}\n---\napiVersion: eventing.knative.dev/v1\nkind: Trigger\nmetadata: {name: t}\nspec: {broker: b, subscriber: {uri: 'http://127.0.0.1:9/'}}\n";
+    let found = lines(&resolve(&manifests(&[("a.yaml", text)]), None, &settings));
+    let [line] = &found[..] else {
+        panic!("{found:#?}")
+    };
+    assert!(
+        line.starts_with("a.yaml:3: Broker default/b: metadata.name: warning: leads to "),
+        "{line}"
+    );
+}
+
 /// Contract 3.2: a Broker of another namespace counts only where the flag allows it, and as soon as
 /// it does.
 #[test]

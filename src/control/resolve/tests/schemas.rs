@@ -11,7 +11,7 @@ use crate::control::read::document::{ManifestDocument, ManifestFile};
 use crate::control::read::schema::finding::{PathStep, format_path};
 use crate::control::read::schema::json_schema;
 
-const WHOLE: &str = include_str!("../../../../tests/fixtures/manifests/right/whole.yaml");
+const WHOLE: &str = include_str!("../../../../tests/fixtures/manifests/warned/whole.yaml");
 
 /// What only the resolver can know, by kind, field and value: the schema takes it, and `check` does
 /// not.

@@ -614,6 +614,42 @@ fn without_a_cluster_what_is_stale_or_astray_is_told() {
     }
 }
 
+/// A policy whose namespace is misread may be for any: it is not the one that it seems to be.
+#[test]
+fn a_policy_whose_namespace_is_misread_closes_everywhere() {
+    let policy = policy("p, namesapce: other", "from: [{sub: a}]");
+    let resolution = alone(&format!("{CHANNEL}{OTHERS}{policy}{}", features(ISSUER)));
+    for channel in resolution.table.channels() {
+        let rule = channel.authorization.as_ref().map(|access| &access.rule);
+        assert!(
+            matches!(rule, Some(AuthorizationRule::Unknown(_))),
+            "{rule:?}"
+        );
+    }
+}
+
+/// Without tokens nobody is held to a policy, which nothing but a cluster tells its author.
+#[test]
+fn without_a_cluster_policies_without_tokens_are_told() {
+    let policy = policy("p", "from: [{sub: a}]");
+    let system = "knative-eventing";
+    let told = format!(
+        "a.yaml:5: EventPolicy default/p: warning: has no effect, and everybody may send: it counts with \
+         authentication-oidc: enabled in config-features of {system}"
+    );
+    for flags in [
+        String::new(),
+        features("authentication-oidc: disabled"),
+        features("default-authorization-mode: deny-all"),
+    ] {
+        let text = format!("{CHANNEL}{policy}{flags}");
+        assert_eq!(lines(&alone(&text)), [told.as_str()], "{flags}");
+        assert_eq!(lines(&in_cluster(&text)), [""; 0], "{flags}");
+    }
+    let text = format!("{CHANNEL}{policy}{}", features(ISSUER));
+    assert!(!lines(&alone(&text)).contains(&told));
+}
+
 /// Without a cluster and without another issuer, it is said that nothing can be verified; the
 /// channel stays closed.
 #[test]

@@ -296,6 +296,20 @@ fn assert_only_line(text: &str, said: &str) {
     );
 }
 
+/// Keys that are kept beside those that are read have a version in their name.
+#[test]
+fn a_version_behind_the_name_of_a_secret_is_meant() {
+    let secret = |name: &str| {
+        format!(
+            "apiVersion: v1\nkind: Secret\nmetadata: {{name: {name}, namespace: knative-eventing}}\nstringData: {{a: b}}\n"
+        )
+    };
+    good(&secret("request-reply-keys-v1"));
+    for name in ["request-reply-keys-x", "request-reply-keysv1"] {
+        assert_eq!(lines(&one(&secret(name))).len(), 1, "{name}");
+    }
+}
+
 /// What is nearly a Secret that is read is told, as nearly a ConfigMap. Those of others, and of
 /// other roles, are left alone.
 #[test]

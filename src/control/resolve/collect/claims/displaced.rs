@@ -1,7 +1,8 @@
 //! Objects that an edit has displaced: what is served is gone from its file, and another object of
 //! its name has come into that file, of another kind or group, or in nearly the same namespace.
 //! That is how a mistake in the head of an object looks, so that what was served is served on.
-//! Whoever means it takes the old object out in an edit of its own.
+//! Whoever means it takes the old object out in an edit of its own. A Broker that would be made in
+//! place of the one that is gone is displaced by whatever may be a Broker.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -16,9 +17,10 @@ use crate::control::read::problem::{ObjectName, Problem};
 use crate::control::read::report::ObjectReport;
 use crate::control::read::schema::config_maps::{ConfigMapKeys, ConfigMapPlace};
 use crate::control::read::spelling::suggest_word;
+use crate::control::resolve::collect::injection::{is_of_kind, may_be_broker, wanted_brokers};
 use crate::control::resolve::config::trust;
 use crate::control::settings::ControlSettings;
-use crate::model::{ObjectKind, SubscriptionKey};
+use crate::model::{NamespacedName, ObjectKind, SubscriptionKey};
 
 /// What is served on, and what has taken its place.
 #[derive(Clone, Debug)]
@@ -57,6 +59,8 @@ impl Displaced {
             ("kind", name.kind.as_str())
         } else if by.namespace != name.namespace {
             ("metadata.namespace", name.namespace.as_str())
+        } else if by.name != name.name {
+            ("metadata.name", name.name.as_str())
         } else {
             ("apiVersion", api_version)
         };
@@ -106,9 +110,11 @@ pub(super) fn find(
         .documents()
         .filter_map(|document| document.text(&["metadata", "namespace"]));
     let namespaces: HashSet<&str> = namespaces.collect();
+    let injected = wanted_brokers(manifests.documents(), settings);
+    let injected: HashSet<NamespacedName> = injected.into_keys().collect();
     let mut found = Vec::new();
     for (before, file) in changed {
-        let edit = FileEdit::new((before, file), &namespaces, settings);
+        let edit = FileEdit::new((before, file), (&namespaces, &injected), settings);
         let kept = claims
             .displaced
             .iter()
@@ -135,12 +141,14 @@ struct FileEdit<'m> {
     moves: HashSet<(&'m str, &'m str)>,
     /// The namespaces in which something stood before.
     namespaces: &'m HashSet<&'m str>,
+    /// The Brokers that are made if they are not written.
+    injected: &'m HashSet<NamespacedName>,
 }
 
 impl<'m> FileEdit<'m> {
     fn new(
         (before, file): (&'m Arc<ManifestFile>, &'m Arc<ManifestFile>),
-        namespaces: &'m HashSet<&'m str>,
+        (namespaces, injected): (&'m HashSet<&'m str>, &'m HashSet<NamespacedName>),
         settings: &'m ControlSettings,
     ) -> Self {
         let count = |file: &'m ManifestFile| {
@@ -181,6 +189,7 @@ impl<'m> FileEdit<'m> {
             after,
             moves,
             namespaces,
+            injected,
         }
     }
 
@@ -200,11 +209,17 @@ impl<'m> FileEdit<'m> {
                     kept.by.0 == identity.map(str::to_owned) && kept.by.1 <= number(identity)
                 })
         };
+        let is_made_again = is_of_kind(gone, ResourceKind::Broker)
+            && self
+                .injected
+                .contains(&(was[2].to_owned(), was[3].to_owned()));
         let (document, by) = self.file.documents.iter().find_map(|document| {
             let by = identity(document, &settings.default_namespace).filter(|by| is_new(by))?;
             let is_move = by[2] != was[2] && kept.is_none() && self.namespaces.contains(by[2]);
             let is_move = is_move || self.moves.contains(&(was[2], by[2]));
-            (is_misread(was, by, gone, document) && !is_move).then_some((document, by))
+            let is_meant = is_misread(was, by, gone, document) && !is_move
+                || is_made_again && may_be_broker(document);
+            is_meant.then_some((document, by))
         })?;
         let value = Some(&document.value).filter(|_| number(&by) == 1).cloned();
         Some(Displaced {

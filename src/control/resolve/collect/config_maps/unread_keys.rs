@@ -129,10 +129,12 @@ pub(super) fn report_operator_config(collected: &mut CollectedObjects<'_>, syste
             .value
             .get("spec")
             .and_then(|spec| spec.get("config")?.as_object());
-        for key in config
+        let is_empty = |value: &Value| value.as_object().is_some_and(Map::is_empty);
+        for (key, _) in config
             .filter(|_| is_operators(&referent.kind, &referent.group))
             .into_iter()
-            .flat_map(Map::keys)
+            .flatten()
+            .filter(|(_, value)| !is_empty(value))
         {
             let is_there = |name: &String| {
                 collected
