@@ -1,10 +1,11 @@
 //! The control plane: it turns Knative objects, from files or from a cluster, into one immutable
 //! routing table and a list of problems.
 //!
-//! In reading order: [`read_manifests`] finds files and parses them (`file`, `yaml`, `manifest`),
-//! [`resolve()`] turns what they say into a [`Resolution`], and [`watch_files`] does both again
-//! whenever something changes. [`ClusterConnection::follow_cluster`] does the same with the objects
-//! of a cluster (`kubernetes`). Nothing here receives or sends events.
+//! In reading order: [`read_manifests`] finds files and parses them (`read`), [`resolve()`] turns
+//! what they say into a [`Resolution`] by the [`ControlTask`] of the process (`task`), and
+//! [`watch_files`] does both again whenever something changes (`files`).
+//! [`ClusterConnection::follow_cluster`] does the same with the objects of a cluster (`cluster`).
+//! Nothing here receives or sends events. This file re-exports for the rest of the crate alone.
 
 mod channel_kind;
 mod cluster;

@@ -1,5 +1,5 @@
-//! Reads manifests: finds files, parses them, and turns their documents into Knative's kinds, each checked by
-//! its schema first.
+//! Reads manifests: finds files, parses them, and turns their documents into Knative's kinds, each
+//! checked by its schema first.
 
 pub(super) mod document;
 pub(super) mod file;

@@ -41,7 +41,7 @@ use destination::service_location::ServiceLocations;
 use reconciled::{ReconciledChannels, UnchangedChannel};
 use relayed::ResolvedRelays;
 use reuse::reuse_if_equal;
-use senders::authorization::SenderRules;
+use senders::authorization::{SenderRules, SenderSources};
 use written::flow::declare::remove_written_duplicates;
 use written::{WrittenMemory, WrittenObjects, request_reply};
 
@@ -189,13 +189,13 @@ fn destination_resolver<'s>(
         .map(|memory| memory.shared_bundles.clone())
         .unwrap_or_default();
     let trust = DestinationTrust::new(&config.trust_bundles, trusted, settings.now);
-    let last_oidc = last.and_then(|last| last.table.oidc());
-    let sender_rules = SenderRules::from_collected(
-        collected,
-        settings,
-        (&config.flags, last_oidc),
-        (&trust, &config.key_ring),
-    );
+    let sources = SenderSources {
+        flags: &config.flags,
+        last: last.and_then(|last| last.table.oidc()),
+        trust: &trust,
+        keys: &config.key_ring,
+    };
+    let sender_rules = SenderRules::from_collected(collected, settings, &sources);
     DestinationResolver {
         settings,
         mode,

@@ -1,5 +1,5 @@
-//! Documents of manifests, with the files and lines that they are from. Nothing here knows what is in
-//! an object beyond its kind and name.
+//! Documents of manifests, with the files and lines that they are from. Nothing here knows what is
+//! in an object beyond its kind and name.
 
 use std::sync::Arc;
 

@@ -102,49 +102,47 @@ impl<'d> CollectedObjects<'d> {
     ) -> Self {
         let mut collected = Self::default();
         for document in documents {
-            let mut report =
-                ObjectReport::new(document, object_name(document, &settings.default_namespace));
-            let reading = UnknownFieldPolicy::from_settings(settings);
-            // The kind and the name come first: they decide where the object is kept, and if at
-            // all.
-            match check_header(document, &mut report, reading) {
-                ObjectHeader::OtherKind => {
-                    let left = other_kinds::insert_other(&mut collected.others, report, reading);
-                    collected
-                        .problems
-                        .extend(left.into_iter().flat_map(ObjectReport::into_problems));
-                }
-                // Reconciled channels are only kept here; they are decoded by `reconciled`, if they
-                // changed.
-                ObjectHeader::Known(kind)
-                    if !settings.task.reads_written_objects()
-                        && kind == settings.task.channel_kind().resource_kind() =>
-                {
-                    let ObjectName {
-                        namespace, name, ..
-                    } = report.object().clone();
-                    collected.reconciled.insert((namespace, name), report);
-                }
-                ObjectHeader::Known(
-                    kind @ (ResourceKind::Broker
-                    | ResourceKind::Trigger
-                    | ResourceKind::Subscription),
-                ) if !settings.task.reads_written_objects() => {
-                    collected.insert_reconciled(kind, report);
-                }
-                ObjectHeader::Known(kind) => collected.insert_item(kind, report, settings),
-                ObjectHeader::Invalid => {
-                    report_near_name(&mut report, settings);
-                    collected
-                        .unidentified
-                        .extend(Some(document).filter(|_| report.has_errors()));
-                    collected.problems.extend(report.into_problems());
-                }
-            }
+            collected.insert_document(document, settings);
         }
         owned::leave_out(&mut collected, settings);
         report_other_features(&mut collected, settings);
         collected
+    }
+
+    /// Adds a document. The kind and the name come first: they decide where the object is kept, and
+    /// if at all.
+    fn insert_document(&mut self, document: &'d ManifestDocument, settings: &ControlSettings) {
+        let mut report =
+            ObjectReport::new(document, object_name(document, &settings.default_namespace));
+        let reading = UnknownFieldPolicy::from_settings(settings);
+        match check_header(document, &mut report, reading) {
+            ObjectHeader::OtherKind => {
+                let left = other_kinds::insert_other(&mut self.others, report, reading);
+                self.problems
+                    .extend(left.into_iter().flat_map(ObjectReport::into_problems));
+            }
+            // Reconciled channels are only kept here; they are decoded by `reconciled`, if they
+            // changed.
+            ObjectHeader::Known(kind)
+                if !settings.task.reads_written_objects()
+                    && kind == settings.task.channel_kind().resource_kind() =>
+            {
+                let ObjectName {
+                    namespace, name, ..
+                } = report.object().clone();
+                self.reconciled.insert((namespace, name), report);
+            }
+            ObjectHeader::Known(
+                kind @ (ResourceKind::Broker | ResourceKind::Trigger | ResourceKind::Subscription),
+            ) if !settings.task.reads_written_objects() => self.insert_reconciled(kind, report),
+            ObjectHeader::Known(kind) => self.insert_item(kind, report, settings),
+            ObjectHeader::Invalid => {
+                report_near_name(&mut report, settings);
+                self.unidentified
+                    .extend(Some(document).filter(|_| report.has_errors()));
+                self.problems.extend(report.into_problems());
+            }
+        }
     }
 
     /// Keeps an object that a cluster has reconciled without decoding it, until it is needed.
@@ -173,28 +171,8 @@ impl<'d> CollectedObjects<'d> {
         settings: &ControlSettings,
     ) {
         let how = (kind, settings);
-        // A misspelled `namespace` names another object than was meant. The objects of an API
-        // server are right.
-        let metadata = report
-            .document()
-            .value
-            .get("metadata")
-            .and_then(Value::as_object);
-        let is_doubtful = metadata
-            .is_some_and(|metadata| metadata.keys().any(|key| schema::is_unknown_metadata(key)));
-        let is_doubtful = is_doubtful && settings.task.reads_written_objects();
-        self.unidentified
-            .extend(Some(report.document()).filter(|_| is_doubtful));
         let mut report = report;
-        let is_astray =
-            kind == ResourceKind::ConfigMap && report_missing_namespace(&mut report, settings);
-        let is_policy = kind != ResourceKind::EventPolicy
-            && settings.task.reads_written_objects()
-            && report_policy_body(&mut report);
-        if is_astray
-            || is_policy
-            || report_near_name(&mut report, settings) == Some(Severity::Error)
-        {
+        if is_doubtful(kind, &mut report, settings) {
             self.unidentified.push(report.document());
         }
         let twice = match kind {
@@ -249,6 +227,31 @@ impl<'d> CollectedObjects<'d> {
         problems.extend(all(self.pods));
         problems
     }
+}
+
+/// True if another object than was meant may have this name. The objects of an API server are right.
+fn is_doubtful(
+    kind: ResourceKind,
+    report: &mut ObjectReport<'_>,
+    settings: &ControlSettings,
+) -> bool {
+    // A misspelled `namespace` names another object than was meant.
+    let metadata = report
+        .document()
+        .value
+        .get("metadata")
+        .and_then(Value::as_object);
+    let is_misspelt = settings.task.reads_written_objects()
+        && metadata
+            .is_some_and(|metadata| metadata.keys().any(|key| schema::is_unknown_metadata(key)));
+    let is_astray = kind == ResourceKind::ConfigMap && report_missing_namespace(report, settings);
+    let is_policy = kind != ResourceKind::EventPolicy
+        && settings.task.reads_written_objects()
+        && report_policy_body(report);
+    // Whether the name is nearly one that counts is reported in any case but these.
+    let is_near =
+        !is_astray && !is_policy && report_near_name(report, settings) == Some(Severity::Error);
+    is_misspelt || is_astray || is_policy || is_near
 }
 
 /// Adds an object; gives its report back if there is one of its name already.

@@ -1,5 +1,5 @@
-//! The settings for all objects, of ConfigMaps and Secrets: Knative's `config-*`, certificates, trust
-//! bundles and keys. They are resolved before any object, since they decide how each is read.
+//! The settings for all objects, of ConfigMaps and Secrets: Knative's `config-*`, certificates,
+//! trust bundles and keys. They are resolved before any object, since they decide how each is read.
 
 pub(crate) mod backends;
 pub(super) mod certificate;

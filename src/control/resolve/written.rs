@@ -62,7 +62,7 @@ impl WrittenObjects {
             memory.map(|memory| &memory.flows),
         );
         // Subscriptions come when every channel is known; only then can circles of flows be found.
-        let mut routes = SubscriptionRoutes::build(collected, resolver, (&parents, &flows), table);
+        let mut routes = SubscriptionRoutes::build(collected, resolver, &parents, &flows, table);
         flow::cycles::warn_of_cycles(collected, &flows, &routes);
         // The Triggers of RequestReplies join the routes last, beside the written ones.
         let request_replies = request_replies.place_triggers(&mut routes, &parents);

@@ -43,10 +43,15 @@ pub(crate) fn leave_out(collected: &mut CollectedObjects<'_>, settings: &Control
         |name, report| owner(name, report, "Trigger", &collected.triggers),
         problems,
     );
+    take_out_policies(&gone, collected);
+}
+
+/// Takes out the EventPolicies that were made for channels which are gone.
+fn take_out_policies(gone: &[ObjectName], collected: &mut CollectedObjects<'_>) {
     let policies = &collected.event_policies;
     let is_for_gone =
         |(name, item): &(&NamespacedName, &CollectedItem<'_, EventPolicyManifest>)| {
-            is_for(&gone, name, item)
+            is_for(gone, name, item)
         };
     let made: Vec<_> = policies
         .iter()
@@ -55,16 +60,20 @@ pub(crate) fn leave_out(collected: &mut CollectedObjects<'_>, settings: &Control
         .collect();
     let owner_of = |name: &NamespacedName, report: &ObjectReport<'_>| {
         let of_policy = || owner(name, report, "EventPolicy", policies);
-        let of_channel = || owner(name, report, "Channel", channels).or_else(of_policy);
+        let of_channel = || owner(name, report, "Channel", &collected.channels).or_else(of_policy);
         owner(name, report, "Broker", &collected.brokers)
             .or_else(of_channel)
             .filter(|_| made.contains(name))
     };
-    let owned = policies
+    let owned: Vec<_> = policies
         .iter()
-        .filter_map(|(name, item)| Some((name.clone(), owner_of(name, &item.report)?)));
-    let owned: Vec<_> = owned.collect();
-    remove(&mut collected.event_policies, owned, problems);
+        .filter_map(|(name, item)| Some((name.clone(), owner_of(name, &item.report)?)))
+        .collect();
+    remove(
+        &mut collected.event_policies,
+        owned,
+        &mut collected.problems,
+    );
 }
 
 /// Takes out what belongs to another object, which `owner` names; gives what that was.

@@ -266,26 +266,7 @@ fn read_trust_bundle(
     now: i64,
     report: &mut ObjectReport<'_>,
 ) -> TrustBundle {
-    let mut certificates = Vec::new();
-    for (key, value) in config_map.data.iter().flatten() {
-        certificates.extend(readable_certificates(
-            value.as_deref().unwrap_or_default(),
-            &format!("data.{key}"),
-            report,
-        ));
-    }
-    for (key, value) in config_map.binary_data.iter().flatten() {
-        // Keystores stand here, too, so that a value that is no text is skipped silently (contract
-        // 3.10).
-        let decoded = decode_base64(value.as_deref().unwrap_or_default());
-        if let Some(text) = decoded.and_then(|bytes| String::from_utf8(bytes).ok()) {
-            certificates.extend(readable_certificates(
-                &text,
-                &format!("binaryData.{key}"),
-                report,
-            ));
-        }
-    }
+    let certificates = bundle_certificates(config_map, report);
     if certificates.is_empty()
         && let Some((field, value)) = first_value(config_map)
     {
@@ -308,6 +289,28 @@ fn read_trust_bundle(
         );
     }
     bundle
+}
+
+/// The certificates of all keys of a bundle.
+fn bundle_certificates(
+    config_map: &ConfigMapManifest,
+    report: &mut ObjectReport<'_>,
+) -> Vec<TrustedCertificate> {
+    let mut certificates = Vec::new();
+    for (key, value) in config_map.data.iter().flatten() {
+        let text = value.as_deref().unwrap_or_default();
+        certificates.extend(readable_certificates(text, &format!("data.{key}"), report));
+    }
+    for (key, value) in config_map.binary_data.iter().flatten() {
+        // Keystores stand here, too, so that a value that is no text is skipped silently (contract
+        // 3.10).
+        let decoded = decode_base64(value.as_deref().unwrap_or_default());
+        if let Some(text) = decoded.and_then(|bytes| String::from_utf8(bytes).ok()) {
+            let field = format!("binaryData.{key}");
+            certificates.extend(readable_certificates(&text, &field, report));
+        }
+    }
+    certificates
 }
 
 /// The first value of a ConfigMap that is not empty, and its field.

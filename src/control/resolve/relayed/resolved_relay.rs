@@ -198,6 +198,30 @@ impl<R: RelayForm> ResolvedRelay<R> {
     }
 }
 
+impl<R: RelayForm> ResolvedRelay<R> {
+    /// A relay as it was resolved; with errors, it keeps what it can of the last one.
+    fn new(
+        mut relay: R,
+        context: ResolvedRelayContext,
+        before: Option<&Arc<Self>>,
+        name: &NamespacedName,
+        report: &ObjectReport<'_>,
+    ) -> Self {
+        if let Some(before) = before.filter(|_| report.has_errors()) {
+            relay = R::merge_last(&before.relay, relay, &context);
+        }
+        // The inventory object is made last, of all problems.
+        let object = status::relayed_object(R::KIND, name, report, relay.main_destination());
+        Self {
+            document: Arc::clone(&report.document().value),
+            context,
+            relay: reuse_if_equal(before.map(|before| &before.relay), relay),
+            findings: report.findings(),
+            object: reuse_if_equal(before.map(|before| &before.object), object),
+        }
+    }
+}
+
 /// Resolves each object. Objects whose value and context are the same as in `last` are not resolved
 /// again.
 pub(super) fn resolve_each<'d, T: DeserializeOwned, R: RelayForm>(
@@ -230,30 +254,18 @@ pub(super) fn resolve_each<'d, T: DeserializeOwned, R: RelayForm>(
         }
         // In a cluster, objects are decoded only here, so that unchanged ones cost nothing.
         if !resolver.settings.task.reads_written_objects() {
-            item.object = manifest::decode(
-                report,
-                R::OF,
-                UnknownFieldPolicy::from_settings(resolver.settings),
-            );
+            let reading = UnknownFieldPolicy::from_settings(resolver.settings);
+            item.object = manifest::decode(report, R::OF, reading);
         }
-        let mut relay = make(item.object.as_deref(), &context, report, resolver);
-        if let Some(before) = before.filter(|_| report.has_errors()) {
-            relay = R::merge_last(&before.relay, relay, &context);
-            relay
+        let relay = make(item.object.as_deref(), &context, report, resolver);
+        let resolved = ResolvedRelay::new(relay, context, before, name, report);
+        // What is kept of the last relay keeps its trust bundles.
+        if before.is_some() && report.has_errors() {
+            resolved
+                .relay
                 .destinations()
                 .for_each(|to| resolver.trust.keep_bundle(&to.trust));
         }
-        // The inventory object is made last, of all problems.
-        let object = status::relayed_object(R::KIND, name, report, relay.main_destination());
-        let relay = reuse_if_equal(before.map(|before| &before.relay), relay);
-        let object = reuse_if_equal(before.map(|before| &before.object), object);
-        let resolved = ResolvedRelay {
-            document,
-            context,
-            relay,
-            findings: report.findings(),
-            object,
-        };
         forms.insert(name.clone(), Arc::new(resolved));
     }
     forms

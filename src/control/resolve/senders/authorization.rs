@@ -62,14 +62,29 @@ struct SenderRequirements {
     owner: Option<Arc<EventTypeOwner>>,
 }
 
+/// What is known before the objects themselves.
+pub(crate) struct SenderSources<'s> {
+    pub(crate) flags: &'s FeatureFlags,
+    /// The issuer in use.
+    pub(crate) last: Option<&'s Arc<OidcAuthentication>>,
+    pub(crate) trust: &'s DestinationTrust,
+    /// The keys that filters of policies verify ids with.
+    pub(crate) keys: &'s Arc<KeyRing>,
+}
+
 impl SenderRules {
-    /// Reads flags, policies, channels and Brokers. `last` is the issuer in use.
+    /// Reads flags, policies, channels and Brokers.
     pub(crate) fn from_collected(
         collected: &mut CollectedObjects<'_>,
         settings: &ControlSettings,
-        (flags, last): (&FeatureFlags, Option<&Arc<OidcAuthentication>>),
-        (trust, keys): (&DestinationTrust, &Arc<KeyRing>),
+        sources: &SenderSources<'_>,
     ) -> Self {
+        let SenderSources {
+            flags,
+            last,
+            trust,
+            keys,
+        } = *sources;
         let oidc = (flags.oidc == FeatureSwitch::On).then(|| {
             let oidc = OidcAuthentication {
                 discovery: oidc_discovery(flags, settings, trust),

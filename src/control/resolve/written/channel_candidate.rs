@@ -5,7 +5,7 @@ use crate::control::resolve::parent::ResolvedParent;
 use crate::model::ChannelKey;
 
 /// The field of a dead letter sink.
-pub(super) const SINK_FIELD: &str = "spec.delivery.deadLetterSink";
+pub(crate) const SINK_FIELD: &str = "spec.delivery.deadLetterSink";
 /// The same field in a template.
 pub(crate) const TEMPLATE_SINK_FIELD: &str = "spec.channelTemplate.spec.delivery.deadLetterSink";
 

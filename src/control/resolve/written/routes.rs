@@ -68,7 +68,8 @@ impl SubscriptionRoutes {
     pub(crate) fn build(
         collected: &mut CollectedObjects<'_>,
         resolver: &mut DestinationResolver<'_>,
-        (parents, flows): (&ResolvedParents, &ResolvedFlows),
+        parents: &ResolvedParents,
+        flows: &ResolvedFlows,
         last: Option<&RoutingTable>,
     ) -> Self {
         let mut routes = Self {
@@ -76,42 +77,10 @@ impl SubscriptionRoutes {
             ..Self::default()
         };
         // The last forms come first, since every subscription is compared with its own.
-        for channel in last.into_iter().flat_map(RoutingTable::channels) {
-            routes
-                .last_channels
-                .insert(channel.key.clone(), Arc::clone(channel));
-            let entries = channel
-                .subscriptions
-                .iter()
-                .map(|s| (s.key.clone(), (channel.key.clone(), Arc::clone(s))));
-            routes.last_subscriptions.extend(entries);
-        }
-        let mut maker = SubscriptionResolver { resolver, parents };
-        for (name, CollectedItem { object, report, .. }) in &mut collected.subscriptions {
-            let resolved = object
-                .as_ref()
-                .and_then(|object| maker.resolve_subscription(object.spec.as_ref(), report));
-            routes.place_subscription(
-                subscription_key(SubscriptionKind::Subscription, name),
-                resolved,
-                SubscriptionFallback::from_report(report),
-                parents,
-            );
-        }
-        for (name, CollectedItem { object, report, .. }) in &mut collected.triggers {
-            if replaces_upstream_trigger(report, &collected.request_replies) {
-                continue;
-            }
-            let resolved = object
-                .as_ref()
-                .and_then(|object| maker.resolve_trigger(object.spec.as_ref(), report));
-            routes.place_subscription(
-                subscription_key(SubscriptionKind::Trigger, name),
-                resolved,
-                SubscriptionFallback::from_report(report),
-                parents,
-            );
-        }
+        routes.remember_last_forms(last);
+        let mut resolver = SubscriptionResolver { resolver, parents };
+        routes.add_subscriptions(collected, &mut resolver);
+        routes.add_triggers(collected, &mut resolver);
         for (channel, resolved) in flows.values().flat_map(ResolvedFlow::channel_subscriptions) {
             routes.place_subscription(
                 resolved.key.clone(),
@@ -122,8 +91,59 @@ impl SubscriptionRoutes {
         }
         // Subscribers of channels come last, since those that were made of a Subscription are left
         // out.
-        routes.add_subscribers(collected, &mut maker);
+        routes.add_subscribers(collected, &mut resolver);
         routes
+    }
+
+    fn remember_last_forms(&mut self, last: Option<&RoutingTable>) {
+        for channel in last.into_iter().flat_map(RoutingTable::channels) {
+            self.last_channels
+                .insert(channel.key.clone(), Arc::clone(channel));
+            let entries = channel
+                .subscriptions
+                .iter()
+                .map(|s| (s.key.clone(), (channel.key.clone(), Arc::clone(s))));
+            self.last_subscriptions.extend(entries);
+        }
+    }
+
+    fn add_subscriptions(
+        &mut self,
+        collected: &mut CollectedObjects<'_>,
+        resolver: &mut SubscriptionResolver<'_, '_>,
+    ) {
+        for (name, CollectedItem { object, report, .. }) in &mut collected.subscriptions {
+            let resolved = object
+                .as_ref()
+                .and_then(|object| resolver.resolve_subscription(object.spec.as_ref(), report));
+            self.place_subscription(
+                subscription_key(SubscriptionKind::Subscription, name),
+                resolved,
+                SubscriptionFallback::from_report(report),
+                resolver.parents,
+            );
+        }
+    }
+
+    fn add_triggers(
+        &mut self,
+        collected: &mut CollectedObjects<'_>,
+        resolver: &mut SubscriptionResolver<'_, '_>,
+    ) {
+        for (name, CollectedItem { object, report, .. }) in &mut collected.triggers {
+            if replaces_upstream_trigger(report, &collected.request_replies) {
+                continue;
+            }
+            let resolved = object
+                .as_ref()
+                .and_then(|object| resolver.resolve_trigger(object.spec.as_ref(), report));
+            self.place_subscription(
+                subscription_key(SubscriptionKind::Trigger, name),
+                resolved,
+                SubscriptionFallback::from_report(report),
+                resolver.parents,
+            );
+        }
     }
 
     /// The channel of a subscription, and its form; `None` if it is not served.
@@ -297,17 +317,13 @@ impl SubscriptionRoutes {
                     .resolve_subscriber((entry, id), channel, &field, report)
                     .filter(|_| !is_misread);
                 let is_whole = resolved.is_some() && report.tolerated_errors().count() == excused;
+                let key = subscriber_key(channel, id);
                 let fallback = if is_whole {
                     SubscriptionFallback::Nothing
                 } else {
                     SubscriptionFallback::LastForm
                 };
-                self.place_subscription(
-                    subscriber_key(channel, id),
-                    resolved,
-                    fallback,
-                    resolver.parents,
-                );
+                self.place_subscription(key, resolved, fallback, resolver.parents);
             } else {
                 report.error(
                     &format!("{field}.uid"),

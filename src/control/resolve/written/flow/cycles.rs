@@ -12,7 +12,7 @@ use super::planned::flow_channel_key;
 use super::{ResolvedFlow, ResolvedFlows};
 use crate::control::read::report::ObjectReport;
 use crate::control::resolve::collect::{CollectedItem, CollectedItems, CollectedObjects};
-use crate::control::resolve::written::channel_candidate::TEMPLATE_SINK_FIELD;
+use crate::control::resolve::written::channel_candidate::{SINK_FIELD, TEMPLATE_SINK_FIELD};
 use crate::control::resolve::written::routes::SubscriptionRoutes;
 use crate::model::{
     Addressable, ChannelKey, ChannelKind, Subscription, SubscriptionKey, SubscriptionKind,
@@ -62,28 +62,33 @@ fn check_subscriptions(collected: &mut CollectedObjects<'_>, routes: &Subscripti
             of_channels.insert(channel);
         }
     }
+    for channel in of_channels {
+        warn_of_channel(channel, collected);
+    }
+}
+
+/// Warns of the dead letter sink of a channel, at the field of its own spec or of its template.
+fn warn_of_channel(channel: &ChannelKey, collected: &mut CollectedObjects<'_>) {
     let CollectedObjects {
         channels,
         in_memory_channels,
         rabbitmq_channels,
         ..
     } = collected;
-    for channel in of_channels {
-        let name = (channel.namespace.clone(), channel.name.clone());
-        let mut written = [&mut *channels, in_memory_channels, rabbitmq_channels].into_iter();
-        if let Some(CollectedItem { report, .. }) = written.find_map(|items| items.get_mut(&name)) {
-            let own = "spec.delivery.deadLetterSink";
-            let is_own = report
-                .document()
-                .value
-                .pointer("/spec/delivery/deadLetterSink")
-                .is_some();
-            warn_of_dead_letters(
-                if is_own { own } else { TEMPLATE_SINK_FIELD },
-                channel,
-                report,
-            );
-        }
+    let name = (channel.namespace.clone(), channel.name.clone());
+    let mut written = [channels, in_memory_channels, rabbitmq_channels].into_iter();
+    if let Some(CollectedItem { report, .. }) = written.find_map(|items| items.get_mut(&name)) {
+        let is_own = report
+            .document()
+            .value
+            .pointer("/spec/delivery/deadLetterSink")
+            .is_some();
+        let field = if is_own {
+            SINK_FIELD
+        } else {
+            TEMPLATE_SINK_FIELD
+        };
+        warn_of_dead_letters(field, channel, report);
     }
 }
 

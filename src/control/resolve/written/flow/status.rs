@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 
+use serde_json::Value;
+
 use super::generated_objects::channel_kind;
 use super::{FlowFault, ResolvedFlow, ResolvedFlowSubscription};
 use crate::control::resolve::destination::DestinationResolver;
 use crate::control::resolve::written::routes::SubscriptionRoutes;
 use crate::model::{
-    AddressStatus, FlowStatus, FlowSubscription, InventoryObject, NotReadyReason, ObjectConditions,
-    ObjectKind, ObjectStatus, SubscriberId,
+    AddressStatus, ChannelKey, FlowStatus, FlowSubscription, InventoryObject, NotReadyReason,
+    ObjectConditions, ObjectKind, ObjectStatus, SubscriberId,
 };
 
 /// The types of the conditions that a flow's `Ready` consists of.
@@ -66,52 +68,71 @@ impl ResolvedFlow {
         routes: &SubscriptionRoutes,
         resolver: &DestinationResolver<'_>,
     ) -> Vec<Arc<InventoryObject>> {
-        let channels = self.channels.iter().map(|(key, written)| {
-            let name = |exit: &ResolvedFlowSubscription| {
-                SubscriberId::Name(exit.subscription.key.name.as_str().into())
-            };
-            let exits = self
-                .subscriptions
-                .iter()
-                .filter(|exit| exit.channel == *key);
-            let entrance = AddressStatus {
-                addresses: resolver.addresses.advertised_addresses(key),
-                ca_certs: resolver.addresses.ca_certs(),
-                audience: resolver.sender_rules.audience(key),
-                dead_letter_sink: self.parent.dead_letter_sink.clone(),
-                subscribers: Some(exits.map(name).collect()),
-            };
-            InventoryObject {
-                kind: ObjectKind::Channel,
-                namespace: key.namespace.clone(),
-                name: key.name.clone(),
-                manifest: Arc::clone(written),
-                conditions: served_conditions(&["Addressable", "ChannelServiceReady"], None),
-                status: ObjectStatus::Address(Box::new(entrance)),
-            }
-        });
-        let subscriptions = self.subscriptions.iter().map(|exit| {
-            let key = &exit.subscription.key;
-            let subscription = routes.get(key).map(|(_, made)| Arc::clone(made));
-            let own_ca_certs = resolver.addresses.ca_certs();
-            InventoryObject {
-                kind: ObjectKind::Subscription,
-                namespace: key.namespace.clone(),
-                name: key.name.clone(),
-                manifest: Arc::clone(&exit.object),
-                conditions: served_conditions(
-                    &["AddedToChannel", "ChannelReady", "ReferencesResolved"],
-                    exit.fault.as_ref(),
-                ),
-                status: subscription.map_or(ObjectStatus::ConditionsOnly, |subscription| {
-                    ObjectStatus::Subscription {
-                        subscription,
-                        own_ca_certs,
-                    }
-                }),
-            }
-        });
+        let channels = self
+            .channels
+            .iter()
+            .map(|(key, written)| self.generated_channel(key, written, resolver));
+        let subscriptions = self
+            .subscriptions
+            .iter()
+            .map(|subscription| subscription.generated_object(routes, resolver));
         channels.chain(subscriptions).map(Arc::new).collect()
+    }
+
+    fn generated_channel(
+        &self,
+        key: &ChannelKey,
+        written: &Arc<Value>,
+        resolver: &DestinationResolver<'_>,
+    ) -> InventoryObject {
+        let subscribers = self
+            .subscriptions
+            .iter()
+            .filter(|subscription| subscription.channel == *key)
+            .map(|own| SubscriberId::Name(own.subscription.key.name.as_str().into()));
+        let address = AddressStatus {
+            addresses: resolver.addresses.advertised_addresses(key),
+            ca_certs: resolver.addresses.ca_certs(),
+            audience: resolver.sender_rules.audience(key),
+            dead_letter_sink: self.parent.dead_letter_sink.clone(),
+            subscribers: Some(subscribers.collect()),
+        };
+        InventoryObject {
+            kind: ObjectKind::Channel,
+            namespace: key.namespace.clone(),
+            name: key.name.clone(),
+            manifest: Arc::clone(written),
+            conditions: served_conditions(&["Addressable", "ChannelServiceReady"], None),
+            status: ObjectStatus::Address(Box::new(address)),
+        }
+    }
+}
+
+impl ResolvedFlowSubscription {
+    fn generated_object(
+        &self,
+        routes: &SubscriptionRoutes,
+        resolver: &DestinationResolver<'_>,
+    ) -> InventoryObject {
+        let key = &self.subscription.key;
+        let subscription = routes.get(key).map(|(_, served)| Arc::clone(served));
+        let own_ca_certs = resolver.addresses.ca_certs();
+        InventoryObject {
+            kind: ObjectKind::Subscription,
+            namespace: key.namespace.clone(),
+            name: key.name.clone(),
+            manifest: Arc::clone(&self.object),
+            conditions: served_conditions(
+                &["AddedToChannel", "ChannelReady", "ReferencesResolved"],
+                self.fault.as_ref(),
+            ),
+            status: subscription.map_or(ObjectStatus::ConditionsOnly, |subscription| {
+                ObjectStatus::Subscription {
+                    subscription,
+                    own_ca_certs,
+                }
+            }),
+        }
     }
 }
 
