@@ -98,6 +98,13 @@ impl ConfigMapKeys {
         suggest::suggest_name(key, self.keys.iter().copied())
     }
 
+    /// The key that a word outside of `data` means, which is the same or nearly so. A key of one word
+    /// may be a label of somebody else.
+    pub(crate) fn meant_by(&self, word: &str) -> Option<&'static str> {
+        let known = self.keys.iter().copied().filter(|key| key.contains('-'));
+        known.clone().find(|key| *key == word).or_else(|| spelling::suggest_word(word, known))
+    }
+
     /// The ConfigMap of the system namespace that this name probably means, which is none of
     /// theirs: it is misspelled, or has its words in another order.
     pub(crate) fn named_nearly(name: &str) -> Option<&'static str> {

@@ -1,7 +1,9 @@
 //! Checks ConfigMaps by their names and keys: those that are misspelled, and keys that nobody
-//! reads.
+//! reads. What holds the flags of `config-features` under another kind is found here, too.
 
-use serde_json::Value;
+mod unread_keys;
+
+use serde_json::{Map, Value};
 
 use crate::control::kind::ResourceKind;
 use crate::control::manifest::{self, UnknownFieldPolicy};
@@ -10,17 +12,24 @@ use crate::control::resolve::collect::CollectedObjects;
 use crate::control::schema::{CONFIG_FEATURES, ConfigMapKeys, ConfigMapPlace, UnknownFieldStrictness};
 use crate::control::settings::ObjectSource;
 use crate::control::{ControlSettings, ObjectName, Severity, suggest_word};
+use unread_keys::{report_edited_example, report_keys_in_metadata, report_operator_config};
 
-/// Flags without which more events pass: a ConfigMap that holds one is meant to be `config-features`,
-/// whatever it is called.
-const CLOSING_FLAGS: [&str; 3] = ["transport-encryption", "authentication-oidc", "default-authorization-mode"];
+/// Flags without which more events pass, each with the values that are not upstream's default: a
+/// ConfigMap that holds one is meant to be `config-features`, whatever it is called.
+const CLOSING_FLAGS: [(&str, &[&str]); 3] = [
+    ("transport-encryption", &["permissive", "strict"]),
+    ("authentication-oidc", &["enabled"]),
+    ("default-authorization-mode", &["allow-all", "deny-all"]),
+];
 
 /// Where Knative Serving has a ConfigMap of the same name, with flags of its own.
 const SERVING: &str = "knative-serving";
 
-/// True if an object holds a flag without which more events pass.
+/// True if an object holds a flag without which more events pass: in its `data`, or where the data of
+/// another kind stands.
 pub(super) fn has_closing_flag(value: &Value) -> bool {
-    value.get("data").is_some_and(|data| CLOSING_FLAGS.iter().any(|flag| data.get(*flag).is_some()))
+    let fields = value.as_object().into_iter().flat_map(Map::values);
+    std::iter::once(value).chain(fields).any(|place| CLOSING_FLAGS.iter().any(|(flag, _)| place.get(flag).is_some()))
 }
 
 /// Reports each `config-features` of another namespace. If there is none in the system namespace, one
@@ -41,6 +50,34 @@ pub(super) fn report_other_features(collected: &mut CollectedObjects<'_>, settin
         } else {
             let message = format!("counts in the namespace {system} only: it is ignored");
             item.report.warning("metadata.namespace", message);
+        }
+    }
+    if is_written {
+        report_features_of_other_kinds(collected, system);
+        report_operator_config(collected, system);
+    }
+}
+
+/// Reports what holds flags of `config-features`, by its name or by where it stands, and is no
+/// ConfigMap, as a Secret or a `CM`. Like a ConfigMap of another namespace, it closes if there is no
+/// `config-features` where it counts.
+fn report_features_of_other_kinds(collected: &mut CollectedObjects<'_>, system: &str) {
+    let has_features = collected.config_maps.contains_key(&(system.to_owned(), CONFIG_FEATURES.to_owned()));
+    let secrets = collected.secrets.values_mut().map(|item| &mut item.report);
+    for report in secrets.chain(collected.others.values_mut()) {
+        let (document, ObjectName { kind, namespace, name }) = (report.document(), report.object());
+        let is_meant = namespace == system || (name == CONFIG_FEATURES && namespace != SERVING);
+        if !is_meant || !has_closing_flag(&document.value) {
+            continue;
+        }
+        let [config_map, version] = [ResourceKind::ConfigMap.as_str(), ResourceKind::ConfigMap.api_version()];
+        let (field, right) = if kind == config_map { ("apiVersion", version) } else { ("kind", config_map) };
+        let rule = format!("holds flags of {CONFIG_FEATURES}, which count in a {config_map} of {version} only");
+        if has_features {
+            report.warning(field, format!("{rule}: it is ignored"));
+        } else {
+            report.error(field, format!("{rule}: write {right}, and {CONFIG_FEATURES} as its name"));
+            collected.unidentified.push(document);
         }
     }
 }
@@ -100,7 +137,8 @@ pub(super) fn check_keys(report: &mut ObjectReport<'_>, settings: &ControlSettin
     if is_features && document.value.get("data").is_some_and(Value::is_null) {
         report.error("data", "is nothing: write the flags, or {} if there are none");
     }
-    let Some(data) = document.value.get("data").and_then(|data| data.as_object()) else { return };
+    let nothing = Map::new();
+    let data = document.value.get("data").and_then(Value::as_object).unwrap_or(&nothing);
     let ObjectName { namespace, name, .. } = report.object().clone();
     let place = if namespace == settings.system_namespace {
         ConfigMapPlace::SystemNamespace
@@ -108,6 +146,10 @@ pub(super) fn check_keys(report: &mut ObjectReport<'_>, settings: &ControlSettin
         ConfigMapPlace::OtherNamespace
     };
     let Some(keys) = ConfigMapKeys::for_config_map(&name, place, |key| data.contains_key(key)) else { return };
+    if settings.object_source == ObjectSource::Written {
+        report_keys_in_metadata(report, keys, data);
+        report_edited_example(report, data);
+    }
     let reading = UnknownFieldPolicy::from_settings(settings);
     for key in data.keys().filter(|key| !keys.has(key)) {
         let message = match keys.suggest_key(key) {

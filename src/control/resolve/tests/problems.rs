@@ -486,6 +486,170 @@ fn of_config_features_that_are_astray() {
     assert!(found.ends_with("is misspelt: config-br-defaults counts in knative-eventing only; write that"), "{found}");
 }
 
+fn system_config_map(name: &str, metadata: &str, rest: &str) -> String {
+    format!(
+        "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: {name}\n  namespace: knative-eventing\n{metadata}{rest}"
+    )
+}
+
+fn annotated(key: &str) -> String {
+    format!("  annotations:\n    {key}: x\n")
+}
+
+/// Keys of ConfigMaps where nothing reads them, as far as somebody has meant them to be read.
+#[test]
+fn of_keys_that_are_not_in_the_data() {
+    for (name, metadata, rest, line) in [
+        (
+            "config-features",
+            annotated("transport-encryption").as_str(),
+            "",
+            "7: metadata.annotations.transport-encryption: … in annotations: write transport-encryption directly below data",
+        ),
+        (
+            "config-features",
+            "  labels:\n    authentication_oidc: enabled\n",
+            "data: {transport-encryption: strict}",
+            "7: metadata.labels.authentication_oidc: … in labels: write authentication-oidc directly below data",
+        ),
+        (
+            "config-observability",
+            &annotated("tracing-protocol"),
+            "data: {}",
+            "7: metadata.annotations.tracing-protocol: … in annotations: write tracing-protocol directly below data",
+        ),
+        (
+            "config-features",
+            "",
+            "data:\n  _example: |\n    # disabled, permissive or strict\n    transport-encryption: \"Strict\" # now\n    \
+             # authentication-oidc: enabled\n",
+            "7: data._example: sets transport-encryption to \"Strict\", which … there: write it directly below data",
+        ),
+        (
+            "config-features",
+            "",
+            "data:\n  transport-encryption: strict\n  _example: |\n    transport-encryption: permissive\n    \
+             default-authorization-mode: deny-all\n",
+            "8: data._example: sets default-authorization-mode to \"deny-all\", which … there: write it directly below data",
+        ),
+        (
+            "config-observability",
+            &annotated("knative.dev/example-checksum"),
+            "data: {_example: 'tracing-protocol: grpc'}",
+            "8: data._example: is not what knative.dev/example-checksum says, so that somebody has edited it, which …: \
+             write what is to count directly below data",
+        ),
+    ] {
+        let (place, rest_of_line) = line.split_once(": ").expect("a line");
+        let (field, message) = rest_of_line.split_once(": ").expect("a field");
+        let line = format!(
+            "{place}: ConfigMap knative-eventing/{name}: {field}: warning: {}",
+            message.replace('…', "has no effect")
+        );
+        assert_eq!(problem(&system_config_map(name, metadata, rest)), line);
+    }
+}
+
+/// What upstream ships, and what others write.
+#[test]
+fn of_examples_that_nobody_has_edited() {
+    let example = "data:\n  _example: |\n    # What could be written.\n\n\n    transport-encryption: strict\n    \
+                   tracing-protocol: grpc\n";
+    let checksum = annotated("knative.dev/example-checksum").replace(": x", ": de255271");
+    for (name, metadata, rest) in [
+        ("config-features", checksum.as_str(), example),
+        ("config-observability", &checksum, example),
+        ("config-observability", "", example),
+        ("config-features", "", "data: {_example: 'transport-encryption: disabled | permissive | strict'}"),
+        (
+            "config-features",
+            "  labels: {istio: a, app.kubernetes.io/name: knative-eventing}\n",
+            "data: {istio: enabled}",
+        ),
+        ("config-features", &annotated("transport-encryption"), "data: {transport-encryption: disabled}"),
+        ("mine", &annotated("transport-encryption"), "data: {a: b}"),
+    ] {
+        good(&system_config_map(name, metadata, rest));
+    }
+}
+
+/// An object, beside a Channel.
+fn object(version: &str, kind: &str, (namespace, name): (&str, &str), rest: &str) -> String {
+    format!(
+        "apiVersion: {version}\nkind: {kind}\nmetadata: {{name: {name}, namespace: {namespace}}}\n{rest}\n---\n\
+         apiVersion: messaging.knative.dev/v1\nkind: Channel\nmetadata: {{name: c}}\n"
+    )
+}
+
+/// Flags of `config-features` in what is no ConfigMap.
+#[test]
+fn of_config_features_of_other_kinds() {
+    let system = "knative-eventing";
+    let rule = "holds flags of config-features, which count in a ConfigMap of v1 only";
+    for (version, kind, name, namespace, rest, right) in [
+        ("v1", "Secret", "config-features", system, "stringData: {transport-encryption: strict}", "2: ConfigMap"),
+        ("v1", "Secret", "features", system, "data: {authentication-oidc: ZW5hYmxlZA==}", "2: ConfigMap"),
+        ("v1", "CM", "config-features", "default", "data: {transport-encryption: strict}", "2: ConfigMap"),
+        ("v1", "ConfigFeatures", "mine", system, "spec: {default-authorization-mode: deny-all}", "2: ConfigMap"),
+        ("core/v1", "ConfigMap", "config-features", system, "data: {authentication-oidc: enabled}", "1: v1"),
+    ] {
+        let text = object(version, kind, (namespace, name), rest);
+        let (line, right) = right.split_once(": ").expect("a line");
+        let field = if right == "v1" { "apiVersion" } else { "kind" };
+        let message = format!("{rule}: write {right}, and config-features as its name");
+        let line = format!("a.yaml:{line}: {kind} {namespace}/{name}: {field}: {message}");
+        assert!(lines(&one(&text)).contains(&line), "{line}: {:#?}", lines(&one(&text)));
+        let closed = one(&text).table;
+        assert_eq!(closed.transport_encryption(), TransportEncryption::Strict, "{text}");
+        if !rest.contains("transport-encryption") {
+            assert!(closed.channels()[0].authorization.is_some(), "{text}");
+        }
+        let right = format!("{text}---\n{}", features(system, "{transport-encryption: disabled}"));
+        let told = lines(&one(&right));
+        assert!(
+            told.iter().any(|line| line.contains(&format!("{field}: warning: {rule}: it is ignored"))),
+            "{told:#?}"
+        );
+        assert_eq!(one(&right).table.transport_encryption(), TransportEncryption::Disabled, "{right}");
+    }
+    for (kind, name, rest) in [
+        ("Secret", "config-features", "stringData: {a: b}"),
+        ("CM", "config-features", "data: {a: b}"),
+        ("Secret", "config-features", "data:"),
+    ] {
+        let text = object("v1", kind, (system, name), rest);
+        assert_eq!(one(&text).table.transport_encryption(), TransportEncryption::Disabled, "{text}");
+    }
+    let of_serving =
+        object("v1", "Secret", ("knative-serving", "config-features"), "stringData: {transport-encryption: a}");
+    good(&of_serving);
+}
+
+/// What Knative's operator would make ConfigMaps of.
+#[test]
+fn of_configuration_for_the_operator() {
+    let system = "knative-eventing";
+    let operator = |config: &str| {
+        let rest = format!("spec: {{config: {config}}}");
+        object("operator.knative.dev/v1beta1", "KnativeEventing", (system, system), &rest)
+    };
+    for (config, key, name) in [
+        ("{features: {transport-encryption: strict}}", "features", "config-features"),
+        ("{config-features: {transport-encryption: strict}}", "config-features", "config-features"),
+        ("{default-ch-webhook: {a: b}}", "default-ch-webhook", "default-ch-webhook"),
+        ("{br-default-channel: {a: b}, sugar: {a: b}}", "br-default-channel", "config-br-default-channel"),
+    ] {
+        let line = format!(
+            "a.yaml:4: KnativeEventing {system}/knative-eventing: spec.config.{key}: warning: is for Knative's operator, and \
+             has no effect here: write it as data of the ConfigMap {name} in {system}"
+        );
+        let told = lines(&one(&operator(config)));
+        assert!(told.len() == 2 && told.contains(&line), "{told:#?}");
+    }
+    let both = format!("{}---\n{}", operator("{features: {a: b}}"), features(system, "{}"));
+    assert_eq!(lines(&one(&both)).len(), 1, "{:#?}", lines(&one(&both)));
+}
+
 #[test]
 fn of_config_features() {
     let text = features("knative-eventing", "{transport-encryption: tls-please}");
