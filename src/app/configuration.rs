@@ -115,11 +115,15 @@ pub(super) fn control_settings(
     })
 }
 
-/// Fails if a path does not exist. At the start that is a mistake; later the path may come back.
+/// Fails if a path does not exist, or is a file without content. At the start that is a mistake, and
+/// what the file should say would be missing, such as who may send; later the content may come back.
 fn require_paths(options: &RunOptions) -> anyhow::Result<()> {
     for path in options.manifests.filename.iter().filter(|path| path.as_os_str() != "-") {
         if !path.exists() {
             anyhow::bail!("-f {}: no such file or directory", path.display());
+        }
+        if path.metadata().is_ok_and(|metadata| metadata.is_file() && metadata.len() == 0) {
+            anyhow::bail!("-f {}: is empty: write the objects into it, or leave it out", path.display());
         }
     }
     Ok(())

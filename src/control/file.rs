@@ -2,7 +2,8 @@
 //! functions block.
 //!
 //! A file whose content is not YAML keeps the objects of its last good content. So does a file that
-//! is suddenly empty, which is how a file looks while somebody writes it.
+//! is suddenly empty, which is how a file looks while somebody writes it; one that was named and is
+//! empty from the start is an error, as one that is not there.
 
 mod flatten;
 mod list;
@@ -88,6 +89,11 @@ fn read_file(found: &list::FoundFile, name: &str, before: Option<&Arc<ManifestFi
             return Arc::new(ManifestFile { unparsed_text: unread, ..kept });
         }
     };
+    if found.is_named && text.trim().is_empty() && before.is_none_or(|before| before.documents.is_empty()) {
+        let message = "is empty, though it was named: write the objects into it, or leave it out";
+        let problem = Problem::of_file(Severity::Error, name, None, message);
+        return Arc::new(keep_last_good_content(name, before, Some(digest), vec![problem]));
+    }
     parse_file(name, &text, digest, before)
 }
 

@@ -185,12 +185,18 @@ async fn wrong_starts() {
     let taken = dispatcher.http.to_string();
     let directory = tempfile::TempDir::new().expect("a directory");
     std::fs::write(directory.path().join("m.yaml"), channel(&[])).expect("written");
+    std::fs::write(directory.path().join("empty.yaml"), "").expect("written");
     std::fs::write(directory.path().join("file"), "not a directory").expect("written");
     std::fs::create_dir(directory.path().join("bad")).expect("made");
     std::fs::write(directory.path().join("bad/ca.crt"), "no certificate").expect("written");
     for (arguments, code, message) in [
         (&["-f", "m.yaml", "--http-addr", &taken][..], 1, "--http-addr 127.0.0.1:"),
         (&["-f", "none.yaml"], 1, "-f none.yaml: no such file or directory"),
+        (
+            &["-f", "m.yaml", "-f", "empty.yaml"],
+            1,
+            "-f empty.yaml: is empty: write the objects into it, or leave it out",
+        ),
         (&["-f", "m.yaml", "--state-dir", "file/state"], 1, "choose another one by --state-dir"),
         (&["-f", "m.yaml", "--state-dir", "bad"], 1, "remove ca.crt and ca.key there"),
         (&["-f", "m.yaml", "--tls-cert", "m.yaml", "--tls-key", "m.yaml"], 1, "--tls-cert and --tls-key"),

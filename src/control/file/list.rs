@@ -14,6 +14,8 @@ pub(super) struct FoundFile {
     pub(super) path: PathBuf,
     /// True if the file can be read once only: standard input, or a pipe.
     pub(super) is_readable_once: bool,
+    /// True if the file itself was named, and not only a directory that holds it.
+    pub(super) is_named: bool,
 }
 
 impl FoundFile {
@@ -93,12 +95,12 @@ pub(super) fn list_files(paths: &[PathBuf]) -> FileListing {
 
 fn add_path(path: &Path, listing: &mut FileListing) -> Result<(), (io::Error, &'static str)> {
     if is_stdin(path) {
-        listing.files.push(FoundFile { path: path.to_owned(), is_readable_once: true });
+        listing.files.push(FoundFile { path: path.to_owned(), is_readable_once: true, is_named: true });
         return Ok(());
     }
     let metadata = fs::metadata(path).map_err(|error| (error, ": give a file or directory that exists"))?;
     if !metadata.is_dir() {
-        listing.files.push(FoundFile { path: path.to_owned(), is_readable_once: !metadata.is_file() });
+        listing.files.push(FoundFile { path: path.to_owned(), is_readable_once: !metadata.is_file(), is_named: true });
         return Ok(());
     }
     let before = listing.files.len();
@@ -136,7 +138,7 @@ fn add_directory(path: &Path, depth: DirectoryDepth, listing: &mut FileListing) 
         if kind.is_dir() && depth == DirectoryDepth::Top {
             add_directory(&path, DirectoryDepth::Inside, listing)?;
         } else if !kind.is_dir() && is_manifest(&path) {
-            listing.files.push(FoundFile { path, is_readable_once: false });
+            listing.files.push(FoundFile { path, is_readable_once: false, is_named: false });
         } else if let Some(meant) = misspelt_extension(&path) {
             let message = format!("is not read, since its name does not end in .{meant}: rename it");
             listing.problems.push(Problem::of_file(Severity::Warning, &path.display().to_string(), None, message));

@@ -187,6 +187,29 @@ fn a_file_that_breaks_keeps_its_last_good_content_and_one_that_goes_is_gone() {
     assert_eq!(found(&directory, &reread_manifests(&paths(&directory), &third))[0].1, 2);
 }
 
+/// Whoever names a file means what is in it, unlike one that happens to be in a directory.
+#[test]
+fn a_file_that_was_named_and_is_empty_is_an_error() {
+    let directory = directory(&[("a.yaml", "\n"), ("b.yaml", "# nothing yet\n"), ("c.yaml", BROKER)]);
+    let paths = ["a.yaml", "b.yaml", "c.yaml"].map(|name| directory.path().join(name));
+    let first = read_manifests(&paths);
+    let said = problems(&directory, &first);
+    assert_eq!(
+        said,
+        [
+            "a.yaml: is empty, though it was named: write the objects into it, or leave it out",
+            "b.yaml: warning: holds no objects: write some, or remove the file",
+        ]
+    );
+    let of_directory = problems(&directory, &read_manifests(&[directory.path().to_owned()]));
+    assert!(of_directory.len() == 2 && of_directory.iter().all(|line| line.contains("warning: holds no")));
+    fs::write(&paths[0], BROKER).expect("written");
+    fs::write(&paths[2], "").expect("written");
+    let second = reread_manifests(&paths, &first);
+    assert_eq!(second.documents().count(), 2, "what was there stays, and what comes is there");
+    assert!(second.problems().all(|problem| !problem.is_error()), "{:?}", problems(&directory, &second));
+}
+
 #[test]
 fn a_path_that_vanishes_as_a_whole_keeps_its_objects() {
     let directory = directory(&[("d/a.yaml", BROKER), ("b.yaml", BROKER)]);

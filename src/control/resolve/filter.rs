@@ -21,6 +21,8 @@ use crate::filter::{AttributePairs, Filter};
 
 /// The dialects of an entry of `filters`, which must have exactly one of them.
 const DIALECTS: &str = "exact, prefix, suffix, all, any, not or cesql";
+/// The attributes that every event has.
+const REQUIRED_ATTRIBUTES: [&str; 4] = ["specversion", "id", "source", "type"];
 /// The deepest nesting of `all`, `any` and `not`.
 const MAX_DEPTH: usize = 32;
 /// The largest number of bytes of text in all the filters of one object: names, values and
@@ -102,7 +104,13 @@ fn compile_attributes(written: Option<&TriggerFilterManifest>, report: &mut Obje
     for (name, value) in attributes {
         let field = format!("spec.filter.attributes.{name}");
         check_attribute_name(name, &field, report);
-        check_value(value.as_deref().unwrap_or_default(), &field, report);
+        let value = value.as_deref().unwrap_or_default();
+        if value.is_empty() && REQUIRED_ATTRIBUTES.contains(&name.as_str()) {
+            let rule =
+                "is empty, which any value passes, and every event has one: write what it has to be, or remove it";
+            report.warning(&field, rule);
+        }
+        check_value(value, ("exact", name), &field, report);
     }
     let length: usize = attributes.iter().map(|(name, value)| name.len() + value.as_ref().map_or(0, String::len)).sum();
     report_text_length(length, "spec.filter.attributes", report);
@@ -140,9 +148,9 @@ fn compile_entry(
         return Filter::MatchAll;
     }
     match (dialect, value) {
-        ("exact", value) => Filter::Exact(read_pairs(value, &inside, report)),
-        ("prefix", value) => Filter::Prefix(read_pairs(value, &inside, report)),
-        ("suffix", value) => Filter::Suffix(read_pairs(value, &inside, report)),
+        ("exact", value) => Filter::Exact(read_pairs(value, (dialect, &inside), report)),
+        ("prefix", value) => Filter::Prefix(read_pairs(value, (dialect, &inside), report)),
+        ("suffix", value) => Filter::Suffix(read_pairs(value, (dialect, &inside), report)),
         ("all" | "any", Value::Array(filters)) if !filters.is_empty() => {
             let filters = compile_list(filters, (&inside, depth - 1), keys, report);
             if dialect == "all" { Filter::All(filters) } else { Filter::Any(filters) }
@@ -201,7 +209,7 @@ fn compile_cesql(text: &str, field: &str, keys: &Arc<KeyRing>, report: &mut Obje
     }
 }
 
-fn read_pairs(written: &Value, field: &str, report: &mut ObjectReport<'_>) -> AttributePairs {
+fn read_pairs(written: &Value, (dialect, field): (&str, &str), report: &mut ObjectReport<'_>) -> AttributePairs {
     let Some(map) = written.as_object().filter(|map| !map.is_empty()) else {
         report.error(field, "must name at least one attribute and the text that is wanted of it");
         return AttributePairs::new();
@@ -213,7 +221,7 @@ fn read_pairs(written: &Value, field: &str, report: &mut ObjectReport<'_>) -> At
         match wanted.as_str() {
             Some("") => report.error(&field, "must not be empty: for an attribute that exists, use cesql: EXISTS"),
             Some(wanted) => {
-                check_value(wanted, &field, report);
+                check_value(wanted, (dialect, name), &field, report);
                 pairs.push((name.clone(), wanted.to_owned()));
             }
             None => report.error(&field, "must be text: write it in quotes"),
@@ -222,10 +230,36 @@ fn read_pairs(written: &Value, field: &str, report: &mut ObjectReport<'_>) -> At
     pairs
 }
 
-/// Warns of a text that looks like a template which was not rendered, since no event has it.
-fn check_value(wanted: &str, field: &str, report: &mut ObjectReport<'_>) {
+/// Warns of a text that hardly any event has: a template which was not rendered, blanks where a value
+/// begins or ends, and patterns of other languages, since texts are compared as they are.
+fn check_value(wanted: &str, (dialect, name): (&str, &str), field: &str, report: &mut ObjectReport<'_>) {
     if wanted.contains("${") || wanted.contains("{{") {
         report.warning(field, format!("is {wanted:?}: is this a template that was not rendered? Render it first"));
+        return;
+    }
+    let begins = dialect != "suffix" && wanted.starts_with(char::is_whitespace);
+    let ends = dialect != "prefix" && wanted.ends_with(char::is_whitespace);
+    if begins || ends || wanted.contains(char::is_control) {
+        let rule = "blanks and line ends count, and events hardly have them there: remove them";
+        let block = if wanted.ends_with('\n') { ", for a block of text by |- instead of |" } else { "" };
+        report.warning(field, format!("is {wanted:?}: {rule}{block}"));
+    }
+    if wanted.contains('*') {
+        let remedy = wildcard_remedy(name, wanted.trim());
+        report.warning(field, format!("is {wanted:?}: a * stands for itself only, and for no other text: {remedy}"));
+    }
+}
+
+/// What to write in `filters` for a text that means a pattern with `*`.
+fn wildcard_remedy(name: &str, pattern: &str) -> String {
+    let is_plain = |part: &&str| !part.is_empty() && !part.contains('*');
+    match (pattern.strip_suffix('*').filter(is_plain), pattern.strip_prefix('*').filter(is_plain)) {
+        _ if pattern.chars().all(|letter| letter == '*') => {
+            format!("remove it if any value will do, or write cesql: EXISTS {name}")
+        }
+        (Some(start), _) => format!("write prefix: {{{name}: {start}}} in filters"),
+        (_, Some(end)) => format!("write suffix: {{{name}: {end}}} in filters"),
+        _ => format!("write cesql: {name} LIKE '{}' in filters", pattern.replace('*', "%")),
     }
 }
 

@@ -282,12 +282,12 @@ fn triggers_filter_and_name_their_broker_in_two_ways() {
              metadata: {{name: t}}, spec: {{subscriber: {{uri: 'http://x'}}, {spec}}}}}"
         )
     };
-    let attributes = Filter::Attributes(vec![("source".into(), String::new()), ("type".into(), "a".into())]);
+    let attributes = Filter::Attributes(vec![("tenant".into(), String::new()), ("type".into(), "a".into())]);
     for (spec, filter) in [
         ("broker: b", Filter::MatchAll),
         ("brokerRef: {name: b}, filters: [], filter: {}", Filter::MatchAll),
         ("broker: b, filter: {attributes: {}}", Filter::MatchAll),
-        ("broker: b, filter: {attributes: {type: a, source: ''}}", attributes),
+        ("broker: b, filter: {attributes: {type: a, tenant: ''}}", attributes),
     ] {
         let resolution = good(&text(spec));
         assert_eq!(only(&resolution).filter, filter, "{spec}");

@@ -12,8 +12,47 @@ use crate::control::yaml::NO_TEXT;
 
 /// The fields that narrow what passes: without them, more events pass.
 pub(super) const NARROWING: [&str; 5] = ["filter", "filters", "attributes", "to", "matchLabels"];
+/// The fields that say who is believed and who is meant: without them, others are trusted or addressed
+/// than was meant, and a policy misses what it selects by labels.
+const TRUSTING: [&str; 10] = [
+    "CACerts",
+    "audience",
+    "subscriberCACerts",
+    "subscriberAudience",
+    "replyCACerts",
+    "replyAudience",
+    "serviceAccountName",
+    "serviceAccountNames",
+    "namespace",
+    "labels",
+];
+/// The parts of words by which a field is known to narrow or to carry trust, however it is named.
+const GUARDING_PARTS: [&str; 4] = ["filter", "attr", "cert", "audienc"];
 /// The fields that nobody begins to write and means to leave out.
-const MEANT: [&str; 3] = ["deadLetterSink", "reply", "channelTemplate"];
+const MEANT: [&str; 14] = [
+    "deadLetterSink",
+    "reply",
+    "channelTemplate",
+    "delivery",
+    "retry",
+    "backoffPolicy",
+    "backoffDelay",
+    "backoffMax",
+    "timeout",
+    "retryAfterMax",
+    "format",
+    "from",
+    "brokerClass",
+    "brokerClasses",
+];
+/// The fields of which the same is true in one object only, each with the schema of that.
+const MEANT_IN: [(&str, &[&str]); 5] = [
+    ("EventPolicy", &["spec"]),
+    ("ChannelDefaults", &["clusterDefault", "namespaceDefaults"]),
+    ("BrokerDefaults", &["clusterDefault", "namespaceDefaults"]),
+    ("BrokerDefault", &["apiVersion", "kind", "name", "namespace"]),
+    ("BrokerConfig", &["apiVersion", "kind", "name", "namespace"]),
+];
 
 /// One step of the path from an object to one of its fields.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -130,9 +169,7 @@ impl SchemaExaminer {
     fn visit_object(&mut self, map: &Map<String, Value>, fields: &'static ObjectSchema) {
         for (key, value) in map {
             match fields.get(key) {
-                Some(field) if value.is_null() && [&NARROWING[..], &MEANT].concat().contains(&field.name) => {
-                    self.report_null(key);
-                }
+                Some(field) if value.is_null() && is_meant(field.name, fields) => self.report_null(key, fields),
                 Some(field) => self.visit_inside(PathStep::Key(key.clone()), value, field.shape),
                 None => self.report_unknown_field(key, fields),
             }
@@ -142,9 +179,12 @@ impl SchemaExaminer {
     /// Reports a field that is null. A filter that is null is not as good as missing: it would let
     /// every event pass, which its author does not mean, and upstream's schemas refuse it. Another
     /// field that is null is as good as missing, and a warning.
-    fn report_null(&mut self, key: &str) {
+    fn report_null(&mut self, key: &str, fields: &'static ObjectSchema) {
         let is_harmless = !NARROWING.contains(&key);
         let message = match is_harmless {
+            true if fields.name == "EventPolicy" => {
+                "is nothing, so that nobody may send to anything in its namespace: write it, or remove the policy"
+            }
             true => "is nothing, and so as good as not there: write it, or remove the field",
             false => "is nothing, so that everything would pass: write what passes, or remove the field",
         };
@@ -153,19 +193,12 @@ impl SchemaExaminer {
     }
 
     fn report_unknown_field(&mut self, key: &str, fields: &'static ObjectSchema) {
-        let is_like = |near: &FieldSuggestion| match near {
-            FieldSuggestion::SameObject(meant) | FieldSuggestion::SimilarElsewhere(meant, _) => {
-                NARROWING.contains(meant)
-            }
-            FieldSuggestion::SameNameElsewhere(_) | FieldSuggestion::Nothing => {
-                NARROWING.contains(&key) || spelling::suggest_word(key, NARROWING).is_some()
-            }
-        };
         let former = fields.former.iter().find(|(name, _)| *name == key).map(|(_, remedy)| *remedy);
         let near = suggest::suggest_field(key, fields, self.root, &self.at);
-        // If a field that is nearly a filter were ignored, every event would pass.
-        let is_like_a_filter =
-            is_like(&near) || spelling::normalize_word(key).iter().collect::<String>().contains("filter");
+        let is_guarding = match near {
+            FieldSuggestion::SameObject(meant) | FieldSuggestion::SimilarElsewhere(meant, _) => guards(meant),
+            FieldSuggestion::SameNameElsewhere(_) | FieldSuggestion::Nothing => false,
+        } || may_guard(key);
         let (message, meant) = match (former, near) {
             (Some(remedy), _) => (format!("is a field of older releases: {remedy}"), None),
             (None, FieldSuggestion::SameObject(meant)) => {
@@ -184,7 +217,7 @@ impl SchemaExaminer {
                 (format!("is not a field that is known here: there are {known}"), None)
             }
         };
-        let strictness = if is_like_a_filter { UnknownFieldStrictness::NeverIgnored } else { fields.strictness };
+        let strictness = if is_guarding { UnknownFieldStrictness::NeverIgnored } else { fields.strictness };
         self.found.push(SchemaFinding {
             path: self.path_to(key),
             violation: SchemaViolation::UnknownField { message, meant, strictness },
@@ -200,6 +233,38 @@ impl SchemaExaminer {
         let message = format!("is {}, but must be {}", describe_value(found), describe_expected(found, expected));
         self.found.push(SchemaFinding { path: self.at.clone(), violation: SchemaViolation::WrongType { message } });
     }
+}
+
+/// True for the fields that are not left empty on purpose.
+fn is_meant(field: &str, fields: &ObjectSchema) -> bool {
+    let is_of_this = MEANT_IN.iter().any(|(name, meant)| *name == fields.name && meant.contains(&field));
+    NARROWING.contains(&field) || MEANT.contains(&field) || is_of_this
+}
+
+/// True for the fields without which more events pass, or others are trusted.
+fn guards(field: &str) -> bool {
+    NARROWING.contains(&field) || TRUSTING.contains(&field)
+}
+
+/// True if an unknown field may be meant to be one of those that guard: it has the name of one, is
+/// nearly one, is one without its vowels (`fltr`), or has a part of one in it.
+fn may_guard(key: &str) -> bool {
+    let plain: String = spelling::normalize_word(key).into_iter().collect();
+    let guarding = || NARROWING.into_iter().chain(TRUSTING);
+    let is_short = |name: &str| {
+        let (short, name) = (without_vowels(&plain), without_vowels(&name.to_lowercase()));
+        short.len() > 2 && short == name
+    };
+    guards(key)
+        || spelling::suggest_word(key, guarding()).is_some()
+        || GUARDING_PARTS.iter().any(|part| plain.contains(part))
+        || guarding().any(is_short)
+}
+
+/// A word without its vowels, but for the first letter, which nobody leaves out.
+fn without_vowels(word: &str) -> String {
+    let is_left = |(index, letter): &(usize, char)| *index == 0 || !"aeiou".contains(*letter);
+    word.char_indices().filter(is_left).map(|(_, letter)| letter).collect()
 }
 
 /// The schema of a channel template: strict if its kind is one that is served here.

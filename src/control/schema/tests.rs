@@ -90,6 +90,7 @@ fn every_problem_is_found_with_its_place() {
             "spec.subscriber: is a list, but must be an object: write its fields without - before them",
             "spec.delivery.retry: is text, but must be a whole number: write it without quotes",
             "spec.delivery.timeout: is a number, but must be text: write it in quotes",
+            "spec.delivery.format: is nothing, and so as good as not there: write it, or remove the field",
         ]
     );
     let value = json!({"metadata": {"labels": {"? null": "a"}, "? []": "b"}});
@@ -102,7 +103,16 @@ fn every_problem_is_found_with_its_place() {
     let value = json!({"spec": {"channelTemplate": null, "delivery": {"deadLetterSink": null, "timeout": null}}});
     assert_eq!(
         found(ResourceKind::Channel, &value),
-        [format!("spec.channelTemplate: {nothing}"), format!("spec.delivery.deadLetterSink: {nothing}")]
+        ["channelTemplate", "delivery.deadLetterSink", "delivery.timeout"]
+            .map(|field| format!("spec.{field}: {nothing}"))
+    );
+    assert_eq!(
+        found(ResourceKind::Channel, &json!({"spec": {"delivery": null}})),
+        [format!("spec.delivery: {nothing}")]
+    );
+    assert_eq!(
+        found(ResourceKind::Broker, &json!({"metadata": {"namespace": null, "labels": null}, "spec": null})),
+        [""; 0]
     );
     let value = json!({"spec": {"subscribers": [{"uid": 1}, "x", null]}});
     let findings = examine(&value, schema_of(ResourceKind::InMemoryChannel));

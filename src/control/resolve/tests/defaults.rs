@@ -175,6 +175,37 @@ fn kinds_of_templates_are_told_where_they_stand() {
     );
 }
 
+/// What somebody has begun to write inside, and not finished.
+#[test]
+fn nothing_inside_is_told() {
+    let nothing = "is nothing, and so as good as not there: write it, or remove the field";
+    for (yaml, place) in [
+        ("{clusterDefault: }", "clusterDefault"),
+        ("{clusterDefault: {brokerClass: }}", "clusterDefault.brokerClass"),
+        ("{clusterDefault: {kind: }}", "clusterDefault.kind"),
+        ("{namespaceDefaults: {a: {name: }}}", "namespaceDefaults.a.name"),
+        ("{namespaceDefaults: {a: {delivery: }}}", "namespaceDefaults.a.delivery"),
+        ("{clusterDefault: {delivery: {retry: }}}", "clusterDefault.delivery.retry"),
+        (
+            "{clusterDefault: {brokerClasses: {MTChannelBasedBroker: {apiVersion: }}}}",
+            "clusterDefault.brokerClasses.MTChannelBasedBroker.apiVersion",
+        ),
+    ] {
+        let text = format!(
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: config-br-defaults, namespace: knative-eventing}}\ndata: \
+             {{default-br-config: '{yaml}'}}\n"
+        );
+        let line = format!(
+            "a.yaml:4: ConfigMap knative-eventing/config-br-defaults: data.default-br-config.{place}: warning: {nothing}"
+        );
+        assert_eq!(lines(&one(&text)), [line], "{yaml}");
+    }
+    let policy = "apiVersion: eventing.knative.dev/v1alpha1\nkind: EventPolicy\nmetadata: {name: p}\nspec:\n";
+    let line = "a.yaml:4: EventPolicy default/p: spec: warning: is nothing, so that nobody may send to anything in its \
+                namespace: write it, or remove the policy";
+    assert_eq!(lines(&one(policy)), [line]);
+}
+
 /// The YAML inside ConfigMaps is judged as a whole: what stands one level too deep, and delivery
 /// specs of templates.
 #[test]

@@ -189,7 +189,8 @@ fn no_mistyped_filter_is_ignored() {
     let open = |text: &str| passing(&resolve(&manifests(&[("a.yaml", text)]), None, &settings));
     let meant = open(WORLD);
     let wrong = |names: &[&'static str], from: &'static str| names.iter().map(|to| (from, *to)).collect::<Vec<_>>();
-    let filters = ["fliter:", "flter:", "filtre:", "filtres:", "fillter:", "flters:", "ilters:", "filterz:"];
+    let filters =
+        ["fliter:", "flter:", "filtre:", "filtres:", "fillter:", "flters:", "ilters:", "filterz:", "fltr:", "fltrs:"];
     let mut tried = wrong(&filters, "  filters:\n  - any")
         .into_iter()
         .map(|(from, to)| (from, format!("  {to}\n  - any")))
@@ -209,6 +210,54 @@ fn no_mistyped_filter_is_ignored() {
         let more: Vec<_> = open(&WORLD.replacen(from, &to, 1)).difference(&meant).cloned().collect();
         assert!(more.is_empty(), "{to}: {more:?}");
     }
+}
+
+/// What says who is believed or meant is not ignored either, however it is misspelt or misplaced; of
+/// the rest everything is.
+#[test]
+fn no_mistyped_trust_is_ignored() {
+    let warn = ControlSettings { unknown_fields: crate::control::UnknownFields::Warn, ..settings() };
+    let channel = |metadata: &str, spec: &str| {
+        let head = "apiVersion: messaging.knative.dev/v1\nkind: InMemoryChannel\nmetadata: {name: c";
+        format!("{head}{metadata}}}\nspec: {spec}\n")
+    };
+    let dead = |field: &str| channel("", &format!("{{delivery: {{deadLetterSink: {{uri: 'http://x', {field}: x}}}}}}"));
+    let entry =
+        |field: &str| channel("", &format!("{{subscribers: [{{uid: u, subscriberUri: 'http://x', {field}: x}}]}}"));
+    let errors = |text: &str| {
+        let resolution = resolve(&manifests(&[("a.yaml", text)]), None, &warn);
+        let [problem] = &resolution.problems[..] else { panic!("{text}: {:#?}", lines(&resolution)) };
+        assert!(problem.message.contains("is not a field that is known here"), "{text}: {problem}");
+        problem.is_error()
+    };
+    for field in [
+        "CACert",
+        "cacerts",
+        "CaCert",
+        "ca_certs",
+        "cert",
+        "certificates",
+        "audienc",
+        "audiences",
+        "adience",
+        "audnc",
+        "fltr",
+        "filters",
+        "atributes",
+    ] {
+        assert!(errors(&dead(field)), "{field}");
+    }
+    for field in ["subscriberCACert", "replyCACert", "subscriberAudienc", "replyaudience", "serviceAcountName", "fltr"]
+    {
+        assert!(errors(&entry(field)), "{field}");
+    }
+    for metadata in ["lables: {a: b}", "label: {a: b}", "namespac: x", "nmspc: x", "name-space: x"] {
+        assert!(errors(&channel(&format!(", {metadata}"), "{}")), "{metadata}");
+    }
+    for field in ["weight", "method", "priority", "names", "dance", "tls"] {
+        assert!(!errors(&dead(field)) && !errors(&entry(field)), "{field}");
+    }
+    assert!(!errors(&channel("", "{delivery: {retrys: 3}}")) && !errors(&channel(", anotations: {}", "{}")));
 }
 
 /// Where nobody knows which object one is, none counts as taken out of its file.

@@ -273,6 +273,50 @@ fn of_names_in_filters() {
     );
 }
 
+/// Texts are compared as they are, which people of other languages do not expect.
+#[test]
+fn of_values_in_filters() {
+    let star = |value: &str, remedy: &str| {
+        format!("is {value:?}: a * stands for itself only, and for no other text: write {remedy} in filters")
+    };
+    let any = |value: &str, name: &str| {
+        star(value, "x")
+            .replace("write x in filters", &format!("remove it if any value will do, or write cesql: EXISTS {name}"))
+    };
+    let blank = |value: &str, more: &str| {
+        format!("is {value:?}: blanks and line ends count, and events hardly have them there: remove them{more}")
+    };
+    let block = ", for a block of text by |- instead of |";
+    let empty = "is empty, which any value passes, and every event has one: write what it has to be, or remove it";
+    for (filter, place, message) in [
+        ("filter: {attributes: {type: ''}}", "filter.attributes.type", empty.to_owned()),
+        ("filter: {attributes: {tenant: a, source: ''}}", "filter.attributes.source", empty.to_owned()),
+        ("filter: {attributes: {type: '*'}}", "filter.attributes.type", any("*", "type")),
+        ("filter: {attributes: {type: 'dev.*'}}", "filter.attributes.type", star("dev.*", "prefix: {type: dev.}")),
+        ("filters: [{exact: {source: '*/a'}}]", "filters[0].exact.source", star("*/a", "suffix: {source: /a}")),
+        ("filters: [{exact: {type: 'a.*.b'}}]", "filters[0].exact.type", star("a.*.b", "cesql: type LIKE 'a.%.b'")),
+        ("filters: [{prefix: {type: 'dev.*'}}]", "filters[0].prefix.type", star("dev.*", "prefix: {type: dev.}")),
+        ("filters: [{not: {suffix: {type: '**'}}}]", "filters[0].not.suffix.type", any("**", "type")),
+        ("filter: {attributes: {type: 'x '}}", "filter.attributes.type", blank("x ", "")),
+        ("filters: [{exact: {tenant: ' x'}}]", "filters[0].exact.tenant", blank(" x", "")),
+        ("filters: [{prefix: {type: ' x'}}]", "filters[0].prefix.type", blank(" x", "")),
+        ("filters: [{suffix: {type: 'x '}}]", "filters[0].suffix.type", blank("x ", "")),
+        ("filters: [{prefix: {type: \"x\\n\"}}]", "filters[0].prefix.type", blank("x\n", block)),
+        ("filter: {attributes: {type: \"a\\tb\"}}", "filter.attributes.type", blank("a\tb", "")),
+    ] {
+        let line = format!("9: Trigger default/t: spec.{place}: warning: {message}");
+        assert_eq!(problem(&trigger(filter)), line, "{filter}");
+    }
+    for filter in [
+        "filter: {attributes: {tenant: ''}}",
+        "filters: [{prefix: {subject: 'order '}}]",
+        "filters: [{suffix: {subject: ' done'}}]",
+        "filter: {attributes: {source: 'https://a.example/b?c=d e%2A'}}",
+    ] {
+        good(&trigger(filter));
+    }
+}
+
 /// A channel with a subscriber.
 fn subscribed(subscriber: &str) -> String {
     format!("{CHANNEL}{}", subscription(subscriber))
