@@ -244,10 +244,20 @@ fn check_value(wanted: &str, (dialect, name): (&str, &str), field: &str, report:
         let block = if wanted.ends_with('\n') { ", for a block of text by |- instead of |" } else { "" };
         report.warning(field, format!("is {wanted:?}: {rule}{block}"));
     }
-    if wanted.contains('*') {
+    if is_regular_expression(wanted) {
+        let rule = "regular expressions are compared as they are: write prefix, suffix, or cesql with LIKE, where % is any text";
+        report.warning(field, format!("is {wanted:?}: {rule}"));
+    } else if wanted.contains('*') {
         let remedy = wildcard_remedy(name, wanted.trim());
         report.warning(field, format!("is {wanted:?}: a * stands for itself only, and for no other text: {remedy}"));
     }
+}
+
+/// True for a text that hardly anything but a regular expression is.
+fn is_regular_expression(wanted: &str) -> bool {
+    let has_repetition = wanted.contains(['*', '+', '?']);
+    let is_anchored = wanted.starts_with('^') || (wanted.ends_with('$') && has_repetition);
+    is_anchored || (wanted.contains('\\') && has_repetition)
 }
 
 /// What to write in `filters` for a text that means a pattern with `*`.

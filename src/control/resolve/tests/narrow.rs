@@ -282,6 +282,9 @@ fn a_mistake_in_the_head_of_an_object_removes_nothing() {
         ("kind: EventPolicy", "kin: EventPolicy"),
         ("kind: EventPolicy\n", ""),
         ("kind: ConfigMap", "kind: ConfgMap"),
+        ("kind: ConfigMap", "kind: CM"),
+        ("kind: ConfigMap", "kind: Secret"),
+        ("apiVersion: v1\nkind: ConfigMap", "apiVersion: core/v1\nkind: ConfigMap"),
         ("eventing.knative.dev/v1alpha1", "eventing.knative.dev/v2"),
         ("kind: Broker\nmetadata", "kind: Brokr\nmetadata"),
     ] {

@@ -283,6 +283,8 @@ fn of_values_in_filters() {
         star(value, "x")
             .replace("write x in filters", &format!("remove it if any value will do, or write cesql: EXISTS {name}"))
     };
+    let like = "write prefix, suffix, or cesql with LIKE, where % is any text";
+    let regular = |value: &str| format!("is {value:?}: regular expressions are compared as they are: {like}");
     let blank = |value: &str, more: &str| {
         format!("is {value:?}: blanks and line ends count, and events hardly have them there: remove them{more}")
     };
@@ -297,6 +299,9 @@ fn of_values_in_filters() {
         ("filters: [{exact: {type: 'a.*.b'}}]", "filters[0].exact.type", star("a.*.b", "cesql: type LIKE 'a.%.b'")),
         ("filters: [{prefix: {type: 'dev.*'}}]", "filters[0].prefix.type", star("dev.*", "prefix: {type: dev.}")),
         ("filters: [{not: {suffix: {type: '**'}}}]", "filters[0].not.suffix.type", any("**", "type")),
+        ("filters: [{exact: {type: '^a.*$'}}]", "filters[0].exact.type", regular("^a.*$")),
+        ("filters: [{exact: {type: '^dev'}}]", "filters[0].exact.type", regular("^dev")),
+        ("filter: {attributes: {type: 'dev\\..+'}}", "filter.attributes.type", regular("dev\\..+")),
         ("filter: {attributes: {type: 'x '}}", "filter.attributes.type", blank("x ", "")),
         ("filters: [{exact: {tenant: ' x'}}]", "filters[0].exact.tenant", blank(" x", "")),
         ("filters: [{prefix: {type: ' x'}}]", "filters[0].prefix.type", blank(" x", "")),

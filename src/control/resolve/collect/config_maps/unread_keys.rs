@@ -1,7 +1,6 @@
 //! Finds keys of Knative's ConfigMaps where nothing reads them: among annotations and labels, in the
 //! text of an example, and in what Knative's operator makes ConfigMaps of.
 
-use flate2::Crc;
 use serde_json::{Map, Value};
 
 use super::CLOSING_FLAGS;
@@ -67,14 +66,15 @@ fn value_in_example<'t>(text: &'t str, key: &str) -> Option<&'t str> {
 
 /// The checksum of an example, as upstream computes it.
 fn example_checksum(text: &str) -> String {
-    let mut crc = Crc::new();
-    for (index, line) in text.trim().split(['\r', '\n']).filter(|line| !line.is_empty()).enumerate() {
-        if index > 0 {
-            crc.update(CHECKSUM_LINE_BREAK.as_bytes());
-        }
-        crc.update(line.as_bytes());
-    }
-    format!("{:08x}", crc.sum())
+    let lines: Vec<&str> = text.trim().split(['\r', '\n']).filter(|line| !line.is_empty()).collect();
+    format!("{:08x}", crc32(lines.join(CHECKSUM_LINE_BREAK).as_bytes()))
+}
+
+/// The CRC-32 of IEEE 802.3, with its bits in reverse order as everywhere.
+fn crc32(bytes: &[u8]) -> u32 {
+    const POLYNOMIAL: u32 = 0xEDB8_8320;
+    let shifted = |crc: u32| if crc & 1 == 1 { (crc >> 1) ^ POLYNOMIAL } else { crc >> 1 };
+    !bytes.iter().fold(u32::MAX, |crc, byte| (0..8).fold(crc ^ u32::from(*byte), |crc, _| shifted(crc)))
 }
 
 /// Reports what an object of Knative's operator says of a ConfigMap that is read here and is not
