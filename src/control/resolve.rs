@@ -121,8 +121,9 @@ pub fn resolve(manifests: &ManifestSet, last: Option<&Resolution>, settings: &Co
     // Channels of a cluster that have not changed are set aside first, with their last form: there
     // may be thousands of them.
     let (known, documents) = reconciled::split_unchanged(manifests.documents(), last_reconciled);
-    let claims = Claims::of(manifests, memory.map(|memory| &memory.written_parents_and_flows.2), settings);
+    let claims = Claims::of(manifests, last, settings);
     let mut collected = CollectedObjects::from_documents(claims.in_order(documents, settings).into_iter(), settings);
+    claims.report_displacing(manifests.documents(), &mut collected, settings);
     collected.unparsed_texts = manifests.unparsed_texts().collect();
     // Channels and Subscriptions that a Sequence or Parallel generates replace objects of their
     // names, before anything refers to these.

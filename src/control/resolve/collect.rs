@@ -291,7 +291,7 @@ fn resembles_event_policy(value: &Value) -> bool {
     value.get("kind").and_then(Value::as_str).is_none_or(str::is_empty) && (has("from") || has("to"))
 }
 
-fn object_name(document: &ManifestDocument, default_namespace: &str) -> ObjectName {
+pub(super) fn object_name(document: &ManifestDocument, default_namespace: &str) -> ObjectName {
     let text = |path: &[&str]| document.text(path).unwrap_or_default().to_owned();
     let namespace = document.text(&["metadata", "namespace"]).unwrap_or(default_namespace).to_owned();
     ObjectName { kind: text(&["kind"]), namespace, name: text(&["metadata", "name"]) }

@@ -22,7 +22,7 @@ use crate::model::{TrustBundle, TrustError, TrustFingerprint, TrustedCertificate
 
 pub(super) use diagnose::format_day;
 
-const LABEL: &str = "networking.knative.dev/trust-bundle";
+pub(super) const LABEL: &str = "networking.knative.dev/trust-bundle";
 const LABEL_FIELD: &str = "metadata.labels.networking.knative.dev/trust-bundle";
 const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
 
