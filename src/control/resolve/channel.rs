@@ -23,8 +23,9 @@ pub(super) use template::foreign_template_remedy;
 use template::{require_rabbitmq, template_backend, template_delivery, template_of, warn_of_overridden_delivery};
 
 /// The classes that are served: under upstream's name, and under our own.
-const OUR_CLASSES: [&str; 2] = ["MTChannelBasedBroker", "Sealpost"];
+pub(super) const OUR_CLASSES: [&str; 2] = ["MTChannelBasedBroker", "Sealpost"];
 const DEFAULT_DELIVERY: &str = "spec.delivery (default of ConfigMap config-br-defaults)";
+const DEFAULT_CONFIG: &str = "spec.config (default of ConfigMap config-br-defaults)";
 const SINK_FIELD: &str = "spec.delivery.deadLetterSink";
 /// The same field in a template.
 pub(super) const TEMPLATE_SINK_FIELD: &str = "spec.channelTemplate.spec.delivery.deadLetterSink";
@@ -266,7 +267,9 @@ fn broker_candidates<'i, 'd>(
             let spec = broker.spec.as_ref();
             let class = broker_class(broker, namespace, defaults);
             let template = broker_template(broker, namespace, defaults).map(|template| (template, "spec.config"));
-            if let Some(config) = config_of(broker).filter(|_| template.is_none()) {
+            let default = || Some((defaults.broker_template_reference(namespace, class)?, DEFAULT_CONFIG));
+            let config = config_of(broker).map(|config| (config, "spec.config")).or_else(default);
+            if let Some(config) = config.filter(|_| template.is_none()) {
                 check_broker_config(config, (namespace, &resolver.settings.system_namespace), report);
             }
             let storage = template_backend(template, "spec.config", resolver, report);
@@ -279,21 +282,25 @@ fn broker_candidates<'i, 'd>(
     candidates
 }
 
-/// Reports a `spec.config` that leads to no template. Knative's own default, an InMemoryChannel,
-/// may be missing.
-fn check_broker_config(config: &duck::KReference, (namespace, system): (&str, &str), report: &mut ObjectReport<'_>) {
+/// Reports a `spec.config`, or what stands in its place, that leads to no template. Knative's own
+/// default, an InMemoryChannel, may be missing.
+fn check_broker_config(
+    (config, field): (&duck::KReference, &str),
+    (namespace, system): (&str, &str),
+    report: &mut ObjectReport<'_>,
+) {
     let text = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
     let referred = text(&config.namespace).unwrap_or_else(|| namespace.to_owned());
     let Some(name) = text(&config.name) else {
-        report.error("spec.config.name", "is missing: name the ConfigMap with channel-template-spec");
+        report.error(&format!("{field}.name"), "is missing: name the ConfigMap with channel-template-spec");
         return;
     };
     if config.kind.as_deref() != Some("ConfigMap") {
         let rule = "is read from a ConfigMap only: write kind: ConfigMap";
-        report.error("spec.config.kind", format!("the template of a Broker's channel {rule}"));
+        report.error(&format!("{field}.kind"), format!("the template of a Broker's channel {rule}"));
     } else if name != DEFAULT_TEMPLATE || referred != system {
         let rule = "with channel-template-spec: add its manifest, or leave config out";
-        report.unresolved_reference("spec.config", format!("there is no ConfigMap {referred}/{name} {rule}"));
+        report.unresolved_reference(field, format!("there is no ConfigMap {referred}/{name} {rule}"));
     }
 }
 

@@ -121,6 +121,52 @@ fn default_channels_come_from_config_maps() {
     good(&(config_map("mine", "channelTemplateSpec", memory) + &broker(reference)));
 }
 
+/// What a default leads to has to be there, as for `spec.config`.
+#[test]
+fn templates_of_defaults_are_there() {
+    let default =
+        "    clusterDefault: {CLASSapiVersion: v1, kind: ConfigMap, name: mine, namespace: knative-eventing}\n";
+    let template = |key: &str| {
+        format!(
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: mine, namespace: knative-eventing}}\ndata: {{{key}: '{{apiVersion: messaging.knative.dev/v1, kind: InMemoryChannel}}'}}\n---\n"
+        )
+    };
+    let missing = "there is no ConfigMap knative-eventing/mine with channel-template-spec: add its manifest, or ";
+    let of_broker =
+        format!("Broker default/b: spec.config (default of ConfigMap config-br-defaults): {missing}leave config out");
+    let of_defaults = |place: &str| format!("data.default-br-config.{place}.name: warning: {missing}correct the name");
+    let near = "ConfigMap knative-eventing/mine: data.chanel-template-spec: warning: is no key that is read; did you mean channel-template-spec?";
+    let class = |class: &str| default.replace("CLASS", &format!("brokerClass: {class}, "));
+    let nested =
+        "    clusterDefault: {brokerClasses: {Sealpost: {kind: ConfigMap, name: mine, namespace: knative-eventing}}}\n";
+    let of_namespace =
+        class("MTChannelBasedBroker").replace("clusterDefault", "namespaceDefaults: {other").replace("}\n", "}}\n");
+    for (defaults, beside, expected) in [
+        (&class("MTChannelBasedBroker"), String::new(), &[of_defaults("clusterDefault"), of_broker.clone()][..]),
+        (&class("Sealpost"), template("template"), &[of_defaults("clusterDefault"), of_broker.clone()]),
+        (
+            &default.replace("CLASS", ""),
+            template("chanel-template-spec"),
+            &[of_defaults("clusterDefault"), near.to_owned(), of_broker.clone()],
+        ),
+        (&class("Sealpost"), template("channel-template-spec"), &[]),
+        (&class("Sealpost").replace("mine", "config-br-default-channel"), String::new(), &[]),
+        // None of these is for the Broker that is there.
+        (&class("Kafka"), String::new(), &[]),
+        (&nested.to_owned(), String::new(), &[of_defaults("clusterDefault.brokerClasses.Sealpost")]),
+        (&of_namespace, String::new(), &[of_defaults("namespaceDefaults.other")]),
+    ] {
+        let broker = broker_in("default", "").replace(
+            "b, namespace: default}",
+            "b, namespace: default, annotations: {eventing.knative.dev/broker.class: MTChannelBasedBroker}}",
+        );
+        let found = one(&(broker_defaults(defaults) + &beside + &broker));
+        let told: Vec<String> = lines(&found).into_iter().filter(|line| !line.contains(" Trigger ")).collect();
+        assert_eq!(told.len(), expected.len(), "{defaults}: {told:#?}");
+        assert!(told.iter().zip(expected).all(|(line, expected)| line.ends_with(expected)), "{told:#?}");
+    }
+}
+
 /// A template stands in a ConfigMap of its own: what is wrong with it is told there, and what is
 /// another implementation's is left alone with the Brokers that are made of it.
 #[test]
