@@ -20,6 +20,7 @@ mod filter;
 mod flags;
 mod flow;
 mod logging;
+mod misplaced;
 mod observability;
 mod other_kinds;
 mod owned;
@@ -207,6 +208,7 @@ struct ClusterConfig {
 
 impl ClusterConfig {
     fn resolve(collected: &mut CollectedObjects<'_>, settings: &ControlSettings, last: Option<&Resolution>) -> Self {
+        misplaced::warn(collected, settings);
         let memory = last.map(|last| &last.memory);
         let mode = features::transport_encryption(collected, settings, memory.map(|memory| memory.mode));
         let flags = flags::resolve(collected, settings, memory.map(|memory| &memory.flags));
