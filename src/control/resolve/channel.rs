@@ -135,14 +135,46 @@ fn declare_channels(
         resolver.serving_states.insert(key(ChannelKind::Channel, name), ServingState::Served);
     }
     flow::declare_flows(collected, resolver);
+    leave_alone_what_others_make(collected, resolver, defaults);
     for (name, item) in &mut collected.brokers {
         let ours =
             is_our_broker_class(item, defaults.broker_class(&name.0)) && has_served_template(item, &name.0, defaults);
         let place = if ours { ServingState::Served } else { ServingState::NotServed };
-        if ours && resolver.serving_states.contains_key(&key(ChannelKind::Channel, name)) {
+        if ours && resolver.serving_states.get(&key(ChannelKind::Channel, name)) == Some(&ServingState::Served) {
             warn_of_shared_path(&mut item.report, "channel");
         }
         resolver.serving_states.insert(key(ChannelKind::Broker, name), place);
+    }
+}
+
+/// Declares Channels and flows whose channels are of another implementation's kind, which are left alone.
+fn leave_alone_what_others_make(
+    collected: &mut CollectedObjects<'_>,
+    resolver: &mut DestinationResolver<'_>,
+    defaults: &ResolvedDefaults,
+) {
+    fn flows<T: FlowManifest>(
+        items: &mut CollectedItems<'_, T>,
+        defaults: &ResolvedDefaults,
+    ) -> Vec<(NamespacedName, Vec<String>)> {
+        let left = items.iter_mut().filter_map(|(name, CollectedItem { object, report, .. })| {
+            let flow = object.as_ref()?;
+            let template = template_of(flow.channel_template(), defaults.channel_template(&name.0));
+            template::is_left_alone(template, report).then(|| (name.clone(), flow.plan(&name.1).channels))
+        });
+        left.collect()
+    }
+    let channels = collected.channels.iter_mut().filter_map(|(name, CollectedItem { object, report, .. })| {
+        let written = object.as_ref()?.spec.as_ref().and_then(|spec| spec.channel_template.as_ref());
+        let template = template_of(written, defaults.channel_template(&name.0));
+        template::is_left_alone(template, report).then(|| (name.clone(), vec![name.1.clone()]))
+    });
+    let mut left: Vec<_> = channels.collect();
+    left.extend(flows(&mut collected.sequences, defaults));
+    left.extend(flows(&mut collected.parallels, defaults));
+    for ((namespace, _), channels) in left {
+        let key = |name| ChannelKey { kind: ChannelKind::Channel, namespace: namespace.clone(), name };
+        resolver.serving_states.extend(channels.into_iter().map(|name| (key(name), ServingState::NotServed)));
     }
 }
 
@@ -233,6 +265,10 @@ fn channel_candidates<'i, 'd>(
     for ((namespace, name), CollectedItem { object, report, .. }) in
         items.iter_mut().filter(|(name, _)| !shadowing.contains(*name))
     {
+        let key = ChannelKey { kind: ChannelKind::Channel, namespace: namespace.clone(), name: name.clone() };
+        if resolver.is_left_alone(&key) {
+            continue;
+        }
         let mut sink_field = SINK_FIELD;
         let parent = object.as_ref().and_then(|channel| {
             let own = channel.spec.as_ref().and_then(|spec| spec.delivery.as_ref());
@@ -245,7 +281,6 @@ fn channel_candidates<'i, 'd>(
             let delivery = delivery.or_else(|| own.map(|delivery| ("spec.delivery", delivery)));
             resolve_parent((&channel.metadata, storage), delivery, resolver, report)
         });
-        let key = ChannelKey { kind: ChannelKind::Channel, namespace: namespace.clone(), name: name.clone() };
         candidates.push(ChannelCandidate { key, report, parent, sink_field });
     }
     candidates

@@ -315,7 +315,7 @@ fn flows_keep_their_last_good_form_as_a_whole() {
         "  steps: []\n",
         "  steps: 5\n",
         "  stepps:\n  - {uri: 'http://new'}\n",
-        "  channelTemplate: {apiVersion: messaging.knative.dev/v1beta1, kind: KafkaChannel}\n  steps:\n  - {uri: 'http://new'}\n",
+        "  channelTemplate: {apiVersion: example.com/v1, kind: Pipe}\n  steps:\n  - {uri: 'http://new'}\n",
     ] {
         let bad = sequence(bad);
         let after = history(&[&before, &bad, &bad]);

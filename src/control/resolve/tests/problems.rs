@@ -352,8 +352,8 @@ fn of_channels() {
         |more: &str| format!("apiVersion: messaging.knative.dev/v1\nkind: Channel\nmetadata: {{name: c}}\n{more}");
     for (text, line) in [
         (
-            channel("spec: {channelTemplate: {apiVersion: messaging.knative.dev/v1beta1, kind: KafkaChannel}}"),
-            "4: Channel default/c: spec.channelTemplate.kind: \"KafkaChannel\" cannot be made here: write \
+            channel("spec: {channelTemplate: {apiVersion: example.com/v1, kind: Pipe}}"),
+            "4: Channel default/c: spec.channelTemplate.kind: \"Pipe\" cannot be made here: write \
              InMemoryChannel or RabbitmqChannel, or leave the template out",
         ),
         (
