@@ -19,6 +19,7 @@ mod features;
 mod filter;
 mod flags;
 mod flow;
+mod injection;
 mod logging;
 mod misplaced;
 mod observability;
@@ -123,7 +124,9 @@ pub fn resolve(manifests: &ManifestSet, last: Option<&Resolution>, settings: &Co
     // may be thousands of them.
     let (known, documents) = reconciled::split_unchanged(manifests.documents(), last_reconciled);
     let claims = Claims::of(manifests, last, settings);
-    let mut collected = CollectedObjects::from_documents(claims.in_order(documents, settings).into_iter(), settings);
+    let documents = claims.in_order(documents, settings);
+    let injected = injection::injected_brokers(&documents, settings);
+    let mut collected = CollectedObjects::from_documents(documents.into_iter().chain(&injected), settings);
     claims.report_displacing(manifests.documents(), &mut collected, settings);
     collected.unparsed_texts = manifests.unparsed_texts().collect();
     // Channels and Subscriptions that a Sequence or Parallel generates replace objects of their

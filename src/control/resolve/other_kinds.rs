@@ -9,6 +9,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::collect::{check_names, report_duplicate_name};
+use super::injection::is_injected_namespace;
 use super::reference::{group_of, replacement_remedy};
 use super::service::{self, DisplayPods, ReferencedObject, SERVING, ServiceLocation, is_event_display_image};
 use crate::control::manifest::duck::TextMap;
@@ -53,7 +54,7 @@ pub(super) fn insert_other<'d>(
     // Objects that no reference can mean are noted, since their author may expect an effect.
     if has_template(&referent) {
         check_template(&referent, &mut report, reading);
-    } else if !is_referred_to {
+    } else if !is_referred_to && !is_injected_namespace(document) {
         note_unused(&referent, &mut report);
     }
     match others.entry(referent) {

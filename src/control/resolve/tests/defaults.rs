@@ -119,6 +119,56 @@ fn default_channels_come_from_config_maps() {
     good(&(config_map("mine", "channelTemplateSpec", memory) + &broker(reference)));
 }
 
+/// A Broker that upstream's sugar controller would make is made: for a Trigger the one that it names, for a Namespace
+/// `default`; with the defaults of Brokers, and unless it is written.
+#[test]
+fn brokers_are_injected_where_that_is_asked_for() {
+    let enabled = |field: &str| {
+        format!("metadata: {{name: t, namespace: a, {field}: {{eventing.knative.dev/injection: enabled}}}}")
+    };
+    let trigger = |metadata: &str, broker: &str| {
+        format!(
+            "apiVersion: eventing.knative.dev/v1\nkind: Trigger\n{metadata}\nspec: {{broker: {broker}, subscriber: {{uri: 'http://x'}}}}\n---\n"
+        )
+    };
+    let namespace = "apiVersion: v1\nkind: Namespace\nmetadata: {name: a, labels: {eventing.knative.dev/injection: enabled}}\n---\n";
+    let plain = "metadata: {name: t, namespace: a}";
+    let key = |name: &str| ChannelKey { namespace: "a".to_owned(), ..broker(name) };
+    for (text, name) in [
+        (trigger(&enabled("annotations"), "default"), "default"),
+        (trigger(&enabled("labels"), "mine"), "mine"),
+        (format!("{namespace}{}", trigger(plain, "default")), "default"),
+        (format!("{}{namespace}", trigger(&enabled("annotations"), "default")), "default"),
+    ] {
+        let resolution = good(&(broker_defaults("    clusterDefault: {delivery: {retry: 4}}\n") + &text));
+        let [trigger] = &of(&resolution, &key(name))[..] else { panic!("{text}: {:#?}", lines(&resolution)) };
+        assert_eq!(trigger.delivery.retry, 4, "{text}");
+        let made =
+            resolution.inventory.objects.iter().find(|object| object.kind == ObjectKind::Broker).expect("a Broker");
+        assert_eq!(made.manifest["metadata"]["labels"]["eventing.knative.dev/injected"], "true");
+        assert_eq!(ready(&resolution, ObjectKind::Broker, name).0, "True");
+    }
+    // One that is written is it, whatever it is.
+    let own = "apiVersion: eventing.knative.dev/v1\nkind: Broker\nmetadata: {name: default, namespace: a}\nspec: {delivery: {retry: 1}}\n---\n";
+    let resolution = good(&format!("{own}{namespace}{}", trigger(&enabled("annotations"), "default")));
+    assert_eq!(only(&resolution).delivery.retry, 1);
+    for text in [
+        trigger(plain, "default"),
+        trigger(&enabled("annotations").replace("enabled", "disabled"), "default"),
+        format!("{}{}", namespace.replace("name: a", "name: b"), trigger(plain, "default")),
+        format!("{namespace}{}", trigger(plain, "mine")),
+    ] {
+        assert!(lines(&one(&text))[0].contains("there is no broker a/"), "{text}: {:#?}", lines(&one(&text)));
+    }
+    // What is wrong with it is told where it was asked for.
+    let defaults = broker_defaults("    clusterDefault: {kind: ConfigMap, name: none}\n");
+    let found = lines(&one(&(defaults + &trigger(&enabled("annotations"), "default"))));
+    assert!(
+        found.iter().any(|line| line.starts_with("a.yaml:7: Broker a/default: spec.config (default")),
+        "{found:#?}"
+    );
+}
+
 /// What a default leads to has to be there, as for `spec.config`.
 #[test]
 fn templates_of_defaults_are_there() {
