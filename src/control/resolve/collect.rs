@@ -315,7 +315,7 @@ fn check_header(
     reading: UnknownFieldPolicy,
 ) -> ObjectHeader {
     if !document.value.is_object() {
-        report.error("", "is not an object: write apiVersion, kind, metadata and spec");
+        report.error("", other_kinds::of_no_object(&document.value));
         return ObjectHeader::Invalid;
     }
     let Some(kind) = document.text(&["kind"]) else {

@@ -71,6 +71,15 @@ pub(super) fn insert_other<'d>(
     }
 }
 
+/// What to do with a document that is no object.
+pub(super) fn of_no_object(value: &Value) -> &'static str {
+    if value.as_array().is_some_and(|items| items.iter().any(Value::is_object)) {
+        return "is a list of objects: write a document for each, or apiVersion: v1 and kind: List with them as items; of \
+                JSON, jq makes that by '{apiVersion: \"v1\", kind: \"List\", items: .}'";
+    }
+    "is not an object: write apiVersion, kind, metadata and spec"
+}
+
 /// What to do instead with a file that is no object, but is read by a tool that makes objects. What looks like an object is
 /// taken for one.
 pub(super) fn of_a_tool(document: &ManifestDocument) -> Option<&'static str> {

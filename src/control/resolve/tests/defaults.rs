@@ -164,7 +164,7 @@ fn brokers_are_injected_where_that_is_asked_for() {
     let defaults = broker_defaults("    clusterDefault: {kind: ConfigMap, name: none}\n");
     let found = lines(&one(&(defaults + &trigger(&enabled("annotations"), "default"))));
     assert!(
-        found.iter().any(|line| line.starts_with("a.yaml:7: Broker a/default: spec.config (default")),
+        found.iter().any(|line| line.starts_with("a.yaml:8: Broker a/default: spec.config (default")),
         "{found:#?}"
     );
 }
