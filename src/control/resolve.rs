@@ -19,7 +19,9 @@ mod features;
 mod filter;
 mod flags;
 mod flow;
+mod injection;
 mod logging;
+mod misplaced;
 mod observability;
 mod other_kinds;
 mod owned;
@@ -121,8 +123,11 @@ pub fn resolve(manifests: &ManifestSet, last: Option<&Resolution>, settings: &Co
     // Channels of a cluster that have not changed are set aside first, with their last form: there
     // may be thousands of them.
     let (known, documents) = reconciled::split_unchanged(manifests.documents(), last_reconciled);
-    let claims = Claims::of(manifests, memory.map(|memory| &memory.written_parents_and_flows.2), settings);
-    let mut collected = CollectedObjects::from_documents(claims.in_order(documents, settings).into_iter(), settings);
+    let claims = Claims::of(manifests, last, settings);
+    let documents = claims.in_order(documents, settings);
+    let injected = injection::injected_brokers(&documents, settings);
+    let mut collected = CollectedObjects::from_documents(documents.into_iter().chain(&injected), settings);
+    claims.report_displacing(manifests.documents(), &mut collected, settings);
     collected.unparsed_texts = manifests.unparsed_texts().collect();
     // Channels and Subscriptions that a Sequence or Parallel generates replace objects of their
     // names, before anything refers to these.
@@ -206,6 +211,7 @@ struct ClusterConfig {
 
 impl ClusterConfig {
     fn resolve(collected: &mut CollectedObjects<'_>, settings: &ControlSettings, last: Option<&Resolution>) -> Self {
+        misplaced::warn(collected, settings);
         let memory = last.map(|last| &last.memory);
         let mode = features::transport_encryption(collected, settings, memory.map(|memory| memory.mode));
         let flags = flags::resolve(collected, settings, memory.map(|memory| &memory.flags));

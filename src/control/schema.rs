@@ -15,7 +15,7 @@ mod knative;
 mod suggest;
 
 pub(crate) use annotations::{ENDPOINT, examine_annotations};
-pub(crate) use config_maps::{CONFIG_FEATURES, ConfigMapKeys, ConfigMapPlace, DEFAULT_TEMPLATE};
+pub(crate) use config_maps::{CONFIG_FEATURES, ConfigMapKeys, ConfigMapPlace, DEFAULT_TEMPLATE, nearly_named};
 pub(crate) use core::{OBJECT_META, POD_TEMPLATE, REVISION_TEMPLATE, SERVICE_TYPES};
 pub(crate) use examine::{
     PathStep, SchemaFinding, SchemaViolation, examine, format_path, template_schema, without_places,

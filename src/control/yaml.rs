@@ -48,6 +48,12 @@ impl ValueLines {
         Self(self.0.iter().copied().chain(std::iter::repeat_n(own, count)).collect())
     }
 
+    /// The lines of a value that is made for the value of these lines: all of it is where that begins.
+    pub(crate) fn of_generated(&self, value: &Value) -> Self {
+        let own = self.0.first().copied().unwrap_or_default();
+        Self(std::iter::repeat_n(own, count_values(value)).collect())
+    }
+
     /// The lines of each element of the list at `path`, which follow each other in these lines.
     pub(crate) fn lines_of_elements(&self, value: &Value, path: &str) -> Vec<Self> {
         let first = value_index(value, path) + 1;

@@ -165,13 +165,16 @@ fn is_manifest(path: &Path) -> bool {
     path.extension().is_some_and(|extension| EXTENSIONS.iter().any(|known| extension == *known))
 }
 
-/// The ending that was probably meant by one with the same letters: `.YAML`, `.ymal`.
+/// The ending that was probably meant by one with the same letters (`.YAML`, `.ymal`), or by one behind which `.txt` was
+/// added, as editors do that know no YAML. Their backups (`.bak`, `~`) are not meant to be read.
 fn misspelt_extension(path: &Path) -> Option<&'static str> {
     let letters = |text: &str| {
         let mut letters: Vec<char> = text.to_ascii_lowercase().chars().collect();
         letters.sort_unstable();
         letters
     };
-    let written = letters(path.extension()?.to_str()?);
+    let is_text = path.extension()?.eq_ignore_ascii_case("txt");
+    let before = Path::new(path.file_stem()?).extension();
+    let written = letters((if is_text { before? } else { path.extension()? }).to_str()?);
     EXTENSIONS.into_iter().find(|known| letters(known) == written && !is_manifest(path))
 }

@@ -139,6 +139,10 @@ fn what_cannot_be_read_is_a_problem_of_its_file() {
         ("good.yaml", BROKER),
         ("none/x.txt", ""),
         ("policy.ymal", BROKER),
+        ("other.yaml.txt", BROKER),
+        ("notes.txt", BROKER),
+        ("a.yaml.bak", BROKER),
+        ("b.yml~", BROKER),
     ]);
     fs::write(directory.path().join("latin.yaml"), b"a: 1\nb: \xe9\n").expect("file");
     symlink("nowhere", directory.path().join("link.yaml")).expect("link");
@@ -146,8 +150,9 @@ fn what_cannot_be_read_is_a_problem_of_its_file() {
     paths.extend(["none", "missing.yaml"].map(|name| directory.path().join(name)));
     let manifests = read_manifests(&paths);
     let problems = problems(&directory, &manifests);
-    assert_eq!(problems.len(), 7, "{problems:#?}");
+    assert_eq!(problems.len(), 8, "{problems:#?}");
     for (problem, start) in problems.iter().zip([
+        "other.yaml.txt: warning: is not read, since its name does not end in .yaml: rename it",
         "policy.ymal: warning: is not read, since its name does not end in .yaml: rename it",
         "none: warning: holds no manifest: put *.yaml, *.yml or *.json files into it",
         "missing.yaml: cannot be read: No such file or directory (os error 2): give a file or directory that exists",

@@ -12,9 +12,17 @@ use crate::control::{ControlSettings, ServedChannelKind};
 use crate::model::{ProcessRole, TrustBundle};
 use crate::tls::server_identity::{ServerIdentity, ServerIdentityError};
 
+/// The names of the Secrets that are looked for by any role.
+pub(super) const ALL_NAMES: [&str; 4] = [
+    "imc-dispatcher-server-tls",
+    "mt-broker-ingress-server-tls",
+    "mt-broker-filter-server-tls",
+    "sealpost-rabbitmq-dispatcher-server-tls",
+];
+
 /// The names of the Secrets that are looked for in the system namespace; the first one that exists
 /// counts.
-fn secret_names(settings: &ControlSettings) -> &'static [&'static str] {
+pub(super) fn secret_names(settings: &ControlSettings) -> &'static [&'static str] {
     match settings.role {
         ProcessRole::Channel => match settings.channel_kind {
             ServedChannelKind::InMemory => &["imc-dispatcher-server-tls", "mt-broker-ingress-server-tls"],

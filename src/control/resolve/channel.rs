@@ -23,8 +23,9 @@ pub(super) use template::foreign_template_remedy;
 use template::{require_rabbitmq, template_backend, template_delivery, template_of, warn_of_overridden_delivery};
 
 /// The classes that are served: under upstream's name, and under our own.
-const OUR_CLASSES: [&str; 2] = ["MTChannelBasedBroker", "Sealpost"];
+pub(super) const OUR_CLASSES: [&str; 2] = ["MTChannelBasedBroker", "Sealpost"];
 const DEFAULT_DELIVERY: &str = "spec.delivery (default of ConfigMap config-br-defaults)";
+const DEFAULT_CONFIG: &str = "spec.config (default of ConfigMap config-br-defaults)";
 const SINK_FIELD: &str = "spec.delivery.deadLetterSink";
 /// The same field in a template.
 pub(super) const TEMPLATE_SINK_FIELD: &str = "spec.channelTemplate.spec.delivery.deadLetterSink";
@@ -134,14 +135,46 @@ fn declare_channels(
         resolver.serving_states.insert(key(ChannelKind::Channel, name), ServingState::Served);
     }
     flow::declare_flows(collected, resolver);
+    leave_alone_what_others_make(collected, resolver, defaults);
     for (name, item) in &mut collected.brokers {
         let ours =
             is_our_broker_class(item, defaults.broker_class(&name.0)) && has_served_template(item, &name.0, defaults);
         let place = if ours { ServingState::Served } else { ServingState::NotServed };
-        if ours && resolver.serving_states.contains_key(&key(ChannelKind::Channel, name)) {
+        if ours && resolver.serving_states.get(&key(ChannelKind::Channel, name)) == Some(&ServingState::Served) {
             warn_of_shared_path(&mut item.report, "channel");
         }
         resolver.serving_states.insert(key(ChannelKind::Broker, name), place);
+    }
+}
+
+/// Declares Channels and flows whose channels are of another implementation's kind, which are left alone.
+fn leave_alone_what_others_make(
+    collected: &mut CollectedObjects<'_>,
+    resolver: &mut DestinationResolver<'_>,
+    defaults: &ResolvedDefaults,
+) {
+    fn flows<T: FlowManifest>(
+        items: &mut CollectedItems<'_, T>,
+        defaults: &ResolvedDefaults,
+    ) -> Vec<(NamespacedName, Vec<String>)> {
+        let left = items.iter_mut().filter_map(|(name, CollectedItem { object, report, .. })| {
+            let flow = object.as_ref()?;
+            let template = template_of(flow.channel_template(), defaults.channel_template(&name.0));
+            template::is_left_alone(template, report).then(|| (name.clone(), flow.plan(&name.1).channels))
+        });
+        left.collect()
+    }
+    let channels = collected.channels.iter_mut().filter_map(|(name, CollectedItem { object, report, .. })| {
+        let written = object.as_ref()?.spec.as_ref().and_then(|spec| spec.channel_template.as_ref());
+        let template = template_of(written, defaults.channel_template(&name.0));
+        template::is_left_alone(template, report).then(|| (name.clone(), vec![name.1.clone()]))
+    });
+    let mut left: Vec<_> = channels.collect();
+    left.extend(flows(&mut collected.sequences, defaults));
+    left.extend(flows(&mut collected.parallels, defaults));
+    for ((namespace, _), channels) in left {
+        let key = |name| ChannelKey { kind: ChannelKind::Channel, namespace: namespace.clone(), name };
+        resolver.serving_states.extend(channels.into_iter().map(|name| (key(name), ServingState::NotServed)));
     }
 }
 
@@ -232,6 +265,10 @@ fn channel_candidates<'i, 'd>(
     for ((namespace, name), CollectedItem { object, report, .. }) in
         items.iter_mut().filter(|(name, _)| !shadowing.contains(*name))
     {
+        let key = ChannelKey { kind: ChannelKind::Channel, namespace: namespace.clone(), name: name.clone() };
+        if resolver.is_left_alone(&key) {
+            continue;
+        }
         let mut sink_field = SINK_FIELD;
         let parent = object.as_ref().and_then(|channel| {
             let own = channel.spec.as_ref().and_then(|spec| spec.delivery.as_ref());
@@ -244,7 +281,6 @@ fn channel_candidates<'i, 'd>(
             let delivery = delivery.or_else(|| own.map(|delivery| ("spec.delivery", delivery)));
             resolve_parent((&channel.metadata, storage), delivery, resolver, report)
         });
-        let key = ChannelKey { kind: ChannelKind::Channel, namespace: namespace.clone(), name: name.clone() };
         candidates.push(ChannelCandidate { key, report, parent, sink_field });
     }
     candidates
@@ -266,7 +302,9 @@ fn broker_candidates<'i, 'd>(
             let spec = broker.spec.as_ref();
             let class = broker_class(broker, namespace, defaults);
             let template = broker_template(broker, namespace, defaults).map(|template| (template, "spec.config"));
-            if let Some(config) = config_of(broker).filter(|_| template.is_none()) {
+            let default = || Some((defaults.broker_template_reference(namespace, class)?, DEFAULT_CONFIG));
+            let config = config_of(broker).map(|config| (config, "spec.config")).or_else(default);
+            if let Some(config) = config.filter(|_| template.is_none()) {
                 check_broker_config(config, (namespace, &resolver.settings.system_namespace), report);
             }
             let storage = template_backend(template, "spec.config", resolver, report);
@@ -279,21 +317,25 @@ fn broker_candidates<'i, 'd>(
     candidates
 }
 
-/// Reports a `spec.config` that leads to no template. Knative's own default, an InMemoryChannel,
-/// may be missing.
-fn check_broker_config(config: &duck::KReference, (namespace, system): (&str, &str), report: &mut ObjectReport<'_>) {
+/// Reports a `spec.config`, or what stands in its place, that leads to no template. Knative's own
+/// default, an InMemoryChannel, may be missing.
+fn check_broker_config(
+    (config, field): (&duck::KReference, &str),
+    (namespace, system): (&str, &str),
+    report: &mut ObjectReport<'_>,
+) {
     let text = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
     let referred = text(&config.namespace).unwrap_or_else(|| namespace.to_owned());
     let Some(name) = text(&config.name) else {
-        report.error("spec.config.name", "is missing: name the ConfigMap with channel-template-spec");
+        report.error(&format!("{field}.name"), "is missing: name the ConfigMap with channel-template-spec");
         return;
     };
     if config.kind.as_deref() != Some("ConfigMap") {
         let rule = "is read from a ConfigMap only: write kind: ConfigMap";
-        report.error("spec.config.kind", format!("the template of a Broker's channel {rule}"));
+        report.error(&format!("{field}.kind"), format!("the template of a Broker's channel {rule}"));
     } else if name != DEFAULT_TEMPLATE || referred != system {
         let rule = "with channel-template-spec: add its manifest, or leave config out";
-        report.unresolved_reference("spec.config", format!("there is no ConfigMap {referred}/{name} {rule}"));
+        report.unresolved_reference(field, format!("there is no ConfigMap {referred}/{name} {rule}"));
     }
 }
 

@@ -3,16 +3,21 @@
 //! What had the name before keeps it, wherever it stands: otherwise a newcomer in an earlier file, or further up in the
 //! same one, would take the place of what is served. Where there was none before, the first one has it.
 
+mod displaced;
+
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use serde_json::Value;
 
+use super::Resolution;
+use super::collect::CollectedObjects;
 use super::reference::group_of;
 use crate::control::ControlSettings;
 use crate::control::kind::{RecognizedKind, ResourceKind};
 use crate::control::manifest::{ManifestDocument, ManifestSet};
 use crate::control::settings::ObjectSource;
+use displaced::Displaced;
 
 /// Group, kind, namespace and name.
 type Identity<'d> = [&'d str; 4];
@@ -22,6 +27,8 @@ type Identity<'d> = [&'d str; 4];
 pub(super) struct Claims {
     manifests: ManifestSet,
     held: BTreeMap<[String; 4], Held>,
+    /// What is served on, though its document is another object by now.
+    displaced: Vec<Displaced>,
 }
 
 /// Who has a name.
@@ -61,11 +68,13 @@ impl Held {
 }
 
 impl Claims {
-    /// Who has the names that several of these documents claim. `last` is what was found before the last change.
-    pub(super) fn of(manifests: &ManifestSet, last: Option<&Self>, settings: &ControlSettings) -> Self {
+    /// Who has the names that several of these documents claim. `last` is the resolution before the last change.
+    pub(super) fn of(manifests: &ManifestSet, last: Option<&Resolution>, settings: &ControlSettings) -> Self {
         if settings.object_source != ObjectSource::Written {
             return Self::default();
         }
+        let displaced = last.map(|last| displaced::find(manifests, last, settings)).unwrap_or_default();
+        let last = last.map(|last| &last.memory.written_parents_and_flows.2);
         let mut claimed: HashMap<Identity<'_>, Vec<(usize, &ManifestDocument)>> = HashMap::new();
         for (place, document) in manifests.documents().enumerate() {
             if let Some(identity) = identity(document, &settings.default_namespace) {
@@ -86,7 +95,7 @@ impl Claims {
             };
             Some((identity.map(str::to_owned), held))
         });
-        Self { held: held.collect(), manifests: manifests.clone() }
+        Self { held: held.collect(), manifests: manifests.clone(), displaced }
     }
 
     /// Who had these names.
@@ -111,15 +120,17 @@ impl Claims {
         held
     }
 
-    /// The documents in such an order that those come first that have the names that several claim.
+    /// The documents in such an order that those come first that have the names that several claim, and with what is
+    /// displaced instead of what displaces it.
     pub(super) fn in_order<'d>(
         &'d self,
-        documents: Vec<&'d ManifestDocument>,
+        mut documents: Vec<&'d ManifestDocument>,
         settings: &ControlSettings,
     ) -> Vec<&'d ManifestDocument> {
-        if self.held.is_empty() {
+        if self.held.is_empty() && self.displaced.is_empty() {
             return documents;
         }
+        documents.retain(|document| !self.displaced.iter().any(|displaced| displaced.is_displaced_by(document)));
         let mut found = HashSet::new();
         let is_newcomer = |document: &&ManifestDocument| {
             let identity = identity(document, &settings.default_namespace).map(|identity| identity.map(str::to_owned));
@@ -130,7 +141,25 @@ impl Claims {
         };
         let (newcomers, known): (Vec<_>, Vec<_>) = documents.into_iter().partition(is_newcomer);
         let absent = self.held.values().filter(|held| !held.is_there).map(|held| &held.document);
-        absent.chain(known).chain(newcomers).collect()
+        let displaced = self.displaced.iter().map(|displaced| &displaced.document);
+        displaced.chain(absent).chain(known).chain(newcomers).collect()
+    }
+
+    /// Reports each of these documents that has displaced what is served on.
+    pub(super) fn report_displacing<'d>(
+        &self,
+        documents: impl Iterator<Item = &'d ManifestDocument>,
+        collected: &mut CollectedObjects<'d>,
+        settings: &ControlSettings,
+    ) {
+        for document in documents.filter(|_| !self.displaced.is_empty()) {
+            let by = self.displaced.iter().find(|displaced| displaced.is_displaced_by(document));
+            if let Some(displaced) = by {
+                // Nobody knows which object it is meant to be, so that it may close something, too.
+                collected.unidentified.push(document);
+                collected.problems.extend(displaced.problems(document, settings));
+            }
+        }
     }
 }
 

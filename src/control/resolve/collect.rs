@@ -291,7 +291,7 @@ fn resembles_event_policy(value: &Value) -> bool {
     value.get("kind").and_then(Value::as_str).is_none_or(str::is_empty) && (has("from") || has("to"))
 }
 
-fn object_name(document: &ManifestDocument, default_namespace: &str) -> ObjectName {
+pub(super) fn object_name(document: &ManifestDocument, default_namespace: &str) -> ObjectName {
     let text = |path: &[&str]| document.text(path).unwrap_or_default().to_owned();
     let namespace = document.text(&["metadata", "namespace"]).unwrap_or(default_namespace).to_owned();
     ObjectName { kind: text(&["kind"]), namespace, name: text(&["metadata", "name"]) }
@@ -315,7 +315,7 @@ fn check_header(
     reading: UnknownFieldPolicy,
 ) -> ObjectHeader {
     if !document.value.is_object() {
-        report.error("", "is not an object: write apiVersion, kind, metadata and spec");
+        report.error("", other_kinds::of_no_object(&document.value));
         return ObjectHeader::Invalid;
     }
     let Some(kind) = document.text(&["kind"]) else {

@@ -10,7 +10,6 @@ use serde_json::{Map, Value};
 use super::channel;
 use super::collect::{CollectedItem, CollectedObjects, NamespacedName, is_dns_name};
 use super::delivery;
-use crate::control::ControlSettings;
 use crate::control::kind::{RecognizedKind, ResourceKind};
 use crate::control::manifest::core::ConfigMapManifest;
 use crate::control::manifest::defaults::{BrokerConfig, BrokerDefaults, ChannelDefaults};
@@ -18,8 +17,8 @@ use crate::control::manifest::duck;
 use crate::control::manifest::messaging::ChannelTemplate;
 use crate::control::manifest::{self, UnknownFieldPolicy};
 use crate::control::report::ObjectReport;
-use crate::control::schema::{self, ObjectSchema};
-use crate::control::yaml;
+use crate::control::schema::{self, DEFAULT_TEMPLATE, ObjectSchema};
+use crate::control::{ControlSettings, suggest_word, yaml};
 
 const CONFIG_BR_DEFAULTS: &str = "config-br-defaults";
 const DEFAULT_BR_CONFIG: &str = "default-br-config";
@@ -58,6 +57,10 @@ impl ResolvedDefaults {
                 defaults.keep_last(&name.0, &name.1, settings, last);
             }
         }
+        let system = (settings.system_namespace.clone(), CONFIG_BR_DEFAULTS.to_owned());
+        if let Some(item) = collected.config_maps.get_mut(&system).filter(|item| !item.report.has_errors()) {
+            defaults.warn_of_missing_templates(settings, &mut item.report);
+        }
         defaults
     }
 
@@ -82,7 +85,10 @@ impl ResolvedDefaults {
             _ => {
                 let keys = [CHANNEL_TEMPLATE_SPEC, FORMER_TEMPLATE_SPEC];
                 let key = keys.into_iter().find(|key| duck::text(&config_map.data, key).is_some());
-                let Some(key) = key else { return };
+                let Some(key) = key else {
+                    warn_of_near_keys(config_map, report);
+                    return;
+                };
                 let template = parse_yaml_key(config_map, (key, schema::template_schema), reading, report);
                 if let Some(template) = &template {
                     check_template(template, &format!("data.{key}"), report);
@@ -145,6 +151,39 @@ impl ResolvedDefaults {
         self.templates.get(&(referred.to_owned(), reference.name.clone()?))
     }
 
+    /// What names the template of Brokers without a `config` of their own, unless it is for another class.
+    pub(super) fn broker_template_reference(&self, namespace: &str, class: &str) -> Option<&duck::KReference> {
+        let config = self.broker_config(namespace, class)?;
+        let is_of_others = |class: Option<&str>| class.is_some_and(|class| !channel::OUR_CLASSES.contains(&class));
+        let written = written_configs(&self.brokers);
+        let is_ours =
+            written.iter().all(|written| !std::ptr::eq(written.config, config) || !is_of_others(written.class));
+        Some(&config.reference).filter(|reference| is_ours && **reference != duck::KReference::default())
+    }
+
+    /// Warns of defaults that lead to no template, whether or not a Broker uses them.
+    fn warn_of_missing_templates(&self, settings: &ControlSettings, report: &mut ObjectReport<'_>) {
+        for WrittenConfig { place, namespace, class, config } in written_configs(&self.brokers) {
+            let BrokerConfig { reference, .. } = config;
+            let text = |text: &'_ Option<String>| text.clone().filter(|text| !text.is_empty());
+            let Some(name) =
+                text(&reference.name).filter(|_| class.is_none_or(|class| channel::OUR_CLASSES.contains(&class)))
+            else {
+                continue;
+            };
+            // Without a namespace, it is that of each Broker.
+            let of = text(&reference.namespace).or_else(|| namespace.map(str::to_owned));
+            let is_it = |(other, known): &NamespacedName| *known == name && of.as_ref().is_none_or(|of| of == other);
+            let is_default = name == DEFAULT_TEMPLATE && of.as_ref().is_none_or(|of| *of == settings.system_namespace);
+            if !is_default && !self.templates.keys().any(is_it) {
+                let named = of.map_or_else(|| name.clone(), |of| format!("{of}/{name}"));
+                let rule = "with channel-template-spec: add its manifest, or correct the name";
+                let message = format!("there is no ConfigMap {named} {rule}");
+                report.warning(&format!("data.{DEFAULT_BR_CONFIG}.{place}.name"), message);
+            }
+        }
+    }
+
     /// The template of a `Channel` that has none of its own.
     pub(super) fn channel_template(&self, namespace: &str) -> Option<&ChannelTemplate> {
         self.channels.of_namespace(namespace).or(self.channels.cluster_default.as_ref())
@@ -161,21 +200,40 @@ fn read_broker_defaults(
     let defaults: BrokerDefaults = parse_yaml_key(config_map, inside, reading, report)?;
     let names = defaults.namespace_defaults.iter().flatten().map(|(name, _)| name);
     check_namespaces(names, DEFAULT_BR_CONFIG, report);
-    let namespaces = defaults.namespace_defaults.iter().flatten();
-    let namespaces =
-        namespaces.filter_map(|(name, default)| Some((format!("namespaceDefaults.{name}"), default.as_ref()?)));
-    let cluster = defaults.cluster_default.iter().map(|default| ("clusterDefault".to_owned(), default));
-    for (place, default) in cluster.chain(namespaces) {
-        let classes = default.broker_classes.iter().flatten();
-        let classes =
-            classes.filter_map(|(class, config)| Some((format!("{place}.brokerClasses.{class}"), config.as_ref()?)));
-        for (place, config) in [(place.clone(), &default.config)].into_iter().chain(classes) {
-            if let Some(written) = &config.delivery {
-                delivery::resolve(written, &format!("data.{DEFAULT_BR_CONFIG}.{place}.delivery"), report);
-            }
+    for WrittenConfig { place, config, .. } in written_configs(&defaults) {
+        if let Some(written) = &config.delivery {
+            delivery::resolve(written, &format!("data.{DEFAULT_BR_CONFIG}.{place}.delivery"), report);
         }
     }
     Some(defaults)
+}
+
+/// A configuration of Brokers as it stands in `default-br-config`.
+struct WrittenConfig<'d> {
+    place: String,
+    /// The namespace for which it is; `None` for that of the cluster.
+    namespace: Option<&'d str>,
+    /// The class for which it is; `None` if it is not said.
+    class: Option<&'d str>,
+    config: &'d BrokerConfig,
+}
+
+/// Every configuration of Brokers.
+fn written_configs(defaults: &BrokerDefaults) -> Vec<WrittenConfig<'_>> {
+    let cluster = defaults.cluster_default.iter().map(|default| (None, default));
+    let namespaces = defaults.namespace_defaults.iter().flatten();
+    let namespaces = namespaces.filter_map(|(name, default)| Some((Some(name.as_str()), default.as_ref()?)));
+    let mut found = Vec::new();
+    for (namespace, default) in cluster.chain(namespaces) {
+        let place = namespace.map_or_else(|| "clusterDefault".to_owned(), |name| format!("namespaceDefaults.{name}"));
+        for (class, config) in default.broker_classes.iter().flatten() {
+            let (place, class) = (format!("{place}.brokerClasses.{class}"), Some(class.as_str()));
+            found.extend(config.as_ref().map(|config| WrittenConfig { place, namespace, class, config }));
+        }
+        let class = default.broker_class.as_deref().filter(|class| !class.is_empty());
+        found.push(WrittenConfig { place, namespace, class, config: &default.config });
+    }
+    found
 }
 
 /// Reports names that no namespace can have: the value was meant for another place.
@@ -221,6 +279,15 @@ fn check_kind(template: &ChannelTemplate, field: &str, report: &mut ObjectReport
         RecognizedKind::Known(_) | RecognizedKind::Foreign => {
             report
                 .error(&kind_field, format!("{kind:?} cannot be made here: write InMemoryChannel or RabbitmqChannel"));
+        }
+    }
+}
+
+/// Warns of a key that is nearly that of a template: without it, the ConfigMap may be anybody's.
+fn warn_of_near_keys(config_map: &ConfigMapManifest, report: &mut ObjectReport<'_>) {
+    for key in config_map.data.iter().flatten().map(|(key, _)| key) {
+        if let Some(meant) = suggest_word(key, [CHANNEL_TEMPLATE_SPEC, FORMER_TEMPLATE_SPEC]) {
+            report.warning(&format!("data.{key}"), format!("is no key that is read; did you mean {meant}?"));
         }
     }
 }

@@ -246,9 +246,9 @@ impl DestinationResolver<'_> {
         check_serving_state(self.serving_states.get(key), key)
     }
 
-    /// True if the key names a Broker of another implementation's class.
-    pub(super) fn is_foreign_broker(&self, key: &ChannelKey) -> bool {
-        key.kind == ChannelKind::Broker && self.serving_states.get(key) == Some(&ServingState::NotServed)
+    /// True if the key names a Broker or channel that another implementation serves.
+    pub(super) fn is_left_alone(&self, key: &ChannelKey) -> bool {
+        self.serving_states.get(key) == Some(&ServingState::NotServed)
     }
 
     fn resolve_reference(
@@ -315,7 +315,7 @@ impl DestinationResolver<'_> {
         }
         if let Err(message) = self.check_served(&key) {
             let field = format!("{}.ref", wanted.field);
-            match self.is_foreign_broker(&key) {
+            match self.is_left_alone(&key) {
                 true => report.warn_not_served(&field, format!("{message}: what is sent to it fails here")),
                 false => report.unresolved_reference(&field, message),
             }

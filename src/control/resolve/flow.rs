@@ -168,6 +168,9 @@ pub(super) fn flow_candidates<'i, 'd, T: FlowManifest>(
         else {
             continue;
         };
+        if resolver.is_left_alone(&entry_channel) {
+            continue;
+        }
         let parent = object.as_deref().and_then(|object| {
             check_required_fields(object, &object.plan(name), report);
             parent(object, namespace, report, resolver)
@@ -233,7 +236,7 @@ impl FlowBuilder<'_, '_> {
     fn build_or_keep(&mut self, plan: &FlowPlan, report: &mut ObjectReport<'_>) {
         let namespace = report.object().namespace.clone();
         let keys: Vec<ChannelKey> = plan.channels.iter().map(|name| channel_key(&namespace, name)).collect();
-        let Some(entry_channel) = keys.first().cloned() else { return };
+        let Some(entry_channel) = keys.first().cloned().filter(|key| !self.resolver.is_left_alone(key)) else { return };
         let parent = self.parents.get(&entry_channel).cloned();
         let mut destinations = FlowDestinations { keys: &keys, resolved: BTreeMap::new() };
         // The reply that no branch uses is checked, too, so that all mistakes are reported.

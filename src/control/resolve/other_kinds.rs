@@ -9,6 +9,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::collect::{check_names, report_duplicate_name};
+use super::injection::is_injected_namespace;
 use super::reference::{group_of, replacement_remedy};
 use super::service::{self, DisplayPods, ReferencedObject, SERVING, ServiceLocation, is_event_display_image};
 use crate::control::manifest::duck::TextMap;
@@ -53,7 +54,7 @@ pub(super) fn insert_other<'d>(
     // Objects that no reference can mean are noted, since their author may expect an effect.
     if has_template(&referent) {
         check_template(&referent, &mut report, reading);
-    } else if !is_referred_to {
+    } else if !is_referred_to && !is_injected_namespace(document) {
         note_unused(&referent, &mut report);
     }
     match others.entry(referent) {
@@ -68,6 +69,15 @@ pub(super) fn insert_other<'d>(
             Some(report)
         }
     }
+}
+
+/// What to do with a document that is no object.
+pub(super) fn of_no_object(value: &Value) -> &'static str {
+    if value.as_array().is_some_and(|items| items.iter().any(Value::is_object)) {
+        return "is a list of objects: write a document for each, or apiVersion: v1 and kind: List with them as items; of \
+                JSON, jq makes that by '{apiVersion: \"v1\", kind: \"List\", items: .}'";
+    }
+    "is not an object: write apiVersion, kind, metadata and spec"
 }
 
 /// What to do instead with a file that is no object, but is read by a tool that makes objects. What looks like an object is

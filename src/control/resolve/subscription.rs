@@ -252,8 +252,8 @@ impl SubscriptionResolver<'_, '_> {
     ) -> Option<ChannelKey> {
         match self.resolver.check_served(&key) {
             Ok(()) => Some(key),
-            // The Broker is not served on purpose, and so neither are its Triggers.
-            Err(message) if self.resolver.is_foreign_broker(&key) => {
+            // The parent is not served on purpose, and so neither are its Triggers and Subscriptions.
+            Err(message) if self.resolver.is_left_alone(&key) => {
                 report.warn_not_served(field, format!("{message}: this {} is left alone, too", report.object().kind));
                 None
             }

@@ -14,6 +14,7 @@ use base64::prelude::BASE64_STANDARD;
 use sha2::{Digest, Sha256};
 
 use super::collect::{CollectedItems, NamespacedName};
+use super::misplaced;
 use crate::control::manifest::core::ConfigMapManifest;
 use crate::control::manifest::duck;
 use crate::control::report::ObjectReport;
@@ -22,7 +23,7 @@ use crate::model::{TrustBundle, TrustError, TrustFingerprint, TrustedCertificate
 
 pub(super) use diagnose::format_day;
 
-const LABEL: &str = "networking.knative.dev/trust-bundle";
+pub(super) const LABEL: &str = "networking.knative.dev/trust-bundle";
 const LABEL_FIELD: &str = "metadata.labels.networking.knative.dev/trust-bundle";
 const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
 
@@ -209,6 +210,11 @@ fn read_labelled_bundle(
         "true" if *namespace == settings.system_namespace => Some(read_trust_bundle(config_map, settings.now, report)),
         "true" => {
             let namespace = &settings.system_namespace;
+            if let Some(what) = misplaced::astray(report.document(), settings) {
+                let rule = format!("a trust bundle counts in {namespace} only; write that");
+                report.warning("metadata.namespace", format!("{what}: {rule}"));
+                return None;
+            }
             report.note(LABEL_FIELD, format!("counts in the namespace {namespace} only: this trust bundle is ignored"));
             None
         }

@@ -108,21 +108,26 @@ impl ConfigMapKeys {
     /// The ConfigMap of the system namespace that this name probably means, which is none of
     /// theirs: it is misspelled, or has its words in another order.
     pub(crate) fn named_nearly(name: &str) -> Option<&'static str> {
-        let known = SYSTEM.iter().map(|keys| keys.name).chain([DEFAULT_TEMPLATE]);
-        if known.clone().any(|known| known == name) {
-            return None;
-        }
-        let is_same = |known: &&str| {
-            let (words, other) = (in_order(known), in_order(name));
-            words == other || spelling::suggest_word(&other, [words.as_str()]).is_some()
-        };
-        spelling::suggest_word(name, known.clone()).or_else(|| known.into_iter().find(is_same))
+        nearly_named(name, SYSTEM.iter().map(|keys| keys.name).chain([DEFAULT_TEMPLATE]))
     }
 
     /// The allowed keys that are known as a whole.
     pub(super) fn names(&self) -> impl Iterator<Item = &'static str> {
         self.keys.iter().copied()
     }
+}
+
+/// The one of these names that another name probably means, which is none of them: it is misspelled, or
+/// has its words in another order.
+pub(crate) fn nearly_named<'k>(name: &str, known: impl Iterator<Item = &'k str> + Clone) -> Option<&'k str> {
+    if known.clone().any(|known| known == name) {
+        return None;
+    }
+    let is_same = |known: &&str| {
+        let (words, other) = (in_order(known), in_order(name));
+        words == other || spelling::suggest_word(&other, [words.as_str()]).is_some()
+    };
+    spelling::suggest_word(name, known.clone()).or_else(|| known.into_iter().find(is_same))
 }
 
 /// The words of a name, sorted.

@@ -40,7 +40,7 @@ fn kind_schema(kind: ResourceKind) -> Value {
         "properties": {
             "apiVersion": { "type": "string", "enum": kind.api_versions() },
             "kind": { "type": "string", "const": kind.as_str() },
-            "metadata": bounds::present(with_text("name")),
+            "metadata": bounds::metadata(),
         },
         "definitions": definitions,
     });

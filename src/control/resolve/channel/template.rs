@@ -23,6 +23,19 @@ pub(in crate::control::resolve) fn foreign_template_remedy(template: &ChannelTem
         .map(|_| "write InMemoryChannel or RabbitmqChannel there")
 }
 
+/// True if a template is of another implementation's kind, which is noted: what it is for is left alone.
+pub(super) fn is_left_alone(template: Option<(&ChannelTemplate, &str)>, report: &mut ObjectReport<'_>) -> bool {
+    let foreign = template.filter(|(template, _)| foreign_template_remedy(template).is_some());
+    let Some((kind, field)) = foreign.and_then(|(template, field)| Some((template.kind.as_deref()?, field))) else {
+        return false;
+    };
+    let own = &report.object().kind;
+    let rule = "write InMemoryChannel or RabbitmqChannel there, or leave the template out";
+    let message = format!("{kind} is not made here, so that this {own} is left alone: {rule}");
+    report.note(&format!("{field}.kind"), message);
+    true
+}
+
 /// The template of a `Channel` or flow, else the default one, and its field.
 pub(super) fn template_of<'t>(
     written: Option<&'t ChannelTemplate>,

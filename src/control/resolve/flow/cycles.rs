@@ -1,15 +1,19 @@
 //! Finds Sequences and Parallels that lead into themselves, directly or through other flows and
 //! channels: an event in them goes round for ever. Through Brokers many do that on purpose: their
 //! Triggers have filters, and events have a limit of Brokers that they may pass.
+//!
+//! Dead letters go round for ever, too, where they come back into the channel whose subscriber has failed, without
+//! anybody who would have to answer on the way.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use super::plan::{FlowManifest, PlannedDestination};
 use super::{ResolvedFlow, ResolvedFlows, channel_key, plan};
 use crate::control::report::ObjectReport;
+use crate::control::resolve::channel::TEMPLATE_SINK_FIELD;
 use crate::control::resolve::collect::{CollectedItem, CollectedItems, CollectedObjects};
 use crate::control::resolve::routes::SubscriptionRoutes;
-use crate::model::{Addressable, ChannelKey, ChannelKind};
+use crate::model::{Addressable, ChannelKey, ChannelKind, Subscription, SubscriptionKey, SubscriptionKind};
 
 /// Warns of every destination of a flow that leads back into the flow.
 pub(in crate::control::resolve) fn warn_of_cycles(
@@ -19,6 +23,58 @@ pub(in crate::control::resolve) fn warn_of_cycles(
 ) {
     check_kind(&mut collected.sequences, flows, routes);
     check_kind(&mut collected.parallels, flows, routes);
+    check_subscriptions(collected, routes);
+}
+
+/// Warns of dead letter sinks of Subscriptions, or of their channels, that lead back into the channel.
+fn check_subscriptions(collected: &mut CollectedObjects<'_>, routes: &SubscriptionRoutes) {
+    let mut of_channels = BTreeSet::new();
+    for ((namespace, name), CollectedItem { object, report, .. }) in &mut collected.subscriptions {
+        let (kind, namespace, name) = (SubscriptionKind::Subscription, namespace.clone(), name.clone());
+        let key = SubscriptionKey { kind, namespace, name };
+        let Some((channel, made)) = routes.get(&key).filter(|_| !routes.is_kept(&key) && !report.has_errors()) else {
+            continue;
+        };
+        if !comes_back(made, channel, routes) {
+            continue;
+        }
+        let delivery = object.as_ref().and_then(|object| object.spec.as_ref()?.delivery.as_ref());
+        if delivery.is_some_and(|delivery| delivery.dead_letter_sink.is_some()) {
+            warn_of_dead_letters("spec.delivery.deadLetterSink", channel, report);
+        } else {
+            of_channels.insert(channel);
+        }
+    }
+    let CollectedObjects { channels, in_memory_channels, rabbitmq_channels, .. } = collected;
+    for channel in of_channels {
+        let name = (channel.namespace.clone(), channel.name.clone());
+        let mut written = [&mut *channels, in_memory_channels, rabbitmq_channels].into_iter();
+        if let Some(CollectedItem { report, .. }) = written.find_map(|items| items.get_mut(&name)) {
+            let own = "spec.delivery.deadLetterSink";
+            let is_own = report.document().value.pointer("/spec/delivery/deadLetterSink").is_some();
+            warn_of_dead_letters(if is_own { own } else { TEMPLATE_SINK_FIELD }, channel, report);
+        }
+    }
+}
+
+fn warn_of_dead_letters(field: &str, channel: &ChannelKey, report: &mut ObjectReport<'_>) {
+    let rule = "an event goes round for ever as long as its subscriber fails: lead it elsewhere";
+    report.warning(field, format!("leads back into {channel}, so that {rule}"));
+}
+
+/// True if a dead letter of a subscription comes back into its channel, as long as deliveries fail.
+fn comes_back(made: &Subscription, channel: &ChannelKey, routes: &SubscriptionRoutes) -> bool {
+    let Some(first) = made.dead_letter_sink.as_ref().and_then(channel_of) else { return false };
+    let (mut seen, mut next) = (HashSet::from([first]), vec![first]);
+    while let Some(at) = next.pop() {
+        if at == channel {
+            return true;
+        }
+        // Replies do not count, since somebody has to answer.
+        let ways = routes.of_channel(at).flat_map(|made| [&made.subscriber, &made.dead_letter_sink]);
+        next.extend(ways.flatten().filter_map(channel_of).filter(|to| seen.insert(*to)));
+    }
+    false
 }
 
 fn check_kind<T: FlowManifest>(items: &mut CollectedItems<'_, T>, flows: &ResolvedFlows, routes: &SubscriptionRoutes) {
@@ -36,6 +92,14 @@ fn check_flow(flow: &ResolvedFlow, plan: &plan::FlowPlan, routes: &SubscriptionR
     let mut told = HashSet::new();
     for (leg, exit) in plan.subscriptions.iter().zip(&flow.subscriptions) {
         let made = &exit.subscription;
+        if comes_back(made, &exit.channel, routes) {
+            let own = leg.delivery.as_ref().filter(|(_, delivery)| delivery.dead_letter_sink.is_some());
+            let field =
+                own.map_or(TEMPLATE_SINK_FIELD.to_owned(), |(delivery, _)| format!("{delivery}.deadLetterSink"));
+            if told.insert(field.clone()) {
+                warn_of_dead_letters(&field, &exit.channel, report);
+            }
+        }
         let ways = [(Some(&leg.subscriber), &made.subscriber), (leg.reply.as_ref(), &made.reply)];
         for (way, to) in ways {
             let Some((PlannedDestination::Destination(field, _), to)) = way.zip(to.as_ref().and_then(channel_of))

@@ -20,6 +20,11 @@ impl DestinationResolver<'_> {
         let key = ChannelKey { kind: ChannelKind::Channel, namespace, name: plan::entry_channel_name(kind, &name)? };
         let place = self.serving_states.get(&key).filter(|_| self.flows.contains(&key));
         match check_serving_state(place, &called) {
+            Err(message) if self.is_left_alone(&key) => {
+                let message = format!("{message}: what is sent to it fails here");
+                report.warn_not_served(&format!("{}.ref", wanted.field), message);
+                None
+            }
             Err(message) if self.settings.role == ProcessRole::Channel => {
                 report.unresolved_reference(&format!("{}.ref", wanted.field), message);
                 None

@@ -101,9 +101,7 @@ fn default_channels_come_from_config_maps() {
         config_map("default-ch-webhook", "default-ch-config", &format!("{{clusterDefault: {default}}}")) + channel
     };
     good(&defaults(memory));
-    assert!(
-        lines(&one(&defaults(other)))[0].contains("default-ch-webhook).kind: \"KafkaChannel\" cannot be made here")
-    );
+    assert!(lines(&one(&defaults(other)))[0].contains("default-ch-webhook).kind: note: KafkaChannel is not made here"));
     let billing = format!("{{clusterDefault: {memory}, namespaceDefaults: {{billing: {other}}}}}");
     good(&(config_map("default-ch-webhook", "default-ch-config", &billing) + channel));
 
@@ -119,6 +117,102 @@ fn default_channels_come_from_config_maps() {
     assert!(lines(&one(&broker(reference)))[0].contains(missing));
     good(&broker(&reference.replace("mine", "config-br-default-channel")));
     good(&(config_map("mine", "channelTemplateSpec", memory) + &broker(reference)));
+}
+
+/// A Broker that upstream's sugar controller would make is made: for a Trigger the one that it names, for a Namespace
+/// `default`; with the defaults of Brokers, and unless it is written.
+#[test]
+fn brokers_are_injected_where_that_is_asked_for() {
+    let enabled = |field: &str| {
+        format!("metadata: {{name: t, namespace: a, {field}: {{eventing.knative.dev/injection: enabled}}}}")
+    };
+    let trigger = |metadata: &str, broker: &str| {
+        format!(
+            "apiVersion: eventing.knative.dev/v1\nkind: Trigger\n{metadata}\nspec: {{broker: {broker}, subscriber: {{uri: 'http://x'}}}}\n---\n"
+        )
+    };
+    let namespace = "apiVersion: v1\nkind: Namespace\nmetadata: {name: a, labels: {eventing.knative.dev/injection: enabled}}\n---\n";
+    let plain = "metadata: {name: t, namespace: a}";
+    let key = |name: &str| ChannelKey { namespace: "a".to_owned(), ..broker(name) };
+    for (text, name) in [
+        (trigger(&enabled("annotations"), "default"), "default"),
+        (trigger(&enabled("labels"), "mine"), "mine"),
+        (format!("{namespace}{}", trigger(plain, "default")), "default"),
+        (format!("{}{namespace}", trigger(&enabled("annotations"), "default")), "default"),
+    ] {
+        let resolution = good(&(broker_defaults("    clusterDefault: {delivery: {retry: 4}}\n") + &text));
+        let [trigger] = &of(&resolution, &key(name))[..] else { panic!("{text}: {:#?}", lines(&resolution)) };
+        assert_eq!(trigger.delivery.retry, 4, "{text}");
+        let made =
+            resolution.inventory.objects.iter().find(|object| object.kind == ObjectKind::Broker).expect("a Broker");
+        assert_eq!(made.manifest["metadata"]["labels"]["eventing.knative.dev/injected"], "true");
+        assert_eq!(ready(&resolution, ObjectKind::Broker, name).0, "True");
+    }
+    // One that is written is it, whatever it is.
+    let own = "apiVersion: eventing.knative.dev/v1\nkind: Broker\nmetadata: {name: default, namespace: a}\nspec: {delivery: {retry: 1}}\n---\n";
+    let resolution = good(&format!("{own}{namespace}{}", trigger(&enabled("annotations"), "default")));
+    assert_eq!(only(&resolution).delivery.retry, 1);
+    for text in [
+        trigger(plain, "default"),
+        trigger(&enabled("annotations").replace("enabled", "disabled"), "default"),
+        format!("{}{}", namespace.replace("name: a", "name: b"), trigger(plain, "default")),
+        format!("{namespace}{}", trigger(plain, "mine")),
+    ] {
+        assert!(lines(&one(&text))[0].contains("there is no broker a/"), "{text}: {:#?}", lines(&one(&text)));
+    }
+    // What is wrong with it is told where it was asked for.
+    let defaults = broker_defaults("    clusterDefault: {kind: ConfigMap, name: none}\n");
+    let found = lines(&one(&(defaults + &trigger(&enabled("annotations"), "default"))));
+    assert!(
+        found.iter().any(|line| line.starts_with("a.yaml:8: Broker a/default: spec.config (default")),
+        "{found:#?}"
+    );
+}
+
+/// What a default leads to has to be there, as for `spec.config`.
+#[test]
+fn templates_of_defaults_are_there() {
+    let default =
+        "    clusterDefault: {CLASSapiVersion: v1, kind: ConfigMap, name: mine, namespace: knative-eventing}\n";
+    let template = |key: &str| {
+        format!(
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: mine, namespace: knative-eventing}}\ndata: {{{key}: '{{apiVersion: messaging.knative.dev/v1, kind: InMemoryChannel}}'}}\n---\n"
+        )
+    };
+    let missing = "there is no ConfigMap knative-eventing/mine with channel-template-spec: add its manifest, or ";
+    let of_broker =
+        format!("Broker default/b: spec.config (default of ConfigMap config-br-defaults): {missing}leave config out");
+    let of_defaults = |place: &str| format!("data.default-br-config.{place}.name: warning: {missing}correct the name");
+    let near = "ConfigMap knative-eventing/mine: data.chanel-template-spec: warning: is no key that is read; did you mean channel-template-spec?";
+    let class = |class: &str| default.replace("CLASS", &format!("brokerClass: {class}, "));
+    let nested =
+        "    clusterDefault: {brokerClasses: {Sealpost: {kind: ConfigMap, name: mine, namespace: knative-eventing}}}\n";
+    let of_namespace =
+        class("MTChannelBasedBroker").replace("clusterDefault", "namespaceDefaults: {other").replace("}\n", "}}\n");
+    for (defaults, beside, expected) in [
+        (&class("MTChannelBasedBroker"), String::new(), &[of_defaults("clusterDefault"), of_broker.clone()][..]),
+        (&class("Sealpost"), template("template"), &[of_defaults("clusterDefault"), of_broker.clone()]),
+        (
+            &default.replace("CLASS", ""),
+            template("chanel-template-spec"),
+            &[of_defaults("clusterDefault"), near.to_owned(), of_broker.clone()],
+        ),
+        (&class("Sealpost"), template("channel-template-spec"), &[]),
+        (&class("Sealpost").replace("mine", "config-br-default-channel"), String::new(), &[]),
+        // None of these is for the Broker that is there.
+        (&class("Kafka"), String::new(), &[]),
+        (&nested.to_owned(), String::new(), &[of_defaults("clusterDefault.brokerClasses.Sealpost")]),
+        (&of_namespace, String::new(), &[of_defaults("namespaceDefaults.other")]),
+    ] {
+        let broker = broker_in("default", "").replace(
+            "b, namespace: default}",
+            "b, namespace: default, annotations: {eventing.knative.dev/broker.class: MTChannelBasedBroker}}",
+        );
+        let found = one(&(broker_defaults(defaults) + &beside + &broker));
+        let told: Vec<String> = lines(&found).into_iter().filter(|line| !line.contains(" Trigger ")).collect();
+        assert_eq!(told.len(), expected.len(), "{defaults}: {told:#?}");
+        assert!(told.iter().zip(expected).all(|(line, expected)| line.ends_with(expected)), "{told:#?}");
+    }
 }
 
 /// A template stands in a ConfigMap of its own: what is wrong with it is told there, and what is

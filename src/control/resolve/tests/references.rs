@@ -323,6 +323,58 @@ fn what_needs_something_that_is_left_alone_is_warned_and_not_ready() {
     }
 }
 
+/// Channels and flows whose channels others make are left alone, with a note; what needs them is warned of.
+#[test]
+fn what_is_made_of_channels_of_others_is_left_alone() {
+    let template =
+        "channelTemplate: {apiVersion: messaging.knative.dev/v1beta1, kind: KafkaChannel, spec: {numPartitions: 3}}";
+    let object = |of: &str, spec: &str| format!("---\napiVersion: {of}\nmetadata: {{name: k}}\nspec: {spec}\n");
+    let left = object("messaging.knative.dev/v1\nkind: Channel", &format!("{{{template}}}"));
+    let sequence =
+        object("flows.knative.dev/v1\nkind: Sequence", &format!("{{{template}, steps: [{{uri: 'http://x'}}]}}"));
+    let parallel = object(
+        "flows.knative.dev/v1\nkind: Parallel",
+        &format!("{{{template}, branches: [{{subscriber: {{uri: 'http://x'}}}}]}}"),
+    );
+    let by_default = "---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: default-ch-webhook, namespace: knative-eventing}\ndata: {default-ch-config: '{namespaceDefaults: {default: {apiVersion: messaging.knative.dev/v1beta1, kind: KafkaChannel}}}'}\n".to_owned() + &object("messaging.knative.dev/v1\nkind: Channel", "{}");
+    let on = object(
+        "messaging.knative.dev/v1\nkind: Subscription",
+        "{channel: {apiVersion: messaging.knative.dev/v1, kind: Channel, name: k}, subscriber: {uri: 'http://x'}}",
+    );
+    let to = |of: &str, kind: &str| subscription(&format!("{{ref: {{apiVersion: {of}, kind: {kind}, name: k}}}}"));
+    for (text, needs, name) in [
+        (&left, &on, "k"),
+        (&left, &to("messaging.knative.dev/v1", "Channel"), "s"),
+        (&by_default, &on, "k"),
+        (&sequence, &to("flows.knative.dev/v1", "Sequence"), "s"),
+        (&parallel, &to("flows.knative.dev/v1", "Parallel"), "s"),
+    ] {
+        let resolution = one(&format!("{CHANNEL}{text}{needs}"));
+        let found = lines(&resolution);
+        assert!(
+            found.len() == 2 && found[0].contains(".kind: note: KafkaChannel is not made here, so that this "),
+            "{found:#?}"
+        );
+        assert!(found[1].contains(": warning: ") && found[1].contains("/k is not served here: "), "{found:#?}");
+        assert_ne!(ready(&resolution, ObjectKind::Subscription, name).0, "True", "{text}");
+        assert_eq!(resolution.table.channels().len(), 1, "{text}");
+        // What was served before is left alone by such an edit, too.
+        let before = format!("{CHANNEL}{text}{needs}")
+            .replace("beta1, kind: KafkaChannel", ", kind: InMemoryChannel")
+            .replace(", spec: {numPartitions: 3}", "");
+        let before = good(&before);
+        assert!(before.table.channels().len() > 1, "{text}");
+        let text = format!("{CHANNEL}{text}{needs}");
+        assert_eq!(resolve(&manifests(&[("a.yaml", &text)]), Some(&before), &settings()).table.channels().len(), 1);
+    }
+    for (text, kind) in
+        [(&left, ObjectKind::Channel), (&sequence, ObjectKind::Sequence), (&parallel, ObjectKind::Parallel)]
+    {
+        let (status, message) = ready(&one(text), kind, "k");
+        assert_eq!((status.as_str(), message.as_str()), ("Unknown", "It belongs to another implementation"));
+    }
+}
+
 /// So it is for a PingSource, which sends no more where it has sent before.
 #[test]
 fn a_source_whose_sink_is_left_alone_sends_nothing() {

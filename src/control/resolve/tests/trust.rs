@@ -165,6 +165,68 @@ fn trust_bundles_join_the_trust_of_every_https_destination() {
     }
 }
 
+/// What is nearly a Secret or a trust bundle that is read is told, as nearly a ConfigMap.
+#[test]
+fn secrets_and_bundles_that_are_nearly_read_are_told() {
+    let secret = |name: &str, namespace: &str| {
+        format!(
+            "apiVersion: v1\nkind: Secret\nmetadata: {{name: {name}{namespace}}}\nstringData: {{a: b}}\n---\n{CHANNEL}"
+        )
+    };
+    let (system, near) = (", namespace: knative-eventing", ", namespace: knative-evnting");
+    let certificates = format!("data:\n  ca.pem: |\n{}", indented(&ca("a"), "    "));
+    let bundle = |namespace: &str, label: &str| {
+        let text = bundle("NAMESPACE", "'true'", &certificates).replace("networking.knative.dev/trust-bundle", label);
+        format!("{CHANNEL}{}", text.replace("  namespace: NAMESPACE\n", namespace))
+    };
+    let (of_system, of_default) = ("  namespace: knative-eventing\n", "  namespace: default\n");
+    let label = "networking.knative.dev/trust-bundle";
+    let name = |meant: &str| format!("metadata.name: warning: is no Secret that is read; did you mean {meant}?");
+    let no_label = |label: &str| {
+        format!(
+            "metadata.labels.{label}: warning: is no label that counts, and this is no trust bundle; did you mean networking.knative.dev/trust-bundle?"
+        )
+    };
+    let namespace = |what: &str, name: &str| {
+        format!("metadata.namespace: warning: is {what}: {name} counts in knative-eventing only; write that")
+    };
+    for (text, said) in [
+        (secret("imc-dispatcher-server-tl", system), name("imc-dispatcher-server-tls")),
+        (secret("imc-dispatcher-tls-server", system), name("imc-dispatcher-server-tls")),
+        (secret("request-reply-key", ""), name("request-reply-keys")),
+        (secret("imc-dispatcher-server-tls", ""), namespace("missing", "imc-dispatcher-server-tls")),
+        (secret("request-reply-keys", near), namespace("misspelt", "request-reply-keys")),
+        (secret("mt-broker-ingress-server-tls", near), namespace("misspelt", "mt-broker-ingress-server-tls")),
+        (bundle(of_system, "networking.knative.dev/trust-bundel"), no_label("networking.knative.dev/trust-bundel")),
+        (bundle(of_default, "networking.knative.dev/trust-bundel"), no_label("networking.knative.dev/trust-bundel")),
+        (bundle(of_system, "knative.dev/trust-bundle"), no_label("knative.dev/trust-bundle")),
+        (bundle("", "trust-bundles"), no_label("trust-bundles")),
+        (bundle("", label), namespace("missing", "a trust bundle")),
+        (bundle("  namespace: knativeeventing\n", label), namespace("misspelt", "a trust bundle")),
+        (
+            bundle(of_system, label).replace("labels:", "annotations:"),
+            format!(
+                "metadata.annotations.{label}: warning: is a label, and counts as that only: write it below metadata.labels"
+            ),
+        ),
+    ] {
+        let found = lines(&one(&text));
+        assert!(found.len() == 1 && found[0].ends_with(&said), "{text}: {found:#?}");
+    }
+    // Those of others, and of other roles, are left alone; a copy that Knative makes of a bundle is a note.
+    for text in [
+        secret("imc-dispatcher-server-tls", ", namespace: orders"),
+        secret("imc-dispatcher-server-tl", ", namespace: orders"),
+        secret("mt-broker-filter-server-tls", system),
+        secret("database", system),
+        bundle(of_default, "example.com/trust-bundle"),
+        bundle(of_system, "app"),
+    ] {
+        assert_eq!(lines(&one(&text)), [""; 0], "{text}");
+    }
+    assert!(lines(&one(&bundle(of_default, label)))[0].contains("note: counts in the namespace knative-eventing only"));
+}
+
 #[test]
 fn one_bad_certificate_of_a_bundle_spares_the_others() {
     let data =

@@ -12,6 +12,46 @@ const ATTRIBUTE: &str = "^[a-z][a-z0-9]*$";
 /// URLs with a scheme, and so with a host.
 const ABSOLUTE: &str = "^[A-Za-z][A-Za-z0-9+.-]*:";
 
+/// Names of objects: DNS names in lower case.
+const NAME: &str = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$";
+
+/// Namespaces, or nothing.
+const NAMESPACE: &str = "^([a-z0-9]([-a-z0-9]*[a-z0-9])?)?$";
+
+/// The `metadata` of an object that is read.
+pub(super) fn metadata() -> Value {
+    let mut metadata = present(with_text("name"));
+    super::merge(
+        &mut metadata,
+        json!({ "properties": {
+        "name": { "pattern": NAME, "maxLength": 253 },
+        "namespace": { "pattern": NAMESPACE, "maxLength": 63 },
+    } }),
+    );
+    metadata
+}
+
+/// ISO 8601 durations, as [`crate::model::parse_duration`] takes them.
+fn duration() -> Value {
+    let some = |units: &[&str]| {
+        let field = |unit: &&str| format!("[0-9]+([.,][0-9]+)?{unit}");
+        let optional = |units: &[&str]| -> String { units.iter().map(|unit| format!("({})?", field(unit))).collect() };
+        let from = (0..units.len()).filter_map(|first| {
+            let (first, rest) = units.get(first..)?.split_first()?;
+            Some(field(first) + &optional(rest))
+        });
+        from.collect::<Vec<_>>().join("|")
+    };
+    let (date, time) = (some(&["Y", "M", "W", "D"]), some(&["H", "M", "S"]));
+    json!({ "minLength": 1, "pattern": format!(r"^\+?P(0|({date})(T({time}))?|T({time}))$") })
+}
+
+fn longer_than_zero() -> Value {
+    let mut some = duration();
+    super::merge(&mut some, json!({ "not": { "type": "string", "pattern": "^[^1-9]*$" } }));
+    some
+}
+
 /// What an object of this kind has to have besides its name.
 pub(super) fn of_kind(kind: ResourceKind) -> Value {
     match kind {
@@ -34,7 +74,7 @@ pub(super) fn of(definition: &str) -> Value {
         "DeliverySpec" => json!({ "properties": {
             "retry": { "minimum": 0 },
             "backoffPolicy": { "enum": ["linear", "exponential", "", null] },
-            "backoffDelay": text, "backoffMax": text, "timeout": text, "retryAfterMax": text,
+            "backoffDelay": duration(), "backoffMax": duration(), "timeout": longer_than_zero(), "retryAfterMax": duration(),
         } }),
         "ServiceSpec" => json!({ "properties": {
             "type": { "enum": ["ClusterIP", "NodePort", "LoadBalancer", "ExternalName", "", null] },
