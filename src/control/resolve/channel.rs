@@ -334,7 +334,8 @@ fn check_broker_config(
         let rule = "is read from a ConfigMap only: write kind: ConfigMap";
         report.error(&format!("{field}.kind"), format!("the template of a Broker's channel {rule}"));
     } else if name != DEFAULT_TEMPLATE || referred != system {
-        let rule = "with channel-template-spec: add its manifest, or leave config out";
+        let other = if field == DEFAULT_CONFIG { "correct the name there" } else { "leave config out" };
+        let rule = format!("with channel-template-spec: add its manifest, or {other}");
         report.unresolved_reference(field, format!("there is no ConfigMap {referred}/{name} {rule}"));
     }
 }

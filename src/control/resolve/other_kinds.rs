@@ -73,7 +73,7 @@ pub(super) fn insert_other<'d>(
 
 /// What to do with a document that is no object.
 pub(super) fn of_no_object(value: &Value) -> &'static str {
-    if value.as_array().is_some_and(|items| items.iter().any(Value::is_object)) {
+    if value.as_array().is_some_and(|items| items.iter().any(|item| item.get("kind").is_some())) {
         return "is a list of objects: write a document for each, or apiVersion: v1 and kind: List with them as items; of \
                 JSON, jq makes that by '{apiVersion: \"v1\", kind: \"List\", items: .}'";
     }

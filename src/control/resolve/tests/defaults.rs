@@ -180,8 +180,9 @@ fn templates_of_defaults_are_there() {
         )
     };
     let missing = "there is no ConfigMap knative-eventing/mine with channel-template-spec: add its manifest, or ";
-    let of_broker =
-        format!("Broker default/b: spec.config (default of ConfigMap config-br-defaults): {missing}leave config out");
+    let of_broker = format!(
+        "Broker default/b: spec.config (default of ConfigMap config-br-defaults): {missing}correct the name there"
+    );
     let of_defaults = |place: &str| format!("data.default-br-config.{place}.name: warning: {missing}correct the name");
     let near = "ConfigMap knative-eventing/mine: data.chanel-template-spec: warning: is no key that is read; did you mean channel-template-spec?";
     let class = |class: &str| default.replace("CLASS", &format!("brokerClass: {class}, "));

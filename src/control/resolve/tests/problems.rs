@@ -24,10 +24,11 @@ fn trigger(spec: &str) -> String {
 fn of_headers() {
     for (text, line) in [
         (
-            "[{\"a\": 1}]",
+            "[{\"kind\": \"Broker\"}]",
             "1: is a list of objects: write a document for each, or apiVersion: v1 and kind: List with them as items; of JSON, \
              jq makes that by '{apiVersion: \"v1\", kind: \"List\", items: .}'",
         ),
+        ("- a: 1\n- b: 2", "1: is not an object: write apiVersion, kind, metadata and spec"),
         ("- a\n- b", "1: is not an object: write apiVersion, kind, metadata and spec"),
         ("a: 1", "1: kind: is missing: write for example Broker"),
         ("metadata: {name: a}", "1: object default/a: kind: is missing: write for example Broker"),
