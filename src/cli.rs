@@ -12,6 +12,7 @@ mod manifests;
 mod parked;
 mod pod;
 mod rabbitmq;
+mod reference;
 mod run;
 mod schema;
 mod send;
@@ -36,6 +37,9 @@ pub use parked::{ParkedCommand, ParkedDropOptions, ParkedOptions};
 pub use pod::ListenAddresses;
 pub use rabbitmq::{
     QueueTypeArg, RabbitmqConnectionArgs, RabbitmqConnectionOptions, RabbitmqOptions,
+};
+pub use reference::{
+    CompletionOptions, ManualOptions, ManualPage, ShellArg, completion_script, manual_pages,
 };
 pub use run::{LimitOptions, LogFormat, RunOptions};
 pub use schema::SchemaOptions;
@@ -83,6 +87,10 @@ pub enum CliCommand {
     Exec(Box<ExecOptions>),
     /// Print what `exec` gives to a command, for a shell
     Env(Box<EnvOptions>),
+    /// Print the script by which a shell completes command lines
+    Completions(CompletionOptions),
+    /// Print the page of a command for `man`, or write all pages
+    Man(ManualOptions),
 }
 
 impl Cli {

@@ -3,11 +3,13 @@
 
 mod admin;
 pub mod check;
+pub mod completions;
 pub mod display;
 pub mod env;
 pub mod exec;
 pub mod filter;
 pub mod get;
+pub mod man;
 pub mod parked;
 pub mod schema;
 pub mod send;

@@ -41,6 +41,7 @@ mod python;
 mod rabbitmq;
 mod reach;
 mod receive;
+mod reference;
 mod references;
 mod reload;
 mod request_reply;

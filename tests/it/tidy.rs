@@ -250,6 +250,8 @@ const FENCES: &[(&str, &[&str])] = &[
     ("rustls_native_certs", &["tls"]),
     ("clap", &["cli"]),
     ("tracing_subscriber", &["telemetry"]),
+    ("clap_complete", &["cli"]),
+    ("clap_mangen", &["cli"]),
     ("prost", &["telemetry"]),
     ("opentelemetry_proto", &[]),
 ];
