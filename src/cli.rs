@@ -35,9 +35,7 @@ pub use get::{GetOptions, GetOutput, GetResource};
 pub use manifests::ManifestOptions;
 pub use parked::{ParkedCommand, ParkedDropOptions, ParkedOptions};
 pub use pod::ListenAddresses;
-pub use rabbitmq::{
-    QueueTypeArg, RabbitmqConnectionArgs, RabbitmqConnectionOptions, RabbitmqOptions,
-};
+pub use rabbitmq::{QueueTypeArg, RabbitmqConnectionOptions, RabbitmqOptions};
 pub use reference::{
     CompletionOptions, ManualOptions, ManualPage, ShellArg, completion_script, manual_pages,
 };

@@ -175,6 +175,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
+            "channel",
             "control",
             "correlation",
             "event",
@@ -249,9 +250,9 @@ const FENCES: &[(&str, &[&str])] = &[
     ("rustls_pemfile", &["model", "tls"]),
     ("rustls_native_certs", &["tls"]),
     ("clap", &["cli"]),
-    ("tracing_subscriber", &["telemetry"]),
     ("clap_complete", &["cli"]),
     ("clap_mangen", &["cli"]),
+    ("tracing_subscriber", &["telemetry"]),
     ("prost", &["telemetry"]),
     ("opentelemetry_proto", &[]),
 ];

@@ -13,7 +13,6 @@ use crate::channel::parked::{
     ParkedChange, ParkedListing, ParkedOperation, ParkedStore, ParkingSubscription,
     parking_subscriptions,
 };
-use crate::channel::rabbitmq::RabbitmqAddress;
 use crate::channel::rabbitmq::parking::ParkingQueues;
 use crate::cli::ParkedOptions;
 use crate::control::{self, AdvertisedCaCerts, ControlSettings};
@@ -43,11 +42,8 @@ impl RabbitmqParkedClient {
             None,
             &settings,
         );
-        let (uri, credentials, ca) = options
-            .access
-            .connection()
-            .context("no RabbitMQ is given")?;
-        let address = RabbitmqAddress::new(uri, credentials, ca)?;
+        let address = options.access.address()?;
+        let address = address.context("no RabbitMQ is given")?;
         Ok(Self {
             parking: ParkingQueues::new(address),
             owners: parking_subscriptions(&resolution.table),
