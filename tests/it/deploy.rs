@@ -2,9 +2,11 @@
 //! show it: every YAML is read and compared with the statements of the contract.
 
 mod drop_in;
+mod helm;
 mod image;
 mod kustomize;
 mod objects;
+mod package;
 mod rabbitmq;
 mod surroundings;
 
@@ -31,10 +33,18 @@ fn is_patch(object: &Object) -> bool {
         "drop-in/imc-dispatcher/image.yaml",
         "drop-in/mt-broker/",
         "rabbitmq-backend/connection.yaml",
+        "scaling/replicas.yaml",
+        "scaling-keda/replicas.yaml",
+        "priority/name.yaml",
     ];
     patches
         .iter()
         .any(|patch| object.file.starts_with(&format!("kubernetes/{patch}")))
+}
+
+/// Patches may leave it out.
+fn has_container(object: &Object) -> bool {
+    !list(&object.value["spec"]["template"]["spec"]["containers"]).is_empty()
 }
 
 fn deployments() -> Vec<Object> {
@@ -95,6 +105,7 @@ fn everything_is_in_the_system_namespace() {
         "ClusterIssuer",
         "CustomResourceDefinition",
         "Bundle",
+        "PriorityClass",
     ];
     for object in sent() {
         let namespace = &object.value["metadata"]["namespace"];
@@ -139,10 +150,14 @@ fn images_are_of_this_version() {
         .into_iter()
         .filter(|object| object.kind() == "Deployment")
         .collect();
-    let patched = "kubernetes/rabbitmq-backend/connection.yaml";
-    let (patch, with): (Vec<Object>, Vec<Object>) =
-        with.into_iter().partition(|object| object.file == patched);
-    assert_eq!((patch.len(), with.len()), (1, 8));
+    // Patches of something else name no image.
+    let others = ["rabbitmq-backend/", "scaling", "priority/"];
+    let is_other = |object: &Object| {
+        let of = |part: &&str| object.file.starts_with(&format!("kubernetes/{part}"));
+        others.iter().any(|part| of(&part))
+    };
+    let (patches, with): (Vec<Object>, Vec<Object>) = with.into_iter().partition(is_other);
+    assert_eq!((patches.len(), with.len()), (4, 8));
     for object in with {
         assert_eq!(
             container(&object.value)["image"],
@@ -181,10 +196,11 @@ fn no_secret_stands_in_a_file() {
                 .iter()
                 .any(|word| name.contains(word))
         };
-        if object.kind() == "Deployment" {
+        if object.kind() == "Deployment" && has_container(&object) {
+            // A file's name is no secret; what is in it is mounted.
             for variable in list(&container(&object.value)["env"])
                 .iter()
-                .filter(|one| secret(text(&one["name"])))
+                .filter(|one| secret(text(&one["name"])) && !text(&one["name"]).ends_with("_FILE"))
             {
                 assert_eq!(keys(variable), ["name", "valueFrom"], "{}", object.what());
                 assert_eq!(
@@ -217,7 +233,7 @@ fn variables_are_flags() {
     let mut used = BTreeSet::new();
     for object in below("kubernetes")
         .into_iter()
-        .filter(|object| object.kind() == "Deployment")
+        .filter(|object| object.kind() == "Deployment" && has_container(object))
     {
         let env = list(&container(&object.value)["env"]).to_vec();
         used.extend(
@@ -260,10 +276,10 @@ fn deployments_are_hardened() {
         for key in ["command", "args"] {
             assert!(container.get(key).is_none(), "{what}: {key}");
         }
-        // Nothing is written but the admin socket, where there are parked events.
+        // Nothing is written but the admin socket, where there are parked events; credentials are read.
         let has_socket = what.ends_with("sealpost-rabbitmq-dispatcher");
         let (volumes, mounts) = if has_socket {
-            objects::admin_socket()
+            objects::socket_and_credentials()
         } else {
             (Value::Null, Value::Null)
         };
@@ -280,6 +296,21 @@ fn deployments_are_hardened() {
             "seccompProfile": {"type": "RuntimeDefault"},
         });
         assert_eq!(container["securityContext"], expected, "{what}");
+        let start = &container["startupProbe"];
+        assert_eq!(
+            (&start["periodSeconds"], &start["failureThreshold"]),
+            (&json!(2), &json!(30)),
+            "{what}"
+        );
+        let has_replicas = !what.ends_with("sealpost-rabbitmq-controller");
+        let spread = list(&pod["topologySpreadConstraints"]);
+        assert_eq!(spread.len(), usize::from(has_replicas), "{what}");
+        for constraint in spread {
+            assert_eq!(
+                constraint["labelSelector"], deployment["spec"]["selector"],
+                "{what}"
+            );
+        }
         for (probe, delay) in [("readinessProbe", Value::Null), ("livenessProbe", json!(5))] {
             let probe = &container[probe];
             assert_eq!(probe["periodSeconds"], 2, "{what}");
