@@ -17,6 +17,9 @@ use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use jsonwebtoken::jwk::{Jwk, JwkSet};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use opentelemetry::KeyValue;
+use opentelemetry::trace::SpanKind;
+use opentelemetry_semantic_conventions::attribute::HTTP_RESPONSE_STATUS_CODE;
 use sealpost::auth::issuer_keys::{
     IssuerKeyRefresher, IssuerKeySource, IssuerKeyStore, PublishedKeys,
 };
@@ -35,7 +38,7 @@ use sealpost::model::{
 use sealpost::telemetry::counters::ProcessCounters;
 use sealpost::telemetry::series::{DeliveryEnd, SeriesKey};
 use sealpost::telemetry::span_attributes;
-use sealpost::telemetry::tracer::{Sampler, SpanKind, Tracer};
+use sealpost::telemetry::tracer::{Sampler, Tracer};
 use sealpost::tls::{MinTlsVersion, SystemRoots};
 use serde_json::{Value, json};
 
@@ -357,7 +360,7 @@ fn trace(bencher: Bencher<'_, '_>, mode: &str) {
         if let Some(context) = attempt.context() {
             context.write_headers(&mut headers);
         }
-        attempt.set_attributes(|| [("http.response.status_code", 200.into())]);
+        attempt.set_attributes(|| [KeyValue::new(HTTP_RESPONSE_STATUS_CODE, 200)]);
         drop((attempt, hop, deliver, publish));
         while finished.try_recv().is_ok() {}
         black_box(headers);
@@ -397,8 +400,9 @@ fn scrape(bencher: Bencher<'_, '_>, subscriptions: usize) {
     let all: Vec<_> = (0..subscriptions)
         .map(|number| counters.series.subscription(&name(number)))
         .collect();
-    all.iter()
-        .for_each(|series| series.record_dispatch(Some(200), std::time::Duration::from_micros(80)));
+    all.iter().for_each(|series| {
+        series.record_dispatch(Some(200), std::time::Duration::from_micros(80))
+    });
     bencher.bench(|| counters.render());
 }
 

@@ -13,12 +13,19 @@ mod retry;
 mod worker_state;
 mod worker_states;
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use backoff::backoff::Backoff;
 use bytes::Bytes;
 use http::Response;
+use opentelemetry::KeyValue;
+use opentelemetry::trace::SpanKind;
+use opentelemetry_semantic_conventions::attribute::{
+    MESSAGING_DESTINATION_NAME, MESSAGING_OPERATION_NAME, MESSAGING_OPERATION_TYPE,
+    MESSAGING_SYSTEM,
+};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
@@ -35,7 +42,7 @@ use crate::model::{DestinationRole, Subscription};
 use crate::router::Router;
 use crate::telemetry::counters::ProcessCounters;
 use crate::telemetry::span_attributes;
-use crate::telemetry::tracer::{Span, SpanKind};
+use crate::telemetry::tracer::{Span, SpanScope};
 use crate::wire_text::WireText;
 use attempt_progress::AttemptProgress;
 use dead_letter::DeliveryFailure;
@@ -134,9 +141,18 @@ impl<T: HttpTransport> EventDeliverer<T> {
         progress: DeliveryProgress,
     ) -> DeliveryOutcome {
         let record = DeliveryRecord::new(worker, self.start_delivery_span(event, worker));
-        let outcome = self.resume_delivery(event, &record, permit, progress).await;
+        let outcome = {
+            let delivery = pin!(self.resume_delivery(event, &record, permit, progress));
+            record.span.scope().run(delivery).await
+        };
         record.finish(&outcome);
         outcome
+    }
+
+    /// Returns the scope of what is done for an event after its delivery.
+    #[must_use]
+    pub fn scope(&self, event: &Event) -> SpanScope {
+        self.router.tracer().scope(event.trace())
     }
 
     /// Starts the span of a delivery.
@@ -147,12 +163,12 @@ impl<T: HttpTransport> EventDeliverer<T> {
             .start("deliver", SpanKind::Consumer, event.trace());
         span.set_attributes(|| {
             [
-                ("messaging.system", "knative".into()),
-                ("messaging.operation.name", "deliver".into()),
-                ("messaging.operation.type", "process".into()),
-                (
-                    "messaging.destination.name",
-                    worker.series().messaging_destination().to_owned().into(),
+                KeyValue::new(MESSAGING_SYSTEM, "knative"),
+                KeyValue::new(MESSAGING_OPERATION_NAME, "deliver"),
+                KeyValue::new(MESSAGING_OPERATION_TYPE, "process"),
+                KeyValue::new(
+                    MESSAGING_DESTINATION_NAME,
+                    worker.series().messaging_destination().to_owned(),
                 ),
             ]
         });
@@ -454,11 +470,10 @@ impl<T: HttpTransport> EventDeliverer<T> {
             let wait = wait.max(retry_after.unwrap_or_default());
             let attempts = i64::from(schedule.attempts_made());
             span.add_event("retry", || {
-                let (reason, wait) = (failure.to_string().into(), wait.as_secs_f64().into());
                 [
-                    ("sealpost.attempts", attempts.into()),
-                    ("sealpost.reason", reason),
-                    ("sealpost.backoff", wait),
+                    KeyValue::new("sealpost.attempts", attempts),
+                    KeyValue::new("sealpost.reason", failure.to_string()),
+                    KeyValue::new("sealpost.backoff", wait.as_secs_f64()),
                 ]
             });
             // A wait that the queue cannot hold the event for is left to the queue.

@@ -24,7 +24,7 @@ pub use attribute::{AttributeType, ContextAttribute, PREFIX, is_attribute_name};
 pub use attribute_limit::AttributeLimit;
 pub use decode_error::DecodeError;
 pub use near::{differs_little, nearly};
-pub use trace_context::{BAGGAGE, SpanContext, TRACEPARENT, TRACESTATE, TraceContext};
+pub use trace_context::{BAGGAGE, TRACEPARENT, TRACESTATE, TraceContext};
 
 /// Version of the CloudEvents specification that an event follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -13,6 +13,12 @@ use std::sync::{Arc, Weak};
 
 use arc_swap::ArcSwap;
 use http::StatusCode;
+use opentelemetry::KeyValue;
+use opentelemetry::trace::SpanKind;
+use opentelemetry_semantic_conventions::attribute::{
+    MESSAGING_DESTINATION_NAME, MESSAGING_OPERATION_NAME, MESSAGING_OPERATION_TYPE,
+    MESSAGING_SYSTEM,
+};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -28,7 +34,7 @@ use crate::model::{
 use crate::telemetry::counters::ProcessCounters;
 use crate::telemetry::series::{ArrivalOutcome, ChannelSeries};
 use crate::telemetry::span_attributes;
-use crate::telemetry::tracer::{Span, SpanKind, Tracer};
+use crate::telemetry::tracer::{Span, Tracer};
 pub use pending_replies::PendingReplies;
 pub use request_reply::{PendingRepliesMap, RequestLimits, RequestReplyError};
 pub use served_table::{RelayedSeries, RoutedChannel, ServedTable};
@@ -418,15 +424,15 @@ fn set_publish_attributes(span: &mut Span, key: &ChannelKey, event: &Event) {
     };
     span.set_attributes(|| {
         [
-            ("messaging.system", "knative".into()),
-            ("messaging.operation.name", "publish".into()),
-            ("messaging.operation.type", "send".into()),
-            (
-                "messaging.destination.name",
-                format!("{kind}:{}.{}", key.name, key.namespace).into(),
+            KeyValue::new(MESSAGING_SYSTEM, "knative"),
+            KeyValue::new(MESSAGING_OPERATION_NAME, "publish"),
+            KeyValue::new(MESSAGING_OPERATION_TYPE, "send"),
+            KeyValue::new(
+                MESSAGING_DESTINATION_NAME,
+                format!("{kind}:{}.{}", key.name, key.namespace),
             ),
-            (name, key.name.clone().into()),
-            (namespace, key.namespace.clone().into()),
+            KeyValue::new(name, key.name.clone()),
+            KeyValue::new(namespace, key.namespace.clone()),
         ]
     });
     span_attributes::set_event_attributes(span, event);

@@ -11,6 +11,7 @@ pub mod process;
 pub mod rabbitmq_link;
 pub mod series;
 pub mod span_attributes;
+pub mod span_queue;
 pub mod tracer;
 
 use std::io::IsTerminal;
@@ -19,7 +20,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Registry, reload};
 
-use log_format::{JsonStderr, TextFieldFormat};
+use log_format::{JsonStderr, SpanIdFormat, TextFieldFormat, WithSpanIds};
 
 /// The format of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,6 +100,10 @@ pub fn start_logging(style: LogStyle, directives: &str) -> Result<LogLevel, Stri
     let json = |filter| {
         let layer = tracing_subscriber::fmt::layer().json().flatten_event(true);
         let layer = layer.with_writer(JsonStderr).with_target(false);
+        let layer = layer.map_event_format(|format| WithSpanIds {
+            format,
+            ids: SpanIdFormat::Json,
+        });
         tracing_subscriber::registry()
             .with(filter)
             .with(layer)
@@ -112,6 +117,11 @@ pub fn start_logging(style: LogStyle, directives: &str) -> Result<LogLevel, Stri
                 .with_writer(std::io::stderr)
                 .with_ansi(terminal);
             let layer = layer.fmt_fields(TextFieldFormat).with_target(false);
+            // A line with ids is formatted apart, where the layer's colours are not known.
+            let layer = layer.map_event_format(|format| WithSpanIds {
+                format: format.with_ansi(terminal),
+                ids: SpanIdFormat::Text,
+            });
             tracing_subscriber::registry()
                 .with(filter)
                 .with(layer)

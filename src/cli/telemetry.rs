@@ -7,6 +7,11 @@ use std::time::Duration;
 
 use clap::Args;
 use http::{HeaderMap, HeaderName, HeaderValue};
+use opentelemetry::KeyValue;
+use opentelemetry_sdk::Resource;
+use opentelemetry_semantic_conventions::resource::{
+    K8S_NAMESPACE_NAME, K8S_POD_NAME, SERVICE_INSTANCE_ID, SERVICE_NAME, SERVICE_VERSION,
+};
 use percent_encoding::percent_decode_str;
 use url::Url;
 use uuid::Uuid;
@@ -105,7 +110,7 @@ impl RunOptions {
         configured: &ObservabilityConfig,
         variable: VariableLookup<'_>,
     ) -> Result<OtlpSettings, String> {
-        let resource = self.resource_attributes(variable);
+        let resource = self.resource(variable);
         // OpenTelemetry's switch for everything goes before all others.
         if variable("OTEL_SDK_DISABLED").is_some_and(|text| text.eq_ignore_ascii_case("true")) {
             return Ok(OtlpSettings {
@@ -190,37 +195,34 @@ impl RunOptions {
         })
     }
 
-    /// The resource attributes of all telemetry (contract OB-5); OpenTelemetry's variables replace
-    /// those of the process.
-    fn resource_attributes(&self, variable: VariableLookup<'_>) -> Vec<(String, String)> {
+    /// The resource of all telemetry (contract OB-5); what OpenTelemetry's variables say replaces
+    /// what the process knows.
+    fn resource(&self, variable: VariableLookup<'_>) -> Resource {
         let role = match self.role() {
             _ if !self.kubernetes => "sealpost",
             ProcessRole::Channel => "inmemorychannel-dispatcher",
             ProcessRole::Ingress => "broker.ingress",
             ProcessRole::Filter => "broker.filter",
         };
-        let mut known = vec![
-            ("service.name".to_owned(), role.to_owned()),
-            (
-                "service.version".to_owned(),
-                env!("CARGO_PKG_VERSION").to_owned(),
-            ),
-            ("service.instance.id".to_owned(), INSTANCE.clone()),
+        let known = [
+            KeyValue::new(SERVICE_NAME, role),
+            KeyValue::new(SERVICE_VERSION, env!("CARGO_PKG_VERSION")),
+            KeyValue::new(SERVICE_INSTANCE_ID, INSTANCE.clone()),
         ];
-        let names = [
-            ("k8s.namespace.name", "SYSTEM_NAMESPACE"),
-            ("k8s.pod.name", "POD_NAME"),
+        let pod = [
+            (K8S_NAMESPACE_NAME, "SYSTEM_NAMESPACE"),
+            (K8S_POD_NAME, "POD_NAME"),
         ];
-        for (key, name) in names.into_iter().filter(|_| self.kubernetes) {
-            known.extend(variable(name).map(|value| (key.to_owned(), value)));
-        }
+        let pod = pod.into_iter().filter(|_| self.kubernetes);
+        let pod = pod.filter_map(|(key, name)| Some(KeyValue::new(key, variable(name)?)));
         let said = parse_pairs(&variable("OTEL_RESOURCE_ATTRIBUTES").unwrap_or_default());
-        let named = variable("OTEL_SERVICE_NAME").map(|name| ("service.name".to_owned(), name));
-        for (key, value) in said.into_iter().chain(named) {
-            known.retain(|(known, _)| *known != key);
-            known.push((key, value));
-        }
-        known
+        let said = said
+            .into_iter()
+            .map(|(key, value)| KeyValue::new(key, value));
+        let named = variable("OTEL_SERVICE_NAME").map(|name| KeyValue::new(SERVICE_NAME, name));
+        Resource::builder_empty()
+            .with_attributes(known.into_iter().chain(pod).chain(said).chain(named))
+            .build()
     }
 }
 

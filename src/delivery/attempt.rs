@@ -6,6 +6,11 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
+use opentelemetry::KeyValue;
+use opentelemetry::trace::SpanKind;
+use opentelemetry_semantic_conventions::attribute::{
+    HTTP_REQUEST_METHOD, HTTP_REQUEST_RESEND_COUNT, SERVER_ADDRESS, SERVER_PORT, URL_SCHEME,
+};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
@@ -22,7 +27,7 @@ use crate::model::{
 };
 use crate::router::AcceptError;
 use crate::telemetry::span_attributes;
-use crate::telemetry::tracer::{Span, SpanKind};
+use crate::telemetry::tracer::Span;
 
 const BROKER_TTL_HEADER: &str = "ce-knativebrokerttl";
 
@@ -224,26 +229,32 @@ fn start_attempt_span(step: &Span, to: &Addressable, attempts: u32) -> Span {
         DestinationRoute::EventDisplay => ("display", SpanKind::Internal),
         DestinationRoute::Unresolved(_) => ("nowhere", SpanKind::Internal),
     };
+    let is_request = kind == SpanKind::Client;
     let mut span = step.child(name, kind);
-    if kind == SpanKind::Client {
+    if is_request {
         span.set_attributes(|| {
             [
-                ("http.request.method", "POST".into()),
-                ("url.scheme", to.url.scheme().to_owned().into()),
-                (
-                    "server.address",
-                    to.url.host_str().unwrap_or_default().to_owned().into(),
+                KeyValue::new(HTTP_REQUEST_METHOD, "POST"),
+                KeyValue::new(URL_SCHEME, to.url.scheme().to_owned()),
+                KeyValue::new(
+                    SERVER_ADDRESS,
+                    to.url.host_str().unwrap_or_default().to_owned(),
                 ),
-                (
-                    "server.port",
-                    i64::from(to.url.port_or_known_default().unwrap_or_default()).into(),
+                KeyValue::new(
+                    SERVER_PORT,
+                    i64::from(to.url.port_or_known_default().unwrap_or_default()),
                 ),
             ]
         });
     }
     // The first attempt has no resend count, as OpenTelemetry asks.
     if attempts > 0 {
-        span.set_attributes(|| [("http.request.resend_count", i64::from(attempts).into())]);
+        span.set_attributes(|| {
+            [KeyValue::new(
+                HTTP_REQUEST_RESEND_COUNT,
+                i64::from(attempts),
+            )]
+        });
     }
     span
 }

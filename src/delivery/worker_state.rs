@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use opentelemetry::KeyValue;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
@@ -147,7 +148,7 @@ impl<'l> DeliveryRecord<'l> {
             DeliveryOutcome::Deferred(_) => "deferred",
         };
         self.span
-            .set_attributes(|| [("sealpost.outcome", end.into())]);
+            .set_attributes(|| [KeyValue::new("sealpost.outcome", end)]);
         if let DeliveryOutcome::Lost(loss) = outcome {
             self.span.set_error(|| loss.reason.clone().into());
         }

@@ -1,14 +1,16 @@
 //! Worker of one subscription: it consumes, delivers with limited concurrency, and settles. A panic
 //! in one delivery does not harm others.
 
+use std::pin::pin;
 use std::sync::Arc;
 
 use tokio::task::{JoinError, JoinSet};
 
-use crate::channel::{EventDelivery, QueueConsumer};
+use crate::channel::{DeliveryOutcome, EventDelivery, QueueConsumer};
 use crate::client::HttpTransport;
 use crate::delivery::{EventDeliverer, SubscriptionWorkerState};
 use crate::model::DeliveryOrder;
+use crate::telemetry::tracer::SpanScope;
 
 /// Works until the queue is retired and empty and the last delivery has ended.
 pub(super) async fn run<T: HttpTransport>(
@@ -42,7 +44,11 @@ pub(super) async fn run<T: HttpTransport>(
                 () = message.until_revoked() => return,
                 outcome = delivery.deliver(&message.event, &lane_of_one, permit, progress) => outcome,
             };
-            message.settle(outcome).await;
+            let scope = match outcome {
+                DeliveryOutcome::Delivered => SpanScope::default(),
+                _ => delivery.scope(&message.event),
+            };
+            scope.run(pin!(message.settle(outcome))).await;
         }));
         // The next event of an ordered queue is delivered only when this one has been settled.
         if ordered {

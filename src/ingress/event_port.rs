@@ -2,6 +2,7 @@
 //! answered before anything else is looked at, and no event is taken before there is a
 //! configuration (contract 1.8 to 1.9, 1.12).
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -10,6 +11,11 @@ use http::header::{CONNECTION, RETRY_AFTER, USER_AGENT};
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body::Body;
 use http_body_util::Full;
+use opentelemetry::KeyValue;
+use opentelemetry::trace::SpanKind;
+use opentelemetry_semantic_conventions::attribute::{
+    HTTP_REQUEST_METHOD, HTTP_RESPONSE_STATUS_CODE, URL_SCHEME,
+};
 use tokio::time::Instant;
 
 use crate::channel;
@@ -19,7 +25,7 @@ use crate::server::body::MeasuredBodySize;
 use crate::server::{RequestBody, RequestHandler};
 use crate::supervisor::Readiness;
 use crate::telemetry::counters::ProcessCounters;
-use crate::telemetry::tracer::{Span, SpanKind, Tracer};
+use crate::telemetry::tracer::{Span, Tracer};
 
 /// Start of the User-Agent of the kubelet's probes, which get a response whatever the mode and the
 /// path.
@@ -116,8 +122,8 @@ impl<H> EventPortHandler<H> {
         );
         span.set_attributes(|| {
             [
-                ("http.request.method", "POST".into()),
-                ("url.scheme", scheme.as_str().into()),
+                KeyValue::new(HTTP_REQUEST_METHOD, "POST"),
+                KeyValue::new(URL_SCHEME, scheme.as_str()),
             ]
         });
         if let Some(context) = span.context() {
@@ -191,7 +197,8 @@ impl<H: RequestHandler> RequestHandler for EventPortHandler<H> {
             );
             response
         } else {
-            self.handler.handle(request, scheme).await
+            let handling = pin!(self.handler.handle(request, scheme));
+            span.scope().run(handling).await
         };
         self.count_request(scheme, &method, (length, started), &response);
         set_response_status(&mut span, response.status());
@@ -232,9 +239,9 @@ impl RequestBodyLength {
 
 fn set_response_status(span: &mut Span, status: StatusCode) {
     span.set_attributes(|| {
-        [(
-            "http.response.status_code",
-            i64::from(status.as_u16()).into(),
+        [KeyValue::new(
+            HTTP_RESPONSE_STATUS_CODE,
+            i64::from(status.as_u16()),
         )]
     });
     if status.is_server_error() {

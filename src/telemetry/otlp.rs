@@ -7,7 +7,6 @@
 
 mod encode;
 mod exporter;
-mod message;
 mod stdout;
 
 use std::fmt;
@@ -16,6 +15,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::{HeaderMap, Request};
+use opentelemetry_sdk::Resource;
 use url::Url;
 
 pub use exporter::OtlpExporter;
@@ -105,14 +105,24 @@ pub struct MetricExport {
 }
 
 /// The settings of both exports, as one configuration has them.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct OtlpSettings {
     /// The export of spans; `None` if it is off.
     pub traces: Option<TraceExport>,
     /// The export of metrics; `None` if it is off.
     pub metrics: Option<MetricExport>,
     /// OpenTelemetry's resource attributes, which say who sends (contract OB-5).
-    pub resource: Vec<(String, String)>,
+    pub resource: Resource,
+}
+
+impl Default for OtlpSettings {
+    fn default() -> Self {
+        Self {
+            traces: None,
+            metrics: None,
+            resource: Resource::builder_empty().build(),
+        }
+    }
 }
 
 /// The reason for which a collector did not take an export.

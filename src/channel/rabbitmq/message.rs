@@ -169,20 +169,14 @@ pub(super) fn insert_other_headers(
 
 /// Adds the trace context of an event, under the names that upstream uses (contract RQ-8).
 fn insert_trace_context(headers: &mut FieldTable, trace: &TraceContext) {
-    let bytes = |value: &HeaderValue| AMQPValue::LongString(value.as_bytes().to_vec().into());
-    if let Some(span) = trace.span {
-        headers.insert(
-            short_string(TRACEPARENT.as_str()),
-            text_value(&span.traceparent()),
-        );
-    }
-    for (name, value) in [
-        (TRACESTATE.as_str(), &trace.tracestate),
-        (BAGGAGE, &trace.baggage),
-    ] {
-        if let Some(value) = value {
-            headers.insert(short_string(name), bytes(value));
-        }
+    for (name, value) in trace.fields() {
+        let name = if name == event::BAGGAGE {
+            BAGGAGE
+        } else {
+            name.as_str()
+        };
+        let value = AMQPValue::LongString(value.as_bytes().to_vec().into());
+        headers.insert(short_string(name), value);
     }
 }
 

@@ -2,12 +2,11 @@
 //! long enough, metrics at their times. At the end, what is left is sent.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Request};
-use time::OffsetDateTime;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -17,7 +16,8 @@ use super::{
     OtlpTransport, TraceExport, encode, stdout,
 };
 use crate::telemetry::counters::ProcessCounters;
-use crate::telemetry::tracer::{QueuedSpan, Tracer};
+use crate::telemetry::span_queue::QueuedSpan;
+use crate::telemetry::tracer::Tracer;
 
 /// Number of spans that wait for export at most; more are dropped.
 const WAITING: usize = 4096;
@@ -40,8 +40,8 @@ pub struct OtlpExporter {
     tracer: Tracer,
     counters: Arc<ProcessCounters>,
     settings: watch::Receiver<Arc<OtlpSettings>>,
-    /// The start of the process, in nanoseconds since the epoch, from which counters count.
-    start_time: u64,
+    /// The start of the process, from which counters count.
+    start_time: SystemTime,
     log: CollectorLog,
 }
 
@@ -59,7 +59,7 @@ impl OtlpExporter {
             tracer,
             counters,
             settings,
-            start_time: now(),
+            start_time: SystemTime::now(),
             log: CollectorLog::default(),
         }
     }
@@ -172,15 +172,17 @@ impl OtlpExporter {
         let Some(TraceExport { endpoint, .. }) = &settings.traces else {
             return false;
         };
-        let spans: Vec<QueuedSpan> = batch.drain(..batch.len().min(BATCH)).collect();
+        // What the spans take of the memory of all is given back once they are sent.
+        let (spans, _shares): (Vec<_>, Vec<_>) = batch
+            .drain(..batch.len().min(BATCH))
+            .map(|waiting| (waiting.span, waiting.share))
+            .unzip();
+        let count = spans.len() as u64;
         let sent = if endpoint.protocol == OtlpProtocol::Stdout {
             stdout::print_spans(&settings.resource, &spans).await
         } else {
-            let request = export_request(
-                endpoint,
-                TRACES,
-                encode::encode_traces(&settings.resource, &spans),
-            );
+            let message = encode::encode_traces(&settings.resource, spans);
+            let request = export_request(endpoint, TRACES, message);
             self.send_with_retries(endpoint, request, stop).await
         };
         let counter = if sent.is_ok() {
@@ -188,7 +190,7 @@ impl OtlpExporter {
         } else {
             &self.counters.spans_dropped
         };
-        counter.add(spans.len() as u64);
+        counter.add(count);
         self.log.log_result(endpoint, "Spans", sent)
     }
 
@@ -200,7 +202,7 @@ impl OtlpExporter {
             &settings.resource,
             &self.counters.collect_families(),
             self.start_time,
-            now(),
+            SystemTime::now(),
         );
         let sent = self
             .send_with_retries(endpoint, export_request(endpoint, METRICS, body), stop)
@@ -322,9 +324,4 @@ impl CollectorLog {
             }
         }
     }
-}
-
-/// Returns the time in nanoseconds since the epoch.
-fn now() -> u64 {
-    u64::try_from(OffsetDateTime::now_utc().unix_timestamp_nanos()).unwrap_or_default()
 }

@@ -61,6 +61,14 @@ async fn one_trace_through_queues() {
         .await;
     println!("{}", tree(&spans));
     assert_eq!(outline(&spans), EXPECTED);
+    println!("{}", dispatcher.logged(&[TRACE]).join("\n"));
+    assert!(
+        !dispatcher
+            .logged(&["A destination fails", TRACE])
+            .is_empty(),
+        "{}",
+        dispatcher.log()
+    );
     let publish = spans
         .iter()
         .find(|span| span.name == "publish")
