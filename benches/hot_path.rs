@@ -383,7 +383,7 @@ fn count(bencher: Bencher<'_, '_>) {
         let in_flight = series.in_flight.enter();
         series.count_attempt(DestinationRole::Subscriber, Ok(200));
         drop(in_flight);
-        series.record_dispatch(Some(200), std::time::Duration::from_micros(80));
+        series.record_dispatch(Some(200), std::time::Duration::from_micros(80), None);
         counters.count_end(&series, DeliveryEnd::Delivered);
     });
 }
@@ -401,7 +401,7 @@ fn scrape(bencher: Bencher<'_, '_>, subscriptions: usize) {
         .map(|number| counters.series.subscription(&name(number)))
         .collect();
     all.iter().for_each(|series| {
-        series.record_dispatch(Some(200), std::time::Duration::from_micros(80))
+        series.record_dispatch(Some(200), std::time::Duration::from_micros(80), None)
     });
     bencher.bench(|| counters.render());
 }

@@ -155,7 +155,7 @@ impl<T: HttpTransport> RelayDependencies<T> {
             .map_err(TransportError::reason);
         self.counters
             .series
-            .record_sent(result.ok(), started.elapsed(), bytes);
+            .record_sent(result.ok(), started.elapsed(), bytes, span.recorded());
         span_attributes::set_response_attributes(&mut span, result);
         Ok(sent?)
     }

@@ -2,6 +2,7 @@
 
 pub mod configuration_metrics;
 pub mod counters;
+pub mod exemplar;
 pub mod histogram;
 mod log_format;
 pub mod log_rate_limit;

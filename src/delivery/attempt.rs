@@ -86,7 +86,7 @@ impl<T: HttpTransport> EventDeliverer<T> {
                     .map(|response| response.status().as_u16());
                 self.counters
                     .series
-                    .record_sent(status, started.elapsed(), bytes);
+                    .record_sent(status, started.elapsed(), bytes, span.recorded());
                 response
             }
             DestinationRoute::Local(key) => {

@@ -140,6 +140,7 @@ impl<'l> DeliveryRecord<'l> {
         self.worker.series.record_dispatch(
             status,
             Duration::from_nanos(self.last_duration_nanos.load(Ordering::Relaxed)),
+            self.span.recorded(),
         );
         let end = match outcome {
             DeliveryOutcome::Delivered => "delivered",

@@ -87,7 +87,7 @@ impl<H> EventPortHandler<H> {
         &self,
         scheme: UriScheme,
         method: &Method,
-        (length, started): (RequestBodyLength, Instant),
+        (length, started, span): (RequestBodyLength, Instant, &Span),
         response: &Response<Full<Bytes>>,
     ) {
         let requests = &self.counters.series.requests;
@@ -105,6 +105,7 @@ impl<H> EventPortHandler<H> {
                 started.elapsed(),
                 length.bytes(),
                 response.body().size_hint().exact(),
+                span.recorded(),
             );
         }
     }
@@ -200,7 +201,7 @@ impl<H: RequestHandler> RequestHandler for EventPortHandler<H> {
             let handling = pin!(self.handler.handle(request, scheme));
             span.scope().run(handling).await
         };
-        self.count_request(scheme, &method, (length, started), &response);
+        self.count_request(scheme, &method, (length, started, &span), &response);
         set_response_status(&mut span, response.status());
         // A client that keeps a connection to a process which is about to stop should make a new
         // one, elsewhere.

@@ -2,10 +2,14 @@
 //! four; one of each for each status that a response can have. Nothing here allocates once a status
 //! has been seen.
 
+use std::collections::BTreeMap;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use opentelemetry::trace::SpanContext;
+
+use super::exemplar::{Exemplar, ExemplarReservoir};
 use super::metric_family::float;
 
 /// The upper bounds of all buckets of durations but the last, in seconds.
@@ -35,16 +39,19 @@ const SIZE_BUCKETS: usize = SIZES.len() + 1;
 pub struct DurationHistogram {
     buckets: [AtomicU64; BUCKETS],
     nanoseconds: AtomicU64,
+    exemplars: ExemplarReservoir,
 }
 
 /// A histogram as it was at one moment.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct HistogramDataPoint {
     /// The upper bounds of all buckets but the last.
     pub explicit_bounds: &'static [f64],
     bucket_counts: [u64; BUCKETS],
     /// The sum of all durations in seconds, or of all sizes in bytes.
     pub sum: f64,
+    /// The exemplars, by bucket.
+    pub exemplars: BTreeMap<usize, Exemplar>,
 }
 
 impl HistogramDataPoint {
@@ -66,10 +73,18 @@ impl HistogramDataPoint {
 impl DurationHistogram {
     /// Records one duration in its bucket.
     pub fn record(&self, duration: Duration) {
+        self.record_in_span(duration, None);
+    }
+
+    /// Records one duration, which a span that is recorded took.
+    pub fn record_in_span(&self, duration: Duration, span: Option<&SpanContext>) {
         let seconds = duration.as_secs_f64();
-        let bucket = BOUNDS.iter().take_while(|bound| seconds > **bound).count();
-        if let Some(bucket) = self.buckets.get(bucket) {
+        let index = BOUNDS.iter().take_while(|bound| seconds > **bound).count();
+        if let Some(bucket) = self.buckets.get(index) {
             bucket.fetch_add(1, Ordering::Relaxed);
+        }
+        if let Some(span) = span {
+            self.exemplars.offer(index, duration, span);
         }
         self.nanoseconds.fetch_add(
             u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX),
@@ -89,6 +104,7 @@ impl DurationHistogram {
             explicit_bounds: &BOUNDS,
             bucket_counts: buckets,
             sum: Duration::from_nanos(self.nanoseconds.load(Ordering::Relaxed)).as_secs_f64(),
+            exemplars: self.exemplars.collect(),
         }
     }
 }
@@ -124,6 +140,7 @@ impl SizeHistogram {
             explicit_bounds: &SIZES,
             bucket_counts: buckets,
             sum: float(self.bytes.load(Ordering::Relaxed)),
+            exemplars: BTreeMap::new(),
         }
     }
 }
@@ -182,8 +199,18 @@ impl<H> Default for HistogramsByStatus<H> {
 impl HistogramsByStatus {
     /// Records a duration that ended in this status, or without a response.
     pub fn record(&self, status: Option<u16>, duration: Duration) {
+        self.record_in_span(status, duration, None);
+    }
+
+    /// Records a duration, which a span that is recorded took.
+    pub fn record_in_span(
+        &self,
+        status: Option<u16>,
+        duration: Duration,
+        span: Option<&SpanContext>,
+    ) {
         if let Some(histogram) = self.for_status(status) {
-            histogram.record(duration);
+            histogram.record_in_span(duration, span);
         }
     }
 }

@@ -3,7 +3,9 @@
 //! (contract G-66).
 
 use std::borrow::Cow;
+use std::time::SystemTime;
 
+use super::exemplar::Exemplar;
 use super::histogram::HistogramDataPoint;
 
 /// The name of a label, as OpenTelemetry spells it, and its value.
@@ -14,8 +16,8 @@ pub type MetricLabel<'a> = (&'static str, Cow<'a, str>);
 pub enum ExpositionFormat {
     /// Prometheus' text format, version 0.0.4.
     PrometheusText,
-    /// OpenMetrics, version 1.0.0: counters are described without the suffix of their samples, and
-    /// the end is marked.
+    /// OpenMetrics, version 1.0.0: counters are described without the suffix of their samples,
+    /// buckets have exemplars, and the end is marked.
     OpenMetrics,
 }
 
@@ -31,7 +33,7 @@ impl ExpositionFormat {
 }
 
 /// The value of a data point: a number or a histogram.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum MetricValue {
     /// A counter, which only grows.
     Sum(u64),
@@ -128,7 +130,8 @@ impl<'a> MetricFamily<'a> {
                     escape_label_value(value)
                 )
             });
-            write_point(text, &name, &labels.collect::<Vec<_>>().join(","), reading);
+            let labels = labels.collect::<Vec<_>>().join(",");
+            write_point(text, &name, &labels, reading, form);
         }
     }
 }
@@ -153,7 +156,13 @@ fn escape_label_value(value: &str) -> Cow<'_, str> {
     }
 }
 
-fn write_point(text: &mut String, name: &str, labels: &str, reading: &MetricValue) {
+fn write_point(
+    text: &mut String,
+    name: &str,
+    labels: &str,
+    reading: &MetricValue,
+    form: ExpositionFormat,
+) {
     let braced = if labels.is_empty() {
         String::new()
     } else {
@@ -172,11 +181,17 @@ fn write_point(text: &mut String, name: &str, labels: &str, reading: &MetricValu
                 .map(ToString::to_string)
                 .chain(["+Inf".to_owned()]);
             let mut count = 0;
-            for (bound, fell) in bounds.zip(distribution.bucket_counts()) {
+            let buckets = distribution.bucket_counts().enumerate();
+            for (bound, (index, fell)) in bounds.zip(buckets) {
                 count += fell;
                 text.push_str(&format!(
-                    "{name}_bucket{{{labels}{comma}le=\"{bound}\"}} {count}\n"
+                    "{name}_bucket{{{labels}{comma}le=\"{bound}\"}} {count}"
                 ));
+                let exemplar = distribution.exemplars.get(&index);
+                if let Some(exemplar) = exemplar.filter(|_| form == ExpositionFormat::OpenMetrics) {
+                    write_exemplar(text, exemplar);
+                }
+                text.push('\n');
             }
             let sum = distribution.sum;
             text.push_str(&format!(
@@ -184,6 +199,21 @@ fn write_point(text: &mut String, name: &str, labels: &str, reading: &MetricValu
             ));
         }
     }
+}
+
+/// Writes an exemplar behind its bucket (OpenMetrics 1.0, "Exemplars").
+fn write_exemplar(text: &mut String, exemplar: &Exemplar) {
+    let Exemplar {
+        trace_id,
+        span_id,
+        seconds,
+        time,
+    } = exemplar;
+    let time = time.duration_since(SystemTime::UNIX_EPOCH);
+    let time = time.unwrap_or_default().as_secs_f64();
+    text.push_str(&format!(
+        " # {{trace_id=\"{trace_id}\",span_id=\"{span_id}\"}} {seconds} {time:.3}"
+    ));
 }
 
 /// Converts a count into a float. This is exact for everything that is counted here: 2^53 is far
@@ -199,6 +229,8 @@ pub fn float(value: u64) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use opentelemetry::trace::{SpanContext, TraceFlags, TraceState};
+
     use super::*;
     use crate::telemetry::histogram::DurationHistogram;
 
@@ -228,6 +260,65 @@ mod tests {
             .write_to(&mut text, ExpositionFormat::OpenMetrics);
         let wanted = "# HELP a_b Help\n# TYPE a_b counter\na_b_total 3\n# HELP g Gauge\n# TYPE g gauge\ng 1.5\n";
         assert_eq!(text, wanted);
+    }
+
+    /// Exemplars are in OpenMetrics, behind their buckets, and nowhere in the text format, whose
+    /// parsers would take them for something else.
+    #[test]
+    fn buckets_have_exemplars_in_open_metrics() {
+        let histogram = DurationHistogram::default();
+        let span = |id: u64| {
+            SpanContext::new(
+                7.into(),
+                id.into(),
+                TraceFlags::SAMPLED,
+                false,
+                TraceState::NONE,
+            )
+        };
+        for (millis, id) in [(20, 1), (21, 2), (3000, 3)] {
+            let duration = std::time::Duration::from_millis(millis);
+            histogram.record_in_span(duration, Some(&span(id)));
+        }
+        histogram.record(std::time::Duration::from_millis(22));
+        let family = MetricFamily::new("d", "Help").with_point(
+            &[("a", "b".into())],
+            MetricValue::DurationHistogram(histogram.collect()),
+        );
+        let (mut plain, mut open) = (String::new(), String::new());
+        family.write_to(&mut plain, ExpositionFormat::PrometheusText);
+        family.write_to(&mut open, ExpositionFormat::OpenMetrics);
+        let told: Vec<&str> = open.lines().filter(|line| line.contains(" # ")).collect();
+        let [first, second] = told[..] else {
+            panic!("the newest of two buckets: {open}")
+        };
+        let trace = "00000000000000000000000000000007";
+        for (line, start) in [
+            (
+                first,
+                format!(
+                    "d_seconds_bucket{{a=\"b\",le=\"0.025\"}} 3 # \
+                     {{trace_id=\"{trace}\",span_id=\"0000000000000002\"}} 0.021 "
+                ),
+            ),
+            (
+                second,
+                format!(
+                    "d_seconds_bucket{{a=\"b\",le=\"5\"}} 4 # \
+                     {{trace_id=\"{trace}\",span_id=\"0000000000000003\"}} 3 "
+                ),
+            ),
+        ] {
+            let time = line
+                .strip_prefix(&start)
+                .unwrap_or_else(|| panic!("{line}"));
+            assert!(time.parse::<f64>().is_ok_and(|time| time > 1.7e9), "{time}");
+        }
+        let without: Vec<&str> = open
+            .lines()
+            .map(|line| line.split(" # ").next().unwrap_or(line))
+            .collect();
+        assert_eq!(plain.lines().skip(2).collect::<Vec<_>>(), without[2..]);
     }
 
     /// Contract OB-4: the name that upstream's dashboards ask for.

@@ -19,6 +19,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::{Duration, SystemTime};
 
+use opentelemetry::trace::SpanContext;
 use tokio::time::Instant;
 
 use super::counters::Counter;
@@ -265,8 +266,8 @@ impl SubscriptionSeries {
     }
 
     /// Records the last hop of a delivery: final status and time with retries (contract OB-6).
-    pub fn record_dispatch(&self, status: Option<u16>, took: Duration) {
-        self.dispatch_durations.record(status, took);
+    pub fn record_dispatch(&self, status: Option<u16>, took: Duration, span: Option<&SpanContext>) {
+        self.dispatch_durations.record_in_span(status, took, span);
     }
 
     /// Returns the durations of the relay roles; they are made when first asked for.
@@ -385,9 +386,15 @@ impl SeriesRegistry {
     }
 
     /// Records a request to a destination: status, if any, duration and size of its body in bytes.
-    pub fn record_sent(&self, status: Option<u16>, took: Duration, bytes: usize) {
+    pub fn record_sent(
+        &self,
+        status: Option<u16>,
+        took: Duration,
+        bytes: usize,
+        span: Option<&SpanContext>,
+    ) {
         if let Some(sent) = self.sent_requests.for_status(status) {
-            sent.duration.record(took);
+            sent.duration.record_in_span(took, span);
             sent.request_body_size.record(bytes as u64);
         }
     }

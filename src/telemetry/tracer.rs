@@ -257,6 +257,13 @@ impl Span {
         self.recording.is_some()
     }
 
+    /// Returns the span's own ids if it is recorded.
+    #[must_use]
+    pub fn recorded(&self) -> Option<&SpanContext> {
+        let recording = self.recording.as_ref()?;
+        Some(recording.span.span_context())
+    }
+
     /// Returns the scope of this span.
     #[must_use]
     pub fn scope(&self) -> SpanScope {

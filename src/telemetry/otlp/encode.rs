@@ -6,10 +6,11 @@ use opentelemetry::KeyValue;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::KeyValue as ProtoKeyValue;
+use opentelemetry_proto::tonic::metrics::v1::exemplar::Value as ExemplarValue;
 use opentelemetry_proto::tonic::metrics::v1::metric::Data;
 use opentelemetry_proto::tonic::metrics::v1::number_data_point::Value as NumberValue;
 use opentelemetry_proto::tonic::metrics::v1::{
-    AggregationTemporality, Gauge, Histogram, HistogramDataPoint,
+    AggregationTemporality, Exemplar as ProtoExemplar, Gauge, Histogram, HistogramDataPoint,
     Metric, NumberDataPoint, ResourceMetrics, ScopeMetrics, Sum,
 };
 use opentelemetry_proto::tonic::resource::v1::Resource as ProtoResource;
@@ -19,6 +20,7 @@ use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::SpanData;
 use prost::Message;
 
+use crate::telemetry::exemplar::Exemplar;
 use crate::telemetry::metric_family::{DataPoint, MetricFamily, MetricValue};
 use crate::telemetry::tracer::instrumentation_scope;
 
@@ -134,6 +136,11 @@ fn encode_histogram(point: &DataPoint<'_>, start: u64, now: u64) -> Option<Histo
         sum: Some(distribution.sum),
         bucket_counts: distribution.bucket_counts().collect(),
         explicit_bounds: distribution.explicit_bounds.to_vec(),
+        exemplars: distribution
+            .exemplars
+            .values()
+            .map(encode_exemplar)
+            .collect(),
         ..HistogramDataPoint::default()
     })
 }
@@ -142,6 +149,16 @@ fn encode_histogram(point: &DataPoint<'_>, start: u64, now: u64) -> Option<Histo
 fn unix_nanoseconds(time: SystemTime) -> u64 {
     let since = time.duration_since(SystemTime::UNIX_EPOCH);
     u64::try_from(since.unwrap_or_default().as_nanos()).unwrap_or(u64::MAX)
+}
+
+fn encode_exemplar(exemplar: &Exemplar) -> ProtoExemplar {
+    ProtoExemplar {
+        time_unix_nano: unix_nanoseconds(exemplar.time),
+        span_id: exemplar.span_id.to_bytes().to_vec(),
+        trace_id: exemplar.trace_id.to_bytes().to_vec(),
+        value: Some(ExemplarValue::AsDouble(exemplar.seconds)),
+        ..ProtoExemplar::default()
+    }
 }
 
 fn encode_labels(point: &DataPoint<'_>) -> Vec<ProtoKeyValue> {

@@ -443,7 +443,7 @@ mod tests {
         one.count_attempt(DestinationRole::DeadLetterSink, Err("timeout"));
         one.count_attempt(DestinationRole::DeadLetterSink, Err("new reason"));
         one.count_end(DeliveryEnd::DeadLettered);
-        one.record_dispatch(Some(503), Duration::from_millis(3));
+        one.record_dispatch(Some(503), Duration::from_millis(3), None);
         let labels = "subscription_kind=\"subscription\",subscription_namespace=\"ns\",subscription_name=\"a\"";
         let read = text(&series);
         for line in [

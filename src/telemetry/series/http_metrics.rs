@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use opentelemetry::trace::SpanContext;
+
 use super::{Counter, Gauge};
 use crate::telemetry::histogram::{DurationHistogram, HistogramsByStatus, SizeHistogram};
 
@@ -18,8 +20,14 @@ pub struct ServerRequestHistograms {
 
 impl ServerRequestHistograms {
     /// Records one request: its duration, and the sizes of its bodies in bytes.
-    pub fn record(&self, took: Duration, request: u64, response: Option<u64>) {
-        self.duration.record(took);
+    pub fn record(
+        &self,
+        took: Duration,
+        request: u64,
+        response: Option<u64>,
+        span: Option<&SpanContext>,
+    ) {
+        self.duration.record_in_span(took, span);
         self.request_body_size.record(request);
         response.inspect(|bytes| self.response_body_size.record(*bytes));
     }

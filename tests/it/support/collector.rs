@@ -134,15 +134,14 @@ impl Collector {
 
     /// The newest form of a metric, once there is one.
     pub(crate) async fn metric(&self, name: &str) -> Metric {
-        eventually_some(&format!("the metric {name}"), || {
-            let got = self.got.lock().expect("lock");
-            got.metrics
-                .iter()
-                .rev()
-                .find(|metric| metric.name == name)
-                .cloned()
-        })
-        .await
+        eventually_some(&format!("the metric {name}"), || self.newest_metric(name)).await
+    }
+
+    /// The newest form of a metric, if there is one.
+    pub(crate) fn newest_metric(&self, name: &str) -> Option<Metric> {
+        let got = self.got.lock().expect("lock");
+        let mut newest = got.metrics.iter().rev();
+        newest.find(|metric| metric.name == name).cloned()
     }
 
     /// The spans of a trace, once `whole` says so.

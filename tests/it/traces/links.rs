@@ -1,10 +1,12 @@
-//! The way from a log line to the span of a trace.
+//! The ways from a log line, and from a bucket of a histogram, to the span of a trace.
 
+use opentelemetry_proto::tonic::metrics::v1::metric::Data;
 use serde_json::Value;
 
 use super::{SENDER, TRACE, only, send_traced, traced};
 use crate::support::collector::{Collector, hex};
 use crate::support::dispatcher::Dispatcher;
+use crate::support::sender::plain;
 use crate::support::subscriber::Subscriber;
 use crate::support::{channel, eventually};
 
@@ -58,4 +60,60 @@ async fn lines_of_a_delivery_carry_its_span() {
     })
     .await;
     assert!(!untraced.log().contains(TRACE), "{}", untraced.log());
+}
+
+/// OpenMetrics has, beside a bucket, the span that fell into it last; the older text has not. OTLP
+/// tells the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn buckets_name_a_span() {
+    let (collector, subscriber) = (Collector::start().await, Subscriber::ok().await);
+    let yaml = channel(&[("s", format!("subscriber: {{uri: '{}'}}", subscriber.url()))]);
+    let builder = traced(&yaml, &collector)
+        .arg("--metrics-endpoint")
+        .arg(collector.url());
+    let dispatcher = builder
+        .arg("--metrics-export-interval")
+        .arg("PT0.1S")
+        .start()
+        .await;
+    send_traced(&dispatcher, "/default/c", "01").await;
+    let whole = |spans: &[_]| spans.len() == 5;
+    let spans = collector.trace(TRACE, whole).await;
+    let deliver = &only(&spans, "deliver").span_id;
+
+    let text = async |format: &str| {
+        let request = plain()
+            .get(format!("http://{}/metrics", dispatcher.admin))
+            .header("accept", format);
+        let answer = request.send().await.expect("an answer");
+        answer.text().await.expect("a text")
+    };
+    let open_metrics = text("application/openmetrics-text;version=1.0.0").await;
+    for name in [
+        "kn_eventing_dispatch_duration",
+        "http_client_request_duration",
+        "http_server_request_duration",
+    ] {
+        let exemplar = format!("# {{trace_id=\"{TRACE}\",span_id=\"");
+        let is_exemplar = |line: &str| line.starts_with(name) && line.contains(&exemplar);
+        assert!(
+            open_metrics.lines().any(is_exemplar),
+            "{name}: {open_metrics}"
+        );
+    }
+    assert!(open_metrics.contains(&hex(deliver)), "{open_metrics}");
+    let older = text("text/plain").await;
+    assert!(!older.contains(TRACE), "{older}");
+
+    eventually("OTLP has the exemplar", || {
+        let metric = collector.newest_metric("kn.eventing.dispatch.duration");
+        let Some(Data::Histogram(histogram)) = metric.and_then(|metric| metric.data) else {
+            return false;
+        };
+        let points = histogram.data_points.iter();
+        points
+            .flat_map(|point| &point.exemplars)
+            .any(|exemplar| exemplar.span_id == *deliver && hex(&exemplar.trace_id) == TRACE)
+    })
+    .await;
 }
