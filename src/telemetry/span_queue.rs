@@ -1,6 +1,7 @@
 //! The queue of spans that have ended and wait for export: what OpenTelemetry's batch processor is
-//! in its SDK. That one has a thread of its own, counts nothing that it drops, and bounds spans by
-//! number alone; this one hands them to a task, counts, and bounds them by number and by bytes.
+//! in its SDK. That one has a thread of its own, tells what it drops only at its end, and bounds
+//! spans by number alone; this one hands them to a task, counts, and bounds them by number and by
+//! bytes.
 
 use std::sync::Arc;
 use std::time::Duration;
