@@ -21,6 +21,7 @@ use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value};
 use opentelemetry_proto::tonic::metrics::v1::Metric;
 use opentelemetry_proto::tonic::trace::v1::Span;
+use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
 use prost::Message;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -347,10 +348,7 @@ fn branch(out: &mut String, spans: &[Span], span: &Span, depth: usize) {
         .filter_map(|key| Some(format!("{key}={}", attribute(span, key)?)))
         .collect();
     let micros = (span.end_time_unix_nano - span.start_time_unix_nano) / 1000;
-    let failed = span
-        .status
-        .as_ref()
-        .map_or_else(String::new, |status| format!(" ERROR: {}", status.message));
+    let failed = failure(span).map_or_else(String::new, |message| format!(" ERROR: {message}"));
     writeln!(
         out,
         "{:indent$}{} [{:?}] {micros}us {}{failed}",
@@ -413,7 +411,7 @@ fn outline_of(out: &mut String, spans: &[Span], span: &Span, depth: usize) {
     let told = keys
         .iter()
         .filter_map(|key| Some(format!(" {key}={}", attribute(span, key)?)));
-    let failed = if span.status.is_some() { " ERROR" } else { "" };
+    let failed = failure(span).map_or("", |_| " ERROR");
     let told: String = told.collect();
     writeln!(
         out,
@@ -446,4 +444,10 @@ fn outline_of(out: &mut String, spans: &[Span], span: &Span, depth: usize) {
     children
         .iter()
         .for_each(|child| outline_of(out, spans, child, depth + 1));
+}
+
+/// Why a span failed; `None` if it did not. A status may be there and not be set.
+fn failure(span: &Span) -> Option<&str> {
+    let status = span.status.as_ref()?;
+    (status.code() == StatusCode::Error).then_some(&*status.message)
 }
