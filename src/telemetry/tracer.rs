@@ -305,7 +305,7 @@ impl Span {
         if let Some(recording) = &mut self.recording {
             let why = match why() {
                 Cow::Owned(text) => truncate(&text, LONGEST).to_owned().into(),
-                constant => constant,
+                constant @ Cow::Borrowed(_) => constant,
             };
             recording
                 .span
