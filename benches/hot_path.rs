@@ -25,7 +25,10 @@ use sealpost::auth::issuer_keys::{
 };
 use sealpost::auth::{RequestCredentials, SenderAuthorizer};
 use sealpost::client::{ClientCache, ClientLimits};
-use sealpost::control::{ChannelScope, ControlSettings, ManifestSet, ObjectSource, resolve};
+use sealpost::control::{
+    ChannelScope, ControlSettings, ControlTask, ManifestSet, ObjectSource, ServedChannelKind,
+    resolve,
+};
 use sealpost::event::{AttributeLimit, Event, http as binding};
 use sealpost::filter::Filter;
 use sealpost::filter::cesql::CesqlExpression;
@@ -33,7 +36,7 @@ use sealpost::filter::index::FilterIndex;
 use sealpost::model::{
     AcknowledgeMode, Addressable, AuthorizationMode, AuthorizationRule, BackendKind, Channel,
     ChannelKey, ChannelKind, DestinationRole, DestinationRoute, OidcAuthentication, OidcDiscovery,
-    ProcessRole, RoutingTable, SenderAuthorization, ServiceHosts, TransportEncryption, TrustBundle,
+    RoutingTable, SenderAuthorization, ServiceHosts, TransportEncryption, TrustBundle,
 };
 use sealpost::telemetry::counters::ProcessCounters;
 use sealpost::telemetry::series::{DeliveryEnd, SeriesKey};
@@ -239,7 +242,10 @@ fn cluster_channel(number: usize, subscribers: usize) -> Value {
 
 fn cluster_settings() -> ControlSettings {
     ControlSettings {
-        object_source: ObjectSource::Reconciled(ChannelScope::Cluster),
+        task: ControlTask::ServeChannels {
+            kind: ServedChannelKind::InMemory,
+            scope: ChannelScope::Cluster,
+        },
         ..ControlSettings::default()
     }
 }
@@ -303,7 +309,7 @@ fn cluster_of_triggers(count: usize) -> ManifestSet {
 fn resolve_triggers(bencher: Bencher<'_, '_>) {
     let objects = cluster_of_triggers(2000);
     let settings = ControlSettings {
-        role: ProcessRole::Filter,
+        task: ControlTask::RelayTriggers(ObjectSource::Reconciled),
         ..cluster_settings()
     };
     bencher.bench(|| resolve(black_box(&objects), None, &settings));
@@ -314,7 +320,7 @@ fn resolve_triggers(bencher: Bencher<'_, '_>) {
 fn resolve_one_more_trigger(bencher: Bencher<'_, '_>) {
     let objects = cluster_of_triggers(2000);
     let settings = ControlSettings {
-        role: ProcessRole::Filter,
+        task: ControlTask::RelayTriggers(ObjectSource::Reconciled),
         ..cluster_settings()
     };
     let last = resolve(&objects, None, &settings);

@@ -4,9 +4,11 @@
 //! and a page that shows the status at `/`. The admin port and the admin socket, which only its
 //! owner can open, serve the same.
 
+mod admin_action;
 mod authorizer;
 mod cross_site;
 mod metrics;
+mod object_trouble;
 mod objects;
 mod operations;
 mod page;
@@ -25,12 +27,13 @@ use http::header::{
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
 
-use crate::model::{ObjectKind, UriScheme};
+use crate::model::ObjectKind;
 use crate::scrub;
-use crate::server::{RequestBody, RequestHandler};
+use crate::server::{RequestBody, RequestContext, RequestHandler};
 use crate::supervisor::Readiness;
 use crate::telemetry::counters::ProcessCounters;
-use authorizer::{AdminAction, AdminAuthorizer, AdminListener};
+use admin_action::AdminAction;
+use authorizer::{AdminAuthorizer, AdminListener};
 use operations::AdminOperations;
 use page::StatusPage;
 use parked::{ParkedHandler, ParkedRequest};
@@ -95,8 +98,6 @@ impl AdminApi {
         request: &Request<RequestBody>,
         listener: AdminListener,
     ) -> Response<Full<Bytes>> {
-        // What a request is about to do follows from its path alone, before the method is looked
-        // at: so a change is never taken for a read.
         let (path, query) = (
             request.uri().path(),
             request.uri().query().unwrap_or_default(),
@@ -104,31 +105,34 @@ impl AdminApi {
         let parked = path
             .strip_prefix("/api/v1/")
             .and_then(ParkedRequest::of_path);
-        let action = match parked {
-            Some(parked) if parked.is_change() => AdminAction::Change,
-            None if is_public(path) => AdminAction::Probe,
-            _ => AdminAction::Read,
-        };
-        if let Some(refusal) = method_not_allowed(request.method(), action) {
-            return refusal;
-        }
         // Nothing below is reached by a request that may not do what it is about to.
-        if let Some(refusal) = self.authorizer.deny(request, listener, action).await {
+        let action = action_of_path(path, parked);
+        if let Some(refusal) = self.refuse(request, listener, action).await {
             return refusal;
         }
-        if let Some(response) = health_response(
-            request,
-            &self.status_source.readiness,
-            &self.status_source.counters,
-        ) {
+        let source = &self.status_source;
+        if let Some(response) = health_response(request, &source.readiness, &source.counters) {
             return response;
         }
         match parked {
             Some(parked) => {
-                let table = Arc::clone(&self.status_source.served.borrow().table);
+                let table = Arc::clone(&self.status_source.served.borrow().resolution.table);
                 self.parked.respond(&table, parked, query).await
             }
             None => self.respond_to_read(path, query),
+        }
+    }
+
+    /// Returns the response to a request that is not allowed, by its method or by who asks.
+    async fn refuse(
+        &self,
+        request: &Request<RequestBody>,
+        listener: AdminListener,
+        action: AdminAction,
+    ) -> Option<Response<Full<Bytes>>> {
+        match method_not_allowed(request.method(), action) {
+            Some(refusal) => Some(refusal),
+            None => self.authorizer.deny(request, listener, action).await,
         }
     }
 
@@ -168,6 +172,16 @@ impl AdminApi {
     }
 }
 
+/// Returns what a request is about to do. It follows from the path alone, before the method is
+/// looked at: so a change is never taken for a read.
+fn action_of_path(path: &str, parked: Option<ParkedRequest<'_>>) -> AdminAction {
+    match parked {
+        Some(parked) if parked.is_change() => AdminAction::Change,
+        None if is_public(path) => AdminAction::Probe,
+        _ => AdminAction::Read,
+    }
+}
+
 /// The handler of one listener of an [`AdminApi`].
 pub struct AdminHandler {
     api: Arc<AdminApi>,
@@ -178,7 +192,7 @@ impl RequestHandler for AdminHandler {
     async fn handle(
         &self,
         request: Request<RequestBody>,
-        _scheme: UriScheme,
+        _context: &mut RequestContext,
     ) -> Response<Full<Bytes>> {
         // On the heap, since a request to change something holds much more than one that reads.
         Box::pin(self.api.respond(&request, self.listener)).await
@@ -208,7 +222,7 @@ impl RequestHandler for HealthHandler {
     async fn handle(
         &self,
         request: Request<RequestBody>,
-        _scheme: UriScheme,
+        _context: &mut RequestContext,
     ) -> Response<Full<Bytes>> {
         if let Some(refusal) = method_not_allowed(request.method(), AdminAction::Probe) {
             return refusal;

@@ -1,5 +1,5 @@
 //! Memory budget of events, in bytes. Requests of senders are refused beyond the limit. Messages
-//! that come out of RabbitMQ's queues are in memory already when they are charged, so they are only
+//! that come out of queues elsewhere are in memory already when they are charged, so they are only
 //! asked for while there is room.
 
 use std::sync::Arc;

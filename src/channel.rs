@@ -9,7 +9,9 @@ pub mod memory;
 pub mod metrics;
 pub mod parked;
 pub mod rabbitmq;
+mod subscription_queues;
 pub mod trouble;
+pub mod trouble_reason;
 
 use std::fmt;
 use std::sync::Arc;
@@ -19,7 +21,9 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
-use trouble::TroubleReason;
+
+use parked::ParkedStore;
+use trouble_reason::{BackendConnection, TroubleReason};
 
 use crate::event::Event;
 use crate::model::{Channel, DestinationRole, Subscription, SubscriptionKey};
@@ -223,8 +227,8 @@ pub struct EventDelivery<S: ?Sized = dyn DeliverySettlement> {
     /// Progress of the delivery in an earlier process or before a deferral; the default for a new
     /// event.
     pub progress: DeliveryProgress,
-    /// Time at which the event came into its queue; for RabbitMQ, at which it was taken out of the
-    /// queue.
+    /// Time at which the event came into its queue; if that is outside of the process, at which it
+    /// was taken out of it.
     pub received_at: Instant,
     /// The backend's part. It is the last field, so that one box holds a delivery of any backend.
     settlement: S,
@@ -284,6 +288,16 @@ pub trait ChannelBackend: Send + Sync + 'static {
     /// Reason for which events of a subscription cannot be put into its queue, or taken out of it,
     /// now; `None` if they can.
     fn trouble(&self, subscription: &SubscriptionKey) -> Option<TroubleReason>;
+
+    /// Connection to the queues; `None` if they are in this process, so that they cannot be away.
+    fn connection(&self) -> Option<BackendConnection> {
+        None
+    }
+
+    /// Store of the events that nobody took; `None` if the backend keeps none of them.
+    fn parked_store(&self) -> Option<Box<dyn ParkedStore>> {
+        None
+    }
 
     /// Begins the stop of the process: consumers end as soon as what is durable can be left to the
     /// next process. From now on, [`ChannelBackend::retire_subscription`] does not mean that the

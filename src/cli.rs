@@ -17,19 +17,21 @@ mod schema;
 mod send;
 mod served;
 mod sink;
+mod task;
 mod telemetry;
 mod value;
+mod value_enum;
 mod variables;
 
 use clap::{Parser, Subcommand};
 
 pub use admin::AdminOptions;
 pub use check::{CheckOptions, CheckOutput};
-pub use cluster::{ChannelKindArg, ClusterOptions};
+pub use cluster::ClusterOptions;
 pub use display::DisplayOptions;
 pub use filter::{FilterCommand, FilterTestOptions};
 pub use get::{GetOptions, GetOutput, GetResource};
-pub use manifests::{DeliveryMergeArg, ManifestOptions, UnknownFieldsArg};
+pub use manifests::ManifestOptions;
 pub use parked::{ParkedCommand, ParkedDropOptions, ParkedOptions};
 pub use pod::ListenAddresses;
 pub use rabbitmq::{
@@ -37,8 +39,8 @@ pub use rabbitmq::{
 };
 pub use run::{LimitOptions, LogFormat, RunOptions};
 pub use schema::SchemaOptions;
-pub use send::{ContentModeArg, SendOptions};
-pub use served::{DefaultChannelArg, RoleArg, ServedOptions};
+pub use send::SendOptions;
+pub use served::{RoleArg, ServedOptions};
 pub use sink::{EnvOptions, ExecOptions, SinkNameError, SinkOptions};
 pub use telemetry::TelemetryOptions;
 pub use variables::{UnreadVariable, unread_variables};

@@ -17,6 +17,7 @@ mod http_client;
 mod pool;
 mod redirect;
 mod response;
+mod response_progress;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -29,7 +30,7 @@ use time::OffsetDateTime;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::event::{Event, http as binding};
+use crate::event::{Event, TraceContext, http as binding};
 use crate::model::{
     Addressable, DeliveryFormat, DestinationRoute, HttpVersions, TrustBundle, TrustFingerprint,
 };
@@ -37,7 +38,7 @@ use crate::telemetry::series::ConnectionMetrics;
 use crate::tls::{self, MinTlsVersion, SystemRoots};
 pub use collector::CollectorClients;
 use connection_permits::ConnectionPermits;
-use connector::{ClientConnector, ConnectOverride};
+use connector::{ClientConnector, ConnectOverride, SharedResources};
 use dns_resolver::DnsResolver;
 pub use error::TransportError;
 pub use header_fields::ForwardAllFields;
@@ -70,10 +71,14 @@ pub trait HttpTransport: Send + Sync + 'static {
 }
 
 /// Makes the POST request for an event in this format, with the header fields that are forwarded
-/// beside the event and its trace context. The method is set here; the URL is set when the request
+/// beside the event and this trace context. The method is set here; the URL is set when the request
 /// is sent.
 #[must_use]
-pub fn event_request(event: &Event, format: DeliveryFormat) -> Request<Bytes> {
+pub(crate) fn event_request(
+    event: &Event,
+    format: DeliveryFormat,
+    trace: Option<&TraceContext>,
+) -> Request<Bytes> {
     let (mut headers, body) = match format {
         DeliveryFormat::Binary => (binding::binary_headers(event), event.data().clone()),
         DeliveryFormat::Json => binding::encode_structured(event),
@@ -81,7 +86,7 @@ pub fn event_request(event: &Event, format: DeliveryFormat) -> Request<Bytes> {
     for (name, value) in event.forwarded() {
         headers.append(name.clone(), value.clone());
     }
-    if let Some(trace) = event.trace() {
+    if let Some(trace) = trace {
         trace.write_headers(&mut headers);
     }
     let mut request = Request::new(body);
@@ -144,9 +149,7 @@ pub struct ClientCache {
     roots: SystemRoots,
     min_version: MinTlsVersion,
     limits: ClientLimits,
-    resolver: DnsResolver,
-    permits: ConnectionPermits,
-    metrics: Arc<ConnectionMetrics>,
+    shared: SharedResources,
 }
 
 impl ClientCache {
@@ -158,29 +161,26 @@ impl ClientCache {
             .max_capacity(limits.max_clients)
             .time_to_idle(limits.client_idle_timeout)
             .build();
-        let (resolver, permits) = (
-            DnsResolver::new(limits.max_lookups),
-            ConnectionPermits::new(limits.max_connections),
-        );
+        let shared = SharedResources {
+            resolver: DnsResolver::new(limits.max_lookups),
+            permits: ConnectionPermits::new(limits.max_connections),
+            metrics: Arc::default(),
+        };
         Self {
             clients,
             roots,
             min_version,
             limits,
-            resolver,
-            permits,
-            metrics: Arc::default(),
+            shared,
         }
     }
 
     /// Returns the same cache, which counts connections and handshakes with destinations in these
     /// series.
     #[must_use]
-    pub fn with_metrics(self, traffic: Arc<ConnectionMetrics>) -> Self {
-        Self {
-            metrics: traffic,
-            ..self
-        }
+    pub fn with_metrics(mut self, metrics: Arc<ConnectionMetrics>) -> Self {
+        self.shared.metrics = metrics;
+        self
     }
 
     /// Closes connections that the peer has closed or that are idle for too long, and every idle
@@ -191,7 +191,7 @@ impl ClientCache {
             tokio::select! {
                 () = stop.cancelled() => return,
                 _ = often.tick() => self.close_expired(),
-                () = self.permits.wait_for_demand() => self.close_idle(),
+                () = self.shared.permits.wait_for_demand() => self.close_idle(),
             }
         }
     }
@@ -220,28 +220,11 @@ impl ClientCache {
     /// # Errors
     /// Fails if the destination is not reached by HTTP, or if none of its certificates can be used.
     pub async fn client(&self, to: &Addressable) -> Result<Arc<HttpClient>, TransportError> {
-        let connect = match &to.route {
-            DestinationRoute::Remote { connect } => *connect,
-            DestinationRoute::Unresolved(reason) => {
-                return Err(TransportError::Unreachable(reason.to_string()));
-            }
-            DestinationRoute::Local(_)
-            | DestinationRoute::WaitingRequest(_)
-            | DestinationRoute::EventDisplay => {
-                return Err(TransportError::NotRemote);
-            }
-        };
+        let connect_override = connect_override(to)?;
         let trust = valid_trust(to)?;
-        let authority = || to.url.uri()?.authority().cloned();
-        let elsewhere = connect.and_then(|address| {
-            Some(ConnectOverride {
-                authority: authority()?,
-                address,
-            })
-        });
         let key = ClientKey {
             trust: trust.fingerprint(),
-            connect_override: elsewhere,
+            connect_override,
             versions: to.url.http_versions(),
         };
         if let Some(client) = self.clients.get(&key).await {
@@ -298,12 +281,11 @@ impl ClientCache {
         if key.versions == HttpVersions::OnlyHttp1 {
             tls = tls::only_http1(&tls);
         }
-        let shared = (&self.resolver, &self.permits, &self.metrics);
         let connector = ClientConnector::new(
             tls,
             key.connect_override,
             self.limits.connect_timeout,
-            shared,
+            &self.shared,
         );
         Ok(Arc::new(HttpClient::new(connector, &self.limits)))
     }
@@ -361,6 +343,27 @@ impl HttpTransport for ClientCache {
             Err(_elapsed) => Err(attempt.timed_out()),
         }
     }
+}
+
+/// Returns the address at which this destination is reached instead of the host of its URL, if
+/// there is one.
+fn connect_override(to: &Addressable) -> Result<Option<ConnectOverride>, TransportError> {
+    let address = match &to.route {
+        DestinationRoute::Remote { connect } => *connect,
+        DestinationRoute::Unresolved(reason) => {
+            return Err(TransportError::Unreachable(reason.to_string()));
+        }
+        DestinationRoute::Local(_)
+        | DestinationRoute::WaitingRequest(_)
+        | DestinationRoute::EventDisplay => return Err(TransportError::NotRemote),
+    };
+    let authority = || to.url.uri()?.authority().cloned();
+    Ok(address.and_then(|address| {
+        Some(ConnectOverride {
+            authority: authority()?,
+            address,
+        })
+    }))
 }
 
 /// Returns the trust of the destination without the certificates that are not valid now. If nothing

@@ -18,11 +18,11 @@ use aws_lc_rs::{hmac, rand};
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE;
 
-pub use key_ring::{KeyHolder, KeyRing, KeyRingEntry};
+pub(crate) use key_ring::{KeyHolder, KeyRing, KeyRingEntry};
 
 /// Name of the Secret of the system namespace in which upstream keeps the keys of all
 /// RequestReplies.
-pub const SECRET: &str = "request-reply-keys";
+pub(crate) const SECRET: &str = "request-reply-keys";
 
 /// A key of AES: 16, 24 or 32 bytes.
 #[derive(Clone)]
@@ -34,7 +34,7 @@ pub struct CorrelationKey {
 impl CorrelationKey {
     /// Makes a key of these bytes; `None` if they are not 16, 24 or 32.
     #[must_use]
-    pub fn new(bytes: &[u8]) -> Option<Self> {
+    pub(crate) fn new(bytes: &[u8]) -> Option<Self> {
         let algorithm = match bytes.len() {
             16 => &AES_128_GCM,
             24 => &AES_192_GCM,
@@ -51,7 +51,7 @@ impl CorrelationKey {
     /// Creates an id for the event of this id, which the process of this index waits for; `None` if
     /// the system gives no random numbers.
     #[must_use]
-    pub fn create_id(&self, event: &str, index: u32) -> Option<String> {
+    pub(crate) fn create_id(&self, event: &str, index: u32) -> Option<String> {
         let mut nonce = [0; NONCE_LEN];
         rand::fill(&mut nonce).ok()?;
         self.create_id_with(nonce, event, index)
@@ -68,7 +68,7 @@ impl CorrelationKey {
 
     /// True if an id was created with this key.
     #[must_use]
-    pub fn verifies(&self, id: &CorrelationId<'_>) -> bool {
+    pub(crate) fn verifies(&self, id: &CorrelationId<'_>) -> bool {
         let Some((nonce, sealed)) = id.sealed.split_first_chunk::<NONCE_LEN>() else {
             return false;
         };
@@ -102,7 +102,7 @@ pub struct CorrelationSeed([u8; 32]);
 impl CorrelationSeed {
     /// Makes a new seed; `None` if the system gives no random numbers.
     #[must_use]
-    pub fn random() -> Option<Self> {
+    pub(crate) fn random() -> Option<Self> {
         let mut bytes = [0; 32];
         rand::fill(&mut bytes).ok()?;
         Some(Self(bytes))
@@ -111,7 +111,7 @@ impl CorrelationSeed {
     /// Derives the key of a RequestReply: always the same one, which reveals nothing about the key
     /// of another.
     #[must_use]
-    pub fn derive_key(&self, namespace: &str, name: &str) -> Option<CorrelationKey> {
+    pub(crate) fn derive_key(&self, namespace: &str, name: &str) -> Option<CorrelationKey> {
         let seed = hmac::Key::new(hmac::HMAC_SHA256, &self.0);
         // A slash is in no namespace and in no name, so that each text is of one RequestReply only.
         CorrelationKey::new(hmac::sign(&seed, format!("{namespace}/{name}").as_bytes()).as_ref())
@@ -127,7 +127,7 @@ impl fmt::Debug for CorrelationSeed {
 
 /// A correlation id, taken apart.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CorrelationId<'t> {
+pub(crate) struct CorrelationId<'t> {
     /// The id of the event that a reply is waited for.
     event: &'t str,
     sealed: Vec<u8>,
@@ -139,7 +139,7 @@ impl<'t> CorrelationId<'t> {
     /// Takes an id apart, from its end: unlike upstream, which takes none whose event's id has a
     /// colon, as URNs have. `None` if the text is no correlation id.
     #[must_use]
-    pub fn parse(text: &'t str) -> Option<Self> {
+    pub(crate) fn parse(text: &'t str) -> Option<Self> {
         let (rest, index) = text.rsplit_once(':')?;
         let (event, sealed) = rest.rsplit_once(':')?;
         let sealed = BASE64_URL_SAFE.decode(sealed).ok()?;
@@ -153,7 +153,7 @@ impl<'t> CorrelationId<'t> {
     /// True if the process of this index, of so many replicas, is the one that waits. It is false
     /// if there are no replicas.
     #[must_use]
-    pub fn is_for(&self, index: i32, replicas: i32) -> bool {
+    pub(crate) fn is_for(&self, index: i32, replicas: i32) -> bool {
         // A plain `%` would overflow for `i32::MIN % -1`.
         replicas > 0 && self.index.wrapping_rem(replicas) == index
     }

@@ -6,10 +6,17 @@
 
 mod attempt;
 mod attempt_progress;
+mod attempt_request;
+mod attempt_span;
+mod attempt_verdict;
 mod dead_letter;
+mod delivery_record;
+mod local_destination;
 mod outgoing_event;
 mod reply;
+mod retries;
 mod retry;
+mod stages;
 mod worker_state;
 mod worker_states;
 
@@ -17,9 +24,6 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use backoff::backoff::Backoff;
-use bytes::Bytes;
-use http::Response;
 use opentelemetry::KeyValue;
 use opentelemetry::trace::SpanKind;
 use opentelemetry_semantic_conventions::attribute::{
@@ -27,31 +31,23 @@ use opentelemetry_semantic_conventions::attribute::{
     MESSAGING_SYSTEM,
 };
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::Instant;
 
 use crate::auth::TokenCache;
 use crate::auth::token_cache::NoTokenIssuer;
-use crate::channel::{
-    DeferredDelivery, DeliveryOutcome, DeliveryProgress, DeliveryStage, LostDelivery, metrics,
-};
+use crate::channel::{DeliveryOutcome, DeliveryProgress, DeliveryStage, metrics};
 use crate::client::HttpTransport;
 use crate::display::EventDisplay;
 use crate::event::{AttributeLimit, Event};
 use crate::event_type::EventTypeObserver;
-use crate::model::{DestinationRole, Subscription};
+use crate::model::Subscription;
 use crate::router::Router;
 use crate::telemetry::counters::ProcessCounters;
 use crate::telemetry::span_attributes;
-use crate::telemetry::tracer::{Span, SpanScope};
-use crate::wire_text::WireText;
+use crate::telemetry::tracer::{Span, SpanScope, Tracer};
 use attempt_progress::AttemptProgress;
 use dead_letter::DeliveryFailure;
-use outgoing_event::{DeliveryAttemptResult, OutgoingEvent, SendFailure};
-use reply::{read_reply, restore_broker_ttl};
-use retry::RetrySchedule;
-use worker_state::DeliveryRecord;
-pub use worker_state::SubscriptionWorkerState;
-
+use delivery_record::DeliveryRecord;
+pub(crate) use worker_state::SubscriptionWorkerState;
 pub use worker_states::SubscriptionWorkerStates;
 
 /// Options that hold for every delivery.
@@ -77,6 +73,7 @@ pub struct EventDeliverer<T> {
     counters: Arc<ProcessCounters>,
     tokens: Arc<TokenCache>,
     event_types: EventTypeObserver,
+    tracer: Tracer,
 }
 
 impl<T: HttpTransport> EventDeliverer<T> {
@@ -102,6 +99,7 @@ impl<T: HttpTransport> EventDeliverer<T> {
             counters,
             tokens,
             event_types: EventTypeObserver::default(),
+            tracer: Tracer::default(),
         }
     }
 
@@ -120,9 +118,15 @@ impl<T: HttpTransport> EventDeliverer<T> {
         }
     }
 
+    /// Sets the tracer of deliveries.
+    #[must_use]
+    pub(crate) fn with_tracer(self, tracer: Tracer) -> Self {
+        Self { tracer, ..self }
+    }
+
     /// Makes the worker state of a subscription, counted under its name.
     #[must_use]
-    pub fn worker_state(
+    pub(crate) fn worker_state(
         &self,
         subscription: Arc<Subscription>,
         concurrency: usize,
@@ -133,7 +137,7 @@ impl<T: HttpTransport> EventDeliverer<T> {
 
     /// Delivers an event to the worker's subscription, from its `progress` on. `permit` is for the
     /// first attempt at the subscriber.
-    pub async fn deliver(
+    pub(crate) async fn deliver(
         &self,
         event: &Arc<Event>,
         worker: &SubscriptionWorkerState,
@@ -151,15 +155,14 @@ impl<T: HttpTransport> EventDeliverer<T> {
 
     /// Returns the scope of what is done for an event after its delivery.
     #[must_use]
-    pub fn scope(&self, event: &Event) -> SpanScope {
-        self.router.tracer().scope(event.trace())
+    pub(crate) fn scope(&self, event: &Event) -> SpanScope {
+        self.tracer.scope(event.trace())
     }
 
     /// Starts the span of a delivery.
     fn start_delivery_span(&self, event: &Event, worker: &SubscriptionWorkerState) -> Span {
         let mut span = self
-            .router
-            .tracer()
+            .tracer
             .start("deliver", SpanKind::Consumer, event.trace());
         span.set_attributes(|| {
             [
@@ -199,311 +202,6 @@ impl<T: HttpTransport> EventDeliverer<T> {
             }
         }
     }
-
-    async fn send_to_subscriber(
-        &self,
-        event: &Arc<Event>,
-        record: &DeliveryRecord<'_>,
-        permit: OwnedSemaphorePermit,
-        tries: AttemptProgress,
-    ) -> DeliveryOutcome {
-        match self
-            .send(
-                OutgoingEvent {
-                    role: DestinationRole::Subscriber,
-                    event,
-                },
-                record,
-                Some(permit),
-                tries,
-            )
-            .await
-        {
-            Ok(response) => {
-                self.handle_reply(event, record, response, tries.for_next_destination())
-                    .await
-            }
-            Err(SendFailure::Deferred { attempts, wait }) => {
-                DeliveryOutcome::Deferred(DeferredDelivery {
-                    stage: DeliveryStage::Subscriber,
-                    attempts,
-                    wait,
-                })
-            }
-            Err(SendFailure::Failed(failure)) => {
-                Box::pin(self.send_to_dead_letter_sink(
-                    event,
-                    record,
-                    failure,
-                    tries.for_next_destination(),
-                ))
-                .await
-            }
-            Err(SendFailure::NoDestination) => DeliveryOutcome::Delivered,
-        }
-    }
-
-    /// Sends the event that the subscriber replied with, if there is one and it has a destination
-    /// (contract DP-21, DP-22).
-    async fn handle_reply(
-        &self,
-        event: &Arc<Event>,
-        record: &DeliveryRecord<'_>,
-        response: Response<Bytes>,
-        tries: AttemptProgress,
-    ) -> DeliveryOutcome {
-        let subscription = record.worker.subscription();
-        let Some(destination) = DestinationRole::Reply.destination(&subscription) else {
-            return DeliveryOutcome::Delivered;
-        };
-        // Without a reply address, the response is not even decoded: it cannot fail the delivery.
-        let answered = read_reply(response, self.options.attributes);
-        if answered.is_ok() {
-            record.worker.series().record_readable_reply(Instant::now());
-        }
-        match answered {
-            Ok(None) => DeliveryOutcome::Delivered,
-            Ok(Some(reply)) => {
-                self.event_types
-                    .observe(subscription.event_types.as_ref(), &reply);
-                let reply = restore_broker_ttl(reply, event, &subscription);
-                let reply = Arc::new(self.router.charge_to_budget(reply));
-                Box::pin(self.send_reply(event, record, reply, tries)).await
-            }
-            Err(error) => {
-                let failure = DeliveryFailure::from_unreadable_reply(destination, &*error);
-                record
-                    .worker
-                    .series()
-                    .record_unreadable_reply(&failure.scrubbed_destination(), failure.reason());
-                Box::pin(self.send_to_dead_letter_sink(event, record, failure, tries)).await
-            }
-        }
-    }
-
-    async fn send_reply(
-        &self,
-        event: &Arc<Event>,
-        record: &DeliveryRecord<'_>,
-        reply: Arc<Event>,
-        tries: AttemptProgress,
-    ) -> DeliveryOutcome {
-        match self
-            .send(
-                OutgoingEvent {
-                    role: DestinationRole::Reply,
-                    event: &reply,
-                },
-                record,
-                None,
-                tries,
-            )
-            .await
-        {
-            Ok(_) | Err(SendFailure::NoDestination) => DeliveryOutcome::Delivered,
-            Err(SendFailure::Deferred { attempts, wait }) => {
-                DeliveryOutcome::Deferred(DeferredDelivery {
-                    stage: DeliveryStage::Reply(reply),
-                    attempts,
-                    wait,
-                })
-            }
-            Err(SendFailure::Failed(failure)) => {
-                let failure = failure.with_forwarded(reply.forwarded().to_vec());
-                self.send_to_dead_letter_sink(event, record, failure, tries.for_next_destination())
-                    .await
-            }
-        }
-    }
-
-    /// Sends the event to the dead letter sink; without one it is lost (contract DP-27, DP-28).
-    async fn send_to_dead_letter_sink(
-        &self,
-        event: &Event,
-        record: &DeliveryRecord<'_>,
-        failure: DeliveryFailure,
-        tries: AttemptProgress,
-    ) -> DeliveryOutcome {
-        let subscription = record.worker.subscription();
-        if subscription.dead_letter_sink.is_none() {
-            return lost_outcome(failure, record);
-        }
-        let dead = Arc::new(failure.add_error_attributes(event.clone()));
-        self.send_annotated_event(record, dead, failure, tries)
-            .await
-    }
-
-    async fn send_annotated_event(
-        &self,
-        record: &DeliveryRecord<'_>,
-        dead: Arc<Event>,
-        failure: DeliveryFailure,
-        tries: AttemptProgress,
-    ) -> DeliveryOutcome {
-        match self
-            .send(
-                OutgoingEvent {
-                    role: DestinationRole::DeadLetterSink,
-                    event: &dead,
-                },
-                record,
-                None,
-                tries,
-            )
-            .await
-        {
-            Ok(_answer) => DeliveryOutcome::DeadLettered,
-            Err(SendFailure::Deferred { attempts, wait }) => {
-                DeliveryOutcome::Deferred(DeferredDelivery {
-                    stage: DeliveryStage::DeadLetterSink(dead),
-                    attempts,
-                    wait,
-                })
-            }
-            Err(SendFailure::Failed(second)) => {
-                let end = format!("the dead letter sink failed too: {second}");
-                let loss = failure.into_lost_delivery(&record.worker.subscription(), &end);
-                DeliveryOutcome::Lost(Box::new(LostDelivery {
-                    counted_as: second.counted_as(),
-                    ..*loss
-                }))
-            }
-            Err(SendFailure::NoDestination) => lost_outcome(failure, record),
-        }
-    }
-
-    /// Sends an event until it is taken or the attempts of the delivery spec are used up.
-    async fn send(
-        &self,
-        outgoing: OutgoingEvent<'_>,
-        record: &DeliveryRecord<'_>,
-        permit: Option<OwnedSemaphorePermit>,
-        tries: AttemptProgress,
-    ) -> Result<Response<Bytes>, SendFailure> {
-        let started = Instant::now();
-        let mut span = record.span.child(outgoing.span_name(), SpanKind::Internal);
-        let sent = self
-            .send_with_retries(outgoing, (record, &mut span), permit, tries)
-            .await;
-        // Recorded also for a failure: the last destination counts, whatever became of it.
-        record.record_duration(started.elapsed());
-        if let Err(SendFailure::Failed(failure)) = &sent {
-            span.set_error(|| failure.to_string().into());
-        }
-        sent
-    }
-
-    /// Timeout of one attempt at this subscription.
-    fn attempt_timeout(&self, subscription: &Subscription) -> Duration {
-        let timeout = subscription
-            .delivery
-            .timeout
-            .filter(|timeout| !timeout.is_zero());
-        timeout.unwrap_or(self.options.default_timeout)
-    }
-
-    /// Makes the attempts. None holds a permit between them, so that its wait delays no other
-    /// event.
-    async fn send_with_retries(
-        &self,
-        outgoing: OutgoingEvent<'_>,
-        (record, span): (&DeliveryRecord<'_>, &mut Span),
-        mut permit: Option<OwnedSemaphorePermit>,
-        tries: AttemptProgress,
-    ) -> Result<Response<Bytes>, SendFailure> {
-        // The rest of an earlier wait comes first; what does not fit into the hold time is deferred
-        // again.
-        if !tries.wait.is_zero() {
-            drop(permit.take());
-            let pause = tries.wait_here(self.attempt_timeout(&record.worker.subscription()));
-            tokio::time::sleep(pause).await;
-            let wait = tries.wait.saturating_sub(pause);
-            if !wait.is_zero() {
-                return Err(SendFailure::Deferred {
-                    attempts: tries.attempts,
-                    wait,
-                });
-            }
-            permit = outgoing.acquire_permit(record.worker).await;
-        }
-        let mut schedule =
-            RetrySchedule::new(&record.worker.subscription().delivery, self.options.jitter)
-                .after_attempts(tries.attempts);
-        loop {
-            // The subscription may have changed during the wait: each attempt uses its newest form.
-            let subscription = record.worker.subscription();
-            let Some(destination) = outgoing.role.destination(&subscription) else {
-                return Err(SendFailure::NoDestination);
-            };
-            let timeout = self.attempt_timeout(&subscription);
-            let Some(limit) = tries.attempt_timeout(timeout) else {
-                return Err(SendFailure::Deferred {
-                    attempts: schedule.attempts_made(),
-                    wait: Duration::ZERO,
-                });
-            };
-            let to = (&*subscription, destination, limit);
-            let began = Instant::now();
-            let (failure, retry_after) = match self
-                .send_attempt(
-                    outgoing,
-                    (record, span, schedule.attempts_made()),
-                    to,
-                    permit,
-                )
-                .await
-            {
-                Ok(response) => {
-                    record.worker.record_success(outgoing.role, began);
-                    return Ok(response);
-                }
-                Err(backoff::Error::Permanent(failure)) => {
-                    record.worker.record_failure(outgoing.role, &failure);
-                    return Err(outgoing.final_failure(failure, &schedule));
-                }
-                Err(backoff::Error::Transient { err, retry_after }) => (err, retry_after),
-            };
-            record.worker.record_failure(outgoing.role, &failure);
-            let Some(wait) = schedule.next_backoff() else {
-                return Err(outgoing.final_failure(failure, &schedule));
-            };
-            let wait = wait.max(retry_after.unwrap_or_default());
-            let attempts = i64::from(schedule.attempts_made());
-            span.add_event("retry", || {
-                [
-                    KeyValue::new("sealpost.attempts", attempts),
-                    KeyValue::new("sealpost.reason", failure.to_string()),
-                    KeyValue::new("sealpost.backoff", wait.as_secs_f64()),
-                ]
-            });
-            // A wait that the queue cannot hold the event for is left to the queue.
-            if tries.exceeds_hold_time(wait, timeout) {
-                self.counters.count_retry(record.worker.series());
-                return Err(SendFailure::Deferred {
-                    attempts: schedule.attempts_made(),
-                    wait,
-                });
-            }
-            tracing::debug!(
-                subscription = %subscription.key,
-                event.id = %WireText::new(outgoing.event.id()),
-                to = outgoing.role.as_str(),
-                reason = %failure,
-                ?wait,
-                "Attempt failed, trying again"
-            );
-            tokio::time::sleep(wait).await;
-            self.counters.count_retry(record.worker.series());
-            permit = outgoing.acquire_permit(record.worker).await;
-        }
-    }
-}
-
-fn lost_outcome(failure: DeliveryFailure, record: &DeliveryRecord<'_>) -> DeliveryOutcome {
-    DeliveryOutcome::Lost(failure.into_lost_delivery(
-        &record.worker.subscription(),
-        "there is no dead letter sink",
-    ))
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ use crate::channel::{ChannelBackend, QueueConsumer};
 use crate::client::HttpTransport;
 use crate::delivery::{EventDeliverer, SubscriptionWorkerStates};
 use crate::model::{Channel, ChannelKey, RoutingTable, Subscription, SubscriptionKey};
-use crate::router::{RoutedChannel, Router, ServedTable};
+use crate::router::{RoutedChannel, Router};
 use removed_channels::RemovedChannels;
 
 /// Period in which a stop checks if everything has been delivered.
@@ -27,9 +27,9 @@ const LOOK: Duration = Duration::from_millis(10);
 /// A routing table that is to be served from now on.
 pub struct TableChange {
     /// The table to serve.
-    pub table: Arc<RoutingTable>,
+    pub(crate) table: Arc<RoutingTable>,
     /// Notified when the table is served.
-    pub applied: oneshot::Sender<()>,
+    pub(crate) applied: oneshot::Sender<()>,
 }
 
 /// Dispatches events: it runs one worker for each subscription of the table.
@@ -43,6 +43,21 @@ pub struct Dispatcher<T> {
     /// Channels that are open and served now.
     open_channels: HashMap<ChannelKey, Arc<RoutedChannel>>,
     workers: JoinSet<()>,
+}
+
+/// The channels of a new table, and how they differ from those of the table before.
+#[derive(Default)]
+struct ChannelChanges<'t> {
+    /// Every channel of the new table, in its order.
+    channels: Vec<Arc<RoutedChannel>>,
+    /// Channels that are new, or not the same value as before.
+    changed: Vec<&'t Arc<Channel>>,
+    /// Channels that have changed, as they were before.
+    former: Vec<Arc<RoutedChannel>>,
+    /// Channels that are not in the new table.
+    gone: Vec<Arc<RoutedChannel>>,
+    /// Consumers of new queues.
+    consumers: Vec<(Arc<Subscription>, QueueConsumer)>,
 }
 
 impl<T: HttpTransport> Dispatcher<T> {
@@ -68,7 +83,7 @@ impl<T: HttpTransport> Dispatcher<T> {
 
     /// States of the workers, which are shared with the admin port.
     #[must_use]
-    pub fn worker_states(&self) -> SubscriptionWorkerStates {
+    pub(crate) fn worker_states(&self) -> SubscriptionWorkerStates {
         self.worker_states.clone()
     }
 
@@ -76,17 +91,7 @@ impl<T: HttpTransport> Dispatcher<T> {
     /// nothing served any more. Until then the served table stays as it was: it serves requests
     /// that have begun, and replies. If the future is dropped, deliveries under way are abandoned.
     pub async fn run(mut self, mut changes: mpsc::Receiver<TableChange>, stop: CancellationToken) {
-        loop {
-            // A stop goes before a change that has come at the same time.
-            let change = tokio::select! {
-                biased;
-                () = stop.cancelled() => break,
-                change = changes.recv() => change,
-            };
-            let Some(TableChange { table, applied }) = change else {
-                stop.cancelled().await;
-                break;
-            };
+        while let Some(TableChange { table, applied }) = next_change(&mut changes, &stop).await {
             self.apply(&table);
             if applied.send(()).is_err() {
                 tracing::debug!("Whoever asked for the table does not wait for it");
@@ -123,39 +128,16 @@ impl<T: HttpTransport> Dispatcher<T> {
         // Workers of removed subscriptions that have ended are taken off the list first, so that it
         // does not grow.
         while self.workers.try_join_next().is_some() {}
-        let mut before = std::mem::take(&mut self.open_channels);
-        let mut publishers = Vec::with_capacity(table.channels().len());
-        let mut series = Vec::with_capacity(table.channels().len());
-        let (mut changed, mut former, mut consumers) = (Vec::new(), Vec::new(), Vec::new());
         // Queues come first: whatever is served below has them.
-        for channel in table.channels() {
-            let (key, open) = match before.remove_entry(&channel.key) {
-                Some((key, open)) if Arc::ptr_eq(&open.channel, channel) => (key, open),
-                other => {
-                    former.extend(other.map(|(_, open)| open));
-                    changed.push(channel);
-                    (
-                        channel.key.clone(),
-                        self.open_channel(channel, &mut consumers),
-                    )
-                }
-            };
-            publishers.push(Arc::clone(&open.publisher));
-            series.push(Arc::clone(&open.series));
-            self.open_channels.insert(key, open);
-        }
-        let gone: Vec<Arc<RoutedChannel>> = before.into_values().collect();
-        let relayed = self.router.relayed_series(table.relays());
-        let rooms = self.router.pending_replies(table);
-        let serving = ServedTable {
-            table: Arc::clone(table),
-            publishers,
-            channel_series: series,
-            relayed_series: relayed,
-            pending_replies: rooms,
-        };
+        let ChannelChanges {
+            channels,
+            changed,
+            former,
+            gone,
+            consumers,
+        } = self.open_changed_channels(table);
         // Ingress and replies see all channels of the new table at once, before any worker does.
-        self.router.serve_and_remove(serving, &gone);
+        self.router.serve(table, channels, &gone);
         // New workers come after the table, since their replies go into it.
         for (subscription, consumer) in consumers {
             self.start_worker(subscription, consumer);
@@ -171,6 +153,28 @@ impl<T: HttpTransport> Dispatcher<T> {
             &RemovedChannels::new(&gone),
             &configured,
         );
+    }
+
+    /// Opens the queues of the channels that are new or have changed.
+    fn open_changed_channels<'t>(&mut self, table: &'t RoutingTable) -> ChannelChanges<'t> {
+        let mut before = std::mem::take(&mut self.open_channels);
+        let mut changes = ChannelChanges::default();
+        changes.channels.reserve_exact(table.channels().len());
+        for channel in table.channels() {
+            let (key, open) = match before.remove_entry(&channel.key) {
+                Some((key, open)) if Arc::ptr_eq(&open.channel, channel) => (key, open),
+                other => {
+                    changes.former.extend(other.map(|(_, open)| open));
+                    changes.changed.push(channel);
+                    let open = self.open_channel(channel, &mut changes.consumers);
+                    (channel.key.clone(), open)
+                }
+            };
+            changes.channels.push(Arc::clone(&open));
+            self.open_channels.insert(key, open);
+        }
+        changes.gone = before.into_values().collect();
+        changes
     }
 
     /// Opens a channel, and adds the consumers of its new queues.
@@ -229,6 +233,23 @@ impl<T: HttpTransport> Dispatcher<T> {
         self.workers
             .spawn(worker::run(worker, consumer, Arc::clone(&self.delivery)));
     }
+}
+
+/// Waits for the next change; `None` at the stop, which goes before a change that has come at the
+/// same time.
+async fn next_change(
+    changes: &mut mpsc::Receiver<TableChange>,
+    stop: &CancellationToken,
+) -> Option<TableChange> {
+    let change = tokio::select! {
+        biased;
+        () = stop.cancelled() => return None,
+        change = changes.recv() => change,
+    };
+    if change.is_none() {
+        stop.cancelled().await;
+    }
+    change
 }
 
 #[cfg(test)]

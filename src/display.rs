@@ -55,6 +55,17 @@ pub fn format_event(event: &Event) -> String {
             push_line(&mut text, &format!("{name}: {value}"));
         }
     }
+    push_extensions(&mut text, event);
+    if !event.data().is_empty() {
+        text.push_str("Data,\n");
+        format_data(event)
+            .lines()
+            .for_each(|data| push_line(&mut text, data));
+    }
+    text
+}
+
+fn push_extensions(text: &mut String, event: &Event) {
     let mut extensions: Vec<_> = event
         .attributes()
         .iter()
@@ -63,20 +74,11 @@ pub fn format_event(event: &Event) -> String {
     extensions.sort_by_key(|attribute| attribute.name());
     if !extensions.is_empty() {
         text.push_str("Extensions,\n");
-        extensions.iter().for_each(|attribute| {
-            push_line(
-                &mut text,
-                &format!("{}: {}", attribute.name(), attribute.text()),
-            )
-        });
     }
-    if !event.data().is_empty() {
-        text.push_str("Data,\n");
-        format_data(event)
-            .lines()
-            .for_each(|data| push_line(&mut text, data));
+    for attribute in extensions {
+        let line = format!("{}: {}", attribute.name(), attribute.text());
+        push_line(text, &line);
     }
-    text
 }
 
 fn format_data(event: &Event) -> String {

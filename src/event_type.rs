@@ -46,17 +46,17 @@ type EventTypeFingerprint = [u8; 16];
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EventType {
     /// Object at which the event was seen.
-    pub owner: Arc<EventTypeOwner>,
+    pub(crate) owner: Arc<EventTypeOwner>,
     /// Value of `metadata.name` (contract 8.2).
-    pub name: String,
+    pub(crate) name: String,
     /// The attribute `type` of the event.
-    pub ty: String,
+    pub(crate) ty: String,
     /// The attribute `source` of the event.
-    pub source: String,
+    pub(crate) source: String,
     /// The attribute `dataschema` of the event, or an empty text.
-    pub schema: String,
+    pub(crate) schema: String,
     /// The attribute `specversion` of the event.
-    pub spec_version: &'static str,
+    pub(crate) spec_version: &'static str,
 }
 
 /// Creates `EventType` objects, for example in a cluster.
@@ -89,6 +89,19 @@ struct SeenEventTypes {
 }
 
 impl SeenEventTypes {
+    fn new() -> Self {
+        let remember = |time| {
+            Cache::builder()
+                .max_capacity(MAX_KNOWN)
+                .time_to_live(time)
+                .build()
+        };
+        Self {
+            created: remember(REMEMBERED),
+            failed: remember(PAUSE),
+        }
+    }
+
     fn holds(&self, fingerprint: &EventTypeFingerprint) -> bool {
         self.created.contains_key(fingerprint) || self.failed.contains_key(fingerprint)
     }
@@ -110,10 +123,15 @@ struct ObserverState {
 impl EventTypeObserver {
     /// Queues the type of an event for creation, if its owner wants that and the type is new. Never
     /// waits, and costs nothing where it is not wanted.
-    pub fn observe(&self, owner: Option<&Arc<EventTypeOwner>>, event: &Event) {
-        let (Some(owner), Some(looking)) = (owner, &self.0) else {
-            return;
-        };
+    pub(crate) fn observe(&self, owner: Option<&Arc<EventTypeOwner>>, event: &Event) {
+        if let (Some(owner), Some(state)) = (owner, &self.0) {
+            state.observe(owner, event);
+        }
+    }
+}
+
+impl ObserverState {
+    fn observe(&self, owner: &Arc<EventTypeOwner>, event: &Event) {
         let text = |name| event.get(name).unwrap_or_default();
         let (ty, source, schema) = (text("type"), text("source"), text("dataschema"));
         // Checked before hashing: what is too long need not be remembered.
@@ -121,10 +139,10 @@ impl EventTypeObserver {
             .iter()
             .any(|text| text.len() > LONGEST_TEXT)
         {
-            return looking.log_too_long(owner, event);
+            return self.log_too_long(owner, event);
         }
         let fingerprint = fingerprint(owner, &ty, &source);
-        if looking.memory.holds(&fingerprint) {
+        if self.memory.holds(&fingerprint) {
             return;
         }
         let wanted = EventType {
@@ -135,13 +153,11 @@ impl EventTypeObserver {
             schema: schema.into_owned(),
             spec_version: event.spec_version().as_str(),
         };
-        if looking.queue.try_send(wanted).is_err() {
-            looking.counters.event_types_put_off.increment();
+        if self.queue.try_send(wanted).is_err() {
+            self.counters.event_types_put_off.increment();
         }
     }
-}
 
-impl ObserverState {
     /// Logs that no `EventType` is created from this event. That is logged once, since nobody has
     /// to mend it soon.
     fn log_too_long(&self, owner: &EventTypeOwner, event: &Event) {
@@ -171,31 +187,20 @@ pub fn observer_and_worker(
     counters: Arc<ProcessCounters>,
 ) -> (EventTypeObserver, EventTypeWorker) {
     let (sender, queue) = mpsc::channel(QUEUE);
-    let remember = |time| {
-        Cache::builder()
-            .max_capacity(MAX_KNOWN)
-            .time_to_live(time)
-            .build()
-    };
-    let memory = SeenEventTypes {
-        created: remember(REMEMBERED),
-        failed: remember(PAUSE),
-    };
-    let looking = ObserverState {
+    let memory = SeenEventTypes::new();
+    let state = ObserverState {
         queue: sender,
         memory: memory.clone(),
         counters: Arc::clone(&counters),
         too_long_logged: Arc::default(),
     };
-    (
-        EventTypeObserver(Some(looking)),
-        EventTypeWorker {
-            queue,
-            memory,
-            creator,
-            counters,
-        },
-    )
+    let worker = EventTypeWorker {
+        queue,
+        memory,
+        creator,
+        counters,
+    };
+    (EventTypeObserver(Some(state)), worker)
 }
 
 impl EventTypeWorker {
@@ -219,31 +224,40 @@ impl EventTypeWorker {
             return;
         }
         let created = tokio::time::timeout(TIMEOUT, self.creator.create(wanted)).await;
-        let failed = match created {
-            Ok(Ok(created)) => {
-                if created == CreationOutcome::Created {
-                    self.counters.event_types_created.increment();
-                    tracing::info!(
-                        namespace = wanted.owner.namespace,
-                        name = wanted.name,
-                        "EventType made"
-                    );
-                }
+        let created = created
+            .unwrap_or_else(|_elapsed| Err(format!("no answer within {} s", TIMEOUT.as_secs())));
+        match created {
+            Ok(created) => {
+                self.log_created(wanted, created);
                 self.memory.created.insert(fingerprint, ()).await;
-                return;
             }
-            Ok(Err(reason)) => reason,
-            Err(_elapsed) => format!("no answer within {} s", TIMEOUT.as_secs()),
-        };
+            Err(error) => {
+                self.log_failed(wanted, &error);
+                // Remembered as failed, so that its events do not ask for it all the time.
+                self.memory.failed.insert(fingerprint, ()).await;
+            }
+        }
+    }
+
+    fn log_created(&self, wanted: &EventType, created: CreationOutcome) {
+        if created == CreationOutcome::Created {
+            self.counters.event_types_created.increment();
+            tracing::info!(
+                namespace = wanted.owner.namespace,
+                name = wanted.name,
+                "EventType made"
+            );
+        }
+    }
+
+    fn log_failed(&self, wanted: &EventType, error: &str) {
         self.counters.event_types_failed.increment();
         tracing::warn!(
             namespace = wanted.owner.namespace,
             name = wanted.name,
-            error = failed,
+            error,
             "An EventType could not be made"
         );
-        // Remembered as failed, so that its events do not ask for it all the time.
-        self.memory.failed.insert(fingerprint, ()).await;
     }
 }
 

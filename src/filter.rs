@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use crate::correlation::KeyRing;
 use crate::event::Event;
+use attribute::EventAttributes;
 use cesql::{
     CesqlExpression, CesqlValue, EvaluationError, EvaluationResult, MeterExceeded, WorkMeter,
 };
@@ -109,7 +110,7 @@ impl Filter {
         meter.step(VISIT)?;
         let mut texts = |pairs: &AttributePairs, test: fn(&str, &str) -> bool| {
             every(pairs, |name, wanted| {
-                text_matches(event, (name, wanted), test, meter)
+                text_matches(event, name, wanted, test, meter)
             })
         };
         match self {
@@ -127,7 +128,8 @@ impl Filter {
             Self::Any(filters) => any(filters, |filter| filter.decide_within(event, meter)),
             Self::Not(filter) => filter.decide_within(event, meter).map(|passes| !passes),
             Self::Cesql(expression, keys) => {
-                evaluate_cesql((expression, keys.as_deref()), event, meter)
+                let keys = keys.as_deref();
+                evaluate_cesql(expression, &EventAttributes { event, keys }, meter)
             }
         }
     }
@@ -166,7 +168,8 @@ fn any(
 /// True if an attribute is set, and its text passes the test.
 fn text_matches(
     event: &Event,
-    (name, wanted): (&str, &str),
+    name: &str,
+    wanted: &str,
     test: fn(&str, &str) -> bool,
     meter: &mut WorkMeter,
 ) -> Result<bool, UndecidedReason> {
@@ -179,11 +182,11 @@ fn text_matches(
 /// # Errors
 /// If the expression ends in an error, or in a value that is no boolean.
 fn evaluate_cesql(
-    (expression, keys): (&CesqlExpression, Option<&KeyRing>),
-    event: &Event,
+    expression: &CesqlExpression,
+    attributes: &EventAttributes<'_>,
     meter: &mut WorkMeter,
 ) -> Result<bool, UndecidedReason> {
-    match expression.evaluate(&attribute::EventAttributes { event, keys }, meter) {
+    match expression.evaluate(attributes, meter) {
         EvaluationResult {
             value: CesqlValue::Boolean(truth),
             error: None,

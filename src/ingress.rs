@@ -4,14 +4,17 @@
 //! The handler runs on the sender's connection. A sender that hangs up changes nothing for an event
 //! that was published: its delivery belongs to the workers (unlike contract FO-8).
 
-pub mod event_port;
+pub(crate) mod event_port;
+mod probe;
+pub(crate) mod request_metrics;
 pub mod request_reader;
 mod response;
+mod server_span;
+mod target;
 
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::HOST;
 use http::{Method, Request, Response};
 use http_body_util::Full;
 
@@ -20,12 +23,12 @@ use crate::auth::{RequestCredentials, SenderAuthorizer};
 use crate::budget::PER_ONE_OF_MANY;
 use crate::event::http::ContentMode;
 use crate::event::{Event, EventGuard, http as binding};
-use crate::model::{AddressLookup, Channel, RequestReply, SenderAuthorization, UriScheme};
 use crate::router::{AcceptError, Router, ServedTable};
 use crate::server::body::BodyError;
-use crate::server::{RequestBody, RequestHandler};
+use crate::server::{RequestBody, RequestContext, RequestHandler};
 use request_reader::{ReceivedRequest, RequestReader};
 use response::IngressResponse;
+use target::IngressTarget;
 
 /// Takes events from HTTP requests for the channels of this process.
 pub struct Ingress {
@@ -57,69 +60,91 @@ impl Ingress {
     async fn accept(
         &self,
         request: Request<RequestBody>,
-        scheme: UriScheme,
+        context: &mut RequestContext,
     ) -> Result<IngressResponse, IngressResponse> {
         // One table is used for the whole request, even if it is replaced meanwhile.
         let serving = self.router.served_table();
         self.request_reader
-            .check_scheme(serving.table.transport_encryption(), scheme)
+            .check_scheme(serving.table.transport_encryption(), context.scheme)
             .map_err(IngressResponse::WrongScheme)?;
         // The target comes before the method: an unknown address names no methods.
-        let target = find_target(&serving, &request)?;
+        let target = IngressTarget::find(&serving, &request)?;
         match *request.method() {
             Method::POST => {}
             Method::OPTIONS => return Ok(IngressResponse::Options),
             _ => return Err(IngressResponse::MethodNotAllowed),
         }
+        let events = self
+            .read_authorized(request, context, &serving, &target)
+            .await?;
+        self.send_to_target(events, &serving, &target).await
+    }
+
+    /// Sends the events to their target. A RequestReply takes one of them, and gives its reply.
+    ///
+    /// # Errors
+    /// If the target refuses them.
+    async fn send_to_target(
+        &self,
+        mut events: Vec<Event>,
+        serving: &ServedTable,
+        target: &IngressTarget<'_>,
+    ) -> Result<IngressResponse, IngressResponse> {
+        match *target {
+            IngressTarget::Channel(index, _) => self
+                .router
+                .accept(serving, index, events)
+                .await
+                .map(|()| IngressResponse::Accepted),
+            IngressTarget::RequestReply(request_reply) => {
+                let event = events.pop().ok_or(IngressResponse::BatchNotAllowed)?;
+                Box::pin(self.router.request(serving, request_reply, event))
+                    .await
+                    .map(|reply| IngressResponse::Reply(Box::new(reply)))
+            }
+        }
+        .map_err(IngressResponse::Refused)
+    }
+
+    /// Reads the events of a request whose sender may send them to the target.
+    ///
+    /// # Errors
+    /// If the sender may not send them, or the request holds no valid events.
+    async fn read_authorized(
+        &self,
+        request: Request<RequestBody>,
+        context: &mut RequestContext,
+        serving: &ServedTable,
+        target: &IngressTarget<'_>,
+    ) -> Result<Vec<Event>, IngressResponse> {
+        let refused = |denial| IngressResponse::Refused(self.count_denied(serving, target, denial));
         // Before the body is read, the sender must be known, if the target wants that.
         let access = target.access();
         let credentials = RequestCredentials::of_headers(request.headers(), access);
-        let refused =
-            |denial| IngressResponse::Refused(self.count_denied(&serving, &target, denial));
-        let sender = match self
-            .sender_authorizer
-            .authenticate(access, &credentials)
-            .await
-        {
+        let authenticated = self.sender_authorizer.authenticate(access, &credentials);
+        let sender = match authenticated.await {
             Ok(sender) => sender,
             Err(denial) => {
-                let refused = || {
+                // Upstream reports what is wrong with an event before it refuses its sender.
+                let malformed = self.decode_error_response(request, context).await;
+                return Err(malformed.unwrap_or_else(|| {
                     self.sender_authorizer.count_denial(&denial);
                     refused(denial)
-                };
-                // Upstream reports what is wrong with an event before it refuses its sender.
-                return Err(self
-                    .decode_error_response(request)
-                    .await
-                    .unwrap_or_else(refused));
+                }));
             }
         };
         // Determined while the header fields are there, which reading takes away.
         let is_batch = target.refuses_batches()
             && binding::content_mode(request.headers()) == Ok(ContentMode::Batched);
-        let mut events = self.read_events(request).await?;
+        let events = self.read_events(request, context).await?;
         // With the event at hand, the policies that filter events can decide.
         self.sender_authorizer
             .authorize(access, &sender, &events)
             .map_err(refused)?;
-        match target {
-            IngressTarget::Channel(index, _) => {
-                self.router
-                    .accept(&serving, index, events)
-                    .await
-                    .map_err(IngressResponse::Refused)?;
-                Ok(IngressResponse::Accepted)
-            }
-            IngressTarget::RequestReply(request_reply) => {
-                let Some(event) = events.pop().filter(|_| !is_batch) else {
-                    return Err(IngressResponse::BatchNotAllowed);
-                };
-                let replied = Box::pin(self.router.request(&serving, request_reply, event)).await;
-                replied
-                    .map(|reply| IngressResponse::Reply(Box::new(reply)))
-                    .map_err(IngressResponse::Refused)
-            }
+        if is_batch {
+            return Err(IngressResponse::BatchNotAllowed);
         }
+        Ok(events)
     }
 
     /// Counts events whose sender may not send them there, and gives the error.
@@ -143,14 +168,10 @@ impl Ingress {
     async fn decode_error_response(
         &self,
         request: Request<RequestBody>,
+        context: &mut RequestContext,
     ) -> Option<IngressResponse> {
-        let ReceivedRequest {
-            headers,
-            body,
-            attribute_limit: attributes,
-            ..
-        } = Box::pin(self.request_reader.read_refused(request)).await?;
-        binding::decode(headers, body, attributes)
+        let received = Box::pin(self.request_reader.read_refused(request, context)).await?;
+        binding::decode(received.headers, received.body, received.attribute_limit)
             .err()
             .map(IngressResponse::NotAnEvent)
     }
@@ -159,27 +180,24 @@ impl Ingress {
     async fn read_events(
         &self,
         request: Request<RequestBody>,
+        context: &mut RequestContext,
     ) -> Result<Vec<Event>, IngressResponse> {
         let ReceivedRequest {
             headers,
             body,
             memory_share: mut share,
             attribute_limit: attributes,
+            trace,
         } = self
             .request_reader
-            .read_request(request)
+            .read_request(request, context)
             .await
             .map_err(IngressResponse::BodyUnreadable)?;
         let (counted, data) = (share.bytes(), body.len());
-        let events =
-            binding::decode(headers, body, attributes).map_err(IngressResponse::NotAnEvent)?;
-        // Attributes that came in headers are counted with those; others are copies of parts of the
-        // body.
-        let beside: usize = events.iter().map(Event::metadata_length).sum();
-        let copied = beside.saturating_sub(counted.saturating_sub(data));
-        let many = counted + copied + events.len().saturating_sub(1) * PER_ONE_OF_MANY;
+        let events = binding::decode_in_trace(headers, body, attributes, trace)
+            .map_err(IngressResponse::NotAnEvent)?;
         share
-            .grow_to(many)
+            .grow_to(held_bytes(&events, counted, data))
             .map_err(|_exhausted| IngressResponse::BodyUnreadable(BodyError::OverBudget))?;
         let guard: EventGuard = Arc::new(share);
         Ok(events
@@ -189,64 +207,28 @@ impl Ingress {
     }
 }
 
+/// Memory that the events of a request hold, of which `counted` bytes were counted when it was
+/// read, with `data` bytes of its body among them. Attributes that came in headers are counted with
+/// those; others are copies of parts of the body.
+fn held_bytes(events: &[Event], counted: usize, data: usize) -> usize {
+    let beside: usize = events.iter().map(Event::metadata_length).sum();
+    let copied = beside.saturating_sub(counted.saturating_sub(data));
+    counted + copied + events.len().saturating_sub(1) * PER_ONE_OF_MANY
+}
+
 impl RequestHandler for Ingress {
     async fn handle(
         &self,
         request: Request<RequestBody>,
-        scheme: UriScheme,
+        context: &mut RequestContext,
     ) -> Response<Full<Bytes>> {
-        let answer = self.accept(request, scheme).await.unwrap_or_else(|answer| {
-            tracing::debug!(%answer, "Request refused");
-            answer
-        });
+        let answer = self
+            .accept(request, context)
+            .await
+            .unwrap_or_else(|answer| {
+                tracing::debug!(%answer, "Request refused");
+                answer
+            });
         answer.into_response()
-    }
-}
-
-/// Target of a request, by its host and path.
-enum IngressTarget<'s> {
-    /// A channel or Broker, at this index of the table.
-    Channel(usize, &'s Channel),
-    RequestReply(&'s RequestReply),
-}
-
-impl<'s> IngressTarget<'s> {
-    /// True if the target takes no batches.
-    fn refuses_batches(&self) -> bool {
-        matches!(self, Self::RequestReply(_))
-    }
-
-    /// Authorization that the target asks of senders.
-    fn access(&self) -> Option<&'s SenderAuthorization> {
-        match self {
-            Self::Channel(_, channel) => channel.authorization.as_ref(),
-            Self::RequestReply(request_reply) => request_reply.authorization.as_ref(),
-        }
-    }
-}
-
-/// Looks the target of a request up in the table.
-///
-/// # Errors
-/// If no target has this address, or more than one has.
-fn find_target<'s>(
-    serving: &'s ServedTable,
-    request: &Request<RequestBody>,
-) -> Result<IngressTarget<'s>, IngressResponse> {
-    let authority = request.uri().authority().map(http::uri::Authority::as_str);
-    let host = authority.or_else(|| {
-        request
-            .headers()
-            .get(HOST)
-            .and_then(|host| host.to_str().ok())
-    });
-    match serving.table.look_up(host, request.uri().path()) {
-        AddressLookup::Channel(index, channel) => Ok(IngressTarget::Channel(index, channel)),
-        AddressLookup::RequestReply(request_reply) => {
-            Ok(IngressTarget::RequestReply(request_reply))
-        }
-        AddressLookup::NotFound => Err(IngressResponse::NotFound),
-        AddressLookup::BadPath => Err(IngressResponse::BadPath),
-        AddressLookup::Ambiguous => Err(IngressResponse::Ambiguous),
     }
 }

@@ -40,6 +40,7 @@ pub mod correlation;
 pub mod delivery;
 pub mod dispatcher;
 pub mod display;
+mod doubling_wait;
 pub mod event;
 pub mod event_type;
 pub mod filter;

@@ -94,11 +94,7 @@ fn log_start(command: &CliCommand) {
         } else {
             "files"
         };
-        let role = if options.is_controller() {
-            "controller"
-        } else {
-            options.role().as_str()
-        };
+        let role = options.task().role_name();
         tracing::info!(
             version = env!("CARGO_PKG_VERSION"),
             role,

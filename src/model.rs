@@ -20,6 +20,7 @@ mod routing_table;
 mod schedule;
 mod source;
 mod subscription;
+mod table_source;
 mod transport_encryption;
 mod trust_bundle;
 
@@ -46,5 +47,6 @@ pub use routing_table::{AddressLookup, RoutingTable, ServiceHosts};
 pub use schedule::{CronSchedule, ScheduleError};
 pub use source::PingSource;
 pub use subscription::{Subscription, SubscriptionKey, SubscriptionKind};
+pub use table_source::TableSource;
 pub use transport_encryption::{TransportEncryption, UriScheme};
 pub use trust_bundle::{TrustBundle, TrustError, TrustFingerprint, TrustedCertificate};

@@ -6,33 +6,33 @@
 
 mod broker_filter;
 mod broker_ingress;
+mod broker_request;
+mod destination_response;
+mod relay_request;
 mod response;
-mod trace;
 mod trigger_request;
+mod trigger_target;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, RETRY_AFTER};
+use http::header::RETRY_AFTER;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use http_body_util::Full;
-use tokio::time::Instant;
 
-use crate::auth::token_cache::TokenError;
 use crate::auth::{AccessDenial, RequestCredentials, SenderAuthorizer, SenderIdentity, TokenCache};
 use crate::channel;
-use crate::client::{self, HttpTransport, TransportError};
-use crate::event::{Event, knative};
+use crate::client::HttpTransport;
+use crate::event::Event;
 use crate::event_type::EventTypeObserver;
 use crate::ingress::request_reader::{ReceivedRequest, RequestReader};
-use crate::model::{Addressable, DeliveryFormat, SenderAuthorization, ServiceAccount, UriScheme};
+use crate::model::{SenderAuthorization, UriScheme};
 use crate::router::Router;
-use crate::server::RequestBody;
+use crate::server::{RequestBody, RequestContext};
 use crate::telemetry::counters::ProcessCounters;
 use crate::telemetry::series::{RelayDurations, SchemeDurations};
-use crate::telemetry::span_attributes;
-
+use crate::telemetry::tracer::Tracer;
 use response::RelayResponse;
 
 pub use broker_filter::BrokerFilter;
@@ -57,6 +57,8 @@ pub struct RelayDependencies<T> {
     pub event_types: EventTypeObserver,
     /// Counters of the process.
     pub counters: Arc<ProcessCounters>,
+    /// Starts the spans of requests that go out.
+    pub tracer: Tracer,
 }
 
 impl<T: HttpTransport> RelayDependencies<T> {
@@ -123,41 +125,10 @@ impl<T: HttpTransport> RelayDependencies<T> {
     async fn decode_error_response(
         &self,
         request: Request<RequestBody>,
+        context: &mut RequestContext,
         decode: EventDecoder,
     ) -> Option<RelayResponse> {
-        decode(Box::pin(self.request_reader.read_refused(request)).await?).err()
-    }
-
-    /// Sends an event once, with a token if the destination wants one.
-    ///
-    /// # Errors
-    /// If no token is to be had, so that nothing is sent; or if no response comes.
-    async fn send(
-        &self,
-        mut request: Request<Bytes>,
-        sender: Option<&Arc<ServiceAccount>>,
-        to: &Addressable,
-    ) -> Result<Response<Bytes>, RelaySendError> {
-        let mut span = trace::start_client_span(self.router.tracer(), request.headers_mut());
-        if let Some(proof) = self.tokens.authorization_for(sender, to).await? {
-            request.headers_mut().insert(AUTHORIZATION, proof);
-        }
-        // The duration counts from here: waiting for a token is not the destination's time.
-        let started = Instant::now();
-        let sent = self
-            .transport
-            .send(|| request.clone(), to, self.timeout)
-            .await;
-        let bytes = request.body().len();
-        let result = sent
-            .as_ref()
-            .map(|answer| answer.status().as_u16())
-            .map_err(TransportError::reason);
-        self.counters
-            .series
-            .record_sent(result.ok(), started.elapsed(), bytes, span.recorded());
-        span_attributes::set_response_attributes(&mut span, result);
-        Ok(sent?)
+        decode(Box::pin(self.request_reader.read_refused(request, context)).await?).err()
     }
 }
 
@@ -172,17 +143,6 @@ fn scheme_series(relayed: &RelayDurations, scheme: UriScheme) -> &SchemeDuration
     }
 }
 
-/// Reason for which an event has no response.
-#[derive(Debug, thiserror::Error)]
-enum RelaySendError {
-    /// There was no token to prove who sends, so nothing was sent.
-    #[error(transparent)]
-    Token(#[from] TokenError),
-    /// The event was sent, and there was no response.
-    #[error(transparent)]
-    Transport(#[from] TransportError),
-}
-
 fn denied_response(denial: &AccessDenial) -> RelayResponse {
     let answer = RelayResponse::from_text(denial.status(), denial);
     match denial {
@@ -192,26 +152,4 @@ fn denied_response(denial: &AccessDenial) -> RelayResponse {
         }
         _ => answer,
     }
-}
-
-/// Builds a request with this event, its forwarded fields, and `Prefer: reply`.
-fn build_request(event: &Event, format: DeliveryFormat) -> Request<Bytes> {
-    let mut request = client::event_request(event, format);
-    request
-        .headers_mut()
-        .insert(knative::PREFER_HEADER, HeaderValue::from_static("reply"));
-    request
-}
-
-/// Header fields of a response that are passed on: those that are forwarded with an event, too
-/// (contract CR-29).
-fn forwarded_headers(headers: &HeaderMap) -> HeaderMap {
-    let mut kept = HeaderMap::new();
-    for (name, value) in headers
-        .iter()
-        .filter(|(name, _)| knative::is_forwarded(name))
-    {
-        kept.append(name.clone(), value.clone());
-    }
-    kept
 }

@@ -29,14 +29,7 @@ pub fn text(text: &str) -> Cow<'_, str> {
         let nested = url.find("://").unwrap_or(url.len());
         rest = match url.find(['?', '#']).filter(|hidden| *hidden < nested) {
             Some(hidden) => {
-                let (shown, hidden) = url.split_at(hidden);
-                clean.push_str(shown);
-                clean.extend(
-                    hidden
-                        .chars()
-                        .next_back()
-                        .filter(|last| is_closing_punctuation(*last)),
-                );
+                push_without_query(&mut clean, url, hidden);
                 behind
             }
             None => after
@@ -46,6 +39,15 @@ pub fn text(text: &str) -> Cow<'_, str> {
     }
     clean.push_str(rest);
     Cow::Owned(clean)
+}
+
+/// Adds a URL up to its query or fragment, and the punctuation after it, which is that of the
+/// sentence.
+fn push_without_query(clean: &mut String, url: &str, query: usize) {
+    let (shown, hidden) = url.split_at(query);
+    clean.push_str(shown);
+    let last = hidden.chars().next_back();
+    clean.extend(last.filter(|last| is_closing_punctuation(*last)));
 }
 
 /// Does the same as [`text`], for a sentence that nobody else needs as it is.

@@ -5,29 +5,27 @@
 //! ALPN under TLS.
 
 pub mod body;
+mod connection;
 mod connection_activity;
 mod handshake_log;
 mod lingering_close;
 mod request_body;
+mod request_context;
 mod request_target;
-pub mod socket;
+pub(crate) mod socket;
+mod watched_stream;
 
-use std::convert::Infallible;
 use std::future::Future;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::stream::FuturesUnordered;
-use futures_util::{FutureExt, StreamExt};
-use http::header::CONNECTION;
-use http::{HeaderValue, Request, Response, Version};
-use http_body::Body;
+use futures_util::FutureExt;
+use http::{Request, Response};
 use http_body_util::Full;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::TokioExecutor;
 use hyper_util::server::conn::auto::Builder;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
@@ -36,30 +34,27 @@ use tokio_util::sync::CancellationToken;
 
 use crate::model::UriScheme;
 use crate::telemetry::series::ConnectionMetrics;
-use connection_activity::{ConnectionActivity, ConnectionTimeout, ReleasedStream, WatchedStream};
+use connection::{http_builder, serve_connection};
+use connection_activity::ConnectionActivity;
 use handshake_log::HandshakeLog;
 pub use request_body::RequestBody;
+pub use request_context::RequestContext;
 
 /// Pause before the next attempt to accept when the system refuses, for example since no file
 /// descriptor is left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// Longest time for which a connection stays open after it was asked to close.
-const CLOSE_LIMIT: Duration = Duration::from_secs(5);
 /// Time for which a connection without a request in flight is kept when the listener stops: its
 /// next request may be on the way already.
 const STOP_GRACE: Duration = Duration::from_millis(400);
-/// Longest rest of a body that nobody reads, in bytes, with which an HTTP/1.1 connection can be
-/// used again: so much is likely to be there already.
-const LEFT_OVER: u64 = 64 * 1024;
 
 /// Answers the requests of a listener. It runs in the task of the connection: when the peer hangs
 /// up, the future is dropped.
 pub trait RequestHandler: Send + Sync + 'static {
-    /// Returns the response to one request that came by `scheme`.
+    /// Returns the response to one request.
     fn handle(
         &self,
         request: Request<RequestBody>,
-        scheme: UriScheme,
+        context: &mut RequestContext,
     ) -> impl Future<Output = Response<Full<Bytes>>> + Send;
 }
 
@@ -68,17 +63,17 @@ pub trait RequestHandler: Send + Sync + 'static {
 pub struct ListenerLimits {
     /// Connections that may be open at once on one listener; further ones wait in the backlog of
     /// the system. 10,000 by default.
-    pub max_connections: usize,
+    pub(crate) max_connections: usize,
     /// Longest head of a request, in bytes; a longer one is answered 431. 64 KiB by default.
-    pub max_header_bytes: usize,
+    pub(crate) max_header_bytes: usize,
     /// Longest time from the first byte of a request to the end of its head; 10 s by default.
-    pub header_read_timeout: Duration,
+    pub(crate) header_read_timeout: Duration,
     /// Longest time for which a connection may be open without a request; 5 minutes by default.
-    pub idle_timeout: Duration,
+    pub(crate) idle_timeout: Duration,
     /// Longest time from accepting a connection to the end of its TLS handshake; 10 s by default.
-    pub handshake_timeout: Duration,
+    pub(crate) handshake_timeout: Duration,
     /// The series in which connections and handshakes are counted.
-    pub metrics: Arc<ConnectionMetrics>,
+    pub(crate) metrics: Arc<ConnectionMetrics>,
 }
 
 impl Default for ListenerLimits {
@@ -107,6 +102,12 @@ struct ListenerContext<H> {
 }
 
 impl<H> ListenerContext<H> {
+    /// Returns true if each connection is given up after its response: when the listener stops, and
+    /// while others wait for a connection, so that all have their turn.
+    fn gives_up_connections(&self) -> bool {
+        self.stop.is_cancelled() || self.is_full()
+    }
+
     /// Returns true if no more connections may be open, so that others may be waiting.
     fn is_full(&self) -> bool {
         self.slots
@@ -125,36 +126,19 @@ pub async fn serve<H: RequestHandler>(
     stop: CancellationToken,
 ) {
     let slots = Arc::new(Semaphore::new(limits.max_connections));
-    let http = http_builder(&limits);
-    let tls = tls.map(TlsAcceptor::from);
     let shared = Arc::new(ListenerContext {
         handler,
+        http: http_builder(&limits),
         limits,
-        tls,
+        tls: tls.map(TlsAcceptor::from),
         handshake_log: HandshakeLog::default(),
-        http,
         slots: Some(Arc::clone(&slots)),
         stop,
     });
     // Every connection is a task of this set, so that none outlives this future.
     let mut connections = JoinSet::new();
-    while let Some((stream, slot)) = accept(&listener, &slots, &shared.stop).await {
-        // Tasks that have ended are removed here; else the set would grow with each connection.
-        while connections.try_join_next().is_some() {}
-        if slots.available_permits() == 0 {
-            tracing::debug!(
-                "As many connections are open as --max-connections allows, further ones wait"
-            );
-        }
-        connections.spawn(accept_tls(stream, slot, Arc::clone(&shared)));
-    }
-    // A peer that the system has connected before now may have sent a request already, and would be
-    // reset when the listener closes. So these connections are accepted, too, as far as there are
-    // permits.
-    while let Some(Ok((stream, _peer))) = listener.accept().now_or_never() {
-        let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else {
-            break;
-        };
+    accept_until_stop(&listener, &slots, &shared, &mut connections).await;
+    for (stream, slot) in accept_backlog(&listener, &slots) {
         connections.spawn(accept_tls(stream, slot, Arc::clone(&shared)));
     }
     // From here on the system refuses new connections, while those that are open finish their
@@ -163,19 +147,23 @@ pub async fn serve<H: RequestHandler>(
     while connections.join_next().await.is_some() {}
 }
 
-fn http_builder(limits: &ListenerLimits) -> Builder<TokioExecutor> {
-    let mut http = Builder::new(TokioExecutor::new());
-    http.http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(None)
-        .max_buf_size(limits.max_header_bytes.max(8192));
-    http.http2()
-        .timer(TokioTimer::new())
-        .max_header_list_size(u32::try_from(limits.max_header_bytes).unwrap_or(u32::MAX))
-        .max_concurrent_streams(256)
-        .keep_alive_interval(Some(Duration::from_secs(30)))
-        .keep_alive_timeout(Duration::from_secs(20));
-    http
+/// Accepts connections until the stop, each as far as there are permits.
+async fn accept_until_stop<H: RequestHandler>(
+    listener: &TcpListener,
+    slots: &Arc<Semaphore>,
+    shared: &Arc<ListenerContext<H>>,
+    connections: &mut JoinSet<()>,
+) {
+    while let Some((stream, slot)) = accept(listener, slots, &shared.stop).await {
+        // Tasks that have ended are removed here; else the set would grow with each connection.
+        while connections.try_join_next().is_some() {}
+        if shared.is_full() {
+            tracing::debug!(
+                "As many connections are open as --max-connections allows, further ones wait"
+            );
+        }
+        connections.spawn(accept_tls(stream, slot, Arc::clone(shared)));
+    }
 }
 
 /// Waits for a permit and the next connection; `None` when the listener stops.
@@ -205,6 +193,23 @@ async fn accept(
     }
 }
 
+/// Accepts the connections that the system has made before now, as far as there are permits: their
+/// peers may have sent a request already, and would be reset when the listener closes.
+fn accept_backlog(
+    listener: &TcpListener,
+    slots: &Arc<Semaphore>,
+) -> Vec<(TcpStream, OwnedSemaphorePermit)> {
+    let mut accepted = Vec::new();
+    while let Some(Ok((stream, _peer))) = listener.accept().now_or_never() {
+        match Arc::clone(slots).try_acquire_owned() {
+            Ok(slot) => accepted.push((stream, slot)),
+            Err(_full) => break,
+        }
+    }
+    accepted
+}
+
+/// Serves one connection, over TLS if the listener has it.
 async fn accept_tls<H: RequestHandler>(
     stream: TcpStream,
     _slot: OwnedSemaphorePermit,
@@ -223,7 +228,19 @@ async fn accept_tls<H: RequestHandler>(
     };
     // The address is asked for before the handshake, which consumes the stream and may fail.
     let peer = stream.peer_addr().ok();
-    match tokio::time::timeout(listener.limits.handshake_timeout, acceptor.accept(stream)).await {
+    let handshake = acceptor.accept(stream);
+    serve_tls(handshake, peer, listener).await;
+}
+
+/// Serves one connection after its TLS handshake, which is counted, and logged if it fails.
+async fn serve_tls<H: RequestHandler>(
+    handshake: tokio_rustls::Accept<TcpStream>,
+    peer: Option<SocketAddr>,
+    listener: Arc<ListenerContext<H>>,
+) {
+    let metrics = Arc::clone(&listener.limits.metrics);
+    let limit = listener.limits.handshake_timeout;
+    match tokio::time::timeout(limit, handshake).await {
         Ok(Ok(stream)) => {
             metrics.handshakes.increment();
             let activity = match stream.get_ref().1.alpn_protocol() {
@@ -238,162 +255,7 @@ async fn accept_tls<H: RequestHandler>(
         }
         Err(_elapsed) => {
             metrics.handshakes_timed_out.increment();
-            listener
-                .handshake_log
-                .log_timeout(peer, listener.limits.handshake_timeout);
+            listener.handshake_log.log_timeout(peer, limit);
         }
-    }
-}
-
-/// Serves one connection to its end: its requests first, then a lingering close if the peer may
-/// still be sending.
-async fn serve_connection<H: RequestHandler, S>(
-    stream: S,
-    scheme: UriScheme,
-    activity: ConnectionActivity,
-    listener: Arc<ListenerContext<H>>,
-) where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let (activity, released) = (Arc::new(activity), ReleasedStream::default());
-    serve_requests(
-        WatchedStream::new(stream, Arc::clone(&activity), Arc::clone(&released)),
-        scheme,
-        &activity,
-        &listener,
-    )
-    .await;
-    if let Some(stream) = connection_activity::take_released(&released) {
-        Box::pin(lingering_close::close_lingering(stream, &listener.stop)).await;
-    }
-}
-
-/// Answers one request, by the handler unless the listener answers it by itself.
-async fn handle_request<H: RequestHandler>(
-    request: Request<hyper::body::Incoming>,
-    scheme: UriScheme,
-    activity: Arc<ConnectionActivity>,
-    listener: Arc<ListenerContext<H>>,
-) -> Result<Response<Full<Bytes>>, Infallible> {
-    let version = request.version();
-    // The request counts as in flight from here to its response, so that the connection is not idle
-    // meanwhile.
-    let busy = ConnectionActivity::start_request(&activity, version);
-    let is_long = request
-        .body()
-        .size_hint()
-        .exact()
-        .is_none_or(|bytes| bytes > LEFT_OVER);
-    let request = request.map(|body| RequestBody::new(body, version, &activity));
-    let mut response = match request_target::respond_without_handler(&request) {
-        Some(response) => response,
-        None => listener.handler.handle(request, scheme).await,
-    };
-    // While others wait for a connection, each connection is given up after its response, so that
-    // all have their turn. A body that is long and was not read costs more than a new connection.
-    let is_last = listener.stop.is_cancelled()
-        || listener.is_full()
-        || (is_long && activity.is_body_unread());
-    if version < Version::HTTP_2 && is_last {
-        response
-            .headers_mut()
-            .insert(CONNECTION, HeaderValue::from_static("close"));
-    }
-    drop(busy);
-    Ok(response)
-}
-
-/// Answers the requests of one connection until it ends, or a time limit or the stop ends it.
-async fn serve_requests<H: RequestHandler, S>(
-    stream: WatchedStream<S>,
-    scheme: UriScheme,
-    activity: &Arc<ConnectionActivity>,
-    listener: &Arc<ListenerContext<H>>,
-) where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let service = service_fn(|request| {
-        handle_request(request, scheme, Arc::clone(activity), Arc::clone(listener))
-    });
-    let mut connection = std::pin::pin!(
-        listener
-            .http
-            .serve_connection(TokioIo::new(stream), service)
-    );
-    let interruption = |stop| next_close_reason(stop, activity, &listener.limits);
-    // The interruptions are polled when they have woken, not whenever the connection has: the stop
-    // that they wait for is shared by all connections.
-    let mut interruptions = FuturesUnordered::from_iter([interruption(Some(&listener.stop))]);
-    let (mut is_told, mut is_stopping) = (false, false);
-    // A round ends when a limit has passed or the listener stops. The connection is polled first,
-    // so that a response that is ready still goes out.
-    loop {
-        tokio::select! {
-            biased;
-            ended = connection.as_mut() => {
-                if let Err(error) = ended {
-                    tracing::debug!(error, "Connection ended");
-                    if !activity.is_http2() {
-                        // The peer may still be sending what was not understood, so that the close
-                        // has to linger.
-                        activity.set_body_unread();
-                    }
-                }
-                return;
-            }
-            Some(interrupted) = interruptions.next() => {
-                match interrupted {
-                    // A slow head is cut off at once. An idle connection is asked to close, and cut
-                    // off if it does not.
-                    ConnectionCloseReason::TimedOut(ConnectionTimeout::HeaderRead) => return,
-                    ConnectionCloseReason::TimedOut(ConnectionTimeout::Idle) if is_told => return,
-                    ConnectionCloseReason::TimedOut(ConnectionTimeout::Idle) => {
-                        activity.close_by(if is_stopping { STOP_GRACE } else { CLOSE_LIMIT });
-                        is_told = true;
-                    }
-                    ConnectionCloseReason::Stop => {
-                        activity.start_stopping();
-                        if is_told {
-                            activity.close_by(STOP_GRACE);
-                        }
-                        // Over HTTP/1.1 the next response asks the peer to close.
-                        (is_told, is_stopping) = (is_told || activity.is_http2(), true);
-                    }
-                }
-                if is_told {
-                    connection.as_mut().graceful_shutdown();
-                }
-                // The stop is waited for only once; later interruptions are time limits.
-                interruptions.push(interruption((!is_stopping).then_some(&listener.stop)));
-            }
-        }
-    }
-}
-
-/// The reasons for which this side closes a connection.
-enum ConnectionCloseReason {
-    /// The listener stops.
-    Stop,
-    /// The connection has passed a time limit.
-    TimedOut(ConnectionTimeout),
-}
-
-/// Waits for the next reason to close a connection. `stop` is `None` for a connection that was told
-/// of the stop already.
-async fn next_close_reason(
-    stop: Option<&CancellationToken>,
-    activity: &ConnectionActivity,
-    limits: &ListenerLimits,
-) -> ConnectionCloseReason {
-    let stopped = async {
-        match stop {
-            Some(stop) => stop.cancelled().await,
-            None => std::future::pending().await,
-        }
-    };
-    tokio::select! {
-        biased;
-        () = stopped => ConnectionCloseReason::Stop,
-        expired = activity.wait_for_timeout(limits) => ConnectionCloseReason::TimedOut(expired),
     }
 }

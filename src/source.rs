@@ -15,7 +15,7 @@ use uuid::Uuid;
 use crate::channel::{DeliveryOutcome, DeliveryProgress};
 use crate::client::HttpTransport;
 use crate::delivery::{EventDeliverer, SubscriptionWorkerState};
-use crate::model::{PingSource, RoutingTable, SubscriptionKey};
+use crate::model::{CronSchedule, PingSource, RoutingTable, SubscriptionKey, TableSource};
 use crate::telemetry::counters::ProcessCounters;
 use crate::telemetry::series::{DeliveryEnd, Dropped};
 
@@ -30,7 +30,7 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(30);
 const MOST_SET_BACK: Duration = Duration::from_secs(90);
 
 /// Runs the sources of a routing table, each in a task of its own.
-pub struct SourceRunner<T> {
+pub(crate) struct SourceRunner<T> {
     delivery: Arc<EventDeliverer<T>>,
     counters: Arc<ProcessCounters>,
     running: HashMap<SubscriptionKey, RunningSource>,
@@ -46,7 +46,7 @@ struct RunningSource {
 impl<T: HttpTransport> SourceRunner<T> {
     /// Makes a runner; no event is sent before [`SourceRunner::run`].
     #[must_use]
-    pub fn new(delivery: Arc<EventDeliverer<T>>, counters: Arc<ProcessCounters>) -> Self {
+    pub(crate) fn new(delivery: Arc<EventDeliverer<T>>, counters: Arc<ProcessCounters>) -> Self {
         Self {
             delivery,
             counters,
@@ -57,13 +57,13 @@ impl<T: HttpTransport> SourceRunner<T> {
 
     /// Runs the sources of the newest table until `stop`; returns when their last event has been
     /// delivered. A source that has not changed goes on undisturbed.
-    pub async fn run(
+    pub(crate) async fn run(
         mut self,
-        mut tables: watch::Receiver<Arc<RoutingTable>>,
+        mut tables: watch::Receiver<impl TableSource>,
         stop: CancellationToken,
     ) {
         loop {
-            let table = Arc::clone(&tables.borrow_and_update());
+            let table = Arc::clone(tables.borrow_and_update().routing_table());
             self.apply(&table, &stop);
             let changed = tokio::select! {
                 () = stop.cancelled() => break,
@@ -117,17 +117,11 @@ async fn run_source<T: HttpTransport>(
     let worker = Arc::new(delivery.worker_state(Arc::clone(&source.subscription), MAX_UNFINISHED));
     let mut unfinished = JoinSet::new();
     let mut last = Timestamp::now();
-    while let Some(next) = source
-        .schedule
-        .next_after(next_search_start(last, Timestamp::now()))
+    // The time is awaited first: `stop` ends the wait.
+    while let Some(Some(next)) = stop
+        .run_until_cancelled(next_time(&source.schedule, last))
+        .await
     {
-        // The time is awaited first: `stop` ends the wait, and a clock that was set back starts it
-        // anew.
-        match stop.run_until_cancelled(sleep_until(next)).await {
-            None => break,
-            Some(SleepEnd::ClockSetBack) => continue,
-            Some(SleepEnd::TimeReached) => {}
-        }
         last = next;
         // Deliveries that have ended are joined here, so that only unfinished ones count for the
         // limit.
@@ -139,15 +133,24 @@ async fn run_source<T: HttpTransport>(
             );
             continue;
         }
-        unfinished.spawn(deliver_event(
-            Arc::clone(&source),
-            Arc::clone(&worker),
-            Arc::clone(&delivery),
-            Arc::clone(&counters),
-        ));
+        let (source, worker) = (Arc::clone(&source), Arc::clone(&worker));
+        let (delivery, counters) = (Arc::clone(&delivery), Arc::clone(&counters));
+        unfinished.spawn(deliver_event(source, worker, delivery, counters));
     }
     // Deliveries under way end in order when the source stops.
     while unfinished.join_next().await.is_some() {}
+}
+
+/// Sleeps until the next time of the schedule after `last`, and gives it; a clock that is set back
+/// starts the wait anew. `None` if there is no such time.
+async fn next_time(schedule: &CronSchedule, last: Timestamp) -> Option<Timestamp> {
+    loop {
+        let next = schedule.next_after(next_search_start(last, Timestamp::now()))?;
+        match sleep_until(next).await {
+            SleepEnd::TimeReached => return Some(next),
+            SleepEnd::ClockSetBack => {}
+        }
+    }
 }
 
 /// Time from which the next time of the schedule is searched: not before the last one, since clocks
@@ -205,10 +208,8 @@ async fn deliver_event<T: HttpTransport>(
     let Some(permit) = permit else {
         return counters.count_end(worker.series(), DeliveryEnd::Abandoned);
     };
-    let end = match delivery
-        .deliver(&event, &worker, permit, DeliveryProgress::default())
-        .await
-    {
+    let progress = DeliveryProgress::default();
+    let end = match delivery.deliver(&event, &worker, permit, progress).await {
         DeliveryOutcome::Delivered => DeliveryEnd::Delivered,
         DeliveryOutcome::DeadLettered => DeliveryEnd::DeadLettered,
         DeliveryOutcome::Lost(loss) => {

@@ -11,30 +11,34 @@ use tracing::Instrument;
 
 /// Owns tasks. Dropping it aborts them.
 #[derive(Debug, Default)]
-pub struct TaskSupervisor {
+pub(crate) struct TaskSupervisor {
     tasks: JoinSet<()>,
     names: HashMap<Id, &'static str>,
 }
 
 /// A task that has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct EndedTask {
+pub(crate) struct EndedTask {
     /// The name that the task was spawned by.
-    pub name: &'static str,
+    pub(crate) name: &'static str,
     /// True if the task panicked.
-    pub panicked: bool,
+    pub(crate) panicked: bool,
 }
 
 impl TaskSupervisor {
     /// Starts a task. Its name is also a field of its span in the log.
-    pub fn spawn(&mut self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
+    pub(crate) fn spawn(
+        &mut self,
+        name: &'static str,
+        task: impl Future<Output = ()> + Send + 'static,
+    ) {
         let span = tracing::debug_span!("task", name);
         let handle = self.tasks.spawn(task.instrument(span));
         self.names.insert(handle.id(), name);
     }
 
     /// Waits for the next task to end; `None` if there is none.
-    pub async fn next_ended(&mut self) -> Option<EndedTask> {
+    pub(crate) async fn next_ended(&mut self) -> Option<EndedTask> {
         let (id, panicked) = match self.tasks.join_next_with_id().await? {
             Ok((id, ())) => (id, false),
             Err(error) => (error.id(), error.is_panic()),
@@ -44,12 +48,12 @@ impl TaskSupervisor {
     }
 
     /// Waits for all tasks to end.
-    pub async fn all_ended(&mut self) {
+    pub(crate) async fn all_ended(&mut self) {
         while self.next_ended().await.is_some() {}
     }
 
     /// Aborts all tasks and waits until they are gone.
-    pub async fn abort(&mut self) {
+    pub(crate) async fn abort(&mut self) {
         self.tasks.shutdown().await;
         self.names.clear();
     }
@@ -83,52 +87,55 @@ impl std::fmt::Debug for Readiness {
 impl Readiness {
     /// Records that the listeners are bound and the configuration has been applied; returns true
     /// for the first time.
-    pub fn set_started(&self) -> bool {
+    pub(crate) fn set_started(&self) -> bool {
         !self.0.started.swap(true, Ordering::AcqRel)
     }
 
     /// Adds a requirement that has to be met all the time: the closure returns what is missing.
     /// Every requirement counts.
-    pub fn add_requirement(&self, missing: impl Fn() -> Option<String> + Send + Sync + 'static) {
+    pub(crate) fn add_requirement(
+        &self,
+        missing: impl Fn() -> Option<String> + Send + Sync + 'static,
+    ) {
         push_question(&self.0.requirements, missing);
     }
 
     /// Adds a remark of a ready process: the closure returns what is not served.
-    pub fn add_remark(&self, remark: impl Fn() -> Option<String> + Send + Sync + 'static) {
+    pub(crate) fn add_remark(&self, remark: impl Fn() -> Option<String> + Send + Sync + 'static) {
         push_question(&self.0.remarks, remark);
     }
 
     /// Records that the process is about to stop.
-    pub fn set_stopping(&self) {
+    pub(crate) fn set_stopping(&self) {
         self.0.stopping.store(true, Ordering::Release);
     }
 
     /// Records that the process ends now: nobody waits for what would come.
-    pub fn set_ended(&self) {
+    pub(crate) fn set_ended(&self) {
         self.0.is_ended.store(true, Ordering::Release);
     }
 
     /// Returns true if the process ends now.
     #[must_use]
-    pub fn is_ended(&self) -> bool {
+    pub(crate) fn is_ended(&self) -> bool {
         self.0.is_ended.load(Ordering::Acquire)
     }
 
     /// Returns true if no configuration has been applied yet.
     #[must_use]
-    pub fn is_starting(&self) -> bool {
+    pub(crate) fn is_starting(&self) -> bool {
         !self.0.started.load(Ordering::Acquire)
     }
 
     /// Returns true if the process is about to stop.
     #[must_use]
-    pub fn is_stopping(&self) -> bool {
+    pub(crate) fn is_stopping(&self) -> bool {
         self.0.stopping.load(Ordering::Acquire)
     }
 
     /// Returns all that is missing, in words; `None` if the process is ready.
     #[must_use]
-    pub fn missing(&self) -> Option<String> {
+    pub(crate) fn missing(&self) -> Option<String> {
         if self.is_stopping() {
             Some("stopping".to_owned())
         } else if self.is_starting() {
@@ -140,13 +147,13 @@ impl Readiness {
 
     /// Returns true if nothing is missing, for the first time.
     #[must_use]
-    pub fn is_newly_ready(&self) -> bool {
+    pub(crate) fn is_newly_ready(&self) -> bool {
         self.missing().is_none() && !self.0.was_ready.swap(true, Ordering::AcqRel)
     }
 
     /// Returns what is not served although the process is ready; `None` if everything is.
     #[must_use]
-    pub fn remark(&self) -> Option<String> {
+    pub(crate) fn remark(&self) -> Option<String> {
         join_answers(&self.0.remarks)
     }
 }

@@ -1,15 +1,18 @@
 //! Telemetry, for operators: logs, metrics, traces.
 
+pub mod backend_metrics;
 pub mod configuration_metrics;
+pub mod counter;
 pub mod counters;
+pub mod data_point;
 pub mod exemplar;
+pub mod gauge;
 pub mod histogram;
 mod log_format;
 pub mod log_rate_limit;
 pub mod metric_family;
 pub mod otlp;
 pub mod process;
-pub mod rabbitmq_link;
 pub mod series;
 pub mod span_attributes;
 pub mod span_queue;
@@ -18,7 +21,7 @@ pub mod tracer;
 use std::io::IsTerminal;
 
 use tracing_subscriber::layer::SubscriberExt;
-use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 use tracing_subscriber::{EnvFilter, Registry, reload};
 
 use log_format::{JsonStderr, SpanIdFormat, TextFieldFormat, WithSpanIds};
@@ -97,39 +100,49 @@ pub fn start_logging(style: LogStyle, directives: &str) -> Result<LogLevel, Stri
     let filter =
         log_filter(directives).map_err(|error| format!("--log-level {directives:?}: {error}"))?;
     let (filter, handle) = reload::Layer::new(filter);
-    let terminal = std::io::stderr().is_terminal();
-    let json = |filter| {
-        let layer = tracing_subscriber::fmt::layer().json().flatten_event(true);
-        let layer = layer.with_writer(JsonStderr).with_target(false);
-        let layer = layer.map_event_format(|format| WithSpanIds {
-            format,
-            ids: SpanIdFormat::Json,
-        });
-        tracing_subscriber::registry()
-            .with(filter)
-            .with(layer)
-            .try_init()
-    };
     let started = match style {
-        LogStyle::Json => json(filter),
-        LogStyle::Auto if !terminal => json(filter),
-        LogStyle::Text | LogStyle::Auto => {
-            let layer = tracing_subscriber::fmt::layer()
-                .with_writer(std::io::stderr)
-                .with_ansi(terminal);
-            let layer = layer.fmt_fields(TextFieldFormat).with_target(false);
-            // A line with ids is formatted apart, where the layer's colours are not known.
-            let layer = layer.map_event_format(|format| WithSpanIds {
-                format: format.with_ansi(terminal),
-                ids: SpanIdFormat::Text,
-            });
-            tracing_subscriber::registry()
-                .with(filter)
-                .with(layer)
-                .try_init()
-        }
+        LogStyle::Json => start_json(filter),
+        LogStyle::Auto if !std::io::stderr().is_terminal() => start_json(filter),
+        LogStyle::Text | LogStyle::Auto => start_text(filter),
     };
     started
         .map(|()| LogLevel(handle))
         .map_err(|error| error.to_string())
+}
+
+/// The filter of a log whose level can be changed.
+type LiveFilter = reload::Layer<EnvFilter, Registry>;
+
+fn start_json(filter: LiveFilter) -> Result<(), TryInitError> {
+    let layer = tracing_subscriber::fmt::layer()
+        .json()
+        .flatten_event(true)
+        .with_writer(JsonStderr)
+        .with_target(false)
+        .map_event_format(|format| WithSpanIds {
+            format,
+            ids: SpanIdFormat::Json,
+        });
+    tracing_subscriber::registry()
+        .with(filter)
+        .with(layer)
+        .try_init()
+}
+
+fn start_text(filter: LiveFilter) -> Result<(), TryInitError> {
+    let is_terminal = std::io::stderr().is_terminal();
+    // A line with ids is formatted apart, where the layer's colours are not known.
+    let layer = tracing_subscriber::fmt::layer()
+        .with_writer(std::io::stderr)
+        .with_ansi(is_terminal)
+        .fmt_fields(TextFieldFormat)
+        .with_target(false)
+        .map_event_format(|format| WithSpanIds {
+            format: format.with_ansi(is_terminal),
+            ids: SpanIdFormat::Text,
+        });
+    tracing_subscriber::registry()
+        .with(filter)
+        .with(layer)
+        .try_init()
 }

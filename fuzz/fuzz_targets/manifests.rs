@@ -2,8 +2,8 @@
 //! in words, and what was resolved once is resolved again to the same.
 
 use sealpost::control::{
-    ChannelScope, ControlSettings, ManifestSet, ObjectSource, Problem, Resolution, UnknownFields,
-    parse_manifests, resolve,
+    ChannelScope, ControlSettings, ControlTask, ManifestSet, ObjectSource, Problem, Resolution,
+    ServedChannelKind, UnknownFields, parse_manifests, resolve,
 };
 use serde_json::{Value, json};
 
@@ -32,9 +32,19 @@ pub(crate) fn manifest(data: &[u8]) {
         same_again(&written, &settings);
         same_again(&maps, &settings);
     }
-    settings.object_source = ObjectSource::Reconciled(ChannelScope::default());
-    same_again(&written, &settings);
-    same_again(&maps, &settings);
+    let channels = ControlTask::ServeChannels {
+        kind: ServedChannelKind::default(),
+        scope: ChannelScope::default(),
+    };
+    for task in [
+        channels,
+        ControlTask::RelayBrokers(ObjectSource::Reconciled),
+        ControlTask::RelayTriggers(ObjectSource::Reconciled),
+    ] {
+        settings.task = task;
+        same_again(&written, &settings);
+        same_again(&maps, &settings);
+    }
 }
 
 fn config_map(name: &str, key: &str, text: &str) -> Value {

@@ -16,6 +16,7 @@ use http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use http_body_util::Full;
 
+use super::admin_action::AdminAction;
 use super::cross_site::{RequestedHost, is_cross_site};
 use super::token::AdminToken;
 use super::{TEXT, build_response};
@@ -42,16 +43,48 @@ impl AdminListener {
     }
 }
 
-/// The admin action that a request is about to do, from the least to the most.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum AdminAction {
-    /// Ask for health or metrics, which hold no secrets, and which are asked for by programs that
-    /// have no token.
-    Probe,
-    /// Read anything else than health and metrics.
-    Read,
-    /// Change something, such as parked events.
-    Change,
+/// What is asked of the admin API: by which listener, for what, and under which host name.
+#[derive(Clone, Copy, Debug)]
+struct AdminAccess {
+    listener: AdminListener,
+    action: AdminAction,
+    host: RequestedHost,
+}
+
+/// What follows from an access before credentials are looked at.
+enum AccessVerdict {
+    /// The access needs no token.
+    Allowed,
+    /// The access is for those who show the token.
+    TokenNeeded,
+    /// Nobody may do this.
+    Refused(Response<Full<Bytes>>),
+}
+
+impl AdminAccess {
+    /// Decides without credentials. On loopback a page of a browser may mean this port by its own
+    /// host name (DNS rebinding), and behind the socket, too, if somebody forwards a port to it.
+    /// Elsewhere, a request without the token gets only what is public.
+    fn verdict(self) -> AccessVerdict {
+        match (self.listener, self.action, self.host) {
+            (AdminListener::Socket, _, RequestedHost::Loopback | RequestedHost::Missing)
+            | (AdminListener::Network, AdminAction::Probe, _)
+            | (
+                AdminListener::Loopback,
+                AdminAction::Probe | AdminAction::Read,
+                RequestedHost::Loopback,
+            ) => AccessVerdict::Allowed,
+            (AdminListener::Socket, _, RequestedHost::Other) => AccessVerdict::Refused(forbidden(
+                "the socket is asked for as localhost: http://localhost/…",
+            )),
+            (_, _, RequestedHost::Missing) => AccessVerdict::Refused(build_response(
+                StatusCode::BAD_REQUEST,
+                TEXT,
+                "the Host header is missing: send one\n",
+            )),
+            (_, _, _) => AccessVerdict::TokenNeeded,
+        }
+    }
 }
 
 /// The credentials of a request, not compared with the token yet.
@@ -84,32 +117,17 @@ impl AdminAuthorizer {
         if is_cross_site(request, action) {
             return Some(forbidden("a page of another origin may ask nothing here"));
         }
-        // On loopback a page of a browser may mean this port by its own host name (DNS rebinding),
-        // and behind the socket, too, if somebody forwards a port to it. Elsewhere, a request
-        // without the token gets only what is public.
-        let named = RequestedHost::of_request(request);
-        match (listener, action, named) {
-            (AdminListener::Socket, _, RequestedHost::Loopback | RequestedHost::Missing) => None,
-            (AdminListener::Socket, _, RequestedHost::Other) => Some(forbidden(
-                "the socket is asked for as localhost: http://localhost/…",
-            )),
-            (AdminListener::Network, AdminAction::Probe, _)
-            | (
-                AdminListener::Loopback,
-                AdminAction::Probe | AdminAction::Read,
-                RequestedHost::Loopback,
-            ) => None,
-            (_, _, RequestedHost::Missing) => Some(build_response(
-                StatusCode::BAD_REQUEST,
-                TEXT,
-                "the Host header is missing: send one\n",
-            )),
-            (_, _, _) => {
-                self.deny_without_token(
-                    read_credentials(request.headers()),
-                    (listener, action, named),
-                )
-                .await
+        let access = AdminAccess {
+            listener,
+            action,
+            host: RequestedHost::of_request(request),
+        };
+        match access.verdict() {
+            AccessVerdict::Allowed => None,
+            AccessVerdict::Refused(response) => Some(response),
+            AccessVerdict::TokenNeeded => {
+                let credentials = read_credentials(request.headers());
+                self.deny_without_token(credentials, access).await
             }
         }
     }
@@ -118,49 +136,33 @@ impl AdminAuthorizer {
     async fn deny_without_token(
         &self,
         shown: AdminCredentials,
-        what: (AdminListener, AdminAction, RequestedHost),
+        access: AdminAccess,
     ) -> Option<Response<Full<Bytes>>> {
         let is_password = matches!(shown, AdminCredentials::Basic(_));
         let (token, text) = match (&self.token, shown) {
             (Some(token), AdminCredentials::Bearer(text) | AdminCredentials::Basic(text)) => {
                 (token, text)
             }
-            (None, _) | (_, AdminCredentials::Missing) => return Some(self.token_required(what)),
+            (None, _) | (_, AdminCredentials::Missing) => return Some(self.token_required(access)),
         };
-        let (_, action, _) = what;
+        let is_change = access.action == AdminAction::Change;
         match token.matches(&text).await {
-            Ok(true) if is_password && action == AdminAction::Change => Some(forbidden(
-                "changes take the token, --admin-token-file FILE, as Bearer only, or the \
-                 socket, --admin-socket PATH",
-            )),
+            Ok(true) if is_password && is_change => Some(forbidden(NO_PASSWORD)),
             Ok(true) => None,
             // The browser asks its user again.
-            Ok(false) if is_password && action != AdminAction::Change => Some(unauthorized(WRONG)),
+            Ok(false) if is_password && !is_change => Some(unauthorized(WRONG)),
             Ok(false) => Some(forbidden(WRONG)),
-            Err(error) => {
-                let error = format!("{error:#}");
-                tracing::warn!(
-                    error,
-                    "A token was shown, and there is none to compare it with"
-                );
-                Some(forbidden(
-                    "the process cannot read its --admin-token-file: see its log, or use \
-                     --admin-socket",
-                ))
-            }
+            Err(error) => Some(token_unreadable(&error)),
         }
     }
 
     /// Returns the response to a request that shows no token, or when there is no token to compare
     /// with.
-    fn token_required(
-        &self,
-        (listener, action, named): (AdminListener, AdminAction, RequestedHost),
-    ) -> Response<Full<Bytes>> {
-        if listener == AdminListener::Loopback && named == RequestedHost::Other {
+    fn token_required(&self, access: AdminAccess) -> Response<Full<Bytes>> {
+        if access.listener == AdminListener::Loopback && access.host == RequestedHost::Other {
             return forbidden(MISNAMED);
         }
-        match (action, &self.token) {
+        match (access.action, &self.token) {
             (AdminAction::Change, Some(_)) => forbidden(
                 "changes need the token, --admin-token-file FILE, or the socket, \
                  --admin-socket PATH",
@@ -181,6 +183,10 @@ impl AdminAuthorizer {
     }
 }
 
+const NO_PASSWORD: &str = "changes take the token, --admin-token-file FILE, as Bearer only, or the \
+     socket, --admin-socket PATH";
+const UNREADABLE: &str =
+    "the process cannot read its --admin-token-file: see its log, or use --admin-socket";
 const WRONG: &str = "this is not the token of --admin-token-file, which this process was given: show that, \
      or use the socket, --admin-socket PATH";
 const MISNAMED: &str = "this port is on loopback and Host names something else: ask for localhost or 127.0.0.1, \
@@ -188,6 +194,15 @@ const MISNAMED: &str = "this port is on loopback and Host names something else: 
 
 fn forbidden(text: &str) -> Response<Full<Bytes>> {
     build_response(StatusCode::FORBIDDEN, TEXT, format!("{text}\n"))
+}
+
+fn token_unreadable(error: &anyhow::Error) -> Response<Full<Bytes>> {
+    let error = format!("{error:#}");
+    tracing::warn!(
+        error,
+        "A token was shown, and there is none to compare it with"
+    );
+    forbidden(UNREADABLE)
 }
 
 /// Returns a 401, for which browsers ask their user for a password, which is the token; programs

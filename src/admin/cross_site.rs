@@ -11,7 +11,7 @@ use std::net::IpAddr;
 use http::header::{HOST, HeaderName, ORIGIN};
 use http::{HeaderMap, HeaderValue, Request};
 
-use super::authorizer::AdminAction;
+use super::admin_action::AdminAction;
 
 const SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 const MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");

@@ -23,31 +23,24 @@ pub(super) fn metrics_response(
     headers: &HeaderMap,
     counters: &ProcessCounters,
 ) -> Response<Full<Bytes>> {
-    let form = negotiate_format(headers);
-    let content_type = if form == ExpositionFormat::OpenMetrics {
-        OPEN_METRICS
-    } else {
-        TEXT
+    let format = negotiate_format(headers);
+    let content_type = match format {
+        ExpositionFormat::OpenMetrics => OPEN_METRICS,
+        ExpositionFormat::PrometheusText => TEXT,
     };
-    let text = counters.render_as(form);
-    let compressed = if accepts_gzip(headers) {
-        gzip(text.as_bytes())
-    } else {
-        None
-    };
-    let is_compressed = compressed.is_some();
-    let mut response = build_response(
-        StatusCode::OK,
-        content_type,
-        compressed.unwrap_or_else(|| text.into()),
-    );
-    response
-        .headers_mut()
-        .insert(VARY, HeaderValue::from_static("accept, accept-encoding"));
-    if is_compressed {
-        response
-            .headers_mut()
-            .insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    let text = counters.render_as(format);
+    let compressed = accepts_gzip(headers)
+        .then(|| gzip(text.as_bytes()))
+        .flatten();
+    let coding = compressed
+        .is_some()
+        .then(|| HeaderValue::from_static("gzip"));
+    let body = compressed.unwrap_or_else(|| text.into());
+    let mut response = build_response(StatusCode::OK, content_type, body);
+    let fields = response.headers_mut();
+    fields.insert(VARY, HeaderValue::from_static("accept, accept-encoding"));
+    if let Some(coding) = coding {
+        fields.insert(CONTENT_ENCODING, coding);
     }
     response
 }
@@ -66,17 +59,14 @@ fn negotiate_format(headers: &HeaderMap) -> ExpositionFormat {
     let (mut open_metrics, mut text) = (0.0_f32, 0.0_f32);
     for (name, quality) in weighted_choices(headers, &ACCEPT) {
         let mut parts = name.split(';').map(str::trim);
-        match parts
-            .next()
-            .unwrap_or_default()
-            .to_ascii_lowercase()
-            .as_str()
-        {
-            "application/openmetrics-text" => {
-                let version = parts.find_map(|part| part.strip_prefix("version="));
-                if version.is_none_or(|version| version.trim_matches('"') == "1.0.0") {
-                    open_metrics = open_metrics.max(quality);
-                }
+        let media_type = parts.next().unwrap_or_default().to_ascii_lowercase();
+        let mut is_version_1 = || {
+            let version = parts.find_map(|part| part.strip_prefix("version="));
+            version.is_none_or(|version| version.trim_matches('"') == "1.0.0")
+        };
+        match media_type.as_str() {
+            "application/openmetrics-text" if is_version_1() => {
+                open_metrics = open_metrics.max(quality);
             }
             "text/plain" => text = text.max(quality),
             _ => {}

@@ -46,20 +46,13 @@ impl AdminOperations {
         let place = Arc::clone(&self.permits).try_acquire_owned().ok()?;
         let stop = self.stop.child_token();
         let (done, result) = oneshot::channel();
-        let (work, late) = (work(stop.clone()), stop.clone());
+        let work = run_until_told(work(stop.clone()), stop.clone());
         {
             let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
             while tasks.try_join_next().is_some() {}
             // The operation is a task of its own: dropping this future must not drop it.
             tasks.spawn(async move {
-                let mut work = std::pin::pin!(work);
-                let ended = match tokio::time::timeout(LONGEST, work.as_mut()).await {
-                    Ok(ended) => ended,
-                    Err(_elapsed) => {
-                        late.cancel();
-                        work.await
-                    }
-                };
+                let ended = work.await;
                 drop(place);
                 if done.send(ended).is_err() {
                     tracing::debug!("Nobody waits for this answer any more");
@@ -80,6 +73,18 @@ impl AdminOperations {
         let mut tasks =
             std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
         while tasks.join_next().await.is_some() {}
+    }
+}
+
+/// Runs an operation; when it takes too long, `late` is cancelled and its end is waited for.
+async fn run_until_told<F: Future>(work: F, late: CancellationToken) -> F::Output {
+    let mut work = std::pin::pin!(work);
+    match tokio::time::timeout(LONGEST, work.as_mut()).await {
+        Ok(ended) => ended,
+        Err(_elapsed) => {
+            late.cancel();
+            work.await
+        }
     }
 }
 

@@ -88,33 +88,35 @@ impl ParkedQuery {
     fn parse(text: &str) -> Result<Self, String> {
         let mut query = Self::default();
         for (name, value) in url::form_urlencoded::parse(text.as_bytes()) {
-            match (&*name, value.into_owned()) {
-                ("namespace", value) => {
-                    query.namespace = Some(value).filter(|value| !value.is_empty())
-                }
-                ("kind", value) => {
-                    query.kind = Some(value.to_ascii_lowercase()).filter(|value| !value.is_empty())
-                }
-                ("olderThan", value) => {
-                    query.older_than =
-                        parse_duration(&value).map_err(|remedy| format!("olderThan {remedy}"))?;
-                }
-                ("limit", value) => {
-                    query.limit = Some(
-                        value
-                            .parse()
-                            .map_err(|error| format!("limit is no number: {error}"))?,
-                    );
-                }
-                (name, _) => {
-                    return Err(format!(
-                        "{} is not known: use namespace, kind, olderThan or limit",
-                        WireText::new(name)
-                    ));
-                }
-            }
+            query.set(&name, &value)?;
         }
         Ok(query)
+    }
+
+    fn set(&mut self, name: &str, value: &str) -> Result<(), String> {
+        match name {
+            "namespace" => {
+                self.namespace = Some(value.to_owned()).filter(|value| !value.is_empty())
+            }
+            "kind" => {
+                self.kind = Some(value.to_ascii_lowercase()).filter(|value| !value.is_empty());
+            }
+            "olderThan" => {
+                self.older_than =
+                    parse_duration(value).map_err(|remedy| format!("olderThan {remedy}"))?;
+            }
+            "limit" => {
+                let limit = value.parse();
+                self.limit = Some(limit.map_err(|error| format!("limit is no number: {error}"))?);
+            }
+            name => {
+                return Err(format!(
+                    "{} is not known: use namespace, kind, olderThan or limit",
+                    WireText::new(name)
+                ));
+            }
+        }
+        Ok(())
     }
 }
 
@@ -151,23 +153,27 @@ impl ParkedHandler {
             return self.list(table, &query).await;
         };
         let name = percent_decode_str(name).decode_utf8_lossy();
+        let owners =
+            find_owners(table, &name, &query).map_err(|text| (StatusCode::NOT_FOUND, text))?;
         let mut items = Vec::new();
-        for owner in
-            find_owners(table, &name, &query).map_err(|text| (StatusCode::NOT_FOUND, text))?
-        {
-            items.push(match request {
-                ParkedRequest::Replay(_) => {
-                    self.change(owner, ParkedOutcome::Replayed, query.older_than)
-                        .await?
-                }
-                ParkedRequest::Drop(_) => {
-                    self.change(owner, ParkedOutcome::Dropped, query.older_than)
-                        .await?
-                }
-                ParkedRequest::Show(_) | ParkedRequest::List => self.show(owner, &query).await?,
-            });
+        for owner in owners {
+            items.push(self.respond_for_owner(owner, request, &query).await?);
         }
         Ok(json!({ "items": items }))
+    }
+
+    async fn respond_for_owner(
+        &self,
+        owner: ParkingSubscription,
+        request: ParkedRequest<'_>,
+        query: &ParkedQuery,
+    ) -> Result<Value, (StatusCode, String)> {
+        let outcome = match request {
+            ParkedRequest::Replay(_) => ParkedOutcome::Replayed,
+            ParkedRequest::Drop(_) => ParkedOutcome::Dropped,
+            ParkedRequest::Show(_) | ParkedRequest::List => return self.show(owner, query).await,
+        };
+        self.change(owner, outcome, query.older_than).await
     }
 
     async fn list(
@@ -234,21 +240,13 @@ impl ParkedHandler {
                     ParkedOutcome::Dropped => store.discard(&owner, &operation).await,
                 };
                 // Logged inside the operation, which goes on when its client is gone.
-                let fate = outcome.as_str();
-                tracing::info!(
-                    subscription = %owner.subscription,
-                    fate,
-                    ?change,
-                    "An operator changed parked events"
-                );
+                log_change(&owner, outcome, &change);
                 change
             }
         });
         let ParkedChange { done, stopped } = changed.await?;
-        Ok(owner_json(
-            &owner,
-            [(outcome.as_str(), done.into()), ("stopped", stopped.into())],
-        ))
+        let told = [(outcome.as_str(), done.into()), ("stopped", stopped.into())];
+        Ok(owner_json(&owner, told))
     }
 
     /// Runs an operation on the store; fails with 503 if too many are running, or with the status
@@ -279,6 +277,20 @@ impl ParkedHandler {
     }
 }
 
+fn log_change(
+    owner: &ParkingSubscription,
+    outcome: ParkedOutcome,
+    change: &Result<ParkedChange, ParkedError>,
+) {
+    let fate = outcome.as_str();
+    tracing::info!(
+        subscription = %owner.subscription,
+        fate,
+        ?change,
+        "An operator changed parked events"
+    );
+}
+
 /// Returns the subscriptions that can have parked events: those of channels that are not in memory.
 fn parking_owners(table: &RoutingTable) -> Vec<ParkingSubscription> {
     let mut owners = parking_subscriptions(table);
@@ -295,27 +307,28 @@ fn find_owners(
 ) -> Result<Vec<ParkingSubscription>, String> {
     let mut found = parking_subscriptions(table);
     found.retain(|owner| {
-        let key = &owner.subscription;
-        let is_kind = query
-            .kind
-            .as_ref()
-            .is_none_or(|kind| key.kind.as_str() == kind);
-        is_kind && owner_names(owner).iter().any(|of| *of == name)
+        let kind = owner.subscription.kind.as_str();
+        query.kind.as_ref().is_none_or(|wanted| kind == wanted)
+            && owner_names(owner).iter().any(|of| *of == name)
     });
     let Some(first) = found.first().cloned() else {
+        let name = WireText::new(name);
         return Err(format!(
-            "{} is no subscription or Trigger that this process serves",
-            WireText::new(name)
+            "{name} is no subscription or Trigger that this process serves"
         ));
     };
     found.retain(|owner| owner.backend != BackendKind::Memory);
     if found.is_empty() {
-        return Err(format!(
-            "{} is of {}, which is in memory, and channels in memory park nothing",
-            first.subscription, first.channel
-        ));
+        return Err(in_memory(&first));
     }
     Ok(found)
+}
+
+fn in_memory(owner: &ParkingSubscription) -> String {
+    format!(
+        "{} is of {}, which is in memory, and channels in memory park nothing",
+        owner.subscription, owner.channel
+    )
 }
 
 fn owner_names(owner: &ParkingSubscription) -> Vec<String> {

@@ -2,6 +2,8 @@
 //! (`scrub.rs`).
 
 mod groups;
+mod ready_condition;
+mod subscription_row;
 mod trust;
 
 use std::sync::Arc;
@@ -12,11 +14,10 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tokio::sync::watch;
 
-use super::objects;
 use crate::channel::backends::ChannelBackends;
-use crate::control::{Problem, Resolution, Severity};
+use crate::control::{Problem, Resolution, ServedConfiguration, Severity};
 use crate::delivery::SubscriptionWorkerStates;
-use crate::model::ProcessRole;
+use crate::model::{BackendKind, ProcessRole};
 use crate::supervisor::Readiness;
 use crate::telemetry::counters::ProcessCounters;
 use crate::tls::server_identity::ServerIdentity;
@@ -32,7 +33,7 @@ pub struct StatusSource {
     /// The counters of the process as a whole, and its series.
     pub counters: Arc<ProcessCounters>,
     /// The configuration that is served.
-    pub served: watch::Receiver<Arc<Resolution>>,
+    pub served: watch::Receiver<ServedConfiguration>,
     /// The workers of subscriptions, each with its series.
     pub subscription_workers: SubscriptionWorkerStates,
     /// The backends that keep events.
@@ -122,7 +123,7 @@ struct StatusObjectName<'s> {
 impl StatusSource {
     /// Returns the status as it is now, as JSON.
     pub(super) fn render_json(&self) -> String {
-        let shown = Arc::clone(&self.served.borrow());
+        let shown = Arc::clone(&self.served.borrow().resolution);
         let mut trusted = TrustedCertificates::of_resolution(&shown);
         let groups = groups::collect_groups(self, &shown, &mut trusted);
         let status = StatusDocument {
@@ -153,9 +154,15 @@ impl StatusSource {
             ready: missing.is_none(),
             unserved: self.readiness.remark().filter(|_| missing.is_none()),
             missing,
-            rabbitmq_connected: self.backends.is_rabbitmq_connected(),
+            rabbitmq_connected: self.is_rabbitmq_connected(),
             leads: self.is_leader.as_ref().map(|leads| *leads.borrow()),
         }
+    }
+
+    /// True if RabbitMQ can be published to and consumed from now; `None` if none is configured.
+    fn is_rabbitmq_connected(&self) -> Option<bool> {
+        let connection = self.backends.connection(BackendKind::Rabbitmq)?;
+        Some(connection.outage.is_none())
     }
 
     fn totals(&self) -> ProcessTotals {

@@ -11,7 +11,7 @@ use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::RunOptions;
-use crate::control::{AdvertisedCaCerts, Resolution};
+use crate::control::{AdvertisedCaCerts, Resolution, ServerCertificate};
 use crate::telemetry::counters::ProcessCounters;
 use crate::tls::development_ca::{DevelopmentCa, IssuedCertificate};
 use crate::tls::refusal;
@@ -56,48 +56,48 @@ struct DevelopmentCertificate {
     secret_chain: Option<String>,
 }
 
-impl ServerCertificateKeeper {
-    /// Loads the certificate that the options name, or the development CA if they name none.
-    pub(super) fn load(options: &RunOptions) -> anyhow::Result<Self> {
-        let identity = ServerIdentity::default();
-        let (Some(certificate), Some(key)) = (&options.served.tls_cert, &options.served.tls_key)
-        else {
-            if options.kubernetes {
-                return Ok(Self {
-                    identity,
-                    source: Arc::new(CertificateSource::Secret),
-                });
-            }
-            let ca = Box::new(DevelopmentCa::load_or_create(
-                &options.state_dir,
-                options.manifests.cluster_domain(),
-                OffsetDateTime::now_utc().unix_timestamp(),
-            )?);
-            let source = CertificateSource::Development {
-                ca,
-                issued: Mutex::default(),
-            };
-            return Ok(Self {
-                identity,
-                source: Arc::new(source),
-            });
-        };
-        let ca = options
-            .served
-            .tls_ca
-            .as_deref()
-            .map(read_file)
-            .transpose()?;
-        // A bad pair at the start is an error; later the one before it stays.
+impl CertificateSource {
+    /// Loads the files that are given. A bad pair at the start is an error; later the one before it
+    /// stays.
+    fn load_files(
+        identity: &ServerIdentity,
+        certificate: &Path,
+        key: &Path,
+        ca: Option<&Path>,
+    ) -> anyhow::Result<Self> {
+        let ca = ca.map(read_file).transpose()?;
         let pair = (read_file(certificate)?, read_file(key)?);
         identity
             .replace(&pair.0, &pair.1, OffsetDateTime::now_utc().unix_timestamp())
             .context("--tls-cert and --tls-key")?;
-        let source = CertificateSource::Files {
-            certificate: certificate.clone(),
-            key: key.clone(),
+        Ok(Self::Files {
+            certificate: certificate.to_owned(),
+            key: key.to_owned(),
             ca,
             last: Mutex::new(Some(pair)),
+        })
+    }
+}
+
+impl ServerCertificateKeeper {
+    /// Loads the certificate that the options name, or the development CA if they name none.
+    pub(super) fn load(options: &RunOptions) -> anyhow::Result<Self> {
+        let identity = ServerIdentity::default();
+        let files = (&options.served.tls_cert, &options.served.tls_key);
+        let source = match files {
+            (Some(certificate), Some(key)) => {
+                let ca = options.served.tls_ca.as_deref();
+                CertificateSource::load_files(&identity, certificate, key, ca)?
+            }
+            _ if options.kubernetes => CertificateSource::Secret,
+            _ => CertificateSource::Development {
+                ca: Box::new(DevelopmentCa::load_or_create(
+                    &options.state_dir,
+                    options.manifests.cluster_domain(),
+                    OffsetDateTime::now_utc().unix_timestamp(),
+                )?),
+                issued: Mutex::default(),
+            },
         };
         Ok(Self {
             identity,
@@ -124,37 +124,46 @@ impl ServerCertificateKeeper {
     /// Uses the certificate of a configuration's Secret, or issues one for the host names of the
     /// configuration.
     pub(super) fn apply_resolution(&self, resolution: &Resolution) {
-        let (ca, issued) = match self.source.as_ref() {
-            CertificateSource::Files { .. } => return,
+        match self.source.as_ref() {
+            CertificateSource::Files { .. } => {}
             CertificateSource::Secret => {
                 if let Some(secret) = &resolution.certificate {
-                    self.replace(
-                        &secret.origin,
-                        &secret.certificate_chain_pem,
-                        &secret.private_key_pem,
-                    );
+                    self.use_secret(secret);
                 }
-                return;
             }
-            CertificateSource::Development { ca, issued } => (ca, issued),
-        };
-        // A Secret goes before the development CA. Once one was used, a bad one that follows
-        // changes nothing, and does not bring the development certificate back.
-        let mut issued = issued.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(secret) = &resolution.certificate {
-            let replaced = self.replace(
-                &secret.origin,
-                &secret.certificate_chain_pem,
-                &secret.private_key_pem,
-            );
-            if replaced || issued.secret_chain.is_some() {
-                issued.secret_chain = Some(secret.origin.clone());
-                return;
+            CertificateSource::Development { ca, issued } => {
+                let mut issued = issued.lock().unwrap_or_else(PoisonError::into_inner);
+                self.prefer_secret(resolution, ca, &mut issued);
             }
+        }
+    }
+
+    /// Uses the certificate of a Secret; returns true if it is in use now.
+    fn use_secret(&self, secret: &ServerCertificate) -> bool {
+        self.replace(
+            &secret.origin,
+            &secret.certificate_chain_pem,
+            &secret.private_key_pem,
+        )
+    }
+
+    /// Uses the certificate of a Secret before one of the development CA. Once one was used, a bad
+    /// one that follows changes nothing, and does not bring the development certificate back.
+    fn prefer_secret(
+        &self,
+        resolution: &Resolution,
+        ca: &DevelopmentCa,
+        issued: &mut DevelopmentCertificate,
+    ) {
+        if let Some(secret) = &resolution.certificate
+            && (self.use_secret(secret) || issued.secret_chain.is_some())
+        {
+            issued.secret_chain = Some(secret.origin.clone());
+            return;
         }
         if issued.hosts != resolution.hosts || issued.renew_at == 0 {
             issued.hosts.clone_from(&resolution.hosts);
-            self.issue_development_certificate(ca, &mut issued);
+            self.issue_development_certificate(ca, issued);
         }
     }
 

@@ -11,14 +11,15 @@ use super::senders::ApiClient;
 use super::shutdown::ShutdownStages;
 use crate::cli::RunOptions;
 use crate::control::{
-    self, ApiServerAvailability, ChannelScope, ControlSettings, LatestResolution, ManifestSet,
-    ObjectSource, Resolution, StopSignals,
+    self, ApiServerAvailability, ControlSettings, FollowerChannels, LatestResolution, ManifestSet,
+    Resolution, ServedConfiguration,
 };
-use crate::model::ProcessRole;
 
 /// The first configuration, and the receiver of those after it.
 pub(super) struct ConfigurationSource {
-    pub(super) first_resolution: Arc<Resolution>,
+    /// The configuration that is served, of which the first is the one to start with; for everybody
+    /// who follows it.
+    pub(super) served: watch::Sender<ServedConfiguration>,
     /// True if the first configuration is the real one; in a cluster it is empty, and the real one
     /// comes later.
     pub(super) is_complete: bool,
@@ -30,19 +31,23 @@ pub(super) struct ConfigurationSource {
 }
 
 impl ConfigurationSource {
-    /// Starts following files or a cluster. Status about the configurations that appear in `served`
-    /// is written into the cluster.
+    /// Starts following files or a cluster. Status about the configurations that are served is
+    /// written into the cluster.
     pub(super) async fn start(
         options: &RunOptions,
         settings: ControlSettings,
-        served: watch::Receiver<LatestResolution>,
         stages: &mut ShutdownStages,
     ) -> anyhow::Result<Self> {
         if options.kubernetes {
-            follow_cluster(options, settings, served, stages).await
+            follow_cluster(options, settings, stages).await
         } else {
             follow_files(options, settings, stages).await
         }
+    }
+
+    /// The configuration to start with.
+    pub(super) fn first_resolution(&self) -> Arc<Resolution> {
+        Arc::clone(&self.served.borrow().resolution)
     }
 }
 
@@ -67,16 +72,10 @@ async fn follow_files(
         let publish = |new: &Arc<Resolution>| drop(resolved.send_replace(Some(Arc::clone(new))));
         control::watch_files(paths, settings, first, publish, stop).await;
     });
-    newest
-        .changed()
-        .await
-        .context("the manifests could not be read")?;
-    let first = newest
-        .borrow_and_update()
-        .clone()
-        .context("the manifests could not be read")?;
+    let first = first_resolution(&mut newest).await;
+    let first = first.context("the manifests could not be read")?;
     Ok(ConfigurationSource {
-        first_resolution: first,
+        served: watch::Sender::new(ServedConfiguration::first(first)),
         is_complete: true,
         newest,
         api_server: None,
@@ -84,41 +83,43 @@ async fn follow_files(
     })
 }
 
+/// Waits for the first configuration; `None` if there will be none.
+async fn first_resolution(newest: &mut watch::Receiver<LatestResolution>) -> LatestResolution {
+    newest.changed().await.ok()?;
+    newest.borrow_and_update().clone()
+}
+
 /// Follows a cluster. Returns at once with an empty configuration, so that ports are opened and
 /// probes are answered however long the API server takes.
 async fn follow_cluster(
     options: &RunOptions,
     settings: ControlSettings,
-    served: watch::Receiver<LatestResolution>,
     stages: &mut ShutdownStages,
 ) -> anyhow::Result<ConfigurationSource> {
-    let connected = options
-        .cluster_settings()
-        .map_err(anyhow::Error::msg)?
-        .connect()
-        .await?;
+    let cluster = options.cluster_settings().map_err(anyhow::Error::msg)?;
+    let connected = cluster.connect().await?;
     let api_server = Some(ApiClient {
         client: connected.client(),
         token_file: connected.token_file(),
     });
     let first = Arc::new(control::resolve(&ManifestSet::default(), None, &settings));
+    let served = watch::Sender::new(ServedConfiguration::first(first));
     let (resolved, newest) = watch::channel(None);
-    let (leader, leads) = watch::channel(false);
-    let leads = Some(leads).filter(|_| settings.role == ProcessRole::Channel);
-    let stops = StopSignals {
-        stop_writing: stages.stop_announced.clone(),
-        stop_all: stages.stop_accepting.clone(),
+    let (leader, is_leader) = watch::channel(false);
+    let is_leader = Some(is_leader).filter(|_| settings.task.served_channels().is_some());
+    let channels = FollowerChannels {
+        resolved,
+        served: served.subscribe(),
+        leader,
     };
-    stages.accepting.spawn(
-        "configuration",
-        connected.follow_cluster(settings, resolved, (served, leader), stops),
-    );
+    let following = connected.follow_cluster(settings, channels, stages.stop_signals());
+    stages.accepting.spawn("configuration", following);
     Ok(ConfigurationSource {
-        first_resolution: first,
+        served,
         is_complete: false,
         newest,
         api_server,
-        is_leader: leads,
+        is_leader,
     })
 }
 
@@ -129,38 +130,38 @@ pub(super) fn control_settings(
     listeners: &BoundListeners,
     certificates: &ServerCertificateKeeper,
 ) -> anyhow::Result<ControlSettings> {
-    let role = options.role();
-    let urls = if role == ProcessRole::Channel && !options.kubernetes {
-        Some(listeners.urls()?)
-    } else {
-        None
-    };
+    let urls = (options.task().serves_manifests())
+        .then(|| listeners.urls())
+        .transpose()?;
     let access = &options.rabbitmq.access;
     let settings =
         options
             .served
             .control_settings(&options.manifests, access, urls, certificates.ca_certs());
-    if !options.kubernetes {
-        return Ok(settings);
-    }
-    let cluster = options.cluster_settings().map_err(anyhow::Error::msg)?;
-    let scope = if cluster.namespace.is_some() {
-        ChannelScope::Namespace
+    if options.kubernetes {
+        with_cluster_settings(settings, options)
     } else {
-        ChannelScope::Cluster
-    };
+        Ok(settings)
+    }
+}
+
+fn with_cluster_settings(
+    settings: ControlSettings,
+    options: &RunOptions,
+) -> anyhow::Result<ControlSettings> {
+    let cluster = options.cluster_settings().map_err(anyhow::Error::msg)?;
     Ok(ControlSettings {
-        role,
+        task: options.task(),
         api_server: ApiServerAvailability::Given,
-        object_source: ObjectSource::Reconciled(scope),
-        channel_kind: options.cluster.channel_kind.into(),
         config_logging: cluster.config_logging,
         config_observability: cluster.config_observability,
         ..settings
     })
 }
 
-/// Fails if a path does not exist. At the start that is a mistake; later the path may come back.
+/// Fails if a path does not exist, or is a file without content. At the start that is a mistake,
+/// and what the file should say would be missing, such as who may send; later the content may come
+/// back.
 fn require_paths(options: &RunOptions) -> anyhow::Result<()> {
     for path in options
         .manifests
@@ -170,6 +171,15 @@ fn require_paths(options: &RunOptions) -> anyhow::Result<()> {
     {
         if !path.exists() {
             anyhow::bail!("-f {}: no such file or directory", path.display());
+        }
+        if path
+            .metadata()
+            .is_ok_and(|metadata| metadata.is_file() && metadata.len() == 0)
+        {
+            anyhow::bail!(
+                "-f {}: is empty: write the objects into it, or leave it out",
+                path.display()
+            );
         }
     }
     Ok(())

@@ -10,14 +10,10 @@ use crate::telemetry::counters::ProcessCounters;
 
 /// Records a configuration that has come into effect.
 pub(super) fn record_configuration(counters: &ProcessCounters, resolution: &Resolution) {
-    let of = |severity: Severity| {
-        resolution
-            .problems
-            .iter()
-            .filter(|problem| problem.severity == severity)
-            .count()
-    };
-    let problems = (of(Severity::Error), of(Severity::Warning));
+    let problems = (
+        count_problems(resolution, Severity::Error),
+        count_problems(resolution, Severity::Warning),
+    );
     let subscriptions = resolution
         .table
         .channels()
@@ -36,6 +32,13 @@ pub(super) fn record_configuration(counters: &ProcessCounters, resolution: &Reso
         facts.memberships = members;
     });
     counters.configurations.increment();
+}
+
+fn count_problems(resolution: &Resolution, severity: Severity) -> usize {
+    let problems = resolution.problems.iter();
+    problems
+        .filter(|problem| problem.severity == severity)
+        .count()
 }
 
 fn channel_memberships(channel: &Channel) -> impl Iterator<Item = ChannelMembership> {

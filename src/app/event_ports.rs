@@ -5,41 +5,52 @@ use std::sync::Arc;
 use tokio::net::TcpListener;
 
 use super::descriptor_shares::DescriptorShares;
+use super::process_setup::ProcessSetup;
 use super::shutdown::ShutdownStages;
 use crate::cli::RunOptions;
-use crate::ingress::event_port::{EventPortHandler, ServedRequests};
+use crate::ingress::event_port::EventPortHandler;
 use crate::server::{self, ListenerLimits, RequestHandler};
-use crate::supervisor::Readiness;
-use crate::telemetry::counters::ProcessCounters;
 use crate::telemetry::series::ConnectionMetrics;
-use crate::telemetry::tracer::Tracer;
 
-/// The two event ports, and what their handler needs.
+/// The two event ports, bound and not served yet.
 pub(super) struct EventPorts {
-    pub(super) http: TcpListener,
-    pub(super) https: TcpListener,
-    pub(super) tls: Arc<rustls::ServerConfig>,
-    pub(super) limits: ListenerLimits,
-    pub(super) gate: (Readiness, ServedRequests),
-    pub(super) counters: Arc<ProcessCounters>,
-    pub(super) tracer: Tracer,
+    http: TcpListener,
+    https: TcpListener,
+    tls: Arc<rustls::ServerConfig>,
+    limits: ListenerLimits,
 }
 
 impl EventPorts {
+    pub(super) fn new(
+        setup: &ProcessSetup,
+        http: TcpListener,
+        https: TcpListener,
+    ) -> anyhow::Result<Self> {
+        let identity = setup.certificates.identity();
+        Ok(Self {
+            http,
+            https,
+            tls: identity.server_config(setup.outgoing_tls.min_version)?,
+            limits: listener_limits(&setup.options, setup.descriptor_shares),
+        })
+    }
+
     /// Serves both ports by one handler, until the stop.
-    pub(super) fn serve(self, handler: impl RequestHandler, stages: &mut ShutdownStages) {
-        let (readiness, served) = self.gate;
-        let gate = EventPortHandler::new(handler, readiness, served)
-            .with_counters(Arc::clone(&self.counters));
-        let handler = Arc::new(gate.with_tracer(self.tracer));
+    pub(super) fn serve<H: RequestHandler>(
+        self,
+        handler: EventPortHandler<H>,
+        stages: &mut ShutdownStages,
+    ) {
+        let handler = Arc::new(handler);
         let stop = stages.stop_accepting.clone();
         let counted = |traffic: &Arc<ConnectionMetrics>| ListenerLimits {
             metrics: Arc::clone(traffic),
             ..self.limits.clone()
         };
+        let series = &handler.counters.series;
         let (plain, secure) = (
-            counted(&self.counters.series.http_connections),
-            counted(&self.counters.series.https_connections),
+            counted(&series.http_connections),
+            counted(&series.https_connections),
         );
         let http = server::serve(self.http, None, plain, Arc::clone(&handler), stop.clone());
         stages.accepting.spawn("http listener", http);
@@ -48,7 +59,7 @@ impl EventPorts {
     }
 }
 
-pub(super) fn listener_limits(options: &RunOptions, shares: DescriptorShares) -> ListenerLimits {
+fn listener_limits(options: &RunOptions, shares: DescriptorShares) -> ListenerLimits {
     ListenerLimits {
         max_connections: shares.senders,
         max_header_bytes: options.limits.max_header_bytes,

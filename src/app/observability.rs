@@ -5,14 +5,13 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
+use super::process_setup::ProcessSetup;
+use super::shared_services::SharedServices;
 use super::shutdown::ShutdownStages;
 use crate::cli::RunOptions;
 use crate::client::CollectorClients;
 use crate::control::Resolution;
-use crate::telemetry::counters::ProcessCounters;
 use crate::telemetry::otlp::{OtlpExporter, OtlpSettings};
-use crate::telemetry::tracer::Tracer;
-use crate::tls::{MinTlsVersion, SystemRoots};
 
 /// Decides by each configuration where traces and metrics are sent.
 pub(super) struct TelemetryConfigurator {
@@ -24,20 +23,21 @@ impl TelemetryConfigurator {
     /// Starts the exporter. It ends in the last stage, so that the spans of the last deliveries are
     /// sent, too.
     pub(super) fn start(
-        options: &RunOptions,
-        (tracer, counters): (Tracer, &Arc<ProcessCounters>),
-        (roots, min_version): (SystemRoots, MinTlsVersion),
+        setup: &ProcessSetup,
+        services: &SharedServices,
         first: &Resolution,
         stages: &mut ShutdownStages,
     ) -> Self {
         let (settings, newest) = watch::channel(Arc::default());
         let observer = Self {
-            options: Arc::new(options.clone()),
+            options: Arc::new(setup.options.clone()),
             settings,
         };
         observer.apply_resolution(first);
-        let wire = Arc::new(CollectorClients::new(roots, min_version));
-        let exporter = OtlpExporter::new(wire, tracer, Arc::clone(counters), newest);
+        let tls = setup.outgoing_tls.clone();
+        let wire = Arc::new(CollectorClients::new(tls.roots, tls.min_version));
+        let (tracer, counters) = (services.tracer.clone(), Arc::clone(&services.counters));
+        let exporter = OtlpExporter::new(wire, tracer, counters, newest);
         stages
             .answering
             .spawn("telemetry", exporter.run(stages.answering_stop.clone()));

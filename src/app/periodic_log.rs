@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::model::{Addressable, RoutingTable, Subscription};
+use crate::model::{Addressable, RoutingTable, Subscription, TableSource};
 use crate::telemetry::counters::ProcessCounters;
 use crate::tls::refusal;
 
@@ -20,7 +20,7 @@ const PERIOD: Duration = Duration::from_secs(1);
 /// Logs until the stop. Sums that are left then are logged when the last delivery has ended.
 pub(super) async fn run(
     counters: Arc<ProcessCounters>,
-    mut tables: watch::Receiver<Arc<RoutingTable>>,
+    mut served: watch::Receiver<impl TableSource>,
     stop: CancellationToken,
 ) {
     let mut period = tokio::time::interval(PERIOD);
@@ -28,11 +28,11 @@ pub(super) async fn run(
     let mut next = i64::MIN;
     while stop.run_until_cancelled(period.tick()).await.is_some() {
         counters.series.log_losses(Some(Instant::now()));
-        let is_new = tables.has_changed().unwrap_or(false);
+        let is_new = served.has_changed().unwrap_or(false);
         let now = now();
         // The table is looked through only if it is new, or if a certificate in it has expired.
         if is_new || next < now {
-            let table = Arc::clone(&tables.borrow_and_update());
+            let table = Arc::clone(served.borrow_and_update().routing_table());
             log_expired(&table, seen..now);
             next = next_expiry(&table, now);
         }
@@ -52,18 +52,7 @@ type ExpiredCertificates<'t> = BTreeMap<(&'t str, i64), Vec<&'t Subscription>>;
 /// are verified by it. Those that had expired when the configuration was read are among its
 /// problems.
 fn log_expired(table: &RoutingTable, within: std::ops::Range<i64>) {
-    let mut ended = ExpiredCertificates::new();
-    for (subscription, destination) in destinations(table) {
-        for certificate in destination.trust.certificates() {
-            if within.contains(&certificate.not_after) {
-                let of = ended
-                    .entry((certificate.subject.as_str(), certificate.not_after))
-                    .or_default();
-                of.push(subscription);
-            }
-        }
-    }
-    for ((subject, not_after), subscriptions) in ended {
+    for ((subject, not_after), subscriptions) in expired_certificates(table, within) {
         let Some(first) = subscriptions.first() else {
             continue;
         };
@@ -77,6 +66,24 @@ fn log_expired(table: &RoutingTable, within: std::ops::Range<i64>) {
              fail, replace it"
         );
     }
+}
+
+fn expired_certificates(
+    table: &RoutingTable,
+    within: std::ops::Range<i64>,
+) -> ExpiredCertificates<'_> {
+    let mut ended = ExpiredCertificates::new();
+    for (subscription, destination) in destinations(table) {
+        for certificate in destination.trust.certificates() {
+            if within.contains(&certificate.not_after) {
+                let of = ended
+                    .entry((certificate.subject.as_str(), certificate.not_after))
+                    .or_default();
+                of.push(subscription);
+            }
+        }
+    }
+    ended
 }
 
 /// Returns the next expiry of a certificate that is valid still, in seconds since the epoch.

@@ -7,10 +7,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::certificate::ServerCertificateKeeper;
 use super::observability::TelemetryConfigurator;
-use super::{configuration_metrics, serving_watch};
-use crate::control::{LatestResolution, Resolution};
+use super::shutdown::ShutdownStages;
+use super::{configuration_metrics, periodic_log, serving_watch};
+use crate::control::{LatestResolution, Resolution, ServedConfiguration};
 use crate::dispatcher::TableChange;
-use crate::model::RoutingTable;
 use crate::supervisor::Readiness;
 use crate::telemetry::LogLevel;
 use crate::telemetry::counters::ProcessCounters;
@@ -18,12 +18,8 @@ use crate::telemetry::counters::ProcessCounters;
 /// All parts that use configurations.
 pub(super) struct ConfigurationPublisher {
     pub(super) changes: mpsc::Sender<TableChange>,
-    /// The configuration that is served, for the admin API.
-    pub(super) served: watch::Sender<Arc<Resolution>>,
-    /// The table that is served, for sources and watches.
-    pub(super) tables: watch::Sender<Arc<RoutingTable>>,
-    /// The configuration that is served, for the writer of status in the cluster.
-    pub(super) served_to_cluster: watch::Sender<LatestResolution>,
+    /// The configuration that is served, for everybody who follows it.
+    pub(super) served: watch::Sender<ServedConfiguration>,
     pub(super) certificates: ServerCertificateKeeper,
     pub(super) counters: Arc<ProcessCounters>,
     pub(super) telemetry: TelemetryConfigurator,
@@ -33,75 +29,85 @@ pub(super) struct ConfigurationPublisher {
 }
 
 impl ConfigurationPublisher {
-    /// Publishes each new configuration until the stop, or until nothing serves it any more.
-    pub(super) async fn run(
+    /// Starts to publish each new configuration, and what the log and the certificate need of the
+    /// one that is served.
+    pub(super) fn start(
         self,
-        mut newest: watch::Receiver<LatestResolution>,
-        stop: CancellationToken,
+        newest: watch::Receiver<LatestResolution>,
+        stages: &mut ShutdownStages,
     ) {
+        // Ends in the last stage, since it logs the losses of the last deliveries, too.
+        let told = periodic_log::run(
+            Arc::clone(&self.counters),
+            self.served.subscribe(),
+            stages.answering_stop.clone(),
+        );
+        stages.answering.spawn("told", told);
+        let (certificates, counters) = (self.certificates.clone(), Arc::clone(&self.counters));
+        stages
+            .accepting
+            .spawn("publisher", self.run(newest, stages.stop_accepting.clone()));
+        stages.accepting.spawn(
+            "certificate",
+            certificates.run(counters, stages.stop_accepting.clone()),
+        );
+    }
+
+    /// Publishes each new configuration until the stop, or until nothing serves it any more.
+    async fn run(self, mut newest: watch::Receiver<LatestResolution>, stop: CancellationToken) {
         let mut level = None;
         while let Some(Ok(())) = stop.run_until_cancelled(newest.changed()).await {
             let resolution = newest.borrow_and_update().clone();
             let Some(resolution) = resolution else {
                 continue;
             };
-            if let (Some(log), Some(wanted)) = (
-                &self.log,
-                resolution
-                    .log_level
-                    .filter(|_| resolution.log_level != level),
-            ) {
+            if let Some(log) = &self.log
+                && let Some(wanted) = resolution.log_level
+                && level != Some(wanted)
+            {
                 log.set(wanted);
                 level = Some(wanted);
             }
-            if !self.publish(&resolution).await {
+            let Some(before) = self.publish(&resolution).await else {
                 return;
-            }
-            // Metrics and status follow only when the configuration is served: they would tell of
-            // queues that are not there yet.
-            configuration_metrics::record_configuration(&self.counters, &resolution);
-            self.telemetry.apply_resolution(&resolution);
-            // In a cluster, a configuration that changes nothing is handed over, too, since its
-            // status may have to be written again.
-            if self
-                .served_to_cluster
-                .borrow()
-                .as_ref()
-                .is_none_or(|last| resolution.differs(last))
-            {
-                tracing::info!(
-                    channels = resolution.table.channels().len(),
-                    "Configuration applied"
-                );
-            }
-            self.served_to_cluster.send_replace(Some(resolution));
-            if self.readiness.set_started() {
-                serving_watch::log_started(&self.readiness);
-            }
+            };
+            self.record_published(&resolution, &before);
         }
     }
 
-    /// Has a configuration served, and shows it only then; returns false if there is no dispatcher
+    /// Records a configuration only when it is served: metrics would tell of queues that are not
+    /// there yet.
+    fn record_published(&self, resolution: &Resolution, before: &ServedConfiguration) {
+        configuration_metrics::record_configuration(&self.counters, resolution);
+        self.telemetry.apply_resolution(resolution);
+        if !before.is_published || resolution.differs(&before.resolution) {
+            tracing::info!(
+                channels = resolution.table.channels().len(),
+                "Configuration applied"
+            );
+        }
+        if self.readiness.set_started() {
+            serving_watch::log_started(&self.readiness);
+        }
+    }
+
+    /// Has a configuration served, and shows it only then: status in the cluster would tell of
+    /// queues that are not there yet. One that changes nothing is shown, too, since its status may
+    /// have to be written again. Returns the configuration before; `None` if there is no dispatcher
     /// any more.
-    async fn publish(&self, resolution: &Arc<Resolution>) -> bool {
+    async fn publish(&self, resolution: &Arc<Resolution>) -> Option<ServedConfiguration> {
         // The certificate comes first: addresses of the new configuration may be used as soon as
         // they are shown.
         self.certificates.apply_resolution(resolution);
-        if !Arc::ptr_eq(&self.tables.borrow(), &resolution.table) {
+        let is_same = Arc::ptr_eq(&self.served.borrow().resolution.table, &resolution.table);
+        if !is_same {
             let (applied, served) = oneshot::channel();
-            let sent = self
-                .changes
-                .send(TableChange {
-                    table: Arc::clone(&resolution.table),
-                    applied,
-                })
-                .await;
-            if sent.is_err() || served.await.is_err() {
-                return false;
-            }
+            let table = Arc::clone(&resolution.table);
+            let change = TableChange { table, applied };
+            self.changes.send(change).await.ok()?;
+            served.await.ok()?;
         }
-        self.served.send_replace(Arc::clone(resolution));
-        self.tables.send_replace(Arc::clone(&resolution.table));
-        true
+        let served = ServedConfiguration::published(Arc::clone(resolution));
+        Some(self.served.send_replace(served))
     }
 }

@@ -12,8 +12,8 @@ use crate::auth::issuer_keys::{IssuerKeyRefresher, IssuerKeyStore};
 use crate::auth::token_cache::{NoTokenIssuer, TokenIssuer};
 use crate::auth::{SenderAuthorizer, TokenCache, TokenTransport, kubernetes};
 use crate::client::ClientCache;
-use crate::event_type::{self, EventTypeObserver};
-use crate::model::RoutingTable;
+use crate::control::ServedConfiguration;
+use crate::event_type::{self, EventTypeObserver, EventTypeWorker};
 use crate::telemetry::counters::ProcessCounters;
 
 /// The client of a cluster's API server.
@@ -37,7 +37,7 @@ pub(super) struct SenderServices {
 /// The tasks that these services need.
 pub(super) struct SenderTasks {
     key_refresher: IssuerKeyRefresher,
-    event_type_creator: Option<event_type::EventTypeWorker>,
+    event_type_creator: Option<EventTypeWorker>,
 }
 
 impl SenderServices {
@@ -49,9 +49,7 @@ impl SenderServices {
         api_server: Option<ApiClient>,
         transport: TokenTransport,
     ) -> (Self, SenderTasks) {
-        let cluster = api_server.clone().map(|ApiClient { client, token_file }| {
-            Arc::new(kubernetes::ApiServerIssuer::new(client).with_token_file(token_file))
-        });
+        let cluster = api_server.as_ref().map(ApiClient::token_issuer);
         let issuer: Arc<dyn TokenIssuer> = match &cluster {
             Some(cluster) => Arc::clone(cluster) as Arc<dyn TokenIssuer>,
             None => Arc::new(NoTokenIssuer),
@@ -60,44 +58,55 @@ impl SenderServices {
         let documents = cluster.map(|cluster| cluster as Arc<dyn ApiServerDocuments>);
         let fetcher = Arc::new(IssuerFetcher::new(Arc::clone(clients), documents));
         let keys = Arc::new(IssuerKeyStore::default());
-        let keeper = IssuerKeyRefresher::new(Arc::clone(&keys), fetcher, Arc::clone(counters));
-        let (event_types, event_type_worker) = match api_server {
-            Some(ApiClient { client, .. }) => {
-                let creator = Arc::new(event_type::kubernetes::ClusterEventTypes::new(client));
-                let (event_types, event_type_worker) =
-                    event_type::observer_and_worker(creator, Arc::clone(counters));
-                (event_types, Some(event_type_worker))
-            }
-            None => (EventTypeObserver::default(), None),
+        let key_refresher =
+            IssuerKeyRefresher::new(Arc::clone(&keys), fetcher, Arc::clone(counters));
+        let (event_types, event_type_creator) = observe_event_types(api_server, counters);
+        let tokens = TokenCache::new(issuer, Arc::clone(counters)).with_transport(transport);
+        let services = Self {
+            authorizer: Arc::new(SenderAuthorizer::new(keys, Arc::clone(counters))),
+            tokens: Arc::new(tokens),
+            event_types,
         };
-        let gate = Arc::new(SenderAuthorizer::new(keys, Arc::clone(counters)));
-        let tokens =
-            Arc::new(TokenCache::new(issuer, Arc::clone(counters)).with_transport(transport));
-        (
-            Self {
-                authorizer: gate,
-                tokens,
-                event_types,
-            },
-            SenderTasks {
-                key_refresher: keeper,
-                event_type_creator: event_type_worker,
-            },
-        )
+        let tasks = SenderTasks {
+            key_refresher,
+            event_type_creator,
+        };
+        (services, tasks)
     }
+}
+
+impl ApiClient {
+    fn token_issuer(&self) -> Arc<kubernetes::ApiServerIssuer> {
+        let issuer = kubernetes::ApiServerIssuer::new(self.client.clone());
+        Arc::new(issuer.with_token_file(self.token_file.clone()))
+    }
+}
+
+/// Makes the observer of event types, with the worker that creates them; without an API server
+/// nothing is observed.
+fn observe_event_types(
+    api_server: Option<ApiClient>,
+    counters: &Arc<ProcessCounters>,
+) -> (EventTypeObserver, Option<EventTypeWorker>) {
+    let Some(ApiClient { client, .. }) = api_server else {
+        return (EventTypeObserver::default(), None);
+    };
+    let creator = Arc::new(event_type::kubernetes::ClusterEventTypes::new(client));
+    let (observer, worker) = event_type::observer_and_worker(creator, Arc::clone(counters));
+    (observer, Some(worker))
 }
 
 impl SenderTasks {
     /// Starts the tasks. The refresher of keys follows the table that is served.
     pub(super) fn start(
         self,
-        tables: watch::Receiver<Arc<RoutingTable>>,
+        served: watch::Receiver<ServedConfiguration>,
         stages: &mut ShutdownStages,
     ) {
         stages.accepting.spawn(
             "token keys",
             self.key_refresher
-                .run(tables, stages.stop_accepting.clone()),
+                .run(served, stages.stop_accepting.clone()),
         );
         if let Some(event_type_worker) = self.event_type_creator {
             stages.accepting.spawn(

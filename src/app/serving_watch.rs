@@ -8,7 +8,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::channel::backends::ChannelBackends;
 use crate::channel::trouble::{ReadinessDecision, ServiceReadiness, TroubleLog, TroubleReport};
-use crate::model::{RoutingTable, SubscriptionKey};
+use crate::control::ServedConfiguration;
+use crate::model::{SubscriptionKey, TableSource};
 use crate::supervisor::Readiness;
 use crate::telemetry::configuration_metrics::{MetricObjectName, UnservedObjects};
 use crate::telemetry::counters::ProcessCounters;
@@ -19,8 +20,8 @@ const PERIOD: Duration = Duration::from_millis(500);
 
 /// The parts that a process needs to watch a backend which may be away.
 pub(super) struct ServingWatch {
-    pub(super) tables: watch::Receiver<Arc<RoutingTable>>,
-    pub(super) storages: Arc<ChannelBackends>,
+    pub(super) served: watch::Receiver<ServedConfiguration>,
+    pub(super) backends: Arc<ChannelBackends>,
     pub(super) readiness: Readiness,
     pub(super) counters: Arc<ProcessCounters>,
 }
@@ -29,18 +30,18 @@ impl ServingWatch {
     /// Makes readiness depend on what is served.
     pub(super) fn add_readiness_checks(&self) {
         let judge = ServiceReadiness::default();
-        let (tables, backends) = (self.tables.clone(), Arc::clone(&self.storages));
+        let (served, backends) = (self.served.clone(), Arc::clone(&self.backends));
         self.readiness.add_requirement(move || {
-            let table = Arc::clone(&tables.borrow());
-            match judge.judge(&TroubleReport::collect(&table, &backends)) {
+            let table = Arc::clone(served.borrow().routing_table());
+            match judge.judge(&TroubleReport::collect(&table, &*backends)) {
                 ReadinessDecision::Missing(missing) => Some(missing),
                 ReadinessDecision::Ready => None,
             }
         });
-        let (tables, backends) = (self.tables.clone(), Arc::clone(&self.storages));
+        let (served, backends) = (self.served.clone(), Arc::clone(&self.backends));
         self.readiness.add_remark(move || {
-            let table = Arc::clone(&tables.borrow());
-            TroubleReport::collect(&table, &backends).summary()
+            let table = Arc::clone(served.borrow().routing_table());
+            TroubleReport::collect(&table, &*backends).summary()
         });
     }
 
@@ -56,8 +57,8 @@ impl ServingWatch {
 
     fn check(&self, log: &mut TroubleLog) {
         log_ready(&self.readiness);
-        let table = Arc::clone(&self.tables.borrow());
-        let report = TroubleReport::collect(&table, &self.storages);
+        let table = Arc::clone(self.served.borrow().routing_table());
+        let report = TroubleReport::collect(&table, &*self.backends);
         log.log_changes(&report);
         let subscriptions = report
             .subscriptions()

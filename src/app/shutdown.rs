@@ -9,7 +9,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::ingress::event_port::ServedRequests;
+use crate::control::StopSignals;
+use crate::ingress::request_metrics::ServedRequests;
 use crate::supervisor::{Readiness, TaskSupervisor};
 use crate::telemetry::counters::ProcessCounters;
 
@@ -67,6 +68,14 @@ pub(super) struct ShutdownStages {
 }
 
 impl ShutdownStages {
+    /// Signals that end the control plane with the first stage, and its writing before that.
+    pub(super) fn stop_signals(&self) -> StopSignals {
+        StopSignals {
+            stop_writing: self.stop_announced.clone(),
+            stop_all: self.stop_accepting.clone(),
+        }
+    }
+
     /// Runs until a signal, or until a task ends that should not, then stops. The exit code is a
     /// failure if a task ended by itself, if deliveries are left, or if the time was up.
     pub(super) async fn run(
@@ -87,14 +96,7 @@ impl ShutdownStages {
         self.end_remaining_tasks(counters).await;
         counters.series.log_losses(None);
         let left = counters.abandoned.get() + counters.unfinished();
-        if left > 0 {
-            tracing::error!(
-                left,
-                "Stopped with deliveries left: those that were acknowledged are lost"
-            );
-        } else {
-            tracing::info!(left, "Stopped");
-        }
+        log_stopped(left);
         if failed || left > 0 || !in_time {
             ExitCode::FAILURE
         } else {
@@ -111,14 +113,7 @@ impl ShutdownStages {
     ) -> bool {
         let ended = tokio::select! {
             signal = signals.next() => {
-                let deliveries = counters.unfinished();
-                tracing::info!(
-                    signal,
-                    deliveries,
-                    at_most = ?limit,
-                    "Stopping: requests and deliveries that have begun are waited for; \
-                     another Ctrl-C or SIGTERM ends them at once"
-                );
+                log_stopping(signal, counters.unfinished(), limit);
                 return false;
             }
             Some(ended) = self.accepting.next_ended() => ended,
@@ -175,27 +170,47 @@ impl ShutdownStages {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
         };
-        if tokio::time::timeout(STAGE_END_LIMIT, let_go).await.is_err() {
+        if !ends_in_time(let_go).await {
             tracing::debug!("Some deliveries have not been let go of");
         }
         // The senders that waited for aborted deliveries get their responses now.
-        if tokio::time::timeout(STAGE_END_LIMIT, self.accepting.all_ended())
-            .await
-            .is_err()
-        {
+        if !ends_in_time(self.accepting.all_ended()).await {
             tracing::debug!("Some senders did not take their answers");
         }
         self.accepting.abort().await;
         // The last stage has to outlive the others: it acknowledges messages, sends spans and
         // answers probes.
         self.answering_stop.cancel();
-        if tokio::time::timeout(STAGE_END_LIMIT, self.answering.all_ended())
-            .await
-            .is_err()
-        {
+        if !ends_in_time(self.answering.all_ended()).await {
             tracing::debug!("Some acknowledgements, or answers of the admin port, were given up");
         }
         self.answering.abort().await;
+    }
+}
+
+/// Waits for the end of what a stage has left; returns false if that takes too long.
+async fn ends_in_time(end: impl Future<Output = ()>) -> bool {
+    tokio::time::timeout(STAGE_END_LIMIT, end).await.is_ok()
+}
+
+fn log_stopping(signal: &str, deliveries: u64, limit: Duration) {
+    tracing::info!(
+        signal,
+        deliveries,
+        at_most = ?limit,
+        "Stopping: requests and deliveries that have begun are waited for; \
+         another Ctrl-C or SIGTERM ends them at once"
+    );
+}
+
+fn log_stopped(left: u64) {
+    if left > 0 {
+        tracing::error!(
+            left,
+            "Stopped with deliveries left: those that were acknowledged are lost"
+        );
+    } else {
+        tracing::info!(left, "Stopped");
     }
 }
 

@@ -87,24 +87,32 @@ impl IssuerFetcher {
         let url = parse_url(&jwks_uri)?;
         let keys = if url.path() == CLUSTER_KEYS {
             cluster.get(CLUSTER_KEYS).await?
-        } else if url.scheme() == "https" {
-            let target = DestinationRoute::Remote { connect: None };
-            self.fetch_document(&Addressable {
-                url: url.into(),
-                route: target,
-                trust: Arc::clone(trust),
-                audience: None,
-            })
-            .await?
         } else {
-            return Err(format!(
-                "the API server names keys that are not to be had by https: {url}"
-            ));
+            self.fetch_keys_elsewhere(url, trust).await?
         };
         Ok(PublishedKeys {
             issuer,
             keys: parse_document(&keys)?,
         })
+    }
+
+    async fn fetch_keys_elsewhere(
+        &self,
+        url: Url,
+        trust: &Arc<TrustBundle>,
+    ) -> Result<Bytes, String> {
+        if url.scheme() != "https" {
+            return Err(format!(
+                "the API server names keys that are not to be had by https: {url}"
+            ));
+        }
+        let address = Addressable {
+            url: url.into(),
+            route: DestinationRoute::Remote { connect: None },
+            trust: Arc::clone(trust),
+            audience: None,
+        };
+        self.fetch_document(&address).await
     }
 
     async fn fetch_document(&self, from: &Addressable) -> Result<Bytes, String> {

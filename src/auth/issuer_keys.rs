@@ -15,7 +15,8 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::model::{OidcAuthentication, RoutingTable};
+use crate::doubling_wait::DoublingWait;
+use crate::model::{OidcAuthentication, TableSource};
 use crate::telemetry::counters::ProcessCounters;
 use crate::telemetry::log_rate_limit::LogRateLimit;
 use crate::wire_text::WireText;
@@ -184,13 +185,9 @@ impl IssuerKeyRefresher {
     /// Follows the routing table until `stop`. While it names no issuer, nothing is fetched; if
     /// keys cannot be fetched, this is tried for ever, and the keys that are known stay (unlike
     /// contract G-53).
-    pub async fn run(
-        self,
-        mut tables: watch::Receiver<Arc<RoutingTable>>,
-        stop: CancellationToken,
-    ) {
+    pub async fn run(self, mut tables: watch::Receiver<impl TableSource>, stop: CancellationToken) {
         loop {
-            let oidc = tables.borrow_and_update().oidc().cloned();
+            let oidc = tables.borrow_and_update().routing_table().oidc().cloned();
             let ended = tokio::select! {
                 () = stop.cancelled() => true,
                 ended = wait_for_other_issuer(&mut tables, oidc.as_ref()) => ended,
@@ -207,11 +204,13 @@ impl IssuerKeyRefresher {
         let Some(oidc) = oidc else {
             return std::future::pending().await;
         };
-        let (mut wait, mut told) = (FIRST_WAIT, LogRateLimit::default());
+        let mut wait = DoublingWait::new(FIRST_WAIT, LONGEST_WAIT);
+        let mut told = LogRateLimit::default();
         loop {
             match self.fetch_keys(oidc).await {
                 Ok(()) => {
-                    (wait, told) = (FIRST_WAIT, LogRateLimit::default());
+                    wait.reset();
+                    told = LogRateLimit::default();
                     tokio::time::sleep(SHORTEST_REFRESH).await;
                     // A request that waits is answered by the keys that were fetched since; so it
                     // is listened to only after the shortest time between two fetches.
@@ -221,17 +220,21 @@ impl IssuerKeyRefresher {
                     );
                 }
                 Err(error) => {
-                    self.counters.key_fetch_failures.increment();
-                    if told.is_due() {
-                        tracing::warn!(
-                            error = %WireText::new(error),
-                            "The keys of the token issuer could not be fetched, trying again"
-                        );
-                    }
-                    tokio::time::sleep(wait.mul_f64(1.0 - 0.2 * fastrand::f64())).await;
-                    wait = wait.saturating_mul(2).min(LONGEST_WAIT);
+                    self.record_failure(error, &mut told);
+                    let wait = wait.take().mul_f64(1.0 - 0.2 * fastrand::f64());
+                    tokio::time::sleep(wait).await;
                 }
             }
+        }
+    }
+
+    fn record_failure(&self, error: String, told: &mut LogRateLimit) {
+        self.counters.key_fetch_failures.increment();
+        if told.is_due() {
+            tracing::warn!(
+                error = %WireText::new(error),
+                "The keys of the token issuer could not be fetched, trying again"
+            );
         }
     }
 
@@ -243,24 +246,10 @@ impl IssuerKeyRefresher {
         if issuer.is_empty() {
             return Err("the issuer has no name".to_owned());
         }
-        let keys: Vec<VerificationKey> = keys
-            .keys
-            .iter()
-            .filter_map(usable_key)
-            .take(MAX_KEYS)
-            .collect();
-        if keys.is_empty() {
-            return Err(format!(
-                "{} publishes no RSA or EC key for signatures",
-                WireText::new(issuer)
-            ));
-        }
+        let keys = usable_keys(&issuer, &keys)?;
         if !self.keys.are_known(oidc) {
-            tracing::info!(
-                issuer = %WireText::new(&issuer),
-                keys = keys.len(),
-                "Tokens can be verified"
-            );
+            let issuer = WireText::new(&issuer);
+            tracing::info!(%issuer, keys = keys.len(), "Tokens can be verified");
         }
         let verified = Cache::builder().max_capacity(MAX_VERIFIED).build();
         self.keys.replace(IssuerKeySet {
@@ -276,10 +265,25 @@ impl IssuerKeyRefresher {
 
 /// Waits until the table names another issuer; returns true if there will be no other table.
 async fn wait_for_other_issuer(
-    tables: &mut watch::Receiver<Arc<RoutingTable>>,
+    tables: &mut watch::Receiver<impl TableSource>,
     oidc: Option<&Arc<OidcAuthentication>>,
 ) -> bool {
-    tables.wait_for(|table| table.oidc() != oidc).await.is_err()
+    tables
+        .wait_for(|table| table.routing_table().oidc() != oidc)
+        .await
+        .is_err()
+}
+
+fn usable_keys(issuer: &str, published: &JwkSet) -> Result<Vec<VerificationKey>, String> {
+    let usable = published.keys.iter().filter_map(usable_key);
+    let keys: Vec<_> = usable.take(MAX_KEYS).collect();
+    if keys.is_empty() {
+        let issuer = WireText::new(issuer);
+        return Err(format!(
+            "{issuer} publishes no RSA or EC key for signatures"
+        ));
+    }
+    Ok(keys)
 }
 
 /// Returns a key for signatures by RSA or an elliptic curve; `None` for everything else that is
@@ -293,16 +297,7 @@ fn usable_key(jwk: &Jwk) -> Option<VerificationKey> {
     {
         return None;
     }
-    let family = match &jwk.algorithm {
-        AlgorithmParameters::RSA(_) => vec![Algorithm::RS256, Algorithm::RS384, Algorithm::RS512],
-        AlgorithmParameters::EllipticCurve(curve) if curve.curve == EllipticCurve::P256 => {
-            vec![Algorithm::ES256]
-        }
-        AlgorithmParameters::EllipticCurve(curve) if curve.curve == EllipticCurve::P384 => {
-            vec![Algorithm::ES384]
-        }
-        _ => return None,
-    };
+    let family = algorithms_of_key(&jwk.algorithm)?;
     let algorithms = match jwk.common.key_algorithm {
         None => family,
         Some(named) => family
@@ -316,6 +311,23 @@ fn usable_key(jwk: &Jwk) -> Option<VerificationKey> {
         algorithms,
         key,
     })
+}
+
+/// Returns the algorithms by which a key of this type can sign; `None` if there is none that is
+/// accepted.
+fn algorithms_of_key(key: &AlgorithmParameters) -> Option<Vec<Algorithm>> {
+    match key {
+        AlgorithmParameters::RSA(_) => {
+            Some(vec![Algorithm::RS256, Algorithm::RS384, Algorithm::RS512])
+        }
+        AlgorithmParameters::EllipticCurve(curve) if curve.curve == EllipticCurve::P256 => {
+            Some(vec![Algorithm::ES256])
+        }
+        AlgorithmParameters::EllipticCurve(curve) if curve.curve == EllipticCurve::P384 => {
+            Some(vec![Algorithm::ES384])
+        }
+        _ => None,
+    }
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use http::Request;
-use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
+use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec, TokenRequestStatus};
 use k8s_openapi::api::core::v1::ServiceAccount as Object;
 use k8s_openapi::jiff::Timestamp;
 use kube::Api;
@@ -87,22 +87,10 @@ impl ApiServerIssuer {
         let accounts: Api<Object> = Api::namespaced(self.client.clone(), &account.namespace);
         let answer = accounts
             .create_token_request(&account.name, &PostParams::default(), &request)
-            .await;
-        let status = answer
-            .map_err(|error| api_error_text(&error))?
-            .status
-            .ok_or("the API server gave no token")?;
-        let left = status
-            .expiration_timestamp
-            .0
-            .duration_since(Timestamp::now());
-        let lifetime = left
-            .try_into()
-            .map_err(|_past| "the API server gave a token that has expired".to_owned())?;
-        Ok(IssuedToken {
-            token: status.token,
-            lifetime,
-        })
+            .await
+            .map_err(|error| api_error_text(&error))?;
+        let status = answer.status.ok_or("the API server gave no token")?;
+        issued_token(status)
     }
 }
 
@@ -130,6 +118,20 @@ impl ApiServerDocuments for ApiServerIssuer {
         }
         .boxed()
     }
+}
+
+fn issued_token(status: TokenRequestStatus) -> Result<IssuedToken, String> {
+    let left = status
+        .expiration_timestamp
+        .0
+        .duration_since(Timestamp::now());
+    let lifetime = left
+        .try_into()
+        .map_err(|_past| "the API server gave a token that has expired".to_owned())?;
+    Ok(IssuedToken {
+        token: status.token,
+        lifetime,
+    })
 }
 
 /// Returns the message of the API server, or the error of the request, in one line.

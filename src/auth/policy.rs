@@ -61,35 +61,32 @@ pub fn authorize(
     subject: &str,
     events: &[Event],
 ) -> Result<(), AccessDenial> {
-    let (allowed, remedy) = match &access.rule {
-        AuthorizationRule::Default(mode, namespace) => allowed_by_mode(*mode, namespace, subject),
+    match &access.rule {
+        AuthorizationRule::Default(mode, namespace) => {
+            allow_by_mode(*mode, namespace, subject).map_err(|remedy| forbidden(subject, remedy))
+        }
         AuthorizationRule::Policies(policies) => {
-            let allowed = events
-                .iter()
-                .all(|event| any_policy_allows(policies, subject, event));
-            return if allowed {
-                Ok(())
-            } else {
-                Err(denied_by_policies(subject))
-            };
+            let mut events = events.iter();
+            let all_allowed = events.all(|event| any_policy_allows(policies, subject, event));
+            all_allowed
+                .then_some(())
+                .ok_or_else(|| denied_by_policies(subject))
         }
-        AuthorizationRule::OnlySubject(expected) => {
-            (subject == expected, "only the channel of this trigger may")
+        AuthorizationRule::OnlySubject(expected) if subject == expected => Ok(()),
+        AuthorizationRule::OnlySubject(_) => {
+            Err(forbidden(subject, "only the channel of this trigger may"))
         }
-        AuthorizationRule::Unknown(reason) => {
-            return Err(AccessDenial::PolicyUnknown(reason.clone()));
-        }
+        AuthorizationRule::Unknown(reason) => Err(AccessDenial::PolicyUnknown(reason.clone())),
         AuthorizationRule::ObjectMissing(reason) => {
-            return Err(AccessDenial::DestinationMissing(reason.clone()));
+            Err(AccessDenial::DestinationMissing(reason.clone()))
         }
-    };
-    if allowed {
-        Ok(())
-    } else {
-        Err(AccessDenial::Forbidden {
-            subject: WireText::new(subject),
-            remedy,
-        })
+    }
+}
+
+fn forbidden(subject: &str, remedy: &'static str) -> AccessDenial {
+    AccessDenial::Forbidden {
+        subject: WireText::new(subject),
+        remedy,
     }
 }
 
@@ -113,10 +110,10 @@ pub fn authorize_any(access: &SenderAuthorization, subject: &str) -> Result<(), 
 }
 
 fn denied_by_policies(subject: &str) -> AccessDenial {
-    AccessDenial::Forbidden {
-        subject: WireText::new(subject),
-        remedy: "add it to an EventPolicy of this address, or check the filters there",
-    }
+    forbidden(
+        subject,
+        "add it to an EventPolicy of this address, or check the filters there",
+    )
 }
 
 fn is_for_subject(policy: &EventPolicy, subject: &str) -> bool {
@@ -136,30 +133,32 @@ fn any_policy_allows(policies: &[Arc<EventPolicy>], subject: &str, event: &Event
     })
 }
 
-/// Decides by the default mode of the namespace; the text is the remedy for a refusal (contract
-/// AU-11).
-fn allowed_by_mode(
+/// Checks the subject by the default mode of the namespace (contract AU-11).
+///
+/// # Errors
+/// Fails with the remedy if the mode refuses the subject.
+fn allow_by_mode(
     mode: AuthorizationMode,
     namespace: &str,
     subject: &str,
-) -> (bool, &'static str) {
+) -> Result<(), &'static str> {
     match mode {
-        AuthorizationMode::AllowAll => (true, ""),
+        AuthorizationMode::AllowAll => Ok(()),
         AuthorizationMode::AllowSameNamespace => {
             let account = subject
                 .strip_prefix(SUBJECT_PREFIX)
                 .and_then(|rest| rest.strip_prefix(namespace));
-            let same = account.is_some_and(|rest| rest.starts_with(':'));
-            (
-                same,
+            if account.is_some_and(|rest| rest.starts_with(':')) {
+                return Ok(());
+            }
+            Err(
                 "default-authorization-mode is allow-same-namespace: add an EventPolicy that \
                  names it",
             )
         }
-        AuthorizationMode::DenyAll => (
-            false,
-            "default-authorization-mode is deny-all: add an EventPolicy that names it",
-        ),
+        AuthorizationMode::DenyAll => {
+            Err("default-authorization-mode is deny-all: add an EventPolicy that names it")
+        }
     }
 }
 
@@ -184,27 +183,24 @@ pub fn authorize_internal(
     event: &Event,
 ) -> Result<(), AccessDenial> {
     let Some(access) = access else { return Ok(()) };
-    let wanted = access.audience.as_str();
-    match inside {
-        InternalSender {
-            sender: Some(sender),
-            audience: Some(audience),
-        } if audience == wanted => {
-            authorize(access, &sender.to_string(), std::slice::from_ref(event))
+    let sender = authenticate_internal(inside, &access.audience)?;
+    authorize(access, &sender.to_string(), std::slice::from_ref(event))
+}
+
+/// Returns the sender, if its token would be for the audience that is wanted.
+fn authenticate_internal<'s>(
+    inside: InternalSender<'s>,
+    wanted: &str,
+) -> Result<&'s ServiceAccount, AccessDenial> {
+    let denial = match (inside.sender, inside.audience) {
+        (Some(sender), Some(audience)) if audience == wanted => return Ok(sender),
+        (Some(_), Some(_)) => {
+            format!("the destination is given with another audience than {wanted}")
         }
-        InternalSender {
-            sender: Some(_),
-            audience: Some(_),
-        } => Err(AccessDenial::Unauthenticated(format!(
-            "the destination is given with another audience than {wanted}"
-        ))),
-        InternalSender { sender: None, .. } => Err(AccessDenial::Unauthenticated(
-            "the subscription has no ServiceAccount to send as".to_owned(),
-        )),
-        InternalSender { audience: None, .. } => Err(AccessDenial::Unauthenticated(format!(
-            "the destination is given without its audience {wanted}"
-        ))),
-    }
+        (None, _) => "the subscription has no ServiceAccount to send as".to_owned(),
+        (_, None) => format!("the destination is given without its audience {wanted}"),
+    };
+    Err(AccessDenial::Unauthenticated(denial))
 }
 
 #[cfg(test)]

@@ -126,7 +126,23 @@ struct TokenRequestState {
     log_limit: LogRateLimit,
 }
 
+impl TokenRequestState {
+    /// Returns the last failure, which is shared for a second, so that waiting callers do not ask
+    /// one after the other.
+    fn fresh_failure(&self, now: Instant) -> Option<&TokenError> {
+        let (at, error) = self.last_failure.as_ref()?;
+        (now.duration_since(*at) < PAUSE).then_some(error)
+    }
+}
+
 type TokenCacheKey = (Arc<ServiceAccount>, String);
+
+/// The token that is wanted: for this account and this audience.
+#[derive(Clone, Copy, Debug)]
+struct WantedToken<'w> {
+    account: &'w Arc<ServiceAccount>,
+    audience: &'w str,
+}
 
 /// The schemes by which tokens may be sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -205,38 +221,44 @@ impl TokenCache {
         account: &Arc<ServiceAccount>,
         audience: &str,
     ) -> Result<HeaderValue, TokenError> {
-        let key = (Arc::clone(account), audience.to_owned());
-        let entry = match self.entries.get(&key).await {
-            Some(entry) => entry,
-            None => {
-                self.entries
-                    .get_with(key, std::future::ready(Arc::default()))
-                    .await
-            }
-        };
+        let wanted = WantedToken { account, audience };
+        let entry = self.cache_entry(wanted).await;
         let now = Instant::now();
         let kept = entry.token.load_full().filter(|kept| now < kept.expires_at);
         match kept {
             Some(kept) if now < kept.refresh_at => Ok(kept.authorization.clone()),
-            // One caller replaces the token; all others go on with the old one, as does that caller
-            // if the request fails.
-            Some(kept) => match entry.request.try_lock() {
-                Ok(mut asking) => {
-                    let asked = self
-                        .reuse_or_request_token(
-                            &entry,
-                            &mut asking,
-                            (account, audience),
-                            TIMEOUT_AHEAD,
-                        )
-                        .await;
-                    Ok(asked.unwrap_or_else(|_error| kept.authorization.clone()))
-                }
-                Err(_busy) => Ok(kept.authorization.clone()),
-            },
+            Some(kept) => Ok(self.replace_ahead(&entry, &kept, wanted).await),
             None => {
                 let mut asking = entry.request.lock().await;
-                self.reuse_or_request_token(&entry, &mut asking, (account, audience), TIMEOUT)
+                let asked = self.reuse_or_request_token(&entry, &mut asking, wanted, TIMEOUT);
+                asked.await
+            }
+        }
+    }
+
+    /// Replaces a token that can still be used. One caller does so; all others go on with the old
+    /// one, as does that caller if the request fails.
+    async fn replace_ahead(
+        &self,
+        entry: &TokenCacheEntry,
+        kept: &CachedToken,
+        wanted: WantedToken<'_>,
+    ) -> HeaderValue {
+        let Ok(mut asking) = entry.request.try_lock() else {
+            return kept.authorization.clone();
+        };
+        let replaced = self.reuse_or_request_token(entry, &mut asking, wanted, TIMEOUT_AHEAD);
+        let replaced = replaced.await;
+        replaced.unwrap_or_else(|_error| kept.authorization.clone())
+    }
+
+    async fn cache_entry(&self, wanted: WantedToken<'_>) -> Arc<TokenCacheEntry> {
+        let key = (Arc::clone(wanted.account), wanted.audience.to_owned());
+        match self.entries.get(&key).await {
+            Some(entry) => entry,
+            None => {
+                self.entries
+                    .get_with(key, std::future::ready(Arc::default()))
                     .await
             }
         }
@@ -248,7 +270,7 @@ impl TokenCache {
         &self,
         entry: &TokenCacheEntry,
         asking: &mut TokenRequestState,
-        wanted: (&ServiceAccount, &str),
+        wanted: WantedToken<'_>,
         limit: Duration,
     ) -> Result<HeaderValue, TokenError> {
         let now = Instant::now();
@@ -256,12 +278,7 @@ impl TokenCache {
         if let Some(kept) = entry.token.load_full().filter(|kept| now < kept.refresh_at) {
             return Ok(kept.authorization.clone());
         }
-        // A failure is shared for a second, so that waiting callers do not ask one after the other.
-        if let Some((_, error)) = asking
-            .last_failure
-            .as_ref()
-            .filter(|(at, _)| now.duration_since(*at) < PAUSE)
-        {
+        if let Some(error) = asking.fresh_failure(now) {
             return Err(error.clone());
         }
         match self.request_token(wanted, limit).await {
@@ -272,19 +289,23 @@ impl TokenCache {
                 Ok(header)
             }
             Err(error) => {
-                self.counters.token_failures.increment();
-                if asking.log_limit.is_due() {
-                    tracing::warn!(%error, "A token could not be had");
-                }
-                asking.last_failure = Some((Instant::now(), error.clone()));
+                self.record_failure(asking, &error);
                 Err(error)
             }
         }
     }
 
+    fn record_failure(&self, asking: &mut TokenRequestState, error: &TokenError) {
+        self.counters.token_failures.increment();
+        if asking.log_limit.is_due() {
+            tracing::warn!(%error, "A token could not be had");
+        }
+        asking.last_failure = Some((Instant::now(), error.clone()));
+    }
+
     async fn request_token(
         &self,
-        (account, audience): (&ServiceAccount, &str),
+        WantedToken { account, audience }: WantedToken<'_>,
         limit: Duration,
     ) -> Result<CachedToken, TokenError> {
         self.counters.token_requests.increment();
@@ -297,23 +318,25 @@ impl TokenCache {
                 return Err(TokenError::new(account, audience, reason));
             }
         };
-        let unusable = |_error| {
-            TokenError::new(
-                account,
-                audience,
-                "the issuer gave something that is no token",
-            )
+        let Some(authorization) = bearer_field(&token) else {
+            let reason = "the issuer gave something that is no token";
+            return Err(TokenError::new(account, audience, reason));
         };
-        let mut header = HeaderValue::try_from(format!("Bearer {token}")).map_err(unusable)?;
-        header.set_sensitive(true);
         // The lifetime counts from before the request, so that a slow issuer does not lengthen it.
         let usable = usable_lifetime(lifetime.min(LIFETIME));
         Ok(CachedToken {
-            authorization: header,
+            authorization,
             refresh_at: asked + usable.mul_f64(FRESH),
             expires_at: asked + usable,
         })
     }
+}
+
+/// Returns the value of `Authorization` for this token; `None` if it is not fit for a header field.
+fn bearer_field(token: &str) -> Option<HeaderValue> {
+    let mut field = HeaderValue::try_from(format!("Bearer {token}")).ok()?;
+    field.set_sensitive(true);
+    Some(field)
 }
 
 /// Returns the part of a lifetime in which a token is used: all but the last five minutes; of a

@@ -53,10 +53,9 @@ pub(super) async fn verify(
     let (set, digest) = (keys.key_set_of(oidc), token_digest(token, audience));
     // A token that was verified before needs no signature check, which is what costs most.
     if let Some(set) = &set
-        && let Some(known) = set.verified.get(&digest).await
-        && now() < known.expires_at
+        && let Some(subject) = known_subject(set, &digest).await
     {
-        return Ok(Arc::clone(&known.subject));
+        return Ok(subject);
     }
     // The header is parsed before the keys are asked for, so that rubbish does not make them be
     // fetched.
@@ -65,14 +64,15 @@ pub(super) async fn verify(
         "the keys of the token issuer are not known yet",
     ))?;
     let set = key_set_with(keys, set, header.kid.as_deref()).await?;
-    let verified = Arc::new(verify_by_key_set(
-        token,
-        &set,
-        header.kid.as_deref(),
-        audience,
-    )?);
+    let id = header.kid.as_deref();
+    let verified = Arc::new(verify_by_key_set(token, &set, id, audience)?);
     set.verified.insert(digest, Arc::clone(&verified)).await;
     Ok(Arc::clone(&verified.subject))
+}
+
+async fn known_subject(set: &IssuerKeySet, digest: &[u8; 32]) -> Option<Arc<str>> {
+    let known = set.verified.get(digest).await?;
+    (now() < known.expires_at).then(|| Arc::clone(&known.subject))
 }
 
 /// Returns these keys, or newer ones if no key with this id is among them.

@@ -1,137 +1,174 @@
-//! Both backends of a process as one: each channel goes to the backend that keeps its events.
+//! The backends of a process as one: each channel goes to the backend that keeps its events.
 
 use std::sync::Arc;
 
 use futures_util::FutureExt;
 
-use super::memory::MemoryBackend;
 use super::parked::{
     ParkedChange, ParkedError, ParkedFuture, ParkedListing, ParkedOperation, ParkedStore,
     ParkingSubscription,
 };
-use super::rabbitmq::RabbitmqBackend;
-use super::trouble::TroubleReason;
+use super::trouble::TroubleSource;
+use super::trouble_reason::{BackendConnection, TroubleReason};
 use super::{ChannelBackend, OpenedChannel};
 use crate::model::{BackendKind, Channel, SubscriptionKey};
 
 /// The backends of a process, of which each channel has one.
 pub struct ChannelBackends {
-    memory: MemoryBackend,
-    rabbitmq: Option<Arc<RabbitmqBackend>>,
+    /// The backend in memory, which keeps the events of every channel whose own backend the
+    /// process does not have; the control plane sees to it that there is no such channel.
+    memory: Arc<dyn ChannelBackend>,
+    /// The other backends, each of a kind of its own.
+    others: Vec<RegisteredBackend>,
+}
+
+struct RegisteredBackend {
+    kind: BackendKind,
+    backend: Arc<dyn ChannelBackend>,
 }
 
 impl ChannelBackends {
-    /// Makes one backend of both. Without RabbitMQ no channel may ask for it; the control plane
-    /// sees to that.
+    /// Makes backends of which memory is the only one.
     #[must_use]
-    pub fn new(memory: MemoryBackend, rabbitmq: Option<Arc<RabbitmqBackend>>) -> Self {
-        Self { memory, rabbitmq }
+    pub fn new(memory: impl ChannelBackend) -> Self {
+        Self {
+            memory: Arc::new(memory),
+            others: Vec::new(),
+        }
     }
 
-    /// True if RabbitMQ can be published to and consumed from now; `None` if none is configured.
+    /// Adds the backend of another kind of channels.
     #[must_use]
-    pub fn is_rabbitmq_connected(&self) -> Option<bool> {
-        self.rabbitmq
-            .as_ref()
-            .map(|rabbitmq| rabbitmq.is_connected())
+    pub fn with_backend(mut self, kind: BackendKind, backend: Arc<dyn ChannelBackend>) -> Self {
+        self.others.push(RegisteredBackend { kind, backend });
+        self
+    }
+
+    /// Connection of the backend of this kind; `None` if the process has none, or if its queues are
+    /// in the process.
+    #[must_use]
+    pub fn connection(&self, kind: BackendKind) -> Option<BackendConnection> {
+        self.backend(kind)?.connection()
+    }
+
+    /// The backend of this kind; `None` if the process has none.
+    fn backend(&self, kind: BackendKind) -> Option<&dyn ChannelBackend> {
+        if kind == BackendKind::Memory {
+            return Some(&*self.memory);
+        }
+        let other = self.others.iter().find(|other| other.kind == kind)?;
+        Some(&*other.backend)
+    }
+
+    /// All backends, memory first.
+    fn all(&self) -> impl Iterator<Item = &dyn ChannelBackend> {
+        let others = self.others.iter().map(|other| &*other.backend);
+        std::iter::once(&*self.memory).chain(others)
+    }
+
+    /// Store of the parked events of a backend; `None` if it parks nothing.
+    ///
+    /// # Errors
+    /// If the process has no backend of this kind.
+    fn find_parked_store(
+        &self,
+        kind: BackendKind,
+    ) -> Result<Option<Box<dyn ParkedStore>>, ParkedError> {
+        match self.backend(kind) {
+            Some(backend) => Ok(backend.parked_store()),
+            None => Err(ParkedError::Unavailable(format!(
+                "this process has no {}",
+                kind.display_name()
+            ))),
+        }
+    }
+
+    /// Store of the parked events of a subscription.
+    ///
+    /// # Errors
+    /// If the process has no backend of this kind, or the backend parks nothing.
+    fn parked_store_of(
+        &self,
+        owner: &ParkingSubscription,
+    ) -> Result<Box<dyn ParkedStore>, ParkedError> {
+        self.find_parked_store(owner.backend)?.ok_or_else(|| {
+            ParkedError::Unavailable(format!(
+                "channels in {} park nothing",
+                owner.backend.display_name()
+            ))
+        })
     }
 }
 
 impl ChannelBackend for ChannelBackends {
     /// Opens the channel on its backend. A channel that moves to another backend leaves no event
-    /// behind: what is in memory is delivered, and its queues on RabbitMQ go on being consumed as
-    /// long as the process runs, since events that wait for a retry come back into them much later.
+    /// behind: what is in memory is delivered, and queues outside of the process go on being
+    /// consumed as long as the process runs, since events that wait for a retry come back into them
+    /// much later.
     fn open(&self, channel: &Channel) -> OpenedChannel {
-        let keys = channel
-            .subscriptions
-            .iter()
-            .map(|subscription| &subscription.key);
-        match (channel.backend, &self.rabbitmq) {
-            (BackendKind::Rabbitmq, Some(rabbitmq)) => {
-                keys.for_each(|key| self.memory.retire_subscription(key));
-                rabbitmq.open(channel)
+        let backend = self.backend(channel.backend).unwrap_or(&*self.memory);
+        let left = self
+            .all()
+            .filter(|other| !std::ptr::addr_eq(*other, backend) && other.connection().is_none());
+        for other in left {
+            for subscription in &channel.subscriptions {
+                other.retire_subscription(&subscription.key);
             }
-            (BackendKind::Memory, _) | (BackendKind::Rabbitmq, None) => self.memory.open(channel),
         }
+        backend.open(channel)
     }
 
     fn retire_subscription(&self, subscription: &SubscriptionKey) {
-        self.memory.retire_subscription(subscription);
-        if let Some(rabbitmq) = &self.rabbitmq {
-            rabbitmq.retire_subscription(subscription);
-        }
+        self.all()
+            .for_each(|backend| backend.retire_subscription(subscription));
     }
 
     fn unfinished(&self, subscription: &SubscriptionKey) -> Option<usize> {
-        let rabbitmq = || {
-            self.rabbitmq
-                .as_ref()
-                .and_then(|rabbitmq| rabbitmq.unfinished(subscription))
-        };
-        self.memory.unfinished(subscription).or_else(rabbitmq)
+        self.all()
+            .find_map(|backend| backend.unfinished(subscription))
     }
 
-    /// Trouble of the backend that takes the subscription's events now: a queue on RabbitMQ is
-    /// given up when its channel moves to memory, but goes on being consumed.
+    /// Trouble of the backend that takes the subscription's events now: a queue outside of the
+    /// process is given up when its channel moves to memory, but goes on being consumed. A
+    /// subscription that no backend has opened is in the trouble of any of them.
     fn trouble(&self, subscription: &SubscriptionKey) -> Option<TroubleReason> {
-        if self.memory.unfinished(subscription).is_some() {
-            return self.memory.trouble(subscription);
+        let is_open = |backend: &&dyn ChannelBackend| backend.unfinished(subscription).is_some();
+        match self.all().find(is_open) {
+            Some(backend) => backend.trouble(subscription),
+            None => self.all().find_map(|backend| backend.trouble(subscription)),
         }
-        self.rabbitmq
-            .as_ref()
-            .and_then(|rabbitmq| rabbitmq.trouble(subscription))
     }
 
     fn close(&self) {
-        self.memory.close();
-        if let Some(rabbitmq) = &self.rabbitmq {
-            rabbitmq.close();
-        }
+        self.all().for_each(ChannelBackend::close);
     }
 }
 
-impl ChannelBackends {
-    /// Store of the parked events of a backend.
-    ///
-    /// # Errors
-    /// If the process has no RabbitMQ, or the backend parks nothing.
-    fn parked_store(&self, storage: BackendKind) -> Result<Box<dyn ParkedStore>, ParkedError> {
-        match (storage, &self.rabbitmq) {
-            (BackendKind::Rabbitmq, Some(rabbitmq)) => Ok(Box::new(rabbitmq.parking())),
-            (BackendKind::Rabbitmq, None) => Err(ParkedError::Unavailable(
-                "this process has no RabbitMQ".to_owned(),
-            )),
-            (BackendKind::Memory, _) => Err(ParkedError::Unavailable(
-                "channels in memory park nothing".to_owned(),
-            )),
-        }
+impl TroubleSource for ChannelBackends {
+    fn connections(&self) -> Vec<BackendConnection> {
+        self.all().filter_map(ChannelBackend::connection).collect()
+    }
+
+    fn subscription_trouble(&self, subscription: &SubscriptionKey) -> Option<TroubleReason> {
+        self.trouble(subscription)
     }
 }
 
 impl ParkedStore for ChannelBackends {
-    /// Counts parked events of subscriptions on RabbitMQ; it is 0 for those in memory, where
-    /// nothing is parked.
+    /// Counts parked events; the number is 0 for subscriptions of a backend that parks nothing.
     fn count<'a>(&'a self, owners: &'a [ParkingSubscription]) -> ParkedFuture<'a, Vec<u64>> {
         async move {
             let mut counts = vec![0; owners.len()];
-            for storage in [BackendKind::Rabbitmq] {
-                let of = owners
-                    .iter()
-                    .enumerate()
-                    .filter(|(_, owner)| owner.backend == storage);
-                let (places, of): (Vec<usize>, Vec<ParkingSubscription>) =
-                    of.map(|(at, owner)| (at, owner.clone())).unzip();
-                if of.is_empty() {
+            for kind in kinds_of(owners) {
+                let Some(store) = self.find_parked_store(kind)? else {
                     continue;
-                }
-                for (at, found) in places
-                    .into_iter()
-                    .zip(self.parked_store(storage)?.count(&of).await?)
-                {
-                    counts
-                        .get_mut(at)
-                        .into_iter()
-                        .for_each(|count| *count = found);
+                };
+                let of_kind = |owner: &&ParkingSubscription| owner.backend == kind;
+                let asked: Vec<_> = owners.iter().filter(of_kind).cloned().collect();
+                let places = owners.iter().zip(&mut counts);
+                let places = places.filter(|(owner, _)| owner.backend == kind);
+                for ((_, count), found) in places.zip(store.count(&asked).await?) {
+                    *count = found;
                 }
             }
             Ok(counts)
@@ -146,7 +183,7 @@ impl ParkedStore for ChannelBackends {
         operation: &'a ParkedOperation,
     ) -> ParkedFuture<'a, ParkedListing> {
         async move {
-            self.parked_store(owner.backend)?
+            self.parked_store_of(owner)?
                 .show(owner, limit, operation)
                 .await
         }
@@ -158,12 +195,7 @@ impl ParkedStore for ChannelBackends {
         owner: &'a ParkingSubscription,
         operation: &'a ParkedOperation,
     ) -> ParkedFuture<'a, ParkedChange> {
-        async move {
-            self.parked_store(owner.backend)?
-                .replay(owner, operation)
-                .await
-        }
-        .boxed()
+        async move { self.parked_store_of(owner)?.replay(owner, operation).await }.boxed()
     }
 
     fn discard<'a>(
@@ -171,11 +203,17 @@ impl ParkedStore for ChannelBackends {
         owner: &'a ParkingSubscription,
         operation: &'a ParkedOperation,
     ) -> ParkedFuture<'a, ParkedChange> {
-        async move {
-            self.parked_store(owner.backend)?
-                .discard(owner, operation)
-                .await
-        }
-        .boxed()
+        async move { self.parked_store_of(owner)?.discard(owner, operation).await }.boxed()
     }
+}
+
+/// Kinds of the backends of these subscriptions, each once.
+fn kinds_of(owners: &[ParkingSubscription]) -> Vec<BackendKind> {
+    let mut kinds = Vec::new();
+    for owner in owners {
+        if !kinds.contains(&owner.backend) {
+            kinds.push(owner.backend);
+        }
+    }
+    kinds
 }

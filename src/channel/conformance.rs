@@ -6,7 +6,6 @@ pub(crate) mod promises;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::parked::ParkedStore;
 use super::{ChannelBackend, DeliveryOutcome, EventDelivery, OpenedChannel, QueueConsumer};
 use crate::event::Event;
 use crate::filter::Filter;
@@ -33,9 +32,6 @@ pub(crate) trait BackendUnderTest: Sized {
 
     /// The backend of the current process.
     fn backend(&self) -> &dyn ChannelBackend;
-
-    /// Store of the backend's parked events, if it parks any.
-    fn parked(&self) -> Option<&dyn ParkedStore>;
 
     /// Ends the process in good order, and gives the next one, which finds what this one has left.
     async fn restart(self) -> Self;

@@ -14,15 +14,14 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::sync::mpsc;
 
-use super::cooperative_yield::CooperativeYield;
-use super::trouble::TroubleReason;
+use super::subscription_queues::{CountedQueue, FilterDecider, OpenedQueue, SubscriptionQueues};
+use super::trouble_reason::TroubleReason;
 use super::{
     ChannelBackend, ChannelPublisher, DeliveryOutcome, DeliveryProgress, DeliverySettlement,
     EventDelivery, OpenedChannel, PublishError, metrics,
 };
 use crate::event::Event;
-use crate::filter::index::FilterIndex;
-use crate::model::{AcknowledgeMode, Channel, Subscription, SubscriptionKey};
+use crate::model::{AcknowledgeMode, Channel, SubscriptionKey};
 use crate::telemetry::counters::ProcessCounters;
 use crate::telemetry::series::{DeliveryEnd, Dropped, SubscriptionSeries};
 use delivery_countdown::DeliveryCountdown;
@@ -53,33 +52,23 @@ impl MemoryBackend {
 
 impl ChannelBackend for MemoryBackend {
     fn open(&self, channel: &Channel) -> OpenedChannel {
-        let mut queues = self.queues();
-        let mut consumers = Vec::new();
-        let mut subscription_queues = Vec::with_capacity(channel.subscriptions.len());
-        for subscription in &channel.subscriptions {
-            let queue = queues.entry(subscription.key.clone()).or_insert_with(|| {
-                let series = metrics::subscription_series(&self.counters, &subscription.key);
-                let (queue, consumer) =
-                    MemoryQueue::new(subscription.key.clone(), self.capacity, series);
-                consumers.push((Arc::clone(subscription), consumer));
-                Arc::new(queue)
-            });
-            subscription_queues.push(MemorySubscriptionQueue {
-                subscription: Arc::clone(subscription),
-                queue: Arc::clone(queue),
-            });
-        }
-        let index = FilterIndex::new(
-            subscription_queues
-                .iter()
-                .map(|subscription_queue| &subscription_queue.subscription.filter),
-        );
-        let counters = Arc::clone(&self.counters);
+        let mut open = self.queues();
+        let (queues, consumers) = SubscriptionQueues::open(channel, |subscription| {
+            if let Some(queue) = open.get(&subscription.key) {
+                return OpenedQueue {
+                    queue: Arc::clone(queue),
+                    consumer: None,
+                };
+            }
+            let series = metrics::subscription_series(&self.counters, &subscription.key);
+            let opened = MemoryQueue::open(subscription.key.clone(), self.capacity, series);
+            open.insert(subscription.key.clone(), Arc::clone(&opened.queue));
+            opened
+        });
         let publisher = MemoryPublisher {
             acknowledge: channel.acknowledge,
-            filter_index: index,
-            queues: subscription_queues,
-            counters,
+            queues,
+            counters: Arc::clone(&self.counters),
         };
         OpenedChannel {
             publisher: Arc::new(publisher),
@@ -124,25 +113,27 @@ struct MemoryQueue {
 }
 
 impl MemoryQueue {
-    fn new(
+    /// Opens a queue that nobody consumes yet.
+    fn open(
         key: SubscriptionKey,
         capacity: usize,
         series: Arc<SubscriptionSeries>,
-    ) -> (Self, super::QueueConsumer) {
+    ) -> OpenedQueue<Self> {
         let (messages, consumer) = mpsc::channel(capacity);
         let load = Arc::new(MemoryQueueLoad {
             unfinished: AtomicUsize::new(0),
             series,
         });
-        (
-            Self {
-                key,
-                capacity,
-                load,
-                messages,
-            },
-            consumer,
-        )
+        let queue = Self {
+            key,
+            capacity,
+            load,
+            messages,
+        };
+        OpenedQueue {
+            queue: Arc::new(queue),
+            consumer: Some(consumer),
+        }
     }
 
     /// Takes a slot for one event.
@@ -163,6 +154,12 @@ impl MemoryQueue {
     }
 }
 
+impl CountedQueue for MemoryQueue {
+    fn series(&self) -> &SubscriptionSeries {
+        &self.load.series
+    }
+}
+
 /// Error for a queue whose worker has been stopped.
 fn worker_stopped_error() -> PublishError {
     PublishError::Unavailable("this process is stopping".to_owned())
@@ -178,17 +175,9 @@ impl Drop for MemoryQueueSlot {
     }
 }
 
-/// Queue of a subscription, with the filter that says what goes into it.
-struct MemorySubscriptionQueue {
-    subscription: Arc<Subscription>,
-    queue: Arc<MemoryQueue>,
-}
-
 struct MemoryPublisher {
     acknowledge: AcknowledgeMode,
-    /// Index of the filters of `queues`, by their positions there.
-    filter_index: FilterIndex,
-    queues: Vec<MemorySubscriptionQueue>,
+    queues: SubscriptionQueues<MemoryQueue>,
     counters: Arc<ProcessCounters>,
 }
 
@@ -208,26 +197,15 @@ impl MemoryPublisher {
         &'a self,
         events: &'a [Arc<Event>],
     ) -> Result<Vec<ReservedEvent<'a>>, PublishError> {
-        let (mut reserved, mut cooperative_yield) = (Vec::new(), CooperativeYield::default());
+        let mut reserved = Vec::new();
+        let mut filters = FilterDecider::new(&self.counters);
         for event in events {
-            for subscription_queue in self
-                .filter_index
-                .candidates(event)
-                .filter_map(|place| self.queues.get(place))
-            {
-                let queue: &MemoryQueue = &subscription_queue.queue;
-                let decision = subscription_queue.subscription.filter.decide(event);
-                if self
-                    .counters
-                    .count_filter_decision(&queue.load.series, decision)
-                {
-                    reserved.push(ReservedEvent {
-                        queue,
-                        event,
-                        slot: queue.reserve_slot()?,
-                    });
+            for to in self.queues.candidates(event) {
+                if filters.passes(to, event).await {
+                    let queue: &MemoryQueue = &to.queue;
+                    let slot = queue.reserve_slot()?;
+                    reserved.push(ReservedEvent { queue, event, slot });
                 }
-                cooperative_yield.yield_if_due(decision).await;
             }
         }
         Ok(reserved)
@@ -239,33 +217,28 @@ impl MemoryPublisher {
         &self,
         reserved: Vec<ReservedEvent<'_>>,
     ) -> Result<Option<Arc<DeliveryCountdown>>, PublishError> {
-        let mut enqueued = Ok(());
-        let receipt = (self.acknowledge == AcknowledgeMode::AfterDelivery)
+        let countdown = (self.acknowledge == AcknowledgeMode::AfterDelivery)
             .then(|| DeliveryCountdown::new(reserved.len()));
-        for ReservedEvent {
-            queue,
-            event,
-            slot: place,
-        } in reserved
-        {
-            self.counters.count_enqueued(&place.0.series);
+        let mut enqueued = Ok(());
+        for ReservedEvent { queue, event, slot } in reserved {
+            self.counters.count_enqueued(&slot.0.series);
             let settlement = MemorySettlement {
-                countdown: receipt.clone(),
+                countdown: countdown.clone(),
                 counters: Some(Arc::clone(&self.counters)),
-                slot: place,
+                slot,
             };
-            let message =
-                EventDelivery::new(Arc::clone(event), DeliveryProgress::default(), settlement);
+            let progress = DeliveryProgress::default();
+            let delivery = EventDelivery::new(Arc::clone(event), progress, settlement);
             // A delivery that the queue does not take settles itself as abandoned: its consumer has
             // been stopped.
-            if queue.messages.try_send(message).is_err() {
+            if queue.messages.try_send(delivery).is_err() {
                 enqueued = Err(worker_stopped_error());
             }
         }
-        match receipt {
+        match countdown {
             // The countdown has counted such deliveries as failed, so the sender learns of them
             // there.
-            Some(receipt) => Ok(Some(receipt)),
+            Some(countdown) => Ok(Some(countdown)),
             None => enqueued.map(|()| None),
         }
     }

@@ -7,115 +7,93 @@
 
 mod acknowledger;
 mod address;
+mod amqp_channel;
+mod amqp_error;
+mod channel_keeper;
 mod confirming_publisher;
+mod connect_attempt;
 mod connection;
+mod connection_keeper;
+mod connection_pool;
+mod consumed_channel;
 mod consumer;
+mod consumer_failure;
 mod consumer_watchdog;
 mod context;
 mod dead_lettered;
 mod dead_lettered_message;
 mod deferred_message;
+mod delay_queue;
+mod forwarding;
 mod health;
 mod hold_limit;
 pub mod message;
-mod misdirected_returns;
+pub mod metrics;
+mod misdirected_return;
+mod open_queues;
+mod options;
 pub mod parking;
 mod prefetch_buffer;
 mod prefetch_control;
 mod publication;
+mod publish_error;
 mod publish_route;
 mod publisher;
 mod publishing_connection;
 mod queue;
+mod queue_arguments;
+mod queue_deletion;
+mod queue_inspection;
 mod queue_names;
+mod queue_publication;
 mod queue_retirement;
 mod receiver;
+mod refused_queues;
+mod republisher;
 mod settlement;
+mod subscription_table;
 #[cfg(test)]
 pub(crate) mod tests;
 mod topology;
+pub(crate) mod trouble;
 mod uncancelled_future;
+mod unreadable_message;
 
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
-use tokio::sync::{Notify, Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::trouble::TroubleReason;
-use super::{ChannelBackend, OpenedChannel, metrics};
-use crate::budget::MemoryBudget;
-use crate::event::AttributeLimit;
-use crate::filter::index::FilterIndex;
-use crate::model::{Channel, DeliveryOrder, Subscription, SubscriptionKey};
+use super::metrics::subscription_series;
+use super::parked::ParkedStore;
+use super::subscription_queues::{OpenedQueue, SubscriptionQueues};
+use super::trouble_reason::{BackendConnection, TroubleReason};
+use super::{ChannelBackend, OpenedChannel};
+use crate::model::{BackendKind, Channel, ChannelKey, Subscription, SubscriptionKey};
 use crate::telemetry::counters::ProcessCounters;
 use crate::telemetry::series::SubscriptionSeries;
 pub use address::RabbitmqAddress;
+use channel_keeper::AmqpChannelSetKeeper;
 use confirming_publisher::ConfirmingPublisher;
-use connection::{AmqpConnectionKeeper, AmqpConnectionPool, AmqpConnectionWatch, ConnectionStart};
+use connection::AmqpConnectionWatch;
+use connection_keeper::AmqpConnectionKeeper;
+use connection_pool::AmqpConnectionPool;
 use consumer::RabbitmqConsumer;
 use context::RabbitmqContext;
-use health::{LastFailure, OncePerMinute, OncePerSecond, QueueHealth, QueueState};
-use publish_route::PublishRoute;
-use publisher::{RabbitmqPublisher, RabbitmqSubscriptionQueue};
+use health::QueueState;
+use metrics::RabbitmqMetrics;
+pub use options::{RabbitmqBackendOptions, RabbitmqQueueType};
+use parking::ParkingQueues;
+use publisher::RabbitmqPublisher;
 use queue::RabbitmqQueue;
-use topology::RabbitmqQueueNames;
-pub use topology::RabbitmqQueueType;
+use queue_names::RabbitmqQueueNames;
+use subscription_table::SubscriptionTable;
+use trouble::RabbitmqTrouble;
 
 /// Event deliveries that may wait for a worker; when the process stops, they are delivered first.
 const WORKER_QUEUE_CAPACITY: usize = 32;
-/// Messages of one queue that may be on their way to RabbitMQ at once. If a quorum queue has more
-/// than 32 that it has not confirmed, RabbitMQ blocks the whole channel (its
-/// `quorum_commands_soft_limit`), and with it the other queues that are published to there.
-const WINDOW: usize = 32;
-/// Prefetch of an ordered queue: the message that is being delivered, and the next one.
-const ORDERED_PREFETCH: u16 = 2;
-
-/// Settings of the RabbitMQ backend.
-#[derive(Clone, Debug)]
-pub struct RabbitmqBackendOptions {
-    /// URIs, credentials and CA by which RabbitMQ is reached.
-    pub address: RabbitmqAddress,
-    /// Type with which the queues of subscriptions are declared.
-    pub queue_type: RabbitmqQueueType,
-    /// Largest number of messages that one consumer holds unacknowledged.
-    pub prefetch: u16,
-    /// Requests to one subscriber at once; a consumer holds twice as many messages at most.
-    pub concurrency: usize,
-    /// Longest wait before a retry for which a message is held; for a longer one it goes through a
-    /// delay queue.
-    pub max_held_wait: Duration,
-    /// RabbitMQ's consumer timeout, as the operator states it. A shorter one is learnt from
-    /// RabbitMQ's errors.
-    pub consumer_timeout: Duration,
-    /// Limit of the bytes that events hold in memory.
-    pub budget: Arc<MemoryBudget>,
-    /// Limit of the attributes of one event, including those that were added to it after it was
-    /// accepted.
-    pub attributes: AttributeLimit,
-    /// Time for which the queue of a subscription that is no longer configured is kept; `None`
-    /// keeps it for ever.
-    pub delete_after: Option<Duration>,
-}
-
-impl RabbitmqBackendOptions {
-    /// Prefetch of a consumer: twice the concurrency, so that each message has its turn after one
-    /// delivery, and less for ordered queues.
-    fn prefetch_for(&self, order: DeliveryOrder) -> u16 {
-        let by_concurrency = u16::try_from(self.concurrency.saturating_mul(2))
-            .unwrap_or(u16::MAX)
-            .max(1);
-        let limit = if order == DeliveryOrder::Ordered {
-            ORDERED_PREFETCH
-        } else {
-            by_concurrency
-        };
-        self.prefetch.min(limit)
-    }
-}
 
 /// Tasks of the backend.
 #[derive(Default)]
@@ -127,13 +105,20 @@ struct RabbitmqTasks {
     others: JoinSet<()>,
 }
 
-/// Queues that this process knows.
-#[derive(Default)]
-struct RabbitmqQueues {
-    open: HashMap<SubscriptionKey, Arc<RabbitmqQueue>>,
-    /// Retirements of queues, by name of the queue; each is cancelled when it is done, or its
-    /// subscription comes back.
-    retiring: HashMap<String, CancellationToken>,
+impl RabbitmqTasks {
+    /// Starts the tasks that keep the two connections open that are published on.
+    fn start_publishing(
+        &mut self,
+        connections: [AmqpConnectionKeeper; 2],
+        channels: [AmqpChannelSetKeeper; 2],
+        current: &[AmqpConnectionWatch; 2],
+    ) {
+        let keepers = connections.into_iter().zip(channels).zip(current);
+        for ((connection, channels), current) in keepers {
+            self.others.spawn(connection.keep_open());
+            self.others.spawn(channels.run(current.clone()));
+        }
+    }
 }
 
 /// The backend that keeps the queues of channels on RabbitMQ.
@@ -141,53 +126,38 @@ pub struct RabbitmqBackend {
     context: Arc<RabbitmqContext>,
     /// The two connections that are published on.
     publishing: [AmqpConnectionWatch; 2],
-    queues: Mutex<RabbitmqQueues>,
+    subscriptions: Mutex<SubscriptionTable>,
     tasks: Mutex<RabbitmqTasks>,
     closing: CancellationToken,
 }
 
 impl RabbitmqBackend {
-    /// Makes a backend that connects at once. It spawns tasks, so it must be called inside a
-    /// runtime.
+    /// Makes a backend that connects at once, and exposes its metrics beside `counters`. It spawns
+    /// tasks, so it must be called inside a runtime.
     #[must_use]
     pub fn new(options: RabbitmqBackendOptions, counters: Arc<ProcessCounters>) -> Self {
-        // The second connection waits for the first, so that both can lead to different nodes.
-        let keeper = || {
-            AmqpConnectionKeeper::new(options.address.clone(), "publishing", Arc::clone(&counters))
-        };
-        let [(first, first_current), (second, second_current)] = [keeper(), keeper()];
-        let first = first.with_other_connection(second_current.clone(), ConnectionStart::AtOnce);
-        let second =
-            second.with_other_connection(first_current.clone(), ConnectionStart::AfterOther);
-        let publishing = [first_current, second_current];
-        let (outbox, channels, misdirected_returns) =
-            ConfirmingPublisher::new(Arc::clone(&counters));
-        let (pool, pool_keeper) =
-            AmqpConnectionPool::new(options.address.clone(), Arc::clone(&counters));
-        let context = Arc::new(RabbitmqContext::new(options, outbox, pool, counters));
+        let metrics = Arc::new(RabbitmqMetrics::default());
+        counters.add_backend_metrics(Arc::clone(&metrics) as _);
+        let address = &options.address;
+        let (connections, publishing) = AmqpConnectionKeeper::pair(address, "publishing", &metrics);
+        let (publisher, channels, misdirected_returns) =
+            ConfirmingPublisher::new(Arc::clone(&metrics));
+        let (pool, pool_keeper) = AmqpConnectionPool::new(address.clone(), Arc::clone(&metrics));
+        let context = RabbitmqContext::new(options, publisher, pool, counters, metrics);
+        let context = Arc::new(context);
         // Tasks start last, when everything that they share exists.
         let mut tasks = RabbitmqTasks::default();
-        for (connection, (channels, current)) in [first, second]
-            .into_iter()
-            .zip(channels.into_iter().zip(&publishing))
-        {
-            tasks.others.spawn(connection.keep_open());
-            tasks.others.spawn(channels.run(current.clone()));
-        }
+        tasks.start_publishing(connections, channels, &publishing);
         tasks.others.spawn(pool_keeper.run());
-        tasks
-            .others
-            .spawn(dead_lettered::forward_all(Arc::clone(&context)));
-        tasks.others.spawn(misdirected_returns::republish_all(
-            Arc::clone(&context),
-            misdirected_returns,
-        ));
-        let (queues, tasks) = (Mutex::default(), Mutex::new(tasks));
+        let forward = dead_lettered::forward_all(Arc::clone(&context));
+        tasks.others.spawn(forward);
+        let republish = republisher::republish_all(Arc::clone(&context), misdirected_returns);
+        tasks.others.spawn(republish);
         Self {
             context,
             publishing,
-            queues,
-            tasks,
+            subscriptions: Mutex::default(),
+            tasks: Mutex::new(tasks),
             closing: CancellationToken::new(),
         }
     }
@@ -212,48 +182,59 @@ impl RabbitmqBackend {
         );
     }
 
+    /// Counters and gauges about RabbitMQ.
+    #[cfg(test)]
+    pub(crate) fn metrics(&self) -> &RabbitmqMetrics {
+        &self.context.metrics
+    }
+
     /// True if RabbitMQ can be published to and consumed from now.
     #[must_use]
     pub fn is_connected(&self) -> bool {
         self.context.publisher.is_open() && self.context.pool.is_connected()
     }
 
-    fn queues(&self) -> MutexGuard<'_, RabbitmqQueues> {
-        self.queues.lock().unwrap_or_else(PoisonError::into_inner)
+    fn subscriptions(&self) -> MutexGuard<'_, SubscriptionTable> {
+        self.subscriptions
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Makes a queue, and spawns its consumer; gives both the queue and the receiver of its event
-    /// deliveries.
+    /// Opens the queue of a subscription, unless it is open under the same names already.
+    fn open_queue(
+        &self,
+        subscriptions: &mut SubscriptionTable,
+        channel: &ChannelKey,
+        subscription: &Subscription,
+    ) -> OpenedQueue<RabbitmqQueue> {
+        let key = &subscription.key;
+        let names = RabbitmqQueueNames::new(channel, subscription);
+        if let Some(queue) = subscriptions.find_named(key, &names) {
+            return OpenedQueue {
+                queue: Arc::clone(queue),
+                consumer: None,
+            };
+        }
+        subscriptions.cancel_retirement(&names.queue);
+        self.warn_of_long_timeout(subscription);
+        let series = subscription_series(&self.context.counters, key);
+        let opened = self.start_consumer(names, series);
+        subscriptions.insert(key.clone(), Arc::clone(&opened.queue));
+        opened
+    }
+
+    /// Makes a queue, and spawns its consumer.
     fn start_consumer(
         &self,
-        place: RabbitmqQueueNames,
+        names: RabbitmqQueueNames,
         series: Arc<SubscriptionSeries>,
-    ) -> (Arc<RabbitmqQueue>, super::QueueConsumer) {
-        let (messages, consumer) = mpsc::channel(WORKER_QUEUE_CAPACITY);
-        let queue = Arc::new(RabbitmqQueue {
-            max_prefetch: self.context.options.prefetch_for(place.order),
-            current_prefetch: AtomicU16::new(0),
-            publish_route: Arc::new(PublishRoute::new(place.order)),
-            names: place,
-            health: QueueHealth::default(),
-            last_unconfirmed: LastFailure::default(),
-            trial_limit: OncePerSecond::default(),
-            given_up_log_limit: OncePerMinute::default(),
-            publish_window: Semaphore::new(WINDOW),
-            refusal: Mutex::default(),
-            consumer_starts: AtomicU64::new(0),
-            published: AtomicU64::new(0),
-            parked_counted: AtomicBool::new(false),
-            being_inspected: AtomicBool::new(false),
-            missing_notify: Notify::new(),
-            unanswered_notify: Notify::new(),
-            unsettled: AtomicUsize::new(0),
-            last_requeued: Mutex::default(),
-            series,
-            stop: self.closing.child_token(),
-        });
+    ) -> OpenedQueue<RabbitmqQueue> {
+        let max_prefetch = self.context.options.prefetch_for(names.order);
+        let stop = self.closing.child_token();
+        let queue = Arc::new(RabbitmqQueue::new(names, max_prefetch, series, stop));
         // Known before it is consumed, so that a forwarded message finds it.
-        self.context.add_open_queue(&queue);
+        self.context.open_queues.add(&queue);
+        let (messages, consumer) = mpsc::channel(WORKER_QUEUE_CAPACITY);
         let consume = RabbitmqConsumer {
             queue: Arc::clone(&queue),
             context: Arc::clone(&self.context),
@@ -264,7 +245,10 @@ impl RabbitmqBackend {
         // Consumers that have ended are joined here, so that the set does not grow.
         while tasks.consumers.try_join_next().is_some() {}
         tasks.consumers.spawn(consume.run());
-        (queue, consumer)
+        OpenedQueue {
+            queue,
+            consumer: Some(consumer),
+        }
     }
 
     /// Warns if an attempt of this subscription may take longer than RabbitMQ lets a message be
@@ -285,48 +269,47 @@ impl RabbitmqBackend {
             );
         }
     }
+
+    /// Trouble of RabbitMQ as a whole, if there is any.
+    fn backend_trouble(&self) -> Option<RabbitmqTrouble> {
+        if !self.is_connected() {
+            Some(RabbitmqTrouble::Disconnected)
+        } else if self.context.metrics.link.blocked.get() > 0 {
+            Some(RabbitmqTrouble::Blocked)
+        } else {
+            None
+        }
+    }
+
+    /// Trouble of the queue of one subscription, if there is any.
+    fn queue_trouble(&self, subscription: &SubscriptionKey) -> Option<RabbitmqTrouble> {
+        let Some(queue) = self.subscriptions().find(subscription).cloned() else {
+            return Some(RabbitmqTrouble::NotDeclared);
+        };
+        match queue.state() {
+            QueueState::Served => None,
+            QueueState::Undeclared => Some(RabbitmqTrouble::NotDeclared),
+            QueueState::Unconsumed | QueueState::Unavailable => {
+                if let Some(refusal) = queue.refusal().clone() {
+                    return Some(RabbitmqTrouble::Refused(refusal));
+                }
+                if queue.is_unavailable() && self.context.diversion_failure.is_failing() {
+                    return Some(RabbitmqTrouble::NoAnswerAnywhere);
+                }
+                Some(RabbitmqTrouble::NoAnswer)
+            }
+        }
+    }
 }
 
 impl ChannelBackend for RabbitmqBackend {
     fn open(&self, channel: &Channel) -> OpenedChannel {
-        let mut queues = self.queues();
-        let mut consumers = Vec::new();
-        let mut opened = Vec::with_capacity(channel.subscriptions.len());
-        for subscription in &channel.subscriptions {
-            let names = RabbitmqQueueNames::new(&channel.key, subscription);
-            let known = queues
-                .open
-                .get(&subscription.key)
-                .filter(|queue| queue.names == names)
-                .cloned();
-            let queue = known.unwrap_or_else(|| {
-                // A retirement that is under way would delete the queue that is opened here.
-                if let Some(retirement) = queues.retiring.remove(&names.queue) {
-                    retirement.cancel();
-                }
-                self.warn_of_long_timeout(subscription);
-                let series =
-                    metrics::subscription_series(&self.context.counters, &subscription.key);
-                let (queue, consumer) = self.start_consumer(names, series);
-                consumers.push((Arc::clone(subscription), consumer));
-                // The queue has new names or another order: the consumer of the old one ends.
-                if let Some(before) = queues
-                    .open
-                    .insert(subscription.key.clone(), Arc::clone(&queue))
-                {
-                    before.stop.cancel();
-                }
-                queue
-            });
-            opened.push(RabbitmqSubscriptionQueue {
-                subscription: Arc::clone(subscription),
-                queue,
-            });
-        }
-        let index = FilterIndex::new(opened.iter().map(|to| &to.subscription.filter));
+        let mut subscriptions = self.subscriptions();
+        let (queues, consumers) = SubscriptionQueues::open(channel, |subscription| {
+            self.open_queue(&mut subscriptions, &channel.key, subscription)
+        });
         let publisher = RabbitmqPublisher {
-            filter_index: index,
-            queues: opened,
+            queues,
             context: Arc::clone(&self.context),
         };
         OpenedChannel {
@@ -338,25 +321,19 @@ impl ChannelBackend for RabbitmqBackend {
     /// Stops publishing to the queue and consuming it. It stays with the messages that are in it,
     /// for ever or for the configured time.
     fn retire_subscription(&self, subscription: &SubscriptionKey) {
-        let mut queues = self.queues();
-        let Some(queue) = queues.open.remove(subscription) else {
+        let mut subscriptions = self.subscriptions();
+        let Some(queue) = subscriptions.remove(subscription) else {
             return;
         };
         queue.stop.cancel();
-        self.context.remove_open_queue(&queue);
+        self.context.open_queues.remove(&queue);
         // When the process stops, the next one consumes the queue.
         if self.closing.is_cancelled() {
             return;
         }
-        let returned = CancellationToken::new();
-        queues
-            .retiring
-            .retain(|_, retirement| !retirement.is_cancelled());
-        queues
-            .retiring
-            .insert(queue.names.queue.clone(), returned.clone());
+        let returned = subscriptions.start_retirement(&queue);
         // The lock is given back before the one of the tasks is taken.
-        drop(queues);
+        drop(subscriptions);
         let retirement = queue_retirement::retire_queue(queue, Arc::clone(&self.context));
         let mut tasks = self.tasks();
         while tasks.others.try_join_next().is_some() {}
@@ -367,36 +344,30 @@ impl ChannelBackend for RabbitmqBackend {
     }
 
     fn unfinished(&self, subscription: &SubscriptionKey) -> Option<usize> {
-        self.queues()
-            .open
-            .get(subscription)
+        self.subscriptions()
+            .find(subscription)
             .map(|queue| queue.unsettled.load(Ordering::Acquire))
     }
 
     fn trouble(&self, subscription: &SubscriptionKey) -> Option<TroubleReason> {
         // The most general reason comes first: it explains all others.
-        if !self.is_connected() {
-            return Some(TroubleReason::Disconnected);
-        }
-        if self.context.counters.rabbitmq_link.blocked.get() > 0 {
-            return Some(TroubleReason::Blocked);
-        }
-        let queue = self.queues().open.get(subscription).cloned();
-        match queue.as_ref().map(|queue| (queue, queue.state())) {
-            None | Some((_, QueueState::Undeclared)) => Some(TroubleReason::NotDeclared),
-            Some((queue, QueueState::Unconsumed | QueueState::Unavailable)) => {
-                let refused = queue.refusal().clone().map(TroubleReason::Refused);
-                let anywhere =
-                    queue.is_unavailable() && self.context.diversion_failure.is_failing();
-                let no_answer = if anywhere {
-                    TroubleReason::NoAnswerAnywhere
-                } else {
-                    TroubleReason::NoAnswer
-                };
-                Some(refused.unwrap_or(no_answer))
-            }
-            Some((_, QueueState::Served)) => None,
-        }
+        let trouble = self
+            .backend_trouble()
+            .or_else(|| self.queue_trouble(subscription));
+        trouble.map(TroubleReason::from)
+    }
+
+    fn connection(&self) -> Option<BackendConnection> {
+        let outage = (!self.is_connected()).then(|| RabbitmqTrouble::Disconnected.into());
+        Some(BackendConnection {
+            backend: BackendKind::Rabbitmq,
+            outage,
+        })
+    }
+
+    fn parked_store(&self) -> Option<Box<dyn ParkedStore>> {
+        let address = self.context.options.address.clone();
+        Some(Box::new(ParkingQueues::new(address)))
     }
 
     fn close(&self) {

@@ -2,30 +2,37 @@
 //! themselves are asked, whenever somebody wants to know.
 
 mod readiness;
-mod reason;
 mod trouble_log;
 
 use std::collections::HashMap;
 
-use super::ChannelBackend;
-use super::backends::ChannelBackends;
-use crate::model::{BackendKind, Channel, ChannelKey, RoutingTable, SubscriptionKey};
+use super::trouble_reason::{BackendConnection, TroubleReason, TroubleScope};
+use crate::model::{Channel, ChannelKey, RoutingTable, SubscriptionKey};
 pub use readiness::{ReadinessDecision, ServiceReadiness};
-pub use reason::TroubleReason;
 pub use trouble_log::{TroubleLog, TroubleTransition};
 
 /// Largest number of subscriptions that a summary names.
 const NAMED: usize = 5;
 
+/// The backends of a process, as a report asks them.
+pub trait TroubleSource {
+    /// Connections of the backends whose queues are outside of the process.
+    fn connections(&self) -> Vec<BackendConnection>;
+
+    /// Reason for which events of a subscription cannot be put into its queue, or taken out of it,
+    /// now; `None` if they can.
+    fn subscription_trouble(&self, subscription: &SubscriptionKey) -> Option<TroubleReason>;
+}
+
 /// Subscriptions and channels of a table that are not served at one moment.
 #[derive(Debug, Default)]
 pub struct TroubleReport<'t> {
-    /// True if RabbitMQ is connected; `None` if none is configured.
-    connected: Option<bool>,
+    /// Connections of the backends that may be away.
+    connections: Vec<BackendConnection>,
     /// Number of channels of the table.
     channels: usize,
-    /// Number of subscriptions of those channels that are on RabbitMQ.
-    rabbitmq_subscriptions: usize,
+    /// Number of subscriptions of those channels that are on a backend which may be away.
+    remote_subscriptions: usize,
     /// True if the table holds sources or relays, which need no channel.
     serves_without_channels: bool,
     /// Each subscription that is not served, with the reason and its words.
@@ -57,81 +64,96 @@ impl ChannelTrouble {
     }
 }
 
-impl<'t> TroubleReport<'t> {
-    /// Asks the backends about each subscription of the table.
-    #[must_use]
-    pub fn collect(table: &'t RoutingTable, backends: &ChannelBackends) -> Self {
-        Self::collect_from(table, backends, backends.is_rabbitmq_connected())
-    }
+/// A subscription that is not served, and the reason.
+struct SubscriptionTrouble<'t> {
+    subscription: &'t SubscriptionKey,
+    reason: TroubleReason,
+    refuses_senders: bool,
+}
 
-    fn collect_from(
-        table: &'t RoutingTable,
-        backend: &dyn ChannelBackend,
-        connected: Option<bool>,
-    ) -> Self {
-        let channels = table.channels().len();
-        let has_more = !table.sources().is_empty() || !table.relays().is_empty();
+impl ChannelTrouble {
+    /// Trouble of a channel of which these subscriptions, out of `total`, are not served; `None` if
+    /// there are none.
+    fn of_subscriptions(troubles: &[SubscriptionTrouble<'_>], total: usize) -> Option<Self> {
+        let first = troubles.first()?;
+        let refuses_senders = troubles.iter().any(|trouble| trouble.refuses_senders);
+        let have_one_reason = troubles.iter().all(|other| other.reason == first.reason);
+        if troubles.len() == total && have_one_reason {
+            return Some(Self {
+                refuses_senders,
+                ..Self::for_all_subscriptions(first.reason.clone())
+            });
+        }
+        let message = format!(
+            "{} of {total} subscriptions are not served; {}: {}",
+            troubles.len(),
+            namespaced_name(first.subscription),
+            first.reason
+        );
+        Some(Self {
+            message,
+            reason: None,
+            refuses_senders,
+        })
+    }
+}
+
+impl<'t> TroubleReport<'t> {
+    /// Asks the backends about each subscription of the table. A backend whose queues are in this
+    /// process is never in trouble.
+    #[must_use]
+    pub fn collect(table: &'t RoutingTable, backends: &dyn TroubleSource) -> Self {
+        let connections = backends.connections();
         let mut report = Self {
-            connected,
-            channels,
-            serves_without_channels: has_more,
+            channels: table.channels().len(),
+            serves_without_channels: !table.sources().is_empty() || !table.relays().is_empty(),
             ..Self::default()
         };
-        // The memory backend is always there, so that a process without RabbitMQ has no trouble.
-        if connected.is_some() {
-            let on_rabbitmq = table
-                .channels()
+        for channel in table.channels() {
+            let connection = connections
                 .iter()
-                .filter(|channel| channel.backend == BackendKind::Rabbitmq);
-            on_rabbitmq.for_each(|channel| report.add_channel(channel, backend));
-        }
-        report
-    }
-
-    fn add_channel(&mut self, channel: &'t Channel, backend: &dyn ChannelBackend) {
-        let mut refuses = false;
-        let mut troubles = Vec::new();
-        // Each queue is asked, since each may be in trouble for a reason of its own.
-        for subscription in &channel.subscriptions {
-            if let Some(reason) = backend.trouble(&subscription.key) {
-                refuses |= reason.refuses_senders(subscription.delivery.order);
-                troubles.push((&subscription.key, reason));
+                .find(|connection| connection.backend == channel.backend);
+            if let Some(connection) = connection {
+                report.add_channel(channel, connection, backends);
             }
         }
-        let of = channel.subscriptions.len();
-        self.rabbitmq_subscriptions += of;
-        // A channel without subscriptions has no queue that could say that RabbitMQ is away.
-        if of == 0 && self.connected == Some(false) {
-            self.by_channel.insert(
-                &channel.key,
-                ChannelTrouble::for_all_subscriptions(TroubleReason::Disconnected),
-            );
-        } else if let Some((first, reason)) = troubles.first() {
-            let is_whole =
-                troubles.len() == of && troubles.iter().all(|(_, other)| other == reason);
-            let trouble = if is_whole {
-                ChannelTrouble {
-                    refuses_senders: refuses,
-                    ..ChannelTrouble::for_all_subscriptions(reason.clone())
-                }
-            } else {
-                let why = format!(
-                    "{} of {of} subscriptions are not served; {}: {reason}",
-                    troubles.len(),
-                    namespaced_name(first)
-                );
-                ChannelTrouble {
-                    message: why,
-                    reason: None,
-                    refuses_senders: refuses,
-                }
-            };
-            self.by_channel.insert(&channel.key, trouble);
+        Self {
+            connections,
+            ..report
         }
+    }
+
+    fn add_channel(
+        &mut self,
+        channel: &'t Channel,
+        connection: &BackendConnection,
+        backends: &dyn TroubleSource,
+    ) {
+        // Each queue is asked, since each may be in trouble for a reason of its own.
+        let subscriptions = channel.subscriptions.iter().filter_map(|subscription| {
+            let reason = backends.subscription_trouble(&subscription.key)?;
+            Some(SubscriptionTrouble {
+                subscription: &subscription.key,
+                refuses_senders: reason.refuses_senders(subscription.delivery.order),
+                reason,
+            })
+        });
+        let troubles: Vec<SubscriptionTrouble<'t>> = subscriptions.collect();
+        let total = channel.subscriptions.len();
+        self.remote_subscriptions += total;
+        let trouble = match &connection.outage {
+            // A channel without subscriptions has no queue that could say that its backend is away.
+            Some(outage) if total == 0 => {
+                Some(ChannelTrouble::for_all_subscriptions(outage.clone()))
+            }
+            _ => ChannelTrouble::of_subscriptions(&troubles, total),
+        };
+        self.by_channel
+            .extend(trouble.map(|trouble| (&channel.key, trouble)));
         // Words are kept beside the reasons, since reports are asked for references.
-        let in_words = |(key, reason): (&'t SubscriptionKey, TroubleReason)| {
-            let words = reason.to_string();
-            (key, (reason, words))
+        let in_words = |trouble: SubscriptionTrouble<'t>| {
+            let words = trouble.reason.to_string();
+            (trouble.subscription, (trouble.reason, words))
         };
         self.by_subscription
             .extend(troubles.into_iter().map(in_words));
@@ -169,28 +191,38 @@ impl<'t> TroubleReport<'t> {
         keys
     }
 
-    /// True if RabbitMQ is configured and there is no connection to it.
-    fn is_disconnected(&self) -> bool {
-        self.connected == Some(false)
+    /// Reason for which a backend is away; `None` if each of those that may be away is connected.
+    fn outage(&self) -> Option<&TroubleReason> {
+        self.connections
+            .iter()
+            .find_map(|connection| connection.outage.as_ref())
     }
 
-    /// Number of subscriptions whose queue is not declared, and number of all that are on RabbitMQ.
+    /// Names of the backends that may be away.
+    fn backend_names(&self) -> String {
+        let names = self
+            .connections
+            .iter()
+            .map(|connection| connection.backend.display_name());
+        names.collect::<Vec<_>>().join(" and ")
+    }
+
+    /// Number of subscriptions whose queue is not declared, and number of all that are on a backend
+    /// which may be away.
     fn count_undeclared(&self) -> (usize, usize) {
-        (
-            self.by_subscription
-                .values()
-                .filter(|(reason, _)| *reason == TroubleReason::NotDeclared)
-                .count(),
-            self.rabbitmq_subscriptions,
-        )
+        let undeclared = self
+            .by_subscription
+            .values()
+            .filter(|(reason, _)| reason.scope == TroubleScope::UndeclaredQueue);
+        (undeclared.count(), self.remote_subscriptions)
     }
 
     /// Reason in words for which nothing at all is served, unless queues are still being declared;
     /// `None` if something is served.
     fn why_nothing_is_served(&self) -> Option<String> {
         if self.channels == 0 {
-            return (self.is_disconnected() && !self.serves_without_channels)
-                .then(|| TroubleReason::Disconnected.to_string());
+            let outage = self.outage().filter(|_| !self.serves_without_channels);
+            return outage.map(ToString::to_string);
         }
         let is_down =
             |trouble: &&ChannelTrouble| trouble.reason.is_some() || trouble.refuses_senders;
@@ -220,14 +252,14 @@ impl<'t> TroubleReport<'t> {
     pub fn summary(&self) -> Option<String> {
         let (unserved, channels) = self.count_channels();
         if unserved == 0 {
-            return (self.is_disconnected() && channels > 0)
-                .then(|| format!("{}: no channel is on it", TroubleReason::Disconnected));
+            let outage = self.outage().filter(|_| channels > 0);
+            return outage.map(|outage| format!("{outage}: no channel is on it"));
         }
         let verb = if unserved == 1 { "is" } else { "are" };
         let count = format!("{unserved} of {channels} channels {verb} not served");
         match self
             .common_reason()
-            .filter(|common| matches!(common, TroubleReason::Disconnected | TroubleReason::Blocked))
+            .filter(|common| common.scope == TroubleScope::Backend)
         {
             Some(common) => Some(format!("{common}: {count}")),
             None => Some(format!("{count}: {}", self.describe_subscriptions())),

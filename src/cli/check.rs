@@ -13,7 +13,8 @@ What run says of these manifests with the same flags and variables is the same:
 - error: the object is not served as it is written. A field that its kind does not have is one, at any depth, also in
   the ConfigMaps of Knative, and so is a value of a wrong type; annotations and labels are free, but for those that begin
   with sealpost.dev/. --unknown-fields warn makes unknown fields warnings, for manifests of a newer Knative; never in
-  filters, policies and flags, where ignoring one would let more pass.
+  filters, policies and flags, where ignoring one would let more pass, nor of what is nearly called CACerts, audience,
+  labels or namespace.
 - warning: it is served, but probably not what was meant.
 - note: worth knowing.
 

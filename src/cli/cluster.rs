@@ -3,11 +3,10 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 
 use super::{RunOptions, environment_variable};
 use crate::control::{ApiServerAccess, ClusterSettings, ServedChannelKind};
-use crate::model::ProcessRole;
 
 /// The directory at which Kubernetes mounts the ServiceAccount of a pod.
 const SERVICE_ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
@@ -32,27 +31,7 @@ pub struct ClusterOptions {
         env = "SEALPOST_CHANNEL_KIND",
         default_value = "InMemoryChannel"
     )]
-    pub channel_kind: ChannelKindArg,
-}
-
-/// The kind of a cluster's channels, as the flag names it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum ChannelKindArg {
-    /// Knative's, in memory or on RabbitMQ.
-    #[value(name = "InMemoryChannel")]
-    InMemoryChannel,
-    /// Our own, on RabbitMQ.
-    #[value(name = "RabbitmqChannel")]
-    RabbitmqChannel,
-}
-
-impl From<ChannelKindArg> for ServedChannelKind {
-    fn from(kind: ChannelKindArg) -> Self {
-        match kind {
-            ChannelKindArg::InMemoryChannel => Self::InMemory,
-            ChannelKindArg::RabbitmqChannel => Self::Rabbitmq,
-        }
-    }
+    pub channel_kind: ServedChannelKind,
 }
 
 /// True if the process was started in a pod, where the image is given no arguments (contract 1.3).
@@ -98,7 +77,7 @@ impl RunOptions {
             // The variable is set for the other roles, too, and names the namespace that they are
             // in: it says nothing of what they serve (contract 5.12).
             namespace: environment_variable("NAMESPACE")
-                .filter(|_| self.role() == ProcessRole::Channel),
+                .filter(|_| self.task().served_channels().is_some()),
             config_logging: named("CONFIG_LOGGING_NAME", "config-logging"),
             config_observability: named("CONFIG_OBSERVABILITY_NAME", "config-observability"),
             config_leader_election: named("CONFIG_LEADERELECTION_NAME", "config-leader-election"),
@@ -106,19 +85,11 @@ impl RunOptions {
     }
 
     fn api_server_access(&self) -> Result<ApiServerAccess, String> {
-        let kubeconfig = self
-            .cluster
-            .kubeconfig
-            .clone()
-            .or_else(|| environment_variable("KUBECONFIG").map(PathBuf::from));
-        if let Some(file) = kubeconfig {
+        let by_variable = || environment_variable("KUBECONFIG").map(PathBuf::from);
+        if let Some(file) = self.cluster.kubeconfig.clone().or_else(by_variable) {
             return Ok(ApiServerAccess::Kubeconfig(file));
         }
-        let (host, port) = (
-            environment_variable("KUBERNETES_SERVICE_HOST"),
-            environment_variable("KUBERNETES_SERVICE_PORT"),
-        );
-        let Some(host) = host else {
+        let Some(host) = environment_variable("KUBERNETES_SERVICE_HOST") else {
             let remedy = "run it in a pod, or give --kubeconfig FILE";
             return Err(format!(
                 "--kubernetes does not know where the API server is: {remedy}"
@@ -129,6 +100,7 @@ impl RunOptions {
         } else {
             host
         };
+        let port = environment_variable("KUBERNETES_SERVICE_PORT");
         let server = format!("https://{host}:{}", port.as_deref().unwrap_or("443"));
         Ok(ApiServerAccess::ServiceAccount {
             server,

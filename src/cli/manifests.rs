@@ -2,12 +2,13 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use time::OffsetDateTime;
 
 use super::cluster::is_pod;
 use crate::control::{
-    self, AdvertisedCaCerts, ClusterNameLookup, ControlSettings, ListenerUrls, ResolveOverride,
+    AdvertisedCaCerts, ClusterNameLookup, ControlSettings, DeliveryMerge, ListenerUrls,
+    ResolveOverride, UnknownFields,
 };
 use crate::correlation::CorrelationSeed;
 use crate::model::TransportEncryption;
@@ -63,7 +64,7 @@ pub struct ManifestOptions {
         env = "SEALPOST_DELIVERY_MERGE",
         default_value = "replace"
     )]
-    pub delivery_merge: DeliveryMergeArg,
+    pub delivery_merge: DeliveryMerge,
 
     /// What a field is that its kind does not have: an error, or a warning, for manifests of a
     /// newer Knative
@@ -73,42 +74,15 @@ pub struct ManifestOptions {
         env = "SEALPOST_UNKNOWN_FIELDS",
         default_value = "error"
     )]
-    pub unknown_fields: UnknownFieldsArg,
+    pub unknown_fields: UnknownFields,
 }
 
-/// The treatment of fields that a kind does not have, as the flag names it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum UnknownFieldsArg {
-    /// The object is not served.
-    Error,
-    /// They are ignored, but not in filters, policies and flags.
-    Warn,
-}
-
-impl From<UnknownFieldsArg> for control::UnknownFields {
-    fn from(unknown: UnknownFieldsArg) -> Self {
-        match unknown {
-            UnknownFieldsArg::Error => Self::Error,
-            UnknownFieldsArg::Warn => Self::Warn,
-        }
-    }
-}
-
-/// The way in which delivery specs of child and parent become one, as the flag names it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum DeliveryMergeArg {
-    /// The child's replaces the parent's.
-    Replace,
-    /// Field by field.
-    Fields,
-}
-
-impl From<DeliveryMergeArg> for control::DeliveryMerge {
-    fn from(merge: DeliveryMergeArg) -> Self {
-        match merge {
-            DeliveryMergeArg::Replace => Self::Replace,
-            DeliveryMergeArg::Fields => Self::Fields,
-        }
+/// Names of a cluster can be looked up in its pods.
+fn cluster_names() -> ClusterNameLookup {
+    if is_pod() {
+        ClusterNameLookup::Available
+    } else {
+        ClusterNameLookup::Unavailable
     }
 }
 
@@ -139,17 +113,13 @@ impl ManifestOptions {
             system_namespace: self.system_namespace().to_owned(),
             cluster_domain: self.cluster_domain().to_owned(),
             default_namespace: self.namespace.clone(),
-            delivery_merge: self.delivery_merge.into(),
+            delivery_merge: self.delivery_merge,
             transport_encryption,
             resolve_overrides: self.resolve.clone(),
             listener_urls: urls,
             ca_certs,
-            unknown_fields: self.unknown_fields.into(),
-            cluster_names: if is_pod() {
-                ClusterNameLookup::Available
-            } else {
-                ClusterNameLookup::Unavailable
-            },
+            unknown_fields: self.unknown_fields,
+            cluster_names: cluster_names(),
             key_seed: CorrelationSeed::random(),
             now: OffsetDateTime::now_utc().unix_timestamp(),
             ..ControlSettings::default()

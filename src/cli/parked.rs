@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
-use super::{AdminOptions, DefaultChannelArg, ManifestOptions, RabbitmqConnectionOptions, value};
+use super::{AdminOptions, ManifestOptions, RabbitmqConnectionOptions, value};
+use crate::model::BackendKind;
 
 /// The commands below `sealpost parked`.
 #[derive(Clone, Debug, Subcommand)]
@@ -55,7 +56,7 @@ pub struct ParkedOptions {
         env = "SEALPOST_DEFAULT_CHANNEL",
         default_value = "inmemory"
     )]
-    pub default_channel: DefaultChannelArg,
+    pub default_channel: BackendKind,
 
     /// The RabbitMQ that is asked, if no dispatcher is.
     #[command(flatten)]

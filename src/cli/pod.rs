@@ -3,7 +3,7 @@
 
 use super::VariableLookup;
 use super::{RunOptions, environment_variable};
-use crate::model::ProcessRole;
+use crate::control::{ControlTask, ObjectSource};
 
 /// The number of Brokers that an event may pass by default.
 const MAX_TTL: i32 = 255;
@@ -19,24 +19,32 @@ pub struct ListenAddresses {
     pub admin: String,
 }
 
+/// A port that a variable may name.
+#[derive(Clone, Copy)]
+struct PortVariable {
+    /// The name of the variable; `None` if no variable names the port.
+    name: Option<&'static str>,
+    /// The port if the variable is not set.
+    default: u16,
+}
+
+impl PortVariable {
+    fn read(self, variable: VariableLookup<'_>) -> Result<u16, String> {
+        let written = self.name.and_then(|name| Some((name, variable(name)?)));
+        written.map_or(Ok(self.default), |(name, text)| {
+            parse_number(name, &text, "a port")
+        })
+    }
+}
+
+/// The variables of the ports of all listeners.
+struct PortVariables {
+    http: PortVariable,
+    https: PortVariable,
+    admin: PortVariable,
+}
+
 impl RunOptions {
-    /// The role of the process: that of the flag, else in a cluster that of the container's name,
-    /// else `channel`.
-    #[must_use]
-    pub fn role(&self) -> ProcessRole {
-        self.role_from(&environment_variable)
-    }
-
-    fn role_from(&self, variable: VariableLookup<'_>) -> ProcessRole {
-        let container = variable("CONTAINER_NAME").filter(|_| self.kubernetes);
-        match (self.served.role, container.as_deref()) {
-            (Some(role), _) => role.into(),
-            (None, Some("ingress")) => ProcessRole::Ingress,
-            (None, Some("filter")) => ProcessRole::Filter,
-            (None, _) => ProcessRole::Channel,
-        }
-    }
-
     /// The addresses to listen on: those of the flags, else in a cluster the ports of upstream's
     /// variables, else its defaults.
     ///
@@ -50,39 +58,43 @@ impl RunOptions {
         &self,
         variable: VariableLookup<'_>,
     ) -> Result<ListenAddresses, String> {
-        let (http, https, admin) = match self.role_from(variable) {
-            _ if !self.kubernetes => (None, None, 9090),
-            ProcessRole::Channel => (None, None, 9090),
-            ProcessRole::Ingress => (Some("INGRESS_PORT"), Some("INGRESS_PORT_HTTPS"), 9092),
-            ProcessRole::Filter => (Some("FILTER_PORT"), Some("FILTER_PORT_HTTPS"), 9092),
-        };
+        let ports = self.port_variables(variable);
         let host = if self.kubernetes {
             "0.0.0.0"
         } else {
             "127.0.0.1"
         };
-        let metrics = self.kubernetes.then_some("METRICS_PROMETHEUS_PORT");
         let metrics_host = variable("METRICS_PROMETHEUS_HOST").filter(|_| self.kubernetes);
-        let address = |flag: &Option<String>, host: &str, name: Option<&str>, default: u16| {
-            if let Some(flag) = flag {
-                return Ok(flag.clone());
-            }
-            let written = name.and_then(|name| Some((name, variable(name)?)));
-            let port = written.map_or(Ok(default), |(name, text)| {
-                parse_number(name, &text, "a port")
-            })?;
-            Ok::<_, String>(format!("{host}:{port}"))
+        let metrics_host = metrics_host.as_deref().unwrap_or(host);
+        let address = |flag: &Option<String>, host: &str, port: PortVariable| match flag {
+            Some(flag) => Ok::<_, String>(flag.clone()),
+            None => Ok(format!("{host}:{}", port.read(variable)?)),
         };
         Ok(ListenAddresses {
-            http: address(&self.http_addr, host, http, 8080)?,
-            https: address(&self.https_addr, host, https, 8443)?,
-            admin: address(
-                &self.admin_addr,
-                metrics_host.as_deref().unwrap_or(host),
-                metrics,
-                admin,
-            )?,
+            http: address(&self.http_addr, host, ports.http)?,
+            https: address(&self.https_addr, host, ports.https)?,
+            admin: address(&self.admin_addr, metrics_host, ports.admin)?,
         })
+    }
+
+    /// The variables of upstream's ports, by task. Those of a dispatcher are fixed.
+    fn port_variables(&self, variable: VariableLookup<'_>) -> PortVariables {
+        let (http, https, admin) = match self.task_from(variable) {
+            ControlTask::RelayBrokers(ObjectSource::Reconciled) => {
+                (Some("INGRESS_PORT"), Some("INGRESS_PORT_HTTPS"), 9092)
+            }
+            ControlTask::RelayTriggers(ObjectSource::Reconciled) => {
+                (Some("FILTER_PORT"), Some("FILTER_PORT_HTTPS"), 9092)
+            }
+            _ => (None, None, 9090),
+        };
+        let metrics = self.kubernetes.then_some("METRICS_PROMETHEUS_PORT");
+        let port = |name, default| PortVariable { name, default };
+        PortVariables {
+            http: port(http, 8080),
+            https: port(https, 8443),
+            admin: port(metrics, admin),
+        }
     }
 
     /// The number of Brokers that an event may pass: that of the flag, else the variable of
@@ -96,8 +108,9 @@ impl RunOptions {
 
     fn broker_max_ttl_from(&self, variable: VariableLookup<'_>) -> Result<i32, String> {
         let told = || {
-            variable("MAX_TTL")
-                .filter(|_| self.kubernetes && self.role_from(variable) == ProcessRole::Ingress)
+            let is_ingress =
+                self.task_from(variable) == ControlTask::RelayBrokers(ObjectSource::Reconciled);
+            variable("MAX_TTL").filter(|_| is_ingress)
         };
         match self.limits.broker_max_ttl {
             Some(flag) => Ok(flag),
@@ -139,29 +152,6 @@ mod tests {
                 .iter()
                 .find(|(known, _)| *known == name)
                 .map(|(_, value)| (*value).to_owned())
-        }
-    }
-
-    /// Contract 5.11, 5.12: `kubectl set image` is all that is done.
-    #[test]
-    fn the_container_says_the_role() {
-        for (arguments, container, role) in [
-            (&["--kubernetes"][..], "dispatcher", ProcessRole::Channel),
-            (&["--kubernetes"], "ingress", ProcessRole::Ingress),
-            (&["--kubernetes"], "filter", ProcessRole::Filter),
-            (&["--kubernetes"], "else", ProcessRole::Channel),
-            (
-                &["--kubernetes", "--role", "filter"],
-                "ingress",
-                ProcessRole::Filter,
-            ),
-            (&["-f", "x"], "ingress", ProcessRole::Channel),
-        ] {
-            assert_eq!(
-                run(arguments).role_from(&by(&[("CONTAINER_NAME", container)])),
-                role,
-                "{arguments:?} {container}"
-            );
         }
     }
 

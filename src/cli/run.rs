@@ -6,11 +6,12 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 
 use super::{
-    ChannelKindArg, ClusterOptions, ManifestOptions, RabbitmqOptions, RoleArg, ServedOptions,
-    TelemetryOptions, log_level, value,
+    ClusterOptions, ManifestOptions, RabbitmqOptions, RoleArg, ServedOptions, TelemetryOptions,
+    log_level, value,
 };
+use crate::control::ServedChannelKind;
 use crate::event::AttributeLimit;
-use crate::model::{self, ObservabilityConfig};
+use crate::model::ObservabilityConfig;
 use crate::tls::MinTlsVersion;
 
 const EXAMPLES: &str = "Examples:
@@ -218,10 +219,9 @@ impl RunOptions {
         }
     }
 
-    /// True if the process is a controller of channels instead of a dispatcher.
-    #[must_use]
-    pub fn is_controller(&self) -> bool {
-        self.served.role == Some(RoleArg::Controller)
+    /// True if the process takes events for channels that are on RabbitMQ.
+    fn needs_rabbitmq(&self) -> bool {
+        self.task().served_channels() == Some(ServedChannelKind::Rabbitmq)
     }
 
     /// Checks the flags before anything starts: that they do not contradict each other, and that
@@ -233,19 +233,13 @@ impl RunOptions {
         self.served.validate(&self.rabbitmq.access)?;
         if self.kubernetes {
             self.cluster_settings()?;
-            let on_rabbitmq = self.cluster.channel_kind == ChannelKindArg::RabbitmqChannel;
-            let takes_events = !self.is_controller();
-            if takes_events
-                && on_rabbitmq
-                && self.role() == model::ProcessRole::Channel
-                && self.rabbitmq.access.rabbitmq_uri.is_none()
-            {
+            if self.needs_rabbitmq() && self.rabbitmq.access.rabbitmq_uri.is_none() {
                 return Err(
                     "--channel-kind RabbitmqChannel needs --rabbitmq-uri, or SEALPOST_RABBITMQ_URI"
                         .to_owned(),
                 );
             }
-        } else if self.is_controller() {
+        } else if self.served.role == Some(RoleArg::Controller) {
             return Err("--role controller needs --kubernetes".to_owned());
         } else {
             self.manifests.validate()?;

@@ -2,20 +2,12 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use url::Url;
 
 use super::value;
 use crate::control::ResolveOverride;
-
-/// The content mode in which events are sent, as the flag names it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum ContentModeArg {
-    /// Attributes in headers.
-    Binary,
-    /// One JSON document.
-    Structured,
-}
+use crate::model::DeliveryFormat;
 
 /// The options of `sealpost send`.
 #[derive(Clone, Debug, Args)]
@@ -67,7 +59,7 @@ pub struct SendOptions {
         env = "SEALPOST_MODE",
         default_value = "binary"
     )]
-    pub mode: ContentModeArg,
+    pub mode: DeliveryFormat,
 
     /// How many events
     #[arg(long, value_name = "N", env = "SEALPOST_COUNT", default_value = "1", value_parser = clap::value_parser!(u64).range(1..))]

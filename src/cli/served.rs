@@ -9,25 +9,7 @@ use super::{ManifestOptions, RabbitmqConnectionOptions};
 use crate::control::{
     AdvertisedCaCerts, ApiServerAvailability, ControlSettings, ListenerUrls, RabbitmqAvailability,
 };
-use crate::model::{self, TransportEncryption};
-
-/// The backend of channels without a template, as the flag names it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum DefaultChannelArg {
-    /// In memory.
-    Inmemory,
-    /// On RabbitMQ.
-    Rabbitmq,
-}
-
-impl From<DefaultChannelArg> for model::BackendKind {
-    fn from(channel: DefaultChannelArg) -> Self {
-        match channel {
-            DefaultChannelArg::Inmemory => Self::Memory,
-            DefaultChannelArg::Rabbitmq => Self::Rabbitmq,
-        }
-    }
-}
+use crate::model::{BackendKind, TransportEncryption};
 
 /// The role of a process, as the flag names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -40,18 +22,6 @@ pub enum RoleArg {
     Filter,
     /// Reconciles RabbitmqChannels of a cluster; takes no events.
     Controller,
-}
-
-impl From<RoleArg> for model::ProcessRole {
-    fn from(role: RoleArg) -> Self {
-        match role {
-            RoleArg::Channel => Self::Channel,
-            RoleArg::Ingress => Self::Ingress,
-            RoleArg::Filter => Self::Filter,
-            // The controller reads the configuration that is about channels.
-            RoleArg::Controller => Self::Channel,
-        }
-    }
 }
 
 /// The part of the configuration that is served, and the certificates that it is served with.
@@ -101,7 +71,7 @@ pub struct ServedOptions {
         env = "SEALPOST_DEFAULT_CHANNEL",
         default_value = "inmemory"
     )]
-    pub default_channel: DefaultChannelArg,
+    pub default_channel: BackendKind,
 }
 
 impl ServedOptions {
@@ -110,7 +80,7 @@ impl ServedOptions {
     /// # Errors
     /// Says which flag to change.
     pub fn validate(&self, rabbitmq: &RabbitmqConnectionOptions) -> Result<(), String> {
-        if self.default_channel == DefaultChannelArg::Rabbitmq && rabbitmq.rabbitmq_uri.is_none() {
+        if self.default_channel == BackendKind::Rabbitmq && rabbitmq.rabbitmq_uri.is_none() {
             return Err("--default-channel rabbitmq needs --rabbitmq-uri".to_owned());
         }
         Ok(())
@@ -132,8 +102,8 @@ impl ServedOptions {
             RabbitmqAvailability::Missing
         };
         ControlSettings {
-            role: self.role.map(model::ProcessRole::from).unwrap_or_default(),
-            default_backend: self.default_channel.into(),
+            task: self.manifests_task(),
+            default_backend: self.default_channel,
             rabbitmq,
             api_server: ApiServerAvailability::Missing,
             ..manifests.control_settings(self.transport_encryption, urls, ca_certs)

@@ -122,9 +122,8 @@ impl FromStr for SinkName {
     /// Reads a sink as `kn` reads its flag `--sink`, and `svc` besides.
     fn from_str(text: &str) -> Result<Self, SinkNameError> {
         if text.contains("://") || text.starts_with("http:") || text.starts_with("https:") {
-            return value::parse_http_address(text)
-                .map(Self::Url)
-                .map_err(SinkNameError);
+            let address = value::parse_http_address(text);
+            return address.map(Self::Url).map_err(SinkNameError);
         }
         let parts: Vec<&str> = text.split(':').collect();
         let (prefix, name, namespace) = match parts[..] {
@@ -132,32 +131,33 @@ impl FromStr for SinkName {
             [prefix, name] => (prefix, name, None),
             [prefix, name, namespace] => (prefix, name, Some(namespace)),
             _ => {
-                return Err(SinkNameError(format!(
-                    "it has more than three parts: {REMEDY}"
-                )));
+                let reason = format!("it has more than three parts: {REMEDY}");
+                return Err(SinkNameError(reason));
             }
         };
-        let (api_version, kind) = match prefix {
-            "broker" => ("eventing.knative.dev/v1", "Broker"),
-            "channel" => ("messaging.knative.dev/v1", "Channel"),
-            "svc" => ("v1", "Service"),
-            "ksvc" => ("serving.knative.dev/v1", "Service"),
-            other => {
-                return Err(SinkNameError(format!(
-                    "{other:?} is no kind of sink: {REMEDY}"
-                )));
-            }
-        };
+        let (api_version, kind) = object_type(prefix)?;
         if name.is_empty() || namespace.is_some_and(str::is_empty) {
             return Err(SinkNameError(format!("it names nothing: {REMEDY}")));
         }
-        let (name, namespace) = (name.to_owned(), namespace.map(str::to_owned));
         Ok(Self::Object {
             api_version,
             kind,
-            name,
-            namespace,
+            name: name.to_owned(),
+            namespace: namespace.map(str::to_owned),
         })
+    }
+}
+
+/// The `apiVersion` and kind that a prefix stands for.
+fn object_type(prefix: &str) -> Result<(&'static str, &'static str), SinkNameError> {
+    match prefix {
+        "broker" => Ok(("eventing.knative.dev/v1", "Broker")),
+        "channel" => Ok(("messaging.knative.dev/v1", "Channel")),
+        "svc" => Ok(("v1", "Service")),
+        "ksvc" => Ok(("serving.knative.dev/v1", "Service")),
+        other => Err(SinkNameError(format!(
+            "{other:?} is no kind of sink: {REMEDY}"
+        ))),
     }
 }
 

@@ -49,14 +49,8 @@ pub(super) fn parse_count(text: &str) -> Result<usize, String> {
 /// Reads `HOST:PORT` to listen on. A missing host is not guessed: one guess would open the port to
 /// everybody.
 pub(super) fn parse_listen_address(text: &str) -> Result<String, String> {
-    let (host, port) = match text.rsplit_once(':') {
-        Some((host, port))
-            if port.bytes().all(|byte| byte.is_ascii_digit()) && !port.is_empty() =>
-        {
-            (host, port)
-        }
-        _ if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) => ("", text),
-        _ => return Err("write HOST:PORT, such as 127.0.0.1:8080".to_owned()),
+    let Some((host, port)) = split_port(text) else {
+        return Err("write HOST:PORT, such as 127.0.0.1:8080".to_owned());
     };
     if port.parse::<u16>().is_err() {
         return Err(format!(
@@ -77,6 +71,16 @@ pub(super) fn parse_listen_address(text: &str) -> Result<String, String> {
         None if host.parse::<std::net::Ipv6Addr>().is_ok() => Err(format!("write [{host}]:{port}")),
         None if !host.contains(['/', ':', '[', ']', ' ', '@']) => Ok(text.to_owned()),
         _ => Err("write HOST:PORT without anything else, such as 127.0.0.1:8080".to_owned()),
+    }
+}
+
+/// Splits a text into host and port; the host is empty if the text is a port alone.
+fn split_port(text: &str) -> Option<(&str, &str)> {
+    let is_port = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    match text.rsplit_once(':') {
+        Some((host, port)) if is_port(port) => Some((host, port)),
+        _ if is_port(text) => Some(("", text)),
+        _ => None,
     }
 }
 

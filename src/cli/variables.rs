@@ -38,35 +38,36 @@ fn find_unread(names: &BTreeSet<String>) -> Vec<UnreadVariable> {
         .filter_map(|name| name.strip_suffix("_SERVICE_HOST"))
         .map(service_prefix)
         .collect();
-    let is_of_service = |name: &str| {
-        let rest = services
-            .iter()
-            .filter_map(|service| name.strip_prefix(service.as_str()));
-        rest.into_iter()
-            .any(|rest| rest.starts_with("SERVICE_") || rest == "PORT" || rest.starts_with("PORT_"))
-    };
     let is_for_tests = |name: &str| OF_TESTS.iter().any(|start| name.starts_with(start));
     let is_ours = |name: &str| {
         name.get(..PREFIX.len())
             .is_some_and(|start| start.eq_ignore_ascii_case(PREFIX))
     };
-    let is_read = |name: &str| known.contains(name) || is_of_service(name) || is_for_tests(name);
+    let is_read =
+        |name: &str| known.contains(name) || is_of_service(name, &services) || is_for_tests(name);
     let unread = names.iter().filter(|name| is_ours(name) && !is_read(name));
-    let near = |name: &str| {
-        suggest_word(&name.to_ascii_uppercase(), known.iter().map(String::as_str))
-            .map(str::to_owned)
-    };
-    let exact = |name: &str| {
-        known
-            .get(&name.to_ascii_uppercase().replace('-', "_"))
-            .cloned()
-    };
     unread
         .map(|name| UnreadVariable {
             name: name.clone(),
-            suggestion: exact(name).or_else(|| near(name)),
+            suggestion: suggest_variable(name, &known),
         })
         .collect()
+}
+
+/// True for the variables of a Service that Kubernetes sets besides its host.
+fn is_of_service(name: &str, services: &[String]) -> bool {
+    let mut rests = services
+        .iter()
+        .filter_map(|service| name.strip_prefix(service.as_str()));
+    rests.any(|rest| rest.starts_with("SERVICE_") || rest == "PORT" || rest.starts_with("PORT_"))
+}
+
+fn suggest_variable(name: &str, known: &BTreeSet<String>) -> Option<String> {
+    let name = name.to_ascii_uppercase();
+    known
+        .get(&name.replace('-', "_"))
+        .cloned()
+        .or_else(|| suggest_word(&name, known.iter().map(String::as_str)).map(str::to_owned))
 }
 
 fn service_prefix(service: &str) -> String {

@@ -45,13 +45,17 @@ impl CollectorClients {
     }
 
     fn client(&self, endpoint: &OtlpEndpoint) -> Result<reqwest::Client, String> {
-        let in_the_clear =
-            endpoint.protocol == OtlpProtocol::Grpc && endpoint.url.scheme() == "http";
-        let key = (endpoint.ca.clone(), in_the_clear);
+        let key = (endpoint.ca.clone(), is_http2_in_the_clear(endpoint));
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(client) = clients.get(&key) {
             return Ok(client.clone());
         }
+        let client = self.build(endpoint)?;
+        clients.insert(key, client.clone());
+        Ok(client)
+    }
+
+    fn build(&self, endpoint: &OtlpEndpoint) -> Result<reqwest::Client, String> {
         let trust = endpoint
             .ca
             .as_deref()
@@ -65,13 +69,10 @@ impl CollectorClients {
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
             .user_agent(concat!("sealpost/", env!("CARGO_PKG_VERSION")));
-        // Without TLS there is no ALPN, and gRPC needs HTTP/2.
-        if in_the_clear {
+        if is_http2_in_the_clear(endpoint) {
             builder = builder.http2_prior_knowledge();
         }
-        let client = builder.build().map_err(|error| error::root_cause(&error))?;
-        clients.insert(key, client.clone());
-        Ok(client)
+        builder.build().map_err(|error| error::root_cause(&error))
     }
 
     async fn send(&self, endpoint: &OtlpEndpoint, request: Request<Bytes>) -> ExportResult {
@@ -110,6 +111,12 @@ impl OtlpTransport for CollectorClients {
         }
         .boxed()
     }
+}
+
+/// Returns true if HTTP/2 is spoken without being negotiated: without TLS there is no ALPN, and gRPC
+/// needs HTTP/2.
+fn is_http2_in_the_clear(endpoint: &OtlpEndpoint) -> bool {
+    endpoint.protocol == OtlpProtocol::Grpc && endpoint.url.scheme() == "http"
 }
 
 /// Returns the URL of the request: the endpoint itself for OTLP over HTTP, the path of the method

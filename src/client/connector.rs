@@ -73,6 +73,14 @@ pub(super) enum AlpnOffer {
     Http1,
 }
 
+/// What the connectors of all clients share.
+pub(super) struct SharedResources {
+    pub(super) resolver: DnsResolver,
+    pub(super) permits: ConnectionPermits,
+    /// The metrics in which connections and handshakes are counted.
+    pub(super) metrics: Arc<ConnectionMetrics>,
+}
+
 /// Opens the connections of one client.
 pub(super) struct ClientConnector {
     https: HttpsConnector<HttpConnector<DnsResolver>>,
@@ -105,33 +113,45 @@ impl ConnectorParts {
     }
 }
 
+fn timed_out() -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, "operation timed out")
+}
+
+fn server_name_resolver(
+    connect_override: Option<&ConnectOverride>,
+) -> Arc<dyn ResolveServerName + Send + Sync> {
+    match connect_override {
+        Some(ConnectOverride { authority, .. }) => {
+            Arc::new(FixedServerName(Uri::from(authority.clone())))
+        }
+        None => Arc::new(DefaultServerNameResolver::default()),
+    }
+}
+
+fn tcp_connector(resolver: DnsResolver) -> HttpConnector<DnsResolver> {
+    let mut tcp = HttpConnector::new_with_resolver(resolver);
+    // Https URLs pass through this connector, too, before TLS is added.
+    tcp.enforce_http(false);
+    tcp.set_nodelay(true);
+    tcp.set_keepalive(Some(PROBE));
+    tcp.set_keepalive_interval(Some(PROBE));
+    tcp.set_keepalive_retries(Some(PROBES));
+    tcp
+}
+
 impl ClientConnector {
     /// Makes the connector of one client. `tls` offers its protocols by ALPN; each connection is
-    /// opened within `connect_timeout`. The last parameter holds what all clients share: the
-    /// resolver, the connection permits and the metrics in which connections are counted.
+    /// opened within `connect_timeout`.
     pub(super) fn new(
         tls: ClientConfig,
         connect_override: Option<ConnectOverride>,
         connect_timeout: Duration,
-        (lookup, descriptors, traffic): (&DnsResolver, &ConnectionPermits, &Arc<ConnectionMetrics>),
+        shared: &SharedResources,
     ) -> Self {
-        let mut tcp = HttpConnector::new_with_resolver(lookup.clone());
-        // Https URLs pass through this connector, too, before TLS is added.
-        tcp.enforce_http(false);
-        tcp.set_nodelay(true);
-        tcp.set_keepalive(Some(PROBE));
-        tcp.set_keepalive_interval(Some(PROBE));
-        tcp.set_keepalive_retries(Some(PROBES));
-        let name: Arc<dyn ResolveServerName + Send + Sync> = match &connect_override {
-            Some(ConnectOverride { authority, .. }) => {
-                Arc::new(FixedServerName(Uri::from(authority.clone())))
-            }
-            None => Arc::new(DefaultServerNameResolver::default()),
-        };
         let parts = ConnectorParts {
-            tcp,
+            tcp: tcp_connector(shared.resolver.clone()),
             tls: Arc::new(tls),
-            server_name: name,
+            server_name: server_name_resolver(connect_override.as_ref()),
         };
         let https = parts.https_connector(Arc::clone(&parts.tls));
         Self {
@@ -140,8 +160,8 @@ impl ClientConnector {
             parts,
             connect_override,
             connect_timeout,
-            permits: descriptors.clone(),
-            metrics: Arc::clone(traffic),
+            permits: shared.permits.clone(),
+            metrics: Arc::clone(&shared.metrics),
         }
     }
 
@@ -178,9 +198,7 @@ impl ClientConnector {
                 }
                 Err(error)
             }
-            Err(_elapsed) => {
-                Err(io::Error::new(io::ErrorKind::TimedOut, "operation timed out").into())
-            }
+            Err(_elapsed) => Err(timed_out().into()),
         }
     }
 }

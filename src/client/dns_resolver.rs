@@ -39,6 +39,8 @@ const SLOW_SHARE: usize = 8;
 const SOME: usize = 16;
 
 type DnsResult = Result<Arc<[SocketAddr]>, Arc<io::Error>>;
+/// Receives the result of a query; `None` until there is one.
+type DnsResultReceiver = watch::Receiver<Option<DnsResult>>;
 type ResolveFunction = dyn Fn(&str) -> io::Result<Vec<SocketAddr>> + Send + Sync;
 
 /// Looks up hosts by the system's resolver. Clones share caches and limits; failed lookups are not
@@ -54,11 +56,35 @@ struct DnsResolverState {
     /// The hosts whose last lookup was slow.
     slow_hosts: Cache<Name, ()>,
     /// The queries that are running, each with the receiver of its result.
-    queries: Mutex<HashMap<Name, watch::Receiver<Option<DnsResult>>>>,
+    queries: Mutex<HashMap<Name, DnsResultReceiver>>,
     /// The permits for queries about slow hosts, and about all other hosts.
     slow_permits: Arc<Semaphore>,
     other_permits: Arc<Semaphore>,
     turn: AtomicUsize,
+}
+
+impl DnsResolverState {
+    /// Returns the permits of slow hosts if this host is one, else those of all others.
+    fn permits_for(&self, name: &Name) -> &Arc<Semaphore> {
+        if self.slow_hosts.contains_key(name) {
+            &self.slow_permits
+        } else {
+            &self.other_permits
+        }
+    }
+
+    /// Keeps the answer about a host, and whether the host is slow.
+    async fn keep(&self, name: &Name, answer: &DnsResult, took: Duration) {
+        if took > SLOW {
+            self.slow_hosts.insert(name.clone(), ()).await;
+        } else {
+            self.slow_hosts.invalidate(name).await;
+        }
+        if let Ok(answer) = answer {
+            self.fresh.insert(name.clone(), Arc::clone(answer)).await;
+            self.stale.insert(name.clone(), Arc::clone(answer)).await;
+        }
+    }
 }
 
 impl DnsResolver {
@@ -112,46 +138,44 @@ impl DnsResolver {
     /// Starts a query, or waits for the one about this host that is running. A query goes on when
     /// nobody waits for it any more, and its answer is cached.
     async fn query(&self, name: Name) -> DnsResult {
-        let permits = if self.0.slow_hosts.contains_key(&name) {
-            &self.0.slow_permits
-        } else {
-            &self.0.other_permits
+        let running = self.lock_queries().get(&name).cloned();
+        let result = match running {
+            Some(result) => result,
+            None => self.start_query(name).await?,
         };
-        let known = || self.lock_queries().get(&name).cloned();
-        let asked = match known() {
-            Some(asked) => asked,
-            None => {
-                // The lock is not held while a permit is waited for; the map is looked into again
-                // after that, since another task may have started the query meanwhile.
-                let permit = Arc::clone(permits)
-                    .acquire_owned()
-                    .await
-                    .map_err(io::Error::other)?;
-                let mut asking = self.lock_queries();
-                match asking.get(&name).cloned() {
-                    Some(asked) => asked,
-                    None => {
-                        let (told, asked) = watch::channel(None);
-                        asking.insert(name.clone(), asked.clone());
-                        drop(asking);
-                        let question = DnsQuery {
-                            resolver: self.clone(),
-                            name,
-                            result: told,
-                        };
-                        tokio::task::spawn_blocking(move || {
-                            question.run();
-                            drop(permit);
-                        });
-                        asked
-                    }
-                }
-            }
-        };
-        self.wait_for_result(asked).await
+        self.wait_for_result(result).await
     }
 
-    async fn wait_for_result(&self, mut asked: watch::Receiver<Option<DnsResult>>) -> DnsResult {
+    /// Starts a query about this host when there is a permit for one; returns the receiver of its
+    /// result.
+    async fn start_query(&self, name: Name) -> Result<DnsResultReceiver, Arc<io::Error>> {
+        let permits = self.0.permits_for(&name);
+        // The lock is not held while a permit is waited for; the map is looked into again after
+        // that, since another task may have started the query meanwhile.
+        let permit = Arc::clone(permits)
+            .acquire_owned()
+            .await
+            .map_err(io::Error::other)?;
+        let mut queries = self.lock_queries();
+        if let Some(result) = queries.get(&name) {
+            return Ok(result.clone());
+        }
+        let (sender, result) = watch::channel(None);
+        queries.insert(name.clone(), result.clone());
+        drop(queries);
+        let query = DnsQuery {
+            resolver: self.clone(),
+            name,
+            result: sender,
+        };
+        tokio::task::spawn_blocking(move || {
+            query.run();
+            drop(permit);
+        });
+        Ok(result)
+    }
+
+    async fn wait_for_result(&self, mut asked: DnsResultReceiver) -> DnsResult {
         let told = asked
             .wait_for(Option::is_some)
             .await
@@ -161,7 +185,7 @@ impl DnsResolver {
             .unwrap_or_else(|| Err(Arc::new(io::Error::other("the question was given up"))))
     }
 
-    fn lock_queries(&self) -> MutexGuard<'_, HashMap<Name, watch::Receiver<Option<DnsResult>>>> {
+    fn lock_queries(&self) -> MutexGuard<'_, HashMap<Name, DnsResultReceiver>> {
         self.0
             .queries
             .lock()
@@ -180,26 +204,10 @@ struct DnsQuery {
 impl DnsQuery {
     /// Asks the system's resolver. Runs on a thread that may block.
     fn run(self) {
-        let DnsResolverState {
-            resolve,
-            fresh: answers,
-            stale,
-            slow_hosts: slow,
-            ..
-        } = &*self.resolver.0;
         let started = Instant::now();
-        let answer = resolve(self.name.as_str()).map(Arc::from).map_err(Arc::new);
-        let later = async {
-            if started.elapsed() > SLOW {
-                slow.insert(self.name.clone(), ()).await;
-            } else {
-                slow.invalidate(&self.name).await;
-            }
-            if let Ok(answer) = &answer {
-                answers.insert(self.name.clone(), Arc::clone(answer)).await;
-                stale.insert(self.name.clone(), Arc::clone(answer)).await;
-            }
-        };
+        let answer = (self.resolver.0.resolve)(self.name.as_str());
+        let answer = answer.map(Arc::from).map_err(Arc::new);
+        let later = self.resolver.0.keep(&self.name, &answer, started.elapsed());
         // Inserting into these caches never waits, so that one poll is enough.
         if later.now_or_never().is_none() {
             tracing::debug!("An answer was not kept");

@@ -198,7 +198,8 @@ mod tests {
                 .map(|name| (HeaderName::from_static(name), value()))
                 .collect(),
         );
-        let request = crate::client::event_request(&event, crate::model::DeliveryFormat::Binary);
+        let request =
+            crate::client::event_request(&event, crate::model::DeliveryFormat::Binary, None);
         assert_eq!(
             names(&request),
             [

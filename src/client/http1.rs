@@ -8,6 +8,7 @@
 mod body_decoder;
 mod framing;
 mod head;
+mod malformed_response;
 mod request_head;
 
 use std::future::poll_fn;
@@ -19,20 +20,28 @@ use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut, buf};
-use http::{Request, Response};
+use http::{HeaderValue, Request, Response};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::task::coop;
 
 use self::body_decoder::BodyDecoder;
-use self::head::{MalformedResponse, ResponseHead, ResponseHeadReader};
+use self::head::{ResponseHead, ResponseHeadReader};
+use self::malformed_response::MalformedResponse;
 use super::TransportError;
 use super::counted_stream::CountedStream;
 use super::error::RequestFailure;
-use super::pool::HostConnections;
-use super::response::ResponseProgress;
+use super::response_progress::ResponseProgress;
 
 /// Most bytes that are taken from the socket by one read.
 const READ: usize = 8 * 1024;
+
+/// The connections to a host that no request uses, to which a connection is given back when its
+/// response has ended.
+pub(super) trait Http1ConnectionPool: Send + Sync {
+    /// Keeps a connection for the next request, at most for as long as the peer keeps it; a
+    /// connection over the limit is closed.
+    fn keep_idle(&self, connection: Http1Connection, keep_alive_timeout: Duration);
+}
 
 /// A connection and the request that is under way on it.
 pub(super) struct Http1Connection {
@@ -41,12 +50,10 @@ pub(super) struct Http1Connection {
     outgoing: Option<buf::Chain<Cursor<Vec<u8>>, Bytes>>,
     /// The bytes that were read and not yet parsed.
     received: BytesMut,
-    /// Why no more can be written.
     /// The error after which nothing more can be written.
     write_error: Option<io::Error>,
-    /// Whether a part of the request was written. The rest may be on its way when writing has
-    /// failed, too. True if a part of the request was written. After a failed write the rest of it
-    /// may be on its way, too.
+    /// True if a part of the request was written. After a failed write the rest of it may be on
+    /// its way, too.
     is_request_begun: bool,
 }
 
@@ -59,13 +66,13 @@ pub(super) struct Http1Exchange {
 
 impl Http1Exchange {
     /// Waits for the head of the response and returns it with a body that is still to be read.
-    /// `host` gets the connection back at the end of the body.
+    /// `pool` gets the connection back at the end of the body.
     pub(super) async fn read_response(
         mut self: Box<Self>,
-        host: &Arc<HostConnections>,
+        pool: Arc<dyn Http1ConnectionPool>,
     ) -> Result<Response<Http1Body>, RequestFailure> {
         match poll_fn(|context| self.poll_head(context)).await {
-            Ok(head) => Ok(Http1Body::start_response(head, self.connection, host)),
+            Ok(head) => Ok(Http1Body::start_response(head, self.connection, pool)),
             Err(error) if self.connection.is_request_begun => {
                 Err(RequestFailure::MaybeProcessed(error))
             }
@@ -115,13 +122,13 @@ impl Http1Connection {
             .is_pending()
     }
 
-    /// Gives the connection back to `host` for as long as the peer keeps it, if the request was
+    /// Gives the connection back to `pool` for as long as the peer keeps it, if the request was
     /// written whole and nothing came after the response.
-    fn return_to_pool(self, keep_alive_timeout: Option<Duration>, host: &HostConnections) {
+    fn return_to_pool(self, keep_alive_timeout: Option<Duration>, pool: &dyn Http1ConnectionPool) {
         let spotless =
             self.is_request_sent() && self.write_error.is_none() && self.received.is_empty();
         if let Some(keep_alive_timeout) = keep_alive_timeout.filter(|_| spotless) {
-            host.keep_idle(
+            pool.keep_idle(
                 Self {
                     received: BytesMut::new(),
                     ..self
@@ -143,15 +150,15 @@ impl Http1Connection {
         TransportError::connection_lost(&self.write_error.take().unwrap_or_else(closed))
     }
 
-    /// Puts a request to `host` into the buffer from which it is written while the response is
-    /// waited for. Nothing is written here.
+    /// Puts a request with this `Host` field into the buffer from which it is written while the
+    /// response is waited for. Nothing is written here.
     pub(super) fn start_request(
         mut self,
         request: Request<Bytes>,
-        host: &HostConnections,
+        host_field: &HeaderValue,
     ) -> Box<Http1Exchange> {
         let (parts, body) = request.into_parts();
-        let head = request_head::encode_request_head(&parts, body.len(), &host.host_field);
+        let head = request_head::encode_request_head(&parts, body.len(), host_field);
         self.outgoing = Some(Cursor::new(head).chain(body));
         self.is_request_begun = false;
         Box::new(Http1Exchange {
@@ -219,7 +226,7 @@ pub(super) struct Http1Body {
 struct Http1BodyReader {
     decoder: BodyDecoder,
     connection: Http1Connection,
-    host: Arc<HostConnections>,
+    pool: Arc<dyn Http1ConnectionPool>,
     keep_alive_timeout: Option<Duration>,
     /// True if the response counts only when all of the request is written: a peer that has
     /// answered 202 is still to read the event.
@@ -230,12 +237,12 @@ impl Http1Body {
     fn start_response(
         ResponseHead { response, framing }: ResponseHead,
         connection: Http1Connection,
-        host: &Arc<HostConnections>,
+        pool: Arc<dyn Http1ConnectionPool>,
     ) -> Response<Self> {
         let coming = Http1BodyReader {
             decoder: framing.length.into(),
             connection,
-            host: Arc::clone(host),
+            pool,
             keep_alive_timeout: framing.keep_alive_timeout,
             is_success: response.status().is_success(),
         };
@@ -338,7 +345,7 @@ impl Http1BodyReader {
 
     fn release_connection(self) {
         self.connection
-            .return_to_pool(self.keep_alive_timeout, &self.host);
+            .return_to_pool(self.keep_alive_timeout, &*self.pool);
     }
 }
 

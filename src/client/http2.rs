@@ -179,15 +179,16 @@ impl Http2Connection {
         let (mut head, body) = request.into_parts();
         index_constant_fields_only(&mut head.headers);
         head.headers.insert(CONTENT_LENGTH, body.len().into());
-        let (answer, stream) = requests
-            .send_request(Request::from_parts(head, ()), body.is_empty())
-            .map_err(unsent)?;
+        let head = Request::from_parts(head, ());
+        let sent = requests.send_request(head, body.is_empty());
+        let (response, stream) = sent.map_err(unsent)?;
         if !body.is_empty() {
             send_body(stream, body);
         }
+        let request_guard = Http2RequestGuard::new(&state);
         Ok(Http2Exchange {
-            response: answer,
-            request_guard: Http2RequestGuard::new(&state),
+            response,
+            request_guard,
         })
     }
 }
@@ -244,33 +245,33 @@ impl Http2Exchange {
     /// request may be sent again.
     pub(super) async fn read_response(self) -> Result<Response<Http2Body>, RequestFailure> {
         let Self {
-            response: answer,
-            request_guard: under_way,
+            response,
+            request_guard,
         } = self;
-        match answer.await {
-            Ok(answer) => {
-                let length = answer
-                    .headers()
-                    .get(CONTENT_LENGTH)
-                    .and_then(|length| length.to_str().ok()?.parse().ok());
-                Ok(answer.map(|stream| Http2Body {
-                    stream,
-                    remaining_bytes: length,
-                    request_guard: under_way,
-                }))
-            }
-            Err(error) => {
-                let failed = transport_error(&error, &under_way.0);
-                Err(if is_not_processed(&error) {
-                    RequestFailure::NotProcessed(failed)
-                } else if error.is_remote() && error.reason() == Some(Reason::HTTP_1_1_REQUIRED) {
-                    // The peer says this of one stream or of the whole connection.
-                    RequestFailure::Http11Required(failed)
-                } else {
-                    RequestFailure::MaybeProcessed(failed)
-                })
-            }
-        }
+        let response = match response.await {
+            Ok(response) => response,
+            Err(error) => return Err(response_failure(&error, &request_guard.0)),
+        };
+        let length = response.headers().get(CONTENT_LENGTH);
+        let remaining_bytes = length.and_then(|length| length.to_str().ok()?.parse().ok());
+        Ok(response.map(|stream| Http2Body {
+            stream,
+            remaining_bytes,
+            request_guard,
+        }))
+    }
+}
+
+/// Returns the failure of a request whose stream or connection has ended before the response.
+fn response_failure(error: &h2::Error, state: &Http2ConnectionState) -> RequestFailure {
+    let failed = transport_error(error, state);
+    if is_not_processed(error) {
+        RequestFailure::NotProcessed(failed)
+    } else if error.is_remote() && error.reason() == Some(Reason::HTTP_1_1_REQUIRED) {
+        // The peer says this of one stream or of the whole connection.
+        RequestFailure::Http11Required(failed)
+    } else {
+        RequestFailure::MaybeProcessed(failed)
     }
 }
 

@@ -4,13 +4,15 @@
 //! for that. The request is made anew then: this is rare, and a copy of each request would not be
 //! free.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::header::{ACCEPT_ENCODING, HeaderValue, USER_AGENT};
 use http::{Request, Response, Uri};
 
 use super::connector::ClientConnector;
 use super::error::RequestFailure;
-use super::pool::{HttpConnectionPool, PooledConnection};
+use super::pool::{HostConnections, HttpConnectionPool, PooledConnection};
 use super::response::ResponseBody;
 use super::{ClientLimits, TransportError, header_fields, redirect};
 use crate::model::DestinationUrl;
@@ -71,15 +73,11 @@ impl HttpClient {
         mut make: impl FnMut() -> Request<Bytes> + Send,
         to: &DestinationUrl,
     ) -> Result<Response<ResponseBody>, TransportError> {
-        let response = self
-            .send_once(
-                &mut make,
-                RequestRoute {
-                    to,
-                    is_other_origin: false,
-                },
-            )
-            .await?;
+        let route = RequestRoute {
+            to,
+            is_other_origin: false,
+        };
+        let response = self.send_once(&mut make, route).await?;
         match redirect::redirect_target(to, &response) {
             Some(next) => Box::pin(self.follow_redirects(make, to, next.into(), response)).await,
             None => Ok(response),
@@ -93,23 +91,19 @@ impl HttpClient {
         to: DestinationUrl,
         mut response: Response<ResponseBody>,
     ) -> Result<Response<ResponseBody>, TransportError> {
-        let mut is_foreign = from.origin() != to.origin();
+        let mut is_other_origin = from.origin() != to.origin();
         let mut at = to;
         for _ in 0..redirect::MAX_REDIRECTS {
             drop(response);
-            response = self
-                .send_once(
-                    &mut make,
-                    RequestRoute {
-                        to: &at,
-                        is_other_origin: is_foreign,
-                    },
-                )
-                .await?;
+            let route = RequestRoute {
+                to: &at,
+                is_other_origin,
+            };
+            response = self.send_once(&mut make, route).await?;
             let Some(next) = redirect::redirect_target(&at, &response) else {
                 break;
             };
-            is_foreign |= at.origin() != next.origin();
+            is_other_origin |= at.origin() != next.origin();
             at = next.into();
         }
         Ok(response)
@@ -120,47 +114,23 @@ impl HttpClient {
         make: &mut (impl FnMut() -> Request<Bytes> + Send),
         route: RequestRoute<'_>,
     ) -> Result<Response<ResponseBody>, TransportError> {
-        let found = route
-            .to
-            .uri()
-            .and_then(|uri| Some((uri, self.0.host(uri)?)));
-        let Some((uri, host)) = found else {
-            return Err(TransportError::Request(
-                "no request can carry this URL".to_owned(),
-            ));
-        };
+        let unusable = || TransportError::Request("no request can carry this URL".to_owned());
+        let uri = route.to.uri().ok_or_else(unusable)?;
+        let host = self.0.host(uri).ok_or_else(unusable)?;
         let mut refusals = 0;
         // Each round takes one connection. An idle one may have been closed by the peer unseen:
         // then nothing was sent, and the next round costs no repetition.
         loop {
-            let kept = host.take_connection();
-            let is_new = kept.is_none();
-            let connected = match kept {
-                Some(connected) => connected,
+            let idle = host.take_connection();
+            let is_new = idle.is_none();
+            let connection = match idle {
+                Some(connection) => connection,
                 None => Box::pin(self.0.connect(&host, uri)).await?,
             };
             // The request is made after the connection, so that a repetition starts from the
             // untouched original.
             let request = route.prepare_request(make(), uri);
-            let answer = match connected {
-                PooledConnection::Http1(connection) => {
-                    let begun = connection.start_request(request, &host);
-                    begun
-                        .read_response(&host)
-                        .await
-                        .map(|answer| answer.map(ResponseBody::Http1))
-                }
-                PooledConnection::Http2(connection) => {
-                    match connection.start_request(request).await {
-                        Ok(begun) => begun
-                            .read_response()
-                            .await
-                            .map(|answer| answer.map(ResponseBody::Http2)),
-                        Err(unsent) => Err(unsent),
-                    }
-                }
-            };
-            match answer {
+            match exchange(connection, request, &host).await {
                 Err(RequestFailure::NotSent(_)) if !is_new => {}
                 Err(RequestFailure::Http11Required(_)) if host.switch_to_http1() => {}
                 Err(RequestFailure::NotSent(_) | RequestFailure::NotProcessed(_))
@@ -170,6 +140,28 @@ impl HttpClient {
                 }
                 answer => return Ok(answer?),
             }
+        }
+    }
+}
+
+/// Sends a request over this connection and waits for the head of the response, in the version of
+/// HTTP that the connection speaks.
+async fn exchange(
+    connection: PooledConnection,
+    request: Request<Bytes>,
+    host: &Arc<HostConnections>,
+) -> Result<Response<ResponseBody>, RequestFailure> {
+    match connection {
+        PooledConnection::Http1(connection) => {
+            let exchange = connection.start_request(request, &host.host_field);
+            let pool = Arc::<HostConnections>::clone(host);
+            let response = exchange.read_response(pool).await?;
+            Ok(response.map(ResponseBody::Http1))
+        }
+        PooledConnection::Http2(connection) => {
+            let exchange = connection.start_request(request).await?;
+            let response = exchange.read_response().await?;
+            Ok(response.map(ResponseBody::Http2))
         }
     }
 }

@@ -173,20 +173,6 @@ impl HostConnections {
         }
     }
 
-    /// Keeps a connection for the next request, at most for as long as the peer keeps it; a
-    /// connection over the limit is closed.
-    pub(super) fn keep_idle(
-        &self,
-        connection: http1::Http1Connection,
-        keep_alive_timeout: Duration,
-    ) {
-        let until = Instant::now() + keep_alive_timeout.min(self.limits.timeout);
-        let mut kept = lock(&self.idle_connections);
-        if kept.http1.len() < self.limits.count {
-            kept.http1.push((connection, until));
-        }
-    }
-
     /// Makes new connections to this host speak HTTP/1.1 only; returns true if that is a change.
     pub(super) fn switch_to_http1(&self) -> bool {
         let is_change = !self.only_http1.swap(true, Ordering::Relaxed);
@@ -222,6 +208,16 @@ impl HostConnections {
         // The connections are closed after the lock is released, since that takes a system call for
         // each.
         drop(over);
+    }
+}
+
+impl http1::Http1ConnectionPool for HostConnections {
+    fn keep_idle(&self, connection: http1::Http1Connection, keep_alive_timeout: Duration) {
+        let until = Instant::now() + keep_alive_timeout.min(self.limits.timeout);
+        let mut kept = lock(&self.idle_connections);
+        if kept.http1.len() < self.limits.count {
+            kept.http1.push((connection, until));
+        }
     }
 }
 

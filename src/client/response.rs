@@ -7,6 +7,7 @@ use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Response};
 use tokio::time::Instant;
 
+use super::response_progress::ResponseProgress;
 use super::{RequestDeadline, TransportError, http1, http2};
 use crate::event::http as binding;
 use crate::wire_text::WireText;
@@ -26,16 +27,6 @@ const DISCARDED_WAIT: Duration = Duration::from_millis(100);
 pub(super) enum ResponseBody {
     Http1(http1::Http1Body),
     Http2(http2::Http2Body),
-}
-
-/// The next step of an exchange whose response has begun.
-pub(super) enum ResponseProgress {
-    /// The next piece of the response body was read.
-    Data(Bytes),
-    /// The last byte of the request was written.
-    RequestSent,
-    /// The body has ended.
-    End,
 }
 
 /// The reason for which the event in a response could not be read. The status of the response
@@ -96,7 +87,8 @@ pub(super) async fn read_response(
         // The event is lost, but the rest of the request has to be written all the same.
         *answer.body_mut() = discard_body(&mut body, attempt).await?;
     } else {
-        match read_event(&mut body, answer.headers(), max_event, attempt).await {
+        let event = read_event(&mut body, answer.headers(), max_event, attempt).await;
+        match event {
             Ok(event) => *answer.body_mut() = event,
             Err(error) => {
                 discard_body(&mut body, attempt).await?;

@@ -28,15 +28,7 @@ impl AdminClient {
     /// # Errors
     /// Fails if the token cannot be read.
     pub(super) fn new(options: &AdminOptions) -> anyhow::Result<Self> {
-        let config = tls::client_config(
-            &crate::model::TrustBundle::default(),
-            &SystemRoots::load(),
-            MinTlsVersion::Tls12,
-        )?;
-        let client = reqwest::Client::builder()
-            .tls_backend_preconfigured(config)
-            .no_proxy();
-        let client = client.redirect(reqwest::redirect::Policy::none());
+        let client = client_builder()?;
         let authorization = options
             .admin_token_file
             .as_deref()
@@ -48,11 +40,10 @@ impl AdminClient {
                 "http://localhost",
                 path.display().to_string(),
             ),
-            (url, _) => (
-                client,
-                url.unwrap_or_default(),
-                scrub::url(url.unwrap_or_default()).into_owned(),
-            ),
+            (url, _) => {
+                let url = url.unwrap_or_default();
+                (client, url, scrub::url(url).into_owned())
+            }
         };
         Ok(Self {
             client: client.build()?,
@@ -97,14 +88,25 @@ impl AdminClient {
             .with_context(remedy)?;
         let (status, body) = (answer.status(), answer.bytes().await.with_context(remedy)?);
         if status != StatusCode::OK {
-            bail!(
-                "{}",
-                refusal_message(status, &String::from_utf8_lossy(&body))
-            );
+            let body = String::from_utf8_lossy(&body);
+            bail!("{}", refusal_message(status, &body));
         }
         serde_json::from_slice(&body)
             .with_context(|| format!("{}{path} did not answer with JSON", self.display_address))
     }
+}
+
+/// A client that believes the roots of the system, and follows neither proxies nor redirects.
+fn client_builder() -> anyhow::Result<reqwest::ClientBuilder> {
+    let config = tls::client_config(
+        &crate::model::TrustBundle::default(),
+        &SystemRoots::load(),
+        MinTlsVersion::Tls12,
+    )?;
+    Ok(reqwest::Client::builder()
+        .tls_backend_preconfigured(config)
+        .no_proxy()
+        .redirect(reqwest::redirect::Policy::none()))
 }
 
 /// The message for a response whose status is not 200.

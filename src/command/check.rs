@@ -17,22 +17,7 @@ use crate::tls::server_identity::ServerIdentity;
 /// # Errors
 /// Fails if the problems cannot be printed.
 pub fn run(options: &CheckOptions) -> anyhow::Result<ExitCode> {
-    let mut problems = Vec::new();
-    let ca_certs = ca_certs(&options.served).unwrap_or_else(|error| {
-        problems.push(Problem::of_flags(error));
-        AdvertisedCaCerts::Unknown
-    });
-    problems.extend(
-        check_rabbitmq_address(&options.rabbitmq)
-            .err()
-            .map(Problem::of_flags),
-    );
-    let settings =
-        options
-            .served
-            .control_settings(&options.manifests, &options.rabbitmq, None, ca_certs);
-    let paths: Vec<PathBuf> = options.paths().cloned().collect();
-    problems.extend(control::check_manifests(&paths, &settings));
+    let problems = find_problems(options);
     let count = |severity| {
         problems
             .iter()
@@ -42,12 +27,8 @@ pub fn run(options: &CheckOptions) -> anyhow::Result<ExitCode> {
     let counts = [Severity::Error, Severity::Warning, Severity::Note].map(count);
     match options.output {
         CheckOutput::Text => {
-            super::print(
-                &problems
-                    .iter()
-                    .map(|problem| super::printable(&problem.to_string()) + "\n")
-                    .collect::<String>(),
-            )?;
+            let line = |problem: &Problem| super::printable(&problem.to_string()) + "\n";
+            super::print(&problems.iter().map(line).collect::<String>())?;
             super::print_remark(&summary(counts));
         }
         CheckOutput::Json => super::print(&format!("{:#}\n", problems_as_json(&problems, counts)))?,
@@ -59,6 +40,24 @@ pub fn run(options: &CheckOptions) -> anyhow::Result<ExitCode> {
     } else {
         ExitCode::SUCCESS
     })
+}
+
+/// Every problem of the flags and the manifests, as `run` would find them.
+fn find_problems(options: &CheckOptions) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    let ca_certs = ca_certs(&options.served).unwrap_or_else(|error| {
+        problems.push(Problem::of_flags(error));
+        AdvertisedCaCerts::Unknown
+    });
+    let address = check_rabbitmq_address(&options.rabbitmq);
+    problems.extend(address.err().map(Problem::of_flags));
+    let settings =
+        options
+            .served
+            .control_settings(&options.manifests, &options.rabbitmq, None, ca_certs);
+    let paths: Vec<PathBuf> = options.paths().cloned().collect();
+    problems.extend(control::check_manifests(&paths, &settings));
+    problems
 }
 
 /// The CA of the certificate that the flags name, which is checked as `run` would load it.
@@ -101,12 +100,16 @@ fn problems_as_json(problems: &[Problem], [errors, warnings, notes]: [usize; 3])
     json!({ "problems": problems, "errors": errors, "warnings": warnings, "notes": notes })
 }
 
-fn problem_as_json(problem: &Problem) -> Value {
-    let severity = match problem.severity {
+fn severity_word(severity: Severity) -> &'static str {
+    match severity {
         Severity::Error => "error",
         Severity::Warning => "warning",
         Severity::Note => "note",
-    };
+    }
+}
+
+fn problem_as_json(problem: &Problem) -> Value {
+    let severity = severity_word(problem.severity);
     let object = problem.object.as_ref();
     let text = |text: Option<&String>| {
         text.filter(|text| !text.is_empty())
@@ -122,9 +125,7 @@ fn problem_as_json(problem: &Problem) -> Value {
         ("field", text(Some(&problem.field))),
         ("message", text(Some(&problem.message))),
     ];
-    known
-        .into_iter()
-        .filter_map(|(name, value)| Some((name.to_owned(), value?)))
-        .collect::<serde_json::Map<_, _>>()
-        .into()
+    let known = known.into_iter();
+    let members = known.filter_map(|(name, value)| Some((name.to_owned(), value?)));
+    members.collect::<serde_json::Map<_, _>>().into()
 }

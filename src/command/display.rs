@@ -14,8 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::cli::DisplayOptions;
 use crate::display::EventDisplay;
 use crate::event::{AttributeLimit, Event, http as binding};
-use crate::model::UriScheme;
-use crate::server::{self, ListenerLimits, RequestBody, RequestHandler, body};
+use crate::server::{self, ListenerLimits, RequestBody, RequestContext, RequestHandler, body};
 use crate::tls::MinTlsVersion;
 use crate::tls::server_identity::ServerIdentity;
 
@@ -36,20 +35,10 @@ pub async fn run(options: DisplayOptions) -> anyhow::Result<ExitCode> {
     let mut interrupted = signal(SignalKind::interrupt())?;
     let scheme = if tls.is_some() { "https" } else { "http" };
     tracing::info!("Listening on {scheme}://{}/", listener.local_addr()?);
-    let status = StatusCode::from_u16(options.status)?;
-    let handler = Arc::new(DisplaySink {
-        display: EventDisplay::default(),
-        reply: options.reply,
-        status,
-    });
+    let handler = Arc::new(DisplaySink::new(options)?);
     let stop = CancellationToken::new();
-    let serving = server::serve(
-        listener,
-        tls,
-        ListenerLimits::default(),
-        handler,
-        stop.clone(),
-    );
+    let limits = ListenerLimits::default();
+    let serving = server::serve(listener, tls, limits, handler, stop.clone());
     tokio::select! {
         () = serving => {}
         _ = interrupted.recv() => {}
@@ -80,26 +69,29 @@ struct DisplaySink {
 }
 
 impl DisplaySink {
+    fn new(options: DisplayOptions) -> anyhow::Result<Self> {
+        Ok(Self {
+            display: EventDisplay::default(),
+            reply: options.reply,
+            status: StatusCode::from_u16(options.status)?,
+        })
+    }
+
     async fn receive_events(
         &self,
         request: Request<RequestBody>,
     ) -> Result<Response<Full<Bytes>>, (StatusCode, String)> {
         let (parts, body) = request.into_parts();
         if parts.method != Method::POST {
-            return Err((
-                StatusCode::METHOD_NOT_ALLOWED,
-                "send events by POST".to_owned(),
-            ));
+            let text = "send events by POST".to_owned();
+            return Err((StatusCode::METHOD_NOT_ALLOWED, text));
         }
         let data = body::read_limited(body, MAX_BODY)
             .await
             .map_err(|error| (StatusCode::PAYLOAD_TOO_LARGE, error.to_string()))?;
-        let events = binding::decode(
-            parts.headers,
-            data,
-            AttributeLimit::default().for_stored_events(),
-        )
-        .map_err(|error| (StatusCode::BAD_REQUEST, error.to_string()))?;
+        let limit = AttributeLimit::default().for_stored_events();
+        let events = binding::decode(parts.headers, data, limit)
+            .map_err(|error| (StatusCode::BAD_REQUEST, error.to_string()))?;
         for event in &events {
             self.display
                 .show(event)
@@ -127,7 +119,7 @@ impl RequestHandler for DisplaySink {
     async fn handle(
         &self,
         request: Request<RequestBody>,
-        _scheme: UriScheme,
+        _context: &mut RequestContext,
     ) -> Response<Full<Bytes>> {
         self.receive_events(request)
             .await

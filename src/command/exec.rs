@@ -14,7 +14,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use super::sink;
+use super::sink::{self, SinkVariables};
 use crate::cli::ExecOptions;
 
 /// The exit code of shells for a command that does not exist.
@@ -43,18 +43,11 @@ const FORWARDED_SIGNALS: [(SignalKind, Signal); 6] = [
 pub async fn run(options: &ExecOptions) -> anyhow::Result<ExitCode> {
     // The sink is resolved first: without one, the command is not started.
     let variables = sink::sink_variables(&options.sink)?;
-    let (program, arguments) = options
-        .command
-        .split_first()
-        .context("no command is given")?;
+    let command = options.command.split_first();
+    let (program, arguments) = command.context("no command is given")?;
     let mut command = Command::new(program);
     command.args(arguments);
-    for (name, value) in &variables {
-        match value {
-            Some(value) => command.env(name, value),
-            None => command.env_remove(name),
-        };
-    }
+    set_variables(&mut command, &variables);
     // Signals are listened for before the command starts, so that none is missed.
     let mut signals = ForwardedSignals::listen()?;
     match command.spawn() {
@@ -64,12 +57,20 @@ pub async fn run(options: &ExecOptions) -> anyhow::Result<ExitCode> {
         Err(error) => {
             let name = super::printable(&program.to_string_lossy());
             super::print_remark(&format!("sealpost: {name}: {error}"));
-            Ok(ExitCode::from(if error.kind() == ErrorKind::NotFound {
-                NOT_FOUND
-            } else {
-                NOT_EXECUTABLE
-            }))
+            Ok(match error.kind() {
+                ErrorKind::NotFound => ExitCode::from(NOT_FOUND),
+                _ => ExitCode::from(NOT_EXECUTABLE),
+            })
         }
+    }
+}
+
+fn set_variables(command: &mut Command, variables: &SinkVariables) {
+    for (name, value) in variables {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
     }
 }
 

@@ -12,6 +12,7 @@ use http::{HeaderMap, HeaderValue};
 use crate::cli::FilterTestOptions;
 use crate::control::{self, AdvertisedCaCerts, Problem};
 use crate::event::{AttributeLimit, Event, http as binding};
+use crate::filter::Filter;
 use crate::filter::explain::explain;
 
 /// Prints the problems of the filters, then a line for each Trigger.
@@ -30,11 +31,7 @@ pub fn test(options: &FilterTestOptions) -> anyhow::Result<ExitCode> {
         .map(|problem| super::printable(&problem.to_string()) + "\n")
         .collect();
     for (trigger, filter) in &filters {
-        let verdict = match filter.as_ref().map(|filter| explain(filter, &event)) {
-            None => "gets nothing: its filter is not understood".to_owned(),
-            Some(None) => "passes".to_owned(),
-            Some(Some(why)) => format!("does not pass: {}", super::printable(&why)),
-        };
+        let verdict = verdict(filter.as_ref(), &event);
         text.push_str(&format!(
             "{}: {verdict}\n",
             super::printable(&trigger.to_string())
@@ -46,6 +43,14 @@ pub fn test(options: &FilterTestOptions) -> anyhow::Result<ExitCode> {
     } else {
         ExitCode::SUCCESS
     })
+}
+
+fn verdict(filter: Option<&Filter>, event: &Event) -> String {
+    match filter.map(|filter| explain(filter, event)) {
+        None => "gets nothing: its filter is not understood".to_owned(),
+        Some(None) => "passes".to_owned(),
+        Some(Some(why)) => format!("does not pass: {}", super::printable(&why)),
+    }
 }
 
 /// The largest event that is read, in bytes: a dispatcher accepts no larger ones by default.

@@ -74,17 +74,11 @@ fn render_objects(options: &GetOptions, mut items: Vec<Value>) -> anyhow::Result
 /// A table with the columns of `kubectl get`, each as wide as it needs to be.
 fn render_table(resource: GetResource, items: &[Value]) -> String {
     let columns = columns(resource);
-    let mut rows: Vec<Vec<String>> = vec![
-        columns
-            .iter()
-            .map(|(title, _)| (*title).to_owned())
-            .collect(),
-    ];
+    let titles = columns.iter().map(|(title, _)| (*title).to_owned());
+    let mut rows: Vec<Vec<String>> = vec![titles.collect()];
     rows.extend(items.iter().map(|item| {
-        columns
-            .iter()
-            .map(|(_, pointer)| cell(item, pointer))
-            .collect()
+        let cells = columns.iter().map(|(_, pointer)| cell(item, pointer));
+        cells.collect()
     }));
     let width = |column: usize| {
         rows.iter()
@@ -92,13 +86,11 @@ fn render_table(resource: GetResource, items: &[Value]) -> String {
             .map(|cell| cell.chars().count())
             .max()
     };
-    let widths: Vec<usize> = (0..columns.len())
-        .map(|column| width(column).unwrap_or(0))
-        .collect();
+    let widths = (0..columns.len()).map(|column| width(column).unwrap_or(0));
+    let widths: Vec<usize> = widths.collect();
     let line = |row: &Vec<String>| {
-        let cells: Vec<String> = row
-            .iter()
-            .zip(&widths)
+        let cells = row.iter().zip(&widths);
+        let cells: Vec<String> = cells
             .map(|(cell, width)| format!("{cell:width$}"))
             .collect();
         cells.join("   ").trim_end().to_owned() + "\n"
@@ -108,40 +100,42 @@ fn render_table(resource: GetResource, items: &[Value]) -> String {
 
 /// The title of each column, and the JSON pointer of its values.
 fn columns(resource: GetResource) -> Vec<(&'static str, &'static str)> {
-    let mut columns = vec![
-        ("NAMESPACE", "/metadata/namespace"),
-        ("NAME", "/metadata/name"),
-    ];
-    match resource {
+    let own: &[_] = match resource {
         GetResource::Channels
         | GetResource::Brokers
         | GetResource::Sequences
-        | GetResource::Parallels => {
-            columns.push(("URL", "/status/address/url"));
-        }
-        GetResource::Triggers => {
-            columns.push(("BROKER", "/spec/broker"));
-            columns.push(("SUBSCRIBER_URI", "/status/subscriberUri"));
-            columns.push((
-                "FILTER_ERRORS",
-                "/status/annotations/sealpost.dev~1filter-errors",
-            ));
-        }
-        GetResource::RequestReplies => {
-            columns.push(("BROKER", "/spec/brokerRef/name"));
-            columns.push(("URL", "/status/address/url"));
-        }
-        GetResource::Subscriptions => {
-            columns.push(("CHANNEL", "/spec/channel/name"));
-            columns.push((
-                "SUBSCRIBER_URI",
-                "/status/physicalSubscription/subscriberUri",
-            ));
-        }
-    }
-    columns.extend([("READY", "status"), ("REASON", "reason")]);
-    columns
+        | GetResource::Parallels => &[("URL", "/status/address/url")],
+        GetResource::Triggers => &TRIGGER_COLUMNS,
+        GetResource::RequestReplies => &REQUEST_REPLY_COLUMNS,
+        GetResource::Subscriptions => &SUBSCRIPTION_COLUMNS,
+    };
+    let name = [
+        ("NAMESPACE", "/metadata/namespace"),
+        ("NAME", "/metadata/name"),
+    ];
+    let ready = [("READY", "status"), ("REASON", "reason")];
+    [&name, own, &ready].concat()
 }
+
+const TRIGGER_COLUMNS: [(&str, &str); 3] = [
+    ("BROKER", "/spec/broker"),
+    ("SUBSCRIBER_URI", "/status/subscriberUri"),
+    (
+        "FILTER_ERRORS",
+        "/status/annotations/sealpost.dev~1filter-errors",
+    ),
+];
+const REQUEST_REPLY_COLUMNS: [(&str, &str); 2] = [
+    ("BROKER", "/spec/brokerRef/name"),
+    ("URL", "/status/address/url"),
+];
+const SUBSCRIPTION_COLUMNS: [(&str, &str); 2] = [
+    ("CHANNEL", "/spec/channel/name"),
+    (
+        "SUBSCRIBER_URI",
+        "/status/physicalSubscription/subscriberUri",
+    ),
+];
 
 /// The value at a pointer, or, if the pointer is a plain name, that field of the condition `Ready`.
 fn cell(item: &Value, pointer: &str) -> String {

@@ -72,39 +72,41 @@ trait ParkedClient: Sync {
 /// Fails if nobody can be asked, or the subscription does not exist.
 pub async fn run(command: &ParkedCommand) -> anyhow::Result<ExitCode> {
     let options = command.options();
-    let client: Box<dyn ParkedClient> = if options.asks_dispatcher() {
-        Box::new(AdminParkedClient::new(&options.admin)?)
-    } else {
-        Box::new(RabbitmqParkedClient::new(options)?)
-    };
+    let client = parked_client(options)?;
     // The subscriptions are listed first, so that a wrong name is reported before anything is
     // changed.
     let targets = client.list(options.subscription.as_deref()).await?;
     match command {
-        ParkedCommand::List(_) => {
-            targets
-                .iter()
-                .try_for_each(|(target, count)| super::print(&format!("{target}: {count}\n")))?;
-            Ok(ExitCode::SUCCESS)
-        }
+        ParkedCommand::List(_) => list(&targets),
         ParkedCommand::Show(_) => show(&*client, &targets, options).await,
         ParkedCommand::Replay(_) => {
-            change_parked(&targets, "replayed", |target| {
-                client.replay(target, options.older_than)
-            })
-            .await
+            let replay = |target| client.replay(target, options.older_than);
+            change_parked(&targets, "replayed", replay).await
         }
         ParkedCommand::Drop(drop) if drop.yes || ask_confirmation(&targets)? => {
-            change_parked(&targets, "dropped", |target| {
-                client.discard(target, options.older_than)
-            })
-            .await
+            let discard = |target| client.discard(target, options.older_than);
+            change_parked(&targets, "dropped", discard).await
         }
         ParkedCommand::Drop(_) => {
             super::print("Nothing dropped\n")?;
             Ok(ExitCode::FAILURE)
         }
     }
+}
+
+fn parked_client(options: &ParkedOptions) -> anyhow::Result<Box<dyn ParkedClient>> {
+    Ok(if options.asks_dispatcher() {
+        Box::new(AdminParkedClient::new(&options.admin)?)
+    } else {
+        Box::new(RabbitmqParkedClient::new(options)?)
+    })
+}
+
+fn list(targets: &[(ParkedSubscriptionName, u64)]) -> anyhow::Result<ExitCode> {
+    for (target, count) in targets {
+        super::print(&format!("{target}: {count}\n"))?;
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 async fn show(

@@ -15,9 +15,9 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use crate::cli::{ContentModeArg, SendOptions};
+use crate::cli::SendOptions;
 use crate::event::{Event, http as binding};
-use crate::model::TrustBundle;
+use crate::model::{DeliveryFormat, TrustBundle};
 use crate::tls::{self, MinTlsVersion, SystemRoots};
 use report::{SendOutcome, SendReport};
 
@@ -99,8 +99,8 @@ impl EventSender {
         };
         event.set("id", &id);
         let (headers, body) = match self.options.mode {
-            ContentModeArg::Binary => (binding::binary_headers(&event), event.data().clone()),
-            ContentModeArg::Structured => binding::encode_structured(&event),
+            DeliveryFormat::Binary => (binding::binary_headers(&event), event.data().clone()),
+            DeliveryFormat::Json => binding::encode_structured(&event),
         };
         let started = Instant::now();
         let sent = self
@@ -118,15 +118,7 @@ impl EventSender {
 }
 
 fn build_client(options: &SendOptions) -> anyhow::Result<reqwest::Client> {
-    let trust = match &options.ca {
-        Some(path) => {
-            let pem = std::fs::read_to_string(path)
-                .with_context(|| format!("--ca {}", path.display()))?;
-            TrustBundle::from_pem(&pem)
-                .map_err(|error| anyhow::anyhow!("--ca {} {error}", path.display()))?
-        }
-        None => TrustBundle::default(),
-    };
+    let trust = trust_bundle(options)?;
     let config = tls::client_config(&trust, &SystemRoots::load(), MinTlsVersion::Tls12)?;
     let mut builder = reqwest::Client::builder()
         .tls_backend_preconfigured(config)
@@ -142,6 +134,15 @@ fn build_client(options: &SendOptions) -> anyhow::Result<reqwest::Client> {
         builder = builder.resolve(host, there.connect_to);
     }
     Ok(builder.build()?)
+}
+
+/// The certificates that are trusted besides the roots of the system.
+fn trust_bundle(options: &SendOptions) -> anyhow::Result<TrustBundle> {
+    let Some(path) = &options.ca else {
+        return Ok(TrustBundle::default());
+    };
+    let pem = std::fs::read_to_string(path).with_context(|| format!("--ca {}", path.display()))?;
+    TrustBundle::from_pem(&pem).map_err(|error| anyhow::anyhow!("--ca {} {error}", path.display()))
 }
 
 /// The event that is sent, without its id.

@@ -11,8 +11,9 @@ use serde_json::{Value, json};
 use url::Url;
 
 use crate::cli::SinkOptions;
-use crate::control::{self, AdvertisedCaCerts, ControlSettings, ListenerUrls, ResolvedSink};
-use crate::model::ProcessRole;
+use crate::control::{
+    self, AdvertisedCaCerts, ControlSettings, ControlTask, ListenerUrls, ResolvedSink,
+};
 
 /// The variables, each with its value; one without a value is not set.
 pub(super) type SinkVariables = [(&'static str, Option<String>); 3];
@@ -43,23 +44,7 @@ pub(super) fn sink_variables(options: &SinkOptions) -> anyhow::Result<SinkVariab
 }
 
 fn find_sink(options: &SinkOptions) -> anyhow::Result<ResolvedSink> {
-    // The CA is that of the flags, else the one that `run` has made in its state directory.
-    let ca_certs = match super::check::ca_certs(&options.served).map_err(anyhow::Error::msg)? {
-        AdvertisedCaCerts::Unknown => development_ca(&options.state_dir)?,
-        given => given,
-    };
-    let urls = listener_urls(options)?;
-    let settings = options.served.control_settings(
-        &options.manifests,
-        &options.rabbitmq,
-        Some(urls),
-        ca_certs,
-    );
-    // The sink is resolved for a program outside of the process, whatever the role of that is.
-    let settings = ControlSettings {
-        role: ProcessRole::Channel,
-        ..settings
-    };
+    let settings = control_settings(options)?;
     let manifests = control::read_manifests(&options.manifests.filename);
     let sink = match control::resolve_sink(&manifests, &options.sink, &settings) {
         Ok(sink) => sink,
@@ -82,6 +67,25 @@ fn find_sink(options: &SinkOptions) -> anyhow::Result<ResolvedSink> {
         );
     }
     Ok(sink)
+}
+
+/// The settings by which `run` resolves the same manifests.
+fn control_settings(options: &SinkOptions) -> anyhow::Result<ControlSettings> {
+    // The CA is that of the flags, else the one that `run` has made in its state directory.
+    let ca_certs = match super::check::ca_certs(&options.served).map_err(anyhow::Error::msg)? {
+        AdvertisedCaCerts::Unknown => development_ca(&options.state_dir)?,
+        given => given,
+    };
+    let urls = Some(listener_urls(options)?);
+    let settings =
+        options
+            .served
+            .control_settings(&options.manifests, &options.rabbitmq, urls, ca_certs);
+    // The sink is resolved for a program outside of the process, whatever the role of that is.
+    Ok(ControlSettings {
+        task: ControlTask::ServeManifests,
+        ..settings
+    })
 }
 
 /// A hint that manifests are missing, if none were read.

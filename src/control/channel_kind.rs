@@ -1,7 +1,7 @@
 //! The kinds of channels that a cluster has dispatchers for, and the names of Knative objects that
 //! go with each kind.
 
-use super::kind::ResourceKind;
+use crate::control::read::kind::ResourceKind;
 
 /// The kind of a cluster's channels that this process serves.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

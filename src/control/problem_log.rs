@@ -6,7 +6,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use tracing::{error, info, warn};
 
-use super::{Problem, Resolution, Severity};
+use crate::control::read::problem::{Problem, Severity};
+use crate::control::resolve::Resolution;
 use crate::model::{ChannelKind, SubscriptionKind};
 
 /// The problems of the last resolution, which have been logged already.

@@ -4,70 +4,48 @@
 //! An object with problems keeps its last good form, which is taken from the last resolution, so
 //! that a mistake in a manifest never ends a delivery. Nothing here knows files, clocks or sockets.
 
-mod address;
-mod authorization;
-pub(crate) mod backends;
-mod certificate;
-mod channel;
-mod claims;
-mod collect;
-mod correlation;
-mod defaults;
+pub(crate) mod collect;
+pub(crate) mod config;
 mod delivery;
 mod destination;
-mod features;
 mod filter;
-mod flags;
-mod flow;
-mod logging;
-mod observability;
-mod other_kinds;
-mod owned;
-mod policy;
+mod keys;
+mod parent;
 pub(crate) mod reconciled;
-mod reference;
-mod relay;
-mod request_reply;
-mod routes;
-mod service;
-mod service_account;
+mod relayed;
+mod reuse;
+mod senders;
 mod sink;
-mod source;
 mod status;
 mod subscription;
-mod trust;
-mod uri;
+mod written;
 
 use std::collections::{HashMap, HashSet};
+use std::iter;
 use std::sync::Arc;
 
-use super::manifest::ManifestSet;
-use super::settings::ObjectSource;
-use super::{AdvertisedCaCerts, ControlSettings, Problem};
-use crate::correlation::KeyRing;
-use crate::model::{
-    ChannelKey, Inventory, ObservabilityConfig, ProcessRole, RequestReply, RoutingTable,
-    TransportEncryption, TrustedCertificate,
-};
-
-use address::ChannelAddresses;
-use authorization::SenderRules;
-use backends::ImcBackendConfig;
-use channel::ResolvedParents;
-use claims::Claims;
+use crate::control::read::document::ManifestSet;
+use crate::control::read::problem::Problem;
+use crate::control::settings::ControlSettings;
+use crate::control::task::ControlTask;
+use crate::model::{Inventory, ObservabilityConfig, RoutingTable, TrustedCertificate};
 use collect::CollectedObjects;
-use defaults::ResolvedDefaults;
+use collect::claims::{Claims, LastServed};
+use collect::injection::injected_brokers;
+use config::ClusterConfig;
+use config::trust::{DestinationTrust, SharedBundles};
 use destination::DestinationResolver;
-use flags::FeatureFlags;
-use flow::ResolvedFlows;
-use reconciled::ReconciledChannels;
-use relay::ResolvedRelays;
-use routes::SubscriptionRoutes;
-use service::ServiceLocations;
-use trust::{BundlesByName, DestinationTrust, SharedBundles};
+use destination::address::ChannelAddresses;
+use destination::service;
+use destination::service_location::ServiceLocations;
+use reconciled::{ReconciledChannels, UnchangedChannel};
+use relayed::ResolvedRelays;
+use reuse::reuse_if_equal;
+use senders::authorization::{SenderRules, SenderSources};
+use written::flow::declare::remove_written_duplicates;
+use written::{WrittenMemory, WrittenObjects, request_reply};
 
-pub use certificate::ServerCertificate;
-pub(super) use collect::is_identified;
+pub use config::certificate::ServerCertificate;
 pub use filter::trigger_filters;
 pub use sink::{ResolvedSink, SinkName, resolve_sink};
 
@@ -97,19 +75,32 @@ pub struct Resolution {
 /// The last good forms that are not part of the routing table.
 #[derive(Clone, Debug)]
 struct ResolutionMemory {
-    mode: TransportEncryption,
-    flags: FeatureFlags,
-    defaults: ResolvedDefaults,
-    /// The resolved channels and Brokers, the resolved Sequences and Parallels, and which object
-    /// has a name that several claim.
-    written_parents_and_flows: (ResolvedParents, ResolvedFlows, Claims),
-    backends: ImcBackendConfig,
-    reconciled_channels: ReconciledChannels,
-    relays: ResolvedRelays,
+    config: ClusterConfig,
+    claims: Claims,
     service_locations: ServiceLocations,
-    trust_bundles: BundlesByName,
     shared_bundles: SharedBundles,
-    key_ring: Arc<KeyRing>,
+    task: TaskMemory,
+}
+
+/// The last good forms of the objects that a task is about.
+#[derive(Clone, Debug)]
+enum TaskMemory {
+    Written(WrittenMemory),
+    Reconciled(ReconciledChannels),
+    Relayed(ResolvedRelays),
+    /// The task is about no objects.
+    Nothing,
+}
+
+/// What a task makes of its objects.
+struct TaskResolution {
+    table: RoutingTable,
+    inventory: Inventory,
+    /// The problems of objects that are not among the collected ones any more.
+    problems: Vec<Problem>,
+    /// The DNS names of a server certificate.
+    hosts: Vec<String>,
+    memory: TaskMemory,
 }
 
 /// Resolves manifests. `last` is the resolution in use, from which objects with problems keep their
@@ -121,171 +112,58 @@ pub fn resolve(
     settings: &ControlSettings,
 ) -> Resolution {
     let memory = last.map(|last| &last.memory);
-    let last_reconciled = memory.map(|memory| &memory.reconciled_channels);
     // Channels of a cluster that have not changed are set aside first, with their last form: there
     // may be thousands of them.
-    let (known, documents) = reconciled::split_unchanged(manifests.documents(), last_reconciled);
-    let claims = Claims::of(
-        manifests,
-        memory.map(|memory| &memory.written_parents_and_flows.2),
-        settings,
-    );
-    let mut collected = CollectedObjects::from_documents(
-        claims.in_order(documents, settings).into_iter(),
-        settings,
-    );
+    let last_reconciled = memory.and_then(|memory| memory.task.reconciled_channels());
+    let (unchanged, documents) =
+        reconciled::split_unchanged(manifests.documents(), last_reconciled);
+    // Which object has a name that several claim is decided before any of them is read; then the
+    // Brokers that others ask for join them.
+    let claims = Claims::of(manifests, last.map(Resolution::served).as_ref(), settings);
+    let documents = claims.in_order(documents, settings);
+    let injected = injected_brokers(&documents, manifests.unparsed_texts(), last, settings);
+    let mut collected =
+        CollectedObjects::from_documents(documents.into_iter().chain(&injected.made), settings);
+    collected.problems.extend(injected.problems);
+    claims.report_displacing(manifests.documents(), &mut collected, settings);
     collected.unparsed_texts = manifests.unparsed_texts().collect();
     // Channels and Subscriptions that a Sequence or Parallel generates replace objects of their
     // names, before anything refers to these.
-    flow::remove_written_duplicates(&mut collected);
-    // The settings for all objects come first, since they decide how every object is read.
-    let config = ClusterConfig::resolve(&mut collected, settings, last);
-    // A flag goes before `config-features`.
-    let effective = settings.transport_encryption.unwrap_or(config.mode);
-    // The keys for correlation ids stay the same value, so that RequestReplies that use them stay
-    // equal.
-    let keys = reuse_if_equal(
-        memory.map(|memory| &memory.key_ring),
-        correlation::resolve_key_ring(&mut collected, settings),
+    remove_written_duplicates(&mut collected);
+    // The settings for all objects come before the objects, since they decide how each is read.
+    let config = ClusterConfig::resolve(
+        &mut collected,
+        settings,
+        memory.map(|memory| &memory.config),
     );
-    let table = last.map(|last| last.table.as_ref());
     // The resolver has all that a destination can depend on; objects are resolved only from here
     // on.
-    let mut resolver = destination_resolver(&mut collected, settings, last, &config, &keys);
-    // The defaults for channels and Brokers go before the objects that take them over.
-    let defaults = ResolvedDefaults::resolve(
-        &mut collected,
-        settings,
-        memory.map(|memory| &memory.defaults),
-    );
-    let log_level = logging::log_level(
-        &mut collected.config_maps,
-        settings,
-        last.and_then(|last| last.log_level),
-    );
-    let observability = observability::resolve(&mut collected.config_maps, settings);
-    let backends = ImcBackendConfig::resolve(
-        &mut collected,
-        settings,
-        memory.map(|memory| &memory.backends),
-    );
-    // The three worlds follow: channels of a cluster, objects of files, and relays. Two of them are
-    // always empty, by role and by source of objects.
-    let reconciled = reconciled::resolve(
-        &mut collected,
-        &mut resolver,
-        known,
-        &backends,
-        last_reconciled,
-    );
-    let own = WrittenObjects::resolve(&mut collected, &mut resolver, &defaults, last);
-    let relayed = relay::resolve(
-        &mut collected,
-        &mut resolver,
-        memory.map(|memory| &memory.relays),
-    );
-    // Sources come after channels and Brokers, which their sinks refer to.
-    let last_sources = table.map(RoutingTable::sources).unwrap_or_default();
-    let sources = source::resolve(&mut collected.ping_sources, &mut resolver, last_sources);
-    // The table of one world is completed with what each of them may have.
-    let table = match settings.object_source {
-        ObjectSource::Written => own.routing_table(&resolver, effective),
-        ObjectSource::Reconciled(_) => reconciled::routing_table(&reconciled, &resolver, effective),
-    };
-    let table = table
-        .with_relays(relayed.to_relay_table())
-        .with_sources(sources)
-        .with_oidc(resolver.sender_rules.oidc());
-    // The inventory shows the problems of each object, so that it is made after all of them have
-    // been resolved.
-    let inventory = match settings.role {
-        ProcessRole::Channel if settings.object_source != ObjectSource::Written => {
-            reconciled::inventory(&reconciled)
-        }
-        ProcessRole::Channel => status::inventory(&collected, &own, &resolver),
-        ProcessRole::Ingress | ProcessRole::Filter => relayed.inventory(),
-    };
-    // Equal values are replaced by the last ones, so that whoever follows them sees that nothing
-    // has changed.
-    let table = reuse_if_equal(last.map(|last| &last.table), table);
-    let inventory = reuse_if_equal(last.map(|last| &last.inventory), inventory);
-    let hosts = resolver.addresses.certificate_names(own.channel_keys());
+    let mut resolver = destination_resolver(&mut collected, settings, last, &config);
+    let resolved = resolve_task(&mut collected, &mut resolver, &config, unchanged, last);
+    let table = resolved.table.with_oidc(resolver.sender_rules.oidc());
     // All problems are sorted at the end, since one object may be reported by several steps.
     let found = collected
         .into_problems()
         .into_iter()
-        .chain(reconciled::problems(&reconciled));
+        .chain(resolved.problems);
     let problems = sort_problems(manifests.problems().cloned().chain(found).collect());
-    let (
-        DestinationResolver {
-            service_locations: services,
-            trust,
-            ..
-        },
-        written,
-    ) = (resolver, (own.parents, own.flows, claims));
-    // The last good forms are kept for the next resolution.
-    let shared = trust.shared_bundles;
-    let ClusterConfig {
-        mode,
-        flags,
-        certificate,
-        trust_bundles,
-    } = config;
-    let memory = ResolutionMemory {
-        mode,
-        flags,
-        defaults,
-        written_parents_and_flows: written,
-        backends,
-        reconciled_channels: reconciled,
-        relays: relayed,
-        service_locations: services,
-        trust_bundles,
-        shared_bundles: shared,
-        key_ring: keys,
-    };
     Resolution {
-        table,
-        inventory,
+        // Equal values are replaced by the last ones, so that whoever follows them sees that
+        // nothing has changed.
+        table: reuse_if_equal(last.map(|last| &last.table), table),
+        inventory: reuse_if_equal(last.map(|last| &last.inventory), resolved.inventory),
         problems,
-        certificate,
-        hosts,
-        log_level,
-        observability,
-        memory,
-    }
-}
-
-/// The settings for all objects, of ConfigMaps and Secrets; they are resolved before any object.
-struct ClusterConfig {
-    /// `transport-encryption` of `config-features`.
-    mode: TransportEncryption,
-    flags: FeatureFlags,
-    certificate: Option<ServerCertificate>,
-    trust_bundles: BundlesByName,
-}
-
-impl ClusterConfig {
-    fn resolve(
-        collected: &mut CollectedObjects<'_>,
-        settings: &ControlSettings,
-        last: Option<&Resolution>,
-    ) -> Self {
-        let memory = last.map(|last| &last.memory);
-        let mode =
-            features::transport_encryption(collected, settings, memory.map(|memory| memory.mode));
-        let flags = flags::resolve(collected, settings, memory.map(|memory| &memory.flags));
-        let certificate = server_certificate(collected, settings, last);
-        let last_bundles = memory.map(|memory| &memory.trust_bundles);
-        let trust_bundles =
-            trust::read_trust_bundles(&mut collected.config_maps, settings, last_bundles);
-        Self {
-            mode,
-            flags,
-            certificate,
-            trust_bundles,
-        }
+        certificate: config.certificate.clone(),
+        hosts: resolved.hosts,
+        log_level: config.log_level,
+        observability: config.observability.clone(),
+        memory: ResolutionMemory {
+            config,
+            claims,
+            service_locations: resolver.service_locations,
+            shared_bundles: resolver.trust.shared_bundles,
+            task: resolved.memory,
+        },
     }
 }
 
@@ -297,36 +175,36 @@ fn destination_resolver<'s>(
     settings: &'s ControlSettings,
     last: Option<&Resolution>,
     config: &ClusterConfig,
-    keys: &Arc<KeyRing>,
 ) -> DestinationResolver<'s> {
     let memory = last.map(|last| &last.memory);
     let no_services = ServiceLocations::new();
-    let services = service::resolve(
+    let service_locations = service::resolve(
         collected,
         memory.map_or(&no_services, |memory| &memory.service_locations),
     );
-    let ca_certs = advertised_ca_certs(&settings.ca_certs, config.certificate.as_ref());
+    let ca_certs = config.advertised_ca_certs(settings);
+    // A flag goes before `config-features`.
     let mode = settings.transport_encryption.unwrap_or(config.mode);
     let trusted = memory
         .map(|memory| memory.shared_bundles.clone())
         .unwrap_or_default();
     let trust = DestinationTrust::new(&config.trust_bundles, trusted, settings.now);
-    let last_oidc = last.and_then(|last| last.table.oidc());
-    let rules = SenderRules::from_collected(
-        collected,
-        settings,
-        (&config.flags, last_oidc),
-        (&trust, keys),
-    );
+    let sources = SenderSources {
+        flags: &config.flags,
+        last: last.and_then(|last| last.table.oidc()),
+        trust: &trust,
+        keys: &config.key_ring,
+    };
+    let sender_rules = SenderRules::from_collected(collected, settings, &sources);
     DestinationResolver {
         settings,
         mode,
         addresses: ChannelAddresses::new(settings, mode, ca_certs),
-        service_locations: services,
+        service_locations,
         trust,
-        sender_rules: rules,
+        sender_rules,
         serving_states: HashMap::new(),
-        key_ring: Arc::clone(keys),
+        key_ring: Arc::clone(&config.key_ring),
         reply_timeout: config
             .flags
             .reply_timeout
@@ -335,131 +213,118 @@ fn destination_resolver<'s>(
     }
 }
 
-/// The objects of files, of which everything is resolved here, without the controllers of a
-/// cluster.
-#[derive(Default)]
-struct WrittenObjects {
-    parents: ResolvedParents,
-    flows: ResolvedFlows,
-    routes: SubscriptionRoutes,
-    request_replies: Vec<Arc<RequestReply>>,
-}
-
-impl WrittenObjects {
-    fn resolve(
-        collected: &mut CollectedObjects<'_>,
-        resolver: &mut DestinationResolver<'_>,
-        defaults: &ResolvedDefaults,
-        last: Option<&Resolution>,
-    ) -> Self {
-        if resolver.settings.role != ProcessRole::Channel
-            || resolver.settings.object_source != ObjectSource::Written
-        {
-            return Self::default();
-        }
-        let table = last.map(|last| last.table.as_ref());
-        // All names are declared first, so that objects can refer to each other in any order.
-        request_reply::declare_request_replies(collected, resolver);
-        // Channels and Brokers come before everything that has one as its parent.
-        let mut parents = channel::resolve(
-            collected,
-            resolver,
-            defaults,
-            last.map(|last| &last.memory.written_parents_and_flows.0),
-        );
-        let request_replies = request_reply::resolve(collected, resolver, &parents, table);
-        // Flows add their own channels to the parents, which subscriptions refer to.
-        let flows = flow::resolve(
-            collected,
-            resolver,
-            &mut parents,
-            last.map(|last| &last.memory.written_parents_and_flows.1),
-        );
-        // Subscriptions come when every channel is known; only then can circles of flows be found.
-        let mut routes = SubscriptionRoutes::build(collected, resolver, (&parents, &flows), table);
-        flow::cycles::warn_of_cycles(collected, &flows, &routes);
-        // The Triggers of RequestReplies join the routes last, beside the written ones.
-        let request_replies = request_replies.place_triggers(&mut routes, &parents);
-        Self {
-            parents,
-            flows,
-            routes,
-            request_replies,
-        }
-    }
-
-    /// The keys of every object that has an address.
-    fn channel_keys(&self) -> impl Iterator<Item = &ChannelKey> {
-        self.parents.keys().chain(
-            self.request_replies
-                .iter()
-                .map(|request_reply| &request_reply.key),
-        )
-    }
-
-    fn routing_table(
-        &self,
-        resolver: &DestinationResolver<'_>,
-        mode: TransportEncryption,
-    ) -> RoutingTable {
-        let table = self.routes.routing_table(
-            &self.parents,
-            &resolver.addresses,
-            &resolver.sender_rules,
-            mode,
-        );
-        table.with_request_replies(self.request_replies.clone())
-    }
-}
-
-/// The server certificate of the TLS Secrets; `None` if another one is given by flags.
-fn server_certificate(
+/// Resolves the objects that the task of the process is about.
+fn resolve_task(
     collected: &mut CollectedObjects<'_>,
-    settings: &ControlSettings,
+    resolver: &mut DestinationResolver<'_>,
+    config: &ClusterConfig,
+    unchanged: Vec<UnchangedChannel<'_, '_>>,
     last: Option<&Resolution>,
-) -> Option<ServerCertificate> {
-    let last = last.and_then(|last| last.certificate.as_ref());
-    match &settings.ca_certs {
-        AdvertisedCaCerts::Given(_) => None,
-        AdvertisedCaCerts::Unknown | AdvertisedCaCerts::Development(_) => {
-            certificate::resolve(&mut collected.secrets, settings, last)
+) -> TaskResolution {
+    let memory = last.map(|last| &last.memory.task);
+    match resolver.settings.task {
+        ControlTask::ServeManifests => {
+            let table = last.map(|last| last.table.as_ref());
+            let memory = memory.and_then(TaskMemory::written);
+            let written =
+                WrittenObjects::resolve(collected, resolver, &config.defaults, memory, table);
+            TaskResolution {
+                table: written.routing_table(resolver),
+                // The inventory shows the problems of each object, so that it is made after all of
+                // them have been resolved.
+                inventory: written.inventory(collected, resolver),
+                problems: Vec::new(),
+                hosts: resolver.addresses.certificate_names(written.channel_keys()),
+                memory: TaskMemory::Written(written.into_memory()),
+            }
+        }
+        ControlTask::ServeChannels { .. } => {
+            let memory = memory.and_then(TaskMemory::reconciled_channels);
+            let channels =
+                reconciled::resolve(collected, resolver, unchanged, &config.backends, memory);
+            TaskResolution {
+                table: reconciled::routing_table(&channels, resolver),
+                inventory: reconciled::inventory(&channels),
+                problems: reconciled::problems(&channels).collect(),
+                hosts: resolver.addresses.certificate_names(iter::empty()),
+                memory: TaskMemory::Reconciled(channels),
+            }
+        }
+        ControlTask::RelayBrokers(_) | ControlTask::RelayTriggers(_) => {
+            let memory = memory.and_then(TaskMemory::relays);
+            let relays = relayed::resolve(collected, resolver, memory);
+            TaskResolution {
+                table: empty_table(resolver).with_relays(relays.to_relay_table()),
+                inventory: relays.inventory(),
+                problems: Vec::new(),
+                hosts: resolver.addresses.certificate_names(iter::empty()),
+                memory: TaskMemory::Relayed(relays),
+            }
+        }
+        // The controller reads the settings for all objects here, and the objects themselves when
+        // it reconciles them.
+        ControlTask::ReconcileChannels => TaskResolution {
+            table: empty_table(resolver),
+            inventory: Inventory::default(),
+            problems: Vec::new(),
+            hosts: resolver.addresses.certificate_names(iter::empty()),
+            memory: TaskMemory::Nothing,
+        },
+    }
+}
+
+/// The table of a process that serves no channels.
+fn empty_table(resolver: &DestinationResolver<'_>) -> RoutingTable {
+    let hosts = resolver.addresses.hosts.clone();
+    RoutingTable::new(resolver.mode, hosts, Vec::new(), iter::empty())
+}
+
+impl TaskMemory {
+    fn written(&self) -> Option<&WrittenMemory> {
+        match self {
+            Self::Written(memory) => Some(memory),
+            _ => None,
         }
     }
-}
 
-/// The CA (PEM) that https addresses advertise: a given one first, then that of a TLS Secret, then
-/// the development CA.
-fn advertised_ca_certs(
-    given: &AdvertisedCaCerts,
-    certificate: Option<&ServerCertificate>,
-) -> Option<String> {
-    match (given, certificate) {
-        (AdvertisedCaCerts::Given(ca), _) => ca.clone(),
-        (_, Some(certificate)) => certificate.ca_pem.clone(),
-        (AdvertisedCaCerts::Development(ca), None) => Some(ca.clone()),
-        (AdvertisedCaCerts::Unknown, None) => None,
+    fn reconciled_channels(&self) -> Option<&ReconciledChannels> {
+        match self {
+            Self::Reconciled(channels) => Some(channels),
+            _ => None,
+        }
     }
-}
 
-/// The value of the last resolution, if it is equal; else the new one.
-fn reuse_if_equal<T: PartialEq>(last: Option<&Arc<T>>, value: T) -> Arc<T> {
-    last.filter(|last| ***last == value)
-        .cloned()
-        .unwrap_or_else(|| Arc::new(value))
+    fn relays(&self) -> Option<&ResolvedRelays> {
+        match self {
+            Self::Relayed(relays) => Some(relays),
+            _ => None,
+        }
+    }
 }
 
 impl Resolution {
     /// The certificates of the trust bundles, which every https destination trusts.
     pub fn common_certificates(&self) -> impl Iterator<Item = &TrustedCertificate> {
         self.memory
+            .config
             .trust_bundles
             .values()
             .flat_map(|bundle| bundle.certificates())
     }
 
-    /// The channels of a cluster, as they were resolved.
-    pub(super) fn reconciled_channels(&self) -> &ReconciledChannels {
-        &self.memory.reconciled_channels
+    /// The channels of a cluster, as they were resolved; `None` in another task.
+    pub(super) fn reconciled_channels(&self) -> Option<&ReconciledChannels> {
+        self.memory.task.reconciled_channels()
+    }
+
+    /// What is served, for those who ask what an edit has displaced.
+    fn served(&self) -> LastServed<'_> {
+        LastServed {
+            claims: &self.memory.claims,
+            table: &self.table,
+            inventory: &self.inventory,
+            problems: &self.problems,
+        }
     }
 
     /// True if a user of the resolution would see a difference to the other one.

@@ -6,16 +6,16 @@ use std::str::FromStr;
 
 use url::Url;
 
-use super::channel_kind::ServedChannelKind;
+use crate::control::task::ControlTask;
 use crate::correlation::CorrelationSeed;
-use crate::model::{BackendKind, ProcessRole, TransportEncryption};
+use crate::model::{BackendKind, TransportEncryption};
 
 /// All that `resolve` needs to know and that does not stand in the manifests. It is plain data: no
 /// clock, no files.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ControlSettings {
-    /// The role of the process, which decides what objects it serves.
-    pub role: ProcessRole,
+    /// What the process does with the objects, and where they come from.
+    pub task: ControlTask,
     /// The namespace of `config-features`, trust bundles and TLS Secrets; by default
     /// `knative-eventing`.
     pub system_namespace: String,
@@ -42,10 +42,6 @@ pub struct ControlSettings {
     pub listener_urls: Option<ListenerUrls>,
     /// The CA that https addresses advertise.
     pub ca_certs: AdvertisedCaCerts,
-    /// The source of the objects, files or a cluster.
-    pub object_source: ObjectSource,
-    /// The kind of a cluster's channels that is served.
-    pub channel_kind: ServedChannelKind,
     /// The name of the ConfigMap with the level of logs; by default `config-logging`.
     pub config_logging: String,
     /// The name of the ConfigMap with the collectors of metrics and traces; by default
@@ -64,7 +60,7 @@ pub struct ControlSettings {
 impl Default for ControlSettings {
     fn default() -> Self {
         Self {
-            role: ProcessRole::default(),
+            task: ControlTask::default(),
             system_namespace: "knative-eventing".to_owned(),
             cluster_domain: "cluster.local".to_owned(),
             default_namespace: "default".to_owned(),
@@ -76,8 +72,6 @@ impl Default for ControlSettings {
             resolve_overrides: Vec::new(),
             listener_urls: None,
             ca_certs: AdvertisedCaCerts::Unknown,
-            object_source: ObjectSource::default(),
-            channel_kind: ServedChannelKind::default(),
             config_logging: "config-logging".to_owned(),
             config_observability: "config-observability".to_owned(),
             unknown_fields: UnknownFields::default(),
@@ -86,28 +80,6 @@ impl Default for ControlSettings {
             now: 0,
         }
     }
-}
-
-/// The source of the objects, which decides whether `spec` or `status` counts in them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum ObjectSource {
-    /// From files of users: `spec` counts, and everything is resolved here.
-    #[default]
-    Written,
-    /// From a cluster whose control plane has resolved them: channels have their addresses in
-    /// `status` and their subscribers in `spec`, and every destination is reached by HTTP, also
-    /// those inside this process, since each hop is authorized by itself.
-    Reconciled(ChannelScope),
-}
-
-/// The channels of a cluster that are served (contract 2.6, 1.6).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum ChannelScope {
-    /// All channels but those that have a dispatcher in their namespace.
-    #[default]
-    Cluster,
-    /// Only channels that have a dispatcher in their namespace, and of one namespace.
-    Namespace,
 }
 
 /// The treatment of a field that is in no schema (contract IF-6).

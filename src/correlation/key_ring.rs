@@ -4,17 +4,17 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::{CorrelationId, CorrelationKey};
+use super::CorrelationKey;
 
 /// Name of an entry of a Secret.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct KeyRingEntry {
+pub(crate) struct KeyRingEntry {
     /// Namespace of the RequestReply that the key is for.
-    pub namespace: String,
+    pub(crate) namespace: String,
     /// Name of the RequestReply that the key is for.
-    pub name: String,
+    pub(crate) name: String,
     /// Last part of the entry, which tells the keys of one RequestReply apart, such as `key-0`.
-    pub key: String,
+    pub(crate) key: String,
 }
 
 impl KeyRingEntry {
@@ -22,7 +22,7 @@ impl KeyRingEntry {
     /// have none, so that the keys of one RequestReply are never taken for those of another. `None`
     /// for other texts.
     #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
         let (namespace, rest) = text.split_once('.')?;
         let (name, key) = rest.rsplit_once('.')?;
         let parts = [namespace, name, key];
@@ -52,23 +52,23 @@ pub struct KeyRing(BTreeMap<String, BTreeMap<KeyRingEntry, CorrelationKey>>);
 
 /// RequestReply that `KN_VERIFY_CORRELATION_ID` is asked about: the one that an id should be for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct KeyHolder<'h> {
+pub(crate) struct KeyHolder<'h> {
     /// Name of the Secret with the keys.
-    pub secret: &'h str,
+    pub(crate) secret: &'h str,
     /// Namespace of the RequestReply.
-    pub namespace: &'h str,
+    pub(crate) namespace: &'h str,
     /// Name of the RequestReply itself.
-    pub name: &'h str,
+    pub(crate) name: &'h str,
 }
 
 impl KeyRing {
     /// Adds a Secret, which is known from then on.
-    pub fn add_secret(&mut self, secret: &str) {
+    pub(crate) fn add_secret(&mut self, secret: &str) {
         self.0.entry(secret.to_owned()).or_default();
     }
 
     /// Adds a key, and its Secret if that is not known yet.
-    pub fn add_key(&mut self, secret: &str, entry: KeyRingEntry, key: CorrelationKey) {
+    pub(crate) fn add_key(&mut self, secret: &str, entry: KeyRingEntry, key: CorrelationKey) {
         self.0
             .entry(secret.to_owned())
             .or_default()
@@ -77,13 +77,16 @@ impl KeyRing {
 
     /// True if a Secret of this name is known.
     #[must_use]
-    pub fn has_secret(&self, secret: &str) -> bool {
+    pub(crate) fn has_secret(&self, secret: &str) -> bool {
         self.0.contains_key(secret)
     }
 
     /// Keys of a RequestReply, in the order of their names: that in which upstream reads them, so
     /// that the last one seals new ids.
-    pub fn keys(&self, holder: KeyHolder<'_>) -> impl DoubleEndedIterator<Item = &CorrelationKey> {
+    pub(crate) fn keys(
+        &self,
+        holder: KeyHolder<'_>,
+    ) -> impl DoubleEndedIterator<Item = &CorrelationKey> {
         let entries = self.0.get(holder.secret).into_iter().flatten();
         let is_its = move |entry: &KeyRingEntry| {
             entry.namespace == holder.namespace && entry.name == holder.name
@@ -94,8 +97,9 @@ impl KeyRing {
     }
 
     /// True if an id was created with one of the keys of a RequestReply.
+    #[cfg(test)]
     #[must_use]
-    pub fn verifies(&self, id: &CorrelationId<'_>, holder: KeyHolder<'_>) -> bool {
+    pub(crate) fn verifies(&self, id: &super::CorrelationId<'_>, holder: KeyHolder<'_>) -> bool {
         self.keys(holder).any(|key| key.verifies(id))
     }
 }

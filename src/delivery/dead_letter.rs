@@ -51,24 +51,25 @@ pub(super) struct DeliveryFailure {
     forwarded: Option<Vec<(HeaderName, HeaderValue)>>,
 }
 
+/// Reason of a failure: as metrics count it, and in words.
+struct FailureReason {
+    counted_as: DropReason,
+    text: String,
+}
+
 /// Start of a response's body, copied without the rest of the buffer that it was read into.
 fn truncate_error_data(data: &[u8]) -> Bytes {
     Bytes::copy_from_slice(data.get(..knative::ERROR_DATA_BYTES).unwrap_or(data))
 }
 
 impl DeliveryFailure {
-    fn new(
-        destination: &Addressable,
-        code: i32,
-        data: &Bytes,
-        (why, reason): (DropReason, String),
-    ) -> Self {
+    fn new(destination: &Addressable, code: i32, data: &Bytes, reason: FailureReason) -> Self {
         Self {
             destination: truncate(destination.url.as_written(), LONGEST_URL).into(),
             code,
             data: truncate_error_data(data),
-            reason: truncate(&scrub::string(reason), LONGEST_REASON).into(),
-            counted_as: (DestinationRole::Subscriber, why),
+            reason: truncate(&scrub::string(reason.text), LONGEST_REASON).into(),
+            counted_as: (DestinationRole::Subscriber, reason.counted_as),
             attempts: 0,
             forwarded: None,
         }
@@ -84,10 +85,10 @@ impl DeliveryFailure {
             destination,
             status.as_u16().into(),
             body,
-            (
-                DropReason::of_status(status.as_u16()),
-                format!("answered {status}"),
-            ),
+            FailureReason {
+                counted_as: DropReason::of_status(status.as_u16()),
+                text: format!("answered {status}"),
+            },
         )
     }
 
@@ -131,7 +132,10 @@ impl DeliveryFailure {
             destination,
             NO_RESPONSE,
             &Bytes::from(text),
-            (error.reason().into(), error.to_string()),
+            FailureReason {
+                counted_as: error.reason().into(),
+                text: error.to_string(),
+            },
         )
     }
 
@@ -142,7 +146,10 @@ impl DeliveryFailure {
             destination,
             NOT_SENT,
             &Bytes::new(),
-            ("reply".into(), format!("the reply is not an event: {why}")),
+            FailureReason {
+                counted_as: "reply".into(),
+                text: format!("the reply is not an event: {why}"),
+            },
         )
         .with_destination_role(DestinationRole::Reply)
     }
@@ -154,7 +161,10 @@ impl DeliveryFailure {
             destination,
             NOT_SENT,
             &Bytes::from(error.to_string()),
-            ("token".into(), format!("not sent: {error}")),
+            FailureReason {
+                counted_as: "token".into(),
+                text: format!("not sent: {error}"),
+            },
         )
     }
 

@@ -7,9 +7,10 @@ use bytes::Bytes;
 use http::Response;
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::SubscriptionWorkerState;
 use super::dead_letter::DeliveryFailure;
 use super::retry::RetrySchedule;
+use super::worker_state::SubscriptionWorkerState;
+use crate::channel::{DeferredDelivery, DeliveryOutcome, DeliveryStage};
 use crate::event::Event;
 use crate::model::DestinationRole;
 
@@ -20,7 +21,11 @@ pub(super) struct OutgoingEvent<'a> {
     pub(super) event: &'a Event,
 }
 
-impl OutgoingEvent<'_> {
+impl<'a> OutgoingEvent<'a> {
+    pub(super) fn new(role: DestinationRole, event: &'a Event) -> Self {
+        Self { role, event }
+    }
+
     /// Waits for the permit that an attempt needs; only attempts at the subscriber are limited.
     pub(super) async fn acquire_permit(
         &self,
@@ -58,9 +63,42 @@ pub(super) enum SendFailure {
     /// The attempts are used up, or the failure was permanent.
     Failed(DeliveryFailure),
     /// The next attempt is farther away than the event can be held.
-    Deferred { attempts: u32, wait: Duration },
+    Deferred(DeferredAttempt),
     /// The subscription has no such destination any more.
     NoDestination,
+}
+
+impl From<DeferredAttempt> for SendFailure {
+    fn from(deferred: DeferredAttempt) -> Self {
+        Self::Deferred(deferred)
+    }
+}
+
+/// The next attempt at a destination, which is left to the queue.
+pub(super) struct DeferredAttempt {
+    /// Attempts that were made before.
+    pub(super) attempts: u32,
+    /// Wait before the next one.
+    pub(super) wait: Duration,
+}
+
+impl DeferredAttempt {
+    /// An attempt that is due, for which the event cannot be held.
+    pub(super) fn at_once(attempts: u32) -> Self {
+        Self {
+            attempts,
+            wait: Duration::ZERO,
+        }
+    }
+
+    /// Makes the outcome of a delivery that goes on at this stage.
+    pub(super) fn into_outcome(self, stage: DeliveryStage) -> DeliveryOutcome {
+        DeliveryOutcome::Deferred(DeferredDelivery {
+            stage,
+            attempts: self.attempts,
+            wait: self.wait,
+        })
+    }
 }
 
 /// Result of one attempt: a success, or a failure that is permanent or may be retried after a wait.

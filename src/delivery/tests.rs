@@ -7,12 +7,13 @@ mod senders;
 use std::collections::VecDeque;
 use std::sync::Mutex;
 
-use http::{HeaderMap, HeaderValue, Request};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Request, Response};
 use tokio::time::Instant;
 
 use super::*;
 use crate::channel::memory::MemoryBackend;
-use crate::channel::{ChannelBackend, OpenedChannel};
+use crate::channel::{ChannelBackend, DeferredDelivery, OpenedChannel};
 use crate::client::TransportError;
 use crate::event::{http as binding, knative};
 use crate::filter::Filter;
@@ -22,7 +23,7 @@ use crate::model::{
     DeliveryFormat, DeliverySpec, DestinationRoute, RoutingTable, ServiceHosts, SubscriptionKey,
     TransportEncryption, TrustBundle,
 };
-use crate::router::ServedTable;
+use crate::router::{RoutedChannel, ServedTable};
 
 #[derive(Clone)]
 enum Step {
@@ -155,18 +156,21 @@ fn subscription(kind: SubscriptionKind, delivery: DeliverySpec) -> Subscription 
 fn router(counters: &Arc<ProcessCounters>, channel: Channel) -> (Arc<Router>, OpenedChannel) {
     let opened = MemoryBackend::new(10, Arc::clone(counters)).open(&channel);
     let hosts = ServiceHosts::new("knative-eventing", "cluster.local");
+    let channel = Arc::new(channel);
     let table = RoutingTable::new(
         TransportEncryption::Disabled,
         hosts,
-        vec![Arc::new(channel)],
+        vec![Arc::clone(&channel)],
         [],
     );
+    let routed = RoutedChannel {
+        channel,
+        publisher: Arc::clone(&opened.publisher),
+        series: Arc::default(),
+    };
     let serving = ServedTable {
-        table: Arc::new(table),
-        publishers: vec![Arc::clone(&opened.publisher)],
-        channel_series: vec![],
-        relayed_series: Default::default(),
-        pending_replies: Default::default(),
+        channels: vec![Arc::new(routed)],
+        ..ServedTable::without_channels(Arc::new(table))
     };
     (
         Arc::new(Router::new(serving, 255, Arc::clone(counters))),

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::SubscriptionWorkerState;
+use super::worker_state::SubscriptionWorkerState;
 use crate::model::SubscriptionKey;
 
 /// Worker states by subscription. Clones share them.
@@ -20,12 +20,12 @@ impl SubscriptionWorkerStates {
 
     /// Worker state of a subscription, if it has one.
     #[must_use]
-    pub fn get(&self, key: &SubscriptionKey) -> Option<Arc<SubscriptionWorkerState>> {
+    pub(crate) fn get(&self, key: &SubscriptionKey) -> Option<Arc<SubscriptionWorkerState>> {
         self.lock().get(key).cloned()
     }
 
     /// Worker state of a subscription; if it has none, `make` makes one.
-    pub fn get_or_insert(
+    pub(crate) fn get_or_insert(
         &self,
         key: SubscriptionKey,
         make: impl FnOnce() -> SubscriptionWorkerState,
@@ -35,7 +35,7 @@ impl SubscriptionWorkerStates {
 
     /// Removes the worker state of a subscription, and gives it.
     #[must_use]
-    pub fn remove(&self, key: &SubscriptionKey) -> Option<Arc<SubscriptionWorkerState>> {
+    pub(crate) fn remove(&self, key: &SubscriptionKey) -> Option<Arc<SubscriptionWorkerState>> {
         self.lock().remove(key)
     }
 }

@@ -18,6 +18,7 @@ use crate::model::{
     AcknowledgeMode, Addressable, Channel, ChannelKey, ChannelKind, DeliverySpec, DestinationRoute,
     ServiceHosts, SubscriptionKind, TransportEncryption, TrustBundle,
 };
+use crate::router::ServedTable;
 use crate::telemetry::counters::ProcessCounters;
 
 /// Takes every event but one, at which it panics.
@@ -98,13 +99,7 @@ fn over<T: HttpTransport>(
     concurrency: usize,
     counters: &Arc<ProcessCounters>,
 ) -> (Dispatcher<T>, Arc<Router>) {
-    let nothing = ServedTable {
-        table: Arc::new(table(&[]).without_channels()),
-        publishers: Vec::new(),
-        channel_series: Vec::new(),
-        relayed_series: Default::default(),
-        pending_replies: Default::default(),
-    };
+    let nothing = ServedTable::without_channels(Arc::new(table(&[]).without_channels()));
     let router = Arc::new(Router::new(nothing, 255, Arc::clone(counters)));
     let options = DeliveryOptions {
         default_timeout: Duration::from_secs(10),

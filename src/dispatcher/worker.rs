@@ -4,6 +4,7 @@
 use std::pin::pin;
 use std::sync::Arc;
 
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::{JoinError, JoinSet};
 
 use crate::channel::{DeliveryOutcome, EventDelivery, QueueConsumer};
@@ -20,7 +21,7 @@ pub(super) async fn run<T: HttpTransport>(
 ) {
     let mut deliveries = JoinSet::new();
     let mut next = None;
-    while let Some(mut message) = take_or_receive(next.take(), &mut consumer).await {
+    while let Some(message) = take_or_receive(next.take(), &mut consumer).await {
         // The wait is shown before the permit is awaited: it is the wait for that permit.
         worker.series().set_oldest_waiting(message.received_at);
         // The permit is taken only now: one that is held while there is no event would be missing
@@ -29,35 +30,47 @@ pub(super) async fn run<T: HttpTransport>(
             break;
         };
         worker.series().start_delivery();
-        // Deliveries that have ended are joined here, so that the set does not grow.
-        while let Some(ended) = deliveries.try_join_next() {
-            log_panic(&worker, ended);
-        }
-        let ordered = worker.order() == DeliveryOrder::Ordered;
-        let (lane_of_one, delivery) = (Arc::clone(&worker), Arc::clone(&delivery));
+        join_ended(&worker, &mut deliveries);
+        let is_ordered = worker.order() == DeliveryOrder::Ordered;
+        let (state, delivery) = (Arc::clone(&worker), Arc::clone(&delivery));
         // The future is boxed, since a task moves its future and its result about as one.
-        deliveries.spawn(Box::pin(async move {
-            let progress = std::mem::take(&mut message.progress);
-            // A revoked delivery is dropped without settling: its event is with another consumer.
-            let outcome = tokio::select! {
-                biased;
-                () = message.until_revoked() => return,
-                outcome = delivery.deliver(&message.event, &lane_of_one, permit, progress) => outcome,
-            };
-            let scope = match outcome {
-                DeliveryOutcome::Delivered => SpanScope::default(),
-                _ => delivery.scope(&message.event),
-            };
-            scope.run(pin!(message.settle(outcome))).await;
-        }));
+        deliveries.spawn(Box::pin(deliver(message, state, permit, delivery)));
         // The next event of an ordered queue is delivered only when this one has been settled.
-        if ordered {
+        if is_ordered {
             next = until_deliveries_ended(&worker, &mut deliveries, &mut consumer).await;
         }
     }
     while let Some(ended) = deliveries.join_next().await {
         log_panic(&worker, ended);
     }
+}
+
+/// Joins the deliveries that have ended, so that the set does not grow.
+fn join_ended(worker: &SubscriptionWorkerState, deliveries: &mut JoinSet<()>) {
+    while let Some(ended) = deliveries.try_join_next() {
+        log_panic(worker, ended);
+    }
+}
+
+/// Delivers one event, and settles it. A revoked delivery is dropped without settling: its event is
+/// with another consumer.
+async fn deliver<T: HttpTransport>(
+    mut message: Box<EventDelivery>,
+    worker: Arc<SubscriptionWorkerState>,
+    permit: OwnedSemaphorePermit,
+    delivery: Arc<EventDeliverer<T>>,
+) {
+    let progress = std::mem::take(&mut message.progress);
+    let outcome = tokio::select! {
+        biased;
+        () = message.until_revoked() => return,
+        outcome = delivery.deliver(&message.event, &worker, permit, progress) => outcome,
+    };
+    let scope = match outcome {
+        DeliveryOutcome::Delivered => SpanScope::default(),
+        _ => delivery.scope(&message.event),
+    };
+    scope.run(pin!(message.settle(outcome))).await;
 }
 
 async fn take_or_receive(

@@ -4,6 +4,8 @@
 //! Binary mode moves headers and body as they are. Which mode a message is in: contract CR-13 to
 //! CR-16.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, Response};
@@ -69,12 +71,26 @@ pub fn content_mode(headers: &HeaderMap) -> Result<ContentMode, DecodeError> {
 /// # Errors
 /// If the message is not a valid event or batch, or the attributes of an event are too long.
 pub fn decode(
-    mut headers: HeaderMap,
+    headers: HeaderMap,
     body: Bytes,
     limit: AttributeLimit,
 ) -> Result<Vec<Event>, DecodeError> {
+    decode_in_trace(headers, body, limit, None)
+}
+
+/// Decodes as [`decode`] does. The events belong to `trace`, if there is one, such as that of the
+/// span of their request, else to the trace that the header fields name.
+///
+/// # Errors
+/// As those of [`decode`].
+pub(crate) fn decode_in_trace(
+    mut headers: HeaderMap,
+    body: Bytes,
+    limit: AttributeLimit,
+    trace: Option<Arc<TraceContext>>,
+) -> Result<Vec<Event>, DecodeError> {
     drop_connection_fields(&mut headers);
-    let trace = TraceContext::from_headers(&headers);
+    let trace = trace.or_else(|| TraceContext::from_headers(&headers));
     let events = decode_by_mode(headers, body, limit)?;
     Ok(if trace.is_some() {
         events
@@ -105,9 +121,8 @@ fn decode_by_mode(
         }
         ContentMode::Batched => {
             let forwarded = filter_forwarded(headers);
-            json::decode_batch(&body, limit)?
-                .into_iter()
-                .enumerate()
+            let events = json::decode_batch(&body, limit)?.into_iter().enumerate();
+            events
                 .map(|(index, event)| batch_event(index, event, &forwarded))
                 .collect()
         }

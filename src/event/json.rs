@@ -128,21 +128,27 @@ fn event_from_object(
         .string_member("datacontenttype")?
         .map(|text| parse_content_type(&text))
         .transpose()?;
-    for (name, raw) in &object.0 {
-        if !NON_ATTRIBUTE_MEMBERS.contains(&name.as_ref()) && raw.get() != "null" {
-            let attribute = parse_attribute(name, raw)?;
-            if event.attribute(attribute.name()).is_some() {
-                return Err(DecodeError::invalid(
-                    attribute.name(),
-                    "it is there twice, in upper and lower case",
-                ));
-            }
-            event.attributes.push(attribute);
-        }
-    }
+    add_attributes(&mut event, object)?;
     limit.check_count(event.attributes.len())?;
     set_data(&mut event, body, object)?;
     Ok(event)
+}
+
+fn add_attributes(event: &mut Event, object: &JsonObject<'_>) -> Result<(), DecodeError> {
+    for (name, raw) in &object.0 {
+        if NON_ATTRIBUTE_MEMBERS.contains(&name.as_ref()) || raw.get() == "null" {
+            continue;
+        }
+        let attribute = parse_attribute(name, raw)?;
+        if event.attribute(attribute.name()).is_some() {
+            return Err(DecodeError::invalid(
+                attribute.name(),
+                "it is there twice, in upper and lower case",
+            ));
+        }
+        event.attributes.push(attribute);
+    }
+    Ok(())
 }
 
 /// Checks the attributes before any of them is made, which takes up to three times their size in
@@ -231,12 +237,8 @@ fn set_data(event: &mut Event, body: &Bytes, object: &JsonObject<'_>) -> Result<
         event.data = decode_base64(&parse_string("data_base64", raw)?, "data_base64")?;
         return Ok(());
     }
-    let Some(raw) = object
-        .0
-        .iter()
-        .find(|(key, _)| key == "data")
-        .map(|(_, raw)| *raw)
-    else {
+    let data = object.0.iter().find(|(key, _)| key == "data");
+    let Some((_, raw)) = data else {
         return Ok(());
     };
     let in_base64 = event.spec_version == SpecVersion::V0_3

@@ -8,6 +8,7 @@ use http::header::CONTENT_TYPE;
 use serde_json::{Value, json};
 
 use super::{CreationOutcome, EventType, EventTypeCreator};
+use crate::model::EventTypeOwner;
 use crate::wire_text::WireText;
 
 /// Creates `EventType`s by the API server of a cluster.
@@ -59,15 +60,6 @@ impl EventTypeCreator for ClusterEventTypes {
 /// Builds the object of contract 8.2.
 pub(super) fn build_object(wanted: &EventType) -> Value {
     let owner = &wanted.owner;
-    let mut reference = json!({
-        "apiVersion": owner.api_version,
-        "kind": owner.kind,
-        "name": owner.name,
-        "namespace": owner.namespace,
-    });
-    if let (Some(address), Some(reference)) = (&owner.address, reference.as_object_mut()) {
-        reference.insert("address".to_owned(), address.as_str().into());
-    }
     json!({
         "apiVersion": "eventing.knative.dev/v1beta3",
         "kind": "EventType",
@@ -79,7 +71,7 @@ pub(super) fn build_object(wanted: &EventType) -> Value {
             ],
         },
         "spec": {
-            "reference": reference,
+            "reference": reference(owner),
             "description": "created from observed traffic",
             "attributes": [
                 {"name": "type", "value": wanted.ty, "required": true},
@@ -90,4 +82,18 @@ pub(super) fn build_object(wanted: &EventType) -> Value {
             ],
         },
     })
+}
+
+/// Builds the reference to the object at which the events were seen.
+fn reference(owner: &EventTypeOwner) -> Value {
+    let mut reference = json!({
+        "apiVersion": owner.api_version,
+        "kind": owner.kind,
+        "name": owner.name,
+        "namespace": owner.namespace,
+    });
+    if let (Some(address), Some(reference)) = (&owner.address, reference.as_object_mut()) {
+        reference.insert("address".to_owned(), address.as_str().into());
+    }
+    reference
 }

@@ -7,18 +7,21 @@
 mod ast;
 mod check;
 mod eval;
+mod evaluation_error;
 mod function;
 mod lexer;
 mod like;
 mod meter;
+mod parse_error;
 mod parser;
 mod value;
 
 pub use ast::ExpressionNode;
 pub use check::{ExpressionFinding, FindingSeverity};
-pub use eval::{AttributeSource, CorrelationQuery, EvaluationError, EvaluationResult};
+pub use eval::{AttributeSource, CorrelationQuery, EvaluationResult};
+pub use evaluation_error::EvaluationError;
 pub use meter::{MAX_BYTES, MAX_STEPS, MeterExceeded, WorkMeter};
-pub use parser::ParseError;
+pub use parse_error::ParseError;
 pub use value::CesqlValue;
 
 /// Largest length of an expression's text in bytes.

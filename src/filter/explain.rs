@@ -4,7 +4,8 @@ use std::borrow::Cow;
 
 use super::attribute::{self, EventAttributes, attribute_text};
 use super::cesql::{
-    AttributeSource, CesqlValue, EvaluationResult, ExpressionNode, MeterExceeded, WorkMeter,
+    AttributeSource, CesqlExpression, CesqlValue, EvaluationResult, ExpressionNode, MeterExceeded,
+    WorkMeter,
 };
 use super::{AttributePairs, Filter, UndecidedReason};
 use crate::event::Event;
@@ -18,7 +19,11 @@ pub fn explain(filter: &Filter, event: &Event) -> Option<String> {
         Err(UndecidedReason::Limit) => return Some(format!("ends in a {MeterExceeded}")),
         Ok(false) | Err(UndecidedReason::Expression) => {}
     }
-    Some(match filter {
+    Some(explain_failure(filter, event))
+}
+
+fn explain_failure(filter: &Filter, event: &Event) -> String {
+    match filter {
         Filter::MatchAll => "it passes".to_owned(),
         Filter::Attributes(pairs) => {
             explain_first_failure("attributes", pairs, event, |name, wanted| {
@@ -26,47 +31,52 @@ pub fn explain(filter: &Filter, event: &Event) -> Option<String> {
             })
         }
         Filter::Exact(pairs) => {
-            explain_comparison("exact", pairs, event, |text, wanted| text == wanted)
+            explain_comparison("exact", pairs, event, |text, part| text == part)
         }
-        Filter::Prefix(pairs) => explain_comparison("prefix", pairs, event, |text, wanted| {
-            text.starts_with(wanted)
-        }),
-        Filter::Suffix(pairs) => explain_comparison("suffix", pairs, event, |text, wanted| {
-            text.ends_with(wanted)
-        }),
-        Filter::All(filters) => explain_nested("all", filters, event)
-            .next()
-            .unwrap_or_default(),
-        Filter::Any(filters) => explain_nested("any", filters, event)
-            .collect::<Vec<_>>()
-            .join("; "),
-        Filter::Not(inner) => match inner.decide(event).passes {
-            Ok(_) => "not: the filter in it passes".to_owned(),
-            Err(_) => format!("not.{}", explain(inner, event).unwrap_or_default()),
-        },
+        Filter::Prefix(pairs) => {
+            explain_comparison("prefix", pairs, event, |text, part| text.starts_with(part))
+        }
+        Filter::Suffix(pairs) => {
+            explain_comparison("suffix", pairs, event, |text, part| text.ends_with(part))
+        }
+        Filter::All(filters) => {
+            let mut failures = explain_nested("all", filters, event);
+            failures.next().unwrap_or_default()
+        }
+        Filter::Any(filters) => {
+            let failures: Vec<_> = explain_nested("any", filters, event).collect();
+            failures.join("; ")
+        }
+        Filter::Not(inner) => explain_not(inner, event),
         Filter::Cesql(expression, keys) => {
-            let of = EventAttributes {
-                event,
-                keys: keys.as_deref(),
-            };
-            let outcome = match expression.evaluate(&of, &mut WorkMeter::default()) {
-                EvaluationResult {
-                    error: Some(error), ..
-                } => format!("ends in a {error}"),
-                EvaluationResult {
-                    value: CesqlValue::Boolean(truth),
-                    ..
-                } => format!("is {truth}"),
-                EvaluationResult { value, .. } => {
-                    format!("is {}, which is no boolean", format_value(&value))
-                }
-            };
-            format!(
-                "cesql: {outcome}{}",
-                describe_attributes(expression.root(), event)
-            )
+            let keys = keys.as_deref();
+            explain_cesql(expression, &EventAttributes { event, keys })
         }
-    })
+    }
+}
+
+fn explain_not(inner: &Filter, event: &Event) -> String {
+    match inner.decide(event).passes {
+        Ok(_) => "not: the filter in it passes".to_owned(),
+        Err(_) => format!("not.{}", explain(inner, event).unwrap_or_default()),
+    }
+}
+
+fn explain_cesql(expression: &CesqlExpression, attributes: &EventAttributes<'_>) -> String {
+    let outcome = match expression.evaluate(attributes, &mut WorkMeter::default()) {
+        EvaluationResult {
+            error: Some(error), ..
+        } => format!("ends in a {error}"),
+        EvaluationResult {
+            value: CesqlValue::Boolean(truth),
+            ..
+        } => format!("is {truth}"),
+        EvaluationResult { value, .. } => {
+            format!("is {}, which is no boolean", format_value(&value))
+        }
+    };
+    let seen = describe_attributes(expression.root(), attributes.event);
+    format!("cesql: {outcome}{seen}")
 }
 
 fn explain_nested(
@@ -162,7 +172,6 @@ fn collect_attribute_names<'x>(expression: &'x ExpressionNode, names: &mut Vec<&
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::filter::cesql::CesqlExpression;
 
     #[test]
     fn the_part_that_failed_is_named_with_its_values() {

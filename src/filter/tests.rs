@@ -245,65 +245,84 @@ proptest! {
     }
 }
 
-/// `KN_VERIFY_CORRELATION_ID` as upstream's filter evaluates it (`pkg/requestreply/cesql_test.go`),
-/// with arguments in their order: id, name, namespace, Secret, pod index, replica count (contract
-/// TF-17).
-#[test]
-fn correlation_ids_are_verified() {
-    let key = |text: &str| crate::correlation::CorrelationKey::new(text.as_bytes()).expect("a key");
-    let entry = |text: &str| crate::correlation::KeyRingEntry::parse(text).expect("an entry");
-    let mut ring = KeyRing::default();
-    let (one, two) = (
-        key("passphrasewhichneedstobe32bytes!"),
-        key("passphrasewhichneedstobe32bytes?"),
-    );
-    ring.add_key("keys", entry("default.rr.key"), one.clone());
-    ring.add_key("keys-2", entry("default.rr.key-1"), one.clone());
-    ring.add_key("keys-2", entry("default.rr.key-2"), two.clone());
-    ring.add_key("keys-2", entry("default.rr.x.key-1"), two.clone());
-    let ring = Arc::new(ring);
-    let decide = |id: Option<&str>, text: &str| {
+/// Keys of RequestReplies in two Secrets, and correlation ids that were made by them.
+struct CorrelationIds {
+    ring: Arc<KeyRing>,
+    by_one: String,
+    by_two: String,
+    by_third_pod: String,
+}
+
+impl CorrelationIds {
+    fn new() -> Self {
+        let key =
+            |text: &str| crate::correlation::CorrelationKey::new(text.as_bytes()).expect("a key");
+        let entry = |text: &str| crate::correlation::KeyRingEntry::parse(text).expect("an entry");
+        let mut ring = KeyRing::default();
+        let (one, two) = (
+            key("passphrasewhichneedstobe32bytes!"),
+            key("passphrasewhichneedstobe32bytes?"),
+        );
+        ring.add_key("keys", entry("default.rr.key"), one.clone());
+        ring.add_key("keys-2", entry("default.rr.key-1"), one.clone());
+        ring.add_key("keys-2", entry("default.rr.key-2"), two.clone());
+        ring.add_key("keys-2", entry("default.rr.x.key-1"), two.clone());
+        Self {
+            ring: Arc::new(ring),
+            by_one: one.create_id("1", 0).expect("an id"),
+            by_two: two.create_id("1", 0).expect("an id"),
+            by_third_pod: two.create_id("urn:x:1", 2).expect("an id"),
+        }
+    }
+
+    /// Decides whether the expression lets an event with this id pass, where `KN` stands for the
+    /// function's name.
+    fn decide(&self, id: Option<&str>, text: &str) -> Result<bool, UndecidedReason> {
         let mut event = event();
         if let Some(id) = id {
             event.set("replyid", id);
         }
         let expression = CesqlExpression::parse(&text.replace("KN", "KN_VERIFY_CORRELATION_ID"))
             .expect("an expression");
-        Filter::Cesql(expression, Some(Arc::clone(&ring)))
+        Filter::Cesql(expression, Some(Arc::clone(&self.ring)))
             .decide(&event)
             .passes
-    };
-    let (by_one, by_two) = (
-        one.create_id("1", 0).expect("an id"),
-        two.create_id("1", 0).expect("an id"),
-    );
-    let by_third_pod = two.create_id("urn:x:1", 2).expect("an id");
-    let yes = Ok(true);
-    let no = Ok(false);
+    }
+}
+
+/// `KN_VERIFY_CORRELATION_ID` as upstream's filter evaluates it (`pkg/requestreply/cesql_test.go`),
+/// with arguments in their order: id, name, namespace, Secret, pod index, replica count (contract
+/// TF-17).
+#[test]
+fn correlation_ids_are_verified() {
+    let ids = CorrelationIds::new();
+    let (by_one, by_two) = (ids.by_one.as_str(), ids.by_two.as_str());
+    let by_third_pod = ids.by_third_pod.as_str();
+    let (yes, no) = (Ok(true), Ok(false));
     let error = Err(UndecidedReason::Expression);
     for (id, text, passes) in [
         (
-            Some(by_one.as_str()),
+            Some(by_one),
             r#"KN(replyid, "rr", "default", "keys", 0, 1)"#,
             yes,
         ),
         (
-            Some(&by_one),
+            Some(by_one),
             r#"kn_verify_correlation_id(replyid, 'rr', 'default', 'keys', 0, 1)"#,
             yes,
         ),
         (
-            Some(&by_two),
+            Some(by_two),
             r#"KN(replyid, "rr", "default", "keys-2", 0, 1)"#,
             yes,
         ),
         (
-            Some(&by_two),
+            Some(by_two),
             r#"KN(replyid, "rr", "default", "keys", 0, 1)"#,
             no,
         ),
         (
-            Some(&by_two),
+            Some(by_two),
             r#"KN(replyid, "rr", "default", "keys-2", "0", TRUE)"#,
             yes,
         ),
@@ -319,75 +338,87 @@ fn correlation_ids_are_verified() {
         ),
         (None, r#"KN(replyid, "rr", "default", "keys", 0, 1)"#, error),
         (
-            Some(&by_third_pod),
+            Some(by_third_pod),
             r#"KN(replyid, "rr", "default", "keys-2", 2, 3)"#,
             yes,
         ),
         (
-            Some(&by_third_pod),
+            Some(by_third_pod),
             r#"KN(replyid, "rr", "default", "keys-2", 0, 2)"#,
             yes,
         ),
         (
-            Some(&by_third_pod),
+            Some(by_third_pod),
             r#"KN(replyid, "rr", "default", "keys-2", 1, 2)"#,
             no,
         ),
         (
-            Some(&by_one),
+            Some(by_one),
             r#"KN(replyid, "rr", "default", "keys", 0, 0)"#,
             no,
         ),
         (
-            Some(&by_one),
+            Some(by_one),
             r#"KN(replyid, "rr", "default", "keys", 0, -1)"#,
             no,
         ),
         (
-            Some(&by_one),
+            Some(by_one),
             r#"KN(replyid, "rr", "default", "keys", "x", 1)"#,
             error,
         ),
-        // Without a key nothing is decided, whatever stands around it.
+    ] {
+        assert_eq!(ids.decide(id, text), passes, "{text} {id:?}");
+    }
+}
+
+/// Without a key nothing is decided, whatever stands around it.
+#[test]
+fn correlation_ids_without_a_key_are_undecided() {
+    let ids = CorrelationIds::new();
+    let (by_one, by_two) = (ids.by_one.as_str(), ids.by_two.as_str());
+    let (yes, no) = (Ok(true), Ok(false));
+    let error = Err(UndecidedReason::Expression);
+    for (id, text, passes) in [
         (
-            Some(&by_one),
+            Some(by_one),
             r#"NOT KN(replyid, "rr", "default", "nosuch", 0, 1)"#,
             error,
         ),
         (
-            Some(&by_one),
+            Some(by_one),
             r#"NOT KN(replyid, "r", "default", "keys", 0, 1)"#,
             error,
         ),
         (
-            Some(&by_one),
+            Some(by_one),
             r#"NOT KN(replyid, "rr", "other", "keys", 0, 1)"#,
             error,
         ),
         (
-            Some(&by_two),
+            Some(by_two),
             r#"NOT KN(replyid, "rr", "default", "keys", 0, 1)"#,
             yes,
         ),
         (
-            Some(&by_two),
+            Some(by_two),
             r#"KN(replyid, "rr.x", "default", "keys-2", 0, 1)"#,
             yes,
         ),
         (
-            Some(&by_one),
+            Some(by_one),
             r#"KN(replyid, "rr.x", "default", "keys-2", 0, 1)"#,
             no,
         ),
     ] {
-        assert_eq!(decide(id, text), passes, "{text} {id:?}");
+        assert_eq!(ids.decide(id, text), passes, "{text} {id:?}");
     }
     let unknown = Filter::from(
         CesqlExpression::parse(r#"KN_VERIFY_CORRELATION_ID(id, "rr", "default", "keys", 0, 1)"#)
             .expect("an expression"),
     );
     let mut event = event();
-    event.set("id", &by_one);
+    event.set("id", &ids.by_one);
     assert_eq!(unknown.decide(&event).passes, error, "no keys are known");
 }
 

@@ -2,17 +2,18 @@
 //! scheme, and reads the body within the limits.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Version};
 
 use crate::budget::{BudgetShare, MemoryBudget, PER_EVENT};
-use crate::event::AttributeLimit;
 use crate::event::http::content_coding;
+use crate::event::{AttributeLimit, TraceContext};
 use crate::model::{TransportEncryption, UriScheme};
-use crate::server::RequestBody;
-use crate::server::body::{BodyError, BodyReader, MeasuredBodySize, ReceivedBody};
+use crate::server::body::{BodyError, BodyReader, ReceivedBody};
+use crate::server::{RequestBody, RequestContext};
 use crate::wire_text::WireText;
 
 /// Behaviour of the HTTPS port while `transport-encryption` is `disabled`.
@@ -27,7 +28,7 @@ pub enum HttpsWhenDisabled {
 
 /// Error for a request whose scheme the mode does not take; holds the mode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct WrongScheme(TransportEncryption);
+pub(crate) struct WrongScheme(TransportEncryption);
 
 impl fmt::Display for WrongScheme {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -46,21 +47,24 @@ impl fmt::Display for WrongScheme {
 
 /// Header fields that the response to `OPTIONS` has (contract CR-7).
 #[must_use]
-pub fn webhook_headers() -> HeaderMap {
+pub(crate) fn webhook_headers() -> HeaderMap {
     let names = ["webhook-allowed-origin", "webhook-allowed-rate"].map(HeaderName::from_static);
     HeaderMap::from_iter(names.map(|name| (name, HeaderValue::from_static("*"))))
 }
 
 /// A request that has been read as a whole.
-pub struct ReceivedRequest {
+pub(crate) struct ReceivedRequest {
     /// Header fields of the request.
-    pub headers: HeaderMap,
+    pub(crate) headers: HeaderMap,
     /// Body of the request, as a whole.
-    pub body: Bytes,
+    pub(crate) body: Bytes,
     /// Share of the memory budget that the request takes, which its events keep.
-    pub memory_share: BudgetShare,
+    pub(crate) memory_share: BudgetShare,
     /// Limit of the attributes of each event.
-    pub attribute_limit: AttributeLimit,
+    pub(crate) attribute_limit: AttributeLimit,
+    /// Trace of the request's span, to which its events belong; `None` if it has none, so that the
+    /// header fields say it.
+    pub(crate) trace: Option<Arc<TraceContext>>,
 }
 
 /// Largest size in bytes of a body that is read although its request is refused.
@@ -111,7 +115,7 @@ impl RequestReader {
 
     /// Limit of the attributes of one event.
     #[must_use]
-    pub fn attribute_limit(&self) -> AttributeLimit {
+    pub(crate) fn attribute_limit(&self) -> AttributeLimit {
         self.attribute_limit
     }
 
@@ -119,7 +123,7 @@ impl RequestReader {
     ///
     /// # Errors
     /// If events have to come by the other scheme.
-    pub fn check_scheme(
+    pub(crate) fn check_scheme(
         &self,
         mode: TransportEncryption,
         scheme: UriScheme,
@@ -137,59 +141,70 @@ impl RequestReader {
     ///
     /// # Errors
     /// If its body is too large, too slow, compressed or broken, or there is no memory left for it.
-    pub async fn read_request(
+    pub(crate) async fn read_request(
         &self,
         request: Request<RequestBody>,
+        context: &mut RequestContext,
     ) -> Result<ReceivedRequest, BodyError> {
-        read(request, &self.body_reader, self.attribute_limit).await
+        self.read_by(&self.body_reader, request, context).await
     }
 
     /// Reads a request that is refused whatever it holds, if its body is small and there: upstream
     /// reports first what is wrong with the event (contract CR-10, BI-3). It takes nothing of the
     /// memory budget of events.
-    pub async fn read_refused(&self, request: Request<RequestBody>) -> Option<ReceivedRequest> {
-        read(request, &self.refused_body_reader, self.attribute_limit)
+    pub(crate) async fn read_refused(
+        &self,
+        request: Request<RequestBody>,
+        context: &mut RequestContext,
+    ) -> Option<ReceivedRequest> {
+        self.read_by(&self.refused_body_reader, request, context)
             .await
             .ok()
     }
+
+    async fn read_by(
+        &self,
+        body_reader: &BodyReader,
+        request: Request<RequestBody>,
+        context: &mut RequestContext,
+    ) -> Result<ReceivedRequest, BodyError> {
+        let (parts, mut body) = request.into_parts();
+        let mut headers = parts.headers;
+        // An encoded body is refused before it is read.
+        if let Some(coding) = content_coding(&headers) {
+            return Err(BodyError::ContentEncoded(WireText::new(coding)));
+        }
+        let (read, share) = body_reader
+            .read_body(PER_EVENT + headers_length(&headers), &mut body)
+            .await?;
+        let body = detach_from_connection(read, parts.version, &mut headers);
+        context.body_bytes = body.len();
+        Ok(ReceivedRequest {
+            headers,
+            body,
+            memory_share: share,
+            attribute_limit: self.attribute_limit,
+            trace: context.span.context().cloned(),
+        })
+    }
 }
 
-async fn read(
-    request: Request<RequestBody>,
-    body_reader: &BodyReader,
-    attributes: AttributeLimit,
-) -> Result<ReceivedRequest, BodyError> {
-    let (mut parts, mut body) = request.into_parts();
-    // An encoded body is refused before it is read.
-    if let Some(coding) = content_coding(&parts.headers) {
-        return Err(BodyError::ContentEncoded(WireText::new(coding)));
-    }
-    let (read, share) = body_reader
-        .read_body(PER_EVENT + headers_length(&parts.headers), &mut body)
-        .await?;
-    // The rest of a connection's buffer is used again only when nothing holds a part of it. On a
-    // connection with one request at a time that is one buffer for each; on others, or beside a
-    // large body, it would be many.
-    let body = match read {
-        ReceivedBody::Shared(piece) if parts.version < Version::HTTP_2 => piece,
+/// Moves body and header fields to memory of their own, where they would hold the connection's. The
+/// rest of a connection's buffer is used again only when nothing holds a part of it. On a
+/// connection with one request at a time that is one buffer for each; on others, or beside a large
+/// body, it would be many.
+fn detach_from_connection(read: ReceivedBody, version: Version, headers: &mut HeaderMap) -> Bytes {
+    match read {
+        ReceivedBody::Shared(piece) if version < Version::HTTP_2 => piece,
         ReceivedBody::Shared(piece) => {
-            own_header_values(&mut parts.headers);
+            own_header_values(headers);
             Bytes::copy_from_slice(&piece)
         }
         ReceivedBody::Owned(whole) => {
-            own_header_values(&mut parts.headers);
+            own_header_values(headers);
             whole
         }
-    };
-    if let Some(measure) = parts.extensions.get::<MeasuredBodySize>() {
-        measure.set(body.len());
     }
-    Ok(ReceivedRequest {
-        headers: parts.headers,
-        body,
-        memory_share: share,
-        attribute_limit: attributes,
-    })
 }
 
 /// Moves the values to memory of their own, which they share.

@@ -6,7 +6,7 @@ use std::fmt;
 
 use bytes::Bytes;
 use http::header::{ACCEPT_ENCODING, ALLOW, CONTENT_TYPE, RETRY_AFTER};
-use http::{HeaderValue, Response, StatusCode};
+use http::{HeaderName, HeaderValue, Response, StatusCode};
 use http_body_util::Full;
 
 use super::request_reader::{WrongScheme, webhook_headers};
@@ -98,17 +98,10 @@ impl IngressResponse {
         if let Self::Reply(event) = &self {
             return reply_response(event);
         }
-        let text = self.text();
-        let body = if text.is_empty() {
-            Bytes::new()
-        } else {
-            Bytes::from(format!("{text}\n"))
-        };
-        let has_text = !body.is_empty();
-        let mut response = Response::new(Full::new(body));
-        *response.status_mut() = self.status();
+        let (status, text) = (self.status(), self.text());
+        let mut response = empty_response(status);
         let headers = response.headers_mut();
-        if has_text {
+        if !text.is_empty() {
             headers.insert(
                 CONTENT_TYPE,
                 HeaderValue::from_static("text/plain; charset=utf-8"),
@@ -117,24 +110,39 @@ impl IngressResponse {
         if self.names_methods() {
             headers.insert(ALLOW, HeaderValue::from_static("POST, OPTIONS"));
         }
-        if matches!(
-            self.status(),
-            StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE
-        ) {
-            headers.insert(
-                RETRY_AFTER,
-                HeaderValue::from(channel::RETRY_AFTER.as_secs()),
-            );
-        }
-        if self.status() == StatusCode::UNSUPPORTED_MEDIA_TYPE {
-            // Names the content coding that would be taken (RFC 9110, 12.5.3).
-            headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        if let Some((name, value)) = status_header(status) {
+            headers.insert(name, value);
         }
         if matches!(self, Self::Options) {
             headers.extend(webhook_headers());
         }
+        if !text.is_empty() {
+            *response.body_mut() = Full::new(Bytes::from(format!("{text}\n")));
+        }
         response
     }
+}
+
+/// Header field that says what a client with this status may do: when it may try again, or which
+/// content coding would be taken (RFC 9110, 12.5.3).
+fn status_header(status: StatusCode) -> Option<(HeaderName, HeaderValue)> {
+    match status {
+        StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => Some((
+            RETRY_AFTER,
+            HeaderValue::from(channel::RETRY_AFTER.as_secs()),
+        )),
+        StatusCode::UNSUPPORTED_MEDIA_TYPE => {
+            Some((ACCEPT_ENCODING, HeaderValue::from_static("identity")))
+        }
+        _ => None,
+    }
+}
+
+/// Response with a status only.
+pub(super) fn empty_response(status: StatusCode) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::default());
+    *response.status_mut() = status;
+    response
 }
 
 /// Response with an event in binary mode, as upstream responds, whatever mode the request was in.

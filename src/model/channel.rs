@@ -39,6 +39,18 @@ pub struct ChannelKey {
     pub name: String,
 }
 
+impl ChannelKey {
+    /// Makes the key of this object.
+    #[must_use]
+    pub fn new(kind: ChannelKind, namespace: &str, name: &str) -> Self {
+        Self {
+            kind,
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+        }
+    }
+}
+
 impl fmt::Display for ChannelKey {
     /// Writes `channel ns/name`, `broker ns/name` or `requestreply ns/name`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -64,6 +76,17 @@ pub enum BackendKind {
     Memory,
     /// Events are kept in queues of RabbitMQ.
     Rabbitmq,
+}
+
+impl BackendKind {
+    /// The name of the backend, as messages show it.
+    #[must_use]
+    pub fn display_name(self) -> &'static str {
+        match self {
+            Self::Memory => "memory",
+            Self::Rabbitmq => "RabbitMQ",
+        }
+    }
 }
 
 /// A channel or Broker of this process, as the data plane serves it.

@@ -81,6 +81,22 @@ pub struct RoutingTable {
     oidc: Option<Arc<OidcAuthentication>>,
 }
 
+fn index_by_path(channels: &[Arc<Channel>]) -> HashMap<String, PathEntry> {
+    let mut by_path: HashMap<String, PathEntry> = HashMap::with_capacity(channels.len());
+    for (index, channel) in channels.iter().enumerate() {
+        let key = &channel.key;
+        let path = format!("/{}/{}", key.namespace, key.name);
+        let entry = by_path.entry(path).or_default();
+        match key.kind {
+            ChannelKind::Channel => entry.channel = Some(index),
+            ChannelKind::Broker => entry.broker = Some(index),
+            // It is no channel; see `RoutingTable::with_request_replies`.
+            ChannelKind::RequestReply => {}
+        }
+    }
+    by_path
+}
+
 impl RoutingTable {
     /// A table of these channels. `host_names` maps the host names that mean one channel each; a
     /// name of an unknown channel is ignored.
@@ -91,29 +107,17 @@ impl RoutingTable {
         channels: Vec<Arc<Channel>>,
         host_names: impl IntoIterator<Item = (String, ChannelKey)>,
     ) -> Self {
-        let mut by_path: HashMap<String, PathEntry> = HashMap::with_capacity(channels.len());
-        let mut by_key = HashMap::with_capacity(channels.len());
-        for (index, channel) in channels.iter().enumerate() {
-            let key = &channel.key;
-            by_key.insert(key, index);
-            let at = by_path
-                .entry(format!("/{}/{}", key.namespace, key.name))
-                .or_default();
-            match key.kind {
-                ChannelKind::Channel => at.channel = Some(index),
-                ChannelKind::Broker => at.broker = Some(index),
-                // It is no channel; see `with_request_replies`.
-                ChannelKind::RequestReply => {}
-            }
-        }
-        let by_host = host_names
-            .into_iter()
-            .filter_map(|(host, key)| {
-                by_key
-                    .get(&key)
-                    .map(|index| (host.to_ascii_lowercase(), *index))
-            })
+        let by_path = index_by_path(&channels);
+        let indices = channels.iter().enumerate();
+        let by_key: HashMap<_, _> = indices
+            .map(|(index, channel)| (&channel.key, index))
             .collect();
+        let host_names = host_names.into_iter();
+        let by_host = host_names.filter_map(|(host, key)| {
+            let index = by_key.get(&key)?;
+            Some((host.to_ascii_lowercase(), *index))
+        });
+        let by_host = by_host.collect();
         Self {
             transport_encryption,
             hosts,

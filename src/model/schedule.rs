@@ -43,14 +43,7 @@ impl CronSchedule {
         let cron = parser
             .parse(&plain)
             .map_err(|error| wrong(error.to_string()))?;
-        let zone = match own.or(zone) {
-            None | Some("Local") => TimeZone::system(),
-            // Go's `time.LoadLocation` reads an empty name as UTC, too.
-            Some("") => TimeZone::UTC,
-            Some(name) => {
-                TimeZone::get(name).map_err(|_cause| ScheduleError::Zone(name.to_owned()))?
-            }
-        };
+        let zone = time_zone(own.or(zone))?;
         Ok(Self {
             text: text.to_owned(),
             cron,
@@ -65,6 +58,16 @@ impl CronSchedule {
             .cron
             .find_next_occurrence(&time.to_zoned(self.zone.clone()), false);
         next.ok().map(|next| next.timestamp())
+    }
+}
+
+/// The time zone of this name, as Go's `time.LoadLocation` finds it.
+fn time_zone(name: Option<&str>) -> Result<TimeZone, ScheduleError> {
+    match name {
+        None | Some("Local") => Ok(TimeZone::system()),
+        // Go reads an empty name as UTC, too.
+        Some("") => Ok(TimeZone::UTC),
+        Some(name) => TimeZone::get(name).map_err(|_cause| ScheduleError::Zone(name.to_owned())),
     }
 }
 
@@ -124,11 +127,21 @@ mod tests {
             .map(|time| time.to_string())
     }
 
-    /// As upstream's parser reads them: seconds are optional, days of month and of week are
-    /// alternatives, and descriptors are taken.
+    /// Checks schedules in a zone: the first time after one is the other.
+    fn assert_next_times(cases: &[(&str, &str, &str, &str)]) {
+        for (schedule, zone, after, expected) in cases {
+            assert_eq!(
+                next(schedule, zone, after).as_deref(),
+                Some(*expected),
+                "{schedule} {zone}"
+            );
+        }
+    }
+
+    /// As upstream's parser reads them: seconds are optional, and descriptors are taken.
     #[test]
     fn finds_the_next_time() {
-        for (schedule, zone, after, expected) in [
+        assert_next_times(&[
             (
                 "* * * * *",
                 "UTC",
@@ -154,6 +167,50 @@ mod tests {
                 "2026-01-01T01:00:00Z",
             ),
             (
+                "? ? ? ? ?",
+                "UTC",
+                "2026-01-01T00:00:00Z",
+                "2026-01-01T00:01:00Z",
+            ),
+            (
+                "5/20 * * * *",
+                "UTC",
+                "2026-01-01T00:05:00Z",
+                "2026-01-01T00:25:00Z",
+            ),
+            (
+                "1-10/4 * * * *",
+                "UTC",
+                "2026-01-01T00:05:00Z",
+                "2026-01-01T00:09:00Z",
+            ),
+            (
+                "0 0 1 jan,Jul *",
+                "UTC",
+                "2026-01-01T00:00:00Z",
+                "2026-07-01T00:00:00Z",
+            ),
+            (
+                "@weekly",
+                "UTC",
+                "2026-01-01T00:00:00Z",
+                "2026-01-04T00:00:00Z",
+            ),
+            (
+                "@annually",
+                "UTC",
+                "2026-01-01T00:00:00Z",
+                "2027-01-01T00:00:00Z",
+            ),
+        ]);
+        assert_eq!(next("0 0 30 2 *", "UTC", "2026-01-01T00:00:00Z"), None);
+    }
+
+    /// As upstream's parser reads them: unless one of them is `*`.
+    #[test]
+    fn days_of_month_and_of_week_are_alternatives() {
+        assert_next_times(&[
+            (
                 "0 9 * * MON-FRI",
                 "UTC",
                 "2026-01-02T10:00:00Z",
@@ -165,6 +222,44 @@ mod tests {
                 "2026-01-01T00:00:00Z",
                 "2026-01-02T00:00:00Z",
             ),
+            (
+                "0 0 ? * MON",
+                "UTC",
+                "2026-01-01T00:00:00Z",
+                "2026-01-05T00:00:00Z",
+            ),
+            (
+                "0 0 15 * ?",
+                "UTC",
+                "2026-01-01T00:00:00Z",
+                "2026-01-15T00:00:00Z",
+            ),
+            // Days of the month in steps are an alternative to those of the week; all of them are
+            // not.
+            (
+                "0 0 */20 * SUN",
+                "UTC",
+                "2026-01-01T00:00:00Z",
+                "2026-01-04T00:00:00Z",
+            ),
+            (
+                "0 0 */1 * SUN",
+                "UTC",
+                "2026-01-01T00:00:00Z",
+                "2026-01-04T00:00:00Z",
+            ),
+            (
+                "0 0 1-31 * SUN",
+                "UTC",
+                "2026-01-01T00:00:00Z",
+                "2026-01-02T00:00:00Z",
+            ),
+        ]);
+    }
+
+    #[test]
+    fn a_time_zone_is_named_beside_or_before_the_fields() {
+        assert_next_times(&[
             (
                 "0 9 * * *",
                 "Europe/Berlin",
@@ -201,82 +296,7 @@ mod tests {
                 "2026-01-01T00:00:00Z",
                 "2026-01-01T09:00:00Z",
             ),
-            (
-                "? ? ? ? ?",
-                "UTC",
-                "2026-01-01T00:00:00Z",
-                "2026-01-01T00:01:00Z",
-            ),
-            (
-                "0 0 ? * MON",
-                "UTC",
-                "2026-01-01T00:00:00Z",
-                "2026-01-05T00:00:00Z",
-            ),
-            (
-                "0 0 15 * ?",
-                "UTC",
-                "2026-01-01T00:00:00Z",
-                "2026-01-15T00:00:00Z",
-            ),
-            (
-                "5/20 * * * *",
-                "UTC",
-                "2026-01-01T00:05:00Z",
-                "2026-01-01T00:25:00Z",
-            ),
-            (
-                "1-10/4 * * * *",
-                "UTC",
-                "2026-01-01T00:05:00Z",
-                "2026-01-01T00:09:00Z",
-            ),
-            (
-                "0 0 1 jan,Jul *",
-                "UTC",
-                "2026-01-01T00:00:00Z",
-                "2026-07-01T00:00:00Z",
-            ),
-            // Days of the month in steps are an alternative to those of the week; all of them are
-            // not.
-            (
-                "0 0 */20 * SUN",
-                "UTC",
-                "2026-01-01T00:00:00Z",
-                "2026-01-04T00:00:00Z",
-            ),
-            (
-                "0 0 */1 * SUN",
-                "UTC",
-                "2026-01-01T00:00:00Z",
-                "2026-01-04T00:00:00Z",
-            ),
-            (
-                "0 0 1-31 * SUN",
-                "UTC",
-                "2026-01-01T00:00:00Z",
-                "2026-01-02T00:00:00Z",
-            ),
-            (
-                "@weekly",
-                "UTC",
-                "2026-01-01T00:00:00Z",
-                "2026-01-04T00:00:00Z",
-            ),
-            (
-                "@annually",
-                "UTC",
-                "2026-01-01T00:00:00Z",
-                "2027-01-01T00:00:00Z",
-            ),
-        ] {
-            assert_eq!(
-                next(schedule, zone, after).as_deref(),
-                Some(expected),
-                "{schedule} {zone}"
-            );
-        }
-        assert_eq!(next("0 0 30 2 *", "UTC", "2026-01-01T00:00:00Z"), None);
+        ]);
     }
 
     #[test]

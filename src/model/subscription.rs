@@ -44,6 +44,18 @@ impl SubscriptionKind {
     }
 }
 
+impl SubscriptionKey {
+    /// Makes the key of this object.
+    #[must_use]
+    pub fn new(kind: SubscriptionKind, namespace: &str, name: &str) -> Self {
+        Self {
+            kind,
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+        }
+    }
+}
+
 impl fmt::Display for SubscriptionKey {
     /// Writes the kind in lower case, then namespace and name: `subscription ns/name`, `trigger
     /// ns/name`.

@@ -8,14 +8,17 @@ use http::{Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use tokio::time::Instant;
 
+use super::RelayDependencies;
+use super::broker_request::BrokerRequest;
+use super::relay_request::{RelayRequest, RelaySendError};
 use super::response::RelayResponse;
-use super::{RelayDependencies, RelaySendError, build_request, scheme_series};
+use crate::auth::{AccessDenial, SenderIdentity};
 use crate::client::HttpTransport;
 use crate::event::{Event, http as binding};
-use crate::ingress::request_reader::{ReceivedRequest, webhook_headers};
-use crate::model::{Addressable, DeliveryFormat, ServiceAccount, UriScheme};
+use crate::ingress::request_reader::ReceivedRequest;
+use crate::model::{Addressable, BrokerRelay, DeliveryFormat, ServiceAccount};
 use crate::router::enter_broker;
-use crate::server::{RequestBody, RequestHandler};
+use crate::server::{RequestBody, RequestContext, RequestHandler};
 use crate::telemetry::series::ArrivalOutcome;
 
 /// Takes events for Brokers, and sends them once to the Broker's channel.
@@ -39,81 +42,107 @@ impl<T: HttpTransport> BrokerIngress<T> {
     async fn accept(
         &self,
         request: Request<RequestBody>,
-        scheme: UriScheme,
+        context: &mut RequestContext,
     ) -> Result<RelayResponse, RelayResponse> {
         match *request.method() {
             Method::POST => {}
-            Method::OPTIONS => {
-                return Ok(
-                    RelayResponse::from_status(StatusCode::OK).with_headers(webhook_headers())
-                );
-            }
-            _ => {
-                return Err(RelayResponse::from_text(
-                    StatusCode::METHOD_NOT_ALLOWED,
-                    "send events by POST",
-                ));
-            }
+            Method::OPTIONS => return Ok(RelayResponse::options()),
+            _ => return Err(RelayResponse::method_not_allowed()),
         }
         let path = parse_broker_path(&request)?;
         // One table is used for the whole request, even if it is replaced meanwhile.
         let serving = self.relay.router.served_table();
-        let broker = serving.table.relays().brokers.get(&path);
-        let access = broker.and_then(|broker| broker.authorization.as_ref());
-        let series = serving.relayed_series.brokers.get(&path);
-        let arrived = |arrival| _ = series.inspect(|series| series.count_arrivals(arrival, 1));
+        let call = BrokerRequest::look_up(&serving, &path, context.scheme);
         // Before the body is read, Broker and sender must be known.
-        let (broker, sender) = match (
-            broker,
-            self.relay.identify_sender(access, request.headers()).await,
-        ) {
+        let access = call.broker.and_then(|broker| broker.authorization.as_ref());
+        let identified = self.relay.identify_sender(access, request.headers()).await;
+        let (broker, sender) = match (call.broker, identified) {
             (Some(broker), Ok(sender)) => (broker, sender),
             (known, identified) => {
-                // Upstream reports what is wrong with an event first, whatever else is wrong.
-                let malformed = self
-                    .relay
-                    .decode_error_response(request, decode_event)
-                    .await;
-                arrived(if malformed.is_some() {
-                    ArrivalOutcome::Invalid
-                } else {
-                    ArrivalOutcome::Denied
-                });
-                let absent = || {
-                    RelayResponse::from_text(
-                        StatusCode::NOT_FOUND,
-                        "no broker at this address: check /NAMESPACE/NAME",
-                    )
-                };
-                let refused = || {
-                    Some(
-                        self.relay
-                            .refuse_sender(&identified.err().filter(|_| known.is_some())?),
-                    )
-                };
-                return Err(malformed.or_else(refused).unwrap_or_else(absent));
+                let denial = identified.err().filter(|_| known.is_some());
+                return Err(self.refuse(request, context, call, denial).await);
             }
         };
+        let event = self.read_event(request, context, broker, &sender).await;
+        let event = event.map_err(|refusal| {
+            if let Some(arrival) = refusal.arrival {
+                call.count_arrival(arrival);
+            }
+            refusal.response
+        })?;
+        self.send_to_broker(&event, broker, call).await
+    }
+
+    /// Refuses a request for a Broker that is not known, or of a sender who may not send. Upstream
+    /// reports what is wrong with an event first, whatever else is wrong.
+    async fn refuse(
+        &self,
+        request: Request<RequestBody>,
+        context: &mut RequestContext,
+        call: BrokerRequest<'_>,
+        denial: Option<AccessDenial>,
+    ) -> RelayResponse {
+        let malformed = self
+            .relay
+            .decode_error_response(request, context, decode_event)
+            .await;
+        if let Some(malformed) = malformed {
+            call.count_arrival(ArrivalOutcome::Invalid);
+            return malformed;
+        }
+        call.count_arrival(ArrivalOutcome::Denied);
+        match denial {
+            Some(denial) => self.relay.refuse_sender(&denial),
+            None => no_broker(),
+        }
+    }
+
+    /// Reads the event, which its sender may send, and counts its hop into the Broker.
+    ///
+    /// # Errors
+    /// If the request holds no valid event, its sender may not send it, or it has no hop left.
+    async fn read_event(
+        &self,
+        request: Request<RequestBody>,
+        context: &mut RequestContext,
+        broker: &BrokerRelay,
+        sender: &SenderIdentity,
+    ) -> Result<Event, RefusedEvent> {
         let message = self
             .relay
             .request_reader
-            .read_request(request)
+            .read_request(request, context)
             .await
-            .map_err(|error| RelayResponse::from_body_error(&error))?;
-        let mut event =
-            decode_event(message).inspect_err(|_refused| arrived(ArrivalOutcome::Invalid))?;
+            .map_err(|error| RefusedEvent::uncounted(RelayResponse::from_body_error(&error)))?;
+        let mut event = decode_event(message)
+            .map_err(|response| RefusedEvent::new(ArrivalOutcome::Invalid, response))?;
         // With the event at hand, the policies that filter events can decide.
-        let authorized = self.relay.authorize(access, &sender, &event);
-        authorized.inspect_err(|_denied| arrived(ArrivalOutcome::Denied))?;
+        self.relay
+            .authorize(broker.authorization.as_ref(), sender, &event)
+            .map_err(|response| RefusedEvent::new(ArrivalOutcome::Denied, response))?;
         self.relay
             .event_types
             .observe(broker.event_types.as_ref(), &event);
         // The hop is counted last, so that a refused event has the response of its own fault.
-        let entered = enter_broker(&mut event, self.max_ttl)
-            .inspect_err(|refusal| arrived(refusal.arrival()));
-        entered.map_err(|refusal| RelayResponse::from_text(refusal.status(), refusal))?;
+        enter_broker(&mut event, self.max_ttl).map_err(|refusal| {
+            let response = RelayResponse::from_text(refusal.status(), &refusal);
+            RefusedEvent::new(refusal.arrival(), response)
+        })?;
+        Ok(event)
+    }
+
+    /// Sends the event to the Broker's channel, and counts what became of it.
+    ///
+    /// # Errors
+    /// If the channel is not known, or does not take the event; the error is the response.
+    async fn send_to_broker(
+        &self,
+        event: &Event,
+        broker: &BrokerRelay,
+        call: BrokerRequest<'_>,
+    ) -> Result<RelayResponse, RelayResponse> {
         let Some(channel) = &broker.channel else {
-            arrived(ArrivalOutcome::Unavailable);
+            call.count_arrival(ArrivalOutcome::Unavailable);
             let text = "the channel of this broker is not known yet: see the broker's status";
             return Err(RelayResponse::from_text(
                 StatusCode::INTERNAL_SERVER_ERROR,
@@ -122,23 +151,9 @@ impl<T: HttpTransport> BrokerIngress<T> {
         };
         let started = Instant::now();
         let answer = self
-            .send_to_channel(&event, broker.sender.as_ref(), channel)
+            .send_to_channel(event, broker.sender.as_ref(), channel)
             .await;
-        arrived(if answer.is_ok() {
-            ArrivalOutcome::Accepted
-        } else {
-            ArrivalOutcome::Unavailable
-        });
-        if let Some(series) = series {
-            match &answer {
-                Ok(answer) => {
-                    let dispatched = &scheme_series(series.relay_durations(), scheme).dispatched;
-                    dispatched.record(Some(answer.status_code().as_u16()), started.elapsed());
-                    series.record_forward_success(started);
-                }
-                Err(why) => series.record_forward_failure(channel.url.path(), why),
-            }
-        }
+        call.record_forwarded(&answer, channel, started);
         answer.map_err(|why| {
             let text =
                 format!("the channel of this broker did not take the event ({why}): send it again");
@@ -157,15 +172,8 @@ impl<T: HttpTransport> BrokerIngress<T> {
         sender: Option<&Arc<ServiceAccount>>,
         channel: &Addressable,
     ) -> Result<RelayResponse, String> {
-        match self
-            .relay
-            .send(
-                build_request(event, DeliveryFormat::Binary),
-                sender,
-                channel,
-            )
-            .await
-        {
+        let request = RelayRequest::new(&self.relay.tracer, event, DeliveryFormat::Binary);
+        match self.relay.send(request, sender, channel).await {
             Ok(answer) if answer.status().is_success() => {
                 self.relay.counters.accepted.increment();
                 Ok(RelayResponse::from_status(answer.status()))
@@ -181,12 +189,43 @@ impl<T: HttpTransport> RequestHandler for BrokerIngress<T> {
     async fn handle(
         &self,
         request: Request<RequestBody>,
-        scheme: UriScheme,
+        context: &mut RequestContext,
     ) -> Response<Full<Bytes>> {
+        let scheme = context.scheme;
         self.relay
-            .respond(scheme, "POST, OPTIONS", self.accept(request, scheme))
+            .respond(scheme, "POST, OPTIONS", self.accept(request, context))
             .await
     }
+}
+
+/// An event that is refused: the response, and as what its arrival is counted.
+struct RefusedEvent {
+    arrival: Option<ArrivalOutcome>,
+    response: RelayResponse,
+}
+
+impl RefusedEvent {
+    fn new(arrival: ArrivalOutcome, response: RelayResponse) -> Self {
+        Self {
+            arrival: Some(arrival),
+            response,
+        }
+    }
+
+    /// A request that was not read, so that no event has arrived.
+    fn uncounted(response: RelayResponse) -> Self {
+        Self {
+            arrival: None,
+            response,
+        }
+    }
+}
+
+fn no_broker() -> RelayResponse {
+    RelayResponse::from_text(
+        StatusCode::NOT_FOUND,
+        "no broker at this address: check /NAMESPACE/NAME",
+    )
 }
 
 /// Takes `/namespace/name` from a request target, which must be just that; a query belongs to the
@@ -200,10 +239,7 @@ fn parse_broker_path(request: &Request<RequestBody>) -> Result<String, RelayResp
         .path_and_query()
         .map_or("/", http::uri::PathAndQuery::as_str);
     if target == "/" {
-        return Err(RelayResponse::from_text(
-            StatusCode::NOT_FOUND,
-            "no broker at this address: check /NAMESPACE/NAME",
-        ));
+        return Err(no_broker());
     }
     let target = target.strip_suffix('/').unwrap_or(target);
     if target.split('/').count() == 3 {
@@ -216,22 +252,19 @@ fn parse_broker_path(request: &Request<RequestBody>) -> Result<String, RelayResp
 }
 
 /// Decodes the valid event of a request; a batch has to be taken apart by its sender.
-fn decode_event(
-    ReceivedRequest {
+fn decode_event(received: ReceivedRequest) -> Result<Event, RelayResponse> {
+    let refused = |error| RelayResponse::from_text(StatusCode::BAD_REQUEST, error);
+    let ReceivedRequest {
         headers,
         body,
-        memory_share: share,
-        attribute_limit: attributes,
-    }: ReceivedRequest,
-) -> Result<Event, RelayResponse> {
-    let events = binding::decode(headers, body, attributes);
-    let events =
-        events.map_err(|error| RelayResponse::from_text(StatusCode::BAD_REQUEST, error))?;
+        memory_share,
+        attribute_limit,
+        trace,
+    } = received;
+    let events = binding::decode_in_trace(headers, body, attribute_limit, trace)
+        .map_err(|error| refused(error.to_string()))?;
     let [event] = <[Event; 1]>::try_from(events).map_err(|_batch| {
-        RelayResponse::from_text(
-            StatusCode::BAD_REQUEST,
-            "a batch is not taken here: send events one by one",
-        )
+        refused("a batch is not taken here: send events one by one".to_owned())
     })?;
-    Ok(event.with_guard(Arc::new(share)))
+    Ok(event.with_guard(Arc::new(memory_share)))
 }

@@ -7,6 +7,7 @@ use http::header::{ALLOW, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use http_body_util::Full;
 
+use crate::ingress::request_reader::webhook_headers;
 use crate::server::body::BodyError;
 
 /// Status, header fields and body of a response.
@@ -39,6 +40,16 @@ impl RelayResponse {
             "text/plain; charset=utf-8",
             Bytes::from(format!("{text}\n")),
         )
+    }
+
+    /// Makes the response to `OPTIONS` (contract CR-7).
+    pub(super) fn options() -> Self {
+        Self::from_status(StatusCode::OK).with_headers(webhook_headers())
+    }
+
+    /// Makes the response to a request with a method that no event comes by.
+    pub(super) fn method_not_allowed() -> Self {
+        Self::from_text(StatusCode::METHOD_NOT_ALLOWED, "send events by POST")
     }
 
     /// Makes the response to a request whose body could not be read.

@@ -1,10 +1,12 @@
 //! One event for one Trigger, and the counting of it.
 
 use bytes::Bytes;
-use http::Response;
+use http::{Response, StatusCode};
 use tokio::time::Instant;
 
-use super::{RelaySendError, scheme_series};
+use super::relay_request::RelaySendError;
+use super::response::RelayResponse;
+use super::scheme_series;
 use crate::model::{Addressable, DestinationRole, TriggerRelay, UriScheme};
 use crate::scrub;
 use crate::telemetry::series::{DeliveryEnd, Dropped, SubscriptionSeries};
@@ -20,7 +22,20 @@ pub(super) struct TriggerRequest<'c> {
     pub(super) received_at: Instant,
 }
 
+/// A destination of a Trigger's events, in its role.
+#[derive(Clone, Copy)]
+pub(super) struct TriggerDestination<'c> {
+    pub(super) role: DestinationRole,
+    pub(super) address: &'c Addressable,
+}
+
 impl TriggerRequest<'_> {
+    /// Counts that the event is refused, and gives the response.
+    pub(super) fn refuse(&self, status: StatusCode, text: &str) -> RelayResponse {
+        self.series.refused.increment();
+        RelayResponse::from_text(status, text)
+    }
+
     /// Counts that the event is sent now (contract OB-7).
     pub(super) fn record_started(&self) {
         self.series.count_enqueued();
@@ -33,7 +48,7 @@ impl TriggerRequest<'_> {
     /// Counts the attempt at this destination, with its response or without one (contract OB-6).
     pub(super) fn record_sent(
         &self,
-        (destination, to): (DestinationRole, &Addressable),
+        to: TriggerDestination<'_>,
         started: Instant,
         answer: &Result<Response<Bytes>, RelaySendError>,
     ) {
@@ -42,19 +57,19 @@ impl TriggerRequest<'_> {
             Err(RelaySendError::Token(_)) => Err("token"),
             Err(RelaySendError::Transport(error)) => Err(error.reason()),
         };
-        self.series.count_attempt(destination, result);
+        self.series.count_attempt(to.role, result);
         scheme_series(self.series.relay_durations(), self.scheme)
             .dispatched
             .record(result.ok(), started.elapsed());
         let reason = match answer {
             Ok(answer) if answer.status().is_success() => {
-                return self.series.record_success(destination, started);
+                return self.series.record_success(to.role, started);
             }
             Ok(answer) => format!("answered {}", answer.status()),
             Err(error) => error.to_string(),
         };
-        self.series
-            .record_failure(destination, &scrub::url(to.url.as_written()), &reason);
+        let url = scrub::url(to.address.url.as_written());
+        self.series.record_failure(to.role, &url, &reason);
     }
 
     /// Counts a dead letter for which there is no dead letter sink.

@@ -7,13 +7,45 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
 
-use super::request_reply::RequestReplyError;
+use super::request_reply_error::RequestReplyError;
 use crate::event::Event;
-use crate::telemetry::series::RequestReplySeries;
+use crate::model::{ChannelKey, RoutingTable};
+use crate::telemetry::counters::ProcessCounters;
+use crate::telemetry::series::{RequestReplySeries, SeriesKey};
+
+/// Pending replies by the key of their RequestReply.
+pub(crate) type PendingRepliesMap = HashMap<ChannelKey, Arc<PendingReplies>>;
+
+/// Makes places for the replies to the RequestReplies of a table; those that were there `before`
+/// are kept, with the requests that wait at them.
+pub(super) fn keep_or_make_pending(
+    table: &RoutingTable,
+    before: &PendingRepliesMap,
+    capacity: usize,
+    counters: &ProcessCounters,
+) -> PendingRepliesMap {
+    let make = |key: &ChannelKey| {
+        let series = counters.series.request_reply(&SeriesKey {
+            kind: key.kind.as_str(),
+            namespace: key.namespace.as_str().into(),
+            name: key.name.as_str().into(),
+        });
+        Arc::new(PendingReplies::new(capacity, series))
+    };
+    table
+        .request_replies()
+        .iter()
+        .map(|request_reply| {
+            let key = &request_reply.key;
+            let pending = before.get(key).cloned().unwrap_or_else(|| make(key));
+            (key.clone(), pending)
+        })
+        .collect()
+}
 
 /// Requests that wait at one RequestReply, as long as it is configured.
 #[derive(Debug)]
-pub struct PendingReplies {
+pub(crate) struct PendingReplies {
     /// Largest number of requests that may wait.
     capacity: usize,
     /// Senders of replies by correlation id; `None` when the RequestReply has been removed.
@@ -31,8 +63,7 @@ pub(super) struct PendingReply {
 
 impl PendingReplies {
     /// Makes a place where `capacity` requests may wait.
-    #[must_use]
-    pub fn new(capacity: usize, series: Arc<RequestReplySeries>) -> Self {
+    fn new(capacity: usize, series: Arc<RequestReplySeries>) -> Self {
         Self {
             capacity,
             by_correlation_id: Mutex::new(Some(HashMap::new())),
@@ -41,8 +72,7 @@ impl PendingReplies {
     }
 
     /// Counters of the RequestReply.
-    #[must_use]
-    pub fn series(&self) -> &RequestReplySeries {
+    pub(super) fn series(&self) -> &RequestReplySeries {
         &self.series
     }
 

@@ -1,51 +1,51 @@
 //! The table that is served, with what publishes and counts for each of its channels.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::PendingRepliesMap;
+use super::pending_replies::PendingRepliesMap;
+use super::relayed_series::RelayedSeries;
 use crate::channel::ChannelPublisher;
 use crate::model::{Channel, RoutingTable};
-use crate::telemetry::series::{ArrivalOutcome, ChannelSeries, SubscriptionSeries};
+use crate::telemetry::series::{ArrivalOutcome, ChannelSeries};
 
 /// A routing table, with publisher and counters for each of its channels.
 pub struct ServedTable {
     /// The table, which knows channels by address.
-    pub table: Arc<RoutingTable>,
-    /// Publishers, in the order of [`RoutingTable::channels`].
-    pub publishers: Vec<Arc<dyn ChannelPublisher>>,
-    /// Counters of the channels, in the same order.
-    pub channel_series: Vec<Arc<ChannelSeries>>,
+    pub(crate) table: Arc<RoutingTable>,
+    /// The channels with their publishers, in the order of [`RoutingTable::channels`].
+    pub(crate) channels: Vec<Arc<RoutedChannel>>,
     /// Counters of relayed Brokers and Triggers.
-    pub relayed_series: RelayedSeries,
+    pub(crate) relayed_series: RelayedSeries,
     /// Requests that wait at RequestReplies.
-    pub pending_replies: PendingRepliesMap,
-}
-
-/// A channel with its publisher and its counters.
-pub struct RoutedChannel {
-    /// The channel, as it is configured.
-    pub channel: Arc<Channel>,
-    /// Publisher to the channel's queues, which go on being consumed as long as it exists.
-    pub publisher: Arc<dyn ChannelPublisher>,
-    /// Counters of the channel.
-    pub series: Arc<ChannelSeries>,
-}
-
-/// Counters of relayed Brokers and Triggers, by `/namespace/name`.
-#[derive(Debug, Default)]
-pub struct RelayedSeries {
-    /// Counters of Brokers, for the role `ingress`.
-    pub brokers: HashMap<String, Arc<ChannelSeries>>,
-    /// Counters of Triggers, for the role `filter`.
-    pub triggers: HashMap<String, Arc<SubscriptionSeries>>,
+    pub(crate) pending_replies: PendingRepliesMap,
 }
 
 impl ServedTable {
-    /// Counts the outcome of events for the channel at `index`.
-    pub(super) fn count_arrival(&self, index: usize, arrival: ArrivalOutcome, events: usize) {
-        if let Some(series) = self.channel_series.get(index) {
-            series.count_arrivals(arrival, events as u64);
+    /// Makes the table of a process that serves no channel yet, or none any more.
+    #[must_use]
+    pub fn without_channels(table: Arc<RoutingTable>) -> Self {
+        Self {
+            table,
+            channels: Vec::new(),
+            relayed_series: RelayedSeries::default(),
+            pending_replies: PendingRepliesMap::default(),
         }
+    }
+}
+
+/// A channel with its publisher and its counters.
+pub(crate) struct RoutedChannel {
+    /// The channel, as it is configured.
+    pub(crate) channel: Arc<Channel>,
+    /// Publisher to the channel's queues, which go on being consumed as long as it exists.
+    pub(crate) publisher: Arc<dyn ChannelPublisher>,
+    /// Counters of the channel.
+    pub(crate) series: Arc<ChannelSeries>,
+}
+
+impl RoutedChannel {
+    /// Counts the outcome of events for the channel.
+    pub(super) fn count_arrivals(&self, arrival: ArrivalOutcome, events: usize) {
+        self.series.count_arrivals(arrival, events as u64);
     }
 }

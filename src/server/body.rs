@@ -2,7 +2,6 @@
 //! together may hold. This is the only place where bodies are collected.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,7 +14,7 @@ use crate::wire_text::WireText;
 
 /// The reason for which a body was not read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum BodyError {
+pub(crate) enum BodyError {
     /// The body is larger than one body may be.
     #[error("body is larger than {limit} bytes: send less, or raise --max-body-bytes")]
     TooLarge {
@@ -45,7 +44,7 @@ pub enum BodyError {
 impl BodyError {
     /// Returns the HTTP status of the response to such a request (contract IF-5).
     #[must_use]
-    pub fn status(&self) -> StatusCode {
+    pub(crate) fn status(&self) -> StatusCode {
         match self {
             Self::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Timeout { .. } => StatusCode::REQUEST_TIMEOUT,
@@ -53,24 +52,6 @@ impl BodyError {
             Self::ContentEncoded(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Broken(_) => StatusCode::BAD_REQUEST,
         }
-    }
-}
-
-/// The length in bytes of a body that did not announce it; an extension of the request. Clones
-/// share the number.
-#[derive(Clone, Debug, Default)]
-pub struct MeasuredBodySize(Arc<AtomicUsize>);
-
-impl MeasuredBodySize {
-    /// Sets the length in bytes, when the body was read.
-    pub fn set(&self, bytes: usize) {
-        self.0.store(bytes, Ordering::Relaxed);
-    }
-
-    /// Returns the length in bytes; 0 if the body was not read.
-    #[must_use]
-    pub fn get(&self) -> usize {
-        self.0.load(Ordering::Relaxed)
     }
 }
 
@@ -92,7 +73,7 @@ impl BodyReader {
     ///
     /// # Errors
     /// Fails if the body is too large, too slow or broken, or if there is no memory left for it.
-    pub async fn read_body<B>(
+    pub(crate) async fn read_body<B>(
         &self,
         head: usize,
         body: &mut B,
@@ -126,7 +107,7 @@ impl BodyReader {
 ///
 /// # Errors
 /// Fails if the body is larger or breaks off.
-pub async fn read_limited<B>(mut body: B, max: usize) -> Result<Bytes, BodyError>
+pub(crate) async fn read_limited<B>(mut body: B, max: usize) -> Result<Bytes, BodyError>
 where
     B: Body<Data = Bytes> + Unpin,
     B::Error: std::fmt::Display,
@@ -143,7 +124,7 @@ where
 
 /// A body that was read, by who owns its memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ReceivedBody {
+pub(crate) enum ReceivedBody {
     /// The body came in one piece, which shares its buffer with what came before and after it.
     Shared(Bytes),
     /// The body came in several pieces, and has a buffer of its own.
@@ -153,7 +134,7 @@ pub enum ReceivedBody {
 impl ReceivedBody {
     /// Returns the bytes of the body.
     #[must_use]
-    pub fn into_bytes(self) -> Bytes {
+    pub(crate) fn into_bytes(self) -> Bytes {
         match self {
             Self::Shared(bytes) | Self::Owned(bytes) => bytes,
         }
@@ -195,6 +176,20 @@ where
     let Some(second) = next_data(body).await? else {
         return Ok(ReceivedBody::Shared(first));
     };
+    join_pieces(body, first, second, counted).await
+}
+
+/// Joins the pieces of a body that came in more than one.
+async fn join_pieces<B>(
+    body: &mut B,
+    first: Bytes,
+    second: Bytes,
+    counted: &mut HeldBody,
+) -> Result<ReceivedBody, BodyError>
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: std::fmt::Display,
+{
     let mut whole = Vec::new();
     append(&mut whole, &first, second.len());
     drop(first);
@@ -248,6 +243,9 @@ where
 
 #[cfg(test)]
 mod tests {
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
+
     use super::*;
     use http_body_util::{Full, StreamBody};
     use hyper::body::Frame;
@@ -322,25 +320,31 @@ mod tests {
         );
     }
 
+    /// A body that announces a million bytes, of which one piece comes.
+    struct Announcing(Option<Bytes>);
+
+    impl Body for Announcing {
+        type Data = Bytes;
+        type Error = String;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, String>>> {
+            let piece = self.0.take();
+            piece.map_or(Poll::Pending, |piece| {
+                Poll::Ready(Some(Ok(Frame::data(piece))))
+            })
+        }
+
+        fn size_hint(&self) -> http_body::SizeHint {
+            http_body::SizeHint::with_exact(1_000_000)
+        }
+    }
+
     /// A body that announces more than there is room for takes what has come of it.
     #[tokio::test(start_paused = true)]
     async fn what_is_announced_takes_nothing() {
-        struct Announcing(Option<Bytes>);
-        impl Body for Announcing {
-            type Data = Bytes;
-            type Error = String;
-            fn poll_frame(
-                mut self: std::pin::Pin<&mut Self>,
-                _: &mut std::task::Context<'_>,
-            ) -> std::task::Poll<Option<Result<Frame<Bytes>, String>>> {
-                self.0.take().map_or(std::task::Poll::Pending, |piece| {
-                    std::task::Poll::Ready(Some(Ok(Frame::data(piece))))
-                })
-            }
-            fn size_hint(&self) -> http_body::SizeHint {
-                http_body::SizeHint::with_exact(1_000_000)
-            }
-        }
         let intake = intake(1_000_000, 100);
         let mut body = Announcing(Some(Bytes::from_static(b"abc")));
         let reading = async { intake.read_body(10, &mut body).await.map(drop) };

@@ -5,15 +5,11 @@
 //! here. At a stop, hyper closes connections over HTTP/1.1 whose next request is on its way, and
 //! waits for peers that answer no `PING` over HTTP/2; neither is done here.
 
-use std::io::{self, IoSlice};
-use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use http::Version;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -22,9 +18,6 @@ use super::{ListenerLimits, STOP_GRACE};
 /// The time of something that has not happened: no byte of the next request has come, no deadline
 /// is set, the listener is not stopping.
 const NEVER: u64 = u64::MAX;
-/// Most bytes that are read at once. hyper doubles its buffer when a read has filled it, and keeps
-/// it as long as the connection lives; reads of less than 16 KiB leave the buffer at that.
-const READ_AT_ONCE: usize = 16 * 1024 - 1;
 /// The bytes with which a connection over HTTP/2 begins (RFC 9113, 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// Marks a connection that has begun with something else than the preface.
@@ -111,7 +104,7 @@ impl ConnectionActivity {
 
     /// Records bytes that came. Empty lines before a request do not start its head (RFC 9112, 2.2),
     /// nor does a preface.
-    fn note_received(&self, bytes: &[u8]) {
+    pub(super) fn note_received(&self, bytes: &[u8]) {
         if self.is_http2() {
             return;
         }
@@ -153,7 +146,8 @@ impl ConnectionActivity {
         self.stopping_since.store(self.now(), Ordering::Relaxed);
     }
 
-    fn note_written(&self) {
+    /// Records a write, after which a connection that is stopping has its grace anew.
+    pub(super) fn note_written(&self) {
         if self.stopping_since.load(Ordering::Relaxed) != NEVER {
             self.start_stopping();
         }
@@ -174,6 +168,11 @@ impl ConnectionActivity {
         self.is_body_unread.load(Ordering::Relaxed)
     }
 
+    /// Records that the peer sends nothing more, or cannot.
+    pub(super) fn set_peer_gone(&self) {
+        self.is_peer_gone.store(true, Ordering::Relaxed);
+    }
+
     /// Returns true if the peer sends nothing more, or cannot.
     pub(super) fn is_peer_gone(&self) -> bool {
         self.is_peer_gone.load(Ordering::Relaxed)
@@ -181,9 +180,8 @@ impl ConnectionActivity {
 
     /// Sets a deadline: a connection that is not closed within `limit` counts as idle for too long.
     pub(super) fn close_by(&self, limit: Duration) {
-        let limit = u64::try_from(limit.as_millis()).unwrap_or(NEVER);
         self.close_by
-            .store(self.now().saturating_add(limit), Ordering::Relaxed);
+            .store(self.now().saturating_add(millis(limit)), Ordering::Relaxed);
     }
 
     /// Returns when a time limit has passed. It is safe to drop the future at any time.
@@ -202,7 +200,6 @@ impl ConnectionActivity {
 
     /// Returns the next time at which a limit may have passed, and the limit.
     fn next_deadline(&self, limits: &ListenerLimits) -> (u64, ConnectionTimeout) {
-        let millis = |limit: Duration| u64::try_from(limit.as_millis()).unwrap_or(NEVER);
         // A deadline for closing counts before everything else, a request in flight before
         // idleness.
         let close_by = self.close_by.load(Ordering::Relaxed);
@@ -210,39 +207,40 @@ impl ConnectionActivity {
             return (close_by, ConnectionTimeout::Idle);
         }
         if self.requests.load(Ordering::Relaxed) > 0 {
-            return (
-                self.now()
-                    .saturating_add(millis(limits.idle_timeout).max(1)),
-                ConnectionTimeout::Idle,
-            );
+            let next_look = self.after_now(limits.idle_timeout);
+            return (next_look, ConnectionTimeout::Idle);
         }
-        let stopping_since = self.stopping_since.load(Ordering::Relaxed);
         match self.head_since.load(Ordering::Relaxed) {
-            NEVER if stopping_since != NEVER => {
-                let since = stopping_since.max(self.idle_since.load(Ordering::Relaxed));
-                (
-                    since.saturating_add(millis(STOP_GRACE)),
-                    ConnectionTimeout::Idle,
-                )
-            }
-            // A head may begin at any time, so that the next look is when it could be overdue at
-            // the earliest.
-            NEVER => {
-                let idle = self
-                    .idle_since
-                    .load(Ordering::Relaxed)
-                    .saturating_add(millis(limits.idle_timeout));
-                let head = self
-                    .now()
-                    .saturating_add(millis(limits.header_read_timeout).max(1));
-                (idle.min(head), ConnectionTimeout::Idle)
-            }
+            NEVER => (self.idle_deadline(limits), ConnectionTimeout::Idle),
             since => (
                 since.saturating_add(millis(limits.header_read_timeout)),
                 ConnectionTimeout::HeaderRead,
             ),
         }
     }
+
+    /// Returns the next time at which a connection without a request may have been idle too long.
+    fn idle_deadline(&self, limits: &ListenerLimits) -> u64 {
+        let idle_since = self.idle_since.load(Ordering::Relaxed);
+        let stopping_since = self.stopping_since.load(Ordering::Relaxed);
+        if stopping_since != NEVER {
+            let since = stopping_since.max(idle_since);
+            return since.saturating_add(millis(STOP_GRACE));
+        }
+        // A head may begin at any time, so that the next look is when it could be overdue at the
+        // earliest.
+        let idle = idle_since.saturating_add(millis(limits.idle_timeout));
+        idle.min(self.after_now(limits.header_read_timeout))
+    }
+
+    /// Returns the time after so long from now, which is later than now in any case.
+    fn after_now(&self, limit: Duration) -> u64 {
+        self.now().saturating_add(millis(limit).max(1))
+    }
+}
+
+fn millis(limit: Duration) -> u64 {
+    u64::try_from(limit.as_millis()).unwrap_or(NEVER)
 }
 
 /// A request in flight; dropping it ends the request.
@@ -256,135 +254,6 @@ impl Drop for ActiveRequest {
         if was_last && self.0.stopping_since.load(Ordering::Relaxed) != NEVER {
             self.0.last_request_ended.notify_one();
         }
-    }
-}
-
-/// The place where a stream is put when its protocol has ended.
-pub(super) type ReleasedStream<S> = Arc<Mutex<Option<Box<S>>>>;
-
-/// Takes the stream, if its protocol has ended and left it there.
-pub(super) fn take_released<S>(left: &ReleasedStream<S>) -> Option<Box<S>> {
-    left.lock().unwrap_or_else(PoisonError::into_inner).take()
-}
-
-/// A stream that reports what it receives to the activity of its connection. It leaves the inner
-/// stream to a lingering close when it is dropped.
-#[derive(Debug)]
-pub(super) struct WatchedStream<S> {
-    stream: Option<S>,
-    activity: Arc<ConnectionActivity>,
-    released: ReleasedStream<S>,
-}
-
-impl<S> WatchedStream<S> {
-    pub(super) fn new(
-        stream: S,
-        activity: Arc<ConnectionActivity>,
-        released: ReleasedStream<S>,
-    ) -> Self {
-        Self {
-            stream: Some(stream),
-            activity,
-            released,
-        }
-    }
-
-    /// Records the result of a read or a write: after an error there is nothing to wait for from
-    /// the peer.
-    fn note_result<T>(&self, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        if let Poll::Ready(Err(_)) = &polled {
-            self.activity.is_peer_gone.store(true, Ordering::Relaxed);
-        }
-        polled
-    }
-}
-
-impl<S> Drop for WatchedStream<S> {
-    fn drop(&mut self) {
-        let is_wanted = self.activity.is_body_unread() && !self.activity.is_peer_gone();
-        if let Some(stream) = self.stream.take().filter(|_| is_wanted) {
-            *self.released.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(stream));
-        }
-    }
-}
-
-/// Returns the inner stream, which is there until the watched stream is dropped.
-fn open_stream<S: Unpin>(stream: &mut Option<S>) -> io::Result<Pin<&mut S>> {
-    stream
-        .as_mut()
-        .map(Pin::new)
-        .ok_or_else(|| io::ErrorKind::NotConnected.into())
-}
-
-/// Reads at most [`READ_AT_ONCE`] bytes.
-fn read_bounded<S: AsyncRead>(
-    stream: Pin<&mut S>,
-    cx: &mut Context<'_>,
-    buf: &mut ReadBuf<'_>,
-) -> Poll<io::Result<()>> {
-    let mut some = ReadBuf::new(buf.initialize_unfilled_to(READ_AT_ONCE));
-    ready!(stream.poll_read(cx, &mut some))?;
-    let came = some.filled().len();
-    buf.advance(came);
-    Poll::Ready(Ok(()))
-}
-
-impl<S: AsyncRead + Unpin> AsyncRead for WatchedStream<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buf.filled().len();
-        let stream = open_stream(&mut self.stream)?;
-        let polled = if buf.remaining() > READ_AT_ONCE {
-            read_bounded(stream, cx, buf)
-        } else {
-            stream.poll_read(cx, buf)
-        };
-        let came = buf.filled().get(before..).unwrap_or_default();
-        if !came.is_empty() {
-            self.activity.note_received(came);
-        } else if matches!(polled, Poll::Ready(Ok(()))) {
-            self.activity.is_peer_gone.store(true, Ordering::Relaxed);
-        }
-        self.note_result(polled)
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for WatchedStream<S> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        self.activity.note_written();
-        let polled = open_stream(&mut self.stream)?.poll_write(cx, buf);
-        self.note_result(polled)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        open_stream(&mut self.stream)?.poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        open_stream(&mut self.stream)?.poll_shutdown(cx)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream
-            .as_ref()
-            .is_some_and(AsyncWrite::is_write_vectored)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        self.activity.note_written();
-        let polled = open_stream(&mut self.stream)?.poll_write_vectored(cx, bufs);
-        self.note_result(polled)
     }
 }
 

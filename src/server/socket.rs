@@ -9,11 +9,10 @@ use tokio::net::{UnixListener, UnixSocket, UnixStream};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::connection::{http_builder, serve_connection};
 use super::connection_activity::ConnectionActivity;
 use super::handshake_log::HandshakeLog;
-use super::{
-    ACCEPT_PAUSE, ListenerContext, ListenerLimits, RequestHandler, http_builder, serve_connection,
-};
+use super::{ACCEPT_PAUSE, ListenerContext, ListenerLimits, RequestHandler};
 use crate::model::UriScheme;
 
 /// Longest path of a socket in bytes: the system has room for 108, of which one ends the path.
@@ -23,7 +22,7 @@ const BACKLOG: u32 = 64;
 
 /// A Unix socket that is listened on. Its file is removed when it is dropped.
 #[derive(Debug)]
-pub struct OwnerSocket {
+pub(crate) struct OwnerSocket {
     listener: UnixListener,
     path: PathBuf,
     /// Device and inode of the file, which tell it from a file that stands at the same path later.
@@ -37,7 +36,7 @@ impl OwnerSocket {
     /// # Errors
     /// Fails if the path is too long or cannot be used, if another process listens there, or if a
     /// file there is no socket.
-    pub async fn bind(path: &Path) -> io::Result<Self> {
+    pub(crate) async fn bind(path: &Path) -> io::Result<Self> {
         let bytes = path.as_os_str().len();
         if bytes > LONGEST {
             let text = format!(
@@ -60,25 +59,24 @@ impl OwnerSocket {
 
     /// Returns the path of the socket's file.
     #[must_use]
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
     /// Answers requests until `stop`, as [`super::serve`] does; the file is removed before running
     /// requests finish.
-    pub async fn serve<H: RequestHandler>(
+    pub(crate) async fn serve<H: RequestHandler>(
         self,
         limits: ListenerLimits,
         handler: Arc<H>,
         stop: CancellationToken,
     ) {
-        let http = http_builder(&limits);
         let shared = Arc::new(ListenerContext {
             handler,
+            http: http_builder(&limits),
             limits,
             tls: None,
             handshake_log: HandshakeLog::default(),
-            http,
             slots: None,
             stop,
         });
@@ -143,21 +141,24 @@ async fn remove_stale_socket(path: &Path) -> io::Result<()> {
         ));
     }
     match UnixStream::connect(path).await {
-        Ok(stream) => {
-            let owner = stream
-                .peer_cred()?
-                .pid()
-                .map_or_else(|| "a process".to_owned(), |pid| format!("process {pid}"));
-            Err(io::Error::new(
-                io::ErrorKind::AddrInUse,
-                format!("{owner} listens there"),
-            ))
-        }
+        Ok(stream) => Err(in_use(&stream)?),
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
             std::fs::remove_file(path)
         }
         Err(error) => Err(error),
     }
+}
+
+/// Makes the error that says which process listens at the other end.
+fn in_use(stream: &UnixStream) -> io::Result<io::Error> {
+    let owner = stream
+        .peer_cred()?
+        .pid()
+        .map_or_else(|| "a process".to_owned(), |pid| format!("process {pid}"));
+    Ok(io::Error::new(
+        io::ErrorKind::AddrInUse,
+        format!("{owner} listens there"),
+    ))
 }
 
 #[cfg(test)]

@@ -3,7 +3,8 @@
 
 use std::sync::Arc;
 
-use super::metric_family::{MetricFamily, MetricLabel, MetricValue, float};
+use super::data_point::{MetricLabel, MetricValue, float};
+use super::metric_family::MetricFamily;
 use crate::budget::MemoryBudget;
 
 /// The metrics about a configuration, before they are made into families.
@@ -59,42 +60,11 @@ impl ConfigurationMetrics {
     /// Makes metric families of these metrics; a family without data points is not exposed.
     #[must_use]
     pub fn into_families(self) -> [MetricFamily<'static>; 7] {
-        let (errors, warnings) = self.problems;
-        let mut problems = MetricFamily::new(
-            "sealpost_configuration_problems",
-            "Problems of the configuration in effect",
-        );
-        for (severity, count) in [("error", errors), ("warning", warnings)] {
-            problems.push_point(
-                &[("severity", severity.into())],
-                MetricValue::Gauge(float(count as u64)),
-            );
-        }
-        let mut ends = MetricFamily::new(
-            "sealpost_certificate_expiration_timestamp_seconds",
-            "When a certificate ends; of those that verify a destination, the first one",
-        );
-        let seconds = |at: i64| MetricValue::Gauge(float(u64::try_from(at).unwrap_or(0)));
-        if let Some(at) = self.server_certificate_not_after {
-            ends.push_point(&[("use", "server".into())], seconds(at));
-        }
-        for TrustExpiry {
-            subscription,
-            destination_role: destination,
-            not_after,
-        } in self.trust_expiries
-        {
-            let [kind, namespace, name] = object_labels(SUBSCRIPTION, subscription);
-            ends.push_point(
-                &[("use", destination.into()), kind, namespace, name],
-                seconds(not_after),
-            );
-        }
         let [channels, subscriptions] = unserved_families(self.unserved);
         let [held, limit] = budget_families(self.budget.as_deref());
         [
-            problems,
-            ends,
+            problem_family(self.problems),
+            expiry_family(self.server_certificate_not_after, self.trust_expiries),
             membership_family(self.memberships),
             channels,
             subscriptions,
@@ -102,6 +72,47 @@ impl ConfigurationMetrics {
             limit,
         ]
     }
+}
+
+/// Makes the family of problems from the number of errors, and the number of warnings.
+fn problem_family((errors, warnings): (usize, usize)) -> MetricFamily<'static> {
+    let mut problems = MetricFamily::new(
+        "sealpost_configuration_problems",
+        "Problems of the configuration in effect",
+    );
+    for (severity, count) in [("error", errors), ("warning", warnings)] {
+        problems.push_point(
+            &[("severity", severity.into())],
+            MetricValue::Gauge(float(count as u64)),
+        );
+    }
+    problems
+}
+
+/// Makes the family of the expiries of certificates: that of the server, and those by which
+/// destinations are verified.
+fn expiry_family(server: Option<i64>, trusted: Vec<TrustExpiry>) -> MetricFamily<'static> {
+    let mut expiries = MetricFamily::new(
+        "sealpost_certificate_expiration_timestamp_seconds",
+        "When a certificate ends; of those that verify a destination, the first one",
+    );
+    let seconds = |at: i64| MetricValue::Gauge(float(u64::try_from(at).unwrap_or(0)));
+    if let Some(at) = server {
+        expiries.push_point(&[("use", "server".into())], seconds(at));
+    }
+    for expiry in trusted {
+        let [kind, namespace, name] = object_labels(SUBSCRIPTION, expiry.subscription);
+        expiries.push_point(
+            &[
+                ("use", expiry.destination_role.into()),
+                kind,
+                namespace,
+                name,
+            ],
+            seconds(expiry.not_after),
+        );
+    }
+    expiries
 }
 
 const SUBSCRIPTION: [&str; 3] = [

@@ -2,37 +2,18 @@
 //! subscription's queue took is delivered, dead-lettered, lost, parked, deferred, requeued,
 //! abandoned or unfinished.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+mod table;
 
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::backend_metrics::BackendMetrics;
 use super::configuration_metrics::ConfigurationMetrics;
-use super::metric_family::{ExpositionFormat, MetricFamily, MetricValue, float};
+use super::counter::{Counter, CounterDescription};
+use super::data_point::{MetricValue, float};
+use super::metric_family::{ExpositionFormat, MetricFamily};
 use super::process;
-use super::rabbitmq_link::RabbitmqLinkGauges;
 use super::series::{DeliveryEnd, SeriesRegistry, SubscriptionSeries};
 use crate::filter::FilterDecision;
-
-/// A number that only grows.
-#[derive(Debug, Default)]
-pub struct Counter(AtomicU64);
-
-impl Counter {
-    /// Adds one to the number.
-    pub fn increment(&self) {
-        self.add(1);
-    }
-
-    /// Adds `n` to the number.
-    pub fn add(&self, n: u64) {
-        self.0.fetch_add(n, Ordering::Relaxed);
-    }
-
-    /// Returns the number as it is now.
-    #[must_use]
-    pub fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-}
 
 /// The counters of a process.
 #[derive(Debug, Default)]
@@ -43,36 +24,6 @@ pub struct ProcessCounters {
     pub refused: Counter,
     /// Accepted events that no subscription wanted.
     pub unrouted: Counter,
-    /// Connections opened to RabbitMQ.
-    pub rabbitmq_connections: Counter,
-    /// Connections to RabbitMQ that broke.
-    pub rabbitmq_disconnections: Counter,
-    /// The state of the connections to RabbitMQ.
-    pub rabbitmq_link: RabbitmqLinkGauges,
-    /// Messages that RabbitMQ confirmed.
-    pub rabbitmq_confirmed: Counter,
-    /// Messages that RabbitMQ did not confirm, or not in time.
-    pub rabbitmq_unconfirmed: Counter,
-    /// Unconfirmed messages that were not sent, since an alarm of memory or disk blocks
-    /// publishers.
-    pub rabbitmq_blocked: Counter,
-    /// Messages that were acknowledged to RabbitMQ, since what follows from them is safe.
-    pub rabbitmq_acknowledged: Counter,
-    /// Messages that no queue took.
-    pub rabbitmq_unroutable: Counter,
-    /// Unconfirmed messages that RabbitMQ nacked: a queue without a leader, or a full one.
-    pub rabbitmq_nacked: Counter,
-    /// Messages that RabbitMQ dead-lettered by a limit of deliveries, of time or of length, and
-    /// that were put back or parked.
-    pub rabbitmq_given_up: Counter,
-    /// Messages for a queue that RabbitMQ does not answer for, which wait for it in a delay queue.
-    pub rabbitmq_diverted: Counter,
-    /// Messages published on a second connection, since RabbitMQ confirmed nothing on the first.
-    pub rabbitmq_published_twice: Counter,
-    /// Consumers of RabbitMQ that were restarted.
-    pub rabbitmq_consumers_restarted: Counter,
-    /// Restarted consumers that had got nothing although their queue had messages.
-    pub rabbitmq_consumers_silent: Counter,
     /// Deliveries taken by a subscription's queue.
     pub enqueued: Counter,
     /// Deliveries that ended with the subscriber and, if there was a reply, with its destination.
@@ -119,20 +70,17 @@ pub struct ProcessCounters {
     /// event.
     pub event_types_put_off: Counter,
     /// Spans that a collector took.
-    /// Spans that a collector took.
     pub spans_exported: Counter,
-    /// Spans that found no place, or that no collector took.
     /// Spans that found no place in the queue, or that no collector took.
     pub spans_dropped: Arc<Counter>,
     /// Configurations that came into effect.
-    /// Configurations that came into effect.
     pub configurations: Counter,
-    /// What is counted for each object and listener.
     /// The series of single objects and listeners.
     pub series: SeriesRegistry,
-    /// What is true of the newest configuration.
     /// The metrics about the configuration in effect.
     configuration: Mutex<ConfigurationMetrics>,
+    /// The metrics that the backends of channels keep themselves.
+    backends: Mutex<Vec<Arc<dyn BackendMetrics>>>,
 }
 
 impl ProcessCounters {
@@ -156,270 +104,51 @@ impl ProcessCounters {
     /// Returns all metrics as they are now.
     #[must_use]
     pub fn collect_families(&self) -> Vec<MetricFamily<'static>> {
-        let open = self
-            .rabbitmq_connections
-            .get()
-            .saturating_sub(self.rabbitmq_disconnections.get());
-        let totals = self
-            .event_counters()
-            .into_iter()
-            .chain(self.sender_counters())
-            .map(|(name, help, counter)| {
-                MetricFamily::new(format!("sealpost_{name}"), help)
-                    .with_point(&[], MetricValue::Sum(counter.get()))
-            });
-        let gauges = [
-            (
-                "deliveries_unfinished",
+        let backends = self.backends().clone();
+        let mut families = self.collect_counters(table::ARRIVALS);
+        families.extend(
+            backends
+                .iter()
+                .flat_map(|backend| backend.collect_counters()),
+        );
+        families.extend(self.collect_counters(table::DELIVERIES));
+        families.push(
+            MetricFamily::new(
+                "sealpost_deliveries_unfinished",
                 "Deliveries in queues, in flight or waiting for a retry",
-                self.unfinished(),
-            ),
-            (
-                "rabbitmq_connections_open",
-                "Connections to RabbitMQ now",
-                open,
-            ),
-        ];
-        let gauges = gauges.into_iter().map(|(name, help, value)| {
-            MetricFamily::new(format!("sealpost_{name}"), help)
-                .with_point(&[], MetricValue::Gauge(float(value)))
-        });
-        let facts = self
-            .configuration
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
-        totals
-            .chain(gauges)
-            .chain(self.rabbitmq_link.collect_families())
-            .chain(facts.into_families())
-            .chain(self.series.collect_families())
-            .chain(process::collect_families())
-            .collect()
+            )
+            .with_point(&[], MetricValue::Gauge(float(self.unfinished()))),
+        );
+        families.extend(backends.iter().flat_map(|backend| backend.collect_gauges()));
+        let configuration = self.configuration().clone();
+        families.extend(configuration.into_families());
+        families.extend(self.series.collect_families());
+        families.extend(process::collect_families());
+        families
+    }
+
+    fn collect_counters(&self, table: &[CounterDescription<Self>]) -> Vec<MetricFamily<'static>> {
+        table.iter().map(|counter| counter.collect(self)).collect()
+    }
+
+    /// Exposes the metrics of a backend of channels from now on, beside those of the process.
+    pub fn add_backend_metrics(&self, metrics: Arc<dyn BackendMetrics>) {
+        self.backends().push(metrics);
+    }
+
+    fn backends(&self) -> MutexGuard<'_, Vec<Arc<dyn BackendMetrics>>> {
+        self.backends.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Changes the metrics about the configuration in effect.
     pub fn update_configuration(&self, change: impl FnOnce(&mut ConfigurationMetrics)) {
-        change(
-            &mut self
-                .configuration
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner),
-        );
+        change(&mut self.configuration());
     }
 
-    /// Lists the counters of events and of RabbitMQ: name, help, counter.
-    fn event_counters(&self) -> [(&'static str, &'static str, &Counter); 31] {
-        [
-            (
-                "events_accepted",
-                "Events answered 202 or taken from a reply inside the process",
-                &self.accepted,
-            ),
-            (
-                "requests_refused",
-                "Requests with events answered otherwise",
-                &self.refused,
-            ),
-            (
-                "events_unrouted",
-                "Events accepted that no subscription wanted",
-                &self.unrouted,
-            ),
-            (
-                "rabbitmq_connections",
-                "Connections made to RabbitMQ",
-                &self.rabbitmq_connections,
-            ),
-            (
-                "rabbitmq_disconnections",
-                "Connections to RabbitMQ that broke",
-                &self.rabbitmq_disconnections,
-            ),
-            (
-                "rabbitmq_confirmed",
-                "Messages that RabbitMQ confirmed",
-                &self.rabbitmq_confirmed,
-            ),
-            (
-                "rabbitmq_unconfirmed",
-                "Messages not confirmed, or not in time",
-                &self.rabbitmq_unconfirmed,
-            ),
-            (
-                "rabbitmq_blocked",
-                "Of those, not sent because of an alarm",
-                &self.rabbitmq_blocked,
-            ),
-            (
-                "rabbitmq_acknowledged",
-                "Messages acknowledged",
-                &self.rabbitmq_acknowledged,
-            ),
-            (
-                "rabbitmq_unroutable",
-                "Messages that no queue took",
-                &self.rabbitmq_unroutable,
-            ),
-            (
-                "rabbitmq_nacked",
-                "Of the unconfirmed, messages that RabbitMQ refused",
-                &self.rabbitmq_nacked,
-            ),
-            (
-                "rabbitmq_given_up",
-                "Messages that RabbitMQ gave up, put back or parked",
-                &self.rabbitmq_given_up,
-            ),
-            (
-                "rabbitmq_diverted",
-                "Messages that wait elsewhere for a queue without answer",
-                &self.rabbitmq_diverted,
-            ),
-            (
-                "rabbitmq_published_twice",
-                "Messages published on two connections",
-                &self.rabbitmq_published_twice,
-            ),
-            (
-                "rabbitmq_consumers_restarted",
-                "Consumers begun again",
-                &self.rabbitmq_consumers_restarted,
-            ),
-            (
-                "rabbitmq_consumers_silent",
-                "Of those, got nothing from a full queue",
-                &self.rabbitmq_consumers_silent,
-            ),
-            (
-                "deliveries_enqueued",
-                "Deliveries taken by the queue of a subscription",
-                &self.enqueued,
-            ),
-            (
-                "deliveries_delivered",
-                "Deliveries that ended with the subscriber and its reply",
-                &self.delivered,
-            ),
-            (
-                "deliveries_dead_lettered",
-                "Deliveries that ended in a dead letter sink",
-                &self.dead_lettered,
-            ),
-            (
-                "deliveries_lost",
-                "Deliveries that ended without a home",
-                &self.lost,
-            ),
-            (
-                "deliveries_abandoned",
-                "Deliveries unfinished when the process had to stop",
-                &self.abandoned,
-            ),
-            (
-                "deliveries_deferred",
-                "Deliveries put off to be taken up again later",
-                &self.deferred,
-            ),
-            (
-                "deliveries_parked",
-                "Deliveries that ended in a parking queue",
-                &self.parked,
-            ),
-            (
-                "messages_parked",
-                "Messages that were no events, parked before any delivery",
-                &self.parked_messages,
-            ),
-            (
-                "deliveries_returned",
-                "Deliveries given back to their queue unfinished",
-                &self.requeued,
-            ),
-            (
-                "delivery_retries",
-                "Attempts after the first",
-                &self.retries,
-            ),
-            (
-                "events_filtered",
-                "Events that the filter of a Trigger did not let pass",
-                &self.filtered,
-            ),
-            (
-                "filter_errors",
-                "Of those, events for which an expression gave an error or no boolean, or \
-                 was too much work",
-                &self.undecided,
-            ),
-            (
-                "spans_exported",
-                "Spans that a collector took",
-                &self.spans_exported,
-            ),
-            (
-                "spans_dropped",
-                "Spans that no collector took",
-                &self.spans_dropped,
-            ),
-            (
-                "configurations_applied",
-                "Configurations that came into effect",
-                &self.configurations,
-            ),
-        ]
-    }
-
-    /// Lists the counters of tokens and of `EventType`s: name, help, counter.
-    fn sender_counters(&self) -> [(&'static str, &'static str, &Counter); 10] {
-        [
-            (
-                "requests_unauthenticated",
-                "Requests without a token that counts",
-                &self.unauthenticated,
-            ),
-            (
-                "requests_forbidden",
-                "Requests of senders that are not allowed to",
-                &self.forbidden,
-            ),
-            (
-                "requests_undecidable",
-                "Requests whose sender could not be judged",
-                &self.undecidable,
-            ),
-            ("token_requests", "Tokens asked for", &self.token_requests),
-            (
-                "token_failures",
-                "Tokens that were not to be had",
-                &self.token_failures,
-            ),
-            (
-                "key_fetches",
-                "Fetches of the keys of the token issuer",
-                &self.key_fetches,
-            ),
-            (
-                "key_fetch_failures",
-                "Fetches of keys that failed",
-                &self.key_fetch_failures,
-            ),
-            (
-                "event_types_created",
-                "EventTypes made",
-                &self.event_types_created,
-            ),
-            (
-                "event_types_failed",
-                "EventTypes that could not be made",
-                &self.event_types_failed,
-            ),
-            (
-                "event_types_put_off",
-                "Events of new types left to a later event",
-                &self.event_types_put_off,
-            ),
-        ]
+    fn configuration(&self) -> MutexGuard<'_, ConfigurationMetrics> {
+        self.configuration
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Counts an event that a queue took.

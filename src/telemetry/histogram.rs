@@ -2,21 +2,21 @@
 //! four; one of each for each status that a response can have. Nothing here allocates once a status
 //! has been seen.
 
-use std::collections::BTreeMap;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use opentelemetry::trace::SpanContext;
 
-use super::exemplar::{Exemplar, ExemplarReservoir};
-use super::metric_family::float;
+use super::data_point::{HistogramDataPoint, MAX_BUCKETS, float};
+use super::exemplar::ExemplarReservoir;
 
 /// The upper bounds of all buckets of durations but the last, in seconds.
 pub const BOUNDS: [f64; 14] = [
     0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0,
 ];
 const BUCKETS: usize = BOUNDS.len() + 1;
+const _: () = assert!(BUCKETS <= MAX_BUCKETS && SIZE_BUCKETS <= MAX_BUCKETS);
 /// The upper bounds of all buckets of sizes but the last, in bytes: powers of four, from 64 B to 16
 /// MiB.
 pub const SIZES: [f64; 10] = [
@@ -40,34 +40,6 @@ pub struct DurationHistogram {
     buckets: [AtomicU64; BUCKETS],
     nanoseconds: AtomicU64,
     exemplars: ExemplarReservoir,
-}
-
-/// A histogram as it was at one moment.
-#[derive(Clone, Debug, PartialEq)]
-pub struct HistogramDataPoint {
-    /// The upper bounds of all buckets but the last.
-    pub explicit_bounds: &'static [f64],
-    bucket_counts: [u64; BUCKETS],
-    /// The sum of all durations in seconds, or of all sizes in bytes.
-    pub sum: f64,
-    /// The exemplars, by bucket.
-    pub exemplars: BTreeMap<usize, Exemplar>,
-}
-
-impl HistogramDataPoint {
-    /// Returns the count of each bucket by itself, not cumulated; there is one more than there are
-    /// bounds.
-    pub fn bucket_counts(&self) -> impl Iterator<Item = u64> {
-        self.bucket_counts
-            .into_iter()
-            .take(self.explicit_bounds.len() + 1)
-    }
-
-    /// Returns the number of values that were recorded.
-    #[must_use]
-    pub fn count(&self) -> u64 {
-        self.bucket_counts.iter().sum()
-    }
 }
 
 impl DurationHistogram {
@@ -95,17 +67,9 @@ impl DurationHistogram {
     /// Returns the histogram as it is now, in seconds.
     #[must_use]
     pub fn collect(&self) -> HistogramDataPoint {
-        let buckets = std::array::from_fn(|at| {
-            self.buckets
-                .get(at)
-                .map_or(0, |n| n.load(Ordering::Relaxed))
-        });
-        HistogramDataPoint {
-            explicit_bounds: &BOUNDS,
-            bucket_counts: buckets,
-            sum: Duration::from_nanos(self.nanoseconds.load(Ordering::Relaxed)).as_secs_f64(),
-            exemplars: self.exemplars.collect(),
-        }
+        let sum = Duration::from_nanos(self.nanoseconds.load(Ordering::Relaxed));
+        HistogramDataPoint::new(&BOUNDS, load_buckets(&self.buckets), sum.as_secs_f64())
+            .with_exemplars(self.exemplars.collect())
     }
 }
 
@@ -131,18 +95,14 @@ impl SizeHistogram {
     /// Returns the histogram as it is now, in bytes.
     #[must_use]
     pub fn collect(&self) -> HistogramDataPoint {
-        let buckets = std::array::from_fn(|at| {
-            self.buckets
-                .get(at)
-                .map_or(0, |n| n.load(Ordering::Relaxed))
-        });
-        HistogramDataPoint {
-            explicit_bounds: &SIZES,
-            bucket_counts: buckets,
-            sum: float(self.bytes.load(Ordering::Relaxed)),
-            exemplars: BTreeMap::new(),
-        }
+        let sum = float(self.bytes.load(Ordering::Relaxed));
+        HistogramDataPoint::new(&SIZES, load_buckets(&self.buckets), sum)
     }
+}
+
+/// Returns the counts of buckets as they are now, with 0 for those that the histogram does not have.
+fn load_buckets(buckets: &[AtomicU64]) -> [u64; MAX_BUCKETS] {
+    std::array::from_fn(|at| buckets.get(at).map_or(0, |n| n.load(Ordering::Relaxed)))
 }
 
 /// The statuses that are told apart. Every other one is `other`, so that responses cannot make
@@ -247,11 +207,8 @@ mod tests {
         for millis in [0, 5, 6, 10_000, 10_001] {
             histogram.record(Duration::from_millis(millis));
         }
-        let HistogramDataPoint {
-            bucket_counts: buckets,
-            sum,
-            ..
-        } = histogram.collect();
+        let collected = histogram.collect();
+        let (buckets, sum): (Vec<u64>, f64) = (collected.bucket_counts().collect(), collected.sum);
         assert_eq!(
             (buckets[0], buckets[1], buckets[13], buckets[14]),
             (2, 1, 1, 1),

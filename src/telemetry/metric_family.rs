@@ -5,11 +5,8 @@
 use std::borrow::Cow;
 use std::time::SystemTime;
 
+use super::data_point::{DataPoint, HistogramDataPoint, MetricLabel, MetricValue};
 use super::exemplar::Exemplar;
-use super::histogram::HistogramDataPoint;
-
-/// The name of a label, as OpenTelemetry spells it, and its value.
-pub type MetricLabel<'a> = (&'static str, Cow<'a, str>);
 
 /// The formats in which metrics are exposed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,30 +29,6 @@ impl ExpositionFormat {
     }
 }
 
-/// The value of a data point: a number or a histogram.
-#[derive(Clone, Debug, PartialEq)]
-pub enum MetricValue {
-    /// A counter, which only grows.
-    Sum(u64),
-    /// A counter of seconds, which only grows.
-    SumOfSeconds(f64),
-    /// A gauge, which goes up and down.
-    Gauge(f64),
-    /// A histogram of durations in seconds.
-    DurationHistogram(HistogramDataPoint),
-    /// A histogram of sizes in bytes.
-    SizeHistogram(HistogramDataPoint),
-}
-
-/// One time series with its value now.
-#[derive(Clone, Debug, PartialEq)]
-pub struct DataPoint<'a> {
-    /// The labels that tell it from the other series of its family.
-    pub labels: Vec<MetricLabel<'a>>,
-    /// The value, of the same kind as in the whole family.
-    pub value: MetricValue,
-}
-
 /// All time series of one name.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MetricFamily<'a> {
@@ -64,7 +37,6 @@ pub struct MetricFamily<'a> {
     pub name: Cow<'static, str>,
     /// The help text of the family, in one line.
     pub help: &'static str,
-    /// Its series; of the same kind.
     /// The data points, all of the same kind of value.
     pub data_points: Vec<DataPoint<'a>>,
 }
@@ -101,12 +73,7 @@ impl<'a> MetricFamily<'a> {
         let Some(first) = self.data_points.first() else {
             return;
         };
-        let (suffix, kind) = match first.value {
-            MetricValue::Sum(_) | MetricValue::SumOfSeconds(_) => ("_total", "counter"),
-            MetricValue::Gauge(_) => ("", "gauge"),
-            MetricValue::DurationHistogram(_) => ("_seconds", "histogram"),
-            MetricValue::SizeHistogram(_) => ("_bytes", "histogram"),
-        };
+        let (suffix, kind) = suffix_and_kind(&first.value);
         let name = format!("{}{suffix}", prometheus_name(&self.name));
         // OpenMetrics describes a counter without the `_total` of its samples.
         let described = if form == ExpositionFormat::OpenMetrics && kind == "counter" {
@@ -118,22 +85,37 @@ impl<'a> MetricFamily<'a> {
             "# HELP {described} {}\n# TYPE {described} {kind}\n",
             self.help
         ));
-        for DataPoint {
-            labels,
-            value: reading,
-        } in &self.data_points
-        {
-            let labels = labels.iter().map(|(label, value)| {
-                format!(
-                    "{}=\"{}\"",
-                    prometheus_name(label),
-                    escape_label_value(value)
-                )
-            });
-            let labels = labels.collect::<Vec<_>>().join(",");
-            write_point(text, &name, &labels, reading, form);
+        for point in &self.data_points {
+            write_point(
+                text,
+                &name,
+                &format_labels(&point.labels),
+                &point.value,
+                form,
+            );
         }
     }
+}
+
+/// Returns the suffix of the name of a metric with such values, and its type.
+fn suffix_and_kind(value: &MetricValue) -> (&'static str, &'static str) {
+    match value {
+        MetricValue::Sum(_) | MetricValue::SumOfSeconds(_) => ("_total", "counter"),
+        MetricValue::Gauge(_) => ("", "gauge"),
+        MetricValue::DurationHistogram(_) => ("_seconds", "histogram"),
+        MetricValue::SizeHistogram(_) => ("_bytes", "histogram"),
+    }
+}
+
+fn format_labels(labels: &[MetricLabel<'_>]) -> String {
+    let labels = labels.iter().map(|(label, value)| {
+        format!(
+            "{}=\"{}\"",
+            prometheus_name(label),
+            escape_label_value(value)
+        )
+    });
+    labels.collect::<Vec<_>>().join(",")
 }
 
 fn prometheus_name(name: &str) -> Cow<'_, str> {
@@ -156,11 +138,12 @@ fn escape_label_value(value: &str) -> Cow<'_, str> {
     }
 }
 
+/// Writes the samples of one data point, whose labels are formatted already.
 fn write_point(
     text: &mut String,
     name: &str,
     labels: &str,
-    reading: &MetricValue,
+    value: &MetricValue,
     form: ExpositionFormat,
 ) {
     let braced = if labels.is_empty() {
@@ -168,36 +151,47 @@ fn write_point(
     } else {
         format!("{{{labels}}}")
     };
-    match reading {
+    match value {
         MetricValue::Sum(value) => text.push_str(&format!("{name}{braced} {value}\n")),
         MetricValue::SumOfSeconds(value) | MetricValue::Gauge(value) => {
             text.push_str(&format!("{name}{braced} {value}\n"))
         }
-        MetricValue::DurationHistogram(distribution) | MetricValue::SizeHistogram(distribution) => {
-            let comma = if labels.is_empty() { "" } else { "," };
-            let bounds = distribution
-                .explicit_bounds
-                .iter()
-                .map(ToString::to_string)
-                .chain(["+Inf".to_owned()]);
-            let mut count = 0;
-            let buckets = distribution.bucket_counts().enumerate();
-            for (bound, (index, fell)) in bounds.zip(buckets) {
-                count += fell;
-                text.push_str(&format!(
-                    "{name}_bucket{{{labels}{comma}le=\"{bound}\"}} {count}"
-                ));
-                let exemplar = distribution.exemplars.get(&index);
-                if let Some(exemplar) = exemplar.filter(|_| form == ExpositionFormat::OpenMetrics) {
-                    write_exemplar(text, exemplar);
-                }
-                text.push('\n');
-            }
-            let sum = distribution.sum;
+        MetricValue::DurationHistogram(histogram) | MetricValue::SizeHistogram(histogram) => {
+            write_buckets(text, name, labels, histogram, form);
             text.push_str(&format!(
-                "{name}_sum{braced} {sum}\n{name}_count{braced} {count}\n"
+                "{name}_sum{braced} {}\n{name}_count{braced} {}\n",
+                histogram.sum,
+                histogram.count()
             ));
         }
+    }
+}
+
+/// Writes the buckets of a histogram, cumulated as Prometheus has them.
+fn write_buckets(
+    text: &mut String,
+    name: &str,
+    labels: &str,
+    histogram: &HistogramDataPoint,
+    form: ExpositionFormat,
+) {
+    let comma = if labels.is_empty() { "" } else { "," };
+    let bounds = histogram
+        .explicit_bounds
+        .iter()
+        .map(ToString::to_string)
+        .chain(["+Inf".to_owned()]);
+    let mut cumulated = 0;
+    for (bound, (index, count)) in bounds.zip(histogram.bucket_counts().enumerate()) {
+        cumulated += count;
+        text.push_str(&format!(
+            "{name}_bucket{{{labels}{comma}le=\"{bound}\"}} {cumulated}"
+        ));
+        let exemplar = histogram.exemplars.get(&index);
+        if let Some(exemplar) = exemplar.filter(|_| form == ExpositionFormat::OpenMetrics) {
+            write_exemplar(text, exemplar);
+        }
+        text.push('\n');
     }
 }
 
@@ -214,17 +208,6 @@ fn write_exemplar(text: &mut String, exemplar: &Exemplar) {
     text.push_str(&format!(
         " # {{trace_id=\"{trace_id}\",span_id=\"{span_id}\"}} {seconds} {time:.3}"
     ));
-}
-
-/// Converts a count into a float. This is exact for everything that is counted here: 2^53 is far
-/// away.
-#[expect(
-    clippy::cast_precision_loss,
-    reason = "a gauge in Prometheus is a float"
-)]
-#[must_use]
-pub fn float(value: u64) -> f64 {
-    value as f64
 }
 
 #[cfg(test)]

@@ -4,7 +4,10 @@
 
 use std::fs;
 
-use super::metric_family::{MetricFamily, MetricValue, float};
+use tokio::runtime::RuntimeMetrics;
+
+use super::data_point::{MetricValue, float};
+use super::metric_family::MetricFamily;
 
 /// Ticks of the kernel's clock in a second, as user space sees them on every architecture that we
 /// are built for.
@@ -23,47 +26,70 @@ pub fn collect_families() -> Vec<MetricFamily<'static>> {
     families
 }
 
+/// The files of Linux about this process.
+struct ProcessFiles {
+    stat: String,
+    status: String,
+}
+
+impl ProcessFiles {
+    fn read() -> Self {
+        Self {
+            stat: fs::read_to_string("/proc/self/stat").unwrap_or_default(),
+            status: fs::read_to_string("/proc/self/status").unwrap_or_default(),
+        }
+    }
+}
+
+/// The description of a gauge about the process; its value is `None` if the system has none.
+struct ProcessGauge {
+    name: &'static str,
+    help: &'static str,
+    value: fn(&ProcessFiles) -> Option<f64>,
+}
+
+const GAUGES: [ProcessGauge; 6] = [
+    ProcessGauge {
+        name: "process_resident_memory_bytes",
+        help: "Resident memory",
+        value: |files| bytes_after(&files.status, "VmRSS:"),
+    },
+    ProcessGauge {
+        name: "process_virtual_memory_bytes",
+        help: "Virtual memory",
+        value: |files| bytes_after(&files.status, "VmSize:"),
+    },
+    ProcessGauge {
+        name: "process_open_fds",
+        help: "Open file descriptors",
+        value: |_files| open_descriptors(),
+    },
+    ProcessGauge {
+        name: "process_max_fds",
+        help: "File descriptors that may be open",
+        value: |_files| max_descriptors(),
+    },
+    ProcessGauge {
+        name: "process_threads",
+        help: "Threads of the operating system",
+        value: |files| number_after(&files.status, "Threads:"),
+    },
+    ProcessGauge {
+        name: "process_start_time_seconds",
+        help: "When the process started, since the epoch",
+        value: |files| start_time(&files.stat),
+    },
+];
+
 fn process_families() -> Vec<MetricFamily<'static>> {
-    let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let gauges = [
-        (
-            "process_resident_memory_bytes",
-            "Resident memory",
-            bytes_after(&status, "VmRSS:"),
-        ),
-        (
-            "process_virtual_memory_bytes",
-            "Virtual memory",
-            bytes_after(&status, "VmSize:"),
-        ),
-        (
-            "process_open_fds",
-            "Open file descriptors",
-            open_descriptors(),
-        ),
-        (
-            "process_max_fds",
-            "File descriptors that may be open",
-            max_descriptors(),
-        ),
-        (
-            "process_threads",
-            "Threads of the operating system",
-            number_after(&status, "Threads:"),
-        ),
-        (
-            "process_start_time_seconds",
-            "When the process started, since the epoch",
-            start_time(&stat),
-        ),
-    ];
-    let gauges = gauges.into_iter().filter_map(|(name, help, value)| {
-        Some(MetricFamily::new(name, help).with_point(&[], MetricValue::Gauge(value?)))
+    let files = ProcessFiles::read();
+    let gauges = GAUGES.iter().filter_map(|gauge| {
+        let value = MetricValue::Gauge((gauge.value)(&files)?);
+        Some(MetricFamily::new(gauge.name, gauge.help).with_point(&[], value))
     });
     let cpu = MetricFamily::new("process_cpu_seconds", "Processor time of user and system");
-    let cpu =
-        cpu_time(&stat).map(|seconds| cpu.with_point(&[], MetricValue::SumOfSeconds(seconds)));
+    let cpu = cpu_time(&files.stat)
+        .map(|seconds| cpu.with_point(&[], MetricValue::SumOfSeconds(seconds)));
     cpu.into_iter().chain(gauges).collect()
 }
 
@@ -124,37 +150,38 @@ fn runtime_families() -> Vec<MetricFamily<'static>> {
         return Vec::new();
     };
     let metrics = handle.metrics();
-    let busy = (0..metrics.num_workers())
-        .map(|worker| metrics.worker_total_busy_duration(worker).as_secs_f64())
-        .sum();
-    let gauges = [
-        (
+    let gauge = |name, help, value: usize| {
+        MetricFamily::new(name, help).with_point(&[], MetricValue::Gauge(float(value as u64)))
+    };
+    vec![
+        gauge(
             "sealpost_tasks_alive",
             "Tasks of the runtime",
             metrics.num_alive_tasks(),
         ),
-        (
+        gauge(
             "sealpost_tasks_queued",
             "Tasks that wait for a worker, in the queue of all",
             metrics.global_queue_depth(),
         ),
-        (
+        gauge(
             "sealpost_workers",
             "Threads that run tasks",
             metrics.num_workers(),
         ),
-    ];
-    let gauges = gauges.map(|(name, help, value)| {
-        MetricFamily::new(name, help).with_point(&[], MetricValue::Gauge(float(value as u64)))
-    });
-    let time = MetricFamily::new(
+        busy_family(&metrics),
+    ]
+}
+
+fn busy_family(metrics: &RuntimeMetrics) -> MetricFamily<'static> {
+    let busy = (0..metrics.num_workers())
+        .map(|worker| metrics.worker_total_busy_duration(worker).as_secs_f64())
+        .sum();
+    MetricFamily::new(
         "sealpost_workers_busy_seconds",
         "Time that workers were busy, all together",
-    );
-    gauges
-        .into_iter()
-        .chain([time.with_point(&[], MetricValue::SumOfSeconds(busy))])
-        .collect()
+    )
+    .with_point(&[], MetricValue::SumOfSeconds(busy))
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::trace::{Span, SpanData, SpanProcessor};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
-use super::counters::Counter;
+use super::counter::Counter;
 
 /// Memory of all spans that wait for export, in KiB; more are dropped. The span of an event with
 /// short attributes takes 2 KiB.

@@ -4,96 +4,40 @@
 //! Names of spans come from short lists in the code (contract G-68). How spans are exported is next
 //! door.
 
-use std::borrow::Cow;
-use std::pin::Pin;
+mod bounded_text;
+mod sampler;
+mod span;
+mod span_scope;
+
 use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
-use opentelemetry::trace::{
-    FutureExt, Span as _, SpanContext, SpanKind, Status, TraceContextExt, Tracer as _,
-    TracerProvider,
-};
-use opentelemetry::{Context, InstrumentationScope, KeyValue, Value};
+use opentelemetry::InstrumentationScope;
+use opentelemetry::trace::{SpanKind, TracerProvider};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::{self as sdk, SdkTracer, SdkTracerProvider, SpanLimits};
 use tokio::sync::mpsc;
 
-use super::counters::Counter;
+use super::counter::Counter;
 use super::span_queue::{QueuedSpan, SpanQueue};
 use crate::event::TraceContext;
-use crate::wire_text::truncate;
+pub use bounded_text::text_attribute;
+pub use sampler::Sampler;
+pub use span::Span;
+pub use span_scope::SpanScope;
+pub(super) use span_scope::current_span;
 
 /// Number of attributes that a span has at most.
 const MAX_ATTRIBUTES: u32 = 64;
 /// Number of events that a span has at most. A span lasts through the retries that become its
 /// events, and there are as many spans as CloudEvents.
 const MAX_EVENTS: u32 = 16;
-/// Longest text of an attribute in bytes; OpenTelemetry's SDK for Rust knows no such limit.
-const LONGEST: usize = 1024;
-
-/// The rule by which traces are recorded (contract OB-15), as it is configured.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Sampler {
-    /// Every span is recorded.
-    AlwaysOn,
-    /// No span is recorded.
-    AlwaysOff,
-    /// This part of the traces that begin here, from 0 to 1; the others as their parents were.
-    ParentBased(f64),
-    /// This part of all traces, whatever their parents say.
-    TraceIdRatio(f64),
-}
-
-impl Sampler {
-    /// Makes a sampler as upstream does: 1 and more is always, 0 and less never, else it is the
-    /// part of the traces that begin here.
-    #[must_use]
-    pub fn from_rate(rate: f64) -> Self {
-        if rate >= 1.0 {
-            Self::AlwaysOn
-        } else if rate > 0.0 {
-            Self::ParentBased(rate)
-        } else {
-            Self::AlwaysOff
-        }
-    }
-}
-
-impl From<Sampler> for sdk::Sampler {
-    fn from(sampler: Sampler) -> Self {
-        match sampler {
-            Sampler::AlwaysOn => Self::AlwaysOn,
-            Sampler::AlwaysOff => Self::AlwaysOff,
-            Sampler::ParentBased(ratio) => {
-                Self::ParentBased(Box::new(Self::TraceIdRatioBased(ratio)))
-            }
-            Sampler::TraceIdRatio(ratio) => Self::TraceIdRatioBased(ratio),
-        }
-    }
-}
 
 /// Returns who makes the telemetry, in OpenTelemetry's sense.
 pub(super) fn instrumentation_scope() -> InstrumentationScope {
     InstrumentationScope::builder("sealpost")
         .with_version(env!("CARGO_PKG_VERSION"))
         .build()
-}
-
-/// Makes an attribute of the start of a text, in memory of its own.
-#[must_use]
-pub fn text_attribute(name: &'static str, text: &str) -> KeyValue {
-    KeyValue::new(name, truncate(text, LONGEST).to_owned())
-}
-
-/// Cuts the text of an attribute.
-fn truncate_attribute(attribute: KeyValue) -> KeyValue {
-    match &attribute.value {
-        Value::String(text) if text.as_str().len() > LONGEST => {
-            let text = truncate(text.as_str(), LONGEST).to_owned();
-            KeyValue::new(attribute.key, text)
-        }
-        _ => attribute,
-    }
 }
 
 /// Starts spans. Recording is off at first; clones share whether it is on.
@@ -146,7 +90,7 @@ impl Tracer {
     ) -> Span {
         match self.0.load().as_ref() {
             Some(tracer) => Span::start(tracer, name, kind, parent),
-            None => Span::not_recorded(parent),
+            None => Span::unrecorded(parent),
         }
     }
 
@@ -161,163 +105,12 @@ impl Tracer {
     }
 }
 
-/// The scope of a span, in which log lines carry its ids; none if the span is not recorded.
-#[derive(Clone, Debug, Default)]
-pub struct SpanScope(Option<Context>);
-
-impl SpanScope {
-    fn of(trace: Option<&Arc<TraceContext>>) -> Self {
-        let span = trace.and_then(|trace| trace.parent());
-        Self(span.filter(|span| span.span().span_context().is_sampled()))
-    }
-
-    /// Runs a future within the scope. It is pinned by the caller, so that it is not moved and not
-    /// held twice.
-    pub async fn run<F: Future>(self, future: Pin<&mut F>) -> F::Output {
-        match self.0 {
-            None => future.await,
-            Some(context) => future.with_context(context).await,
-        }
-    }
-}
-
-/// Returns the span in whose scope the caller runs.
-pub(super) fn current_span() -> Option<SpanContext> {
-    Context::map_current(|context| {
-        let span = context.span();
-        let span = span.span_context();
-        span.is_sampled().then(|| span.clone())
-    })
-}
-
-#[derive(Debug)]
-struct RecordingSpan {
-    span: sdk::Span,
-    /// Starts the children of the span, also after the settings have changed.
-    tracer: Arc<SdkTracer>,
-}
-
-/// A step of an event. The span ends when it is dropped.
-#[derive(Debug, Default)]
-pub struct Span {
-    /// The context for requests that belong to this span.
-    context: Option<Arc<TraceContext>>,
-    recording: Option<Box<RecordingSpan>>,
-}
-
-impl Span {
-    fn not_recorded(parent: Option<&Arc<TraceContext>>) -> Self {
-        Self {
-            context: parent.cloned(),
-            recording: None,
-        }
-    }
-
-    fn start(
-        tracer: &Arc<SdkTracer>,
-        name: &'static str,
-        kind: SpanKind,
-        parent: Option<&Arc<TraceContext>>,
-    ) -> Self {
-        let before = parent.and_then(|parent| parent.parent());
-        let builder = tracer.span_builder(name).with_kind(kind);
-        let span = tracer.build_with_context(builder, before.as_ref().unwrap_or(&Context::new()));
-        let is_unsampled = |before: &Context| !before.span().span_context().is_sampled();
-        if !span.is_recording() && before.as_ref().is_some_and(is_unsampled) {
-            return Self::not_recorded(parent);
-        }
-        // A decision not to record is told to those after this span, so that they do not decide
-        // anew.
-        let context = parent.map_or_else(
-            || TraceContext::default().with_span(span.span_context().clone()),
-            |parent| parent.with_span(span.span_context().clone()),
-        );
-        let recording = span.is_recording().then(|| {
-            Box::new(RecordingSpan {
-                span,
-                tracer: Arc::clone(tracer),
-            })
-        });
-        Self {
-            context: Some(Arc::new(context)),
-            recording,
-        }
-    }
-
-    /// Returns the context that makes others children of this span; the one that came if it is not
-    /// recorded.
-    #[must_use]
-    pub fn context(&self) -> Option<&Arc<TraceContext>> {
-        self.context.as_ref()
-    }
-
-    /// Returns true if the span is recorded.
-    #[must_use]
-    pub fn is_recorded(&self) -> bool {
-        self.recording.is_some()
-    }
-
-    /// Returns the span's own ids if it is recorded.
-    #[must_use]
-    pub fn recorded(&self) -> Option<&SpanContext> {
-        let recording = self.recording.as_ref()?;
-        Some(recording.span.span_context())
-    }
-
-    /// Returns the scope of this span.
-    #[must_use]
-    pub fn scope(&self) -> SpanScope {
-        SpanScope::of(self.context.as_ref().filter(|_| self.is_recorded()))
-    }
-
-    /// Starts a child of this span.
-    #[must_use]
-    pub fn child(&self, name: &'static str, kind: SpanKind) -> Self {
-        match &self.recording {
-            Some(recording) => Self::start(&recording.tracer, name, kind, self.context()),
-            None => Self::not_recorded(self.context()),
-        }
-    }
-
-    /// Adds attributes; the closure is called only if the span is recorded.
-    pub fn set_attributes<const N: usize>(&mut self, attributes: impl FnOnce() -> [KeyValue; N]) {
-        if let Some(recording) = &mut self.recording {
-            recording
-                .span
-                .set_attributes(attributes().map(truncate_attribute));
-        }
-    }
-
-    /// Adds an event that happens now; the closure is called only if the span is recorded.
-    pub fn add_event<const N: usize>(
-        &mut self,
-        name: &'static str,
-        attributes: impl FnOnce() -> [KeyValue; N],
-    ) {
-        if let Some(recording) = &mut self.recording {
-            let attributes = attributes().map(truncate_attribute).into();
-            recording.span.add_event(name, attributes);
-        }
-    }
-
-    /// Marks the span as failed, for this reason.
-    pub fn set_error(&mut self, why: impl FnOnce() -> Cow<'static, str>) {
-        if let Some(recording) = &mut self.recording {
-            let why = match why() {
-                Cow::Owned(text) => truncate(&text, LONGEST).to_owned().into(),
-                constant @ Cow::Borrowed(_) => constant,
-            };
-            recording
-                .span
-                .set_status(Status::Error { description: why });
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use opentelemetry::trace::{TraceFlags, TraceState};
+    use opentelemetry::trace::{SpanContext, Status, TraceContextExt, TraceFlags, TraceState};
+    use opentelemetry::{KeyValue, Value};
 
+    use super::bounded_text::LONGEST;
     use super::*;
     use crate::telemetry::span_queue::{WAITING, held_bytes};
 

@@ -35,6 +35,13 @@ pub(super) struct ServerCertificateVerifier {
     sessions: Option<Arc<TlsSessionCache>>,
 }
 
+/// The certificates that a server presents.
+#[derive(Clone, Copy)]
+struct PresentedChain<'c> {
+    end_entity: &'c CertificateDer<'c>,
+    intermediates: &'c [CertificateDer<'c>],
+}
+
 impl ServerCertificateVerifier {
     /// Makes a verifier that trusts these roots, and what `system` trusts.
     pub(super) fn new(own: RootCertStore, system: Option<Arc<WebPkiServerVerifier>>) -> Self {
@@ -78,12 +85,16 @@ impl ServerCertificateVerifier {
     /// says more than that the issuer is unknown is returned.
     fn verify_by_roots(
         &self,
-        (end_entity, intermediates): (&CertificateDer<'_>, &[CertificateDer<'_>]),
+        chain: PresentedChain<'_>,
         server_name: &ServerName<'_>,
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<(), Error> {
         let unknown = Error::InvalidCertificate(CertificateError::UnknownIssuer);
+        let PresentedChain {
+            end_entity,
+            intermediates: others,
+        } = chain;
         let mut refusal = match self.verify_bundle_certificate(end_entity, server_name, now) {
             Some(Ok(())) => return Ok(()),
             Some(Err(error)) => error,
@@ -91,13 +102,7 @@ impl ServerCertificateVerifier {
         };
         // A certificate of the bundle that is refused may still be vouched for by a root.
         for part in self.root_verifiers.iter().flatten() {
-            match part.verify_server_cert(
-                end_entity,
-                intermediates,
-                server_name,
-                ocsp_response,
-                now,
-            ) {
+            match part.verify_server_cert(end_entity, others, server_name, ocsp_response, now) {
                 Ok(_verified) => return Ok(()),
                 Err(error) if refusal == unknown => refusal = error,
                 Err(_less) => {}
@@ -163,8 +168,11 @@ impl ServerCertVerifier for ServerCertificateVerifier {
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
         let chain: Vec<_> = std::iter::once(end_entity).chain(intermediates).collect();
-        let verified =
-            self.verify_by_roots((end_entity, intermediates), server_name, ocsp_response, now);
+        let presented = PresentedChain {
+            end_entity,
+            intermediates,
+        };
+        let verified = self.verify_by_roots(presented, server_name, ocsp_response, now);
         verified.map_err(|error| {
             let own = self.bundle_certificates.iter().map(|own| &own.der);
             refusal::explain_refusal(error, &chain.iter().copied().chain(own).collect::<Vec<_>>())

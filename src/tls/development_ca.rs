@@ -2,12 +2,11 @@
 //! certificate is given. It can sign for the names and addresses of standalone, and for nothing
 //! else.
 
+mod ca_files;
 mod ownership;
 
-use std::fs::{self, Permissions};
-use std::io::{self, Write};
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use rcgen::{
@@ -19,6 +18,10 @@ use time::{Duration, OffsetDateTime};
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
 use crate::model::TrustBundle;
+pub use ca_files::create_state_directory;
+use ca_files::{
+    OWNER_ONLY, PUBLIC, directory_error, make_readable, read_file, replace_certificate, write_new,
+};
 use ownership::CaFileKind;
 
 /// Validity of the CA. A CA that has lived for half of that is renewed at a start, with the same
@@ -27,10 +30,6 @@ use ownership::CaFileKind;
 const CA_LIFE: Duration = Duration::days(365);
 const NAME: &str = "sealpost development CA";
 const CERTIFICATE_LIFE: Duration = Duration::days(90);
-/// Mode of a file that only its owner may read.
-const OWNER_ONLY: u32 = 0o600;
-/// Mode of a file that everybody may read.
-const PUBLIC: u32 = 0o644;
 /// Validity starts this much before now, since clocks differ.
 const CLOCK_SKEW: Duration = Duration::hours(1);
 
@@ -116,21 +115,14 @@ impl DevelopmentCa {
         }
         refuse_foreign(&certificate, CaFileKind::Certificate)?;
         if !key.exists() {
-            return Err(DevelopmentCaError::Unusable {
-                path: key,
-                reason: "it is not there, and ca.crt is".to_owned(),
-            });
+            let reason = "it is not there, and ca.crt is".to_owned();
+            return Err(DevelopmentCaError::Unusable { path: key, reason });
         }
         refuse_foreign(&key, CaFileKind::Key)?;
         make_readable(&certificate);
         // Renewal comes after all checks, so that a new certificate is never signed for a foreign
         // key.
-        if is_renewal_due(&certificate, cluster_domain, now) {
-            replace_certificate(
-                &certificate,
-                &sign_ca_certificate(&read_key_pair(&key)?, cluster_domain)?,
-            );
-        }
+        renew_if_due(&certificate, &key, cluster_domain, now)?;
         load_ca(&certificate, &key, now)
     }
 
@@ -152,25 +144,8 @@ impl DevelopmentCa {
     /// # Errors
     /// Fails if a name is not a DNS name.
     pub fn issue(&self, hosts: &[String]) -> Result<IssuedCertificate, DevelopmentCaError> {
-        let mut names = vec!["localhost".to_owned()];
-        names.extend(hosts.iter().cloned());
-        let mut params = CertificateParams::new(names)?;
-        for address in [
-            IpAddr::from(Ipv4Addr::LOCALHOST),
-            IpAddr::from(Ipv6Addr::LOCALHOST),
-        ] {
-            params.subject_alt_names.push(SanType::IpAddress(address));
-        }
         let now = OffsetDateTime::now_utc();
-        params.distinguished_name = DistinguishedName::new();
-        params
-            .distinguished_name
-            .push(DnType::OrganizationName, "sealpost development");
-        params.not_before = now - CLOCK_SKEW;
-        let end = OffsetDateTime::from_unix_timestamp(self.not_after).unwrap_or(now);
-        params.not_after = end.min(now + CERTIFICATE_LIFE);
-        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        let params = server_certificate_params(hosts, self.not_after, now)?;
         let key = KeyPair::generate()?;
         let certificate = params.signed_by(&key, &self.issuer)?;
         let renew_at = now
@@ -184,15 +159,45 @@ impl DevelopmentCa {
     }
 }
 
-/// Lets others read the certificate: older versions made it readable by its owner only. If that
-/// fails, the file belongs to another user and stays as it is.
-fn make_readable(certificate: &Path) {
-    let mode = fs::metadata(certificate).map(|metadata| metadata.permissions().mode() & 0o777);
-    if mode.is_ok_and(|mode| mode == OWNER_ONLY)
-        && let Err(error) = fs::set_permissions(certificate, Permissions::from_mode(PUBLIC))
-    {
-        tracing::debug!(%error, "The CA's certificate stays readable by its owner only");
+fn renew_if_due(
+    certificate: &Path,
+    key: &Path,
+    cluster_domain: &str,
+    now: i64,
+) -> Result<(), DevelopmentCaError> {
+    if is_renewal_due(certificate, cluster_domain, now) {
+        let renewed = sign_ca_certificate(&read_key_pair(key)?, cluster_domain)?;
+        replace_certificate(certificate, &renewed);
     }
+    Ok(())
+}
+
+/// Returns the parameters of a server certificate that begins at `now` and ends with the CA at the
+/// latest.
+fn server_certificate_params(
+    hosts: &[String],
+    ca_not_after: i64,
+    now: OffsetDateTime,
+) -> Result<CertificateParams, rcgen::Error> {
+    let mut names = vec!["localhost".to_owned()];
+    names.extend(hosts.iter().cloned());
+    let mut params = CertificateParams::new(names)?;
+    for address in [
+        IpAddr::from(Ipv4Addr::LOCALHOST),
+        IpAddr::from(Ipv6Addr::LOCALHOST),
+    ] {
+        params.subject_alt_names.push(SanType::IpAddress(address));
+    }
+    params.distinguished_name = DistinguishedName::new();
+    params
+        .distinguished_name
+        .push(DnType::OrganizationName, "sealpost development");
+    params.not_before = now - CLOCK_SKEW;
+    let end = OffsetDateTime::from_unix_timestamp(ca_not_after).unwrap_or(now);
+    params.not_after = end.min(now + CERTIFICATE_LIFE);
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    Ok(params)
 }
 
 fn load_ca(certificate: &Path, key: &Path, now: i64) -> Result<DevelopmentCa, DevelopmentCaError> {
@@ -204,17 +209,11 @@ fn load_ca(certificate: &Path, key: &Path, now: i64) -> Result<DevelopmentCa, De
     let bundle = TrustBundle::from_pem(&certificate_pem)
         .map_err(|error| unusable(certificate, error.to_string()))?;
     if let Some(expired) = bundle.invalid_at(now).next() {
-        return Err(unusable(
-            certificate,
-            format!("the certificate of {} is not valid now", expired.subject),
-        ));
+        let reason = format!("the certificate of {} is not valid now", expired.subject);
+        return Err(unusable(certificate, reason));
     }
-    let not_after = bundle
-        .certificates()
-        .iter()
-        .map(|certificate| certificate.not_after)
-        .min()
-        .unwrap_or(now);
+    let ends = bundle.certificates().iter().map(|held| held.not_after);
+    let not_after = ends.min().unwrap_or(now);
     let issuer = Issuer::from_ca_cert_pem(&certificate_pem, read_key_pair(key)?)
         .map_err(|error| unusable(certificate, error.to_string()))?;
     Ok(DevelopmentCa {
@@ -230,11 +229,6 @@ fn read_key_pair(key: &Path) -> Result<KeyPair, DevelopmentCaError> {
         reason: error.to_string(),
     };
     KeyPair::from_pem(&read_file(key)?).map_err(unusable)
-}
-
-fn directory_error(path: &Path) -> impl FnOnce(io::Error) -> DevelopmentCaError {
-    let path = path.to_owned();
-    move |source| DevelopmentCaError::Directory { path, source }
 }
 
 fn refuse_foreign(path: &Path, file_kind: CaFileKind) -> Result<(), DevelopmentCaError> {
@@ -341,76 +335,6 @@ fn sign_ca_certificate(key: &KeyPair, cluster_domain: &str) -> Result<String, De
     params.not_before = now - CLOCK_SKEW;
     params.not_after = now + CA_LIFE;
     Ok(params.self_signed(key)?.pem())
-}
-
-/// Makes the state directory, unless it exists. Others may read it, since senders need the
-/// certificate of the CA, perhaps in a container under another user; files with secrets are
-/// readable by their owner only.
-///
-/// # Errors
-/// Fails if the directory cannot be made.
-pub fn create_state_directory(path: &Path) -> io::Result<()> {
-    if path.is_dir() {
-        return Ok(());
-    }
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o755)
-        .create(path)?;
-    fs::set_permissions(path, Permissions::from_mode(0o755))
-}
-
-/// Writes a whole file beside `path` and returns where it is. It has this mode whatever the umask
-/// is.
-fn write_beside(path: &Path, text: &str, mode: u32) -> io::Result<PathBuf> {
-    let unfinished = path.with_file_name(format!(".{}.new", uuid::Uuid::new_v4()));
-    let mut file = fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(OWNER_ONLY)
-        .open(&unfinished)?;
-    file.set_permissions(Permissions::from_mode(mode))?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()?;
-    Ok(unfinished)
-}
-
-/// Replaces the certificate by a newer one, at once for all readers. If that fails, the old one is
-/// used as long as it is valid.
-fn replace_certificate(certificate: &Path, pem: &str) {
-    let renewed = write_beside(certificate, pem, PUBLIC)
-        .and_then(|unfinished| fs::rename(&unfinished, certificate));
-    let path = certificate.display();
-    match renewed {
-        Ok(()) => {
-            tracing::info!(
-                certificate = %path,
-                "The development CA is renewed: its key is the same"
-            )
-        }
-        Err(error) => {
-            tracing::warn!(certificate = %path, %error, "The development CA could not be renewed")
-        }
-    }
-}
-
-/// Writes a whole file, of this mode whatever the umask is, unless it exists: then the existing
-/// file stays.
-fn write_new(path: &Path, text: &str, mode: u32) -> io::Result<()> {
-    let unfinished = write_beside(path, text, mode)?;
-    let linked = fs::hard_link(&unfinished, path);
-    fs::remove_file(&unfinished)?;
-    match linked {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        linked => linked,
-    }
-}
-
-fn read_file(path: &Path) -> Result<String, DevelopmentCaError> {
-    fs::read_to_string(path).map_err(|source| DevelopmentCaError::Directory {
-        path: path.to_owned(),
-        source,
-    })
 }
 
 #[cfg(test)]

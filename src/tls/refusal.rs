@@ -90,19 +90,13 @@ fn describe_certificate_error(refusal: &CertificateError) -> String {
     let seconds =
         |time: &rustls::pki_types::UnixTime| i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
     match refusal {
-        CertificateError::UnknownIssuer => {
-            format!(
-                "the server's certificate was issued by nobody who is trusted here \
-                 ({UNKNOWN_ISSUER})"
-            )
-        }
+        CertificateError::UnknownIssuer => format!(
+            "the server's certificate was issued by nobody who is trusted here ({UNKNOWN_ISSUER})"
+        ),
         CertificateError::ExpiredContext { time, not_after } => {
             let ago = Duration::from_secs(time.as_secs().saturating_sub(not_after.as_secs()));
-            format!(
-                "certificate expired: it was valid until {}, {} ago",
-                rfc3339(seconds(not_after)),
-                format_duration(ago)
-            )
+            let (until, ago) = (rfc3339(seconds(not_after)), format_duration(ago));
+            format!("certificate expired: it was valid until {until}, {ago} ago")
         }
         CertificateError::NotValidYetContext { not_before, time } => {
             let (from, now) = (rfc3339(seconds(not_before)), rfc3339(seconds(time)));

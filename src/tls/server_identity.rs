@@ -89,40 +89,28 @@ impl ServerIdentity {
     ) -> Result<CertificateReplacement, ServerIdentityError> {
         let chain = parse_chain(chain_pem)?;
         let key = parse_private_key(key_pem)?;
-        let leaf = chain
-            .first()
-            .ok_or_else(|| ServerIdentityError::Chain("holds no certificate".to_owned()))?;
-        let (subject, not_after) = read_subject_and_end(leaf)?;
+        let (subject, not_after) = read_subject_and_end(&chain)?;
         // An expired certificate is refused before it is compared: senders would not believe it.
         if not_after < now {
-            return Err(ServerIdentityError::Expired {
-                subject,
-                expired: format_date(not_after),
-            });
+            let expired = format_date(not_after);
+            return Err(ServerIdentityError::Expired { subject, expired });
         }
-        if self
-            .0
-            .load()
-            .as_ref()
-            .is_some_and(|held| held.key.cert == chain)
-        {
+        if self.shows(&chain) {
             return Ok(CertificateReplacement::Unchanged);
         }
         // The key is checked against the certificate before anything is replaced.
-        let certified = CertifiedKey::from_der(chain, key, &crypto_provider()).map_err(
-            |error| match error {
-                rustls::Error::InconsistentKeys(_) => ServerIdentityError::Mismatch {
-                    subject: subject.clone(),
-                },
-                error => ServerIdentityError::Key(error.to_string()),
-            },
-        )?;
+        let certified = certified_key(chain, key, &subject)?;
         self.0.store(Some(Arc::new(CurrentCertificate {
             key: Arc::new(certified),
             subject: subject.clone(),
             not_after,
         })));
         Ok(CertificateReplacement::Changed { subject, not_after })
+    }
+
+    fn shows(&self, chain: &[CertificateDer<'_>]) -> bool {
+        let held = self.0.load();
+        held.as_ref().is_some_and(|held| held.key.cert == chain)
     }
 
     /// Returns the end of the validity of the certificate in use, in seconds since the epoch.
@@ -177,7 +165,25 @@ fn parse_private_key(pem: &str) -> Result<PrivateKeyDer<'static>, ServerIdentity
         })
 }
 
-fn read_subject_and_end(leaf: &CertificateDer<'_>) -> Result<(String, i64), ServerIdentityError> {
+fn certified_key(
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+    subject: &str,
+) -> Result<CertifiedKey, ServerIdentityError> {
+    CertifiedKey::from_der(chain, key, &crypto_provider()).map_err(|error| match error {
+        rustls::Error::InconsistentKeys(_) => ServerIdentityError::Mismatch {
+            subject: subject.to_owned(),
+        },
+        error => ServerIdentityError::Key(error.to_string()),
+    })
+}
+
+fn read_subject_and_end(
+    chain: &[CertificateDer<'_>],
+) -> Result<(String, i64), ServerIdentityError> {
+    let leaf = chain
+        .first()
+        .ok_or_else(|| ServerIdentityError::Chain("holds no certificate".to_owned()))?;
     let (_, parsed) = X509Certificate::from_der(leaf)
         .map_err(|error| ServerIdentityError::Chain(error.to_string()))?;
     Ok((

@@ -198,76 +198,58 @@ async fn get_shows_what_is_served() {
     assert_eq!(sealpost(&["get", "pods"]).await.status.code(), Some(2));
 }
 
+/// A channel with one subscriber, and how to send events to it.
+struct SendScene {
+    dispatcher: Dispatcher,
+    subscriber: Subscriber,
+    http: String,
+    https: String,
+    ca: String,
+}
+
+impl SendScene {
+    async fn start() -> Self {
+        let subscriber = Subscriber::ok().await;
+        let yaml = channel(&[("s", format!("subscriber: {{uri: '{}'}}", subscriber.url()))]);
+        let dispatcher = Dispatcher::of(&yaml)
+            .arg("--transport-encryption")
+            .arg("permissive")
+            .start()
+            .await;
+        let ca = dispatcher.path("state/ca.crt");
+        Self {
+            http: dispatcher.http_url("/default/c"),
+            https: dispatcher.https_url("/default/c"),
+            ca: ca.to_str().expect("a path").to_owned(),
+            dispatcher,
+            subscriber,
+        }
+    }
+}
+
+/// Sends by the command, and checks what its output begins with.
+async fn sends(url: &str, flags: &[&str], start: &str) -> Output {
+    let output = sealpost(&[&["send", url], flags].concat()).await;
+    let printed = text(&output.stdout);
+    assert!(printed.starts_with(start), "{printed}");
+    output
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn send_sends_events() {
-    let subscriber = Subscriber::ok().await;
-    let yaml = channel(&[("s", format!("subscriber: {{uri: '{}'}}", subscriber.url()))]);
-    let dispatcher = Dispatcher::of(&yaml)
-        .arg("--transport-encryption")
-        .arg("permissive")
-        .start()
-        .await;
-    let (http, https) = (
-        dispatcher.http_url("/default/c"),
-        dispatcher.https_url("/default/c"),
-    );
-    let ca = dispatcher.path("state/ca.crt");
-    let ca = ca.to_str().expect("a path");
-    let one = sealpost(&[
-        "send",
-        &http,
-        "--type",
-        "t",
-        "--id",
-        "i",
-        "--ext",
-        "tenant=a b",
-        "--data",
-        r#"{"a":1}"#,
-    ])
-    .await;
-    assert!(
-        one.status.success() && text(&one.stdout).starts_with("202 Accepted  http HTTP/1.1  i  "),
-        "{}",
-        text(&one.stdout)
-    );
-    let two = sealpost(&[
-        "send",
-        &https,
-        "--ca",
-        ca,
-        "--mode",
-        "structured",
-        "--data",
-        "text",
-        "--source",
-        "/x",
-    ])
-    .await;
-    assert!(
-        text(&two.stdout).starts_with("202 Accepted  https HTTP/2.0  "),
-        "{}",
-        text(&two.stdout)
-    );
-    let many = sealpost(&[
-        "send",
-        &http,
-        "--count",
-        "50",
-        "--concurrency",
-        "8",
-        "--id",
-        "n",
-        "--rate",
-        "1000/s",
-    ])
-    .await;
-    assert!(
-        text(&many.stdout).starts_with("50 of 50 accepted; "),
-        "{}",
-        text(&many.stdout)
-    );
-    let received = subscriber.received();
+    let scene = SendScene::start().await;
+    let flags = ["--type", "t", "--id", "i", "--ext", "tenant=a b"];
+    let data = ["--data", r#"{"a":1}"#];
+    let start = "202 Accepted  http HTTP/1.1  i  ";
+    let one = sends(&scene.http, &[&flags[..], &data].concat(), start).await;
+    assert!(one.status.success());
+    let flags = ["--ca", &scene.ca, "--mode", "structured", "--data", "text"];
+    let flags = [&flags[..], &["--source", "/x"]].concat();
+    sends(&scene.https, &flags, "202 Accepted  https HTTP/2.0  ").await;
+    let flags = ["--count", "50", "--concurrency", "8", "--id", "n"];
+    let flags = [&flags[..], &["--rate", "1000/s"]].concat();
+    sends(&scene.http, &flags, "50 of 50 accepted; ").await;
+    let received = scene.subscriber.received();
     assert_eq!(received.len(), 52);
     assert_eq!(
         (
@@ -284,7 +266,17 @@ async fn send_sends_events() {
         (Some("/x"), Some("text/plain"))
     );
     assert!(received.iter().any(|received| received.id() == "n-50"));
+}
 
+#[tokio::test(flavor = "multi_thread")]
+async fn send_says_why_an_event_was_not_accepted() {
+    let SendScene {
+        dispatcher,
+        http,
+        https,
+        ca,
+        ..
+    } = SendScene::start().await;
     let refused = sealpost(&["send", &dispatcher.http_url("/default/none")]).await;
     assert_eq!(refused.status.code(), Some(1));
     assert!(
@@ -309,7 +301,7 @@ async fn send_sends_events() {
             "is this its port for https?",
         ),
     ] {
-        let output = sealpost(&["send", &crossed, "--ca", ca]).await;
+        let output = sealpost(&["send", &crossed, "--ca", &ca]).await;
         assert!(
             text(&output.stdout).contains(words),
             "{crossed}: {}",

@@ -1,8 +1,8 @@
 //! Manifests in the shapes that people really write, and exactly what `check` says of each.
 //!
-//! `tests/fixtures/manifests/wrong/NAME.txt` holds the lines for `NAME.yaml`. To write them anew
-//! after a message has changed, run `sealpost check wrong/NAME.yaml` in `tests/fixtures/manifests`,
-//! and read them.
+//! `tests/fixtures/manifests/wrong/NAME.txt` holds the lines for `NAME.yaml`, and so does `warned`
+//! for what is right and does not come without a warning. To write them anew after a message has
+//! changed, run `sealpost check wrong/NAME.yaml` in `tests/fixtures/manifests`, and read them.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -68,6 +68,24 @@ async fn what_is_right_is_free_of_errors() {
             "0 errors, 0 warnings, 0 notes\n",
             "{manifest}"
         );
+    }
+}
+
+/// Policies without tokens have no effect, and tokens without a cluster are not had.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_right_and_warned_of_is_served() {
+    let manifests = manifests("warned");
+    assert!(manifests.len() >= 2);
+    for manifest in manifests {
+        let expected =
+            fs::read_to_string(root().join(manifest.replace(".yaml", ".txt"))).expect("the lines");
+        let output = sealpost(&["check", &manifest]).await;
+        assert_eq!(
+            (text(&output.stdout), output.status.code()),
+            (expected.as_str(), Some(0)),
+            "{manifest}"
+        );
+        assert!(!expected.is_empty() && expected.lines().all(|line| line.contains(": warning: ")));
     }
 }
 

@@ -125,41 +125,55 @@ async fn events_of_a_command_arrive() {
     }
 }
 
-/// Every sink that `kn` knows, and Services of Kubernetes.
-#[tokio::test(flavor = "multi_thread")]
-async fn sinks_of_every_kind_are_found() {
-    let service = |api_version: &str, name: &str, more: &str| {
-        format!("apiVersion: {api_version}\nkind: Service\nmetadata:\n  name: {name}\n{more}---\n")
-    };
-    let endpoint = "  annotations: {sealpost.dev/endpoint: 'http://127.0.0.1:9/in'}\n";
-    let yaml = [
-        "apiVersion: messaging.knative.dev/v1\nkind: InMemoryChannel\nmetadata: {name: c, namespace: orders}\n---\n",
-        &service("v1", "plain", endpoint),
-        &service("serving.knative.dev/v1", "knative", endpoint),
-        &service("v1", "elsewhere", ""),
-        &service("v1", "display", "spec: {selector: {app: d}}\n"),
-        "apiVersion: v1\nkind: Pod\nmetadata: {name: d, labels: {app: d}}\nspec: {containers: [{image: x/event_display}]}\n",
-    ]
-    .concat();
-    let directory = TempDir::new().expect("a directory");
-    let path = directory.path().join("m.yaml");
-    fs::write(&path, yaml).expect("written");
-    let path = path.to_str().expect("a path");
-    let resolve = "elsewhere.default.svc.cluster.local=127.0.0.1:7";
-    let found = async |sink: &str| {
+/// A Service of either kind, in a directory of manifests.
+fn service(api_version: &str, name: &str, more: &str) -> String {
+    format!("apiVersion: {api_version}\nkind: Service\nmetadata:\n  name: {name}\n{more}---\n")
+}
+
+/// Manifests with a channel, Services and a Pod, for `exec` without a running dispatcher.
+struct SinkManifests {
+    directory: TempDir,
+}
+
+impl SinkManifests {
+    fn new() -> Self {
+        let endpoint = "  annotations: {sealpost.dev/endpoint: 'http://127.0.0.1:9/in'}\n";
+        let yaml = [
+            "apiVersion: messaging.knative.dev/v1\nkind: InMemoryChannel\nmetadata: {name: c, namespace: orders}\n---\n",
+            &service("v1", "plain", endpoint),
+            &service("serving.knative.dev/v1", "knative", endpoint),
+            &service("v1", "elsewhere", ""),
+            &service("v1", "display", "spec: {selector: {app: d}}\n"),
+            "apiVersion: v1\nkind: Pod\nmetadata: {name: d, labels: {app: d}}\nspec: {containers: [{image: x/event_display}]}\n",
+        ]
+        .concat();
+        let directory = TempDir::new().expect("a directory");
+        fs::write(directory.path().join("m.yaml"), yaml).expect("written");
+        Self { directory }
+    }
+
+    /// Runs a command that shows its variables, with this sink.
+    async fn show(&self, sink: &str) -> Output {
+        let path = self.directory.path().join("m.yaml");
         let flags = [
             "exec",
             "--sink",
             sink,
             "-f",
-            path,
+            path.to_str().expect("a path"),
             "--resolve",
-            resolve,
+            "elsewhere.default.svc.cluster.local=127.0.0.1:7",
             "--http-addr",
             "0.0.0.0:8081",
         ];
         run(&[&flags[..], &["--", "sh", "-c", SHOW]].concat()).await
-    };
+    }
+}
+
+/// Every sink that `kn` knows, and Services of Kubernetes.
+#[tokio::test(flavor = "multi_thread")]
+async fn sinks_of_every_kind_are_found() {
+    let manifests = SinkManifests::new();
     for (sink, url) in [
         ("channel:c:orders", "http://localhost:8081/orders/c"),
         ("svc:plain", "http://127.0.0.1:9/in"),
@@ -175,7 +189,7 @@ async fn sinks_of_every_kind_are_found() {
             "http://localhost:8081/orders/c",
         ),
     ] {
-        let output = found(sink).await;
+        let output = manifests.show(sink).await;
         assert_eq!(text(&output.stdout), format!("{url}|unset|"), "{output:?}");
         assert_eq!(
             (output.status.code(), text(&output.stderr)),
@@ -183,6 +197,30 @@ async fn sinks_of_every_kind_are_found() {
             "{sink}"
         );
     }
+    // What only a cluster knows is a warning, and the command runs.
+    let output = run(&[
+        "exec",
+        "-s",
+        "http://a.default.svc.cluster.local/x",
+        "--",
+        "sh",
+        "-c",
+        SHOW,
+    ])
+    .await;
+    assert_eq!(
+        text(&output.stdout),
+        "http://a.default.svc.cluster.local/x|unset|"
+    );
+    assert!(text(&output.stderr).contains(
+        "warning: leads to a.default.svc.cluster.local, a name that only a cluster knows"
+    ));
+}
+
+/// What is no sink, or leads nowhere, is told with its remedy, and nothing runs.
+#[tokio::test(flavor = "multi_thread")]
+async fn sinks_that_are_not_found_are_told() {
+    let manifests = SinkManifests::new();
     for (sink, code, words) in [
         (
             "broker:nobody",
@@ -205,7 +243,7 @@ async fn sinks_of_every_kind_are_found() {
         ("broker:", 2, "names nothing: write a URL"),
         ("https://", 2, "begins with http:// or https://"),
     ] {
-        let output = found(sink).await;
+        let output = manifests.show(sink).await;
         let said = text(&output.stderr);
         assert_eq!(
             (output.status.code(), text(&output.stdout)),
@@ -217,24 +255,6 @@ async fn sinks_of_every_kind_are_found() {
             "{sink}: {said}"
         );
     }
-    // What only a cluster knows is a warning, and the command runs.
-    let output = run(&[
-        "exec",
-        "-s",
-        "http://a.default.svc.cluster.local/x",
-        "--",
-        "sh",
-        "-c",
-        SHOW,
-    ])
-    .await;
-    assert_eq!(
-        text(&output.stdout),
-        "http://a.default.svc.cluster.local/x|unset|"
-    );
-    assert!(text(&output.stderr).contains(
-        "warning: leads to a.default.svc.cluster.local, a name that only a cluster knows"
-    ));
     let output = run(&["exec", "-s", "broker:b", "--", "true"]).await;
     assert!(
         text(&output.stderr).contains("give the manifests of `sealpost run` by -f PATH"),

@@ -274,6 +274,7 @@ async fn wrong_starts() {
     let taken = dispatcher.http.to_string();
     let directory = tempfile::TempDir::new().expect("a directory");
     std::fs::write(directory.path().join("m.yaml"), channel(&[])).expect("written");
+    std::fs::write(directory.path().join("empty.yaml"), "").expect("written");
     std::fs::write(directory.path().join("file"), "not a directory").expect("written");
     std::fs::create_dir(directory.path().join("bad")).expect("made");
     std::fs::write(directory.path().join("bad/ca.crt"), "no certificate").expect("written");
@@ -287,6 +288,11 @@ async fn wrong_starts() {
             &["-f", "none.yaml"],
             1,
             "-f none.yaml: no such file or directory",
+        ),
+        (
+            &["-f", "m.yaml", "-f", "empty.yaml"],
+            1,
+            "-f empty.yaml: is empty: write the objects into it, or leave it out",
         ),
         (
             &["-f", "m.yaml", "--state-dir", "file/state"],

@@ -143,142 +143,103 @@ async fn senders_make_no_series() {
     }
 }
 
+/// A subscription whose event went to the dead letter sink, and one whose event was delivered.
+struct NumbersScene {
+    dispatcher: Dispatcher,
+    fine: Subscriber,
+    _others: [Subscriber; 2],
+}
+
+/// The labels of the series of `bad` and `good`.
+const BAD: [&str; 3] = [
+    "subscription_kind=\"subscription\"",
+    "subscription_namespace=\"ns\"",
+    "subscription_name=\"bad\"",
+];
+const GOOD: [&str; 3] = [
+    "subscription_kind=\"subscription\"",
+    "subscription_namespace=\"ns\"",
+    "subscription_name=\"good\"",
+];
+
+fn with(of: [&'static str; 3], more: &[&'static str]) -> Vec<&'static str> {
+    [&of[..], more].concat()
+}
+
+impl NumbersScene {
+    /// Sends an event, and waits until both deliveries have ended.
+    async fn start() -> Self {
+        let (failing, dead, fine) = (
+            Subscriber::replying(&[503]).await,
+            Subscriber::ok().await,
+            Subscriber::ok().await,
+        );
+        let delivery = format!(
+            "retry: 2, backoffDelay: PT0.01S, backoffPolicy: linear, deadLetterSink: {{uri: '{}'}}",
+            dead.url()
+        );
+        let yaml =
+            channel(&(subscription("bad", &failing, &delivery) + &subscription("good", &fine, "")));
+        let dispatcher = Dispatcher::of(&yaml).start().await;
+        assert_eq!(send(&plain(), dispatcher.http_url("/ns/c"), "1").await, 202);
+        let deliveries = "sealpost_subscription_deliveries_total";
+        for labels in [
+            with(BAD, &["outcome=\"dead_lettered\""]),
+            with(GOOD, &["outcome=\"delivered\""]),
+        ] {
+            until(&dispatcher, deliveries, &labels, 1.0).await;
+        }
+        Self {
+            dispatcher,
+            fine,
+            _others: [failing, dead],
+        }
+    }
+}
+
 /// A subscription's numbers tell its story, and go with it (contract G-65).
 #[tokio::test(flavor = "multi_thread")]
 async fn a_subscriptions_numbers_tell_its_story() {
-    let (failing, dead, fine) = (
-        Subscriber::replying(&[503]).await,
-        Subscriber::ok().await,
-        Subscriber::ok().await,
-    );
-    let delivery = format!(
-        "retry: 2, backoffDelay: PT0.01S, backoffPolicy: linear, deadLetterSink: {{uri: '{}'}}",
-        dead.url()
-    );
-    let yaml =
-        channel(&(subscription("bad", &failing, &delivery) + &subscription("good", &fine, "")));
-    let dispatcher = Dispatcher::of(&yaml).start().await;
-    assert_eq!(send(&plain(), dispatcher.http_url("/ns/c"), "1").await, 202);
-    let of = |name: &'static str| {
-        [
-            "subscription_kind=\"subscription\"",
-            "subscription_namespace=\"ns\"",
-            name,
-        ]
-    };
-    let (bad, good) = (
-        of("subscription_name=\"bad\""),
-        of("subscription_name=\"good\""),
-    );
-    let with = |of: [&'static str; 3], more: &[&'static str]| [&of[..], more].concat();
-    until(
-        &dispatcher,
-        "sealpost_subscription_deliveries_total",
-        &with(bad, &["outcome=\"dead_lettered\""]),
-        1.0,
-    )
-    .await;
-    until(
-        &dispatcher,
-        "sealpost_subscription_deliveries_total",
-        &with(good, &["outcome=\"delivered\""]),
-        1.0,
-    )
-    .await;
+    let scene = NumbersScene::start().await;
+    let (dispatcher, fine) = (&scene.dispatcher, &scene.fine);
     let attempts = "sealpost_subscription_attempts_total";
     for (labels, wanted) in [
         (
-            with(bad, &["destination=\"subscriber\"", "result=\"5xx\""]),
+            with(BAD, &["destination=\"subscriber\"", "result=\"5xx\""]),
             3.0,
         ),
         (
-            with(bad, &["destination=\"dead_letter_sink\"", "result=\"2xx\""]),
+            with(BAD, &["destination=\"dead_letter_sink\"", "result=\"2xx\""]),
             1.0,
         ),
         (
-            with(good, &["destination=\"subscriber\"", "result=\"2xx\""]),
+            with(GOOD, &["destination=\"subscriber\"", "result=\"2xx\""]),
             1.0,
         ),
     ] {
         assert_eq!(
-            value(&dispatcher, attempts, &labels).await,
+            value(dispatcher, attempts, &labels).await,
             wanted,
             "{labels:?}"
         );
     }
     assert_eq!(
-        value(&dispatcher, "sealpost_subscription_retries_total", &bad).await,
+        value(dispatcher, "sealpost_subscription_retries_total", &BAD).await,
         2.0
     );
     for gauge in ["in_flight", "queue_depth", "queue_oldest_seconds"] {
         assert_eq!(
-            value(&dispatcher, &format!("sealpost_subscription_{gauge}"), &bad).await,
+            value(dispatcher, &format!("sealpost_subscription_{gauge}"), &BAD).await,
             0.0,
             "{gauge}"
         );
     }
-    let upstreams = [
-        "messaging_destination_name=\"subscription:bad.ns\"",
-        "http_response_status_code=\"200\"",
-    ];
-    let count = "kn_eventing_dispatch_duration_seconds_count";
-    assert_eq!(
-        value(&dispatcher, count, &upstreams).await,
-        1.0,
-        "contract OB-6: the last hop, which is the dead letter sink"
-    );
-    let requests = [
-        "http_request_method=\"POST\"",
-        "url_scheme=\"http\"",
-        "http_response_status_code=\"202\"",
-    ];
-    assert_eq!(
-        value(
-            &dispatcher,
-            "http_server_request_duration_seconds_count",
-            &requests
-        )
-        .await,
-        1.0
-    );
-    assert!(
-        value(
-            &dispatcher,
-            "sealpost_connections_total",
-            &["listener=\"http\""]
-        )
-        .await
-            >= 1.0
-    );
-    assert_eq!(
-        value(
-            &dispatcher,
-            "sealpost_configuration_problems",
-            &["severity=\"error\""]
-        )
-        .await,
-        0.0
-    );
-    let ends = value(
-        &dispatcher,
-        "sealpost_certificate_expiration_timestamp_seconds",
-        &["use=\"server\""],
-    )
-    .await;
-    let now = std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .expect("a time")
-        .as_secs_f64();
-    assert!(
-        ends > now,
-        "the certificate of the development CA is valid: {ends}"
-    );
 
     dispatcher
-        .apply(&channel(&subscription("good", &fine, "")))
+        .apply(&channel(&subscription("good", fine, "")))
         .await;
     until(
-        &dispatcher,
+        dispatcher,
         "sealpost_configurations_applied_total",
         &[],
         2.0,
@@ -297,6 +258,69 @@ async fn a_subscriptions_numbers_tell_its_story() {
         );
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
+}
+
+/// The numbers of the process tell of the same event (contract OB-6).
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_counts_requests_and_what_it_runs_with() {
+    let scene = NumbersScene::start().await;
+    let dispatcher = &scene.dispatcher;
+    let upstreams = [
+        "messaging_destination_name=\"subscription:bad.ns\"",
+        "http_response_status_code=\"200\"",
+    ];
+    let count = "kn_eventing_dispatch_duration_seconds_count";
+    assert_eq!(
+        value(dispatcher, count, &upstreams).await,
+        1.0,
+        "contract OB-6: the last hop, which is the dead letter sink"
+    );
+    let requests = [
+        "http_request_method=\"POST\"",
+        "url_scheme=\"http\"",
+        "http_response_status_code=\"202\"",
+    ];
+    assert_eq!(
+        value(
+            dispatcher,
+            "http_server_request_duration_seconds_count",
+            &requests
+        )
+        .await,
+        1.0
+    );
+    assert!(
+        value(
+            dispatcher,
+            "sealpost_connections_total",
+            &["listener=\"http\""]
+        )
+        .await
+            >= 1.0
+    );
+    assert_eq!(
+        value(
+            dispatcher,
+            "sealpost_configuration_problems",
+            &["severity=\"error\""]
+        )
+        .await,
+        0.0
+    );
+    let ends = value(
+        dispatcher,
+        "sealpost_certificate_expiration_timestamp_seconds",
+        &["use=\"server\""],
+    )
+    .await;
+    let now = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .expect("a time")
+        .as_secs_f64();
+    assert!(
+        ends > now,
+        "the certificate of the development CA is valid: {ends}"
+    );
 }
 
 /// An event that waits for its turn is seen: how many there are, and since when.

@@ -172,8 +172,7 @@ async fn head(address: SocketAddr, request: &str, headers: &[&str]) -> String {
 }
 
 /// A page whose own name has become an address of loopback reads nothing, whatever it asks for; nor
-/// does one that says twice, or not at all, whom it asks. Elsewhere probes and scrapes come under
-/// any name.
+/// does one that says twice, or not at all, whom it asks.
 #[tokio::test(flavor = "multi_thread")]
 async fn requests_say_whom_they_are_for() {
     let dispatcher = Dispatcher::standalone(&channel(&[])).await;
@@ -256,7 +255,11 @@ async fn requests_say_whom_they_are_for() {
             );
         }
     }
+}
 
+/// Where the port is not on loopback, probes and scrapes come under any name.
+#[tokio::test(flavor = "multi_thread")]
+async fn probes_come_under_any_name_over_the_network() {
     let dispatcher = Dispatcher::of(&channel(&[]))
         .admin("0.0.0.0:0")
         .start()

@@ -562,6 +562,35 @@ async fn ordered_subscriptions_keep_the_order() {
     assert_eq!(ids, expected);
 }
 
+/// Runs `sealpost parked` for these manifests, with this on its standard input. Gives its exit code
+/// and what it has written to its standard output.
+async fn run_parked(
+    manifests: std::path::PathBuf,
+    arguments: Vec<String>,
+    input: &str,
+) -> (Option<i32>, String) {
+    let mut child = tokio::process::Command::new(binary())
+        .arg("parked")
+        .args(arguments)
+        .arg("-f")
+        .arg(manifests)
+        .env("SEALPOST_RABBITMQ_URI", shared())
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .expect("it runs");
+    let mut stdin = child.stdin.take().expect("a pipe");
+    tokio::io::AsyncWriteExt::write_all(&mut stdin, input.as_bytes())
+        .await
+        .expect("written");
+    drop(stdin);
+    let output = child.wait_with_output().await.expect("it ends");
+    (
+        output.status.code(),
+        String::from_utf8_lossy(&output.stdout).into_owned(),
+    )
+}
+
 /// `sealpost parked`: counts, shows, puts back, and deletes only when it is told to.
 #[tokio::test(flavor = "multi_thread")]
 async fn parked_events_are_looked_after() {
@@ -578,29 +607,8 @@ async fn parked_events_are_looked_after() {
     }
     let manifests = dispatcher.path("manifests");
     let parked = |arguments: &[&str], input: &'static str| {
-        let mut command = tokio::process::Command::new(binary());
-        command
-            .arg("parked")
-            .args(arguments)
-            .arg("-f")
-            .arg(&manifests)
-            .env("SEALPOST_RABBITMQ_URI", shared());
-        command
-            .stdin(std::process::Stdio::piped())
-            .stdout(std::process::Stdio::piped());
-        async move {
-            let mut child = command.spawn().expect("it runs");
-            let mut stdin = child.stdin.take().expect("a pipe");
-            tokio::io::AsyncWriteExt::write_all(&mut stdin, input.as_bytes())
-                .await
-                .expect("written");
-            drop(stdin);
-            let output = child.wait_with_output().await.expect("it ends");
-            (
-                output.status.code(),
-                String::from_utf8_lossy(&output.stdout).into_owned(),
-            )
-        }
+        let arguments = arguments.iter().map(|&argument| argument.to_owned());
+        run_parked(manifests.clone(), arguments.collect(), input)
     };
     let name = format!("{namespace}/a");
     let counted = |count: usize| (Some(0), format!("subscription {name}: {count}\n"));

@@ -54,16 +54,39 @@ fn brokers(channel: &Subscriber) -> String {
         + &named("other", class, &at(&channel.url()))
 }
 
-/// The statuses of contract BI-1 to BI-6, BI-9, each with what it shows; `Allow` on every answer
-/// (contract ).
-#[tokio::test(flavor = "multi_thread")]
-async fn ingress_answers() {
-    let channel = Subscriber::answering(|request| match request.header("ce-type") {
+/// Checks the answer of the ingress: its status, and what every answer has (contract BI-1, BI-9).
+async fn assert_ingress_answer(request: RequestBuilder, status: u16, statement: &str) {
+    let answer = request.send().await.expect("an answer");
+    assert_eq!(answer.status().as_u16(), status, "{statement}");
+    assert_eq!(
+        header(&answer, "allow"),
+        Some("POST, OPTIONS"),
+        "{statement} contract BI-1"
+    );
+    assert_eq!(header(&answer, "x-own"), None, "{statement} contract BI-9");
+    let text = answer.text().await.expect("a text");
+    assert_eq!(
+        text.lines().count(),
+        usize::from(status >= 400),
+        "{statement}: {text}"
+    );
+}
+
+/// A channel that refuses events of type `refused`, and answers more than it should to others.
+async fn answering_channel() -> Subscriber {
+    Subscriber::answering(|request| match request.header("ce-type") {
         Some("refused") => Reply::text(429, "full").header("retry-after", "7"),
         Some("created") => Reply::text(201, "body").header("x-own", "1"),
         _ => Reply::status(202),
     })
-    .await;
+    .await
+}
+
+/// The statuses of contract BI-1 to BI-6, BI-9, each with what it shows; `Allow` on every answer
+/// (contract ).
+#[tokio::test(flavor = "multi_thread")]
+async fn ingress_answers() {
+    let channel = answering_channel().await;
     let dispatcher = role("ingress", &brokers(&channel)).await;
     let good = |request: RequestBuilder| request;
     let ttl = |value: &'static str| {
@@ -137,23 +160,8 @@ async fn ingress_answers() {
         ("contract BI-6 one left", "/default/b", &ttl("2"), 202),
     ];
     for (statement, path, change, status) in cases {
-        let answer = change(event(&plain(), dispatcher.http_url(path), "i"))
-            .send()
-            .await
-            .expect("an answer");
-        assert_eq!(answer.status().as_u16(), *status, "{statement}");
-        assert_eq!(
-            header(&answer, "allow"),
-            Some("POST, OPTIONS"),
-            "{statement} contract BI-1"
-        );
-        assert_eq!(header(&answer, "x-own"), None, "{statement} contract BI-9");
-        let text = answer.text().await.expect("a text");
-        assert_eq!(
-            text.lines().count(),
-            usize::from(*status >= 400),
-            "{statement}: {text}"
-        );
+        let request = change(event(&plain(), dispatcher.http_url(path), "i"));
+        assert_ingress_answer(request, *status, statement).await;
     }
     assert!(
         channel
@@ -258,9 +266,8 @@ fn path(name: &str) -> String {
     format!("/triggers/default/{name}/{UID}")
 }
 
-/// Contract BF-4 to BF-8, A-30 to: who is asked at all.
-#[tokio::test(flavor = "multi_thread")]
-async fn filter_answers() {
+/// The role `filter` with Triggers that work and that do not, and their subscriber.
+async fn filter_of_triggers() -> (Dispatcher, Subscriber) {
     let subscriber = Subscriber::ok().await;
     let uri = format!("subscriberUri: '{}'", subscriber.url());
     let yaml = trigger("all", "", &uri)
@@ -269,7 +276,13 @@ async fn filter_answers() {
         + &trigger("unresolved", "", "").replace("http://not.used/", "ftp://no")
         + &trigger("spec", "", "").replace("http://not.used/", &subscriber.url())
         + &trigger("any", "", &uri).replace(&format!(", uid: {UID}"), "");
-    let dispatcher = role("filter", &yaml).await;
+    (role("filter", &yaml).await, subscriber)
+}
+
+/// Contract BF-4 to BF-8, A-30 to: who is asked at all.
+#[tokio::test(flavor = "multi_thread")]
+async fn filter_answers() {
+    let (dispatcher, subscriber) = filter_of_triggers().await;
     for (statement, path, status, delivered) in [
         ("contract BF-9", path("all"), 200, true),
         (
@@ -346,6 +359,12 @@ async fn filter_answers() {
         let text = answer.text().await.expect("a text");
         assert_eq!(text.is_empty(), status == 200, "{statement}: {text}");
     }
+}
+
+/// Contract BF-4, G-48: other methods are refused, and a Trigger says why it is not served.
+#[tokio::test(flavor = "multi_thread")]
+async fn filter_refuses_other_methods_and_tells_of_broken_triggers() {
+    let (dispatcher, _subscriber) = filter_of_triggers().await;
     for method in [Method::OPTIONS, Method::GET] {
         let answer = plain()
             .request(method, dispatcher.http_url(&path("all")))

@@ -50,15 +50,87 @@ fn consumer(kind: &str, name: &str, spec: &str) -> String {
     )
 }
 
-/// Manifests with a secret in every field that takes a text.
-fn manifests(places: &Places) -> String {
+/// Consumers of this kind, with a secret in every field that takes a text, and in some that do not
+/// take it.
+fn add_consumers(yaml: &mut String, kind: &str, places: &Places, ca: &Ca) {
     let Places {
         good,
         failing,
         dead,
     } = places;
-    let ca = Ca::new("shown");
     let key = ca.issue(&["localhost"]).key_pem;
+    let mut add = |name: &str, spec: String| yaml.push_str(&consumer(kind, name, &spec));
+    let sink = format!(
+        "delivery:\n  retry: 0\n  deadLetterSink: {{uri: '{dead}/dead?code={MARK}-sink#{MARK}-end'}}\n"
+    );
+    add(
+        "good",
+        format!("subscriber: {{uri: '{good}/good?code={MARK}-query#{MARK}-fragment'}}\n{sink}"),
+    );
+    add(
+        "failing",
+        format!("subscriber: {{uri: '{failing}/failing?code={MARK}-query'}}\n{sink}"),
+    );
+    add(
+        "closed",
+        format!("subscriber: {{uri: 'http://127.0.0.1:1/x?code={MARK}-query'}}\n{sink}"),
+    );
+    add(
+        "user",
+        format!("subscriber: {{uri: 'http://me:{MARK}-password@sink.example/x'}}\n{sink}"),
+    );
+    add(
+        "crooked",
+        format!("subscriber: {{uri: 'http://me:{MARK}/word@sink.example/x'}}\n{sink}"),
+    );
+    add(
+        "relative",
+        format!("subscriber: {{uri: '//me:{MARK}-password@sink?{MARK}'}}\n"),
+    );
+    add(
+        "by-ref",
+        format!(
+            "subscriber: {{ref: {{apiVersion: v1, kind: Service, name: s}}, uri: '/x?code={MARK}'}}\n"
+        ),
+    );
+    add(
+        "gone",
+        format!(
+            "subscriber: {{ref: {{apiVersion: v1, kind: Service, name: nowhere}}, uri: '/x?code={MARK}'}}\n"
+        ),
+    );
+    add(
+        "text",
+        format!("subscriber: 'http://sink.example/?code={MARK}'\n"),
+    );
+    add(
+        "number",
+        format!("subscriber: {{uri: '{good}/?code={MARK}'}}\ndelivery: {{retry: {MARK}-number}}\n"),
+    );
+    add(
+        "unknown",
+        format!(
+            "subscriber: {{uri: '{good}', password: {MARK}}}\ntoken: {MARK}\nheaders: {{a: {MARK}}}\n"
+        ),
+    );
+    let pasted = block(&format!("{}{key}{MARK}", ca.pem), 4);
+    add(
+        "pasted",
+        format!("subscriber:\n  uri: https://localhost:1/x?{MARK}\n  CACerts: {pasted}"),
+    );
+    add(
+        "key",
+        format!(
+            "subscriber:\n  uri: https://localhost:1/x?{MARK}\n  CACerts: {}",
+            block(&key, 4)
+        ),
+    );
+}
+
+/// Manifests with a secret in every field that takes a text.
+fn manifests(places: &Places) -> String {
+    let Places { good, failing, .. } = places;
+    let ca = Ca::new("shown");
     let mut yaml = format!(
         "apiVersion: messaging.knative.dev/v1\nkind: InMemoryChannel\n{}spec:\n  delivery:\n    retry: 0\n---\napiVersion: \
          eventing.knative.dev/v1\nkind: Broker\n{}",
@@ -66,74 +138,7 @@ fn manifests(places: &Places) -> String {
         metadata("b")
     );
     for kind in ["Trigger", "Subscription"] {
-        let mut add = |name: &str, spec: String| yaml.push_str(&consumer(kind, name, &spec));
-        let sink = format!(
-            "delivery:\n  retry: 0\n  deadLetterSink: {{uri: '{dead}/dead?code={MARK}-sink#{MARK}-end'}}\n"
-        );
-        add(
-            "good",
-            format!("subscriber: {{uri: '{good}/good?code={MARK}-query#{MARK}-fragment'}}\n{sink}"),
-        );
-        add(
-            "failing",
-            format!("subscriber: {{uri: '{failing}/failing?code={MARK}-query'}}\n{sink}"),
-        );
-        add(
-            "closed",
-            format!("subscriber: {{uri: 'http://127.0.0.1:1/x?code={MARK}-query'}}\n{sink}"),
-        );
-        add(
-            "user",
-            format!("subscriber: {{uri: 'http://me:{MARK}-password@sink.example/x'}}\n{sink}"),
-        );
-        add(
-            "crooked",
-            format!("subscriber: {{uri: 'http://me:{MARK}/word@sink.example/x'}}\n{sink}"),
-        );
-        add(
-            "relative",
-            format!("subscriber: {{uri: '//me:{MARK}-password@sink?{MARK}'}}\n"),
-        );
-        add(
-            "by-ref",
-            format!(
-                "subscriber: {{ref: {{apiVersion: v1, kind: Service, name: s}}, uri: '/x?code={MARK}'}}\n"
-            ),
-        );
-        add(
-            "gone",
-            format!(
-                "subscriber: {{ref: {{apiVersion: v1, kind: Service, name: nowhere}}, uri: '/x?code={MARK}'}}\n"
-            ),
-        );
-        add(
-            "text",
-            format!("subscriber: 'http://sink.example/?code={MARK}'\n"),
-        );
-        add(
-            "number",
-            format!(
-                "subscriber: {{uri: '{good}/?code={MARK}'}}\ndelivery: {{retry: {MARK}-number}}\n"
-            ),
-        );
-        add(
-            "unknown",
-            format!(
-                "subscriber: {{uri: '{good}', password: {MARK}}}\ntoken: {MARK}\nheaders: {{a: {MARK}}}\n"
-            ),
-        );
-        let pasted = block(&format!("{}{key}{MARK}", ca.pem), 4);
-        add(
-            "pasted",
-            format!("subscriber:\n  uri: https://localhost:1/x?{MARK}\n  CACerts: {pasted}"),
-        );
-        add(
-            "key",
-            format!(
-                "subscriber:\n  uri: https://localhost:1/x?{MARK}\n  CACerts: {}",
-                block(&key, 4)
-            ),
-        );
+        add_consumers(&mut yaml, kind, places, &ca);
     }
     yaml.push_str(&consumer(
         "Subscription",
@@ -231,17 +236,26 @@ fn lines_of_keys(manifests: &str) -> Vec<&str> {
     lines
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn nothing_shows_a_secret() {
-    let good = Subscriber::answering(|got| {
+/// Subscribers that take events, fail with secrets in their answers, and take dead letters.
+struct SecretScene {
+    good: Subscriber,
+    failing: Subscriber,
+    dead: Subscriber,
+}
+
+async fn good_subscriber() -> Subscriber {
+    Subscriber::answering(|got| {
         if got.path.starts_with("/reply") {
             Reply::event("test.reply", "r")
         } else {
             Reply::status(200)
         }
     })
-    .await;
-    let failing = Subscriber::answering(|got| {
+    .await
+}
+
+async fn failing_subscriber() -> Subscriber {
+    Subscriber::answering(|got| {
         let reply = Reply::text(
             if got.path.starts_with("/failing") {
                 307
@@ -255,17 +269,66 @@ async fn nothing_shows_a_secret() {
             format!("http://me:{MARK}-there@127.0.0.1:1/?{MARK}-there"),
         )
     })
-    .await;
-    let dead = Subscriber::ok().await;
-    let collector = Collector::start().await;
-    let url = |subscriber: &Subscriber| subscriber.url().trim_end_matches('/').to_owned();
-    let yaml = manifests(&Places {
-        good: url(&good),
-        failing: url(&failing),
-        dead: url(&dead),
-    });
+    .await
+}
+
+fn base(subscriber: &Subscriber) -> String {
+    subscriber.url().trim_end_matches('/').to_owned()
+}
+
+impl SecretScene {
+    async fn start() -> Self {
+        Self {
+            good: good_subscriber().await,
+            failing: failing_subscriber().await,
+            dead: Subscriber::ok().await,
+        }
+    }
+
+    fn manifests(&self) -> String {
+        manifests(&Places {
+            good: base(&self.good),
+            failing: base(&self.failing),
+            dead: base(&self.dead),
+        })
+    }
+
+    /// Everything is sent where it belongs, with its secrets.
+    async fn assert_sent(&self) {
+        let sent = |query: &str| Some(format!("code={MARK}-{query}"));
+        let received = self.good.until(2).await;
+        assert!(
+            received
+                .iter()
+                .any(|got| got.path == "/good" && got.query == sent("query")),
+            "{received:?}"
+        );
+        let buried = self.dead.until(4).await;
+        assert!(
+            buried.iter().all(|got| got.query == sent("sink")),
+            "{buried:?}"
+        );
+        let failed = format!("{}/failing?code={MARK}-query", base(&self.failing));
+        assert!(
+            buried
+                .iter()
+                .any(|got| got.header("ce-knativeerrordest") == Some(&*failed)),
+            "{buried:?}"
+        );
+        eventually("a PingSource has failed", || {
+            self.failing
+                .received()
+                .iter()
+                .any(|got| got.path.starts_with("/ping"))
+        })
+        .await;
+    }
+}
+
+/// A dispatcher whose own settings hold secrets, too.
+async fn launch(yaml: &str, collector: &Collector) -> Dispatcher {
     let token = format!("{MARK}-token-of-operators");
-    let builder = Dispatcher::of(&yaml)
+    let builder = Dispatcher::of(yaml)
         .file("token", &token)
         .arg("--log-level")
         .arg("debug");
@@ -282,63 +345,17 @@ async fn nothing_shows_a_secret() {
         &format!("authorization={MARK}-collector"),
     );
     let uri = format!("amqp://me:{MARK}-rabbitmq@127.0.0.1:1/%2f?{MARK}=x");
-    let dispatcher = builder
+    builder
         .env(
             "SEALPOST_RABBITMQ_URI",
             uri.split('?').next().expect("a URI"),
         )
         .launch()
-        .await;
-    eventually("it has tried RabbitMQ", || {
-        !dispatcher.logged(&["No connection to RabbitMQ"]).is_empty()
-    })
-    .await;
+        .await
+}
 
-    for path in ["/default/c", "/default/b"] {
-        let sent = event(&plain(), dispatcher.http_url(path), "1").header("traceparent", TRACE);
-        let sent = sent.header("authorization", format!("Bearer {MARK}-sender"));
-        let status = sent.send().await.expect("an answer").status().as_u16();
-        assert!([202, 500].contains(&status), "{path}: {status}");
-    }
-    // They are sent where they belong.
-    let sent = |query: &str| Some(format!("code={MARK}-{query}"));
-    let received = good.until(2).await;
-    assert!(
-        received
-            .iter()
-            .any(|got| got.path == "/good" && got.query == sent("query")),
-        "{received:?}"
-    );
-    let buried = dead.until(4).await;
-    assert!(
-        buried.iter().all(|got| got.query == sent("sink")),
-        "{buried:?}"
-    );
-    let failed = format!("{}/failing?code={MARK}-query", url(&failing));
-    assert!(
-        buried
-            .iter()
-            .any(|got| got.header("ce-knativeerrordest") == Some(&*failed)),
-        "{buried:?}"
-    );
-    eventually("a PingSource has failed", || {
-        failing
-            .received()
-            .iter()
-            .any(|got| got.path.starts_with("/ping"))
-    })
-    .await;
-    eventually("spans have come", || collector.spans().len() > 20).await;
-    assert!(
-        collector
-            .requests()
-            .iter()
-            .all(|(_, headers)| headers["authorization"] == format!("{MARK}-collector"))
-    );
-
-    let directory = dispatcher.path("manifests");
-    let mut shown = shown(&dispatcher, directory.to_str().expect("a path"), &collector).await;
-    // Another process, which reads what is no YAML; what it says of it repeats nothing.
+/// What another process says of what is no YAML: it repeats nothing of it.
+async fn check_of_broken_yaml(dispatcher: &Dispatcher) -> String {
     let broken = format!(
         "a: [{MARK}-flow\n---\nkind: {{{MARK}\n---\n\t- {MARK}: '{MARK}\n---\na: b: {MARK}\n---\n*{MARK}\n"
     );
@@ -350,6 +367,38 @@ async fn nothing_shows_a_secret() {
     ])
     .await;
     assert!(broken.lines().count() > 3, "{broken}");
+    broken
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_shows_a_secret() {
+    let scene = SecretScene::start().await;
+    let collector = Collector::start().await;
+    let yaml = scene.manifests();
+    let dispatcher = launch(&yaml, &collector).await;
+    eventually("it has tried RabbitMQ", || {
+        !dispatcher.logged(&["No connection to RabbitMQ"]).is_empty()
+    })
+    .await;
+
+    for path in ["/default/c", "/default/b"] {
+        let sent = event(&plain(), dispatcher.http_url(path), "1").header("traceparent", TRACE);
+        let sent = sent.header("authorization", format!("Bearer {MARK}-sender"));
+        let status = sent.send().await.expect("an answer").status().as_u16();
+        assert!([202, 500].contains(&status), "{path}: {status}");
+    }
+    scene.assert_sent().await;
+    eventually("spans have come", || collector.spans().len() > 20).await;
+    assert!(
+        collector
+            .requests()
+            .iter()
+            .all(|(_, headers)| headers["authorization"] == format!("{MARK}-collector"))
+    );
+
+    let directory = dispatcher.path("manifests");
+    let mut shown = shown(&dispatcher, directory.to_str().expect("a path"), &collector).await;
+    let broken = check_of_broken_yaml(&dispatcher).await;
     shown.push(("check of what is no YAML".to_owned(), broken));
 
     let keys = lines_of_keys(&yaml);

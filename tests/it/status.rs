@@ -144,12 +144,18 @@ fn is_settled(status: &Value, events: u64) -> bool {
         && count("lost", "lost") == Some(events)
 }
 
-/// Every number, every lock, every problem; and nothing that is a secret.
-#[tokio::test(flavor = "multi_thread")]
-async fn the_status_adds_up() {
+/// A scene to which five events were sent, and its status when all of them have ended.
+async fn settled() -> (Scene, Value) {
     let scene = Scene::new().await;
     scene.send(5).await;
     let status = until(&scene.dispatcher, |status| is_settled(status, 5)).await;
+    (scene, status)
+}
+
+/// Every number; and nothing that is a secret.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_status_adds_up() {
+    let (_scene, status) = settled().await;
     let counts = |name: &str, field: &str| {
         row(&status, name)["counts"][field]
             .as_u64()
@@ -190,7 +196,18 @@ async fn the_status_adds_up() {
         (totals["delivered"].as_u64(), totals["lost"].as_u64()),
         (Some(10), Some(5))
     );
+    let text = status.to_string();
+    assert!(
+        text.contains("/hook\"") && !text.contains("hidden"),
+        "{text}"
+    );
+    assert!(!text.contains("the body stays out"), "{text}");
+}
 
+/// Every lock, every problem, and the process itself.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_status_tells_locks_and_problems() {
+    let (_scene, status) = settled().await;
     let lock = |name: &str| {
         row(&status, name)["subscriber"]["lock"]
             .as_str()
@@ -261,12 +278,6 @@ async fn the_status_adds_up() {
         (process["ready"].as_bool(), &process["rabbitmqConnected"]),
         (Some(true), &Value::Null)
     );
-    let text = status.to_string();
-    assert!(
-        text.contains("/hook\"") && !text.contains("hidden"),
-        "{text}"
-    );
-    assert!(!text.contains("the body stays out"), "{text}");
 }
 
 /// Attempts that run, and events that wait, are there while they do.

@@ -151,45 +151,51 @@ impl<'s> TrustedCertificates<'s> {
     /// Returns every certificate in use, by expiry, the first one first.
     pub(super) fn certificates(self, server: &ServerIdentity) -> Vec<CertificateUse<'s>> {
         let now = OffsetDateTime::now_utc().unix_timestamp();
-        let trusted =
-            |of: &'static str, certificate: &'s TrustedCertificate, destinations: usize| {
-                let shown = CertificateUse {
-                    of,
-                    subject: certificate.subject.as_str().into(),
-                    not_before: Some(format_timestamp(certificate.not_before)),
-                    not_after: format_timestamp(certificate.not_after),
-                    valid: certificate.is_valid_at(now),
-                    destinations,
-                };
-                (certificate.not_after, shown)
-            };
-        let mut all: Vec<(i64, CertificateUse<'s>)> = Vec::new();
-        if let (Some(subject), Some(end)) = (server.subject(), server.not_after()) {
-            let (subject, not_after) = (subject.into(), format_timestamp(end));
-            let valid = now <= end;
-            all.push((
-                end,
-                CertificateUse {
-                    of: "server",
-                    subject,
-                    not_before: None,
-                    not_after,
-                    valid,
-                    destinations: 0,
-                },
-            ));
-        }
-        all.extend(
-            self.own
-                .into_values()
-                .map(|(certificate, count)| trusted("ca-certs", certificate, count)),
-        );
-        all.extend(
-            self.bundles
-                .into_iter()
-                .map(|certificate| trusted("bundle", certificate, 0)),
-        );
+        let own = self.own.into_values().map(|(certificate, destinations)| {
+            trusted_certificate_use("ca-certs", certificate, now, destinations)
+        });
+        let bundles = self.bundles.into_iter();
+        let bundles =
+            bundles.map(|certificate| trusted_certificate_use("bundle", certificate, now, 0));
+        let server = server_certificate_use(server, now);
+        let mut all: Vec<_> = server.into_iter().chain(own).chain(bundles).collect();
         all.sort_by_key(|(end, _)| *end);
         all.into_iter().map(|(_, shown)| shown).collect()
     }
+}
+
+/// Returns a certificate that destinations are verified by, with its expiry in seconds since the
+/// epoch.
+fn trusted_certificate_use<'s>(
+    of: &'static str,
+    certificate: &'s TrustedCertificate,
+    now: i64,
+    destinations: usize,
+) -> (i64, CertificateUse<'s>) {
+    let shown = CertificateUse {
+        of,
+        subject: certificate.subject.as_str().into(),
+        not_before: Some(format_timestamp(certificate.not_before)),
+        not_after: format_timestamp(certificate.not_after),
+        valid: certificate.is_valid_at(now),
+        destinations,
+    };
+    (certificate.not_after, shown)
+}
+
+/// Returns the certificate of the HTTPS listener, with its expiry in seconds since the epoch.
+fn server_certificate_use<'s>(
+    server: &ServerIdentity,
+    now: i64,
+) -> Option<(i64, CertificateUse<'s>)> {
+    let (subject, end) = (server.subject()?, server.not_after()?);
+    let shown = CertificateUse {
+        of: "server",
+        subject: subject.into(),
+        not_before: None,
+        not_after: format_timestamp(end),
+        valid: now <= end,
+        destinations: 0,
+    };
+    Some((end, shown))
 }

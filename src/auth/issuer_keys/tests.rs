@@ -11,7 +11,7 @@ use super::*;
 use crate::auth::policy::AccessDenial;
 use crate::auth::tests::{AUDIENCE, Scripted, Signer, WRITER, published};
 use crate::auth::token_verifier::verify;
-use crate::model::{OidcDiscovery, ServiceHosts, TransportEncryption};
+use crate::model::{OidcDiscovery, RoutingTable, ServiceHosts, TransportEncryption};
 
 fn cluster() -> Arc<OidcAuthentication> {
     Arc::new(OidcAuthentication {

@@ -98,7 +98,7 @@ async fn nobody_comes_in_before_keys_are_known() {
         &counters.undecidable,
     ];
     assert_eq!(
-        counted.map(crate::telemetry::counters::Counter::get),
+        counted.map(crate::telemetry::counter::Counter::get),
         [1, 0, 1]
     );
 }

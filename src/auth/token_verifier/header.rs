@@ -24,6 +24,19 @@ pub(super) fn parse_token_header(token: &str) -> Result<Header, &'static str> {
     let members: Map<String, Value> = raw
         .and_then(|raw| serde_json::from_slice(&raw).ok())
         .ok_or(NO_TOKEN)?;
+    check_members(&members)?;
+    let typ = header.typ.as_deref().map(str::to_ascii_lowercase);
+    if typ.is_some_and(|typ| !TYPES.contains(&typ.as_str())) {
+        return Err("is of a type that says nothing of who sends");
+    }
+    if !is_accepted_algorithm(header.alg) {
+        return Err("is not signed by RSA or an elliptic curve");
+    }
+    Ok(header)
+}
+
+/// Checks the parameters that change how a token is to be read, none of which is understood here.
+fn check_members(members: &Map<String, Value>) -> Result<(), &'static str> {
     // By RFC 7515 §4.1.11, a critical parameter that is not understood is a reason to refuse, and
     // none of them is understood here.
     if members.contains_key("crit") {
@@ -42,14 +55,7 @@ pub(super) fn parse_token_header(token: &str) -> Result<Header, &'static str> {
     {
         return Err("is encrypted or compressed");
     }
-    let typ = header.typ.as_deref().map(str::to_ascii_lowercase);
-    if typ.is_some_and(|typ| !TYPES.contains(&typ.as_str())) {
-        return Err("is of a type that says nothing of who sends");
-    }
-    if !is_accepted_algorithm(header.alg) {
-        return Err("is not signed by RSA or an elliptic curve");
-    }
-    Ok(header)
+    Ok(())
 }
 
 /// Returns true if a token may be signed by this algorithm: neither a token without signature nor

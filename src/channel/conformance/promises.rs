@@ -12,7 +12,7 @@ use super::{
     BackendUnderTest, Bench, SubscriptionWish, channel, channel_key, event, eventually, in_order,
     next, of_everything, rest, until_served,
 };
-use crate::channel::parked::{ParkedOperation, ParkingSubscription};
+use crate::channel::parked::{ParkedOperation, ParkedStore, ParkingSubscription};
 use crate::channel::{
     DeferredDelivery, DeliveryOutcome, DeliveryStage, LostDelivery, OpenedChannel, PublishError,
 };
@@ -116,7 +116,7 @@ pub(crate) async fn what_nobody_took_is_parked_or_told_to_the_sender<B: BackendU
     let events = [Arc::new(event("1"))];
     let lose = async { bench.next("a").await.settle(loss(key.clone())).await };
     let (published, ()) = tokio::join!(publisher.publish(&events), lose);
-    let Some(parked) = bench.under_test.parked() else {
+    let Some(parked) = bench.under_test.backend().parked_store() else {
         assert_eq!(
             published,
             Err(PublishError::Undelivered {
@@ -137,32 +137,28 @@ pub(crate) async fn what_nobody_took_is_parked_or_told_to_the_sender<B: BackendU
         parked.count(std::slice::from_ref(&owner)).await,
         Ok(vec![1])
     );
-    let errand = ParkedOperation::default();
-    let shown = parked
-        .show(&owner, 10, &errand)
-        .await
-        .expect("a look")
-        .events;
+    is_shown_and_replayed(&*parked, &owner).await;
+    assert_eq!(bench.deliver("a").await, "1");
+    assert_eq!(
+        parked.count(std::slice::from_ref(&owner)).await,
+        Ok(vec![0])
+    );
+}
+
+/// The one event that a subscription has parked is shown, and put back into its queue.
+async fn is_shown_and_replayed(parked: &dyn ParkedStore, owner: &ParkingSubscription) {
+    let operation = ParkedOperation::default();
+    let shown = parked.show(owner, 10, &operation).await.expect("a look");
     assert_eq!(
         shown
+            .events
             .iter()
             .map(|it| (it.id.as_deref(), it.attempts))
             .collect::<Vec<_>>(),
         [(Some("1"), Some(4))]
     );
-    assert_eq!(
-        parked
-            .replay(&owner, &errand)
-            .await
-            .map(|change| change.done),
-        Ok(1)
-    );
-    assert_eq!(bench.deliver("a").await, "1");
-    let parked = bench.under_test.parked().expect("parked events");
-    assert_eq!(
-        parked.count(std::slice::from_ref(&owner)).await,
-        Ok(vec![0])
-    );
+    let replayed = parked.replay(owner, &operation).await;
+    assert_eq!(replayed.map(|change| change.done), Ok(1));
 }
 
 /// An event whose wait outlives the process comes back with the progress of its delivery; a backend

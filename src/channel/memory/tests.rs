@@ -3,9 +3,10 @@
 
 use super::*;
 use crate::channel::conformance::{BackendUnderTest, conformance};
-use crate::channel::parked::ParkedStore;
 use crate::filter::Filter;
-use crate::model::{BackendKind, ChannelKey, ChannelKind, DeliverySpec, SubscriptionKind};
+use crate::model::{
+    BackendKind, ChannelKey, ChannelKind, DeliverySpec, Subscription, SubscriptionKind,
+};
 use proptest::prelude::*;
 
 fn subscription(name: &str, filter: Filter) -> Arc<Subscription> {
@@ -72,10 +73,6 @@ mod conforms {
 
         fn backend(&self) -> &dyn ChannelBackend {
             self
-        }
-
-        fn parked(&self) -> Option<&dyn ParkedStore> {
-            None
         }
 
         async fn restart(self) -> Self {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use lapin::options::{BasicAckOptions, BasicNackOptions};
 use tokio::sync::mpsc;
 
-use crate::telemetry::counters::ProcessCounters;
+use super::metrics::RabbitmqMetrics;
 
 /// Time for which settled messages are gathered before they are acknowledged together.
 const GATHER: Duration = Duration::from_millis(2);
@@ -27,8 +27,34 @@ pub(super) enum SettleAction {
     Requeue,
 }
 
-/// Delivery tag of a settled message, and the action for it.
-pub(super) type SettledDelivery = (u64, SettleAction);
+/// A message that is settled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct SettledDelivery {
+    /// Delivery tag of the message.
+    pub(super) tag: u64,
+    /// Action by which RabbitMQ is told.
+    pub(super) action: SettleAction,
+}
+
+/// Way back to the acknowledger for one message that is not settled yet.
+#[derive(Debug)]
+pub(super) struct UnsettledTag {
+    /// Delivery tag of the message.
+    pub(super) tag: u64,
+    /// Sender by which the acknowledger is told of settled messages.
+    pub(super) settlements: mpsc::Sender<SettledDelivery>,
+}
+
+impl UnsettledTag {
+    /// Tells the acknowledger what to do. True if it still acknowledges.
+    pub(super) async fn settle(self, action: SettleAction) -> bool {
+        let settled = SettledDelivery {
+            tag: self.tag,
+            action,
+        };
+        self.settlements.send(settled).await.is_ok()
+    }
+}
 
 /// Acknowledges the messages that came over one AMQP channel.
 pub(super) struct RabbitmqAcknowledger {
@@ -36,7 +62,7 @@ pub(super) struct RabbitmqAcknowledger {
     settlements: mpsc::Receiver<SettledDelivery>,
     ledger: DeliveryTagLedger,
     gather_time: Duration,
-    counters: Arc<ProcessCounters>,
+    metrics: Arc<RabbitmqMetrics>,
 }
 
 impl RabbitmqAcknowledger {
@@ -45,24 +71,22 @@ impl RabbitmqAcknowledger {
     pub(super) fn new(
         channel: lapin::Channel,
         prefetch: u16,
-        counters: Arc<ProcessCounters>,
+        metrics: Arc<RabbitmqMetrics>,
     ) -> (Self, mpsc::Sender<SettledDelivery>) {
-        let (sender, settled) = mpsc::channel(usize::from(prefetch).max(1));
-        let gather = if prefetch <= FEW {
+        let (sender, settlements) = mpsc::channel(usize::from(prefetch).max(1));
+        let gather_time = if prefetch <= FEW {
             Duration::ZERO
         } else {
             GATHER
         };
-        (
-            Self {
-                channel,
-                settlements: settled,
-                ledger: DeliveryTagLedger::default(),
-                gather_time: gather,
-                counters,
-            },
-            sender,
-        )
+        let acknowledger = Self {
+            channel,
+            settlements,
+            ledger: DeliveryTagLedger::default(),
+            gather_time,
+            metrics,
+        };
+        (acknowledger, sender)
     }
 
     /// Acknowledges until nobody is left who could settle a message.
@@ -74,25 +98,20 @@ impl RabbitmqAcknowledger {
         loop {
             // The timer lets messages that are settled out of order be acknowledged though no other
             // one comes.
-            let open = tokio::select! {
+            let is_open = tokio::select! {
                 count = self.settlements.recv_many(&mut batch, GROUP) => count > 0,
                 () = tokio::time::sleep(GATHER), if self.ledger.has_unacknowledged() => true,
             };
             // Gathering comes before the round is counted, so that one acknowledgement covers what
             // it brings.
-            if open && !batch.is_empty() && !self.gather_time.is_zero() {
-                tokio::time::sleep(self.gather_time).await;
-                while batch.len() < GROUP
-                    && let Ok(settled) = self.settlements.try_recv()
-                {
-                    batch.push(settled);
-                }
+            if is_open && !batch.is_empty() {
+                self.gather(&mut batch).await;
             }
             self.ledger.next_round();
-            for (tag, action) in batch.drain(..) {
-                self.settle_delivery(tag, action).await?;
+            for settled in batch.drain(..) {
+                self.settle_delivery(settled).await?;
             }
-            if !open {
+            if !is_open {
                 // Nobody is left to settle an earlier message, so everything is acknowledged at
                 // once.
                 self.ledger.next_round();
@@ -102,7 +121,21 @@ impl RabbitmqAcknowledger {
         }
     }
 
-    async fn settle_delivery(&mut self, tag: u64, action: SettleAction) -> lapin::Result<()> {
+    /// Waits a little for more settled messages.
+    async fn gather(&mut self, batch: &mut Vec<SettledDelivery>) {
+        if self.gather_time.is_zero() {
+            return;
+        }
+        tokio::time::sleep(self.gather_time).await;
+        while batch.len() < GROUP
+            && let Ok(settled) = self.settlements.try_recv()
+        {
+            batch.push(settled);
+        }
+    }
+
+    async fn settle_delivery(&mut self, settled: SettledDelivery) -> lapin::Result<()> {
+        let SettledDelivery { tag, action } = settled;
         if action == SettleAction::Requeue {
             self.channel
                 .basic_nack(
@@ -130,8 +163,8 @@ impl RabbitmqAcknowledger {
                 .basic_ack(tag, BasicAckOptions { multiple: false })
                 .await?;
         }
-        self.counters
-            .rabbitmq_acknowledged
+        self.metrics
+            .acknowledged
             .add(owed.saturating_sub(self.ledger.unacknowledged));
         Ok(())
     }

@@ -3,10 +3,9 @@
 //! the end of its handshake, since a node that hangs still accepts connections.
 
 use std::io;
-use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::os::fd::AsFd;
+use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -14,6 +13,8 @@ use futures_util::future::BoxFuture;
 use lapin::tcp::{AsyncTcpStream, OwnedTLSConfig};
 use lapin::uri::{AMQPScheme, AMQPUri};
 use lapin::{Connection, ConnectionProperties, ErrorKind};
+
+use super::connect_attempt::{ConnectAttempt, HandshakeSocket, remember_socket};
 
 /// Longest time from the start of a connection to one address to the end of its handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_millis(2500);
@@ -78,36 +79,12 @@ impl RabbitmqAddress {
         credentials: (Option<&str>, Option<&str>),
         ca: Option<&Path>,
     ) -> anyhow::Result<Self> {
-        let texts: Vec<&str> = uris
-            .split(',')
-            .map(str::trim)
-            .filter(|uri| !uri.is_empty())
-            .collect();
-        anyhow::ensure!(
-            !texts.is_empty(),
-            "--rabbitmq-uri: it is empty, give amqp://host:port or amqps://host:port"
-        );
-        let count = texts.len();
-        let read = |(index, text): (usize, &str)| {
-            let which = if count > 1 {
-                format!(" (URI {} of {count})", index + 1)
-            } else {
-                String::new()
-            };
-            parse_uri(text, credentials)
-                .map_err(|error| anyhow::anyhow!("--rabbitmq-uri{which}: {error}"))
-        };
-        let uris = texts
-            .into_iter()
-            .enumerate()
-            .map(read)
-            .collect::<anyhow::Result<_>>()?;
         let pem = |path: &Path| {
             std::fs::read_to_string(path)
                 .map_err(|error| anyhow::anyhow!("--rabbitmq-ca {}: {error}", path.display()))
         };
         Ok(Self {
-            uris,
+            uris: parse_uris(uris, credentials)?,
             ca_pem: ca.map(pem).transpose()?,
         })
     }
@@ -153,24 +130,15 @@ impl RabbitmqAddress {
     async fn resolve_candidates(&self, reasons: &mut Vec<String>) -> Vec<NodeCandidate> {
         let mut candidates = Vec::new();
         for uri in &self.uris {
-            let host = (uri.authority.host.as_str(), uri.authority.port);
-            match tokio::time::timeout(LOOKUP_TIMEOUT, tokio::net::lookup_host(host)).await {
-                Ok(Ok(addresses)) => {
-                    let found = addresses.take(ADDRESSES);
-                    candidates.extend(found.map(|address| NodeCandidate {
+            match resolve_host(uri).await {
+                Ok(addresses) => {
+                    candidates.extend(addresses.into_iter().map(|address| NodeCandidate {
                         uri: uri.clone(),
                         address,
-                    }));
+                    }))
                 }
-                Ok(Err(error)) => reasons.push(format!(
-                    "{}: no address of the host: {error}",
-                    node_name(uri)
-                )),
-                Err(_elapsed) => {
-                    reasons.push(format!(
-                        "{}: no address of the host within {LOOKUP_TIMEOUT:?}",
-                        node_name(uri)
-                    ));
+                Err(error) => {
+                    reasons.push(format!("{}: no address of the host{error}", node_name(uri)))
                 }
             }
         }
@@ -183,20 +151,39 @@ impl RabbitmqAddress {
         candidate: &NodeCandidate,
         purpose: &str,
     ) -> Result<Connection, String> {
-        let NodeCandidate { uri, address } = candidate;
+        // A second handle of the socket lets an attempt be ended that lapin would go on with.
+        let attempt = ConnectAttempt::default();
+        let open = self.open_connection(candidate, purpose, &attempt.socket);
+        match tokio::time::timeout(HANDSHAKE_TIMEOUT, open).await {
+            Ok(Ok(connection)) => {
+                attempt.keep_socket();
+                Ok(connection)
+            }
+            Ok(Err(error)) if candidate.uri.vhost.is_empty() => {
+                Err(format!("{error}{EMPTY_VHOST}"))
+            }
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(_elapsed) => Err(format!("no handshake within {HANDSHAKE_TIMEOUT:?}")),
+        }
+    }
+
+    /// Connects to one address, and remembers the socket of the attempt.
+    async fn open_connection(
+        &self,
+        candidate: &NodeCandidate,
+        purpose: &str,
+        socket: &Arc<Mutex<HandshakeSocket>>,
+    ) -> lapin::Result<Connection> {
         let properties = ConnectionProperties::default()
             .with_connection_name(format!("sealpost {purpose}").into());
         let tls = OwnedTLSConfig {
             identity: None,
             cert_chain: self.ca_pem.clone(),
         };
-        let runtime = lapin::runtime::default_runtime().map_err(|error| error.to_string())?;
-        let address = *address;
-        // A second handle of the socket lets an attempt be ended that lapin would go on with.
-        let attempt = ConnectAttempt::default();
-        let socket = Arc::clone(&attempt.socket);
-        let open = Connection::connector(
-            uri.clone(),
+        let (address, socket) = (candidate.address, Arc::clone(socket));
+        let runtime = lapin::runtime::default_runtime()?;
+        Connection::connector(
+            candidate.uri.clone(),
             runtime,
             async move |uri, runtime| {
                 let opened = async {
@@ -213,86 +200,52 @@ impl RabbitmqAddress {
                 };
                 // Limited here, too: lapin goes on with an attempt that is given up.
                 let limited = tokio::time::timeout(HANDSHAKE_TIMEOUT, opened).await;
-                let opened =
-                    limited.unwrap_or_else(|_elapsed| Err(std::io::ErrorKind::TimedOut.into()));
+                let opened = limited.unwrap_or_else(|_elapsed| Err(io::ErrorKind::TimedOut.into()));
                 opened.map_err(|error| ErrorKind::IOError(Arc::new(error)).into())
             },
             properties,
-        );
-        match tokio::time::timeout(HANDSHAKE_TIMEOUT, open).await {
-            Ok(Ok(connection)) => {
-                attempt.keep_socket();
-                Ok(connection)
-            }
-            Ok(Err(error)) => Err(format!(
-                "{error}{}",
-                if uri.vhost.is_empty() {
-                    EMPTY_VHOST
-                } else {
-                    ""
-                }
-            )),
-            Err(_elapsed) => Err(format!("no handshake within {HANDSHAKE_TIMEOUT:?}")),
-        }
+        )
+        .await
     }
 }
 
-/// Second handle of the socket of an attempt to connect.
-#[derive(Default)]
-enum HandshakeSocket {
-    #[default]
-    Unconnected,
-    Connected(TcpStream),
-    /// The attempt was given up, or has succeeded: its socket is left alone.
-    Done,
-}
-
-/// Attempt to connect. If it is given up, it closes its socket: lapin would wait for an answer for
-/// ever, with a thread and a socket for each attempt.
-#[derive(Default)]
-struct ConnectAttempt {
-    socket: Arc<Mutex<HandshakeSocket>>,
-}
-
-impl ConnectAttempt {
-    fn keep_socket(self) {
-        *lock_socket(&self.socket) = HandshakeSocket::Done;
-    }
-}
-
-impl Drop for ConnectAttempt {
-    fn drop(&mut self) {
-        if let HandshakeSocket::Connected(socket) =
-            std::mem::replace(&mut *lock_socket(&self.socket), HandshakeSocket::Done)
-            && let Err(error) = socket.shutdown(Shutdown::Both)
-        {
-            tracing::debug!(
-                %error,
-                "The socket of an attempt to connect to RabbitMQ was closed before"
-            );
-        }
-    }
-}
-
-fn lock_socket(socket: &Mutex<HandshakeSocket>) -> MutexGuard<'_, HandshakeSocket> {
-    socket.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Remembers the socket of an attempt, so that it can be closed.
+/// Resolves the host of a URI.
 ///
 /// # Errors
-/// If the attempt was given up meanwhile, or the system has no handle left.
-fn remember_socket(
-    socket: &Mutex<HandshakeSocket>,
-    stream: &tokio::net::TcpStream,
-) -> io::Result<()> {
-    let handle = TcpStream::from(stream.as_fd().try_clone_to_owned()?);
-    let mut socket = lock_socket(socket);
-    if matches!(*socket, HandshakeSocket::Done) {
-        return Err(io::ErrorKind::ConnectionAborted.into());
+/// Fails with the words that follow those that there is no address.
+async fn resolve_host(uri: &AMQPUri) -> Result<Vec<SocketAddr>, String> {
+    let host = (uri.authority.host.clone(), uri.authority.port);
+    match tokio::time::timeout(LOOKUP_TIMEOUT, tokio::net::lookup_host(host)).await {
+        Ok(Ok(addresses)) => Ok(addresses.take(ADDRESSES).collect()),
+        Ok(Err(error)) => Err(format!(": {error}")),
+        Err(_elapsed) => Err(format!(" within {LOOKUP_TIMEOUT:?}")),
     }
-    *socket = HandshakeSocket::Connected(handle);
-    Ok(())
+}
+
+fn parse_uris(
+    uris: &str,
+    credentials: (Option<&str>, Option<&str>),
+) -> anyhow::Result<Vec<AMQPUri>> {
+    let texts: Vec<&str> = uris
+        .split(',')
+        .map(str::trim)
+        .filter(|uri| !uri.is_empty())
+        .collect();
+    anyhow::ensure!(
+        !texts.is_empty(),
+        "--rabbitmq-uri: it is empty, give amqp://host:port or amqps://host:port"
+    );
+    let count = texts.len();
+    let uris = texts.into_iter().enumerate().map(|(index, text)| {
+        let which = if count > 1 {
+            format!(" (URI {} of {count})", index + 1)
+        } else {
+            String::new()
+        };
+        parse_uri(text, credentials)
+            .map_err(|error| anyhow::anyhow!("--rabbitmq-uri{which}: {error}"))
+    });
+    uris.collect()
 }
 
 fn parse_uri(

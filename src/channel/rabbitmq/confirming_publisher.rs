@@ -8,54 +8,27 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use lapin::ErrorKind;
-use lapin::types::ShortString;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Instant;
 
+use super::channel_keeper::AmqpChannelSetKeeper;
 use super::health::OncePerMinute;
-use super::message::AmqpMessage;
-use super::misdirected_returns::MisdirectedReturn;
+use super::message::amqp_message::AmqpMessage;
+use super::metrics::RabbitmqMetrics;
+use super::misdirected_return::MisdirectedReturn;
+use super::publication::RoutedMessage;
+use super::publish_error::{CONFIRM_TIMEOUT, RabbitmqPublishError, is_answered};
 use super::publish_route::PublishRoute;
-use super::publishing_connection::{AmqpChannelSetKeeper, PublishingConnection};
-use crate::telemetry::counters::ProcessCounters;
+use super::publishing_connection::PublishingConnection;
 
 /// Messages of all queues that may be on their way to RabbitMQ at once.
 const WINDOW: usize = 1024;
 /// Time for which a message counts as one of them. After that its queue is slow, and must not keep
 /// back messages of other queues.
 const HOLD_UP: Duration = Duration::from_secs(1);
-/// Longest time from the request to the confirm. A channel that has published to a queue finds its
-/// new leader about 8 s after the node of the old one has hung (RabbitMQ 3.10.8); giving up before
-/// that would need a new channel, which takes longer.
-pub(super) const CONFIRM_TIMEOUT: Duration = Duration::from_secs(9);
-
 /// Time without a fault after which the second connection gets to know queues again: RabbitMQ needs
 /// up to 45 s to give up a node that hangs, and answers new channels before that only by chance.
 const CALM: Duration = Duration::from_secs(60);
-
-/// Reason for which it is not known that a message is stored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum RabbitmqPublishError {
-    /// There is no channel to publish on; no message was sent.
-    #[error("there is no connection to RabbitMQ on which it lets us publish")]
-    NoConnection,
-    /// An alarm blocks publishers; no message was sent.
-    #[error("RabbitMQ is blocked by an alarm of memory or disk")]
-    Blocked,
-    /// RabbitMQ refused the message: the queue has no leader at the moment, or it is full.
-    #[error("RabbitMQ could not store it")]
-    Nacked,
-    /// No queue has this name.
-    #[error("the queue is gone")]
-    Unroutable,
-    /// The channel broke before RabbitMQ confirmed the message; perhaps it is stored.
-    #[error("the connection to RabbitMQ broke before it was confirmed")]
-    Interrupted,
-    /// RabbitMQ did not confirm the message in time; perhaps it is stored.
-    #[error("RabbitMQ has not confirmed it within {CONFIRM_TIMEOUT:?}")]
-    Unconfirmed,
-}
 
 /// Misdirected returns that may wait to be published again.
 const MAX_MISDIRECTED_RETURNS: usize = 64;
@@ -68,31 +41,30 @@ pub(super) struct ConfirmingPublisher {
     /// Last time when a queue had to be published to on the other connection.
     last_rerouted: Mutex<Option<Instant>>,
     publish_window: Semaphore,
-    counters: Arc<ProcessCounters>,
+    metrics: Arc<RabbitmqMetrics>,
 }
 
 impl ConfirmingPublisher {
     /// Makes a publisher; the keepers of the channels of its two connections, without which nothing
     /// is published; and the receiver of misdirected returns, which have to be published again.
     pub(super) fn new(
-        counters: Arc<ProcessCounters>,
+        metrics: Arc<RabbitmqMetrics>,
     ) -> (
         Arc<Self>,
         [AmqpChannelSetKeeper; 2],
         mpsc::Receiver<MisdirectedReturn>,
     ) {
-        let (strays, found) = mpsc::channel(MAX_MISDIRECTED_RETURNS);
-        let (first, first_keeper) = PublishingConnection::new(&counters, strays.clone());
-        let (second, second_keeper) = PublishingConnection::new(&counters, strays);
-        let (telling, window) = (OncePerMinute::default(), Semaphore::new(WINDOW));
-        let outbox = Self {
+        let (misdirected, receiver) = mpsc::channel(MAX_MISDIRECTED_RETURNS);
+        let (first, first_keeper) = PublishingConnection::new(&metrics, misdirected.clone());
+        let (second, second_keeper) = PublishingConnection::new(&metrics, misdirected);
+        let publisher = Self {
             connections: [first, second],
-            log_limit: telling,
+            log_limit: OncePerMinute::default(),
             last_rerouted: Mutex::default(),
-            publish_window: window,
-            counters,
+            publish_window: Semaphore::new(WINDOW),
+            metrics,
         };
-        (Arc::new(outbox), [first_keeper, second_keeper], found)
+        (Arc::new(publisher), [first_keeper, second_keeper], receiver)
     }
 
     /// True if messages can be published on one of the connections now.
@@ -127,36 +99,40 @@ impl ConfirmingPublisher {
         route: &Arc<PublishRoute>,
         message: &Arc<AmqpMessage>,
     ) -> Result<(), RabbitmqPublishError> {
-        let sent = tokio::time::timeout(
-            CONFIRM_TIMEOUT,
-            self.publish_on_either(queue, route, message),
-        )
-        .await;
-        // Failures are counted here, once for both connections.
+        let routed = RoutedMessage {
+            queue,
+            route,
+            message,
+        };
+        let sent = tokio::time::timeout(CONFIRM_TIMEOUT, self.publish_on_either(&routed)).await;
         let stored = sent.unwrap_or(Err(RabbitmqPublishError::Unconfirmed));
-        let counters = &self.counters;
+        self.count(stored);
+        stored
+    }
+
+    /// Counts what became of a message, once for both connections.
+    fn count(&self, stored: Result<(), RabbitmqPublishError>) {
+        let metrics = &self.metrics;
         match stored {
-            Ok(()) => counters.rabbitmq_confirmed.increment(),
+            Ok(()) => metrics.confirmed.increment(),
             // The caller knows if a missing queue is a fault or about to be declared.
             Err(RabbitmqPublishError::Unroutable) => {}
             Err(failure) => {
-                counters.rabbitmq_unconfirmed.increment();
+                metrics.unconfirmed.increment();
                 match failure {
-                    RabbitmqPublishError::Blocked => counters.rabbitmq_blocked.increment(),
-                    RabbitmqPublishError::Nacked => counters.rabbitmq_nacked.increment(),
+                    RabbitmqPublishError::Blocked => metrics.blocked.increment(),
+                    RabbitmqPublishError::Nacked => metrics.nacked.increment(),
                     _ => {}
                 }
             }
         }
-        stored
     }
 
     async fn publish_on_either(
         &self,
-        queue: &str,
-        route: &Arc<PublishRoute>,
-        message: &Arc<AmqpMessage>,
+        routed: &RoutedMessage<'_>,
     ) -> Result<(), RabbitmqPublishError> {
+        let RoutedMessage { queue, route, .. } = *routed;
         // Holding a turn first limits all messages together; the message is tracked only while it
         // is sent.
         let Ok(permit) = self.publish_window.acquire().await else {
@@ -166,10 +142,10 @@ impl ConfirmingPublisher {
         // Before this message is sent, so that the channel on the other connection is ready when it
         // is needed.
         self.warm_up_connections(queue, route);
-        let ([first, second], other) = self.order_connections(route);
+        let order = self.order_connections(route);
         // A message of a slow queue gives its turn back, so that other queues' messages are sent.
         let sent = Instant::now();
-        let mut stored = std::pin::pin!(first.publish(queue, route, message));
+        let mut stored = std::pin::pin!(order.first.publish(routed));
         if let Ok(stored) = tokio::time::timeout(HOLD_UP, &mut stored).await {
             return stored;
         }
@@ -177,23 +153,33 @@ impl ConfirmingPublisher {
         // The other connection is tried only if nothing else was confirmed for the queue either.
         let in_vain = async {
             route.until_unanswered(sent).await;
-            second.until_open().await;
+            order.second.until_open().await;
         };
         tokio::select! {
             stored = &mut stored => return stored,
             () = in_vain => {}
         }
-        self.counters.rabbitmq_published_twice.increment();
+        tokio::select! {
+            again = self.publish_again(routed, &order) => again,
+            Ok(()) = stored => Ok(()),
+        }
+    }
+
+    /// Publishes a message on the second connection, since it is in vain on the first one.
+    async fn publish_again(
+        &self,
+        routed: &RoutedMessage<'_>,
+        order: &ConnectionOrder<'_>,
+    ) -> Result<(), RabbitmqPublishError> {
+        self.metrics.published_twice.increment();
         *self.last_rerouted() = Some(Instant::now());
-        let again = tokio::select! {
-            again = second.publish(queue, route, message) => again,
-            Ok(()) = stored => return Ok(()),
-        };
+        let again = order.second.publish(routed).await;
         // The other connection is preferred only once it has answered: where a leader hangs, a
         // channel that knows its queue finds the next leader long before others do.
-        if is_answered(again) && route.prefer(other) && self.log_limit.is_due() {
+        let is_new = is_answered(again) && routed.route.prefer(order.second_index);
+        if is_new && self.log_limit.is_due() {
             tracing::warn!(
-                queue,
+                queue = routed.queue,
                 "RabbitMQ has confirmed nothing for a queue for some seconds: it is \
                  published to on another connection"
             );
@@ -223,39 +209,32 @@ impl ConfirmingPublisher {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The connection to publish to a queue on first, the other one, and the index of the other
-    /// one.
-    fn order_connections(&self, way: &PublishRoute) -> ([&PublishingConnection; 2], usize) {
+    /// The connections in the order in which they are tried for a queue.
+    fn order_connections(&self, route: &PublishRoute) -> ConnectionOrder<'_> {
         let [first, second] = &self.connections;
         // A connection that is not there takes nothing, while the other one may.
-        let takes_second = if way.preferred() == 1 {
+        let takes_second = if route.preferred() == 1 {
             second.is_open()
         } else {
             !first.is_open()
         };
-        if takes_second {
-            ([second, first], 0)
+        let (first, second, second_index) = if takes_second {
+            (second, first, 0)
         } else {
-            ([first, second], 1)
+            (first, second, 1)
+        };
+        ConnectionOrder {
+            first,
+            second,
+            second_index,
         }
     }
 }
 
-/// True if RabbitMQ has said whether a message is stored.
-pub(super) fn is_answered(stored: Result<(), RabbitmqPublishError>) -> bool {
-    matches!(
-        stored,
-        Ok(()) | Err(RabbitmqPublishError::Nacked | RabbitmqPublishError::Unroutable)
-    )
-}
-
-/// True if RabbitMQ closed the channel because something does not exist (404).
-pub(super) fn is_not_found(error: &lapin::Error) -> bool {
-    matches!(error.kind(), ErrorKind::ProtocolError(error) if error.get_id() == 404)
-}
-
-/// Short string of AMQP for a name of our own, which is never longer than the 255 bytes that it may
-/// have.
-pub(super) fn short_string(name: &str) -> ShortString {
-    ShortString::try_new(name).unwrap_or_default()
+/// The two connections in the order in which they are tried for a queue.
+struct ConnectionOrder<'p> {
+    first: &'p PublishingConnection,
+    second: &'p PublishingConnection,
+    /// Index of the second one among the publisher's connections.
+    second_index: usize,
 }

@@ -6,23 +6,25 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use lapin::options::BasicQosOptions;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::acknowledger::RabbitmqAcknowledger;
-use super::confirming_publisher::short_string;
-use super::connection::{AmqpConnectionWatch, OpenAmqpConnection, error_text, has_no_channel_left};
-use super::message::{self, AmqpMessage};
+use super::connection::{AmqpConnectionWatch, OpenAmqpConnection};
+use super::connection_pool::AmqpConnectionSlot;
+use super::consumed_channel::ConsumedChannel;
+use super::consumer_failure::ConsumerFailure;
+use super::context::RabbitmqContext;
 use super::prefetch_buffer::{PrefetchBuffer, consume};
 use super::prefetch_control::PrefetchControl;
+use super::queue::RabbitmqQueue;
+use super::queue_arguments::QueuePurpose;
+use super::queue_names::RabbitmqQueueNames;
 use super::receiver::RabbitmqReceiver;
-use super::topology::{QueuePurpose, RabbitmqQueueNames};
-use super::{RabbitmqContext, RabbitmqQueue};
 use crate::channel::EventDelivery;
-use crate::model::{DeliveryOrder, DestinationRole};
-use crate::telemetry::series::Dropped;
+use crate::doubling_wait::DoublingWait;
+use crate::model::DeliveryOrder;
 use crate::wire_text::WireText;
 
 /// Wait before a consumer is begun again; it doubles up to [`LONGEST_PAUSE`].
@@ -30,8 +32,6 @@ const PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// Wait before a queue that was deleted is declared again, or another connection is taken.
 const SHORT_PAUSE: Duration = Duration::from_millis(250);
-/// Longest time for the close of a channel.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(4);
 /// Longest time for an answer of RabbitMQ. A queue without a leader does not answer.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -44,48 +44,25 @@ pub(super) struct RabbitmqConsumer {
     pub(super) failure_logged: AtomicBool,
 }
 
-/// Reason for which a queue is not consumed.
-pub(super) enum ConsumerFailure {
-    /// The connection has no channel left, or only those that are reserved for other things.
-    NoChannel,
-    /// The queue was deleted, or RabbitMQ has cancelled the consumer; the channel is open.
-    Cancelled,
-    /// Another failure, in words.
-    Other(String),
-}
-
-impl From<String> for ConsumerFailure {
-    fn from(reason: String) -> Self {
-        Self::Other(reason)
-    }
-}
-
-impl From<lapin::Error> for ConsumerFailure {
-    fn from(error: lapin::Error) -> Self {
-        if has_no_channel_left(&error) {
-            Self::NoChannel
-        } else {
-            Self::Other(error_text(&error))
-        }
-    }
+/// A consumer that has begun: the channel, and the messages that come over it.
+struct StartedConsumer {
+    consumed: ConsumedChannel,
+    deliveries: lapin::Consumer,
 }
 
 impl RabbitmqConsumer {
     /// Consumes until the queue is given up, over as many connections as it takes.
     pub(super) async fn run(self) {
         // The slot is kept as long as its connection has a channel for this consumer.
-        let stop = self.queue.stop.clone();
-        let Some(mut slot) = stop
-            .run_until_cancelled(self.context.pool.take_slot())
-            .await
-        else {
+        let Some(mut slot) = self.take_slot().await else {
             return;
         };
-        let (mut pause, mut finishing) = (PAUSE, JoinSet::new());
+        let mut pause = DoublingWait::new(PAUSE, LONGEST_PAUSE);
+        let mut finishing = JoinSet::new();
         while let Some(connection) = self.until_connected(&mut slot.connection.clone()).await {
             // Read before consuming, to tell a consumer that had begun from one that could not
             // begin.
-            let begun = self.queue.consumer_starts.load(Ordering::Acquire);
+            let starts = self.queue.consumer_starts.load(Ordering::Acquire);
             while finishing.try_join_next().is_some() {}
             let consumed = if slot.exceeds_capacity() {
                 Err(ConsumerFailure::NoChannel)
@@ -93,51 +70,52 @@ impl RabbitmqConsumer {
                 self.consume(&connection, &mut finishing).await
             };
             match consumed {
-                Ok(()) => pause = PAUSE,
+                Ok(()) => pause.reset(),
                 Err(ConsumerFailure::Cancelled) => {
                     self.log_failure("the queue was deleted, or its consumer cancelled");
-                    stop.run_until_cancelled(tokio::time::sleep(SHORT_PAUSE))
-                        .await;
+                    self.wait(SHORT_PAUSE).await;
                     continue;
                 }
-                // The slot is given back first, so that the next one may be on another connection.
                 Err(ConsumerFailure::NoChannel) => {
+                    // The slot is given back first, so that the next one may be on another
+                    // connection.
                     drop(slot);
-                    stop.run_until_cancelled(tokio::time::sleep(SHORT_PAUSE))
-                        .await;
-                    let Some(another) = stop
-                        .run_until_cancelled(self.context.pool.take_slot())
-                        .await
-                    else {
+                    self.wait(SHORT_PAUSE).await;
+                    let Some(another) = self.take_slot().await else {
                         return;
                     };
                     slot = another;
                     continue;
                 }
                 Err(ConsumerFailure::Other(reason)) => {
-                    if self.queue.consumer_starts.load(Ordering::Acquire) != begun {
-                        pause = PAUSE;
+                    if self.queue.consumer_starts.load(Ordering::Acquire) != starts {
+                        pause.reset();
                     }
                     self.log_failure(&reason);
                 }
             }
-            stop.run_until_cancelled(tokio::time::sleep(
-                pause.mul_f64(0.5 + 0.5 * fastrand::f64()),
-            ))
-            .await;
-            pause = pause.saturating_mul(2).min(LONGEST_PAUSE);
+            self.wait(pause.take_jittered()).await;
         }
         // Deliveries of deleted queues are finished before the consumer counts as ended.
         while finishing.join_next().await.is_some() {}
     }
 
+    /// Takes a slot on a connection; `None` when the queue is given up.
+    async fn take_slot(&self) -> Option<AmqpConnectionSlot> {
+        let slot = self.context.pool.take_slot();
+        self.queue.stop.run_until_cancelled(slot).await
+    }
+
+    /// Waits for this time, or until the queue is given up.
+    async fn wait(&self, time: Duration) {
+        let wait = tokio::time::sleep(time);
+        self.queue.stop.run_until_cancelled(wait).await;
+    }
+
     /// Logs why the queue is not consumed, as a warning once until it is consumed again, and learns
     /// the consumer timeout from the reason.
     fn log_failure(&self, reason: &str) {
-        self.context
-            .counters
-            .rabbitmq_consumers_restarted
-            .increment();
+        self.context.metrics.consumers_restarted.increment();
         let queue = &self.queue.names.queue;
         if self.context.hold_limit.learn_consumer_timeout(reason) {
             tracing::warn!(
@@ -177,134 +155,92 @@ impl RabbitmqConsumer {
         finishing: &mut JoinSet<()>,
     ) -> Result<(), ConsumerFailure> {
         // The queue is declared each time, since it may have been deleted meanwhile.
-        let begun = self
-            .queue
-            .stop
-            .run_until_cancelled(self.declare_and_consume(connection))
-            .await;
-        let Some((channel, deliveries)) = begun.transpose()? else {
-            return Ok(());
-        };
-        if self.failure_logged.swap(false, Ordering::AcqRel) {
-            tracing::info!(queue = self.queue.names.queue, "Consumer is back");
+        let start = self.declare_and_consume(connection);
+        let started = self.queue.stop.run_until_cancelled(start).await;
+        match started.transpose()? {
+            Some(started) => {
+                self.log_success();
+                self.deliver_until_broken(started, finishing).await
+            }
+            None => Ok(()),
         }
+    }
+
+    /// Lets the worker deliver what comes over the channel, until that breaks or is not needed any
+    /// more.
+    async fn deliver_until_broken(
+        &self,
+        started: StartedConsumer,
+        finishing: &mut JoinSet<()>,
+    ) -> Result<(), ConsumerFailure> {
+        let StartedConsumer {
+            consumed,
+            deliveries,
+        } = started;
         let revoked = CancellationToken::new();
         // However this function ends, deliveries that are not settled by then go to another
         // consumer.
         let revoke = revoked.clone().drop_guard();
-        let counters = Arc::clone(&self.context.counters);
         // The acknowledger exists before the first delivery, which needs its sender.
-        let (acknowledger, settled) =
-            RabbitmqAcknowledger::new(channel.clone(), self.queue.max_prefetch, counters);
-        let mut acknowledged = Box::pin(acknowledger.run());
-        let mut buffer = PrefetchBuffer::new(
-            (&self.queue, &self.context),
-            connection,
-            channel.clone(),
-            deliveries,
+        let (acknowledger, settlements) = RabbitmqAcknowledger::new(
+            consumed.channel.clone(),
+            self.queue.max_prefetch,
+            Arc::clone(&self.context.metrics),
         );
-        let receive = RabbitmqReceiver::new(
-            self,
-            connection,
-            (channel.clone(), settled),
-            revoked.clone(),
-        )
-        .run(&mut buffer);
-        tokio::select! {
-            received = self.queue.stop.run_until_cancelled(receive) => match received {
-                Some(Err(ConsumerFailure::Cancelled)) => {
-                    let (connection, channel) = (Arc::clone(connection), channel.clone());
-                    finishing.spawn(async move {
-                        let _revoke = revoke;
-                        connection.broken.run_until_cancelled(acknowledged).await;
-                        flush_acknowledgements(&channel, &connection).await;
-                    });
-                    return Err(ConsumerFailure::Cancelled);
-                }
-                Some(broken) => {
-                    // Deliveries under way end before another consumer gets their messages.
-                    drop(revoke);
-                    self.close_ordered_channel(&channel, connection).await;
-                    return broken;
-                }
-                None => {}
-            },
+        let mut acknowledged = Box::pin(acknowledger.run());
+        let mut buffer = PrefetchBuffer::new(&consumed, deliveries);
+        let receiver =
+            RabbitmqReceiver::new(&consumed, &self.messages, settlements, revoked.clone());
+        let receive = receiver.run(&mut buffer);
+        let failure = tokio::select! {
+            received = self.queue.stop.run_until_cancelled(receive) => received,
             // An event of an ordered queue is requeued, in its place: by closing the channel.
-            () = revoked.cancelled() => {}
+            () = revoked.cancelled() => None,
             acknowledged = &mut acknowledged => return Ok(acknowledged?),
-        }
-        // The next consumer of an ordered queue must not begin before the deliveries under way here
-        // have ended: if the consumer were cancelled now, the next process would get the messages
-        // behind those. The close of the channel cancels it.
-        let kept =
-            (self.queue.names.order == DeliveryOrder::Ordered).then_some(buffer.into_deliveries());
-        // Deliveries under way are settled and acknowledged before the channel is closed.
-        let finished = connection.broken.run_until_cancelled(acknowledged).await;
-        self.close_ordered_channel(&channel, connection).await;
-        drop(kept);
-        match finished {
-            Some(acknowledged) => Ok(acknowledged?),
-            None => Err("the connection is broken".to_owned().into()),
-        }
-    }
-
-    /// Closes the channel of an ordered queue before its consumer is cancelled: RabbitMQ would let
-    /// the next consumer begin behind the messages that this one holds, and requeues those only
-    /// when the channel ends.
-    async fn close_ordered_channel(
-        &self,
-        channel: &lapin::Channel,
-        connection: &OpenAmqpConnection,
-    ) {
-        if self.queue.names.order == DeliveryOrder::Unordered || !channel.status().connected() {
-            return;
-        }
-        let closed = connection
-            .run_within(
-                CLOSE_TIMEOUT,
-                channel.close(200, short_string("beginning again")),
-            )
-            .await;
-        if let Err(error) = closed {
-            tracing::debug!(
-                queue = self.queue.names.queue,
-                error,
-                "A channel was not closed in order"
-            );
+        };
+        match failure {
+            None => finish(&consumed, buffer, acknowledged).await,
+            Some(ConsumerFailure::Cancelled) => {
+                finishing.spawn(finish_deleted(consumed.clone(), acknowledged, revoke));
+                Err(ConsumerFailure::Cancelled)
+            }
+            Some(failure) => {
+                // Deliveries under way end before another consumer gets their messages.
+                drop(revoke);
+                consumed.close_ordered().await;
+                Err(failure)
+            }
         }
     }
 
+    fn log_success(&self) {
+        if self.failure_logged.swap(false, Ordering::AcqRel) {
+            tracing::info!(queue = self.queue.names.queue, "Consumer is back");
+        }
+    }
+
+    /// Declares the queue, and begins to consume it. Only some are declared at once: a thousand
+    /// queues that are declared anew would keep RabbitMQ from everything else.
     async fn declare_and_consume(
         &self,
-        connection: &OpenAmqpConnection,
-    ) -> Result<(lapin::Channel, lapin::Consumer), ConsumerFailure> {
-        // Only some are declared at once: a thousand queues that are declared anew would keep
-        // RabbitMQ from everything else.
+        connection: &Arc<OpenAmqpConnection>,
+    ) -> Result<StartedConsumer, ConsumerFailure> {
         let turn = self.context.declare_permits.acquire().await;
-        let RabbitmqQueueNames { queue, order, .. } = &self.queue.names;
-        let purpose = QueuePurpose::Subscription(*order);
-        let window = PrefetchControl::new(*order, self.queue.max_prefetch).prefetch();
-        let begun = async {
-            let channel = self
-                .context
-                .topology
-                .declare(&connection.connection, queue, purpose)
-                .await?;
-            let deliveries = consume(&channel, queue, window).await?;
-            Ok::<_, lapin::Error>((channel, deliveries))
-        };
-        let begun =
-            tokio::time::timeout(TIMEOUT, connection.broken.run_until_cancelled(begun)).await;
+        let order = self.queue.names.order;
+        let prefetch = PrefetchControl::new(order, self.queue.max_prefetch).prefetch();
+        let start = connection
+            .broken
+            .run_until_cancelled(self.start(connection, prefetch));
+        let started = tokio::time::timeout(TIMEOUT, start).await;
         drop(turn);
-        self.queue.current_prefetch.store(window, Ordering::Release);
-        match begun {
-            Ok(Some(begun)) => {
-                let begun = begun.inspect_err(|error| self.record_refusal(error))?;
-                // What was found out about the queue before it was declared does not hold any more.
-                self.queue.clear_notifications();
-                self.queue.consumer_starts.fetch_add(1, Ordering::AcqRel);
-                self.queue.mark_answering();
-                Ok(begun)
+        self.queue
+            .current_prefetch
+            .store(prefetch, Ordering::Release);
+        match started {
+            Ok(Some(started)) => {
+                let started = started.inspect_err(|error| self.record_refusal(error))?;
+                self.record_start();
+                Ok(started)
             }
             Ok(None) => Err("the connection is broken".to_owned().into()),
             Err(_elapsed) => {
@@ -312,6 +248,37 @@ impl RabbitmqConsumer {
                 Err(format!("RabbitMQ has not answered for it within {TIMEOUT:?}").into())
             }
         }
+    }
+
+    async fn start(
+        &self,
+        connection: &Arc<OpenAmqpConnection>,
+        prefetch: u16,
+    ) -> lapin::Result<StartedConsumer> {
+        let RabbitmqQueueNames { queue, order, .. } = &self.queue.names;
+        let purpose = QueuePurpose::Subscription(*order);
+        let topology = &self.context.topology;
+        let channel = topology
+            .declare(&connection.connection, queue, purpose)
+            .await?;
+        let deliveries = consume(&channel, queue, prefetch).await?;
+        let consumed = ConsumedChannel {
+            queue: Arc::clone(&self.queue),
+            context: Arc::clone(&self.context),
+            connection: Arc::clone(connection),
+            channel,
+        };
+        Ok(StartedConsumer {
+            consumed,
+            deliveries,
+        })
+    }
+
+    fn record_start(&self) {
+        // What was found out about the queue before it was declared does not hold any more.
+        self.queue.clear_notifications();
+        self.queue.consumer_starts.fetch_add(1, Ordering::AcqRel);
+        self.queue.mark_answering();
     }
 
     /// Records that RabbitMQ refuses the queue. Such a queue takes no messages either until an
@@ -322,44 +289,38 @@ impl RabbitmqConsumer {
             self.queue.mark_unavailable();
         }
     }
+}
 
-    /// Parks a message that is no event.
-    pub(super) async fn park_unreadable(&self, reason: String, message: AmqpMessage) {
-        let queue = &self.queue.names.queue;
-        if self.queue.series.is_first_parked() {
-            tracing::warn!(queue, reason, "Message parked");
-        } else {
-            tracing::debug!(queue, reason, "Another message parked");
-        }
-        let AmqpMessage { properties, body } = message;
-        let message = AmqpMessage {
-            properties: message::parked_properties(properties, &reason, None),
-            body,
-        };
-        while !self
-            .context
-            .park(&self.queue.names.parking_queue, &message)
-            .await
-        {
-            tokio::time::sleep(PAUSE).await;
-        }
-        self.context.counters.parked_messages.increment();
-        self.queue
-            .series
-            .count_drop(Dropped::Parked, DestinationRole::Subscriber, "invalid");
+/// Lets the deliveries under way be settled and acknowledged, before the channel of a queue that is
+/// given up is closed.
+async fn finish(
+    consumed: &ConsumedChannel,
+    buffer: PrefetchBuffer<'_>,
+    acknowledged: impl Future<Output = lapin::Result<()>>,
+) -> Result<(), ConsumerFailure> {
+    // The next consumer of an ordered queue must not begin before the deliveries under way here
+    // have ended: if the consumer were cancelled now, the next process would get the messages
+    // behind those. The close of the channel cancels it.
+    let is_ordered = consumed.queue.names.order == DeliveryOrder::Ordered;
+    let kept = is_ordered.then_some(buffer.into_deliveries());
+    let connection = &consumed.connection;
+    let finished = connection.broken.run_until_cancelled(acknowledged).await;
+    consumed.close_ordered().await;
+    drop(kept);
+    match finished {
+        Some(acknowledged) => Ok(acknowledged?),
+        None => Err("the connection is broken".to_owned().into()),
     }
 }
 
-/// Waits until RabbitMQ has read the acknowledgements of a channel, before the channel is given up.
-/// Messages of a deleted queue cannot be acknowledged: RabbitMQ closes the channel then, and where
-/// both sides close a channel at once, `lapin` takes the whole connection for broken, with the
-/// consumers of all other queues.
-async fn flush_acknowledgements(channel: &lapin::Channel, connection: &OpenAmqpConnection) {
-    let asked = channel.basic_qos(1, BasicQosOptions::default());
-    if let Err(error) = connection.run_within(CLOSE_TIMEOUT, asked).await {
-        tracing::debug!(
-            error,
-            "RabbitMQ has closed the channel of a queue that is gone"
-        );
-    }
+/// Lets the deliveries of a queue that was deleted be settled; they are revoked after that.
+async fn finish_deleted(
+    consumed: ConsumedChannel,
+    acknowledged: impl Future<Output = lapin::Result<()>>,
+    revoke: DropGuard,
+) {
+    let connection = &consumed.connection;
+    connection.broken.run_until_cancelled(acknowledged).await;
+    consumed.flush_acknowledgements().await;
+    drop(revoke);
 }

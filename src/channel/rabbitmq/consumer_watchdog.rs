@@ -4,6 +4,7 @@
 //!
 //! Time is counted in periods: calls of [`ConsumerWatchdog::is_inspection_due`], two seconds apart.
 
+use super::queue_inspection::QueueCounts;
 use crate::model::DeliveryOrder;
 
 /// Periods between two looks at a queue in which messages may wait, and at one in which none
@@ -53,26 +54,6 @@ pub(super) struct ConsumerWatchdog {
 struct UnansweredPeriods {
     since_first: u32,
     since_last: u32,
-}
-
-/// Counts that a look at a queue has found.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct QueueCounts {
-    /// Messages that wait in the queue, and are not with a consumer.
-    pub(super) ready: u32,
-    /// Consumers of the queue. If none is counted where there is one, the leader has not answered:
-    /// RabbitMQ 3.10 gives 0 then.
-    pub(super) consumers: u32,
-}
-
-impl QueueCounts {
-    /// Takes the counts from RabbitMQ's answer to a declaration.
-    pub(super) fn from_declare_ok(queue: &lapin::Queue) -> Self {
-        Self {
-            ready: queue.message_count(),
-            consumers: queue.consumer_count(),
-        }
-    }
 }
 
 /// Reason for which a consumer should begin anew.

@@ -1,29 +1,31 @@
 //! Context that all parts of the backend share: publisher, connections, topology, and the queues
 //! that are open in this process.
 
-use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
-use tokio::time::Instant;
 
-use super::confirming_publisher::{ConfirmingPublisher, RabbitmqPublishError};
-use super::connection::AmqpConnectionPool;
+use super::confirming_publisher::ConfirmingPublisher;
+use super::connection_pool::AmqpConnectionPool;
+use super::delay_queue::delay_seconds;
 use super::health::LastFailure;
 use super::hold_limit::HoldLimit;
-use super::message::AmqpMessage;
-use super::topology::{QueuePurpose, RabbitmqTopology, delay_seconds};
-use super::{RabbitmqBackendOptions, RabbitmqQueue, queue_names};
+use super::message::amqp_message::AmqpMessage;
+use super::metrics::RabbitmqMetrics;
+use super::open_queues::OpenQueues;
+use super::options::RabbitmqBackendOptions;
+use super::publish_error::RabbitmqPublishError;
+use super::queue::RabbitmqQueue;
+use super::queue_arguments::QueuePurpose;
+use super::queue_names;
+use super::refused_queues::RefusedQueues;
+use super::topology::RabbitmqTopology;
 use crate::telemetry::counters::ProcessCounters;
 
 /// Queues that are declared at once.
 const DECLARING: usize = 16;
-/// Time for which a queue is left alone that did not take a forwarded message.
-const REFUSED_FOR: Duration = Duration::from_secs(5);
-/// Largest number of queues that are remembered to have refused.
-const MOST_REFUSED: usize = 1024;
 /// Longest time for the declaration of a queue on demand.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -38,14 +40,12 @@ pub(super) struct RabbitmqContext {
     pub(super) hold_limit: HoldLimit,
     /// Number of queues of which messages are held in this process.
     pub(super) busy_queues: AtomicUsize,
-    /// Queues that are consumed in this process, by name.
-    open_queues: Mutex<HashMap<String, Arc<RabbitmqQueue>>>,
-    /// Queues that did not take a forwarded message, each with the time until which it is left
-    /// alone.
-    refused_queues: Mutex<HashMap<String, Instant>>,
+    pub(super) open_queues: OpenQueues,
+    refused_queues: RefusedQueues,
     /// State of diverting: failing if the delay queues take no messages, either.
     pub(super) diversion_failure: LastFailure,
     pub(super) counters: Arc<ProcessCounters>,
+    pub(super) metrics: Arc<RabbitmqMetrics>,
 }
 
 impl RabbitmqContext {
@@ -54,62 +54,22 @@ impl RabbitmqContext {
         publisher: Arc<ConfirmingPublisher>,
         pool: AmqpConnectionPool,
         counters: Arc<ProcessCounters>,
+        metrics: Arc<RabbitmqMetrics>,
     ) -> Self {
-        let (topology, hold_limit) = (
-            RabbitmqTopology::new(options.queue_type),
-            HoldLimit::new(options.consumer_timeout),
-        );
-        let declare_permits = Semaphore::new(DECLARING);
-        let (busy_queues, open_queues, refused_queues) =
-            (AtomicUsize::new(0), Mutex::default(), Mutex::default());
-        let diversion_failure = LastFailure::default();
         Self {
+            topology: RabbitmqTopology::new(options.queue_type),
+            hold_limit: HoldLimit::new(options.consumer_timeout),
             options,
             publisher,
             pool,
-            topology,
-            declare_permits,
-            hold_limit,
-            busy_queues,
-            open_queues,
-            refused_queues,
-            diversion_failure,
+            declare_permits: Semaphore::new(DECLARING),
+            busy_queues: AtomicUsize::new(0),
+            open_queues: OpenQueues::default(),
+            refused_queues: RefusedQueues::default(),
+            diversion_failure: LastFailure::default(),
             counters,
+            metrics,
         }
-    }
-
-    fn open_queues(&self) -> MutexGuard<'_, HashMap<String, Arc<RabbitmqQueue>>> {
-        self.open_queues
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Adds a queue that is consumed in this process.
-    pub(super) fn add_open_queue(&self, queue: &Arc<RabbitmqQueue>) {
-        self.open_queues()
-            .insert(queue.names.queue.clone(), Arc::clone(queue));
-    }
-
-    /// Removes a queue that is not consumed in this process any more, unless it was opened anew.
-    pub(super) fn remove_open_queue(&self, queue: &Arc<RabbitmqQueue>) {
-        let mut open = self.open_queues();
-        if open
-            .get(&queue.names.queue)
-            .is_some_and(|known| Arc::ptr_eq(known, queue))
-        {
-            open.remove(&queue.names.queue);
-        }
-    }
-
-    /// Finds a queue that is consumed in this process; `None` if it is not.
-    pub(super) fn open_queue(&self, queue: &str) -> Option<Arc<RabbitmqQueue>> {
-        self.open_queues().get(queue).cloned()
-    }
-
-    /// True if a queue is consumed in this process, whose consumer sees to it that the queue
-    /// exists.
-    pub(super) fn has_open_queue(&self, queue: &str) -> bool {
-        self.open_queues().contains_key(queue)
     }
 
     /// Publishes to the queue of a subscription, unless the queue did not take a message a moment
@@ -122,58 +82,45 @@ impl RabbitmqContext {
         queue: &str,
         message: &AmqpMessage,
     ) -> Result<(), RabbitmqPublishError> {
-        let (known, unknown) = (self.open_queues().get(queue).cloned(), Arc::default());
+        let known = self.open_queues.find(queue);
         // Forwarded messages are many: one is tried now and then, the others wait.
-        if known
+        let is_suspended = known
             .as_ref()
-            .is_some_and(|known| known.is_publishing_suspended())
-            || self.has_refused(queue)
-        {
+            .is_some_and(|known| known.is_publishing_suspended());
+        if is_suspended || self.refused_queues.contains(queue) {
             return Err(RabbitmqPublishError::Nacked);
         }
         let route = known
             .as_ref()
-            .map_or(&unknown, |known| &known.publish_route);
-        let published = self
-            .publisher
-            .publish(queue, route, &Arc::new(message.clone()))
-            .await;
-        if published == Err(RabbitmqPublishError::Unroutable) {
-            self.counters.rabbitmq_unroutable.increment();
-        }
-        match (published, known) {
-            (Err(RabbitmqPublishError::Unroutable), Some(known)) => known.mark_missing(),
-            (Err(RabbitmqPublishError::Nacked | RabbitmqPublishError::Unconfirmed), _) => {
-                self.record_refused(queue)
-            }
-            _ => {}
+            .map_or_else(Arc::default, |known| Arc::clone(&known.publish_route));
+        let message = Arc::new(message.clone());
+        let published = self.publisher.publish(queue, &route, &message).await;
+        if let Err(failure) = published {
+            self.record_failure(queue, known.as_deref(), failure);
         }
         published
     }
 
-    fn has_refused(&self, queue: &str) -> bool {
-        let mut refused = self
-            .refused_queues
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let now = Instant::now();
-        match refused.get(queue) {
-            Some(until) if *until > now => true,
-            Some(_) => {
-                refused.remove(queue);
-                false
+    /// Records why a queue did not take a message, so that it is left alone or declared again.
+    fn record_failure(
+        &self,
+        name: &str,
+        queue: Option<&RabbitmqQueue>,
+        failure: RabbitmqPublishError,
+    ) {
+        match failure {
+            RabbitmqPublishError::Unroutable => {
+                self.metrics.unroutable.increment();
+                if let Some(queue) = queue {
+                    queue.mark_missing();
+                }
             }
-            None => false,
-        }
-    }
-
-    fn record_refused(&self, queue: &str) {
-        let mut refused = self
-            .refused_queues
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        if refused.len() < MOST_REFUSED {
-            refused.insert(queue.to_owned(), Instant::now() + REFUSED_FOR);
+            RabbitmqPublishError::Nacked | RabbitmqPublishError::Unconfirmed => {
+                self.refused_queues.record(name);
+            }
+            RabbitmqPublishError::NoConnection
+            | RabbitmqPublishError::Blocked
+            | RabbitmqPublishError::Interrupted => {}
         }
     }
 

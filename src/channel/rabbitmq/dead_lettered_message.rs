@@ -5,26 +5,10 @@ use bytes::Bytes;
 use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable};
 
-use super::confirming_publisher::short_string;
-use super::message::{AmqpMessage, PERSISTENT, QUEUE, decode_value};
+use super::message::amqp_message::{AmqpMessage, PERSISTENT};
+use super::message::amqp_value::{decode_value, short_string};
+use super::message::header_names::{GIVEN_UP, QUEUE, RABBITMQ_HEADERS};
 use super::queue_names;
-
-/// Header with the number of times that RabbitMQ gave the message up.
-pub(super) const GIVEN_UP: &str = "x-sealpost-given-up";
-/// Headers that RabbitMQ adds to messages that it moves or delivers again; without them a message
-/// is new again. RabbitMQ drops a message that comes to a queue a second time by itself, and counts
-/// deliveries across queues.
-pub(super) const RABBITMQ_HEADERS: [&str; 9] = [
-    "x-death",
-    "x-first-death-exchange",
-    "x-first-death-queue",
-    "x-first-death-reason",
-    "x-last-death-exchange",
-    "x-last-death-queue",
-    "x-last-death-reason",
-    "x-delivery-count",
-    "x-acquired-count",
-];
 
 /// A message that RabbitMQ has moved out of a queue, with the reason that RabbitMQ gives for it.
 #[derive(Clone, Debug, PartialEq)]
@@ -44,41 +28,26 @@ impl DeadLetteredMessage {
     /// Decodes a message that RabbitMQ has moved.
     pub(super) fn decode(properties: &BasicProperties, body: Bytes) -> Self {
         let none = FieldTable::default();
-        let headers = properties.headers().as_ref().unwrap_or(&none).inner();
-        let textual = |value: &AMQPValue| decode_value(value).map(|(text, _)| text);
-        let dead_lettered_from = match headers.get("x-death") {
-            Some(AMQPValue::FieldArray(deaths)) => deaths.as_slice().iter().find_map(|death| {
-                let AMQPValue::FieldTable(death) = death else {
-                    return None;
-                };
-                let field = |name: &str| death.inner().get(name).and_then(textual);
-                Some((field("queue")?, field("reason")?))
-                    .filter(|(queue, _)| queue != queue_names::DEAD_LETTERED)
-            }),
-            _ => None,
-        };
-        let given_up_count = match headers.get(GIVEN_UP) {
+        let headers = properties.headers().as_ref().unwrap_or(&none);
+        let given_up_count = match headers.inner().get(GIVEN_UP) {
             Some(AMQPValue::LongUInt(count)) => *count,
             _ => 0,
         };
-        let kept = headers.iter().filter(|(name, _)| {
-            !RABBITMQ_HEADERS.contains(&name.as_str()) && name.as_str() != QUEUE
-        });
-        let mut clean = FieldTable::default();
-        for (name, value) in kept {
-            clean.insert(name.clone(), value.clone());
-        }
-        let target_queue = headers.get(QUEUE).and_then(textual);
         let properties = properties
             .clone()
-            .with_headers(clean)
+            .with_headers(without_rabbitmq_headers(headers))
             .with_delivery_mode(PERSISTENT);
         Self {
             message: AmqpMessage { properties, body },
-            target_queue,
-            dead_lettered_from,
+            target_queue: headers.inner().get(QUEUE).and_then(decode_text),
+            dead_lettered_from: find_death(headers),
             given_up_count,
         }
+    }
+
+    /// True if neither the publisher nor RabbitMQ says which queue the message is for.
+    pub(super) fn belongs_nowhere(&self) -> bool {
+        self.target_queue.is_none() && self.dead_lettered_from.is_none()
     }
 
     /// Gives the message as it was before, with this time counted in [`GIVEN_UP`].
@@ -98,4 +67,35 @@ impl DeadLetteredMessage {
             body: self.message.body,
         }
     }
+}
+
+fn decode_text(value: &AMQPValue) -> Option<String> {
+    decode_value(value).map(|(text, _)| text)
+}
+
+/// Finds the last queue that RabbitMQ has moved the message out of, and the reason for that. The
+/// queue of dead-lettered messages itself does not count.
+fn find_death(headers: &FieldTable) -> Option<(String, String)> {
+    let Some(AMQPValue::FieldArray(deaths)) = headers.inner().get("x-death") else {
+        return None;
+    };
+    deaths.as_slice().iter().find_map(|death| {
+        let AMQPValue::FieldTable(death) = death else {
+            return None;
+        };
+        let field = |name: &str| death.inner().get(name).and_then(decode_text);
+        Some((field("queue")?, field("reason")?))
+            .filter(|(queue, _)| queue != queue_names::DEAD_LETTERED)
+    })
+}
+
+/// Headers of the message as it was before RabbitMQ and sealpost have moved it.
+fn without_rabbitmq_headers(headers: &FieldTable) -> FieldTable {
+    let mut kept = FieldTable::default();
+    for (name, value) in headers.inner() {
+        if !RABBITMQ_HEADERS.contains(&name.as_str()) && name.as_str() != QUEUE {
+            kept.insert(name.clone(), value.clone());
+        }
+    }
+    kept
 }

@@ -10,17 +10,19 @@ use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable};
 use serde_json::value::RawValue;
 
-use super::confirming_publisher::short_string;
-use super::message::{self, AmqpMessage, RetryHeaders};
+use super::message::amqp_message::{AmqpMessage, persistent_properties};
+use super::message::amqp_value::{short_string, text_value};
+use super::message::forwarded_headers::{decode_forwarded_headers, insert_forwarded_headers};
+use super::message::header_names::{FORWARDED, STAGE, STAGE_FORWARDED};
+use super::message::retry_headers::RetryHeaders;
+use super::message::trace_headers::decode_trace_context;
+use super::message::{event_decoder, event_encoder};
 use crate::channel::DeliveryStage;
 use crate::event::{AttributeLimit, DecodeError, Event, http as binding};
 use crate::wire_text::WireText;
 
-const STAGE: &str = "x-sealpost-stage";
 const REPLY: &str = "reply";
 const DEAD_LETTER_SINK: &str = "dead-letter-sink";
-/// Header with the HTTP fields that are forwarded with the second event.
-const FORWARDED: &str = "x-sealpost-stage-forwarded";
 
 /// Encodes a deferred event, with the event that goes to the reply address or dead letter sink.
 pub(super) fn encode(
@@ -29,7 +31,7 @@ pub(super) fn encode(
     retry_headers: RetryHeaders,
 ) -> AmqpMessage {
     let (name, second) = match stage {
-        DeliveryStage::Subscriber => return message::encode(event, retry_headers),
+        DeliveryStage::Subscriber => return event_encoder::encode(event, retry_headers),
         DeliveryStage::Reply(reply) => (REPLY, reply),
         DeliveryStage::DeadLetterSink(dead) => (DEAD_LETTER_SINK, dead),
     };
@@ -39,11 +41,11 @@ pub(super) fn encode(
     ];
     let body = [b"[", &first[..], b",", &last[..], b"]"].concat();
     let mut headers = FieldTable::default();
-    message::insert_other_headers(&mut headers, event, retry_headers);
-    message::insert_forwarded_headers(&mut headers, FORWARDED, second);
-    headers.insert(short_string(STAGE), message::text_value(name));
+    event_encoder::insert_other_headers(&mut headers, event, retry_headers);
+    insert_forwarded_headers(&mut headers, STAGE_FORWARDED, second);
+    headers.insert(short_string(STAGE), text_value(name));
     AmqpMessage {
-        properties: message::persistent_properties(headers, Some(short_string(binding::BATCHED))),
+        properties: persistent_properties(headers, Some(short_string(binding::BATCHED))),
         body: Bytes::from(body),
     }
 }
@@ -62,24 +64,22 @@ pub(super) fn decode(
         .as_ref()
         .and_then(|headers| Some((headers, headers.inner().get(STAGE)?)));
     let Some((headers, AMQPValue::LongString(name))) = stage else {
-        return message::decode(properties, body, limit)
+        return event_decoder::decode(properties, body, limit)
             .map(|(event, retry_headers)| (event, retry_headers, DeliveryStage::Subscriber));
     };
     let [event, second]: [&RawValue; 2] =
         serde_json::from_slice(&body).map_err(|error| DecodeError::Json(WireText::new(error)))?;
-    let event = decode_unvalidated(event, limit)?.with_forwarded(
-        message::decode_forwarded_headers(headers, message::FORWARDED),
-    );
-    let event = event.with_trace(message::decode_trace_context(headers));
-    let second = Arc::new(
-        decode_unvalidated(second, limit)?
-            .with_forwarded(message::decode_forwarded_headers(headers, FORWARDED)),
-    );
+    let event = decode_unvalidated(event, limit)?
+        .with_forwarded(decode_forwarded_headers(headers, FORWARDED))
+        .with_trace(decode_trace_context(headers));
+    let second = decode_unvalidated(second, limit)?
+        .with_forwarded(decode_forwarded_headers(headers, STAGE_FORWARDED));
+    let second = Arc::new(second);
     let stage = match name.as_bytes() {
         name if name == REPLY.as_bytes() => DeliveryStage::Reply(second),
         _ => DeliveryStage::DeadLetterSink(second),
     };
-    Ok((event, message::decode_retry_headers(headers), stage))
+    Ok((event, RetryHeaders::decode(headers), stage))
 }
 
 /// Decodes an event without validation, which replies do not undergo either.

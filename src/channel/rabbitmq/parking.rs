@@ -1,7 +1,9 @@
 //! Parking queues, for operators. Each operation has a connection of its own, which ends with it:
 //! messages that it held then are in their queue again.
 
+mod answer;
 mod lock;
+mod queue_names;
 mod queue_pass;
 
 use std::time::Duration;
@@ -11,23 +13,23 @@ use futures_util::FutureExt;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use lapin::{BasicProperties, Connection};
 
-use super::address::ReachedNode;
-use super::confirming_publisher::short_string;
-use super::connection::LONGEST_ERROR;
-use super::topology::inspect_queue;
-use super::{RabbitmqAddress, RabbitmqBackend, message, queue_names};
+use super::address::{RabbitmqAddress, ReachedNode};
+use super::message::amqp_value::short_string;
+use super::message::event_decoder;
+use super::message::parked_headers::decode_parked_headers;
+use super::queue_inspection::inspect_queue;
 use crate::channel::parked::{
     ParkedChange, ParkedError, ParkedEvent, ParkedFuture, ParkedListing, ParkedOperation,
     ParkedStore, ParkingSubscription, rfc3339,
 };
 use crate::event::AttributeLimit;
-use crate::wire_text::{WireText, escaped_excerpt};
+use crate::wire_text::WireText;
+use answer::{await_answer, unavailable_error};
+use queue_names::ParkingQueueNames;
 use queue_pass::ParkingQueuePass;
 
 /// Queues that are counted at once.
 const COUNTING: usize = 16;
-/// Longest time for each answer of RabbitMQ.
-const LIMIT: Duration = Duration::from_secs(10);
 /// Longest time that an operation which only shows events waits for another one on the same queue.
 const SHOW_LOCK_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest time that an operation which changes events waits for another one on the same queue.
@@ -37,34 +39,6 @@ const CHANGE_LOCK_TIMEOUT: Duration = Duration::from_millis(500);
 #[derive(Clone, Debug)]
 pub struct ParkingQueues {
     address: RabbitmqAddress,
-}
-
-/// Names of the queues of one subscription.
-struct ParkingQueueNames<'o> {
-    owner: &'o ParkingSubscription,
-    /// Queue in which the subscription's events wait.
-    queue: String,
-    /// Parking queue of the events that nobody took.
-    parking_queue: String,
-}
-
-impl<'o> ParkingQueueNames<'o> {
-    fn for_subscription(owner: &'o ParkingSubscription) -> Self {
-        let queue = queue_names::subscription_queue(&owner.channel, &owner.subscription);
-        Self {
-            owner,
-            parking_queue: queue_names::parking_queue(&queue),
-            queue,
-        }
-    }
-}
-
-impl RabbitmqBackend {
-    /// Store of the parked events of this backend.
-    #[must_use]
-    pub fn parking(&self) -> ParkingQueues {
-        ParkingQueues::new(self.context.options.address.clone())
-    }
 }
 
 impl ParkingQueues {
@@ -88,14 +62,13 @@ impl ParkingQueues {
             return Ok(Vec::new());
         }
         let connection = self.connect().await?;
-        let each: Vec<_> = owners
+        let names: Vec<String> = owners
             .iter()
-            .map(|owner| {
-                count_ready(
-                    &connection,
-                    ParkingQueueNames::for_subscription(owner).parking_queue,
-                )
-            })
+            .map(|owner| ParkingQueueNames::for_subscription(owner).parking_queue)
+            .collect();
+        let each: Vec<_> = names
+            .iter()
+            .map(|name| count_ready(&connection, name))
             .collect();
         let counts = stream::iter(each)
             .buffered(COUNTING)
@@ -111,39 +84,23 @@ impl ParkingQueues {
         limit: usize,
         operation: &ParkedOperation,
     ) -> Result<ParkedListing, ParkedError> {
-        let (connection, queues) = (
-            self.connect().await?,
-            ParkingQueueNames::for_subscription(owner),
-        );
-        let mut listing = ParkedListing::default();
+        let connection = self.connect().await?;
+        let queues = ParkingQueueNames::for_subscription(owner);
         // The lock comes before the count: another operation holds messages that would not be
         // counted.
         if limit > 0 {
             lock::take(&connection, &queues, SHOW_LOCK_TIMEOUT).await?;
         }
-        listing.parked = count_ready(&connection, queues.parking_queue.clone())
-            .await?
-            .unwrap_or_default();
-        if limit == 0 || listing.parked == 0 {
-            close(connection).await;
-            return Ok(listing);
+        let parked = count_ready(&connection, &queues.parking_queue).await?;
+        let mut listing = ParkedListing {
+            parked: parked.unwrap_or_default(),
+            ..ParkedListing::default()
+        };
+        if limit > 0 && listing.parked > 0 {
+            let mut pass = ParkingQueuePass::begin(&connection, &queues, listing.parked).await?;
+            list_messages(&mut pass, limit, operation, &mut listing).await?;
+            pass.finish().await?;
         }
-        let mut pass = ParkingQueuePass::begin(&connection, &queues, listing.parked).await?;
-        // Events that are parked in the meantime are left for the next time. All others are passed,
-        // so that they keep their order.
-        while let Some(message) = pass.next_message(&operation.stop).await? {
-            if listing.examined < u64::try_from(limit).unwrap_or(u64::MAX) {
-                listing.examined += 1;
-                if operation.selects(message::decode_parked_headers(&message.properties).parked_at)
-                {
-                    listing
-                        .events
-                        .push(describe_parked_event(&message.properties, &message.data));
-                }
-            }
-            pass.leave_parked(message).await?;
-        }
-        pass.finish().await?;
         close(connection).await;
         Ok(listing)
     }
@@ -154,41 +111,70 @@ impl ParkingQueues {
         action: ParkedAction,
         operation: &ParkedOperation,
     ) -> Result<ParkedChange, ParkedError> {
-        let (connection, queues) = (
-            self.connect().await?,
-            ParkingQueueNames::for_subscription(owner),
-        );
+        let connection = self.connect().await?;
+        let queues = ParkingQueueNames::for_subscription(owner);
         // The queue is looked for first, so that nothing is replayed into one that does not exist.
         if action == ParkedAction::Replay
-            && count_ready(&connection, queues.queue.clone())
-                .await?
-                .is_none()
+            && count_ready(&connection, &queues.queue).await?.is_none()
         {
             return Err(ParkedError::NoQueue(owner.subscription.clone()));
         }
         lock::take(&connection, &queues, CHANGE_LOCK_TIMEOUT).await?;
-        let mut change = ParkedChange::default();
-        let Some(parked) = count_ready(&connection, queues.parking_queue.clone()).await? else {
-            return Ok(change);
+        let Some(parked) = count_ready(&connection, &queues.parking_queue).await? else {
+            return Ok(ParkedChange::default());
         };
         let mut pass = ParkingQueuePass::begin(&connection, &queues, parked).await?;
-        while let Some(message) = pass.next_message(&operation.stop).await? {
-            if !operation.selects(message::decode_parked_headers(&message.properties).parked_at) {
-                pass.leave_parked(message).await?;
-                continue;
-            }
-            match action {
-                ParkedAction::Replay => pass.replay(message).await?,
-                ParkedAction::Discard => pass.discard(message).await?,
-            }
-            change.done += 1;
-        }
+        let done = change_messages(&mut pass, action, operation).await?;
         // Asked before the pass is finished, which consumes it.
-        change.stopped = operation.stop.is_cancelled() && pass.is_cut_short();
+        let stopped = operation.stop.is_cancelled() && pass.is_cut_short();
         pass.finish().await?;
         close(connection).await;
-        Ok(change)
+        Ok(ParkedChange { done, stopped })
     }
+}
+
+/// Adds the first `limit` messages of a pass to the listing, if the operation is meant for them.
+/// Events that are parked in the meantime are left for the next time. All others are passed, so that
+/// they keep their order.
+async fn list_messages(
+    pass: &mut ParkingQueuePass<'_>,
+    limit: usize,
+    operation: &ParkedOperation,
+    listing: &mut ParkedListing,
+) -> Result<(), ParkedError> {
+    let limit = u64::try_from(limit).unwrap_or(u64::MAX);
+    while let Some(message) = pass.next_message(&operation.stop).await? {
+        if listing.examined < limit {
+            listing.examined += 1;
+            if operation.selects(decode_parked_headers(&message.properties).parked_at) {
+                let event = describe_parked_event(&message.properties, &message.data);
+                listing.events.push(event);
+            }
+        }
+        pass.leave_parked(message).await?;
+    }
+    Ok(())
+}
+
+/// Does this with the messages of a pass for which the operation is meant. Gives their number.
+async fn change_messages(
+    pass: &mut ParkingQueuePass<'_>,
+    action: ParkedAction,
+    operation: &ParkedOperation,
+) -> Result<u64, ParkedError> {
+    let mut done = 0;
+    while let Some(message) = pass.next_message(&operation.stop).await? {
+        if !operation.selects(decode_parked_headers(&message.properties).parked_at) {
+            pass.leave_parked(message).await?;
+            continue;
+        }
+        match action {
+            ParkedAction::Replay => pass.replay(message).await?,
+            ParkedAction::Discard => pass.discard(message).await?,
+        }
+        done += 1;
+    }
+    Ok(done)
 }
 
 /// Action on parked messages.
@@ -232,18 +218,9 @@ impl ParkedStore for ParkingQueues {
 }
 
 /// Number of messages that a queue has ready; `None` if there is no such queue.
-async fn count_ready(connection: &Connection, queue: String) -> Result<Option<u64>, ParkedError> {
-    Ok(await_answer(inspect_queue(connection, &queue))
-        .await?
-        .map(|listing| u64::from(listing.ready)))
-}
-
-/// Waits for one answer of RabbitMQ, for [`LIMIT`] at most.
-async fn await_answer<T>(asked: impl Future<Output = lapin::Result<T>>) -> Result<T, ParkedError> {
-    match tokio::time::timeout(LIMIT, asked).await {
-        Ok(answer) => answer.map_err(unavailable_error),
-        Err(_elapsed) => Err(no_answer_error()),
-    }
+async fn count_ready(connection: &Connection, queue: &str) -> Result<Option<u64>, ParkedError> {
+    let counts = await_answer(inspect_queue(connection, queue)).await?;
+    Ok(counts.map(|counts| u64::from(counts.ready)))
 }
 
 /// Closes the connection of an operation. All questions have been answered; an error of the close
@@ -254,45 +231,23 @@ async fn close(connection: Connection) {
     }
 }
 
-fn unavailable_error(error: impl std::fmt::Display) -> ParkedError {
-    ParkedError::Unavailable(format!(
-        "RabbitMQ: {}",
-        escaped_excerpt(error, LONGEST_ERROR)
-    ))
-}
-
-fn no_answer_error() -> ParkedError {
-    ParkedError::Unavailable(format!("RabbitMQ: no answer within {LIMIT:?}"))
-}
-
+/// Describes a parked message for operators.
 fn describe_parked_event(properties: &BasicProperties, data: &[u8]) -> ParkedEvent {
-    let decoded = message::decode(
-        properties,
-        Bytes::copy_from_slice(data),
-        AttributeLimit::new(usize::MAX),
-    )
-    .ok();
-    let event = decoded.map(|(event, _note)| event);
+    let body = Bytes::copy_from_slice(data);
+    let decoded = event_decoder::decode(properties, body, AttributeLimit::new(usize::MAX)).ok();
+    let event = decoded.map(|(event, _retry_headers)| event);
     let text = |name: &str| {
-        event
-            .as_ref()
-            .and_then(|event| event.get(name).map(|text| WireText::new(text).into()))
+        let text = event.as_ref()?.get(name)?;
+        Some(WireText::new(text).into())
     };
-    let message::ParkedHeaders {
-        reason,
-        status,
-        attempts,
-        parked_at,
-    } = message::decode_parked_headers(properties);
-    let (id, ty, bytes) = (text("id"), text("type"), data.len());
-    let reason = WireText::new(reason).into();
+    let headers = decode_parked_headers(properties);
     ParkedEvent {
-        id,
-        ty,
-        reason,
-        status,
-        attempts,
-        parked_at: rfc3339(parked_at),
-        bytes,
+        id: text("id"),
+        ty: text("type"),
+        reason: WireText::new(headers.reason).into(),
+        status: headers.status,
+        attempts: headers.attempts,
+        parked_at: rfc3339(headers.parked_at),
+        bytes: data.len(),
     }
 }

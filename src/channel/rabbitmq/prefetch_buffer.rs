@@ -2,7 +2,6 @@
 //! budget.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -13,11 +12,11 @@ use lapin::options::{BasicCancelOptions, BasicConsumeOptions, BasicQosOptions};
 use lapin::types::{AMQPValue, FieldTable};
 use tokio::time::Instant;
 
-use super::confirming_publisher::short_string;
-use super::connection::{OpenAmqpConnection, error_text};
+use super::amqp_error::error_text;
+use super::consumed_channel::ConsumedChannel;
+use super::message::amqp_value::short_string;
 use super::prefetch_control::{PrefetchControl, PrefetchSituation, PrefetchStep};
 use super::uncancelled_future::UncancelledFuture;
-use super::{RabbitmqContext, RabbitmqQueue};
 use crate::budget::{ConsumedShare, PER_EVENT};
 
 /// Bytes that a message takes beside its body: its headers are a tree until they are decoded.
@@ -50,31 +49,20 @@ pub(super) enum PrefetchBufferEvent {
 
 /// Receives messages of one queue, as many as there is room for in memory.
 pub(super) struct PrefetchBuffer<'c> {
-    queue: &'c Arc<RabbitmqQueue>,
-    context: &'c RabbitmqContext,
-    connection: &'c OpenAmqpConnection,
-    channel: lapin::Channel,
+    consumed: &'c ConsumedChannel,
     deliveries: lapin::Consumer,
     pub(super) prefetch_control: PrefetchControl,
     pub(super) waiting: VecDeque<ReceivedDelivery>,
 }
 
 impl<'c> PrefetchBuffer<'c> {
-    /// Makes the buffer of a consumer that has begun, with the first prefetch of `queue`.
-    pub(super) fn new(
-        (queue, context): (&'c Arc<RabbitmqQueue>, &'c RabbitmqContext),
-        connection: &'c OpenAmqpConnection,
-        channel: lapin::Channel,
-        deliveries: lapin::Consumer,
-    ) -> Self {
-        let prefetch_control = PrefetchControl::new(queue.names.order, queue.max_prefetch);
+    /// Makes the buffer of a consumer that has begun, with the first prefetch of its queue.
+    pub(super) fn new(consumed: &'c ConsumedChannel, deliveries: lapin::Consumer) -> Self {
+        let queue = &consumed.queue;
         Self {
-            queue,
-            context,
-            connection,
-            channel,
+            consumed,
             deliveries,
-            prefetch_control,
+            prefetch_control: PrefetchControl::new(queue.names.order, queue.max_prefetch),
             waiting: VecDeque::new(),
         }
     }
@@ -101,7 +89,7 @@ impl<'c> PrefetchBuffer<'c> {
     async fn until_room(&self) {
         let look = tokio::time::sleep(LOOK.mul_f64(0.5 + fastrand::f64()));
         tokio::select! {
-            () = self.context.options.budget.until_released() => {}
+            () = self.consumed.context.options.budget.until_released() => {}
             () = look => {}
         }
     }
@@ -112,7 +100,7 @@ impl<'c> PrefetchBuffer<'c> {
         delivery.data.shrink_to_fit();
         let bytes = delivery.data.len() + headers_length(&delivery.properties) + PER_MESSAGE;
         self.prefetch_control.record_received(bytes);
-        let consumed = self.context.options.budget.consumed_share(bytes);
+        let consumed = self.consumed.context.options.budget.consumed_share(bytes);
         self.waiting.push_back(ReceivedDelivery {
             delivery,
             received_at: Instant::now(),
@@ -122,12 +110,17 @@ impl<'c> PrefetchBuffer<'c> {
 
     /// Changes the prefetch if the memory budget calls for that.
     pub(super) async fn adjust_prefetch(&mut self) -> Result<(), String> {
-        let budget = &self.context.options.budget;
-        let active = self.context.busy_queues.load(Ordering::Relaxed).max(1);
+        let budget = &self.consumed.context.options.budget;
+        let active = self
+            .consumed
+            .context
+            .busy_queues
+            .load(Ordering::Relaxed)
+            .max(1);
         let situation = PrefetchSituation {
             // Known sizes are those of past messages, so a quarter of the budget is left free.
             allowance: budget.queue_limit() / 4 * 3 / active,
-            held: self.waiting.len() + self.queue.unsettled.load(Ordering::Acquire),
+            held: self.waiting.len() + self.consumed.queue.unsettled.load(Ordering::Acquire),
             has_room: budget.has_room_for_queues(),
             has_room_for_one: budget.has_room_for_one(),
         };
@@ -147,9 +140,13 @@ impl<'c> PrefetchBuffer<'c> {
     async fn cancel_consumer(&mut self) -> Result<(), String> {
         let tag = self.deliveries.tag();
         let cancelled = self
+            .consumed
             .channel
             .basic_cancel(tag, BasicCancelOptions::default());
-        self.connection.run_within(TIMEOUT, cancelled).await?;
+        self.consumed
+            .connection
+            .run_within(TIMEOUT, cancelled)
+            .await?;
         self.set_prefetch(0);
         while let Some(delivery) = self.deliveries.next().await {
             self.push(delivery.map_err(|error| error_text(&error))?);
@@ -158,11 +155,19 @@ impl<'c> PrefetchBuffer<'c> {
     }
 
     async fn start_consumer(&mut self, window: u16) -> Result<(), String> {
-        let consuming = consume(&self.channel, &self.queue.names.queue, window);
-        self.deliveries = self.connection.run_within(TIMEOUT, consuming).await?;
+        let consuming = consume(
+            &self.consumed.channel,
+            &self.consumed.queue.names.queue,
+            window,
+        );
+        self.deliveries = self
+            .consumed
+            .connection
+            .run_within(TIMEOUT, consuming)
+            .await?;
         self.set_prefetch(window);
         tracing::debug!(
-            queue = self.queue.names.queue,
+            queue = self.consumed.queue.names.queue,
             window,
             "Asking for so many messages at once"
         );
@@ -171,7 +176,10 @@ impl<'c> PrefetchBuffer<'c> {
 
     fn set_prefetch(&mut self, window: u16) {
         self.prefetch_control.set_prefetch(window);
-        self.queue.current_prefetch.store(window, Ordering::Release);
+        self.consumed
+            .queue
+            .current_prefetch
+            .store(window, Ordering::Release);
     }
 }
 

@@ -91,51 +91,72 @@ impl PrefetchControl {
     }
 
     /// Decides on the next step.
-    pub(super) fn next_step(
-        &self,
-        PrefetchSituation {
-            allowance,
-            held,
-            has_room,
-            has_room_for_one,
-        }: PrefetchSituation,
-    ) -> PrefetchStep {
+    pub(super) fn next_step(&self, situation: PrefetchSituation) -> PrefetchStep {
         if self.order == DeliveryOrder::Ordered {
             return PrefetchStep::Keep;
         }
+        let wanted = self.wanted_prefetch(situation.allowance);
+        match self.prefetch {
+            0 => step_from_none(wanted, situation),
+            1 if situation.has_room_for_one => step_from_one(wanted, situation),
+            _ if !situation.has_room => PrefetchStep::Cancel,
+            prefetch => self.step_with_room(prefetch, wanted, situation.held),
+        }
+    }
+
+    /// Prefetch that the allowance in bytes lets the consumer have.
+    fn wanted_prefetch(&self, allowance: usize) -> u16 {
         // Before any size is known, few messages are asked for.
         let fits = if self.largest_message == 0 {
             FIRST.into()
         } else {
             allowance / self.largest_message.max(SMALLEST)
         };
-        let wanted = u16::try_from(fits)
+        u16::try_from(fits)
             .unwrap_or(u16::MAX)
-            .clamp(1, self.max_prefetch);
-        // Messages that are held count for a consumer that was cancelled.
-        let more = wanted.saturating_sub(u16::try_from(held).unwrap_or(u16::MAX));
-        match self.prefetch {
-            0 if has_room && held <= usize::from(wanted) / 4 => PrefetchStep::Consume(more),
-            0 if has_room_for_one && held == 0 => PrefetchStep::Consume(1),
-            0 => PrefetchStep::Keep,
-            1 if has_room_for_one => {
-                if has_room && held >= 1 && more >= 2 {
-                    PrefetchStep::Consume(more)
-                } else {
-                    PrefetchStep::Keep
-                }
-            }
-            _ if !has_room => PrefetchStep::Cancel,
-            window if wanted < window / 2 => PrefetchStep::Cancel,
-            window if self.quiet_periods >= IDLE && held == 0 && window > FIRST => {
-                PrefetchStep::Consume(FIRST)
-            }
+            .clamp(1, self.max_prefetch)
+    }
+
+    /// Step of a consumer that asks for messages, while there is room for more.
+    fn step_with_room(&self, prefetch: u16, wanted: u16, held: usize) -> PrefetchStep {
+        let more = more_messages(wanted, held);
+        if wanted < prefetch / 2 {
+            PrefetchStep::Cancel
+        } else if self.quiet_periods >= IDLE && held == 0 && prefetch > FIRST {
+            PrefetchStep::Consume(FIRST)
+        } else if held >= prefetch.into() && more >= prefetch.saturating_mul(2) {
             // As many messages as asked for are held, so more would come.
-            window if held >= window.into() && more >= window.saturating_mul(2) => {
-                PrefetchStep::Consume(more)
-            }
-            _ => PrefetchStep::Keep,
+            PrefetchStep::Consume(more)
+        } else {
+            PrefetchStep::Keep
         }
+    }
+}
+
+/// Messages that a consumer may ask for anew: those that are held count for one that was cancelled.
+fn more_messages(wanted: u16, held: usize) -> u16 {
+    wanted.saturating_sub(u16::try_from(held).unwrap_or(u16::MAX))
+}
+
+/// Step of a consumer that asks for no messages.
+fn step_from_none(wanted: u16, situation: PrefetchSituation) -> PrefetchStep {
+    let held = situation.held;
+    if situation.has_room && held <= usize::from(wanted) / 4 {
+        PrefetchStep::Consume(more_messages(wanted, held))
+    } else if situation.has_room_for_one && held == 0 {
+        PrefetchStep::Consume(1)
+    } else {
+        PrefetchStep::Keep
+    }
+}
+
+/// Step of a consumer that asks for one message at a time, while there is room for one.
+fn step_from_one(wanted: u16, situation: PrefetchSituation) -> PrefetchStep {
+    let more = more_messages(wanted, situation.held);
+    if situation.has_room && situation.held >= 1 && more >= 2 {
+        PrefetchStep::Consume(more)
+    } else {
+        PrefetchStep::Keep
     }
 }
 

@@ -13,26 +13,36 @@ use lapin::options::BasicPublishOptions;
 use lapin::{BasicProperties, Channel, Confirmation};
 use tokio::sync::mpsc;
 
-use super::confirming_publisher::{RabbitmqPublishError, is_answered, short_string};
-use super::message::AmqpMessage;
-use super::misdirected_returns::MisdirectedReturn;
+use super::amqp_channel::OpenAmqpChannel;
+use super::message::amqp_message::AmqpMessage;
+use super::message::amqp_value::short_string;
+use super::misdirected_return::MisdirectedReturn;
+use super::publish_error::{RabbitmqPublishError, is_answered};
 use super::publish_route::PublishRoute;
-use super::publishing_connection::OpenAmqpChannel;
 use super::uncancelled_future::UncancelledFuture;
+
+/// A message for a queue, with the route by which it gets there.
+#[derive(Clone)]
+pub(super) struct RoutedMessage<'m> {
+    pub(super) queue: &'m str,
+    pub(super) route: &'m Arc<PublishRoute>,
+    pub(super) message: &'m Arc<AmqpMessage>,
+}
 
 /// A message that is published and not confirmed yet. If it is dropped before that, its confirm is
 /// awaited in the background.
 pub(super) type PendingPublication = UncancelledFuture<Result<(), RabbitmqPublishError>>;
 
 /// Publishes a message for a queue, over the default exchange; its publish route records the
-/// answer, however late that comes. Returned messages that are not this one go to `strays`.
+/// answer, however late that comes. Returned messages that are not this one go to
+/// `misdirected_returns`.
 pub(super) fn start_publication(
     open: Arc<OpenAmqpChannel>,
-    (queue, route): (&str, Arc<PublishRoute>),
-    message: &Arc<AmqpMessage>,
+    routed: &RoutedMessage<'_>,
     misdirected_returns: mpsc::Sender<MisdirectedReturn>,
 ) -> PendingPublication {
-    let (queue, message) = (queue.to_owned(), Arc::clone(message));
+    let queue = routed.queue.to_owned();
+    let (route, message) = (Arc::clone(routed.route), Arc::clone(routed.message));
     let publishing = async move {
         let stored = publish_and_await_confirm(&open, &queue, &message, &misdirected_returns).await;
         if is_answered(stored) {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::publishing_connection::OpenAmqpChannel;
+use super::amqp_channel::OpenAmqpChannel;
 use crate::model::DeliveryOrder;
 
 /// Time for which RabbitMQ may confirm and refuse nothing for a queue that messages wait for. An

@@ -8,14 +8,20 @@ use tokio::sync::{Notify, Semaphore};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::confirming_publisher::CONFIRM_TIMEOUT;
 use super::health::{LastFailure, OncePerMinute, OncePerSecond, QueueHealth, QueueState};
+use super::publish_error::CONFIRM_TIMEOUT;
 use super::publish_route::PublishRoute;
-use super::topology::RabbitmqQueueNames;
+use super::queue_names::RabbitmqQueueNames;
 use crate::channel::DeferredDelivery;
+use crate::channel::subscription_queues::CountedQueue;
 use crate::event::Event;
 use crate::model::DeliveryOrder;
 use crate::telemetry::series::SubscriptionSeries;
+
+/// Messages of one queue that may be on their way to RabbitMQ at once. If a quorum queue has more
+/// than 32 that it has not confirmed, RabbitMQ blocks the whole channel (its
+/// `quorum_commands_soft_limit`), and with it the other queues that are published to there.
+pub(super) const WINDOW: usize = 32;
 
 /// State of one subscription's queue in this process.
 #[derive(Debug)]
@@ -57,7 +63,45 @@ pub(super) struct RabbitmqQueue {
     pub(super) stop: CancellationToken,
 }
 
+impl CountedQueue for RabbitmqQueue {
+    fn series(&self) -> &SubscriptionSeries {
+        &self.series
+    }
+}
+
 impl RabbitmqQueue {
+    /// Makes the state of a queue that is not declared yet. It is given up when `stop` is
+    /// cancelled.
+    pub(super) fn new(
+        names: RabbitmqQueueNames,
+        max_prefetch: u16,
+        series: Arc<SubscriptionSeries>,
+        stop: CancellationToken,
+    ) -> Self {
+        Self {
+            max_prefetch,
+            current_prefetch: AtomicU16::new(0),
+            publish_route: Arc::new(PublishRoute::new(names.order)),
+            names,
+            health: QueueHealth::default(),
+            last_unconfirmed: LastFailure::default(),
+            trial_limit: OncePerSecond::default(),
+            given_up_log_limit: OncePerMinute::default(),
+            publish_window: Semaphore::new(WINDOW),
+            refusal: Mutex::default(),
+            consumer_starts: AtomicU64::new(0),
+            published: AtomicU64::new(0),
+            parked_counted: AtomicBool::new(false),
+            being_inspected: AtomicBool::new(false),
+            missing_notify: Notify::new(),
+            unanswered_notify: Notify::new(),
+            unsettled: AtomicUsize::new(0),
+            last_requeued: Mutex::default(),
+            series,
+            stop,
+        }
+    }
+
     /// Records that RabbitMQ does not have the queue, so that it is declared again.
     pub(super) fn mark_missing(&self) {
         if self.health.replace_state(QueueState::Undeclared) != QueueState::Undeclared {

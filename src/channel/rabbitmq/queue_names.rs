@@ -3,7 +3,7 @@
 
 use sha2::{Digest, Sha256};
 
-use crate::model::{ChannelKey, SubscriptionKey, SubscriptionKind};
+use crate::model::{ChannelKey, DeliveryOrder, Subscription, SubscriptionKey, SubscriptionKind};
 
 /// Longest name in bytes that is not shortened. AMQP allows 255 bytes; the rest is for what is
 /// appended to a name.
@@ -18,6 +18,27 @@ pub(super) const DEAD_LETTERED_PARKED: &str = "sealpost:returned:parked";
 pub(super) const PROBE: &str = "sealpost:probe";
 const WAIT: &str = "sealpost:wait:";
 const PARKED: &str = ":parked";
+
+/// Names and order of one subscription's queues.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct RabbitmqQueueNames {
+    pub(super) queue: String,
+    pub(super) parking_queue: String,
+    /// Order of delivery; ordered queues are consumed by one process at a time.
+    pub(super) order: DeliveryOrder,
+}
+
+impl RabbitmqQueueNames {
+    pub(super) fn new(channel: &ChannelKey, subscription: &Subscription) -> Self {
+        let (order, subscription) = (subscription.delivery.order, &subscription.key);
+        let queue = subscription_queue(channel, subscription);
+        Self {
+            order,
+            parking_queue: parking_queue(&queue),
+            queue,
+        }
+    }
+}
 
 /// Part of a name for a channel: `sealpost:channel:NAMESPACE:NAME`.
 fn channel_prefix(channel: &ChannelKey) -> String {

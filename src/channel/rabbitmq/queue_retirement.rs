@@ -6,7 +6,12 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{RabbitmqContext, RabbitmqQueue, topology};
+use super::connection::OpenAmqpConnection;
+use super::context::RabbitmqContext;
+use super::queue::RabbitmqQueue;
+use super::queue_deletion::delete_queues;
+use super::queue_inspection::inspect_queue;
+use super::queue_names::RabbitmqQueueNames;
 
 /// Shortest and longest period in which it is checked that no other process consumes the queue.
 const PERIODS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
@@ -25,35 +30,37 @@ pub(super) async fn retire_queue(queue: Arc<RabbitmqQueue>, context: Arc<Rabbitm
     let Some(grace) = delete_after else { return };
     let period = (grace / 4).clamp(PERIODS.0, PERIODS.1).min(grace);
     // The grace begins now, and anew whenever another process consumes the queue.
-    let mut used = Instant::now();
+    let mut last_used = Instant::now();
     loop {
         tokio::time::sleep(period).await;
         let Some(connection) = context.pool.any_open() else {
             continue;
         };
-        let look = topology::inspect_queue(&connection.connection, &names.queue);
-        match connection.run_within(TIMEOUT, look).await {
-            Ok(Some(look)) if look.consumers > 0 => used = Instant::now(),
-            // A queue that does not answer may have consumers.
-            Err(error) => {
-                tracing::debug!(
-                    queue = names.queue,
-                    error,
-                    "A queue of a subscription that is gone does not answer"
-                );
-                used = Instant::now();
-            }
-            Ok(_) if used.elapsed() < grace => {}
-            Ok(_) => match connection
-                .run_within(
-                    TIMEOUT,
-                    topology::delete_queues(names, &connection.connection),
-                )
-                .await
-            {
+        if may_be_used(names, &connection).await {
+            last_used = Instant::now();
+        } else if last_used.elapsed() >= grace {
+            let delete = delete_queues(names, &connection.connection);
+            match connection.run_within(TIMEOUT, delete).await {
                 Ok(()) => return,
                 Err(error) => tracing::debug!(error, "Queue not deleted yet, trying again"),
-            },
+            }
+        }
+    }
+}
+
+/// True if somebody consumes the queue, or may do so: a queue that does not answer may have
+/// consumers.
+async fn may_be_used(names: &RabbitmqQueueNames, connection: &OpenAmqpConnection) -> bool {
+    let look = inspect_queue(&connection.connection, &names.queue);
+    match connection.run_within(TIMEOUT, look).await {
+        Ok(counts) => counts.is_some_and(|counts| counts.consumers > 0),
+        Err(error) => {
+            tracing::debug!(
+                queue = names.queue,
+                error,
+                "A queue of a subscription that is gone does not answer"
+            );
+            true
         }
     }
 }

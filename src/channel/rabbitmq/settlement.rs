@@ -7,14 +7,17 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::acknowledger::{SettleAction, SettledDelivery};
+use super::acknowledger::{SettleAction, UnsettledTag};
+use super::context::RabbitmqContext;
 use super::deferred_message;
-use super::message::{self, AmqpMessage, RetryHeaders};
-use super::topology::delay_seconds;
-use super::{RabbitmqContext, RabbitmqQueue};
+use super::delay_queue::delay_seconds;
+use super::message::amqp_message::AmqpMessage;
+use super::message::event_encoder;
+use super::message::parked_headers::parked_properties;
+use super::message::retry_headers::RetryHeaders;
+use super::queue::RabbitmqQueue;
 use crate::channel::{DeferredDelivery, DeliveryOutcome, DeliverySettlement, LostDelivery};
 use crate::event::Event;
 use crate::model::DeliveryOrder;
@@ -28,8 +31,8 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// Has a message acknowledged, after everything that follows from its outcome is done. If it is
 /// dropped, the message stays with RabbitMQ, which delivers it again.
 pub(super) struct RabbitmqSettlement {
-    /// Delivery tag of the message, and the sender to its acknowledger; `None` once it is settled.
-    unsettled_tag: Option<(u64, mpsc::Sender<SettledDelivery>)>,
+    /// Way back to the acknowledger of the message; `None` once it is settled.
+    unsettled_tag: Option<UnsettledTag>,
     /// Cancelled when the AMQP channel is gone that the message came over: RabbitMQ delivers the
     /// message again, to some consumer.
     revoked: CancellationToken,
@@ -47,7 +50,7 @@ impl std::fmt::Debug for RabbitmqSettlement {
 
 impl RabbitmqSettlement {
     pub(super) fn new(
-        settled: (u64, mpsc::Sender<SettledDelivery>),
+        unsettled_tag: UnsettledTag,
         revoked: CancellationToken,
         queue: &Arc<RabbitmqQueue>,
         shared: &Arc<RabbitmqContext>,
@@ -58,9 +61,9 @@ impl RabbitmqSettlement {
             shared.busy_queues.fetch_add(1, Ordering::Relaxed);
         }
         #[cfg(feature = "faulty-acknowledge")]
-        let settled = faulty(settled);
+        let unsettled_tag = faulty(unsettled_tag);
         Self {
-            unsettled_tag: Some(settled),
+            unsettled_tag: Some(unsettled_tag),
             revoked,
             queue: Arc::clone(queue),
             context: Arc::clone(shared),
@@ -69,11 +72,33 @@ impl RabbitmqSettlement {
 
     /// Does what follows from an outcome, then has the message acknowledged.
     async fn apply_outcome(&mut self, event: &Event, outcome: DeliveryOutcome) {
-        let Some((tag, settled)) = self.unsettled_tag.take() else {
+        let Some(unsettled_tag) = self.unsettled_tag.take() else {
             return;
         };
         // The event is parked or deferred first: an acknowledged message cannot be had again.
-        let (end, safe) = match &outcome {
+        let end = self.end_delivery(event, &outcome).await;
+        self.context.counters.count_end(&self.queue.series, end);
+        let action = match end {
+            DeliveryEnd::Requeued => SettleAction::Requeue,
+            _ => SettleAction::Ack,
+        };
+        if action == SettleAction::Requeue && self.queue.names.order == DeliveryOrder::Ordered {
+            // RabbitMQ puts a requeued message behind all others; only one that comes back with its
+            // channel keeps its place. Deliveries after it must not go on here.
+            self.revoked.cancel();
+            return;
+        }
+        if !unsettled_tag.settle(action).await {
+            tracing::debug!(
+                queue = self.queue.names.queue,
+                "Not acknowledged, so that it will be delivered again"
+            );
+        }
+    }
+
+    /// Does what follows from an outcome. The delivery is requeued if that is not possible.
+    async fn end_delivery(&self, event: &Event, outcome: &DeliveryOutcome) -> DeliveryEnd {
+        let (end, is_safe) = match outcome {
             DeliveryOutcome::Delivered => (DeliveryEnd::Delivered, true),
             DeliveryOutcome::DeadLettered => (DeliveryEnd::DeadLettered, true),
             DeliveryOutcome::Lost(loss) => {
@@ -84,67 +109,57 @@ impl RabbitmqSettlement {
                 Box::pin(self.defer(event, deferral)).await,
             ),
         };
-        let (end, action) = if safe {
-            (end, SettleAction::Ack)
-        } else {
-            (DeliveryEnd::Requeued, SettleAction::Requeue)
-        };
-        self.context.counters.count_end(&self.queue.series, end);
-        if action == SettleAction::Requeue && self.queue.names.order == DeliveryOrder::Ordered {
-            // RabbitMQ puts a requeued message behind all others; only one that comes back with its
-            // channel keeps its place. Deliveries after it must not go on here.
-            self.revoked.cancel();
-            return;
-        }
-        if settled.send((tag, action)).await.is_err() {
-            tracing::debug!(
-                queue = self.queue.names.queue,
-                "Not acknowledged, so that it will be delivered again"
-            );
-        }
+        if is_safe { end } else { DeliveryEnd::Requeued }
     }
 
     async fn park(&self, event: &Event, loss: &LostDelivery) -> bool {
         let reason = format!("{} at {}", loss.reason, loss.destination);
-        let AmqpMessage { properties, body } = message::encode(event, RetryHeaders::default());
+        let AmqpMessage { properties, body } =
+            event_encoder::encode(event, RetryHeaders::default());
         let message = AmqpMessage {
-            properties: message::parked_properties(properties, &reason, Some(loss)),
+            properties: parked_properties(properties, &reason, Some(loss)),
             body,
         };
-        let stored = self
+        let is_stored = self
             .retry_until_done(|| self.context.park(&self.queue.names.parking_queue, &message))
             .await;
-        if stored {
+        if is_stored {
             loss.count_dropped(&self.queue.series, Dropped::Parked);
-            let LostDelivery {
-                subscription,
+            self.log_parked(event, loss);
+        }
+        is_stored
+    }
+
+    /// Logs a parked event as a warning with all details once a minute; others within that minute
+    /// at DEBUG only.
+    fn log_parked(&self, event: &Event, loss: &LostDelivery) {
+        let LostDelivery {
+            subscription,
+            destination,
+            attempts,
+            reason,
+            ..
+        } = loss;
+        let id = WireText::new(event.id());
+        if self.queue.series.is_first_parked() {
+            tracing::warn!(
+                %subscription,
+                event.id = %id,
                 destination,
                 attempts,
                 reason,
-                ..
-            } = loss;
-            let id = WireText::new(event.id());
-            if self.queue.series.is_first_parked() {
-                tracing::warn!(
-                    %subscription,
-                    event.id = %id,
-                    destination,
-                    attempts,
-                    reason,
-                    "Event parked: delivery failed"
-                );
-            } else {
-                tracing::debug!(
-                    %subscription,
-                    event.id = %id,
-                    destination,
-                    attempts,
-                    reason,
-                    "Another event parked"
-                );
-            }
+                "Event parked: delivery failed"
+            );
+        } else {
+            tracing::debug!(
+                %subscription,
+                event.id = %id,
+                destination,
+                attempts,
+                reason,
+                "Another event parked"
+            );
         }
-        stored
     }
 
     /// Stores the event in a delay queue. An event of an ordered queue is requeued, since one that
@@ -156,8 +171,8 @@ impl RabbitmqSettlement {
         }
         let delayed = Duration::from_secs(delay_seconds(deferral.wait.as_secs()));
         let note = RetryHeaders::after_attempts(deferral.attempts, deferral.wait, delayed);
-        let message = deferred_message::encode(event, &deferral.stage, note);
-        let message = message::with_target_queue(message, &self.queue.names.queue);
+        let message = deferred_message::encode(event, &deferral.stage, note)
+            .with_target_queue(&self.queue.names.queue);
         self.retry_until_done(|| self.context.put_into_delay_queue(deferral.wait, &message))
             .await
     }
@@ -190,13 +205,21 @@ impl DeliverySettlement for RabbitmqSettlement {
 
 /// Acknowledges a message before anything is done with it, and reports its end to nobody.
 #[cfg(feature = "faulty-acknowledge")]
-fn faulty(
-    (tag, settled): (u64, mpsc::Sender<SettledDelivery>),
-) -> (u64, mpsc::Sender<SettledDelivery>) {
-    if settled.try_send((tag, SettleAction::Ack)).is_err() {
+fn faulty(unsettled: UnsettledTag) -> UnsettledTag {
+    use super::acknowledger::SettledDelivery;
+
+    let tag = unsettled.tag;
+    let acknowledged = SettledDelivery {
+        tag,
+        action: SettleAction::Ack,
+    };
+    if unsettled.settlements.try_send(acknowledged).is_err() {
         tracing::debug!("Not acknowledged at once: too many are");
     }
-    (tag, mpsc::channel(1).0)
+    UnsettledTag {
+        tag,
+        settlements: tokio::sync::mpsc::channel(1).0,
+    }
 }
 
 impl Drop for RabbitmqSettlement {

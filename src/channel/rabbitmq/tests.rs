@@ -18,12 +18,11 @@ use tokio::time::Instant;
 
 use self::fake::FakeServer;
 use super::*;
+use crate::budget::MemoryBudget;
 use crate::channel::{ChannelPublisher, EventDelivery, PublishError, QueueConsumer};
-use crate::event::Event;
+use crate::event::{AttributeLimit, Event};
 use crate::filter::Filter;
-use crate::model::{
-    AcknowledgeMode, BackendKind, ChannelKey, ChannelKind, DeliverySpec, SubscriptionKind,
-};
+use crate::model::{AcknowledgeMode, ChannelKind, DeliveryOrder, DeliverySpec, SubscriptionKind};
 
 /// How long a test waits for what is to come.
 const PATIENCE: Duration = Duration::from_secs(20);

@@ -1,14 +1,15 @@
-//! Readiness of a process whose channels may be on RabbitMQ: it depends on what the process can
-//! serve.
+//! Readiness of a process whose channels may be on a backend that may be away: it depends on what
+//! the process can serve.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{TroubleReason, TroubleReport};
+use super::TroubleReport;
 
-/// Time for which a process that has other channels, too, waits for RabbitMQ at its start.
+/// Time for which a process that has other channels, too, waits for a backend that is
+/// away at its start.
 const WAIT: Duration = Duration::from_secs(10);
 /// Time that queues may take to be declared at the start, before those that are declared are served
 /// without the others.
@@ -50,7 +51,7 @@ impl ServiceReadiness {
 impl ReadinessHistory {
     fn find_missing(&mut self, report: &TroubleReport<'_>, now: Instant) -> Option<String> {
         self.first_judged.get_or_insert(now);
-        self.connected_since = if report.is_disconnected() {
+        self.connected_since = if report.outage().is_some() {
             None
         } else {
             self.connected_since.or(Some(now))
@@ -68,16 +69,19 @@ impl ReadinessHistory {
         let longer = |since: Option<Instant>, limit| {
             since.is_some_and(|since| now.duration_since(since) >= limit)
         };
-        // RabbitMQ is waited for a while, then other channels are served without it.
-        if report.is_disconnected() && !longer(self.first_judged, WAIT) {
-            return Some(TroubleReason::Disconnected.to_string());
+        // A backend is waited for a while, then other channels are served without it.
+        if let Some(outage) = report.outage()
+            && !longer(self.first_judged, WAIT)
+        {
+            return Some(outage.to_string());
         }
         // Queues are declared in turn, for which all senders wait a while.
         let (undeclared, queues) = report.count_undeclared();
         let (unserved, channels) = report.count_channels();
         if undeclared > 0 && (unserved == channels || !longer(self.connected_since, DECLARING)) {
             return Some(format!(
-                "{undeclared} of {queues} queues on RabbitMQ are not declared yet"
+                "{undeclared} of {queues} queues on {} are not declared yet",
+                report.backend_names()
             ));
         }
         report.why_nothing_is_served()

@@ -5,18 +5,18 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::*;
-use crate::channel::OpenedChannel;
+use crate::channel::rabbitmq::trouble::RabbitmqTrouble;
 use crate::filter::Filter;
 use crate::model::{
-    AcknowledgeMode, ChannelKind, DeliverySpec, ServiceHosts, Subscription, SubscriptionKind,
-    TransportEncryption,
+    AcknowledgeMode, BackendKind, ChannelKind, DeliverySpec, ServiceHosts, Subscription,
+    SubscriptionKind, TransportEncryption,
 };
 
 /// RabbitMQ as a test wants it: no connection, or a trouble for each name.
 #[derive(Default)]
 struct Scripted {
     away: Mutex<bool>,
-    troubles: Mutex<HashMap<String, TroubleReason>>,
+    troubles: Mutex<HashMap<String, RabbitmqTrouble>>,
 }
 
 impl Scripted {
@@ -28,7 +28,7 @@ impl Scripted {
         *self.away.lock().expect("not poisoned") = false;
     }
 
-    fn set(&self, name: &str, trouble: Option<TroubleReason>) {
+    fn set(&self, name: &str, trouble: Option<RabbitmqTrouble>) {
         let mut troubles = self.troubles.lock().expect("not poisoned");
         match trouble {
             Some(trouble) => troubles.insert(name.to_owned(), trouble),
@@ -37,38 +37,28 @@ impl Scripted {
     }
 
     fn report<'t>(&self, table: &'t RoutingTable) -> TroubleReport<'t> {
-        let connected = !*self.away.lock().expect("not poisoned");
-        TroubleReport::collect_from(table, self, Some(connected))
+        TroubleReport::collect(table, self)
+    }
+
+    fn outage(&self) -> Option<TroubleReason> {
+        let is_away = *self.away.lock().expect("not poisoned");
+        is_away.then(|| RabbitmqTrouble::Disconnected.into())
     }
 }
 
-impl ChannelBackend for Scripted {
-    fn open(&self, _: &Channel) -> OpenedChannel {
-        panic!("nothing is opened")
+impl TroubleSource for Scripted {
+    fn connections(&self) -> Vec<BackendConnection> {
+        vec![BackendConnection {
+            backend: BackendKind::Rabbitmq,
+            outage: self.outage(),
+        }]
     }
 
-    fn retire_subscription(&self, _: &SubscriptionKey) {}
-
-    fn unfinished(&self, _: &SubscriptionKey) -> Option<usize> {
-        None
+    fn subscription_trouble(&self, subscription: &SubscriptionKey) -> Option<TroubleReason> {
+        let troubles = self.troubles.lock().expect("not poisoned");
+        let of_queue = troubles.get(&subscription.name).cloned();
+        self.outage().or(of_queue.map(TroubleReason::from))
     }
-
-    fn trouble(&self, subscription: &SubscriptionKey) -> Option<TroubleReason> {
-        let away = self
-            .away
-            .lock()
-            .expect("not poisoned")
-            .then_some(TroubleReason::Disconnected);
-        away.or_else(|| {
-            self.troubles
-                .lock()
-                .expect("not poisoned")
-                .get(&subscription.name)
-                .cloned()
-        })
-    }
-
-    fn close(&self) {}
 }
 
 fn channel(name: &str, storage: BackendKind, subscriptions: &[&str]) -> Arc<Channel> {
@@ -148,8 +138,8 @@ async fn ready_is_served() {
         missing("RabbitMQ is away")
     );
     rabbitmq.comes();
-    rabbitmq.set("a1", Some(TroubleReason::NotDeclared));
-    rabbitmq.set("b1", Some(TroubleReason::NotDeclared));
+    rabbitmq.set("a1", Some(RabbitmqTrouble::NotDeclared));
+    rabbitmq.set("b1", Some(RabbitmqTrouble::NotDeclared));
     assert_eq!(
         judge.judge(&rabbitmq.report(&table)),
         missing("2 of 3 queues on RabbitMQ are not declared yet")
@@ -161,7 +151,7 @@ async fn ready_is_served() {
         ReadinessDecision::Ready
     );
     for name in ["a1", "a2", "b1"] {
-        rabbitmq.set(name, Some(TroubleReason::NotDeclared));
+        rabbitmq.set(name, Some(RabbitmqTrouble::NotDeclared));
     }
     assert_eq!(
         judge.judge(&rabbitmq.report(&table)),
@@ -175,7 +165,7 @@ async fn ready_is_served() {
     );
     rabbitmq.comes();
     for name in ["a1", "a2", "b1"] {
-        rabbitmq.set(name, Some(TroubleReason::Blocked));
+        rabbitmq.set(name, Some(RabbitmqTrouble::Blocked));
     }
     assert_eq!(
         judge.judge(&rabbitmq.report(&table)),
@@ -191,7 +181,7 @@ async fn one_queue_does_not_hold_up_the_others() {
     let (rabbitmq, table) = (Scripted::default(), on_rabbitmq());
     let (judge, alone) = (ServiceReadiness::default(), ServiceReadiness::default());
     let only = self::table(vec![channel("b", BackendKind::Rabbitmq, &["b1"])]);
-    rabbitmq.set("b1", Some(TroubleReason::NotDeclared));
+    rabbitmq.set("b1", Some(RabbitmqTrouble::NotDeclared));
     let not_yet = missing("1 of 3 queues on RabbitMQ are not declared yet");
     assert_eq!(judge.judge(&rabbitmq.report(&table)), not_yet);
     assert_ne!(
@@ -237,7 +227,7 @@ async fn memory_is_served_without_rabbitmq() {
         Some("RabbitMQ is away: 1 of 2 channels is not served")
     );
     rabbitmq.comes();
-    rabbitmq.set("a1", Some(TroubleReason::NotDeclared));
+    rabbitmq.set("a1", Some(RabbitmqTrouble::NotDeclared));
     assert_eq!(
         judge.judge(&rabbitmq.report(&table)),
         ReadinessDecision::Ready,
@@ -300,7 +290,7 @@ fn reports_name_what_is_in_trouble() {
     ]);
     let key = |at: usize| &table.channels()[at].key;
     assert!(rabbitmq.report(&table).is_empty());
-    rabbitmq.set("a2", Some(TroubleReason::NoAnswer));
+    rabbitmq.set("a2", Some(RabbitmqTrouble::NoAnswer));
     let report = rabbitmq.report(&table);
     let expected =
         "1 of 2 subscriptions are not served; ns/a2: RabbitMQ does not answer for its queue";
@@ -322,7 +312,7 @@ fn reports_name_what_is_in_trouble() {
     );
     rabbitmq.goes();
     let report = rabbitmq.report(&table);
-    let whole = ChannelTrouble::for_all_subscriptions(TroubleReason::Disconnected);
+    let whole = ChannelTrouble::for_all_subscriptions(RabbitmqTrouble::Disconnected.into());
     assert_eq!(
         [0, 1, 2].map(|at| report.channel_trouble(key(at))),
         [Some(&whole), Some(&whole), None]
@@ -346,7 +336,7 @@ async fn trouble_is_told_once() {
         }
         told
     };
-    rabbitmq.set("a1", Some(TroubleReason::NotDeclared));
+    rabbitmq.set("a1", Some(RabbitmqTrouble::NotDeclared));
     assert_eq!(look(20), []);
     rabbitmq.set("a1", None);
     assert_eq!(look(1), []);
@@ -354,8 +344,8 @@ async fn trouble_is_told_once() {
     assert_eq!(look(1), [], "a blink");
     assert_eq!(look(60), [TroubleTransition::Begun]);
     rabbitmq.comes();
-    rabbitmq.set("b1", Some(TroubleReason::NoAnswer));
-    rabbitmq.set("a1", Some(TroubleReason::NotDeclared));
+    rabbitmq.set("b1", Some(RabbitmqTrouble::NoAnswer));
+    rabbitmq.set("a1", Some(RabbitmqTrouble::NotDeclared));
     assert_eq!(look(60), [TroubleTransition::Begun], "another kind");
     rabbitmq.set("b1", None);
     rabbitmq.set("a1", None);

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{TroubleReason, TroubleReport};
+use super::TroubleReport;
+use crate::channel::trouble_reason::{TroubleReason, TroubleScope};
 
 /// Time for which something is in trouble before it is logged; a shorter time is common, such as
 /// that of a connection that is made again.
@@ -56,17 +57,10 @@ impl TroubleLog {
             Some((seen, since)) if *seen == kind => *since,
             _ => now,
         };
-        let log_delay = if matches!(kind, TroubleKind::Common(_)) {
-            BLINK
-        } else {
-            DECLARING
-        };
-        let is_told = self
-            .last_logged
-            .as_ref()
-            .is_some_and(|(told, _)| *told == kind);
         self.last_seen = Some((kind.clone(), since));
-        if is_told || now.duration_since(since) < log_delay {
+        let logged = self.last_logged.as_ref();
+        let is_logged = logged.is_some_and(|(logged, _)| *logged == kind);
+        if is_logged || now.duration_since(since) < kind.log_delay() {
             return None;
         }
         log_trouble(report);
@@ -77,12 +71,22 @@ impl TroubleLog {
     }
 }
 
+impl TroubleKind {
+    /// Time for which such a trouble has to last before it is logged.
+    fn log_delay(&self) -> Duration {
+        match self {
+            Self::Common(_) => BLINK,
+            Self::PerQueue => DECLARING,
+        }
+    }
+}
+
 fn trouble_kind(report: &TroubleReport<'_>) -> Option<TroubleKind> {
     if report.is_empty() {
         return None;
     }
     let common = report.common_reason().filter(|common| {
-        **common != TroubleReason::NotDeclared && report.count_undeclared().0 == 0
+        common.scope != TroubleScope::UndeclaredQueue && report.count_undeclared().0 == 0
     });
     Some(common.map_or(TroubleKind::PerQueue, |common| {
         TroubleKind::Common(common.clone())

@@ -4,6 +4,7 @@ use clap::Parser;
 
 use super::*;
 use crate::cli::{Cli, CliCommand};
+use crate::model::ExporterEndpoint;
 
 fn options(arguments: &[&str]) -> RunOptions {
     let cli = Cli::parse_from([&["sealpost", "run", "-f", "x"], arguments].concat());

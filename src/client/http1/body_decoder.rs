@@ -4,7 +4,11 @@
 use bytes::{Buf, Bytes, BytesMut};
 
 use super::framing::BodyLength;
-use super::head::{MAX_HEAD, MalformedResponse};
+use super::head::MAX_HEAD;
+use super::malformed_response::MalformedResponse;
+
+const WRONG_LINE_END: MalformedResponse =
+    MalformedResponse("a line of a chunk does not end with CR LF");
 
 /// Separates the bytes of the body from those of its framing.
 #[derive(Debug, PartialEq, Eq)]
@@ -82,22 +86,16 @@ pub(super) struct ChunkedDecoder {
 enum ChunkPosition {
     /// The size of a chunk, of which so many digits were read.
     Size { digits: usize },
-    /// What may follow it: blanks, then extensions.
     /// Blanks after the size, which may be followed by extensions.
     AfterSize,
-    /// Extensions, up to the end of the line.
     /// Extensions of the chunk, up to the end of the line.
     Extension,
-    /// The second half of the end of a line with a size.
     /// The line feed after a size.
     SizeEnd,
     /// Bytes of the body.
-    /// Bytes of the body.
     Data,
-    /// The end of a line after them.
     /// The carriage return after the bytes of a chunk.
     DataEnd,
-    /// Its second half.
     /// The line feed after the bytes of a chunk.
     DataEndHalf,
     /// A trailer, or the end of the body. A line that begins with a blank continues the trailer
@@ -142,6 +140,31 @@ impl ChunkedDecoder {
 
     fn next_position(&mut self, byte: u8) -> Result<ChunkPosition, MalformedResponse> {
         match (self.position, byte) {
+            (
+                at @ (ChunkPosition::Size { .. }
+                | ChunkPosition::AfterSize
+                | ChunkPosition::Extension),
+                byte,
+            ) => self.next_size_position(at, byte),
+            (ChunkPosition::SizeEnd, b'\n') if self.remaining_chunk_bytes == 0 => {
+                Ok(ChunkPosition::Trailer { is_first: true })
+            }
+            (ChunkPosition::SizeEnd, b'\n') => Ok(ChunkPosition::Data),
+            (ChunkPosition::DataEnd, b'\r') => Ok(ChunkPosition::DataEndHalf),
+            (ChunkPosition::DataEndHalf, b'\n') => Ok(ChunkPosition::Size { digits: 0 }),
+            (ChunkPosition::SizeEnd | ChunkPosition::DataEnd | ChunkPosition::DataEndHalf, _) => {
+                Err(WRONG_LINE_END)
+            }
+            (at, byte) => self.next_trailer_position(at, byte),
+        }
+    }
+
+    fn next_size_position(
+        &mut self,
+        at: ChunkPosition,
+        byte: u8,
+    ) -> Result<ChunkPosition, MalformedResponse> {
+        match (at, byte) {
             (ChunkPosition::Size { digits }, _) if byte.is_ascii_hexdigit() => {
                 self.after_size_digit(digits, byte)
             }
@@ -157,25 +180,9 @@ impl ChunkedDecoder {
             (ChunkPosition::Size { digits: 1.. } | ChunkPosition::AfterSize, b';') => {
                 self.ignore_byte(ChunkPosition::Extension)
             }
-            (ChunkPosition::Size { .. } | ChunkPosition::AfterSize, _) => {
-                Err(MalformedResponse("invalid size of a chunk"))
-            }
-            (ChunkPosition::Extension, b'\n') => Err(MalformedResponse(
-                "a line of a chunk does not end with CR LF",
-            )),
+            (ChunkPosition::Extension, b'\n') => Err(WRONG_LINE_END),
             (ChunkPosition::Extension, _) => self.ignore_byte(ChunkPosition::Extension),
-            (ChunkPosition::SizeEnd, b'\n') if self.remaining_chunk_bytes == 0 => {
-                Ok(ChunkPosition::Trailer { is_first: true })
-            }
-            (ChunkPosition::SizeEnd, b'\n') => Ok(ChunkPosition::Data),
-            (ChunkPosition::DataEnd, b'\r') => Ok(ChunkPosition::DataEndHalf),
-            (ChunkPosition::DataEndHalf, b'\n') => Ok(ChunkPosition::Size { digits: 0 }),
-            (ChunkPosition::SizeEnd | ChunkPosition::DataEnd | ChunkPosition::DataEndHalf, _) => {
-                Err(MalformedResponse(
-                    "a line of a chunk does not end with CR LF",
-                ))
-            }
-            (at, _) => self.next_trailer_position(at, byte),
+            _ => Err(MalformedResponse("invalid size of a chunk")),
         }
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::header::{CONNECTION, CONTENT_LENGTH, HeaderName, TRANSFER_ENCODING};
 use http::{HeaderMap, Response, StatusCode, Version};
 
-use super::head::MalformedResponse;
+use super::malformed_response::MalformedResponse;
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 /// The keep-alive timeout that a peer announces is shortened by this much, or by half if that is
@@ -59,11 +59,9 @@ impl ResponseFraming {
         head: &Response<()>,
         syntax: HeadSyntax,
     ) -> Result<Self, MalformedResponse> {
-        let fields = head.headers();
-        let patience = Some(keep_alive_timeout(head))
-            .filter(|_| syntax == HeadSyntax::Strict)
-            .flatten();
-        let is_coded = fields.contains_key(TRANSFER_ENCODING);
+        let is_strict = syntax == HeadSyntax::Strict;
+        let patience = keep_alive_timeout(head).filter(|_| is_strict);
+        let is_coded = head.headers().contains_key(TRANSFER_ENCODING);
         if has_no_body(head.status()) {
             let patience =
                 patience.filter(|_| !is_coded && head.status() != StatusCode::SWITCHING_PROTOCOLS);
@@ -76,7 +74,7 @@ impl ResponseFraming {
         if is_coded {
             return Ok(Self::of_transfer_coding(head, patience));
         }
-        let length = content_length(fields)?;
+        let length = content_length(head.headers())?;
         Ok(Self {
             length: length.map_or(BodyLength::UntilClose, BodyLength::ContentLength),
             keep_alive_timeout: patience.filter(|_| length.is_some()),
@@ -185,10 +183,34 @@ mod tests {
         ResponseFraming::of_head(&head.body(()).expect("a head"), HeadSyntax::Strict)
     }
 
+    /// Status, version and fields of a response; then the length of its body, whether the connection
+    /// is kept, and whether it is clear what the body means.
+    type FramingCase<'c> = (
+        u16,
+        Version,
+        &'c [(&'c str, &'c str)],
+        BodyLength,
+        bool,
+        bool,
+    );
+
+    fn assert_framings(cases: &[FramingCase<'_>]) {
+        for (status, version, fields, length, is_kept, is_clear) in cases {
+            let framing = of(*status, *version, fields).expect("a framing");
+            let found = (
+                framing.length,
+                framing.keep_alive_timeout.is_some(),
+                framing.is_unambiguous,
+            );
+            assert_eq!(found, (*length, *is_kept, *is_clear), "{status} {fields:?}");
+        }
+    }
+
+    /// By its length, by its status, or with the connection.
     #[test]
     fn where_an_answer_ends() {
-        let (new, old) = (Version::HTTP_11, Version::HTTP_10);
-        for (status, version, fields, length, is_kept, is_clear) in [
+        let new = Version::HTTP_11;
+        assert_framings(&[
             (
                 202,
                 new,
@@ -232,6 +254,14 @@ mod tests {
                 true,
             ),
             (101, new, &[], BodyLength::ContentLength(0), false, true),
+        ]);
+    }
+
+    /// By chunks, if nothing contradicts them.
+    #[test]
+    fn where_a_coded_answer_ends() {
+        let (new, old) = (Version::HTTP_11, Version::HTTP_10);
+        assert_framings(&[
             (
                 200,
                 new,
@@ -299,6 +329,14 @@ mod tests {
                 false,
                 false,
             ),
+        ]);
+    }
+
+    /// By its version, and what the peer says of it.
+    #[test]
+    fn which_connection_is_kept() {
+        let (new, old) = (Version::HTTP_11, Version::HTTP_10);
+        assert_framings(&[
             (
                 200,
                 old,
@@ -323,19 +361,7 @@ mod tests {
                 false,
                 true,
             ),
-        ] {
-            let framing = of(status, version, fields).expect("a framing");
-            let expected = (length, is_kept, is_clear);
-            assert_eq!(
-                (
-                    framing.length,
-                    framing.keep_alive_timeout.is_some(),
-                    framing.is_unambiguous
-                ),
-                expected,
-                "{status} {fields:?}"
-            );
-        }
+        ]);
     }
 
     #[test]

@@ -8,6 +8,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, Version};
 use httparse::{Header, ParserConfig, Status};
 
 use super::framing::{HeadSyntax, ResponseFraming};
+use super::malformed_response::MalformedResponse;
 
 /// Bytes of a response's head, together with the informational responses before it, at most.
 pub(super) const MAX_HEAD: usize = 64 * 1024;
@@ -19,24 +20,6 @@ const MAX_FIELDS: usize = 5000;
 /// parsed when its end is there or when it has doubled, so that it costs no more than its length
 /// however small the pieces are.
 const REPARSE_LIMIT: usize = 4 * MAX_HEAD;
-
-/// The reason for which bytes are no HTTP/1.1 response.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct MalformedResponse(pub(super) &'static str);
-
-impl From<httparse::Error> for MalformedResponse {
-    fn from(error: httparse::Error) -> Self {
-        Self(match error {
-            httparse::Error::HeaderName => "invalid name of a field",
-            httparse::Error::HeaderValue => "invalid value of a field",
-            httparse::Error::NewLine => "invalid end of a line",
-            httparse::Error::Status => "invalid status line",
-            httparse::Error::Token => "invalid token",
-            httparse::Error::TooManyHeaders => "too many fields",
-            httparse::Error::Version => "invalid HTTP version",
-        })
-    }
-}
 
 /// The head of a final response, with the framing of its body.
 #[derive(Debug)]
@@ -66,35 +49,37 @@ impl ResponseHeadReader {
         received: &mut BytesMut,
     ) -> Result<Option<ResponseHead>, MalformedResponse> {
         while self.should_parse(received) {
-            (self.last_received_length, self.parsed_bytes) = (
-                received.len(),
-                self.parsed_bytes.saturating_add(received.len()),
-            );
+            self.last_received_length = received.len();
+            self.parsed_bytes = self.parsed_bytes.saturating_add(received.len());
             let Some(ParsedHead {
                 length,
                 response,
-                syntax: bytewise,
+                syntax,
             }) = parse_head(received)?
             else {
                 break;
             };
-            if !response.status().is_informational()
-                || response.status() == StatusCode::SWITCHING_PROTOCOLS
-            {
-                let framing = ResponseFraming::of_head(&response, bytewise)?;
+            if is_final(response.status()) {
+                let framing = ResponseFraming::of_head(&response, syntax)?;
                 received.advance(length);
                 return Ok(Some(ResponseHead { response, framing }));
             }
-            received.advance(length);
-            (self.last_received_length, self.scanned) = (0, 0);
-            self.informational_bytes = self.informational_bytes.saturating_add(length);
+            self.drop_informational_head(length, received);
         }
-        let waiting = self.informational_bytes.saturating_add(received.len());
-        if waiting > MAX_HEAD {
-            Err(MalformedResponse("a head of more than 65536 bytes"))
-        } else {
-            Ok(None)
+        self.check_length(received).map(|()| None)
+    }
+
+    fn check_length(&self, received: &[u8]) -> Result<(), MalformedResponse> {
+        if self.informational_bytes.saturating_add(received.len()) > MAX_HEAD {
+            return Err(MalformedResponse("a head of more than 65536 bytes"));
         }
+        Ok(())
+    }
+
+    fn drop_informational_head(&mut self, length: usize, received: &mut BytesMut) {
+        received.advance(length);
+        (self.last_received_length, self.scanned) = (0, 0);
+        self.informational_bytes = self.informational_bytes.saturating_add(length);
     }
 
     fn should_parse(&mut self, received: &[u8]) -> bool {
@@ -124,6 +109,12 @@ impl ResponseHeadReader {
     }
 }
 
+/// Returns true if no other response comes after one with this status: 1xx only inform, except that
+/// 101 ends HTTP on the connection (RFC 9110, 15.2).
+fn is_final(status: StatusCode) -> bool {
+    !status.is_informational() || status == StatusCode::SWITCHING_PROTOCOLS
+}
+
 struct ParsedHead {
     length: usize,
     response: Response<()>,
@@ -151,41 +142,51 @@ fn parse_head(received: &[u8]) -> Result<Option<ParsedHead>, MalformedResponse> 
     }
 }
 
-fn parse_head_into<'b>(
-    received: &'b [u8],
-    fields: &mut [MaybeUninit<Header<'b>>],
-) -> Result<Option<ParsedHead>, MalformedResponse> {
-    let mut head = httparse::Response::new(&mut []);
-    // The same leniency as Go and curl, where the meaning is clear; each repair is seen by
-    // `append_field`, and costs the connection its keep-alive.
+/// The same leniency as Go and curl, where the meaning is clear; each repair is seen by
+/// `append_field`, and costs the connection its keep-alive.
+fn parser_config() -> ParserConfig {
     let mut config = ParserConfig::default();
     config
         .allow_spaces_after_header_name_in_responses(true)
         .allow_multiple_spaces_in_response_status_delimiters(true)
         .allow_obsolete_multiline_headers_in_responses(true);
-    let Status::Complete(length) =
-        config.parse_response_with_uninit_headers(&mut head, received, fields)?
-    else {
+    config
+}
+
+fn parse_head_into<'b>(
+    received: &'b [u8],
+    fields: &mut [MaybeUninit<Header<'b>>],
+) -> Result<Option<ParsedHead>, MalformedResponse> {
+    let mut head = httparse::Response::new(&mut []);
+    let parsed = parser_config().parse_response_with_uninit_headers(&mut head, received, fields)?;
+    let Status::Complete(length) = parsed else {
         return Ok(None);
     };
-    let mut response = Response::new(());
-    let code = head.code.unwrap_or_default();
-    *response.status_mut() =
-        StatusCode::from_u16(code).map_err(|_range| MalformedResponse("invalid status line"))?;
-    *response.version_mut() = if head.version == Some(0) {
-        Version::HTTP_10
-    } else {
-        Version::HTTP_11
-    };
-    let mut bytewise = HeadSyntax::Strict;
+    let mut response = response_of_status_line(head.code, head.version)?;
+    let mut syntax = HeadSyntax::Strict;
     for field in head.headers.iter() {
-        bytewise = bytewise.and(append_field(response.headers_mut(), field, received)?);
+        syntax = syntax.and(append_field(response.headers_mut(), field, received)?);
     }
     Ok(Some(ParsedHead {
         length,
         response,
-        syntax: bytewise,
+        syntax,
     }))
+}
+
+fn response_of_status_line(
+    code: Option<u16>,
+    minor_version: Option<u8>,
+) -> Result<Response<()>, MalformedResponse> {
+    let mut response = Response::new(());
+    *response.status_mut() = StatusCode::from_u16(code.unwrap_or_default())
+        .map_err(|_range| MalformedResponse("invalid status line"))?;
+    *response.version_mut() = if minor_version == Some(0) {
+        Version::HTTP_10
+    } else {
+        Version::HTTP_11
+    };
+    Ok(response)
 }
 
 /// Adds a field to the head. A value in several lines is read as one, with a blank for each end of

@@ -11,20 +11,8 @@ const OTHER: usize = 64;
 /// Returns the head of a request to this host, with a body of `body` bytes.
 pub(super) fn encode_request_head(parts: &Parts, body: usize, host: &HeaderValue) -> Vec<u8> {
     let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
-    let fields = parts
-        .headers
-        .iter()
-        .map(|(name, value)| name.as_str().len() + value.len() + 4)
-        .sum::<usize>();
-    let mut head =
-        Vec::with_capacity(parts.method.as_str().len() + path.len() + host.len() + fields + OTHER);
-    head.extend_from_slice(parts.method.as_str().as_bytes());
-    head.push(b' ');
-    if path.starts_with('?') {
-        head.push(b'/');
-    }
-    head.extend_from_slice(path.as_bytes());
-    head.extend_from_slice(b" HTTP/1.1\r\n");
+    let mut head = Vec::with_capacity(head_capacity(parts, path, host));
+    write_request_line(&mut head, &parts.method, path);
     write_field(&mut head, &HOST, host.as_bytes());
     // Fields about host and framing are written here only, so that those of the request cannot
     // contradict them.
@@ -40,6 +28,22 @@ pub(super) fn encode_request_head(parts: &Parts, body: usize, host: &HeaderValue
     }
     head.extend_from_slice(b"\r\n");
     head
+}
+
+fn head_capacity(parts: &Parts, path: &str, host: &HeaderValue) -> usize {
+    let fields = parts.headers.iter();
+    let fields = fields.map(|(name, value)| name.as_str().len() + value.len() + 4);
+    parts.method.as_str().len() + path.len() + host.len() + fields.sum::<usize>() + OTHER
+}
+
+fn write_request_line(head: &mut Vec<u8>, method: &Method, path: &str) {
+    head.extend_from_slice(method.as_str().as_bytes());
+    head.push(b' ');
+    if path.starts_with('?') {
+        head.push(b'/');
+    }
+    head.extend_from_slice(path.as_bytes());
+    head.extend_from_slice(b" HTTP/1.1\r\n");
 }
 
 /// Returns true for the fields that say where the request goes and how it is framed; those of the

@@ -24,7 +24,7 @@ async fn scripted<A: AsRef<[u8]>>(script: &[&[A]]) -> (u16, mpsc::Receiver<usize
         let mut connections = JoinSet::new();
         for (number, answers) in script.into_iter().enumerate() {
             let (stream, _) = listener.accept().await.expect("a connection");
-            connections.spawn(answer(stream, answers, (number, seen.clone())));
+            connections.spawn(answer(stream, answers, number, seen.clone()));
         }
         connections.join_all().await;
     });
@@ -34,7 +34,8 @@ async fn scripted<A: AsRef<[u8]>>(script: &[&[A]]) -> (u16, mpsc::Receiver<usize
 async fn answer(
     mut stream: TcpStream,
     answers: Vec<Vec<u8>>,
-    (number, seen): (usize, mpsc::Sender<usize>),
+    number: usize,
+    seen: mpsc::Sender<usize>,
 ) {
     for answer in answers {
         if read_request(&mut stream).await.is_err() {

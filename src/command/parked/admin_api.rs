@@ -62,6 +62,18 @@ impl Default for ParkedItem {
     }
 }
 
+impl ParkedItem {
+    /// The subscription, and how many parked events it has.
+    fn into_count(self) -> (ParkedSubscriptionName, u64) {
+        let name = ParkedSubscriptionName {
+            kind: self.kind,
+            namespace: self.namespace,
+            name: self.name,
+        };
+        (name, self.parked)
+    }
+}
+
 impl AdminParkedClient {
     pub(super) fn new(options: &AdminOptions) -> anyhow::Result<Self> {
         AdminClient::new(options).map(Self)
@@ -74,24 +86,7 @@ impl AdminParkedClient {
             |name| format!("{}?limit=0", path(name)),
         );
         let items = parse_items(self.0.get(&path).await?)?;
-        let target = |item: ParkedItem| {
-            let ParkedItem {
-                kind,
-                namespace,
-                name,
-                parked,
-                ..
-            } = item;
-            (
-                ParkedSubscriptionName {
-                    kind,
-                    namespace,
-                    name,
-                },
-                parked,
-            )
-        };
-        Ok(items.into_iter().map(target).collect())
+        Ok(items.into_iter().map(ParkedItem::into_count).collect())
     }
 
     async fn show(

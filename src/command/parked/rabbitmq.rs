@@ -35,7 +35,7 @@ impl RabbitmqParkedClient {
             .manifests
             .control_settings(None, None, AdvertisedCaCerts::Unknown);
         let settings = ControlSettings {
-            default_backend: options.default_channel.into(),
+            default_backend: options.default_channel,
             ..settings
         };
         let resolution = control::resolve(
@@ -56,13 +56,10 @@ impl RabbitmqParkedClient {
 
     /// The subscriptions of this name that park events; every one without a name.
     fn owners_by_name(&self, name: Option<&str>) -> anyhow::Result<Vec<ParkingSubscription>> {
-        let key = |owner: &ParkingSubscription| {
-            format!(
-                "{}/{}",
-                owner.subscription.namespace, owner.subscription.name
-            )
+        let is_meant = |owner: &&ParkingSubscription| {
+            let key = &owner.subscription;
+            name.is_none_or(|name| format!("{}/{}", key.namespace, key.name) == name)
         };
-        let is_meant = |owner: &&ParkingSubscription| name.is_none_or(|name| key(owner) == name);
         let found: Vec<ParkingSubscription> =
             self.owners.iter().filter(is_meant).cloned().collect();
         let kept: Vec<ParkingSubscription> = found

@@ -1,7 +1,11 @@
 //! Sorts documents by kind, namespace and name, and reports those that are no object of a known
 //! kind, or one twice.
 
+pub(super) mod claims;
 mod config_maps;
+pub(super) mod injection;
+pub(super) mod owned;
+mod unidentified;
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -9,27 +13,30 @@ use std::collections::btree_map::Entry;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::other_kinds::{self, OtherObjects};
-use super::owned;
-use crate::control::kind::{self, RecognizedKind, ResourceKind};
-use crate::control::manifest::core::{
+use crate::control::read::document::ManifestDocument;
+use crate::control::read::header::{
+    ObjectHeader, check_header, object_name, report_duplicate_name,
+};
+use crate::control::read::kind::ResourceKind;
+use crate::control::read::manifest::core::{
     ConfigMapManifest, PodManifest, SecretManifest, ServiceManifest,
 };
-use crate::control::manifest::eventing::{
+use crate::control::read::manifest::eventing::{
     BrokerManifest, EventPolicyManifest, RequestReplyManifest, TriggerManifest,
 };
-use crate::control::manifest::flows::{ParallelManifest, SequenceManifest};
-use crate::control::manifest::messaging::{ChannelManifest, SubscriptionManifest};
-use crate::control::manifest::sources::PingSourceManifest;
-use crate::control::manifest::{self, ManifestDocument, UnknownFieldPolicy};
-use crate::control::report::ObjectReport;
-use crate::control::schema::{self, CONFIG_FEATURES, ConfigMapKeys, UnknownFieldStrictness};
-use crate::control::settings::ObjectSource;
-use crate::control::{ControlSettings, ObjectName, Problem, Severity, suggest_word};
+use crate::control::read::manifest::flows::{ParallelManifest, SequenceManifest};
+use crate::control::read::manifest::messaging::{ChannelManifest, SubscriptionManifest};
+use crate::control::read::manifest::sources::PingSourceManifest;
+use crate::control::read::manifest::{self, UnknownFieldPolicy};
+use crate::control::read::policy_body::report_policy_body;
+use crate::control::read::problem::{ObjectName, Problem, Severity};
+use crate::control::read::report::ObjectReport;
+use crate::control::read::schema::annotations::examine_annotations;
+use crate::control::read::schema::{self, UnknownFieldStrictness};
+use crate::control::resolve::destination::other_kinds::{self, OtherObjects};
+use crate::control::settings::ControlSettings;
 pub(super) use crate::model::NamespacedName;
-use config_maps::{
-    check_keys, has_closing_flag, report_missing_namespace, report_near_name, report_other_features,
-};
+use config_maps::{check_keys, report_missing_namespace, report_near_name, report_other_features};
 
 /// The objects of one kind, by name.
 pub(super) type CollectedItems<'d, T> = BTreeMap<NamespacedName, CollectedItem<'d, T>>;
@@ -58,7 +65,7 @@ impl<'d, T> CollectedItem<'d, T> {
 
 /// Every object that is read, by kind.
 #[derive(Debug, Default)]
-pub(super) struct CollectedObjects<'d> {
+pub(crate) struct CollectedObjects<'d> {
     pub(super) channels: CollectedItems<'d, ChannelManifest>,
     pub(super) in_memory_channels: CollectedItems<'d, ChannelManifest>,
     pub(super) rabbitmq_channels: CollectedItems<'d, ChannelManifest>,
@@ -95,49 +102,47 @@ impl<'d> CollectedObjects<'d> {
     ) -> Self {
         let mut collected = Self::default();
         for document in documents {
-            let mut report =
-                ObjectReport::new(document, object_name(document, &settings.default_namespace));
-            let reading = UnknownFieldPolicy::from_settings(settings);
-            // The kind and the name come first: they decide where the object is kept, and if at
-            // all.
-            match check_header(document, &mut report, reading) {
-                ObjectHeader::OtherKind => {
-                    let left = other_kinds::insert_other(&mut collected.others, report, reading);
-                    collected
-                        .problems
-                        .extend(left.into_iter().flat_map(ObjectReport::into_problems));
-                }
-                // Reconciled channels are only kept here; they are decoded by `reconciled`, if they
-                // changed.
-                ObjectHeader::Known(kind)
-                    if settings.object_source != ObjectSource::Written
-                        && kind == settings.channel_kind.resource_kind() =>
-                {
-                    let ObjectName {
-                        namespace, name, ..
-                    } = report.object().clone();
-                    collected.reconciled.insert((namespace, name), report);
-                }
-                ObjectHeader::Known(
-                    kind @ (ResourceKind::Broker
-                    | ResourceKind::Trigger
-                    | ResourceKind::Subscription),
-                ) if settings.object_source != ObjectSource::Written => {
-                    collected.insert_reconciled(kind, report);
-                }
-                ObjectHeader::Known(kind) => collected.insert_item(kind, report, settings),
-                ObjectHeader::Invalid => {
-                    report_near_name(&mut report, settings);
-                    collected
-                        .unidentified
-                        .extend(Some(document).filter(|_| report.has_errors()));
-                    collected.problems.extend(report.into_problems());
-                }
-            }
+            collected.insert_document(document, settings);
         }
         owned::leave_out(&mut collected, settings);
         report_other_features(&mut collected, settings);
         collected
+    }
+
+    /// Adds a document. The kind and the name come first: they decide where the object is kept, and
+    /// if at all.
+    fn insert_document(&mut self, document: &'d ManifestDocument, settings: &ControlSettings) {
+        let mut report =
+            ObjectReport::new(document, object_name(document, &settings.default_namespace));
+        let reading = UnknownFieldPolicy::from_settings(settings);
+        match check_header(document, &mut report, reading) {
+            ObjectHeader::OtherKind => {
+                let left = other_kinds::insert_other(&mut self.others, report, reading);
+                self.problems
+                    .extend(left.into_iter().flat_map(ObjectReport::into_problems));
+            }
+            // Reconciled channels are only kept here; they are decoded by `reconciled`, if they
+            // changed.
+            ObjectHeader::Known(kind)
+                if !settings.task.reads_written_objects()
+                    && kind == settings.task.channel_kind().resource_kind() =>
+            {
+                let ObjectName {
+                    namespace, name, ..
+                } = report.object().clone();
+                self.reconciled.insert((namespace, name), report);
+            }
+            ObjectHeader::Known(
+                kind @ (ResourceKind::Broker | ResourceKind::Trigger | ResourceKind::Subscription),
+            ) if !settings.task.reads_written_objects() => self.insert_reconciled(kind, report),
+            ObjectHeader::Known(kind) => self.insert_item(kind, report, settings),
+            ObjectHeader::Invalid => {
+                report_near_name(&mut report, settings);
+                self.unidentified
+                    .extend(Some(document).filter(|_| report.has_errors()));
+                self.problems.extend(report.into_problems());
+            }
+        }
     }
 
     /// Keeps an object that a cluster has reconciled without decoding it, until it is needed.
@@ -166,22 +171,8 @@ impl<'d> CollectedObjects<'d> {
         settings: &ControlSettings,
     ) {
         let how = (kind, settings);
-        // A misspelled `namespace` names another object than was meant. The objects of an API
-        // server are right.
-        let metadata = report
-            .document()
-            .value
-            .get("metadata")
-            .and_then(Value::as_object);
-        let is_doubtful = metadata
-            .is_some_and(|metadata| metadata.keys().any(|key| schema::is_unknown_metadata(key)));
-        let is_doubtful = is_doubtful && settings.object_source == ObjectSource::Written;
-        self.unidentified
-            .extend(Some(report.document()).filter(|_| is_doubtful));
         let mut report = report;
-        let is_astray =
-            kind == ResourceKind::ConfigMap && report_missing_namespace(&mut report, settings);
-        if is_astray || report_near_name(&mut report, settings) == Some(Severity::Error) {
+        if is_doubtful(kind, &mut report, settings) {
             self.unidentified.push(report.document());
         }
         let twice = match kind {
@@ -204,49 +195,6 @@ impl<'d> CollectedObjects<'d> {
         };
         self.problems
             .extend(twice.into_iter().flat_map(ObjectReport::into_problems));
-    }
-
-    /// The unidentified documents that hold this word where their kind or their name would stand.
-    pub(super) fn unidentified_with_word(&self, word: &str) -> Vec<&'d ManifestDocument> {
-        fn members(value: &Value) -> impl Iterator<Item = &Value> {
-            value
-                .as_object()
-                .into_iter()
-                .flat_map(serde_json::Map::values)
-        }
-        let is_word = |text: &str| {
-            text == word
-                || suggest_word(text, [word]) == Some(word)
-                || ConfigMapKeys::named_nearly(text) == Some(word)
-        };
-        let is_it = |member: &Value| member.as_str().is_some_and(is_word);
-        let is_suspect = |value: &Value| {
-            members(value).any(|member| is_it(member) || members(member).any(is_it))
-        };
-        let resembles_policy = |value: &Value| {
-            word == ResourceKind::EventPolicy.as_str()
-                && (resembles_event_policy(value) || is_called_a_policy(value))
-        };
-        let holds_flags = |value: &Value| word == CONFIG_FEATURES && has_closing_flag(value);
-        let is_like_it = |value: &Value| resembles_policy(value) || holds_flags(value);
-        // A list or a text that stands where an object should may hold any object.
-        let is_suspect = |value: &Value| match value {
-            Value::Array(items) => items
-                .iter()
-                .any(|item| is_suspect(item) || is_like_it(item)),
-            Value::String(text) => text.contains(word),
-            value => is_suspect(value) || is_like_it(value),
-        };
-        self.unidentified
-            .iter()
-            .copied()
-            .filter(|document| is_suspect(&document.value))
-            .collect()
-    }
-
-    /// True if this word stands in a text that cannot be parsed.
-    pub(super) fn is_in_unparsed_text(&self, word: &str) -> bool {
-        self.unparsed_texts.iter().any(|text| text.contains(word))
     }
 
     /// Takes the problems of every object.
@@ -281,6 +229,31 @@ impl<'d> CollectedObjects<'d> {
     }
 }
 
+/// True if another object than was meant may have this name. The objects of an API server are right.
+fn is_doubtful(
+    kind: ResourceKind,
+    report: &mut ObjectReport<'_>,
+    settings: &ControlSettings,
+) -> bool {
+    // A misspelled `namespace` names another object than was meant.
+    let metadata = report
+        .document()
+        .value
+        .get("metadata")
+        .and_then(Value::as_object);
+    let is_misspelt = settings.task.reads_written_objects()
+        && metadata
+            .is_some_and(|metadata| metadata.keys().any(|key| schema::is_unknown_metadata(key)));
+    let is_astray = kind == ResourceKind::ConfigMap && report_missing_namespace(report, settings);
+    let is_policy = kind != ResourceKind::EventPolicy
+        && settings.task.reads_written_objects()
+        && report_policy_body(report);
+    // Whether the name is nearly one that counts is reported in any case but these.
+    let is_near =
+        !is_astray && !is_policy && report_near_name(report, settings) == Some(Severity::Error);
+    is_misspelt || is_astray || is_policy || is_near
+}
+
 /// Adds an object; gives its report back if there is one of its name already.
 fn insert<'d, T: DeserializeOwned>(
     items: &mut CollectedItems<'d, T>,
@@ -307,17 +280,6 @@ fn insert<'d, T: DeserializeOwned>(
     }
 }
 
-/// Reports that an object has the name of another one, which stays.
-pub(super) fn report_duplicate_name(report: &mut ObjectReport<'_>, by: &ManifestDocument) {
-    let message = match by.location() {
-        Some(place) => format!("is taken at {place}, which stays: rename or remove one of the two"),
-        None => "is that of several, none of which is what was served, which stays: rename or \
-             remove all but one"
-            .into(),
-    };
-    report.error("metadata.name", message);
-}
-
 /// True for Kubernetes' own kinds, whose objects have no effect unless they are understood as a
 /// whole: nothing says what is missing, and the rest might mean something else without it.
 fn is_read_whole(kind: ResourceKind) -> bool {
@@ -336,7 +298,7 @@ fn decode_object<T: DeserializeOwned>(
     let reading = UnknownFieldPolicy::from_settings(settings);
     let object = manifest::decode(report, kind, reading);
     let document = report.document();
-    for (field, message) in schema::examine_annotations(&document.value) {
+    for (field, message) in examine_annotations(&document.value) {
         manifest::report_unknown_field(
             report,
             &field,
@@ -349,156 +311,4 @@ fn decode_object<T: DeserializeOwned>(
         check_keys(report, settings);
     }
     object
-}
-
-/// True if the kind of an object is named like a policy.
-fn is_called_a_policy(value: &Value) -> bool {
-    value
-        .get("kind")
-        .and_then(Value::as_str)
-        .is_some_and(kind::is_like_policy)
-}
-
-/// True if an object without a kind has the fields of an EventPolicy.
-fn resembles_event_policy(value: &Value) -> bool {
-    let spec = value.get("spec").and_then(Value::as_object);
-    let has = |name: &str| spec.is_some_and(|spec| spec.contains_key(name));
-    value
-        .get("kind")
-        .and_then(Value::as_str)
-        .is_none_or(str::is_empty)
-        && (has("from") || has("to"))
-}
-
-fn object_name(document: &ManifestDocument, default_namespace: &str) -> ObjectName {
-    let text = |path: &[&str]| document.text(path).unwrap_or_default().to_owned();
-    let namespace = document
-        .text(&["metadata", "namespace"])
-        .unwrap_or(default_namespace)
-        .to_owned();
-    ObjectName {
-        kind: text(&["kind"]),
-        namespace,
-        name: text(&["metadata", "name"]),
-    }
-}
-
-/// The result of reading an object's `apiVersion`, `kind` and `metadata`.
-enum ObjectHeader {
-    /// They are in order, and of this kind.
-    Known(ResourceKind),
-    /// They are of a kind that is not read.
-    OtherKind,
-    /// They have a mistake, which is reported.
-    Invalid,
-}
-
-/// Reads the kind of an object whose `apiVersion`, `kind` and `metadata` are in order; else reports
-/// their mistakes, and those in the rest of the object.
-fn check_header(
-    document: &ManifestDocument,
-    report: &mut ObjectReport<'_>,
-    reading: UnknownFieldPolicy,
-) -> ObjectHeader {
-    if !document.value.is_object() {
-        report.error(
-            "",
-            "is not an object: write apiVersion, kind, metadata and spec",
-        );
-        return ObjectHeader::Invalid;
-    }
-    let Some(kind) = document.text(&["kind"]) else {
-        if let Some(remedy) = other_kinds::of_a_tool(document) {
-            report.note("", remedy);
-            return ObjectHeader::Invalid;
-        }
-        report.error("kind", missing_field_message(document, "kind", "Broker"));
-        return ObjectHeader::Invalid;
-    };
-    let Some(api_version) = document.text(&["apiVersion"]) else {
-        report.error(
-            "apiVersion",
-            missing_field_message(document, "apiVersion", "eventing.knative.dev/v1"),
-        );
-        return ObjectHeader::Invalid;
-    };
-    match ResourceKind::recognize(api_version, kind) {
-        RecognizedKind::Known(kind) if check_names(report) => ObjectHeader::Known(kind),
-        RecognizedKind::Known(kind) => {
-            manifest::validate_fields(
-                report,
-                schema::schema_of(kind),
-                "",
-                reading,
-                &document.value,
-            );
-            ObjectHeader::Invalid
-        }
-        RecognizedKind::Foreign => ObjectHeader::OtherKind,
-        RecognizedKind::Mistaken { field, message } => {
-            report.error(field, message);
-            ObjectHeader::Invalid
-        }
-    }
-}
-
-/// True if a document says which object it is, as far as its kind needs that.
-pub(in crate::control) fn is_identified(document: &ManifestDocument) -> bool {
-    let namespace = ControlSettings::default().default_namespace;
-    let mut report = ObjectReport::new(document, object_name(document, &namespace));
-    !matches!(
-        check_header(document, &mut report, UnknownFieldPolicy::Admitted),
-        ObjectHeader::Invalid
-    )
-}
-
-fn missing_field_message(document: &ManifestDocument, field: &str, example: &str) -> String {
-    match document.value.get(field) {
-        Some(value) if !value.is_null() && value != "" => {
-            format!("is no text: write for example {example}")
-        }
-        _ => format!("is missing: write for example {example}"),
-    }
-}
-
-/// True if the object has a name and a namespace. A value that is no text is reported by its
-/// schema.
-pub(super) fn check_names(report: &mut ObjectReport<'_>) -> bool {
-    let object = report.object().clone();
-    let metadata = report.document().value.get("metadata");
-    let is_misread = |field: &str| {
-        let written = metadata.and_then(|metadata| metadata.get(field));
-        metadata.is_some_and(|metadata| !metadata.is_object() && !metadata.is_null())
-            || written.is_some_and(|written| !written.is_string() && !written.is_null())
-    };
-    let (name, namespace) = (is_misread("name"), is_misread("namespace"));
-    if !name && object.name.is_empty() {
-        report.error("metadata.name", "is missing: give the object a name");
-    } else if !name && !is_dns_name(&object.name, 253) {
-        let rule = "is not a name of Kubernetes: use a-z, 0-9, '-' and '.', beginning and ending \
-             with a letter or digit";
-        report.error("metadata.name", format!("{:?} {rule}", object.name));
-    }
-    if !namespace && (!is_dns_name(&object.namespace, 63) || object.namespace.contains('.')) {
-        let rule = "is not a namespace of Kubernetes: use at most 63 of a-z, 0-9 and '-'";
-        report.error(
-            "metadata.namespace",
-            format!("{:?} {rule}", object.namespace),
-        );
-    }
-    !(name || namespace || report.has_errors())
-}
-
-/// True if a text is a DNS name in lower case (RFC 1123), so that it fits into host names and
-/// paths.
-pub(super) fn is_dns_name(text: &str, longest: usize) -> bool {
-    let label = |label: &str| {
-        !label.is_empty()
-            && !label.starts_with('-')
-            && !label.ends_with('-')
-            && label
-                .bytes()
-                .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
-    };
-    text.len() <= longest && text.split('.').all(label)
 }

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use crate::control::manifest::duck;
-use crate::control::report::ObjectReport;
+use crate::control::read::manifest::duck;
+use crate::control::read::report::ObjectReport;
 use crate::model::{BackoffPolicy, DeliveryFormat, DeliveryOrder, DeliverySpec, parse_duration};
 
 /// The fields that a manifest sets, without the dead letter sink.

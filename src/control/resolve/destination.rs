@@ -1,6 +1,16 @@
 //! Resolves destinations: from `ref`, `uri` and CACerts to a URL and a route (contract 5.2, TL-8,
 //! TL-9).
 
+pub(super) mod address;
+mod local;
+pub(super) mod other_kinds;
+pub(super) mod reference;
+pub(super) mod replacement;
+pub(super) mod service;
+pub(super) mod service_location;
+mod service_reference;
+pub(super) mod uri;
+
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::{Arc, LazyLock};
@@ -8,22 +18,21 @@ use std::time::Duration;
 
 use url::Url;
 
-use super::address::ChannelAddresses;
-use super::authorization::SenderRules;
-use super::reference::{self, ReferencedKind};
-use super::service::{ReferencedObject, ServiceLocations};
-use super::trust::DestinationTrust;
-use super::uri;
-use crate::control::kind::ResourceKind;
-use crate::control::manifest::duck::{DestinationManifest, KReference};
-use crate::control::report::ObjectReport;
-use crate::control::settings::ObjectSource;
-use crate::control::{ControlSettings, ObjectName};
+use crate::control::read::manifest::duck::{DestinationManifest, KReference};
+use crate::control::read::problem::ObjectName;
+use crate::control::read::report::ObjectReport;
+use crate::control::resolve::config::trust::DestinationTrust;
+use crate::control::resolve::keys::channel_key;
+use crate::control::resolve::senders::authorization::SenderRules;
+use crate::control::settings::ControlSettings;
 use crate::correlation::KeyRing;
+use crate::model::NamespacedName;
 use crate::model::{
-    Addressable, ChannelKey, ChannelKind, DestinationRoute, DestinationUrl, ProcessRole,
-    TransportEncryption, TrustBundle,
+    Addressable, ChannelKey, ChannelKind, DestinationRoute, DestinationUrl, TransportEncryption,
+    TrustBundle,
 };
+use address::ChannelAddresses;
+use service_location::ServiceLocations;
 
 /// The reason why a channel or Broker can or cannot be referred to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -149,7 +158,7 @@ impl DestinationResolver<'_> {
                 .map(|text| self.trust.with_unusable_ca_certs(text))
         });
         let to = self.build_addressable(wanted, found, own, report);
-        if to.trust.trusts_nobody() && self.settings.object_source != ObjectSource::Written {
+        if to.trust.trusts_nobody() && !self.settings.task.reads_written_objects() {
             let complaint = wanted
                 .ca_certs
                 .and_then(DestinationTrust::unreadable_reason)
@@ -195,9 +204,7 @@ impl DestinationResolver<'_> {
 
     /// Reads a URL as a user has written it, or as the status of an object of a cluster has it.
     fn parse_url(&self, text: &str) -> Result<DestinationUrl, String> {
-        let is_written = self.settings.role == ProcessRole::Channel
-            && self.settings.object_source == ObjectSource::Written;
-        if is_written {
+        if self.settings.task.serves_manifests() {
             uri::parse_destination_url(text)
         } else {
             uri::parse_reconciled_url(text)
@@ -213,14 +220,13 @@ impl DestinationResolver<'_> {
         let Some(text) = wanted.ca_certs else {
             return Ok(None);
         };
-        match self.settings.object_source {
-            ObjectSource::Written => self
-                .trust
-                .with_ca_certs(text, &wanted.ca_certs_field, report)
-                .map(Some)
-                .ok_or(UnusableCaCerts),
-            ObjectSource::Reconciled(_) => Ok(Some(self.trust.with_unchecked_ca_certs(text))),
+        if !self.settings.task.reads_written_objects() {
+            return Ok(Some(self.trust.with_unchecked_ca_certs(text)));
         }
+        self.trust
+            .with_ca_certs(text, &wanted.ca_certs_field, report)
+            .map(Some)
+            .ok_or(UnusableCaCerts)
     }
 
     fn build_addressable(
@@ -239,7 +245,7 @@ impl DestinationResolver<'_> {
         if remote
             && url.scheme() == "http"
             && wanted.ca_certs.is_some()
-            && self.settings.object_source == ObjectSource::Written
+            && self.settings.task.reads_written_objects()
         {
             let message =
                 format!("is not used, since the destination {url} is reached without TLS");
@@ -278,11 +284,13 @@ impl DestinationResolver<'_> {
         report: &mut ObjectReport<'_>,
     ) -> Option<Addressable> {
         let url = self.addresses.preferred_url(key)?;
+        let url = DestinationUrl::from(url);
+        let name = "metadata.name".to_owned();
         self.resolve(
-            &WrittenDestination::from_uri(
-                DestinationUrl::from(url).as_written(),
-                "metadata.name".to_owned(),
-            ),
+            &WrittenDestination {
+                uri_field: name.clone(),
+                ..WrittenDestination::from_uri(url.as_written(), name)
+            },
             report,
         )
     }
@@ -292,177 +300,9 @@ impl DestinationResolver<'_> {
         check_serving_state(self.serving_states.get(key), key)
     }
 
-    /// True if the key names a Broker of another implementation's class.
-    pub(super) fn is_foreign_broker(&self, key: &ChannelKey) -> bool {
-        key.kind == ChannelKind::Broker
-            && self.serving_states.get(key) == Some(&ServingState::NotServed)
-    }
-
-    fn resolve_reference(
-        &self,
-        reference: &KReference,
-        wanted: &WrittenDestination<'_>,
-        report: &mut ObjectReport<'_>,
-    ) -> Option<ResolvedUrl> {
-        let field = format!("{}.ref", wanted.field);
-        let meant = reference::referenced_kind(reference, &field, report)?;
-        let Some(name) = reference.name.clone().filter(|name| !name.is_empty()) else {
-            report.error(&format!("{field}.name"), "is missing: name the object");
-            return None;
-        };
-        let namespace = reference
-            .namespace
-            .clone()
-            .filter(|namespace| !namespace.is_empty());
-        let namespace = namespace.unwrap_or_else(|| report.object().namespace.clone());
-        let kind = match meant {
-            ReferencedKind::Known(kind) => kind,
-            ReferencedKind::Other { group, kind } => {
-                return self.resolve_other(
-                    &ReferencedObject {
-                        group,
-                        kind,
-                        namespace,
-                        name,
-                    },
-                    wanted,
-                    report,
-                );
-            }
-        };
-        match kind {
-            ResourceKind::Service => {
-                self.resolve_service(&ReferencedObject::service(namespace, name), wanted, report)
-            }
-            ResourceKind::RequestReply => self.resolve_local(
-                super::request_reply::request_reply_key(&(namespace, name)),
-                wanted,
-                report,
-            ),
-            ResourceKind::Broker => self.resolve_local(
-                ChannelKey {
-                    kind: ChannelKind::Broker,
-                    namespace,
-                    name,
-                },
-                wanted,
-                report,
-            ),
-            ResourceKind::Channel
-            | ResourceKind::InMemoryChannel
-            | ResourceKind::RabbitmqChannel => self.resolve_local(
-                ChannelKey {
-                    kind: ChannelKind::Channel,
-                    namespace,
-                    name,
-                },
-                wanted,
-                report,
-            ),
-            ResourceKind::Sequence | ResourceKind::Parallel => {
-                self.resolve_flow(kind, (namespace, name), wanted, report)
-            }
-            ResourceKind::Trigger
-            | ResourceKind::EventPolicy
-            | ResourceKind::Subscription
-            | ResourceKind::PingSource
-            | ResourceKind::ConfigMap
-            | ResourceKind::Secret
-            | ResourceKind::Pod
-            | ResourceKind::EndpointSlice => {
-                let rule =
-                    "takes no events: refer to a Service, a channel or a Broker, or give a uri";
-                report.error(
-                    &format!("{field}.kind"),
-                    format!("{} {rule}", kind.as_str()),
-                );
-                None
-            }
-        }
-    }
-
-    pub(super) fn resolve_local(
-        &self,
-        key: ChannelKey,
-        wanted: &WrittenDestination<'_>,
-        report: &mut ObjectReport<'_>,
-    ) -> Option<ResolvedUrl> {
-        if self.settings.role != ProcessRole::Channel {
-            return Some(self.resolve_url(
-                self.addresses.preferred_url(&key)?.into(),
-                &format!("{}.ref", wanted.field),
-                report,
-            ));
-        }
-        if let Err(message) = self.check_served(&key) {
-            let field = format!("{}.ref", wanted.field);
-            match self.is_foreign_broker(&key) {
-                true => report
-                    .warn_not_served(&field, format!("{message}: what is sent to it fails here")),
-                false => report.unresolved_reference(&field, message),
-            }
-            return None;
-        }
-        if wanted.uri.is_some() {
-            report.warning(
-                &wanted.uri_field,
-                format!("has no meaning beside a reference to {key}: it is ignored"),
-            );
-        }
-        Some((
-            self.addresses.preferred_url(&key)?.into(),
-            DestinationRoute::Local(key),
-        ))
-    }
-
-    /// Whether a URL is the address of something that this process serves.
-    pub(super) fn is_served_at(&self, url: &DestinationUrl) -> bool {
-        let is_of_this_process = self.settings.role == ProcessRole::Channel
-            && self.settings.object_source == ObjectSource::Written;
-        is_of_this_process
-            && self
-                .addresses
-                .channel_key_of_url(url)
-                .is_some_and(|key| self.check_served(&key).is_ok())
-    }
-
-    /// The route to a URL: by an override, inside this process, or by its host name.
-    pub(super) fn resolve_url(
-        &self,
-        url: DestinationUrl,
-        field: &str,
-        report: &mut ObjectReport<'_>,
-    ) -> ResolvedUrl {
-        let overriding = self
-            .settings
-            .resolve_overrides
-            .iter()
-            .find(|overriding| overriding.matches(&url));
-        if let Some(overriding) = overriding {
-            return (
-                url,
-                DestinationRoute::Remote {
-                    connect: Some(overriding.connect_to),
-                },
-            );
-        }
-        match self.addresses.channel_key_of_url(&url) {
-            Some(_)
-                if self.settings.role != ProcessRole::Channel
-                    || self.settings.object_source != ObjectSource::Written =>
-            {
-                (url, DestinationRoute::Remote { connect: None })
-            }
-            Some(key) if self.check_served(&key).is_ok() => (url, DestinationRoute::Local(key)),
-            Some(key) => {
-                report.warning(
-                    field,
-                    format!("is the address of {key}, which is not served here"),
-                );
-                (url, DestinationRoute::Remote { connect: None })
-            }
-            None => (url, DestinationRoute::Remote { connect: None }),
-        }
+    /// True if the key names a Broker or channel that another implementation serves.
+    pub(super) fn is_left_alone(&self, key: &ChannelKey) -> bool {
+        self.serving_states.get(key) == Some(&ServingState::NotServed)
     }
 }
 
@@ -481,6 +321,11 @@ pub(super) fn check_serving_state(
             "there is no {called}: create it, or correct the reference"
         )),
     }
+}
+
+/// The key of the RequestReply of this name.
+pub(crate) fn request_reply_key((namespace, name): &NamespacedName) -> ChannelKey {
+    channel_key(ChannelKind::RequestReply, namespace.clone(), name.clone())
 }
 
 /// The URL of a destination that is unresolved: the URI as it was written, without its credentials,

@@ -4,23 +4,29 @@
 //! A filter that is not understood is an error of the Trigger, which then gets no events: filters
 //! fail closed (contract G-48).
 
+mod value_warnings;
+
 use std::sync::Arc;
 
 use serde_json::Value;
 
 use super::collect::{CollectedItem, CollectedObjects};
-use super::correlation;
-use crate::control::manifest::ManifestSet;
-use crate::control::manifest::eventing::{TriggerFilterManifest, TriggerSpec};
-use crate::control::report::ObjectReport;
-use crate::control::{ControlSettings, ObjectName, Problem};
+use crate::control::read::document::ManifestSet;
+use crate::control::read::manifest::eventing::{TriggerFilterManifest, TriggerSpec};
+use crate::control::read::problem::{ObjectName, Problem};
+use crate::control::read::report::ObjectReport;
+use crate::control::resolve::config::key_ring;
+use crate::control::settings::ControlSettings;
 use crate::correlation::KeyRing;
 use crate::event::{is_attribute_name, nearly};
 use crate::filter::cesql::{CesqlExpression, ExpressionFinding, FindingSeverity};
 use crate::filter::{AttributePairs, Filter};
+use value_warnings::warn_of_value;
 
 /// The dialects of an entry of `filters`, which must have exactly one of them.
 const DIALECTS: &str = "exact, prefix, suffix, all, any, not or cesql";
+/// The attributes that every event has.
+const REQUIRED_ATTRIBUTES: [&str; 4] = ["specversion", "id", "source", "type"];
 /// The deepest nesting of `all`, `any` and `not`.
 const MAX_DEPTH: usize = 32;
 /// The largest number of bytes of text in all the filters of one object: names, values and
@@ -36,7 +42,7 @@ pub fn trigger_filters(
     settings: &ControlSettings,
 ) -> (Vec<(ObjectName, Option<Filter>)>, Vec<Problem>) {
     let mut collected = CollectedObjects::from_documents(manifests.documents(), settings);
-    let keys = Arc::new(correlation::resolve_key_ring(&mut collected, settings));
+    let keys = Arc::new(key_ring::resolve_key_ring(&mut collected, settings));
     let mut problems: Vec<Problem> = manifests.problems().cloned().collect();
     let mut filters = Vec::with_capacity(collected.triggers.len());
     for CollectedItem {
@@ -136,7 +142,13 @@ fn compile_attributes(
     for (name, value) in attributes {
         let field = format!("spec.filter.attributes.{name}");
         check_attribute_name(name, &field, report);
-        check_value(value.as_deref().unwrap_or_default(), &field, report);
+        let value = value.as_deref().unwrap_or_default();
+        if value.is_empty() && REQUIRED_ATTRIBUTES.contains(&name.as_str()) {
+            let rule = "is empty, which any value passes, and every event has one: write what it \
+                 has to be, or remove it";
+            report.warning(&field, rule);
+        }
+        warn_of_value(value, ("exact", name), &field, report);
     }
     let length: usize = attributes
         .iter()
@@ -184,9 +196,9 @@ fn compile_entry(
         return Filter::MatchAll;
     }
     match (dialect, value) {
-        ("exact", value) => Filter::Exact(read_pairs(value, &inside, report)),
-        ("prefix", value) => Filter::Prefix(read_pairs(value, &inside, report)),
-        ("suffix", value) => Filter::Suffix(read_pairs(value, &inside, report)),
+        ("exact", value) => Filter::Exact(read_pairs(value, (dialect, &inside), report)),
+        ("prefix", value) => Filter::Prefix(read_pairs(value, (dialect, &inside), report)),
+        ("suffix", value) => Filter::Suffix(read_pairs(value, (dialect, &inside), report)),
         ("all" | "any", Value::Array(filters)) if !filters.is_empty() => {
             let filters = compile_list(filters, (&inside, depth - 1), keys, report);
             if dialect == "all" {
@@ -255,7 +267,7 @@ fn compile_cesql(
                     }
                 }
             }
-            correlation::check_verification_calls(&expression, keys, field, report);
+            key_ring::check_verification_calls(&expression, keys, field, report);
             let keys =
                 Some(Arc::clone(keys)).filter(|_| !expression.correlation_calls().is_empty());
             Filter::Cesql(expression, keys)
@@ -270,7 +282,11 @@ fn compile_cesql(
     }
 }
 
-fn read_pairs(written: &Value, field: &str, report: &mut ObjectReport<'_>) -> AttributePairs {
+fn read_pairs(
+    written: &Value,
+    (dialect, field): (&str, &str),
+    report: &mut ObjectReport<'_>,
+) -> AttributePairs {
     let Some(map) = written.as_object().filter(|map| !map.is_empty()) else {
         report.error(
             field,
@@ -288,23 +304,13 @@ fn read_pairs(written: &Value, field: &str, report: &mut ObjectReport<'_>) -> At
                 "must not be empty: for an attribute that exists, use cesql: EXISTS",
             ),
             Some(wanted) => {
-                check_value(wanted, &field, report);
+                warn_of_value(wanted, (dialect, name), &field, report);
                 pairs.push((name.clone(), wanted.to_owned()));
             }
             None => report.error(&field, "must be text: write it in quotes"),
         }
     }
     pairs
-}
-
-/// Warns of a text that looks like a template which was not rendered, since no event has it.
-fn check_value(wanted: &str, field: &str, report: &mut ObjectReport<'_>) {
-    if wanted.contains("${") || wanted.contains("{{") {
-        report.warning(
-            field,
-            format!("is {wanted:?}: is this a template that was not rendered? Render it first"),
-        );
-    }
 }
 
 /// Checks that a name is `^[a-z][a-z0-9]*$` (contract TF-9). A name that is nearly one of

@@ -1,14 +1,19 @@
 //! Resolves the sink of a program beside this process, as Knative's SinkBinding and ContainerSource
 //! would do it.
 
+use std::net::SocketAddr;
+
 use serde_json::{Value, json};
 use url::{Position, Url};
 
-use super::address::ChannelAddresses;
-use super::{Resolution, advertised_ca_certs, resolve};
-use crate::control::kind::ResourceKind;
-use crate::control::{ControlSettings, ManifestSet, Problem};
-use crate::model::{Addressable, ChannelKey, ChannelKind, DestinationRoute};
+use super::config::certificate::advertised_ca_certs;
+use super::{Resolution, resolve};
+use crate::control::read::document::ManifestSet;
+use crate::control::read::kind::ResourceKind;
+use crate::control::read::problem::Problem;
+use crate::control::resolve::destination::address::ChannelAddresses;
+use crate::control::settings::ControlSettings;
+use crate::model::{Addressable, ChannelKey, ChannelKind, DestinationRoute, DestinationUrl};
 
 /// A sink as `kn` names it on its command line.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -107,54 +112,68 @@ fn build_sink(
                 .to_owned(),
         );
     }
-    match &to.route {
+    let (url, is_ours) = match &to.route {
         DestinationRoute::Local(key) => {
-            let mode = resolution.table.transport_encryption();
-            let url = ChannelAddresses::new(settings, mode, None)
-                .preferred_url(key)
-                .filter(|_| has_own_path(key, resolution));
-            let Some(url) = url else {
-                let rule = "there are several of a channel, a Broker and a RequestReply of that \
-                     name, so that their path says nothing: rename one";
-                return Err(vec![rule.to_owned()]);
-            };
-            let ca_certs = ca_certs().filter(|_| url.scheme() == "https");
-            Ok(ResolvedSink {
-                url: url.into(),
-                ca_certs,
-                remarks,
-            })
+            let url = local_url(key, resolution, settings)?;
+            let is_https = url.scheme() == "https";
+            (url.into(), is_https)
         }
-        DestinationRoute::Remote { connect } => {
-            let mut url = to.url.as_written().to_owned();
-            match connect {
-                Some(there) if to.url.scheme() == "http" => {
-                    url = with_authority(&to.url, &there.to_string())
-                }
-                Some(there) => remarks.push(format!(
-                    "--resolve is nothing that the command knows: have {} lead to {there}, \
-                     for example in /etc/hosts",
-                    to.url.host_str().unwrap_or_default()
-                )),
-                None => {}
-            }
-            let ca_certs = ca_certs().filter(|_| is_own_https_url(&to.url, settings));
-            Ok(ResolvedSink {
-                url,
-                ca_certs,
-                remarks,
-            })
-        }
+        DestinationRoute::Remote { connect } => (
+            remote_url(&to.url, *connect, &mut remarks),
+            is_own_https_url(&to.url, settings),
+        ),
         DestinationRoute::EventDisplay => {
             let rule = "it is shown by `sealpost run` itself, and has no address for others: send to a channel or Broker \
                         that it gets its events from, or run `sealpost display` and give its URL";
-            Err(vec![rule.to_owned()])
+            return Err(vec![rule.to_owned()]);
         }
-        DestinationRoute::WaitingRequest(key) => Err(vec![format!(
-            "it answers what is sent to {key}, and takes nothing else"
-        )]),
-        DestinationRoute::Unresolved(why) => Err(vec![why.to_string()]),
+        DestinationRoute::WaitingRequest(key) => {
+            return Err(vec![format!(
+                "it answers what is sent to {key}, and takes nothing else"
+            )]);
+        }
+        DestinationRoute::Unresolved(why) => return Err(vec![why.to_string()]),
+    };
+    Ok(ResolvedSink {
+        url,
+        ca_certs: ca_certs().filter(|_| is_ours),
+        remarks,
+    })
+}
+
+/// The URL of a channel or Broker of this program.
+fn local_url(
+    key: &ChannelKey,
+    resolution: &Resolution,
+    settings: &ControlSettings,
+) -> Result<Url, Vec<String>> {
+    let mode = resolution.table.transport_encryption();
+    ChannelAddresses::new(settings, mode, None)
+        .preferred_url(key)
+        .filter(|_| has_own_path(key, resolution))
+        .ok_or_else(|| {
+            let rule = "there are several of a channel, a Broker and a RequestReply of that name, \
+                 so that their path says nothing: rename one";
+            vec![rule.to_owned()]
+        })
+}
+
+/// The URL of something elsewhere; what an override says is put into it where TLS allows that.
+fn remote_url(
+    url: &DestinationUrl,
+    connect: Option<SocketAddr>,
+    remarks: &mut Vec<String>,
+) -> String {
+    match connect {
+        Some(there) if url.scheme() == "http" => return with_authority(url, &there.to_string()),
+        Some(there) => remarks.push(format!(
+            "--resolve is nothing that the command knows: have {} lead to {there}, for example in \
+             /etc/hosts",
+            url.host_str().unwrap_or_default()
+        )),
+        None => {}
     }
+    url.as_written().to_owned()
 }
 
 /// True if the path of a channel or Broker means it alone.

@@ -1,25 +1,24 @@
 //! Resolves Subscriptions, Triggers and the subscribers of channels: each becomes one
 //! `model::Subscription`.
 
-use std::sync::Arc;
+mod parent_reference;
+pub(super) mod subscriber;
 
-use super::channel::{ResolvedParent, ResolvedParents};
 use super::delivery;
 use super::destination::{DestinationResolver, WrittenDestination};
-use super::features;
 use super::filter;
-use super::flags::FeatureSwitch;
-use super::reference::{self, ReferencedKind};
-use crate::control::DeliveryMerge;
-use crate::control::kind::ResourceKind;
-use crate::control::manifest::duck::{self, DestinationManifest, KReference};
-use crate::control::manifest::eventing::TriggerSpec;
-use crate::control::manifest::messaging::{SubscriberSpec, SubscriptionSpec};
-use crate::control::report::ObjectReport;
+use super::parent::{ResolvedParent, ResolvedParents};
+use crate::control::read::kind::ResourceKind;
+use crate::control::read::manifest::duck::{self, DestinationManifest};
+use crate::control::read::manifest::eventing::TriggerSpec;
+use crate::control::read::manifest::messaging::SubscriptionSpec;
+use crate::control::read::report::ObjectReport;
+use crate::control::resolve::config::features;
+use crate::control::settings::DeliveryMerge;
 use crate::filter::Filter;
 use crate::model::{
-    Addressable, ChannelKey, ChannelKind, DeliverySpec, EventTypeOwner, HttpVersions, Subscription,
-    SubscriptionKey, SubscriptionKind,
+    Addressable, ChannelKey, DeliverySpec, HttpVersions, Subscription, SubscriptionKey,
+    SubscriptionKind,
 };
 
 /// A subscription, and the channel or Broker that it belongs to.
@@ -130,92 +129,6 @@ impl SubscriptionResolver<'_, '_> {
         unless_errors(broker, made, report)
     }
 
-    /// Resolves an entry of a channel's `spec.subscribers`, whose delivery spec is complete already
-    /// (contract 2.1). `id` names the entry within its channel, `field` is its place.
-    pub(super) fn resolve_subscriber(
-        &mut self,
-        (written, id): (&SubscriberSpec, &str),
-        channel: &ChannelKey,
-        field: &str,
-        report: &mut ObjectReport<'_>,
-    ) -> Option<ResolvedSubscription> {
-        let before = report.error_count();
-        let subscriber = written
-            .subscriber_uri
-            .as_deref()
-            .map(|uri| WrittenDestination {
-                ca_certs: written.subscriber_ca_certs.as_deref(),
-                audience: written.subscriber_audience.as_deref(),
-                ..WrittenDestination::from_uri(uri, format!("{field}.subscriber"))
-            });
-        let reply = written.reply_uri.as_deref().map(|uri| WrittenDestination {
-            ca_certs: written.reply_ca_certs.as_deref(),
-            audience: written.reply_audience.as_deref(),
-            ..WrittenDestination::from_uri(uri, format!("{field}.reply"))
-        });
-        if subscriber.is_none() && reply.is_none() {
-            report.error(
-                field,
-                "has neither subscriberUri nor replyUri: give one of them",
-            );
-        }
-        let subscriber =
-            subscriber.map(|wanted| self.resolver.resolve_or_unresolved(&wanted, report));
-        let reply = reply.map(|wanted| self.resolver.resolve_or_unresolved(&wanted, report));
-        let delivery_field = format!("{field}.delivery");
-        let own = written
-            .delivery
-            .as_ref()
-            .map(|own| (delivery_field.as_str(), own));
-        let (delivery, dead_letter_sink) = resolve_delivery(self.resolver, own, None, report);
-        let namespace = channel.namespace.clone();
-        let key = subscriber_key(channel, id);
-        let filter = Filter::MatchAll;
-        let account = written
-            .auth
-            .as_ref()
-            .and_then(|auth| auth.service_account_name.as_deref());
-        let auth_field = format!("{field}.auth.serviceAccountName");
-        let sender = account.and_then(|name| {
-            self.resolver
-                .sender_rules
-                .sender_account_named(name, &auth_field, report)
-        });
-        let event_types = self.reply_event_type_owner(written, channel);
-        let made = Subscription {
-            key,
-            filter,
-            subscriber,
-            reply,
-            dead_letter_sink,
-            delivery,
-            sender,
-            event_types,
-            namespace,
-        };
-        let made = with_http_versions(made, features::read_http_versions(report));
-        (report.error_count() == before).then(|| (channel.clone(), made))
-    }
-
-    /// The owner of `EventType`s for the replies of a channel's subscriber; `None` if none are
-    /// created (contract 8.3).
-    fn reply_event_type_owner(
-        &self,
-        written: &SubscriberSpec,
-        channel: &ChannelKey,
-    ) -> Option<Arc<EventTypeOwner>> {
-        self.resolver.sender_rules.event_type_owner(channel)?;
-        let text = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
-        Some(Arc::new(EventTypeOwner {
-            api_version: ResourceKind::Subscription.api_version(),
-            kind: ResourceKind::Subscription.as_str(),
-            namespace: channel.namespace.clone(),
-            name: text(&written.name)?,
-            uid: text(&written.uid)?,
-            address: None,
-        }))
-    }
-
     fn resolve_destination(
         &mut self,
         field: &str,
@@ -227,178 +140,6 @@ impl SubscriptionResolver<'_, '_> {
             report,
         ))
     }
-
-    fn channel_of(
-        &self,
-        spec: &SubscriptionSpec,
-        report: &mut ObjectReport<'_>,
-    ) -> Option<ChannelKey> {
-        let Some(reference) = &spec.channel else {
-            report.error(
-                "spec.channel",
-                "is missing: give apiVersion, kind and name of the channel",
-            );
-            return None;
-        };
-        match reference::referenced_kind(reference, "spec.channel", report)? {
-            ReferencedKind::Known(
-                ResourceKind::Channel
-                | ResourceKind::InMemoryChannel
-                | ResourceKind::RabbitmqChannel,
-            ) => {}
-            ReferencedKind::Known(kind) => {
-                let remedy = "is no channel: write Channel, InMemoryChannel or RabbitmqChannel";
-                report.error("spec.channel.kind", format!("{} {remedy}", kind.as_str()));
-                return None;
-            }
-            ReferencedKind::Other { group, kind } => {
-                match reference::replacement_remedy(&group, &kind) {
-                    Some(remedy) => report
-                        .warn_not_served("spec.channel", not_served_message(&kind, remedy, report)),
-                    None => {
-                        let remedy = "is no channel that is served here: write Channel, \
-                             InMemoryChannel or RabbitmqChannel";
-                        report.error("spec.channel.kind", format!("{kind} {remedy}"));
-                    }
-                }
-                return None;
-            }
-        }
-        let Some(name) = reference.name.clone().filter(|name| !name.is_empty()) else {
-            report.error("spec.channel.name", "is missing: name the channel");
-            return None;
-        };
-        let namespace = self.namespace_of(reference, ("spec.channel", "channel"), report)?;
-        self.require_served(
-            ChannelKey {
-                kind: ChannelKind::Channel,
-                namespace,
-                name,
-            },
-            "spec.channel",
-            report,
-        )
-    }
-
-    /// The namespace of a channel or Broker that a reference names: another one than the object's
-    /// own only if the flag allows that.
-    fn namespace_of(
-        &self,
-        reference: &KReference,
-        (field, what): (&str, &str),
-        report: &mut ObjectReport<'_>,
-    ) -> Option<String> {
-        let own = report.object().namespace.clone();
-        let written = reference
-            .namespace
-            .clone()
-            .filter(|namespace| !namespace.is_empty() && *namespace != own);
-        let Some(other) = written else {
-            return Some(own);
-        };
-        if self.resolver.sender_rules.cross_namespace() == FeatureSwitch::On {
-            return Some(other);
-        }
-        let kind = &report.object().kind;
-        let message = format!(
-            "is {other}, and a {kind} of the namespace {own} may belong to a {what} there only with \
-             cross-namespace-event-links: enabled in the ConfigMap config-features: set that, or name a {what} of {own}"
-        );
-        report.error(&format!("{field}.namespace"), message);
-        None
-    }
-
-    fn broker_of(&self, spec: &TriggerSpec, report: &mut ObjectReport<'_>) -> Option<ChannelKey> {
-        let written = |text: Option<&String>| text.filter(|text| !text.is_empty()).cloned();
-        let referred = spec.broker_ref.as_ref();
-        let (by_name, by_reference) = (
-            written(spec.broker.as_ref()),
-            written(referred.and_then(|broker| broker.name.as_ref())),
-        );
-        if by_name.is_some() && referred.is_some() {
-            report.error(
-                "spec.brokerRef",
-                "is there beside broker: keep one of the two",
-            );
-            return None;
-        }
-        let namespace = match referred {
-            Some(reference) => self.namespace_of(
-                &default_to_broker(reference, report)?,
-                ("spec.brokerRef", "Broker"),
-                report,
-            )?,
-            None => report.object().namespace.clone(),
-        };
-        let field = if referred.is_some() {
-            "spec.brokerRef"
-        } else {
-            "spec.broker"
-        };
-        let name = by_name.or(by_reference);
-        let Some(name) = name else {
-            report.error("spec.broker", "is missing: name the Broker");
-            return None;
-        };
-        self.require_served(
-            ChannelKey {
-                kind: ChannelKind::Broker,
-                namespace,
-                name,
-            },
-            field,
-            report,
-        )
-    }
-
-    /// The channel or Broker of this name, if it is served; else reports why not, at `field`.
-    pub(super) fn require_served(
-        &self,
-        key: ChannelKey,
-        field: &str,
-        report: &mut ObjectReport<'_>,
-    ) -> Option<ChannelKey> {
-        match self.resolver.check_served(&key) {
-            Ok(()) => Some(key),
-            // The Broker is not served on purpose, and so neither are its Triggers.
-            Err(message) if self.resolver.is_foreign_broker(&key) => {
-                report.warn_not_served(
-                    field,
-                    format!(
-                        "{message}: this {} is left alone, too",
-                        report.object().kind
-                    ),
-                );
-                None
-            }
-            Err(message) => {
-                report.unresolved_reference(field, message);
-                None
-            }
-        }
-    }
-}
-
-/// Checks that a reference of a Trigger means a Broker; a missing kind does.
-fn default_to_broker(reference: &KReference, report: &mut ObjectReport<'_>) -> Option<KReference> {
-    let kind = reference
-        .kind
-        .as_deref()
-        .filter(|kind| !kind.is_empty() && *kind != ResourceKind::Broker.as_str());
-    if let Some(kind) = kind {
-        report.error(
-            "spec.brokerRef.kind",
-            format!("{kind} is no Broker: write Broker, or leave it out"),
-        );
-        return None;
-    }
-    Some(reference.clone())
-}
-
-/// The message for an object whose channel or Broker is of a kind that is not served here.
-fn not_served_message(kind: &str, remedy: &str, report: &ObjectReport<'_>) -> String {
-    let own = &report.object().kind;
-    format!("leads to a {kind}, which is left alone here, and so is this {own}: {remedy}")
 }
 
 /// Resolves the delivery spec and the dead letter sink of a subscription: its own spec, which
@@ -447,16 +188,6 @@ fn warn_of_missing(missing: &[&str], field: &str, report: &mut ObjectReport<'_>)
         let rule = "replaces the parent's, so that its";
         let remedy = "not used: write them here too, or run with --delivery-merge fields";
         report.warning(field, format!("{rule} {fields} are {remedy}"));
-    }
-}
-
-/// The key of a subscriber of a channel.
-pub(super) fn subscriber_key(channel: &ChannelKey, id: &str) -> SubscriptionKey {
-    let name = format!("{}/{id}", channel.name);
-    SubscriptionKey {
-        kind: SubscriptionKind::Subscriber,
-        namespace: channel.namespace.clone(),
-        name,
     }
 }
 

@@ -18,13 +18,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::*;
-use crate::control::file::parse_file;
+use crate::control::read::file::parse_file;
 use crate::control::{ListenerUrls, ResolveOverride};
 use crate::filter::Filter;
 use crate::model::{
     AcknowledgeMode, AddressLookup, Addressable, AuthorizationMode, BackoffPolicy, ChannelKey,
     ChannelKind, DeliveryFormat, DeliverySpec, DestinationRoute, ObjectKind, Subscription,
-    SubscriptionKey, SubscriptionKind,
+    SubscriptionKey, SubscriptionKind, TransportEncryption,
 };
 use url::Url;
 
@@ -447,7 +447,7 @@ fn triggers_filter_and_name_their_broker_in_two_ways() {
         )
     };
     let attributes = Filter::Attributes(vec![
-        ("source".into(), String::new()),
+        ("tenant".into(), String::new()),
         ("type".into(), "a".into()),
     ]);
     for (spec, filter) in [
@@ -458,7 +458,7 @@ fn triggers_filter_and_name_their_broker_in_two_ways() {
         ),
         ("broker: b, filter: {attributes: {}}", Filter::MatchAll),
         (
-            "broker: b, filter: {attributes: {type: a, source: ''}}",
+            "broker: b, filter: {attributes: {type: a, tenant: ''}}",
             attributes,
         ),
     ] {

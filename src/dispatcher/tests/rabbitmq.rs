@@ -261,7 +261,7 @@ async fn events_are_put_off_before_the_consumer_timeout() {
     );
     assert_eq!(
         (
-            bench.counters.rabbitmq_consumers_restarted.get(),
+            bench.backend.metrics().consumers_restarted.get(),
             bench.counters.delivered.get()
         ),
         (0, 4)

@@ -3,9 +3,9 @@
 //! first error, everything around it has the zero value of its type.
 
 use std::borrow::Cow;
-use std::fmt;
 
 use super::ast::{BinaryOperator, ExpressionNode};
+use super::evaluation_error::EvaluationError;
 use super::function::CesqlFunction;
 use super::like::LikePattern;
 use super::meter::{MeterExceeded, WorkMeter};
@@ -63,37 +63,6 @@ pub struct CorrelationQuery<'c> {
     pub replicas: i32,
 }
 
-/// Error of an evaluation (cesql §3.3).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum EvaluationError {
-    /// A division by zero, or a result of more than 32 bits.
-    Math,
-    /// A value cannot be cast to the type that is needed.
-    Cast,
-    /// An attribute is not set.
-    MissingAttribute,
-    /// No function of this name takes this number of arguments.
-    MissingFunction,
-    /// A function cannot work with its arguments.
-    FunctionEvaluation,
-    /// The evaluation would take more work than it may. This is not in the specification, which
-    /// leaves limits to implementations.
-    Limit,
-}
-
-impl fmt::Display for EvaluationError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Limit => return MeterExceeded.fmt(f),
-            Self::Math => "math error",
-            Self::Cast => "cast error",
-            Self::MissingAttribute => "missing attribute",
-            Self::MissingFunction => "missing function",
-            Self::FunctionEvaluation => "function evaluation error",
-        })
-    }
-}
-
 /// Value of an expression, and the first error that arose on the way to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EvaluationResult<'e> {
@@ -101,12 +70,6 @@ pub struct EvaluationResult<'e> {
     pub value: CesqlValue<'e>,
     /// The first error, if any arose.
     pub error: Option<EvaluationError>,
-}
-
-impl From<MeterExceeded> for EvaluationError {
-    fn from(_exceeded: MeterExceeded) -> Self {
-        Self::Limit
-    }
 }
 
 /// Evaluates a whole expression. A result without a type, such as that of a missing attribute
@@ -217,12 +180,11 @@ impl<'e> ExpressionEvaluation<'_, 'e> {
             return self.fail(EvaluationError::Cast);
         };
         let (id, name, namespace, secret) = (id?, name?, namespace?, secret?);
-        let (name, namespace, secret) = (name.as_ref(), namespace.as_ref(), secret.as_ref());
         let asked = CorrelationQuery {
-            id: id.as_ref(),
-            name,
-            namespace,
-            secret,
+            id: &id,
+            name: &name,
+            namespace: &namespace,
+            secret: &secret,
             index,
             replicas,
         };

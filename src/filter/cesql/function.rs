@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 
-use super::eval::EvaluationError;
+use super::evaluation_error::EvaluationError;
 use super::meter::{MeterExceeded, WorkMeter};
 use super::value::CesqlValue;
 
@@ -143,11 +143,8 @@ impl CesqlFunction {
             Self::Int => cast(next().to_integer(meter)?.map(CesqlValue::Integer), self),
             Self::Bool => cast(next().to_boolean().map(CesqlValue::Boolean), self),
             Self::String => text_result(next().into_text(meter)?),
-            Self::IsInt => Ok((
-                CesqlValue::Boolean(next().to_integer(meter)?.is_some()),
-                None,
-            )),
-            Self::IsBool => Ok((CesqlValue::Boolean(next().to_boolean().is_some()), None)),
+            Self::IsInt => value_result(CesqlValue::Boolean(next().to_integer(meter)?.is_some())),
+            Self::IsBool => value_result(CesqlValue::Boolean(next().to_boolean().is_some())),
             Self::Abs => abs(&next(), meter),
             Self::Length => length(&next(), meter),
             Self::Concat => concat_texts("", arguments, meter),
@@ -155,30 +152,15 @@ impl CesqlFunction {
                 let delimiter = next().into_text(meter)?;
                 concat_texts(&delimiter, arguments, meter)
             }
-            Self::Lower => change_case(
-                next(),
-                |byte| !byte.is_ascii_uppercase(),
-                |text| text.to_lowercase(),
-                meter,
-            ),
-            Self::Upper => change_case(
-                next(),
-                |byte| !byte.is_ascii_lowercase(),
-                |text| text.to_uppercase(),
-                meter,
-            ),
+            Self::Lower => lower(next(), meter),
+            Self::Upper => upper(next(), meter),
             Self::Trim => trim(next().into_text(meter)?, meter),
-            Self::Left => left_or_right(
-                (next(), next()),
-                |text, n| 0..character_offset(text, n),
-                meter,
-            ),
-            Self::Right => left_or_right(
-                (next(), next()),
-                |text, n| character_offset_from_end(text, n)..text.len(),
-                meter,
-            ),
-            Self::Substring => substring((next(), next(), arguments.next()), meter),
+            Self::Left => left(next(), &next(), meter),
+            Self::Right => right(next(), &next(), meter),
+            Self::Substring => {
+                let (whole, position) = (next(), next());
+                substring(whole, &position, arguments.next().as_ref(), meter)
+            }
             Self::VerifyCorrelationId | Self::Unknown(_) => {
                 Ok((self.zero_value(), Some(EvaluationError::MissingFunction)))
             }
@@ -195,6 +177,10 @@ fn cast<'e>(value: Option<CesqlValue<'e>>, function: &CesqlFunction) -> Function
 
 fn text_result(text: Cow<'_, str>) -> FunctionResult<'_> {
     Ok((CesqlValue::String(text), None))
+}
+
+fn value_result(value: CesqlValue<'_>) -> FunctionResult<'_> {
+    Ok((value, None))
 }
 
 fn zero_result<'e>(error: Option<EvaluationError>) -> FunctionResult<'e> {
@@ -229,6 +215,24 @@ fn concat_texts<'e>(
         .saturating_mul(parts.len().saturating_sub(1));
     meter.allocate(texts.saturating_add(delimiters))?;
     text_result(Cow::Owned(parts.join(delimiter)))
+}
+
+fn lower<'e>(x: CesqlValue<'e>, meter: &mut WorkMeter) -> FunctionResult<'e> {
+    change_case(
+        x,
+        |byte| !byte.is_ascii_uppercase(),
+        |text| text.to_lowercase(),
+        meter,
+    )
+}
+
+fn upper<'e>(x: CesqlValue<'e>, meter: &mut WorkMeter) -> FunctionResult<'e> {
+    change_case(
+        x,
+        |byte| !byte.is_ascii_lowercase(),
+        |text| text.to_uppercase(),
+        meter,
+    )
 }
 
 /// Changes the case of a text. An ASCII text that is in that case already stays where it is.
@@ -294,8 +298,28 @@ fn abs<'e>(x: &CesqlValue<'e>, meter: &mut WorkMeter) -> FunctionResult<'e> {
     })
 }
 
+fn left<'e>(
+    whole: CesqlValue<'e>,
+    n: &CesqlValue<'e>,
+    meter: &mut WorkMeter,
+) -> FunctionResult<'e> {
+    let range = |text: &str, n| 0..character_offset(text, n);
+    left_or_right(whole, n, range, meter)
+}
+
+fn right<'e>(
+    whole: CesqlValue<'e>,
+    n: &CesqlValue<'e>,
+    meter: &mut WorkMeter,
+) -> FunctionResult<'e> {
+    let range = |text: &str, n| character_offset_from_end(text, n)..text.len();
+    left_or_right(whole, n, range, meter)
+}
+
+/// Returns the part of a text in the range that `range` makes of the text and the number `n`.
 fn left_or_right<'e>(
-    (whole, n): (CesqlValue<'e>, CesqlValue<'e>),
+    whole: CesqlValue<'e>,
+    n: &CesqlValue<'e>,
     range: impl Fn(&str, usize) -> std::ops::Range<usize>,
     meter: &mut WorkMeter,
 ) -> FunctionResult<'e> {
@@ -317,7 +341,9 @@ fn left_or_right<'e>(
 /// Part of a text. Characters are counted from 1, from the end if the position is negative; 0
 /// yields nothing.
 fn substring<'e>(
-    (whole, position, length): (CesqlValue<'e>, CesqlValue<'e>, Option<CesqlValue<'e>>),
+    whole: CesqlValue<'e>,
+    position: &CesqlValue<'e>,
+    length: Option<&CesqlValue<'e>>,
     meter: &mut WorkMeter,
 ) -> FunctionResult<'e> {
     let whole = whole.into_text(meter)?;
@@ -328,22 +354,29 @@ fn substring<'e>(
     };
     // The text is read twice: to count its characters, and to find the positions.
     meter.step(whole.len().saturating_mul(2))?;
-    let characters = whole.chars().count();
-    let distance = usize::try_from(position.unsigned_abs()).unwrap_or(usize::MAX);
-    let Ok(length) = usize::try_from(length) else {
+    let skipped = skipped_characters(&whole, position);
+    let (Ok(length), Some(skipped)) = (usize::try_from(length), skipped) else {
         return zero_result(Some(EvaluationError::FunctionEvaluation));
     };
-    if distance > characters {
-        return zero_result(Some(EvaluationError::FunctionEvaluation));
+    if position == 0 {
+        return zero_result(None);
     }
-    let skipped = match position {
-        0 => return zero_result(None),
-        1.. => distance - 1,
-        _ => characters - distance,
-    };
     let start = character_offset(&whole, skipped);
     let end = start + character_offset(whole.get(start..).unwrap_or_default(), length);
     text_part(whole, start..end)
+}
+
+/// Number of characters before a position, which is counted from 1, or from the end if it is
+/// negative; `None` if the text has fewer characters.
+fn skipped_characters(whole: &str, position: i32) -> Option<usize> {
+    let characters = whole.chars().count();
+    let distance = usize::try_from(position.unsigned_abs()).unwrap_or(usize::MAX);
+    let before = characters.checked_sub(distance)?;
+    Some(if position < 0 {
+        before
+    } else {
+        distance.saturating_sub(1)
+    })
 }
 
 #[cfg(test)]

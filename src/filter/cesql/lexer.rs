@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::parser::ParseError;
+use super::parse_error::ParseError;
 
 /// Token of an expression: a word, a literal or a sign.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -163,23 +163,34 @@ impl LikePattern {
                 }
             }
             [first @ PatternPart::Text { .. }, others @ ..] => {
-                let mut rest = text;
-                loop {
-                    let wanted = self.literal(*first, meter)?;
-                    let Some(at) = find_text(rest, wanted) else {
-                        meter.step(rest.len())?;
-                        return Ok(None);
-                    };
-                    meter.step(at)?;
-                    let behind = rest.get(at + wanted.len()..).unwrap_or_default();
-                    if let Some(after) = self.strip_start(others, behind, meter)? {
-                        return Ok(Some(after));
-                    }
-                    let next = at + wanted.chars().next().map_or(1, char::len_utf8);
-                    rest = rest.get(next..).unwrap_or_default();
-                }
+                self.strip_first_text(*first, others, text, meter)
             }
             [] | [PatternPart::Any, ..] => Ok(Some(text)),
+        }
+    }
+
+    /// Rest of the text after the first place where a literal and the `others` after it fit.
+    fn strip_first_text<'t>(
+        &self,
+        first: PatternPart,
+        others: &[PatternPart],
+        text: &'t str,
+        meter: &mut WorkMeter,
+    ) -> StrippedText<'t> {
+        let mut rest = text;
+        loop {
+            let wanted = self.literal(first, meter)?;
+            let Some(at) = find_text(rest, wanted) else {
+                meter.step(rest.len())?;
+                return Ok(None);
+            };
+            meter.step(at)?;
+            let behind = rest.get(at + wanted.len()..).unwrap_or_default();
+            if let Some(after) = self.strip_start(others, behind, meter)? {
+                return Ok(Some(after));
+            }
+            let next = at + wanted.chars().next().map_or(1, char::len_utf8);
+            rest = rest.get(next..).unwrap_or_default();
         }
     }
 

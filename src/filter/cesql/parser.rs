@@ -1,54 +1,11 @@
 //! Parser: tokens to expressions, by the binding powers of cesql §3.6.
 
-use std::fmt;
-
 use super::ast::{BinaryOperator, ExpressionNode};
 use super::function::CesqlFunction;
 use super::lexer::{CesqlToken, PlacedToken, tokenize};
 use super::like::LikePattern;
+use super::parse_error::ParseError;
 use super::{MAX_DEPTH, MAX_LENGTH};
-
-/// Error of the parser: where a text is not an expression, and why.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ParseError {
-    /// Line of the error, from 1.
-    pub line: usize,
-    /// Column of the error in characters, from 1.
-    pub column: usize,
-    /// Description of the error, and what to write.
-    pub message: String,
-}
-
-impl ParseError {
-    pub(super) fn new(text: &str, at: usize, message: impl Into<String>) -> Self {
-        let before = text.get(..at).unwrap_or(text);
-        let line = before.matches('\n').count() + 1;
-        let column = before
-            .rsplit('\n')
-            .next()
-            .unwrap_or_default()
-            .chars()
-            .count()
-            + 1;
-        Self {
-            line,
-            column,
-            message: message.into(),
-        }
-    }
-}
-
-impl fmt::Display for ParseError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "line {}, column {}: {}",
-            self.line, self.column, self.message
-        )
-    }
-}
-
-impl std::error::Error for ParseError {}
 
 /// Words that cannot be attribute names.
 const KEYWORDS: [&str; 9] = [
@@ -176,26 +133,27 @@ impl<'t> CesqlParser<'t> {
         }
         if self.peek_keyword(negated, "IN") && IN >= power {
             self.at += negated + 1;
-            let set = self.list()?;
-            if set.is_empty() {
-                return Err(self.error("IN needs at least one element"));
-            }
-            return Ok((
-                negate_if(negated, ExpressionNode::In(Box::new(left), set)),
-                true,
-            ));
+            return self
+                .set(left)
+                .map(|is_in| (negate_if(negated, is_in), true));
         }
         match self.operator() {
             Some((operator, binds)) if binds >= power => {
                 self.at += 1;
-                let right = self.expression(binds + 1)?;
-                Ok((
-                    ExpressionNode::Binary(operator, Box::new(left), Box::new(right)),
-                    true,
-                ))
+                let (left, right) = (Box::new(left), Box::new(self.expression(binds + 1)?));
+                Ok((ExpressionNode::Binary(operator, left, right), true))
             }
             _ => Ok((left, false)),
         }
+    }
+
+    /// Parses the set of `IN`.
+    fn set(&mut self, left: ExpressionNode) -> Result<ExpressionNode, ParseError> {
+        let set = self.list()?;
+        if set.is_empty() {
+            return Err(self.error("IN needs at least one element"));
+        }
+        Ok(ExpressionNode::In(Box::new(left), set))
     }
 
     fn operator(&self) -> Option<(BinaryOperator, u8)> {

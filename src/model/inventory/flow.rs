@@ -16,56 +16,55 @@ impl FlowStatus {
         namespace: &str,
         status: &mut Map<String, Value>,
     ) {
-        let channel = |name: &String| {
-            let (api_version, kind) = self.channel_kind;
-            json!({ "channel": object_reference(api_version, kind, namespace, name), "ready": ready_condition(None) })
-        };
-        let subscription = |subscription: &FlowSubscription| {
-            let reference = object_reference(
-                "messaging.knative.dev/v1",
-                "Subscription",
-                namespace,
-                &subscription.name,
-            );
-            json!({ "subscription": reference, "ready": ready_condition(subscription.not_ready.as_deref()) })
-        };
         if kind == ObjectKind::Sequence {
-            insert(
-                status,
-                "channelStatuses",
-                self.channels.iter().map(channel).collect(),
-            );
-            insert(
-                status,
-                "subscriptionStatuses",
-                self.subscriptions.iter().map(subscription).collect(),
-            );
-            return;
+            self.describe_sequence(namespace, status);
+        } else {
+            self.describe_parallel(namespace, status);
         }
-        let mut channels = self.channels.iter().map(channel);
-        insert(
-            status,
-            "ingressChannelStatus",
-            channels.next().unwrap_or_default(),
-        );
-        let branch = |(of_branch, channel): (&[FlowSubscription], Value)| {
-            let mut of_branch = of_branch.iter().map(subscription);
+    }
+
+    fn describe_sequence(&self, namespace: &str, status: &mut Map<String, Value>) {
+        let channels = self.channels.iter();
+        let channels = channels.map(|name| self.channel(namespace, name));
+        insert(status, "channelStatuses", channels.collect());
+        let subscriptions = self.subscriptions.iter();
+        let subscriptions = subscriptions.map(|made| subscription(namespace, made));
+        insert(status, "subscriptionStatuses", subscriptions.collect());
+    }
+
+    /// Describes the channel that takes events in, then each branch: the Subscription of its
+    /// filter, its channel, and the Subscription of its subscriber.
+    fn describe_parallel(&self, namespace: &str, status: &mut Map<String, Value>) {
+        let mut channels = self.channels.iter();
+        let ingress = channels.next().map(|name| self.channel(namespace, name));
+        insert(status, "ingressChannelStatus", ingress.unwrap_or_default());
+        let branches = self.subscriptions.chunks(2).zip(channels);
+        let branches = branches.map(|(of_branch, channel)| {
+            let mut of_branch = of_branch.iter().map(|made| subscription(namespace, made));
             json!({
                 "filterSubscriptionStatus": of_branch.next(),
-                "filterChannelStatus": channel,
+                "filterChannelStatus": self.channel(namespace, channel),
                 "subscriberSubscriptionStatus": of_branch.next(),
             })
-        };
-        insert(
-            status,
-            "branchStatuses",
-            self.subscriptions
-                .chunks(2)
-                .zip(channels)
-                .map(branch)
-                .collect(),
-        );
+        });
+        insert(status, "branchStatuses", branches.collect());
     }
+
+    fn channel(&self, namespace: &str, name: &str) -> Value {
+        let (api_version, kind) = self.channel_kind;
+        json!({
+            "channel": object_reference(api_version, kind, namespace, name),
+            "ready": ready_condition(None),
+        })
+    }
+}
+
+fn subscription(namespace: &str, made: &FlowSubscription) -> Value {
+    let (api_version, kind) = ("messaging.knative.dev/v1", "Subscription");
+    json!({
+        "subscription": object_reference(api_version, kind, namespace, &made.name),
+        "ready": ready_condition(made.not_ready.as_deref()),
+    })
 }
 
 fn object_reference(api_version: &str, kind: &str, namespace: &str, name: &str) -> Value {

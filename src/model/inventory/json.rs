@@ -65,28 +65,33 @@ impl InventoryObject {
             insert(&mut status, "annotations", present.filter_errors.json());
         }
         insert(&mut status, "conditions", self.conditions.json(trouble));
+        self.describe(&mut status, trouble);
+        Value::Object(status)
+    }
+
+    /// Adds the fields of `status` that only objects of its kind have.
+    fn describe(&self, status: &mut Map<String, Value>, trouble: Option<&ObjectTrouble<'_>>) {
         match &self.status {
             ObjectStatus::ConditionsOnly => {}
             ObjectStatus::Address(address) => {
-                address.describe(&mut status);
-                insert_subscribers(&mut status, address.subscribers.as_deref(), trouble);
+                address.describe(status);
+                insert_subscribers(status, address.subscribers.as_deref(), trouble);
             }
             ObjectStatus::ReconciledChannel(subscribers) => {
-                self.describe_reconciled_channel(&mut status);
-                insert_subscribers(&mut status, subscribers.as_deref(), trouble);
+                self.describe_reconciled_channel(status);
+                insert_subscribers(status, subscribers.as_deref(), trouble);
             }
             ObjectStatus::Flow(flow) => {
-                flow.address.describe(&mut status);
-                flow.describe_parts(self.kind, &self.namespace, &mut status);
+                flow.address.describe(status);
+                flow.describe_parts(self.kind, &self.namespace, status);
             }
             ObjectStatus::Subscription {
                 subscription,
                 own_ca_certs,
             } => {
-                self.describe_subscription(subscription, own_ca_certs.as_deref(), &mut status);
+                self.describe_subscription(subscription, own_ca_certs.as_deref(), status);
             }
         }
-        Value::Object(status)
     }
 
     fn describe_reconciled_channel(&self, status: &mut Map<String, Value>) {
@@ -106,30 +111,26 @@ impl InventoryObject {
         own: Option<&str>,
         status: &mut Map<String, Value>,
     ) {
-        let written = |pointer: &str| self.manifest_text(pointer).filter(|text| !text.is_empty());
-        let sink = (
+        let described = |destination, pointer: &str| DescribedDestination {
+            destination,
+            written_ca_certs: self.manifest_text(pointer).filter(|text| !text.is_empty()),
+            own_ca_certs: own,
+        };
+        let sink = described(
             made.dead_letter_sink.as_ref(),
-            written("/spec/delivery/deadLetterSink/CACerts"),
-            own,
+            "/spec/delivery/deadLetterSink/CACerts",
         );
-        let subscriber = (
-            made.subscriber.as_ref(),
-            written("/spec/subscriber/CACerts"),
-            own,
-        );
+        let subscriber = described(made.subscriber.as_ref(), "/spec/subscriber/CACerts");
         if self.kind == ObjectKind::Subscription {
+            let reply = described(made.reply.as_ref(), "/spec/reply/CACerts");
             let mut physical = Map::new();
-            insert_destination(&mut physical, "subscriber", subscriber);
-            insert_destination(
-                &mut physical,
-                "reply",
-                (made.reply.as_ref(), written("/spec/reply/CACerts"), own),
-            );
-            insert_destination(&mut physical, "deadLetterSink", sink);
+            subscriber.insert(&mut physical, "subscriber");
+            reply.insert(&mut physical, "reply");
+            sink.insert(&mut physical, "deadLetterSink");
             insert(status, "physicalSubscription", Value::Object(physical));
         } else {
-            insert_destination(status, "subscriber", subscriber);
-            insert_destination(status, "deadLetterSink", sink);
+            subscriber.insert(status, "subscriber");
+            sink.insert(status, "deadLetterSink");
         }
     }
 }
@@ -184,15 +185,12 @@ impl AddressStatus {
                 .map(|address| self.address(address))
                 .collect(),
         );
-        insert_destination(
-            status,
-            "deadLetterSink",
-            (
-                self.dead_letter_sink.as_ref(),
-                None,
-                self.ca_certs.as_deref(),
-            ),
-        );
+        let sink = DescribedDestination {
+            destination: self.dead_letter_sink.as_ref(),
+            written_ca_certs: None,
+            own_ca_certs: self.ca_certs.as_deref(),
+        };
+        sink.insert(status, "deadLetterSink");
     }
 
     fn address(&self, StatusAddress { name, url }: &StatusAddress) -> Value {
@@ -248,39 +246,36 @@ pub(super) fn insert(map: &mut Map<String, Value>, key: &str, value: Value) {
     map.insert(key.to_owned(), value);
 }
 
-/// Adds `<prefix>Uri`, and `<prefix>CACerts` if there are any: the written ones, or, for a
-/// destination inside this process, its own.
-fn insert_destination(
-    status: &mut Map<String, Value>,
-    prefix: &str,
-    (destination, written, own): (Option<&Addressable>, Option<&str>, Option<&str>),
-) {
-    let Some(destination) = destination else {
-        return;
-    };
-    insert(
-        status,
-        &format!("{prefix}Uri"),
-        scrub::url(addressable::without_root_slash(&destination.url)).into(),
-    );
-    let own = own.filter(|_| {
-        matches!(
+/// A destination of a status, and the CACerts by which it may be verified.
+struct DescribedDestination<'d> {
+    destination: Option<&'d Addressable>,
+    /// The CACerts of the manifest.
+    written_ca_certs: Option<&'d str>,
+    /// The CACerts of this process, for a destination inside it.
+    own_ca_certs: Option<&'d str>,
+}
+
+impl DescribedDestination<'_> {
+    /// Adds `<prefix>Uri`, and `<prefix>CACerts` and `<prefix>Audience` if there are any: CACerts as
+    /// written, or, for a destination inside this process, its own.
+    fn insert(&self, status: &mut Map<String, Value>, prefix: &str) {
+        let Some(destination) = self.destination else {
+            return;
+        };
+        let url = addressable::without_root_slash(&destination.url);
+        insert(status, &format!("{prefix}Uri"), scrub::url(url).into());
+        let is_inside = matches!(
             destination.route,
             DestinationRoute::Local(_) | DestinationRoute::WaitingRequest(_)
-        )
-    });
-    if let Some(ca_certs) = written.or(own) {
-        insert(
-            status,
-            &format!("{prefix}CACerts"),
-            scrub::certificates(ca_certs).into(),
         );
-    }
-    if let Some(audience) = &destination.audience {
-        insert(
-            status,
-            &format!("{prefix}Audience"),
-            scrub::text(audience).into_owned().into(),
-        );
+        let own = self.own_ca_certs.filter(|_| is_inside);
+        if let Some(ca_certs) = self.written_ca_certs.or(own) {
+            let ca_certs = scrub::certificates(ca_certs).into();
+            insert(status, &format!("{prefix}CACerts"), ca_certs);
+        }
+        if let Some(audience) = &destination.audience {
+            let audience = scrub::text(audience).into_owned().into();
+            insert(status, &format!("{prefix}Audience"), audience);
+        }
     }
 }

@@ -62,14 +62,11 @@ const FIELDS: [CronField; 6] = [
 /// # Errors
 /// Says what is wrong with the schedule, and in which field.
 pub(super) fn normalize_schedule(text: &str) -> Result<String, String> {
-    match text {
-        "@yearly" | "@annually" => return Ok("0 0 0 1 1 *".to_owned()),
-        "@monthly" => return Ok("0 0 0 1 * *".to_owned()),
-        "@weekly" => return Ok("0 0 0 * * 0".to_owned()),
-        "@daily" | "@midnight" => return Ok("0 0 0 * * *".to_owned()),
-        "@hourly" => return Ok("0 0 * * * *".to_owned()),
-        _ if text.starts_with("@every") => return Err("Knative knows no @every".to_owned()),
-        _ => {}
+    if let Some(schedule) = schedule_of_name(text) {
+        return Ok(schedule.to_owned());
+    }
+    if text.starts_with("@every") {
+        return Err("Knative knows no @every".to_owned());
     }
     let mut written: Vec<&str> = text.split_whitespace().collect();
     if written.len() == 5 {
@@ -78,33 +75,57 @@ pub(super) fn normalize_schedule(text: &str) -> Result<String, String> {
     if written.len() != FIELDS.len() {
         return Err(format!("it has {} fields", written.len()));
     }
-    let plain = written.iter().zip(&FIELDS).map(|(text, field)| {
-        let values = field
-            .read(text)
-            .map_err(|error| format!("{}: {error}", field.name));
-        let list = |values: BTreeSet<u32>| {
-            values
-                .iter()
-                .map(u32::to_string)
-                .collect::<Vec<_>>()
-                .join(",")
-        };
-        values.map(|values| values.map_or_else(|| "*".to_owned(), list))
-    });
+    let plain = written
+        .iter()
+        .zip(&FIELDS)
+        .map(|(text, field)| field.normalize(text));
     plain
         .collect::<Result<Vec<_>, _>>()
         .map(|fields| fields.join(" "))
 }
 
+/// The schedule in six fields that a name such as `@hourly` stands for.
+fn schedule_of_name(text: &str) -> Option<&'static str> {
+    match text {
+        "@yearly" | "@annually" => Some("0 0 0 1 1 *"),
+        "@monthly" => Some("0 0 0 1 * *"),
+        "@weekly" => Some("0 0 0 * * 0"),
+        "@daily" | "@midnight" => Some("0 0 0 * * *"),
+        "@hourly" => Some("0 0 * * * *"),
+        _ => None,
+    }
+}
+
+/// The numbers of a part of a field, or all of them.
+enum CronRange {
+    /// `*` or `?` without a step, which means more than all numbers: days that are `*` are no
+    /// alternative.
+    Star,
+    /// These numbers.
+    Numbers(Vec<u32>),
+}
+
 impl CronField {
+    /// The field as `*` or a list of numbers; the error names the field.
+    fn normalize(&self, text: &str) -> Result<String, String> {
+        let values = self
+            .read(text)
+            .map_err(|error| format!("{}: {error}", self.name))?;
+        let Some(values) = values else {
+            return Ok("*".to_owned());
+        };
+        let numbers: Vec<String> = values.iter().map(u32::to_string).collect();
+        Ok(numbers.join(","))
+    }
+
     /// The values that the text of a field means; `None` for `*`, which means more than all of
     /// them: days that are `*` are no alternative.
     fn read(&self, text: &str) -> Result<Option<BTreeSet<u32>>, String> {
         let (mut values, mut is_star) = (BTreeSet::new(), false);
         for part in text.split(',').filter(|part| !part.is_empty()) {
             match self.range(part)? {
-                Some(range) => values.extend(range),
-                None => is_star = true,
+                CronRange::Numbers(range) => values.extend(range),
+                CronRange::Star => is_star = true,
             }
         }
         if values.is_empty() && !is_star {
@@ -113,40 +134,27 @@ impl CronField {
         Ok(Some(values).filter(|_| !is_star))
     }
 
-    /// The values of one part of the list: `*`, `?`, `1` or `1-5`, each perhaps with a step; `None`
-    /// for all values without a step.
-    fn range(&self, part: &str) -> Result<Option<Vec<u32>>, String> {
+    /// The values of one part of the list: `*`, `?`, `1` or `1-5`, each perhaps with a step.
+    fn range(&self, part: &str) -> Result<CronRange, String> {
         let (range, step) = match part.split_once('/') {
-            Some((range, step)) => (
-                range,
-                Some(
-                    step.parse()
-                        .map_err(|_cause| format!("{step:?} is no step"))?,
-                ),
-            ),
+            Some((range, step)) => (range, Some(parse_step(step)?)),
             None => (part, None),
         };
         let (first, last) = match range {
-            "*" | "?" if matches!(step, None | Some(1)) => return Ok(None),
+            "*" | "?" if matches!(step, None | Some(1)) => return Ok(CronRange::Star),
             "*" | "?" => (self.least, self.most),
             _ => match range.split_once('-') {
                 Some((first, last)) => (self.value(first)?, self.value(last)?),
                 // As in robfig/cron, `5/10` is 5 and every tenth after it.
-                None => (
-                    self.value(range)?,
-                    if step.is_some() {
-                        self.most
-                    } else {
-                        self.value(range)?
-                    },
-                ),
+                None if step.is_some() => (self.value(range)?, self.most),
+                None => (self.value(range)?, self.value(range)?),
             },
         };
         if first > last {
             return Err(format!("{range} ends before it begins"));
         }
         match usize::try_from(step.unwrap_or(1)) {
-            Ok(step @ 1..) => Ok(Some((first..=last).step_by(step).collect())),
+            Ok(step @ 1..) => Ok(CronRange::Numbers((first..=last).step_by(step).collect())),
             _ => Err("a step of 0 leads nowhere".to_owned()),
         }
     }
@@ -172,4 +180,9 @@ impl CronField {
             )),
         }
     }
+}
+
+fn parse_step(text: &str) -> Result<u32, String> {
+    text.parse()
+        .map_err(|_cause| format!("{text:?} is no step"))
 }

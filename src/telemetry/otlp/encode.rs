@@ -20,8 +20,9 @@ use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::SpanData;
 use prost::Message;
 
+use crate::telemetry::data_point::{DataPoint, MetricValue};
 use crate::telemetry::exemplar::Exemplar;
-use crate::telemetry::metric_family::{DataPoint, MetricFamily, MetricValue};
+use crate::telemetry::metric_family::MetricFamily;
 use crate::telemetry::tracer::instrumentation_scope;
 
 /// Encodes spans as an `ExportTraceServiceRequest`.

@@ -73,23 +73,22 @@ impl OtlpExporter {
             // the new settings.
             let (spans, finished) = mpsc::channel(WAITING);
             match &settings.traces {
-                Some(traces) => {
-                    tracing::info!(
-                        endpoint = %traces.endpoint.origin(),
-                        sampler = ?traces.sampler,
-                        "Traces are sent"
-                    );
-                    self.tracer.start_recording(
-                        traces.sampler,
-                        spans,
-                        Arc::clone(&self.counters.spans_dropped),
-                    );
-                }
+                Some(traces) => self.start_recording(traces, spans),
                 None => self.tracer.stop_recording(),
             }
             self.export_until_changed(&settings, finished, &stop).await;
         }
         self.tracer.stop_recording();
+    }
+
+    fn start_recording(&self, traces: &TraceExport, spans: mpsc::Sender<QueuedSpan>) {
+        tracing::info!(
+            endpoint = %traces.endpoint.origin(),
+            sampler = ?traces.sampler,
+            "Traces are sent"
+        );
+        let dropped = Arc::clone(&self.counters.spans_dropped);
+        self.tracer.start_recording(traces.sampler, spans, dropped);
     }
 
     /// Exports by these settings until there are newer ones, or until the end.
@@ -99,50 +98,39 @@ impl OtlpExporter {
         mut finished: mpsc::Receiver<QueuedSpan>,
         stop: &CancellationToken,
     ) {
-        let mut batch = Vec::new();
-        let mut leave_by = None;
-        let mut next_metrics = settings
-            .metrics
-            .as_ref()
-            .map(|metrics| Instant::now() + metrics.interval);
+        let mut batch = SpanBatch::default();
+        let mut next_metrics = next_metric_export(settings);
         let mut newest = self.settings.clone();
         loop {
             tokio::select! {
                 () = stop.cancelled() => break,
                 changed = newest.changed() => {
-                    if changed.is_ok() {
-                        break;
+                    // Nobody may change the settings any more, so that only the end is waited for.
+                    if changed.is_err() {
+                        stop.cancelled().await;
                     }
-                    // Nobody will change the settings any more, so that only the end is waited for.
-                    stop.cancelled().await;
                     break;
                 }
-                got = finished.recv_many(&mut batch, BATCH), if settings.traces.is_some() => {
-                    let delay = settings.traces.as_ref().map_or(Duration::ZERO, |traces| traces.delay);
-                    if got > 0 && leave_by.is_none() {
-                        leave_by = Some(Instant::now() + delay);
-                    }
+                got = finished.recv_many(&mut batch.spans, BATCH), if settings.traces.is_some() => {
+                    batch.set_deadline(settings, got);
                 }
-                () = wait_until(leave_by) => {
-                    self.send_spans(settings, &mut batch, stop).await;
+                () = wait_until(batch.send_by) => {
+                    self.send_spans(settings, &mut batch.spans, stop).await;
                 }
                 () = wait_until(next_metrics) => {
                     self.send_metrics(settings, stop).await;
-                    next_metrics = settings.metrics.as_ref().map(|metrics| Instant::now() + metrics.interval);
+                    next_metrics = next_metric_export(settings);
                 }
             }
-            // A full batch is sent before more spans are received. The deadline is that of the
-            // first span that waits, so that it ends with the last one.
-            while batch.len() >= BATCH {
-                self.send_spans(settings, &mut batch, stop).await;
+            // A full batch is sent before more spans are received.
+            while batch.spans.len() >= BATCH {
+                self.send_spans(settings, &mut batch.spans, stop).await;
             }
-            if batch.is_empty() {
-                leave_by = None;
-            }
+            batch.clear_deadline();
         }
         // What was recorded by these settings is sent by them, even if the next settings are there
         // already.
-        self.flush(settings, finished, batch, stop).await;
+        self.flush(settings, finished, batch.spans, stop).await;
     }
 
     /// Sends the spans that are left, then the metrics. The queue is closed first, so that it gets
@@ -243,6 +231,40 @@ impl OtlpExporter {
     }
 }
 
+/// Spans that wait to be sent together, and the time at which they are sent at the latest. That is
+/// the deadline of the first span that waits, so it ends with the last one.
+#[derive(Default)]
+struct SpanBatch {
+    spans: Vec<QueuedSpan>,
+    send_by: Option<Instant>,
+}
+
+impl SpanBatch {
+    /// Sets the deadline if so many spans have come and none waited before.
+    fn set_deadline(&mut self, settings: &OtlpSettings, received: usize) {
+        let delay = settings
+            .traces
+            .as_ref()
+            .map_or(Duration::ZERO, |traces| traces.delay);
+        if received > 0 && self.send_by.is_none() {
+            self.send_by = Some(Instant::now() + delay);
+        }
+    }
+
+    /// Clears the deadline if no span waits any more.
+    fn clear_deadline(&mut self) {
+        if self.spans.is_empty() {
+            self.send_by = None;
+        }
+    }
+}
+
+/// Returns the time of the next export of metrics, from now; `None` if they are not exported.
+fn next_metric_export(settings: &OtlpSettings) -> Option<Instant> {
+    let metrics = settings.metrics.as_ref()?;
+    Some(Instant::now() + metrics.interval)
+}
+
 async fn wait_until(time: Option<Instant>) {
     match time {
         Some(time) => tokio::time::sleep_until(time).await,
@@ -309,19 +331,23 @@ impl CollectorLog {
                 true
             }
             Err(ExportError { reason, .. }) => {
-                if self
-                    .logged_at
-                    .is_none_or(|said| said.elapsed() >= LOG_INTERVAL)
-                {
-                    tracing::warn!(
-                        endpoint = %endpoint.origin(),
-                        reason,
-                        "{what} could not be sent and are dropped"
-                    );
-                    self.logged_at = Some(Instant::now());
-                }
+                self.log_failure(endpoint, what, &reason);
                 false
             }
+        }
+    }
+
+    fn log_failure(&mut self, endpoint: &OtlpEndpoint, what: &'static str, reason: &str) {
+        let is_due = self
+            .logged_at
+            .is_none_or(|logged| logged.elapsed() >= LOG_INTERVAL);
+        if is_due {
+            tracing::warn!(
+                endpoint = %endpoint.origin(),
+                reason,
+                "{what} could not be sent and are dropped"
+            );
+            self.logged_at = Some(Instant::now());
         }
     }
 }

@@ -3,20 +3,9 @@
 
 use std::sync::OnceLock;
 
-use super::{Counter, DESTINATIONS};
+use super::outcome::{ByDestinationRole, ByDropOutcome, DropOutcome};
 use crate::model::DestinationRole;
-
-/// The outcome of an event that nobody took.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DropOutcome {
-    /// The event is lost: nobody has it.
-    Lost,
-    /// The event is in the parking queue.
-    Parked,
-}
-
-/// The label values of [`DropOutcome`], in the order of its variants.
-const DROPS: [&str; 2] = ["lost", "parked"];
+use crate::telemetry::counter::Counter;
 
 /// The label values of reasons; the last one is every other reason.
 const REASONS: [&str; 13] = [
@@ -67,37 +56,39 @@ impl From<&str> for DropReason {
 #[derive(Debug, Default)]
 pub(super) struct DropCounters(OnceLock<Box<DropCounterTable>>);
 
-type DropCounterTable = [[[Counter; REASONS.len()]; DESTINATIONS.len()]; DROPS.len()];
+type DropCounterTable = ByDropOutcome<ByDestinationRole<[Counter; REASONS.len()]>>;
+
+/// The number of events that were dropped in the same way, with the label values of that way.
+pub(super) struct DropCount {
+    pub(super) outcome: &'static str,
+    pub(super) destination: &'static str,
+    pub(super) reason: &'static str,
+    pub(super) count: u64,
+}
 
 impl DropCounters {
     pub(super) fn count(&self, drop: DropOutcome, destination: DestinationRole, why: DropReason) {
-        let counts = self.0.get_or_init(Box::default);
-        let of_destination = counts
-            .get(drop as usize)
-            .and_then(|of| of.get(destination as usize));
-        if let Some(counter) = of_destination.and_then(|of| of.get(usize::from(why.0))) {
+        let counters = self.0.get_or_init(Box::default).get(drop).get(destination);
+        if let Some(counter) = counters.get(usize::from(why.0)) {
             counter.increment();
         }
     }
 
-    /// Returns the counters that are not 0: outcome, destination role and reason, and the number.
-    pub(super) fn counts(&self) -> impl Iterator<Item = ([&'static str; 3], u64)> {
-        let each = |(outcome, of): (
-            &'static str,
-            &'_ [[Counter; REASONS.len()]; DESTINATIONS.len()],
-        )| {
-            let named = DESTINATIONS.into_iter().zip(of);
-            let each = named.flat_map(move |(destination, of)| {
-                REASONS
-                    .into_iter()
-                    .zip(of)
-                    .map(move |(reason, counter)| ([outcome, destination, reason], counter.get()))
-            });
-            each.collect::<Vec<_>>()
-        };
-        let counts = self.0.get().into_iter();
+    /// Returns the numbers that are not 0.
+    pub(super) fn counts(&self) -> Vec<DropCount> {
+        let mut counts = Vec::new();
+        for (outcome, by_destination) in self.0.get().iter().flat_map(|table| table.labelled()) {
+            for (destination, counters) in by_destination.labelled() {
+                let counters = REASONS.into_iter().zip(counters);
+                let used = counters.filter(|(_, counter)| counter.get() > 0);
+                counts.extend(used.map(|(reason, counter)| DropCount {
+                    outcome,
+                    destination,
+                    reason,
+                    count: counter.get(),
+                }));
+            }
+        }
         counts
-            .flat_map(move |counts| DROPS.into_iter().zip(counts.iter()).flat_map(each))
-            .filter(|(_, count)| *count > 0)
     }
 }

@@ -1,21 +1,14 @@
 //! Logs what happens to a subscription while events are delivered to it: destinations that begin
 //! and cease to fail, and losses. What happens to single events is logged at DEBUG, or as a sum.
 
-use std::fmt;
-
 use tokio::time::Instant;
 
-use super::{ChannelSeries, SeriesKey, SeriesRegistry, SubscriptionSeries, live_series};
+use super::channel_series::ChannelSeries;
+use super::registry::SeriesRegistry;
+use super::subscription_series::SubscriptionSeries;
 use crate::filter::UndecidedReason;
 use crate::filter::cesql::MeterExceeded;
 use crate::model::DestinationRole;
-
-impl fmt::Display for SeriesKey {
-    /// Writes `subscription default/s`: the kind, the namespace and the name.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}/{}", self.kind, self.namespace, self.name)
-    }
-}
 
 impl SubscriptionSeries {
     /// Counts a failed attempt at a destination with this URL, keeps it as the last error, and logs
@@ -23,8 +16,8 @@ impl SubscriptionSeries {
     pub fn record_failure(&self, destination: DestinationRole, place: &str, reason: &str) {
         self.failures.increment();
         self.last_error.set(destination.as_str(), place, reason);
-        let failing = self.failure_trackers.get(destination as usize);
-        if let Some(failures) = failing.and_then(|failing| failing.record_failure(Instant::now())) {
+        let tracker = self.failure_trackers.get(destination);
+        if let Some(failures) = tracker.record_failure(Instant::now()) {
             let (subscription, to) = (&self.name, destination.as_str());
             tracing::warn!(
                 %subscription,
@@ -58,10 +51,8 @@ impl SubscriptionSeries {
     /// Records an attempt that succeeded, and `began` at this time. Logs the end of a failure
     /// spell.
     pub fn record_success(&self, destination: DestinationRole, began: Instant) {
-        let failing = self.failure_trackers.get(destination as usize);
-        if let Some(ended) =
-            failing.and_then(|failing| failing.record_success(began, Instant::now()))
-        {
+        let tracker = self.failure_trackers.get(destination);
+        if let Some(ended) = tracker.record_success(began, Instant::now()) {
             let (subscription, to, failures) = (&self.name, destination.as_str(), ended.failures);
             tracing::info!(
                 %subscription,
@@ -93,9 +84,7 @@ impl SubscriptionSeries {
     /// Counts an event for which the filter could not be decided, and logs the first one of those
     /// that take too much work.
     pub fn record_undecided_filter(&self, why: UndecidedReason) {
-        if let Some(counter) = self.undecided.get(why as usize) {
-            counter.increment();
-        }
+        self.undecided.get(why).increment();
         if why == UndecidedReason::Limit
             && self
                 .filter_limit_tracker
@@ -182,7 +171,8 @@ impl Drop for SubscriptionSeries {
 impl SeriesRegistry {
     /// Logs the losses and parked events whose minute is over; all of them if `now` is `None`.
     pub fn log_losses(&self, now: Option<Instant>) {
-        live_series(&self.subscriptions)
+        self.subscriptions
+            .live()
             .iter()
             .for_each(|series| series.log_losses(now));
     }

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use opentelemetry::trace::SpanContext;
 
-use super::{Counter, Gauge};
+use crate::telemetry::counter::Counter;
+use crate::telemetry::gauge::Gauge;
 use crate::telemetry::histogram::{DurationHistogram, HistogramsByStatus, SizeHistogram};
 
 /// Histograms of received requests that ended in one status (contract OB-9).

@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
-use super::DeliveryEnd;
+use super::outcome::DeliveryEnd;
 
 /// The last time of each end, in milliseconds since the epoch; 0 if there was none.
 #[derive(Debug, Default)]

@@ -1,5 +1,7 @@
 //! The development CA by its files, and the certificates of it that clients believe.
 
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 
 use rustls::client::danger::ServerCertVerifier;

@@ -41,134 +41,64 @@ async fn asks(client: &Client, method: &str, path: &str, body: Value) -> u16 {
     }
 }
 
+/// Checks what an account is answered: method and path, then the status.
+async fn assert_rights(cluster: &Cluster, account: &str, rights: &[(&str, &str, u16)]) {
+    let client = cluster.client(account).await;
+    for (method, path, code) in rights {
+        let body = match *method {
+            "POST" => json!({"spec": {"audiences": ["a"]}}),
+            "GET" | "DELETE" => Value::Null,
+            _ => json!({"status": {}}),
+        };
+        let path = path
+            .replace("MESSAGING", "/apis/messaging.knative.dev/v1")
+            .replace("EVENTING", "/apis/eventing.knative.dev/v1")
+            .replace("SYSTEM", SYSTEM);
+        assert_eq!(
+            asks(&client, method, &path, body).await,
+            *code,
+            "{account}: {method} {path}"
+        );
+    }
+}
+
 /// Contract 1.14, 5.11, 5.12.
 #[tokio::test]
 async fn each_process_may_do_what_its_roles_say() {
     let cluster = cluster().await;
     cluster.create(&channel("t/c", &[])).await;
-    let messaging = "/apis/messaging.knative.dev/v1";
-    let eventing = "/apis/eventing.knative.dev/v1";
-    let (imc, ingress, filter) = ("imc-dispatcher", "mt-broker-ingress", "mt-broker-filter");
-    let patch = || json!({"status": {}});
-    let token = json!({"spec": {"audiences": ["a"]}});
-    let cases = [
-        (
-            imc,
-            "GET",
-            format!("{messaging}/inmemorychannels"),
-            Value::Null,
-            200,
-        ),
-        (
-            imc,
-            "PATCH",
-            format!("{messaging}/namespaces/t/inmemorychannels/c/status"),
-            patch(),
-            200,
-        ),
-        (
-            imc,
-            "PUT",
-            format!("{messaging}/namespaces/t/inmemorychannels/c/status"),
-            patch(),
-            403,
-        ),
-        (
-            imc,
-            "DELETE",
-            format!("{messaging}/namespaces/t/inmemorychannels/c"),
-            Value::Null,
-            403,
-        ),
-        (
-            imc,
-            "GET",
-            format!("{messaging}/subscriptions"),
-            Value::Null,
-            403,
-        ),
-        (
-            imc,
-            "GET",
-            "/api/v1/configmaps".to_owned(),
-            Value::Null,
-            200,
-        ),
-        (
-            imc,
-            "GET",
-            format!("/api/v1/namespaces/{SYSTEM}/secrets"),
-            Value::Null,
-            200,
-        ),
-        (
-            imc,
-            "GET",
-            "/api/v1/namespaces/t/secrets".to_owned(),
-            Value::Null,
-            403,
-        ),
-        (imc, "GET", "/api/v1/secrets".to_owned(), Value::Null, 403),
-        (imc, "GET", "/api/v1/services".to_owned(), Value::Null, 403),
-        (imc, "GET", "/version".to_owned(), Value::Null, 200),
-        (
-            ingress,
-            "GET",
-            format!("{eventing}/brokers"),
-            Value::Null,
-            200,
-        ),
-        (
-            ingress,
-            "GET",
-            format!("{eventing}/triggers"),
-            Value::Null,
-            403,
-        ),
-        (
-            ingress,
-            "POST",
-            format!("/api/v1/namespaces/{SYSTEM}/serviceaccounts/mt-broker-ingress-oidc/token"),
-            token.clone(),
-            200,
-        ),
-        (
-            ingress,
-            "POST",
-            format!("/api/v1/namespaces/{SYSTEM}/serviceaccounts/mt-broker-ingress/token"),
-            token,
-            403,
-        ),
-        (
-            filter,
-            "GET",
-            format!("{eventing}/triggers"),
-            Value::Null,
-            200,
-        ),
-        (
-            filter,
-            "GET",
-            format!("{messaging}/subscriptions"),
-            Value::Null,
-            200,
-        ),
-        (
-            filter,
-            "GET",
-            format!("{messaging}/inmemorychannels"),
-            Value::Null,
-            403,
-        ),
+    let channel = "MESSAGING/namespaces/t/inmemorychannels/c";
+    let status = format!("{channel}/status");
+    let rights = [
+        ("GET", "MESSAGING/inmemorychannels", 200),
+        ("PATCH", status.as_str(), 200),
+        ("PUT", &status, 403),
+        ("DELETE", channel, 403),
+        ("GET", "MESSAGING/subscriptions", 403),
+        ("GET", "/api/v1/configmaps", 200),
+        ("GET", "/api/v1/namespaces/SYSTEM/secrets", 200),
+        ("GET", "/api/v1/namespaces/t/secrets", 403),
+        ("GET", "/api/v1/secrets", 403),
+        ("GET", "/api/v1/services", 403),
+        ("GET", "/version", 200),
     ];
-    for (account, method, path, body, code) in cases {
-        let client = cluster.client(account).await;
-        assert_eq!(
-            asks(&client, method, &path, body).await,
-            code,
-            "{account}: {method} {path}"
-        );
-    }
+    assert_rights(&cluster, "imc-dispatcher", &rights).await;
+    let accounts = "/api/v1/namespaces/SYSTEM/serviceaccounts";
+    let own = format!("{accounts}/mt-broker-ingress-oidc/token");
+    let other = format!("{accounts}/mt-broker-ingress/token");
+    let rights = [
+        ("GET", "EVENTING/brokers", 200),
+        ("GET", "EVENTING/triggers", 403),
+        ("POST", own.as_str(), 200),
+        ("POST", &other, 403),
+    ];
+    assert_rights(&cluster, "mt-broker-ingress", &rights).await;
+    let rights = [
+        ("GET", "EVENTING/triggers", 200),
+        ("GET", "MESSAGING/subscriptions", 200),
+        ("GET", "MESSAGING/inmemorychannels", 403),
+    ];
+    assert_rights(&cluster, "mt-broker-filter", &rights).await;
 }
 
 #[tokio::test]

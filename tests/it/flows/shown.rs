@@ -9,6 +9,7 @@ use super::{parallel, sequence, step, to};
 use crate::support::binary;
 use crate::support::dispatcher::Dispatcher;
 use crate::support::sender::{plain, send};
+use crate::support::subscriber::Subscriber;
 
 async fn sealpost(arguments: &[&str]) -> Output {
     Command::new(binary())
@@ -22,31 +23,37 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
+/// A Sequence with a step that is nowhere, and a Parallel.
+fn flows(a: &Subscriber, b: &Subscriber) -> String {
+    let steps = format!(
+        "steps:\n- {}\n- ref: {{apiVersion: v1, kind: Service, name: nobody}}",
+        to(a)
+    );
+    let branches = format!("branches:\n- subscriber: {{{}}}", to(b));
+    sequence("s", &steps) + &parallel("p", &branches)
+}
+
+async fn get(dispatcher: &Dispatcher, arguments: &[&str]) -> String {
+    let admin = format!("http://{}", dispatcher.admin);
+    let output = sealpost(&[&["get"], arguments, &["--admin", &admin]].concat()).await;
+    assert!(output.status.success(), "{output:?}");
+    text(&output.stdout)
+}
+
+fn columns(table: &str) -> Vec<Vec<String>> {
+    table
+        .lines()
+        .map(|line| line.split_whitespace().map(str::to_owned).collect())
+        .collect()
+}
+
 /// Tables, YAML and JSON, in the plural and the singular; and the channels and Subscriptions that
 /// flows are made of.
 #[tokio::test(flavor = "multi_thread")]
 async fn get_shows_flows_and_what_they_are_made_of() {
     let (a, b) = (step("a").await, step("b").await);
-    let yaml = sequence(
-        "s",
-        &format!(
-            "steps:\n- {}\n- ref: {{apiVersion: v1, kind: Service, name: nobody}}",
-            to(&a)
-        ),
-    ) + &parallel("p", &format!("branches:\n- subscriber: {{{}}}", to(&b)));
-    let dispatcher = Dispatcher::standalone(&yaml).await;
-    let admin = format!("http://{}", dispatcher.admin);
-    let get = async |arguments: &[&str]| {
-        let output = sealpost(&[&["get"], arguments, &["--admin", &admin]].concat()).await;
-        assert!(output.status.success(), "{output:?}");
-        text(&output.stdout)
-    };
-    let columns = |table: &str| -> Vec<Vec<String>> {
-        table
-            .lines()
-            .map(|line| line.split_whitespace().map(str::to_owned).collect())
-            .collect()
-    };
+    let dispatcher = Dispatcher::standalone(&flows(&a, &b)).await;
+    let get = async |arguments: &[&str]| get(&dispatcher, arguments).await;
     let url = dispatcher.http_url("/default/s-kn-sequence-0");
     assert_eq!(
         columns(&get(&["sequences"]).await),
@@ -104,6 +111,13 @@ async fn get_shows_flows_and_what_they_are_made_of() {
     assert_eq!(made["spec"]["channel"]["name"], "s-kn-sequence-0");
     assert_eq!(made["spec"]["reply"]["ref"]["name"], "s-kn-sequence-1");
     assert_eq!(made["metadata"]["ownerReferences"][0]["kind"], "Sequence");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_status_shows_flows_and_what_they_are_made_of() {
+    let (a, b) = (step("a").await, step("b").await);
+    let dispatcher = Dispatcher::standalone(&flows(&a, &b)).await;
+    let url = dispatcher.http_url("/default/p-kn-parallel");
     assert_eq!(
         send(&plain(), dispatcher.http_url("/default/p-kn-parallel"), "1").await,
         202

@@ -161,6 +161,21 @@ async fn the_filter_takes_events_of_its_subscription() {
     until_answer(404, async || ask(&pod, &path, Some(&right)).await).await;
 }
 
+/// Asks until the subscriber gets a request with a token; gives its `Authorization`.
+async fn token_of_next(to: &Subscriber, ask: impl AsyncFn()) -> String {
+    let before = to.count();
+    until_answer(1, async || {
+        ask().await;
+        let received = to.received();
+        let mut new = received.iter().skip(before);
+        u16::from(new.any(|new| new.header("authorization").is_some()))
+    })
+    .await;
+    let received = to.received();
+    let last = received.last().expect("a request");
+    last.header("authorization").expect("a token").to_owned()
+}
+
 /// Contract AU-1, 7.2, BF-16: whatever is wrong with a Trigger, from when it is there or later, its
 /// reply and dead letter go on with its token; it was seen before its controller had written
 /// anything of it.
@@ -232,23 +247,10 @@ async fn a_trigger_with_a_fault_proves_who_it_is() {
             (&sink, "/dls", "of-the-sink"),
             (&reply, "/reply", "of-the-broker"),
         ] {
-            let before = to.count();
-            until_answer(1, async || {
+            let header = token_of_next(to, async || {
                 ask(&pod, &format!("{path}{more}"), Some(&right)).await;
-                let received = to.received();
-                u16::from(
-                    received.get(before..).is_some_and(|new| {
-                        new.iter().any(|new| new.header("authorization").is_some())
-                    }),
-                )
             })
             .await;
-            let received = to.received();
-            let header = received
-                .last()
-                .expect("a request")
-                .header("authorization")
-                .expect("a token");
             let claims = jsonwebtoken::dangerous::insecure_decode::<Value>(
                 header.trim_start_matches("Bearer "),
             );

@@ -221,20 +221,8 @@ async fn a_running_process_is_asked() {
         &["drop", "--yes", &name],
         &["drop", "--yes"],
     ] {
-        let refused = by_url.run(arguments).await;
-        assert_eq!((refused.code, refused.stdout.as_str()), (Some(1), ""));
-        for part in ["403", "--admin-token-file", "--admin-socket"] {
-            assert!(refused.stderr.contains(part), "{}", refused.stderr);
-        }
-        assert_eq!(refused.stderr.lines().count(), 1);
-        let wrong = by_wrong.run(arguments).await;
-        assert_eq!(
-            (wrong.code, wrong.stderr.lines().count()),
-            (Some(1), 1),
-            "{wrong:?}"
-        );
-        for part in ["403", "--admin-token-file", "--admin-socket"] {
-            assert!(wrong.stderr.contains(part), "{}", wrong.stderr);
+        for asked in [&by_url, &by_wrong] {
+            refuses_to_change(asked, arguments).await;
         }
     }
     let asked = by_token.answering(&["drop", &name], "n\n").await;
@@ -286,6 +274,16 @@ async fn a_running_process_is_asked() {
         }
     }
     assert!(!dispatcher.log().contains(TOKEN));
+}
+
+/// Without the right token, nothing is changed, and the way to it is said in one line.
+async fn refuses_to_change(asked: &Parked, arguments: &[&str]) {
+    let refused = asked.run(arguments).await;
+    assert_eq!((refused.code, refused.stdout.as_str()), (Some(1), ""));
+    for part in ["403", "--admin-token-file", "--admin-socket"] {
+        assert!(refused.stderr.contains(part), "{}", refused.stderr);
+    }
+    assert_eq!(refused.stderr.lines().count(), 1, "{refused:?}");
 }
 
 fn to(subscriber: &Subscriber) -> String {

@@ -46,14 +46,8 @@ impl Kubelet {
             let (mut failed, mut period) = (Vec::new(), tokio::time::interval(PERIOD));
             while !stopped.load(Ordering::Relaxed) {
                 period.tick().await;
-                for (url, wanted) in &targets {
-                    let other = Some(probe(url).await).filter(|status| status != wanted);
-                    failed
-                        .extend(other.map(|status| {
-                            format!("{url}: {status} after {:?}", started.elapsed())
-                        }));
-                    counted.fetch_add(1, Ordering::Relaxed);
-                }
+                failed.extend(probe_all(&targets, started).await);
+                counted.fetch_add(targets.len(), Ordering::Relaxed);
             }
             failed
         });
@@ -70,6 +64,18 @@ impl Kubelet {
         let failed = self.failed.await.expect("it has not panicked");
         (self.probes.load(Ordering::Relaxed), failed)
     }
+}
+
+/// Probes each URL once. Gives those that had another status than the one that is wanted of them.
+async fn probe_all(targets: &[(String, u16)], started: Instant) -> Vec<String> {
+    let mut failed = Vec::new();
+    for (url, wanted) in targets {
+        let status = probe(url).await;
+        if status != *wanted {
+            failed.push(format!("{url}: {status} after {:?}", started.elapsed()));
+        }
+    }
+    failed
 }
 
 /// The status that a probe is answered with; 0 if there is no answer in time.

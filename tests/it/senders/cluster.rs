@@ -13,7 +13,7 @@ use sealpost::auth::{SenderAuthorizer, TokenCache, TokenTransport, kubernetes};
 use sealpost::channel::backends::ChannelBackends;
 use sealpost::channel::memory::MemoryBackend;
 use sealpost::client::{ClientCache, ClientLimits};
-use sealpost::control::{self, ControlSettings};
+use sealpost::control::{self, ControlSettings, ControlTask, ObjectSource};
 use sealpost::delivery::{DeliveryOptions, EventDeliverer};
 use sealpost::dispatcher::Dispatcher;
 use sealpost::display::EventDisplay;
@@ -21,12 +21,13 @@ use sealpost::event::AttributeLimit;
 use sealpost::event_type::{self, EventTypeObserver};
 use sealpost::ingress::Ingress;
 use sealpost::ingress::request_reader::{HttpsWhenDisabled, RequestReader};
-use sealpost::model::{ProcessRole, RoutingTable};
+use sealpost::model::RoutingTable;
 use sealpost::relay::{BrokerFilter, BrokerIngress, RelayDependencies};
 use sealpost::router::{Router, ServedTable};
 use sealpost::server::body::{BodyReader, MemoryBudget};
 use sealpost::server::{self, ListenerLimits as Connections, RequestHandler};
 use sealpost::telemetry::counters::ProcessCounters;
+use sealpost::telemetry::tracer::Tracer;
 use sealpost::tls::{MinTlsVersion, SystemRoots};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -50,7 +51,7 @@ struct Inside {
 }
 
 /// What the cluster's controllers have written, as it stands in the API.
-fn table(manifests: &str, role: ProcessRole) -> Arc<RoutingTable> {
+fn table(manifests: &str, task: ControlTask) -> Arc<RoutingTable> {
     let directory = TempDir::new().expect("a directory");
     let path = directory.path().join("m.yaml");
     std::fs::write(&path, manifests).expect("written");
@@ -58,7 +59,7 @@ fn table(manifests: &str, role: ProcessRole) -> Arc<RoutingTable> {
         &control::read_manifests(&[path]),
         None,
         &ControlSettings {
-            role,
+            task,
             ..ControlSettings::default()
         },
     );
@@ -112,13 +113,7 @@ impl Parts {
             drop(tables);
         });
         running.spawn(maker.run(CancellationToken::new()));
-        let serving = ServedTable {
-            table: Arc::clone(&table),
-            publishers: Vec::new(),
-            channel_series: Vec::new(),
-            relayed_series: Default::default(),
-            pending_replies: Default::default(),
-        };
+        let serving = ServedTable::without_channels(Arc::clone(&table));
         let router =
             Router::new(serving, 255, Arc::clone(&counters)).with_event_types(event_types.clone());
         let (router, gate) = (
@@ -172,6 +167,7 @@ impl Parts {
             tokens: Arc::clone(&self.tokens),
             event_types: self.event_types.clone(),
             counters: Arc::clone(&self.counters),
+            tracer: Tracer::default(),
         }
     }
 }
@@ -188,7 +184,7 @@ fn entrance() -> RequestReader {
 impl Inside {
     /// In the role `channel`.
     async fn start(client: Client, manifests: &str) -> Self {
-        let mut parts = Parts::new(client, table(manifests, ProcessRole::Channel));
+        let mut parts = Parts::new(client, table(manifests, ControlTask::ServeManifests));
         let options = DeliveryOptions {
             default_timeout: Duration::from_secs(10),
             jitter: 0.0,
@@ -206,10 +202,7 @@ impl Inside {
         let delivery = delivery
             .with_tokens(Arc::clone(&parts.tokens))
             .with_event_types(parts.event_types.clone());
-        let backend = Arc::new(ChannelBackends::new(
-            MemoryBackend::new(1000, counters),
-            None,
-        ));
+        let backend = Arc::new(ChannelBackends::new(MemoryBackend::new(1000, counters)));
         let mut dispatcher =
             Dispatcher::new(backend, Arc::clone(&parts.router), Arc::new(delivery), 16);
         dispatcher.apply(&parts.table);
@@ -565,7 +558,7 @@ async fn the_role_ingress_proves_who_it_is() {
     );
     let parts = Parts::new(
         cluster.client("mt-broker-ingress").await,
-        table(&broker, ProcessRole::Ingress),
+        table(&broker, ControlTask::RelayBrokers(ObjectSource::Written)),
     );
     let ingress = BrokerIngress::new(parts.relay(), 255);
     let inside = parts.serve(ingress).await;
@@ -612,7 +605,10 @@ async fn the_role_filter_proves_who_it_is() {
     );
     let parts = Parts::new(
         cluster.client("mt-broker-filter").await,
-        table(&manifests, ProcessRole::Filter),
+        table(
+            &manifests,
+            ControlTask::RelayTriggers(ObjectSource::Written),
+        ),
     );
     let filter = BrokerFilter::new(parts.relay());
     let inside = parts.serve(filter).await;

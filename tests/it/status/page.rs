@@ -54,6 +54,35 @@ async fn the_page() {
             "{row} {column}"
         );
     }
+    told(&mut browser).await;
+
+    rated(&mut browser, &mut scene).await;
+    for scheme in ["light", "dark"] {
+        browser.prefers(scheme).await;
+        browser.screenshot(&format!("page-{scheme}")).await;
+    }
+    used_by_keys(&mut browser).await;
+    heard(&mut browser).await;
+    wide(&mut browser).await;
+    narrow(&mut browser).await;
+    followed(&mut browser, &mut scene).await;
+
+    assert_eq!(browser.complaints(), Vec::<String>::new());
+    let requests = browser.requests();
+    assert!(
+        requests
+            .iter()
+            .any(|url| *url == format!("{origin}api/v1/status")),
+        "{requests:?}"
+    );
+    let own = |url: &String| url.starts_with(&origin) || url.starts_with("data:");
+    assert!(requests.iter().all(own), "{requests:?}");
+    locked_in(&mut browser, &scene.subscribers[0]).await;
+    browser.close().await;
+}
+
+/// What is told beside the numbers, what comes first, and no secret.
+async fn told(browser: &mut Browser) {
     let locked = browser.evaluate(&cell("locked", 2)).await;
     let locked = locked.as_str().expect("text");
     assert!(
@@ -96,8 +125,10 @@ async fn the_page() {
         "buried lost locked healthy orphan",
         "what is wrong comes first"
     );
+}
 
-    // Two answers make a rate.
+/// Two answers make a rate.
+async fn rated(browser: &mut Browser, scene: &mut Scene) {
     let (mut sent, deadline) = (5, Instant::now() + SOON);
     while browser
         .evaluate(&format!("parseFloat({}) > 0", cell("healthy", 3)))
@@ -115,28 +146,6 @@ async fn the_page() {
     browser
         .until("document.getElementById('f-delivered').textContent !== '–'")
         .await;
-    for scheme in ["light", "dark"] {
-        browser.prefers(scheme).await;
-        browser.screenshot(&format!("page-{scheme}")).await;
-    }
-    used_by_keys(&mut browser).await;
-    heard(&mut browser).await;
-    wide(&mut browser).await;
-    narrow(&mut browser).await;
-    followed(&mut browser, &mut scene).await;
-
-    assert_eq!(browser.complaints(), Vec::<String>::new());
-    let requests = browser.requests();
-    assert!(
-        requests
-            .iter()
-            .any(|url| *url == format!("{origin}api/v1/status")),
-        "{requests:?}"
-    );
-    let own = |url: &String| url.starts_with(&origin) || url.starts_with("data:");
-    assert!(requests.iter().all(own), "{requests:?}");
-    locked_in(&mut browser, &scene.subscribers[0]).await;
-    browser.close().await;
 }
 
 /// Search, sorting and details, without a mouse.

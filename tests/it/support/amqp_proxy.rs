@@ -70,12 +70,7 @@ async fn pass(client: TcpStream, server: TcpStream, swallow: Arc<AtomicUsize>) {
             from_server.read_exact(&mut frame[7..]).await?;
             if kind == METHOD {
                 swallowed.remove(&channel);
-                let taken = || {
-                    swallow.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| {
-                        left.checked_sub(1)
-                    })
-                };
-                if frame[7..].starts_with(&DELIVER) && taken().is_ok() {
+                if frame[7..].starts_with(&DELIVER) && take_one(&swallow) {
                     swallowed.insert(channel);
                 }
             }
@@ -90,4 +85,12 @@ async fn pass(client: TcpStream, server: TcpStream, swallow: Arc<AtomicUsize>) {
         _ = answers => {}
         _ = copy(&mut from_client, &mut to_server) => {}
     }
+}
+
+/// Takes one of those that are left; false if none is.
+fn take_one(left: &AtomicUsize) -> bool {
+    left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| {
+        left.checked_sub(1)
+    })
+    .is_ok()
 }

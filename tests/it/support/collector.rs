@@ -23,7 +23,7 @@ use opentelemetry_proto::tonic::metrics::v1::Metric;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
 use prost::Message;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
@@ -60,6 +60,28 @@ pub(crate) struct Collector {
     _server: JoinSet<()>,
 }
 
+/// The stream of a connection, with TLS if that is asked for; `None` if the handshake fails.
+async fn accept_tls(stream: TcpStream, tls: Option<TlsAcceptor>) -> Option<Pin<Box<dyn Stream>>> {
+    match tls {
+        None => Some(Box::pin(stream)),
+        Some(tls) => Some(Box::pin(tls.accept(stream).await.ok()?)),
+    }
+}
+
+async fn serve_connection(
+    stream: TcpStream,
+    tls: Option<TlsAcceptor>,
+    got: Arc<Mutex<Got>>,
+    moods: Arc<Mutex<VecDeque<Mood>>>,
+) {
+    if let Some(stream) = accept_tls(stream, tls).await {
+        let service =
+            service_fn(move |request| answer(request, Arc::clone(&got), Arc::clone(&moods)));
+        let http = Builder::new(TokioExecutor::new());
+        drop(http.serve_connection(TokioIo::new(stream), service).await);
+    }
+}
+
 impl Collector {
     pub(crate) async fn start() -> Self {
         Self::serve(None).await
@@ -92,20 +114,7 @@ impl Collector {
             let mut connections = JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
                 let (got, moods, tls) = (Arc::clone(&shared.0), Arc::clone(&shared.1), tls.clone());
-                connections.spawn(async move {
-                    let stream: Pin<Box<dyn Stream>> = match tls {
-                        None => Box::pin(stream),
-                        Some(tls) => match tls.accept(stream).await {
-                            Ok(stream) => Box::pin(stream),
-                            Err(_) => return,
-                        },
-                    };
-                    let service = service_fn(move |request| {
-                        answer(request, Arc::clone(&got), Arc::clone(&moods))
-                    });
-                    let http = Builder::new(TokioExecutor::new());
-                    drop(http.serve_connection(TokioIo::new(stream), service).await);
-                });
+                connections.spawn(serve_connection(stream, tls, got, moods));
             }
         });
         Self {

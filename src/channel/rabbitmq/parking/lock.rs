@@ -8,16 +8,17 @@ use lapin::types::FieldTable;
 use lapin::{BasicProperties, Channel, Connection, ErrorKind};
 use tokio::time::Instant;
 
-use super::{ParkingQueueNames, await_answer, unavailable_error};
+use super::answer::{await_answer, unavailable_error};
+use super::queue_names::ParkingQueueNames;
 use crate::channel::parked::ParkedError;
-use crate::channel::rabbitmq::confirming_publisher::short_string;
-use crate::channel::rabbitmq::connection::open_amqp_channel;
+use crate::channel::rabbitmq::amqp_channel::open_amqp_channel;
+use crate::channel::rabbitmq::message::amqp_value::short_string;
 
 /// Period in which an operation that waits tries again.
 const PERIOD: Duration = Duration::from_millis(100);
 
 /// Takes the lock: an exclusive queue, which ends with its connection. Waits for another holder for
-/// `patience` at most.
+/// `timeout` at most.
 ///
 /// # Errors
 /// If another operation holds the lock until then, or RabbitMQ takes no messages.

@@ -21,11 +21,13 @@ use lapin::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{LIMIT, ParkingQueueNames, await_answer, unavailable_error};
+use super::answer::{LIMIT, await_answer, unavailable_error};
+use super::queue_names::ParkingQueueNames;
 use crate::channel::parked::ParkedError;
-use crate::channel::rabbitmq::confirming_publisher::short_string;
-use crate::channel::rabbitmq::connection::open_amqp_channel;
-use crate::channel::rabbitmq::message;
+use crate::channel::rabbitmq::amqp_channel::open_amqp_channel;
+use crate::channel::rabbitmq::message::amqp_message::PERSISTENT;
+use crate::channel::rabbitmq::message::amqp_value::short_string;
+use crate::channel::rabbitmq::message::parked_headers::without_parked_headers;
 
 /// Messages that are held, wait for their confirm, and then are acknowledged together. If a channel
 /// has more than 32 commands for a quorum queue under way, RabbitMQ keeps the others to itself, and
@@ -76,21 +78,19 @@ impl<'q> ParkingQueuePass<'q> {
         // The prefetch is not larger than the queue, so that no later message is held.
         let window = u16::try_from(messages).unwrap_or(WINDOW).clamp(1, WINDOW);
         await_answer(channel.basic_qos(window, BasicQosOptions::default())).await?;
-        let (queue, options, arguments) = (
+        let consuming = channel.basic_consume(
             short_string(&queues.parking_queue),
+            short_string("look"),
             BasicConsumeOptions::default(),
             FieldTable::default(),
         );
-        let consumer =
-            await_answer(channel.basic_consume(queue, short_string("look"), options, arguments))
-                .await?;
-        let acknowledgeable = messages.saturating_sub(u64::from(window));
+        let consumer = await_answer(consuming).await?;
         Ok(Self {
             channel,
             queues,
             consumer,
             expected: messages,
-            acknowledgeable,
+            acknowledgeable: messages.saturating_sub(u64::from(window)),
             cancelled: false,
             unconfirmed: VecDeque::new(),
             unconfirmed_bytes: 0,
@@ -152,8 +152,7 @@ impl<'q> ParkingQueuePass<'q> {
 
     /// Puts a message back into the queue of its subscription.
     pub(super) async fn replay(&mut self, message: Delivery) -> Result<(), ParkedError> {
-        let properties =
-            without_delivery_counts(message::without_parked_headers(&message.properties));
+        let properties = without_delivery_counts(without_parked_headers(&message.properties));
         self.publish(self.queues.queue.clone(), properties, message)
             .await
     }
@@ -261,5 +260,5 @@ fn without_delivery_counts(properties: BasicProperties) -> BasicProperties {
     }
     properties
         .with_headers(headers)
-        .with_delivery_mode(message::PERSISTENT)
+        .with_delivery_mode(PERSISTENT)
 }

@@ -2,27 +2,21 @@
 
 use super::*;
 use crate::channel::conformance::{BackendUnderTest, conformance};
-use crate::channel::parked::ParkedStore;
-use crate::channel::rabbitmq::parking::ParkingQueues;
 
 /// A backend on a server, which outlives it.
 struct Process {
     uri: String,
     namespace: String,
     backend: RabbitmqBackend,
-    parking: ParkingQueues,
 }
 
 impl Process {
     fn new(uri: String, namespace: String) -> Self {
-        let options = options(&uri);
-        let parking = ParkingQueues::new(options.address.clone());
-        let backend = RabbitmqBackend::new(options, Arc::default());
+        let backend = RabbitmqBackend::new(options(&uri), Arc::default());
         Self {
             uri,
             namespace,
             backend,
-            parking,
         }
     }
 
@@ -61,10 +55,6 @@ mod in_the_process {
             &self.process.backend
         }
 
-        fn parked(&self) -> Option<&dyn ParkedStore> {
-            Some(&self.process.parking)
-        }
-
         async fn restart(self) -> Self {
             Self {
                 process: self.process.restart().await,
@@ -101,10 +91,6 @@ mod on_rabbitmq {
 
         fn backend(&self) -> &dyn ChannelBackend {
             &self.backend
-        }
-
-        fn parked(&self) -> Option<&dyn ParkedStore> {
-            Some(&self.parking)
         }
 
         async fn restart(self) -> Self {

@@ -8,6 +8,7 @@ use tracing::span::{Attributes, Id, Record};
 use tracing::{Event as Told, Level, Metadata, Subscriber};
 
 use super::*;
+use crate::channel::rabbitmq::message::amqp_value;
 use crate::channel::rabbitmq::tests::fake::Settings;
 use crate::channel::{DeferredDelivery, DeliveryOutcome, DeliveryStage};
 
@@ -94,7 +95,7 @@ async fn few_channels_make_more_connections() {
     assert_eq!(
         (
             warnings.0.load(Ordering::Relaxed),
-            bench.counters.rabbitmq_consumers_restarted.get()
+            bench.backend.metrics().consumers_restarted.get()
         ),
         (0, 0)
     );
@@ -118,7 +119,7 @@ async fn a_connection_that_hangs_is_left() {
     let before = Instant::now();
     bench.server.fall_silent_after_handshake();
     eventually("all are given up", || {
-        bench.counters.rabbitmq_disconnections.get() == 3
+        bench.backend.metrics().disconnections.get() == 3
     })
     .await;
     held.until_revoked().await;
@@ -182,7 +183,7 @@ async fn looks_at_what_is_not_there_leave_channels_to_others() {
         .connection;
     for _ in 0..6 {
         assert_eq!(
-            topology::inspect_queue(&connection, "missing")
+            queue_inspection::inspect_queue(&connection, "missing")
                 .await
                 .expect("an answer"),
             None
@@ -191,11 +192,11 @@ async fn looks_at_what_is_not_there_leave_channels_to_others() {
     let there = topology::RabbitmqTopology::new(RabbitmqQueueType::Quorum);
     for _ in 0..6 {
         there
-            .declare_and_close(&connection, "there", topology::QueuePurpose::Parking)
+            .declare_and_close(&connection, "there", queue_arguments::QueuePurpose::Parking)
             .await
             .expect("a channel");
         assert!(
-            topology::inspect_queue(&connection, "there")
+            queue_inspection::inspect_queue(&connection, "there")
                 .await
                 .expect("an answer")
                 .is_some()
@@ -284,7 +285,7 @@ async fn attempts_that_fail_leave_nothing_behind() {
         .expect("a connection")
         .connection;
     connection
-        .close(200, confirming_publisher::short_string("done"))
+        .close(200, amqp_value::short_string("done"))
         .await
         .expect("closed");
     assert_eq!(

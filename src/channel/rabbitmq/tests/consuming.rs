@@ -4,6 +4,7 @@ use bytes::Bytes;
 use lapin::types::AMQPValue;
 
 use super::*;
+use crate::channel::rabbitmq::message::amqp_value;
 use crate::channel::{DeferredDelivery, DeliveryOutcome, DeliveryStage, LostDelivery};
 use crate::model::DestinationRole;
 use crate::telemetry::series::DropReason;
@@ -49,7 +50,7 @@ async fn nothing_leaves_its_queue_before_it_is_settled() {
     stands(&bench.server, 1, 0).await;
     drop(third);
     eventually("two are acknowledged", || {
-        bench.counters.rabbitmq_acknowledged.get() == 2
+        bench.backend.metrics().acknowledged.get() == 2
     })
     .await;
     assert_eq!(bench.server.unacked(&queue("a")), 1);
@@ -133,7 +134,7 @@ async fn what_nobody_took_is_parked_first() {
     stands(&bench.server, 0, 0).await;
     let messages = bench.server.messages(&parked("a"));
     let headers = messages[0].properties.headers().clone().expect("headers");
-    let reason = message::text_value("it is busy at http://a.example/");
+    let reason = amqp_value::text_value("it is busy at http://a.example/");
     assert_eq!(
         (messages.len(), headers.inner().get("x-sealpost-reason")),
         (1, Some(&reason))
@@ -180,11 +181,11 @@ async fn what_is_no_event_is_parked() {
         .await
         .expect("a channel");
     let (key, options) = (
-        confirming_publisher::short_string(&queue("a")),
+        amqp_value::short_string(&queue("a")),
         lapin::options::BasicPublishOptions::default(),
     );
     let sent = stranger.basic_publish(
-        confirming_publisher::short_string(""),
+        amqp_value::short_string(""),
         key,
         options,
         b"no event",
@@ -211,7 +212,7 @@ async fn a_queue_in_order_has_one_consumer_at_a_time() {
     );
     assert_eq!(
         arguments.inner().get("x-queue-type"),
-        Some(&message::text_value("quorum"))
+        Some(&amqp_value::text_value("quorum"))
     );
 }
 

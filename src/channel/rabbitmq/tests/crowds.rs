@@ -6,6 +6,7 @@ use futures_util::future::join_all;
 
 use super::*;
 use crate::channel::DeliveryOutcome;
+use crate::channel::rabbitmq::queue::WINDOW;
 use crate::channel::rabbitmq::tests::fake::Confirm;
 
 const MANY: usize = 1000;
@@ -64,7 +65,7 @@ async fn an_election_delays_and_doubles_nothing() {
         (1, 1, 1)
     );
     assert!(
-        bench.counters.rabbitmq_nacked.get() >= 1 && bench.counters.rabbitmq_diverted.get() == 0
+        bench.backend.metrics().nacked.get() >= 1 && bench.backend.metrics().diverted.get() == 0
     );
 }
 
@@ -129,7 +130,7 @@ async fn a_silent_queue_does_not_keep_events_from_others() {
         before.elapsed()
     );
     assert_eq!(bench.server.published(&queue("b")).len(), MANY);
-    assert_eq!(bench.counters.rabbitmq_diverted.get(), MANY as u64);
+    assert_eq!(bench.backend.metrics().diverted.get(), MANY as u64);
 }
 
 /// A queue that is slow and answers takes what it can; the others are told in time.

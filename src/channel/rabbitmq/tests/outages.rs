@@ -4,8 +4,9 @@ use lapin::options::{BasicPublishOptions, QueueDeclareOptions};
 
 use super::*;
 use crate::channel::DeliveryOutcome;
+use crate::channel::rabbitmq::message::amqp_value;
 use crate::channel::rabbitmq::tests::fake::Refusal;
-use crate::channel::trouble::TroubleReason;
+use crate::channel::rabbitmq::trouble::RabbitmqTrouble;
 
 /// Publishes an event, breaks something while it is held, and gets it again.
 async fn comes_again_after(what: impl FnOnce(&FakeServer)) {
@@ -63,7 +64,7 @@ async fn a_consumer_that_is_cancelled_begins_again() {
         .await;
     assert_eq!(bench.publish("1").await, Ok(()));
     assert_eq!(bench.next(0).await.event.id(), "1");
-    assert_eq!(bench.counters.rabbitmq_consumers_restarted.get(), 1);
+    assert_eq!(bench.backend.metrics().consumers_restarted.get(), 1);
 }
 
 /// RabbitMQ is not there at the start, comes, goes, and comes again.
@@ -81,7 +82,7 @@ async fn a_server_that_is_away_is_waited_for() {
     assert!(bench.publish("2").await.is_err());
     bench.server.accept_connections();
     bench.publish_at_last("3").await;
-    assert_eq!(bench.counters.rabbitmq_disconnections.get(), 3);
+    assert_eq!(bench.backend.metrics().disconnections.get(), 3);
 }
 
 /// The subscription whose queue does not answer is not served; the others are.
@@ -121,7 +122,7 @@ async fn a_queue_with_other_arguments_is_used() {
     let connection = connection.expect("a connection");
     let stranger = connection.create_channel().await.expect("a channel");
     let (name, options) = (
-        confirming_publisher::short_string(&queue("a")),
+        amqp_value::short_string(&queue("a")),
         QueueDeclareOptions {
             durable: true,
             ..Default::default()
@@ -151,7 +152,7 @@ async fn a_consumer_that_comes_too_late_holds_nothing() {
         connection.create_channel().await,
     );
     let (late, other) = (late.expect("a channel"), other.expect("a channel"));
-    let name = confirming_publisher::short_string("q");
+    let name = amqp_value::short_string("q");
     late.queue_declare(
         name.clone(),
         QueueDeclareOptions::default(),
@@ -166,7 +167,7 @@ async fn a_consumer_that_comes_too_late_holds_nothing() {
         );
         other
             .basic_publish(
-                confirming_publisher::short_string(""),
+                amqp_value::short_string(""),
                 name.clone(),
                 options,
                 body,
@@ -220,7 +221,7 @@ async fn a_queue_that_confirms_nothing_is_away_until_it_does() {
         .await;
     assert_eq!(
         bench.backend.trouble(&key("a")),
-        Some(TroubleReason::NoAnswer)
+        Some(RabbitmqTrouble::NoAnswer.into())
     );
     bench.server.everywhere().heal();
     bench.publish_at_last("3").await;
@@ -241,7 +242,7 @@ async fn what_can_wait_nowhere_is_told() {
     assert!(bench.publish("1").await.is_err());
     assert_eq!(
         bench.backend.trouble(&key("a")),
-        Some(TroubleReason::NoAnswerAnywhere)
+        Some(RabbitmqTrouble::NoAnswerAnywhere.into())
     );
     bench.server.everywhere().heal();
     bench.publish_at_last("2").await;

@@ -18,7 +18,7 @@ async fn an_event_is_accepted_when_every_queue_has_it() {
     let before = Instant::now();
     assert_eq!(bench.publish("1").await, Ok(()));
     assert!(before.elapsed() >= late, "a confirms later");
-    assert_eq!(bench.counters.rabbitmq_confirmed.get(), 2);
+    assert_eq!(bench.backend.metrics().confirmed.get(), 2);
     for name in ["a", "b"] {
         let published = bench.server.published(&queue(name));
         assert_eq!(
@@ -46,7 +46,7 @@ async fn an_event_that_is_refused_is_published_again() {
     assert_eq!(bench.publish("1").await, Ok(()));
     assert_eq!(
         (
-            bench.counters.rabbitmq_nacked.get(),
+            bench.backend.metrics().nacked.get(),
             bench.server.ready(&queue("a"))
         ),
         (2, 0)
@@ -93,7 +93,7 @@ async fn a_queue_that_refuses_for_good_is_full() {
         })
     );
     assert_eq!(bench.server.published(&queue("b")).len(), 1);
-    assert!(bench.counters.rabbitmq_nacked.get() > 1);
+    assert!(bench.backend.metrics().nacked.get() > 1);
 }
 
 /// The others have the event at once, this one gets it when its queue has a leader again; nobody is
@@ -108,7 +108,7 @@ async fn an_event_for_a_queue_without_leader_waits_elsewhere() {
     assert_eq!(
         (
             bench.next(1).await.event.id().into_owned(),
-            bench.counters.rabbitmq_diverted.get()
+            bench.backend.metrics().diverted.get()
         ),
         ("1".to_owned(), 1)
     );
@@ -189,7 +189,7 @@ async fn what_one_connection_does_not_confirm_is_published_on_the_other() {
     assert_eq!(
         (
             bench.server.published(&queue("a")).len(),
-            bench.counters.rabbitmq_published_twice.get()
+            bench.backend.metrics().published_twice.get()
         ),
         (known + 3, 1)
     );
@@ -277,13 +277,13 @@ async fn an_alarm_is_told_to_senders_at_once() {
     let bench = Bench::start(&["a"]).await;
     bench.server.block("low on disk");
     eventually("each connection is told", || {
-        bench.counters.rabbitmq_link.blocked.get() == 3
+        bench.backend.metrics().link.blocked.get() == 3
     })
     .await;
     let before = Instant::now();
     assert!(is_unavailable(&bench.publish("1").await));
     assert!(before.elapsed() < Duration::from_secs(1));
-    assert!(bench.server.history().is_empty() && bench.counters.rabbitmq_blocked.get() == 1);
+    assert!(bench.server.history().is_empty() && bench.backend.metrics().blocked.get() == 1);
     bench.server.unblock();
     bench.publish_at_last("1").await;
 }

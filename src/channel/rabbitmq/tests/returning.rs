@@ -6,8 +6,10 @@ use lapin::options::{BasicPublishOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable};
 
 use super::*;
-use crate::channel::rabbitmq::confirming_publisher::short_string;
-use crate::channel::rabbitmq::message::{RetryHeaders, text_value};
+use crate::channel::rabbitmq::message::amqp_message::AmqpMessage;
+use crate::channel::rabbitmq::message::amqp_value::{short_string, text_value};
+use crate::channel::rabbitmq::message::retry_headers::RetryHeaders;
+use crate::channel::rabbitmq::message::{event_encoder, header_names};
 use crate::channel::rabbitmq::publishing_connection::channel_index;
 use crate::channel::rabbitmq::tests::fake::{Refusal, Settings};
 use crate::channel::{DeferredDelivery, DeliveryOutcome, DeliveryStage};
@@ -23,8 +25,8 @@ async fn stranger(server: &FakeServer) -> lapin::Channel {
         .expect("a channel")
 }
 
-async fn send(channel: &lapin::Channel, queue: &str, message: message::AmqpMessage) {
-    let message::AmqpMessage { properties, body } = message;
+async fn send(channel: &lapin::Channel, queue: &str, message: AmqpMessage) {
+    let AmqpMessage { properties, body } = message;
     let options = BasicPublishOptions::default();
     channel
         .basic_publish(
@@ -42,8 +44,8 @@ fn header(message: &BasicProperties, name: &str) -> Option<AMQPValue> {
     message.headers().as_ref()?.inner().get(name).cloned()
 }
 
-fn encoded(id: &str) -> message::AmqpMessage {
-    message::encode(&event(id), RetryHeaders::default())
+fn encoded(id: &str) -> AmqpMessage {
+    event_encoder::encode(&event(id), RetryHeaders::default())
 }
 
 /// Stops and crashes count as deliveries for RabbitMQ, and are none.
@@ -84,7 +86,7 @@ async fn what_is_given_up_for_its_deliveries_comes_back() {
     );
     assert_eq!(
         (
-            bench.counters.rabbitmq_given_up.get(),
+            bench.backend.metrics().given_up.get(),
             bench.counters.parked_messages.get()
         ),
         (1, 0)
@@ -164,7 +166,7 @@ async fn what_has_expired_is_parked() {
         bench.counters.parked_messages.get() == 2
     })
     .await;
-    assert_eq!(bench.counters.rabbitmq_given_up.get(), 2);
+    assert_eq!(bench.backend.metrics().given_up.get(), 2);
     for id in 0..10 {
         assert_eq!(bench.next(0).await.event.id(), id.to_string());
     }
@@ -185,7 +187,7 @@ async fn an_event_whose_queue_is_gone_is_parked() {
     send(
         &stranger(&bench.server).await,
         queue_names::DEAD_LETTERED,
-        message::with_target_queue(encoded("1"), &gone),
+        encoded("1").with_target_queue(&gone),
     )
     .await;
     bench
@@ -200,7 +202,7 @@ async fn an_event_whose_queue_is_gone_is_parked() {
         header(&messages[0].properties, "x-sealpost-reason"),
         Some(text_value(reason))
     );
-    assert_eq!(header(&messages[0].properties, message::QUEUE), None);
+    assert_eq!(header(&messages[0].properties, header_names::QUEUE), None);
     eventually("it is counted", || {
         bench.counters.parked_messages.get() == 1
     })
@@ -222,7 +224,7 @@ async fn an_event_whose_queue_does_not_take_it_waits_again() {
     send(
         &stranger(&bench.server).await,
         queue_names::DEAD_LETTERED,
-        message::with_target_queue(encoded("1"), &queue("a")),
+        encoded("1").with_target_queue(&queue("a")),
     )
     .await;
     let wait = queue_names::delay_queue(8);
@@ -232,7 +234,7 @@ async fn an_event_whose_queue_does_not_take_it_waits_again() {
         .await;
     let messages = bench.server.messages(&wait);
     assert_eq!(
-        header(&messages[0].properties, message::QUEUE),
+        header(&messages[0].properties, header_names::QUEUE),
         Some(text_value(&queue("a")))
     );
     assert_eq!(
@@ -265,7 +267,7 @@ async fn a_message_from_nowhere_is_kept() {
     send(
         &channel,
         queue_names::DEAD_LETTERED,
-        message::AmqpMessage {
+        AmqpMessage {
             properties: BasicProperties::default(),
             body: "x".into(),
         },
@@ -309,7 +311,7 @@ async fn a_message_from_nowhere_is_kept() {
         send(
             &stranger(&bench.server).await,
             queue_names::DEAD_LETTERED,
-            message::with_target_queue(encoded("1"), &queue("a")),
+            encoded("1").with_target_queue(&queue("a")),
         )
         .await;
         bench
@@ -350,7 +352,7 @@ async fn what_is_given_up_on_its_way_is_moved_on() {
             server.consumers(queue_names::DEAD_LETTERED).is_empty()
         })
         .await;
-    let lost = message::with_target_queue(encoded("1"), &queue("a"));
+    let lost = encoded("1").with_target_queue(&queue("a"));
     send(
         &stranger(&bench.server).await,
         queue_names::DEAD_LETTERED_PARKED,
@@ -437,7 +439,7 @@ async fn a_wait_does_not_hang_on_a_clock() {
     send(
         &stranger(&bench.server).await,
         &queue("a"),
-        message::encode(&event("1"), note),
+        event_encoder::encode(&event("1"), note),
     )
     .await;
     let message = bench.next(0).await;
@@ -454,7 +456,7 @@ async fn a_wait_does_not_hang_on_a_clock() {
     send(
         &stranger(&bench.server).await,
         &queue("a"),
-        message::encode(&event("2"), note),
+        event_encoder::encode(&event("2"), note),
     )
     .await;
     let wait = bench.next(0).await.progress.wait;
@@ -462,11 +464,11 @@ async fn a_wait_does_not_hang_on_a_clock() {
 }
 
 /// A message as RabbitMQ moves it out of a queue.
-fn moved_from(queue: &str, reason: &str, given_up: u32) -> message::AmqpMessage {
+fn moved_from(queue: &str, reason: &str, given_up: u32) -> AmqpMessage {
     let mut death = FieldTable::default();
     death.insert(short_string("queue"), text_value(queue));
     death.insert(short_string("reason"), text_value(reason));
-    let message::AmqpMessage { properties, body } = encoded("1");
+    let AmqpMessage { properties, body } = encoded("1");
     let mut headers = properties.headers().clone().unwrap_or_default();
     let deaths = lapin::types::FieldArray::from(vec![AMQPValue::FieldTable(death)]);
     headers.insert(short_string("x-death"), AMQPValue::FieldArray(deaths));
@@ -474,7 +476,7 @@ fn moved_from(queue: &str, reason: &str, given_up: u32) -> message::AmqpMessage 
         short_string("x-sealpost-given-up"),
         AMQPValue::LongUInt(given_up),
     );
-    message::AmqpMessage {
+    AmqpMessage {
         properties: properties.with_headers(headers),
         body,
     }
@@ -534,7 +536,7 @@ async fn what_is_given_up_is_nowhere_lost() {
         );
     }
     eventually("all are counted", || {
-        bench.counters.rabbitmq_given_up.get() == 6
+        bench.backend.metrics().given_up.get() == 6
     })
     .await;
     bench
@@ -578,7 +580,7 @@ async fn without_neighbour() -> (Bench, String) {
     bench.ready(&names).await;
     // Both connections are open, so that both messages go out on the same one.
     eventually("it is published on", || {
-        bench.counters.rabbitmq_link.publishing.get() == 2
+        bench.backend.metrics().link.publishing.get() == 2
     })
     .await;
     bench
@@ -607,7 +609,7 @@ async fn a_message_that_is_returned_to_somebody_who_left_is_not_lost() {
     let (mut bench, neighbour) = without_neighbour().await;
     let outbox = &bench.backend.context.publisher;
     let (first, second) = [event("1"), event("2")]
-        .map(|event| Arc::new(message::encode(&event, message::RetryHeaders::default())))
+        .map(|event| Arc::new(event_encoder::encode(&event, RetryHeaders::default())))
         .into();
     let (queues, ways) = (
         [queue("a"), queue(&neighbour)],
@@ -643,16 +645,16 @@ async fn what_was_returned_to_somebody_else_is_published_again() {
     let mut bench = Bench::start(&["a"]).await;
     let (found, receiver) = mpsc::channel(4);
     let shared = Arc::clone(&bench.backend.context);
-    let encoded = |id: &str| message::encode(&event(id), message::RetryHeaders::default());
+    let encoded = |id: &str| event_encoder::encode(&event(id), RetryHeaders::default());
     let told = async {
-        let waits = message::with_target_queue(encoded("waits"), &queue("a"));
+        let waits = encoded("waits").with_target_queue(&queue("a"));
         for (queue, message) in [
             (queue("a"), encoded("1")),
             (parked("a"), encoded("2")),
             (queue_names::delay_queue(4), waits),
         ] {
             found
-                .send(misdirected_returns::MisdirectedReturn { queue, message })
+                .send(misdirected_return::MisdirectedReturn { queue, message })
                 .await
                 .expect("it is taken");
         }
@@ -664,7 +666,7 @@ async fn what_was_returned_to_somebody_else_is_published_again() {
         assert_eq!(bench.next(0).await.event.id(), "waits");
     };
     tokio::select! {
-        () = misdirected_returns::republish_all(shared, receiver) => panic!("it ends"),
+        () = republisher::republish_all(shared, receiver) => panic!("it ends"),
         () = told => {}
     }
 }

@@ -237,7 +237,7 @@ async fn nothing_is_acknowledged_on_another_channel() {
         .until("two are", |server| server.unacked(&queue("a")) == 1)
         .await;
     eventually("two are counted", || {
-        bench.counters.rabbitmq_acknowledged.get() == 2
+        bench.backend.metrics().acknowledged.get() == 2
     })
     .await;
 }
@@ -286,9 +286,8 @@ async fn an_ordered_queue_keeps_its_order_when_its_consumer_begins_anew() {
     } = InTurn::start().await;
     let doubted = bench
         .backend
-        .queues()
-        .open
-        .get(&key("a"))
+        .subscriptions()
+        .find(&key("a"))
         .cloned()
         .expect("a queue");
     doubted.mark_unavailable();
@@ -365,7 +364,7 @@ async fn an_ordered_event_that_is_put_off_keeps_its_place() {
     assert_eq!(
         (
             bench.server.history().len(),
-            bench.counters.rabbitmq_consumers_restarted.get()
+            bench.backend.metrics().consumers_restarted.get()
         ),
         (3, 0)
     );

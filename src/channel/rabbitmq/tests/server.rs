@@ -19,8 +19,7 @@ use lapin::{
 };
 
 use super::fake::FakeServer;
-use crate::channel::rabbitmq::confirming_publisher::short_string;
-use crate::channel::rabbitmq::message::text_value;
+use crate::channel::rabbitmq::message::amqp_value::{short_string, text_value};
 
 /// How long a test waits for what is to come.
 const PATIENCE: Duration = Duration::from_secs(10);

@@ -6,7 +6,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::control::manifest::messaging::SubscriberSpec;
+use crate::control::read::manifest::messaging::SubscriberSpec;
 use crate::model::SubscriptionKey;
 
 /// The id of each entry: its name; its uid if several entries have that name, as Subscriptions of

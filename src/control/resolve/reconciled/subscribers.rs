@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use crate::control::report::ObjectReport;
+use crate::control::read::report::ObjectReport;
 
 const ENTRIES: &str = "spec.subscribers[";
 

@@ -2,16 +2,20 @@
 
 use serde_json::json;
 
+use super::channel::StatusUpdate;
 use super::*;
-use crate::control::manifest::ManifestSet;
-use crate::control::{ControlSettings, Resolution};
-use crate::model::{AcknowledgeMode, AddressLookup, DestinationRoute};
+use crate::control::read::document::ManifestSet;
+use crate::control::{ControlSettings, Resolution, ServedChannelKind};
+use crate::model::{AcknowledgeMode, AddressLookup, Channel, DestinationRoute};
 
 const HOST: &str = "a-kn-channel.t.svc.cluster.local";
 
 fn settings() -> ControlSettings {
     ControlSettings {
-        object_source: ObjectSource::Reconciled(ChannelScope::Cluster),
+        task: ControlTask::ServeChannels {
+            kind: ServedChannelKind::InMemory,
+            scope: ChannelScope::Cluster,
+        },
         now: 1_781_913_600,
         ..ControlSettings::default()
     }
@@ -49,7 +53,7 @@ fn key() -> ChannelKey {
 }
 
 fn made(resolution: &Resolution) -> &Arc<ReconciledChannel> {
-    &resolution.reconciled_channels()[&key()]
+    &resolution.reconciled_channels().expect("channels")[&key()]
 }
 
 fn served(resolution: &Resolution) -> Option<&Arc<Channel>> {
@@ -70,7 +74,7 @@ fn uids(resolution: &Resolution) -> Vec<String> {
 fn hosts_are_those_of_the_status_and_those_before() {
     let http = |host: &str| json!({"name": "http", "url": format!("http://{host}")});
     let https = json!({"name": "https", "url": "https://imc-dispatcher.knative-eventing.svc.cluster.local/t/a"});
-    let mut form: Option<ServedReconciledChannel> = None;
+    let mut known = Vec::new();
     for (status, hosts) in [
         (json!({}), &[][..]),
         (json!({"address": http("a.t")}), &["a.t"]),
@@ -89,28 +93,8 @@ fn hosts_are_those_of_the_status_and_those_before() {
         ),
         (json!({"address": http("a.t")}), &["hash0f1e.t", "a.t"]),
     ] {
-        let found = super::host_names(&json!({"status": status}), form.as_ref());
-        assert_eq!(found, hosts, "{status}");
-        let (channel, uid) = (Channel::default_of(key()), String::new());
-        form = Some(ServedReconciledChannel {
-            uid,
-            channel: Arc::new(channel),
-            subscriber_ids: Vec::new(),
-            hosts: found,
-        });
-    }
-}
-
-impl Channel {
-    fn default_of(key: ChannelKey) -> Self {
-        Self {
-            key,
-            backend: BackendKind::Memory,
-            acknowledge: AcknowledgeMode::AfterDelivery,
-            authorization: None,
-            event_types: None,
-            subscriptions: Vec::new(),
-        }
+        known = host_names::host_names(&json!({"status": status}), &known);
+        assert_eq!(known, hosts, "{status}");
     }
 }
 
@@ -521,7 +505,10 @@ fn the_scope_says_whose_a_channel_is() {
         }
         let served_by = |scope| {
             let settings = ControlSettings {
-                object_source: ObjectSource::Reconciled(scope),
+                task: ControlTask::ServeChannels {
+                    kind: ServedChannelKind::InMemory,
+                    scope,
+                },
                 ..settings()
             };
             let resolution = crate::control::resolve(

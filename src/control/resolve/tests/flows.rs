@@ -460,7 +460,7 @@ fn flows_keep_their_last_good_form_as_a_whole() {
         "  steps: []\n",
         "  steps: 5\n",
         "  stepps:\n  - {uri: 'http://new'}\n",
-        "  channelTemplate: {apiVersion: messaging.knative.dev/v1beta1, kind: KafkaChannel}\n  steps:\n  - {uri: 'http://new'}\n",
+        "  channelTemplate: {apiVersion: example.com/v1, kind: Pipe}\n  steps:\n  - {uri: 'http://new'}\n",
     ] {
         let bad = sequence(bad);
         let after = history(&[&before, &bad, &bad]);
@@ -724,4 +724,104 @@ fn flows_that_lead_into_themselves_are_told() {
         "{two}{}",
         parallel("  branches:\n  - subscriber: {uri: 'http://a'}\n    reply: {uri: 'http://b'}\n")
     ));
+}
+
+/// Dead letters that come back go round for ever, as long as the subscriber fails.
+#[test]
+fn dead_letters_that_come_back_are_told() {
+    let to = |name: &str| {
+        format!(
+            "{{ref: {{apiVersion: messaging.knative.dev/v1, kind: InMemoryChannel, name: {name}}}}}"
+        )
+    };
+    let sink = |name: &str| format!("{{deadLetterSink: {}}}", to(name));
+    let channel = |name: &str, spec: &str| {
+        format!(
+            "---\n{}spec: {spec}\n",
+            CHANNEL.replace("name: c", &format!("name: {name}"))
+        )
+    };
+    let on = |name: &str, subscriber: &str, more: &str| {
+        let text = subscription(subscriber).replacen("name: c}\n", &format!("name: {name}}}\n"), 1);
+        format!(
+            "{}{more}",
+            text.replace(
+                "metadata: {name: s}",
+                &format!("metadata: {{name: of-{name}}}")
+            )
+        )
+    };
+    let delivery = |name: &str| format!("  delivery: {}\n", sink(name));
+    let http = "{uri: 'http://x'}";
+    let of_c = |field: &str| {
+        format!(
+            ": {field}: warning: leads back into channel default/c, so that an event goes round for ever as long as its subscriber fails: lead it elsewhere"
+        )
+    };
+    let back = of_c("spec.delivery.deadLetterSink");
+    for (text, told) in [
+        (
+            channel("c", &format!("{{delivery: {}}}", sink("c"))) + &on("c", http, ""),
+            &["InMemoryChannel default/c".to_owned() + &back][..],
+        ),
+        (
+            channel("c", "{}") + &on("c", http, &delivery("c")),
+            &["Subscription default/of-c".to_owned() + &back],
+        ),
+        (
+            channel("c", "{}")
+                + &channel("d", "{}")
+                + &on("c", http, &delivery("d"))
+                + &on("d", http, &delivery("c")),
+            &[
+                "Subscription default/of-c".to_owned() + &back,
+                "Subscription default/of-d".to_owned() + &back.replace("default/c", "default/d"),
+            ],
+        ),
+        // What is forwarded comes back, too.
+        (
+            channel("c", "{}")
+                + &channel("d", "{}")
+                + &on("c", http, &delivery("d"))
+                + &on("d", &to("c"), ""),
+            &["Subscription default/of-c".to_owned() + &back],
+        ),
+        // Somebody answers, or nothing comes back.
+        (
+            channel("c", "{}")
+                + &channel("d", "{}")
+                + &on("c", http, &delivery("d"))
+                + &on("d", http, &format!("  reply: {}\n", to("c"))),
+            &[],
+        ),
+        (
+            channel("c", "{}")
+                + &channel("d", "{}")
+                + &on("c", http, &delivery("d"))
+                + &on("d", http, ""),
+            &[],
+        ),
+        (channel("c", &format!("{{delivery: {}}}", sink("c"))), &[]),
+    ] {
+        let found = lines(&one(&text));
+        assert_eq!(found.len(), told.len(), "{text}: {found:#?}");
+        assert!(
+            found
+                .iter()
+                .zip(told)
+                .all(|(line, told)| line.ends_with(told)),
+            "{text}: {found:#?}"
+        );
+    }
+    let itself = "{ref: {apiVersion: flows.knative.dev/v1, kind: Sequence, name: s}}";
+    let flow = sequence(&format!(
+        "  steps:\n  - {{uri: 'http://a', delivery: {{deadLetterSink: {itself}}}}}\n  - {{uri: 'http://b'}}\n"
+    ));
+    let found = lines(&one(&flow));
+    assert!(
+        found.len() == 1
+            && found[0]
+                .contains("spec.steps[0].delivery.deadLetterSink: warning: leads back into "),
+        "{found:#?}"
+    );
 }

@@ -134,6 +134,231 @@ fn nothing_is_gone_by_a_wrong_kind() {
     }
 }
 
+/// What has the name of something that is gone, and another kind, group or nearly the same
+/// namespace, is that one with a mistake; until it is taken out.
+#[test]
+fn what_is_displaced_by_an_edit_of_its_head_is_served_on() {
+    let object = |api_version: &str, kind: &str, rest: &str| {
+        format!(
+            "apiVersion: {api_version}\nkind: {kind}\nmetadata:\n  name: t\n  namespace: default\n{rest}---\n"
+        )
+    };
+    let eventing = |kind: &str, rest: &str| object("eventing.knative.dev/v1", kind, rest);
+    let to = "{apiVersion: messaging.knative.dev/v1, kind: InMemoryChannel, name: c}";
+    let parent = format!(
+        "{CHANNEL}---\n{}",
+        eventing("Broker", "").replace("name: t", "name: b")
+    );
+    let trigger = eventing(
+        "Trigger",
+        "spec: {broker: b, filter: {attributes: {type: wanted}}, subscriber: {uri: 'http://s'}}\n",
+    );
+    let subscription = object(
+        "messaging.knative.dev/v1",
+        "Subscription",
+        &format!("spec: {{channel: {to}, subscriber: {{uri: 'http://s'}}}}\n"),
+    );
+    let policy = object(
+        "eventing.knative.dev/v1alpha1",
+        "EventPolicy",
+        "spec: {from: [{sub: a}]}\n",
+    );
+    let features = object("v1", "ConfigMap", "data: {transport-encryption: strict}\n").replace(
+        "name: t\n  namespace: default",
+        "name: config-features\n  namespace: knative-eventing",
+    );
+    let source = object(
+        "sources.knative.dev/v1",
+        "PingSource",
+        &format!("spec: {{schedule: '* * * * *', sink: {{ref: {to}}}}}\n"),
+    );
+    let flow = object(
+        "flows.knative.dev/v1",
+        "Sequence",
+        "spec: {steps: [{uri: 'http://s'}]}\n",
+    );
+    for (good, right, wrong, field) in [
+        (
+            &trigger,
+            "eventing.knative.dev/v1",
+            "serving.knative.dev/v1",
+            "apiVersion",
+        ),
+        (
+            &trigger,
+            "eventing.knative.dev/v1",
+            "eventing.example.com/v1",
+            "apiVersion",
+        ),
+        (&trigger, "kind: Trigger", "kind: EventTrigger", "kind"),
+        (&trigger, "kind: Trigger", "kind: Rule", "kind"),
+        (&trigger, "kind: Trigger", "kind: Broker", "kind"),
+        (
+            &trigger,
+            "namespace: default",
+            "namespace: defualt",
+            "metadata.namespace",
+        ),
+        (
+            &subscription,
+            "messaging.knative.dev/v1",
+            "operators.coreos.com/v1",
+            "apiVersion",
+        ),
+        (&subscription, "kind: Subscription", "kind: Channel", "kind"),
+        (
+            &policy,
+            "namespace: default",
+            "namespace: defalt",
+            "metadata.namespace",
+        ),
+        (&features, "kind: ConfigMap", "kind: Secret", "kind"),
+        (
+            &source,
+            "sources.knative.dev/v1",
+            "example.com/v1",
+            "apiVersion",
+        ),
+        (&flow, "kind: Sequence", "kind: Workflow", "kind"),
+        (
+            &flow,
+            "namespace: default\n",
+            "namespace: defaults\n",
+            "metadata.namespace",
+        ),
+    ] {
+        let bad = format!("{parent}{}", good.replacen(right, wrong, 1));
+        check_displaced((&parent, &format!("{parent}{good}"), &bad), right, field);
+    }
+}
+
+/// Edits `good`, an object behind its parents, into `bad`, which has something else instead of
+/// `right` in this field.
+fn check_displaced((parent, good, bad): (&str, &str, &str), right: &str, field: &str) {
+    let before = edits(&[good]);
+    let more = format!("{bad}{}", CHANNEL.replace("name: c", "name: d"));
+    for texts in [&[good, bad][..], &[good, bad, bad], &[good, bad, &more]] {
+        let after = edits(texts);
+        for channel in before.table.channels() {
+            assert_eq!(
+                after
+                    .table
+                    .channel(&channel.key)
+                    .map(|(_, channel)| channel),
+                Some(channel),
+                "{bad}"
+            );
+        }
+        assert_eq!(after.table.sources(), before.table.sources(), "{bad}");
+        assert_eq!(
+            after.table.transport_encryption(),
+            before.table.transport_encryption(),
+            "{bad}"
+        );
+        assert_eq!(
+            after
+                .inventory
+                .objects
+                .iter()
+                .filter(|object| object.name == "t")
+                .count(),
+            before
+                .inventory
+                .objects
+                .iter()
+                .filter(|object| object.name == "t")
+                .count(),
+            "{bad}"
+        );
+        let errors = after
+            .problems
+            .iter()
+            .filter(|problem| problem.is_error())
+            .map(ToString::to_string);
+        let [error] = &errors.collect::<Vec<_>>()[..] else {
+            panic!("{bad}: {:#?}", lines(&after))
+        };
+        let right = right
+            .split_once(": ")
+            .map_or(right, |(_, right)| right)
+            .trim();
+        let said = format!("{field}: was {right}, and the ");
+        assert!(
+            error.contains(&said) && error.contains(&format!("is served on: write {right}; if")),
+            "{error}"
+        );
+    }
+    // It is right again, or it is meant to go.
+    assert_eq!(lines(&edits(&[good, bad, good])), lines(&before), "{bad}");
+    let (gone, new) = (edits(&[good, bad, parent]), edits(&[parent]));
+    assert_eq!(
+        (gone.table.channels(), gone.table.sources()),
+        (new.table.channels(), new.table.sources()),
+        "{bad}"
+    );
+    let converted = lines(&edits(&[good, bad, parent, bad]));
+    assert!(
+        !converted.iter().any(|line| line.contains("is served on")),
+        "{bad}: {converted:#?}"
+    );
+}
+
+/// What is removed, renamed, moved or mended is no mistake.
+#[test]
+fn what_is_meant_to_go_goes() {
+    let broker = |namespace: &str, name: &str| {
+        format!(
+            "apiVersion: eventing.knative.dev/v1\nkind: Broker\nmetadata: {{name: {name}, namespace: {namespace}}}\n---\n"
+        )
+    };
+    let trigger = |namespace: &str, name: &str| {
+        broker(namespace, name)
+            .replace("Broker", "Trigger")
+            .replace(
+                "---",
+                "spec: {broker: b, subscriber: {uri: 'http://s'}}\n---",
+            )
+    };
+    let other = "apiVersion: v1\nkind: ServiceAccount\nmetadata: {name: t}\n---\n";
+    let features = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: config-features, namespace: knative-evnting}\ndata: {transport-encryption: strict}\n---\n";
+    let (brokers, kept) = (
+        broker("a1", "b") + &broker("a2", "b") + &broker("default", "b"),
+        CHANNEL,
+    );
+    for (before, after) in [
+        // An object of the name was there before, or is not near.
+        (
+            format!("{}{other}", trigger("default", "t")),
+            other.to_owned(),
+        ),
+        (trigger("default", "t"), trigger("default", "u")),
+        (trigger("default", "t"), trigger("a1", "t")),
+        // All of them move.
+        (
+            trigger("b1", "t") + &broker("b1", "b"),
+            trigger("b2", "t") + &broker("b2", "b"),
+        ),
+        (trigger("a1", "t"), trigger("a2", "t")),
+        // It was wrong before.
+        (trigger("defualt", "t"), trigger("default", "t")),
+        (
+            trigger("default", "t").replace("Trigger", "Broker"),
+            trigger("default", "t"),
+        ),
+        (features.to_owned(), features.replace("evnting", "eventing")),
+        // Another kind of channel is the same channel.
+        (
+            "---\n".to_owned() + kept,
+            "---\n".to_owned() + &kept.replace("InMemoryChannel", "Channel"),
+        ),
+    ] {
+        let (before, after) = (format!("{brokers}{before}"), format!("{brokers}{after}"));
+        let (edited, new) = (edits(&[&before, &after]), edits(&[&after]));
+        assert_eq!(lines(&edited), lines(&new), "{after}");
+        assert_eq!(edited.table.channels(), new.table.channels(), "{after}");
+    }
+}
+
 /// A newcomer never takes the name of what is served, wherever it stands.
 #[test]
 fn names_stay_with_what_has_them() {
@@ -290,6 +515,14 @@ fn services_and_modes_keep_their_last_good_form() {
             "ConfigMap knative-eventing/config-features: data.transport-encryption: note: is gone, and stays strict until it \
           is written again or the process starts anew"
         ]
+    );
+    let closed = features(
+        "{authentication-oidc: enabled, oidc-discovery-base-url: 'https://x', default-authorization-mode: deny-all}",
+    );
+    let gone = lines(&history(&[&closed, CHANNEL]));
+    assert_eq!(
+        gone,
+        ["authentication-oidc: note: is gone, and stays enabled", "default-authorization-mode: note: is gone, and stays deny-all"].map(|said| format!("ConfigMap knative-eventing/config-features: data.{said} until it is written again or the process starts anew"))
     );
     assert_eq!(
         mode(&[&strict, &features("{}")]),

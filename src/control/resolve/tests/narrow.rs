@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 
 use super::*;
+use crate::control::read::document::ManifestFile;
 use crate::event::Event;
 use crate::model::AuthorizationRule;
 
@@ -229,6 +230,7 @@ fn no_mistyped_filter_is_ignored() {
     };
     let filters = [
         "fliter:", "flter:", "filtre:", "filtres:", "fillter:", "flters:", "ilters:", "filterz:",
+        "fltr:", "fltrs:",
     ];
     let mut tried = wrong(&filters, "  filters:\n  - any")
         .into_iter()
@@ -248,10 +250,18 @@ fn no_mistyped_filter_is_ignored() {
         "transport-encrption",
         "transport_encryption",
         "trasnport-encryption",
+        "encryption",
+        "tls",
     ] {
         tried.push(("transport-encryption:", format!("{flag}:")));
     }
-    tried.push(("authentication-oidc:", "authentication-odc:".to_owned()));
+    for flag in ["authentication-odc", "oidc", "authentication"] {
+        tried.push(("authentication-oidc:", format!("{flag}:")));
+    }
+    tried.push((
+        "default-authorization-mode:",
+        "default-authz-mode:".to_owned(),
+    ));
     tried.push(("\ndata:\n", "\ndta:\n".to_owned()));
     tried.push((
         "  name: config-features\n",
@@ -271,11 +281,97 @@ fn no_mistyped_filter_is_ignored() {
     }
 }
 
+/// What says who is believed or meant is not ignored either, however it is misspelt or misplaced;
+/// of the rest everything is.
+#[test]
+fn no_mistyped_trust_is_ignored() {
+    let warn = ControlSettings {
+        unknown_fields: crate::control::UnknownFields::Warn,
+        ..settings()
+    };
+    let channel = |metadata: &str, spec: &str| {
+        let head =
+            "apiVersion: messaging.knative.dev/v1\nkind: InMemoryChannel\nmetadata: {name: c";
+        format!("{head}{metadata}}}\nspec: {spec}\n")
+    };
+    let dead = |field: &str| {
+        channel(
+            "",
+            &format!("{{delivery: {{deadLetterSink: {{uri: 'http://x', {field}: x}}}}}}"),
+        )
+    };
+    let entry = |field: &str| {
+        channel(
+            "",
+            &format!("{{subscribers: [{{uid: u, subscriberUri: 'http://x', {field}: x}}]}}"),
+        )
+    };
+    let errors = |text: &str| {
+        let resolution = resolve(&manifests(&[("a.yaml", text)]), None, &warn);
+        let [problem] = &resolution.problems[..] else {
+            panic!("{text}: {:#?}", lines(&resolution))
+        };
+        assert!(
+            problem
+                .message
+                .contains("is not a field that is known here"),
+            "{text}: {problem}"
+        );
+        problem.is_error()
+    };
+    for field in [
+        "CACert",
+        "cacerts",
+        "CaCert",
+        "ca_certs",
+        "cert",
+        "certificates",
+        "audienc",
+        "audiences",
+        "adience",
+        "audnc",
+        "fltr",
+        "filters",
+        "atributes",
+    ] {
+        assert!(errors(&dead(field)), "{field}");
+    }
+    for field in [
+        "subscriberCACert",
+        "replyCACert",
+        "subscriberAudienc",
+        "replyaudience",
+        "serviceAcountName",
+        "fltr",
+    ] {
+        assert!(errors(&entry(field)), "{field}");
+    }
+    for metadata in [
+        "lables: {a: b}",
+        "label: {a: b}",
+        "namespac: x",
+        "nmspc: x",
+        "name-space: x",
+    ] {
+        assert!(
+            errors(&channel(&format!(", {metadata}"), "{}")),
+            "{metadata}"
+        );
+    }
+    for field in ["weight", "method", "priority", "names", "dance", "tls"] {
+        assert!(!errors(&dead(field)) && !errors(&entry(field)), "{field}");
+    }
+    assert!(
+        !errors(&channel("", "{delivery: {retrys: 3}}"))
+            && !errors(&channel(", anotations: {}", "{}"))
+    );
+}
+
 /// Where nobody knows which object one is, none counts as taken out of its file.
 #[test]
 fn a_mistake_in_the_head_of_an_object_removes_nothing() {
     let before = parse_file("a.yaml", WORLD, [0; 32], None);
-    let file = |file: &Arc<crate::control::manifest::ManifestFile>| ManifestSet {
+    let file = |file: &Arc<ManifestFile>| ManifestSet {
         files: vec![Arc::clone(file)],
         problems: Vec::new(),
     };
@@ -308,6 +404,12 @@ fn a_mistake_in_the_head_of_an_object_removes_nothing() {
         ("kind: EventPolicy", "kin: EventPolicy"),
         ("kind: EventPolicy\n", ""),
         ("kind: ConfigMap", "kind: ConfgMap"),
+        ("kind: ConfigMap", "kind: CM"),
+        ("kind: ConfigMap", "kind: Secret"),
+        (
+            "apiVersion: v1\nkind: ConfigMap",
+            "apiVersion: core/v1\nkind: ConfigMap",
+        ),
         ("eventing.knative.dev/v1alpha1", "eventing.knative.dev/v2"),
         ("kind: Broker\nmetadata", "kind: Brokr\nmetadata"),
     ] {
@@ -375,6 +477,56 @@ fn what_cannot_be_read_at_the_start_opens_nothing() {
             .filter(|word| at == 2 || *word == "plain HTTP")
             .collect();
         assert!(more.is_empty(), "{word}: {more:?}");
+    }
+}
+
+/// The body of a policy is that of nothing else, whatever its kind says.
+#[test]
+fn what_has_the_body_of_a_policy_closes() {
+    let meant = open(WORLD);
+    let right = "eventing.knative.dev/v1alpha1\nkind: EventPolicy";
+    for head in [
+        "eventing.knative.dev/v1\nkind: Trigger",
+        "eventing.knative.dev/v1alpha1\nkind: EventPolicyy",
+        "eventing.knative.dev/v1\nkind: Broker",
+        "eventing.knative.dev/v1alpha1\nkind: Trigger",
+        "eventing.knative.dev/v1alpha1\nkind: Broker",
+        "eventing.knative.dev/v1alpha1\nkind: Subscription",
+        "eventing.knative.dev/v1alpha1\nkind: RequestReply",
+        "eventing.knative.dev/v1alpha1\nkind: EventPol",
+        "eventing.knative.dev/v1alpha1\nkind: EP",
+        "eventing.knative.dev/v1alpha1\nkind: EventAccess",
+        "eventing.knative.dev/v1alpha1\nkind: Authorization",
+        "eventing.knative.dev/v1alpha1\nkind: EventAuthorization",
+    ] {
+        for unknown_fields in [
+            crate::control::UnknownFields::Warn,
+            crate::control::UnknownFields::Error,
+        ] {
+            let settings = ControlSettings {
+                unknown_fields,
+                ..without_a_cluster()
+            };
+            let text = WORLD.replacen(right, head, 1);
+            assert_ne!(text, WORLD);
+            let start = resolve(&manifests(&[("a.yaml", &text)]), None, &settings);
+            let more: Vec<_> = passing(&start).difference(&meant).cloned().collect();
+            assert!(more.is_empty(), "{head}: {more:?}");
+            assert!(
+                start.problems.iter().any(Problem::is_error),
+                "{head}: {:#?}",
+                lines(&start)
+            );
+            // By an edit, what was there goes on, whatever it is called by then.
+            let before = manifests(&[("a.yaml", WORLD)]);
+            let served = resolve(&before, None, &settings);
+            let after = ManifestSet {
+                files: vec![parse_file("a.yaml", &text, [0; 32], before.files.first())],
+                problems: Vec::new(),
+            };
+            let after = resolve(&after, Some(&served), &settings);
+            assert_eq!(passing(&after), meant, "{head}");
+        }
     }
 }
 

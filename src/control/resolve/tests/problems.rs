@@ -27,6 +27,15 @@ fn trigger(spec: &str) -> String {
 fn of_headers() {
     for (text, line) in [
         (
+            "[{\"kind\": \"Broker\"}]",
+            "1: is a list of objects: write a document for each, or apiVersion: v1 and kind: List with them as items; of JSON, \
+             jq makes that by '{apiVersion: \"v1\", kind: \"List\", items: .}'",
+        ),
+        (
+            "- a: 1\n- b: 2",
+            "1: is not an object: write apiVersion, kind, metadata and spec",
+        ),
+        (
             "- a\n- b",
             "1: is not an object: write apiVersion, kind, metadata and spec",
         ),
@@ -331,6 +340,26 @@ fn of_names_in_filters() {
             "filters[0].exact.type",
             "{{ .t }}",
         ),
+        (
+            "filter: {attributes: {type: $TYPE}}",
+            "filter.attributes.type",
+            "$TYPE",
+        ),
+        (
+            "filters: [{exact: {type: $(TYPE)}}]",
+            "filters[0].exact.type",
+            "$(TYPE)",
+        ),
+        (
+            "filters: [{prefix: {type: <event-type>}}]",
+            "filters[0].prefix.type",
+            "<event-type>",
+        ),
+        (
+            "filters: [{exact: {type: '%TYPE%'}}]",
+            "filters[0].exact.type",
+            "%TYPE%",
+        ),
     ] {
         let rule = "is this a template that was not rendered? Render it first";
         let line = format!("9: Trigger default/t: spec.{place}: warning: is {value:?}: {rule}");
@@ -340,6 +369,153 @@ fn of_names_in_filters() {
         problem(policy),
         "5: EventPolicy default/p: spec.filters[0].not.exact.suorce: warning: is an extension; did you mean source?"
     );
+}
+
+fn assert_filter_warnings(rows: &[(&str, &str, String)]) {
+    for (filter, place, message) in rows {
+        let line = format!("9: Trigger default/t: spec.{place}: warning: {message}");
+        assert_eq!(problem(&trigger(filter)), line, "{filter}");
+    }
+}
+
+/// Texts are compared as they are, which people of other languages do not expect.
+#[test]
+fn of_values_in_filters() {
+    let star = |value: &str, remedy: &str| {
+        format!(
+            "is {value:?}: a * stands for itself only, and for no other text: write {remedy} in filters"
+        )
+    };
+    let any = |value: &str, name: &str| {
+        star(value, "x").replace(
+            "write x in filters",
+            &format!("remove it if any value will do, or write cesql: EXISTS {name}"),
+        )
+    };
+    let empty = "is empty, which any value passes, and every event has one: write what it has to be, or remove it";
+    assert_filter_warnings(&[
+        (
+            "filter: {attributes: {type: ''}}",
+            "filter.attributes.type",
+            empty.to_owned(),
+        ),
+        (
+            "filter: {attributes: {tenant: a, source: ''}}",
+            "filter.attributes.source",
+            empty.to_owned(),
+        ),
+        (
+            "filter: {attributes: {type: '*'}}",
+            "filter.attributes.type",
+            any("*", "type"),
+        ),
+        (
+            "filter: {attributes: {type: 'dev.*'}}",
+            "filter.attributes.type",
+            star("dev.*", "prefix: {type: dev.}"),
+        ),
+        (
+            "filters: [{exact: {source: '*/a'}}]",
+            "filters[0].exact.source",
+            star("*/a", "suffix: {source: /a}"),
+        ),
+        (
+            "filters: [{exact: {type: 'a.*.b'}}]",
+            "filters[0].exact.type",
+            star("a.*.b", "cesql: type LIKE 'a.%.b'"),
+        ),
+        (
+            "filters: [{prefix: {type: 'dev.*'}}]",
+            "filters[0].prefix.type",
+            star("dev.*", "prefix: {type: dev.}"),
+        ),
+        (
+            "filters: [{not: {suffix: {type: '**'}}}]",
+            "filters[0].not.suffix.type",
+            any("**", "type"),
+        ),
+        (
+            "filters: [{exact: {type: '.*'}}]",
+            "filters[0].exact.type",
+            any(".*", "type"),
+        ),
+    ]);
+    for filter in [
+        "filter: {attributes: {tenant: ''}}",
+        "filters: [{exact: {cron: '*/5 * * * *'}}, {exact: {schedule: '0 9 ? * MON-FRI'}}]",
+        "filters: [{exact: {subject: '$5'}}, {exact: {type: $aws}}, {suffix: {subject: '>'}}, {exact: {subject: '<a> b'}}]",
+        "filters: [{prefix: {subject: 'order '}}]",
+        "filters: [{suffix: {subject: ' done'}}]",
+        "filter: {attributes: {source: 'https://a.example/b?c=d e%2A'}}",
+    ] {
+        good(&trigger(filter));
+    }
+}
+
+#[test]
+fn of_regular_expressions_in_filters() {
+    let like = "write prefix, suffix, or cesql with LIKE, where % is any text";
+    let regular =
+        |value: &str| format!("is {value:?}: regular expressions are compared as they are: {like}");
+    assert_filter_warnings(&[
+        (
+            "filters: [{exact: {type: '^a.*$'}}]",
+            "filters[0].exact.type",
+            regular("^a.*$"),
+        ),
+        (
+            "filters: [{exact: {type: '^dev'}}]",
+            "filters[0].exact.type",
+            regular("^dev"),
+        ),
+        (
+            "filter: {attributes: {type: 'dev\\..+'}}",
+            "filter.attributes.type",
+            regular("dev\\..+"),
+        ),
+    ]);
+}
+
+#[test]
+fn of_blanks_in_filters() {
+    let blank = |value: &str, more: &str| {
+        format!(
+            "is {value:?}: blanks and line ends count, and events hardly have them there: remove them{more}"
+        )
+    };
+    let block = ", for a block of text by |- instead of |";
+    assert_filter_warnings(&[
+        (
+            "filter: {attributes: {type: 'x '}}",
+            "filter.attributes.type",
+            blank("x ", ""),
+        ),
+        (
+            "filters: [{exact: {tenant: ' x'}}]",
+            "filters[0].exact.tenant",
+            blank(" x", ""),
+        ),
+        (
+            "filters: [{prefix: {type: ' x'}}]",
+            "filters[0].prefix.type",
+            blank(" x", ""),
+        ),
+        (
+            "filters: [{suffix: {type: 'x '}}]",
+            "filters[0].suffix.type",
+            blank("x ", ""),
+        ),
+        (
+            "filters: [{prefix: {type: \"x\\n\"}}]",
+            "filters[0].prefix.type",
+            blank("x\n", block),
+        ),
+        (
+            "filter: {attributes: {type: \"a\\tb\"}}",
+            "filter.attributes.type",
+            blank("a\tb", ""),
+        ),
+    ]);
 }
 
 /// A channel with a subscriber.
@@ -442,10 +618,8 @@ fn of_channels() {
     };
     for (text, line) in [
         (
-            channel(
-                "spec: {channelTemplate: {apiVersion: messaging.knative.dev/v1beta1, kind: KafkaChannel}}",
-            ),
-            "4: Channel default/c: spec.channelTemplate.kind: \"KafkaChannel\" cannot be made here: write \
+            channel("spec: {channelTemplate: {apiVersion: example.com/v1, kind: Pipe}}"),
+            "4: Channel default/c: spec.channelTemplate.kind: \"Pipe\" cannot be made here: write \
              InMemoryChannel or RabbitmqChannel, or leave the template out",
         ),
         (
@@ -627,9 +801,10 @@ fn of_config_features_that_are_astray() {
         ),
         format!("|\n  {}", alone.replace('\n', "\n  ")),
     ] {
+        let told = problem(&astray);
         assert!(
-            problem(&astray)
-                .ends_with("is not an object: write apiVersion, kind, metadata and spec"),
+            told.contains("is not an object: write ")
+                || told.contains("is a list of objects: write "),
             "{astray}"
         );
         assert_eq!(
@@ -659,6 +834,264 @@ fn of_config_features_that_are_astray() {
         ),
         "{found}"
     );
+}
+
+fn system_config_map(name: &str, metadata: &str, rest: &str) -> String {
+    format!(
+        "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: {name}\n  namespace: knative-eventing\n{metadata}{rest}"
+    )
+}
+
+fn annotated(key: &str) -> String {
+    format!("  annotations:\n    {key}: x\n")
+}
+
+/// Keys of ConfigMaps where nothing reads them, as far as somebody has meant them to be read.
+#[test]
+fn of_keys_that_are_not_in_the_data() {
+    for (name, metadata, rest, line) in [
+        (
+            "config-features",
+            annotated("transport-encryption").as_str(),
+            "",
+            "7: metadata.annotations.transport-encryption: … in annotations: write transport-encryption directly below data",
+        ),
+        (
+            "config-features",
+            "  labels:\n    authentication_oidc: enabled\n",
+            "data: {transport-encryption: strict}",
+            "7: metadata.labels.authentication_oidc: … in labels: write authentication-oidc directly below data",
+        ),
+        (
+            "config-observability",
+            &annotated("tracing-protocol"),
+            "data: {}",
+            "7: metadata.annotations.tracing-protocol: … in annotations: write tracing-protocol directly below data",
+        ),
+        (
+            "config-features",
+            "",
+            "data:\n  _example: |\n    # disabled, permissive or strict\n    transport-encryption: \"Strict\" # now\n    \
+             # authentication-oidc: enabled\n",
+            "7: data._example: sets transport-encryption to \"Strict\", which … there: write it directly below data",
+        ),
+        (
+            "config-features",
+            "",
+            "data:\n  transport-encryption: strict\n  _example: |\n    transport-encryption: permissive\n    \
+             default-authorization-mode: deny-all\n",
+            "8: data._example: sets default-authorization-mode to \"deny-all\", which … there: write it directly below data",
+        ),
+        (
+            "config-observability",
+            &annotated("knative.dev/example-checksum"),
+            "data: {_example: 'tracing-protocol: grpc'}",
+            "8: data._example: is not what knative.dev/example-checksum says, so that somebody has edited it, which …: \
+             write what is to count directly below data",
+        ),
+    ] {
+        let (place, rest_of_line) = line.split_once(": ").expect("a line");
+        let (field, message) = rest_of_line.split_once(": ").expect("a field");
+        let line = format!(
+            "{place}: ConfigMap knative-eventing/{name}: {field}: warning: {}",
+            message.replace('…', "has no effect")
+        );
+        assert_eq!(problem(&system_config_map(name, metadata, rest)), line);
+    }
+}
+
+/// What upstream ships, and what others write.
+#[test]
+fn of_examples_that_nobody_has_edited() {
+    let example = "data:\n  _example: |\n    # What could be written.\n\n\n    transport-encryption: strict\n    \
+                   tracing-protocol: grpc\n";
+    let checksum = annotated("knative.dev/example-checksum").replace(": x", ": de255271");
+    for (name, metadata, rest) in [
+        ("config-features", checksum.as_str(), example),
+        ("config-observability", &checksum, example),
+        ("config-observability", "", example),
+        (
+            "config-features",
+            "",
+            "data: {_example: 'transport-encryption: disabled | permissive | strict'}",
+        ),
+        (
+            "config-features",
+            "  labels: {istio: a, app.kubernetes.io/name: knative-eventing}\n",
+            "data: {istio: enabled}",
+        ),
+        (
+            "config-features",
+            &annotated("transport-encryption"),
+            "data: {transport-encryption: disabled}",
+        ),
+        ("mine", &annotated("transport-encryption"), "data: {a: b}"),
+    ] {
+        good(&system_config_map(name, metadata, rest));
+    }
+}
+
+/// An object, beside a Channel.
+fn object(version: &str, kind: &str, (namespace, name): (&str, &str), rest: &str) -> String {
+    format!(
+        "apiVersion: {version}\nkind: {kind}\nmetadata: {{name: {name}, namespace: {namespace}}}\n{rest}\n---\n\
+         apiVersion: messaging.knative.dev/v1\nkind: Channel\nmetadata: {{name: c}}\n"
+    )
+}
+
+/// Flags of `config-features` in what is no ConfigMap.
+#[test]
+fn of_config_features_of_other_kinds() {
+    let system = "knative-eventing";
+    let rule = "holds flags of config-features, which count in a ConfigMap of v1 only";
+    for (version, kind, name, namespace, rest, right) in [
+        (
+            "v1",
+            "Secret",
+            "config-features",
+            system,
+            "stringData: {transport-encryption: strict}",
+            "2: ConfigMap",
+        ),
+        (
+            "v1",
+            "Secret",
+            "features",
+            system,
+            "data: {authentication-oidc: ZW5hYmxlZA==}",
+            "2: ConfigMap",
+        ),
+        (
+            "v1",
+            "CM",
+            "config-features",
+            "default",
+            "data: {transport-encryption: strict}",
+            "2: ConfigMap",
+        ),
+        (
+            "v1",
+            "ConfigFeatures",
+            "mine",
+            system,
+            "spec: {default-authorization-mode: deny-all}",
+            "2: ConfigMap",
+        ),
+        (
+            "core/v1",
+            "ConfigMap",
+            "config-features",
+            system,
+            "data: {authentication-oidc: enabled}",
+            "1: v1",
+        ),
+    ] {
+        let text = object(version, kind, (namespace, name), rest);
+        let (line, right) = right.split_once(": ").expect("a line");
+        let field = if right == "v1" { "apiVersion" } else { "kind" };
+        let message = format!("{rule}: write {right}, and config-features as its name");
+        let line = format!("a.yaml:{line}: {kind} {namespace}/{name}: {field}: {message}");
+        assert!(
+            lines(&one(&text)).contains(&line),
+            "{line}: {:#?}",
+            lines(&one(&text))
+        );
+        let closed = one(&text).table;
+        assert_eq!(
+            closed.transport_encryption(),
+            TransportEncryption::Strict,
+            "{text}"
+        );
+        if !rest.contains("transport-encryption") {
+            assert!(closed.channels()[0].authorization.is_some(), "{text}");
+        }
+        let right = format!(
+            "{text}---\n{}",
+            features(system, "{transport-encryption: disabled}")
+        );
+        let told = lines(&one(&right));
+        assert!(
+            told.iter()
+                .any(|line| line.contains(&format!("{field}: warning: {rule}: it is ignored"))),
+            "{told:#?}"
+        );
+        assert_eq!(
+            one(&right).table.transport_encryption(),
+            TransportEncryption::Disabled,
+            "{right}"
+        );
+    }
+    for (kind, name, rest) in [
+        ("Secret", "config-features", "stringData: {a: b}"),
+        ("CM", "config-features", "data: {a: b}"),
+        ("Secret", "config-features", "data:"),
+    ] {
+        let text = object("v1", kind, (system, name), rest);
+        assert_eq!(
+            one(&text).table.transport_encryption(),
+            TransportEncryption::Disabled,
+            "{text}"
+        );
+    }
+    let of_serving = object(
+        "v1",
+        "Secret",
+        ("knative-serving", "config-features"),
+        "stringData: {transport-encryption: a}",
+    );
+    good(&of_serving);
+}
+
+/// What Knative's operator would make ConfigMaps of.
+#[test]
+fn of_configuration_for_the_operator() {
+    let system = "knative-eventing";
+    let operator = |config: &str| {
+        let rest = format!("spec: {{config: {config}}}");
+        object(
+            "operator.knative.dev/v1beta1",
+            "KnativeEventing",
+            (system, system),
+            &rest,
+        )
+    };
+    for (config, key, name) in [
+        (
+            "{features: {transport-encryption: strict}}",
+            "features",
+            "config-features",
+        ),
+        (
+            "{config-features: {transport-encryption: strict}}",
+            "config-features",
+            "config-features",
+        ),
+        (
+            "{default-ch-webhook: {a: b}}",
+            "default-ch-webhook",
+            "default-ch-webhook",
+        ),
+        (
+            "{br-default-channel: {a: b}, sugar: {a: b}}",
+            "br-default-channel",
+            "config-br-default-channel",
+        ),
+    ] {
+        let line = format!(
+            "a.yaml:4: KnativeEventing {system}/knative-eventing: spec.config.{key}: warning: is for Knative's operator, and \
+             has no effect here: write it as data of the ConfigMap {name} in {system}"
+        );
+        let told = lines(&one(&operator(config)));
+        assert!(told.len() == 2 && told.contains(&line), "{told:#?}");
+    }
+    let both = format!(
+        "{}---\n{}",
+        operator("{features: {a: b}}"),
+        features(system, "{}")
+    );
+    assert_eq!(lines(&one(&both)).len(), 1, "{:#?}", lines(&one(&both)));
+    let empty = lines(&one(&operator("{features: {}, default-ch-webhook: {}}")));
+    assert_eq!(empty.len(), 1, "{empty:#?}");
 }
 
 #[test]
@@ -718,14 +1151,25 @@ fn of_config_features() {
     );
 }
 
+/// An object of the system namespace.
+fn core(kind: &str, name: &str, rest: &str) -> String {
+    format!(
+        "apiVersion: v1\nkind: {kind}\nmetadata: {{name: {name}, namespace: knative-eventing}}\n{rest}"
+    )
+}
+
+fn assert_all_told(text: &str, messages: &[&str]) {
+    let found = lines(&one(text));
+    let is_told = |message: &&str| found.iter().any(|line| line.contains(*message));
+    assert!(
+        found.len() == messages.len() && messages.iter().all(is_told),
+        "{text}: {found:#?}"
+    );
+}
+
 /// One mistake hides no other one, also where nothing of the object counts with it.
 #[test]
-fn of_objects_with_several() {
-    let core = |kind: &str, name: &str, rest: &str| {
-        format!(
-            "apiVersion: v1\nkind: {kind}\nmetadata: {{name: {name}, namespace: knative-eventing}}\n{rest}"
-        )
-    };
+fn of_config_maps_with_several() {
     let unknown = "is no key that";
     for (text, messages) in [
         (
@@ -782,6 +1226,14 @@ fn of_objects_with_several() {
             ),
             &[unknown, "\"disk\" is no backend"],
         ),
+    ] {
+        assert_all_told(&text, messages);
+    }
+}
+
+#[test]
+fn of_secrets_and_services_with_several() {
+    for (text, messages) in [
         (
             core(
                 "Secret",
@@ -792,7 +1244,7 @@ fn of_objects_with_several() {
                 "did you mean type?",
                 "data: has no key tls.key",
                 "data.tls.crt: is not base64",
-            ],
+            ][..],
         ),
         (
             core(
@@ -819,12 +1271,7 @@ fn of_objects_with_several() {
             &["did you mean selector?", "\"http://x\" is no DNS name"],
         ),
     ] {
-        let found = lines(&one(&text));
-        let is_told = |message: &&str| found.iter().any(|line| line.contains(*message));
-        assert!(
-            found.len() == messages.len() && messages.iter().all(is_told),
-            "{text}: {found:#?}"
-        );
+        assert_all_told(&text, messages);
     }
 }
 
@@ -994,6 +1441,7 @@ fn of_names_of_config_maps() {
         "config-leader-election",
         "config-sugar",
         "config-ping-defaults",
+        "config-defaults",
         "my-features",
     ] {
         good(&config_map(system, name, "{a: b}"));

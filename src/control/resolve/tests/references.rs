@@ -404,9 +404,8 @@ fn to(api_version: &str, kind: &str) -> String {
     format!("{{ref: {{apiVersion: {api_version}, kind: {kind}, name: f}}}}")
 }
 
-/// What is left alone is a note; what needs it is a warning wherever it is, and not ready.
-#[test]
-fn what_needs_something_that_is_left_alone_is_warned_and_not_ready() {
+/// Objects that need something which is left alone, with their kinds and names.
+fn objects_that_need_what_is_left_alone() -> [(String, ObjectKind, &'static str); 9] {
     let broker = to("eventing.knative.dev/v1", "Broker");
     let subscription_of = |spec: &str| {
         format!(
@@ -422,7 +421,7 @@ fn what_needs_something_that_is_left_alone_is_warned_and_not_ready() {
     let kafka = "channel: {apiVersion: messaging.knative.dev/v1beta1, kind: KafkaChannel, name: f}";
     let job = to("sinks.knative.dev/v1alpha1", "JobSink");
     let transform = to("eventing.knative.dev/v1alpha1", "EventTransform");
-    for (text, kind, name) in [
+    [
         (
             trigger("{broker: f, subscriber: {uri: 'http://x'}}"),
             ObjectKind::Trigger,
@@ -472,7 +471,13 @@ fn what_needs_something_that_is_left_alone_is_warned_and_not_ready() {
             ObjectKind::Channel,
             "c",
         ),
-    ] {
+    ]
+}
+
+/// What is left alone is a note; what needs it is a warning wherever it is, and not ready.
+#[test]
+fn what_needs_something_that_is_left_alone_is_warned_and_not_ready() {
+    for (text, kind, name) in objects_that_need_what_is_left_alone() {
         let resolution = one(&format!("{text}{FOREIGN}"));
         let of = |severity| {
             resolution
@@ -492,26 +497,112 @@ fn what_needs_something_that_is_left_alone_is_warned_and_not_ready() {
             status != "True" && !message.is_empty(),
             "{text}: {status} {message}"
         );
-        let served = resolution
-            .table
-            .channels()
-            .iter()
-            .flat_map(|channel| &channel.subscriptions);
-        for made in served {
-            let targets =
-                [&made.subscriber, &made.reply, &made.dead_letter_sink].map(Option::as_ref);
-            let nowhere = targets
-                .into_iter()
-                .flatten()
-                .filter_map(|to| match &to.route {
-                    DestinationRoute::Unresolved(why) => Some(why),
-                    _ => None,
-                });
-            assert!(
-                nowhere.clone().count() > 0 && nowhere.clone().all(|why| !why.is_empty()),
-                "{text}"
-            );
-        }
+        assert_leads_nowhere(&resolution, &text);
+    }
+}
+
+/// Every subscription has a destination that is unresolved, for a reason that is told.
+fn assert_leads_nowhere(resolution: &Resolution, text: &str) {
+    let served = resolution
+        .table
+        .channels()
+        .iter()
+        .flat_map(|channel| &channel.subscriptions);
+    for made in served {
+        let targets = [&made.subscriber, &made.reply, &made.dead_letter_sink].map(Option::as_ref);
+        let nowhere = targets
+            .into_iter()
+            .flatten()
+            .filter_map(|to| match &to.route {
+                DestinationRoute::Unresolved(why) => Some(why),
+                _ => None,
+            });
+        assert!(
+            nowhere.clone().count() > 0 && nowhere.clone().all(|why| !why.is_empty()),
+            "{text}"
+        );
+    }
+}
+
+/// Channels and flows whose channels others make are left alone, with a note; what needs them is
+/// warned of.
+#[test]
+fn what_is_made_of_channels_of_others_is_left_alone() {
+    let template = "channelTemplate: {apiVersion: messaging.knative.dev/v1beta1, kind: KafkaChannel, spec: {numPartitions: 3}}";
+    let object = |of: &str, spec: &str| {
+        format!("---\napiVersion: {of}\nmetadata: {{name: k}}\nspec: {spec}\n")
+    };
+    let left = object(
+        "messaging.knative.dev/v1\nkind: Channel",
+        &format!("{{{template}}}"),
+    );
+    let sequence = object(
+        "flows.knative.dev/v1\nkind: Sequence",
+        &format!("{{{template}, steps: [{{uri: 'http://x'}}]}}"),
+    );
+    let parallel = object(
+        "flows.knative.dev/v1\nkind: Parallel",
+        &format!("{{{template}, branches: [{{subscriber: {{uri: 'http://x'}}}}]}}"),
+    );
+    let by_default = "---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: default-ch-webhook, namespace: knative-eventing}\ndata: {default-ch-config: '{namespaceDefaults: {default: {apiVersion: messaging.knative.dev/v1beta1, kind: KafkaChannel}}}'}\n".to_owned() + &object("messaging.knative.dev/v1\nkind: Channel", "{}");
+    let on = object(
+        "messaging.knative.dev/v1\nkind: Subscription",
+        "{channel: {apiVersion: messaging.knative.dev/v1, kind: Channel, name: k}, subscriber: {uri: 'http://x'}}",
+    );
+    let to = |of: &str, kind: &str| {
+        subscription(&format!(
+            "{{ref: {{apiVersion: {of}, kind: {kind}, name: k}}}}"
+        ))
+    };
+    for (text, needs, name) in [
+        (&left, &on, "k"),
+        (&left, &to("messaging.knative.dev/v1", "Channel"), "s"),
+        (&by_default, &on, "k"),
+        (&sequence, &to("flows.knative.dev/v1", "Sequence"), "s"),
+        (&parallel, &to("flows.knative.dev/v1", "Parallel"), "s"),
+    ] {
+        let resolution = one(&format!("{CHANNEL}{text}{needs}"));
+        let found = lines(&resolution);
+        assert!(
+            found.len() == 2
+                && found[0].contains(".kind: note: KafkaChannel is not made here, so that this "),
+            "{found:#?}"
+        );
+        assert!(
+            found[1].contains(": warning: ") && found[1].contains("/k is not served here: "),
+            "{found:#?}"
+        );
+        assert_ne!(
+            ready(&resolution, ObjectKind::Subscription, name).0,
+            "True",
+            "{text}"
+        );
+        assert_eq!(resolution.table.channels().len(), 1, "{text}");
+        // What was served before is left alone by such an edit, too.
+        let before = format!("{CHANNEL}{text}{needs}")
+            .replace("beta1, kind: KafkaChannel", ", kind: InMemoryChannel")
+            .replace(", spec: {numPartitions: 3}", "");
+        let before = good(&before);
+        assert!(before.table.channels().len() > 1, "{text}");
+        let text = format!("{CHANNEL}{text}{needs}");
+        assert_eq!(
+            resolve(&manifests(&[("a.yaml", &text)]), Some(&before), &settings())
+                .table
+                .channels()
+                .len(),
+            1
+        );
+    }
+    for (text, kind) in [
+        (&left, ObjectKind::Channel),
+        (&sequence, ObjectKind::Sequence),
+        (&parallel, ObjectKind::Parallel),
+    ] {
+        let (status, message) = ready(&one(text), kind, "k");
+        assert_eq!(
+            (status.as_str(), message.as_str()),
+            ("Unknown", "It belongs to another implementation")
+        );
     }
 }
 
@@ -558,43 +649,13 @@ fn policy(name: &str, more: &str, kind: &str, to: &str) -> String {
 /// too, as in the export of a namespace: the same is made of them here.
 #[test]
 fn what_a_cluster_has_made_of_others_is_left_out() {
-    let owned =
-        |kind: &str, owner: &str| format!("ownerReferences: [{{kind: {kind}, name: {owner}}}]");
-    let channel = |kind: &str, name: &str, more: &str| {
-        format!(
-            "apiVersion: messaging.knative.dev/v1\nkind: {kind}\nmetadata: {{name: {name}, {more}}}\n---\n"
-        )
-    };
-    let subscription = |name: &str, channel: &str, more: &str| {
-        let to = "subscriber: {uri: 'http://broker-filter.knative-eventing.svc.cluster.local/x'}";
-        format!(
-            "apiVersion: messaging.knative.dev/v1\nkind: Subscription\nmetadata: {{name: {name}, {more}}}\nspec: {{channel: \
-             {{apiVersion: messaging.knative.dev/v1, kind: InMemoryChannel, name: {channel}}}, {to}}}\n---\n"
-        )
-    };
-    let broker = "apiVersion: eventing.knative.dev/v1\nkind: Broker\nmetadata: {name: b}\n---\n";
-    let trigger = "apiVersion: eventing.knative.dev/v1\nkind: Trigger\nmetadata: {name: t}\nspec: {broker: b, subscriber: \
-                   {ref: {apiVersion: v1, kind: Service, name: c-kn-channel}}}\n---\n";
+    let (written, made) = (written_objects(), generated_objects());
+    let alone = unguarded(&written);
+    assert_eq!(lines(&alone), [""; 0]);
     // As its own Service says, a channel is at the dispatcher, which this process is.
     let own = "apiVersion: v1\nkind: Service\nmetadata: {name: c-kn-channel}\nspec: {type: ExternalName, externalName: \
                imc-dispatcher.knative-eventing.svc.cluster.local}\n---\n";
-    let written = [
-        channel("Channel", "c", ""),
-        broker.to_owned(),
-        trigger.to_owned(),
-    ]
-    .concat();
-    let of_channel = channel("InMemoryChannel", "c", &owned("Channel", "c"));
-    let of_broker = channel("InMemoryChannel", "b-kne-trigger", &owned("Broker", "b"));
-    let of_trigger = subscription("b-t", "b-kne-trigger", &owned("Trigger", "t"));
-    let made = of_channel + &of_broker + &of_trigger;
-    let alone = resolve(&manifests(&[("a.yaml", &written)]), None, &outside());
-    assert_eq!(lines(&alone), [""; 0]);
-    let exported = resolve(
-        &manifests(&[("a.yaml", &(written.clone() + own + &made))]),
-        None,
-        &outside(),
-    );
+    let exported = unguarded(&(written + own + &made));
     assert_eq!(exported.table, alone.table);
     let [trigger] = &of(&exported, &super::broker("b"))[..] else {
         panic!("no Trigger")
@@ -603,18 +664,69 @@ fn what_a_cluster_has_made_of_others_is_left_out() {
         trigger.subscriber.as_ref().expect("it").route,
         DestinationRoute::Local(super::channel("c"))
     );
-    let left_out = |said: &String| {
-        said.ends_with(" makes this one itself: it is left out") && said.contains(": note: ")
-    };
+    assert_left_out(&exported, 3);
+}
+
+/// An object that a controller has made of this one.
+fn owned(kind: &str, owner: &str) -> String {
+    format!("ownerReferences: [{{kind: {kind}, name: {owner}}}]")
+}
+
+fn channel_of(kind: &str, name: &str, more: &str) -> String {
+    format!(
+        "apiVersion: messaging.knative.dev/v1\nkind: {kind}\nmetadata: {{name: {name}, {more}}}\n---\n"
+    )
+}
+
+/// A Channel, a Broker and a Trigger, as their author writes them.
+fn written_objects() -> String {
+    let broker = "apiVersion: eventing.knative.dev/v1\nkind: Broker\nmetadata: {name: b}\n---\n";
+    let trigger = "apiVersion: eventing.knative.dev/v1\nkind: Trigger\nmetadata: {name: t}\nspec: {broker: b, subscriber: \
+                   {ref: {apiVersion: v1, kind: Service, name: c-kn-channel}}}\n---\n";
+    channel_of("Channel", "c", "") + broker + trigger
+}
+
+fn channel_of_broker() -> String {
+    channel_of("InMemoryChannel", "b-kne-trigger", &owned("Broker", "b"))
+}
+
+fn subscription_of_trigger() -> String {
+    let to = "subscriber: {uri: 'http://broker-filter.knative-eventing.svc.cluster.local/x'}";
+    let owner = owned("Trigger", "t");
+    format!(
+        "apiVersion: messaging.knative.dev/v1\nkind: Subscription\nmetadata: {{name: b-t, {owner}}}\nspec: {{channel: \
+         {{apiVersion: messaging.knative.dev/v1, kind: InMemoryChannel, name: b-kne-trigger}}, {to}}}\n---\n"
+    )
+}
+
+/// What controllers have made of them.
+fn generated_objects() -> String {
+    let of_channel = channel_of("InMemoryChannel", "c", &owned("Channel", "c"));
+    of_channel + &channel_of_broker() + &subscription_of_trigger()
+}
+
+fn unguarded(text: &str) -> Resolution {
+    resolve(&manifests(&[("a.yaml", text)]), None, &outside())
+}
+
+fn is_left_out(said: &str) -> bool {
+    said.ends_with(" makes this one itself: it is left out") && said.contains(": note: ")
+}
+
+fn assert_left_out(resolution: &Resolution, count: usize) {
+    let said = lines(resolution);
     assert!(
-        lines(&exported).len() == 3 && lines(&exported).iter().all(left_out),
-        "{:#?}",
-        lines(&exported)
+        said.len() == count && said.iter().all(|line| is_left_out(line)),
+        "{said:#?}"
     );
-    // With tokens, a Broker's channel has a policy, and so has that of a Channel with one.
+}
+
+/// With tokens, a Broker's channel has a policy, and so has that of a Channel with one.
+#[test]
+fn policies_that_a_cluster_has_made_are_left_out() {
     let tokens = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: config-features, namespace: knative-eventing}\ndata: \
                   {authentication-oidc: enabled}\n---\n";
-    let guarded = written.clone() + tokens + &policy("mine", "", "Channel", "c");
+    let guarded = written_objects() + tokens + &policy("mine", "", "Channel", "c");
     let policies = policy(
         "b-ep-b-kne-trigger",
         &owned("Broker", "b"),
@@ -631,58 +743,46 @@ fn what_a_cluster_has_made_of_others_is_left_out() {
         ..outside()
     };
     let resolved = |text: &str| resolve(&manifests(&[("a.yaml", text)]), None, &alone);
+    let made = generated_objects();
     let exported = resolved(&(guarded.clone() + &made + &policies));
     assert_eq!(exported.table, resolved(&guarded).table);
+    let said = lines(&exported);
     assert_eq!(
-        lines(&exported)
-            .iter()
-            .filter(|said| left_out(said))
-            .count(),
+        said.iter().filter(|said| is_left_out(said)).count(),
         5,
-        "{:#?}",
-        lines(&exported)
+        "{said:#?}"
     );
     // One that somebody has written counts, and closes: there is no such channel here.
     let by_hand = resolved(&(guarded + &made + &policy("by-hand", "", "InMemoryChannel", "c")));
+    let said = lines(&by_hand);
     assert!(
-        lines(&by_hand)
-            .iter()
+        said.iter()
             .any(|said| said.contains("EventPolicy default/by-hand: spec.to[0]")),
-        "{:#?}",
-        lines(&by_hand)
+        "{said:#?}"
     );
-    // A Sequence has made the Channel of which the channel was made.
+}
+
+/// A Sequence has made the Channel of which the channel was made.
+#[test]
+fn what_a_cluster_has_made_of_a_sequence_is_left_out() {
     let sequence = "apiVersion: flows.knative.dev/v1\nkind: Sequence\nmetadata: {name: q}\nspec: {steps: [{uri: 'http://127.0.0.1:9'}]}\n---\n";
-    let made = channel("Channel", "q-kn-sequence-0", &owned("Sequence", "q"))
-        + &channel(
+    let made = channel_of("Channel", "q-kn-sequence-0", &owned("Sequence", "q"))
+        + &channel_of(
             "InMemoryChannel",
             "q-kn-sequence-0",
             &owned("Channel", "q-kn-sequence-0"),
         );
-    let exported = resolve(
-        &manifests(&[("a.yaml", &(sequence.to_owned() + &made))]),
-        None,
-        &outside(),
-    );
-    assert!(
-        lines(&exported).len() == 2 && lines(&exported).iter().all(left_out),
-        "{:#?}",
-        lines(&exported)
-    );
-    // Of what is not there it was not made, and what was made of nothing is another object.
-    let strangers =
-        of_broker.replace("name: b}]", "name: z}]") + &of_trigger.replace("name: t}]", "name: z}]");
-    let strangers = resolve(
-        &manifests(&[("a.yaml", &(written.clone() + &strangers))]),
-        None,
-        &outside(),
-    );
+    assert_left_out(&unguarded(&(sequence.to_owned() + &made)), 2);
+}
+
+/// Of what is not there it was not made, and what was made of nothing is another object.
+#[test]
+fn what_a_cluster_has_made_of_nothing_here_stays() {
+    let strangers = channel_of_broker().replace("name: b}]", "name: z}]")
+        + &subscription_of_trigger().replace("name: t}]", "name: z}]");
+    let strangers = unguarded(&(written_objects() + &strangers));
     assert_eq!(of(&strangers, &super::channel("b-kne-trigger")).len(), 1);
-    let mine = resolve(
-        &manifests(&[("a.yaml", &(written + &channel("InMemoryChannel", "c", "")))]),
-        None,
-        &outside(),
-    );
+    let mine = unguarded(&(written_objects() + &channel_of("InMemoryChannel", "c", "")));
     assert!(
         lines(&mine)[0].contains("makes the InMemoryChannel of its name itself: remove this one")
     );

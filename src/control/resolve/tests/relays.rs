@@ -4,15 +4,14 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::control::ChannelScope;
-use crate::model::{AuthorizationRule, BrokerRelay, ProcessRole, TriggerRelay};
+use crate::control::ObjectSource;
+use crate::model::{AuthorizationRule, BrokerRelay, TriggerRelay};
 
-fn in_role(role: ProcessRole) -> ControlSettings {
-    ControlSettings {
-        role,
-        object_source: ObjectSource::Reconciled(ChannelScope::Cluster),
-        ..settings()
-    }
+const BROKERS: ControlTask = ControlTask::RelayBrokers(ObjectSource::Reconciled);
+const TRIGGERS: ControlTask = ControlTask::RelayTriggers(ObjectSource::Reconciled);
+
+fn with_task(task: ControlTask) -> ControlSettings {
+    ControlSettings { task, ..settings() }
 }
 
 fn trigger(name: &str, to: &str) -> Value {
@@ -72,7 +71,7 @@ fn url(to: Option<&Addressable>) -> Option<&str> {
 /// inventory.
 #[test]
 fn only_what_has_changed_is_made_again() {
-    let settings = in_role(ProcessRole::Filter);
+    let settings = with_task(TRIGGERS);
     let objects = [
         trigger("x", "http://x/"),
         trigger("y", "http://y/"),
@@ -151,7 +150,7 @@ fn only_what_has_changed_is_made_again() {
 /// one, each time, and leaves what was good.
 #[test]
 fn status_alone_counts() {
-    let settings = in_role(ProcessRole::Filter);
+    let settings = with_task(TRIGGERS);
     let objects = ManifestSet::from_objects([trigger("x", "http://x/"), broker_at("http://b/")]);
     let first = resolve(&objects, None, &settings);
     let mut early = trigger("x", "");
@@ -188,7 +187,7 @@ fn status_alone_counts() {
         None
     );
 
-    let settings = in_role(ProcessRole::Ingress);
+    let settings = with_task(BROKERS);
     let first = resolve(&objects, None, &settings);
     assert_eq!(url(of_broker(&first).channel.as_ref()), Some("http://b/"));
     let mut early = broker_at("http://b/");
@@ -213,7 +212,7 @@ fn status_alone_counts() {
 /// dead letters go; only what the fault has left without a value is that of before, or nothing.
 #[test]
 fn a_fault_takes_nothing_away_that_is_right() {
-    let settings = in_role(ProcessRole::Filter);
+    let settings = with_task(TRIGGERS);
     let mut faulty = trigger("x", "bad://uri");
     faulty["status"]["auth"] = json!({"serviceAccountName": "x-oidc-eventing.knative.dev-trigger"});
     faulty["status"]["deadLetterSinkUri"] = json!("http://sink");
@@ -244,11 +243,29 @@ fn a_fault_takes_nothing_away_that_is_right() {
     }
 }
 
+/// The address of a Broker that is written is that of its name.
+#[test]
+fn the_address_of_a_written_broker_has_no_field_of_its_own() {
+    let settings = ControlSettings {
+        cluster_names: crate::control::ClusterNameLookup::Unavailable,
+        ..with_task(ControlTask::RelayTriggers(ObjectSource::Written))
+    };
+    let text = "apiVersion: eventing.knative.dev/v1\nkind: Broker\nmetadata: {name: b}\n---\napiVersion: eventing.knative.dev/v1\nkind: Trigger\nmetadata: {name: t}\nspec: {broker: b, subscriber: {uri: 'http://127.0.0.1:9/'}}\n";
+    let found = lines(&resolve(&manifests(&[("a.yaml", text)]), None, &settings));
+    let [line] = &found[..] else {
+        panic!("{found:#?}")
+    };
+    assert!(
+        line.starts_with("a.yaml:3: Broker default/b: metadata.name: warning: leads to "),
+        "{line}"
+    );
+}
+
 /// Contract 3.2: a Broker of another namespace counts only where the flag allows it, and as soon as
 /// it does.
 #[test]
 fn brokers_of_other_namespaces_need_the_flag() {
-    let settings = in_role(ProcessRole::Filter);
+    let settings = with_task(TRIGGERS);
     let mut elsewhere = broker_at("http://elsewhere/");
     elsewhere["metadata"]["namespace"] = "other".into();
     let mut linked = trigger("x", "http://x/");

@@ -244,6 +244,7 @@ fn keys_are_the_secrets_else_made() {
         assert!(
             resolution
                 .memory
+                .config
                 .key_ring
                 .verifies(&CorrelationId::parse(&id).expect("an id"), holder)
         );

@@ -113,8 +113,11 @@ fn channels_and_subscriptions_as_users_write_them() {
         partner.reply.as_ref().expect("reply").route,
         DestinationRoute::Local(default)
     );
-    let physical =
-        &status(&resolution, ObjectKind::Subscription, "partner")["physicalSubscription"];
+    the_status_has_the_physical_subscriptions(&resolution);
+}
+
+fn the_status_has_the_physical_subscriptions(resolution: &Resolution) {
+    let physical = &status(resolution, ObjectKind::Subscription, "partner")["physicalSubscription"];
     assert_eq!(
         physical["subscriberUri"],
         "https://hooks.partner.example:8443/in/v2"
@@ -133,7 +136,7 @@ fn channels_and_subscriptions_as_users_write_them() {
             .expect("CACerts")
             .starts_with("-----BEGIN")
     );
-    let ledger = &status(&resolution, ObjectKind::Subscription, "ledger")["physicalSubscription"];
+    let ledger = &status(resolution, ObjectKind::Subscription, "ledger")["physicalSubscription"];
     assert_eq!(
         ledger["deadLetterSinkUri"],
         "http://parking.orders.svc.cluster.local"

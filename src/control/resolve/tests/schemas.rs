@@ -1,15 +1,17 @@
 //! The JSON Schemas for editors say the same as `check`: each field of the full objects of the
 //! fixtures in turn is replaced by something else, and both are asked.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{LazyLock, Mutex};
 
 use serde_json::{Value, json};
 
 use super::*;
-use crate::control::manifest::{ManifestDocument, ManifestFile};
-use crate::control::schema::{PathStep, format_path, json_schema};
+use crate::control::read::document::{ManifestDocument, ManifestFile};
+use crate::control::read::schema::finding::{PathStep, format_path};
+use crate::control::read::schema::json_schema;
 
-const WHOLE: &str = include_str!("../../../../tests/fixtures/manifests/right/whole.yaml");
+const WHOLE: &str = include_str!("../../../../tests/fixtures/manifests/warned/whole.yaml");
 
 /// What only the resolver can know, by kind, field and value: the schema takes it, and `check` does
 /// not.
@@ -93,30 +95,25 @@ fn takes(schema: &Value, value: &Value, root: &Value) -> bool {
             value,
             root,
         ),
-        "pattern" => value.as_str().is_none_or(|text| {
-            assert_eq!(wanted, "^[A-Za-z][A-Za-z0-9+.-]*:");
-            text.split_once(':')
-                .is_some_and(|(scheme, _)| !scheme.is_empty() && !scheme.contains('/'))
-        }),
-        "propertyNames" => value.as_object().is_none_or(|map| {
-            let pattern = regex(wanted["pattern"].as_str().expect("a pattern"));
-            map.keys().all(|key| pattern(key))
-        }),
+        "pattern" => value.as_str().is_none_or(|text| matches(wanted, text)),
+        "maxLength" => value
+            .as_str()
+            .is_none_or(|text| text.len() as u64 <= wanted.as_u64().expect("a number")),
+        "propertyNames" => value
+            .as_object()
+            .is_none_or(|map| map.keys().all(|key| matches(&wanted["pattern"], key))),
         "properties" | "additionalProperties" => members(schema, value, root),
         "then" | "else" | "$schema" | "title" | "definitions" | "description" => true,
         other => panic!("{other} is not known here"),
     })
 }
 
-/// The pattern of names of attributes.
-fn regex(pattern: &str) -> impl Fn(&str) -> bool {
-    assert_eq!(pattern, "^[a-z][a-z0-9]*$");
-    |text: &str| {
-        text.starts_with(|first: char| first.is_ascii_lowercase())
-            && text
-                .bytes()
-                .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
-    }
+fn matches(pattern: &Value, text: &str) -> bool {
+    static KNOWN: LazyLock<Mutex<HashMap<String, regex::Regex>>> = LazyLock::new(Mutex::default);
+    let mut known = KNOWN.lock().expect("the patterns");
+    let made = known.entry(pattern.to_string());
+    made.or_insert_with(|| regex::Regex::new(pattern.as_str().expect("text")).expect("a pattern"))
+        .is_match(text)
 }
 
 fn members(schema: &Value, value: &Value, root: &Value) -> bool {
@@ -179,6 +176,11 @@ fn is_taken(documents: &[ManifestDocument], index: usize, value: Value) -> Resul
         before["kind"].as_str().expect("kind"),
         before["metadata"]["name"].as_str().expect("name"),
     );
+    let renamed = value["metadata"]["name"]
+        .as_str()
+        .unwrap_or_default()
+        .to_owned();
+    let names = ["", name, &renamed];
     let mut documents = documents.to_vec();
     documents[index].value = Arc::new(value);
     let file = ManifestFile {
@@ -200,7 +202,7 @@ fn is_taken(documents: &[ManifestDocument], index: usize, value: Value) -> Resul
     let is_of_it = |problem: &&Problem| {
         let object = problem.object.as_ref();
         object.is_none_or(|object| {
-            ["", kind].contains(&&*object.kind) && ["", name].contains(&&*object.name)
+            ["", kind].contains(&&*object.kind) && names.contains(&&*object.name)
         })
     };
     let mut errors = resolution
@@ -211,6 +213,87 @@ fn is_taken(documents: &[ManifestDocument], index: usize, value: Value) -> Resul
     errors
         .next()
         .map_or(Ok(()), |problem| Err(problem.to_string()))
+}
+
+/// Texts that have a form: names, namespaces and durations.
+#[test]
+fn schemas_and_check_agree_on_the_form_of_texts() {
+    let whole = parse_file("whole.yaml", WHOLE, [0; 32], None);
+    let [long, longest, longer] = [254, 230, 64].map(|length| "a".repeat(length));
+    let names = [
+        "<broker-name>",
+        "${NAME}",
+        "A",
+        "a_b",
+        "-a",
+        "a-",
+        "a..b",
+        "a.b",
+        "0",
+        "a-b.c-0",
+        &long,
+        &longest,
+        "ä",
+    ];
+    let namespaces = ["<namespace>", "Team", "a.b", "-a", "a-", &long, &longer, ""];
+    let durations = [
+        "soon",
+        "1s",
+        "PT",
+        "P",
+        "PT1",
+        "PT1S1M",
+        "P1D",
+        "P1DT",
+        "PT1.S",
+        "PT.5S",
+        "PT0,5S",
+        "P1Y2M3W4DT5H6M7.5S",
+        "+PT1S",
+        "-PT1S",
+        "P0",
+        "P00",
+        "PT1.5.5S",
+        "pt1s",
+        "PT1s",
+        "P1H",
+        "PT1D",
+        "P1M",
+        "PT1M",
+        "P2WT3H",
+        " PT1S",
+        "PT1S\n",
+    ];
+    let mut asked = 0;
+    for (index, document) in whole.documents.iter().enumerate() {
+        let schema = json_schema(document.text(&["kind"]).expect("a kind")).expect("a schema");
+        let mut found = Vec::new();
+        places(&document.value, &[], &mut found);
+        for at in found {
+            let field = format_path(&at);
+            let texts = match field.rsplit('.').next().expect("a field") {
+                _ if field == "metadata.name" => &names[..],
+                _ if field == "metadata.namespace" => &namespaces,
+                "backoffDelay" | "backoffMax" | "retryAfterMax" => &durations,
+                "timeout" if field.ends_with("elivery.timeout") => &durations,
+                _ => continue,
+            };
+            for text in texts {
+                let value = replaced(&document.value, &at, &json!(text));
+                let said = is_taken(&whole.documents, index, value.clone()).err();
+                let of_it = said.filter(|said| {
+                    said.contains(&format!(": {field}: ")) && !said.contains(" is taken at ")
+                });
+                assert_eq!(
+                    takes(&schema, &value, &schema),
+                    of_it.is_none(),
+                    "{field}: {text:?}: {of_it:?}"
+                );
+                asked += 1;
+            }
+        }
+    }
+    assert!(asked > 400, "{asked}");
 }
 
 #[test]

@@ -3,9 +3,10 @@
 
 use super::*;
 use crate::control::ApiServerAvailability;
+use crate::control::ObjectSource;
 use crate::model::{
-    AuthorizationMode, AuthorizationRule, EventTypeOwner, OidcDiscovery, ProcessRole,
-    SenderAuthorization, ServiceAccount, SubjectPattern,
+    AuthorizationMode, AuthorizationRule, EventTypeOwner, OidcDiscovery, SenderAuthorization,
+    ServiceAccount, SubjectPattern,
 };
 
 const POLICIES: &str = include_str!("oidc-eventpolicy.yaml");
@@ -613,6 +614,42 @@ fn without_a_cluster_what_is_stale_or_astray_is_told() {
     }
 }
 
+/// A policy whose namespace is misread may be for any: it is not the one that it seems to be.
+#[test]
+fn a_policy_whose_namespace_is_misread_closes_everywhere() {
+    let policy = policy("p, namesapce: other", "from: [{sub: a}]");
+    let resolution = alone(&format!("{CHANNEL}{OTHERS}{policy}{}", features(ISSUER)));
+    for channel in resolution.table.channels() {
+        let rule = channel.authorization.as_ref().map(|access| &access.rule);
+        assert!(
+            matches!(rule, Some(AuthorizationRule::Unknown(_))),
+            "{rule:?}"
+        );
+    }
+}
+
+/// Without tokens nobody is held to a policy, which nothing but a cluster tells its author.
+#[test]
+fn without_a_cluster_policies_without_tokens_are_told() {
+    let policy = policy("p", "from: [{sub: a}]");
+    let system = "knative-eventing";
+    let told = format!(
+        "a.yaml:5: EventPolicy default/p: warning: has no effect, and everybody may send: it counts with \
+         authentication-oidc: enabled in config-features of {system}"
+    );
+    for flags in [
+        String::new(),
+        features("authentication-oidc: disabled"),
+        features("default-authorization-mode: deny-all"),
+    ] {
+        let text = format!("{CHANNEL}{policy}{flags}");
+        assert_eq!(lines(&alone(&text)), [told.as_str()], "{flags}");
+        assert_eq!(lines(&in_cluster(&text)), [""; 0], "{flags}");
+    }
+    let text = format!("{CHANNEL}{policy}{}", features(ISSUER));
+    assert!(!lines(&alone(&text)).contains(&told));
+}
+
 /// Without a cluster and without another issuer, it is said that nothing can be verified; the
 /// channel stays closed.
 #[test]
@@ -705,9 +742,13 @@ fn roles() {
             "---\napiVersion: messaging.knative.dev/v1\nkind: Subscription\nmetadata:\n  name: b-t-tu\n  ownerReferences: [{{kind: Trigger, uid: tu}}]\nspec: {{channel: {{apiVersion: messaging.knative.dev/v1, kind: InMemoryChannel, name: c}}, reply: {{uri: 'http://r'}}}}\nstatus: {{{status}}}\n"
         )
     };
-    let as_role = |role, text: &str| with(text, &ControlSettings { role, ..settings() }, None);
+    let (brokers, triggers) = (
+        ControlTask::RelayBrokers(ObjectSource::Written),
+        ControlTask::RelayTriggers(ObjectSource::Written),
+    );
+    let with_task = |task, text: &str| with(text, &ControlSettings { task, ..settings() }, None);
 
-    let resolution = as_role(ProcessRole::Ingress, &format!("{broker}{on}"));
+    let resolution = with_task(brokers, &format!("{broker}{on}"));
     let relay = &resolution.table.relays().brokers["/default/b"];
     let asked = relay.authorization.as_ref().expect("it asks");
     assert_eq!(asked.audience, "of-b");
@@ -743,10 +784,7 @@ fn roles() {
         (subscription(""), "Unknown("),
         (String::new(), "ObjectMissing("),
     ] {
-        let resolution = as_role(
-            ProcessRole::Filter,
-            &format!("{broker}{trigger}{subscription}{on}"),
-        );
+        let resolution = with_task(triggers, &format!("{broker}{trigger}{subscription}{on}"));
         let relay = &resolution.table.relays().triggers["/default/t"];
         let asked = relay.authorization.as_ref().expect("it asks");
         assert_eq!(asked.audience, "mt-broker-filter", "contract AU-5");
@@ -766,7 +804,7 @@ fn roles() {
         );
     }
 
-    let open = as_role(ProcessRole::Filter, &format!("{broker}{trigger}"));
+    let open = with_task(triggers, &format!("{broker}{trigger}"));
     assert!(
         open.table.relays().triggers["/default/t"]
             .authorization
@@ -779,7 +817,7 @@ fn roles() {
     let closed = with(
         &format!("{broker}{broken}{on}"),
         &ControlSettings {
-            role: ProcessRole::Filter,
+            task: triggers,
             ..settings()
         },
         Some(&open),

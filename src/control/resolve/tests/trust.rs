@@ -261,6 +261,158 @@ fn trust_bundles_join_the_trust_of_every_https_destination() {
     }
 }
 
+const TRUST_LABEL: &str = "networking.knative.dev/trust-bundle";
+const IN_SYSTEM: &str = "  namespace: knative-eventing\n";
+const IN_DEFAULT: &str = "  namespace: default\n";
+
+/// A Secret, beside a channel.
+fn named_secret(name: &str, namespace: &str) -> String {
+    format!(
+        "apiVersion: v1\nkind: Secret\nmetadata: {{name: {name}{namespace}}}\nstringData: {{a: b}}\n---\n{CHANNEL}"
+    )
+}
+
+/// A trust bundle with this label, beside a channel.
+fn labelled_bundle(namespace: &str, label: &str) -> String {
+    let certificates = format!("data:\n  ca.pem: |\n{}", indented(&ca("a"), "    "));
+    let text = bundle("NAMESPACE", "'true'", &certificates).replace(TRUST_LABEL, label);
+    format!(
+        "{CHANNEL}{}",
+        text.replace("  namespace: NAMESPACE\n", namespace)
+    )
+}
+
+fn is_of_namespace(what: &str, name: &str) -> String {
+    format!(
+        "metadata.namespace: warning: is {what}: {name} counts in knative-eventing only; write that"
+    )
+}
+
+fn assert_only_line(text: &str, said: &str) {
+    let found = lines(&one(text));
+    assert!(
+        found.len() == 1 && found[0].ends_with(said),
+        "{text}: {found:#?}"
+    );
+}
+
+/// Keys that are kept beside those that are read have a version in their name.
+#[test]
+fn a_version_behind_the_name_of_a_secret_is_meant() {
+    let secret = |name: &str| {
+        format!(
+            "apiVersion: v1\nkind: Secret\nmetadata: {{name: {name}, namespace: knative-eventing}}\nstringData: {{a: b}}\n"
+        )
+    };
+    good(&secret("request-reply-keys-v1"));
+    for name in ["request-reply-keys-x", "request-reply-keysv1"] {
+        assert_eq!(lines(&one(&secret(name))).len(), 1, "{name}");
+    }
+}
+
+/// What is nearly a Secret that is read is told, as nearly a ConfigMap. Those of others, and of
+/// other roles, are left alone.
+#[test]
+fn secrets_that_are_nearly_read_are_told() {
+    let (system, near) = (
+        ", namespace: knative-eventing",
+        ", namespace: knative-evnting",
+    );
+    let name = |meant: &str| {
+        format!("metadata.name: warning: is no Secret that is read; did you mean {meant}?")
+    };
+    for (text, said) in [
+        (
+            named_secret("imc-dispatcher-server-tl", system),
+            name("imc-dispatcher-server-tls"),
+        ),
+        (
+            named_secret("imc-dispatcher-tls-server", system),
+            name("imc-dispatcher-server-tls"),
+        ),
+        (
+            named_secret("request-reply-key", ""),
+            name("request-reply-keys"),
+        ),
+        (
+            named_secret("imc-dispatcher-server-tls", ""),
+            is_of_namespace("missing", "imc-dispatcher-server-tls"),
+        ),
+        (
+            named_secret("request-reply-keys", near),
+            is_of_namespace("misspelt", "request-reply-keys"),
+        ),
+        (
+            named_secret("mt-broker-ingress-server-tls", near),
+            is_of_namespace("misspelt", "mt-broker-ingress-server-tls"),
+        ),
+    ] {
+        assert_only_line(&text, &said);
+    }
+    for text in [
+        named_secret("imc-dispatcher-server-tls", ", namespace: orders"),
+        named_secret("imc-dispatcher-server-tl", ", namespace: orders"),
+        named_secret("mt-broker-filter-server-tls", system),
+        named_secret("database", system),
+    ] {
+        assert_eq!(lines(&one(&text)), [""; 0], "{text}");
+    }
+}
+
+/// What is nearly a trust bundle is told, too; a copy that Knative makes of a bundle is a note.
+#[test]
+fn bundles_that_nearly_count_are_told() {
+    let no_label = |label: &str| {
+        format!(
+            "metadata.labels.{label}: warning: is no label that counts, and this is no trust bundle; did you mean networking.knative.dev/trust-bundle?"
+        )
+    };
+    for (text, said) in [
+        (
+            labelled_bundle(IN_SYSTEM, "networking.knative.dev/trust-bundel"),
+            no_label("networking.knative.dev/trust-bundel"),
+        ),
+        (
+            labelled_bundle(IN_DEFAULT, "networking.knative.dev/trust-bundel"),
+            no_label("networking.knative.dev/trust-bundel"),
+        ),
+        (
+            labelled_bundle(IN_SYSTEM, "knative.dev/trust-bundle"),
+            no_label("knative.dev/trust-bundle"),
+        ),
+        (
+            labelled_bundle("", "trust-bundles"),
+            no_label("trust-bundles"),
+        ),
+        (
+            labelled_bundle("", TRUST_LABEL),
+            is_of_namespace("missing", "a trust bundle"),
+        ),
+        (
+            labelled_bundle("  namespace: knativeeventing\n", TRUST_LABEL),
+            is_of_namespace("misspelt", "a trust bundle"),
+        ),
+        (
+            labelled_bundle(IN_SYSTEM, TRUST_LABEL).replace("labels:", "annotations:"),
+            format!(
+                "metadata.annotations.{TRUST_LABEL}: warning: is a label, and counts as that only: write it below metadata.labels"
+            ),
+        ),
+    ] {
+        assert_only_line(&text, &said);
+    }
+    for text in [
+        labelled_bundle(IN_DEFAULT, "example.com/trust-bundle"),
+        labelled_bundle(IN_SYSTEM, "app"),
+    ] {
+        assert_eq!(lines(&one(&text)), [""; 0], "{text}");
+    }
+    assert!(
+        lines(&one(&labelled_bundle(IN_DEFAULT, TRUST_LABEL)))[0]
+            .contains("note: counts in the namespace knative-eventing only")
+    );
+}
+
 #[test]
 fn one_bad_certificate_of_a_bundle_spares_the_others() {
     let data = format!(

@@ -3,7 +3,7 @@
 use crate::event::differs_little;
 use crate::filter::cesql::ast::ExpressionNode;
 use crate::filter::cesql::function::{argument_count, function_names};
-use crate::filter::cesql::parser::ParseError;
+use crate::filter::cesql::parse_error::ParseError;
 
 /// Message for the name `data`, by which authors mean the body.
 pub(super) const DATA: &str =
@@ -194,12 +194,7 @@ fn suggest_keyword(rest: &str) -> Option<String> {
 /// capitals.
 pub(super) fn suggest_function(name: &str, arguments: &[ExpressionNode]) -> String {
     if let Some((fewest, most)) = argument_count(name) {
-        let wanted = match (fewest, most) {
-            (1, 1) => "1 argument".to_owned(),
-            (fewest, usize::MAX) => format!("{fewest} arguments or more"),
-            (fewest, most) if fewest == most => format!("{fewest} arguments"),
-            (fewest, most) => format!("{fewest} to {most} arguments"),
-        };
+        let wanted = describe_argument_count(fewest, most);
         return format!("{name} takes {wanted}, and not {}", arguments.len());
     }
     if let Some((_, pattern)) = FUNCTIONS.iter().find(|(known, _)| *known == name) {
@@ -220,6 +215,15 @@ pub(super) fn suggest_function(name: &str, arguments: &[ExpressionNode]) -> Stri
             "there is no function {name}: there are {}",
             function_names().collect::<Vec<_>>().join(", ")
         ),
+    }
+}
+
+fn describe_argument_count(fewest: usize, most: usize) -> String {
+    match (fewest, most) {
+        (1, 1) => "1 argument".to_owned(),
+        (fewest, usize::MAX) => format!("{fewest} arguments or more"),
+        (fewest, most) if fewest == most => format!("{fewest} arguments"),
+        (fewest, most) => format!("{fewest} to {most} arguments"),
     }
 }
 

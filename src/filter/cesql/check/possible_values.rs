@@ -99,14 +99,7 @@ pub(super) fn type_of(part: &ExpressionNode) -> CesqlType {
         ExpressionNode::Integer(_) | ExpressionNode::Negate(_) => CesqlType::Integer,
         ExpressionNode::Attribute(name) if TEXTS.contains(&name.as_str()) => CesqlType::Text,
         ExpressionNode::Attribute(_) => CesqlType::Unknown,
-        ExpressionNode::Binary(
-            BinaryOperator::Add
-            | BinaryOperator::Subtract
-            | BinaryOperator::Multiply
-            | BinaryOperator::Divide
-            | BinaryOperator::Remainder,
-            ..,
-        ) => CesqlType::Integer,
+        ExpressionNode::Binary(operator, ..) if is_arithmetic(*operator) => CesqlType::Integer,
         ExpressionNode::Boolean(_)
         | ExpressionNode::Not(_)
         | ExpressionNode::Like(..)
@@ -122,6 +115,17 @@ pub(super) fn type_of(part: &ExpressionNode) -> CesqlType {
             },
         },
     }
+}
+
+fn is_arithmetic(operator: BinaryOperator) -> bool {
+    matches!(
+        operator,
+        BinaryOperator::Add
+            | BinaryOperator::Subtract
+            | BinaryOperator::Multiply
+            | BinaryOperator::Divide
+            | BinaryOperator::Remainder
+    )
 }
 
 /// True if every valid event has this attribute.
@@ -228,18 +232,23 @@ fn can_be(part: &ExpressionNode, text: &str) -> bool {
             is_boolean || text.parse::<i32>().is_ok_and(|n| n >= 0)
         }
         ExpressionNode::Call(CesqlFunction::Left | CesqlFunction::Right, arguments) => {
-            match arguments.get(1) {
-                Some(ExpressionNode::Integer(most)) => {
-                    usize::try_from(*most).is_ok_and(|most| text.chars().count() <= most)
-                }
-                _ => true,
-            }
+            !is_longer(text, arguments.get(1))
         }
         part => match type_of(part) {
             CesqlType::Integer => is_integer || is_boolean,
             CesqlType::Boolean => is_boolean || is_integer,
             CesqlType::Text | CesqlType::Unknown => true,
         },
+    }
+}
+
+/// True if a text has more characters than this part, if it is a number.
+fn is_longer(text: &str, most: Option<&ExpressionNode>) -> bool {
+    match most {
+        Some(ExpressionNode::Integer(most)) => {
+            !usize::try_from(*most).is_ok_and(|most| text.chars().count() <= most)
+        }
+        _ => false,
     }
 }
 
@@ -256,29 +265,34 @@ pub(super) fn in_order(
             Box::new(y.clone()),
         ));
     }
-    let fails = |part: &ExpressionNode| match part {
-        ExpressionNode::String(text) => text.parse::<i32>().is_err(),
-        ExpressionNode::Attribute(name) => name == "specversion" || name == "time",
-        _ => false,
-    };
-    if fails(x) || fails(y) {
-        return PossibleBooleans::NOTHING;
-    }
-    let is_natural =
-        |part: &ExpressionNode| matches!(part, ExpressionNode::Call(CesqlFunction::Length, _));
-    let never = match (operator, x, y) {
-        (BinaryOperator::Less, x, ExpressionNode::Integer(n))
-        | (BinaryOperator::Greater, ExpressionNode::Integer(n), x) => is_natural(x) && *n <= 0,
-        (BinaryOperator::LessOrEqual, x, ExpressionNode::Integer(n))
-        | (BinaryOperator::GreaterOrEqual, ExpressionNode::Integer(n), x) => {
-            is_natural(x) && *n < 0
-        }
-        _ => false,
-    };
-    if never {
+    if is_never_integer(x) || is_never_integer(y) {
+        PossibleBooleans::NOTHING
+    } else if is_negative_length(operator, x, y) {
         PossibleBooleans::NEVER
     } else {
         PossibleBooleans::ALL
+    }
+}
+
+/// True if a part cannot be cast to an integer, whatever the event.
+fn is_never_integer(part: &ExpressionNode) -> bool {
+    match part {
+        ExpressionNode::String(text) => text.parse::<i32>().is_err(),
+        ExpressionNode::Attribute(name) => name == "specversion" || name == "time",
+        _ => false,
+    }
+}
+
+/// True if a comparison holds only for a text whose length is negative.
+fn is_negative_length(operator: BinaryOperator, x: &ExpressionNode, y: &ExpressionNode) -> bool {
+    let is_length =
+        |part: &ExpressionNode| matches!(part, ExpressionNode::Call(CesqlFunction::Length, _));
+    match (operator, x, y) {
+        (BinaryOperator::Less, x, ExpressionNode::Integer(n))
+        | (BinaryOperator::Greater, ExpressionNode::Integer(n), x) => is_length(x) && *n <= 0,
+        (BinaryOperator::LessOrEqual, x, ExpressionNode::Integer(n))
+        | (BinaryOperator::GreaterOrEqual, ExpressionNode::Integer(n), x) => is_length(x) && *n < 0,
+        _ => false,
     }
 }
 

@@ -16,18 +16,10 @@ pub(super) fn find_fault(arguments: &[ExpressionNode]) -> Option<VerificationFau
     let [_id, name, namespace, secret, index, replicas] = arguments else {
         return None;
     };
-    for (what, argument) in [("pod index", index), ("replica count", replicas)] {
-        if let ExpressionNode::String(text) = argument
-            && text.parse::<i32>().is_err()
-        {
-            let message = format!(
-                "the {what} of {NAME} is '{text}', which is no integer: write for example 1"
-            );
-            return Some(VerificationFault {
-                message,
-                possible: PossibleBooleans::NOTHING,
-            });
-        }
+    if let Some(fault) =
+        no_integer("pod index", index).or_else(|| no_integer("replica count", replicas))
+    {
+        return Some(fault);
     }
     let texts = [("name", name), ("namespace", namespace), ("Secret", secret)];
     let found = texts
@@ -43,6 +35,19 @@ pub(super) fn find_fault(arguments: &[ExpressionNode]) -> Option<VerificationFau
         )),
         _ => None,
     }
+}
+
+/// Fault of a call with a text that cannot be cast to an integer.
+fn no_integer(what: &str, argument: &ExpressionNode) -> Option<VerificationFault> {
+    let ExpressionNode::String(text) = argument else {
+        return None;
+    };
+    let message =
+        format!("the {what} of {NAME} is '{text}', which is no integer: write for example 1");
+    text.parse::<i32>().is_err().then_some(VerificationFault {
+        message,
+        possible: PossibleBooleans::NOTHING,
+    })
 }
 
 /// Fault of a call that is valid, and false for every id.

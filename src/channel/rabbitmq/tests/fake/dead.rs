@@ -54,7 +54,7 @@ impl Broker {
         for target in targets {
             match self.verdict(0, &target) {
                 Verdict::Store | Verdict::StoreAndConfirmAfter(_) => {
-                    drop(self.store(&target, dead.clone()))
+                    self.store(&target, dead.clone());
                 }
                 Verdict::Refuse => {}
                 Verdict::Withhold => {

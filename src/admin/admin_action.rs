@@ -1,0 +1,13 @@
+//! What requests to the admin API are about to do.
+
+/// The admin action that a request is about to do, from the least to the most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum AdminAction {
+    /// Ask for health or metrics, which hold no secrets, and which are asked for by programs that
+    /// have no token.
+    Probe,
+    /// Read anything else than health and metrics.
+    Read,
+    /// Change something, such as parked events.
+    Change,
+}

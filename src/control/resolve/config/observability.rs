@@ -1,0 +1,104 @@
+//! Reads the collectors of traces and metrics from `config-observability` (contract 3.7, OB-1). A
+//! mistake switches off the signal that it is about, while upstream does not start with one.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::control::read::go_duration::parse_go_duration;
+use crate::control::read::manifest::core::ConfigMapManifest;
+use crate::control::read::manifest::duck;
+use crate::control::read::report::ObjectReport;
+use crate::control::resolve::collect::{CollectedItem, CollectedItems};
+use crate::control::settings::ControlSettings;
+use crate::model::{ExporterEndpoint, ObservabilityConfig};
+
+/// The data of a ConfigMap, in which Kubernetes allows null values.
+type ConfigMapData = Option<BTreeMap<String, Option<String>>>;
+
+/// Reads the ConfigMap; without it, nothing is exported.
+pub(crate) fn resolve(
+    config_maps: &mut CollectedItems<'_, ConfigMapManifest>,
+    settings: &ControlSettings,
+) -> ObservabilityConfig {
+    let name = (
+        settings.system_namespace.clone(),
+        settings.config_observability.clone(),
+    );
+    let Some(item) = config_maps.get_mut(&name) else {
+        return ObservabilityConfig::default();
+    };
+    let CollectedItem {
+        object,
+        partly,
+        report,
+    } = item;
+    let Some(config_map) = object.as_ref().or(partly.as_ref()) else {
+        return ObservabilityConfig::default();
+    };
+    let data = &config_map.data;
+    let wanted = ObservabilityConfig {
+        traces: read_exporter_endpoint(data, "tracing", &["none"], report),
+        sampling_rate: read_sampling_rate(data, report),
+        metrics: read_exporter_endpoint(data, "metrics", &["none", "prometheus"], report),
+        metrics_export_interval: read_export_interval(data, report),
+    };
+    if object.is_some() {
+        wanted
+    } else {
+        ObservabilityConfig::default()
+    }
+}
+
+/// The collector of one signal; `here` are the protocols that need no collector.
+fn read_exporter_endpoint(
+    data: &ConfigMapData,
+    kind: &str,
+    here: &[&str],
+    report: &mut ObjectReport<'_>,
+) -> Option<ExporterEndpoint> {
+    let (key, place) = (format!("{kind}-protocol"), format!("{kind}-endpoint"));
+    let protocol = duck::text(data, &key)
+        .filter(|protocol| !protocol.is_empty() && !here.contains(protocol))?;
+    let is_known = matches!(
+        (kind, protocol),
+        (_, "http/protobuf" | "grpc") | ("tracing", "stdout")
+    );
+    if !is_known {
+        let rule = "is no protocol that is spoken here, so that nothing is sent: write \
+             http/protobuf, grpc or none";
+        report.warning(&format!("data.{key}"), format!("{protocol:?} {rule}"));
+        return None;
+    }
+    let endpoint = duck::text(data, &place).unwrap_or_default().to_owned();
+    Some(ExporterEndpoint {
+        protocol: protocol.to_owned(),
+        endpoint,
+    })
+}
+
+fn read_sampling_rate(data: &ConfigMapData, report: &mut ObjectReport<'_>) -> Option<f64> {
+    let text = duck::text(data, "tracing-sampling-rate").filter(|text| !text.is_empty())?;
+    let rate = text
+        .parse::<f64>()
+        .ok()
+        .filter(|rate| (0.0..=1.0).contains(rate));
+    if rate.is_none() {
+        report.warning(
+            "data.tracing-sampling-rate",
+            format!("{text:?} is no number from 0 to 1, and counts as 0"),
+        );
+    }
+    rate
+}
+
+fn read_export_interval(data: &ConfigMapData, report: &mut ObjectReport<'_>) -> Option<Duration> {
+    let text = duck::text(data, "metrics-export-interval").filter(|text| !text.is_empty())?;
+    let interval = parse_go_duration(text);
+    if interval.is_none() {
+        report.warning(
+            "data.metrics-export-interval",
+            format!("{text:?} is no duration, such as 30s: it is 60s"),
+        );
+    }
+    interval.filter(|interval| !interval.is_zero())
+}

@@ -1,0 +1,67 @@
+//! The properties of a channel or Broker, as its metadata and its delivery spec say them.
+
+use super::template::{TemplateDelivery, template_backend, template_delivery, template_of};
+use crate::control::read::manifest::duck::{DeliverySpecManifest, ObjectMeta};
+use crate::control::read::report::ObjectReport;
+use crate::control::resolve::config::defaults::ResolvedDefaults;
+use crate::control::resolve::config::features;
+use crate::control::resolve::delivery;
+use crate::control::resolve::destination::{DestinationResolver, WrittenDestination};
+use crate::control::resolve::parent::ResolvedParent;
+use crate::control::resolve::written::flow::plan::FlowManifest;
+use crate::model::BackendKind;
+
+/// The properties as they are written.
+pub(super) struct WrittenProperties<'w> {
+    pub(super) metadata: &'w ObjectMeta,
+    pub(super) backend: BackendKind,
+    /// The delivery spec, with its field.
+    pub(super) delivery: Option<(&'w str, &'w DeliverySpecManifest)>,
+}
+
+/// Resolves the properties; `None` if the object has errors.
+pub(super) fn resolve_parent(
+    written: &WrittenProperties<'_>,
+    resolver: &mut DestinationResolver<'_>,
+    report: &mut ObjectReport<'_>,
+) -> Option<ResolvedParent> {
+    let acknowledge = features::read_acknowledge_mode(written.metadata, report);
+    let delivery = written
+        .delivery
+        .map(|(field, written)| delivery::resolve(written, field, report))
+        .unwrap_or_default();
+    let sink = written
+        .delivery
+        .and_then(|(field, written)| Some((field, written.dead_letter_sink.as_ref()?)));
+    let dead_letter_sink = sink.and_then(|(field, sink)| {
+        resolver.resolve(
+            &WrittenDestination::at_field(format!("{field}.deadLetterSink"), sink),
+            report,
+        )
+    });
+    (!report.has_errors()).then_some(ResolvedParent {
+        backend: written.backend,
+        acknowledge,
+        delivery,
+        dead_letter_sink,
+    })
+}
+
+/// Resolves the properties that all channels of a Sequence or Parallel have.
+pub(super) fn resolve_flow_parent<F: FlowManifest>(
+    flow: &F,
+    defaults: &ResolvedDefaults,
+    resolver: &mut DestinationResolver<'_>,
+    report: &mut ObjectReport<'_>,
+) -> Option<ResolvedParent> {
+    let default = defaults.channel_template(&report.object().namespace);
+    let template = template_of(flow.channel_template(), default);
+    let backend = template_backend(template, "spec.channelTemplate", resolver, report);
+    let delivery = template_delivery(template);
+    let written = WrittenProperties {
+        metadata: flow.metadata(),
+        backend,
+        delivery: delivery.as_ref().map(TemplateDelivery::written),
+    };
+    resolve_parent(&written, resolver, report)
+}

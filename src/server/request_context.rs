@@ -1,0 +1,27 @@
+//! What is known of a request beside its head and its body, by whoever handles it.
+
+use crate::model::UriScheme;
+use crate::telemetry::tracer::Span;
+
+/// Context of a request, from the listener to the last handler and back.
+#[derive(Debug)]
+pub struct RequestContext {
+    /// The scheme of the listener that the request came by.
+    pub(crate) scheme: UriScheme,
+    /// The span of the request, whose context goes on with what the request holds; the default
+    /// until a handler starts one.
+    pub(crate) span: Span,
+    /// The length of the body in bytes, as it was read; 0 if it was not.
+    pub(crate) body_bytes: usize,
+}
+
+impl RequestContext {
+    /// Makes the context of a request that came by `scheme`.
+    pub(super) fn new(scheme: UriScheme) -> Self {
+        Self {
+            scheme,
+            span: Span::default(),
+            body_bytes: 0,
+        }
+    }
+}
