@@ -20,7 +20,10 @@ use std::sync::Arc;
 use ::http::{HeaderName, HeaderValue};
 use bytes::Bytes;
 
-pub use attribute::{AttributeType, ContextAttribute, PREFIX, is_attribute_name};
+pub use attribute::{
+    AttributeType, CONTEXT_ATTRIBUTES, ContextAttribute, PREFIX, REQUIRED_ATTRIBUTES,
+    is_attribute_name,
+};
 pub use attribute_limit::AttributeLimit;
 pub use decode_error::DecodeError;
 pub use near::{differs_little, nearly};

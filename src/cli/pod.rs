@@ -133,17 +133,11 @@ fn parse_number<T: std::str::FromStr>(name: &str, text: &str, what: &str) -> Res
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser;
-
     use super::*;
-    use crate::cli::{Cli, CliCommand};
+    use crate::cli::tests;
 
     fn run(arguments: &[&str]) -> RunOptions {
-        let arguments = ["sealpost", "run"].iter().chain(arguments);
-        match Cli::try_parse_from(arguments).expect("options").command {
-            CliCommand::Run(options) => *options,
-            _ => unreachable!("run was asked for"),
-        }
+        tests::run(arguments).expect("options")
     }
 
     fn by<'v>(variables: &'v [(&'v str, &'v str)]) -> impl Fn(&str) -> Option<String> + 'v {

@@ -51,16 +51,10 @@ impl ServedOptions {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::{Cli, CliCommand};
+    use crate::cli::tests;
     use crate::control::ServedChannelKind;
-    use clap::Parser;
-
     fn run(arguments: &[&str]) -> RunOptions {
-        let arguments = ["sealpost", "run"].iter().chain(arguments);
-        match Cli::try_parse_from(arguments).expect("options").command {
-            CliCommand::Run(options) => *options,
-            _ => unreachable!("run was asked for"),
-        }
+        tests::run(arguments).expect("options")
     }
 
     /// Contract 5.11, 5.12: `kubectl set image` is all that is done.

@@ -5,7 +5,8 @@ use clap::{CommandFactory, Parser};
 use super::{Cli, CliCommand, ListenAddresses, RunOptions};
 use crate::tls::MinTlsVersion;
 
-fn run(arguments: &[&str]) -> Result<RunOptions, clap::Error> {
+/// Parses the flags of `run`.
+pub(super) fn run(arguments: &[&str]) -> Result<RunOptions, clap::Error> {
     let arguments = ["sealpost", "run"].iter().chain(arguments);
     match Cli::try_parse_from(arguments)?.command {
         CliCommand::Run(options) => Ok(*options),

@@ -14,6 +14,23 @@ use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 /// Prefix of the headers that carry context attributes (HTTP protocol binding §3.1.3.1).
 pub const PREFIX: &str = "ce-";
 
+/// Names of the context attributes of CloudEvents (CloudEvents 1.0 §3.1); every other one is an
+/// extension.
+pub const CONTEXT_ATTRIBUTES: [&str; 8] = [
+    "type",
+    "source",
+    "subject",
+    "id",
+    "time",
+    "datacontenttype",
+    "dataschema",
+    "specversion",
+];
+
+/// Names of the context attributes that every event has, and that are never empty (CloudEvents 1.0
+/// §3.1.1).
+pub const REQUIRED_ATTRIBUTES: [&str; 4] = ["id", "source", "specversion", "type"];
+
 /// Characters that HTTP protocol binding §3.1.3.2 requires to be percent-encoded, besides
 /// everything outside U+0021–U+007E.
 const ENCODED: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'%');

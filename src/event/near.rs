@@ -1,17 +1,7 @@
 //! Names of extensions that are similar to those of CloudEvents' own attributes: such a name is
 //! allowed, but hardly ever meant.
 
-/// Names of the context attributes (CloudEvents §3).
-const CONTEXT: [&str; 8] = [
-    "type",
-    "source",
-    "subject",
-    "id",
-    "time",
-    "datacontenttype",
-    "dataschema",
-    "specversion",
-];
+use super::attribute::CONTEXT_ATTRIBUTES;
 
 /// Context attribute that an extension of this name is probably meant to be: with one letter
 /// missing, added or wrong, two that have changed places, or `ce` before it, as its header has.
@@ -31,10 +21,10 @@ pub fn nearly(name: &str) -> Option<&'static str> {
         }
         _ => differs_little(name, known),
     };
-    CONTEXT
+    CONTEXT_ATTRIBUTES
         .iter()
         .find(near)
-        .filter(|_| !CONTEXT.contains(&name))
+        .filter(|_| !CONTEXT_ATTRIBUTES.contains(&name))
         .copied()
 }
 
@@ -109,7 +99,7 @@ mod tests {
             "uid", "ids", "i", "d", "mime", "ctime", "tenant", "resource", "object", "subset",
             "score", "data", "ce",
         ];
-        for name in own.into_iter().chain(CONTEXT).chain([
+        for name in own.into_iter().chain(CONTEXT_ATTRIBUTES).chain([
             "partitionkey",
             "traceparent",
             "dataref",

@@ -15,6 +15,15 @@ fn sequence(name: &str, spec: &str) -> String {
     flow("Sequence", name, spec)
 }
 
+/// YAML of a Sequence of these steps, whose last one's replies go to `reply`.
+fn sequence_of(name: &str, steps: &[&Subscriber], reply: &Subscriber) -> String {
+    let steps: String = steps
+        .iter()
+        .map(|step| format!("- {}\n", to(step)))
+        .collect();
+    sequence(name, &format!("steps:\n{steps}reply: {{{}}}", to(reply)))
+}
+
 /// YAML of a Parallel.
 fn parallel(name: &str, spec: &str) -> String {
     flow("Parallel", name, spec)

@@ -7,35 +7,10 @@ use crate::support::eventually;
 use crate::support::sender::{event, plain, raw, send};
 use crate::support::subscriber::{Reply, Subscriber};
 
-/// The series of a family whose labels contain all of `parts`.
-async fn series(dispatcher: &Dispatcher, name: &str, parts: &[&str]) -> Vec<String> {
-    let text = dispatcher.admin_text("/metrics").await.1;
-    let lines = text
-        .lines()
-        .filter(|line| line.split(['{', ' ']).next() == Some(name));
-    lines
-        .filter(|line| parts.iter().all(|part| line.contains(part)))
-        .map(str::to_owned)
-        .collect()
-}
-
-/// The value of the one series of that family and these labels; 0 if there is none.
-async fn value(dispatcher: &Dispatcher, name: &str, parts: &[&str]) -> f64 {
-    let found = series(dispatcher, name, parts).await;
-    assert!(found.len() < 2, "{found:?}");
-    found.first().map_or(0.0, |line| {
-        line.rsplit(' ')
-            .next()
-            .expect("a value")
-            .parse()
-            .expect("a number")
-    })
-}
-
 async fn until(dispatcher: &Dispatcher, name: &str, parts: &[&str], wanted: f64) {
     let deadline = std::time::Instant::now() + crate::support::SOON;
     loop {
-        let found = value(dispatcher, name, parts).await;
+        let found = dispatcher.series_value(name, parts).await;
         if (found - wanted).abs() < f64::EPSILON {
             return;
         }
@@ -96,12 +71,9 @@ async fn senders_make_no_series() {
     until(&dispatcher, "sealpost_deliveries_unfinished", &[], 0.0).await;
     let after = dispatcher.admin_text("/metrics").await.1;
     assert_eq!(
-        value(
-            &dispatcher,
-            "sealpost_channel_events_total",
-            &["result=\"accepted\""]
-        )
-        .await,
+        dispatcher
+            .series_value("sealpost_channel_events_total", &["result=\"accepted\""])
+            .await,
         10_001.0
     );
     let names = |text: &str| -> BTreeSet<String> {
@@ -218,18 +190,22 @@ async fn a_subscriptions_numbers_tell_its_story() {
         ),
     ] {
         assert_eq!(
-            value(dispatcher, attempts, &labels).await,
+            dispatcher.series_value(attempts, &labels).await,
             wanted,
             "{labels:?}"
         );
     }
     assert_eq!(
-        value(dispatcher, "sealpost_subscription_retries_total", &BAD).await,
+        dispatcher
+            .series_value("sealpost_subscription_retries_total", &BAD)
+            .await,
         2.0
     );
     for gauge in ["in_flight", "queue_depth", "queue_oldest_seconds"] {
         assert_eq!(
-            value(dispatcher, &format!("sealpost_subscription_{gauge}"), &BAD).await,
+            dispatcher
+                .series_value(&format!("sealpost_subscription_{gauge}"), &BAD)
+                .await,
             0.0,
             "{gauge}"
         );
@@ -271,7 +247,7 @@ async fn a_process_counts_requests_and_what_it_runs_with() {
     ];
     let count = "kn_eventing_dispatch_duration_seconds_count";
     assert_eq!(
-        value(dispatcher, count, &upstreams).await,
+        dispatcher.series_value(count, &upstreams).await,
         1.0,
         "contract OB-6: the last hop, which is the dead letter sink"
     );
@@ -281,38 +257,29 @@ async fn a_process_counts_requests_and_what_it_runs_with() {
         "http_response_status_code=\"202\"",
     ];
     assert_eq!(
-        value(
-            dispatcher,
-            "http_server_request_duration_seconds_count",
-            &requests
-        )
-        .await,
+        dispatcher
+            .series_value("http_server_request_duration_seconds_count", &requests)
+            .await,
         1.0
     );
     assert!(
-        value(
-            dispatcher,
-            "sealpost_connections_total",
-            &["listener=\"http\""]
-        )
-        .await
+        dispatcher
+            .series_value("sealpost_connections_total", &["listener=\"http\""])
+            .await
             >= 1.0
     );
     assert_eq!(
-        value(
-            dispatcher,
-            "sealpost_configuration_problems",
-            &["severity=\"error\""]
-        )
-        .await,
+        dispatcher
+            .series_value("sealpost_configuration_problems", &["severity=\"error\""])
+            .await,
         0.0
     );
-    let ends = value(
-        dispatcher,
-        "sealpost_certificate_expiration_timestamp_seconds",
-        &["use=\"server\""],
-    )
-    .await;
+    let ends = dispatcher
+        .series_value(
+            "sealpost_certificate_expiration_timestamp_seconds",
+            &["use=\"server\""],
+        )
+        .await;
     let now = std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)
         .expect("a time")
@@ -371,12 +338,12 @@ async fn a_queue_shows_its_depth_and_age() {
     )
     .await;
     let deadline = std::time::Instant::now() + crate::support::SOON;
-    while value(
-        &dispatcher,
-        "sealpost_subscription_queue_oldest_seconds",
-        &["subscription_name=\"s\""],
-    )
-    .await
+    while dispatcher
+        .series_value(
+            "sealpost_subscription_queue_oldest_seconds",
+            &["subscription_name=\"s\""],
+        )
+        .await
         < 0.05
     {
         assert!(
@@ -421,7 +388,7 @@ async fn what_is_lost_is_counted_by_its_reason() {
     let dispatcher = Dispatcher::of(&yaml).start().await;
     let dropped = "sealpost_subscription_dropped_total";
     assert_eq!(
-        series(&dispatcher, dropped, &[]).await,
+        dispatcher.series(dropped, &[]).await,
         Vec::<String>::new(),
         "series appear when something happens"
     );
@@ -448,7 +415,7 @@ async fn what_is_lost_is_counted_by_its_reason() {
         )
         .await;
     }
-    assert_eq!(series(&dispatcher, dropped, &[]).await.len(), 5);
+    assert_eq!(dispatcher.series(dropped, &[]).await.len(), 5);
 }
 
 /// Prometheus' names for what the process uses; they stand for those of Go's runtime (contract
@@ -476,16 +443,20 @@ async fn the_process_is_measured() {
         ("sealpost_workers", 1.0, 1000.0),
         ("sealpost_workers_busy_seconds_total", 1e-6, 60.0),
     ] {
-        let found = value(&dispatcher, name, &[]).await;
+        let found = dispatcher.series_value(name, &[]).await;
         assert!((least..=most).contains(&found), "{name} {found}");
     }
     assert_eq!(
-        series(&dispatcher, "sealpost_rabbitmq_up", &[]).await,
+        dispatcher.series("sealpost_rabbitmq_up", &[]).await,
         Vec::<String>::new(),
         "there is no RabbitMQ"
     );
     let deadline = std::time::Instant::now() + crate::support::SOON;
-    while value(&dispatcher, "process_cpu_seconds_total", &[]).await < 0.01 {
+    while dispatcher
+        .series_value("process_cpu_seconds_total", &[])
+        .await
+        < 0.01
+    {
         assert!(std::time::Instant::now() < deadline, "no processor time");
     }
 }
@@ -535,23 +506,24 @@ async fn bodies_are_measured() {
         ),
     ] {
         assert_eq!(
-            value(&dispatcher, &format!("{family}_count"), labels).await,
+            dispatcher
+                .series_value(&format!("{family}_count"), labels)
+                .await,
             2.0,
             "{family}"
         );
         assert_eq!(
-            value(&dispatcher, &format!("{family}_sum"), labels).await,
+            dispatcher
+                .series_value(&format!("{family}_sum"), labels)
+                .await,
             sum,
             "{family}"
         );
         for (bound, wanted) in below {
             let le = format!("le=\"{bound}\"");
-            let found = value(
-                &dispatcher,
-                &format!("{family}_bucket"),
-                &[labels, &[&le]].concat(),
-            )
-            .await;
+            let found = dispatcher
+                .series_value(&format!("{family}_bucket"), &[labels, &[&le]].concat())
+                .await;
             assert_eq!(found, wanted, "{family} {bound}");
         }
     }
@@ -573,13 +545,17 @@ async fn an_ordered_queue_shows_its_age() {
     assert_eq!(send(&plain(), dispatcher.http_url("/ns/c"), "1").await, 202);
     until(&dispatcher, "sealpost_subscription_in_flight", &[], 1.0).await;
     let oldest = "sealpost_subscription_queue_oldest_seconds";
-    assert_eq!(value(&dispatcher, oldest, &[]).await, 0.0, "none waits");
+    assert_eq!(
+        dispatcher.series_value(oldest, &[]).await,
+        0.0,
+        "none waits"
+    );
     for id in ["2", "3"] {
         assert_eq!(send(&plain(), dispatcher.http_url("/ns/c"), id).await, 202);
     }
     until(&dispatcher, "sealpost_subscription_queue_depth", &[], 2.0).await;
     let deadline = std::time::Instant::now() + crate::support::SOON;
-    while value(&dispatcher, oldest, &[]).await < 0.05 {
+    while dispatcher.series_value(oldest, &[]).await < 0.05 {
         assert!(
             std::time::Instant::now() < deadline,
             "the event that waits for its turn has no age"

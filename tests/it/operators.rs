@@ -13,8 +13,16 @@ use tokio::process::Command;
 
 use crate::support::dispatcher::Dispatcher;
 use crate::support::sender::{client, plain, raw, tls};
-use crate::support::{binary, channel};
+use crate::support::{ANY_PORTS, binary, channel};
 
+/// Paths that are for operators, of which the last one does not exist.
+const GUARDED: [&str; 5] = [
+    "/",
+    "/api/v1/status",
+    "/api/v1/channels",
+    "/api/v1/parked",
+    "/nothing",
+];
 const TOKEN: &str = "a-token-of-operators";
 
 /// The status of an admin path, with this header if it is not empty, by the network's address.
@@ -63,13 +71,7 @@ async fn the_network_needs_the_token() {
     let bearer = format!("Bearer {TOKEN}");
     let [browser, mistyped] =
         [TOKEN, "wrong"].map(|text| format!("Basic {}", STANDARD.encode(format!("me:{text}"))));
-    for path in [
-        "/",
-        "/api/v1/status",
-        "/api/v1/channels",
-        "/api/v1/parked",
-        "/nothing",
-    ] {
+    for path in GUARDED {
         let found = if path == "/nothing" { 404 } else { 200 };
         assert_eq!(status(&dispatcher, path, "").await, 401, "{path}");
         assert_eq!(
@@ -122,13 +124,7 @@ async fn without_a_token_the_network_reads_nothing() {
         .start()
         .await;
     assert_eq!(status(&dispatcher, "/metrics", "").await, 200);
-    for path in [
-        "/",
-        "/api/v1/status",
-        "/api/v1/channels",
-        "/api/v1/parked",
-        "/nothing",
-    ] {
+    for path in GUARDED {
         assert_eq!(status(&dispatcher, path, "").await, 403, "{path}");
         assert_eq!(
             status(&dispatcher, path, "Bearer 0123456789abcdef").await,
@@ -349,22 +345,12 @@ async fn the_socket() {
         .permissions()
         .mode();
     assert_eq!(mode & 0o777, 0o600);
-    let run = [
-        "run",
-        "-f",
-        "-",
-        "--http-addr",
-        "127.0.0.1:0",
-        "--https-addr",
-        "127.0.0.1:0",
-        "--admin-addr",
-        "127.0.0.1:0",
-    ];
     let directory = tempfile::TempDir::new().expect("a directory");
     let refused = async |flags: &[&str]| {
         let mut command = Command::new(binary());
         command
-            .args(run)
+            .args(["run", "-f", "-"])
+            .args(ANY_PORTS)
             .args(flags)
             .current_dir(directory.path())
             .stdin(std::process::Stdio::null());

@@ -785,26 +785,6 @@ async fn three_roles_make_a_broker() {
     );
 }
 
-/// The value of the one series of that family whose labels contain all of `parts`; 0 if there is
-/// none.
-async fn counted(dispatcher: &Dispatcher, name: &str, parts: &[&str]) -> f64 {
-    let text = dispatcher.admin_text("/metrics").await.1;
-    let of_family = text
-        .lines()
-        .filter(|line| line.split(['{', ' ']).next() == Some(name));
-    let found: Vec<_> = of_family
-        .filter(|line| parts.iter().all(|part| line.contains(part)))
-        .collect();
-    assert!(found.len() < 2, "{found:?}");
-    found.first().map_or(0.0, |line| {
-        line.rsplit(' ')
-            .next()
-            .expect("a value")
-            .parse()
-            .expect("a number")
-    })
-}
-
 /// Contract OB-6 to OB-8, G-65, G-66: what became of events for each Broker; a duration only of a
 /// success.
 #[tokio::test(flavor = "multi_thread")]
@@ -847,7 +827,9 @@ async fn ingress_is_measured() {
             &format!("result=\"{result}\""),
         ];
         assert_eq!(
-            counted(&dispatcher, "sealpost_channel_events_total", &labels).await,
+            dispatcher
+                .series_value("sealpost_channel_events_total", &labels)
+                .await,
             wanted,
             "{result}"
         );
@@ -861,9 +843,9 @@ async fn ingress_is_measured() {
         "http_response_status_code=\"202\"",
     ];
     let count = "kn_eventing_dispatch_duration_seconds_count";
-    assert_eq!(counted(&dispatcher, count, &labels).await, 2.0);
+    assert_eq!(dispatcher.series_value(count, &labels).await, 2.0);
     assert_eq!(
-        counted(&dispatcher, count, &[]).await,
+        dispatcher.series_value(count, &[]).await,
         2.0,
         "nothing of what failed"
     );
@@ -921,12 +903,9 @@ async fn filter_is_measured() {
         ("filtered_total", &[some], 1.0),
         ("enqueued_total", &[some], 0.0),
     ] {
-        let found = counted(
-            &dispatcher,
-            &format!("sealpost_subscription_{family}"),
-            labels,
-        )
-        .await;
+        let found = dispatcher
+            .series_value(&format!("sealpost_subscription_{family}"), labels)
+            .await;
         assert_eq!(found, wanted, "{family} {labels:?}");
     }
     let of = |name: &str| format!("messaging_destination_name=\"trigger:{name}.default\"");
@@ -941,14 +920,14 @@ async fn filter_is_measured() {
             &format!("http_response_status_code=\"{status}\""),
         ];
         assert_eq!(
-            counted(&dispatcher, dispatched, &labels).await,
+            dispatcher.series_value(dispatched, &labels).await,
             1.0,
             "{status}"
         );
     }
-    assert_eq!(counted(&dispatcher, processed, &[&of("all")]).await, 2.0);
+    assert_eq!(dispatcher.series_value(processed, &[&of("all")]).await, 2.0);
     assert_eq!(
-        counted(&dispatcher, processed, &[&of("some")]).await,
+        dispatcher.series_value(processed, &[&of("some")]).await,
         0.0,
         "the filter stopped it"
     );

@@ -18,6 +18,16 @@ use std::time::{Duration, Instant};
 /// How long anything may take that should happen soon.
 pub(crate) const SOON: Duration = Duration::from_secs(20);
 
+/// The flags of `run` by which all of its ports are on loopback, and of the system's choice.
+pub(crate) const ANY_PORTS: [&str; 6] = [
+    "--http-addr",
+    "127.0.0.1:0",
+    "--https-addr",
+    "127.0.0.1:0",
+    "--admin-addr",
+    "127.0.0.1:0",
+];
+
 /// The program under test: the one that was built with the tests, unless `SEALPOST_TEST_BINARY`
 /// names another build of it.
 pub(crate) fn binary() -> PathBuf {

@@ -12,6 +12,7 @@ mod misplaced;
 pub(super) mod observability;
 mod system_namespace;
 pub(super) mod trust;
+mod yaml_key;
 
 use std::sync::Arc;
 

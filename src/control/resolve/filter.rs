@@ -18,15 +18,13 @@ use crate::control::read::report::ObjectReport;
 use crate::control::resolve::config::key_ring;
 use crate::control::settings::ControlSettings;
 use crate::correlation::KeyRing;
-use crate::event::{is_attribute_name, nearly};
+use crate::event::{REQUIRED_ATTRIBUTES, is_attribute_name, nearly};
 use crate::filter::cesql::{CesqlExpression, ExpressionFinding, FindingSeverity};
 use crate::filter::{AttributePairs, Filter};
 use value_warnings::warn_of_value;
 
 /// The dialects of an entry of `filters`, which must have exactly one of them.
 const DIALECTS: &str = "exact, prefix, suffix, all, any, not or cesql";
-/// The attributes that every event has.
-const REQUIRED_ATTRIBUTES: [&str; 4] = ["specversion", "id", "source", "type"];
 /// The deepest nesting of `all`, `any` and `not`.
 const MAX_DEPTH: usize = 32;
 /// The largest number of bytes of text in all the filters of one object: names, values and

@@ -79,8 +79,7 @@ impl SubscriptionResolver<'_, '_> {
             event_types,
             namespace,
         };
-        let made = with_http_versions(made, features::read_http_versions(report));
-        unless_errors(channel, made, report)
+        finish(channel, made, report)
     }
 
     /// Resolves a `Trigger`: a subscription of its Broker, whose replies go back to it (contract
@@ -125,8 +124,7 @@ impl SubscriptionResolver<'_, '_> {
             event_types,
             namespace,
         };
-        let made = with_http_versions(made, features::read_http_versions(report));
-        unless_errors(broker, made, report)
+        finish(broker, made, report)
     }
 
     fn resolve_destination(
@@ -214,12 +212,15 @@ pub(super) fn with_http_versions(mut made: Subscription, versions: HttpVersions)
     made
 }
 
-fn unless_errors(
-    channel: Option<ChannelKey>,
+/// Completes a subscription by what its annotations say of its destinations; `None` without a parent
+/// that is known, or if a problem was reported.
+fn finish(
+    parent: Option<ChannelKey>,
     made: Subscription,
-    report: &ObjectReport<'_>,
+    report: &mut ObjectReport<'_>,
 ) -> Option<ResolvedSubscription> {
-    channel
+    let made = with_http_versions(made, features::read_http_versions(report));
+    parent
         .filter(|_| !report.has_errors())
-        .map(|channel| (channel, made))
+        .map(|parent| (parent, made))
 }

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 use crate::support::sender::{plain, send};
 use crate::support::subscriber::Subscriber;
-use crate::support::{binary, eventually_some};
+use crate::support::{ANY_PORTS, binary, eventually_some};
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -383,19 +383,7 @@ fn the_image_starts() {
     );
     let shell = image.output(&["/bin/sh", "-c", "true"]);
     assert!(!shell.status.success(), "there is a shell");
-    let run = [
-        "/sealpost",
-        "run",
-        "-f",
-        "-",
-        "--http-addr",
-        "127.0.0.1:0",
-        "--https-addr",
-        "127.0.0.1:0",
-        "--admin-addr",
-        "127.0.0.1:0",
-    ];
-    let run = image.output(&run);
+    let run = image.output(&[&["/sealpost", "run", "-f", "-"][..], &ANY_PORTS].concat());
     let complaint = String::from_utf8_lossy(&run.stderr).into_owned();
     assert!(
         complaint.contains("Read-only file system"),
@@ -444,14 +432,7 @@ async fn the_image_delivers() {
         "--ports-file",
         "/state/ports.json",
     ];
-    arguments.extend([
-        "--http-addr",
-        "127.0.0.1:0",
-        "--https-addr",
-        "127.0.0.1:0",
-        "--admin-addr",
-        "127.0.0.1:0",
-    ]);
+    arguments.extend(ANY_PORTS);
     arguments.extend(["--state-dir", "/state/ca"]);
     let log = fs::File::create(image.directory.path().join("log")).expect("a file");
     let running = Running(

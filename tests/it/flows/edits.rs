@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use super::{sequence, step, to, trails};
+use super::{sequence, sequence_of, step, to, trails};
 use crate::support::dispatcher::{Dispatcher, ready};
 use crate::support::sender::{plain, send};
 use crate::support::subscriber::Subscriber;
@@ -76,20 +76,8 @@ async fn no_event_fails_while_a_sequence_grows() {
         step("c").await,
         Subscriber::ok().await,
     );
-    let short = sequence(
-        "s",
-        &format!("steps:\n- {}\nreply: {{{}}}", to(&a), to(&end)),
-    );
-    let long = sequence(
-        "s",
-        &format!(
-            "steps:\n- {}\n- {}\n- {}\nreply: {{{}}}",
-            to(&a),
-            to(&b),
-            to(&c),
-            to(&end)
-        ),
-    );
+    let short = sequence_of("s", &[&a], &end);
+    let long = sequence_of("s", &[&a, &b, &c], &end);
     let dispatcher = Dispatcher::standalone(&short).await;
     let (url, stop, sent) = (
         dispatcher.http_url("/default/s-kn-sequence-0"),

@@ -1,6 +1,6 @@
 //! Parallels: filters, replies of branches and the common one, and other flows within.
 
-use super::{answer, parallel, sequence, step, to, total, trails};
+use super::{answer, parallel, sequence, sequence_of, step, to, total, trails};
 use crate::support::dispatcher::Dispatcher;
 use crate::support::sender::{plain, send};
 use crate::support::subscriber::{Reply, Subscriber};
@@ -78,18 +78,11 @@ async fn a_sequence_in_a_branch_and_a_parallel_in_a_step() {
             to(&c),
             to(&end)
         ),
-    ) + &sequence(
-        "inner",
-        &format!(
-            "steps:\n- {}\n- {}\nreply: {{{}}}",
-            to(&a),
-            to(&b),
-            to(&end)
-        ),
-    ) + &sequence(
-        "outer",
-        &format!("steps:\n- {}\n- {}", to(&a), named("Parallel", "p")),
-    );
+    ) + &sequence_of("inner", &[&a, &b], &end)
+        + &sequence(
+            "outer",
+            &format!("steps:\n- {}\n- {}", to(&a), named("Parallel", "p")),
+        );
     let dispatcher = Dispatcher::standalone(&yaml).await;
     assert_eq!(
         send(

@@ -1,6 +1,6 @@
 //! Sequences: events, replies, failures, and what does not happen at the listener.
 
-use super::{answer, sequence, step, to, total, trails};
+use super::{answer, sequence, sequence_of, step, to, total, trails};
 use crate::support::dispatcher::Dispatcher;
 use crate::support::sender::{event, plain, send};
 use crate::support::subscriber::{Reply, Subscriber};
@@ -15,16 +15,7 @@ async fn three_steps_and_a_reply() {
         step("c").await,
         Subscriber::ok().await,
     );
-    let yaml = sequence(
-        "s",
-        &format!(
-            "steps:\n- {}\n- {}\n- {}\nreply: {{{}}}",
-            to(&a),
-            to(&b),
-            to(&c),
-            to(&reply)
-        ),
-    );
+    let yaml = sequence_of("s", &[&a, &b, &c], &reply);
     let dispatcher = Dispatcher::standalone(&yaml).await;
     let url = dispatcher.http_url("/default/s-kn-sequence-0");
     let request = event(&plain(), &url, "1")
@@ -79,16 +70,7 @@ async fn no_request_between_the_steps() {
         step("c").await,
         Subscriber::ok().await,
     );
-    let yaml = sequence(
-        "s",
-        &format!(
-            "steps:\n- {}\n- {}\n- {}\nreply: {{{}}}",
-            to(&a),
-            to(&b),
-            to(&c),
-            to(&reply)
-        ),
-    );
+    let yaml = sequence_of("s", &[&a, &b, &c], &reply);
     let dispatcher = Dispatcher::standalone(&yaml).await;
     let (client, url) = (plain(), dispatcher.http_url("/default/s-kn-sequence-0"));
     for number in 0..EVENTS {

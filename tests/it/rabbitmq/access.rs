@@ -6,7 +6,7 @@ use crate::support::pki::Ca;
 use crate::support::rabbitmq::{Node, namespace, shared};
 use crate::support::sender::{plain, send};
 use crate::support::subscriber::Subscriber;
-use crate::support::{binary, eventually};
+use crate::support::{ANY_PORTS, binary, eventually};
 
 /// amqps: the certificate is verified with the CA that is given, for the host of the URI; user name
 /// and password come from the environment, and appear nowhere.
@@ -133,17 +133,9 @@ async fn wrong_addresses_are_refused() {
         ),
     ] {
         let mut command = tokio::process::Command::new(binary());
-        command.args([
-            "run",
-            "-f",
-            "-",
-            "--http-addr",
-            "127.0.0.1:0",
-            "--https-addr",
-            "127.0.0.1:0",
-        ]);
         command
-            .args(["--admin-addr", "127.0.0.1:0"])
+            .args(["run", "-f", "-"])
+            .args(ANY_PORTS)
             .args(flags)
             .env("SEALPOST_RABBITMQ_URI", uri);
         let directory = tempfile::TempDir::new().expect("a directory");

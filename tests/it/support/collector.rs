@@ -384,14 +384,17 @@ fn branch(out: &mut String, spans: &[Span], span: &Span, depth: usize) {
         )
         .expect("written");
     }
-    let mut children: Vec<&Span> = spans
-        .iter()
-        .filter(|child| child.parent_span_id == span.span_id)
-        .collect();
-    children.sort_by_key(|child| child.start_time_unix_nano);
-    children
+    children(spans, span)
         .iter()
         .for_each(|child| branch(out, spans, child, depth + 1));
+}
+
+/// The children of a span, in the order in which they began.
+fn children<'s>(spans: &'s [Span], span: &Span) -> Vec<&'s Span> {
+    let of_span = |child: &&Span| child.parent_span_id == span.span_id;
+    let mut children: Vec<&Span> = spans.iter().filter(of_span).collect();
+    children.sort_by_key(|child| child.start_time_unix_nano);
+    children
 }
 
 /// The same tree with nothing in it that differs from one run to the next, so that it can be
@@ -445,12 +448,7 @@ fn outline_of(out: &mut String, spans: &[Span], span: &Span, depth: usize) {
         )
         .expect("written");
     }
-    let mut children: Vec<&Span> = spans
-        .iter()
-        .filter(|child| child.parent_span_id == span.span_id)
-        .collect();
-    children.sort_by_key(|child| child.start_time_unix_nano);
-    children
+    children(spans, span)
         .iter()
         .for_each(|child| outline_of(out, spans, child, depth + 1));
 }

@@ -315,6 +315,28 @@ impl Dispatcher {
         Some(value.parse().expect("a number"))
     }
 
+    /// The series of a family whose labels contain all of `parts`, a line each.
+    pub(crate) async fn series(&self, name: &str, parts: &[&str]) -> Vec<String> {
+        let text = self.admin_text("/metrics").await.1;
+        let of_family = text
+            .lines()
+            .filter(|line| line.split(['{', ' ']).next() == Some(name));
+        of_family
+            .filter(|line| parts.iter().all(|part| line.contains(part)))
+            .map(str::to_owned)
+            .collect()
+    }
+
+    /// The value of the one series of that family and these labels; 0 if there is none.
+    pub(crate) async fn series_value(&self, name: &str, parts: &[&str]) -> f64 {
+        let found = self.series(name, parts).await;
+        assert!(found.len() < 2, "{found:?}");
+        found.first().map_or(0.0, |line| {
+            let value = line.rsplit(' ').next().expect("a value");
+            value.parse().expect("a number")
+        })
+    }
+
     /// Waits until a counter says this.
     pub(crate) async fn until_counter(&self, name: &str, wanted: u64) {
         let deadline = std::time::Instant::now() + super::SOON;

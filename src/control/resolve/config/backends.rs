@@ -3,11 +3,11 @@
 
 use std::collections::BTreeMap;
 
+use super::yaml_key::parse_yaml_text;
 use crate::control::read::document::ManifestDocument;
 use crate::control::read::manifest::core::ConfigMapManifest;
 use crate::control::read::manifest::duck;
 use crate::control::read::report::ObjectReport;
-use crate::control::read::yaml;
 use crate::control::resolve::collect::{CollectedItem, CollectedObjects};
 use crate::control::settings::ControlSettings;
 use crate::model::BackendKind;
@@ -109,21 +109,7 @@ fn read_namespaces(
     report: &mut ObjectReport<'_>,
 ) -> Option<BTreeMap<String, BackendChoice>> {
     let field = format!("data.{NAMESPACES}");
-    let value = match yaml::parse_documents(text).into_iter().next() {
-        Some(Ok(parsed)) => parsed.value,
-        Some(Err(broken)) => {
-            report.error(
-                &field,
-                format!(
-                    "is no YAML: line {} of the text {}",
-                    broken.line, broken.message
-                ),
-            );
-            return None;
-        }
-        // The text holds comments only.
-        None => return Some(BTreeMap::new()),
-    };
+    let value = parse_yaml_text(text, &field, report)?;
     let Some(rows) = value.as_object() else {
         if value.is_null() {
             return Some(BTreeMap::new());

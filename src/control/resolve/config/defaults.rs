@@ -4,10 +4,10 @@
 
 mod check;
 mod written_config;
-mod yaml_key;
 
 use std::collections::BTreeMap;
 
+use super::yaml_key::parse_yaml_key;
 use crate::control::read::manifest::UnknownFieldPolicy;
 use crate::control::read::manifest::core::ConfigMapManifest;
 use crate::control::read::manifest::defaults::{BrokerConfig, BrokerDefaults, ChannelDefaults};
@@ -25,7 +25,6 @@ use crate::control::settings::ControlSettings;
 use crate::model::NamespacedName;
 use check::{check_namespaces, check_template, check_templates};
 use written_config::{WrittenConfig, written_configs};
-use yaml_key::parse_yaml_key;
 
 /// The classes that are served: under upstream's name, and under our own.
 pub(crate) const OUR_CLASSES: [&str; 2] = ["MTChannelBasedBroker", "Sealpost"];

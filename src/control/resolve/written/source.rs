@@ -14,7 +14,7 @@ use crate::control::read::report::ObjectReport;
 use crate::control::resolve::collect::{CollectedItem, CollectedItems};
 use crate::control::resolve::config::trust;
 use crate::control::resolve::destination::{DestinationResolver, WrittenDestination};
-use crate::event::Event;
+use crate::event::{CONTEXT_ATTRIBUTES, Event, is_attribute_name};
 use crate::filter::Filter;
 use crate::model::{
     BackoffPolicy, CronSchedule, DeliverySpec, PingSource, ScheduleError, Subscription,
@@ -23,19 +23,6 @@ use crate::model::{
 
 const TYPE: &str = "dev.knative.sources.ping";
 const EVERY_MINUTE: &str = "* * * * *";
-/// The names of attributes that an override cannot set.
-const CORE: [&str; 9] = [
-    "specversion",
-    "id",
-    "source",
-    "type",
-    "time",
-    "subject",
-    "datacontenttype",
-    "dataschema",
-    "data",
-];
-
 /// Resolves every PingSource; one with problems keeps its form of `last`.
 pub(crate) fn resolve(
     items: &mut CollectedItems<'_, PingSourceManifest>,
@@ -166,7 +153,8 @@ fn build_event(
         .iter()
         .flat_map(|overrides| overrides.extensions.iter().flatten())
     {
-        if !crate::event::is_attribute_name(name) || CORE.contains(&name.as_str()) {
+        if !is_attribute_name(name) || CONTEXT_ATTRIBUTES.contains(&name.as_str()) || name == "data"
+        {
             let rule = "is not the name of an extension: use a-z and 0-9, and none of CloudEvents' \
                  own attributes";
             report.error(

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use crate::event::{CONTEXT_ATTRIBUTES, REQUIRED_ATTRIBUTES};
 use crate::filter::cesql::ast::{BinaryOperator, ExpressionNode};
 use crate::filter::cesql::eval::{AttributeSource, EvaluationResult, evaluate};
 use crate::filter::cesql::function::CesqlFunction;
@@ -9,19 +10,6 @@ use crate::filter::cesql::like::LikePattern;
 use crate::filter::cesql::meter::{MeterExceeded, WorkMeter};
 use crate::filter::cesql::value::CesqlValue;
 
-/// Attributes that every event has, which are never empty.
-const REQUIRED: [&str; 4] = ["type", "source", "id", "specversion"];
-/// Attributes whose values are text in every format of events.
-const TEXTS: [&str; 8] = [
-    "type",
-    "source",
-    "id",
-    "specversion",
-    "subject",
-    "time",
-    "datacontenttype",
-    "dataschema",
-];
 /// The version that `specversion` is assumed to be.
 const VERSION: &str = "1.0";
 
@@ -97,7 +85,10 @@ pub(super) fn type_of(part: &ExpressionNode) -> CesqlType {
     match part {
         ExpressionNode::String(_) => CesqlType::Text,
         ExpressionNode::Integer(_) | ExpressionNode::Negate(_) => CesqlType::Integer,
-        ExpressionNode::Attribute(name) if TEXTS.contains(&name.as_str()) => CesqlType::Text,
+        // These are text in every format of events; extensions may be of another type.
+        ExpressionNode::Attribute(name) if CONTEXT_ATTRIBUTES.contains(&name.as_str()) => {
+            CesqlType::Text
+        }
         ExpressionNode::Attribute(_) => CesqlType::Unknown,
         ExpressionNode::Binary(operator, ..) if is_arithmetic(*operator) => CesqlType::Integer,
         ExpressionNode::Boolean(_)
@@ -130,7 +121,7 @@ fn is_arithmetic(operator: BinaryOperator) -> bool {
 
 /// True if every valid event has this attribute.
 pub(super) fn is_required(name: &str) -> bool {
-    REQUIRED.contains(&name)
+    REQUIRED_ATTRIBUTES.contains(&name)
 }
 
 /// True if a part is a literal, which says nothing as a boolean and is fit to be compared.

@@ -39,11 +39,9 @@ pub(super) struct Displaced {
 impl Displaced {
     /// True if this document has taken the place.
     pub(super) fn is_displaced_by(&self, document: &ManifestDocument) -> bool {
-        document.file() == Some(&*self.file)
-            && self
-                .value
-                .as_ref()
-                .is_some_and(|value| Arc::ptr_eq(value, &document.value))
+        let value = self.value.as_ref();
+        value.is_some_and(|value| Arc::ptr_eq(value, &document.value))
+            && document.file() == Some(&*self.file)
     }
 
     /// The problems of the document that has taken the place.
@@ -131,11 +129,56 @@ pub(super) fn find(
     found
 }
 
+/// An object of a file, and who it is.
+type IdentifiedObject<'m> = (&'m ManifestDocument, Identity<'m>);
+
+/// The objects of a file of which it is known who they are.
+struct FileObjects<'m> {
+    /// The objects in their order.
+    all: Vec<IdentifiedObject<'m>>,
+    /// The places in `all` of the objects of a name: there may be thousands of objects, and each is
+    /// compared with those of its own name only.
+    places: HashMap<&'m str, Vec<usize>>,
+    /// The number of objects that have an identity.
+    numbers: HashMap<Identity<'m>, usize>,
+}
+
+impl<'m> FileObjects<'m> {
+    fn of(file: &'m ManifestFile, settings: &'m ControlSettings) -> Self {
+        let documents = file.documents.iter();
+        let all: Vec<IdentifiedObject<'m>> = documents
+            .filter_map(|document| {
+                Some((document, identity(document, &settings.default_namespace)?))
+            })
+            .collect();
+        let mut places: HashMap<&str, Vec<usize>> = HashMap::new();
+        let mut numbers: HashMap<Identity<'m>, usize> = HashMap::new();
+        for (place, (_, identity)) in all.iter().enumerate() {
+            places.entry(identity[3]).or_default().push(place);
+            *numbers.entry(*identity).or_default() += 1;
+        }
+        Self {
+            all,
+            places,
+            numbers,
+        }
+    }
+
+    fn of_name(&self, name: &str) -> impl Iterator<Item = &IdentifiedObject<'m>> {
+        let places = self.places.get(name).into_iter().flatten();
+        places.filter_map(|place| self.all.get(*place))
+    }
+
+    fn number(&self, identity: &Identity<'_>) -> usize {
+        self.numbers.get(identity).copied().unwrap_or_default()
+    }
+}
+
 /// The content of a file before and after a change.
 struct FileEdit<'m> {
     file: &'m Arc<ManifestFile>,
-    before: HashMap<Identity<'m>, usize>,
-    after: HashMap<Identity<'m>, usize>,
+    before: FileObjects<'m>,
+    after: FileObjects<'m>,
     /// The pairs of namespaces between which several objects have moved, of which none is left
     /// where it was.
     moves: HashSet<(&'m str, &'m str)>,
@@ -151,34 +194,25 @@ impl<'m> FileEdit<'m> {
         (namespaces, injected): (&'m HashSet<&'m str>, &'m HashSet<NamespacedName>),
         settings: &'m ControlSettings,
     ) -> Self {
-        let count = |file: &'m ManifestFile| {
-            let mut counts: HashMap<Identity<'m>, usize> = HashMap::new();
-            for found in file
-                .documents
-                .iter()
-                .filter_map(|document| identity(document, &settings.default_namespace))
-            {
-                *counts.entry(found).or_default() += 1;
-            }
-            counts
-        };
-        let (before, after) = (count(before), count(file));
-        let gone = before
-            .keys()
-            .filter(|identity| !after.contains_key(*identity));
+        let [before, after] = [before, file].map(|file| FileObjects::of(file, settings));
+        let gone = before.numbers.keys();
+        let gone = gone.filter(|identity| after.number(identity) == 0);
         let gone: HashMap<_, _> = gone
             .map(|[group, kind, from, name]| ((group, kind, name), *from))
             .collect();
         let mut moved: HashMap<(&str, &str), usize> = HashMap::new();
-        for [group, kind, namespace, name] in after
-            .keys()
-            .filter(|identity| !before.contains_key(*identity))
-        {
+        let come = after.numbers.keys();
+        for [group, kind, namespace, name] in come.filter(|come| before.number(come) == 0) {
             if let Some(from) = gone.get(&(group, kind, name)) {
                 *moved.entry((from, namespace)).or_default() += 1;
             }
         }
-        let is_left = |from: &str| after.keys().any(|[_, _, namespace, _]| *namespace == from);
+        let is_left = |from: &str| {
+            after
+                .numbers
+                .keys()
+                .any(|[_, _, namespace, _]| *namespace == from)
+        };
         let moves = moved
             .into_iter()
             .filter(|((from, _), count)| *count > 1 && !is_left(from));
@@ -201,10 +235,9 @@ impl<'m> FileEdit<'m> {
         settings: &ControlSettings,
     ) -> Option<Displaced> {
         let was = identity(gone, &settings.default_namespace)?;
-        let number =
-            |identity: &Identity<'_>| self.after.get(identity).copied().unwrap_or_default();
+        let number = |identity: &Identity<'_>| self.after.number(identity);
         let is_new = |identity: &Identity<'_>| {
-            number(identity) > self.before.get(identity).copied().unwrap_or_default()
+            number(identity) > self.before.number(identity)
                 || kept.is_some_and(|kept| {
                     kept.by.0 == identity.map(str::to_owned) && kept.by.1 <= number(identity)
                 })
@@ -213,14 +246,18 @@ impl<'m> FileEdit<'m> {
             && self
                 .injected
                 .contains(&(was[2].to_owned(), was[3].to_owned()));
-        let (document, by) = self.file.documents.iter().find_map(|document| {
-            let by = identity(document, &settings.default_namespace).filter(|by| is_new(by))?;
+        let takes_place = |(document, by): &&IdentifiedObject<'m>| {
             let is_move = by[2] != was[2] && kept.is_none() && self.namespaces.contains(by[2]);
             let is_move = is_move || self.moves.contains(&(was[2], by[2]));
-            let is_meant = is_misread(was, by, gone, document) && !is_move
+            let is_meant = is_misread(was, *by, gone, document) && !is_move
                 || is_made_again && may_be_broker(document);
-            is_meant.then_some((document, by))
-        })?;
+            is_new(by) && is_meant
+        };
+        let &(document, by) = if is_made_again {
+            self.after.all.iter().find(takes_place)
+        } else {
+            self.after.of_name(was[3]).find(takes_place)
+        }?;
         let value = Some(&document.value).filter(|_| number(&by) == 1).cloned();
         Some(Displaced {
             document: ManifestDocument {

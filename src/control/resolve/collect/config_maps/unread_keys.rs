@@ -100,22 +100,8 @@ fn example_checksum(text: &str) -> String {
         .split(['\r', '\n'])
         .filter(|line| !line.is_empty())
         .collect();
-    format!("{:08x}", crc32(lines.join(CHECKSUM_LINE_BREAK).as_bytes()))
-}
-
-/// The CRC-32 of IEEE 802.3, with its bits in reverse order as everywhere.
-fn crc32(bytes: &[u8]) -> u32 {
-    const POLYNOMIAL: u32 = 0xEDB8_8320;
-    let shifted = |crc: u32| {
-        if crc & 1 == 1 {
-            (crc >> 1) ^ POLYNOMIAL
-        } else {
-            crc >> 1
-        }
-    };
-    !bytes.iter().fold(u32::MAX, |crc, byte| {
-        (0..8).fold(crc ^ u32::from(*byte), |crc, _| shifted(crc))
-    })
+    let text = lines.join(CHECKSUM_LINE_BREAK);
+    format!("{:08x}", crc32fast::hash(text.as_bytes()))
 }
 
 /// Reports what an object of Knative's operator says of a ConfigMap that is read here and is not

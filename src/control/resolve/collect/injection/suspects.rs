@@ -2,6 +2,8 @@
 //! its kind, name or namespace. Made beside it, a Broker would have neither its labels, which
 //! policies select, nor its delivery.
 
+use std::collections::HashSet;
+
 use serde_json::Value;
 
 use super::{is_of_kind, namespace_of};
@@ -18,8 +20,8 @@ const OTHER_KINDS: [&str; 2] = ["EventType", "RabbitmqBrokerConfig"];
 
 /// The documents that may be Brokers, among all.
 pub(super) struct Suspects<'s> {
-    documents: &'s [&'s ManifestDocument],
     suspects: Vec<&'s ManifestDocument>,
+    usage: BrokerUsage<'s>,
     /// True if a text that cannot be parsed speaks of a Broker.
     is_in_unparsed_text: bool,
     settings: &'s ControlSettings,
@@ -27,19 +29,18 @@ pub(super) struct Suspects<'s> {
 
 impl<'s> Suspects<'s> {
     pub(super) fn of<'d>(
-        documents: &'s [&'d ManifestDocument],
+        documents: &[&'d ManifestDocument],
         mut unparsed_texts: impl Iterator<Item = &'d str>,
         settings: &'s ControlSettings,
     ) -> Self
     where
         'd: 's,
     {
-        let suspects = documents.iter().copied();
+        let documents = documents.iter().copied();
+        let (suspects, others) = documents.partition(|document| may_be_broker(document));
         Self {
-            documents,
-            suspects: suspects
-                .filter(|document| may_be_broker(document))
-                .collect(),
+            suspects,
+            usage: BrokerUsage::of(others, settings),
             is_in_unparsed_text: unparsed_texts
                 .any(|text| text.contains(ResourceKind::Broker.as_str())),
             settings,
@@ -68,48 +69,77 @@ impl<'s> Suspects<'s> {
             return true;
         }
         let [_, in_namespace, called] = suspect.identity();
-        let is_named =
-            called.is_none_or(|called| may_be_word(called, name, |text| is_dns_name(text, 253)));
-        let is_there =
-            in_namespace.is_none_or(|of| may_be_word(of, namespace, |text| is_dns_name(text, 63)));
         let is_it = called == Some(name) && namespace_of(suspect, self.settings) == *namespace;
-        is_named
-            && is_there
-            && (is_it || has_odd_head(suspect) || !self.is_used(suspect, namespace))
+        let is_unexplained = is_it || has_odd_head(suspect) || !self.is_used(suspect, namespace);
+        is_unexplained
+            && called.is_none_or(|called| may_be_word(called, name, |text| is_dns_name(text, 253)))
+            && in_namespace
+                .is_none_or(|of| may_be_word(of, namespace, |text| is_dns_name(text, 63)))
     }
 
     /// True if a Broker is what its author meant it to be: others refer to it, or stand in its
     /// namespace where that is another one than `asked`.
     fn is_used(&self, broker: &ManifestDocument, asked: &str) -> bool {
-        let namespace = namespace_of(broker, self.settings);
         let written = broker.text(&["metadata", "namespace"]);
         let name = broker.text(&["metadata", "name"]).unwrap_or_default();
-        let is_elsewhere = written.is_some_and(|written| written != asked);
-        let others = self.documents.iter().filter(|document| {
-            !is_of_kind(document, ResourceKind::EventPolicy) && !may_be_broker(document)
-        });
-        others.into_iter().any(|document| {
-            let [kind, in_namespace, called] = document.identity();
-            let is_namespace = kind == Some("Namespace") && called == written;
-            let names_it = || {
-                document.text(&["spec", "broker"]) == Some(name) || refers_to(&document.value, name)
-            };
-            is_elsewhere && (is_namespace || in_namespace == written)
-                || namespace_of(document, self.settings) == namespace && names_it()
-        })
+        written.is_some_and(|written| written != asked && self.usage.namespaces.contains(written))
+            || self
+                .usage
+                .brokers
+                .contains(&(namespace_of(broker, self.settings), name))
     }
 }
 
-/// True if an object has a reference to a Broker of this name.
-fn refers_to(value: &Value, name: &str) -> bool {
+/// What the documents that are no Brokers say of Brokers. It is read once: there may be many
+/// Brokers, and many more documents.
+struct BrokerUsage<'s> {
+    /// The namespaces that something stands in, or that are objects themselves.
+    namespaces: HashSet<&'s str>,
+    /// The Brokers that are referred to, by the namespace of who refers to them and their name.
+    brokers: HashSet<NamespacedReference<'s>>,
+}
+
+/// A namespace, and a name that is referred to in it.
+type NamespacedReference<'s> = (String, &'s str);
+
+impl<'s> BrokerUsage<'s> {
+    fn of(documents: Vec<&'s ManifestDocument>, settings: &ControlSettings) -> Self {
+        let (mut namespaces, mut brokers) = (HashSet::new(), HashSet::new());
+        for document in documents {
+            // A policy may be for the Broker that is missing.
+            if is_of_kind(document, ResourceKind::EventPolicy) {
+                continue;
+            }
+            let [kind, in_namespace, called] = document.identity();
+            namespaces.extend(in_namespace);
+            namespaces.extend(called.filter(|_| kind == Some("Namespace")));
+            let namespace = namespace_of(document, settings);
+            let mut names = Vec::from_iter(document.text(&["spec", "broker"]));
+            find_broker_names(&document.value, &mut names);
+            brokers.extend(names.into_iter().map(|name| (namespace.clone(), name)));
+        }
+        Self {
+            namespaces,
+            brokers,
+        }
+    }
+}
+
+/// Finds the names of Brokers in the references of an object.
+fn find_broker_names<'v>(value: &'v Value, names: &mut Vec<&'v str>) {
     match value {
         Value::Object(fields) => {
-            let is = |field: &str, text: &str| fields.get(field).is_some_and(|value| value == text);
-            is("kind", ResourceKind::Broker.as_str()) && is("name", name)
-                || fields.values().any(|value| refers_to(value, name))
+            let is_broker = fields
+                .get("kind")
+                .is_some_and(|kind| kind == ResourceKind::Broker.as_str());
+            let name = fields.get("name").and_then(Value::as_str);
+            names.extend(name.filter(|_| is_broker));
+            fields
+                .values()
+                .for_each(|value| find_broker_names(value, names));
         }
-        Value::Array(items) => items.iter().any(|item| refers_to(item, name)),
-        _ => false,
+        Value::Array(items) => items.iter().for_each(|item| find_broker_names(item, names)),
+        _ => {}
     }
 }
 

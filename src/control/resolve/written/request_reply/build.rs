@@ -13,6 +13,7 @@ use crate::control::resolve::keys::channel_key;
 use crate::control::resolve::parent::ResolvedParents;
 use crate::control::resolve::subscription::{self, ResolvedSubscription, SubscriptionResolver};
 use crate::correlation::{CorrelationKey, KeyHolder, SECRET};
+use crate::event::{CONTEXT_ATTRIBUTES, is_attribute_name, knative};
 use crate::filter::Filter;
 use crate::filter::cesql::{CesqlExpression, ExpressionNode};
 use crate::model::{
@@ -22,20 +23,8 @@ use crate::model::{
 
 const CORRELATION_ATTRIBUTE: &str = "correlationid";
 const REPLY_ATTRIBUTE: &str = "replyid";
-/// The attributes that have another meaning for CloudEvents or for Brokers.
-const TAKEN: [&str; 11] = [
-    "specversion",
-    "id",
-    "source",
-    "type",
-    "time",
-    "subject",
-    "datacontenttype",
-    "dataschema",
-    "data",
-    "knativebrokerttl",
-    "knativearrivaltime",
-];
+/// The names that mean something else to CloudEvents or to Brokers, beside the context attributes.
+const TAKEN: [&str; 3] = ["data", knative::BROKER_TTL, knative::ARRIVAL_TIME];
 
 /// What a RequestReply becomes: itself, and the Trigger that brings its replies.
 pub(super) struct BuiltRequestReply {
@@ -226,12 +215,12 @@ fn resolve_attribute(
     report: &mut ObjectReport<'_>,
 ) -> String {
     let name = written.filter(|name| !name.is_empty()).unwrap_or(default);
-    if TAKEN.contains(&name) {
+    if CONTEXT_ATTRIBUTES.contains(&name) || TAKEN.contains(&name) {
         report.error(
             field,
             format!("{name} means something else already: write another one, such as {default}"),
         );
-    } else if !crate::event::is_attribute_name(name) {
+    } else if !is_attribute_name(name) {
         report.error(
             field,
             format!("{name:?} is not the name of an attribute: use a-z and 0-9"),

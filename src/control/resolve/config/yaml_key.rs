@@ -27,20 +27,7 @@ pub(super) fn parse_yaml_key<T: DeserializeOwned>(
         );
         return None;
     };
-    let value = match yaml::parse_documents(text).into_iter().next() {
-        Some(Ok(parsed)) => parsed.value,
-        Some(Err(broken)) => {
-            report.error(
-                &field,
-                format!(
-                    "is no YAML: line {} of the text {}",
-                    broken.line, broken.message
-                ),
-            );
-            return None;
-        }
-        None => Value::Object(Map::new()),
-    };
+    let value = parse_yaml_text(text, &field, report)?;
     let value = manifest::validate_fields(report, schema(&value), &field, reading, &value);
     serde_path_to_error::deserialize(value.as_ref())
         .map_err(|error| {
@@ -50,4 +37,27 @@ pub(super) fn parse_yaml_key<T: DeserializeOwned>(
             )
         })
         .ok()
+}
+
+/// Reads the YAML of a text at this field; `None` if it is not understood, which is reported. A text
+/// of comments only is an empty object.
+pub(super) fn parse_yaml_text(
+    text: &str,
+    field: &str,
+    report: &mut ObjectReport<'_>,
+) -> Option<Value> {
+    match yaml::parse_documents(text).into_iter().next() {
+        Some(Ok(parsed)) => Some(parsed.value),
+        Some(Err(broken)) => {
+            report.error(
+                field,
+                format!(
+                    "is no YAML: line {} of the text {}",
+                    broken.line, broken.message
+                ),
+            );
+            None
+        }
+        None => Some(Value::Object(Map::new())),
+    }
 }
