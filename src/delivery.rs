@@ -171,7 +171,7 @@ impl<T: HttpTransport> EventDeliverer<T> {
                 KeyValue::new(MESSAGING_OPERATION_TYPE, "process"),
                 KeyValue::new(
                     MESSAGING_DESTINATION_NAME,
-                    worker.series().messaging_destination().to_owned(),
+                    Arc::clone(worker.series().messaging_destination()),
                 ),
             ]
         });

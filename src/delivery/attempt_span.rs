@@ -6,7 +6,7 @@ use opentelemetry_semantic_conventions::attribute::{
     HTTP_REQUEST_METHOD, HTTP_REQUEST_RESEND_COUNT, SERVER_ADDRESS, SERVER_PORT, URL_SCHEME,
 };
 
-use crate::model::{Addressable, DestinationRoute};
+use crate::model::{Addressable, DestinationRoute, UriScheme};
 use crate::telemetry::tracer::Span;
 
 /// Starts the span of an attempt, as a child of the span of all attempts. It has the address of the
@@ -38,11 +38,15 @@ pub(super) fn start_attempt_span(send: &Span, to: &Addressable, attempts: u32) -
 
 fn set_request_attributes(span: &mut Span, to: &Addressable) {
     span.set_attributes(|| {
+        let scheme = match to.url.scheme() {
+            "https" => UriScheme::Https,
+            _ => UriScheme::Http,
+        };
         let address = to.url.host_str().unwrap_or_default().to_owned();
         let port = to.url.port_or_known_default().unwrap_or_default();
         [
             KeyValue::new(HTTP_REQUEST_METHOD, "POST"),
-            KeyValue::new(URL_SCHEME, to.url.scheme().to_owned()),
+            KeyValue::new(URL_SCHEME, scheme.as_str()),
             KeyValue::new(SERVER_ADDRESS, address),
             KeyValue::new(SERVER_PORT, i64::from(port)),
         ]

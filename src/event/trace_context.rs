@@ -93,6 +93,16 @@ impl TraceContext {
         }
     }
 
+    /// True if the parent is a span of this process that is not recorded, so that nothing after it
+    /// is either.
+    #[must_use]
+    pub(crate) fn is_left_out(&self) -> bool {
+        match &self.parent {
+            Some(ParentSpan::Local(context)) => !context.span().span_context().is_sampled(),
+            Some(ParentSpan::Remote(_)) | None => false,
+        }
+    }
+
     /// The same context with this span of the process as the parent.
     #[must_use]
     pub fn with_span(&self, span: SpanContext) -> Self {

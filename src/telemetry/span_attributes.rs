@@ -2,33 +2,35 @@
 //! by Knative's names (contract OB-8, OB-12, OB-13). Data and extensions are left out: they may
 //! hold secrets.
 
-use opentelemetry::KeyValue;
+use opentelemetry::{KeyValue, Value};
 use opentelemetry_semantic_conventions::attribute::{
     CLOUDEVENTS_EVENT_ID, CLOUDEVENTS_EVENT_SOURCE, CLOUDEVENTS_EVENT_SPEC_VERSION,
     CLOUDEVENTS_EVENT_SUBJECT, CLOUDEVENTS_EVENT_TYPE, ERROR_TYPE, HTTP_RESPONSE_STATUS_CODE,
     MESSAGING_MESSAGE_ID,
 };
 
-use super::tracer::{Span, text_attribute};
+use super::tracer::{Span, text_value};
 use crate::event::Event;
 
 /// Sets the attributes of the event on its span.
 pub fn set_event_attributes(span: &mut Span, event: &Event) {
-    let attribute =
-        |name: &'static str, of: &str| text_attribute(name, &event.get(of).unwrap_or_default());
+    let text = |of: &str| text_value(&event.get(of).unwrap_or_default());
     span.set_attributes(|| {
+        // Each text is kept once, under both of its names.
+        let (id, source, kind) = (text("id"), text("source"), text("type"));
+        let version: Value = event.spec_version().as_str().into();
         [
-            attribute(MESSAGING_MESSAGE_ID, "id"),
-            attribute(CLOUDEVENTS_EVENT_ID, "id"),
-            attribute(CLOUDEVENTS_EVENT_SOURCE, "source"),
-            attribute(CLOUDEVENTS_EVENT_TYPE, "type"),
-            attribute(CLOUDEVENTS_EVENT_SPEC_VERSION, "specversion"),
-            attribute("cloudevents.type", "type"),
-            attribute("cloudevents.source", "source"),
+            KeyValue::new(MESSAGING_MESSAGE_ID, id.clone()),
+            KeyValue::new(CLOUDEVENTS_EVENT_ID, id),
+            KeyValue::new(CLOUDEVENTS_EVENT_SOURCE, source.clone()),
+            KeyValue::new(CLOUDEVENTS_EVENT_TYPE, kind.clone()),
+            KeyValue::new(CLOUDEVENTS_EVENT_SPEC_VERSION, version),
+            KeyValue::new("cloudevents.type", kind),
+            KeyValue::new("cloudevents.source", source),
         ]
     });
     if event.attribute("subject").is_some() {
-        span.set_attributes(|| [attribute(CLOUDEVENTS_EVENT_SUBJECT, "subject")]);
+        span.set_attributes(|| [KeyValue::new(CLOUDEVENTS_EVENT_SUBJECT, text("subject"))]);
     }
 }
 

@@ -21,7 +21,7 @@ use tokio::sync::mpsc;
 use super::counter::Counter;
 use super::span_queue::{QueuedSpan, SpanQueue};
 use crate::event::TraceContext;
-pub use bounded_text::text_attribute;
+pub(super) use bounded_text::text_value;
 pub use sampler::Sampler;
 pub use span::Span;
 pub use span_scope::SpanScope;
@@ -199,7 +199,7 @@ mod tests {
             let parent = TraceContext::from_headers(&headers).expect("a context");
             let mut span = tracer.start("POST", SpanKind::Server, Some(&parent));
             for _ in 0..1000 {
-                span.set_attributes(|| [text_attribute("long", &"x".repeat(100_000))]);
+                span.set_attributes(|| [KeyValue::new("long", text_value(&"x".repeat(100_000)))]);
                 span.add_event("retry", || [KeyValue::new("long", "x".repeat(100_000))]);
             }
             drop((span, parent, headers));
@@ -221,9 +221,8 @@ mod tests {
         tracer.start_recording(Sampler::AlwaysOn, spans, Arc::clone(&dropped));
         let large = || {
             let mut span = tracer.start("POST", SpanKind::Server, None);
-            (0..MAX_ATTRIBUTES).for_each(|_| {
-                span.set_attributes(|| [text_attribute("long", &"x".repeat(LONGEST))])
-            });
+            (0..MAX_ATTRIBUTES)
+                .for_each(|_| span.set_attributes(|| [KeyValue::new("long", "x".repeat(LONGEST))]));
         };
         (0..1000).for_each(|_| large());
         let kept = finished.len();
@@ -265,13 +264,17 @@ mod tests {
         assert!((350..650).contains(&half), "{half}");
     }
 
-    /// A decision not to record is told to those after it, so that they do not decide anew.
+    /// A decision not to record is told to those after it, so that they do not decide anew, not
+    /// even by other settings.
     #[test]
     fn what_is_not_recorded_is_told() {
         let (tracer, _finished, _) = recording(Sampler::AlwaysOff);
         let span = tracer.start("POST", SpanKind::Server, None);
-        let context = span.context().and_then(|context| context.parent());
-        let context = context.expect("a context");
+        let told = span.context().expect("a context");
+        let context = told.parent().expect("a parent");
         assert!(!context.span().span_context().is_sampled() && !span.is_recorded());
+        let (tracer, _finished, _) = recording(Sampler::AlwaysOn);
+        let next = tracer.start("deliver", SpanKind::Consumer, Some(told));
+        assert!(!next.is_recorded() && Arc::ptr_eq(next.context().expect("a context"), told));
     }
 }

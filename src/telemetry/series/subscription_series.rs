@@ -1,7 +1,7 @@
 //! The series of a subscription or Trigger.
 
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use opentelemetry::trace::SpanContext;
@@ -33,7 +33,7 @@ pub(super) const RESULTS: [&str; 11] = [
 pub struct SubscriptionSeries {
     pub(super) name: SeriesKey,
     /// Upstream's `messaging.destination.name` (contract OB-8): `subscription:<name>.<namespace>`.
-    pub(super) messaging_destination: Box<str>,
+    pub(super) messaging_destination: Arc<str>,
     pub(super) created_at: Instant,
     pub(super) enqueued: Counter,
     pub(super) ends: ByDeliveryEnd<Counter>,
@@ -116,7 +116,7 @@ impl SubscriptionSeries {
 
     /// Returns `subscription:<name>.<namespace>` or `trigger:<name>.<namespace>` (contract OB-8).
     #[must_use]
-    pub fn messaging_destination(&self) -> &str {
+    pub fn messaging_destination(&self) -> &Arc<str> {
         &self.messaging_destination
     }
 

@@ -2,6 +2,7 @@
 //! limits how many attributes a span has, but not how long they are.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use opentelemetry::{KeyValue, Value};
 
@@ -10,10 +11,10 @@ use crate::wire_text::truncate;
 /// Longest text of an attribute in bytes.
 pub(super) const LONGEST: usize = 1024;
 
-/// Makes an attribute of the start of a text, in memory of its own.
+/// Makes a value of the start of a text, in memory of its own that clones share.
 #[must_use]
-pub fn text_attribute(name: &'static str, text: &str) -> KeyValue {
-    KeyValue::new(name, truncate(text, LONGEST).to_owned())
+pub(in crate::telemetry) fn text_value(text: &str) -> Value {
+    Value::String(Arc::<str>::from(truncate(text, LONGEST)).into())
 }
 
 /// Cuts the text of an attribute.

@@ -20,6 +20,17 @@ struct RecordingSpan {
     tracer: Arc<SdkTracer>,
 }
 
+/// Returns the number of attributes that most spans of a kind get, so that their list is not moved
+/// while it grows.
+fn expected_attributes(kind: &SpanKind) -> usize {
+    match kind {
+        SpanKind::Producer | SpanKind::Consumer => 14,
+        SpanKind::Client => 6,
+        SpanKind::Server => 3,
+        SpanKind::Internal => 0,
+    }
+}
+
 /// A step of an event. The span ends when it is dropped.
 #[derive(Debug, Default)]
 pub struct Span {
@@ -44,8 +55,13 @@ impl Span {
         kind: SpanKind,
         parent: Option<&Arc<TraceContext>>,
     ) -> Self {
+        if parent.is_some_and(|parent| parent.is_left_out()) {
+            return Self::unrecorded(parent);
+        }
         let before = parent.and_then(|parent| parent.parent());
-        let builder = tracer.span_builder(name).with_kind(kind);
+        let mut builder = tracer.span_builder(name);
+        builder.attributes = Some(Vec::with_capacity(expected_attributes(&kind)));
+        builder.span_kind = Some(kind);
         let span = tracer.build_with_context(builder, before.as_ref().unwrap_or(&Context::new()));
         let is_unsampled = |before: &Context| !before.span().span_context().is_sampled();
         if !span.is_recording() && before.as_ref().is_some_and(is_unsampled) {
