@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderValue, Request, Response};
 use opentelemetry::KeyValue;
-use opentelemetry::trace::SpanKind;
+use opentelemetry::trace::{SpanContext, SpanKind};
 use opentelemetry_semantic_conventions::attribute::HTTP_REQUEST_METHOD;
 use tokio::time::Instant;
 
@@ -15,6 +15,7 @@ use crate::auth::token_cache::TokenError;
 use crate::client::{self, HttpTransport, TransportError};
 use crate::event::{Event, knative};
 use crate::model::{Addressable, DeliveryFormat, ServiceAccount};
+use crate::telemetry::histogram::HistogramsByStatus;
 use crate::telemetry::span_attributes;
 use crate::telemetry::tracer::{Span, Tracer};
 
@@ -23,6 +24,20 @@ pub(super) struct RelayRequest {
     request: Request<Bytes>,
     span: Span,
     has_trace: bool,
+}
+
+/// The start of a request, from which its duration counts.
+pub(super) struct RelayStart {
+    pub(super) time: Instant,
+    /// The span of the request if it is recorded: the exemplar of the duration.
+    pub(super) span: Option<SpanContext>,
+}
+
+impl RelayStart {
+    /// Records the time since the start.
+    pub(super) fn record_elapsed(&self, status: Option<u16>, durations: &HistogramsByStatus) {
+        durations.record_in_span(status, self.time.elapsed(), self.span.as_ref());
+    }
 }
 
 impl RelayRequest {
@@ -41,6 +56,14 @@ impl RelayRequest {
             request,
             span,
             has_trace,
+        }
+    }
+
+    /// Starts the clock: the request is sent next.
+    pub(super) fn start(&self) -> RelayStart {
+        RelayStart {
+            time: Instant::now(),
+            span: self.span.recorded().cloned(),
         }
     }
 

@@ -33,7 +33,8 @@ impl ExpositionFormat {
 #[derive(Clone, Debug, PartialEq)]
 pub struct MetricFamily<'a> {
     /// The name as OpenTelemetry spells it: with dots where upstream's has them. Prometheus'
-    /// suffix of unit or kind is added when it is written.
+    /// suffix of unit or kind is added when it is written, unless it is there: a counter has its
+    /// `_total` already if the name without it is that of another family.
     pub name: Cow<'static, str>,
     /// The help text of the family, in one line.
     pub help: &'static str,
@@ -74,12 +75,15 @@ impl<'a> MetricFamily<'a> {
             return;
         };
         let (suffix, kind) = suffix_and_kind(&first.value);
-        let name = format!("{}{suffix}", prometheus_name(&self.name));
-        // OpenMetrics describes a counter without the `_total` of its samples.
-        let described = if form == ExpositionFormat::OpenMetrics && kind == "counter" {
-            prometheus_name(&self.name)
-        } else {
-            (&*name).into()
+        let base = prometheus_name(&self.name);
+        let name = format!("{}{suffix}", base.strip_suffix(suffix).unwrap_or(&base));
+        let is_open = form == ExpositionFormat::OpenMetrics;
+        // OpenMetrics describes a counter without the `_total` of its samples. One that has it
+        // already would be described by a name that is another family's.
+        let (described, kind) = match (kind, name == base) {
+            ("counter", false) if is_open => (&*base, kind),
+            ("counter", true) if is_open => (&*name, "unknown"),
+            _ => (&*name, kind),
         };
         text.push_str(&format!(
             "# HELP {described} {}\n# TYPE {described} {kind}\n",
