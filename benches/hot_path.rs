@@ -346,13 +346,16 @@ fn resolve_one_more_subscriber(bencher: Bencher<'_, '_>) {
 
 /// What tracing costs a delivery of one attempt: while it is off, while the trace is not recorded,
 /// and while it is. The spans are those of the path of one event, and the header that goes with it.
-#[divan::bench(args = ["off", "not_recorded", "recorded"])]
+#[divan::bench(args = ["off", "not_recorded", "one_percent", "recorded"])]
 fn trace(bencher: Bencher<'_, '_>, mode: &str) {
     let (spans, mut finished) = tokio::sync::mpsc::channel(4096);
     let tracer = Tracer::default();
     match mode {
         "off" => {}
         "not_recorded" => tracer.start_recording(Sampler::AlwaysOff, spans, Arc::default()),
+        "one_percent" => {
+            tracer.start_recording(Sampler::from_rate(0.01), spans, Arc::default());
+        }
         _ => tracer.start_recording(Sampler::AlwaysOn, spans, Arc::default()),
     }
     let event = event();

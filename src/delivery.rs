@@ -48,7 +48,7 @@ use attempt_progress::AttemptProgress;
 use dead_letter::DeliveryFailure;
 use delivery_record::DeliveryRecord;
 pub(crate) use worker_state::SubscriptionWorkerState;
-pub use worker_states::SubscriptionWorkerStates;
+pub(crate) use worker_states::SubscriptionWorkerStates;
 
 /// Options that hold for every delivery.
 #[derive(Clone, Debug, PartialEq)]

@@ -21,7 +21,7 @@ mod store_resolver;
 mod watch;
 mod write;
 
-pub use access::ApiServerAccess;
-pub use connection::{ClusterConnection, ClusterSettings, StopSignals};
-pub use follower::FollowerChannels;
-pub use store_resolver::LatestResolution;
+pub(crate) use access::ApiServerAccess;
+pub(crate) use connection::{ClusterSettings, StopSignals};
+pub(crate) use follower::FollowerChannels;
+pub(crate) use store_resolver::LatestResolution;

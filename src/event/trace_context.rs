@@ -13,11 +13,11 @@ use opentelemetry::trace::{SpanContext, TraceContextExt};
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 
 /// Header with trace and span that a message belongs to.
-pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+pub(crate) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 /// Header with entries of tracing systems for themselves.
-pub const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
+pub(crate) const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 /// Header with entries of senders for those after them.
-pub const BAGGAGE: HeaderName = HeaderName::from_static("baggage");
+pub(crate) const BAGGAGE: HeaderName = HeaderName::from_static("baggage");
 
 /// Largest size in bytes of `tracestate` or `baggage`; longer ones are not passed on, as W3C
 /// allows.
@@ -66,7 +66,7 @@ impl TraceContext {
 
     /// Decodes the context from headers; `None` if they have none, as most requests.
     #[must_use]
-    pub fn from_headers(headers: &HeaderMap) -> Option<Arc<Self>> {
+    pub(crate) fn from_headers(headers: &HeaderMap) -> Option<Arc<Self>> {
         let parent = headers.get(TRACEPARENT).and_then(valid_traceparent);
         let state = parent
             .as_ref()
@@ -83,7 +83,7 @@ impl TraceContext {
 
     /// Returns OpenTelemetry's context with the parent as its span; `None` if there is no parent.
     #[must_use]
-    pub fn parent(&self) -> Option<Context> {
+    pub(crate) fn parent(&self) -> Option<Context> {
         match self.parent.as_ref()? {
             ParentSpan::Local(context) => Some(context.clone()),
             ParentSpan::Remote(_) => {
@@ -98,14 +98,17 @@ impl TraceContext {
     #[must_use]
     pub(crate) fn is_left_out(&self) -> bool {
         match &self.parent {
-            Some(ParentSpan::Local(context)) => !context.span().span_context().is_sampled(),
+            Some(ParentSpan::Local(context)) => {
+                let span = context.span();
+                !span.span_context().is_sampled() && !span.span_context().is_remote()
+            }
             Some(ParentSpan::Remote(_)) | None => false,
         }
     }
 
     /// The same context with this span of the process as the parent.
     #[must_use]
-    pub fn with_span(&self, span: SpanContext) -> Self {
+    pub(crate) fn with_span(&self, span: SpanContext) -> Self {
         let context = Context::new().with_remote_span_context(span);
         Self {
             parent: Some(ParentSpan::Local(context)),
@@ -115,7 +118,7 @@ impl TraceContext {
 
     /// Returns the header fields of the context: those that came, and the `traceparent` of a span
     /// of this process.
-    pub fn fields(&self) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
+    pub(crate) fn fields(&self) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
         let fields = [
             (TRACEPARENT, self.traceparent()),
             (TRACESTATE, self.tracestate.clone()),
@@ -134,7 +137,7 @@ impl TraceContext {
 
     /// True if a header belongs to the trace context or baggage.
     #[must_use]
-    pub fn is_header(name: &HeaderName) -> bool {
+    pub(crate) fn is_header(name: &HeaderName) -> bool {
         [TRACEPARENT, TRACESTATE, BAGGAGE].contains(name)
     }
 

@@ -50,7 +50,7 @@ const RECONCILE_INTERVAL: Duration = Duration::from_secs(30);
 impl ClusterConnection {
     /// Reconciles every RabbitmqChannel of the cluster until `stops.stop_all`; `read` is called
     /// with each resolution of the configuration.
-    pub async fn reconcile_channels(
+    pub(crate) async fn reconcile_channels(
         self,
         settings: ControlSettings,
         read: impl Fn(&Resolution) + Send + Sync,

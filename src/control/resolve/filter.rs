@@ -35,7 +35,7 @@ const MAX_TEXT: usize = 128 * 1024;
 /// for a filter that is not understood. The problems are those of files, of Triggers, and of
 /// filters.
 #[must_use]
-pub fn trigger_filters(
+pub(crate) fn trigger_filters(
     manifests: &ManifestSet,
     settings: &ControlSettings,
 ) -> (Vec<(ObjectName, Option<Filter>)>, Vec<Problem>) {
