@@ -130,7 +130,8 @@ impl<'d> CollectedObjects<'d> {
                 let ObjectName {
                     namespace, name, ..
                 } = report.object().clone();
-                self.reconciled.insert((namespace, name), report);
+                self.reconciled
+                    .insert(NamespacedName { namespace, name }, report);
             }
             ObjectHeader::Known(
                 kind @ (ResourceKind::Broker | ResourceKind::Trigger | ResourceKind::Subscription),
@@ -150,7 +151,7 @@ impl<'d> CollectedObjects<'d> {
         let ObjectName {
             namespace, name, ..
         } = report.object().clone();
-        let name = (namespace, name);
+        let name = NamespacedName { namespace, name };
         match kind {
             ResourceKind::Broker => drop(self.brokers.insert(name, CollectedItem::unread(report))),
             ResourceKind::Trigger => {
@@ -261,7 +262,7 @@ fn insert<'d, T: DeserializeOwned>(
     (kind, settings): (ResourceKind, &ControlSettings),
 ) -> Option<ObjectReport<'d>> {
     let name = report.object();
-    match items.entry((name.namespace.clone(), name.name.clone())) {
+    match items.entry(NamespacedName::new(&name.namespace, &name.name)) {
         Entry::Occupied(first) => {
             report_duplicate_name(&mut report, first.get().report.document());
             Some(report)

@@ -26,10 +26,9 @@ use crate::control::resolve::keys::channel_key;
 use crate::control::resolve::senders::authorization::SenderRules;
 use crate::control::settings::ControlSettings;
 use crate::correlation::KeyRing;
-use crate::model::NamespacedName;
 use crate::model::{
-    Addressable, ChannelKey, ChannelKind, DestinationRoute, DestinationUrl, TransportEncryption,
-    TrustBundle,
+    Addressable, ChannelKey, ChannelKind, DestinationRoute, DestinationUrl, NamespacedName,
+    TransportEncryption, TrustBundle,
 };
 use address::ChannelAddresses;
 use service_location::ServiceLocations;
@@ -324,8 +323,12 @@ pub(super) fn check_serving_state(
 }
 
 /// The key of the RequestReply of this name.
-pub(crate) fn request_reply_key((namespace, name): &NamespacedName) -> ChannelKey {
-    channel_key(ChannelKind::RequestReply, namespace.clone(), name.clone())
+pub(crate) fn request_reply_key(name: &NamespacedName) -> ChannelKey {
+    channel_key(
+        ChannelKind::RequestReply,
+        name.namespace.clone(),
+        name.name.clone(),
+    )
 }
 
 /// The URL of a destination that is unresolved: the URI as it was written, without its credentials,

@@ -10,7 +10,7 @@ use crate::control::read::report::ObjectReport;
 use crate::control::resolve::collect::{CollectedItem, CollectedItems};
 use crate::control::resolve::config::trust::diagnose::format_day;
 use crate::control::settings::{AdvertisedCaCerts, ControlSettings};
-use crate::model::TrustBundle;
+use crate::model::{NamespacedName, TrustBundle};
 use crate::tls::server_identity::{ServerIdentity, ServerIdentityError};
 
 /// A server certificate with its private key.
@@ -58,7 +58,7 @@ pub(crate) fn resolve(
 ) -> Option<ServerCertificate> {
     let mut chosen = None;
     for name in settings.task.tls_secrets() {
-        let key = (settings.system_namespace.clone(), (*name).to_owned());
+        let key = NamespacedName::new(&settings.system_namespace, *name);
         let Some(item) = secrets.get_mut(&key) else {
             continue;
         };

@@ -11,7 +11,7 @@ use crate::control::read::schema::config_maps::CONFIG_FEATURES;
 use crate::control::resolve::collect::CollectedObjects;
 use crate::control::resolve::destination::uri;
 use crate::control::settings::{ApiServerAvailability, ControlSettings};
-use crate::model::{AuthorizationMode, parse_duration};
+use crate::model::{AuthorizationMode, NamespacedName, parse_duration};
 
 const OIDC: &str = "authentication-oidc";
 const AUTHORIZATION: &str = "default-authorization-mode";
@@ -56,10 +56,7 @@ pub(crate) fn resolve(
     settings: &ControlSettings,
     last: Option<&FeatureFlags>,
 ) -> FeatureFlags {
-    let system_features = (
-        settings.system_namespace.clone(),
-        CONFIG_FEATURES.to_owned(),
-    );
+    let system_features = NamespacedName::new(&settings.system_namespace, CONFIG_FEATURES);
     let suspect = collected
         .unidentified_with_word(CONFIG_FEATURES)
         .first()

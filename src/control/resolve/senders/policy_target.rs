@@ -58,26 +58,26 @@ pub(super) fn probable_namespaces(
     report: &mut ObjectReport<'_>,
 ) -> Vec<String> {
     let own = report.object().namespace.clone();
-    if targets.iter().any(|target| target.name.0 == own) {
+    if targets.iter().any(|target| target.name.namespace == own) {
         return Vec::new();
     }
     let is_missing = report.document().text(&["metadata", "namespace"]).is_none();
     let is_meant = |target: &&PolicyTarget<'_>| {
         let PolicyTarget {
             kind,
-            name: (namespace, name),
+            name,
             document,
         } = target;
-        suggest_word(&own, [namespace.as_str()]).is_some()
+        suggest_word(&own, [name.namespace.as_str()]).is_some()
             || (is_missing
                 && to
                     .iter()
-                    .any(|to| selects_object(to, *kind, name, document)))
+                    .any(|to| selects_object(to, *kind, &name.name, document)))
     };
     let mut namespaces: Vec<String> = targets
         .iter()
         .filter(is_meant)
-        .map(|target| target.name.0.clone())
+        .map(|target| target.name.namespace.clone())
         .collect();
     namespaces.sort();
     namespaces.dedup();
@@ -253,8 +253,8 @@ fn is_for_any(to: &PolicyTo, targets: &[PolicyTarget<'_>], report: &ObjectReport
     let namespace = &report.object().namespace;
     targets
         .iter()
-        .filter(|target| target.name.0 == *namespace)
-        .any(|target| selects_object(to, target.kind, &target.name.1, target.document))
+        .filter(|target| target.name.namespace == *namespace)
+        .any(|target| selects_object(to, target.kind, &target.name.name, target.document))
 }
 
 /// True if a target of a policy selects this object of the policy's namespace.

@@ -18,9 +18,8 @@ use crate::control::resolve::senders::authorization::SenderRules;
 use crate::control::resolve::subscription::subscriber::subscriber_key;
 use crate::control::resolve::subscription::{ResolvedSubscription, SubscriptionResolver};
 use crate::control::resolve::written::request_reply::trigger::replaces_upstream_trigger;
-use crate::model::NamespacedName;
 use crate::model::{
-    Channel, ChannelKey, ChannelKind, RoutingTable, Subscription, SubscriptionKey,
+    Channel, ChannelKey, ChannelKind, NamespacedName, RoutingTable, Subscription, SubscriptionKey,
     SubscriptionKind, TransportEncryption,
 };
 
@@ -266,7 +265,7 @@ impl SubscriptionRoutes {
         let rabbitmq_channels = rabbitmq_channels
             .iter_mut()
             .filter(|(name, _)| !shadowed.contains(*name) && !in_memory.contains(*name));
-        for ((namespace, name), item) in channels
+        for (NamespacedName { namespace, name }, item) in channels
             .iter_mut()
             .chain(in_memory_channels)
             .chain(rabbitmq_channels)
@@ -363,18 +362,18 @@ impl SubscriptionRoutes {
                     .object
                     .as_ref()
                     .and_then(|object| object.metadata.uid.clone());
-                names.insert((channel.clone(), uid.unwrap_or_else(|| name.1.clone())));
+                names.insert((channel.clone(), uid.unwrap_or_else(|| name.name.clone())));
             }
         }
         names
     }
 }
 
-fn subscription_key(kind: SubscriptionKind, (namespace, name): &NamespacedName) -> SubscriptionKey {
+fn subscription_key(kind: SubscriptionKind, name: &NamespacedName) -> SubscriptionKey {
     SubscriptionKey {
         kind,
-        namespace: namespace.clone(),
-        name: name.clone(),
+        namespace: name.namespace.clone(),
+        name: name.name.clone(),
     }
 }
 

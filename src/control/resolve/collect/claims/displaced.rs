@@ -243,9 +243,7 @@ impl<'m> FileEdit<'m> {
                 })
         };
         let is_made_again = is_of_kind(gone, ResourceKind::Broker)
-            && self
-                .injected
-                .contains(&(was[2].to_owned(), was[3].to_owned()));
+            && self.injected.contains(&NamespacedName::new(was[2], was[3]));
         let takes_place = |(document, by): &&IdentifiedObject<'m>| {
             let is_move = by[2] != was[2] && kept.is_none() && self.namespaces.contains(by[2]);
             let is_move = is_move || self.moves.contains(&(was[2], by[2]));

@@ -13,8 +13,8 @@ use crate::control::resolve::destination::{DestinationResolver, ServingState};
 use crate::control::resolve::keys::channel_key;
 use crate::control::resolve::parent::ResolvedParent;
 use crate::control::resolve::written::channel_candidate::{ChannelCandidate, SINK_FIELD};
-use crate::model::ChannelKind;
 use crate::model::annotation::BROKER_CLASS;
+use crate::model::{ChannelKind, NamespacedName};
 
 const DEFAULT_DELIVERY: &str = "spec.delivery (default of ConfigMap config-br-defaults)";
 const DEFAULT_CONFIG: &str = "spec.config (default of ConfigMap config-br-defaults)";
@@ -110,7 +110,7 @@ pub(super) fn broker_candidates<'i, 'd>(
     defaults: &ResolvedDefaults,
 ) -> Vec<ChannelCandidate<'i, 'd>> {
     let mut candidates = Vec::new();
-    for ((namespace, name), item) in items {
+    for (NamespacedName { namespace, name }, item) in items {
         let key = channel_key(ChannelKind::Broker, namespace.clone(), name.clone());
         if resolver.serving_states.get(&key) != Some(&ServingState::Served) {
             continue;

@@ -12,7 +12,7 @@ use crate::control::resolve::destination::{DestinationResolver, ServingState, Wr
 use crate::control::resolve::parent::{ResolvedParent, ResolvedParents};
 use crate::control::resolve::subscription;
 use crate::filter::Filter;
-use crate::model::{ChannelKey, Subscription, SubscriptionKey, SubscriptionKind};
+use crate::model::{ChannelKey, NamespacedName, Subscription, SubscriptionKey, SubscriptionKind};
 
 /// Builds one flow after the other.
 pub(super) struct FlowBuilder<'m, 's> {
@@ -26,7 +26,7 @@ pub(super) struct FlowBuilder<'m, 's> {
 
 impl FlowBuilder<'_, '_> {
     pub(super) fn build_all<T: FlowManifest>(&mut self, items: &mut CollectedItems<'_, T>) {
-        for ((_, name), CollectedItem { object, report, .. }) in items {
+        for (NamespacedName { name, .. }, CollectedItem { object, report, .. }) in items {
             let plan = plan_flow(object.as_deref(), name);
             self.build_or_keep(&plan, report);
         }
@@ -200,9 +200,11 @@ impl FlowBuilder<'_, '_> {
             subscription::resolve_delivery(resolver, own, Some(parent), report);
         let sink_fault = report.tolerated_error_after(excused);
         let (namespace, name) = (channel.namespace, planned.name.clone());
-        let sender = resolver
-            .sender_rules
-            .generated_sender_account(ResourceKind::Subscription, (&namespace, &name));
+        let sender = resolver.sender_rules.generated_sender_account(
+            ResourceKind::Subscription,
+            &namespace,
+            &name,
+        );
         let subscription = Subscription {
             key: SubscriptionKey {
                 kind: SubscriptionKind::Subscription,

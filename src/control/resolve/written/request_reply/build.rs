@@ -17,8 +17,8 @@ use crate::event::{CONTEXT_ATTRIBUTES, is_attribute_name, knative};
 use crate::filter::Filter;
 use crate::filter::cesql::{CesqlExpression, ExpressionNode};
 use crate::model::{
-    Addressable, ChannelKey, ChannelKind, DestinationRoute, DestinationUrl, RequestReply,
-    Subscription, parse_duration,
+    Addressable, ChannelKey, ChannelKind, DestinationRoute, DestinationUrl, NamespacedName,
+    RequestReply, Subscription, parse_duration,
 };
 
 const CORRELATION_ATTRIBUTE: &str = "correlationid";
@@ -54,7 +54,7 @@ pub(super) fn build_request_reply(
         .sender_rules
         .sender_account(ResourceKind::RequestReply, report);
     let trigger = Subscription {
-        key: trigger_key(&(key.namespace.clone(), key.name.clone())),
+        key: trigger_key(&NamespacedName::new(&key.namespace, &key.name)),
         filter: filter?,
         subscriber: Some(reply_addressable(key, resolver)?),
         reply: None,
@@ -238,7 +238,7 @@ fn reply_filter(
 ) -> Option<Filter> {
     let expression = CesqlExpression::parse(&verification_expression(
         attribute,
-        &(key.namespace.clone(), key.name.clone()),
+        &NamespacedName::new(&key.namespace, &key.name),
     ));
     let expression = expression.ok().filter(|expression| {
         let asked = expression.correlation_calls();
