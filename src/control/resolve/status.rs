@@ -99,10 +99,10 @@ pub(super) fn object_conditions<T: ?Sized>(
             "LeftAlone",
             "It belongs to another implementation".to_owned(),
         )),
-        (Some((reason, message)), true) if report.has_errors() => {
-            Some(("False", reason, message + KEPT))
+        (Some(error), true) if report.has_errors() => {
+            Some(("False", error.reason, error.message + KEPT))
         }
-        (Some((reason, message)), _) => Some(("False", reason, message)),
+        (Some(error), _) => Some(("False", error.reason, error.message)),
     };
     let unready = unready.map(|(status, reason, message)| {
         Box::new(NotReadyReason {

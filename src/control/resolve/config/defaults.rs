@@ -54,8 +54,7 @@ impl ResolvedDefaults {
         settings: &ControlSettings,
         last: Option<&Self>,
     ) -> Self {
-        let (mut defaults, reading) =
-            (Self::default(), UnknownFieldPolicy::from_settings(settings));
+        let mut defaults = Self::default();
         for (
             name,
             CollectedItem {
@@ -66,9 +65,9 @@ impl ResolvedDefaults {
         ) in &mut collected.config_maps
         {
             if let Some(config_map) = object {
-                defaults.take(name, config_map, (settings, reading), report);
+                defaults.take(name, config_map, settings, report);
             } else if let Some(config_map) = partly {
-                Self::default().take(name, config_map, (settings, reading), report);
+                Self::default().take(name, config_map, settings, report);
             }
             if report.has_errors() {
                 defaults.keep_last(name, settings, last);
@@ -90,9 +89,10 @@ impl ResolvedDefaults {
         &mut self,
         name: &NamespacedName,
         config_map: &ConfigMapManifest,
-        (settings, reading): (&ControlSettings, UnknownFieldPolicy),
+        settings: &ControlSettings,
         report: &mut ObjectReport<'_>,
     ) {
+        let reading = UnknownFieldPolicy::from_settings(settings);
         let system = name.namespace == settings.system_namespace;
         match name.name.as_str() {
             CONFIG_BR_DEFAULTS if system => {
@@ -197,7 +197,8 @@ impl ResolvedDefaults {
     /// defaults name.
     pub(crate) fn broker_template(
         &self,
-        (namespace, class): (&str, &str),
+        namespace: &str,
+        class: &str,
         config: Option<&duck::KReference>,
     ) -> Option<&ChannelTemplate> {
         let reference = config.or_else(|| {

@@ -114,8 +114,9 @@ pub(super) fn check_targets(
             (None, Some(selector)) => {
                 let field = format!("{field}.selector");
                 let are_right = check_expressions(selector, &field, report);
-                let written = (selector.api_version.as_deref(), selector.kind.as_deref());
-                if is_served_kind(written, &field, report)
+                let [api_version, kind] =
+                    [&selector.api_version, &selector.kind].map(Option::as_deref);
+                if is_served_kind(api_version, kind, &field, report)
                     && are_right
                     && !is_for_any(to, targets, report)
                 {
@@ -134,8 +135,8 @@ fn check_reference(reference: &KReference, field: &str, report: &mut ObjectRepor
     if is_nameless {
         report.error(&format!("{field}.name"), "is missing: name the object");
     }
-    let written = (reference.api_version.as_deref(), reference.kind.as_deref());
-    is_served_kind(written, field, report) && !is_nameless
+    let [api_version, kind] = [&reference.api_version, &reference.kind].map(Option::as_deref);
+    is_served_kind(api_version, kind, field, report) && !is_nameless
 }
 
 fn report_missing_target(reference: &KReference, field: &str, report: &mut ObjectReport<'_>) {
@@ -203,7 +204,8 @@ fn check_expression(
 /// True if this is a kind that is served here. Another kind is reported, and the policy applies to
 /// nothing of it.
 fn is_served_kind(
-    (api_version, kind): (Option<&str>, Option<&str>),
+    api_version: Option<&str>,
+    kind: Option<&str>,
     field: &str,
     report: &mut ObjectReport<'_>,
 ) -> bool {

@@ -13,6 +13,7 @@ use crate::control::read::manifest::messaging::{ChannelManifest, ChannelTemplate
 use crate::control::read::report::ObjectReport;
 use crate::control::resolve::collect::{CollectedItem, CollectedItems, CollectedObjects};
 use crate::control::resolve::config::defaults::ResolvedDefaults;
+use crate::control::resolve::delivery::WrittenDelivery;
 use crate::control::resolve::destination::{DestinationResolver, ServingState};
 use crate::control::resolve::keys::channel_key;
 use crate::control::resolve::parent::ResolvedParents;
@@ -173,7 +174,7 @@ fn channel_candidates<'i, 'd>(
             let written = WrittenProperties {
                 metadata: &channel.metadata,
                 backend: form.backend,
-                delivery: of_template.or_else(|| own.map(|own| ("spec.delivery", own))),
+                delivery: of_template.or_else(|| own.map(WrittenDelivery::own)),
             };
             resolve_parent(&written, resolver, report)
         });

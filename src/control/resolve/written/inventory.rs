@@ -226,8 +226,8 @@ impl StatusBuilder<'_, '_> {
                 unready.message.push_str(KEPT)
             }
             (Some(unready), Some(made)) if !made.is_kept() => {
-                if let Some((_, message)) = report.first_error() {
-                    unready.message = message;
+                if let Some(error) = report.first_error() {
+                    unready.message = error.message;
                 }
                 conditions.failed_part = Some("SubscriptionsReady");
             }

@@ -3,11 +3,12 @@
 use super::destinations::FlowDestinations;
 use super::plan::{FlowManifest, FlowPlan, PlannedDestination, PlannedSubscription};
 use super::planned::{flow_channel_key, plan_flow};
-use super::{FlowFault, ResolvedFlow, ResolvedFlowSubscription, ResolvedFlows, generated_objects};
+use super::{ResolvedFlow, ResolvedFlowSubscription, ResolvedFlows, generated_objects};
 use crate::control::read::kind::ResourceKind;
-use crate::control::read::report::ObjectReport;
+use crate::control::read::report::{ObjectReport, ReportedError};
 use crate::control::resolve::collect::{CollectedItem, CollectedItems};
 use crate::control::resolve::config::features;
+use crate::control::resolve::delivery::WrittenDelivery;
 use crate::control::resolve::destination::{DestinationResolver, ServingState, WrittenDestination};
 use crate::control::resolve::parent::{ResolvedParent, ResolvedParents};
 use crate::control::resolve::subscription;
@@ -182,7 +183,7 @@ impl FlowBuilder<'_, '_> {
         parent: &ResolvedParent,
         destinations: &mut FlowDestinations<'_>,
         report: &mut ObjectReport<'_>,
-    ) -> Option<(Subscription, Option<FlowFault>)> {
+    ) -> Option<(Subscription, Option<ReportedError>)> {
         let channel = destinations.channel(planned)?;
         let resolver = &mut *self.resolver;
         let subscriber = destinations.resolve_destination(&planned.subscriber, resolver, report);
@@ -193,7 +194,7 @@ impl FlowBuilder<'_, '_> {
         let own = planned
             .delivery
             .as_ref()
-            .map(|(field, delivery)| (field.as_str(), delivery));
+            .map(|(field, spec)| WrittenDelivery { field, spec });
         // Errors of the dead letter sink are distinguished from earlier ones by their number.
         let excused = report.tolerated_errors().count();
         let (delivery, dead_letter_sink) =

@@ -9,7 +9,7 @@ use crate::control::read::problem::Problem;
 use crate::control::read::report::ObjectReport;
 use crate::control::resolve::collect::{CollectedItem, CollectedItems, CollectedObjects};
 use crate::control::resolve::config::features;
-use crate::control::resolve::delivery;
+use crate::control::resolve::delivery::WrittenDelivery;
 use crate::control::resolve::destination::{DestinationResolver, ServingState};
 use crate::control::resolve::parent::ResolvedParent;
 use crate::control::resolve::written::channel_candidate::{ChannelCandidate, TEMPLATE_SINK_FIELD};
@@ -155,12 +155,12 @@ fn check_required_fields<T: FlowManifest>(
             format!("is too long: {longest}, which is made of it, may have 253 characters"),
         );
     }
-    for (field, written) in plan
+    for (field, spec) in plan
         .subscriptions
         .iter()
         .filter_map(|subscription| subscription.delivery.as_ref())
     {
-        delivery::resolve(written, field, report);
+        WrittenDelivery { field, spec }.resolve(report);
     }
     features::read_delivery_order(report);
     features::read_http_versions(report);

@@ -7,6 +7,7 @@ use super::trigger::{trigger_key, verification_expression};
 use crate::control::read::kind::ResourceKind;
 use crate::control::read::manifest::eventing::RequestReplySpec;
 use crate::control::read::report::ObjectReport;
+use crate::control::resolve::delivery::WrittenDelivery;
 use crate::control::resolve::destination::DestinationResolver;
 use crate::control::resolve::destination::reference::{self, ReferencedKind};
 use crate::control::resolve::keys::channel_key;
@@ -47,7 +48,7 @@ pub(super) fn build_request_reply(
     let correlation_key = sealing_key(key, resolver, report);
     let broker = resolve_broker(spec, &SubscriptionResolver { resolver, parents }, report);
     let parent = broker.as_ref().and_then(|broker| parents.get(broker));
-    let own = spec.delivery.as_ref().map(|own| ("spec.delivery", own));
+    let own = spec.delivery.as_ref().map(WrittenDelivery::own);
     let (delivery, dead_letter_sink) =
         subscription::resolve_delivery(resolver, own, parent, report);
     let sender = resolver
@@ -80,7 +81,10 @@ pub(super) fn build_request_reply(
     };
     Some(BuiltRequestReply {
         request_reply,
-        trigger: (broker, trigger),
+        trigger: ResolvedSubscription {
+            channel: broker,
+            subscription: trigger,
+        },
     })
 }
 
