@@ -19,7 +19,7 @@ use crate::support::sender::{event, plain, send};
 use crate::support::subscriber::Subscriber;
 
 const OPEN_METRICS: &str = "application/openmetrics-text;version=1.0.0";
-/// What Prometheus 2.49 and later send.
+/// What a Prometheus sends that would rather have OpenMetrics.
 const PROMETHEUS: &str = "application/openmetrics-text;version=1.0.0;q=0.5,application/openmetrics-text;version=0.0.1;q=0.4,text/plain;version=0.0.4;q=0.3,*/*;q=0.2";
 
 /// Asks the admin port with these header fields; nothing is decoded.
