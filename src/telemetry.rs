@@ -1,21 +1,21 @@
 //! Telemetry, for operators: logs, metrics, traces.
 
-pub mod backend_metrics;
-pub mod configuration_metrics;
-pub mod counter;
+pub(crate) mod backend_metrics;
+pub(crate) mod configuration_metrics;
+pub(crate) mod counter;
 pub mod counters;
-pub mod data_point;
-pub mod exemplar;
-pub mod gauge;
-pub mod histogram;
+pub(crate) mod data_point;
+pub(crate) mod exemplar;
+pub(crate) mod gauge;
+pub(crate) mod histogram;
 mod log_format;
-pub mod log_rate_limit;
-pub mod metric_family;
-pub mod otlp;
-pub mod process;
+pub(crate) mod log_rate_limit;
+pub(crate) mod metric_family;
+pub(crate) mod otlp;
+pub(crate) mod process;
 pub mod series;
 pub mod span_attributes;
-pub mod span_queue;
+pub(crate) mod span_queue;
 pub mod tracer;
 
 use std::io::IsTerminal;
@@ -44,7 +44,7 @@ pub struct LogLevel(reload::Handle<EnvFilter, Registry>);
 impl LogLevel {
     /// Sets the level from now on: `debug`, `info`, `warn` or `error`. Crates of others log no more
     /// at `debug` than at `info`.
-    pub fn set(&self, level: &str) {
+    pub(crate) fn set(&self, level: &str) {
         let directives = if level == "debug" {
             "info,sealpost=debug"
         } else {

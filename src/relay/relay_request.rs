@@ -36,7 +36,7 @@ pub(super) struct RelayStart {
 impl RelayStart {
     /// Records the time since the start.
     pub(super) fn record_elapsed(&self, status: Option<u16>, durations: &HistogramsByStatus) {
-        durations.record_in_span(status, self.time.elapsed(), self.span.as_ref());
+        durations.record(status, self.time.elapsed(), self.span.as_ref());
     }
 }
 

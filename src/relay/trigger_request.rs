@@ -42,7 +42,7 @@ impl TriggerRequest<'_> {
         self.series.start_delivery();
         scheme_series(self.series.relay_durations(), self.scheme)
             .processed
-            .record_in_span(self.received_at.elapsed(), start.span.as_ref());
+            .record(self.received_at.elapsed(), start.span.as_ref());
     }
 
     /// Counts the attempt at this destination, with its response or without one (contract OB-6).

@@ -9,7 +9,7 @@ use crate::budget::MemoryBudget;
 
 /// The metrics about a configuration, before they are made into families.
 #[derive(Clone, Debug, Default)]
-pub struct ConfigurationMetrics {
+pub(crate) struct ConfigurationMetrics {
     /// The number of its errors, and the number of its warnings.
     pub problems: (usize, usize),
     /// The expiry of the server's certificate, in seconds since the epoch.
@@ -26,7 +26,7 @@ pub struct ConfigurationMetrics {
 
 /// Objects that are configured and not served at the moment, since their queues cannot be used.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct UnservedObjects {
+pub(crate) struct UnservedObjects {
     /// The number of channels and brokers.
     pub channels: usize,
     /// The subscriptions and triggers, by name.
@@ -34,11 +34,11 @@ pub struct UnservedObjects {
 }
 
 /// An object by its kind in lower case, its namespace and its name.
-pub type MetricObjectName = (&'static str, String, String);
+pub(crate) type MetricObjectName = (&'static str, String, String);
 
 /// A subscription and the channel or broker that it belongs to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ChannelMembership {
+pub(crate) struct ChannelMembership {
     /// The name of the subscription or trigger.
     pub subscription: MetricObjectName,
     /// The name of the channel or broker.
@@ -47,7 +47,7 @@ pub struct ChannelMembership {
 
 /// The first expiry among the certificates by which a destination is verified.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TrustExpiry {
+pub(crate) struct TrustExpiry {
     /// The subscription that the destination belongs to.
     pub subscription: MetricObjectName,
     /// The role of the destination: `subscriber`, `reply` or `dead_letter_sink`.
@@ -59,7 +59,7 @@ pub struct TrustExpiry {
 impl ConfigurationMetrics {
     /// Makes metric families of these metrics; a family without data points is not exposed.
     #[must_use]
-    pub fn into_families(self) -> [MetricFamily<'static>; 7] {
+    pub(crate) fn into_families(self) -> [MetricFamily<'static>; 7] {
         let [channels, subscriptions] = unserved_families(self.unserved);
         let [held, limit] = budget_families(self.budget.as_deref());
         [

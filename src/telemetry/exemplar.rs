@@ -9,7 +9,7 @@ use opentelemetry::trace::{SpanContext, SpanId, TraceId};
 
 /// A duration that was measured in a recorded span.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Exemplar {
+pub(crate) struct Exemplar {
     /// The trace of the span.
     pub trace_id: TraceId,
     /// The span.

@@ -10,7 +10,7 @@ use super::exemplar::Exemplar;
 
 /// The formats in which metrics are exposed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ExpositionFormat {
+pub(crate) enum ExpositionFormat {
     /// Prometheus' text format, version 0.0.4.
     PrometheusText,
     /// OpenMetrics, version 1.0.0: counters are described without the suffix of their samples,
@@ -21,7 +21,7 @@ pub enum ExpositionFormat {
 impl ExpositionFormat {
     /// Returns the text that stands after the last family.
     #[must_use]
-    pub fn end_mark(self) -> &'static str {
+    pub(crate) fn end_mark(self) -> &'static str {
         match self {
             Self::PrometheusText => "",
             Self::OpenMetrics => "# EOF\n",
@@ -31,7 +31,7 @@ impl ExpositionFormat {
 
 /// All time series of one name.
 #[derive(Clone, Debug, PartialEq)]
-pub struct MetricFamily<'a> {
+pub(crate) struct MetricFamily<'a> {
     /// The name as OpenTelemetry spells it: with dots where upstream's has them. Prometheus'
     /// suffix of unit or kind is added when it is written, unless it is there: a counter has its
     /// `_total` already if the name without it is that of another family.
@@ -45,7 +45,7 @@ pub struct MetricFamily<'a> {
 impl<'a> MetricFamily<'a> {
     /// Makes a family without data points.
     #[must_use]
-    pub fn new(name: impl Into<Cow<'static, str>>, help: &'static str) -> Self {
+    pub(crate) fn new(name: impl Into<Cow<'static, str>>, help: &'static str) -> Self {
         Self {
             name: name.into(),
             help,
@@ -55,13 +55,13 @@ impl<'a> MetricFamily<'a> {
 
     /// Returns the same family with one more data point.
     #[must_use]
-    pub fn with_point(mut self, labels: &[MetricLabel<'a>], reading: MetricValue) -> Self {
+    pub(crate) fn with_point(mut self, labels: &[MetricLabel<'a>], reading: MetricValue) -> Self {
         self.push_point(labels, reading);
         self
     }
 
     /// Adds a data point with these labels.
-    pub fn push_point(&mut self, labels: &[MetricLabel<'a>], reading: MetricValue) {
+    pub(crate) fn push_point(&mut self, labels: &[MetricLabel<'a>], reading: MetricValue) {
         self.data_points.push(DataPoint {
             labels: labels.to_vec(),
             value: reading,
@@ -70,7 +70,7 @@ impl<'a> MetricFamily<'a> {
 
     /// Writes the family in this format; nothing if it has no data points. Names get upstream's
     /// form: underscores, and the unit or kind at the end (contract OB-4).
-    pub fn write_to(&self, text: &mut String, form: ExpositionFormat) {
+    pub(crate) fn write_to(&self, text: &mut String, form: ExpositionFormat) {
         let Some(first) = self.data_points.first() else {
             return;
         };
@@ -265,9 +265,9 @@ mod tests {
         };
         for (millis, id) in [(20, 1), (21, 2), (3000, 3)] {
             let duration = std::time::Duration::from_millis(millis);
-            histogram.record_in_span(duration, Some(&span(id)));
+            histogram.record(duration, Some(&span(id)));
         }
-        histogram.record(std::time::Duration::from_millis(22));
+        histogram.record(std::time::Duration::from_millis(22), None);
         let family = MetricFamily::new("d", "Help").with_point(
             &[("a", "b".into())],
             MetricValue::DurationHistogram(histogram.collect()),
@@ -312,7 +312,7 @@ mod tests {
     #[test]
     fn histograms_have_upstreams_names() {
         let histogram = DurationHistogram::default();
-        histogram.record(std::time::Duration::from_millis(20));
+        histogram.record(std::time::Duration::from_millis(20), None);
         let mut text = String::new();
         let family = MetricFamily::new("kn.eventing.dispatch.duration", "Help");
         family

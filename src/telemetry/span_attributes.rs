@@ -36,7 +36,7 @@ pub fn set_event_attributes(span: &mut Span, event: &Event) {
 
 /// Sets the result of a request: a status, or the reason for which there is none. From status 400
 /// on the span is an error.
-pub fn set_response_attributes(span: &mut Span, result: Result<u16, &'static str>) {
+pub(crate) fn set_response_attributes(span: &mut Span, result: Result<u16, &'static str>) {
     span.set_attributes(|| {
         [match result {
             Ok(status) => KeyValue::new(HTTP_RESPONSE_STATUS_CODE, i64::from(status)),

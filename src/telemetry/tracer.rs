@@ -23,8 +23,8 @@ use super::span_queue::{QueuedSpan, SpanQueue};
 use crate::event::TraceContext;
 pub(super) use bounded_text::text_value;
 pub use sampler::Sampler;
-pub use span::Span;
-pub use span_scope::SpanScope;
+pub(crate) use span::Span;
+pub(crate) use span_scope::SpanScope;
 pub(super) use span_scope::current_span;
 
 /// Number of attributes that a span has at most.
@@ -70,13 +70,13 @@ impl Tracer {
 
     /// Records nothing from now on. The trace context of events is passed on still (contract
     /// OB-14).
-    pub fn stop_recording(&self) {
+    pub(crate) fn stop_recording(&self) {
         self.0.store(None);
     }
 
     /// Returns true if spans are recorded, as far as the sampler lets them.
     #[must_use]
-    pub fn is_enabled(&self) -> bool {
+    pub(crate) fn is_enabled(&self) -> bool {
         self.0.load().is_some()
     }
 
@@ -96,7 +96,7 @@ impl Tracer {
 
     /// Returns the scope of the span that an event comes from, if its trace is recorded.
     #[must_use]
-    pub fn scope(&self, event: Option<&Arc<TraceContext>>) -> SpanScope {
+    pub(crate) fn scope(&self, event: Option<&Arc<TraceContext>>) -> SpanScope {
         if self.is_enabled() {
             SpanScope::of(event)
         } else {

@@ -35,7 +35,7 @@ const TRACES: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Expor
 const METRICS: &str = "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export";
 
 /// Exports spans and metrics by the newest settings.
-pub struct OtlpExporter {
+pub(crate) struct OtlpExporter {
     transport: Arc<dyn OtlpTransport>,
     tracer: Tracer,
     counters: Arc<ProcessCounters>,
@@ -53,7 +53,7 @@ impl OtlpExporter {
     /// Makes an exporter that sends nothing before it runs. It switches `tracer` on and off, now
     /// by the settings that there are, so that the first request is recorded, too.
     #[must_use]
-    pub fn new(
+    pub(crate) fn new(
         transport: Arc<dyn OtlpTransport>,
         tracer: Tracer,
         counters: Arc<ProcessCounters>,
@@ -75,7 +75,7 @@ impl OtlpExporter {
 
     /// Exports until `stop`, then sends what is left. That may take long; the caller sets the
     /// limit.
-    pub async fn run(mut self, stop: CancellationToken) {
+    pub(crate) async fn run(mut self, stop: CancellationToken) {
         loop {
             let settings = Arc::clone(&self.settings);
             self.export_until_changed(&settings, &stop).await;

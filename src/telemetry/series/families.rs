@@ -15,7 +15,7 @@ use crate::telemetry::metric_family::MetricFamily;
 impl SeriesRegistry {
     /// Returns the families of all series now; series that nobody holds are forgotten.
     #[must_use]
-    pub fn collect_families(&self) -> Vec<MetricFamily<'static>> {
+    pub(crate) fn collect_families(&self) -> Vec<MetricFamily<'static>> {
         let (channels, subscriptions) = (self.channels.live(), self.subscriptions.live());
         let mut families = vec![channel::channel_family(&channels)];
         families.extend(subscription::subscription_families(&subscriptions));

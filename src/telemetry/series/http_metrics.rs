@@ -21,14 +21,14 @@ pub struct ServerRequestHistograms {
 
 impl ServerRequestHistograms {
     /// Records one request: its duration, and the sizes of its bodies in bytes.
-    pub fn record(
+    pub(crate) fn record(
         &self,
         took: Duration,
         request: u64,
         response: Option<u64>,
         span: Option<&SpanContext>,
     ) {
-        self.duration.record_in_span(took, span);
+        self.duration.record(took, span);
         self.request_body_size.record(request);
         response.inspect(|bytes| self.response_body_size.record(*bytes));
     }

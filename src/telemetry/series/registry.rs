@@ -41,7 +41,7 @@ impl SeriesRegistry {
     }
 
     /// Records a request to a destination: status, if any, duration and size of its body in bytes.
-    pub fn record_sent(
+    pub(crate) fn record_sent(
         &self,
         status: Option<u16>,
         took: Duration,
@@ -49,18 +49,18 @@ impl SeriesRegistry {
         span: Option<&SpanContext>,
     ) {
         if let Some(sent) = self.sent_requests.for_status(status) {
-            sent.duration.record_in_span(took, span);
+            sent.duration.record(took, span);
             sent.request_body_size.record(bytes as u64);
         }
     }
 
     /// Returns the series of a channel or broker, which live as long as somebody holds them.
-    pub fn channel(&self, name: &SeriesKey) -> Arc<ChannelSeries> {
+    pub(crate) fn channel(&self, name: &SeriesKey) -> Arc<ChannelSeries> {
         self.channels.find_or_register(name, ChannelSeries::new)
     }
 
     /// Returns the series of a RequestReply, which live as long as somebody holds them.
-    pub fn request_reply(&self, name: &SeriesKey) -> Arc<RequestReplySeries> {
+    pub(crate) fn request_reply(&self, name: &SeriesKey) -> Arc<RequestReplySeries> {
         self.request_replies
             .find_or_register(name, RequestReplySeries::new)
     }

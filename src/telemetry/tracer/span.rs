@@ -94,20 +94,20 @@ impl Span {
 
     /// Returns true if the span is recorded.
     #[must_use]
-    pub fn is_recorded(&self) -> bool {
+    pub(crate) fn is_recorded(&self) -> bool {
         self.recording.is_some()
     }
 
     /// Returns the span's own ids if it is recorded.
     #[must_use]
-    pub fn recorded(&self) -> Option<&SpanContext> {
+    pub(crate) fn recorded(&self) -> Option<&SpanContext> {
         let recording = self.recording.as_ref()?;
         Some(recording.span.span_context())
     }
 
     /// Returns the scope of this span.
     #[must_use]
-    pub fn scope(&self) -> SpanScope {
+    pub(crate) fn scope(&self) -> SpanScope {
         SpanScope::of(self.context.as_ref().filter(|_| self.is_recorded()))
     }
 
@@ -130,7 +130,7 @@ impl Span {
     }
 
     /// Adds an event that happens now; the closure is called only if the span is recorded.
-    pub fn add_event<const N: usize>(
+    pub(crate) fn add_event<const N: usize>(
         &mut self,
         name: &'static str,
         attributes: impl FnOnce() -> [KeyValue; N],
@@ -142,7 +142,7 @@ impl Span {
     }
 
     /// Marks the span as failed, for this reason.
-    pub fn set_error(&mut self, why: impl FnOnce() -> Cow<'static, str>) {
+    pub(crate) fn set_error(&mut self, why: impl FnOnce() -> Cow<'static, str>) {
         if let Some(recording) = &mut self.recording {
             let description = truncate_reason(why());
             recording.span.set_status(Status::Error { description });

@@ -10,7 +10,7 @@ use crate::event::TraceContext;
 
 /// The scope of a span, in which log lines carry its ids; none if the span is not recorded.
 #[derive(Clone, Debug, Default)]
-pub struct SpanScope(Option<Context>);
+pub(crate) struct SpanScope(Option<Context>);
 
 impl SpanScope {
     pub(super) fn of(trace: Option<&Arc<TraceContext>>) -> Self {
@@ -20,7 +20,7 @@ impl SpanScope {
 
     /// Runs a future within the scope. It is pinned by the caller, so that it is not moved and not
     /// held twice.
-    pub async fn run<F: Future>(self, future: Pin<&mut F>) -> F::Output {
+    pub(crate) async fn run<F: Future>(self, future: Pin<&mut F>) -> F::Output {
         match self.0 {
             None => future.await,
             Some(context) => future.with_context(context).await,
