@@ -76,7 +76,7 @@ impl RabbitmqConnectionOptions {
     ///
     /// # Errors
     /// Fails if the URI is wrong, or a file of a CA, a user name or a password cannot be read.
-    pub fn address(&self) -> anyhow::Result<Option<RabbitmqAddress>> {
+    pub(crate) fn address(&self) -> anyhow::Result<Option<RabbitmqAddress>> {
         let Some(uri) = &self.rabbitmq_uri else {
             return Ok(None);
         };

@@ -12,7 +12,7 @@ const SECTION: &str = "1";
 
 /// A shell that completions are for, as the argument names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum ShellArg {
+pub(crate) enum ShellArg {
     /// Bash, with its package bash-completion or without
     Bash,
     /// Zsh
@@ -32,7 +32,7 @@ pub enum ShellArg {
 pub struct CompletionOptions {
     /// The shell that reads them
     #[arg(value_name = "SHELL")]
-    pub shell: ShellArg,
+    pub(crate) shell: ShellArg,
 }
 
 /// The options of `sealpost man`.
@@ -44,28 +44,28 @@ pub struct ManualOptions {
     /// The command that the page is of, such as `run` or `filter test` [default: the page of
     /// sealpost itself]
     #[arg(value_name = "COMMAND", conflicts_with = "output_dir")]
-    pub command: Vec<String>,
+    pub(crate) command: Vec<String>,
 
     /// Directory that gets the pages of all commands, as files NAME.1; it is made if it is not
     /// there
     #[arg(long, value_name = "DIR", env = "SEALPOST_OUTPUT_DIR")]
-    pub output_dir: Option<PathBuf>,
+    pub(crate) output_dir: Option<PathBuf>,
 }
 
 /// A page for `man`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ManualPage {
+pub(crate) struct ManualPage {
     /// The words of the command below `sealpost`, such as `filter test`; none for the whole.
-    pub command: Vec<String>,
+    pub(crate) command: Vec<String>,
     /// The name of the file of the page.
-    pub file_name: String,
+    pub(crate) file_name: String,
     /// The page in roff.
-    pub roff: String,
+    pub(crate) roff: String,
 }
 
 /// The script by which a shell completes commands, flags and their values.
 #[must_use]
-pub fn completion_script(shell: ShellArg) -> String {
+pub(crate) fn completion_script(shell: ShellArg) -> String {
     let shell = match shell {
         ShellArg::Bash => Shell::Bash,
         ShellArg::Zsh => Shell::Zsh,
@@ -81,7 +81,7 @@ pub fn completion_script(shell: ShellArg) -> String {
 ///
 /// # Errors
 /// Fails if clap cannot write one, which it does into memory.
-pub fn manual_pages() -> std::io::Result<Vec<ManualPage>> {
+pub(crate) fn manual_pages() -> std::io::Result<Vec<ManualPage>> {
     let mut whole = Cli::command().disable_help_subcommand(true);
     // Gives each command below its whole name.
     whole.build();

@@ -32,7 +32,7 @@ const EMPTY_VHOST: &str = "; the URI ends with a slash, which names the virtual 
 
 /// URIs, credentials and CA of RabbitMQ. Neither `Debug` nor anything else shows a password.
 #[derive(Clone)]
-pub struct RabbitmqAddress {
+pub(crate) struct RabbitmqAddress {
     /// As they were given, with the credentials that stand in them.
     uris: Vec<AMQPUri>,
     credentials: RabbitmqCredentials,
@@ -77,7 +77,7 @@ impl RabbitmqAddress {
     /// # Errors
     /// If a URI is wrong, without repeating it, since it may hold a password; or if the file of the
     /// CA, or of a user name or password, cannot be read.
-    pub fn new(
+    pub(crate) fn new(
         uris: &str,
         credentials: RabbitmqCredentials,
         ca: Option<&Path>,

@@ -15,7 +15,7 @@ const LONGEST: usize = 64 * 1024;
 
 /// Where a user name or a password is.
 #[derive(Clone, PartialEq, Eq)]
-pub enum CredentialSource {
+pub(crate) enum CredentialSource {
     /// The text itself.
     Text(String),
     /// A file that holds it; a line end behind it does not count.
@@ -24,11 +24,11 @@ pub enum CredentialSource {
 
 /// The user name and the password that replace those of the URIs. Nothing shows a text of them.
 #[derive(Clone, Default, PartialEq, Eq)]
-pub struct RabbitmqCredentials {
+pub(crate) struct RabbitmqCredentials {
     /// The user name; `None` leaves the URI's.
-    pub username: Option<CredentialSource>,
+    pub(crate) username: Option<CredentialSource>,
     /// The password; `None` leaves the URI's.
-    pub password: Option<CredentialSource>,
+    pub(crate) password: Option<CredentialSource>,
 }
 
 /// User name and password as they are now.
