@@ -5,6 +5,7 @@ pub mod backends;
 #[cfg(test)]
 pub(crate) mod conformance;
 mod cooperative_yield;
+pub mod disk;
 pub mod memory;
 pub mod metrics;
 pub mod parked;
