@@ -217,7 +217,7 @@ impl LogWriter {
 fn prepare(core: &LogCore, operations: &[LogOperation]) -> PreparedFrame {
     let wall = core.clock.wall();
     let state = core.state();
-    let mut builder = FrameBuilder::new(&state, wall, core.options.retain.is_some());
+    let mut builder = FrameBuilder::new(&state, wall, core.retains());
     for operation in operations {
         builder.add(operation);
     }
