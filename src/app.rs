@@ -6,6 +6,7 @@ mod configuration;
 mod configuration_metrics;
 mod controller;
 mod descriptor_shares;
+mod disk;
 mod event_ports;
 mod listeners;
 mod observability;

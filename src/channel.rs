@@ -43,6 +43,10 @@ pub enum PublishError {
         /// Subscription whose queue is full.
         subscription: SubscriptionKey,
     },
+    /// The disk has no room for the events; nothing was enqueued in any queue. Holds the cause in
+    /// words.
+    #[error("{0}: try again later")]
+    NoRoom(String),
     /// On a channel that acknowledges after delivery, at least one subscription and its dead letter
     /// sink did not get what they should (contract FO-4, FO-5).
     #[error(
@@ -145,6 +149,40 @@ impl LostDelivery {
     }
 }
 
+impl LostDelivery {
+    /// Logs a parked event as a warning with all details once a minute for each subscription;
+    /// others within that minute at DEBUG only.
+    fn log_parked(&self, event: &Event, series: &SubscriptionSeries) {
+        let Self {
+            subscription,
+            destination,
+            attempts,
+            reason,
+            ..
+        } = self;
+        let id = WireText::new(event.id());
+        if series.is_first_parked() {
+            tracing::warn!(
+                %subscription,
+                event.id = %id,
+                destination,
+                attempts,
+                reason,
+                "Event parked: delivery failed"
+            );
+        } else {
+            tracing::debug!(
+                %subscription,
+                event.id = %id,
+                destination,
+                attempts,
+                reason,
+                "Another event parked"
+            );
+        }
+    }
+}
+
 /// Destination that an event delivery is on the way to, with the event that goes there.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum DeliveryStage {
@@ -178,7 +216,8 @@ pub struct DeliveryProgress {
     /// Part of the wait before the next attempt that is left.
     pub wait: Duration,
     /// Longest wait between two attempts that the queue allows; a longer one ends in
-    /// [`DeliveryOutcome::Deferred`]. `None` allows any wait.
+    /// [`DeliveryOutcome::Deferred`], and if it is zero, so does every step after a failure, even
+    /// one without a wait. `None` allows any wait.
     pub max_wait: Option<Duration>,
     /// Time for which the queue lets the event be held; `None` means for ever.
     pub hold_time: Option<HoldTime>,

@@ -4,6 +4,7 @@
 mod admin;
 mod check;
 mod cluster;
+mod disk;
 mod display;
 mod filter;
 mod get;
@@ -28,6 +29,7 @@ use clap::{Parser, Subcommand};
 pub use admin::AdminOptions;
 pub use check::{CheckOptions, CheckOutput};
 pub use cluster::ClusterOptions;
+pub use disk::DiskOptions;
 pub use display::DisplayOptions;
 pub use filter::{FilterCommand, FilterTestOptions};
 pub use get::{GetOptions, GetOutput, GetResource};

@@ -35,8 +35,9 @@ pub use resolve::{
 };
 pub use served_configuration::ServedConfiguration;
 pub use settings::{
-    AdvertisedCaCerts, ApiServerAvailability, ClusterNameLookup, ControlSettings, DeliveryMerge,
-    ListenerUrls, RabbitmqAvailability, ResolveOverride, ResolveOverrideError, UnknownFields,
+    AdvertisedCaCerts, ApiServerAvailability, ClusterNameLookup, ControlSettings,
+    DataDirectoryAvailability, DeliveryMerge, ListenerUrls, RabbitmqAvailability, ResolveOverride,
+    ResolveOverrideError, UnknownFields,
 };
 pub use task::{ChannelScope, ControlTask, ObjectSource};
 

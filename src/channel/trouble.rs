@@ -198,6 +198,13 @@ impl<'t> TroubleReport<'t> {
             .find_map(|connection| connection.outage.as_ref())
     }
 
+    /// Reason for which the process should get no traffic, whatever else it can serve.
+    fn failure(&self) -> Option<&TroubleReason> {
+        self.connections
+            .iter()
+            .find_map(|connection| connection.failure.as_ref())
+    }
+
     /// Names of the backends that may be away.
     fn backend_names(&self) -> String {
         let names = self

@@ -49,4 +49,7 @@ pub struct BackendConnection {
     /// Reason for which no queue can be published to or consumed from now; `None` if the backend
     /// is connected.
     pub outage: Option<TroubleReason>,
+    /// Reason for which the process should get no traffic, whatever else it can serve: what it
+    /// keeps events on fails. `None` if it works.
+    pub failure: Option<TroubleReason>,
 }

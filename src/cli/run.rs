@@ -6,8 +6,8 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 
 use super::{
-    ClusterOptions, ManifestOptions, RabbitmqOptions, RoleArg, ServedOptions, TelemetryOptions,
-    log_level, value,
+    ClusterOptions, DiskOptions, ManifestOptions, RabbitmqOptions, RoleArg, ServedOptions,
+    TelemetryOptions, log_level, value,
 };
 use crate::control::ServedChannelKind;
 use crate::event::AttributeLimit;
@@ -112,6 +112,10 @@ pub struct RunOptions {
     /// The RabbitMQ that is used, and its queues.
     #[command(flatten)]
     pub rabbitmq: RabbitmqOptions,
+
+    /// The directory of channels on disk.
+    #[command(flatten)]
+    pub disk: DiskOptions,
 
     /// How long a stop may take
     #[arg(long, value_name = "DURATION", env = "SEALPOST_DRAIN_TIMEOUT", default_value = "PT20S", value_parser = value::parse_duration_value)]

@@ -8,13 +8,14 @@ use crate::model::{BackendKind, DeliveryFormat};
 
 impl ValueEnum for BackendKind {
     fn value_variants<'a>() -> &'a [Self] {
-        &[Self::Memory, Self::Rabbitmq]
+        &[Self::Memory, Self::Rabbitmq, Self::Disk]
     }
 
     fn to_possible_value(&self) -> Option<PossibleValue> {
         Some(match self {
             Self::Memory => PossibleValue::new("inmemory").help("In memory"),
             Self::Rabbitmq => PossibleValue::new("rabbitmq").help("On RabbitMQ"),
+            Self::Disk => PossibleValue::new("disk").help("On a disk of this process"),
         })
     }
 }

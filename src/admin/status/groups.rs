@@ -239,12 +239,12 @@ fn set_channel(group: &mut StatusGroup<'_>, channel: &Channel) {
     group.storage = Some(match channel.backend {
         BackendKind::Memory => "memory",
         BackendKind::Rabbitmq => "rabbitmq",
+        BackendKind::Disk => "disk",
     });
     group.acknowledge = Some(match (channel.backend, channel.acknowledge) {
         (BackendKind::Memory, AcknowledgeMode::AfterDelivery) => "delivery",
-        (BackendKind::Memory, AcknowledgeMode::AfterEnqueue) | (BackendKind::Rabbitmq, _) => {
-            "enqueue"
-        }
+        (BackendKind::Memory, AcknowledgeMode::AfterEnqueue)
+        | (BackendKind::Rabbitmq | BackendKind::Disk, _) => "enqueue",
     });
 }
 

@@ -51,6 +51,7 @@ impl TroubleSource for Scripted {
         vec![BackendConnection {
             backend: BackendKind::Rabbitmq,
             outage: self.outage(),
+            failure: None,
         }]
     }
 
@@ -89,6 +90,7 @@ fn channel(name: &str, storage: BackendKind, subscriptions: &[&str]) -> Arc<Chan
         },
         backend: storage,
         acknowledge: AcknowledgeMode::AfterDelivery,
+        retain: None,
         authorization: None,
         event_types: None,
         subscriptions: subscriptions.iter().map(subscription).collect(),

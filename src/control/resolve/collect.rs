@@ -69,6 +69,7 @@ pub(crate) struct CollectedObjects<'d> {
     pub(super) channels: CollectedItems<'d, ChannelManifest>,
     pub(super) in_memory_channels: CollectedItems<'d, ChannelManifest>,
     pub(super) rabbitmq_channels: CollectedItems<'d, ChannelManifest>,
+    pub(super) disk_channels: CollectedItems<'d, ChannelManifest>,
     pub(super) brokers: CollectedItems<'d, BrokerManifest>,
     pub(super) subscriptions: CollectedItems<'d, SubscriptionManifest>,
     pub(super) event_policies: CollectedItems<'d, EventPolicyManifest>,
@@ -179,6 +180,7 @@ impl<'d> CollectedObjects<'d> {
             ResourceKind::Channel => insert(&mut self.channels, report, how),
             ResourceKind::InMemoryChannel => insert(&mut self.in_memory_channels, report, how),
             ResourceKind::RabbitmqChannel => insert(&mut self.rabbitmq_channels, report, how),
+            ResourceKind::DiskChannel => insert(&mut self.disk_channels, report, how),
             ResourceKind::Broker => insert(&mut self.brokers, report, how),
             ResourceKind::Subscription => insert(&mut self.subscriptions, report, how),
             ResourceKind::Trigger => insert(&mut self.triggers, report, how),
@@ -197,6 +199,16 @@ impl<'d> CollectedObjects<'d> {
             .extend(twice.into_iter().flat_map(ObjectReport::into_problems));
     }
 
+    /// True if a physical channel has the name of one of another kind, which counts before it.
+    pub(super) fn is_physical_shadowed(&self, kind: &str, name: &NamespacedName) -> bool {
+        let (in_memory, rabbitmq) = (&self.in_memory_channels, &self.rabbitmq_channels);
+        match kind {
+            "RabbitmqChannel" => in_memory.contains_key(name),
+            "DiskChannel" => in_memory.contains_key(name) || rabbitmq.contains_key(name),
+            _ => false,
+        }
+    }
+
     /// Takes the problems of every object.
     pub(super) fn into_problems(self) -> Vec<Problem> {
         fn all<T>(items: CollectedItems<'_, T>) -> impl Iterator<Item = Problem> {
@@ -213,6 +225,7 @@ impl<'d> CollectedObjects<'d> {
         problems.extend(all(self.channels));
         problems.extend(all(self.in_memory_channels));
         problems.extend(all(self.rabbitmq_channels));
+        problems.extend(all(self.disk_channels));
         problems.extend(all(self.brokers));
         problems.extend(all(self.subscriptions));
         problems.extend(all(self.triggers));

@@ -19,6 +19,8 @@ const LOCK_NAME: &str = "lock";
 pub struct DirectoryOptions {
     /// Bytes that the files of all logs may take.
     pub max_bytes: u64,
+    /// Bytes that they may take beyond those that they take when the directory is opened.
+    pub max_more_bytes: u64,
     /// Most threads that write, and most threads that read, at once.
     pub commit_threads: usize,
     /// Most threads that read at once.
@@ -31,6 +33,7 @@ impl Default for DirectoryOptions {
     fn default() -> Self {
         Self {
             max_bytes: u64::MAX,
+            max_more_bytes: u64::MAX,
             commit_threads: 8,
             read_threads: 4,
             lanes: LaneKind::Threads,
@@ -102,8 +105,10 @@ impl DataDirectory {
                 });
             }
         };
-        let budget = DiskBudget::new(options.max_bytes);
-        budget.count(bytes_of_logs(&*files, path)?);
+        let taken = bytes_of_logs(&*files, path)?;
+        let limit = taken.saturating_add(options.max_more_bytes);
+        let budget = DiskBudget::new(limit.min(options.max_bytes));
+        budget.count(taken);
         Ok(Self {
             path: path.to_owned(),
             files,

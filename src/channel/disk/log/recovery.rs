@@ -4,6 +4,7 @@ pub(crate) mod inspect;
 mod replay;
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use tokio::time::Instant;
 
 use crate::channel::disk::log::LogError;
 use crate::channel::disk::log::channel_log::{LogCore, LogOptions};
+use crate::channel::disk::log::clock::millis;
 use crate::channel::disk::log::commit::roll::{BegunSegment, FirstFrame, FrameRoom, SizeWish};
 use crate::channel::disk::log::commit::spare::SpareSlot;
 use crate::channel::disk::log::commit::writer::LogWriter;
@@ -110,6 +112,7 @@ impl LogCore {
             lanes: directory.lanes.clone(),
             lock: Arc::clone(&directory.lock),
             options,
+            retention: AtomicU64::new(options.retain.map_or(0, millis)),
             statistics: crate::channel::disk::log::channel_log::CommitCounters::default(),
             jobs: Arc::default(),
             state: Mutex::new(LogState::default()),

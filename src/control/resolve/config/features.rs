@@ -1,6 +1,8 @@
 //! Reads flags and annotations: `config-features` (contract 3.1 to 3.3), and texts that Go reads as
 //! booleans.
 
+use std::time::Duration;
+
 use serde_json::Value;
 
 use crate::control::read::document::ManifestDocument;
@@ -12,8 +14,10 @@ use crate::control::read::schema::config_maps::{CONFIG_FEATURES, ConfigMapKeys, 
 use crate::control::resolve::collect::CollectedObjects;
 use crate::control::settings::ControlSettings;
 use crate::model::NamespacedName;
-use crate::model::annotation::{ASYNC_HANDLER, DELIVERY_ORDER, HTTP_VERSION};
-use crate::model::{AcknowledgeMode, DeliveryOrder, HttpVersions, TransportEncryption};
+use crate::model::annotation::{ASYNC_HANDLER, DELIVERY_ORDER, HTTP_VERSION, RETAIN};
+use crate::model::{
+    AcknowledgeMode, BackendKind, DeliveryOrder, HttpVersions, TransportEncryption, parse_duration,
+};
 
 const TRANSPORT_ENCRYPTION: &str = "transport-encryption";
 
@@ -171,6 +175,30 @@ pub(crate) fn read_acknowledge_mode(
             AcknowledgeMode::AfterDelivery
         }
     }
+}
+
+/// The time for which a channel or Broker keeps events that were delivered, which only a disk can.
+pub(crate) fn read_retention(
+    metadata: &ObjectMeta,
+    backend: BackendKind,
+    report: &mut ObjectReport<'_>,
+) -> Option<Duration> {
+    let text = metadata.annotation(RETAIN)?;
+    let field = format!("metadata.annotations.{RETAIN}");
+    let retain = match parse_duration(text) {
+        Ok(retain) if !retain.is_zero() => retain,
+        Ok(_) | Err(_) => {
+            let message = format!("{text:?} is no time: write an ISO 8601 duration such as P7D");
+            report.error(&field, message);
+            return None;
+        }
+    };
+    if backend != BackendKind::Disk {
+        let rule = "so that nothing is retained: make it a DiskChannel, or leave this out";
+        let message = format!("its events are kept {}, {rule}", backend.place());
+        report.error(&field, message);
+    }
+    Some(retain)
 }
 
 /// The order in which the events of a Subscription or Trigger are delivered.

@@ -150,7 +150,8 @@ impl DestinationResolver<'_> {
             ResourceKind::RequestReply => ChannelKind::RequestReply,
             ResourceKind::Channel
             | ResourceKind::InMemoryChannel
-            | ResourceKind::RabbitmqChannel => ChannelKind::Channel,
+            | ResourceKind::RabbitmqChannel
+            | ResourceKind::DiskChannel => ChannelKind::Channel,
             ResourceKind::Trigger
             | ResourceKind::EventPolicy
             | ResourceKind::Subscription

@@ -145,6 +145,7 @@ impl SenderRules {
     /// Reads the physical channels before `Channel`s of the same names, which count.
     fn read_collected(&mut self, collected: &CollectedObjects<'_>) {
         let channels = [
+            (&collected.disk_channels, ResourceKind::DiskChannel),
             (&collected.rabbitmq_channels, ResourceKind::RabbitmqChannel),
             (&collected.in_memory_channels, ResourceKind::InMemoryChannel),
             (&collected.channels, ResourceKind::Channel),
@@ -344,6 +345,7 @@ fn default_audience(kind: ResourceKind, namespace: &str, name: &str) -> String {
         ResourceKind::Broker => "eventing.knative.dev/broker",
         ResourceKind::RequestReply => "eventing.knative.dev/requestreply",
         ResourceKind::RabbitmqChannel => "messaging.knative.dev/rabbitmqchannel",
+        ResourceKind::DiskChannel => "messaging.knative.dev/diskchannel",
         _ => "messaging.knative.dev/inmemorychannel",
     };
     format!("{kind}/{namespace}/{name}").to_ascii_lowercase()

@@ -20,8 +20,8 @@ use crate::model::NamespacedName;
 use crate::model::{BackendKind, ChannelKind};
 use properties::{WrittenProperties, resolve_flow_parent, resolve_parent};
 use template::{
-    TemplateDelivery, require_rabbitmq, template_backend, template_delivery, template_of,
-    warn_of_overridden_delivery,
+    TemplateDelivery, require_disk, require_rabbitmq, template_backend, template_delivery,
+    template_of, warn_of_overridden_delivery,
 };
 
 /// Resolves channels and Brokers. One with problems keeps its form of `last`.
@@ -63,16 +63,23 @@ fn all_candidates<'i, 'd>(
         channels,
         in_memory_channels,
         rabbitmq_channels,
+        disk_channels,
         brokers,
         sequences,
         parallels,
         ..
     } = collected;
-    // A Channel counts before a physical channel of its name, and those before one on RabbitMQ.
+    // A Channel counts before a physical channel of its name, those in memory before those on
+    // RabbitMQ, and these before those on disk.
     let of_channels: BTreeSet<NamespacedName> = channels.keys().cloned().collect();
-    let of_in_memory = of_channels
+    let of_in_memory: BTreeSet<NamespacedName> = of_channels
         .iter()
         .chain(in_memory_channels.keys())
+        .cloned()
+        .collect();
+    let of_rabbitmq = of_in_memory
+        .iter()
+        .chain(rabbitmq_channels.keys())
         .cloned()
         .collect();
     let no_names = BTreeSet::new();
@@ -97,6 +104,14 @@ fn all_candidates<'i, 'd>(
         resolver,
         |_, report, resolver| {
             TemplateForm::without_delivery(require_rabbitmq("kind", resolver, report))
+        },
+    ));
+    candidates.extend(channel_candidates(
+        disk_channels,
+        &of_rabbitmq,
+        resolver,
+        |_, report, resolver| {
+            TemplateForm::without_delivery(require_disk("kind", resolver, report))
         },
     ));
     candidates.extend(broker::broker_candidates(brokers, resolver, defaults));

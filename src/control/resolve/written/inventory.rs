@@ -81,9 +81,15 @@ impl StatusBuilder<'_, '_> {
             channels,
             in_memory_channels,
             rabbitmq_channels,
+            disk_channels,
             ..
         } = self.collected;
-        for items in [channels, in_memory_channels, rabbitmq_channels] {
+        for items in [
+            channels,
+            in_memory_channels,
+            rabbitmq_channels,
+            disk_channels,
+        ] {
             let status = |name: &NamespacedName, report: &ObjectReport<'_>| {
                 self.channel_status(name, report)
             };
@@ -152,7 +158,7 @@ impl StatusBuilder<'_, '_> {
         let key = named_channel_key(ChannelKind::Channel, name);
         let kind = report.object().kind.as_str();
         let shadowed = kind != "Channel" && self.collected.channels.contains_key(name)
-            || kind == "RabbitmqChannel" && self.collected.in_memory_channels.contains_key(name);
+            || self.collected.is_physical_shadowed(kind, name);
         let parent = self.parents.get(&key).filter(|_| !shadowed);
         let conditions = object_conditions(&["Addressable", "ChannelServiceReady"], parent, report);
         let subscribers = || {

@@ -1,9 +1,11 @@
 //! What can be done with a log.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use super::{CommitStatistics, LogCore, LogUsage, QueueCounts};
-use crate::channel::disk::log::clock::EpochMillis;
+use crate::channel::disk::log::clock::{EpochMillis, millis};
 use crate::channel::disk::log::commit::operation::{
     Committed, EventDeferral, EventParking, LogOperation, NewEvent,
 };
@@ -42,6 +44,15 @@ impl ChannelLog {
                 Ok(queue)
             }
             _ => Err(LogError::Closed),
+        }
+    }
+
+    /// Sets for how long events are kept that are finished; `None` keeps none from now on.
+    pub fn set_retention(&self, retain: Option<Duration>) {
+        let retention = retain.map_or(0, millis);
+        let before = self.core.retention.swap(retention, Ordering::Relaxed);
+        if before != retention {
+            self.core.request_upkeep();
         }
     }
 

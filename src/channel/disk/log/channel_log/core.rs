@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::{CommitStatistics, JobCount, LogOptions};
 use crate::channel::disk::log::LogError;
 use crate::channel::disk::log::budget::DiskBudget;
-use crate::channel::disk::log::clock::{EpochMillis, LogClock, millis};
+use crate::channel::disk::log::clock::{EpochMillis, LogClock};
 use crate::channel::disk::log::commit::CommitQueue;
 use crate::channel::disk::log::commit::spare::SpareSlot;
 use crate::channel::disk::log::commit::writer::LogWriter;
@@ -29,6 +29,8 @@ pub(crate) struct LogCore {
     #[expect(dead_code, reason = "it is held, not looked at")]
     pub(crate) lock: Arc<dyn Send + Sync>,
     pub(crate) options: LogOptions,
+    /// Milliseconds for which finished events are kept; 0 keeps none.
+    pub(crate) retention: AtomicU64,
     pub(crate) statistics: CommitCounters,
     pub(crate) jobs: Arc<JobCount>,
     /// Operations that wait.
@@ -71,10 +73,15 @@ impl LogCore {
 
     /// Time from which on events are kept though they are finished.
     pub(crate) fn retained_from(&self) -> EpochMillis {
-        match self.options.retain {
-            Some(retain) => self.clock.wall().saturating_sub(millis(retain)),
-            None => EpochMillis::MAX,
+        match self.retention.load(Ordering::Relaxed) {
+            0 => EpochMillis::MAX,
+            retain => self.clock.wall().saturating_sub(retain),
         }
+    }
+
+    /// True if events are kept though they are finished.
+    pub(crate) fn retains(&self) -> bool {
+        self.retention.load(Ordering::Relaxed) > 0
     }
 
     /// Has work done that goes on though nobody waits for it; whoever closes the log does.

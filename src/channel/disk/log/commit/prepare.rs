@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::operation::{CommitResult, Committed, LogOperation};
-use crate::channel::disk::log::channel_log::LogOptions;
 use crate::channel::disk::log::clock::{EpochMillis, millis};
 use crate::channel::disk::log::format::record::{
     DeferredRecord, EventRecord, LogRecord, ParkedRecord, QueueLeftover, SettledOutcome,
@@ -25,7 +24,7 @@ pub(crate) struct FrameBuilder<'a> {
     state: &'a LogState,
     wall: EpochMillis,
     /// True if events are kept that no queue wants.
-    retains: bool,
+    pub(crate) retains: bool,
     next_sequence: Sequence,
     next_queue: u32,
     /// Queues that the frame declares.
@@ -37,11 +36,11 @@ pub(crate) struct FrameBuilder<'a> {
 }
 
 impl<'a> FrameBuilder<'a> {
-    pub(crate) fn new(state: &'a LogState, wall: EpochMillis, options: &LogOptions) -> Self {
+    pub(crate) fn new(state: &'a LogState, wall: EpochMillis) -> Self {
         Self {
             state,
             wall,
-            retains: options.retain.is_some(),
+            retains: false,
             next_sequence: state.next_sequence,
             next_queue: state.next_queue,
             declared: HashMap::new(),

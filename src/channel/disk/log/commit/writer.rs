@@ -220,7 +220,8 @@ impl LogWriter {
 fn prepare(core: &LogCore, operations: &[LogOperation]) -> PreparedFrame {
     let wall = core.clock.wall();
     let state = core.state();
-    let mut builder = FrameBuilder::new(&state, wall, &core.options);
+    let mut builder = FrameBuilder::new(&state, wall);
+    builder.retains = core.retains();
     for operation in operations {
         builder.add(operation);
     }

@@ -46,6 +46,7 @@ impl SenderRules {
         };
         let made_of = match document.text(&["spec", "channelTemplate", "kind"]) {
             Some("RabbitmqChannel") => ResourceKind::RabbitmqChannel,
+            Some("DiskChannel") => ResourceKind::DiskChannel,
             _ => ResourceKind::InMemoryChannel,
         };
         let unlabelled = ManifestDocument {

@@ -26,6 +26,7 @@ pub(super) fn resolve_parent(
     report: &mut ObjectReport<'_>,
 ) -> Option<ResolvedParent> {
     let acknowledge = features::read_acknowledge_mode(written.metadata, report);
+    let retain = features::read_retention(written.metadata, written.backend, report);
     let delivery = written
         .delivery
         .map(|(field, written)| delivery::resolve(written, field, report))
@@ -42,6 +43,7 @@ pub(super) fn resolve_parent(
     (!report.has_errors()).then_some(ResolvedParent {
         backend: written.backend,
         acknowledge,
+        retain,
         delivery,
         dead_letter_sink,
     })

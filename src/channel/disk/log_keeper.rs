@@ -1,0 +1,144 @@
+//! Keeper of one log: it opens the log, again and again if that fails, declares and retires its
+//! queues, and closes it at the end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use super::context::DiskContext;
+use super::kept_log::{KeptLog, WantedQueue};
+use super::log::{ChannelLog, LogError, LogOpening, LogOptions, QueueLeftover, QueueOptions};
+use super::log_access::LogStatus;
+use super::queue::DeclaredQueue;
+use crate::doubling_wait::DoublingWait;
+use crate::model::DeliveryOrder;
+
+/// Wait before a log is opened again that could not be; it doubles up to [`LONGEST_PAUSE`].
+const PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(15);
+/// Most events of one queue in flight. Waits are not held, so that the worker decides how many
+/// there are.
+const WINDOW: usize = 100_000;
+
+/// Keeper of one log.
+pub(super) struct LogKeeper {
+    pub(super) log: Arc<KeptLog>,
+    pub(super) context: Arc<DiskContext>,
+    /// Cancelled when nobody needs the log any more.
+    pub(super) ending: CancellationToken,
+}
+
+impl LogKeeper {
+    /// Keeps the log until the end.
+    pub(super) async fn run(self) {
+        let opened = self.open_at_last();
+        let Some(Some(log)) = self.ending.run_until_cancelled(opened).await else {
+            return;
+        };
+        self.ending.run_until_cancelled(self.keep(&log)).await;
+        log.close().await;
+    }
+
+    /// Opens the log as soon as it can be.
+    async fn open_at_last(&self) -> Option<ChannelLog> {
+        let mut pause = DoublingWait::new(PAUSE, LONGEST_PAUSE);
+        loop {
+            match self.open().await {
+                Ok(log) => return Some(log),
+                Err(LogError::Closed) => return None,
+                Err(error) => self.report_failure(error, pause.is_first()),
+            }
+            tokio::time::sleep(pause.take_jittered()).await;
+        }
+    }
+
+    async fn open(&self) -> Result<ChannelLog, LogError> {
+        let directory = self.context.directory.open()?;
+        let options = LogOptions {
+            retain: self.log.retention(),
+            ..LogOptions::default()
+        };
+        let (log, opening) = directory.open_log(&self.log.access.name, options).await?;
+        self.report_opening(&opening);
+        self.log.access.set_status(LogStatus::Open(log.clone()));
+        Ok(log)
+    }
+
+    fn report_failure(&self, error: LogError, is_first: bool) {
+        let (channel, directory) = (
+            &self.log.access.channel,
+            self.context.options.directory.display(),
+        );
+        if is_first {
+            tracing::error!(%channel, %directory, %error, "Channel not served: its log cannot be opened");
+        } else {
+            tracing::debug!(%channel, %error, "The log still cannot be opened");
+        }
+        self.log.access.set_status(LogStatus::Failed(error));
+    }
+
+    fn report_opening(&self, opening: &LogOpening) {
+        let (channel, took) = (&self.log.access.channel, opening.took);
+        if let Some(torn) = &opening.torn_end {
+            tracing::warn!(
+                %channel,
+                file = %torn.path.display(),
+                offset = torn.offset,
+                "The end of a log was torn when the process or machine ended, and is left out: \
+                 nobody was told that these events were safe"
+            );
+        }
+        tracing::debug!(%channel, is_new = opening.is_new, ?took, "Log open");
+    }
+
+    /// Declares and retires queues as they are wanted.
+    async fn keep(&self, log: &ChannelLog) {
+        loop {
+            log.set_retention(self.log.retention());
+            let mut is_done = true;
+            for wanted in self.log.undone() {
+                match self.apply(log, &wanted).await {
+                    Ok(()) => self.log.set_done(&wanted),
+                    Err(error) => {
+                        is_done = false;
+                        tracing::debug!(queue = wanted.queue.name, %error, "Queue not declared yet");
+                    }
+                }
+            }
+            if is_done {
+                self.log.changed.notified().await;
+            } else {
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    }
+
+    async fn apply(&self, log: &ChannelLog, wanted: &WantedQueue) -> Result<(), LogError> {
+        let queue = &wanted.queue;
+        if wanted.is_retired {
+            tracing::warn!(
+                queue = queue.name,
+                channel = %self.log.access.channel,
+                "Subscription is gone: its queue gets no more events, and keeps those it has"
+            );
+            return match queue.declared.get() {
+                Some(declared) => log.retire(declared.id, QueueLeftover::Kept).await,
+                None => Ok(()),
+            };
+        }
+        let options = QueueOptions {
+            is_ordered: queue.order == DeliveryOrder::Ordered,
+            window: WINDOW,
+            ..QueueOptions::default()
+        };
+        let id = log.declare(&queue.name, options).await?;
+        let declared = DeclaredQueue {
+            log: log.clone(),
+            id,
+        };
+        // It may be set already, if the queue is declared again after it was to be retired.
+        let _known = queue.declared.set(declared);
+        Ok(())
+    }
+}

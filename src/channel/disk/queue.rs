@@ -1,0 +1,125 @@
+//! Queue of one subscription, as its publishers, its consumer and its worker share it.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::SetOnce;
+use tokio_util::sync::CancellationToken;
+
+use super::log::{ChannelLog, LogError, QueueId, Sequence};
+use super::log_access::LogAccess;
+use super::names;
+use super::trouble::DiskTrouble;
+use crate::channel::subscription_queues::CountedQueue;
+use crate::model::{DeliveryOrder, Subscription};
+use crate::telemetry::series::SubscriptionSeries;
+
+/// A queue that its log knows.
+#[derive(Clone)]
+pub(super) struct DeclaredQueue {
+    pub(super) log: ChannelLog,
+    pub(super) id: QueueId,
+}
+
+impl std::fmt::Debug for DeclaredQueue {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.id)
+    }
+}
+
+/// State of one subscription's queue.
+pub(super) struct DiskQueue {
+    /// Its name in the log.
+    pub(super) name: String,
+    pub(super) order: DeliveryOrder,
+    pub(super) log: Arc<LogAccess>,
+    pub(super) series: Arc<SubscriptionSeries>,
+    /// Set when the log has the queue.
+    pub(super) declared: SetOnce<DeclaredQueue>,
+    /// Cancelled when the queue is given up.
+    pub(super) stop: CancellationToken,
+    /// Deliveries that were handed to the worker and have not been settled.
+    unsettled: AtomicUsize,
+    /// Deliveries that ended without being settled; they are taken again.
+    abandoned: Mutex<Vec<Sequence>>,
+    /// Reason for which nothing can be taken out of the queue.
+    failure: Mutex<Option<LogError>>,
+}
+
+impl CountedQueue for DiskQueue {
+    fn series(&self) -> &SubscriptionSeries {
+        &self.series
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl DiskQueue {
+    /// Makes the state of a queue that is not declared yet. It is given up when `stop` is
+    /// cancelled.
+    pub(super) fn new(
+        subscription: &Subscription,
+        log: Arc<LogAccess>,
+        series: Arc<SubscriptionSeries>,
+        stop: CancellationToken,
+    ) -> Self {
+        Self {
+            name: names::queue_name(&subscription.key),
+            order: subscription.delivery.order,
+            log,
+            series,
+            declared: SetOnce::new(),
+            stop,
+            unsettled: AtomicUsize::new(0),
+            abandoned: Mutex::default(),
+            failure: Mutex::default(),
+        }
+    }
+
+    /// Deliveries that were handed to the worker and have not been settled.
+    pub(super) fn unsettled(&self) -> usize {
+        self.unsettled.load(Ordering::Acquire)
+    }
+
+    pub(super) fn count_handed_over(&self) {
+        self.unsettled.fetch_add(1, Ordering::AcqRel);
+    }
+
+    pub(super) fn count_settled(&self) {
+        self.unsettled.fetch_sub(1, Ordering::AcqRel);
+    }
+
+    /// Notes a delivery that ended without being settled.
+    pub(super) fn abandon(&self, event: Sequence) {
+        lock(&self.abandoned).push(event);
+    }
+
+    /// Takes the deliveries that ended without being settled.
+    pub(super) fn take_abandoned(&self) -> Vec<Sequence> {
+        std::mem::take(&mut *lock(&self.abandoned))
+    }
+
+    /// Notes whether events can be taken out of the queue. True if that was not known before.
+    pub(super) fn set_failure(&self, failure: Option<LogError>) -> bool {
+        let mut known = lock(&self.failure);
+        let is_news = known.is_some() != failure.is_some();
+        *known = failure;
+        is_news
+    }
+
+    /// Reason for which the queue cannot be published to, or consumed; `None` if it can.
+    pub(super) fn trouble(&self) -> Option<DiskTrouble> {
+        if let Some(error) = self.log.open_error() {
+            return Some(DiskTrouble::of_error(&error));
+        }
+        let Some(declared) = self.declared.get() else {
+            return Some(DiskTrouble::NotDeclared);
+        };
+        if let Some(cause) = declared.log.failure() {
+            return Some(DiskTrouble::Failing(cause.to_string()));
+        }
+        lock(&self.failure).as_ref().map(DiskTrouble::of_error)
+    }
+}
