@@ -19,6 +19,7 @@ mod options;
 mod parking;
 mod publisher;
 mod queue;
+mod queue_gauges;
 mod queue_table;
 mod settlement;
 #[cfg(test)]
@@ -35,7 +36,7 @@ use super::metrics::subscription_series;
 use super::parked::ParkedStore;
 use super::subscription_queues::{OpenedQueue, SubscriptionQueues};
 use super::trouble_reason::{BackendConnection, TroubleReason};
-use super::{ChannelBackend, OpenedChannel};
+use super::{ChannelBackend, OpenedChannel, StorageUsage};
 use crate::model::{BackendKind, Channel, Subscription, SubscriptionKey};
 use crate::telemetry::counters::ProcessCounters;
 use consumer::DiskConsumer;
@@ -43,7 +44,6 @@ use context::DiskContext;
 use kept_log::KeptLog;
 use log::LogError;
 use log_keeper::LogKeeper;
-pub use metrics::DiskMetrics;
 pub use options::DiskBackendOptions;
 use parking::DiskParking;
 use publisher::DiskPublisher;
@@ -60,7 +60,7 @@ struct DiskTasks {
     /// Consumers, one for each queue, which end by themselves when their queue is given up, or the
     /// backend closes.
     consumers: JoinSet<()>,
-    /// Keepers, one for each log, which close it at the end.
+    /// Keepers, one for each log, which close it at the end, and one of gauges.
     keepers: JoinSet<()>,
 }
 
@@ -79,10 +79,8 @@ impl DiskBackend {
     /// metrics beside `counters`.
     #[must_use]
     pub fn new(options: DiskBackendOptions, counters: Arc<ProcessCounters>) -> Self {
-        let metrics = Arc::new(DiskMetrics::default());
-        counters.add_backend_metrics(Arc::clone(&metrics) as _);
         Self {
-            context: Arc::new(DiskContext::new(options, counters, metrics)),
+            context: Arc::new(DiskContext::new(options, counters)),
             table: SharedQueueTable::default(),
             tasks: Mutex::default(),
             closing: CancellationToken::new(),
@@ -124,13 +122,18 @@ impl DiskBackend {
         }
         let log = Arc::new(KeptLog::new(channel.key.clone()));
         table.logs.insert(channel.key.clone(), Arc::clone(&log));
-        self.context.metrics.add_log(&log);
+        self.context.metrics.add_log(&log.access);
         let keeper = LogKeeper {
             log: Arc::clone(&log),
             context: Arc::clone(&self.context),
             ending: self.ending.clone(),
         };
-        self.tasks().keepers.spawn(keeper.run());
+        let mut tasks = self.tasks();
+        if tasks.keepers.is_empty() {
+            let gauges = queue_gauges::keep_current(self.table.clone(), self.ending.clone());
+            tasks.keepers.spawn(gauges);
+        }
+        tasks.keepers.spawn(keeper.run());
         log
     }
 
@@ -220,6 +223,13 @@ impl ChannelBackend for DiskBackend {
         Some(open.queue.unsettled())
     }
 
+    /// Events that are not finished, on the disk or under way.
+    fn depth(&self, subscription: &SubscriptionKey) -> Option<usize> {
+        let queue = self.table.find(subscription)?.queue;
+        let counts = queue.counts().unwrap_or_default();
+        Some(usize::try_from(counts.depth).unwrap_or(usize::MAX))
+    }
+
     fn trouble(&self, subscription: &SubscriptionKey) -> Option<TroubleReason> {
         let trouble = match self.table.find(subscription) {
             Some(open) => open.queue.trouble(),
@@ -240,6 +250,10 @@ impl ChannelBackend for DiskBackend {
             outage: None,
             failure,
         })
+    }
+
+    fn storage_usage(&self) -> Option<StorageUsage> {
+        self.context.directory.usage()
     }
 
     fn parked_store(&self) -> Option<Box<dyn ParkedStore>> {

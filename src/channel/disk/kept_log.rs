@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use super::log_access::LogAccess;
 use super::queue::DiskQueue;
@@ -20,6 +21,8 @@ pub(super) struct WantedQueue {
     pub(super) is_retired: bool,
     /// True if the log has it as it should be.
     pub(super) is_done: bool,
+    /// Time since which it is wanted so.
+    pub(super) since: Instant,
 }
 
 /// The log of a channel.
@@ -84,6 +87,7 @@ impl KeptLog {
             queue: Arc::clone(queue),
             is_retired,
             is_done: false,
+            since: Instant::now(),
         };
         self.queues().insert(queue.name.clone(), wanted);
         self.changed.notify_one();
@@ -106,11 +110,11 @@ impl KeptLog {
         }
     }
 
-    /// Queues that are or will be declared.
-    pub(super) fn active_queues(&self) -> Vec<Arc<DiskQueue>> {
+    /// Queues that have been retired, and are there still.
+    pub(super) fn retired(&self) -> Vec<WantedQueue> {
         let queues = self.queues();
-        let active = queues.values().filter(|wanted| !wanted.is_retired);
-        active.map(|wanted| Arc::clone(&wanted.queue)).collect()
+        let retired = queues.values().filter(|it| it.is_retired && it.is_done);
+        retired.cloned().collect()
     }
 
     /// Forgets a retired queue that was deleted.

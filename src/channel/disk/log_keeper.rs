@@ -11,6 +11,7 @@ use super::kept_log::{KeptLog, WantedQueue};
 use super::log::{ChannelLog, LogError, LogOpening, LogOptions, QueueOptions};
 use super::log_access::LogStatus;
 use super::queue::DeclaredQueue;
+use super::queue_gauges;
 use crate::doubling_wait::DoublingWait;
 use crate::model::DeliveryOrder;
 
@@ -106,12 +107,37 @@ impl LogKeeper {
                     }
                 }
             }
-            if is_done {
-                self.log.changed.notified().await;
-            } else {
-                tokio::time::sleep(PAUSE).await;
+            let deletion = self.delete_long_retired(log).await;
+            let look_again = if is_done { deletion } else { Some(PAUSE) };
+            let changed = self.log.changed.notified();
+            match look_again {
+                Some(wait) => drop(tokio::time::timeout(wait, changed).await),
+                None => changed.await,
             }
         }
+    }
+
+    /// Deletes the queues of subscriptions that have been gone for the configured time; gives the
+    /// time after which to look again.
+    async fn delete_long_retired(&self, log: &ChannelLog) -> Option<Duration> {
+        let grace = self.context.options.delete_after?;
+        let mut next: Option<Duration> = None;
+        for retired in self.log.retired() {
+            let left = grace.saturating_sub(retired.since.elapsed());
+            let left = if left.is_zero() {
+                match delete_queue(log, &retired).await {
+                    true => {
+                        self.log.forget(&retired.queue);
+                        continue;
+                    }
+                    false => LONGEST_PAUSE,
+                }
+            } else {
+                left
+            };
+            next = Some(next.map_or(left, |next| next.min(left)));
+        }
+        next
     }
 
     async fn apply(&self, log: &ChannelLog, wanted: &WantedQueue) -> Result<(), LogError> {
@@ -139,6 +165,36 @@ impl LogKeeper {
         };
         // It may be set already, if the queue is declared again after it was to be retired.
         let _known = queue.declared.set(declared);
+        queue_gauges::refresh(queue);
         Ok(())
+    }
+}
+
+/// Deletes a retired queue with the events in it, unless some are parked, which operators may still
+/// want. True if it is gone.
+async fn delete_queue(log: &ChannelLog, retired: &WantedQueue) -> bool {
+    let queue = &retired.queue;
+    let Some(declared) = queue.declared.get() else {
+        return true;
+    };
+    let counts = log.counts(declared.id).unwrap_or_default();
+    if counts.parked > 0 {
+        return false;
+    }
+    match log.retire(declared.id, true).await {
+        Ok(()) if counts.depth > 0 => {
+            tracing::error!(
+                queue = queue.name,
+                events = counts.depth,
+                "The queue of a subscription that is gone was deleted with the events in it \
+                 (--disk-delete-after)"
+            );
+            true
+        }
+        Ok(()) => true,
+        Err(error) => {
+            tracing::debug!(queue = queue.name, %error, "Queue not deleted yet");
+            false
+        }
     }
 }

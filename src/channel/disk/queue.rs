@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::SetOnce;
 use tokio_util::sync::CancellationToken;
 
-use super::log::{ChannelLog, LogError, QueueId, Sequence};
+use super::log::{ChannelLog, LogError, QueueCounts, QueueId, Sequence};
 use super::log_access::LogAccess;
 use super::names;
 use super::trouble::DiskTrouble;
@@ -76,6 +76,12 @@ impl DiskQueue {
             abandoned: Mutex::default(),
             failure: Mutex::default(),
         }
+    }
+
+    /// What the queue holds; `None` if its log does not know it.
+    pub(super) fn counts(&self) -> Option<QueueCounts> {
+        let DeclaredQueue { log, id } = self.declared.get()?;
+        log.counts(*id).ok()
     }
 
     /// Deliveries that were handed to the worker and have not been settled.
