@@ -33,7 +33,7 @@ pub use directory::{DataDirectory, DirectoryOptions};
 pub use error::{LogDamage, LogError};
 pub use format::VERSION as FORMAT_VERSION;
 pub use format::queue_set::QueueSet;
-pub use format::record::SettledOutcome;
+pub use format::record::{QueueLeftover, SettledOutcome};
 pub use lane::LaneKind;
 pub use queue::QueueOptions;
 pub use queue::take::TakenEvent;

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::context::DiskContext;
 use super::kept_log::{KeptLog, WantedQueue};
-use super::log::{ChannelLog, LogError, LogOpening, LogOptions, QueueOptions};
+use super::log::{ChannelLog, LogError, LogOpening, LogOptions, QueueLeftover, QueueOptions};
 use super::log_access::LogStatus;
 use super::queue::DeclaredQueue;
 use super::queue_gauges;
@@ -149,7 +149,7 @@ impl LogKeeper {
                 "Subscription is gone: its queue gets no more events, and keeps those it has"
             );
             return match queue.declared.get() {
-                Some(declared) => log.retire(declared.id, false).await,
+                Some(declared) => log.retire(declared.id, QueueLeftover::Kept).await,
                 None => Ok(()),
             };
         }

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use crate::channel::disk::log::LogError;
 use crate::channel::disk::log::channel_log::{LogCore, LogOptions};
 use crate::channel::disk::log::clock::millis;
-use crate::channel::disk::log::commit::roll::{BegunSegment, FirstFrame, SizeWish};
+use crate::channel::disk::log::commit::roll::{BegunSegment, FirstFrame, FrameRoom, SizeWish};
 use crate::channel::disk::log::commit::spare::SpareSlot;
 use crate::channel::disk::log::commit::writer::LogWriter;
 use crate::channel::disk::log::directory::DataDirectory;
@@ -142,7 +142,7 @@ impl LogCore {
         let first = FirstFrame { head, records };
         let wish = SizeWish {
             size: self.options.min_segment_bytes,
-            is_forced: true,
+            room: FrameRoom::Ends,
         };
         let begun = self.begin_segment(&first, replayed.next_frame, 0, wish)?;
         take_in(state, &begun, &first.records);

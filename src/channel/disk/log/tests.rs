@@ -19,7 +19,8 @@ use bytes::Bytes;
 use crate::channel::disk::log::files::simulated::{DiskFaults, SimulatedDisk};
 use crate::channel::disk::log::{
     ChannelLog, DataDirectory, DirectoryOptions, LaneKind, LogClock, LogError, LogOpening,
-    LogOptions, NewEvent, QueueId, QueueOptions, SettledOutcome, StandardClock, TakenEvent,
+    LogOptions, NewEvent, QueueId, QueueLeftover, QueueOptions, SettledOutcome, StandardClock,
+    TakenEvent,
 };
 
 fn event(queues: &[QueueId], body: &str) -> NewEvent {

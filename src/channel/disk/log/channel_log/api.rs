@@ -9,7 +9,7 @@ use crate::channel::disk::log::clock::{EpochMillis, millis};
 use crate::channel::disk::log::commit::operation::{
     Committed, EventDeferral, EventParking, LogOperation, NewEvent,
 };
-use crate::channel::disk::log::format::record::SettledOutcome;
+use crate::channel::disk::log::format::record::{QueueLeftover, SettledOutcome};
 use crate::channel::disk::log::queue::QueueOptions;
 use crate::channel::disk::log::queue::take::{TakeStep, TakenEvent};
 use crate::channel::disk::log::read::history::HistoryEvent;
@@ -73,13 +73,13 @@ impl ChannelLog {
             .collect()
     }
 
-    /// Retires a queue: who takes from it gets what is left, and the end then. If it is deleted,
-    /// what is left is given up.
+    /// Retires a queue: who takes from it gets what is left, and the end then, unless what is left
+    /// is given up.
     ///
     /// # Errors
     /// If there is no such queue, or it cannot be written.
-    pub async fn retire(&self, queue: QueueId, is_deleted: bool) -> Result<(), LogError> {
-        let operation = LogOperation::Retire { queue, is_deleted };
+    pub async fn retire(&self, queue: QueueId, leftover: QueueLeftover) -> Result<(), LogError> {
+        let operation = LogOperation::Retire { queue, leftover };
         self.core.commit(operation).await.map(drop)
     }
 

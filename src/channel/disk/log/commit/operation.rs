@@ -6,7 +6,7 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use crate::channel::disk::log::format::queue_set::QueueSet;
-use crate::channel::disk::log::format::record::SettledOutcome;
+use crate::channel::disk::log::format::record::{QueueLeftover, SettledOutcome};
 use crate::channel::disk::log::{LogError, QueueId, Sequence};
 
 /// An event to be published.
@@ -68,7 +68,7 @@ pub(crate) enum LogOperation {
     Declare(String),
     Retire {
         queue: QueueId,
-        is_deleted: bool,
+        leftover: QueueLeftover,
     },
 }
 

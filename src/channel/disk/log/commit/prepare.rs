@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, HashMap};
 use super::operation::{CommitResult, Committed, LogOperation};
 use crate::channel::disk::log::clock::{EpochMillis, millis};
 use crate::channel::disk::log::format::record::{
-    DeferredRecord, EventRecord, LogRecord, ParkedRecord, SettledOutcome, SettledRecord,
-    SourceEvent,
+    DeferredRecord, EventRecord, LogRecord, ParkedRecord, QueueLeftover, SettledOutcome,
+    SettledRecord, SourceEvent,
 };
 use crate::channel::disk::log::queue::{EventPlace, QueueState};
 use crate::channel::disk::log::state::LogState;
@@ -24,23 +24,23 @@ pub(crate) struct FrameBuilder<'a> {
     state: &'a LogState,
     wall: EpochMillis,
     /// True if events are kept that no queue wants.
-    retains: bool,
+    pub(crate) retains: bool,
     next_sequence: Sequence,
     next_queue: u32,
     /// Queues that the frame declares.
     declared: HashMap<&'a str, QueueId>,
-    /// Queues that the frame retires, and whether it deletes them.
-    retired: HashMap<QueueId, bool>,
+    /// Queues that the frame retires.
+    retired: HashMap<QueueId, QueueLeftover>,
     settled: BTreeMap<(QueueId, SettledOutcome), Vec<Sequence>>,
     frame: PreparedFrame,
 }
 
 impl<'a> FrameBuilder<'a> {
-    pub(crate) fn new(state: &'a LogState, wall: EpochMillis, retains: bool) -> Self {
+    pub(crate) fn new(state: &'a LogState, wall: EpochMillis) -> Self {
         Self {
             state,
             wall,
-            retains,
+            retains: false,
             next_sequence: state.next_sequence,
             next_queue: state.next_queue,
             declared: HashMap::new(),
@@ -72,10 +72,10 @@ impl<'a> FrameBuilder<'a> {
                 outcome,
             } => self.add_settled(*queue, events, *outcome),
             LogOperation::Defer { .. } | LogOperation::Park { .. } => self.add_progress(operation),
-            LogOperation::Replay(queue, ranges) => self.add_parked(*queue, ranges, true),
-            LogOperation::Discard(queue, ranges) => self.add_parked(*queue, ranges, false),
+            LogOperation::Replay(queue, ranges) => self.add_replayed(*queue, ranges),
+            LogOperation::Discard(queue, ranges) => self.add_discarded(*queue, ranges),
             LogOperation::Declare(name) => Ok(Committed::Declared(self.declare(name))),
-            LogOperation::Retire { queue, is_deleted } => self.retire(*queue, *is_deleted),
+            LogOperation::Retire { queue, leftover } => self.retire(*queue, *leftover),
         };
         self.frame.results.push(result);
     }
@@ -170,13 +170,28 @@ impl<'a> FrameBuilder<'a> {
         Ok(Committed::Done)
     }
 
-    /// Replays or discards those events of ranges that are parked.
-    fn add_parked(
-        &mut self,
+    fn add_replayed(&mut self, id: QueueId, ranges: &[(Sequence, Sequence)]) -> CommitResult {
+        let (parked, count) = self.parked_ranges(id, ranges)?;
+        if count > 0 {
+            self.frame.records.push(LogRecord::Replayed(id, parked));
+        }
+        Ok(Committed::Changed(count))
+    }
+
+    fn add_discarded(&mut self, id: QueueId, ranges: &[(Sequence, Sequence)]) -> CommitResult {
+        let (parked, count) = self.parked_ranges(id, ranges)?;
+        if count > 0 {
+            self.frame.records.push(LogRecord::Discarded(id, parked));
+        }
+        Ok(Committed::Changed(count))
+    }
+
+    /// Those events of ranges that are parked, and their number.
+    fn parked_ranges(
+        &self,
         id: QueueId,
         ranges: &[(Sequence, Sequence)],
-        is_replayed: bool,
-    ) -> CommitResult {
+    ) -> Result<(Vec<(Sequence, Sequence)>, u64), LogError> {
         let queue = self.state.queues.get(&id);
         let queue = queue.ok_or(LogError::UnknownQueue(id))?;
         let mut events = queue.unfinished_in(ranges);
@@ -185,15 +200,8 @@ impl<'a> FrameBuilder<'a> {
             event.is_some_and(|event| event.place == EventPlace::Parked)
         };
         events.retain(is_parked);
-        if !events.is_empty() {
-            let ranges = crate::channel::disk::log::ranges::exact_ranges(&events);
-            self.frame.records.push(if is_replayed {
-                LogRecord::Replayed(id, ranges)
-            } else {
-                LogRecord::Discarded(id, ranges)
-            });
-        }
-        Ok(Committed::Changed(events.len() as u64))
+        let parked = crate::channel::disk::log::ranges::exact_ranges(&events);
+        Ok((parked, events.len() as u64))
     }
 
     fn declare(&mut self, name: &'a str) -> QueueId {
@@ -201,7 +209,7 @@ impl<'a> FrameBuilder<'a> {
             return *id;
         }
         let known = self.state.names.get(name).copied();
-        let known = known.filter(|id| self.retired.get(id) != Some(&true));
+        let known = known.filter(|id| self.retired.get(id) != Some(&QueueLeftover::GivenUp));
         let is_active = known
             .filter(|id| !self.retired.contains_key(id))
             .and_then(|id| self.state.queues.get(&id))
@@ -219,16 +227,16 @@ impl<'a> FrameBuilder<'a> {
         id
     }
 
-    fn retire(&mut self, queue: QueueId, is_deleted: bool) -> CommitResult {
+    fn retire(&mut self, queue: QueueId, leftover: QueueLeftover) -> CommitResult {
         if !self.state.queues.contains_key(&queue) {
             return Err(LogError::UnknownQueue(queue));
         }
-        let was_deleted = self.retired.insert(queue, is_deleted) == Some(true);
+        let was_deleted = self.retired.insert(queue, leftover) == Some(QueueLeftover::GivenUp);
         if was_deleted {
             return Err(LogError::UnknownQueue(queue));
         }
         self.declared.retain(|_, id| *id != queue);
-        let record = LogRecord::Retired { queue, is_deleted };
+        let record = LogRecord::Retired { queue, leftover };
         self.frame.records.push(record);
         Ok(Committed::Done)
     }

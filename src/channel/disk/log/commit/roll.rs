@@ -77,13 +77,13 @@ impl LogCore {
         let offsets = encode_frame(&mut bytes, salt, HEAD_BYTES, frame, &first.records);
         let end = HEAD_BYTES + bytes.len() as u64;
         let minimum = (end + needed).saturating_mul(RESERVED_PART) / (RESERVED_PART - 1) + PAGE;
-        let size = wish
-            .size
-            .max(minimum)
-            .max(bytes.len() as u64 * CHECKPOINT_PART);
+        let least = minimum.max(bytes.len() as u64 * CHECKPOINT_PART);
+        let wish = SizeWish {
+            size: wish.size.max(least),
+            ..wish
+        };
         let temporary = self.directory.join(format!("{}.new", first.head.id));
-        let begun = self.make_file(&temporary, size, minimum, wish.is_forced);
-        let (file, size) = begun?;
+        let (file, size) = self.make_file(&temporary, wish, minimum)?;
         let written = write_fully(&*file, &first.head.encode(), 0)
             .and_then(|()| write_fully(&*file, &bytes, HEAD_BYTES))
             .and_then(|()| file.sync_data());
@@ -109,9 +109,8 @@ impl LogCore {
     fn make_file(
         &self,
         path: &Path,
-        size: u64,
+        wish: SizeWish,
         minimum: u64,
-        is_forced: bool,
     ) -> Result<(Arc<dyn LogFile>, u64), LogError> {
         if let Some(size) = self.take_spare(minimum) {
             let opened = self.files.rename(&self.spare_path(), path);
@@ -124,7 +123,7 @@ impl LogCore {
             needed: minimum,
             cause: "the limit of all logs".into(),
         });
-        for size in [size, minimum] {
+        for size in [wish.size, minimum] {
             let size = size.next_multiple_of(PAGE);
             if !self.budget.reserve(size) {
                 continue;
@@ -135,7 +134,7 @@ impl LogCore {
             }
         }
         let is_over_limit = matches!(result, Err(LogError::Full { .. }));
-        if !(is_forced && is_over_limit) {
+        if !(wish.room == FrameRoom::Ends && is_over_limit) {
             return result;
         }
         // What ends events may go over the limit, since it makes room.
@@ -162,12 +161,22 @@ impl LogCore {
     }
 }
 
+/// What a frame needs room for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FrameRoom {
+    /// Events that are published: they leave a part of each segment to other records.
+    Events,
+    /// Records that end events, or tell of the log itself: the limit of all logs does not hold for
+    /// them.
+    Ends,
+}
+
 /// Size that a segment should have.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SizeWish {
     pub(crate) size: u64,
-    /// True if the limit of all logs does not hold.
-    pub(crate) is_forced: bool,
+    /// What it is for.
+    pub(crate) room: FrameRoom,
 }
 
 impl LogWriter {
@@ -176,7 +185,7 @@ impl LogWriter {
         &mut self,
         core: &Arc<LogCore>,
         needed: u64,
-        publishes: bool,
+        room: FrameRoom,
     ) -> Result<(), LogError> {
         let checkpoint = core.state().checkpoint();
         let first = FirstFrame {
@@ -192,7 +201,7 @@ impl LogWriter {
         };
         let wish = SizeWish {
             size: self.next_size,
-            is_forced: !publishes,
+            room,
         };
         let begun = core.begin_segment(&first, self.frame, needed, wish)?;
         core.state().segments.push(begun.state());
@@ -234,7 +243,7 @@ impl LogWriter {
         let records = vec![LogRecord::Freed(exact_ranges(&ids))];
         let bytes = frame_bytes(&records);
         if self.offset + bytes > self.size
-            && let Err(error) = self.roll(core, bytes, false)
+            && let Err(error) = self.roll(core, bytes, FrameRoom::Ends)
         {
             // Without room, it is tried again when there is some.
             if !matches!(error, LogError::Full { .. }) {

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use super::operation::{CommitResult, LogOperation, PendingOperation};
 use super::prepare::{FrameBuilder, PreparedFrame};
 use super::reply;
+use super::roll::FrameRoom;
 use crate::channel::disk::log::LogError;
 use crate::channel::disk::log::channel_log::LogCore;
 use crate::channel::disk::log::files::{LogFile, write_fully};
@@ -56,9 +57,12 @@ impl FrameBatch {
         }
     }
 
-    fn publishes(&self) -> bool {
+    fn room(&self) -> FrameRoom {
         let mut each = self.operations.iter();
-        each.any(|it| matches!(it, LogOperation::Publish(_)))
+        match each.any(|it| matches!(it, LogOperation::Publish(_))) {
+            true => FrameRoom::Events,
+            false => FrameRoom::Ends,
+        }
     }
 
     /// Takes out the operations that publish events.
@@ -129,7 +133,7 @@ impl LogWriter {
             batch.succeed(prepared.results);
             return None;
         }
-        if let Err(error) = self.make_room(core, &prepared.records, batch.publishes()) {
+        if let Err(error) = self.make_room(core, &prepared.records, batch.room()) {
             if matches!(error, LogError::Full { .. }) {
                 return Some((batch, error));
             }
@@ -152,18 +156,17 @@ impl LogWriter {
         &mut self,
         core: &Arc<LogCore>,
         records: &[LogRecord],
-        publishes: bool,
+        room: FrameRoom,
     ) -> Result<(), LogError> {
         let bytes = frame_bytes(records);
-        let limit = if publishes {
-            self.size - self.size / RESERVED_PART
-        } else {
-            self.size
+        let limit = match room {
+            FrameRoom::Events => self.size - self.size / RESERVED_PART,
+            FrameRoom::Ends => self.size,
         };
         if self.offset + bytes <= limit {
             return Ok(());
         }
-        self.roll(core, bytes, publishes)
+        self.roll(core, bytes, room)
     }
 
     /// Writes and syncs a frame, and changes the state as its records say.
@@ -217,7 +220,8 @@ impl LogWriter {
 fn prepare(core: &LogCore, operations: &[LogOperation]) -> PreparedFrame {
     let wall = core.clock.wall();
     let state = core.state();
-    let mut builder = FrameBuilder::new(&state, wall, core.retains());
+    let mut builder = FrameBuilder::new(&state, wall);
+    builder.retains = core.retains();
     for operation in operations {
         builder.add(operation);
     }

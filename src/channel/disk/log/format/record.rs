@@ -24,6 +24,15 @@ pub(crate) mod kind {
     pub(crate) const FREED: u8 = 11;
 }
 
+/// What becomes of the events of a queue that is retired.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum QueueLeftover {
+    /// They wait until the queue is declared again.
+    Kept,
+    /// They are given up, and the queue is forgotten.
+    GivenUp,
+}
+
 /// How an event ended in a queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum SettledOutcome {
@@ -98,7 +107,10 @@ pub(crate) enum LogRecord {
     Replayed(QueueId, Vec<(Sequence, Sequence)>),
     Discarded(QueueId, Vec<(Sequence, Sequence)>),
     Declared(QueueId, String),
-    Retired { queue: QueueId, is_deleted: bool },
+    Retired {
+        queue: QueueId,
+        leftover: QueueLeftover,
+    },
     Freed(Vec<(u64, u64)>),
 }
 
@@ -180,9 +192,9 @@ impl LogRecord {
                 out.put_u32_le(queue.0);
                 put_bytes(out, name.as_bytes());
             }
-            Self::Retired { queue, is_deleted } => {
+            Self::Retired { queue, leftover } => {
                 out.put_u32_le(queue.0);
-                out.put_u8(u8::from(*is_deleted));
+                out.put_u8(u8::from(*leftover == QueueLeftover::GivenUp));
             }
             Self::Freed(segments) => put_ranges(out, segments),
         }
@@ -226,7 +238,10 @@ impl LogRecord {
             kind::DECLARED => Self::Declared(QueueId(fields.u32()?), fields.text()?),
             kind::RETIRED => Self::Retired {
                 queue: QueueId(fields.u32()?),
-                is_deleted: fields.u8()? != 0,
+                leftover: match fields.u8()? {
+                    0 => QueueLeftover::Kept,
+                    _ => QueueLeftover::GivenUp,
+                },
             },
             kind::FREED => Self::Freed(fields.ranges()?),
             _ => return Err(DecodeError("the kind of a record is unknown")),

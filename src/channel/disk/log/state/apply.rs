@@ -3,7 +3,7 @@
 use super::{ClockReading, LogState};
 use crate::channel::disk::log::format::checkpoint::EventProgress;
 use crate::channel::disk::log::format::record::{
-    DeferredRecord, EventRecord, LogRecord, ParkedRecord, SettledRecord, SourceEvent,
+    DeferredRecord, EventRecord, LogRecord, ParkedRecord, QueueLeftover, SettledRecord, SourceEvent,
 };
 use crate::channel::disk::log::queue::{
     BufferedEvent, EventPlace, QueueState, ReadHint, UnfinishedEvent,
@@ -39,7 +39,7 @@ impl LogState {
             LogRecord::Replayed(queue, ranges) => self.apply_replayed(queue, &ranges),
             LogRecord::Discarded(queue, ranges) => self.apply_discarded(queue, &ranges),
             LogRecord::Declared(queue, name) => self.apply_declared(queue, name),
-            LogRecord::Retired { queue, is_deleted } => self.apply_retired(queue, is_deleted),
+            LogRecord::Retired { queue, leftover } => self.apply_retired(queue, leftover),
             LogRecord::Freed(ranges) => self.apply_freed(&ranges),
             // It says what is known already.
             LogRecord::Checkpoint(_) => {}
@@ -204,13 +204,13 @@ impl LogState {
         queue.is_active = true;
     }
 
-    fn apply_retired(&mut self, id: QueueId, is_deleted: bool) {
+    fn apply_retired(&mut self, id: QueueId, leftover: QueueLeftover) {
         let Some(queue) = self.queues.get_mut(&id) else {
             return;
         };
         queue.is_active = false;
         queue.wake.notify_waiters();
-        if !is_deleted {
+        if leftover == QueueLeftover::Kept {
             return;
         }
         if let Some(queue) = self.queues.remove(&id) {

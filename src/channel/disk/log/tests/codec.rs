@@ -14,8 +14,8 @@ use crate::channel::disk::log::format::checkpoint::{
 };
 use crate::channel::disk::log::format::queue_set::QueueSet;
 use crate::channel::disk::log::format::record::{
-    DeferredRecord, EventRecord, LogRecord, ParkedRecord, SettledOutcome, SettledRecord,
-    SourceEvent,
+    DeferredRecord, EventRecord, LogRecord, ParkedRecord, QueueLeftover, SettledOutcome,
+    SettledRecord, SourceEvent,
 };
 use crate::channel::disk::log::format::scanner::RecordScanner;
 use crate::channel::disk::log::{QueueId, Sequence};
@@ -181,8 +181,14 @@ fn record() -> impl Strategy<Value = LogRecord> {
         (queue(), ranges()).prop_map(|(queue, ranges)| LogRecord::Replayed(queue, ranges)),
         (queue(), ranges()).prop_map(|(queue, ranges)| LogRecord::Discarded(queue, ranges)),
         (queue(), "\\PC{0,40}").prop_map(|(queue, name)| LogRecord::Declared(queue, name)),
-        (queue(), any::<bool>())
-            .prop_map(|(queue, is_deleted)| LogRecord::Retired { queue, is_deleted }),
+        (queue(), any::<bool>()).prop_map(|(queue, is_kept)| LogRecord::Retired {
+            queue,
+            leftover: if is_kept {
+                QueueLeftover::Kept
+            } else {
+                QueueLeftover::GivenUp
+            },
+        }),
         ranges().prop_map(LogRecord::Freed),
         checkpoint().prop_map(|it| LogRecord::Checkpoint(Box::new(it))),
     ]

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use tokio::task::JoinSet;
+
 use super::*;
 
 async fn open_small(path: &Path) -> ChannelLog {
@@ -50,17 +52,17 @@ async fn a_crowd_loses_and_doubles_nothing() {
     for round in 0..3 {
         let log = open_small(directory.path()).await;
         let (a, b) = (declare(&log, "a").await, declare(&log, "b").await);
-        let senders = (0..8).map(|sender| {
-            let sending = send(log.clone(), [a, b], format!("{round} {sender}"));
-            tokio::spawn(sending)
-        });
-        let senders: Vec<_> = senders.collect();
-        let followers = [a, b].map(|queue| tokio::spawn(follow(log.clone(), queue, 800)));
-        for sender in senders {
-            sender.await.expect("a sender");
+        let mut followers = JoinSet::new();
+        for queue in [a, b] {
+            followers.spawn(follow(log.clone(), queue, 800));
         }
-        for follower in followers {
-            assert_eq!(follower.await.expect("a follower").len(), 800);
+        let mut senders = JoinSet::new();
+        for sender in 0..8 {
+            senders.spawn(send(log.clone(), [a, b], format!("{round} {sender}")));
+        }
+        senders.join_all().await;
+        for seen in followers.join_all().await {
+            assert_eq!(seen.len(), 800);
         }
         for queue in [a, b] {
             assert_eq!(log.counts(queue).expect("counts").depth, 0);
@@ -83,11 +85,11 @@ async fn many_logs_share_their_threads() {
         min_segment_bytes: 8 << 10,
         ..LogOptions::default()
     };
-    let mut tasks = Vec::new();
+    let mut tasks = JoinSet::new();
     for number in 0..50 {
         let opened = directory.open_log(&format!("log-{number}"), options).await;
         let log = opened.expect("a log").0;
-        tasks.push(tokio::spawn(async move {
+        tasks.spawn(async move {
             let queue = declare(&log, "a").await;
             for number in 0..5 {
                 publish(&log, &[queue], &number.to_string()).await;
@@ -96,11 +98,9 @@ async fn many_logs_share_their_threads() {
                 assert_eq!(deliver(&log, queue).await, number.to_string());
             }
             log.close().await;
-        }));
+        });
     }
-    for task in tasks {
-        task.await.expect("a task");
-    }
+    tasks.join_all().await;
     let workers = directory.lanes.commits.most_workers() + directory.lanes.reads.most_workers();
     assert!(workers <= 3, "{workers}");
     assert_eq!(directory.log_names().expect("names").len(), 50);

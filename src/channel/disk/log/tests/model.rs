@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::channel::disk::log::{QueueId, Sequence, TakenEvent};
+use crate::channel::disk::log::{QueueId, QueueOptions, Sequence, TakenEvent};
 
 /// State that an event of a queue may be in, as far as whoever uses the log can know.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,11 +78,11 @@ pub(super) struct ModelQueue {
 }
 
 impl ModelQueue {
-    pub(super) fn new(id: QueueId, name: String, is_ordered: bool) -> Self {
+    pub(super) fn new(id: QueueId, name: String, options: QueueOptions) -> Self {
         Self {
             id,
             name,
-            is_ordered,
+            is_ordered: options.is_ordered,
             events: BTreeMap::new(),
             last: None,
         }

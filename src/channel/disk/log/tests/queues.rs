@@ -120,8 +120,10 @@ fn a_retired_queue_keeps_or_loses_what_is_left() {
         let (log, _) = bench.open().await;
         let (a, b) = (declare(&log, "a").await, declare(&log, "b").await);
         publish(&log, &[a, b], "1").await;
-        log.retire(a, false).await.expect("retired");
-        log.retire(b, true).await.expect("retired");
+        log.retire(a, QueueLeftover::Kept).await.expect("retired");
+        log.retire(b, QueueLeftover::GivenUp)
+            .await
+            .expect("retired");
         assert_eq!(log.take(b, 1).await, Err(LogError::UnknownQueue(b)));
         log.close().await;
         drop(log);
@@ -130,7 +132,7 @@ fn a_retired_queue_keeps_or_loses_what_is_left() {
         assert_ne!(declare(&log, "b").await, b);
         assert_eq!(deliver(&log, a).await, "1");
         publish(&log, &[a], "2").await;
-        log.retire(a, false).await.expect("retired");
+        log.retire(a, QueueLeftover::Kept).await.expect("retired");
         assert_eq!(deliver(&log, a).await, "2");
         // It is empty, and nothing comes into it any more.
         assert_eq!(log.take(a, 1).await, Ok(Vec::new()));

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::join_all;
 use tokio::time::Instant;
 
 use super::driver::Simulation;
@@ -38,7 +39,7 @@ pub(super) fn tag_of(body: &Bytes) -> u64 {
 }
 
 impl Simulation {
-    /// Publishes at once from several tasks, so that frames hold more than one operation.
+    /// Publishes several times at once, so that frames hold more than one operation.
     pub(super) async fn publish_some(&mut self) {
         let mut tasks = Vec::new();
         for _ in 0..=self.chance.below(5) {
@@ -61,10 +62,10 @@ impl Simulation {
                 event: body.clone(),
             });
             let (log, new): (_, Vec<NewEvent>) = (self.log(), new.collect());
-            tasks.push((events, tokio::spawn(async move { log.publish(new).await })));
+            tasks.push(async move { (events, log.publish(new).await) });
         }
-        for (events, task) in tasks {
-            let states = match task.await.expect("a task") {
+        for (events, result) in join_all(tasks).await {
+            let states = match result {
                 Ok(_first) => vec![EventState::fresh()],
                 Err(LogError::Full { .. }) => {
                     self.counts.refused += 1;
@@ -121,10 +122,9 @@ impl Simulation {
             }
             let end = self.draw_end();
             let task = end_event(self.log(), self.queues[place].id, sequence, end.clone());
-            tasks.push((tag, end, tokio::spawn(task)));
+            tasks.push(async move { (tag, end, task.await) });
         }
-        for (tag, end, task) in tasks {
-            let result = task.await.expect("a task");
+        for (tag, end, result) in join_all(tasks).await {
             self.note_end(place, tag, end, &result);
         }
     }

@@ -9,8 +9,8 @@ use crate::channel::disk::log::files::simulated::faults::SeededChance;
 use crate::channel::disk::log::files::simulated::{DiskCounts, DiskFaults, SimulatedDisk};
 use crate::channel::disk::log::tests::model::ModelQueue;
 use crate::channel::disk::log::{
-    ChannelLog, DataDirectory, DirectoryOptions, LaneKind, LogError, LogOptions, QueueOptions,
-    ReadAhead,
+    ChannelLog, DataDirectory, DirectoryOptions, LaneKind, LogError, LogOptions, QueueLeftover,
+    QueueOptions, ReadAhead,
 };
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -148,7 +148,10 @@ impl Simulation {
         self.log = Some(log);
         for queue in &mut self.queues {
             queue.reopen();
-            let options = queue_options(queue.is_ordered);
+            let options = QueueOptions {
+                is_ordered: queue.is_ordered,
+                ..queue_options()
+            };
             let declared = self.log.as_ref().expect("a log");
             let declared = declared.declare(&queue.name, options).await?;
             assert_eq!(declared, queue.id, "{}", queue.name);
@@ -233,9 +236,12 @@ impl Simulation {
 
     async fn declare(&mut self) {
         let name = format!("queue {}", self.chance.next());
-        let is_ordered = self.chance.below(3) == 0;
-        if let Ok(id) = self.log().declare(&name, queue_options(is_ordered)).await {
-            self.queues.push(ModelQueue::new(id, name, is_ordered));
+        let options = QueueOptions {
+            is_ordered: self.chance.below(3) == 0,
+            ..queue_options()
+        };
+        if let Ok(id) = self.log().declare(&name, options).await {
+            self.queues.push(ModelQueue::new(id, name, options));
         }
     }
 
@@ -246,7 +252,7 @@ impl Simulation {
         let place = usize::try_from(self.chance.below(self.queues.len() as u64)).unwrap();
         let queue = self.queues.swap_remove(place);
         // If it fails, the queue may be there or not; nobody looks at it any more.
-        let _retired = self.log().retire(queue.id, true).await;
+        let _retired = self.log().retire(queue.id, QueueLeftover::GivenUp).await;
     }
 
     pub(super) async fn end(mut self) -> (DiskCounts, SimulationCounts) {
@@ -256,9 +262,9 @@ impl Simulation {
     }
 }
 
-fn queue_options(is_ordered: bool) -> QueueOptions {
+fn queue_options() -> QueueOptions {
     QueueOptions {
-        is_ordered,
+        is_ordered: false,
         window: 20,
         max_deferred: 1000,
         max_parked: 1000,
