@@ -181,7 +181,7 @@ async fn delete_queue(log: &ChannelLog, retired: &WantedQueue) -> bool {
     if counts.parked > 0 {
         return false;
     }
-    match log.retire(declared.id, true).await {
+    match log.retire(declared.id, QueueLeftover::GivenUp).await {
         Ok(()) if counts.depth > 0 => {
             tracing::error!(
                 queue = queue.name,
