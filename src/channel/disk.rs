@@ -6,6 +6,7 @@
 //! disk, too. An event may be delivered twice: when the process ends before the end of a delivery is
 //! on the disk.
 
+mod acknowledger;
 mod consumer;
 mod context;
 mod directory;
@@ -39,6 +40,7 @@ use super::trouble_reason::{BackendConnection, TroubleReason};
 use super::{ChannelBackend, OpenedChannel, StorageUsage};
 use crate::model::{BackendKind, Channel, Subscription, SubscriptionKey};
 use crate::telemetry::counters::ProcessCounters;
+use acknowledger::DiskAcknowledger;
 use consumer::DiskConsumer;
 use context::DiskContext;
 use kept_log::KeptLog;
@@ -57,8 +59,8 @@ const WORKER_QUEUE_CAPACITY: usize = 32;
 /// Tasks of the backend.
 #[derive(Default)]
 struct DiskTasks {
-    /// Consumers, one for each queue, which end by themselves when their queue is given up, or the
-    /// backend closes.
+    /// A consumer and an acknowledger for each queue, which end by themselves when their queue is
+    /// given up, or the backend closes.
     consumers: JoinSet<()>,
     /// Keepers, one for each log, which close it at the end, and one of gauges.
     keepers: JoinSet<()>,
@@ -175,10 +177,15 @@ impl DiskBackend {
     fn start_consumer(&self, queue: Arc<DiskQueue>) -> OpenedQueue<DiskQueue> {
         let (messages, consumer) = mpsc::channel(WORKER_QUEUE_CAPACITY);
         let consume = DiskConsumer::new(&queue, &self.context, messages);
+        let acknowledge = DiskAcknowledger {
+            queue: Arc::clone(&queue),
+            context: Arc::clone(&self.context),
+        };
         let mut tasks = self.tasks();
         // Consumers that have ended are joined here, so that the set does not grow.
         while tasks.consumers.try_join_next().is_some() {}
         tasks.consumers.spawn(consume.run());
+        tasks.consumers.spawn(acknowledge.run());
         OpenedQueue {
             queue,
             consumer: Some(consumer),
