@@ -54,9 +54,8 @@ impl DiskConsumer {
         loop {
             // What is taken is handed over at once, so that a stop loses nothing here.
             let next = stop.run_until_cancelled(self.take_next(&declared));
-            let taken = match next.await {
-                Some(Some(taken)) => taken,
-                Some(None) | None => return,
+            let Some(Some(taken)) = next.await else {
+                return;
             };
             match taken {
                 Ok(events) => {

@@ -50,7 +50,10 @@ impl DiskParking {
             Err(ParkedError::NoQueue(_)) => return Ok(0),
             found => found?,
         };
-        let counts = queue.log.counts(queue.id).map_err(unavailable)?;
+        let counts = queue
+            .log
+            .counts(queue.id)
+            .map_err(|error| unavailable(&error))?;
         Ok(counts.parked as u64)
     }
 
@@ -65,13 +68,12 @@ impl DiskParking {
             parked: self.count_one(owner)?,
             ..ParkedListing::default()
         };
-        let mut after = 0;
-        while (listing.examined as usize) < limit && !operation.stop.is_cancelled() {
-            let most = PAGE.min(limit - listing.examined as usize);
-            let page = queue.log.parked(queue.id, after, most).await;
-            let page = page.map_err(unavailable)?;
+        let (mut after, mut left) = (0, limit);
+        while left > 0 && !operation.stop.is_cancelled() {
+            let page = queue.log.parked(queue.id, after, PAGE.min(left)).await;
+            let page = page.map_err(|error| unavailable(&error))?;
             let Some(last) = page.last() else { break };
-            after = last.sequence;
+            (after, left) = (last.sequence, left - page.len().min(left));
             listing.examined += page.len() as u64;
             let chosen = page
                 .iter()
@@ -93,7 +95,7 @@ impl DiskParking {
         let mut after = 0;
         loop {
             let page = queue.log.parked(queue.id, after, PAGE).await;
-            let page = page.map_err(unavailable)?;
+            let page = page.map_err(|error| unavailable(&error))?;
             let Some(last) = page.last() else {
                 return Ok(change);
             };
@@ -110,7 +112,7 @@ impl DiskParking {
                 DiskParkedAction::Replay => queue.log.replay_parked(queue.id, &chosen).await,
                 DiskParkedAction::Discard => queue.log.discard_parked(queue.id, &chosen).await,
             };
-            change.done += done.map_err(unavailable)?;
+            change.done += done.map_err(|error| unavailable(&error))?;
             queue_gauges::refresh(&open);
         }
     }
@@ -132,7 +134,7 @@ fn declared(queue: &DiskQueue) -> Result<DeclaredQueue, ParkedError> {
     Err(ParkedError::Unavailable(reason))
 }
 
-fn unavailable(error: LogError) -> ParkedError {
+fn unavailable(error: &LogError) -> ParkedError {
     ParkedError::Unavailable(error.to_string())
 }
 

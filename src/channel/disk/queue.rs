@@ -1,6 +1,6 @@
 //! Queue of one subscription, as its publishers, its consumer and its worker share it.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Notify, SetOnce};
@@ -74,6 +74,8 @@ pub(super) struct DiskQueue {
     pub(super) broken_off: Notify,
     /// Reason for which nothing can be taken out of the queue.
     failure: Mutex<Option<LogError>>,
+    /// True if there is one.
+    is_failing: AtomicBool,
 }
 
 impl CountedQueue for DiskQueue {
@@ -108,6 +110,7 @@ impl DiskQueue {
             abandoned: Mutex::default(),
             broken_off: Notify::new(),
             failure: Mutex::default(),
+            is_failing: AtomicBool::new(false),
         }
     }
 
@@ -132,12 +135,11 @@ impl DiskQueue {
     }
 
     /// Has a delivery acknowledged that has ended with the subscriber or the dead letter sink.
-    pub(super) fn acknowledge(&self, event: Sequence, is_dead_lettered: bool) {
+    pub(super) fn acknowledge(&self, event: Sequence, outcome: SettledOutcome) {
         let mut ended = lock(&self.ended);
-        if is_dead_lettered {
-            ended.dead_lettered.push(event);
-        } else {
-            ended.delivered.push(event);
+        match outcome {
+            SettledOutcome::DeadLettered => ended.dead_lettered.push(event),
+            SettledOutcome::Delivered | SettledOutcome::Lost => ended.delivered.push(event),
         }
         drop(ended);
         self.settled.notify_one();
@@ -159,10 +161,16 @@ impl DiskQueue {
         std::mem::take(&mut *lock(&self.abandoned))
     }
 
+    /// True if nothing can be taken out of the queue.
+    pub(super) fn is_failing(&self) -> bool {
+        self.is_failing.load(Ordering::Acquire)
+    }
+
     /// Notes whether events can be taken out of the queue. True if that was not known before.
     pub(super) fn set_failure(&self, failure: Option<LogError>) -> bool {
         let mut known = lock(&self.failure);
         let is_news = known.is_some() != failure.is_some();
+        self.is_failing.store(failure.is_some(), Ordering::Release);
         *known = failure;
         is_news
     }

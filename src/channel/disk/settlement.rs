@@ -8,7 +8,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
 use super::context::DiskContext;
-use super::log::{EventDeferral, EventParking, LogError, Sequence};
+use super::log::{EventDeferral, EventParking, LogError, Sequence, SettledOutcome};
 use super::queue::{DeclaredQueue, DiskQueue};
 use crate::channel::{
     DeferredDelivery, DeliveryOutcome, DeliverySettlement, DeliveryStage, LostDelivery,
@@ -75,9 +75,9 @@ impl DiskSettlement {
     }
 
     /// Has the acknowledger write that the delivery has ended.
-    fn acknowledge(&mut self, is_dead_lettered: bool) {
+    fn acknowledge(&mut self, outcome: SettledOutcome) {
         (self.is_settled, self.is_acknowledged) = (true, true);
-        self.queue.acknowledge(self.sequence, is_dead_lettered);
+        self.queue.acknowledge(self.sequence, outcome);
     }
 
     /// Writes what follows from a delivery that has failed.
@@ -156,8 +156,8 @@ fn deferral(deferred: &DeferredDelivery) -> EventDeferral {
 impl DeliverySettlement for DiskSettlement {
     fn settle<'a>(&'a mut self, event: &'a Event, outcome: DeliveryOutcome) -> BoxFuture<'a, ()> {
         match outcome {
-            DeliveryOutcome::Delivered => self.acknowledge(false),
-            DeliveryOutcome::DeadLettered => self.acknowledge(true),
+            DeliveryOutcome::Delivered => self.acknowledge(SettledOutcome::Delivered),
+            DeliveryOutcome::DeadLettered => self.acknowledge(SettledOutcome::DeadLettered),
             failed => return self.apply_failure(event, failed).boxed(),
         }
         std::future::ready(()).boxed()

@@ -6,7 +6,7 @@ use rustix::process::Signal;
 use tempfile::TempDir;
 
 use super::{delivery, disk_channel, disk_subscription, in_directory};
-use crate::support::dispatcher::Dispatcher;
+use crate::support::dispatcher::{Dispatcher, ready};
 use crate::support::sender::{event, plain, send};
 use crate::support::subscriber::{Received, Reply, Subscriber};
 use crate::support::{SOON, eventually};
@@ -191,12 +191,9 @@ async fn brokers_are_on_disk_by_default() {
             .arg("disk")
     };
     let dispatcher = on_disk(&yaml(&gone)).start().await;
-    let broker = dispatcher.object("brokers", "b").await;
-    assert_eq!(
-        crate::support::dispatcher::ready(&broker)["status"],
-        "True",
-        "{broker}"
-    );
+    dispatcher
+        .until_object("brokers", "b", |broker| ready(broker)["status"] == "True")
+        .await;
     assert_eq!(
         send(&plain(), dispatcher.http_url("/default/b"), "1").await,
         202

@@ -150,9 +150,12 @@ fn judge(takes: &Subscriber, refuses: &Subscriber, accepted: usize, kills: usize
         .sum();
     eprintln!("{kills} kills, {accepted} accepted: 0 lost, {doubled} and {extra} doubled");
     assert!(accepted > kills * 20, "{accepted} accepted only");
+    // What was under way when a process was killed comes twice: with the few events that a busy
+    // machine sends between two kills, that is more than one in a hundred.
+    let under_way = kills * SENDERS;
     for doubled in [doubled, extra] {
         assert!(
-            doubled * 100 <= accepted,
+            doubled * 100 <= accepted || doubled <= under_way,
             "{doubled} of {accepted} came twice"
         );
     }
