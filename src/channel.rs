@@ -311,6 +311,15 @@ pub struct OpenedChannel {
     pub consumers: Vec<(Arc<Subscription>, QueueConsumer)>,
 }
 
+/// What a backend takes of the place where it keeps events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StorageUsage {
+    /// Bytes that it takes.
+    pub used: u64,
+    /// Bytes that it may take.
+    pub limit: u64,
+}
+
 /// Keeper of the queues of channels. Queues are named by the key of their subscription, and outlive
 /// changes of everything but that key.
 pub trait ChannelBackend: Send + Sync + 'static {
@@ -325,12 +334,23 @@ pub trait ChannelBackend: Send + Sync + 'static {
     /// subscription has no queue here.
     fn unfinished(&self, subscription: &SubscriptionKey) -> Option<usize>;
 
+    /// Events of a subscription that are not finished, wherever they wait; of a queue outside of
+    /// this host only those that this process holds. `None` if the subscription has no queue here.
+    fn depth(&self, subscription: &SubscriptionKey) -> Option<usize> {
+        self.unfinished(subscription)
+    }
+
     /// Reason for which events of a subscription cannot be put into its queue, or taken out of it,
     /// now; `None` if they can.
     fn trouble(&self, subscription: &SubscriptionKey) -> Option<TroubleReason>;
 
     /// Connection to the queues; `None` if they are in this process, so that they cannot be away.
     fn connection(&self) -> Option<BackendConnection> {
+        None
+    }
+
+    /// What the backend takes of the disk; `None` if it takes nothing, or is not in use.
+    fn storage_usage(&self) -> Option<StorageUsage> {
         None
     }
 

@@ -10,7 +10,7 @@ use super::parked::{
 };
 use super::trouble::TroubleSource;
 use super::trouble_reason::{BackendConnection, TroubleReason};
-use super::{ChannelBackend, OpenedChannel};
+use super::{ChannelBackend, OpenedChannel, StorageUsage};
 use crate::model::{BackendKind, Channel, SubscriptionKey};
 
 /// The backends of a process, of which each channel has one.
@@ -128,6 +128,10 @@ impl ChannelBackend for ChannelBackends {
             .find_map(|backend| backend.unfinished(subscription))
     }
 
+    fn depth(&self, subscription: &SubscriptionKey) -> Option<usize> {
+        self.all().find_map(|backend| backend.depth(subscription))
+    }
+
     /// Trouble of the backend that takes the subscription's events now: a queue outside of the
     /// process is given up when its channel moves to memory, but goes on being consumed. A
     /// subscription that no backend has opened is in the trouble of any of them.
@@ -137,6 +141,10 @@ impl ChannelBackend for ChannelBackends {
             Some(backend) => backend.trouble(subscription),
             None => self.all().find_map(|backend| backend.trouble(subscription)),
         }
+    }
+
+    fn storage_usage(&self) -> Option<StorageUsage> {
+        self.all().find_map(ChannelBackend::storage_usage)
     }
 
     fn close(&self) {

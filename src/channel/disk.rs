@@ -6,6 +6,7 @@
 //! disk, too. An event may be delivered twice: when the process ends before the end of a delivery is
 //! on the disk.
 
+mod acknowledger;
 mod consumer;
 mod context;
 mod directory;
@@ -19,6 +20,7 @@ mod options;
 mod parking;
 mod publisher;
 mod queue;
+mod queue_gauges;
 mod queue_table;
 mod settlement;
 #[cfg(test)]
@@ -35,15 +37,15 @@ use super::metrics::subscription_series;
 use super::parked::ParkedStore;
 use super::subscription_queues::{OpenedQueue, SubscriptionQueues};
 use super::trouble_reason::{BackendConnection, TroubleReason};
-use super::{ChannelBackend, OpenedChannel};
+use super::{ChannelBackend, OpenedChannel, StorageUsage};
 use crate::model::{BackendKind, Channel, Subscription, SubscriptionKey};
 use crate::telemetry::counters::ProcessCounters;
+use acknowledger::DiskAcknowledger;
 use consumer::DiskConsumer;
 use context::DiskContext;
 use kept_log::KeptLog;
 use log::LogError;
 use log_keeper::LogKeeper;
-pub use metrics::DiskMetrics;
 pub use options::DiskBackendOptions;
 use parking::DiskParking;
 use publisher::DiskPublisher;
@@ -57,10 +59,10 @@ const WORKER_QUEUE_CAPACITY: usize = 32;
 /// Tasks of the backend.
 #[derive(Default)]
 struct DiskTasks {
-    /// Consumers, one for each queue, which end by themselves when their queue is given up, or the
-    /// backend closes.
+    /// A consumer and an acknowledger for each queue, which end by themselves when their queue is
+    /// given up, or the backend closes.
     consumers: JoinSet<()>,
-    /// Keepers, one for each log, which close it at the end.
+    /// Keepers, one for each log, which close it at the end, and one of gauges.
     keepers: JoinSet<()>,
 }
 
@@ -79,10 +81,8 @@ impl DiskBackend {
     /// metrics beside `counters`.
     #[must_use]
     pub fn new(options: DiskBackendOptions, counters: Arc<ProcessCounters>) -> Self {
-        let metrics = Arc::new(DiskMetrics::default());
-        counters.add_backend_metrics(Arc::clone(&metrics) as _);
         Self {
-            context: Arc::new(DiskContext::new(options, counters, metrics)),
+            context: Arc::new(DiskContext::new(options, counters)),
             table: SharedQueueTable::default(),
             tasks: Mutex::default(),
             closing: CancellationToken::new(),
@@ -124,13 +124,18 @@ impl DiskBackend {
         }
         let log = Arc::new(KeptLog::new(channel.key.clone()));
         table.logs.insert(channel.key.clone(), Arc::clone(&log));
-        self.context.metrics.add_log(&log);
+        self.context.metrics.add_log(&log.access);
         let keeper = LogKeeper {
             log: Arc::clone(&log),
             context: Arc::clone(&self.context),
             ending: self.ending.clone(),
         };
-        self.tasks().keepers.spawn(keeper.run());
+        let mut tasks = self.tasks();
+        if tasks.keepers.is_empty() {
+            let gauges = queue_gauges::keep_current(self.table.clone(), self.ending.clone());
+            tasks.keepers.spawn(gauges);
+        }
+        tasks.keepers.spawn(keeper.run());
         log
     }
 
@@ -172,10 +177,15 @@ impl DiskBackend {
     fn start_consumer(&self, queue: Arc<DiskQueue>) -> OpenedQueue<DiskQueue> {
         let (messages, consumer) = mpsc::channel(WORKER_QUEUE_CAPACITY);
         let consume = DiskConsumer::new(&queue, &self.context, messages);
+        let acknowledge = DiskAcknowledger {
+            queue: Arc::clone(&queue),
+            context: Arc::clone(&self.context),
+        };
         let mut tasks = self.tasks();
         // Consumers that have ended are joined here, so that the set does not grow.
         while tasks.consumers.try_join_next().is_some() {}
         tasks.consumers.spawn(consume.run());
+        tasks.consumers.spawn(acknowledge.run());
         OpenedQueue {
             queue,
             consumer: Some(consumer),
@@ -220,6 +230,13 @@ impl ChannelBackend for DiskBackend {
         Some(open.queue.unsettled())
     }
 
+    /// Events that are not finished, on the disk or under way.
+    fn depth(&self, subscription: &SubscriptionKey) -> Option<usize> {
+        let queue = self.table.find(subscription)?.queue;
+        let counts = queue.counts().unwrap_or_default();
+        Some(usize::try_from(counts.depth).unwrap_or(usize::MAX))
+    }
+
     fn trouble(&self, subscription: &SubscriptionKey) -> Option<TroubleReason> {
         let trouble = match self.table.find(subscription) {
             Some(open) => open.queue.trouble(),
@@ -240,6 +257,10 @@ impl ChannelBackend for DiskBackend {
             outage: None,
             failure,
         })
+    }
+
+    fn storage_usage(&self) -> Option<StorageUsage> {
+        self.context.directory.usage()
     }
 
     fn parked_store(&self) -> Option<Box<dyn ParkedStore>> {

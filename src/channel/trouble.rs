@@ -45,6 +45,8 @@ pub struct TroubleReport<'t> {
 pub struct ChannelTrouble {
     /// The reason in words, for status and log.
     pub message: String,
+    /// The reason of the condition `Ready`, by the backend.
+    pub condition: &'static str,
     /// The reason, if it is the same for each of the channel's subscriptions.
     pub reason: Option<TroubleReason>,
     /// True if senders are refused; otherwise, events wait for the subscriptions that are not
@@ -58,6 +60,7 @@ impl ChannelTrouble {
     fn for_all_subscriptions(reason: TroubleReason) -> Self {
         Self {
             message: reason.to_string(),
+            condition: reason.condition,
             reason: Some(reason),
             refuses_senders: true,
         }
@@ -92,6 +95,7 @@ impl ChannelTrouble {
         );
         Some(Self {
             message,
+            condition: first.reason.condition,
             reason: None,
             refuses_senders,
         })
@@ -163,6 +167,14 @@ impl<'t> TroubleReport<'t> {
     #[must_use]
     pub fn subscription_message(&self, key: &SubscriptionKey) -> Option<&str> {
         self.by_subscription.get(key).map(|(_, why)| why.as_str())
+    }
+
+    /// Reason of the condition `Ready` of a subscription that is not served; `None` if it is served.
+    #[must_use]
+    pub fn subscription_condition(&self, key: &SubscriptionKey) -> Option<&'static str> {
+        self.by_subscription
+            .get(key)
+            .map(|(reason, _)| reason.condition)
     }
 
     /// Trouble of a channel of which some subscription is not served; `None` if all are.

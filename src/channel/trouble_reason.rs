@@ -24,6 +24,8 @@ pub struct TroubleReason {
     /// True if events wait elsewhere meanwhile, so that senders are not refused. Events that are
     /// delivered in order cannot.
     pub keeps_unordered_events: bool,
+    /// The reason of the condition `Ready` of what is not served, by the backend.
+    pub condition: &'static str,
     /// The reason in the words of the backend.
     pub message: Cow<'static, str>,
 }

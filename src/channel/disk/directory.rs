@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::log::{DataDirectory, DirectoryOptions, LogError};
+use crate::channel::StorageUsage;
 
 /// The data directory of the process.
 pub(super) struct DirectoryKeeper {
@@ -68,12 +69,15 @@ impl DirectoryKeeper {
         DataDirectory::open(&self.path, &options)
     }
 
-    /// Bytes that all logs take and may take; `None` if the directory is not open.
-    pub(super) fn bytes(&self) -> Option<(u64, u64)> {
+    /// What all logs take and may take; `None` if the directory is not open.
+    pub(super) fn usage(&self) -> Option<StorageUsage> {
         match &*self.state() {
             DirectoryState::Open(directory) => {
                 let budget = directory.budget();
-                Some((budget.used(), budget.limit()))
+                Some(StorageUsage {
+                    used: budget.used(),
+                    limit: budget.limit(),
+                })
             }
             DirectoryState::Unused | DirectoryState::Failed(_) => None,
         }

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use super::log_access::LogAccess;
 use super::queue::DiskQueue;
@@ -20,6 +21,8 @@ pub(super) struct WantedQueue {
     pub(super) is_retired: bool,
     /// True if the log has it as it should be.
     pub(super) is_done: bool,
+    /// Time since which it is wanted so.
+    pub(super) since: Instant,
 }
 
 /// The log of a channel.
@@ -65,7 +68,12 @@ impl KeptLog {
 
     /// Has a queue declared, or taken up again.
     pub(super) fn declare_queue(&self, queue: &Arc<DiskQueue>) {
-        self.want(queue, false);
+        self.want(WantedQueue {
+            queue: Arc::clone(queue),
+            is_retired: false,
+            is_done: false,
+            since: Instant::now(),
+        });
     }
 
     /// Has a queue retired, unless it has been declared anew.
@@ -75,17 +83,17 @@ impl KeptLog {
         let is_newest = newest.is_some_and(|newest| Arc::ptr_eq(newest, queue));
         drop(queues);
         if is_newest {
-            self.want(queue, true);
+            self.want(WantedQueue {
+                queue: Arc::clone(queue),
+                is_retired: true,
+                is_done: false,
+                since: Instant::now(),
+            });
         }
     }
 
-    fn want(&self, queue: &Arc<DiskQueue>, is_retired: bool) {
-        let wanted = WantedQueue {
-            queue: Arc::clone(queue),
-            is_retired,
-            is_done: false,
-        };
-        self.queues().insert(queue.name.clone(), wanted);
+    fn want(&self, wanted: WantedQueue) {
+        self.queues().insert(wanted.queue.name.clone(), wanted);
         self.changed.notify_one();
     }
 
@@ -106,11 +114,11 @@ impl KeptLog {
         }
     }
 
-    /// Queues that are or will be declared.
-    pub(super) fn active_queues(&self) -> Vec<Arc<DiskQueue>> {
+    /// Queues that have been retired, and are there still.
+    pub(super) fn retired(&self) -> Vec<WantedQueue> {
         let queues = self.queues();
-        let active = queues.values().filter(|wanted| !wanted.is_retired);
-        active.map(|wanted| Arc::clone(&wanted.queue)).collect()
+        let retired = queues.values().filter(|it| it.is_retired && it.is_done);
+        retired.cloned().collect()
     }
 
     /// Forgets a retired queue that was deleted.

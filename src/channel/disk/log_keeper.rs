@@ -11,6 +11,7 @@ use super::kept_log::{KeptLog, WantedQueue};
 use super::log::{ChannelLog, LogError, LogOpening, LogOptions, QueueLeftover, QueueOptions};
 use super::log_access::LogStatus;
 use super::queue::DeclaredQueue;
+use super::queue_gauges;
 use crate::doubling_wait::DoublingWait;
 use crate::model::DeliveryOrder;
 
@@ -20,6 +21,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 /// Most events of one queue in flight. Waits are not held, so that the worker decides how many
 /// there are.
 const WINDOW: usize = 100_000;
+
+/// Bytes of the first segment of a log: there may be thousands of channels with few events.
+const MIN_SEGMENT_BYTES: u64 = 256 << 10;
 
 /// Keeper of one log.
 pub(super) struct LogKeeper {
@@ -47,7 +51,7 @@ impl LogKeeper {
             match self.open().await {
                 Ok(log) => return Some(log),
                 Err(LogError::Closed) => return None,
-                Err(error) => self.report_failure(error, pause.is_first()),
+                Err(error) => self.report_failure(error, pause),
             }
             tokio::time::sleep(pause.take_jittered()).await;
         }
@@ -56,6 +60,7 @@ impl LogKeeper {
     async fn open(&self) -> Result<ChannelLog, LogError> {
         let directory = self.context.directory.open()?;
         let options = LogOptions {
+            min_segment_bytes: MIN_SEGMENT_BYTES,
             retain: self.log.retention(),
             ..LogOptions::default()
         };
@@ -65,12 +70,12 @@ impl LogKeeper {
         Ok(log)
     }
 
-    fn report_failure(&self, error: LogError, is_first: bool) {
+    fn report_failure(&self, error: LogError, pause: DoublingWait) {
         let (channel, directory) = (
             &self.log.access.channel,
             self.context.options.directory.display(),
         );
-        if is_first {
+        if pause.is_first() {
             tracing::error!(%channel, %directory, %error, "Channel not served: its log cannot be opened");
         } else {
             tracing::debug!(%channel, %error, "The log still cannot be opened");
@@ -106,12 +111,37 @@ impl LogKeeper {
                     }
                 }
             }
-            if is_done {
-                self.log.changed.notified().await;
-            } else {
-                tokio::time::sleep(PAUSE).await;
+            let deletion = self.delete_long_retired(log).await;
+            let look_again = if is_done { deletion } else { Some(PAUSE) };
+            let changed = self.log.changed.notified();
+            match look_again {
+                Some(wait) => drop(tokio::time::timeout(wait, changed).await),
+                None => changed.await,
             }
         }
+    }
+
+    /// Deletes the queues of subscriptions that have been gone for the configured time; gives the
+    /// time after which to look again.
+    async fn delete_long_retired(&self, log: &ChannelLog) -> Option<Duration> {
+        let grace = self.context.options.delete_after?;
+        let mut next: Option<Duration> = None;
+        for retired in self.log.retired() {
+            let left = grace.saturating_sub(retired.since.elapsed());
+            let left = if left.is_zero() {
+                match delete_queue(log, &retired).await {
+                    true => {
+                        self.log.forget(&retired.queue);
+                        continue;
+                    }
+                    false => LONGEST_PAUSE,
+                }
+            } else {
+                left
+            };
+            next = Some(next.map_or(left, |next| next.min(left)));
+        }
+        next
     }
 
     async fn apply(&self, log: &ChannelLog, wanted: &WantedQueue) -> Result<(), LogError> {
@@ -139,6 +169,36 @@ impl LogKeeper {
         };
         // It may be set already, if the queue is declared again after it was to be retired.
         let _known = queue.declared.set(declared);
+        queue_gauges::refresh(queue);
         Ok(())
+    }
+}
+
+/// Deletes a retired queue with the events in it, unless some are parked, which operators may still
+/// want. True if it is gone.
+async fn delete_queue(log: &ChannelLog, retired: &WantedQueue) -> bool {
+    let queue = &retired.queue;
+    let Some(declared) = queue.declared.get() else {
+        return true;
+    };
+    let counts = log.counts(declared.id).unwrap_or_default();
+    if counts.parked > 0 {
+        return false;
+    }
+    match log.retire(declared.id, QueueLeftover::GivenUp).await {
+        Ok(()) if counts.depth > 0 => {
+            tracing::error!(
+                queue = queue.name,
+                events = counts.depth,
+                "The queue of a subscription that is gone was deleted with the events in it \
+                 (--disk-delete-after)"
+            );
+            true
+        }
+        Ok(()) => true,
+        Err(error) => {
+            tracing::debug!(queue = queue.name, %error, "Queue not deleted yet");
+            false
+        }
     }
 }

@@ -1,9 +1,12 @@
 //! Parked events of channels on disk, for operators.
 
+use std::sync::Arc;
+
 use futures_util::FutureExt;
 
 use super::log::{self, LogError, Sequence};
-use super::queue::DeclaredQueue;
+use super::queue::{DeclaredQueue, DiskQueue};
+use super::queue_gauges;
 use super::queue_table::SharedQueueTable;
 use crate::channel::parked::{
     ParkedChange, ParkedError, ParkedEvent, ParkedFuture, ParkedListing, ParkedOperation,
@@ -32,19 +35,14 @@ impl DiskParking {
     ///
     /// # Errors
     /// If it is not open.
-    fn find_queue(&self, owner: &ParkingSubscription) -> Result<DeclaredQueue, ParkedError> {
+    fn find_open(&self, owner: &ParkingSubscription) -> Result<Arc<DiskQueue>, ParkedError> {
         let queue = self.table.find(&owner.subscription).map(|open| open.queue);
         let queue = queue.filter(|queue| queue.log.channel == owner.channel);
-        let queue = queue.ok_or_else(|| ParkedError::NoQueue(owner.subscription.clone()))?;
-        if let Some(declared) = queue.declared.get() {
-            return Ok(declared.clone());
-        }
-        let reason = queue.log.open_error();
-        let reason = reason.map_or_else(
-            || "its log is not open yet".to_owned(),
-            |error| error.to_string(),
-        );
-        Err(ParkedError::Unavailable(reason))
+        queue.ok_or_else(|| ParkedError::NoQueue(owner.subscription.clone()))
+    }
+
+    fn find_queue(&self, owner: &ParkingSubscription) -> Result<DeclaredQueue, ParkedError> {
+        declared(&*self.find_open(owner)?)
     }
 
     fn count_one(&self, owner: &ParkingSubscription) -> Result<u64, ParkedError> {
@@ -52,7 +50,10 @@ impl DiskParking {
             Err(ParkedError::NoQueue(_)) => return Ok(0),
             found => found?,
         };
-        let counts = queue.log.counts(queue.id).map_err(unavailable)?;
+        let counts = queue
+            .log
+            .counts(queue.id)
+            .map_err(|error| unavailable(&error))?;
         Ok(counts.parked as u64)
     }
 
@@ -67,13 +68,12 @@ impl DiskParking {
             parked: self.count_one(owner)?,
             ..ParkedListing::default()
         };
-        let mut after = 0;
-        while (listing.examined as usize) < limit && !operation.stop.is_cancelled() {
-            let most = PAGE.min(limit - listing.examined as usize);
-            let page = queue.log.parked(queue.id, after, most).await;
-            let page = page.map_err(unavailable)?;
+        let (mut after, mut left) = (0, limit);
+        while left > 0 && !operation.stop.is_cancelled() {
+            let page = queue.log.parked(queue.id, after, PAGE.min(left)).await;
+            let page = page.map_err(|error| unavailable(&error))?;
             let Some(last) = page.last() else { break };
-            after = last.sequence;
+            (after, left) = (last.sequence, left - page.len().min(left));
             listing.examined += page.len() as u64;
             let chosen = page
                 .iter()
@@ -89,12 +89,13 @@ impl DiskParking {
         action: DiskParkedAction,
         operation: &ParkedOperation,
     ) -> Result<ParkedChange, ParkedError> {
-        let queue = self.find_queue(owner)?;
+        let open = self.find_open(owner)?;
+        let queue = declared(&open)?;
         let mut change = ParkedChange::default();
         let mut after = 0;
         loop {
             let page = queue.log.parked(queue.id, after, PAGE).await;
-            let page = page.map_err(unavailable)?;
+            let page = page.map_err(|error| unavailable(&error))?;
             let Some(last) = page.last() else {
                 return Ok(change);
             };
@@ -111,12 +112,29 @@ impl DiskParking {
                 DiskParkedAction::Replay => queue.log.replay_parked(queue.id, &chosen).await,
                 DiskParkedAction::Discard => queue.log.discard_parked(queue.id, &chosen).await,
             };
-            change.done += done.map_err(unavailable)?;
+            change.done += done.map_err(|error| unavailable(&error))?;
+            queue_gauges::refresh(&open);
         }
     }
 }
 
-fn unavailable(error: LogError) -> ParkedError {
+/// The queue as its log knows it.
+///
+/// # Errors
+/// If the log is not open.
+fn declared(queue: &DiskQueue) -> Result<DeclaredQueue, ParkedError> {
+    if let Some(declared) = queue.declared.get() {
+        return Ok(declared.clone());
+    }
+    let reason = queue.log.open_error();
+    let reason = reason.map_or_else(
+        || "its log is not open yet".to_owned(),
+        |error| error.to_string(),
+    );
+    Err(ParkedError::Unavailable(reason))
+}
+
+fn unavailable(error: &LogError) -> ParkedError {
     ParkedError::Unavailable(error.to_string())
 }
 

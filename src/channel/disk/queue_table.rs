@@ -42,6 +42,13 @@ impl SharedQueueTable {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// All queues that are open.
+    pub(super) fn queues(&self) -> Vec<Arc<DiskQueue>> {
+        let table = self.lock();
+        let open = table.queues.values();
+        open.map(|open| Arc::clone(&open.queue)).collect()
+    }
+
     /// Queue of a subscription; `None` if it is not open.
     pub(super) fn find(&self, subscription: &SubscriptionKey) -> Option<OpenDiskQueue> {
         self.lock().queues.get(subscription).cloned()

@@ -47,6 +47,7 @@ impl From<DiskTrouble> for TroubleReason {
         Self {
             scope,
             keeps_unordered_events: false,
+            condition: "DiskUnavailable",
             message: trouble.message(),
         }
     }

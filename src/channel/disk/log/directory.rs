@@ -90,11 +90,7 @@ impl DataDirectory {
             .create_directory(path)
             .map_err(|error| LogError::unreadable(path, &error))?;
         let lock_path = path.join(LOCK_NAME);
-        let words = format!(
-            "process {} since {} s",
-            std::process::id(),
-            clock.wall() / 1000
-        );
+        let words = format!("process {}", std::process::id());
         let lock = files
             .lock(&lock_path, &words)
             .map_err(|error| LogError::unreadable(&lock_path, &error))?;
@@ -102,7 +98,7 @@ impl DataDirectory {
             LockOutcome::Held(guard) => guard,
             LockOutcome::HeldBy(holder) => {
                 return Err(LogError::Locked {
-                    path: lock_path,
+                    path: path.to_owned(),
                     holder: if holder.is_empty() {
                         "another process".to_owned()
                     } else {
