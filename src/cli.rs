@@ -29,7 +29,7 @@ use clap::{Parser, Subcommand};
 pub use admin::AdminOptions;
 pub use check::{CheckOptions, CheckOutput};
 pub use cluster::ClusterOptions;
-pub use disk::DiskOptions;
+pub use disk::{DiskCommand, DiskDirectoryOptions, DiskDumpOptions, DiskOptions, DumpState};
 pub use display::DisplayOptions;
 pub use filter::{FilterCommand, FilterTestOptions};
 pub use get::{GetOptions, GetOutput, GetResource};
@@ -75,6 +75,9 @@ pub enum CliCommand {
     /// Look after events that nobody took, and that are kept
     #[command(subcommand)]
     Parked(ParkedCommand),
+    /// Look at the files of channels on disk
+    #[command(subcommand)]
+    Disk(DiskCommand),
     /// Show what a running dispatcher serves
     Get(GetOptions),
     /// Send CloudEvents
