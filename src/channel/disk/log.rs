@@ -15,7 +15,7 @@ mod format;
 mod gather;
 mod inspection;
 mod lane;
-mod manifest;
+mod mark;
 mod open_logs;
 mod queue;
 mod ranges;

@@ -12,7 +12,7 @@ use crate::channel::disk::log::format::checkpoint::{LogCheckpoint, SegmentEntry}
 use crate::channel::disk::log::format::head::SegmentHead;
 use crate::channel::disk::log::format::record::LogRecord;
 use crate::channel::disk::log::format::scanner::{RecordScanner, ScanFault, ScannedFrame};
-use crate::channel::disk::log::manifest::{LogManifest, MANIFEST_NAME};
+use crate::channel::disk::log::mark::{MARK_NAME, SegmentMark};
 use crate::channel::disk::log::segment::{SegmentFile, SegmentState, segment_name};
 use crate::channel::disk::log::state::apply::RecordOrigin;
 use crate::channel::disk::log::state::{ClockReading, LogState};
@@ -60,19 +60,19 @@ impl ReplayedLog {
         directory: &Path,
         listing: &DirectoryListing,
         now: ClockReading,
-    ) -> Result<(Self, LogManifest), LogError> {
-        let manifest = LogManifest::read(files, directory).map_err(|error| {
-            if listing.has_manifest {
+    ) -> Result<(Self, SegmentMark), LogError> {
+        let mark = SegmentMark::read(files, directory).map_err(|error| {
+            if listing.has_mark {
                 return error;
             }
-            let path = directory.join(MANIFEST_NAME);
+            let path = directory.join(MARK_NAME);
             LogError::damaged(&path, 0, "the file is missing, though there are segments")
         })?;
-        let known = manifest.entry();
+        let known = mark.entry();
         let newest = listing.newest().unwrap_or_default();
         if newest.0 < known.newest {
             let path = directory.join(segment_name(known.newest));
-            let what = "the file is missing, though the manifest says that it was there";
+            let what = "the file is missing, though the mark says that it was there";
             return Err(LogError::damaged(&path, 0, what));
         }
         let log = match newest {
@@ -80,10 +80,10 @@ impl ReplayedLog {
             newest => Self::read_newest(files, directory, listing, newest, now)?,
         };
         if log.nonce != known.nonce {
-            let what = "it is the manifest of another log";
-            return Err(LogError::damaged(manifest.path(), 0, what));
+            let what = "it is the mark of another log";
+            return Err(LogError::damaged(mark.path(), 0, what));
         }
-        Ok((log, manifest))
+        Ok((log, mark))
     }
 
     fn read_newest(
