@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::{FoundLog, is_of, time_text};
-use crate::channel::disk::log::{EventStanding, InspectedEvent, LogInspection};
+use crate::channel::disk::log::{EventStanding, InspectedEvent, LogInspection, QueueStanding};
 use crate::channel::disk::queue_owner;
 use crate::cli::{DiskDumpOptions, DumpState};
 use crate::event::{http, stored};
@@ -92,12 +92,12 @@ impl EventDump<'_> {
         let is_before = options
             .until
             .is_none_or(|it| event.received_at < millis(it));
-        let mut queues = event.queues.iter().filter(|(name, _)| {
+        let mut queues = event.queues.iter().filter(|it| {
             let queue = options.queue.as_ref();
-            queue.is_none_or(|queue| is_of(&queue_owner(name), queue))
+            queue.is_none_or(|queue| is_of(&queue_owner(&it.queue), queue))
         });
         let is_there = match options.state {
-            Some(state) => queues.any(|(_, standing)| state_of(*standing) == state),
+            Some(state) => queues.any(|it| state_of(it.standing) == state),
             None => options.queue.is_none() || queues.next().is_some(),
         };
         is_after && is_before && is_there
@@ -123,16 +123,16 @@ impl EventDump<'_> {
     }
 }
 
-fn describe_standing((name, standing): &(String, EventStanding)) -> DumpedStanding {
+fn describe_standing(queue: &QueueStanding) -> DumpedStanding {
     DumpedStanding {
-        subscription: queue_owner(name),
-        state: match state_of(*standing) {
+        subscription: queue_owner(&queue.queue),
+        state: match state_of(queue.standing) {
             DumpState::Waiting => "waiting",
             DumpState::Parked => "parked",
             DumpState::Delivered => "delivered",
         },
-        due: match standing {
-            EventStanding::Deferred { due } => Some(time_text(*due)),
+        due: match queue.standing {
+            EventStanding::Deferred { due } => Some(time_text(due)),
             _ => None,
         },
     }

@@ -23,7 +23,7 @@ use crate::channel::disk::log::recovery::replay::ReplayedLog;
 use crate::channel::disk::log::segment::SegmentState;
 use crate::channel::disk::log::state::ClockReading;
 use crate::channel::disk::log::{LogError, Sequence};
-pub use standing::EventStanding;
+pub use standing::{EventStanding, QueueStanding};
 pub use verification::LogVerification;
 
 /// Times that a log is read before it is believed to be as it looks: the process that has it may
@@ -87,8 +87,8 @@ pub struct InspectedEvent {
     pub received_at: EpochMillis,
     /// The event, as it was published.
     pub event: Bytes,
-    /// Queues that wanted it and that the log still has, by name.
-    pub queues: Vec<(String, EventStanding)>,
+    /// How far it is in the queues that wanted it and that the log still has.
+    pub queues: Vec<QueueStanding>,
 }
 
 /// A log that is looked at, as it was at one moment.
