@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::log::QueueCounts;
+use super::log::LogQueueCounts;
 use super::queue::DiskQueue;
 use super::queue_table::SharedQueueTable;
 
@@ -24,7 +24,7 @@ pub(super) async fn keep_current(table: SharedQueueTable, ending: CancellationTo
 /// Brings the gauges of one queue up to date.
 pub(super) fn refresh(queue: &DiskQueue) {
     let Some(counts) = queue.counts() else { return };
-    let QueueCounts {
+    let LogQueueCounts {
         depth,
         parked,
         oldest,

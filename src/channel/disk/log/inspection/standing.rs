@@ -5,7 +5,7 @@ use crate::channel::disk::log::QueueId;
 use crate::channel::disk::log::clock::EpochMillis;
 use crate::channel::disk::log::format::checkpoint::EventProgress;
 use crate::channel::disk::log::format::record::EventRecord;
-use crate::channel::disk::log::queue::QueueState;
+use crate::channel::disk::log::queue::LogQueueState;
 
 /// How far an event has come in one queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,7 +49,7 @@ impl LogInspection {
         standings
     }
 
-    fn standing(&self, queue: &QueueState, event: &EventRecord) -> EventStanding {
+    fn standing(&self, queue: &LogQueueState, event: &EventRecord) -> EventStanding {
         let unfinished = queue.unfinished.get(&event.sequence);
         match unfinished.map(|it| it.progress) {
             Some(EventProgress::Fresh) => EventStanding::Waiting,
