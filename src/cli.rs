@@ -29,7 +29,8 @@ use clap::{Parser, Subcommand};
 pub(crate) use admin::AdminOptions;
 pub(crate) use check::{CheckOptions, CheckOutput};
 pub(crate) use cluster::ClusterOptions;
-pub(crate) use disk::DiskOptions;
+pub use disk::DiskCommand;
+pub(crate) use disk::{DiskDirectoryOptions, DiskDumpOptions, DiskOptions, DumpState};
 pub(crate) use display::DisplayOptions;
 pub use filter::FilterCommand;
 pub(crate) use filter::FilterTestOptions;
@@ -76,6 +77,9 @@ pub enum CliCommand {
     /// Look after events that nobody took, and that are kept
     #[command(subcommand)]
     Parked(ParkedCommand),
+    /// Look at the files of channels on disk
+    #[command(subcommand)]
+    Disk(DiskCommand),
     /// Show what a running dispatcher serves
     Get(GetOptions),
     /// Send CloudEvents
