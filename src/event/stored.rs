@@ -4,10 +4,13 @@
 
 use std::sync::Arc;
 
-use ::http::{HeaderName, HeaderValue};
+use ::http::{HeaderMap, HeaderName, HeaderValue};
 use bytes::{Buf, Bytes};
 
-use super::{AttributeType, ContextAttribute, Event, SpanContext, SpecVersion, TraceContext};
+use super::{
+    AttributeType, BAGGAGE, ContextAttribute, Event, SpecVersion, TRACEPARENT, TRACESTATE,
+    TraceContext,
+};
 
 /// Version of the form, the first byte of each event.
 const VERSION: u8 = 1;
@@ -15,10 +18,17 @@ const VERSION: u8 = 1;
 /// Bits of the second byte.
 const IS_V1_0: u8 = 1;
 const HAS_CONTENT_TYPE: u8 = 1 << 1;
-const HAS_SPAN: u8 = 1 << 2;
+const HAS_TRACEPARENT: u8 = 1 << 2;
 const HAS_TRACESTATE: u8 = 1 << 3;
 const HAS_BAGGAGE: u8 = 1 << 4;
 const ALL_FLAGS: u8 = (1 << 5) - 1;
+
+/// Fields of the trace context in their order, each with its flag.
+const TRACE_FIELDS: [(HeaderName, u8); 3] = [
+    (TRACEPARENT, HAS_TRACEPARENT),
+    (TRACESTATE, HAS_TRACESTATE),
+    (BAGGAGE, HAS_BAGGAGE),
+];
 
 /// Bytes that are reserved beside an event's texts and data: lengths, types, the span.
 const BESIDE: usize = 64;
@@ -58,7 +68,9 @@ pub fn encode(event: &Event) -> Bytes {
         put_text(&mut bytes, value.as_bytes());
     }
     if let Some(trace) = event.trace() {
-        put_trace(&mut bytes, trace);
+        for (_name, value) in trace.fields() {
+            put_text(&mut bytes, value.as_bytes());
+        }
     }
     bytes.extend_from_slice(event.data());
     bytes.into()
@@ -100,19 +112,19 @@ pub fn decode(mut bytes: Bytes) -> Result<Event, StoredEventError> {
 
 fn flags_of(event: &Event) -> u8 {
     let mut flags = 0;
-    let trace = event.trace();
-    let parts = [
-        (event.spec_version() == SpecVersion::V1_0, IS_V1_0),
-        (event.content_type().is_some(), HAS_CONTENT_TYPE),
-        (trace.is_some_and(|it| it.span.is_some()), HAS_SPAN),
-        (
-            trace.is_some_and(|it| it.tracestate.is_some()),
-            HAS_TRACESTATE,
-        ),
-        (trace.is_some_and(|it| it.baggage.is_some()), HAS_BAGGAGE),
-    ];
-    for (is_there, flag) in parts {
-        flags |= if is_there { flag } else { 0 };
+    if event.spec_version() == SpecVersion::V1_0 {
+        flags |= IS_V1_0;
+    }
+    if event.content_type().is_some() {
+        flags |= HAS_CONTENT_TYPE;
+    }
+    if let Some(trace) = event.trace() {
+        for (name, _value) in trace.fields() {
+            flags |= TRACE_FIELDS
+                .iter()
+                .find(|(known, _)| *known == name)
+                .map_or(0, |(_, flag)| *flag);
+        }
     }
     flags
 }
@@ -140,17 +152,6 @@ fn put_varint(bytes: &mut Vec<u8>, mut number: usize) {
 fn put_text(bytes: &mut Vec<u8>, text: &[u8]) {
     put_varint(bytes, text.len());
     bytes.extend_from_slice(text);
-}
-
-fn put_trace(bytes: &mut Vec<u8>, trace: &TraceContext) {
-    if let Some(span) = trace.span {
-        bytes.extend(span.trace_id.to_be_bytes());
-        bytes.extend(span.span_id.to_be_bytes());
-        bytes.push(span.flags);
-    }
-    for value in [&trace.tracestate, &trace.baggage].into_iter().flatten() {
-        put_text(bytes, value.as_bytes());
-    }
 }
 
 fn take_byte(bytes: &mut Bytes, what: &'static str) -> Result<u8, StoredEventError> {
@@ -198,25 +199,16 @@ fn take_attribute(bytes: &mut Bytes) -> Result<ContextAttribute, StoredEventErro
 }
 
 fn take_trace(bytes: &mut Bytes, flags: u8) -> Result<Option<Arc<TraceContext>>, StoredEventError> {
-    if flags & (HAS_SPAN | HAS_TRACESTATE | HAS_BAGGAGE) == 0 {
+    if flags & (HAS_TRACEPARENT | HAS_TRACESTATE | HAS_BAGGAGE) == 0 {
         return Ok(None);
     }
-    let malformed = |_short| StoredEventError::Malformed("trace context");
-    let mut trace = TraceContext::default();
-    if flags & HAS_SPAN != 0 {
-        trace.span = Some(SpanContext {
-            trace_id: bytes.try_get_u128().map_err(malformed)?,
-            span_id: bytes.try_get_u64().map_err(malformed)?,
-            flags: bytes.try_get_u8().map_err(malformed)?,
-        });
+    let mut fields = HeaderMap::with_capacity(TRACE_FIELDS.len());
+    for (name, flag) in TRACE_FIELDS {
+        if flags & flag != 0 {
+            fields.insert(name, take_value(bytes)?);
+        }
     }
-    if flags & HAS_TRACESTATE != 0 {
-        trace.tracestate = Some(take_value(bytes)?);
-    }
-    if flags & HAS_BAGGAGE != 0 {
-        trace.baggage = Some(take_value(bytes)?);
-    }
-    Ok(Some(Arc::new(trace)))
+    Ok(TraceContext::from_headers(&fields))
 }
 
 #[cfg(test)]
@@ -234,11 +226,16 @@ mod tests {
                 HeaderName::from_static("x-b3-traceid"),
                 HeaderValue::from_static("77"),
             )])
-            .with_trace(Some(Arc::new(TraceContext {
-                span: SpanContext::parse("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),
-                tracestate: Some(HeaderValue::from_static("a=b")),
-                baggage: Some(HeaderValue::from_static("user=7")),
-            })));
+            .with_trace(TraceContext::from_headers(&HeaderMap::from_iter([
+                (
+                    TRACEPARENT,
+                    HeaderValue::from_static(
+                        "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+                    ),
+                ),
+                (TRACESTATE, HeaderValue::from_static("a=b")),
+                (BAGGAGE, HeaderValue::from_static("user=7")),
+            ])));
         event.set("id", "1 \u{20ac}");
         event.set("source", "/shop");
         event.set("type", "order");
