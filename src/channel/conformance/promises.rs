@@ -173,10 +173,9 @@ pub(crate) async fn what_is_parked_outlives_the_process<B: BackendUnderTest>() {
     if bench.under_test.backend().parked_store().is_none() {
         return;
     }
-    bench.publish_all(["1", "2"]).await;
+    bench.publish(&event("1")).await;
     let key = bench.key("a");
     bench.next("a").await.settle(loss(key.clone())).await;
-    assert_eq!(bench.deliver("a").await, "2");
     let mut bench = bench.restart(&wishes).await;
     let owner = ParkingSubscription {
         backend: B::STORAGE,
@@ -196,13 +195,10 @@ pub(crate) async fn what_is_put_off_twice_comes_back_as_it_left_last<B: BackendU
     let wishes = [of_everything("a")];
     let mut bench = Bench::<B>::start(&wishes).await;
     bench.publish(&event("1")).await;
-    let stages = [
-        DeliveryStage::Subscriber,
-        DeliveryStage::DeadLetterSink(Arc::new(event("1"))),
-    ];
-    for (stage, attempts) in stages.iter().zip([2, 1]) {
+    let dead = DeliveryStage::DeadLetterSink(Arc::new(event("1")));
+    for (stage, attempts) in [(DeliveryStage::Subscriber, 2), (dead.clone(), 1)] {
         let deferral = DeferredDelivery {
-            stage: stage.clone(),
+            stage,
             attempts,
             wait: Duration::from_millis(10),
         };
@@ -210,12 +206,8 @@ pub(crate) async fn what_is_put_off_twice_comes_back_as_it_left_last<B: BackendU
         message.settle(DeliveryOutcome::Deferred(deferral)).await;
     }
     let mut bench = bench.restart(&wishes).await;
-    let message = bench.next("a").await;
-    assert_eq!(
-        (message.progress.attempts, &message.progress.stage),
-        (1, &stages[1])
-    );
-    message.settle(DeliveryOutcome::Delivered).await;
+    let progress = std::mem::take(&mut bench.next("a").await.progress);
+    assert_eq!((progress.attempts, progress.stage), (1, dead));
 }
 
 /// An event whose wait outlives the process comes back with the progress of its delivery; a backend
