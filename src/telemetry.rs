@@ -1,6 +1,7 @@
 //! Telemetry, for operators: logs, metrics, traces.
 
 pub mod backend_metrics;
+pub mod cluster_metrics;
 pub mod configuration_metrics;
 pub mod counter;
 pub mod counters;

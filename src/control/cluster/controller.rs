@@ -56,7 +56,11 @@ impl ClusterConnection {
         read: impl Fn(&Resolution) + Send + Sync,
         stops: StopSignals,
     ) {
-        let Self { cluster, client } = self;
+        let Self {
+            cluster,
+            client,
+            metrics,
+        } = self;
         // The store has to know all rows before the first watch starts, since planning waits for
         // the lists that are needed.
         let rows = rows::controller_rows(&settings);
@@ -66,6 +70,7 @@ impl ClusterConnection {
         // The election runs beside the controller; it ends first, by `stops.stop_writing`, so that
         // another process can take over.
         let (leader, leads) = value::channel(false);
+        metrics.expose_lease(LEASE, leads.clone());
         let namespace = &settings.system_namespace;
         let candidate = LeaseCandidate::new(client.clone(), namespace, LEASE, &cluster);
         let mut election = JoinSet::new();
@@ -74,7 +79,7 @@ impl ClusterConnection {
             store,
             resolver: StoreResolver::new(settings),
             oidc,
-            writer: WriteQueue::new(ChannelReconciler::new(client)),
+            writer: WriteQueue::new(ChannelReconciler::new(client), metrics),
         };
         // After the stop, requests under way are finished before the watches end; the election is
         // awaited, so that the Lease is given up.
