@@ -100,16 +100,27 @@ pub struct LostDelivery {
     pub attempts: u32,
     /// Description of the last failure, for the log and for the parked event.
     pub reason: String,
-    /// Role of the destination that failed last, and the reason of the drop, as metrics count
-    /// them.
-    pub counted_as: (DestinationRole, DropReason),
+    /// Labels of the drop in metrics.
+    pub counted_as: CountedDrop,
+}
+
+/// Drop of an event as metrics count it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CountedDrop {
+    /// Role of the destination that failed last.
+    pub destination: DestinationRole,
+    /// Reason of the drop.
+    pub reason: DropReason,
 }
 
 impl LostDelivery {
     /// Counts the drop in the subscription's series, as lost or as parked.
     pub(crate) fn count_dropped(&self, series: &SubscriptionSeries, drop: Dropped) {
-        let (destination, why) = self.counted_as;
-        series.count_drop(drop, destination, why);
+        let CountedDrop {
+            destination,
+            reason,
+        } = self.counted_as;
+        series.count_drop(drop, destination, reason);
     }
 
     /// Logs the loss as an error with all details once a minute for each subscription; others

@@ -4,7 +4,7 @@
 //! In reading order: [`read_manifests`] finds files and parses them (`read`), [`resolve()`] turns
 //! what they say into a [`Resolution`] by the [`ControlTask`] of the process (`task`), and
 //! [`watch_files`] does both again whenever something changes (`files`).
-//! [`ClusterConnection::follow_cluster`] does the same with the objects of a cluster (`cluster`).
+//! `follow_cluster` does the same with the objects of a cluster (`cluster`).
 //! Nothing here receives or sends events. This file re-exports for the rest of the crate alone.
 
 mod channel_kind;

@@ -9,6 +9,7 @@ mod acknowledger;
 mod address;
 mod amqp_channel;
 mod amqp_error;
+mod basic_return_republishing;
 mod channel_keeper;
 mod confirming_publisher;
 mod connect_attempt;
@@ -49,7 +50,6 @@ mod queue_publication;
 mod queue_retirement;
 mod receiver;
 mod refused_queues;
-mod republisher;
 mod settlement;
 mod subscription_table;
 #[cfg(test)]
@@ -151,7 +151,8 @@ impl RabbitmqBackend {
         tasks.others.spawn(pool_keeper.run());
         let forward = dead_lettered::forward_all(Arc::clone(&context));
         tasks.others.spawn(forward);
-        let republish = republisher::republish_all(Arc::clone(&context), misdirected_returns);
+        let republish =
+            basic_return_republishing::republish_all(Arc::clone(&context), misdirected_returns);
         tasks.others.spawn(republish);
         Self {
             context,

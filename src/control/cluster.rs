@@ -5,7 +5,7 @@
 //! objects in step with the API server, in the `watch::store`; [`follower`] makes a `Resolution` of
 //! them whenever they change, by the [`store_resolver`]; `write::status_updates` writes what the
 //! cluster should know once that is served, if the [`election`] has chosen this process;
-//! [`controller`] reconciles RabbitmqChannels instead. Both write through [`write`] alone.
+//! [`controller`] reconciles RabbitmqChannels instead. Both write through [`mod@write`] alone.
 //! [`reachability`] logs when the API server is not there. The API server gets the requests of
 //! contract 1A and no others.
 

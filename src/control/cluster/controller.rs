@@ -172,7 +172,10 @@ impl ChannelController {
         let task = |document: Arc<Value>| {
             let name = namespaced_name(&document);
             let service = services
-                .get(&(name.0.clone(), service::service_name(&name.1)))
+                .get(&NamespacedName::new(
+                    &name.namespace,
+                    service::service_name(&name.name),
+                ))
                 .cloned();
             let policies = if context.oidc {
                 ChannelPolicies::for_channel(policies.iter().map(Arc::as_ref), &document)
@@ -237,7 +240,6 @@ fn namespaced_name(object: &Value) -> NamespacedName {
             .pointer(path)
             .and_then(Value::as_str)
             .unwrap_or_default()
-            .to_owned()
     };
-    (text("/metadata/namespace"), text("/metadata/name"))
+    NamespacedName::new(text("/metadata/namespace"), text("/metadata/name"))
 }
