@@ -83,25 +83,29 @@ fn failing(rules: &str) -> BTreeSet<String> {
         .collect()
 }
 
+/// What no test notices, of the comparisons at this place; and how many there are.
+fn unnoticed(place: usize, change: ThresholdChange) -> (Vec<String>, usize) {
+    let (rules, names) = with_changed(place, change);
+    let failing = failing(&rules);
+    let missed = names.difference(&failing);
+    let missed = missed.map(|name| format!("{name}: {change:?} at {place}"));
+    (missed.collect(), names.len())
+}
+
 #[test]
 fn each_threshold_is_tested_on_both_sides() {
-    let most = rules::alerts()
-        .values()
-        .map(|rule| comparisons(rule).len())
-        .max();
-    let mut seen = 0;
-    for place in 0..most.expect("alerts") {
-        for change in [ThresholdChange::Higher, ThresholdChange::Lower] {
-            let (rules, names) = with_changed(place, change);
-            let failing = failing(&rules);
-            let unnoticed: Vec<&String> = names.difference(&failing).collect();
-            assert!(
-                unnoticed.is_empty(),
-                "{change:?} at {place}: no test notices {unnoticed:?}"
-            );
-            seen += names.len();
-        }
-    }
+    let alerts = rules::alerts();
+    let most = alerts.values().map(|rule| comparisons(rule).len()).max();
+    let changes = [ThresholdChange::Higher, ThresholdChange::Lower];
+    let tried = std::thread::scope(|scope| {
+        let of_place = |place| changes.map(|change| scope.spawn(move || unnoticed(place, change)));
+        let tries: Vec<_> = (0..most.expect("alerts")).flat_map(of_place).collect();
+        let tried = tries.into_iter().map(|one| one.join().expect("tried"));
+        tried.collect::<Vec<_>>()
+    });
+    let missed: Vec<&String> = tried.iter().flat_map(|(missed, _)| missed).collect();
+    assert!(missed.is_empty(), "no test notices {missed:#?}");
+    let seen: usize = tried.iter().map(|(_, seen)| seen).sum();
     assert!(seen > 100, "{seen}");
 }
 
