@@ -12,13 +12,13 @@ use super::metric_family::MetricFamily;
 
 /// The metrics about the cluster that a process follows.
 #[derive(Debug, Default)]
-pub struct ClusterMetrics {
+pub(crate) struct ClusterMetrics {
     /// 1 while the API server answers; 0 before its first answer and while it is away.
-    pub api_server_up: Gauge,
+    pub(crate) api_server_up: Gauge,
     /// Attempts to write into the cluster, each of an object or of its status.
-    pub writes: Counter,
+    pub(crate) writes: Counter,
     /// Attempts of those that failed and are made again.
-    pub write_failures: Counter,
+    pub(crate) write_failures: Counter,
     /// The name of the Lease, and whether this process holds it; unset where nobody needs one.
     lease: OnceLock<(&'static str, watch::Receiver<bool>)>,
 }
@@ -32,7 +32,7 @@ impl ClusterMetrics {
 
     /// Makes metric families of these metrics.
     #[must_use]
-    pub fn collect_families(&self) -> [MetricFamily<'static>; 4] {
+    pub(crate) fn collect_families(&self) -> [MetricFamily<'static>; 4] {
         let up = MetricFamily::new(
             "sealpost_api_server_up",
             "Whether the API server of the cluster answers",
