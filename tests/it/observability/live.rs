@@ -307,8 +307,7 @@ async fn every_query_has_data() {
     let dispatcher = Dispatcher::of(&yaml).env("SEALPOST_RABBITMQ_URI", &shared());
     let dispatcher = dispatcher
         .arg("--log-level")
-        .arg("info,sealpost::channel=error,sealpost::channel::rabbitmq=info");
-    let dispatcher = dispatcher
+        .arg("info,sealpost::channel=error,sealpost::channel::rabbitmq=info")
         .arg("--concurrency")
         .arg("2")
         .arg("--queue-capacity")
@@ -329,9 +328,7 @@ async fn every_query_has_data() {
     // A third one is in a cluster, whose Lease it holds.
     let cluster = Cluster::start().await;
     let pod = Pod::of(&cluster).await.start().await;
-
-    let targets = [dispatcher.admin, away.admin, pod.admin];
-    let prometheus = Prometheus::scraping(&targets).await;
+    let prometheus = Prometheus::scraping(&[dispatcher.admin, away.admin, pod.admin]).await;
     let path = |name: &str| format!("/{namespace}/{name}");
     let mut urls: Vec<String> = ["memory", "narrow", "b", "durable"]
         .iter()
