@@ -13,6 +13,7 @@ mod manifests;
 mod parked;
 mod pod;
 mod rabbitmq;
+mod replay;
 mod run;
 mod schema;
 mod send;
@@ -39,6 +40,7 @@ pub use pod::ListenAddresses;
 pub use rabbitmq::{
     QueueTypeArg, RabbitmqConnectionArgs, RabbitmqConnectionOptions, RabbitmqOptions,
 };
+pub use replay::ReplayOptions;
 pub use run::{LimitOptions, LogFormat, RunOptions};
 pub use schema::SchemaOptions;
 pub use send::SendOptions;
@@ -75,6 +77,8 @@ pub enum CliCommand {
     /// Look after events that nobody took, and that are kept
     #[command(subcommand)]
     Parked(ParkedCommand),
+    /// Send what a channel on disk has retained to a subscription again
+    Replay(Box<ReplayOptions>),
     /// Show what a running dispatcher serves
     Get(GetOptions),
     /// Send CloudEvents

@@ -11,6 +11,7 @@ mod delivery_spec;
 mod destination_role;
 mod duration;
 mod event_types;
+mod history_point;
 mod inventory;
 mod namespaced_name;
 mod observability;
@@ -34,6 +35,7 @@ pub use delivery_spec::{BackoffPolicy, DeliveryFormat, DeliveryOrder, DeliverySp
 pub use destination_role::DestinationRole;
 pub use duration::parse_duration;
 pub use event_types::EventTypeOwner;
+pub use history_point::{HistoryPoint, time_text};
 pub use inventory::{
     AddressStatus, Condition, FilterErrors, FlowStatus, FlowSubscription, Inventory,
     InventoryObject, LiveStatus, NotReadyReason, ObjectConditions, ObjectKind, ObjectStatus,

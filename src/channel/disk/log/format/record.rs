@@ -5,6 +5,7 @@ use bytes::{BufMut, Bytes};
 use super::checkpoint::LogCheckpoint;
 use super::fields::{DecodeError, FieldReader, put_bytes, put_ranges, put_varint};
 use super::queue_set::QueueSet;
+use super::span::SequenceSpan;
 use super::{RECORD_HEAD, SegmentSalt, record_bytes};
 use crate::channel::disk::log::clock::EpochMillis;
 use crate::channel::disk::log::{QueueId, Sequence};
@@ -22,6 +23,8 @@ pub(crate) mod kind {
     pub(crate) const DECLARED: u8 = 9;
     pub(crate) const RETIRED: u8 = 10;
     pub(crate) const FREED: u8 = 11;
+    pub(crate) const RANGED: u8 = 12;
+    pub(crate) const CUT: u8 = 13;
 }
 
 /// What becomes of the events of a queue that is retired.
@@ -97,6 +100,15 @@ pub(crate) struct SettledRecord {
     pub(crate) ranges: Vec<(Sequence, Sequence)>,
 }
 
+/// A queue gets every event of a range of sequences, or of a part of it, whatever queues these name.
+/// `events` is at least the number of those that the queue has not finished.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct RangeRecord {
+    pub(crate) queue: QueueId,
+    pub(crate) range: SequenceSpan,
+    pub(crate) events: u64,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum LogRecord {
     Checkpoint(Box<LogCheckpoint>),
@@ -112,6 +124,10 @@ pub(crate) enum LogRecord {
         leftover: QueueLeftover,
     },
     Freed(Vec<(u64, u64)>),
+    /// The range of a queue that was declared just before.
+    Ranged(RangeRecord),
+    /// The end of the range is here now.
+    Cut(RangeRecord),
 }
 
 impl LogRecord {
@@ -142,6 +158,7 @@ impl LogRecord {
             }
             Self::Declared(_, name) => 30 + name.len(),
             Self::Retired { .. } => 20,
+            Self::Ranged(_) | Self::Cut(_) => 40,
             Self::Checkpoint(checkpoint) => checkpoint.max_bytes(),
         };
         record_bytes(payload)
@@ -159,6 +176,8 @@ impl LogRecord {
             Self::Declared(..) => kind::DECLARED,
             Self::Retired { .. } => kind::RETIRED,
             Self::Freed(_) => kind::FREED,
+            Self::Ranged(_) => kind::RANGED,
+            Self::Cut(_) => kind::CUT,
         }
     }
 
@@ -197,6 +216,11 @@ impl LogRecord {
                 out.put_u8(u8::from(*leftover == QueueLeftover::GivenUp));
             }
             Self::Freed(segments) => put_ranges(out, segments),
+            Self::Ranged(ranged) | Self::Cut(ranged) => {
+                out.put_u32_le(ranged.queue.0);
+                ranged.range.put(out);
+                out.put_u64_le(ranged.events);
+            }
         }
     }
 
@@ -244,9 +268,19 @@ impl LogRecord {
                 },
             },
             kind::FREED => Self::Freed(fields.ranges()?),
+            kind::RANGED => Self::Ranged(decode_range(fields)?),
+            kind::CUT => Self::Cut(decode_range(fields)?),
             _ => return Err(DecodeError("the kind of a record is unknown")),
         })
     }
+}
+
+fn decode_range(fields: &mut FieldReader) -> Result<RangeRecord, DecodeError> {
+    Ok(RangeRecord {
+        queue: QueueId(fields.u32()?),
+        range: SequenceSpan::decode(fields)?,
+        events: fields.u64()?,
+    })
 }
 
 fn put_source(out: &mut Vec<u8>, source: &SourceEvent) {

@@ -1,0 +1,40 @@
+//! A span of sequences.
+
+use bytes::BufMut;
+
+use super::fields::{DecodeError, FieldReader};
+use crate::channel::disk::log::Sequence;
+
+/// The sequences from one on, and below another.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SequenceSpan {
+    /// The first sequence.
+    pub from: Sequence,
+    /// The sequence behind the last one.
+    pub until: Sequence,
+}
+
+impl SequenceSpan {
+    /// True if the sequence is one of the span.
+    #[must_use]
+    pub fn contains(&self, sequence: Sequence) -> bool {
+        (self.from..self.until).contains(&sequence)
+    }
+
+    /// Number of sequences.
+    pub(crate) fn length(&self) -> u64 {
+        self.until.saturating_sub(self.from)
+    }
+
+    pub(crate) fn put(self, out: &mut Vec<u8>) {
+        out.put_u64_le(self.from);
+        out.put_u64_le(self.until);
+    }
+
+    pub(crate) fn decode(fields: &mut FieldReader) -> Result<Self, DecodeError> {
+        Ok(Self {
+            from: fields.u64()?,
+            until: fields.u64()?,
+        })
+    }
+}
