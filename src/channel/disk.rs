@@ -6,6 +6,7 @@
 //! disk, too. An event may be delivered twice: when the process ends before the end of a delivery is
 //! on the disk.
 
+mod acknowledger;
 mod consumer;
 mod context;
 mod directory;
@@ -48,6 +49,7 @@ use super::trouble_reason::{BackendConnection, TroubleReason};
 use super::{ChannelBackend, OpenedChannel, StorageUsage};
 use crate::model::{BackendKind, Channel, Subscription, SubscriptionKey};
 use crate::telemetry::counters::ProcessCounters;
+use acknowledger::DiskAcknowledger;
 use consumer::DiskConsumer;
 use context::DiskContext;
 use kept_log::KeptLog;
@@ -68,8 +70,8 @@ const WORKER_QUEUE_CAPACITY: usize = 32;
 /// Tasks of the backend.
 #[derive(Default)]
 struct DiskTasks {
-    /// Consumers, one for each queue, which end by themselves when their queue is given up, or the
-    /// backend closes.
+    /// A consumer and an acknowledger for each queue, which end by themselves when their queue is
+    /// given up, or the backend closes.
     consumers: JoinSet<()>,
     /// Keepers, one for each log, which close it at the end, and one of gauges.
     keepers: JoinSet<()>,
@@ -196,11 +198,16 @@ impl DiskBackend {
             messages: messages.clone(),
         };
         let consume = DiskConsumer::new(&queue, &self.context, messages);
+        let acknowledge = DiskAcknowledger {
+            queue: Arc::clone(&queue),
+            context: Arc::clone(&self.context),
+        };
         let mut tasks = self.tasks();
         // Consumers that have ended are joined here, so that the set does not grow.
         while tasks.consumers.try_join_next().is_some() {}
         tasks.consumers.spawn(consume.run());
         tasks.consumers.spawn(replays.run());
+        tasks.consumers.spawn(acknowledge.run());
         OpenedQueue {
             queue,
             consumer: Some(consumer),

@@ -17,7 +17,9 @@ mod commands;
 mod corpus;
 mod delivery;
 mod deploy;
+
 mod destinations;
+mod disk;
 mod encryption;
 mod examples;
 mod exec;

@@ -17,7 +17,7 @@ use crate::doubling_wait::DoublingWait;
 const PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 /// Period in which a consumer that waits for memory looks for room, should it not be notified, and
-/// in which deliveries that were broken off are given back.
+/// after which deliveries that were broken off are given back.
 const LOOK: Duration = Duration::from_millis(250);
 
 /// Consumer of one queue.
@@ -53,9 +53,8 @@ impl DiskConsumer {
         loop {
             // What is taken is handed over at once, so that a stop loses nothing here.
             let next = stop.run_until_cancelled(self.take_next(&declared));
-            let taken = match next.await {
-                Some(Some(taken)) => taken,
-                Some(None) | None => return,
+            let Some(Some(taken)) = next.await else {
+                return;
             };
             match taken {
                 Ok(events) => {
@@ -82,11 +81,15 @@ impl DiskConsumer {
         // The slot is free as long as nobody else sends.
         drop(self.messages.reserve().await.ok()?);
         let most = self.until_room().await.min(self.messages.capacity());
+        let mut take = Box::pin(declared.log.take(declared.id, most));
         loop {
-            let take = declared.log.take(declared.id, most);
-            match tokio::time::timeout(LOOK, take).await {
-                Ok(taken) => return Some(taken),
-                Err(_elapsed) => self.queue.release_abandoned(),
+            tokio::select! {
+                taken = &mut take => return Some(taken),
+                () = self.queue.broken_off.notified() => {
+                    // A delivery that panics again and again does so at a bearable rate.
+                    tokio::time::sleep(LOOK).await;
+                    self.queue.release_abandoned();
+                }
             }
         }
     }

@@ -68,7 +68,12 @@ impl KeptLog {
 
     /// Has a queue declared, or taken up again.
     pub(super) fn declare_queue(&self, queue: &Arc<DiskQueue>) {
-        self.want(queue, false);
+        self.want(WantedQueue {
+            queue: Arc::clone(queue),
+            is_retired: false,
+            is_done: false,
+            since: Instant::now(),
+        });
     }
 
     /// Has a queue retired, unless it has been declared anew.
@@ -78,18 +83,17 @@ impl KeptLog {
         let is_newest = newest.is_some_and(|newest| Arc::ptr_eq(newest, queue));
         drop(queues);
         if is_newest {
-            self.want(queue, true);
+            self.want(WantedQueue {
+                queue: Arc::clone(queue),
+                is_retired: true,
+                is_done: false,
+                since: Instant::now(),
+            });
         }
     }
 
-    fn want(&self, queue: &Arc<DiskQueue>, is_retired: bool) {
-        let wanted = WantedQueue {
-            queue: Arc::clone(queue),
-            is_retired,
-            is_done: false,
-            since: Instant::now(),
-        };
-        self.queues().insert(queue.name.clone(), wanted);
+    fn want(&self, wanted: WantedQueue) {
+        self.queues().insert(wanted.queue.name.clone(), wanted);
         self.changed.notify_one();
     }
 

@@ -26,6 +26,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 /// there are.
 const WINDOW: usize = 100_000;
 
+/// Bytes of the first segment of a log: there may be thousands of channels with few events.
+const MIN_SEGMENT_BYTES: u64 = 256 << 10;
+
 /// Keeper of one log.
 pub(super) struct LogKeeper {
     pub(super) log: Arc<KeptLog>,
@@ -52,7 +55,7 @@ impl LogKeeper {
             match self.open().await {
                 Ok(log) => return Some(log),
                 Err(LogError::Closed) => return None,
-                Err(error) => self.report_failure(error, pause.is_first()),
+                Err(error) => self.report_failure(error, pause),
             }
             tokio::time::sleep(pause.take_jittered()).await;
         }
@@ -61,6 +64,7 @@ impl LogKeeper {
     async fn open(&self) -> Result<ChannelLog, LogError> {
         let directory = self.context.directory.open()?;
         let options = LogOptions {
+            min_segment_bytes: MIN_SEGMENT_BYTES,
             retain: self.log.retention(),
             ..LogOptions::default()
         };
@@ -70,12 +74,12 @@ impl LogKeeper {
         Ok(log)
     }
 
-    fn report_failure(&self, error: LogError, is_first: bool) {
+    fn report_failure(&self, error: LogError, pause: DoublingWait) {
         let (channel, directory) = (
             &self.log.access.channel,
             self.context.options.directory.display(),
         );
-        if is_first {
+        if pause.is_first() {
             tracing::error!(%channel, %directory, %error, "Channel not served: its log cannot be opened");
         } else {
             tracing::debug!(%channel, %error, "The log still cannot be opened");

@@ -117,7 +117,11 @@ impl<F: QueueFinder> DiskParking<F> {
 fn count_parked(queues: &[DeclaredQueue]) -> Result<u64, ParkedError> {
     let mut parked = 0;
     for queue in queues {
-        parked += queue.log.counts(queue.id).map_err(unavailable)?.parked as u64;
+        parked += queue
+            .log
+            .counts(queue.id)
+            .map_err(|error| unavailable(&error))?
+            .parked as u64;
     }
     Ok(parked)
 }
@@ -134,7 +138,7 @@ async fn list_queue(
     while left(listing.examined) > 0 && !operation.stop.is_cancelled() {
         let most = PAGE.min(left(listing.examined));
         let page = queue.log.parked(queue.id, after, most).await;
-        let page = page.map_err(unavailable)?;
+        let page = page.map_err(|error| unavailable(&error))?;
         let Some(last) = page.last() else { break };
         after = last.sequence;
         listing.examined += page.len() as u64;
@@ -156,7 +160,7 @@ async fn change_queue(
     let mut after = 0;
     loop {
         let page = queue.log.parked(queue.id, after, PAGE).await;
-        let page = page.map_err(unavailable)?;
+        let page = page.map_err(|error| unavailable(&error))?;
         let Some(last) = page.last() else {
             return Ok(());
         };
@@ -173,11 +177,11 @@ async fn change_queue(
             DiskParkedAction::Replay => queue.log.replay_parked(queue.id, &chosen).await,
             DiskParkedAction::Discard => queue.log.discard_parked(queue.id, &chosen).await,
         };
-        change.done += done.map_err(unavailable)?;
+        change.done += done.map_err(|error| unavailable(&error))?;
     }
 }
 
-fn unavailable(error: LogError) -> ParkedError {
+fn unavailable(error: &LogError) -> ParkedError {
     ParkedError::Unavailable(error.to_string())
 }
 

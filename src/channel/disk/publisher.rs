@@ -9,7 +9,7 @@ use futures_util::future::BoxFuture;
 
 use super::context::DiskContext;
 use super::kept_log::KeptLog;
-use super::log::{ChannelLog, LogError, NewEvent, QueueSet};
+use super::log::{ChannelLog, LogError, NewEvent, QueueId, QueueSet};
 use super::queue::DiskQueue;
 use super::trouble::DiskTrouble;
 use crate::channel::subscription_queues::{FilterDecider, SubscriptionQueue, SubscriptionQueues};
@@ -37,7 +37,7 @@ impl DiskPublisher {
             let mut ids = Vec::new();
             for to in self.queues.candidates(event) {
                 if filters.passes(to, event).await {
-                    ids.push(until_declared(to).await?);
+                    ids.push(self.queue_id(to).await?);
                 }
             }
             if ids.is_empty() {
@@ -66,6 +66,24 @@ impl DiskPublisher {
         }
     }
 
+    /// Id of the queue of a subscription, once the log has it. At the start, an event that waits in
+    /// one queue may have a reply for another.
+    async fn queue_id(&self, to: &SubscriptionQueue<DiskQueue>) -> Result<QueueId, PublishError> {
+        let queue = &to.queue;
+        if let Some(declared) = queue.declared.get()
+            && !queue.is_failing()
+        {
+            return Ok(declared.id);
+        }
+        self.until_open().await?;
+        let trouble = queue.trouble();
+        if let Some(trouble) = trouble.filter(|it| *it != DiskTrouble::NotDeclared) {
+            let reason = TroubleReason::from(trouble).to_string();
+            return Err(PublishError::Unavailable(reason));
+        }
+        Ok(queue.declared.wait().await.id)
+    }
+
     async fn until_open(&self) -> Result<ChannelLog, PublishError> {
         let open = self.log.access.until_open().await;
         open.map_err(|error| self.refusal(&error))
@@ -82,25 +100,6 @@ impl DiskPublisher {
             ),
         }
     }
-}
-
-/// Waits until the log has the queue of a subscription. At the start, an event that waits in one
-/// queue may have a reply for another.
-async fn until_declared(
-    to: &SubscriptionQueue<DiskQueue>,
-) -> Result<super::log::QueueId, PublishError> {
-    if let Some(declared) = to.queue.declared.get() {
-        return Ok(declared.id);
-    }
-    if let Some(trouble) = to
-        .queue
-        .trouble()
-        .filter(|it| *it != DiskTrouble::NotDeclared)
-    {
-        let reason = TroubleReason::from(trouble).to_string();
-        return Err(PublishError::Unavailable(reason));
-    }
-    Ok(to.queue.declared.wait().await.id)
 }
 
 impl ChannelPublisher for DiskPublisher {

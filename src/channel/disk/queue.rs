@@ -1,12 +1,12 @@
 //! Queue of one subscription, as its publishers, its consumer and its worker share it.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::SetOnce;
+use tokio::sync::{Notify, SetOnce};
 use tokio_util::sync::CancellationToken;
 
-use super::log::{ChannelLog, LogError, QueueCounts, QueueId, Sequence};
+use super::log::{ChannelLog, LogError, QueueCounts, QueueId, Sequence, SettledOutcome};
 use super::log_access::LogAccess;
 use super::names;
 use super::trouble::DiskTrouble;
@@ -27,6 +27,30 @@ impl std::fmt::Debug for DeclaredQueue {
     }
 }
 
+/// Deliveries that have ended and that nothing more follows from.
+#[derive(Debug, Default)]
+pub(super) struct EndedDeliveries {
+    delivered: Vec<Sequence>,
+    dead_lettered: Vec<Sequence>,
+}
+
+impl EndedDeliveries {
+    pub(super) fn is_empty(&self) -> bool {
+        self.delivered.is_empty() && self.dead_lettered.is_empty()
+    }
+
+    /// The deliveries by their outcome.
+    pub(super) fn by_outcome(self) -> impl Iterator<Item = (SettledOutcome, Vec<Sequence>)> {
+        let outcomes = [
+            (SettledOutcome::Delivered, self.delivered),
+            (SettledOutcome::DeadLettered, self.dead_lettered),
+        ];
+        outcomes
+            .into_iter()
+            .filter(|(_, events)| !events.is_empty())
+    }
+}
+
 /// State of one subscription's queue.
 pub(super) struct DiskQueue {
     /// Its name in the log.
@@ -42,10 +66,18 @@ pub(super) struct DiskQueue {
     pub(super) stop: CancellationToken,
     /// Deliveries that were handed to the worker and have not been settled.
     unsettled: AtomicUsize,
+    /// Deliveries that have ended, and are to be acknowledged.
+    ended: Mutex<EndedDeliveries>,
+    /// Notified when there is one more of them, and when one has been settled.
+    pub(super) settled: Notify,
     /// Deliveries that ended without being settled; they are taken again.
     abandoned: Mutex<Vec<Sequence>>,
+    /// Notified when there is one.
+    pub(super) broken_off: Notify,
     /// Reason for which nothing can be taken out of the queue.
     failure: Mutex<Option<LogError>>,
+    /// True if there is one.
+    is_failing: AtomicBool,
 }
 
 impl CountedQueue for DiskQueue {
@@ -76,8 +108,12 @@ impl DiskQueue {
             declared: SetOnce::new(),
             stop,
             unsettled: AtomicUsize::new(0),
+            ended: Mutex::default(),
+            settled: Notify::new(),
             abandoned: Mutex::default(),
+            broken_off: Notify::new(),
             failure: Mutex::default(),
+            is_failing: AtomicBool::new(false),
         }
     }
 
@@ -96,13 +132,31 @@ impl DiskQueue {
         self.unsettled.fetch_add(1, Ordering::AcqRel);
     }
 
-    pub(super) fn count_settled(&self) {
-        self.unsettled.fetch_sub(1, Ordering::AcqRel);
+    pub(super) fn count_settled(&self, deliveries: usize) {
+        self.unsettled.fetch_sub(deliveries, Ordering::AcqRel);
+        self.settled.notify_one();
     }
 
-    /// Notes a delivery that ended without being settled.
-    pub(super) fn abandon(&self, event: Sequence) {
-        lock(&self.abandoned).push(event);
+    /// Has a delivery acknowledged that has ended with the subscriber or the dead letter sink.
+    pub(super) fn acknowledge(&self, event: Sequence, outcome: SettledOutcome) {
+        let mut ended = lock(&self.ended);
+        match outcome {
+            SettledOutcome::DeadLettered => ended.dead_lettered.push(event),
+            SettledOutcome::Delivered | SettledOutcome::Lost => ended.delivered.push(event),
+        }
+        drop(ended);
+        self.settled.notify_one();
+    }
+
+    /// Takes the deliveries that are to be acknowledged.
+    pub(super) fn take_ended(&self) -> EndedDeliveries {
+        std::mem::take(&mut *lock(&self.ended))
+    }
+
+    /// Notes deliveries that ended without being settled.
+    pub(super) fn abandon(&self, events: &[Sequence]) {
+        lock(&self.abandoned).extend_from_slice(events);
+        self.broken_off.notify_one();
     }
 
     /// Gives the deliveries back that ended without being settled.
@@ -138,15 +192,25 @@ impl DiskQueue {
             declared: SetOnce::new_with(Some(declared)),
             stop: self.stop.child_token(),
             unsettled: AtomicUsize::new(0),
+            ended: Mutex::default(),
+            settled: Notify::new(),
             abandoned: Mutex::default(),
+            broken_off: Notify::new(),
             failure: Mutex::default(),
+            is_failing: AtomicBool::new(false),
         }
+    }
+
+    /// True if nothing can be taken out of the queue.
+    pub(super) fn is_failing(&self) -> bool {
+        self.is_failing.load(Ordering::Acquire)
     }
 
     /// Notes whether events can be taken out of the queue. True if that was not known before.
     pub(super) fn set_failure(&self, failure: Option<LogError>) -> bool {
         let mut known = lock(&self.failure);
         let is_news = known.is_some() != failure.is_some();
+        self.is_failing.store(failure.is_some(), Ordering::Release);
         *known = failure;
         is_news
     }

@@ -9,6 +9,7 @@ use futures_util::stream::FuturesUnordered;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use super::acknowledger::DiskAcknowledger;
 use super::context::DiskContext;
 use super::log::{LogError, QueueLeftover, QueueOptions, Sequence, SettledOutcome, TakenEvent};
 use super::queue::{DeclaredQueue, DiskQueue};
@@ -109,6 +110,20 @@ impl ReplayRunner {
     }
 
     async fn run_one(&self, replay: Arc<DiskReplay>) {
+        let acknowledge = DiskAcknowledger {
+            queue: Arc::clone(&replay.queue),
+            context: Arc::clone(&self.context),
+        };
+        let send = async {
+            self.send(&replay).await;
+            // The last deliveries are acknowledged still.
+            replay.queue.stop.cancel();
+        };
+        tokio::join!(send, acknowledge.run());
+    }
+
+    /// Sends what a replay is to send.
+    async fn send(&self, replay: &Arc<DiskReplay>) {
         let Some(declared) = replay.queue.declared.get().cloned() else {
             return;
         };
@@ -125,7 +140,7 @@ impl ReplayRunner {
             rate: SendRate::new(replay.name.settings.rate),
             unwanted: Vec::new(),
             declared,
-            replay,
+            replay: Arc::clone(replay),
         };
         let mut pause = DoublingWait::new(PAUSE, LONGEST_PAUSE);
         while let Err(error) = pass.run().await {
@@ -195,9 +210,8 @@ impl ReplayPass<'_> {
 
     /// Gives back what was taken and is not finished.
     fn give_back(&mut self) {
-        for event in std::mem::take(&mut self.unwanted) {
-            self.replay.queue.abandon(event);
-        }
+        let unwanted = std::mem::take(&mut self.unwanted);
+        self.replay.queue.abandon(&unwanted);
         self.replay.queue.release_abandoned();
     }
 

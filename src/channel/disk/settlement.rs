@@ -18,7 +18,7 @@ use crate::telemetry::series::{DeliveryEnd, Dropped};
 
 /// Tries to write the end of a delivery while there is no room for it, with the pause between them.
 const TRIES: u32 = 10;
-const PAUSE: Duration = Duration::from_secs(1);
+pub(super) const PAUSE: Duration = Duration::from_secs(1);
 
 /// Numbers of the stages in the log.
 const SUBSCRIBER: u8 = 0;
@@ -40,8 +40,10 @@ pub(super) struct DiskSettlement {
     declared: DeclaredQueue,
     queue: Arc<DiskQueue>,
     context: Arc<DiskContext>,
-    /// True once the delivery is settled, so that it is counted once.
+    /// True once it is known how the delivery ended, so that it is counted once.
     is_settled: bool,
+    /// True if the acknowledger counts the delivery as settled.
+    is_acknowledged: bool,
 }
 
 impl std::fmt::Debug for DiskSettlement {
@@ -68,22 +70,28 @@ impl DiskSettlement {
             queue: Arc::clone(queue),
             context: Arc::clone(context),
             is_settled: false,
+            is_acknowledged: false,
         }
     }
 
-    async fn apply_outcome(&mut self, event: &Event, outcome: DeliveryOutcome) {
+    /// Has the acknowledger write that the delivery has ended.
+    fn acknowledge(&mut self, outcome: SettledOutcome) {
+        (self.is_settled, self.is_acknowledged) = (true, true);
+        self.queue.acknowledge(self.sequence, outcome);
+    }
+
+    /// Writes what follows from a delivery that has failed.
+    async fn apply_failure(&mut self, event: &Event, outcome: DeliveryOutcome) {
         let end = match &outcome {
-            DeliveryOutcome::Delivered => DeliveryEnd::Delivered,
-            DeliveryOutcome::DeadLettered => DeliveryEnd::DeadLettered,
             DeliveryOutcome::Lost(_) => DeliveryEnd::Parked,
-            DeliveryOutcome::Deferred(_) => DeliveryEnd::Deferred,
+            _ => DeliveryEnd::Deferred,
         };
         let written = self.write_while_full(&outcome).await;
         self.is_settled = true;
         if let Err(error) = written {
             tracing::debug!(queue = self.queue.name, %error, "The end of a delivery is not on the disk");
             self.count_end(DeliveryEnd::Requeued);
-            self.queue.abandon(self.sequence);
+            self.queue.abandon(&[self.sequence]);
             return;
         }
         self.count_end(end);
@@ -112,10 +120,8 @@ impl DiskSettlement {
 
     async fn write(&self, outcome: &DeliveryOutcome) -> Result<(), LogError> {
         let DeclaredQueue { log, id } = &self.declared;
-        let settle = |outcome| log.settle(*id, self.sequence, outcome);
         match outcome {
-            DeliveryOutcome::Delivered => settle(SettledOutcome::Delivered).await,
-            DeliveryOutcome::DeadLettered => settle(SettledOutcome::DeadLettered).await,
+            DeliveryOutcome::Delivered | DeliveryOutcome::DeadLettered => Ok(()),
             DeliveryOutcome::Lost(loss) => log.park(*id, self.sequence, parking(loss)).await,
             DeliveryOutcome::Deferred(deferred) => {
                 log.defer(*id, self.sequence, deferral(deferred)).await
@@ -149,16 +155,23 @@ fn deferral(deferred: &DeferredDelivery) -> EventDeferral {
 
 impl DeliverySettlement for DiskSettlement {
     fn settle<'a>(&'a mut self, event: &'a Event, outcome: DeliveryOutcome) -> BoxFuture<'a, ()> {
-        self.apply_outcome(event, outcome).boxed()
+        match outcome {
+            DeliveryOutcome::Delivered => self.acknowledge(SettledOutcome::Delivered),
+            DeliveryOutcome::DeadLettered => self.acknowledge(SettledOutcome::DeadLettered),
+            failed => return self.apply_failure(event, failed).boxed(),
+        }
+        std::future::ready(()).boxed()
     }
 }
 
 impl Drop for DiskSettlement {
     fn drop(&mut self) {
-        self.queue.count_settled();
+        if !self.is_acknowledged {
+            self.queue.count_settled(1);
+        }
         if !self.is_settled {
             self.count_end(DeliveryEnd::Requeued);
-            self.queue.abandon(self.sequence);
+            self.queue.abandon(&[self.sequence]);
         }
     }
 }

@@ -298,6 +298,7 @@ fn reports_name_what_is_in_trouble() {
         "1 of 2 subscriptions are not served; ns/a2: RabbitMQ does not answer for its queue";
     let in_part = ChannelTrouble {
         message: expected.to_owned(),
+        condition: "RabbitmqUnavailable",
         reason: None,
         refuses_senders: false,
     };

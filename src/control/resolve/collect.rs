@@ -199,6 +199,16 @@ impl<'d> CollectedObjects<'d> {
             .extend(twice.into_iter().flat_map(ObjectReport::into_problems));
     }
 
+    /// The channels of each kind, in the order in which they count where they share a name.
+    pub(super) fn all_channels(&self) -> [&CollectedItems<'d, ChannelManifest>; 4] {
+        [
+            &self.channels,
+            &self.in_memory_channels,
+            &self.rabbitmq_channels,
+            &self.disk_channels,
+        ]
+    }
+
     /// True if a physical channel has the name of one of another kind, which counts before it.
     pub(super) fn is_physical_shadowed(&self, kind: &str, name: &NamespacedName) -> bool {
         let (in_memory, rabbitmq) = (&self.in_memory_channels, &self.rabbitmq_channels);

@@ -76,7 +76,7 @@ async fn without_a_process_the_directory_is_asked() {
     // As long as a process has the directory, it is named.
     let refused = direct.run(&["list"]).await;
     assert_eq!(refused.code, Some(1));
-    let owner = format!("process {}", dispatcher.pid());
+    let owner = format!("process {}", dispatcher.id());
     assert!(refused.stderr.contains(&owner), "{}", refused.stderr);
     assert!(
         refused.stderr.contains(text(data.path())),

@@ -133,11 +133,9 @@ async fn what_cannot_be_replayed_is_told_with_the_remedy() {
     ] {
         for dry in [false, true] {
             let mut arguments = arguments.to_vec();
-            arguments.extend(
-                ["--dry-run"]
-                    .iter()
-                    .filter(|_| dry && arguments.contains(&"--from")),
-            );
+            if dry && arguments.contains(&"--from") {
+                arguments.push("--dry-run");
+            }
             let told = replay(&dispatcher, &arguments).await;
             assert_eq!(
                 (told.code, told.stdout.as_str()),

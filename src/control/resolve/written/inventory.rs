@@ -77,19 +77,7 @@ impl WrittenObjects {
 impl StatusBuilder<'_, '_> {
     /// The channels, with those that flows generate sorted among them.
     fn channels(&self, mut objects: Vec<Arc<InventoryObject>>) -> Vec<Arc<InventoryObject>> {
-        let CollectedObjects {
-            channels,
-            in_memory_channels,
-            rabbitmq_channels,
-            disk_channels,
-            ..
-        } = self.collected;
-        for items in [
-            channels,
-            in_memory_channels,
-            rabbitmq_channels,
-            disk_channels,
-        ] {
+        for items in self.collected.all_channels() {
             let status = |name: &NamespacedName, report: &ObjectReport<'_>| {
                 self.channel_status(name, report)
             };
