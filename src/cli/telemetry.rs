@@ -179,7 +179,7 @@ impl RunOptions {
     /// those of the process.
     fn resource_attributes(&self, variable: VariableLookup<'_>) -> Vec<(String, String)> {
         let service = match self.task() {
-            ControlTask::ServeChannels { .. } | ControlTask::ReconcileChannels => {
+            ControlTask::ServeChannels { .. } | ControlTask::ReconcileChannels(_) => {
                 "inmemorychannel-dispatcher"
             }
             ControlTask::RelayBrokers(ObjectSource::Reconciled) => "broker.ingress",

@@ -22,7 +22,7 @@ use crate::doubling_wait::DoublingWait;
 use crate::model::DeliveryOrder;
 
 /// Most events of a replay that the worker has at once, so that live events find it free.
-const MOST_UNSETTLED: usize = 8;
+const MOST_UNSETTLED: usize = 16;
 /// Most events that are taken from the log and not finished: those that are not wanted are finished
 /// many at once.
 const WINDOW: usize = 8192;
@@ -34,6 +34,9 @@ const LONGEST_YIELD: Duration = Duration::from_secs(1);
 const LOOK: Duration = Duration::from_millis(2);
 /// Time after which a take is looked at again, and what was not wanted is finished.
 const TAKE_TIMEOUT: Duration = Duration::from_millis(50);
+/// Period in which a replay whose events are sent looks whether operators have changed what of them
+/// is parked.
+const LOOK_AT_PARKED: Duration = Duration::from_millis(250);
 /// Time for which events are looked through before others have their turn.
 const TURN: Duration = Duration::from_millis(2);
 const PAUSE: Duration = Duration::from_secs(1);
@@ -65,7 +68,9 @@ impl ReplayRunner {
         loop {
             let mut changed = std::pin::pin!(self.replays.changed.notified());
             changed.as_mut().enable();
-            for replay in self.replays.all() {
+            let all = self.replays.all();
+            known.retain(|it| all.iter().any(|other| Arc::ptr_eq(it, other)));
+            for replay in all {
                 if !known.iter().any(|it| Arc::ptr_eq(it, &replay)) {
                     known.push(Arc::clone(&replay));
                     running.push(self.run_one(replay));
@@ -202,10 +207,21 @@ impl ReplayPass<'_> {
             };
             let taken = taken?;
             if taken.is_empty() && self.unwanted.is_empty() {
+                if self.has_parked() {
+                    let look = tokio::time::sleep(LOOK_AT_PARKED);
+                    stop.run_until_cancelled(look).await;
+                    continue;
+                }
                 return self.end().await;
             }
             self.hand_over_all(taken).await?;
         }
+    }
+
+    /// True if some of its events are parked, so that the queue has to stay.
+    fn has_parked(&self) -> bool {
+        let DeclaredQueue { log, id } = &self.declared;
+        log.counts(*id).is_ok_and(|counts| counts.parked > 0)
     }
 
     /// Gives back what was taken and is not finished.
@@ -302,8 +318,13 @@ impl ReplayPass<'_> {
         }
         let unwanted = std::mem::take(&mut self.unwanted);
         let DeclaredQueue { log, id } = &self.declared;
-        log.settle_all(*id, unwanted, SettledOutcome::Delivered)
-            .await
+        let finished = log.settle_all(*id, unwanted.clone(), SettledOutcome::Delivered);
+        let finished = finished.await;
+        if finished.is_err() {
+            // They are still in flight.
+            self.unwanted = unwanted;
+        }
+        finished
     }
 
     /// Gives up the queue of a replay that has ended.

@@ -244,7 +244,7 @@ async fn a_replay_outlives_the_process() {
     };
     eventually("all are replayed", || distinct() == 200).await;
     assert!(
-        replayed(&subscriber).len() <= 200 + 8,
+        replayed(&subscriber).len() <= 200 + 16,
         "those in flight come again at most"
     );
     let deadline = std::time::Instant::now() + SOON;
