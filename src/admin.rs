@@ -40,15 +40,15 @@ use page::StatusPage;
 use parked::{ParkedHandler, ParkedRequest};
 use replay::{ReplayHandler, ReplayPath};
 
-pub use status::{ProcessInfo, StatusSource};
-pub use token::AdminToken;
+pub(crate) use status::{ProcessInfo, StatusSource};
+pub(crate) use token::AdminToken;
 
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// Answers the requests of operators, whichever listener they come by.
-pub struct AdminApi {
+pub(crate) struct AdminApi {
     status_source: StatusSource,
     page: StatusPage,
     parked: ParkedHandler,
@@ -60,7 +60,7 @@ impl AdminApi {
     /// Makes the API over these sources. Changes need this token; without a token, they need the
     /// admin socket.
     #[must_use]
-    pub fn new(view: StatusSource, token: Option<AdminToken>) -> Arc<Self> {
+    pub(crate) fn new(view: StatusSource, token: Option<AdminToken>) -> Arc<Self> {
         let parked = ParkedHandler {
             store: Arc::clone(&view.backends) as _,
             operations: AdminOperations::default(),
@@ -80,7 +80,7 @@ impl AdminApi {
 
     /// Returns the handler for requests that come by the admin port, which listens on this address.
     #[must_use]
-    pub fn handler_for_port(self: &Arc<Self>, address: SocketAddr) -> AdminHandler {
+    pub(crate) fn handler_for_port(self: &Arc<Self>, address: SocketAddr) -> AdminHandler {
         AdminHandler {
             api: Arc::clone(self),
             listener: AdminListener::of_address(address),
@@ -89,7 +89,7 @@ impl AdminApi {
 
     /// Returns the handler for requests that come by the admin socket.
     #[must_use]
-    pub fn handler_for_socket(self: &Arc<Self>) -> AdminHandler {
+    pub(crate) fn handler_for_socket(self: &Arc<Self>) -> AdminHandler {
         AdminHandler {
             api: Arc::clone(self),
             listener: AdminListener::Socket,
@@ -97,7 +97,7 @@ impl AdminApi {
     }
 
     /// Tells the operations that are running to end, and waits for them.
-    pub async fn end_operations(&self) {
+    pub(crate) async fn end_operations(&self) {
         self.parked.operations.end_all().await;
         self.replay.operations.end_all().await;
     }
@@ -197,7 +197,7 @@ fn action_of_path(
 }
 
 /// The handler of one listener of an [`AdminApi`].
-pub struct AdminHandler {
+pub(crate) struct AdminHandler {
     api: Arc<AdminApi>,
     listener: AdminListener,
 }
@@ -214,7 +214,7 @@ impl RequestHandler for AdminHandler {
 }
 
 /// The admin port of a role that serves no events: health and metrics, which are public.
-pub struct HealthHandler {
+pub(crate) struct HealthHandler {
     listener: AdminListener,
     readiness: Readiness,
     counters: Arc<ProcessCounters>,
@@ -223,7 +223,11 @@ pub struct HealthHandler {
 impl HealthHandler {
     /// Makes the handler for requests that come by the port that listens on this address.
     #[must_use]
-    pub fn new(address: SocketAddr, readiness: Readiness, counters: Arc<ProcessCounters>) -> Self {
+    pub(crate) fn new(
+        address: SocketAddr,
+        readiness: Readiness,
+        counters: Arc<ProcessCounters>,
+    ) -> Self {
         Self {
             listener: AdminListener::of_address(address),
             readiness,

@@ -11,11 +11,11 @@ mod attempt_span;
 mod attempt_verdict;
 mod dead_letter;
 mod delivery_record;
+mod destination_send;
 mod local_destination;
 mod outgoing_event;
 mod reply;
-mod retries;
-mod retry;
+mod retry_schedule;
 mod stages;
 mod worker_state;
 mod worker_states;
@@ -41,7 +41,7 @@ use attempt_progress::AttemptProgress;
 use dead_letter::DeliveryFailure;
 use delivery_record::DeliveryRecord;
 pub(crate) use worker_state::SubscriptionWorkerState;
-pub use worker_states::SubscriptionWorkerStates;
+pub(crate) use worker_states::SubscriptionWorkerStates;
 
 /// Options that hold for every delivery.
 #[derive(Clone, Debug, PartialEq)]

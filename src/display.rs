@@ -37,7 +37,7 @@ impl EventDisplay {
     ///
     /// # Errors
     /// If standard output is closed.
-    pub async fn show(&self, event: &Event) -> io::Result<()> {
+    pub(crate) async fn show(&self, event: &Event) -> io::Result<()> {
         let text = format_event(event);
         let mut stdout = self.0.lock().await;
         stdout.write_all(text.as_bytes()).await?;
@@ -48,7 +48,7 @@ impl EventDisplay {
 /// Text for an event, ending in a line break. Characters that would be hidden in values, such as
 /// control characters, are escaped.
 #[must_use]
-pub fn format_event(event: &Event) -> String {
+pub(crate) fn format_event(event: &Event) -> String {
     let mut text = String::from("☁️  cloudevents.Event\nContext Attributes,\n");
     for name in CORE {
         if let Some(value) = event.get(name) {

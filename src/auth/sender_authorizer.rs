@@ -130,7 +130,7 @@ impl SenderAuthorizer {
     }
 
     /// Counts a refusal by its kind.
-    pub fn count_denial(&self, denial: &AccessDenial) {
+    pub(crate) fn count_denial(&self, denial: &AccessDenial) {
         match denial {
             AccessDenial::Unauthenticated(_) => self.counters.unauthenticated.increment(),
             AccessDenial::Forbidden { .. } => self.counters.forbidden.increment(),

@@ -18,7 +18,7 @@ mod log_keeper;
 mod metrics;
 mod names;
 mod options;
-pub mod parked_logs;
+pub(crate) mod parked_logs;
 mod parking;
 mod publisher;
 mod queue;

@@ -12,10 +12,10 @@ use crate::model::{ChannelKey, HistoryPoint, SubscriptionKey};
 
 /// Extension by which a subscriber knows an event that was replayed; its value is the id of the
 /// replay.
-pub const REPLAY_EXTENSION: &str = "sealpostreplay";
+pub(crate) const REPLAY_EXTENSION: &str = "sealpostreplay";
 /// Events that are replayed in a second, if nothing else is asked for: few enough that live events
 /// are delivered as if there were no replay.
-pub const DEFAULT_RATE: NonZeroU32 = NonZeroU32::MIN.saturating_add(999);
+pub(crate) const DEFAULT_RATE: NonZeroU32 = NonZeroU32::MIN.saturating_add(999);
 
 /// Request for a replay.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,7 +69,7 @@ pub struct ReplayReport {
 impl ReplayReport {
     /// True if everything that is to be sent has been sent.
     #[must_use]
-    pub fn is_sent(&self) -> bool {
+    pub(crate) fn is_sent(&self) -> bool {
         self.position >= self.until
     }
 }
@@ -116,7 +116,7 @@ pub enum ReplayError {
 }
 
 /// Future of a backend's answer about replays.
-pub type ReplayFuture<'a, T> = BoxFuture<'a, Result<T, ReplayError>>;
+pub(crate) type ReplayFuture<'a, T> = BoxFuture<'a, Result<T, ReplayError>>;
 
 /// Backend that replays. A replay that has begun outlives its client and the process.
 pub trait ReplayStore: Send + Sync {

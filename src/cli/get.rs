@@ -37,7 +37,7 @@ impl GetResource {
 
     /// The name of the list in the admin API, which is the plural.
     #[must_use]
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Channels => "channels",
             Self::Brokers => "brokers",

@@ -98,13 +98,13 @@ impl ParkedCommand {
 impl ParkedOptions {
     /// True if a running dispatcher is asked, instead of RabbitMQ and the disk by manifests.
     #[must_use]
-    pub fn asks_dispatcher(&self) -> bool {
+    pub(crate) fn asks_dispatcher(&self) -> bool {
         self.manifests.filename.is_empty()
     }
 
     /// The directory of channels on disk.
     #[must_use]
-    pub fn data_directory(&self) -> &Path {
+    pub(crate) fn data_directory(&self) -> &Path {
         let given = self.data_dir.as_deref();
         given.unwrap_or(Path::new(DEFAULT_DATA_DIR))
     }

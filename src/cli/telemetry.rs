@@ -79,7 +79,7 @@ impl RunOptions {
     ///
     /// # Errors
     /// Says what cannot be used, and where it stands; without secrets.
-    pub fn telemetry_settings(
+    pub(crate) fn telemetry_settings(
         &self,
         configured: &ObservabilityConfig,
     ) -> Result<OtlpSettings, String> {

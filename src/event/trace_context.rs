@@ -6,11 +6,11 @@ use std::sync::Arc;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 /// Header with trace and span that a message belongs to.
-pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+pub(crate) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 /// Header with entries of tracing systems for themselves.
-pub const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
+pub(crate) const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 /// Header with entries of senders for those after them.
-pub const BAGGAGE: HeaderName = HeaderName::from_static("baggage");
+pub(crate) const BAGGAGE: HeaderName = HeaderName::from_static("baggage");
 
 /// Largest size in bytes of `tracestate` or `baggage`; longer ones are not passed on, as W3C
 /// allows.
@@ -32,7 +32,7 @@ impl SpanContext {
     /// Parses a `traceparent`; `None` if it is none that W3C allows. Of a later version, the parts
     /// that version 0 knows are used.
     #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
         let mut parts = text.trim().split('-');
         let (version, trace, span, flags) =
             (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
@@ -59,13 +59,13 @@ impl SpanContext {
 
     /// True if the sender records the trace.
     #[must_use]
-    pub fn is_sampled(self) -> bool {
+    pub(crate) fn is_sampled(self) -> bool {
         self.flags & SAMPLED != 0
     }
 
     /// Formats the span as a `traceparent` of version 0.
     #[must_use]
-    pub fn traceparent(self) -> String {
+    pub(crate) fn traceparent(self) -> String {
         format!(
             "00-{:032x}-{:016x}-{:02x}",
             self.trace_id,
@@ -99,7 +99,7 @@ impl TraceContext {
 
     /// Decodes the context from headers; `None` if they have none, as most requests.
     #[must_use]
-    pub fn from_headers(headers: &HeaderMap) -> Option<Arc<Self>> {
+    pub(crate) fn from_headers(headers: &HeaderMap) -> Option<Arc<Self>> {
         let span = headers
             .get(TRACEPARENT)
             .and_then(|value| SpanContext::parse(value.to_str().ok()?));
@@ -116,7 +116,7 @@ impl TraceContext {
 
     /// The same context with this span as its sender.
     #[must_use]
-    pub fn with_span(&self, span: SpanContext) -> Self {
+    pub(crate) fn with_span(&self, span: SpanContext) -> Self {
         Self {
             span: Some(span),
             ..self.clone()
@@ -141,7 +141,7 @@ impl TraceContext {
 
     /// True if a header belongs to the trace context or baggage.
     #[must_use]
-    pub fn is_header(name: &HeaderName) -> bool {
+    pub(crate) fn is_header(name: &HeaderName) -> bool {
         [TRACEPARENT, TRACESTATE, BAGGAGE].contains(name)
     }
 }

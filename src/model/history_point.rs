@@ -26,7 +26,7 @@ impl HistoryPoint {
     ///
     /// # Errors
     /// Says what may be written.
-    pub fn parse(text: &str) -> Result<Self, &'static str> {
+    pub(crate) fn parse(text: &str) -> Result<Self, &'static str> {
         const REMEDY: &str = "is neither a time nor a duration: write for example \
              2026-11-29T10:00:00Z, PT1H for an hour ago, or earliest";
         if text == "earliest" {
@@ -62,7 +62,7 @@ impl fmt::Display for HistoryPoint {
 
 /// Formats milliseconds since the epoch as RFC 3339 says; empty if they are out of its range.
 #[must_use]
-pub fn time_text(millis: u64) -> String {
+pub(crate) fn time_text(millis: u64) -> String {
     let time = OffsetDateTime::from_unix_timestamp_nanos(i128::from(millis) * 1_000_000);
     let time = time.ok().and_then(|time| time.format(&Rfc3339).ok());
     time.unwrap_or_default()

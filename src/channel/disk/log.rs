@@ -13,7 +13,10 @@ mod error;
 pub mod files;
 mod format;
 mod gather;
+mod inspection;
 mod lane;
+mod manifest;
+mod open_logs;
 mod queue;
 mod ranges;
 mod read;
@@ -37,6 +40,10 @@ pub use format::VERSION as FORMAT_VERSION;
 pub use format::queue_set::QueueSet;
 pub use format::record::{QueueLeftover, SettledOutcome};
 pub use format::span::SequenceSpan;
+pub use inspection::{
+    DirectoryInspection, EventStanding, InspectedEvent, InspectedQueue, LogInspection,
+    LogVerification,
+};
 pub use lane::LaneKind;
 pub use queue::QueueOptions;
 pub use queue::take::TakenEvent;

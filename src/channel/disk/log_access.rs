@@ -56,7 +56,10 @@ impl LogAccess {
     /// Reason for which the disk cannot be written to any more, or the log cannot be read.
     pub(super) fn disk_failure(&self) -> Option<String> {
         match &*self.status.borrow() {
-            LogStatus::Open(log) => log.failure().map(|cause| cause.to_string()),
+            LogStatus::Open(log) => match log.failure()? {
+                LogError::Poisoned { cause } => Some(cause.to_string()),
+                _ => None,
+            },
             LogStatus::Failed(error @ LogError::Unreadable { .. }) => Some(error.to_string()),
             LogStatus::Failed(_) | LogStatus::Opening => None,
         }

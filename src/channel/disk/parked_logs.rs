@@ -19,7 +19,7 @@ use crate::model::ChannelKey;
 ///
 /// # Errors
 /// If it is not there, a process uses it, or it cannot be read.
-pub fn open_parked_logs(path: PathBuf) -> Result<Box<dyn ParkedStore>, ParkedError> {
+pub(crate) fn open_parked_logs(path: PathBuf) -> Result<Box<dyn ParkedStore>, ParkedError> {
     let unavailable = |error: LogError| ParkedError::Unavailable(error.to_string());
     if !path.is_dir() {
         let cause = format!(

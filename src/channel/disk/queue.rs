@@ -223,8 +223,8 @@ impl DiskQueue {
         let Some(declared) = self.declared.get() else {
             return Some(DiskTrouble::NotDeclared);
         };
-        if let Some(cause) = declared.log.failure() {
-            return Some(DiskTrouble::Failing(cause.to_string()));
+        if let Some(failure) = declared.log.failure() {
+            return Some(DiskTrouble::of_error(&failure));
         }
         lock(&self.failure).as_ref().map(DiskTrouble::of_error)
     }

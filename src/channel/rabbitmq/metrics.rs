@@ -8,7 +8,7 @@ use crate::telemetry::metric_family::MetricFamily;
 
 /// Counters and gauges about RabbitMQ. They are exposed as 0 if no RabbitMQ is configured.
 #[derive(Debug, Default)]
-pub struct RabbitmqMetrics {
+pub(crate) struct RabbitmqMetrics {
     /// Connections opened to RabbitMQ.
     pub(crate) connections: Counter,
     /// Connections to RabbitMQ that broke.

@@ -47,7 +47,7 @@ const RECONCILE_INTERVAL: Duration = Duration::from_secs(30);
 impl ClusterConnection {
     /// Reconciles every channel of the kind in the cluster until `stops.stop_all`; `read` is called
     /// with each resolution of the configuration.
-    pub async fn reconcile_channels(
+    pub(crate) async fn reconcile_channels(
         self,
         settings: ControlSettings,
         read: impl Fn(&Resolution) + Send + Sync,
@@ -165,7 +165,10 @@ impl ChannelController {
         let task = |document: Arc<Value>| {
             let name = namespaced_name(&document);
             let service = services
-                .get(&(name.0.clone(), service::service_name(&name.1, context.kind)))
+                .get(&NamespacedName::new(
+                    &name.namespace,
+                    service::service_name(&name.name, context.kind),
+                ))
                 .cloned();
             let policies = if context.oidc {
                 let all = policies.iter().map(Arc::as_ref);
@@ -233,7 +236,6 @@ fn namespaced_name(object: &Value) -> NamespacedName {
             .pointer(path)
             .and_then(Value::as_str)
             .unwrap_or_default()
-            .to_owned()
     };
-    (text("/metadata/namespace"), text("/metadata/name"))
+    NamespacedName::new(text("/metadata/namespace"), text("/metadata/name"))
 }

@@ -221,7 +221,7 @@ async fn a_torn_end_costs_what_was_not_answered() {
     // Half of a frame behind all others: its head, and nothing of what it counts.
     let bytes = fs::read(&newest).expect("read");
     let end = bytes.iter().rposition(|byte| *byte != 0).expect("records") + 1;
-    let torn = (end + 7) / 8 * 8;
+    let torn = end.next_multiple_of(8);
     let mut bytes = bytes;
     bytes[torn..torn + 40].fill(0xa5);
     fs::write(&newest, bytes).expect("written");

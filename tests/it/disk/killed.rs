@@ -75,20 +75,22 @@ fn refuses_some() -> impl Fn(&Received) -> Reply + Send + Sync {
     }
 }
 
-async fn serve_and_kill(yaml: &str, data: &Path, ledger: &Arc<Ledger>, is_early: bool) {
+async fn start_and_kill(yaml: &str, data: &Path) {
     let mut dispatcher = in_directory(yaml, data).launch().await;
-    if !is_early {
-        dispatcher.until_ready().await;
-        let mut senders = JoinSet::new();
-        for _ in 0..SENDERS {
-            let url = dispatcher.http_url("/default/c");
-            senders.spawn(Arc::clone(ledger).send_until_killed(url));
-        }
-        tokio::time::sleep(LOAD).await;
-        dispatcher.signal(Signal::KILL);
-        while senders.join_next().await.is_some() {}
-    }
     dispatcher.signal(Signal::KILL);
+    dispatcher.ended().await;
+}
+
+async fn serve_and_kill(yaml: &str, data: &Path, ledger: &Arc<Ledger>) {
+    let mut dispatcher = in_directory(yaml, data).start().await;
+    let mut senders = JoinSet::new();
+    for _ in 0..SENDERS {
+        let url = dispatcher.http_url("/default/c");
+        senders.spawn(Arc::clone(ledger).send_until_killed(url));
+    }
+    tokio::time::sleep(LOAD).await;
+    dispatcher.signal(Signal::KILL);
+    while senders.join_next().await.is_some() {}
     dispatcher.ended().await;
 }
 
@@ -107,7 +109,11 @@ async fn nothing_is_lost_and_little_doubled_however_often_it_is_killed() {
     // The middle third is killed while it starts.
     let early = kills / 3..kills / 3 * 2;
     for kill in 0..kills {
-        serve_and_kill(&yaml, data.path(), &ledger, early.contains(&kill)).await;
+        if early.contains(&kill) {
+            start_and_kill(&yaml, data.path()).await;
+        } else {
+            serve_and_kill(&yaml, data.path(), &ledger).await;
+        }
     }
     let last = in_directory(&yaml, data.path()).start().await;
     let accepted = ledger.accepted.lock().expect("lock").clone();

@@ -2,10 +2,12 @@
 
 pub(crate) mod api;
 mod core;
+mod idle;
 mod jobs;
 
 pub use api::ChannelLog;
 pub(crate) use core::{CommitCounters, LogCore};
+pub(crate) use idle::IdleLooks;
 pub(crate) use jobs::JobCount;
 
 use std::time::Duration;
@@ -77,6 +79,8 @@ pub struct RangeProgress {
 pub struct LogUsage {
     /// Number of its segments.
     pub segments: usize,
+    /// Events in them, finished or not.
+    pub events: u64,
     /// Bytes of their files.
     pub bytes: u64,
     /// Bytes of the records in them.

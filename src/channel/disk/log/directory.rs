@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use tokio::runtime::Handle;
+
 use crate::channel::disk::log::LogError;
 use crate::channel::disk::log::budget::DiskBudget;
 use crate::channel::disk::log::channel_log::{ChannelLog, LogOptions};
@@ -10,9 +12,11 @@ use crate::channel::disk::log::clock::{LogClock, StandardClock};
 use crate::channel::disk::log::files::standard::StandardFiles;
 use crate::channel::disk::log::files::{FileSystem, LockOutcome};
 use crate::channel::disk::log::lane::{BlockingLane, LaneKind};
+use crate::channel::disk::log::open_logs::OpenLogs;
 use crate::channel::disk::log::recovery::LogOpening;
 
-const LOCK_NAME: &str = "lock";
+/// Name of the file whose lock keeps other processes out.
+pub(crate) const LOCK_NAME: &str = "lock";
 
 /// What a data directory is opened with.
 #[derive(Clone, Debug)]
@@ -58,6 +62,7 @@ pub struct DataDirectory {
     pub(crate) budget: Arc<DiskBudget>,
     pub(crate) lanes: SharedLanes,
     pub(crate) lock: Arc<dyn Send + Sync>,
+    pub(crate) open_logs: Arc<OpenLogs>,
 }
 
 impl DataDirectory {
@@ -80,6 +85,7 @@ impl DataDirectory {
         path: &Path,
         options: &DirectoryOptions,
     ) -> Result<Self, LogError> {
+        let runtime = Handle::try_current().map_err(|_outside| LogError::Closed)?;
         files
             .create_directory(path)
             .map_err(|error| LogError::unreadable(path, &error))?;
@@ -115,6 +121,7 @@ impl DataDirectory {
                 reads: BlockingLane::new(options.lanes, options.read_threads)?,
             },
             lock: Arc::from(lock),
+            open_logs: OpenLogs::start(&runtime),
         })
     }
 
@@ -139,10 +146,10 @@ impl DataDirectory {
         Ok(names)
     }
 
-    /// Opens a log; makes it if it is not there. It must not be open already.
+    /// Opens a log; makes it if it is not there.
     ///
     /// # Errors
-    /// If the name cannot be that of a directory, the disk fails or is full, or the log is damaged.
+    /// If the name cannot be that of a directory, the log is open already, the disk fails or is full, or the log is damaged.
     pub async fn open_log(
         &self,
         name: &str,
@@ -156,15 +163,17 @@ impl DataDirectory {
         Ok((ChannelLog::new(core), opening))
     }
 
-    /// Deletes a log with all its events. It must not be open.
+    /// Deletes a log with all its events.
     ///
     /// # Errors
-    /// If the name cannot be that of a log, or the disk fails.
+    /// If the name cannot be that of a log, the log is open, or the disk fails.
     pub async fn delete_log(&self, name: &str) -> Result<(), LogError> {
         let path = self.log_path(name)?;
         let directory = self.clone();
         let lanes = self.lanes.clone();
+        let place = self.open_logs.take_place(&path)?;
         let deleted = lanes.reads.run(move || {
+            let _place = place;
             let bytes = bytes_of_log(&*directory.files, &path);
             let removed = directory.files.remove_directory(&path);
             if removed.is_ok() {

@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::channel::disk::log::files::is_full;
 use crate::channel::disk::log::{QueueId, Sequence};
 
 /// A place of a log that does not hold what was written there.
@@ -69,6 +70,13 @@ pub enum LogError {
         /// What the holder has written about itself.
         holder: String,
     },
+    /// The directory is not one that this program has made.
+    #[error("{path} is no data directory: it has no file {lock} and no logs",
+        path = .0.display(), lock = crate::channel::disk::log::directory::LOCK_NAME)]
+    NoDataDirectory(PathBuf),
+    /// The log is open in this process.
+    #[error("the log {path} is open already", path = .0.display())]
+    AlreadyOpen(PathBuf),
     /// The directory of the log holds something that no log has put there.
     #[error("{path} does not belong into the directory of a log: move it away", path = .0.display())]
     Foreign(PathBuf),
@@ -128,6 +136,17 @@ impl LogError {
             path: path.to_owned(),
             cause: error.to_string().into(),
         }
+    }
+
+    /// The error of a file that could not be made: it tells a full disk from one that fails.
+    pub(crate) fn of_write(path: &Path, needed: u64, error: &io::Error) -> Self {
+        if is_full(error) {
+            return Self::Full {
+                needed,
+                cause: error.to_string().into(),
+            };
+        }
+        Self::unreadable(path, error)
     }
 
     pub(crate) fn damaged(path: &Path, offset: u64, what: impl Into<String>) -> Self {

@@ -1,6 +1,7 @@
 //! The one seam between the log and its disk: everything that touches a file goes through here, so
 //! that tests can put a disk underneath that loses, tears and refuses what they like.
 
+pub mod read_only;
 #[cfg(test)]
 pub mod simulated;
 pub mod standard;
@@ -114,6 +115,12 @@ pub trait FileSystem: Send + Sync + 'static {
     /// # Errors
     /// If the disk fails.
     fn lock(&self, path: &Path, words: &str) -> io::Result<LockOutcome>;
+
+    /// Words of the process that holds the lock of a file, if one does.
+    ///
+    /// # Errors
+    /// If the file is not there, or cannot be read.
+    fn lock_holder(&self, path: &Path) -> io::Result<Option<String>>;
 }
 
 /// Reads until the buffer is full or the file ends; gives the number of bytes.

@@ -72,7 +72,7 @@ impl LogCore {
         }
         let path = self.directory.join(format!("{}.new", segment.file.id));
         match self.write_gathered(segment, &path, size, retained_from) {
-            Ok((file, end)) => self.replace(segment, file, &path, (end, size)),
+            Ok(head) => self.replace(segment, &head, &path, size),
             Err(error) => {
                 // What is left is removed when the log is opened.
                 let _left = self.files.remove(&path);
@@ -124,26 +124,29 @@ impl LogCore {
         Ok((records, has_more))
     }
 
-    /// Writes the needed records of a segment to a new file; gives the end of its records.
+    /// Writes the needed records of a segment to a new file; gives its head.
     fn write_gathered(
         &self,
         segment: &SegmentState,
         path: &Path,
         size: u64,
         retained_from: EpochMillis,
-    ) -> Result<(SegmentFile, u64), LogError> {
+    ) -> Result<SegmentHead, LogError> {
         let failed = |error: std::io::Error| LogError::unreadable(path, &error);
         let old = &segment.file;
         let mut head = read_head(&old.path, old.id, &*old.open(&*self.files)?)?;
         let written: Arc<dyn LogFile> = self.files.create(path, size).map_err(failed)?;
         let mut scanner = old.scan(&*self.files, HEAD_BYTES, segment.end)?;
         let (mut end, mut buffer, mut has_more) = (HEAD_BYTES, Vec::new(), true);
+        head.events = 0;
         while has_more {
             let (records, more) = self.next_needed(&mut scanner, old, retained_from)?;
             has_more = more;
             if records.is_empty() {
                 continue;
             }
+            let is_event = |record: &&LogRecord| matches!(record, LogRecord::Event(_));
+            head.events += records.iter().filter(is_event).count() as u64;
             encode_frame(&mut buffer, old.salt, end, 0, &records);
             write_fully(&*written, &buffer, end).map_err(failed)?;
             end += buffer.len() as u64;
@@ -153,27 +156,24 @@ impl LogCore {
         write_fully(&*written, &head.encode(), 0)
             .and_then(|()| written.sync_data())
             .map_err(failed)?;
-        Ok((self.gathered_file(&head), end))
-    }
-
-    fn gathered_file(&self, head: &SegmentHead) -> SegmentFile {
-        SegmentFile::new(&self.directory, head)
+        Ok(head)
     }
 
     /// Puts the new file into the place of the old one, which those who read it keep open.
     fn replace(
         &self,
         segment: &SegmentState,
-        file: SegmentFile,
+        head: &SegmentHead,
         path: &Path,
-        (end, size): (u64, u64),
+        size: u64,
     ) -> Result<(), LogError> {
         let mut state = self.state();
         // Whoever opens the old file from here on is told to look again.
         segment.file.give_up();
         let renamed = self.files.rename(path, &segment.file.path);
         if renamed.is_ok() {
-            state.segments.replace(file, end, size);
+            let file = SegmentFile::new(&self.directory, head);
+            state.segments.replace(head, file, size);
             self.statistics.gathered.fetch_add(1, Ordering::Relaxed);
         }
         drop(state);

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
-use crate::channel::disk::log::channel_log::{LogCore, QueueCounts};
+use crate::channel::disk::log::channel_log::{LogCore, LogUsage, QueueCounts};
 use crate::channel::disk::log::clock::EpochMillis;
 use crate::channel::disk::log::format::HEAD_BYTES;
 use crate::channel::disk::log::format::record::LogRecord;
@@ -48,6 +48,16 @@ impl LogState {
                 next_first: next.unwrap_or(self.next_sequence),
             })
             .collect()
+    }
+
+    pub(crate) fn usage(&self) -> LogUsage {
+        let segments = || self.segments.iter();
+        LogUsage {
+            segments: self.segments.len(),
+            events: segments().map(|segment| segment.events).sum(),
+            bytes: segments().map(|segment| segment.size).sum(),
+            written: segments().map(|segment| segment.end).sum(),
+        }
     }
 
     pub(crate) fn counts(&self, id: QueueId) -> Result<QueueCounts, LogError> {
@@ -109,7 +119,13 @@ impl LogCore {
         if let Some(queue) = state.queues.get_mut(&id) {
             queue.fill(loads, cursor.ok().flatten(), log_end);
         }
-        failure.map_or(Ok(()), Err)
+        drop(state);
+        match failure {
+            // What a queue needs is gone, so that nothing can go on as it should.
+            Some(damage @ LogError::Damaged(_)) => Err(self.fail(damage)),
+            Some(error) => Err(error),
+            None => Ok(()),
+        }
     }
 
     /// Reads an event again, with the record of its deferral.

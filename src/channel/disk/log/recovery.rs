@@ -1,17 +1,17 @@
 //! Opening a log: from the checkpoint of its newest segment and the records after it.
 
 pub(crate) mod inspect;
-mod replay;
+pub(crate) mod replay;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use crate::channel::disk::log::LogError;
-use crate::channel::disk::log::channel_log::{LogCore, LogOptions};
+use crate::channel::disk::log::channel_log::{IdleLooks, LogCore, LogOptions};
 use crate::channel::disk::log::clock::millis;
 use crate::channel::disk::log::commit::roll::{BegunSegment, FirstFrame, FrameRoom, SizeWish};
 use crate::channel::disk::log::commit::spare::SpareSlot;
@@ -19,6 +19,7 @@ use crate::channel::disk::log::commit::writer::LogWriter;
 use crate::channel::disk::log::directory::DataDirectory;
 use crate::channel::disk::log::format::head::SegmentHead;
 use crate::channel::disk::log::format::record::LogRecord;
+use crate::channel::disk::log::manifest::LogManifest;
 use crate::channel::disk::log::state::{ClockReading, LogState};
 use inspect::DirectoryListing;
 use replay::ReplayedLog;
@@ -61,23 +62,31 @@ impl DataDirectory {
             wall: self.clock.wall(),
             steady: self.clock.steady(),
         };
+        let place = self.open_logs.take_place(path)?;
         self.files
             .create_directory(path)
             .map_err(|error| LogError::unreadable(path, &error))?;
         let listing = DirectoryListing::read(&*self.files, path)?;
-        let mut replayed = match listing.newest() {
-            Some(newest) => ReplayedLog::read(&*self.files, path, &listing, newest, now)?,
-            None => ReplayedLog::new(new_nonce(now)),
+        let (mut replayed, manifest) = if listing.is_new() {
+            let nonce = new_nonce(now);
+            let manifest = LogManifest::create(&*self.files, path, nonce)?;
+            (ReplayedLog::new(nonce), manifest)
+        } else {
+            ReplayedLog::read(&*self.files, path, &listing, now)?
         };
+        replayed.cut_last_frame();
         replayed.state.read_ahead = options.read_ahead;
         let core = Arc::new(LogCore::new(self, path.to_owned(), options, listing.spare));
-        let writer = core.begin_writer(&mut replayed)?;
+        let writer = core.begin_writer(&mut replayed, manifest)?;
         // Not before: what says that a file is free may have been read from a frame that is not on
         // the disk.
         let (leftovers, bytes) = listing.remove_leftovers(&*self.files, path, &replayed.state);
         self.budget.release(bytes);
         *core.state() = replayed.state;
         *core.writer() = Some(writer);
+        let upkept: Weak<LogCore> = Arc::downgrade(&core);
+        place.fill(upkept);
+        *core.place() = Some(place);
         core.request_upkeep();
         let opening = LogOpening {
             is_new: replayed.is_new,
@@ -119,12 +128,18 @@ impl LogCore {
             commits: Mutex::default(),
             writer: Mutex::new(None),
             spare: Mutex::new(spare.map_or(SpareSlot::Empty, SpareSlot::Ready)),
+            place: Mutex::new(None),
+            idle_looks: IdleLooks::default(),
             is_gathering: std::sync::atomic::AtomicBool::new(false),
         }
     }
 
     /// Begins the segment that this process writes to.
-    fn begin_writer(&self, replayed: &mut ReplayedLog) -> Result<LogWriter, LogError> {
+    fn begin_writer(
+        &self,
+        replayed: &mut ReplayedLog,
+        mut manifest: LogManifest,
+    ) -> Result<LogWriter, LogError> {
         let state = &mut replayed.state;
         let checkpoint = state.checkpoint();
         let carried = std::mem::take(&mut replayed.carried);
@@ -136,6 +151,7 @@ impl LogCore {
             first: first_carried.unwrap_or(checkpoint.next_sequence),
             created_at: self.clock.wall(),
             end: 0,
+            events: 0,
         };
         let mut records = vec![LogRecord::Checkpoint(Box::new(checkpoint))];
         records.extend(carried);
@@ -145,9 +161,11 @@ impl LogCore {
             room: FrameRoom::Ends,
         };
         let begun = self.begin_segment(&first, replayed.next_frame, 0, wish)?;
+        manifest.advance(first.head.id)?;
         take_in(state, &begun, &first.records);
         Ok(LogWriter {
             nonce: replayed.nonce,
+            manifest,
             segment: begun.segment,
             file: begun.file,
             offset: begun.end,
@@ -166,7 +184,7 @@ fn take_in(state: &mut LogState, begun: &BegunSegment, records: &[LogRecord]) {
     segment.index_records(records, &begun.offsets);
     for record in records {
         if let LogRecord::Event(event) = record {
-            segment.count_time(event.received_at);
+            segment.count_event(event.received_at);
         }
     }
     state.segments.push(segment);

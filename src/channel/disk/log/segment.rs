@@ -143,6 +143,8 @@ pub(crate) struct SegmentState {
     pub(crate) end: u64,
     /// Size of the file.
     pub(crate) size: u64,
+    /// Number of its events.
+    pub(crate) events: u64,
     /// Earliest and latest time at which its events were received; 0 without events.
     pub(crate) oldest: EpochMillis,
     pub(crate) newest: EpochMillis,
@@ -157,7 +159,9 @@ pub(crate) struct SegmentState {
 }
 
 impl SegmentState {
-    pub(crate) fn count_time(&mut self, time: EpochMillis) {
+    /// Counts an event that was received at a time.
+    pub(crate) fn count_event(&mut self, time: EpochMillis) {
+        self.events += 1;
         self.newest = self.newest.max(time);
         self.oldest = match self.oldest {
             0 => time,
@@ -183,6 +187,7 @@ impl SegmentState {
             generation: self.file.generation,
             first: self.file.first,
             end: self.end,
+            events: self.events,
             oldest: self.oldest,
             newest: self.newest,
         }
@@ -268,10 +273,11 @@ impl SegmentList {
     }
 
     /// Another file of a segment, which holds less.
-    pub(crate) fn replace(&mut self, file: SegmentFile, end: u64, size: u64) {
-        if let Some(segment) = self.get_mut(file.id) {
+    pub(crate) fn replace(&mut self, head: &SegmentHead, file: SegmentFile, size: u64) {
+        if let Some(segment) = self.get_mut(head.id) {
             segment.file = Arc::new(file);
-            segment.end = end;
+            segment.end = head.end;
+            segment.events = head.events;
             segment.size = size;
             segment.index = None;
         }

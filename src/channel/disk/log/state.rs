@@ -4,7 +4,6 @@
 pub(crate) mod apply;
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
 use std::time::Duration;
 
 use crate::channel::disk::log::clock::EpochMillis;
@@ -27,8 +26,8 @@ pub(crate) struct LogState {
     pub(crate) segments: SegmentList,
     /// Sequence of the next record that has one.
     pub(crate) next_sequence: Sequence,
-    /// The failure after which nothing is written.
-    pub(crate) failure: Option<Arc<str>>,
+    /// The failure after which nothing is written or given.
+    pub(crate) failure: Option<LogError>,
     /// True if the log was closed.
     pub(crate) is_closed: bool,
     /// Bytes of the events that queues have finished since the log was opened.
@@ -78,9 +77,7 @@ impl LogState {
     /// Fails if the log takes nothing any more.
     pub(crate) fn ensure_sound(&self) -> Result<(), LogError> {
         match &self.failure {
-            Some(cause) => Err(LogError::Poisoned {
-                cause: Arc::clone(cause),
-            }),
+            Some(failure) => Err(failure.clone()),
             None => Ok(()),
         }
     }

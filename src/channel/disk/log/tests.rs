@@ -10,6 +10,7 @@ mod ranges;
 mod reader;
 mod simulation;
 mod slice;
+mod upkeep;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -71,14 +72,22 @@ impl Bench {
         }
     }
 
-    async fn try_open(&self) -> Result<(ChannelLog, LogOpening), LogError> {
+    fn directory(&self) -> DataDirectory {
+        self.try_directory().expect("a directory")
+    }
+
+    fn try_directory(&self) -> Result<DataDirectory, LogError> {
         let options = DirectoryOptions {
             lanes: LaneKind::Tasks,
             max_bytes: self.max_bytes,
             ..DirectoryOptions::default()
         };
         let (files, clock) = (Arc::new(self.disk.clone()), Arc::clone(&self.clock));
-        let directory = DataDirectory::open_on(files, clock, Path::new("/d"), &options)?;
+        DataDirectory::open_on(files, clock, Path::new("/d"), &options)
+    }
+
+    async fn try_open(&self) -> Result<(ChannelLog, LogOpening), LogError> {
+        let directory = self.try_directory()?;
         directory.open_log("log", self.options).await
     }
 

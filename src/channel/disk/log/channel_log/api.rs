@@ -136,6 +136,7 @@ impl ChannelLog {
     pub async fn close(&self) {
         self.core.begin_close();
         self.core.jobs.until_idle().await;
+        drop(self.core.place().take());
     }
 
     /// Queues that the log has, with their names, and whether they are active.
@@ -370,13 +371,7 @@ impl ChannelLog {
     /// What the log takes of the disk.
     #[must_use]
     pub fn usage(&self) -> LogUsage {
-        let state = self.core.state();
-        let segments = || state.segments.iter();
-        LogUsage {
-            segments: state.segments.len(),
-            bytes: segments().map(|segment| segment.size).sum(),
-            written: segments().map(|segment| segment.end).sum(),
-        }
+        self.core.state().usage()
     }
 
     /// What was written since the log was opened.
@@ -385,9 +380,10 @@ impl ChannelLog {
         self.core.statistics.read()
     }
 
-    /// Reason for which the log takes nothing any more.
+    /// Reason for which the log takes and gives nothing any more, until it is opened anew: its disk
+    /// has failed, or an event that a queue needs is damaged.
     #[must_use]
-    pub fn failure(&self) -> Option<Arc<str>> {
+    pub fn failure(&self) -> Option<LogError> {
         self.core.state().failure.clone()
     }
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::{CommitStatistics, JobCount, LogOptions};
+use super::{CommitStatistics, IdleLooks, JobCount, LogOptions};
 use crate::channel::disk::log::LogError;
 use crate::channel::disk::log::budget::DiskBudget;
 use crate::channel::disk::log::clock::{EpochMillis, LogClock};
@@ -15,6 +15,7 @@ use crate::channel::disk::log::commit::writer::LogWriter;
 use crate::channel::disk::log::directory::SharedLanes;
 use crate::channel::disk::log::files::FileSystem;
 use crate::channel::disk::log::lane::BlockingLane;
+use crate::channel::disk::log::open_logs::OpenLogPlace;
 use crate::channel::disk::log::state::{ClockReading, LogState};
 
 /// An open log. Locks are taken in the order of the fields here, and none is held while the disk
@@ -39,6 +40,9 @@ pub(crate) struct LogCore {
     pub(crate) writer: Mutex<Option<LogWriter>>,
     pub(crate) spare: Mutex<SpareSlot>,
     pub(crate) state: Mutex<LogState>,
+    /// Its place among the open logs, until it is closed.
+    pub(crate) place: Mutex<Option<OpenLogPlace>>,
+    pub(crate) idle_looks: IdleLooks,
     /// True while stragglers are gathered.
     pub(crate) is_gathering: AtomicBool,
 }
@@ -62,6 +66,10 @@ impl LogCore {
 
     pub(crate) fn spare(&self) -> MutexGuard<'_, SpareSlot> {
         lock(&self.spare)
+    }
+
+    pub(crate) fn place(&self) -> MutexGuard<'_, Option<OpenLogPlace>> {
+        lock(&self.place)
     }
 
     pub(crate) fn now(&self) -> ClockReading {
@@ -110,10 +118,17 @@ impl LogCore {
     /// Has the log take nothing more: after a failed write or sync, nobody knows what is on the
     /// disk, and a later sync that succeeds would not mean that it is.
     pub(crate) fn poison(&self, cause: &str) -> LogError {
+        self.fail(LogError::Poisoned {
+            cause: cause.into(),
+        })
+    }
+
+    /// Has the log take and give nothing more, for the first reason that there is.
+    pub(crate) fn fail(&self, reason: LogError) -> LogError {
         let mut state = self.state();
-        let cause = Arc::clone(state.failure.get_or_insert_with(|| cause.into()));
+        let failure = state.failure.get_or_insert(reason).clone();
         state.wake_all();
-        LogError::Poisoned { cause }
+        failure
     }
 }
 

@@ -12,7 +12,7 @@ use super::writer::{LogWriter, RESERVED_PART, encode_frame, frame_bytes};
 use crate::channel::disk::log::LogError;
 use crate::channel::disk::log::channel_log::LogCore;
 use crate::channel::disk::log::clock::EpochMillis;
-use crate::channel::disk::log::files::{LogFile, is_full, write_fully};
+use crate::channel::disk::log::files::{LogFile, write_fully};
 use crate::channel::disk::log::format::HEAD_BYTES;
 use crate::channel::disk::log::format::head::SegmentHead;
 use crate::channel::disk::log::format::record::LogRecord;
@@ -51,6 +51,7 @@ impl BegunSegment {
             file: Arc::clone(&self.segment),
             end: self.end,
             size: self.size,
+            events: 0,
             oldest: 0,
             newest: 0,
             pins: 0,
@@ -112,7 +113,8 @@ impl LogCore {
         wish: SizeWish,
         minimum: u64,
     ) -> Result<(Arc<dyn LogFile>, u64), LogError> {
-        if let Some(size) = self.take_spare(minimum) {
+        self.drop_spare_unless(|size| size >= minimum);
+        if let Some(size) = self.take_spare() {
             let opened = self.files.rename(&self.spare_path(), path);
             let opened = opened.and_then(|()| self.files.open(path));
             return opened
@@ -151,13 +153,7 @@ impl LogCore {
         // What is left is removed when the log is opened.
         let _left = self.files.remove(path);
         self.budget.release(size);
-        if is_full(error) {
-            return LogError::Full {
-                needed: size,
-                cause: error.to_string().into(),
-            };
-        }
-        LogError::unreadable(path, error)
+        LogError::of_write(path, size, error)
     }
 }
 
@@ -196,6 +192,7 @@ impl LogWriter {
                 first: checkpoint.next_sequence,
                 created_at: core.clock.wall(),
                 end: 0,
+                events: 0,
             },
             records: vec![LogRecord::Checkpoint(Box::new(checkpoint))],
         };
@@ -204,6 +201,7 @@ impl LogWriter {
             room,
         };
         let begun = core.begin_segment(&first, self.frame, needed, wish)?;
+        self.manifest.advance(first.head.id)?;
         core.state().segments.push(begun.state());
         if self.begun.elapsed() < SOON {
             self.next_size = (self.next_size * 2).min(core.options.max_segment_bytes);
@@ -223,10 +221,37 @@ impl LogWriter {
             return;
         }
         let retained_from = core.retained_from();
+        if core.idle_looks.take_wish() {
+            self.shrink_idle(core);
+        }
         self.free_unneeded(core, retained_from);
         core.gather_stragglers(retained_from);
-        if self.offset > self.size / 2 && self.size >= core.options.min_segment_bytes {
+        let is_filling = self.offset > self.size / 2 && self.size >= core.options.min_segment_bytes;
+        if is_filling {
             core.prepare_spare(self.next_size);
+        }
+    }
+
+    /// Gives back the room that a log took while it was busy, since there may be thousands that are
+    /// idle: the spare file, and a large segment of which nothing is needed, in favour of a small
+    /// one.
+    fn shrink_idle(&mut self, core: &Arc<LogCore>) {
+        let small = core.options.min_segment_bytes;
+        self.next_size = small;
+        core.drop_spare_unless(|size| size <= small);
+        let state = core.state();
+        let segment = state.segments.iter().next_back();
+        let is_needed = segment.is_none_or(|it| it.pins > 0 || it.events == 0);
+        let is_read = state.lowest_taken() == state.next_sequence;
+        drop(state);
+        if self.size > small && is_read && !is_needed {
+            // Without room, it stays as it is.
+            match self.roll(core, 0, FrameRoom::Ends) {
+                Err(error) if !matches!(error, LogError::Full { .. }) => {
+                    core.poison(&error.to_string());
+                }
+                _ => {}
+            }
         }
     }
 

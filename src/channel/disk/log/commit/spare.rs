@@ -25,15 +25,26 @@ impl LogCore {
         self.directory.join(SPARE_NAME)
     }
 
-    /// Takes the spare file if it has room for so many bytes; gives its size.
-    pub(crate) fn take_spare(&self, needed: u64) -> Option<u64> {
+    /// Takes the spare file; gives its size.
+    pub(crate) fn take_spare(&self) -> Option<u64> {
         let mut spare = self.spare();
-        match *spare {
-            SpareSlot::Ready(size) if size >= needed => {
-                *spare = SpareSlot::Empty;
-                Some(size)
-            }
-            _ => None,
+        let SpareSlot::Ready(size) = *spare else {
+            return None;
+        };
+        *spare = SpareSlot::Empty;
+        Some(size)
+    }
+
+    /// Removes the spare file if it has not the size that it should.
+    pub(crate) fn drop_spare_unless(&self, is_fit: impl Fn(u64) -> bool) {
+        let mut spare = self.spare();
+        let SpareSlot::Ready(size) = *spare else {
+            return;
+        };
+        // One that cannot be removed is replaced by the next one.
+        if !is_fit(size) && self.files.remove(&self.spare_path()).is_ok() {
+            *spare = SpareSlot::Empty;
+            self.budget.release(size);
         }
     }
 

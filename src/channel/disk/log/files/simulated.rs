@@ -216,6 +216,10 @@ impl FileSystem for SimulatedDisk {
         let disk = self.clone();
         Ok(LockOutcome::Held(Box::new(SimulatedLock { disk, life })))
     }
+
+    fn lock_holder(&self, _path: &Path) -> io::Result<Option<String>> {
+        Ok(self.state().holder.clone())
+    }
 }
 
 impl SimulatedDisk {

@@ -5,6 +5,7 @@ use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::{DirectoryEntry, FileSystem, LockOutcome, LogFile};
 
@@ -112,21 +113,55 @@ impl FileSystem for StandardFiles {
             .create(true)
             .truncate(false)
             .open(path)?;
-        match file.try_lock() {
+        match lock_patiently(&file) {
             Ok(()) => {
                 file.set_len(0)?;
                 file.rewind()?;
                 file.write_all(words.as_bytes())?;
                 Ok(LockOutcome::Held(Box::new(file)))
             }
-            Err(TryLockError::WouldBlock) => {
-                let mut holder = String::new();
-                // Words that are no text, or very many, are not the holder's.
-                let read = (&mut file).take(1024).read_to_string(&mut holder);
-                let holder = read.map_or(String::new(), |_count| holder.trim().to_owned());
-                Ok(LockOutcome::HeldBy(holder))
-            }
+            Err(TryLockError::WouldBlock) => Ok(LockOutcome::HeldBy(holder_words(&file))),
             Err(TryLockError::Error(error)) => Err(error),
         }
     }
+
+    /// Tries the lock for a moment, together with others that only look: who wants it for itself
+    /// then tries again.
+    fn lock_holder(&self, path: &Path) -> io::Result<Option<String>> {
+        let file = File::open(path)?;
+        match file.try_lock_shared() {
+            Ok(()) => Ok(None),
+            Err(TryLockError::WouldBlock) => Ok(Some(holder_words(&file))),
+            Err(TryLockError::Error(error)) => Err(error),
+        }
+    }
+}
+
+/// Locks a file that somebody else may have locked for a moment.
+fn lock_patiently(file: &File) -> Result<(), TryLockError> {
+    const TRIES: u32 = 10;
+    const PAUSE: Duration = Duration::from_millis(5);
+    for _ in 1..TRIES {
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) => pause(PAUSE),
+            locked => return locked,
+        }
+    }
+    file.try_lock()
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a process waits so at its start alone, and only if another one has its directory"
+)]
+fn pause(time: Duration) {
+    std::thread::sleep(time);
+}
+
+/// What the holder of a lock has written about itself.
+fn holder_words(file: &File) -> String {
+    let mut holder = String::new();
+    // Words that are no text, or very many, are not the holder's.
+    let read = file.take(1024).read_to_string(&mut holder);
+    read.map_or(String::new(), |_count| holder.trim().to_owned())
 }

@@ -27,6 +27,8 @@ pub(crate) struct SegmentEntry {
     pub(crate) first: Sequence,
     /// Offset at which its last record ends.
     pub(crate) end: u64,
+    /// Number of its events.
+    pub(crate) events: u64,
     /// Earliest and latest time at which its events were received.
     pub(crate) oldest: EpochMillis,
     pub(crate) newest: EpochMillis,
@@ -90,7 +92,7 @@ impl LogCheckpoint {
         let queues = self.queues.iter().map(|queue| {
             120 + queue.name.len() + 20 * queue.finished.len() + 60 * queue.unfinished.len()
         });
-        100 + 60 * self.segments.len() + queues.sum::<usize>()
+        100 + 68 * self.segments.len() + queues.sum::<usize>()
     }
 
     pub(crate) fn put(&self, out: &mut Vec<u8>) {
@@ -102,6 +104,7 @@ impl LogCheckpoint {
             out.put_u32_le(segment.generation);
             out.put_u64_le(segment.first);
             out.put_u64_le(segment.end);
+            out.put_u64_le(segment.events);
             out.put_u64_le(segment.oldest);
             out.put_u64_le(segment.newest);
         }
@@ -121,6 +124,7 @@ impl LogCheckpoint {
                 generation: fields.u32()?,
                 first: fields.u64()?,
                 end: fields.u64()?,
+                events: fields.u64()?,
                 oldest: fields.u64()?,
                 newest: fields.u64()?,
             });

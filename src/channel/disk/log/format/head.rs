@@ -30,6 +30,8 @@ pub(crate) struct SegmentHead {
     pub(crate) created_at: EpochMillis,
     /// End of its records if it is sealed and was rewritten; 0 otherwise.
     pub(crate) end: u64,
+    /// Number of its events, with `end`; 0 otherwise.
+    pub(crate) events: u64,
 }
 
 impl SegmentHead {
@@ -45,6 +47,7 @@ impl SegmentHead {
         out.put_u64_le(self.first);
         out.put_u64_le(self.created_at);
         out.put_u64_le(self.end);
+        out.put_u64_le(self.events);
         out.resize(usize::try_from(HEAD_BYTES).unwrap_or_default(), 0);
         let checksum = checksum(&out).to_le_bytes();
         if let Some(place) = out.get_mut(CHECKSUM_AT..CHECKSUM_AT + 4) {
@@ -99,6 +102,7 @@ impl SegmentHead {
             first: fields.u64()?,
             created_at: fields.u64()?,
             end: fields.u64()?,
+            events: fields.u64()?,
         })
     }
 }

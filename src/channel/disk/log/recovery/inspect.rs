@@ -9,6 +9,7 @@ use crate::channel::disk::log::commit::spare::SPARE_NAME;
 use crate::channel::disk::log::files::{FileSystem, LogFile, read_fully};
 use crate::channel::disk::log::format::HEAD_BYTES;
 use crate::channel::disk::log::format::head::SegmentHead;
+use crate::channel::disk::log::manifest::MANIFEST_NAME;
 use crate::channel::disk::log::segment::{segment_name, segment_of_name};
 use crate::channel::disk::log::state::LogState;
 
@@ -23,6 +24,8 @@ pub(crate) struct DirectoryListing {
     /// Size of the file that is kept ready for the next segment.
     pub(crate) spare: Option<u64>,
     temporary: Vec<(String, u64)>,
+    /// True if there is a manifest.
+    pub(crate) has_manifest: bool,
 }
 
 impl DirectoryListing {
@@ -39,6 +42,8 @@ impl DirectoryListing {
                 listing.segments.push((id, entry.length));
             } else if entry.name == SPARE_NAME {
                 listing.spare = Some(entry.length);
+            } else if entry.name == MANIFEST_NAME {
+                listing.has_manifest = true;
             } else if is_temporary(&entry.name) {
                 listing.temporary.push((entry.name, entry.length));
             } else {
@@ -47,6 +52,11 @@ impl DirectoryListing {
         }
         listing.segments.sort_unstable();
         Ok(listing)
+    }
+
+    /// True if nothing was ever written to the log.
+    pub(crate) fn is_new(&self) -> bool {
+        self.segments.is_empty() && !self.has_manifest
     }
 
     /// Number of the newest segment, and the size of its file.

@@ -12,6 +12,7 @@ use crate::channel::disk::log::format::checkpoint::{LogCheckpoint, SegmentEntry}
 use crate::channel::disk::log::format::head::SegmentHead;
 use crate::channel::disk::log::format::record::LogRecord;
 use crate::channel::disk::log::format::scanner::{RecordScanner, ScanFault, ScannedFrame};
+use crate::channel::disk::log::manifest::{LogManifest, MANIFEST_NAME};
 use crate::channel::disk::log::segment::{SegmentFile, SegmentState, segment_name};
 use crate::channel::disk::log::state::apply::RecordOrigin;
 use crate::channel::disk::log::state::{ClockReading, LogState};
@@ -28,6 +29,9 @@ pub(crate) struct ReplayedLog {
     pub(crate) state: LogState,
     /// Number of the next frame.
     pub(crate) next_frame: u64,
+    /// Offset of the last frame, if it is not the first of its segment, with its records that have
+    /// a sequence.
+    last_frame: Option<(u64, Vec<LogRecord>)>,
     /// Records with a sequence of the last frame, which are to be written anew.
     pub(crate) carried: Vec<LogRecord>,
     pub(crate) torn_end: Option<TornEnd>,
@@ -44,6 +48,7 @@ impl ReplayedLog {
                 ..LogState::default()
             },
             next_frame: 1,
+            last_frame: None,
             carried: Vec::new(),
             torn_end: None,
             is_new: true,
@@ -51,6 +56,37 @@ impl ReplayedLog {
     }
 
     pub(crate) fn read(
+        files: &dyn FileSystem,
+        directory: &Path,
+        listing: &DirectoryListing,
+        now: ClockReading,
+    ) -> Result<(Self, LogManifest), LogError> {
+        let manifest = LogManifest::read(files, directory).map_err(|error| {
+            if listing.has_manifest {
+                return error;
+            }
+            let path = directory.join(MANIFEST_NAME);
+            LogError::damaged(&path, 0, "the file is missing, though there are segments")
+        })?;
+        let known = manifest.entry();
+        let newest = listing.newest().unwrap_or_default();
+        if newest.0 < known.newest {
+            let path = directory.join(segment_name(known.newest));
+            let what = "the file is missing, though the manifest says that it was there";
+            return Err(LogError::damaged(&path, 0, what));
+        }
+        let log = match newest {
+            (0, _) => Self::new(known.nonce),
+            newest => Self::read_newest(files, directory, listing, newest, now)?,
+        };
+        if log.nonce != known.nonce {
+            let what = "it is the manifest of another log";
+            return Err(LogError::damaged(manifest.path(), 0, what));
+        }
+        Ok((log, manifest))
+    }
+
+    fn read_newest(
         files: &dyn FileSystem,
         directory: &Path,
         listing: &DirectoryListing,
@@ -67,6 +103,7 @@ impl ReplayedLog {
             file: Arc::clone(&segment),
             end: 0,
             size,
+            events: 0,
             oldest: 0,
             newest: 0,
             pins: 0,
@@ -102,7 +139,24 @@ impl ReplayedLog {
         for segment in replay.log.state.segments.older_mut() {
             check_older(files, directory, listing, (segment, head.nonce))?;
         }
-        Ok(replay.finish())
+        replay.log.next_frame = replay.next_frame;
+        replay.log.last_frame = replay.last;
+        Ok(replay.log)
+    }
+}
+
+impl ReplayedLog {
+    /// Cuts the last frame off the newest segment, since it is carried into the next one.
+    pub(crate) fn cut_last_frame(&mut self) {
+        let Some((offset, records)) = self.last_frame.take() else {
+            return;
+        };
+        if let Some(active) = self.state.segments.active_mut() {
+            active.end = offset;
+            let is_event = |record: &&LogRecord| matches!(record, LogRecord::Event(_));
+            active.events -= records.iter().filter(is_event).count() as u64;
+        }
+        self.carried = records;
     }
 }
 
@@ -141,7 +195,7 @@ impl SegmentReplay {
         // What was carried into the segment is in the checkpoint.
         for (_, record) in records {
             if let LogRecord::Event(event) = record {
-                self.active.count_time(event.received_at);
+                self.active.count_event(event.received_at);
             }
         }
         Ok(*checkpoint)
@@ -205,18 +259,6 @@ impl SegmentReplay {
         self.last = Some((frame.offset, kept));
         Ok(())
     }
-
-    /// Cuts the last frame off the segment, since it is carried into the next one.
-    fn finish(mut self) -> ReplayedLog {
-        if let Some((offset, records)) = self.last {
-            if let Some(active) = self.log.state.segments.active_mut() {
-                active.end = offset;
-            }
-            self.log.carried = records;
-        }
-        self.log.next_frame = self.next_frame;
-        self.log
-    }
 }
 
 /// A segment as the checkpoint names it.
@@ -228,11 +270,13 @@ fn named_segment(directory: &Path, entry: &SegmentEntry, nonce: u64) -> SegmentS
         first: entry.first,
         created_at: 0,
         end: 0,
+        events: 0,
     };
     SegmentState {
         file: Arc::new(SegmentFile::new(directory, &head)),
         end: entry.end,
         size: 0,
+        events: entry.events,
         oldest: entry.oldest,
         newest: entry.newest,
         pins: 0,
@@ -266,6 +310,7 @@ fn check_older(
     }
     if head.end > 0 {
         segment.end = head.end;
+        segment.events = head.events;
     }
     if segment.end > size {
         return damaged("the file is shorter than its records");

@@ -53,7 +53,7 @@ impl LogState {
         let limits = self.read_ahead;
         let mut file = None;
         if let Some(segment) = self.segments.active_mut() {
-            segment.count_time(event.received_at);
+            segment.count_event(event.received_at);
             file = Some(std::sync::Arc::clone(&segment.file));
         }
         for (first, last) in event.queues.runs() {

@@ -99,6 +99,7 @@ fn queue_entry() -> impl Strategy<Value = QueueEntry> {
 fn checkpoint() -> impl Strategy<Value = LogCheckpoint> {
     let segment = (any::<u64>(), any::<u32>(), any::<u64>(), any::<u64>()).prop_map(
         |(id, generation, first, end)| SegmentEntry {
+            events: end / 7,
             id,
             generation,
             first,

@@ -143,3 +143,102 @@ fn what_does_not_belong_there_is_told_apart() {
         assert!(read_all(&bench).await.is_ok());
     });
 }
+
+/// A segment whose file is gone is missed, also if it is the newest: the ones before do not know it.
+#[test]
+fn a_lost_segment_is_told_whichever_it_is() {
+    run_paused(async {
+        let bench = Bench::new();
+        filled(&bench).await;
+        let segments = bench.segments();
+        for lost in &segments {
+            let bytes = bench.disk.contents(lost).expect("a file");
+            bench.disk.lose(lost);
+            let error = bench.try_open().await.err().expect("an error");
+            let LogError::Damaged(damage) = error else {
+                panic!("{error}")
+            };
+            assert_eq!(&damage.path, lost);
+            assert!(damage.what.contains("missing"), "{damage}");
+            bench.disk.put(lost, &bytes);
+        }
+        for lost in &segments {
+            bench.disk.lose(lost);
+        }
+        let error = bench.try_open().await.err().expect("an error");
+        assert!(error.to_string().contains("missing"), "{error}");
+    });
+}
+
+/// The manifest is needed, too: a log without it may have lost anything.
+#[test]
+fn a_manifest_that_is_lost_or_damaged_is_told() {
+    run_paused(async {
+        let bench = Bench::new();
+        let bodies = filled(&bench).await;
+        let path = Path::new("/d/log/manifest");
+        let bytes = bench.disk.contents(path).expect("a file");
+        bench.disk.lose(path);
+        let error = bench.try_open().await.err().expect("an error");
+        assert!(error.to_string().contains("missing"), "{error}");
+        bench.disk.put(path, &vec![0; bytes.len()]);
+        let error = bench.try_open().await.err().expect("an error");
+        assert!(error.to_string().contains("no entry"), "{error}");
+        let mut other = bytes.clone();
+        other[8] = 9;
+        bench.disk.put(path, &other);
+        let error = bench.try_open().await.err().expect("an error");
+        assert!(error.to_string().contains("version 9"), "{error}");
+        // One entry is enough: the other may have been torn while it was written.
+        let mut torn = bytes;
+        torn[20] ^= 1;
+        bench.disk.put(path, &torn);
+        let (found, _) = read_all(&bench).await.expect("a log");
+        assert_eq!(found, bodies);
+    });
+}
+
+/// What is damaged while the log is open is told when it is read: the log stops, with file, offset
+/// and remedy, and the others of the directory go on.
+#[test]
+fn damage_that_is_found_while_reading_stops_that_log_alone() {
+    run_paused(async {
+        let mut bench = Bench::new();
+        let bodies = filled(&bench).await;
+        // Nothing is read before it is damaged.
+        bench.options.read_ahead.events = 6;
+        let directory = bench.directory();
+        let opened = directory.open_log("log", bench.options).await;
+        let log = opened.expect("a log").0;
+        let other = directory.open_log("other", bench.options).await;
+        let other = other.expect("a log").0;
+        let (a, b) = (declare(&log, "a").await, declare(&other, "b").await);
+        let first = log.take(a, 2).await.expect("events");
+        assert_eq!(text(&first[0]), bodies[0]);
+        let segment = &bench.segments()[1];
+        let length = bench.disk.contents(segment).expect("a file").len() as u64;
+        bench.disk.flip(segment, length / 2, 0);
+        let before = log.counts(a).expect("counts");
+        assert_eq!((before.depth, before.in_flight), (120, 2));
+        let mut error = None;
+        for _ in 0..120 {
+            error = error.or(log.take(a, 1).await.err());
+        }
+        let error = error.expect("an error");
+        let LogError::Damaged(damage) = &error else {
+            panic!("{error}")
+        };
+        assert_eq!(&damage.path, segment);
+        assert!(error.to_string().contains("Restore"), "{error}");
+        assert_eq!(log.failure(), Some(error.clone()));
+        let refused = log.publish(vec![event(&[a], "more")]).await;
+        assert_eq!(refused, Err(error.clone()));
+        let settled = log.settle(a, first[0].sequence, SettledOutcome::Delivered);
+        assert_eq!(settled.await, Err(error));
+        // What is in flight stays so, and nothing is counted out.
+        let after = log.counts(a).expect("counts");
+        assert!(after.depth == 120 && after.in_flight >= 2, "{after:?}");
+        publish(&other, &[b], "other").await;
+        assert_eq!(deliver(&other, b).await, "other");
+    });
+}

@@ -45,7 +45,7 @@ fn a_full_disk_refuses_and_poisons_nothing() {
         let (log, _) = bench.open().await;
         let queue = declare(&log, "a").await;
         bench.disk.set_faults(DiskFaults {
-            capacity: 20 << 10,
+            capacity: 28 << 10,
             ..DiskFaults::default()
         });
         let body = "x".repeat(1000);
@@ -94,7 +94,10 @@ fn a_failed_sync_poisons() {
         );
         assert!(log.take(queue, 1).await.is_err());
         assert_eq!(bench.disk.counts().operations, operations);
-        assert!(log.failure().is_some_and(|cause| cause.contains("sync")));
+        assert!(
+            log.failure()
+                .is_some_and(|cause| cause.to_string().contains("sync"))
+        );
         log.close().await;
         drop(log);
         let (log, _) = bench.open().await;

@@ -75,6 +75,9 @@ pub(super) struct ModelQueue {
     pub(super) events: BTreeMap<u64, ModelEvent>,
     /// Last event that was taken in turn since the log was opened.
     last: Option<u64>,
+    /// True if an event could not be read since the log was opened: those after it may have come
+    /// first, unless the queue is ordered.
+    has_failed: bool,
 }
 
 impl ModelQueue {
@@ -85,6 +88,7 @@ impl ModelQueue {
             is_ordered: options.is_ordered,
             events: BTreeMap::new(),
             last: None,
+            has_failed: false,
         }
     }
 
@@ -101,9 +105,15 @@ impl ModelQueue {
     /// The log was opened anew.
     pub(super) fn reopen(&mut self) {
         self.last = None;
+        self.has_failed = false;
         for event in self.events.values_mut() {
             event.in_flight = None;
         }
+    }
+
+    /// The log could not give events.
+    pub(super) fn fail(&mut self) {
+        self.has_failed = true;
     }
 
     pub(super) fn defer_until(&mut self, tag: u64, time: Instant) {
@@ -159,7 +169,7 @@ impl ModelQueue {
                 time - Instant::now()
             );
         }
-        if !event.came_back {
+        if !event.came_back && !self.has_failed {
             assert!(
                 self.last.is_none_or(|last| last < tag),
                 "{name}: {tag} came after {:?}",

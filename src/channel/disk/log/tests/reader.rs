@@ -47,6 +47,7 @@ async fn open(disk: &SimulatedDisk) -> Result<(), LogError> {
 fn plausible(id: u64, payloads: &[(u8, Vec<u8>)]) -> Vec<u8> {
     let salt = SegmentSalt::new(5, id);
     let head = SegmentHead {
+        events: 0,
         nonce: 5,
         id,
         generation: 0,

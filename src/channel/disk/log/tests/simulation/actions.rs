@@ -92,7 +92,11 @@ impl Simulation {
         let taken = match taken {
             Ok(Ok(taken)) => taken,
             Ok(Err(error @ LogError::Damaged(_))) => panic!("{error}"),
-            Ok(Err(_)) | Err(_) => return false,
+            Ok(Err(_failure)) => {
+                self.queues[place].fail();
+                return false;
+            }
+            Err(_elapsed) => return false,
         };
         for event in &taken {
             self.counts.taken += 1;

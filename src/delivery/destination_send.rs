@@ -15,7 +15,7 @@ use super::attempt_progress::AttemptProgress;
 use super::dead_letter::DeliveryFailure;
 use super::delivery_record::DeliveryRecord;
 use super::outgoing_event::{DeferredAttempt, OutgoingEvent, SendFailure};
-use super::retry::RetrySchedule;
+use super::retry_schedule::RetrySchedule;
 use crate::client::HttpTransport;
 use crate::model::Subscription;
 use crate::telemetry::tracer::{Span, SpanKind};
