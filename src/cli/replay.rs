@@ -9,7 +9,7 @@ use super::{AdminOptions, value};
 /// The options of `sealpost replay`.
 #[derive(Clone, Debug, Args)]
 #[command(
-    group = ArgGroup::new("what").required(true).args(["from", "stop", "status"]),
+    group = ArgGroup::new("what").required(true).args(["from", "stop", "progress"]),
     after_help = "Sends what a channel on disk has retained (annotation sealpost.dev/retain) to one subscription again, in\n\
         order, after live events. Each event carries the extension sealpostreplay with the id of the replay. Once begun, a\n\
         replay goes on whatever becomes of this command or of the process; Ctrl-C or --stop end it, and say where to go on.\n\n\
@@ -49,8 +49,8 @@ pub struct ReplayOptions {
     pub stop: bool,
 
     /// Show the latest replay
-    #[arg(long, env = "SEALPOST_STATUS")]
-    pub status: bool,
+    #[arg(long, env = "SEALPOST_PROGRESS")]
+    pub progress: bool,
 
     /// trigger or subscription, if there are both of this name
     #[arg(long, value_name = "KIND", env = "SEALPOST_KIND")]

@@ -59,7 +59,7 @@ pub async fn run(options: &ReplayOptions) -> anyhow::Result<ExitCode> {
         let stopped = client.post("/stop", false).await?;
         return report_end(&stopped);
     }
-    if options.status {
+    if options.progress {
         let latest = client.progress().await?;
         super::print(&format!("{}\n", progress_line(&latest)))?;
         return Ok(ExitCode::SUCCESS);
@@ -173,7 +173,7 @@ fn parse<T: serde::de::DeserializeOwned>(answer: Value) -> anyhow::Result<Replay
 /// What has become of a replay whose process does not answer any more.
 fn lost(latest: &ReplayAnswer<ReplayReport>) -> String {
     format!(
-        "{}: {} replayed until now; the replay goes on when the process runs again (--status, --stop)",
+        "{}: {} replayed until now; the replay goes on when the process runs again (--progress, --stop)",
         latest.subscription(),
         latest.told.sent
     )

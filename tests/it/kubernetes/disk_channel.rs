@@ -1,5 +1,6 @@
 //! Channels on disk in a cluster: the kind DiskChannel with the rights of
-//! `deploy/kubernetes/disk-channel` (contract 11.6 to 11.8), and InMemoryChannels on disk (11.4).
+//! `deploy/kubernetes/disk-channel` (contract 11.6 to 11.8), and InMemoryChannels on disk
+//! (contract 11.4).
 
 use std::collections::BTreeSet;
 use std::process::Command;

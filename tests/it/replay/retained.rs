@@ -59,7 +59,7 @@ async fn what_was_retained_comes_again() {
     // What was replayed is no history of its own.
     let counted = replay(&dispatcher, &["default/s", "--from", "PT1H", "--dry-run"]).await;
     assert!(counted.stdout.contains(": 50 events would"), "{counted:?}");
-    let status = replay(&dispatcher, &["default/s", "--status"]).await;
+    let status = replay(&dispatcher, &["default/s", "--progress"]).await;
     assert!(
         status.stdout.contains("10 replayed, 100 %") && status.stdout.contains("ended"),
         "{status:?}"
@@ -248,7 +248,7 @@ async fn a_replay_outlives_the_process() {
         "those in flight come again at most"
     );
     let deadline = std::time::Instant::now() + SOON;
-    while !replay(&dispatcher, &["default/s", "--status"])
+    while !replay(&dispatcher, &["default/s", "--progress"])
         .await
         .stdout
         .contains("ended")

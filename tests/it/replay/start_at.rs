@@ -22,7 +22,7 @@ async fn a_subscription_begins_with_what_is_there() {
     assert_eq!(ids, expected, "each once, and not as a replay");
 
     // Only a queue that is made anew begins there.
-    kill(dispatcher).await;
+    end(dispatcher).await;
     let dispatcher = on(&data, &both).start().await;
     send_all(&dispatcher, 40..45).await;
     second.until(45).await;

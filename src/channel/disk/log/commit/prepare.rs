@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, HashMap};
 use super::operation::{CommitResult, Committed, LogOperation, QueueRange};
 use crate::channel::disk::log::clock::{EpochMillis, millis};
 use crate::channel::disk::log::format::record::{
-    DeferredRecord, EventRecord, LogRecord, ParkedRecord, QueueLeftover, RangeRecord,
-    SettledOutcome, SettledRecord, SourceEvent,
+    DeferredRecord, EventRecord, LogRecord, ParkedRecord, QueueLeftover, SettledOutcome,
+    SettledRecord, SourceEvent,
 };
-use crate::channel::disk::log::format::span::SequenceSpan;
+use crate::channel::disk::log::format::span::{RangeRecord, SequenceSpan};
 use crate::channel::disk::log::queue::{EventPlace, QueueState};
 use crate::channel::disk::log::state::LogState;
 use crate::channel::disk::log::{LogError, QueueId, Sequence};

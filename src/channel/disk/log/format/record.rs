@@ -5,7 +5,7 @@ use bytes::{BufMut, Bytes};
 use super::checkpoint::LogCheckpoint;
 use super::fields::{DecodeError, FieldReader, put_bytes, put_ranges, put_varint};
 use super::queue_set::QueueSet;
-use super::span::SequenceSpan;
+use super::span::RangeRecord;
 use super::{RECORD_HEAD, SegmentSalt, record_bytes};
 use crate::channel::disk::log::clock::EpochMillis;
 use crate::channel::disk::log::{QueueId, Sequence};
@@ -98,15 +98,6 @@ pub(crate) struct SettledRecord {
     pub(crate) count: u64,
     pub(crate) bytes: u64,
     pub(crate) ranges: Vec<(Sequence, Sequence)>,
-}
-
-/// A queue gets every event of a range of sequences, or of a part of it, whatever queues these name.
-/// `events` is at least the number of those that the queue has not finished.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct RangeRecord {
-    pub(crate) queue: QueueId,
-    pub(crate) range: SequenceSpan,
-    pub(crate) events: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -217,9 +208,7 @@ impl LogRecord {
             }
             Self::Freed(segments) => put_ranges(out, segments),
             Self::Ranged(ranged) | Self::Cut(ranged) => {
-                out.put_u32_le(ranged.queue.0);
-                ranged.range.put(out);
-                out.put_u64_le(ranged.events);
+                ranged.put(out);
             }
         }
     }
@@ -268,19 +257,11 @@ impl LogRecord {
                 },
             },
             kind::FREED => Self::Freed(fields.ranges()?),
-            kind::RANGED => Self::Ranged(decode_range(fields)?),
-            kind::CUT => Self::Cut(decode_range(fields)?),
+            kind::RANGED => Self::Ranged(RangeRecord::decode(fields)?),
+            kind::CUT => Self::Cut(RangeRecord::decode(fields)?),
             _ => return Err(DecodeError("the kind of a record is unknown")),
         })
     }
-}
-
-fn decode_range(fields: &mut FieldReader) -> Result<RangeRecord, DecodeError> {
-    Ok(RangeRecord {
-        queue: QueueId(fields.u32()?),
-        range: SequenceSpan::decode(fields)?,
-        events: fields.u64()?,
-    })
 }
 
 fn put_source(out: &mut Vec<u8>, source: &SourceEvent) {

@@ -3,9 +3,9 @@
 use super::{ClockReading, LogState};
 use crate::channel::disk::log::format::checkpoint::EventProgress;
 use crate::channel::disk::log::format::record::{
-    DeferredRecord, EventRecord, LogRecord, ParkedRecord, QueueLeftover, RangeRecord,
-    SettledRecord, SourceEvent,
+    DeferredRecord, EventRecord, LogRecord, ParkedRecord, QueueLeftover, SettledRecord, SourceEvent,
 };
+use crate::channel::disk::log::format::span::RangeRecord;
 use crate::channel::disk::log::queue::{
     BufferedEvent, EventPlace, QueueState, ReadHint, UnfinishedEvent,
 };

@@ -14,10 +14,11 @@ use crate::channel::disk::log::format::checkpoint::{
 };
 use crate::channel::disk::log::format::queue_set::QueueSet;
 use crate::channel::disk::log::format::record::{
-    DeferredRecord, EventRecord, LogRecord, ParkedRecord, QueueLeftover, RangeRecord,
-    SettledOutcome, SettledRecord, SourceEvent,
+    DeferredRecord, EventRecord, LogRecord, ParkedRecord, QueueLeftover, SettledOutcome,
+    SettledRecord, SourceEvent,
 };
 use crate::channel::disk::log::format::scanner::RecordScanner;
+use crate::channel::disk::log::format::span::RangeRecord;
 use crate::channel::disk::log::{QueueId, Sequence, SequenceSpan};
 
 fn ranges() -> impl Strategy<Value = Vec<(Sequence, Sequence)>> {
