@@ -11,8 +11,8 @@ use super::senders::ApiClient;
 use super::shutdown::ShutdownStages;
 use crate::cli::RunOptions;
 use crate::control::{
-    self, ApiServerAvailability, ControlSettings, FollowerChannels, LatestResolution, ManifestSet,
-    Resolution, ServedConfiguration,
+    self, ApiServerAvailability, ControlSettings, DataDirectoryAvailability, FollowerChannels,
+    LatestResolution, ManifestSet, Resolution, ServedConfiguration,
 };
 use crate::telemetry::cluster_metrics::ClusterMetrics;
 
@@ -159,6 +159,11 @@ fn with_cluster_settings(
     Ok(ControlSettings {
         task: options.task(),
         api_server: ApiServerAvailability::Given,
+        data_directory: if options.disk.data_dir.is_some() {
+            DataDirectoryAvailability::Given
+        } else {
+            DataDirectoryAvailability::Missing
+        },
         config_logging: cluster.config_logging,
         config_observability: cluster.config_observability,
         ..settings

@@ -75,10 +75,11 @@ impl ProcessParts {
     ) -> anyhow::Result<mpsc::Sender<TableChange>> {
         let (options, counters) = (&setup.options, &self.services.counters);
         // Backends and dispatcher come first: sources and ports need the queues of the first table.
-        let backends = Arc::new(queues::channel_backends(options, &self.services, stages)?);
+        let table = &configuration.first_resolution().table;
+        let backends = queues::channel_backends(options, &self.services, table, stages)?;
+        let backends = Arc::new(backends);
         let served = &configuration.served;
         queues::watch_serving(served, &backends, &self.readiness, counters, stages);
-        let table = &configuration.first_resolution().table;
         let (workers, changes) = self.start_dispatcher(options, &backends, table, stages);
         stages.answering.spawn(
             "connections",

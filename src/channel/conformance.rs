@@ -213,6 +213,7 @@ fn channel<B: BackendUnderTest>(
         key: channel_key(namespace),
         backend: B::STORAGE,
         acknowledge,
+        retain: None,
         authorization: None,
         event_types: None,
         subscriptions: wishes.iter().map(subscription).collect(),

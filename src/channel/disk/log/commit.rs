@@ -1,0 +1,128 @@
+//! Group commit: what many ask for while the disk is busy is written and synced at once.
+
+pub(crate) mod operation;
+pub(crate) mod prepare;
+pub(crate) mod roll;
+pub(crate) mod spare;
+pub(crate) mod writer;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+
+use crate::channel::disk::log::LogError;
+use crate::channel::disk::log::channel_log::LogCore;
+use operation::{CommitResult, Committed, LogOperation, PendingOperation};
+
+/// Frames after which the thread of a log is given to another log that waits for one.
+const FRAMES_AT_ONCE: usize = 64;
+
+/// Frames after which segments are looked for that nothing needs, if the log is never idle.
+const FRAMES_BETWEEN_UPKEEP: usize = 32;
+
+/// Operations that wait for the committer of a log.
+#[derive(Debug, Default)]
+pub(crate) struct CommitQueue {
+    pending: VecDeque<PendingOperation>,
+    /// True while a committer is at work, or about to be.
+    is_active: bool,
+    /// True if nothing is taken any more.
+    pub(crate) is_closed: bool,
+}
+
+impl LogCore {
+    /// Asks for an operation. It is done even if nobody waits for the result.
+    pub(crate) fn request(
+        self: &Arc<Self>,
+        operation: LogOperation,
+    ) -> oneshot::Receiver<CommitResult> {
+        let (reply, receiver) = oneshot::channel();
+        let pending = PendingOperation {
+            weight: operation.weight(),
+            operation,
+            reply,
+        };
+        let mut queue = self.commits();
+        if queue.is_closed {
+            drop(queue);
+            let _unheard = pending.reply.send(Err(LogError::Closed));
+            return receiver;
+        }
+        queue.pending.push_back(pending);
+        let is_idle = !std::mem::replace(&mut queue.is_active, true);
+        drop(queue);
+        if is_idle {
+            self.submit_committer();
+        }
+        receiver
+    }
+
+    /// Does an operation, and waits until it is on the disk.
+    pub(crate) async fn commit(self: &Arc<Self>, operation: LogOperation) -> CommitResult {
+        let receiver = self.request(operation);
+        receiver.await.unwrap_or(Err(LogError::Closed))
+    }
+
+    /// Has the committer look for what nothing needs.
+    pub(crate) fn request_upkeep(self: &Arc<Self>) {
+        let is_idle = !std::mem::replace(&mut self.commits().is_active, true);
+        if is_idle {
+            self.submit_committer();
+        }
+    }
+
+    fn submit_committer(self: &Arc<Self>) {
+        self.submit(&self.lanes.commits, Self::run_committer);
+    }
+
+    /// Commits what waits until nothing does, or for as long as is fair.
+    fn run_committer(self: Arc<Self>) {
+        let mut guard = self.writer();
+        let Some(writer) = guard.as_mut() else {
+            return;
+        };
+        for frame in 1..=FRAMES_AT_ONCE {
+            let batch = self.next_batch();
+            let is_idle = batch.is_empty();
+            if !is_idle {
+                writer.commit(&self, batch);
+            }
+            if is_idle || frame % FRAMES_BETWEEN_UPKEEP == 0 {
+                writer.upkeep(&self);
+            }
+            if is_idle && self.rest() {
+                writer.shrink();
+                return;
+            }
+        }
+        drop(guard);
+        self.submit_committer();
+    }
+
+    /// Takes operations up to the size of a frame; one at least, if one waits.
+    fn next_batch(&self) -> Vec<PendingOperation> {
+        let mut queue = self.commits();
+        let (mut batch, mut bytes) = (Vec::new(), 0_usize);
+        while let Some(next) = queue.pending.front() {
+            bytes = bytes.saturating_add(next.weight);
+            if !batch.is_empty() && bytes > self.options.max_frame_bytes {
+                break;
+            }
+            batch.extend(queue.pending.pop_front());
+        }
+        batch
+    }
+
+    /// Ends the committer, unless an operation has come.
+    fn rest(&self) -> bool {
+        let mut queue = self.commits();
+        queue.is_active = !queue.pending.is_empty();
+        !queue.is_active
+    }
+}
+
+/// Replies to one operation; whoever asked may have gone.
+pub(crate) fn reply(sender: oneshot::Sender<CommitResult>, result: Result<Committed, LogError>) {
+    let _unheard = sender.send(result);
+}
