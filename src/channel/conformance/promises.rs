@@ -165,6 +165,59 @@ async fn is_shown_and_replayed(parked: &dyn ParkedStore, owner: &ParkingSubscrip
     assert_eq!(replayed.map(|change| change.done), Ok(1));
 }
 
+/// Parked events are there for the next process, which can put them back; a backend that parks
+/// nothing has none to lose.
+pub(crate) async fn what_is_parked_outlives_the_process<B: BackendUnderTest>() {
+    let wishes = [of_everything("a")];
+    let mut bench = Bench::<B>::start(&wishes).await;
+    if bench.under_test.backend().parked_store().is_none() {
+        return;
+    }
+    bench.publish_all(["1", "2"]).await;
+    let key = bench.key("a");
+    bench.next("a").await.settle(loss(key.clone())).await;
+    assert_eq!(bench.deliver("a").await, "2");
+    let mut bench = bench.restart(&wishes).await;
+    let owner = ParkingSubscription {
+        backend: B::STORAGE,
+        channel: channel_key(bench.under_test.namespace()),
+        subscription: key,
+    };
+    let parked = bench.under_test.backend().parked_store().expect("a store");
+    is_shown_and_replayed(&*parked, &owner).await;
+    assert_eq!(bench.deliver("a").await, "1");
+}
+
+/// The stage and the attempts that were recorded last count, whatever was recorded before.
+pub(crate) async fn what_is_put_off_twice_comes_back_as_it_left_last<B: BackendUnderTest>() {
+    if !B::IS_DURABLE {
+        return;
+    }
+    let wishes = [of_everything("a")];
+    let mut bench = Bench::<B>::start(&wishes).await;
+    bench.publish(&event("1")).await;
+    let stages = [
+        DeliveryStage::Subscriber,
+        DeliveryStage::DeadLetterSink(Arc::new(event("1"))),
+    ];
+    for (stage, attempts) in stages.iter().zip([2, 1]) {
+        let deferral = DeferredDelivery {
+            stage: stage.clone(),
+            attempts,
+            wait: Duration::from_millis(10),
+        };
+        let message = bench.next("a").await;
+        message.settle(DeliveryOutcome::Deferred(deferral)).await;
+    }
+    let mut bench = bench.restart(&wishes).await;
+    let message = bench.next("a").await;
+    assert_eq!(
+        (message.progress.attempts, &message.progress.stage),
+        (1, &stages[1])
+    );
+    message.settle(DeliveryOutcome::Delivered).await;
+}
+
 /// An event whose wait outlives the process comes back with the progress of its delivery; a backend
 /// that lets an event be held for as long as it may take defers none.
 pub(crate) async fn what_is_put_off_comes_back_as_it_left<B: BackendUnderTest>() {
