@@ -25,6 +25,9 @@ const ENTRY_BYTES: usize = 64;
 const PLACE_BYTES: u64 = 4096;
 const PLACES: u64 = 2;
 
+/// Bytes of the file.
+pub(crate) const MARK_BYTES: u64 = PLACES * PLACE_BYTES;
+
 /// Offset of the checksum, which is of all bytes of the entry but its own.
 const CHECKSUM_AT: usize = 12;
 
@@ -106,16 +109,14 @@ impl SegmentMark {
         let path = directory.join(MARK_NAME);
         let entry = MarkEntry { nonce, newest: 0 };
         let temporary = directory.join(TEMPORARY_NAME);
-        let made = files
-            .create(&temporary, PLACES * PLACE_BYTES)
-            .and_then(|file| {
-                write_fully(&*file, &entry.encode(), 0)?;
-                file.sync_data()?;
-                files.rename(&temporary, &path)?;
-                files.sync_directory(directory)?;
-                Ok(file)
-            });
-        let file = made.map_err(|error| LogError::of_write(&path, PLACE_BYTES, &error))?;
+        let made = files.create(&temporary, MARK_BYTES).and_then(|file| {
+            write_fully(&*file, &entry.encode(), 0)?;
+            file.sync_data()?;
+            files.rename(&temporary, &path)?;
+            files.sync_directory(directory)?;
+            Ok(file)
+        });
+        let file = made.map_err(|error| LogError::of_write(&path, MARK_BYTES, &error))?;
         Ok(Self {
             path,
             file,

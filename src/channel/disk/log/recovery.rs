@@ -19,7 +19,7 @@ use crate::channel::disk::log::commit::writer::LogWriter;
 use crate::channel::disk::log::directory::DataDirectory;
 use crate::channel::disk::log::format::head::SegmentHead;
 use crate::channel::disk::log::format::record::LogRecord;
-use crate::channel::disk::log::mark::SegmentMark;
+use crate::channel::disk::log::mark::{MARK_BYTES, SegmentMark};
 use crate::channel::disk::log::state::{ClockReading, LogState};
 use inspect::DirectoryListing;
 use replay::ReplayedLog;
@@ -70,6 +70,7 @@ impl DataDirectory {
         let (mut replayed, mark) = if listing.is_new() {
             let nonce = new_nonce(now);
             let mark = SegmentMark::create(&*self.files, path, nonce)?;
+            self.budget.count(MARK_BYTES);
             (ReplayedLog::new(nonce), mark)
         } else {
             ReplayedLog::read(&*self.files, path, &listing, now)?
