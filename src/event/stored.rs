@@ -7,10 +7,8 @@ use std::sync::Arc;
 use ::http::{HeaderMap, HeaderName, HeaderValue};
 use bytes::{Buf, Bytes};
 
-use super::{
-    AttributeType, BAGGAGE, ContextAttribute, Event, SpecVersion, TRACEPARENT, TRACESTATE,
-    TraceContext,
-};
+use super::trace_context::{BAGGAGE, TRACEPARENT, TRACESTATE};
+use super::{AttributeType, ContextAttribute, Event, SpecVersion, TraceContext};
 
 /// Version of the form, the first byte of each event.
 const VERSION: u8 = 1;
@@ -22,16 +20,15 @@ const HAS_TRACEPARENT: u8 = 1 << 2;
 const HAS_TRACESTATE: u8 = 1 << 3;
 const HAS_BAGGAGE: u8 = 1 << 4;
 const ALL_FLAGS: u8 = (1 << 5) - 1;
-
-/// Fields of the trace context in their order, each with its flag.
+/// The fields of the trace context in the order in which they stand, each with its bit.
 const TRACE_FIELDS: [(HeaderName, u8); 3] = [
     (TRACEPARENT, HAS_TRACEPARENT),
     (TRACESTATE, HAS_TRACESTATE),
     (BAGGAGE, HAS_BAGGAGE),
 ];
 
-/// Bytes that are reserved beside an event's texts and data: lengths, types, the span.
-const BESIDE: usize = 64;
+/// Bytes that are reserved beside an event's texts and data: lengths, types, the `traceparent`.
+const BESIDE: usize = 96;
 /// Bytes that lengths and type of an attribute take, nearly always.
 const PER_ATTRIBUTE: usize = 4;
 
@@ -52,7 +49,11 @@ pub fn encode(event: &Event) -> Bytes {
     let attributes = event.attributes();
     let room = event.length() + BESIDE + attributes.len() * PER_ATTRIBUTE;
     let mut bytes = Vec::with_capacity(room);
-    bytes.extend([VERSION, flags_of(event)]);
+    let mut trace = HeaderMap::new();
+    if let Some(context) = event.trace() {
+        context.write_headers(&mut trace);
+    }
+    bytes.extend([VERSION, flags_of(event, &trace)]);
     put_varint(&mut bytes, attributes.len());
     for attribute in attributes {
         bytes.push(type_byte(attribute.attribute_type()));
@@ -67,10 +68,8 @@ pub fn encode(event: &Event) -> Bytes {
         put_text(&mut bytes, name.as_str().as_bytes());
         put_text(&mut bytes, value.as_bytes());
     }
-    if let Some(trace) = event.trace() {
-        for (_name, value) in trace.fields() {
-            put_text(&mut bytes, value.as_bytes());
-        }
+    for value in TRACE_FIELDS.iter().filter_map(|(name, _)| trace.get(name)) {
+        put_text(&mut bytes, value.as_bytes());
     }
     bytes.extend_from_slice(event.data());
     bytes.into()
@@ -110,23 +109,16 @@ pub fn decode(mut bytes: Bytes) -> Result<Event, StoredEventError> {
     Ok(event)
 }
 
-fn flags_of(event: &Event) -> u8 {
-    let mut flags = 0;
-    if event.spec_version() == SpecVersion::V1_0 {
-        flags |= IS_V1_0;
-    }
-    if event.content_type().is_some() {
-        flags |= HAS_CONTENT_TYPE;
-    }
-    if let Some(trace) = event.trace() {
-        for (name, _value) in trace.fields() {
-            flags |= TRACE_FIELDS
-                .iter()
-                .find(|(known, _)| *known == name)
-                .map_or(0, |(_, flag)| *flag);
-        }
-    }
-    flags
+fn flags_of(event: &Event, trace: &HeaderMap) -> u8 {
+    let beside = [
+        (event.spec_version() == SpecVersion::V1_0, IS_V1_0),
+        (event.content_type().is_some(), HAS_CONTENT_TYPE),
+    ];
+    let traced = TRACE_FIELDS.map(|(name, flag)| (trace.contains_key(name), flag));
+    let flags = beside.into_iter().chain(traced);
+    flags.fold(0, |flags, (is_there, flag)| {
+        flags | if is_there { flag } else { 0 }
+    })
 }
 
 fn type_byte(attribute_type: AttributeType) -> u8 {
@@ -199,10 +191,7 @@ fn take_attribute(bytes: &mut Bytes) -> Result<ContextAttribute, StoredEventErro
 }
 
 fn take_trace(bytes: &mut Bytes, flags: u8) -> Result<Option<Arc<TraceContext>>, StoredEventError> {
-    if flags & (HAS_TRACEPARENT | HAS_TRACESTATE | HAS_BAGGAGE) == 0 {
-        return Ok(None);
-    }
-    let mut fields = HeaderMap::with_capacity(TRACE_FIELDS.len());
+    let mut fields = HeaderMap::new();
     for (name, flag) in TRACE_FIELDS {
         if flags & flag != 0 {
             fields.insert(name, take_value(bytes)?);
@@ -216,6 +205,17 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    fn traced() -> HeaderMap {
+        let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        let fields = [
+            (TRACEPARENT, parent),
+            (TRACESTATE, "a=b"),
+            (BAGGAGE, "user=7"),
+        ];
+        let fields = fields.map(|(name, text)| (name, HeaderValue::from_static(text)));
+        fields.into_iter().collect()
+    }
+
     fn full_event() -> Event {
         let mut event = Event::empty(SpecVersion::V0_3)
             .with_data(
@@ -226,16 +226,7 @@ mod tests {
                 HeaderName::from_static("x-b3-traceid"),
                 HeaderValue::from_static("77"),
             )])
-            .with_trace(TraceContext::from_headers(&HeaderMap::from_iter([
-                (
-                    TRACEPARENT,
-                    HeaderValue::from_static(
-                        "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
-                    ),
-                ),
-                (TRACESTATE, HeaderValue::from_static("a=b")),
-                (BAGGAGE, HeaderValue::from_static("user=7")),
-            ])));
+            .with_trace(TraceContext::from_headers(&traced()));
         event.set("id", "1 \u{20ac}");
         event.set("source", "/shop");
         event.set("type", "order");
