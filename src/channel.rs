@@ -10,6 +10,7 @@ pub mod memory;
 pub(crate) mod metrics;
 pub(crate) mod parked;
 pub mod rabbitmq;
+pub(crate) mod replay;
 mod subscription_queues;
 pub(crate) mod trouble;
 pub(crate) mod trouble_reason;
@@ -24,6 +25,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use parked::ParkedStore;
+use replay::ReplayStore;
 use trouble_reason::{BackendConnection, TroubleReason};
 
 use crate::event::Event;
@@ -367,6 +369,11 @@ pub trait ChannelBackend: Send + Sync + 'static {
 
     /// Store of the events that nobody took; `None` if the backend keeps none of them.
     fn parked_store(&self) -> Option<Box<dyn ParkedStore>> {
+        None
+    }
+
+    /// Store of replays; `None` if the backend retains nothing that it could replay.
+    fn replay_store(&self) -> Option<Box<dyn ReplayStore>> {
         None
     }
 

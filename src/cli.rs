@@ -13,6 +13,7 @@ mod manifests;
 mod parked;
 mod pod;
 mod rabbitmq;
+mod replay;
 mod run;
 mod schema;
 mod send;
@@ -39,6 +40,7 @@ pub(crate) use manifests::ManifestOptions;
 pub(crate) use parked::{ParkedCommand, ParkedOptions};
 pub(crate) use pod::ListenAddresses;
 pub(crate) use rabbitmq::{QueueTypeArg, RabbitmqConnectionOptions, RabbitmqOptions};
+pub(crate) use replay::ReplayOptions;
 pub(crate) use run::LimitOptions;
 pub use run::LogFormat;
 pub use run::RunOptions;
@@ -77,6 +79,8 @@ pub enum CliCommand {
     /// Look after events that nobody took, and that are kept
     #[command(subcommand)]
     Parked(ParkedCommand),
+    /// Send what a channel on disk has retained to a subscription again
+    Replay(Box<ReplayOptions>),
     /// Look at the files of channels on disk
     #[command(subcommand)]
     Disk(DiskCommand),

@@ -10,6 +10,7 @@ pub mod exec;
 pub mod filter;
 pub mod get;
 pub mod parked;
+pub mod replay;
 pub mod schema;
 pub mod send;
 mod sink;

@@ -68,6 +68,7 @@ async fn run(command: CliCommand, log: LogLevel) -> ExitCode {
         CliCommand::Schema(options) => command::schema::run(&options),
         CliCommand::Filter(FilterCommand::Test(options)) => command::filter::test(&options),
         CliCommand::Parked(parked) => command::parked::run(&parked).await,
+        CliCommand::Replay(options) => command::replay::run(&options).await,
         CliCommand::Disk(disk) => command::disk::run(&disk),
         CliCommand::Get(options) => command::get::run(&options).await,
         CliCommand::Send(options) => command::send::run(*options).await,

@@ -3,10 +3,14 @@
 use std::sync::Arc;
 
 use futures_util::FutureExt;
+use tokio_util::sync::CancellationToken;
 
 use super::parked::{
     ParkedChange, ParkedError, ParkedFuture, ParkedListing, ParkedOperation, ParkedStore,
     ParkingSubscription,
+};
+use super::replay::{
+    ReplayCount, ReplayError, ReplayFuture, ReplayReport, ReplayRequest, ReplayStore,
 };
 use super::trouble::TroubleSource;
 use super::trouble_reason::{BackendConnection, TroubleReason};
@@ -101,6 +105,60 @@ impl ChannelBackends {
                 owner.backend.display_name()
             ))
         })
+    }
+}
+
+impl ChannelBackends {
+    /// Store of the replays to a subscription.
+    ///
+    /// # Errors
+    /// If the backend of its channel retains nothing.
+    fn replay_store_of(
+        &self,
+        owner: &ParkingSubscription,
+    ) -> Result<Box<dyn ReplayStore>, ReplayError> {
+        let store = self.backend(owner.backend);
+        let store = store.and_then(ChannelBackend::replay_store);
+        store.ok_or_else(|| ReplayError::RetainsNothing {
+            channel: owner.channel.clone(),
+            remedy: "it is not on disk; make it a DiskChannel, or its Broker's channel, with the \
+                     annotation sealpost.dev/retain",
+        })
+    }
+}
+
+impl ReplayStore for ChannelBackends {
+    fn count_replay<'a>(
+        &'a self,
+        owner: &'a ParkingSubscription,
+        request: &'a ReplayRequest,
+        stop: &'a CancellationToken,
+    ) -> ReplayFuture<'a, ReplayCount> {
+        async move {
+            let store = self.replay_store_of(owner)?;
+            store.count_replay(owner, request, stop).await
+        }
+        .boxed()
+    }
+
+    fn start_replay<'a>(
+        &'a self,
+        owner: &'a ParkingSubscription,
+        request: &'a ReplayRequest,
+    ) -> ReplayFuture<'a, ReplayReport> {
+        async move {
+            let store = self.replay_store_of(owner)?;
+            store.start_replay(owner, request).await
+        }
+        .boxed()
+    }
+
+    fn replay_progress(&self, owner: &ParkingSubscription) -> Result<ReplayReport, ReplayError> {
+        self.replay_store_of(owner)?.replay_progress(owner)
+    }
+
+    fn stop_replay<'a>(&'a self, owner: &'a ParkingSubscription) -> ReplayFuture<'a, ReplayReport> {
+        async move { self.replay_store_of(owner)?.stop_replay(owner).await }.boxed()
     }
 }
 

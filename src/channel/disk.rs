@@ -10,6 +10,7 @@ mod acknowledger;
 mod consumer;
 mod context;
 mod directory;
+mod history;
 mod kept_log;
 pub mod log;
 mod log_access;
@@ -17,12 +18,19 @@ mod log_keeper;
 mod metrics;
 mod names;
 mod options;
+pub(crate) mod parked_logs;
 mod parking;
 mod publisher;
 mod queue;
 mod queue_gauges;
 mod queue_table;
+mod replay;
+mod replay_name;
+mod replay_runner;
+mod replay_store;
+mod send_rate;
 mod settlement;
+mod stored_delivery;
 #[cfg(test)]
 mod tests;
 mod trouble;
@@ -35,6 +43,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::metrics::subscription_series;
 use super::parked::ParkedStore;
+use super::replay::ReplayStore;
 use super::subscription_queues::{OpenedQueue, SubscriptionQueues};
 use super::trouble_reason::{BackendConnection, TroubleReason};
 use super::{ChannelBackend, OpenedChannel, StorageUsage};
@@ -52,6 +61,8 @@ use parking::DiskParking;
 use publisher::DiskPublisher;
 use queue::DiskQueue;
 use queue_table::{DiskQueueTable, OpenDiskQueue, SharedQueueTable};
+use replay_runner::ReplayRunner;
+use replay_store::DiskReplays;
 use trouble::DiskTrouble;
 
 /// Event deliveries that may wait for a worker; when the process stops, they are delivered first.
@@ -145,12 +156,13 @@ impl DiskBackend {
         &self,
         table: &mut DiskQueueTable,
         log: &Arc<KeptLog>,
-        subscription: &Subscription,
+        subscription: &Arc<Subscription>,
     ) -> OpenedQueue<DiskQueue> {
         let (key, order) = (&subscription.key, subscription.delivery.order);
         let is_same = |open: &&OpenDiskQueue| Arc::ptr_eq(&open.log, log);
         let known = table.queues.get(key).filter(is_same);
         if let Some(open) = known.filter(|open| open.queue.order == order) {
+            open.queue.set_subscription(subscription);
             return OpenedQueue {
                 queue: Arc::clone(&open.queue),
                 consumer: None,
@@ -162,7 +174,9 @@ impl DiskBackend {
         let open = OpenDiskQueue {
             queue: Arc::clone(&queue),
             log: Arc::clone(log),
+            replays: Arc::default(),
         };
+        let opened = self.start_consumer(&open);
         if let Some(former) = table.queues.insert(key.clone(), open) {
             former.stop();
             // In the same log, the queue is only taken up anew.
@@ -171,12 +185,19 @@ impl DiskBackend {
             }
         }
         log.declare_queue(&queue);
-        self.start_consumer(queue)
+        opened
     }
 
-    /// Spawns the consumer of a queue.
-    fn start_consumer(&self, queue: Arc<DiskQueue>) -> OpenedQueue<DiskQueue> {
+    /// Spawns the consumer of a queue, and what runs the replays to its subscription.
+    fn start_consumer(&self, open: &OpenDiskQueue) -> OpenedQueue<DiskQueue> {
         let (messages, consumer) = mpsc::channel(WORKER_QUEUE_CAPACITY);
+        let queue = Arc::clone(&open.queue);
+        let replays = ReplayRunner {
+            queue: Arc::clone(&queue),
+            replays: Arc::clone(&open.replays),
+            context: Arc::clone(&self.context),
+            messages: messages.clone(),
+        };
         let consume = DiskConsumer::new(&queue, &self.context, messages);
         let acknowledge = DiskAcknowledger {
             queue: Arc::clone(&queue),
@@ -186,6 +207,7 @@ impl DiskBackend {
         // Consumers that have ended are joined here, so that the set does not grow.
         while tasks.consumers.try_join_next().is_some() {}
         tasks.consumers.spawn(consume.run());
+        tasks.consumers.spawn(replays.run());
         tasks.consumers.spawn(acknowledge.run());
         OpenedQueue {
             queue,
@@ -228,13 +250,13 @@ impl ChannelBackend for DiskBackend {
 
     fn unfinished(&self, subscription: &SubscriptionKey) -> Option<usize> {
         let open = self.table.find(subscription)?;
-        Some(open.queue.unsettled())
+        Some(open.unsettled())
     }
 
     /// Events that are not finished, on the disk or under way.
     fn depth(&self, subscription: &SubscriptionKey) -> Option<usize> {
-        let queue = self.table.find(subscription)?.queue;
-        let counts = queue.counts().unwrap_or_default();
+        let open = self.table.find(subscription)?;
+        let counts = open.counts().unwrap_or_default();
         Some(usize::try_from(counts.depth).unwrap_or(usize::MAX))
     }
 
@@ -266,6 +288,12 @@ impl ChannelBackend for DiskBackend {
 
     fn parked_store(&self) -> Option<Box<dyn ParkedStore>> {
         Some(Box::new(DiskParking {
+            finder: self.table.clone(),
+        }))
+    }
+
+    fn replay_store(&self) -> Option<Box<dyn ReplayStore>> {
+        Some(Box::new(DiskReplays {
             table: self.table.clone(),
         }))
     }

@@ -243,6 +243,14 @@ impl RunOptions {
                         .to_owned(),
                 );
             }
+            let is_on_disk = self.task().served_channels() == Some(ServedChannelKind::Disk);
+            if is_on_disk && self.disk.data_dir.is_none() {
+                return Err(
+                    "--channel-kind DiskChannel needs --data-dir, or SEALPOST_DATA_DIR: a directory \
+                     on a volume"
+                        .to_owned(),
+                );
+            }
         } else if self.served.role == Some(RoleArg::Controller) {
             return Err("--role controller needs --kubernetes".to_owned());
         } else {

@@ -22,15 +22,15 @@ impl ValueEnum for BackendKind {
 
 impl ValueEnum for ServedChannelKind {
     fn value_variants<'a>() -> &'a [Self] {
-        &[Self::InMemory, Self::Rabbitmq]
+        &[Self::InMemory, Self::Rabbitmq, Self::Disk]
     }
 
     fn to_possible_value(&self) -> Option<PossibleValue> {
         Some(match self {
-            Self::InMemory => {
-                PossibleValue::new("InMemoryChannel").help("Knative's, in memory or on RabbitMQ")
-            }
+            Self::InMemory => PossibleValue::new("InMemoryChannel")
+                .help("Knative's, in memory, on RabbitMQ or on disk"),
             Self::Rabbitmq => PossibleValue::new("RabbitmqChannel").help("Our own, on RabbitMQ"),
+            Self::Disk => PossibleValue::new("DiskChannel").help("Our own, on disk"),
         })
     }
 }

@@ -17,6 +17,9 @@ pub(crate) const HTTP_VERSION: &str = "sealpost.dev/http-version";
 pub(crate) const RETAIN: &str = "sealpost.dev/retain";
 /// The scope of a channel's dispatcher: `cluster` or `namespace`.
 pub(crate) const SCOPE: &str = "eventing.knative.dev/scope";
+/// The point in what its channel on disk has retained with which a Trigger or Subscription that is
+/// made anew begins: a time, or `earliest`.
+pub(crate) const START_AT: &str = "sealpost.dev/start-at";
 /// The version by which Knative knows the schema of a channel's `spec.subscribers`: `v1` (contract
 /// 11.8).
 pub(crate) const SUBSCRIBABLE: &str = "messaging.knative.dev/subscribable";
@@ -24,7 +27,7 @@ pub(crate) const SUBSCRIBABLE: &str = "messaging.knative.dev/subscribable";
 /// All annotations that are read and shown. Every other one is dropped:
 /// `kubectl.kubernetes.io/last-applied-configuration` repeats the whole object, and others are
 /// written by programs that nobody here knows.
-pub(crate) const READ: [&str; 8] = [
+pub(crate) const READ: [&str; 9] = [
     ASYNC_HANDLER,
     BACKEND,
     BROKER_CLASS,
@@ -32,5 +35,6 @@ pub(crate) const READ: [&str; 8] = [
     HTTP_VERSION,
     RETAIN,
     SCOPE,
+    START_AT,
     SUBSCRIBABLE,
 ];

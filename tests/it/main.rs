@@ -45,6 +45,7 @@ mod reach;
 mod receive;
 mod references;
 mod reload;
+mod replay;
 mod request_reply;
 mod roles;
 mod secrets;

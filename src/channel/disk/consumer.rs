@@ -4,17 +4,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use tokio::sync::mpsc;
 
 use super::context::DiskContext;
-use super::log::{EventParking, LogError, TakenEvent};
+use super::log::{LogError, Sequence, SettledOutcome, TakenEvent};
 use super::queue::{DeclaredQueue, DiskQueue};
-use super::settlement::{DiskSettlement, stage_of};
-use crate::budget::PER_EVENT;
-use crate::channel::{DeliveryProgress, DeliveryStage, EventDelivery};
+use super::stored_delivery::{StoredDelivery, park_unreadable};
+use crate::channel::EventDelivery;
 use crate::doubling_wait::DoublingWait;
-use crate::event::stored::{self, StoredEventError};
 
 /// Wait before a queue is read again that could not be; it doubles up to [`LONGEST_PAUSE`].
 const PAUSE: Duration = Duration::from_secs(1);
@@ -50,6 +47,8 @@ impl DiskConsumer {
         let Some(declared) = declared.await.cloned() else {
             return;
         };
+        let range = declared.log.range_progress(declared.id);
+        let begin = range.map_or(0, |progress| progress.range.until);
         let mut pause = DoublingWait::new(PAUSE, LONGEST_PAUSE);
         loop {
             // What is taken is handed over at once, so that a stop loses nothing here.
@@ -61,9 +60,7 @@ impl DiskConsumer {
                 Ok(events) => {
                     pause.reset();
                     self.report(None);
-                    for event in events {
-                        self.hand_over(event, &declared).await;
-                    }
+                    self.hand_over_all(events, &declared, begin).await;
                 }
                 Err(LogError::Closed) => return,
                 Err(error) => {
@@ -91,7 +88,7 @@ impl DiskConsumer {
                 () = self.queue.broken_off.notified() => {
                     // A delivery that panics again and again does so at a bearable rate.
                     tokio::time::sleep(LOOK).await;
-                    self.release_abandoned(declared);
+                    self.queue.release_abandoned();
                 }
             }
         }
@@ -115,15 +112,6 @@ impl DiskConsumer {
         }
     }
 
-    /// Gives deliveries back that ended without being settled.
-    fn release_abandoned(&self, declared: &DeclaredQueue) {
-        for event in self.queue.take_abandoned() {
-            if let Err(error) = declared.log.release(declared.id, event) {
-                tracing::debug!(queue = self.queue.name, %error, "Not given back");
-            }
-        }
-    }
-
     /// Notes and logs whether the queue can be read.
     fn report(&self, failure: Option<LogError>) {
         let text = failure.as_ref().map(ToString::to_string);
@@ -138,60 +126,39 @@ impl DiskConsumer {
         }
     }
 
-    /// Hands an event to the worker; one that cannot be read is parked.
-    async fn hand_over(&self, taken: TakenEvent, declared: &DeclaredQueue) {
-        let sequence = taken.sequence;
-        match self.decode(taken, declared) {
-            Ok(message) => {
-                // Without a worker, the delivery is given back when it is dropped.
-                if self.messages.send(message).await.is_err() {
-                    tracing::debug!(queue = self.queue.name, "The worker has ended");
+    /// Hands events to the worker. Those that cannot be read are parked; those are finished that the
+    /// queue holds only since it began with what was there, and that its filter does not let pass.
+    async fn hand_over_all(
+        &self,
+        events: Vec<TakenEvent>,
+        declared: &DeclaredQueue,
+        begin: Sequence,
+    ) {
+        let mut unwanted = Vec::new();
+        for taken in events {
+            let sequence = taken.sequence;
+            match StoredDelivery::decode(taken, &self.context) {
+                Ok(stored) if sequence < begin && !self.wants(&stored) => unwanted.push(sequence),
+                Ok(stored) => {
+                    let message = stored.into_message(declared, &self.queue, &self.context);
+                    // Without a worker, the delivery is given back when it is dropped.
+                    if self.messages.send(message).await.is_err() {
+                        tracing::debug!(queue = self.queue.name, "The worker has ended");
+                    }
                 }
+                Err(error) => park_unreadable(sequence, declared, &self.context, &error).await,
             }
-            Err(error) => {
-                tracing::error!(
-                    queue = self.queue.name,
-                    sequence,
-                    %error,
-                    "What was stored cannot be delivered, and is parked"
-                );
-                let parking = EventParking {
-                    reason: error.to_string(),
-                    ..EventParking::default()
-                };
-                match declared.log.park(declared.id, sequence, parking).await {
-                    Ok(()) => self.context.counters.parked_messages.increment(),
-                    Err(error) => tracing::debug!(%error, "Not parked"),
-                }
+        }
+        if !unwanted.is_empty() {
+            let (log, outcome) = (&declared.log, SettledOutcome::Delivered);
+            let finished = log.settle_all(declared.id, unwanted, outcome).await;
+            if let Err(error) = finished {
+                tracing::debug!(queue = self.queue.name, %error, "Not finished");
             }
         }
     }
 
-    fn decode(
-        &self,
-        taken: TakenEvent,
-        declared: &DeclaredQueue,
-    ) -> Result<Box<EventDelivery>, StoredEventError> {
-        let bytes = taken.event.len() + taken.body.as_ref().map_or(0, Bytes::len) + PER_EVENT;
-        let share = self.context.options.budget.consumed_share(bytes);
-        let event = stored::decode(taken.event)?.with_guard(Arc::new(share));
-        let progress = DeliveryProgress {
-            stage: decode_stage(taken.stage, taken.body)?,
-            attempts: taken.attempts,
-            // No wait is held: each is in the log, however short it is.
-            max_wait: Some(Duration::ZERO),
-            ..DeliveryProgress::default()
-        };
-        let settlement =
-            DiskSettlement::new(taken.sequence, declared.clone(), &self.queue, &self.context);
-        Ok(EventDelivery::new(Arc::new(event), progress, settlement))
+    fn wants(&self, stored: &StoredDelivery) -> bool {
+        !stored.is_fresh() || self.queue.subscription().filter.matches(&stored.event)
     }
-}
-
-fn decode_stage(stage: u8, body: Option<Bytes>) -> Result<DeliveryStage, StoredEventError> {
-    let Some(body) = body else {
-        return Ok(DeliveryStage::Subscriber);
-    };
-    let second = Arc::new(stored::decode(body)?);
-    stage_of(stage, second).ok_or(StoredEventError::Malformed("stage"))
 }

@@ -30,14 +30,17 @@ mod tests;
 use std::fmt;
 
 pub use budget::DiskBudget;
-pub use channel_log::{ChannelLog, CommitStatistics, LogOptions, LogQueueCounts, LogUsage};
+pub use channel_log::{
+    ChannelLog, CommitStatistics, LogOptions, LogQueueCounts, LogUsage, RangeProgress,
+};
 pub use clock::{EpochMillis, LogClock, StandardClock};
-pub use commit::operation::{EventDeferral, EventParking, NewEvent};
+pub use commit::operation::{EventDeferral, EventParking, NewEvent, QueueRange};
 pub use directory::{DataDirectory, DirectoryOptions};
 pub use error::{LogDamage, LogError};
 pub use format::VERSION as FORMAT_VERSION;
 pub use format::queue_set::QueueSet;
 pub use format::record::{QueueLeftover, SettledOutcome};
+pub use format::span::SequenceSpan;
 pub use inspection::{
     DirectoryInspection, EventStanding, InspectedEvent, InspectedQueue, LogInspection,
     LogVerification, QueueStanding,

@@ -7,11 +7,15 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::context::DiskContext;
+use super::history;
 use super::kept_log::{KeptLog, WantedQueue};
-use super::log::{ChannelLog, LogError, LogOpening, LogOptions, QueueLeftover, QueueOptions};
+use super::log::{
+    ChannelLog, LogError, LogOpening, LogOptions, QueueId, QueueLeftover, QueueOptions, QueueRange,
+};
 use super::log_access::LogStatus;
 use super::queue::DeclaredQueue;
 use super::queue_gauges;
+use super::replay_name::ReplayName;
 use crate::doubling_wait::DoublingWait;
 use crate::model::DeliveryOrder;
 
@@ -162,14 +166,24 @@ impl LogKeeper {
             window: WINDOW,
             ..QueueOptions::default()
         };
-        let id = log.declare(&queue.name, options).await?;
+        let id = match queue.subscription().delivery.start_at {
+            Some(point) => {
+                let from = history::first_sequence(log, point).await?;
+                let range = QueueRange::AndOn(from);
+                log.declare_range(&queue.name, range, options).await?
+            }
+            None => log.declare(&queue.name, options).await?,
+        };
+        log.set_queue_options(id, options)?;
         let declared = DeclaredQueue {
             log: log.clone(),
             id,
         };
         // It may be set already, if the queue is declared again after it was to be retired.
         let _known = queue.declared.set(declared);
-        queue_gauges::refresh(queue);
+        if let Some(counts) = queue.counts() {
+            queue_gauges::show(queue, counts);
+        }
         Ok(())
     }
 }
@@ -182,8 +196,16 @@ async fn delete_queue(log: &ChannelLog, retired: &WantedQueue) -> bool {
         return true;
     };
     let counts = log.counts(declared.id).unwrap_or_default();
-    if counts.parked > 0 {
+    let replays = replay_queues(log, &queue.name);
+    let is_parked = |id: &QueueId| log.counts(*id).is_ok_and(|counts| counts.parked > 0);
+    if counts.parked > 0 || replays.iter().any(is_parked) {
         return false;
+    }
+    for replay in replays {
+        if let Err(error) = log.retire(replay, QueueLeftover::GivenUp).await {
+            tracing::debug!(queue = queue.name, %error, "Replay not deleted yet");
+            return false;
+        }
     }
     match log.retire(declared.id, QueueLeftover::GivenUp).await {
         Ok(()) if counts.depth > 0 => {
@@ -201,4 +223,14 @@ async fn delete_queue(log: &ChannelLog, retired: &WantedQueue) -> bool {
             false
         }
     }
+}
+
+/// The queues of the replays to a subscription.
+fn replay_queues(log: &ChannelLog, of: &str) -> Vec<QueueId> {
+    let is_of = |name: &str| ReplayName::parse(name).is_some_and(|replay| replay.of == of);
+    let queues = log.queues().into_iter();
+    queues
+        .filter(|(_, name, _)| is_of(name))
+        .map(|(id, _, _)| id)
+        .collect()
 }

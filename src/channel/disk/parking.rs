@@ -1,12 +1,9 @@
 //! Parked events of channels on disk, for operators.
 
-use std::sync::Arc;
-
 use futures_util::FutureExt;
 
 use super::log::{self, LogError, Sequence};
-use super::queue::{DeclaredQueue, DiskQueue};
-use super::queue_gauges;
+use super::queue::DeclaredQueue;
 use super::queue_table::SharedQueueTable;
 use crate::channel::parked::{
     ParkedChange, ParkedError, ParkedEvent, ParkedFuture, ParkedListing, ParkedOperation,
@@ -18,9 +15,18 @@ use crate::wire_text::WireText;
 /// Events that are read, and changed, at once.
 const PAGE: usize = 256;
 
-/// The parked events of all logs.
-pub(super) struct DiskParking {
-    pub(super) table: SharedQueueTable,
+/// Whoever knows the queues of subscriptions.
+pub(super) trait QueueFinder: Send + Sync {
+    /// The queues of a subscription: its own, and those of replays to it.
+    fn find_queues<'a>(
+        &'a self,
+        owner: &'a ParkingSubscription,
+    ) -> ParkedFuture<'a, Vec<DeclaredQueue>>;
+}
+
+/// The parked events of logs.
+pub(super) struct DiskParking<F> {
+    pub(super) finder: F,
 }
 
 /// What an operation does with parked events.
@@ -30,31 +36,48 @@ enum DiskParkedAction {
     Discard,
 }
 
-impl DiskParking {
-    /// The queue of a subscription.
-    ///
-    /// # Errors
-    /// If it is not open.
-    fn find_open(&self, owner: &ParkingSubscription) -> Result<Arc<DiskQueue>, ParkedError> {
-        let queue = self.table.find(&owner.subscription).map(|open| open.queue);
-        let queue = queue.filter(|queue| queue.log.channel == owner.channel);
-        queue.ok_or_else(|| ParkedError::NoQueue(owner.subscription.clone()))
+impl QueueFinder for SharedQueueTable {
+    fn find_queues<'a>(
+        &'a self,
+        owner: &'a ParkingSubscription,
+    ) -> ParkedFuture<'a, Vec<DeclaredQueue>> {
+        std::future::ready(find_open(self, owner)).boxed()
     }
+}
 
-    fn find_queue(&self, owner: &ParkingSubscription) -> Result<DeclaredQueue, ParkedError> {
-        declared(&*self.find_open(owner)?)
+/// The queues of a subscription that are open.
+///
+/// # Errors
+/// If they are not.
+fn find_open(
+    table: &SharedQueueTable,
+    owner: &ParkingSubscription,
+) -> Result<Vec<DeclaredQueue>, ParkedError> {
+    let open = table.find(&owner.subscription);
+    let open = open.filter(|open| open.queue.log.channel == owner.channel);
+    let open = open.ok_or_else(|| ParkedError::NoQueue(owner.subscription.clone()))?;
+    let declared = open.declared_queues();
+    if !declared.is_empty() {
+        return Ok(declared);
     }
+    let reason = open.queue.log.open_error();
+    let reason = reason.map_or_else(
+        || "its log is not open yet".to_owned(),
+        |error| error.to_string(),
+    );
+    Err(ParkedError::Unavailable(reason))
+}
 
-    fn count_one(&self, owner: &ParkingSubscription) -> Result<u64, ParkedError> {
-        let queue = match self.find_queue(owner) {
-            Err(ParkedError::NoQueue(_)) => return Ok(0),
-            found => found?,
-        };
-        let counts = queue
-            .log
-            .counts(queue.id)
-            .map_err(|error| unavailable(&error))?;
-        Ok(counts.parked as u64)
+impl<F: QueueFinder> DiskParking<F> {
+    async fn count_all(&self, owners: &[ParkingSubscription]) -> Result<Vec<u64>, ParkedError> {
+        let mut counts = Vec::with_capacity(owners.len());
+        for owner in owners {
+            counts.push(match self.finder.find_queues(owner).await {
+                Err(ParkedError::NoQueue(_)) => 0,
+                found => count_parked(&found?)?,
+            });
+        }
+        Ok(counts)
     }
 
     async fn list_events(
@@ -63,22 +86,16 @@ impl DiskParking {
         limit: usize,
         operation: &ParkedOperation,
     ) -> Result<ParkedListing, ParkedError> {
-        let queue = self.find_queue(owner)?;
+        let queues = match self.finder.find_queues(owner).await {
+            Err(ParkedError::NoQueue(_)) => Vec::new(),
+            found => found?,
+        };
         let mut listing = ParkedListing {
-            parked: self.count_one(owner)?,
+            parked: count_parked(&queues)?,
             ..ParkedListing::default()
         };
-        let (mut after, mut left) = (0, limit);
-        while left > 0 && !operation.stop.is_cancelled() {
-            let page = queue.log.parked(queue.id, after, PAGE.min(left)).await;
-            let page = page.map_err(|error| unavailable(&error))?;
-            let Some(last) = page.last() else { break };
-            (after, left) = (last.sequence, left - page.len().min(left));
-            listing.examined += page.len() as u64;
-            let chosen = page
-                .iter()
-                .filter(|it| operation.selects(it.parked_at / 1000));
-            listing.events.extend(chosen.map(describe));
+        for queue in &queues {
+            list_queue(queue, limit, operation, &mut listing).await?;
         }
         Ok(listing)
     }
@@ -89,49 +106,79 @@ impl DiskParking {
         action: DiskParkedAction,
         operation: &ParkedOperation,
     ) -> Result<ParkedChange, ParkedError> {
-        let open = self.find_open(owner)?;
-        let queue = declared(&open)?;
         let mut change = ParkedChange::default();
-        let mut after = 0;
-        loop {
-            let page = queue.log.parked(queue.id, after, PAGE).await;
-            let page = page.map_err(|error| unavailable(&error))?;
-            let Some(last) = page.last() else {
-                return Ok(change);
-            };
-            if operation.stop.is_cancelled() {
-                change.stopped = true;
-                return Ok(change);
-            }
-            after = last.sequence;
-            let chosen = page
-                .iter()
-                .filter(|it| operation.selects(it.parked_at / 1000));
-            let chosen: Vec<Sequence> = chosen.map(|it| it.sequence).collect();
-            let done = match action {
-                DiskParkedAction::Replay => queue.log.replay_parked(queue.id, &chosen).await,
-                DiskParkedAction::Discard => queue.log.discard_parked(queue.id, &chosen).await,
-            };
-            change.done += done.map_err(|error| unavailable(&error))?;
-            queue_gauges::refresh(&open);
+        for queue in self.finder.find_queues(owner).await? {
+            change_queue(&queue, action, operation, &mut change).await?;
         }
+        Ok(change)
     }
 }
 
-/// The queue as its log knows it.
-///
-/// # Errors
-/// If the log is not open.
-fn declared(queue: &DiskQueue) -> Result<DeclaredQueue, ParkedError> {
-    if let Some(declared) = queue.declared.get() {
-        return Ok(declared.clone());
+fn count_parked(queues: &[DeclaredQueue]) -> Result<u64, ParkedError> {
+    let mut parked = 0;
+    for queue in queues {
+        parked += queue
+            .log
+            .counts(queue.id)
+            .map_err(|error| unavailable(&error))?
+            .parked as u64;
     }
-    let reason = queue.log.open_error();
-    let reason = reason.map_or_else(
-        || "its log is not open yet".to_owned(),
-        |error| error.to_string(),
-    );
-    Err(ParkedError::Unavailable(reason))
+    Ok(parked)
+}
+
+/// Adds the parked events of a queue to a listing, up to its limit.
+async fn list_queue(
+    queue: &DeclaredQueue,
+    limit: usize,
+    operation: &ParkedOperation,
+    listing: &mut ParkedListing,
+) -> Result<(), ParkedError> {
+    let mut after = 0;
+    let left = |examined| limit.saturating_sub(usize::try_from(examined).unwrap_or(usize::MAX));
+    while left(listing.examined) > 0 && !operation.stop.is_cancelled() {
+        let most = PAGE.min(left(listing.examined));
+        let page = queue.log.parked(queue.id, after, most).await;
+        let page = page.map_err(|error| unavailable(&error))?;
+        let Some(last) = page.last() else { break };
+        after = last.sequence;
+        listing.examined += page.len() as u64;
+        let chosen = page
+            .iter()
+            .filter(|it| operation.selects(it.parked_at / 1000));
+        listing.events.extend(chosen.map(describe));
+    }
+    Ok(())
+}
+
+/// Changes the parked events of a queue.
+async fn change_queue(
+    queue: &DeclaredQueue,
+    action: DiskParkedAction,
+    operation: &ParkedOperation,
+    change: &mut ParkedChange,
+) -> Result<(), ParkedError> {
+    let mut after = 0;
+    loop {
+        let page = queue.log.parked(queue.id, after, PAGE).await;
+        let page = page.map_err(|error| unavailable(&error))?;
+        let Some(last) = page.last() else {
+            return Ok(());
+        };
+        if operation.stop.is_cancelled() {
+            change.stopped = true;
+            return Ok(());
+        }
+        after = last.sequence;
+        let chosen = page
+            .iter()
+            .filter(|it| operation.selects(it.parked_at / 1000));
+        let chosen: Vec<Sequence> = chosen.map(|it| it.sequence).collect();
+        let done = match action {
+            DiskParkedAction::Replay => queue.log.replay_parked(queue.id, &chosen).await,
+            DiskParkedAction::Discard => queue.log.discard_parked(queue.id, &chosen).await,
+        };
+        change.done += done.map_err(|error| unavailable(&error))?;
+    }
 }
 
 fn unavailable(error: &LogError) -> ParkedError {
@@ -162,10 +209,9 @@ fn describe(parked: &log::ParkedLogEvent) -> ParkedEvent {
     }
 }
 
-impl ParkedStore for DiskParking {
+impl<F: QueueFinder> ParkedStore for DiskParking<F> {
     fn count<'a>(&'a self, owners: &'a [ParkingSubscription]) -> ParkedFuture<'a, Vec<u64>> {
-        let counts = owners.iter().map(|owner| self.count_one(owner)).collect();
-        std::future::ready(counts).boxed()
+        self.count_all(owners).boxed()
     }
 
     fn show<'a>(

@@ -56,6 +56,8 @@ pub(super) struct DiskQueue {
     /// Its name in the log.
     pub(super) name: String,
     pub(super) order: DeliveryOrder,
+    /// The subscription as it is configured now, shared with its replays.
+    subscription: Arc<Mutex<Arc<Subscription>>>,
     pub(super) log: Arc<LogAccess>,
     pub(super) series: Arc<SubscriptionSeries>,
     /// Set when the log has the queue.
@@ -92,7 +94,7 @@ impl DiskQueue {
     /// Makes the state of a queue that is not declared yet. It is given up when `stop` is
     /// cancelled.
     pub(super) fn new(
-        subscription: &Subscription,
+        subscription: &Arc<Subscription>,
         log: Arc<LogAccess>,
         series: Arc<SubscriptionSeries>,
         stop: CancellationToken,
@@ -100,6 +102,7 @@ impl DiskQueue {
         Self {
             name: names::queue_name(&subscription.key),
             order: subscription.delivery.order,
+            subscription: Arc::new(Mutex::new(Arc::clone(subscription))),
             log,
             series,
             declared: SetOnce::new(),
@@ -156,9 +159,46 @@ impl DiskQueue {
         self.broken_off.notify_one();
     }
 
-    /// Takes the deliveries that ended without being settled.
-    pub(super) fn take_abandoned(&self) -> Vec<Sequence> {
-        std::mem::take(&mut *lock(&self.abandoned))
+    /// Gives the deliveries back that ended without being settled.
+    pub(super) fn release_abandoned(&self) {
+        let Some(declared) = self.declared.get() else {
+            return;
+        };
+        for event in std::mem::take(&mut *lock(&self.abandoned)) {
+            if let Err(error) = declared.log.release(declared.id, event) {
+                tracing::debug!(queue = self.name, %error, "Not given back");
+            }
+        }
+    }
+
+    /// The subscription as it is configured now.
+    pub(super) fn subscription(&self) -> Arc<Subscription> {
+        Arc::clone(&lock(&self.subscription))
+    }
+
+    /// Sets what the subscription is from now on.
+    pub(super) fn set_subscription(&self, subscription: &Arc<Subscription>) {
+        *lock(&self.subscription) = Arc::clone(subscription);
+    }
+
+    /// State of another queue of the same subscription in the same log: that of a replay.
+    pub(super) fn for_replay(&self, name: String, declared: DeclaredQueue) -> Self {
+        Self {
+            name,
+            order: self.order,
+            subscription: Arc::clone(&self.subscription),
+            log: Arc::clone(&self.log),
+            series: Arc::clone(&self.series),
+            declared: SetOnce::new_with(Some(declared)),
+            stop: self.stop.child_token(),
+            unsettled: AtomicUsize::new(0),
+            ended: Mutex::default(),
+            settled: Notify::new(),
+            abandoned: Mutex::default(),
+            broken_off: Notify::new(),
+            failure: Mutex::default(),
+            is_failing: AtomicBool::new(false),
+        }
     }
 
     /// True if nothing can be taken out of the queue.

@@ -15,15 +15,16 @@ const PERIOD: Duration = Duration::from_secs(1);
 pub(super) async fn keep_current(table: SharedQueueTable, ending: CancellationToken) {
     let mut period = tokio::time::interval(PERIOD);
     while ending.run_until_cancelled(period.tick()).await.is_some() {
-        for queue in table.queues() {
-            refresh(&queue);
+        for open in table.queues() {
+            if let Some(counts) = open.counts() {
+                show(&open.queue, counts);
+            }
         }
     }
 }
 
-/// Brings the gauges of one queue up to date.
-pub(super) fn refresh(queue: &DiskQueue) {
-    let Some(counts) = queue.counts() else { return };
+/// Shows what the queue of a subscription holds.
+pub(super) fn show(queue: &DiskQueue, counts: LogQueueCounts) {
     let LogQueueCounts {
         depth,
         parked,

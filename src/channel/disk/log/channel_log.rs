@@ -12,7 +12,9 @@ pub(crate) use jobs::JobCount;
 
 use std::time::Duration;
 
+use crate::channel::disk::log::Sequence;
 use crate::channel::disk::log::clock::EpochMillis;
+use crate::channel::disk::log::format::span::SequenceSpan;
 use crate::channel::disk::log::state::ReadAhead;
 
 /// What a log is opened with.
@@ -61,6 +63,15 @@ pub struct LogQueueCounts {
     /// Time at which the oldest of the unfinished events was written. Where the oldest has not been
     /// read, it is the earliest time of its segment, so that it may be a little early.
     pub oldest: Option<EpochMillis>,
+}
+
+/// How far a queue has come in its range.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RangeProgress {
+    /// The range.
+    pub range: SequenceSpan,
+    /// Every event of the range below has been taken.
+    pub taken: Sequence,
 }
 
 /// What a log takes of the disk.

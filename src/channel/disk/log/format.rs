@@ -7,6 +7,7 @@ pub(crate) mod head;
 pub(crate) mod queue_set;
 pub(crate) mod record;
 pub(crate) mod scanner;
+pub(crate) mod span;
 
 /// Version of the format that this program writes, and the only one that it reads.
 pub const VERSION: u32 = 1;

@@ -13,6 +13,7 @@ use crate::channel::disk::log::Sequence;
 use crate::channel::disk::log::clock::EpochMillis;
 use crate::channel::disk::log::format::checkpoint::{EventProgress, QueueEntry, UnfinishedEntry};
 use crate::channel::disk::log::format::record::DeferredRecord;
+use crate::channel::disk::log::format::span::SequenceSpan;
 use crate::channel::disk::log::ranges::SequenceRanges;
 use crate::channel::disk::log::segment::SegmentFile;
 
@@ -99,6 +100,8 @@ pub(crate) struct LogQueueState {
     pub(crate) name: String,
     pub(crate) is_active: bool,
     pub(crate) options: QueueOptions,
+    /// Sequences of which the queue gets every event, besides those that name it.
+    pub(crate) range: SequenceSpan,
     /// Events that were taken and are not finished.
     pub(crate) unfinished: BTreeMap<Sequence, UnfinishedEvent>,
     /// Those of them that are [`EventPlace::Waiting`].
@@ -136,6 +139,7 @@ impl LogQueueState {
             name,
             is_active: true,
             options: QueueOptions::default(),
+            range: SequenceSpan::default(),
             unfinished: BTreeMap::new(),
             waiting: BTreeSet::new(),
             due: BTreeSet::new(),
@@ -182,6 +186,49 @@ impl LogQueueState {
             self.hint = None;
             self.finished.remove_below(log_end);
         }
+    }
+
+    /// True if the queue gets the events of its range alone.
+    pub(crate) fn is_range_alone(&self) -> bool {
+        !self.is_active && self.range.until > 0
+    }
+
+    /// Notes how far the log has been read for the queue.
+    pub(crate) fn set_read_to(&mut self, read_to: Sequence, log_end: Sequence) {
+        self.read_to = read_to;
+        self.is_at_end =
+            read_to >= log_end || (self.is_range_alone() && read_to >= self.range.until);
+    }
+
+    /// Sets the depth right, which is too large while a range may hold fewer events than sequences.
+    pub(crate) fn settle_depth(&mut self) {
+        if self.range.until > 0 && self.is_at_end && self.buffer.is_empty() {
+            self.depth = self.unfinished.len().saturating_sub(self.parked) as u64;
+        }
+    }
+
+    /// Begins the range of a queue that has been declared just before.
+    pub(crate) fn begin_range(&mut self, range: SequenceSpan, log_end: Sequence) {
+        self.range = range;
+        self.depth = self.depth.saturating_add(range.length());
+        self.hint = None;
+        self.set_read_to(range.from, log_end);
+    }
+
+    /// Gives up what comes in the range from `until` on.
+    pub(crate) fn cut_range(&mut self, until: Sequence, log_end: Sequence) {
+        self.range.until = until;
+        while self
+            .buffer
+            .back()
+            .is_some_and(|last| last.sequence >= until)
+        {
+            let last = self.buffer.pop_back();
+            let bytes = last.map_or(0, |last| last.body.len());
+            self.buffer_bytes = self.buffer_bytes.saturating_sub(bytes);
+        }
+        self.set_read_to(self.read_to, log_end);
+        self.wake.notify_waiters();
     }
 
     /// Number of events that wait for another attempt.
@@ -281,6 +328,7 @@ impl LogQueueState {
             taken: self.taken(log_end),
             depth: self.depth,
             bytes: self.bytes,
+            range: self.range,
             finished: self.finished.iter().collect(),
             unfinished: unfinished
                 .map(|(sequence, event)| UnfinishedEntry {

@@ -13,7 +13,7 @@ use crate::channel::disk::log::clock::EpochMillis;
 use crate::channel::disk::log::format::HEAD_BYTES;
 use crate::channel::disk::log::format::record::LogRecord;
 use crate::channel::disk::log::format::scanner::{RecordScanner, ScanFault};
-use crate::channel::disk::log::queue::take::{CursorRead, FillPlan};
+use crate::channel::disk::log::queue::take::{CursorPlan, CursorRead, FillPlan};
 use crate::channel::disk::log::queue::{BufferedEvent, LoadedEvent, ReadHint};
 use crate::channel::disk::log::segment::{SegmentFile, SegmentState, SparseIndex};
 use crate::channel::disk::log::state::LogState;
@@ -108,9 +108,9 @@ impl LogCore {
             let loaded = loaded.map_err(|error| failure.get_or_insert(error).clone());
             loads.push((event, loaded.ok()));
         }
-        let cursor = plan.cursor.map(|(from, hint)| {
-            let views = || self.state().views_from(from);
-            again_if_gone(views, |views| self.read_on(id, views, from, hint.as_ref()))
+        let cursor = plan.cursor.map(|plan| {
+            let views = || self.state().views_from(plan.from);
+            again_if_gone(views, |views| self.read_on(id, views, &plan))
         });
         let cursor = cursor.transpose();
         let cursor = cursor.map_err(|error| failure.get_or_insert(error).clone());
@@ -225,18 +225,17 @@ impl LogCore {
         &self,
         queue: QueueId,
         views: &[SegmentView],
-        from: Sequence,
-        hint: Option<&ReadHint>,
+        plan: &CursorPlan,
     ) -> Result<CursorRead, LogError> {
         let limits = self.options.read_ahead;
         let mut read = CursorRead {
             events: Vec::new(),
-            read_to: from,
+            read_to: plan.from,
             hint: None,
         };
         let (mut bytes, mut passed) = (0, 0);
         for view in views {
-            let mut scanner = self.cursor_scanner(view, hint)?;
+            let mut scanner = self.cursor_scanner(view, plan.hint.as_ref())?;
             let damaged = |fault: ScanFault| fault.into_damage(&view.file.path);
             let begin = scanner.offset();
             loop {
@@ -254,9 +253,13 @@ impl LogCore {
                 let Some(sequence) = record.sequence().filter(|it| *it >= read.read_to) else {
                     continue;
                 };
+                if sequence >= plan.until {
+                    read.read_to = plan.until;
+                    return Ok(read);
+                }
                 read.read_to = sequence + 1;
                 if let LogRecord::Event(event) = record
-                    && event.queues.contains(queue)
+                    && (event.queues.contains(queue) || plan.range.contains(sequence))
                 {
                     bytes += event.body.len();
                     read.events.push(BufferedEvent {

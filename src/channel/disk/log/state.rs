@@ -220,7 +220,8 @@ impl LogState {
                 });
                 let log_end = self.next_sequence;
                 return event.received_at >= retained_from
-                    || each.any(|(_, queue)| queue.needs(event.sequence, log_end));
+                    || each.any(|(_, queue)| queue.needs(event.sequence, log_end))
+                    || self.is_in_range(event.sequence);
             }
             LogRecord::Deferred(deferred) => (deferred.source, deferred.sequence),
             LogRecord::Parked(parked) => (parked.source, parked.sequence),
@@ -229,6 +230,12 @@ impl LogState {
         let queue = self.queues.get(&source.queue);
         let event = queue.and_then(|queue| queue.unfinished.get(&source.event));
         event.is_some_and(|event| event.progress.record() == Some(sequence))
+    }
+
+    /// True if a queue needs an event since it is in its range.
+    fn is_in_range(&self, event: Sequence) -> bool {
+        let mut queues = self.queues.values();
+        queues.any(|it| it.range.contains(event) && it.needs(event, self.next_sequence))
     }
 
     /// The next segment in which stragglers should be looked for: the files hold far more than what
@@ -294,7 +301,8 @@ impl LogState {
     fn restore_queue(&mut self, entry: QueueEntry, now: ClockReading) {
         let mut queue = LogQueueState::new(entry.name.clone(), entry.taken);
         queue.is_active = entry.is_active;
-        queue.is_at_end = entry.taken >= self.next_sequence;
+        queue.range = entry.range;
+        queue.set_read_to(entry.taken, self.next_sequence);
         queue.depth = entry.depth;
         queue.bytes = entry.bytes;
         for (first, last) in entry.finished {

@@ -6,6 +6,7 @@ mod damage;
 mod limits;
 mod model;
 mod queues;
+mod ranges;
 mod reader;
 mod simulation;
 mod slice;

@@ -13,10 +13,10 @@ use crate::control::read::report::ObjectReport;
 use crate::control::read::schema::config_maps::{CONFIG_FEATURES, ConfigMapKeys, ConfigMapPlace};
 use crate::control::resolve::collect::CollectedObjects;
 use crate::control::settings::ControlSettings;
-use crate::model::annotation::{ASYNC_HANDLER, DELIVERY_ORDER, HTTP_VERSION, RETAIN};
+use crate::model::annotation::{ASYNC_HANDLER, DELIVERY_ORDER, HTTP_VERSION, RETAIN, START_AT};
 use crate::model::{
-    AcknowledgeMode, BackendKind, DeliveryOrder, HttpVersions, NamespacedName, TransportEncryption,
-    parse_duration,
+    AcknowledgeMode, BackendKind, DeliveryOrder, HistoryPoint, HttpVersions, NamespacedName,
+    TransportEncryption, parse_duration,
 };
 
 const TRANSPORT_ENCRYPTION: &str = "transport-encryption";
@@ -224,4 +224,35 @@ pub(crate) fn read_http_versions(report: &mut ObjectReport<'_>) -> HttpVersions 
             HttpVersions::Agreed
         }
     }
+}
+
+/// The point with which the queue of a Subscription or Trigger begins when it is made, which only a
+/// disk can have retained. `parent` is where its channel keeps events, if that is known.
+pub(crate) fn read_start_at(
+    parent: Option<BackendKind>,
+    report: &mut ObjectReport<'_>,
+) -> Option<HistoryPoint> {
+    let annotations = ["metadata", "annotations", START_AT];
+    let text = report.document().text(&annotations)?.to_owned();
+    let field = format!("metadata.annotations.{START_AT}");
+    let point = match HistoryPoint::parse(&text) {
+        Ok(point @ (HistoryPoint::Earliest | HistoryPoint::Time(_))) => point,
+        Ok(_) | Err(_) => {
+            let message = format!(
+                "{text:?} is no time to begin at: write for example 2026-11-29T10:00:00Z, or earliest"
+            );
+            report.error(&field, message);
+            return None;
+        }
+    };
+    if let Some(backend) = parent.filter(|backend| *backend != BackendKind::Disk) {
+        let rule = "so that there is nothing to begin with: make its channel a DiskChannel, or \
+             leave this out";
+        let message = format!(
+            "the events of its channel are kept {}, {rule}",
+            backend.place()
+        );
+        report.error(&field, message);
+    }
+    Some(point)
 }

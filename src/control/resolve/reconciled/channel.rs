@@ -304,8 +304,11 @@ fn resolve_backend(
     settings: &ControlSettings,
     report: &mut ObjectReport<'_>,
 ) -> BackendKind {
-    let by_kind = Some(Some(BackendKind::Rabbitmq))
-        .filter(|_| context.channel_kind == ServedChannelKind::Rabbitmq);
+    let by_kind = match context.channel_kind {
+        ServedChannelKind::InMemory => None,
+        ServedChannelKind::Rabbitmq => Some(Some(BackendKind::Rabbitmq)),
+        ServedChannelKind::Disk => Some(Some(BackendKind::Disk)),
+    };
     let annotated = by_kind.or_else(|| backends::annotated_backend(report.document(), report));
     let wanted = annotated.unwrap_or(context.backend);
     let storage = wanted

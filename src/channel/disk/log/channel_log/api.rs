@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::{CommitStatistics, LogCore, LogQueueCounts, LogUsage};
+use super::{CommitStatistics, LogCore, LogQueueCounts, LogUsage, RangeProgress};
 use crate::channel::disk::log::clock::{EpochMillis, millis};
 use crate::channel::disk::log::commit::operation::{
-    Committed, EventDeferral, EventParking, LogOperation, NewEvent,
+    Committed, EventDeferral, EventParking, LogOperation, NewEvent, QueueRange,
 };
 use crate::channel::disk::log::format::record::{QueueLeftover, SettledOutcome};
 use crate::channel::disk::log::queue::QueueOptions;
@@ -37,14 +37,89 @@ impl ChannelLog {
         let operation = LogOperation::Declare(name.to_owned());
         match self.core.commit(operation).await? {
             Committed::Declared(queue) => {
-                let mut state = self.core.state();
-                let declared = state.queue_mut(queue)?;
-                declared.options = options;
-                declared.wake.notify_waiters();
+                self.set_queue_options(queue, options)?;
                 Ok(queue)
             }
             _ => Err(LogError::Closed),
         }
+    }
+
+    /// Makes a queue with a range, unless there is a queue of that name.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub async fn declare_range(
+        &self,
+        name: &str,
+        range: QueueRange,
+        options: QueueOptions,
+    ) -> Result<QueueId, LogError> {
+        let name = name.to_owned();
+        let operation = LogOperation::DeclareRange { name, range };
+        match self.core.commit(operation).await? {
+            Committed::Declared(queue) => {
+                self.set_queue_options(queue, options)?;
+                Ok(queue)
+            }
+            _ => Err(LogError::Closed),
+        }
+    }
+
+    /// Sets how a queue gives its events.
+    ///
+    /// # Errors
+    /// If there is no such queue.
+    pub fn set_queue_options(&self, queue: QueueId, options: QueueOptions) -> Result<(), LogError> {
+        let mut state = self.core.state();
+        let declared = state.queue_mut(queue)?;
+        declared.options = options;
+        declared.wake.notify_waiters();
+        Ok(())
+    }
+
+    /// Ends the range of a queue with what has been taken from it; gives the sequence at which it
+    /// ends now.
+    ///
+    /// # Errors
+    /// If there is no such queue, or it cannot be written.
+    pub async fn cut_range(&self, queue: QueueId) -> Result<Sequence, LogError> {
+        match self.core.commit(LogOperation::Cut(queue)).await? {
+            Committed::Cut(until) => Ok(until),
+            _ => Err(LogError::Closed),
+        }
+    }
+
+    /// The range of a queue with the sequence that it has come to; `None` without a range.
+    #[must_use]
+    pub fn range_progress(&self, queue: QueueId) -> Option<RangeProgress> {
+        let state = self.core.state();
+        let queue = state.queues.get(&queue)?;
+        let range = queue.range;
+        (range.until > 0).then(|| RangeProgress {
+            range,
+            taken: queue.taken(state.next_sequence).min(range.until),
+        })
+    }
+
+    /// Sequence of the next event.
+    #[must_use]
+    pub fn next_sequence(&self) -> Sequence {
+        self.core.state().next_sequence
+    }
+
+    /// Sequence of the first event, among those that the log still holds and that have a sequence
+    /// above `after`, that was written at a time or later; [`ChannelLog::next_sequence`] if there is none.
+    ///
+    /// # Errors
+    /// If the disk fails, or the log is damaged.
+    pub async fn first_since(
+        &self,
+        from: EpochMillis,
+        after: Sequence,
+    ) -> Result<Sequence, LogError> {
+        let end = self.next_sequence();
+        let first = self.history(from, after, 1).await?;
+        Ok(first.first().map_or(end, |event| event.sequence))
     }
 
     /// Sets for how long events are kept that are finished; `None` keeps none from now on.

@@ -7,6 +7,7 @@ use tokio::sync::oneshot;
 
 use crate::channel::disk::log::format::queue_set::QueueSet;
 use crate::channel::disk::log::format::record::{QueueLeftover, SettledOutcome};
+use crate::channel::disk::log::format::span::SequenceSpan;
 use crate::channel::disk::log::{LogError, QueueId, Sequence};
 
 /// An event to be published.
@@ -44,6 +45,15 @@ pub struct EventParking {
     pub destination: String,
 }
 
+/// The range of a queue that is declared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum QueueRange {
+    /// The queue gets the events of the span, and no other.
+    Alone(SequenceSpan),
+    /// The queue gets the events from this sequence on, and then those that name it.
+    AndOn(Sequence),
+}
+
 /// An operation that changes the log.
 #[derive(Debug)]
 pub(crate) enum LogOperation {
@@ -66,6 +76,12 @@ pub(crate) enum LogOperation {
     Replay(QueueId, Vec<(Sequence, Sequence)>),
     Discard(QueueId, Vec<(Sequence, Sequence)>),
     Declare(String),
+    DeclareRange {
+        name: String,
+        range: QueueRange,
+    },
+    /// End the range of a queue with what has been taken.
+    Cut(QueueId),
     Retire {
         queue: QueueId,
         leftover: QueueLeftover,
@@ -84,7 +100,7 @@ impl LogOperation {
             Self::Settle { events, .. } => SMALL + 8 * events.len(),
             Self::Defer { deferral, .. } => SMALL + deferral.body.as_ref().map_or(0, Bytes::len),
             Self::Park { parking, .. } => SMALL + parking.reason.len() + parking.destination.len(),
-            Self::Declare(name) => SMALL + name.len(),
+            Self::Declare(name) | Self::DeclareRange { name, .. } => SMALL + name.len(),
             _ => SMALL,
         }
     }
@@ -120,6 +136,8 @@ pub(crate) enum Committed {
     Declared(QueueId),
     /// Number of events that were changed.
     Changed(u64),
+    /// The range ends here.
+    Cut(Sequence),
 }
 
 pub(crate) type CommitResult = Result<Committed, LogError>;

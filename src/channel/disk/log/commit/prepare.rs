@@ -2,12 +2,13 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::operation::{CommitResult, Committed, LogOperation};
+use super::operation::{CommitResult, Committed, LogOperation, QueueRange};
 use crate::channel::disk::log::clock::{EpochMillis, millis};
 use crate::channel::disk::log::format::record::{
     DeferredRecord, EventRecord, LogRecord, ParkedRecord, QueueLeftover, SettledOutcome,
     SettledRecord, SourceEvent,
 };
+use crate::channel::disk::log::format::span::{RangeRecord, SequenceSpan};
 use crate::channel::disk::log::queue::{EventPlace, LogQueueState};
 use crate::channel::disk::log::state::LogState;
 use crate::channel::disk::log::{LogError, QueueId, Sequence};
@@ -75,6 +76,10 @@ impl<'a> FrameBuilder<'a> {
             LogOperation::Replay(queue, ranges) => self.add_replayed(*queue, ranges),
             LogOperation::Discard(queue, ranges) => self.add_discarded(*queue, ranges),
             LogOperation::Declare(name) => Ok(Committed::Declared(self.declare(name))),
+            LogOperation::DeclareRange { name, range } => {
+                Ok(Committed::Declared(self.declare_range(name, *range)))
+            }
+            LogOperation::Cut(queue) => self.cut(*queue),
             LogOperation::Retire { queue, leftover } => self.retire(*queue, *leftover),
         };
         self.frame.results.push(result);
@@ -225,6 +230,57 @@ impl<'a> FrameBuilder<'a> {
         }
         self.declared.insert(name, id);
         id
+    }
+
+    /// Declares a queue with a range, unless it is there: it goes on then.
+    fn declare_range(&mut self, name: &'a str, range: QueueRange) -> QueueId {
+        let is_known = self.declared.contains_key(name) || self.state.names.contains_key(name);
+        let id = match (is_known, range) {
+            (true, QueueRange::Alone(_)) => self.state.names.get(name).copied(),
+            _ => None,
+        };
+        let id = id.unwrap_or_else(|| self.declare(name));
+        if is_known {
+            return id;
+        }
+        let range_of = |from, until| SequenceSpan { from, until };
+        let (range, is_alone) = match range {
+            QueueRange::Alone(span) => (range_of(span.from, span.until), true),
+            QueueRange::AndOn(from) => (range_of(from, self.next_sequence), false),
+        };
+        if is_alone {
+            let leftover = QueueLeftover::Kept;
+            let retired = LogRecord::Retired {
+                queue: id,
+                leftover,
+            };
+            self.frame.records.push(retired);
+        }
+        self.frame.records.push(LogRecord::Ranged(RangeRecord {
+            queue: id,
+            range,
+            events: range.length(),
+        }));
+        id
+    }
+
+    /// Ends the range of a queue with what has been taken.
+    fn cut(&mut self, id: QueueId) -> CommitResult {
+        let queue = self.state.queues.get(&id);
+        let queue = queue.ok_or(LogError::UnknownQueue(id))?;
+        let taken = queue.taken(self.state.next_sequence);
+        let until = taken.min(queue.range.until);
+        let range = SequenceSpan {
+            until,
+            ..queue.range
+        };
+        let events = queue.unfinished.len().saturating_sub(queue.parked) as u64;
+        self.frame.records.push(LogRecord::Cut(RangeRecord {
+            queue: id,
+            range,
+            events,
+        }));
+        Ok(Committed::Cut(until))
     }
 
     fn retire(&mut self, queue: QueueId, leftover: QueueLeftover) -> CommitResult {

@@ -4,6 +4,7 @@
 use bytes::BufMut;
 
 use super::fields::{FieldError, FieldReader, put_bytes, put_ranges, put_varint};
+use super::span::SequenceSpan;
 use crate::channel::disk::log::clock::EpochMillis;
 use crate::channel::disk::log::{QueueId, Sequence};
 
@@ -44,6 +45,8 @@ pub(crate) struct QueueEntry {
     /// Unfinished events, without those that are parked; and the bytes of these events.
     pub(crate) depth: u64,
     pub(crate) bytes: u64,
+    /// Sequences of which the queue gets every event; empty without any.
+    pub(crate) range: SequenceSpan,
     /// What is finished of that which is not below `taken`.
     pub(crate) finished: Vec<(Sequence, Sequence)>,
     pub(crate) unfinished: Vec<UnfinishedEntry>,
@@ -87,7 +90,7 @@ impl EventProgress {
 impl LogCheckpoint {
     pub(crate) fn max_bytes(&self) -> usize {
         let queues = self.queues.iter().map(|queue| {
-            100 + queue.name.len() + 20 * queue.finished.len() + 60 * queue.unfinished.len()
+            120 + queue.name.len() + 20 * queue.finished.len() + 60 * queue.unfinished.len()
         });
         100 + 68 * self.segments.len() + queues.sum::<usize>()
     }
@@ -148,6 +151,7 @@ impl QueueEntry {
         out.put_u64_le(self.taken);
         out.put_u64_le(self.depth);
         out.put_u64_le(self.bytes);
+        self.range.put(out);
         put_ranges(out, &self.finished);
         put_varint(out, self.unfinished.len() as u64);
         for entry in &self.unfinished {
@@ -163,6 +167,7 @@ impl QueueEntry {
             taken: fields.u64()?,
             depth: fields.u64()?,
             bytes: fields.u64()?,
+            range: SequenceSpan::decode(fields)?,
             finished: fields.ranges()?,
             unfinished: Vec::new(),
         };

@@ -5,6 +5,7 @@ use bytes::{BufMut, Bytes};
 use super::checkpoint::LogCheckpoint;
 use super::fields::{FieldError, FieldReader, put_bytes, put_ranges, put_varint};
 use super::queue_set::QueueSet;
+use super::span::RangeRecord;
 use super::{RECORD_HEAD, SegmentSalt, record_bytes};
 use crate::channel::disk::log::clock::EpochMillis;
 use crate::channel::disk::log::{QueueId, Sequence};
@@ -22,6 +23,8 @@ pub(crate) mod kind {
     pub(crate) const DECLARED: u8 = 9;
     pub(crate) const RETIRED: u8 = 10;
     pub(crate) const FREED: u8 = 11;
+    pub(crate) const RANGED: u8 = 12;
+    pub(crate) const CUT: u8 = 13;
 }
 
 /// What becomes of the events of a queue that is retired.
@@ -112,6 +115,10 @@ pub(crate) enum LogRecord {
         leftover: QueueLeftover,
     },
     Freed(Vec<(u64, u64)>),
+    /// The range of a queue that was declared just before.
+    Ranged(RangeRecord),
+    /// The end of the range is here now.
+    Cut(RangeRecord),
 }
 
 impl LogRecord {
@@ -142,6 +149,7 @@ impl LogRecord {
             }
             Self::Declared(_, name) => 30 + name.len(),
             Self::Retired { .. } => 20,
+            Self::Ranged(_) | Self::Cut(_) => 40,
             Self::Checkpoint(checkpoint) => checkpoint.max_bytes(),
         };
         record_bytes(payload)
@@ -159,6 +167,8 @@ impl LogRecord {
             Self::Declared(..) => kind::DECLARED,
             Self::Retired { .. } => kind::RETIRED,
             Self::Freed(_) => kind::FREED,
+            Self::Ranged(_) => kind::RANGED,
+            Self::Cut(_) => kind::CUT,
         }
     }
 
@@ -197,6 +207,9 @@ impl LogRecord {
                 out.put_u8(u8::from(*leftover == QueueLeftover::GivenUp));
             }
             Self::Freed(segments) => put_ranges(out, segments),
+            Self::Ranged(ranged) | Self::Cut(ranged) => {
+                ranged.put(out);
+            }
         }
     }
 
@@ -244,6 +257,8 @@ impl LogRecord {
                 },
             },
             kind::FREED => Self::Freed(fields.ranges()?),
+            kind::RANGED => Self::Ranged(RangeRecord::decode(fields)?),
+            kind::CUT => Self::Cut(RangeRecord::decode(fields)?),
             _ => return Err(FieldError("the kind of a record is unknown")),
         })
     }

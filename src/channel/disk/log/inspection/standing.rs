@@ -35,14 +35,15 @@ pub struct QueueStanding {
 impl LogInspection {
     /// How far an event has come in each queue that wants it and that the log still has.
     pub(super) fn standings(&self, event: &EventRecord) -> Vec<QueueStanding> {
-        let queues = &self.log.state.queues;
+        let is_wanted = |id: QueueId, queue: &LogQueueState| {
+            event.queues.contains(id) || queue.range.contains(event.sequence)
+        };
         let mut standings = Vec::new();
-        for (first, last) in event.queues.runs() {
-            for (_, queue) in queues.range(QueueId(first)..=QueueId(last)) {
-                let standing = self.standing(queue, event);
+        for (id, queue) in &self.log.state.queues {
+            if is_wanted(*id, queue) {
                 standings.push(QueueStanding {
                     queue: queue.name.clone(),
-                    standing,
+                    standing: self.standing(queue, event),
                 });
             }
         }

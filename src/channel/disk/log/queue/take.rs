@@ -8,6 +8,7 @@ use super::{BufferedEvent, EventPlace, LogQueueState, ReadHint, UnfinishedEvent}
 use crate::channel::disk::log::Sequence;
 use crate::channel::disk::log::clock::EpochMillis;
 use crate::channel::disk::log::format::checkpoint::EventProgress;
+use crate::channel::disk::log::format::span::SequenceSpan;
 use crate::channel::disk::log::queue::LoadedEvent;
 
 /// Most events that are read again in one call.
@@ -49,8 +50,21 @@ pub(crate) enum TakeStep {
 pub(crate) struct FillPlan {
     /// Events to read again, each with its record of progress.
     pub(crate) loads: Vec<(Sequence, Option<Sequence>)>,
-    /// Sequence from which new events are to be read, and where that may be.
-    pub(crate) cursor: Option<(Sequence, Option<ReadHint>)>,
+    /// Where new events are to be read, if they are.
+    pub(crate) cursor: Option<CursorPlan>,
+}
+
+/// Where new events are to be read, and which of them the queue wants.
+#[derive(Clone, Debug)]
+pub(crate) struct CursorPlan {
+    /// Sequence from which they are to be read.
+    pub(crate) from: Sequence,
+    /// Where that may be.
+    pub(crate) hint: Option<ReadHint>,
+    /// Sequences of which the queue gets every event.
+    pub(crate) range: SequenceSpan,
+    /// Sequence behind which nothing is wanted.
+    pub(crate) until: Sequence,
 }
 
 /// What was read from the cursor on.
@@ -95,6 +109,7 @@ impl LogQueueState {
         if self.needs_reading() && !self.is_filling {
             return TakeStep::Fill(self.plan(room));
         }
+        self.settle_depth();
         if !self.is_active && self.depth == 0 {
             return TakeStep::Ended;
         }
@@ -203,7 +218,16 @@ impl LogQueueState {
             self.read_to = end.saturating_add(1);
             self.hint = None;
         }
-        let cursor = reads_new.then(|| (self.read_to, self.hint.clone()));
+        let cursor = reads_new.then(|| CursorPlan {
+            from: self.read_to,
+            hint: self.hint.clone(),
+            range: self.range,
+            until: if self.is_range_alone() {
+                self.range.until
+            } else {
+                Sequence::MAX
+            },
+        });
         FillPlan { loads, cursor }
     }
 
@@ -230,15 +254,17 @@ impl LogQueueState {
         }
         if let Some(read) = cursor {
             for event in read.events {
-                let is_known = self.finished.contains(event.sequence)
+                // The range may have been cut while it was read.
+                let is_cut = self.is_range_alone() && event.sequence >= self.range.until;
+                let is_known = is_cut
+                    || self.finished.contains(event.sequence)
                     || self.unfinished.contains_key(&event.sequence);
                 if !is_known {
                     self.push_buffered(event);
                 }
             }
-            self.read_to = read.read_to;
             self.hint = read.hint;
-            self.is_at_end = self.read_to >= log_end;
+            self.set_read_to(read.read_to, log_end);
         }
         self.wake.notify_waiters();
     }

@@ -5,6 +5,7 @@ use crate::channel::disk::log::format::checkpoint::EventProgress;
 use crate::channel::disk::log::format::record::{
     DeferredRecord, EventRecord, LogRecord, ParkedRecord, QueueLeftover, SettledRecord, SourceEvent,
 };
+use crate::channel::disk::log::format::span::RangeRecord;
 use crate::channel::disk::log::queue::{
     BufferedEvent, EventPlace, LogQueueState, ReadHint, UnfinishedEvent,
 };
@@ -41,6 +42,8 @@ impl LogState {
             LogRecord::Declared(queue, name) => self.apply_declared(queue, name),
             LogRecord::Retired { queue, leftover } => self.apply_retired(queue, leftover),
             LogRecord::Freed(ranges) => self.apply_freed(&ranges),
+            LogRecord::Ranged(ranged) => self.apply_ranged(&ranged),
+            LogRecord::Cut(cut) => self.apply_cut(&cut),
             // It says what is known already.
             LogRecord::Checkpoint(_) => {}
         }
@@ -221,6 +224,21 @@ impl LogState {
                     self.segments.unpin(record);
                 }
             }
+        }
+    }
+
+    fn apply_ranged(&mut self, ranged: &RangeRecord) {
+        let log_end = self.next_sequence;
+        if let Some(queue) = self.queues.get_mut(&ranged.queue) {
+            queue.begin_range(ranged.range, log_end);
+        }
+    }
+
+    fn apply_cut(&mut self, cut: &RangeRecord) {
+        let log_end = self.next_sequence;
+        if let Some(queue) = self.queues.get_mut(&cut.queue) {
+            queue.depth = cut.events;
+            queue.cut_range(cut.range.until, log_end);
         }
     }
 

@@ -18,7 +18,8 @@ use crate::channel::disk::log::format::record::{
     SettledRecord, SourceEvent,
 };
 use crate::channel::disk::log::format::scanner::RecordScanner;
-use crate::channel::disk::log::{QueueId, Sequence};
+use crate::channel::disk::log::format::span::RangeRecord;
+use crate::channel::disk::log::{QueueId, Sequence, SequenceSpan};
 
 fn ranges() -> impl Strategy<Value = Vec<(Sequence, Sequence)>> {
     proptest::collection::vec((1_u64..1 << 40, 0_u64..1000), 0..20).prop_map(|steps| {
@@ -66,6 +67,10 @@ fn progress() -> impl Strategy<Value = EventProgress> {
     ]
 }
 
+fn span(from: u64, until: u64) -> SequenceSpan {
+    SequenceSpan { from, until }
+}
+
 fn queue_entry() -> impl Strategy<Value = QueueEntry> {
     let unfinished = (any::<u64>(), any::<u64>(), any::<u32>(), progress()).prop_map(
         |(event, received_at, bytes, progress)| UnfinishedEntry {
@@ -85,6 +90,7 @@ fn queue_entry() -> impl Strategy<Value = QueueEntry> {
             taken,
             depth,
             bytes: depth.rotate_left(7),
+            range: span(taken, depth),
             finished,
             unfinished,
         },
@@ -191,8 +197,19 @@ fn record() -> impl Strategy<Value = LogRecord> {
             },
         }),
         ranges().prop_map(LogRecord::Freed),
+        range_record().prop_map(LogRecord::Ranged),
+        range_record().prop_map(LogRecord::Cut),
         checkpoint().prop_map(|it| LogRecord::Checkpoint(Box::new(it))),
     ]
+}
+
+fn range_record() -> impl Strategy<Value = RangeRecord> {
+    let numbers = (any::<u64>(), any::<u64>(), any::<u64>());
+    (any::<u32>(), numbers).prop_map(|(id, (from, until, events))| RangeRecord {
+        queue: QueueId(id),
+        range: span(from, until),
+        events,
+    })
 }
 
 fn scanner(bytes: &[u8], salt: SegmentSalt, begin: u64) -> RecordScanner {
