@@ -67,9 +67,9 @@ impl ClusterConnection {
         // The election runs beside the controller; it ends first, by `stops.stop_writing`, so that
         // another process can take over.
         let (leader, leads) = value::channel(false);
-        metrics.expose_lease(LEASE, leads.clone());
         let namespace = &settings.system_namespace;
         let lease = settings.task.channel_kind().controller_names().lease;
+        metrics.expose_lease(lease, leads.clone());
         let candidate = LeaseCandidate::new(client.clone(), namespace, lease, &cluster);
         let mut election = JoinSet::new();
         election.spawn(candidate.run(leader, stops.stop_writing.clone()));

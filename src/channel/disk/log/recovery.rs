@@ -6,46 +6,24 @@ pub(crate) mod replay;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, Weak};
-use std::time::Duration;
 
 use tokio::time::Instant;
 
 use crate::channel::disk::log::LogError;
 use crate::channel::disk::log::channel_log::{IdleLooks, LogCore, LogOptions};
 use crate::channel::disk::log::clock::millis;
-use crate::channel::disk::log::commit::roll::{BegunSegment, FirstFrame, FrameRoom, SizeWish};
+use crate::channel::disk::log::commit::operation::FrameRoom;
+use crate::channel::disk::log::commit::roll::{BegunSegment, FirstFrame, SizeWish};
 use crate::channel::disk::log::commit::spare::SpareSlot;
 use crate::channel::disk::log::commit::writer::LogWriter;
 use crate::channel::disk::log::directory::DataDirectory;
 use crate::channel::disk::log::format::head::SegmentHead;
 use crate::channel::disk::log::format::record::LogRecord;
-use crate::channel::disk::log::manifest::LogManifest;
+use crate::channel::disk::log::mark::{MARK_BYTES, SegmentMark};
+use crate::channel::disk::log::opening::LogOpening;
 use crate::channel::disk::log::state::{ClockReading, LogState};
 use inspect::DirectoryListing;
 use replay::ReplayedLog;
-
-/// What was found when a log was opened.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct LogOpening {
-    /// True if the log was not there before.
-    pub is_new: bool,
-    /// The torn end that was cut off, if there was one.
-    pub torn_end: Option<TornEnd>,
-    /// Files that were left from an interrupted change, and removed.
-    pub leftovers: usize,
-    /// Time that it took.
-    pub took: Duration,
-}
-
-/// The end of a frame that was being written when a process or machine ended. Nobody was told that
-/// its events were safe.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TornEnd {
-    /// The newest segment.
-    pub path: PathBuf,
-    /// Offset at which its whole frames end.
-    pub offset: u64,
-}
 
 impl DataDirectory {
     /// Opens a log and goes on in a new segment. Nothing is written to the segment that was the
@@ -67,17 +45,18 @@ impl DataDirectory {
             .create_directory(path)
             .map_err(|error| LogError::unreadable(path, &error))?;
         let listing = DirectoryListing::read(&*self.files, path)?;
-        let (mut replayed, manifest) = if listing.is_new() {
+        let (mut replayed, mark) = if listing.is_new() {
             let nonce = new_nonce(now);
-            let manifest = LogManifest::create(&*self.files, path, nonce)?;
-            (ReplayedLog::new(nonce), manifest)
+            let mark = SegmentMark::create(&*self.files, path, nonce)?;
+            self.budget.count(MARK_BYTES);
+            (ReplayedLog::new(nonce), mark)
         } else {
             ReplayedLog::read(&*self.files, path, &listing, now)?
         };
         replayed.cut_last_frame();
         replayed.state.read_ahead = options.read_ahead;
         let core = Arc::new(LogCore::new(self, path.to_owned(), options, listing.spare));
-        let writer = core.begin_writer(&mut replayed, manifest)?;
+        let writer = core.begin_writer(&mut replayed, mark)?;
         // Not before: what says that a file is free may have been read from a frame that is not on
         // the disk.
         let (leftovers, bytes) = listing.remove_leftovers(&*self.files, path, &replayed.state);
@@ -138,7 +117,7 @@ impl LogCore {
     fn begin_writer(
         &self,
         replayed: &mut ReplayedLog,
-        mut manifest: LogManifest,
+        mut mark: SegmentMark,
     ) -> Result<LogWriter, LogError> {
         let state = &mut replayed.state;
         let checkpoint = state.checkpoint();
@@ -161,11 +140,11 @@ impl LogCore {
             room: FrameRoom::Ends,
         };
         let begun = self.begin_segment(&first, replayed.next_frame, 0, wish)?;
-        manifest.advance(first.head.id)?;
+        mark.advance(first.head.id)?;
         take_in(state, &begun, &first.records);
         Ok(LogWriter {
             nonce: replayed.nonce,
-            manifest,
+            mark,
             segment: begun.segment,
             file: begun.file,
             offset: begun.end,

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::operation::FrameRoom;
 use super::writer::{LogWriter, RESERVED_PART, encode_frame, frame_bytes};
 use crate::channel::disk::log::LogError;
 use crate::channel::disk::log::channel_log::LogCore;
@@ -157,16 +158,6 @@ impl LogCore {
     }
 }
 
-/// What a frame needs room for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum FrameRoom {
-    /// Events that are published: they leave a part of each segment to other records.
-    Events,
-    /// Records that end events, or tell of the log itself: the limit of all logs does not hold for
-    /// them.
-    Ends,
-}
-
 /// Size that a segment should have.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SizeWish {
@@ -201,7 +192,7 @@ impl LogWriter {
             room,
         };
         let begun = core.begin_segment(&first, self.frame, needed, wish)?;
-        self.manifest.advance(first.head.id)?;
+        self.mark.advance(first.head.id)?;
         core.state().segments.push(begun.state());
         if self.begun.elapsed() < SOON {
             self.next_size = (self.next_size * 2).min(core.options.max_segment_bytes);
