@@ -1,7 +1,6 @@
 //! How far an event has come in the queues that want it.
 
 use super::LogInspection;
-use crate::channel::disk::log::QueueId;
 use crate::channel::disk::log::clock::EpochMillis;
 use crate::channel::disk::log::format::checkpoint::EventProgress;
 use crate::channel::disk::log::format::record::EventRecord;
@@ -28,8 +27,8 @@ impl LogInspection {
     pub(super) fn standings(&self, event: &EventRecord) -> Vec<(String, EventStanding)> {
         let queues = &self.log.state.queues;
         let mut standings = Vec::new();
-        for (first, last) in event.queues.runs() {
-            for (_, queue) in queues.range(QueueId(first)..=QueueId(last)) {
+        for (id, queue) in queues {
+            if event.queues.contains(*id) || queue.range.contains(event.sequence) {
                 let standing = self.standing(queue, event);
                 standings.push((queue.name.clone(), standing));
             }
