@@ -30,7 +30,8 @@ use clap::{Parser, Subcommand};
 pub(crate) use admin::AdminOptions;
 pub(crate) use check::{CheckOptions, CheckOutput};
 pub(crate) use cluster::ClusterOptions;
-pub(crate) use disk::DiskOptions;
+pub use disk::DiskCommand;
+pub(crate) use disk::{DiskDirectoryOptions, DiskDumpOptions, DiskOptions, DumpState};
 pub(crate) use display::DisplayOptions;
 pub use filter::FilterCommand;
 pub(crate) use filter::FilterTestOptions;
@@ -80,6 +81,9 @@ pub enum CliCommand {
     Parked(ParkedCommand),
     /// Send what a channel on disk has retained to a subscription again
     Replay(Box<ReplayOptions>),
+    /// Look at the files of channels on disk
+    #[command(subcommand)]
+    Disk(DiskCommand),
     /// Show what a running dispatcher serves
     Get(GetOptions),
     /// Send CloudEvents

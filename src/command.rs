@@ -3,6 +3,7 @@
 
 mod admin;
 pub mod check;
+pub mod disk;
 pub mod display;
 pub mod env;
 pub mod exec;

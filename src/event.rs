@@ -28,7 +28,7 @@ pub(crate) use attribute::{
 pub use attribute_limit::AttributeLimit;
 pub(crate) use decode_error::DecodeError;
 pub(crate) use near::{differs_little, nearly};
-pub(crate) use trace_context::{BAGGAGE, SpanContext, TRACEPARENT, TRACESTATE, TraceContext};
+pub(crate) use trace_context::{BAGGAGE, TRACEPARENT, TRACESTATE, TraceContext};
 
 /// Version of the CloudEvents specification that an event follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

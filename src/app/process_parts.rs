@@ -45,6 +45,11 @@ impl ProcessParts {
     ) -> anyhow::Result<(Self, SenderTasks)> {
         let options = &setup.options;
         let (services, tasks) = SharedServices::new(setup, configuration.api_server.clone());
+        if let Some(metrics) = &configuration.cluster_metrics {
+            services
+                .counters
+                .expose_cluster_metrics(Arc::clone(metrics));
+        }
         let first = configuration.first_resolution();
         let empty_table = ServedTable::without_channels(Arc::new(first.table.without_channels()));
         let stop = stages.stop_accepting.clone();

@@ -46,6 +46,8 @@ macro_rules! conformance {
             what_is_settled_does_not_come_again,
             what_is_dropped_is_not_forgotten,
             what_nobody_took_is_parked_or_told_to_the_sender,
+            what_is_parked_outlives_the_process,
+            what_is_put_off_twice_comes_back_as_it_left_last,
             what_is_put_off_comes_back_as_it_left,
             what_is_in_order_stays_in_order,
             queues_are_kept_when_a_channel_is_opened_again,

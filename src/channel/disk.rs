@@ -55,6 +55,7 @@ use context::DiskContext;
 use kept_log::KeptLog;
 use log::LogError;
 use log_keeper::LogKeeper;
+pub use names::{log_owner, queue_owner};
 pub use options::DiskBackendOptions;
 use parking::DiskParking;
 use publisher::DiskPublisher;

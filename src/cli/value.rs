@@ -1,8 +1,10 @@
 //! Reads the values of flags: durations, sizes, rates, addresses and attributes.
 
 use std::num::NonZeroU32;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 use url::Url;
 
 use crate::model::{HistoryPoint, parse_duration};
@@ -10,6 +12,17 @@ use crate::model::{HistoryPoint, parse_duration};
 /// Reads an ISO 8601 duration such as `PT20S`.
 pub(super) fn parse_duration_value(text: &str) -> Result<Duration, String> {
     parse_duration(text).map_err(|remedy| format!("it {remedy}"))
+}
+
+/// Reads a time: RFC 3339, or a duration before now.
+pub(super) fn parse_moment(text: &str) -> Result<SystemTime, String> {
+    if let Ok(time) = OffsetDateTime::parse(text, &Rfc3339) {
+        return Ok(time.into());
+    }
+    let remedy = || "write a time such as 2026-11-29T10:00:00Z, or a duration ago such as PT1H";
+    let ago = parse_duration(text).map_err(|_remedy| remedy().to_owned())?;
+    let time = SystemTime::now().checked_sub(ago);
+    time.ok_or_else(|| "it is before the beginning of time".to_owned())
 }
 
 /// Reads a duration that is not zero: a limit of nothing would be no limit, or would let nothing

@@ -4,10 +4,11 @@
 
 use std::sync::Arc;
 
-use ::http::{HeaderName, HeaderValue};
+use ::http::{HeaderMap, HeaderName, HeaderValue};
 use bytes::{Buf, Bytes};
 
-use super::{AttributeType, ContextAttribute, Event, SpanContext, SpecVersion, TraceContext};
+use super::trace_context::{BAGGAGE, TRACEPARENT, TRACESTATE};
+use super::{AttributeType, ContextAttribute, Event, SpecVersion, TraceContext};
 
 /// Version of the form, the first byte of each event.
 const VERSION: u8 = 1;
@@ -15,13 +16,19 @@ const VERSION: u8 = 1;
 /// Bits of the second byte.
 const IS_V1_0: u8 = 1;
 const HAS_CONTENT_TYPE: u8 = 1 << 1;
-const HAS_SPAN: u8 = 1 << 2;
+const HAS_TRACEPARENT: u8 = 1 << 2;
 const HAS_TRACESTATE: u8 = 1 << 3;
 const HAS_BAGGAGE: u8 = 1 << 4;
 const ALL_FLAGS: u8 = (1 << 5) - 1;
+/// The fields of the trace context in the order in which they stand, each with its bit.
+const TRACE_FIELDS: [(HeaderName, u8); 3] = [
+    (TRACEPARENT, HAS_TRACEPARENT),
+    (TRACESTATE, HAS_TRACESTATE),
+    (BAGGAGE, HAS_BAGGAGE),
+];
 
-/// Bytes that are reserved beside an event's texts and data: lengths, types, the span.
-const BESIDE: usize = 64;
+/// Bytes that are reserved beside an event's texts and data: lengths, types, the `traceparent`.
+const BESIDE: usize = 96;
 /// Bytes that lengths and type of an attribute take, nearly always.
 const PER_ATTRIBUTE: usize = 4;
 
@@ -42,7 +49,11 @@ pub fn encode(event: &Event) -> Bytes {
     let attributes = event.attributes();
     let room = event.length() + BESIDE + attributes.len() * PER_ATTRIBUTE;
     let mut bytes = Vec::with_capacity(room);
-    bytes.extend([VERSION, flags_of(event)]);
+    let mut trace = HeaderMap::new();
+    if let Some(context) = event.trace() {
+        context.write_headers(&mut trace);
+    }
+    bytes.extend([VERSION, flags_of(event, &trace)]);
     put_varint(&mut bytes, attributes.len());
     for attribute in attributes {
         bytes.push(type_byte(attribute.attribute_type()));
@@ -57,8 +68,8 @@ pub fn encode(event: &Event) -> Bytes {
         put_text(&mut bytes, name.as_str().as_bytes());
         put_text(&mut bytes, value.as_bytes());
     }
-    if let Some(trace) = event.trace() {
-        put_trace(&mut bytes, trace);
+    for value in TRACE_FIELDS.iter().filter_map(|(name, _)| trace.get(name)) {
+        put_text(&mut bytes, value.as_bytes());
     }
     bytes.extend_from_slice(event.data());
     bytes.into()
@@ -98,23 +109,16 @@ pub fn decode(mut bytes: Bytes) -> Result<Event, StoredEventError> {
     Ok(event)
 }
 
-fn flags_of(event: &Event) -> u8 {
-    let mut flags = 0;
-    let trace = event.trace();
-    let parts = [
+fn flags_of(event: &Event, trace: &HeaderMap) -> u8 {
+    let beside = [
         (event.spec_version() == SpecVersion::V1_0, IS_V1_0),
         (event.content_type().is_some(), HAS_CONTENT_TYPE),
-        (trace.is_some_and(|it| it.span.is_some()), HAS_SPAN),
-        (
-            trace.is_some_and(|it| it.tracestate.is_some()),
-            HAS_TRACESTATE,
-        ),
-        (trace.is_some_and(|it| it.baggage.is_some()), HAS_BAGGAGE),
     ];
-    for (is_there, flag) in parts {
-        flags |= if is_there { flag } else { 0 };
-    }
-    flags
+    let traced = TRACE_FIELDS.map(|(name, flag)| (trace.contains_key(name), flag));
+    let flags = beside.into_iter().chain(traced);
+    flags.fold(0, |flags, (is_there, flag)| {
+        flags | if is_there { flag } else { 0 }
+    })
 }
 
 fn type_byte(attribute_type: AttributeType) -> u8 {
@@ -140,17 +144,6 @@ fn put_varint(bytes: &mut Vec<u8>, mut number: usize) {
 fn put_text(bytes: &mut Vec<u8>, text: &[u8]) {
     put_varint(bytes, text.len());
     bytes.extend_from_slice(text);
-}
-
-fn put_trace(bytes: &mut Vec<u8>, trace: &TraceContext) {
-    if let Some(span) = trace.span {
-        bytes.extend(span.trace_id.to_be_bytes());
-        bytes.extend(span.span_id.to_be_bytes());
-        bytes.push(span.flags);
-    }
-    for value in [&trace.tracestate, &trace.baggage].into_iter().flatten() {
-        put_text(bytes, value.as_bytes());
-    }
 }
 
 fn take_byte(bytes: &mut Bytes, what: &'static str) -> Result<u8, StoredEventError> {
@@ -198,31 +191,30 @@ fn take_attribute(bytes: &mut Bytes) -> Result<ContextAttribute, StoredEventErro
 }
 
 fn take_trace(bytes: &mut Bytes, flags: u8) -> Result<Option<Arc<TraceContext>>, StoredEventError> {
-    if flags & (HAS_SPAN | HAS_TRACESTATE | HAS_BAGGAGE) == 0 {
-        return Ok(None);
+    let mut fields = HeaderMap::new();
+    for (name, flag) in TRACE_FIELDS {
+        if flags & flag != 0 {
+            fields.insert(name, take_value(bytes)?);
+        }
     }
-    let malformed = |_short| StoredEventError::Malformed("trace context");
-    let mut trace = TraceContext::default();
-    if flags & HAS_SPAN != 0 {
-        trace.span = Some(SpanContext {
-            trace_id: bytes.try_get_u128().map_err(malformed)?,
-            span_id: bytes.try_get_u64().map_err(malformed)?,
-            flags: bytes.try_get_u8().map_err(malformed)?,
-        });
-    }
-    if flags & HAS_TRACESTATE != 0 {
-        trace.tracestate = Some(take_value(bytes)?);
-    }
-    if flags & HAS_BAGGAGE != 0 {
-        trace.baggage = Some(take_value(bytes)?);
-    }
-    Ok(Some(Arc::new(trace)))
+    Ok(TraceContext::from_headers(&fields))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    fn traced() -> HeaderMap {
+        let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        let fields = [
+            (TRACEPARENT, parent),
+            (TRACESTATE, "a=b"),
+            (BAGGAGE, "user=7"),
+        ];
+        let fields = fields.map(|(name, text)| (name, HeaderValue::from_static(text)));
+        fields.into_iter().collect()
+    }
 
     fn full_event() -> Event {
         let mut event = Event::empty(SpecVersion::V0_3)
@@ -234,11 +226,7 @@ mod tests {
                 HeaderName::from_static("x-b3-traceid"),
                 HeaderValue::from_static("77"),
             )])
-            .with_trace(Some(Arc::new(TraceContext {
-                span: SpanContext::parse("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),
-                tracestate: Some(HeaderValue::from_static("a=b")),
-                baggage: Some(HeaderValue::from_static("user=7")),
-            })));
+            .with_trace(TraceContext::from_headers(&traced()));
         event.set("id", "1 \u{20ac}");
         event.set("source", "/shop");
         event.set("type", "order");

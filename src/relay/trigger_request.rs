@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::{Response, StatusCode};
 use tokio::time::Instant;
 
-use super::relay_request::RelaySendError;
+use super::relay_request::{RelaySendError, RelayStart};
 use super::response::RelayResponse;
 use super::scheme_series;
 use crate::model::{Addressable, DestinationRole, TriggerRelay, UriScheme};
@@ -37,19 +37,19 @@ impl TriggerRequest<'_> {
     }
 
     /// Counts that the event is sent now (contract OB-7).
-    pub(super) fn record_started(&self) {
+    pub(super) fn record_started(&self, start: &RelayStart) {
         self.series.count_enqueued();
         self.series.start_delivery();
         scheme_series(self.series.relay_durations(), self.scheme)
             .processed
-            .record(self.received_at.elapsed());
+            .record(self.received_at.elapsed(), start.span.as_ref());
     }
 
     /// Counts the attempt at this destination, with its response or without one (contract OB-6).
     pub(super) fn record_sent(
         &self,
         to: TriggerDestination<'_>,
-        started: Instant,
+        start: &RelayStart,
         answer: &Result<Response<Bytes>, RelaySendError>,
     ) {
         let result = match answer {
@@ -58,12 +58,11 @@ impl TriggerRequest<'_> {
             Err(RelaySendError::Transport(error)) => Err(error.reason()),
         };
         self.series.count_attempt(to.role, result);
-        scheme_series(self.series.relay_durations(), self.scheme)
-            .dispatched
-            .record(result.ok(), started.elapsed());
+        let durations = scheme_series(self.series.relay_durations(), self.scheme);
+        start.record_elapsed(result.ok(), &durations.dispatched);
         let reason = match answer {
             Ok(answer) if answer.status().is_success() => {
-                return self.series.record_success(to.role, started);
+                return self.series.record_success(to.role, start.time);
             }
             Ok(answer) => format!("answered {}", answer.status()),
             Err(error) => error.to_string(),

@@ -4,9 +4,10 @@
 
 mod table;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use super::backend_metrics::BackendMetrics;
+use super::cluster_metrics::ClusterMetrics;
 use super::configuration_metrics::ConfigurationMetrics;
 use super::counter::{Counter, CounterDescription};
 use super::data_point::{MetricValue, float};
@@ -79,6 +80,8 @@ pub struct ProcessCounters {
     pub series: SeriesRegistry,
     /// The metrics about the configuration in effect.
     configuration: Mutex<ConfigurationMetrics>,
+    /// The metrics about the cluster; unset where files are served.
+    cluster: OnceLock<Arc<ClusterMetrics>>,
     /// The metrics that the backends of channels keep themselves.
     backends: Mutex<Vec<Arc<dyn BackendMetrics>>>,
 }
@@ -92,7 +95,7 @@ impl ProcessCounters {
 
     /// Returns all metrics in this format.
     #[must_use]
-    pub fn render_as(&self, form: ExpositionFormat) -> String {
+    pub(crate) fn render_as(&self, form: ExpositionFormat) -> String {
         let mut text = String::with_capacity(16 * 1024);
         self.collect_families()
             .iter()
@@ -103,7 +106,7 @@ impl ProcessCounters {
 
     /// Returns all metrics as they are now.
     #[must_use]
-    pub fn collect_families(&self) -> Vec<MetricFamily<'static>> {
+    pub(crate) fn collect_families(&self) -> Vec<MetricFamily<'static>> {
         let backends = self.backends().clone();
         let mut families = self.collect_counters(table::ARRIVALS);
         families.extend(
@@ -122,6 +125,8 @@ impl ProcessCounters {
         families.extend(backends.iter().flat_map(|backend| backend.collect_gauges()));
         let configuration = self.configuration().clone();
         families.extend(configuration.into_families());
+        let cluster = self.cluster.get();
+        families.extend(cluster.into_iter().flat_map(|of| of.collect_families()));
         families.extend(self.series.collect_families());
         families.extend(process::collect_families());
         families
@@ -132,8 +137,14 @@ impl ProcessCounters {
     }
 
     /// Exposes the metrics of a backend of channels from now on, beside those of the process.
-    pub fn add_backend_metrics(&self, metrics: Arc<dyn BackendMetrics>) {
+    pub(crate) fn add_backend_metrics(&self, metrics: Arc<dyn BackendMetrics>) {
         self.backends().push(metrics);
+    }
+
+    /// Exposes the metrics about the cluster that this process follows.
+    pub(crate) fn expose_cluster_metrics(&self, metrics: Arc<ClusterMetrics>) {
+        // A process follows one cluster only, so that this is never refused.
+        _ = self.cluster.set(metrics);
     }
 
     fn backends(&self) -> MutexGuard<'_, Vec<Arc<dyn BackendMetrics>>> {
@@ -141,7 +152,7 @@ impl ProcessCounters {
     }
 
     /// Changes the metrics about the configuration in effect.
-    pub fn update_configuration(&self, change: impl FnOnce(&mut ConfigurationMetrics)) {
+    pub(crate) fn update_configuration(&self, change: impl FnOnce(&mut ConfigurationMetrics)) {
         change(&mut self.configuration());
     }
 
@@ -173,13 +184,13 @@ impl ProcessCounters {
     }
 
     /// Counts an attempt after the first.
-    pub fn count_retry(&self, series: &SubscriptionSeries) {
+    pub(crate) fn count_retry(&self, series: &SubscriptionSeries) {
         self.retries.increment();
         series.retries.increment();
     }
 
     /// Counts the decision of a subscription's filter; returns true if the event passes.
-    pub fn count_filter_decision(
+    pub(crate) fn count_filter_decision(
         &self,
         series: &SubscriptionSeries,
         decision: FilterDecision,
@@ -198,7 +209,7 @@ impl ProcessCounters {
 
     /// Returns the number of deliveries that a queue took and that have not ended.
     #[must_use]
-    pub fn unfinished(&self) -> u64 {
+    pub(crate) fn unfinished(&self) -> u64 {
         let ended = [
             &self.delivered,
             &self.dead_lettered,

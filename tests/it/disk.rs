@@ -3,6 +3,7 @@
 mod faults;
 mod kept;
 mod killed;
+mod looked_at;
 mod removed;
 
 use std::path::Path;

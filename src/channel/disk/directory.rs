@@ -1,5 +1,8 @@
 //! The data directory, which is opened when the first log is, and again and again if that fails.
 
+use std::fs::DirBuilder;
+use std::io::ErrorKind;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -55,7 +58,17 @@ impl DirectoryKeeper {
 
     fn open_now(&self) -> Result<DataDirectory, LogError> {
         let unreadable = |error: std::io::Error| LogError::unreadable(&self.path, &error);
-        std::fs::create_dir_all(&self.path).map_err(unreadable)?;
+        if let Some(parent) = self.path.parent() {
+            std::fs::create_dir_all(parent).map_err(unreadable)?;
+        }
+        // Events are nobody else's business.
+        let made = DirBuilder::new().mode(0o700).create(&self.path);
+        match made {
+            Err(error) if error.kind() != ErrorKind::AlreadyExists => {
+                return Err(unreadable(error));
+            }
+            Ok(()) | Err(_) => {}
+        }
         let mut options = DirectoryOptions::default();
         match self.max_bytes {
             Some(limit) => options.max_bytes = limit,

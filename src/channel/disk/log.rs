@@ -15,7 +15,7 @@ mod format;
 mod gather;
 mod inspection;
 mod lane;
-mod manifest;
+mod mark;
 mod open_logs;
 mod queue;
 mod ranges;
@@ -42,7 +42,7 @@ pub use format::record::{QueueLeftover, SettledOutcome};
 pub use format::span::SequenceSpan;
 pub use inspection::{
     DirectoryInspection, EventStanding, InspectedEvent, InspectedQueue, LogInspection,
-    LogVerification,
+    LogVerification, QueueStanding,
 };
 pub use lane::LaneKind;
 pub use queue::QueueOptions;

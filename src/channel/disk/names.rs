@@ -53,6 +53,38 @@ fn escape(text: &str) -> String {
     escaped
 }
 
+/// What a log belongs to, by its name: `broker NAMESPACE/NAME`. A name that was shortened, or that
+/// is none of ours, stays as it is.
+#[must_use]
+pub fn log_owner(name: &str) -> String {
+    let parts: Vec<Option<String>> = name.split('+').map(unescape).collect();
+    match parts.as_slice() {
+        [Some(kind), Some(namespace), Some(name)] => format!("{kind} {namespace}/{name}"),
+        _ => name.to_owned(),
+    }
+}
+
+/// What a queue belongs to, by its name: `trigger NAMESPACE/NAME`.
+#[must_use]
+pub fn queue_owner(name: &str) -> String {
+    match name.split(':').collect::<Vec<_>>().as_slice() {
+        [kind, namespace, name] => format!("{kind} {namespace}/{name}"),
+        _ => name.to_owned(),
+    }
+}
+
+/// Undoes [`escape`]; `None` if the text is nothing that it gives.
+fn unescape(text: &str) -> Option<String> {
+    let mut parts = text.split('~');
+    let mut bytes = parts.next()?.as_bytes().to_vec();
+    for part in parts {
+        let (digits, rest) = part.split_at_checked(2)?;
+        bytes.push(u8::from_str_radix(digits, 16).ok()?);
+        bytes.extend_from_slice(rest.as_bytes());
+    }
+    String::from_utf8(bytes).ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -65,8 +97,12 @@ mod tests {
         };
         assert_eq!(broker("orders", "b.c"), "broker+orders+b.c");
         assert_ne!(broker("a+b", "c"), broker("a", "b+c"));
+        let odd = broker("a+b", "c/~d");
+        assert_eq!(log_owner(&odd), "broker a+b/c/~d");
+        assert_eq!(log_owner("notes"), "notes");
         let long = "x".repeat(253);
         let (first, second) = (broker(&long, "a"), broker(&long, "b"));
         assert!(first != second && first.len() <= LONGEST && first.starts_with("broker+xxx"));
+        assert_eq!(log_owner(&first), first);
     }
 }

@@ -63,8 +63,9 @@ const COUNTERS: &[CounterDescription<RabbitmqMetrics>] = &[
         help: "Messages not confirmed, or not in time",
         counter: |counters| &counters.unconfirmed,
     },
+    // With its suffix, since the gauge has the name without it.
     CounterDescription {
-        name: "sealpost_rabbitmq_blocked",
+        name: "sealpost_rabbitmq_blocked_total",
         help: "Of those, not sent because of an alarm",
         counter: |counters| &counters.blocked,
     },

@@ -53,7 +53,11 @@ impl ClusterConnection {
         read: impl Fn(&Resolution) + Send + Sync,
         stops: StopSignals,
     ) {
-        let Self { cluster, client } = self;
+        let Self {
+            cluster,
+            client,
+            metrics,
+        } = self;
         // The store has to know all rows before the first watch starts, since planning waits for
         // the lists that are needed.
         let rows = rows::controller_rows(&settings);
@@ -65,6 +69,7 @@ impl ClusterConnection {
         let (leader, leads) = value::channel(false);
         let namespace = &settings.system_namespace;
         let lease = settings.task.channel_kind().controller_names().lease;
+        metrics.expose_lease(lease, leads.clone());
         let candidate = LeaseCandidate::new(client.clone(), namespace, lease, &cluster);
         let mut election = JoinSet::new();
         election.spawn(candidate.run(leader, stops.stop_writing.clone()));
@@ -72,7 +77,7 @@ impl ClusterConnection {
             store,
             resolver: StoreResolver::new(settings),
             oidc,
-            writer: WriteQueue::new(ChannelReconciler::new(client)),
+            writer: WriteQueue::new(ChannelReconciler::new(client), metrics),
         };
         // After the stop, requests under way are finished before the watches end; the election is
         // awaited, so that the Lease is given up.

@@ -10,7 +10,7 @@ use crate::telemetry::counter::Counter;
 
 /// The series of a channel or broker.
 #[derive(Debug, Default)]
-pub struct ChannelSeries {
+pub(crate) struct ChannelSeries {
     pub(super) name: SeriesKey,
     pub(super) arrivals: ByArrivalOutcome<Counter>,
     /// The failure spell of the channel to which the role `ingress` sends events.
@@ -21,7 +21,7 @@ pub struct ChannelSeries {
 impl ChannelSeries {
     /// Makes series that are not registered, and so not exposed.
     #[must_use]
-    pub fn new(name: SeriesKey) -> Self {
+    pub(crate) fn new(name: SeriesKey) -> Self {
         Self {
             name,
             ..Self::default()
@@ -29,18 +29,18 @@ impl ChannelSeries {
     }
 
     /// Returns the durations of the role `ingress`; they are made when first asked for.
-    pub fn relay_durations(&self) -> &RelayDurations {
+    pub(crate) fn relay_durations(&self) -> &RelayDurations {
         self.relay_durations.get_or_init(Box::default)
     }
 
     /// Returns the number of events with this result.
     #[must_use]
-    pub fn arrival_count(&self, arrival: ArrivalOutcome) -> u64 {
+    pub(crate) fn arrival_count(&self, arrival: ArrivalOutcome) -> u64 {
         self.arrivals.get(arrival).get()
     }
 
     /// Counts events with this result.
-    pub fn count_arrivals(&self, arrival: ArrivalOutcome, events: u64) {
+    pub(crate) fn count_arrivals(&self, arrival: ArrivalOutcome, events: u64) {
         self.arrivals.get(arrival).add(events);
     }
 }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use opentelemetry::trace::SpanContext;
+
 use crate::telemetry::counter::Counter;
 use crate::telemetry::gauge::Gauge;
 use crate::telemetry::histogram::{DurationHistogram, HistogramsByStatus, SizeHistogram};
@@ -19,8 +21,14 @@ pub struct ServerRequestHistograms {
 
 impl ServerRequestHistograms {
     /// Records one request: its duration, and the sizes of its bodies in bytes.
-    pub fn record(&self, took: Duration, request: u64, response: Option<u64>) {
-        self.duration.record(took);
+    pub(crate) fn record(
+        &self,
+        took: Duration,
+        request: u64,
+        response: Option<u64>,
+        span: Option<&SpanContext>,
+    ) {
+        self.duration.record(took, span);
         self.request_body_size.record(request);
         response.inspect(|bytes| self.response_body_size.record(*bytes));
     }
@@ -42,12 +50,21 @@ pub struct ConnectionMetrics {
     pub opened: Counter,
     /// Connections that are open now.
     pub open: Gauge,
+    /// Connections that may be open at once; 0 if there is no limit.
+    pub limit: Gauge,
     /// TLS handshakes that succeeded.
     pub handshakes: Counter,
     /// TLS handshakes that failed.
     pub handshakes_failed: Counter,
     /// TLS handshakes that took too long.
     pub handshakes_timed_out: Counter,
+}
+
+impl ConnectionMetrics {
+    /// Sets how many connections may be open at once.
+    pub(crate) fn set_limit(&self, limit: usize) {
+        self.limit.set(i64::try_from(limit).unwrap_or(0));
+    }
 }
 
 /// Histograms of received requests by method, then by status.

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use opentelemetry::trace::SpanContext;
+
 use super::channel_series::ChannelSeries;
 use super::http_metrics::{ClientRequestHistograms, ConnectionMetrics, RequestsByScheme};
 use super::request_reply::RequestReplySeries;
@@ -39,20 +41,26 @@ impl SeriesRegistry {
     }
 
     /// Records a request to a destination: status, if any, duration and size of its body in bytes.
-    pub fn record_sent(&self, status: Option<u16>, took: Duration, bytes: usize) {
+    pub(crate) fn record_sent(
+        &self,
+        status: Option<u16>,
+        took: Duration,
+        bytes: usize,
+        span: Option<&SpanContext>,
+    ) {
         if let Some(sent) = self.sent_requests.for_status(status) {
-            sent.duration.record(took);
+            sent.duration.record(took, span);
             sent.request_body_size.record(bytes as u64);
         }
     }
 
     /// Returns the series of a channel or broker, which live as long as somebody holds them.
-    pub fn channel(&self, name: &SeriesKey) -> Arc<ChannelSeries> {
+    pub(crate) fn channel(&self, name: &SeriesKey) -> Arc<ChannelSeries> {
         self.channels.find_or_register(name, ChannelSeries::new)
     }
 
     /// Returns the series of a RequestReply, which live as long as somebody holds them.
-    pub fn request_reply(&self, name: &SeriesKey) -> Arc<RequestReplySeries> {
+    pub(crate) fn request_reply(&self, name: &SeriesKey) -> Arc<RequestReplySeries> {
         self.request_replies
             .find_or_register(name, RequestReplySeries::new)
     }

@@ -14,21 +14,13 @@ use super::{is_tests, root, sources};
 const LONGEST_FUNCTION: usize = 60;
 
 /// The functions that may have a tuple as a parameter, each with its reason.
-const TUPLE_PARAMETERS: [(&str, &str); 5] = [
+const TUPLE_PARAMETERS: [(&str, &str); 3] = [
     (
         "channel::rabbitmq::address::new",
         "the user name and the password that replace those of the URIs",
     ),
     ("channel::rabbitmq::address::parse_uri", "the same"),
     ("channel::rabbitmq::address::parse_uris", "the same"),
-    (
-        "telemetry::configuration_metrics::object_labels",
-        "the values of three labels, in the order of their names",
-    ),
-    (
-        "telemetry::configuration_metrics::problem_family",
-        "the numbers of errors and of warnings, as its caller has them",
-    ),
 ];
 
 /// The names of a file's module below the crate: `["control", "resolve"]`.

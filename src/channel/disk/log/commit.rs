@@ -50,11 +50,7 @@ impl LogCore {
             return receiver;
         }
         queue.pending.push_back(pending);
-        let is_idle = !std::mem::replace(&mut queue.is_active, true);
-        drop(queue);
-        if is_idle {
-            self.submit_committer();
-        }
+        self.wake_committer(&mut queue);
         receiver
     }
 
@@ -64,9 +60,18 @@ impl LogCore {
         receiver.await.unwrap_or(Err(LogError::Closed))
     }
 
-    /// Has the committer look for what nothing needs.
+    /// Has the committer look for what nothing needs, unless the log is closed.
     pub(crate) fn request_upkeep(self: &Arc<Self>) {
-        let is_idle = !std::mem::replace(&mut self.commits().is_active, true);
+        let mut queue = self.commits();
+        if !queue.is_closed {
+            self.wake_committer(&mut queue);
+        }
+    }
+
+    /// Has a committer at work. It is counted as a job under the lock of the queue, so that whoever
+    /// closes the log waits for it.
+    fn wake_committer(self: &Arc<Self>, queue: &mut CommitQueue) {
+        let is_idle = !std::mem::replace(&mut queue.is_active, true);
         if is_idle {
             self.submit_committer();
         }

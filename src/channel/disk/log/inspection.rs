@@ -16,14 +16,14 @@ use crate::channel::disk::log::files::FileSystem;
 use crate::channel::disk::log::files::read_only::ReadOnlyFiles;
 use crate::channel::disk::log::format::HEAD_BYTES;
 use crate::channel::disk::log::format::record::LogRecord;
-use crate::channel::disk::log::manifest::MANIFEST_NAME;
+use crate::channel::disk::log::mark::MARK_NAME;
 use crate::channel::disk::log::recovery::TornEnd;
 use crate::channel::disk::log::recovery::inspect::DirectoryListing;
 use crate::channel::disk::log::recovery::replay::ReplayedLog;
 use crate::channel::disk::log::segment::SegmentState;
 use crate::channel::disk::log::state::ClockReading;
 use crate::channel::disk::log::{LogError, Sequence};
-pub use standing::EventStanding;
+pub use standing::{EventStanding, QueueStanding};
 pub use verification::LogVerification;
 
 /// Times that a log is read before it is believed to be as it looks: the process that has it may
@@ -54,7 +54,7 @@ impl DirectoryInspection {
         logs.sort();
         let has_log = logs
             .iter()
-            .any(|name| path.join(name).join(MANIFEST_NAME).exists());
+            .any(|name| path.join(name).join(MARK_NAME).exists());
         if !(has_lock || has_log || entries.is_empty()) {
             return Err(LogError::NoDataDirectory(path.to_owned()));
         }
@@ -87,8 +87,8 @@ pub struct InspectedEvent {
     pub received_at: EpochMillis,
     /// The event, as it was published.
     pub event: Bytes,
-    /// Queues that wanted it and that the log still has, by name.
-    pub queues: Vec<(String, EventStanding)>,
+    /// How far it is in the queues that wanted it and that the log still has.
+    pub queues: Vec<QueueStanding>,
 }
 
 /// A log that is looked at, as it was at one moment.
@@ -104,32 +104,39 @@ impl LogInspection {
     /// # Errors
     /// If it cannot be read, or is damaged.
     pub fn read(directory: &Path) -> Result<Self, LogError> {
+        Self::read_on(&(Arc::new(ReadOnlyFiles) as Arc<dyn FileSystem>), directory)
+    }
+
+    /// Looks at the log in a directory of another file system.
+    ///
+    /// # Errors
+    /// As [`LogInspection::read`].
+    pub fn read_on(files: &Arc<dyn FileSystem>, directory: &Path) -> Result<Self, LogError> {
         let mut before = None;
         for _ in 1..TRIES {
-            match Self::read_once(directory) {
+            match Self::read_once(files, directory) {
                 Err(error) if before.as_ref() != Some(&error) => before = Some(error),
                 read => return read,
             }
         }
-        Self::read_once(directory)
+        Self::read_once(files, directory)
     }
 
-    fn read_once(directory: &Path) -> Result<Self, LogError> {
-        let files: Arc<dyn FileSystem> = Arc::new(ReadOnlyFiles);
+    fn read_once(files: &Arc<dyn FileSystem>, directory: &Path) -> Result<Self, LogError> {
         let clock = StandardClock::default();
         let now = ClockReading {
             wall: clock.wall(),
             steady: clock.steady(),
         };
-        let listing = DirectoryListing::read(&*files, directory)?;
+        let listing = DirectoryListing::read(&**files, directory)?;
         let log = if listing.is_new() {
             ReplayedLog::new(0)
         } else {
-            ReplayedLog::read(&*files, directory, &listing, now)?.0
+            ReplayedLog::read(&**files, directory, &listing, now)?.0
         };
         Ok(Self {
             directory: directory.to_owned(),
-            files,
+            files: Arc::clone(files),
             log,
         })
     }
@@ -210,7 +217,7 @@ impl LogInspection {
             Ok(flow) => return Ok(flow),
             Err(error) => error,
         };
-        let now = Self::read(&self.directory)?;
+        let now = Self::read_on(&self.files, &self.directory)?;
         let mut segments = now.log.state.segments.iter();
         match segments.find(|it| it.file.id == segment.file.id) {
             // It was given up, so that nobody needs what was in it.

@@ -19,7 +19,7 @@ use crate::channel::disk::log::commit::writer::LogWriter;
 use crate::channel::disk::log::directory::DataDirectory;
 use crate::channel::disk::log::format::head::SegmentHead;
 use crate::channel::disk::log::format::record::LogRecord;
-use crate::channel::disk::log::manifest::LogManifest;
+use crate::channel::disk::log::mark::{MARK_BYTES, SegmentMark};
 use crate::channel::disk::log::state::{ClockReading, LogState};
 use inspect::DirectoryListing;
 use replay::ReplayedLog;
@@ -67,17 +67,18 @@ impl DataDirectory {
             .create_directory(path)
             .map_err(|error| LogError::unreadable(path, &error))?;
         let listing = DirectoryListing::read(&*self.files, path)?;
-        let (mut replayed, manifest) = if listing.is_new() {
+        let (mut replayed, mark) = if listing.is_new() {
             let nonce = new_nonce(now);
-            let manifest = LogManifest::create(&*self.files, path, nonce)?;
-            (ReplayedLog::new(nonce), manifest)
+            let mark = SegmentMark::create(&*self.files, path, nonce)?;
+            self.budget.count(MARK_BYTES);
+            (ReplayedLog::new(nonce), mark)
         } else {
             ReplayedLog::read(&*self.files, path, &listing, now)?
         };
         replayed.cut_last_frame();
         replayed.state.read_ahead = options.read_ahead;
         let core = Arc::new(LogCore::new(self, path.to_owned(), options, listing.spare));
-        let writer = core.begin_writer(&mut replayed, manifest)?;
+        let writer = core.begin_writer(&mut replayed, mark)?;
         // Not before: what says that a file is free may have been read from a frame that is not on
         // the disk.
         let (leftovers, bytes) = listing.remove_leftovers(&*self.files, path, &replayed.state);
@@ -138,7 +139,7 @@ impl LogCore {
     fn begin_writer(
         &self,
         replayed: &mut ReplayedLog,
-        mut manifest: LogManifest,
+        mut mark: SegmentMark,
     ) -> Result<LogWriter, LogError> {
         let state = &mut replayed.state;
         let checkpoint = state.checkpoint();
@@ -161,11 +162,11 @@ impl LogCore {
             room: FrameRoom::Ends,
         };
         let begun = self.begin_segment(&first, replayed.next_frame, 0, wish)?;
-        manifest.advance(first.head.id)?;
+        mark.advance(first.head.id)?;
         take_in(state, &begun, &first.records);
         Ok(LogWriter {
             nonce: replayed.nonce,
-            manifest,
+            mark,
             segment: begun.segment,
             file: begun.file,
             offset: begun.end,

@@ -201,7 +201,7 @@ impl LogWriter {
             room,
         };
         let begun = core.begin_segment(&first, self.frame, needed, wish)?;
-        self.manifest.advance(first.head.id)?;
+        self.mark.advance(first.head.id)?;
         core.state().segments.push(begun.state());
         if self.begun.elapsed() < SOON {
             self.next_size = (self.next_size * 2).min(core.options.max_segment_bytes);

@@ -15,7 +15,7 @@ use crate::channel::disk::log::LogError;
 use crate::channel::disk::log::channel_log::LogCore;
 use crate::channel::disk::log::files::{LogFile, write_fully};
 use crate::channel::disk::log::format::record::{FrameHead, LogRecord};
-use crate::channel::disk::log::manifest::LogManifest;
+use crate::channel::disk::log::mark::SegmentMark;
 use crate::channel::disk::log::segment::SegmentFile;
 use crate::channel::disk::log::state::apply::RecordOrigin;
 
@@ -27,7 +27,7 @@ pub(crate) const RESERVED_PART: u64 = 32;
 #[derive(Debug)]
 pub(crate) struct LogWriter {
     pub(crate) nonce: u64,
-    pub(crate) manifest: LogManifest,
+    pub(crate) mark: SegmentMark,
     pub(crate) segment: Arc<SegmentFile>,
     pub(crate) file: Arc<dyn LogFile>,
     /// Offset at which the next frame begins.

@@ -22,15 +22,27 @@ pub enum EventStanding {
     Finished,
 }
 
+/// How far an event has come in a queue.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QueueStanding {
+    /// Name of the queue.
+    pub queue: String,
+    /// How far it is there.
+    pub standing: EventStanding,
+}
+
 impl LogInspection {
     /// How far an event has come in each queue that wants it and that the log still has.
-    pub(super) fn standings(&self, event: &EventRecord) -> Vec<(String, EventStanding)> {
+    pub(super) fn standings(&self, event: &EventRecord) -> Vec<QueueStanding> {
         let queues = &self.log.state.queues;
         let mut standings = Vec::new();
         for (id, queue) in queues {
             if event.queues.contains(*id) || queue.range.contains(event.sequence) {
                 let standing = self.standing(queue, event);
-                standings.push((queue.name.clone(), standing));
+                standings.push(QueueStanding {
+                    queue: queue.name.clone(),
+                    standing,
+                });
             }
         }
         standings

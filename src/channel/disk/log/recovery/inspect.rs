@@ -9,7 +9,7 @@ use crate::channel::disk::log::commit::spare::SPARE_NAME;
 use crate::channel::disk::log::files::{FileSystem, LogFile, read_fully};
 use crate::channel::disk::log::format::HEAD_BYTES;
 use crate::channel::disk::log::format::head::SegmentHead;
-use crate::channel::disk::log::manifest::MANIFEST_NAME;
+use crate::channel::disk::log::mark::MARK_NAME;
 use crate::channel::disk::log::segment::{segment_name, segment_of_name};
 use crate::channel::disk::log::state::LogState;
 
@@ -24,8 +24,8 @@ pub(crate) struct DirectoryListing {
     /// Size of the file that is kept ready for the next segment.
     pub(crate) spare: Option<u64>,
     temporary: Vec<(String, u64)>,
-    /// True if there is a manifest.
-    pub(crate) has_manifest: bool,
+    /// True if there is a mark.
+    pub(crate) has_mark: bool,
 }
 
 impl DirectoryListing {
@@ -42,8 +42,8 @@ impl DirectoryListing {
                 listing.segments.push((id, entry.length));
             } else if entry.name == SPARE_NAME {
                 listing.spare = Some(entry.length);
-            } else if entry.name == MANIFEST_NAME {
-                listing.has_manifest = true;
+            } else if entry.name == MARK_NAME {
+                listing.has_mark = true;
             } else if is_temporary(&entry.name) {
                 listing.temporary.push((entry.name, entry.length));
             } else {
@@ -56,7 +56,7 @@ impl DirectoryListing {
 
     /// True if nothing was ever written to the log.
     pub(crate) fn is_new(&self) -> bool {
-        self.segments.is_empty() && !self.has_manifest
+        self.segments.is_empty() && !self.has_mark
     }
 
     /// Number of the newest segment, and the size of its file.

@@ -12,7 +12,7 @@ use crate::channel::disk::log::format::checkpoint::{LogCheckpoint, SegmentEntry}
 use crate::channel::disk::log::format::head::SegmentHead;
 use crate::channel::disk::log::format::record::LogRecord;
 use crate::channel::disk::log::format::scanner::{RecordScanner, ScanFault, ScannedFrame};
-use crate::channel::disk::log::manifest::{LogManifest, MANIFEST_NAME};
+use crate::channel::disk::log::mark::{MARK_NAME, SegmentMark};
 use crate::channel::disk::log::segment::{SegmentFile, SegmentState, segment_name};
 use crate::channel::disk::log::state::apply::RecordOrigin;
 use crate::channel::disk::log::state::{ClockReading, LogState};
@@ -60,39 +60,39 @@ impl ReplayedLog {
         directory: &Path,
         listing: &DirectoryListing,
         now: ClockReading,
-    ) -> Result<(Self, LogManifest), LogError> {
-        let manifest = LogManifest::read(files, directory).map_err(|error| {
-            if listing.has_manifest {
+    ) -> Result<(Self, SegmentMark), LogError> {
+        let mark = SegmentMark::read(files, directory).map_err(|error| {
+            if listing.has_mark {
                 return error;
             }
-            let path = directory.join(MANIFEST_NAME);
+            let path = directory.join(MARK_NAME);
             LogError::damaged(&path, 0, "the file is missing, though there are segments")
         })?;
-        let known = manifest.entry();
-        let newest = listing.newest().unwrap_or_default();
-        if newest.0 < known.newest {
+        let known = mark.entry();
+        let newest = listing.newest().map_or(0, |(newest, _size)| newest);
+        if newest < known.newest {
             let path = directory.join(segment_name(known.newest));
-            let what = "the file is missing, though the manifest says that it was there";
+            let what = "the file is missing, though the mark says that it was there";
             return Err(LogError::damaged(&path, 0, what));
         }
         let log = match newest {
-            (0, _) => Self::new(known.nonce),
-            newest => Self::read_newest(files, directory, listing, newest, now)?,
+            0 => Self::new(known.nonce),
+            _ => Self::read_newest(files, directory, listing, now)?,
         };
         if log.nonce != known.nonce {
-            let what = "it is the manifest of another log";
-            return Err(LogError::damaged(manifest.path(), 0, what));
+            let what = "it is the mark of another log";
+            return Err(LogError::damaged(mark.path(), 0, what));
         }
-        Ok((log, manifest))
+        Ok((log, mark))
     }
 
     fn read_newest(
         files: &dyn FileSystem,
         directory: &Path,
         listing: &DirectoryListing,
-        (newest, size): (u64, u64),
         now: ClockReading,
     ) -> Result<Self, LogError> {
+        let (newest, size) = listing.newest().unwrap_or_default();
         let path = directory.join(segment_name(newest));
         let opened = files.open(&path);
         let file = opened.map_err(|error| LogError::unreadable(&path, &error))?;
@@ -137,7 +137,7 @@ impl ReplayedLog {
         }
         // Not before: a segment that the checkpoint names may have been freed since.
         for segment in replay.log.state.segments.older_mut() {
-            check_older(files, directory, listing, (segment, head.nonce))?;
+            check_older(files, directory, listing, segment, head.nonce)?;
         }
         replay.log.next_frame = replay.next_frame;
         replay.log.last_frame = replay.last;
@@ -292,7 +292,8 @@ fn check_older(
     files: &dyn FileSystem,
     directory: &Path,
     listing: &DirectoryListing,
-    (segment, nonce): (&mut SegmentState, u64),
+    segment: &mut SegmentState,
+    nonce: u64,
 ) -> Result<(), LogError> {
     let named = Arc::clone(&segment.file);
     let damaged = |what: &str| Err(LogError::damaged(&named.path, 0, what));

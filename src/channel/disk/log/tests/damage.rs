@@ -170,13 +170,13 @@ fn a_lost_segment_is_told_whichever_it_is() {
     });
 }
 
-/// The manifest is needed, too: a log without it may have lost anything.
+/// The mark is needed, too: a log without it may have lost anything.
 #[test]
-fn a_manifest_that_is_lost_or_damaged_is_told() {
+fn a_mark_that_is_lost_or_damaged_is_told() {
     run_paused(async {
         let bench = Bench::new();
         let bodies = filled(&bench).await;
-        let path = Path::new("/d/log/manifest");
+        let path = Path::new("/d/log/mark");
         let bytes = bench.disk.contents(path).expect("a file");
         bench.disk.lose(path);
         let error = bench.try_open().await.err().expect("an error");

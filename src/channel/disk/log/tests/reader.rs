@@ -12,12 +12,26 @@ use crate::channel::disk::log::files::simulated::{DiskFaults, SimulatedDisk};
 use crate::channel::disk::log::format::head::SegmentHead;
 use crate::channel::disk::log::format::record::{FrameHead, LogRecord, kind};
 use crate::channel::disk::log::format::{HEAD_BYTES, SegmentSalt};
+use crate::channel::disk::log::mark::SegmentMark;
 use crate::channel::disk::log::{
     DataDirectory, DirectoryOptions, LaneKind, LogError, LogOptions, QueueOptions,
 };
 
+/// Chance number of the log.
+const NONCE: u64 = 5;
+
 fn segment(id: u64) -> PathBuf {
     Path::new("/d/log").join(crate::channel::disk::log::segment::segment_name(id))
+}
+
+/// A disk with a log that has this as its only segment, and a mark that is whole.
+fn disk_with(bytes: &[u8]) -> SimulatedDisk {
+    let disk = SimulatedDisk::new(1, DiskFaults::default());
+    let directory = Path::new("/d/log");
+    disk.make_directory(directory);
+    SegmentMark::create(&disk, directory, NONCE).expect("a mark");
+    disk.put(&segment(1), bytes);
+    disk
 }
 
 async fn open(disk: &SimulatedDisk) -> Result<(), LogError> {
@@ -45,10 +59,10 @@ async fn open(disk: &SimulatedDisk) -> Result<(), LogError> {
 
 /// A segment whose head and checksums are right, so that what is in it is read.
 fn plausible(id: u64, payloads: &[(u8, Vec<u8>)]) -> Vec<u8> {
-    let salt = SegmentSalt::new(5, id);
+    let salt = SegmentSalt::new(NONCE, id);
     let head = SegmentHead {
         events: 0,
-        nonce: 5,
+        nonce: NONCE,
         id,
         generation: 0,
         first: 1,
@@ -89,9 +103,7 @@ proptest! {
 
     #[test]
     fn any_bytes_are_refused_or_read(bytes in proptest::collection::vec(any::<u8>(), 0..3000)) {
-        let disk = SimulatedDisk::new(1, DiskFaults::default());
-        disk.put(&segment(1), &bytes);
-        disk.make_directory(Path::new("/d/log"));
+        let disk = disk_with(&bytes);
         prop_assert!(run_paused(open(&disk)).is_err());
     }
 
@@ -102,9 +114,7 @@ proptest! {
             0..6,
         ),
     ) {
-        let disk = SimulatedDisk::new(1, DiskFaults::default());
-        disk.put(&segment(1), &plausible(1, &payloads));
-        disk.make_directory(Path::new("/d/log"));
+        let disk = disk_with(&plausible(1, &payloads));
         match run_paused(open(&disk)) {
             Ok(()) | Err(LogError::Damaged(_)) => {}
             Err(other) => prop_assert!(false, "{}", other),

@@ -1,5 +1,5 @@
-//! Random operations on a disk that fails, against the model. `DISKLOG_SEED` is the first seed and
-//! `DISKLOG_SEEDS` the number of seeds.
+//! Random operations on a disk that fails, against the model. `SEALPOST_TEST_SEED` is the first seed and
+//! `SEALPOST_TEST_SEEDS` the number of seeds.
 
 mod actions;
 mod checks;
@@ -52,9 +52,9 @@ impl LogClock for JumpingClock {
 /// A crash at each of the operations that a log does from its first on, one after the other.
 #[test]
 fn a_crash_at_any_operation_breaks_no_promise() {
-    let operations = variable("DISKLOG_OPERATIONS", 60);
-    let seeds = variable("DISKLOG_CRASH_SEEDS", 3);
-    let first = variable("DISKLOG_SEED", 1);
+    let operations = variable("SEALPOST_TEST_OPERATIONS", 60);
+    let seeds = variable("SEALPOST_TEST_CRASH_SEEDS", 3);
+    let first = variable("SEALPOST_TEST_SEED", 1);
     let (mut disk, mut done) = (DiskCounts::default(), SimulationCounts::default());
     let each = (first..first + seeds).flat_map(|seed| (0..operations).map(move |it| (seed, it)));
     for (seed, operation) in each {
@@ -99,9 +99,9 @@ pub(super) fn run_paused<F: Future>(future: F) -> F::Output {
 /// is settled, none that was settled comes again, and order and attempts are kept.
 #[test]
 fn a_log_keeps_its_promises_on_a_disk_that_fails() {
-    let first = variable("DISKLOG_SEED", 1);
-    let seeds = variable("DISKLOG_SEEDS", 30);
-    let steps = variable("DISKLOG_STEPS", 250);
+    let first = variable("SEALPOST_TEST_SEED", 1);
+    let seeds = variable("SEALPOST_TEST_SEEDS", 30);
+    let steps = variable("SEALPOST_TEST_STEPS", 250);
     let (mut disk, mut done) = (DiskCounts::default(), SimulationCounts::default());
     for seed in first..first + seeds {
         let result = std::panic::catch_unwind(|| {
@@ -114,7 +114,7 @@ fn a_log_keeps_its_promises_on_a_disk_that_fails() {
             })
         });
         let (disk_counts, counts) = result.unwrap_or_else(|_panic| {
-            panic!("seed {seed} fails: DISKLOG_SEED={seed} DISKLOG_SEEDS=1 shows it")
+            panic!("seed {seed} fails: SEALPOST_TEST_SEED={seed} SEALPOST_TEST_SEEDS=1 shows it")
         });
         disk.add(&disk_counts);
         done.add(&counts);

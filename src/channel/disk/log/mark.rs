@@ -1,4 +1,4 @@
-//! The manifest of a log: a small file that names its newest segment, so that the loss of that file
+//! The mark of a log: a small file that names its newest segment, so that the loss of that file
 //! is noticed.
 
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use crate::channel::disk::log::format::fields::{DecodeError, FieldReader};
 use crate::channel::disk::log::format::{VERSION, append_checksum};
 
 /// Name of its file.
-pub(crate) const MANIFEST_NAME: &str = "manifest";
+pub(crate) const MARK_NAME: &str = "mark";
 
 /// Name of its file until it is whole. No segment has the number 0.
 const TEMPORARY_NAME: &str = "0.new";
@@ -25,19 +25,22 @@ const ENTRY_BYTES: usize = 64;
 const PLACE_BYTES: u64 = 4096;
 const PLACES: u64 = 2;
 
+/// Bytes of the file.
+pub(crate) const MARK_BYTES: u64 = PLACES * PLACE_BYTES;
+
 /// Offset of the checksum, which is of all bytes of the entry but its own.
 const CHECKSUM_AT: usize = 12;
 
-/// What the manifest says.
+/// What the mark says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct ManifestEntry {
+pub(crate) struct MarkEntry {
     /// Chance number of the log.
     pub(crate) nonce: u64,
     /// Number of a segment that was there: the newest, or the one before.
     pub(crate) newest: u64,
 }
 
-impl ManifestEntry {
+impl MarkEntry {
     fn encode(self) -> Vec<u8> {
         let mut out = Vec::new();
         out.put_slice(MAGIC);
@@ -86,36 +89,34 @@ fn checksum(entry: &[u8]) -> u32 {
     append_checksum(crc32fast::hash(before), after)
 }
 
-/// The manifest of an open log.
+/// The mark of an open log.
 #[derive(Debug)]
-pub(crate) struct LogManifest {
+pub(crate) struct SegmentMark {
     path: PathBuf,
     file: Arc<dyn LogFile>,
-    entry: ManifestEntry,
+    entry: MarkEntry,
     /// Place in which the entry stands; the next one is written to another.
     place: u64,
 }
 
-impl LogManifest {
-    /// Makes the manifest of a log that has no segments yet.
+impl SegmentMark {
+    /// Makes the mark of a log that has no segments yet.
     pub(crate) fn create(
         files: &dyn FileSystem,
         directory: &Path,
         nonce: u64,
     ) -> Result<Self, LogError> {
-        let path = directory.join(MANIFEST_NAME);
-        let entry = ManifestEntry { nonce, newest: 0 };
+        let path = directory.join(MARK_NAME);
+        let entry = MarkEntry { nonce, newest: 0 };
         let temporary = directory.join(TEMPORARY_NAME);
-        let made = files
-            .create(&temporary, PLACES * PLACE_BYTES)
-            .and_then(|file| {
-                write_fully(&*file, &entry.encode(), 0)?;
-                file.sync_data()?;
-                files.rename(&temporary, &path)?;
-                files.sync_directory(directory)?;
-                Ok(file)
-            });
-        let file = made.map_err(|error| LogError::of_write(&path, PLACE_BYTES, &error))?;
+        let made = files.create(&temporary, MARK_BYTES).and_then(|file| {
+            write_fully(&*file, &entry.encode(), 0)?;
+            file.sync_data()?;
+            files.rename(&temporary, &path)?;
+            files.sync_directory(directory)?;
+            Ok(file)
+        });
+        let file = made.map_err(|error| LogError::of_write(&path, MARK_BYTES, &error))?;
         Ok(Self {
             path,
             file,
@@ -124,17 +125,17 @@ impl LogManifest {
         })
     }
 
-    /// Reads the manifest of a log.
+    /// Reads the mark of a log.
     pub(crate) fn read(files: &dyn FileSystem, directory: &Path) -> Result<Self, LogError> {
-        let path = directory.join(MANIFEST_NAME);
+        let path = directory.join(MARK_NAME);
         let unreadable = |error| LogError::unreadable(&path, &error);
         let file = files.open(&path).map_err(unreadable)?;
-        let mut best: Option<(u64, ManifestEntry)> = None;
+        let mut best: Option<(u64, MarkEntry)> = None;
         for place in 0..PLACES {
             let mut bytes = vec![0; ENTRY_BYTES];
             let filled = read_fully(&*file, &mut bytes, place * PLACE_BYTES);
             bytes.truncate(filled.map_err(|error| LogError::unreadable(&path, &error))?);
-            let Some(entry) = ManifestEntry::decode(&path, &Bytes::from(bytes))? else {
+            let Some(entry) = MarkEntry::decode(&path, &Bytes::from(bytes))? else {
                 continue;
             };
             if best.is_none_or(|(_, best)| best.newest < entry.newest) {
@@ -152,7 +153,7 @@ impl LogManifest {
         })
     }
 
-    pub(crate) fn entry(&self) -> ManifestEntry {
+    pub(crate) fn entry(&self) -> MarkEntry {
         self.entry
     }
 
@@ -163,7 +164,7 @@ impl LogManifest {
     /// Says that a segment is there, after its name is on the disk and before anything is
     /// acknowledged that is in it.
     pub(crate) fn advance(&mut self, newest: u64) -> Result<(), LogError> {
-        let entry = ManifestEntry {
+        let entry = MarkEntry {
             newest,
             ..self.entry
         };
