@@ -172,7 +172,7 @@ fn aggregations_keep_cluster_and_namespace() {
         };
         for by in kept(" by (") {
             let has = |place: &&str| by.split(", ").any(|label| label == *place);
-            assert!(places.iter().all(|place| has(&place)), "{query}");
+            assert!(places.iter().all(has), "{query}");
         }
         for without in kept(" without (") {
             let dropped = without
