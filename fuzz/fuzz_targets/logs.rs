@@ -16,7 +16,7 @@ const HEAD: usize = 128;
 
 /// A segment as it comes, and one whose checksums are right: whether the log can be read or not, it
 /// is told so, and what can be read holds together.
-pub fn log(data: &[u8]) {
+pub(crate) fn log(data: &[u8]) {
     inspect(data.to_vec());
     inspect(plausible(data));
 }

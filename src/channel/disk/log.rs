@@ -17,6 +17,7 @@ mod inspection;
 mod lane;
 mod mark;
 mod open_logs;
+mod opening;
 mod queue;
 mod ranges;
 mod read;
@@ -30,7 +31,7 @@ use std::fmt;
 
 pub use budget::DiskBudget;
 pub use channel_log::{
-    ChannelLog, CommitStatistics, LogOptions, LogUsage, QueueCounts, RangeProgress,
+    ChannelLog, CommitStatistics, LogOptions, LogQueueCounts, LogUsage, RangeProgress,
 };
 pub use clock::{EpochMillis, LogClock, StandardClock};
 pub use commit::operation::{EventDeferral, EventParking, NewEvent, QueueRange};
@@ -45,11 +46,11 @@ pub use inspection::{
     LogVerification, QueueStanding,
 };
 pub use lane::LaneKind;
+pub use opening::{LogOpening, TornEnd};
 pub use queue::QueueOptions;
 pub use queue::take::TakenEvent;
 pub use read::history::HistoryEvent;
-pub use read::parked::ParkedEvent;
-pub use recovery::{LogOpening, TornEnd};
+pub use read::parked::ParkedLogEvent;
 pub use state::ReadAhead;
 
 /// Number of a record of a log, by which it is found. Each is larger than the one before.

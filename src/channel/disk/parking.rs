@@ -186,7 +186,7 @@ fn unavailable(error: &LogError) -> ParkedError {
 }
 
 /// Describes a parked event for operators.
-fn describe(parked: &log::ParkedEvent) -> ParkedEvent {
+fn describe(parked: &log::ParkedLogEvent) -> ParkedEvent {
     let event = stored::decode(parked.event.clone()).ok();
     let text = |name: &str| {
         let text = event.as_ref()?.get(name)?;

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Notify, SetOnce};
 use tokio_util::sync::CancellationToken;
 
-use super::log::{ChannelLog, LogError, QueueCounts, QueueId, Sequence, SettledOutcome};
+use super::log::{ChannelLog, LogError, LogQueueCounts, QueueId, Sequence, SettledOutcome};
 use super::log_access::LogAccess;
 use super::names;
 use super::trouble::DiskTrouble;
@@ -118,7 +118,7 @@ impl DiskQueue {
     }
 
     /// What the queue holds; `None` if its log does not know it.
-    pub(super) fn counts(&self) -> Option<QueueCounts> {
+    pub(super) fn counts(&self) -> Option<LogQueueCounts> {
         let DeclaredQueue { log, id } = self.declared.get()?;
         log.counts(*id).ok()
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::log::QueueCounts;
+use super::log::LogQueueCounts;
 use super::queue::DiskQueue;
 use super::queue_table::SharedQueueTable;
 
@@ -24,8 +24,8 @@ pub(super) async fn keep_current(table: SharedQueueTable, ending: CancellationTo
 }
 
 /// Shows what the queue of a subscription holds.
-pub(super) fn show(queue: &DiskQueue, counts: QueueCounts) {
-    let QueueCounts {
+pub(super) fn show(queue: &DiskQueue, counts: LogQueueCounts) {
+    let LogQueueCounts {
         depth,
         parked,
         oldest,

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::kept_log::KeptLog;
-use super::log::QueueCounts;
+use super::log::LogQueueCounts;
 use super::queue::{DeclaredQueue, DiskQueue};
 use super::replay::ReplayList;
 use crate::model::{ChannelKey, SubscriptionKey};
@@ -41,7 +41,7 @@ impl OpenDiskQueue {
 
     /// What the queue holds, with what replays have sent and not finished; `None` if the log does
     /// not know it.
-    pub(super) fn counts(&self) -> Option<QueueCounts> {
+    pub(super) fn counts(&self) -> Option<LogQueueCounts> {
         let mut counts = self.queue.counts()?;
         for queue in self.replay_queues() {
             let of_replay = queue.counts().unwrap_or_default();

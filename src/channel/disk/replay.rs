@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::log::{QueueCounts, RangeProgress};
+use super::log::{LogQueueCounts, RangeProgress};
 use super::queue::{DeclaredQueue, DiskQueue};
 use super::replay_name::ReplayName;
 use crate::channel::replay::{REPLAY_EXTENSION, ReplayReport};
@@ -125,7 +125,7 @@ impl DiskReplay {
     /// Progress, for operators.
     pub(super) fn report(&self) -> ReplayReport {
         let progress = self.progress();
-        let counts: QueueCounts = self.queue.counts().unwrap_or_default();
+        let counts: LogQueueCounts = self.queue.counts().unwrap_or_default();
         let waiting = counts.deferred as u64;
         ReplayReport {
             id: self.name.id.clone(),

@@ -49,7 +49,7 @@ impl Default for LogOptions {
 
 /// What a queue holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct QueueCounts {
+pub struct LogQueueCounts {
     /// Events that are not finished: waiting, in flight or deferred, and not parked.
     pub depth: u64,
     /// Bytes of these events.

@@ -13,7 +13,7 @@ use crate::channel::disk::log::files::standard::StandardFiles;
 use crate::channel::disk::log::files::{FileSystem, LockOutcome};
 use crate::channel::disk::log::lane::{BlockingLane, LaneKind};
 use crate::channel::disk::log::open_logs::OpenLogs;
-use crate::channel::disk::log::recovery::LogOpening;
+use crate::channel::disk::log::opening::LogOpening;
 
 /// Name of the file whose lock keeps other processes out.
 pub(crate) const LOCK_NAME: &str = "lock";

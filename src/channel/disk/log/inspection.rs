@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::channel::disk::log::channel_log::{LogUsage, QueueCounts};
+use crate::channel::disk::log::channel_log::{LogQueueCounts, LogUsage};
 use crate::channel::disk::log::clock::{EpochMillis, LogClock, StandardClock};
 use crate::channel::disk::log::directory::LOCK_NAME;
 use crate::channel::disk::log::files::FileSystem;
@@ -17,7 +17,7 @@ use crate::channel::disk::log::files::read_only::ReadOnlyFiles;
 use crate::channel::disk::log::format::HEAD_BYTES;
 use crate::channel::disk::log::format::record::LogRecord;
 use crate::channel::disk::log::mark::MARK_NAME;
-use crate::channel::disk::log::recovery::TornEnd;
+use crate::channel::disk::log::opening::TornEnd;
 use crate::channel::disk::log::recovery::inspect::DirectoryListing;
 use crate::channel::disk::log::recovery::replay::ReplayedLog;
 use crate::channel::disk::log::segment::SegmentState;
@@ -75,7 +75,7 @@ pub struct InspectedQueue {
     /// False if it was retired, and what waits is kept.
     pub is_active: bool,
     /// What it holds. Nothing is in flight: that is known to the process alone.
-    pub counts: QueueCounts,
+    pub counts: LogQueueCounts,
 }
 
 /// An event of a log that is looked at.

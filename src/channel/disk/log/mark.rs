@@ -8,7 +8,7 @@ use bytes::{BufMut, Bytes};
 
 use crate::channel::disk::log::LogError;
 use crate::channel::disk::log::files::{FileSystem, LogFile, read_fully, write_fully};
-use crate::channel::disk::log::format::fields::{DecodeError, FieldReader};
+use crate::channel::disk::log::format::fields::{FieldError, FieldReader};
 use crate::channel::disk::log::format::{VERSION, append_checksum};
 
 /// Name of its file.
@@ -68,7 +68,7 @@ impl MarkEntry {
                 nonce: fields.u64()?,
                 newest: fields.u64()?,
             };
-            Ok::<_, DecodeError>((version, sum, entry))
+            Ok::<_, FieldError>((version, sum, entry))
         })();
         let Ok((version, sum, entry)) = decoded else {
             return Ok(None);

@@ -96,7 +96,7 @@ pub(crate) struct ReadHint {
 
 /// State of a queue in memory.
 #[derive(Debug)]
-pub(crate) struct QueueState {
+pub(crate) struct LogQueueState {
     pub(crate) name: String,
     pub(crate) is_active: bool,
     pub(crate) options: QueueOptions,
@@ -132,7 +132,7 @@ pub(crate) struct QueueState {
     pub(crate) wake: Arc<Notify>,
 }
 
-impl QueueState {
+impl LogQueueState {
     /// Makes a queue that has read everything below `read_to`.
     pub(crate) fn new(name: String, read_to: Sequence) -> Self {
         Self {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
-use crate::channel::disk::log::channel_log::{LogCore, LogUsage, QueueCounts};
+use crate::channel::disk::log::channel_log::{LogCore, LogQueueCounts, LogUsage};
 use crate::channel::disk::log::clock::EpochMillis;
 use crate::channel::disk::log::format::HEAD_BYTES;
 use crate::channel::disk::log::format::record::LogRecord;
@@ -60,7 +60,7 @@ impl LogState {
         }
     }
 
-    pub(crate) fn counts(&self, id: QueueId) -> Result<QueueCounts, LogError> {
+    pub(crate) fn counts(&self, id: QueueId) -> Result<LogQueueCounts, LogError> {
         let queue = self.queues.get(&id).ok_or(LogError::UnknownQueue(id))?;
         let unread = || {
             let segment = self.segments.holding(queue.read_to)?;
@@ -72,7 +72,7 @@ impl LogState {
         let oldest = queue.unfinished.values().find(is_waiting);
         let oldest = oldest.map(|event| event.received_at);
         let next = queue.buffer.front().map(|event| event.received_at);
-        Ok(QueueCounts {
+        Ok(LogQueueCounts {
             depth: queue.depth,
             bytes: queue.bytes,
             in_flight: queue.in_flight,

@@ -5,47 +5,25 @@ pub(crate) mod replay;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex, Weak};
-use std::time::Duration;
+use std::sync::{Arc, Condvar, Mutex, Weak};
 
 use tokio::time::Instant;
 
 use crate::channel::disk::log::LogError;
 use crate::channel::disk::log::channel_log::{IdleLooks, LogCore, LogOptions};
 use crate::channel::disk::log::clock::millis;
-use crate::channel::disk::log::commit::roll::{BegunSegment, FirstFrame, FrameRoom, SizeWish};
+use crate::channel::disk::log::commit::operation::FrameRoom;
+use crate::channel::disk::log::commit::roll::{BegunSegment, FirstFrame, SizeWish};
 use crate::channel::disk::log::commit::spare::SpareSlot;
 use crate::channel::disk::log::commit::writer::LogWriter;
 use crate::channel::disk::log::directory::DataDirectory;
 use crate::channel::disk::log::format::head::SegmentHead;
 use crate::channel::disk::log::format::record::LogRecord;
 use crate::channel::disk::log::mark::{MARK_BYTES, SegmentMark};
+use crate::channel::disk::log::opening::LogOpening;
 use crate::channel::disk::log::state::{ClockReading, LogState};
 use inspect::DirectoryListing;
 use replay::ReplayedLog;
-
-/// What was found when a log was opened.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct LogOpening {
-    /// True if the log was not there before.
-    pub is_new: bool,
-    /// The torn end that was cut off, if there was one.
-    pub torn_end: Option<TornEnd>,
-    /// Files that were left from an interrupted change, and removed.
-    pub leftovers: usize,
-    /// Time that it took.
-    pub took: Duration,
-}
-
-/// The end of a frame that was being written when a process or machine ended. Nobody was told that
-/// its events were safe.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TornEnd {
-    /// The newest segment.
-    pub path: PathBuf,
-    /// Offset at which its whole frames end.
-    pub offset: u64,
-}
 
 impl DataDirectory {
     /// Opens a log and goes on in a new segment. Nothing is written to the segment that was the
@@ -127,6 +105,7 @@ impl LogCore {
             jobs: Arc::default(),
             state: Mutex::new(LogState::default()),
             commits: Mutex::default(),
+            arrived: Condvar::new(),
             writer: Mutex::new(None),
             spare: Mutex::new(spare.map_or(SpareSlot::Empty, SpareSlot::Ready)),
             place: Mutex::new(None),

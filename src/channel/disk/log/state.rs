@@ -12,14 +12,14 @@ use crate::channel::disk::log::format::checkpoint::{
 };
 use crate::channel::disk::log::format::record::LogRecord;
 use crate::channel::disk::log::queue::take::TakeStep;
-use crate::channel::disk::log::queue::{EventPlace, QueueState, UnfinishedEvent};
+use crate::channel::disk::log::queue::{EventPlace, LogQueueState, UnfinishedEvent};
 use crate::channel::disk::log::segment::{SegmentList, SegmentState};
 use crate::channel::disk::log::{LogError, QueueId, Sequence};
 
 /// The state of a log.
 #[derive(Debug, Default)]
 pub(crate) struct LogState {
-    pub(crate) queues: BTreeMap<QueueId, QueueState>,
+    pub(crate) queues: BTreeMap<QueueId, LogQueueState>,
     pub(crate) names: HashMap<String, QueueId>,
     /// Id of the next queue that is declared.
     pub(crate) next_queue: u32,
@@ -172,7 +172,7 @@ impl LogState {
         }
     }
 
-    pub(crate) fn queue_mut(&mut self, queue: QueueId) -> Result<&mut QueueState, LogError> {
+    pub(crate) fn queue_mut(&mut self, queue: QueueId) -> Result<&mut LogQueueState, LogError> {
         self.queues
             .get_mut(&queue)
             .ok_or(LogError::UnknownQueue(queue))
@@ -299,7 +299,7 @@ impl LogState {
     }
 
     fn restore_queue(&mut self, entry: QueueEntry, now: ClockReading) {
-        let mut queue = QueueState::new(entry.name.clone(), entry.taken);
+        let mut queue = LogQueueState::new(entry.name.clone(), entry.taken);
         queue.is_active = entry.is_active;
         queue.range = entry.range;
         queue.set_read_to(entry.taken, self.next_sequence);
@@ -316,7 +316,7 @@ impl LogState {
     }
 }
 
-fn restore_unfinished(queue: &mut QueueState, entry: UnfinishedEntry, now: ClockReading) {
+fn restore_unfinished(queue: &mut LogQueueState, entry: UnfinishedEntry, now: ClockReading) {
     let place = match entry.progress {
         EventProgress::Fresh => EventPlace::Waiting,
         EventProgress::Deferred {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::{CommitStatistics, LogCore, LogUsage, QueueCounts, RangeProgress};
+use super::{CommitStatistics, LogCore, LogQueueCounts, LogUsage, RangeProgress};
 use crate::channel::disk::log::clock::{EpochMillis, millis};
 use crate::channel::disk::log::commit::operation::{
     Committed, EventDeferral, EventParking, LogOperation, NewEvent, QueueRange,
@@ -13,7 +13,7 @@ use crate::channel::disk::log::format::record::{QueueLeftover, SettledOutcome};
 use crate::channel::disk::log::queue::QueueOptions;
 use crate::channel::disk::log::queue::take::{TakeStep, TakenEvent};
 use crate::channel::disk::log::read::history::HistoryEvent;
-use crate::channel::disk::log::read::parked::ParkedEvent;
+use crate::channel::disk::log::read::parked::ParkedLogEvent;
 use crate::channel::disk::log::{LogError, QueueId, Sequence};
 
 /// The log of one channel. Clones are the same log. What a call has returned `Ok` for is on the
@@ -307,7 +307,7 @@ impl ChannelLog {
         queue: QueueId,
         after: Sequence,
         most: usize,
-    ) -> Result<Vec<ParkedEvent>, LogError> {
+    ) -> Result<Vec<ParkedLogEvent>, LogError> {
         self.core.read_parked(queue, after, most).await
     }
 
@@ -364,7 +364,7 @@ impl ChannelLog {
     ///
     /// # Errors
     /// If there is no such queue.
-    pub fn counts(&self, queue: QueueId) -> Result<QueueCounts, LogError> {
+    pub fn counts(&self, queue: QueueId) -> Result<LogQueueCounts, LogError> {
         self.core.state().counts(queue)
     }
 

@@ -117,6 +117,16 @@ impl LogOperation {
     }
 }
 
+/// What a frame needs room for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FrameRoom {
+    /// Events that are published: they leave a part of each segment to other records.
+    Events,
+    /// Records that end events, or tell of the log itself: the limit of all logs does not hold for
+    /// them.
+    Ends,
+}
+
 /// Result of an operation that is on the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Committed {

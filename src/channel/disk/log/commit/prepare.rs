@@ -9,7 +9,7 @@ use crate::channel::disk::log::format::record::{
     SettledRecord, SourceEvent,
 };
 use crate::channel::disk::log::format::span::{RangeRecord, SequenceSpan};
-use crate::channel::disk::log::queue::{EventPlace, QueueState};
+use crate::channel::disk::log::queue::{EventPlace, LogQueueState};
 use crate::channel::disk::log::state::LogState;
 use crate::channel::disk::log::{LogError, QueueId, Sequence};
 
@@ -302,7 +302,7 @@ impl<'a> FrameBuilder<'a> {
 /// finished: a queue that wants one event in ten has one range, too. Nothing is bridged that the
 /// queue has not come to, since that may be wanted.
 fn bridged_ranges(
-    queue: &QueueState,
+    queue: &LogQueueState,
     events: &[Sequence],
     taken: Sequence,
 ) -> Vec<(Sequence, Sequence)> {
@@ -318,6 +318,6 @@ fn bridged_ranges(
     ranges
 }
 
-fn is_finished_between(queue: &QueueState, last: Sequence, event: Sequence) -> bool {
+fn is_finished_between(queue: &LogQueueState, last: Sequence, event: Sequence) -> bool {
     last + 1 >= event || queue.unfinished.range(last + 1..event).next().is_none()
 }

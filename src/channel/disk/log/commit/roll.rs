@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::operation::FrameRoom;
 use super::writer::{LogWriter, RESERVED_PART, encode_frame, frame_bytes};
 use crate::channel::disk::log::LogError;
 use crate::channel::disk::log::channel_log::LogCore;
@@ -155,16 +156,6 @@ impl LogCore {
         self.budget.release(size);
         LogError::of_write(path, size, error)
     }
-}
-
-/// What a frame needs room for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum FrameRoom {
-    /// Events that are published: they leave a part of each segment to other records.
-    Events,
-    /// Records that end events, or tell of the log itself: the limit of all logs does not hold for
-    /// them.
-    Ends,
 }
 
 /// Size that a segment should have.

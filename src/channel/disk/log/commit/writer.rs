@@ -7,10 +7,9 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::operation::{CommitResult, LogOperation, PendingOperation};
+use super::operation::{CommitResult, FrameRoom, LogOperation, PendingOperation};
 use super::prepare::{FrameBuilder, PreparedFrame};
 use super::reply;
-use super::roll::FrameRoom;
 use crate::channel::disk::log::LogError;
 use crate::channel::disk::log::channel_log::LogCore;
 use crate::channel::disk::log::files::{LogFile, write_fully};

@@ -3,7 +3,7 @@
 
 use bytes::BufMut;
 
-use super::fields::{DecodeError, FieldReader, put_bytes, put_ranges, put_varint};
+use super::fields::{FieldError, FieldReader, put_bytes, put_ranges, put_varint};
 use super::span::SequenceSpan;
 use crate::channel::disk::log::clock::EpochMillis;
 use crate::channel::disk::log::{QueueId, Sequence};
@@ -114,7 +114,7 @@ impl LogCheckpoint {
         }
     }
 
-    pub(crate) fn decode(fields: &mut FieldReader) -> Result<Self, DecodeError> {
+    pub(crate) fn decode(fields: &mut FieldReader) -> Result<Self, FieldError> {
         let (next_sequence, next_queue) = (fields.u64()?, fields.u32()?);
         let count = fields.count()?;
         let mut segments = Vec::new();
@@ -159,7 +159,7 @@ impl QueueEntry {
         }
     }
 
-    fn decode(fields: &mut FieldReader) -> Result<Self, DecodeError> {
+    fn decode(fields: &mut FieldReader) -> Result<Self, FieldError> {
         let mut queue = Self {
             id: QueueId(fields.u32()?),
             name: fields.text()?,
@@ -202,7 +202,7 @@ impl UnfinishedEntry {
         }
     }
 
-    fn decode(fields: &mut FieldReader) -> Result<Self, DecodeError> {
+    fn decode(fields: &mut FieldReader) -> Result<Self, FieldError> {
         Ok(Self {
             event: fields.u64()?,
             received_at: fields.u64()?,
@@ -217,7 +217,7 @@ impl UnfinishedEntry {
                 2 => EventProgress::Parked {
                     record: fields.u64()?,
                 },
-                _ => return Err(DecodeError("the progress of an event is unknown")),
+                _ => return Err(FieldError("the progress of an event is unknown")),
             },
         })
     }

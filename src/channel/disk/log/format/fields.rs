@@ -6,9 +6,9 @@ use bytes::{Buf, BufMut, Bytes};
 /// Reason for which bytes are not a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub(crate) struct DecodeError(pub(crate) &'static str);
+pub(crate) struct FieldError(pub(crate) &'static str);
 
-const SHORT: DecodeError = DecodeError("a record ends before its last field");
+const SHORT: FieldError = FieldError("a record ends before its last field");
 
 /// Reads fields from the front of bytes; keeps no copy of them.
 #[derive(Clone, Debug)]
@@ -21,23 +21,23 @@ impl FieldReader {
         Self { rest }
     }
 
-    pub(crate) fn u8(&mut self) -> Result<u8, DecodeError> {
+    pub(crate) fn u8(&mut self) -> Result<u8, FieldError> {
         self.rest.try_get_u8().map_err(|_short| SHORT)
     }
 
-    pub(crate) fn u32(&mut self) -> Result<u32, DecodeError> {
+    pub(crate) fn u32(&mut self) -> Result<u32, FieldError> {
         self.rest.try_get_u32_le().map_err(|_short| SHORT)
     }
 
-    pub(crate) fn i32(&mut self) -> Result<i32, DecodeError> {
+    pub(crate) fn i32(&mut self) -> Result<i32, FieldError> {
         self.rest.try_get_i32_le().map_err(|_short| SHORT)
     }
 
-    pub(crate) fn u64(&mut self) -> Result<u64, DecodeError> {
+    pub(crate) fn u64(&mut self) -> Result<u64, FieldError> {
         self.rest.try_get_u64_le().map_err(|_short| SHORT)
     }
 
-    pub(crate) fn varint(&mut self) -> Result<u64, DecodeError> {
+    pub(crate) fn varint(&mut self) -> Result<u64, FieldError> {
         let mut value = 0_u64;
         for shift in (0..64).step_by(7) {
             let byte = self.u8()?;
@@ -50,33 +50,33 @@ impl FieldReader {
                 return Ok(value);
             }
         }
-        Err(DecodeError("an integer has too many bytes"))
+        Err(FieldError("an integer has too many bytes"))
     }
 
-    pub(crate) fn varint_u32(&mut self) -> Result<u32, DecodeError> {
-        u32::try_from(self.varint()?).map_err(|_large| DecodeError("an integer is too large"))
+    pub(crate) fn varint_u32(&mut self) -> Result<u32, FieldError> {
+        u32::try_from(self.varint()?).map_err(|_large| FieldError("an integer is too large"))
     }
 
     /// Number of items that follow, each of which takes a byte at least: a larger number than there
     /// are bytes would make room for nothing.
-    pub(crate) fn count(&mut self) -> Result<usize, DecodeError> {
+    pub(crate) fn count(&mut self) -> Result<usize, FieldError> {
         let count = usize::try_from(self.varint()?).map_err(|_large| SHORT)?;
         (count <= self.rest.len()).then_some(count).ok_or(SHORT)
     }
 
-    pub(crate) fn bytes(&mut self) -> Result<Bytes, DecodeError> {
+    pub(crate) fn bytes(&mut self) -> Result<Bytes, FieldError> {
         let count = self.count()?;
         Ok(self.rest.split_to(count))
     }
 
-    pub(crate) fn text(&mut self) -> Result<String, DecodeError> {
+    pub(crate) fn text(&mut self) -> Result<String, FieldError> {
         String::from_utf8(self.bytes()?.to_vec())
-            .map_err(|_bytes| DecodeError("a text is not UTF-8"))
+            .map_err(|_bytes| FieldError("a text is not UTF-8"))
     }
 
     /// Ranges of ascending integers, each as the gap after the one before and its length.
-    pub(crate) fn ranges(&mut self) -> Result<Vec<(u64, u64)>, DecodeError> {
-        const LARGE: DecodeError = DecodeError("a range ends beyond the largest sequence");
+    pub(crate) fn ranges(&mut self) -> Result<Vec<(u64, u64)>, FieldError> {
+        const LARGE: FieldError = FieldError("a range ends beyond the largest sequence");
         let count = self.count()?;
         let (mut ranges, mut next) = (Vec::with_capacity(count), 0_u64);
         for _ in 0..count {
@@ -94,11 +94,11 @@ impl FieldReader {
     }
 
     /// Says that there are no more fields.
-    pub(crate) fn end(&self) -> Result<(), DecodeError> {
+    pub(crate) fn end(&self) -> Result<(), FieldError> {
         if self.rest.is_empty() {
             Ok(())
         } else {
-            Err(DecodeError("a record goes on after its last field"))
+            Err(FieldError("a record goes on after its last field"))
         }
     }
 }

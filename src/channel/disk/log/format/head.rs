@@ -4,7 +4,7 @@ use std::path::Path;
 
 use bytes::{BufMut, Bytes};
 
-use super::fields::{DecodeError, FieldReader};
+use super::fields::{FieldError, FieldReader};
 use super::{HEAD_BYTES, VERSION};
 use crate::channel::disk::log::clock::EpochMillis;
 use crate::channel::disk::log::{LogError, Sequence};
@@ -78,7 +78,7 @@ impl SegmentHead {
             });
         }
         let mut fields = FieldReader::new(bytes.slice(MAGIC.len()..));
-        let short = |DecodeError(what)| incomplete(what);
+        let short = |FieldError(what)| incomplete(what);
         let version = fields.u32().map_err(short)?;
         if version != VERSION {
             return Err(LogError::UnknownVersion {
@@ -92,7 +92,7 @@ impl SegmentHead {
         Self::decode_fields(&mut fields).map_err(short)
     }
 
-    fn decode_fields(fields: &mut FieldReader) -> Result<Self, DecodeError> {
+    fn decode_fields(fields: &mut FieldReader) -> Result<Self, FieldError> {
         let (nonce, id, generation) = (fields.u64()?, fields.u64()?, fields.u32()?);
         fields.u32()?;
         Ok(Self {

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::fields::{DecodeError, FieldReader, put_varint};
+use super::fields::{FieldError, FieldReader, put_varint};
 use crate::channel::disk::log::QueueId;
 
 /// A set of queues. It is kept as on the disk, in runs of ids that follow each other: a set of all
@@ -15,7 +15,7 @@ pub struct QueueSet {
 
 impl QueueSet {
     /// Decodes a set, and looks at each of its runs.
-    pub(crate) fn decode(runs: Bytes) -> Result<Self, DecodeError> {
+    pub(crate) fn decode(runs: Bytes) -> Result<Self, FieldError> {
         let mut fields = FieldReader::new(runs.clone());
         let mut next = 0_u32;
         while fields.end().is_err() {
@@ -75,9 +75,9 @@ fn short_varint(rest: &mut &[u8]) -> Option<u32> {
     }
 }
 
-const LARGE: DecodeError = DecodeError("the id of a queue is too large");
+const LARGE: FieldError = FieldError("the id of a queue is too large");
 
-fn next_run(fields: &mut FieldReader, next: u32) -> Result<(u32, u32), DecodeError> {
+fn next_run(fields: &mut FieldReader, next: u32) -> Result<(u32, u32), FieldError> {
     let first = next.checked_add(fields.varint_u32()?).ok_or(LARGE)?;
     let last = first.checked_add(fields.varint_u32()?).ok_or(LARGE)?;
     Ok((first, last))

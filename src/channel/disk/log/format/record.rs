@@ -3,7 +3,7 @@
 use bytes::{BufMut, Bytes};
 
 use super::checkpoint::LogCheckpoint;
-use super::fields::{DecodeError, FieldReader, put_bytes, put_ranges, put_varint};
+use super::fields::{FieldError, FieldReader, put_bytes, put_ranges, put_varint};
 use super::queue_set::QueueSet;
 use super::span::RangeRecord;
 use super::{RECORD_HEAD, SegmentSalt, record_bytes};
@@ -214,7 +214,7 @@ impl LogRecord {
     }
 
     /// Decodes the payload of a record of any kind but a frame.
-    pub(crate) fn decode(record_kind: u8, payload: Bytes) -> Result<Self, DecodeError> {
+    pub(crate) fn decode(record_kind: u8, payload: Bytes) -> Result<Self, FieldError> {
         let mut fields = FieldReader::new(payload);
         if record_kind == kind::EVENT {
             return Ok(Self::Event(EventRecord {
@@ -229,7 +229,7 @@ impl LogRecord {
         Ok(record)
     }
 
-    fn decode_small(record_kind: u8, fields: &mut FieldReader) -> Result<Self, DecodeError> {
+    fn decode_small(record_kind: u8, fields: &mut FieldReader) -> Result<Self, FieldError> {
         Ok(match record_kind {
             kind::CHECKPOINT => Self::Checkpoint(Box::new(LogCheckpoint::decode(fields)?)),
             kind::SETTLED => Self::Settled(SettledRecord {
@@ -238,7 +238,7 @@ impl LogRecord {
                     0 => SettledOutcome::Delivered,
                     1 => SettledOutcome::DeadLettered,
                     2 => SettledOutcome::Lost,
-                    _ => return Err(DecodeError("an outcome is unknown")),
+                    _ => return Err(FieldError("an outcome is unknown")),
                 },
                 count: fields.varint()?,
                 bytes: fields.varint()?,
@@ -259,7 +259,7 @@ impl LogRecord {
             kind::FREED => Self::Freed(fields.ranges()?),
             kind::RANGED => Self::Ranged(RangeRecord::decode(fields)?),
             kind::CUT => Self::Cut(RangeRecord::decode(fields)?),
-            _ => return Err(DecodeError("the kind of a record is unknown")),
+            _ => return Err(FieldError("the kind of a record is unknown")),
         })
     }
 }
@@ -271,7 +271,7 @@ fn put_source(out: &mut Vec<u8>, source: &SourceEvent) {
     out.put_u32_le(source.bytes);
 }
 
-fn decode_source(fields: &mut FieldReader) -> Result<SourceEvent, DecodeError> {
+fn decode_source(fields: &mut FieldReader) -> Result<SourceEvent, FieldError> {
     Ok(SourceEvent {
         queue: QueueId(fields.u32()?),
         event: fields.u64()?,
@@ -293,7 +293,7 @@ fn put_deferred(out: &mut Vec<u8>, deferred: &DeferredRecord) {
     }
 }
 
-fn decode_deferred(fields: &mut FieldReader) -> Result<DeferredRecord, DecodeError> {
+fn decode_deferred(fields: &mut FieldReader) -> Result<DeferredRecord, FieldError> {
     Ok(DeferredRecord {
         sequence: fields.u64()?,
         source: decode_source(fields)?,
@@ -318,7 +318,7 @@ fn put_parked(out: &mut Vec<u8>, parked: &ParkedRecord) {
     put_bytes(out, parked.destination.as_bytes());
 }
 
-fn decode_parked(fields: &mut FieldReader) -> Result<ParkedRecord, DecodeError> {
+fn decode_parked(fields: &mut FieldReader) -> Result<ParkedRecord, FieldError> {
     Ok(ParkedRecord {
         sequence: fields.u64()?,
         source: decode_source(fields)?,
@@ -358,7 +358,7 @@ impl FrameHead {
         });
     }
 
-    pub(crate) fn decode(payload: Bytes) -> Result<Self, DecodeError> {
+    pub(crate) fn decode(payload: Bytes) -> Result<Self, FieldError> {
         let mut fields = FieldReader::new(payload);
         let head = Self {
             number: fields.u64()?,

@@ -2,7 +2,7 @@
 
 use bytes::BufMut;
 
-use super::fields::{DecodeError, FieldReader};
+use super::fields::{FieldError, FieldReader};
 use crate::channel::disk::log::{QueueId, Sequence};
 
 /// The sequences from one on, and below another.
@@ -31,7 +31,7 @@ impl SequenceSpan {
         out.put_u64_le(self.until);
     }
 
-    pub(crate) fn decode(fields: &mut FieldReader) -> Result<Self, DecodeError> {
+    pub(crate) fn decode(fields: &mut FieldReader) -> Result<Self, FieldError> {
         Ok(Self {
             from: fields.u64()?,
             until: fields.u64()?,
@@ -55,7 +55,7 @@ impl RangeRecord {
         out.put_u64_le(self.events);
     }
 
-    pub(crate) fn decode(fields: &mut FieldReader) -> Result<Self, DecodeError> {
+    pub(crate) fn decode(fields: &mut FieldReader) -> Result<Self, FieldError> {
         Ok(Self {
             queue: QueueId(fields.u32()?),
             range: SequenceSpan::decode(fields)?,

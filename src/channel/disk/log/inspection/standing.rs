@@ -5,7 +5,7 @@ use crate::channel::disk::log::QueueId;
 use crate::channel::disk::log::clock::EpochMillis;
 use crate::channel::disk::log::format::checkpoint::EventProgress;
 use crate::channel::disk::log::format::record::EventRecord;
-use crate::channel::disk::log::queue::QueueState;
+use crate::channel::disk::log::queue::LogQueueState;
 
 /// How far an event has come in one queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,21 +35,22 @@ pub struct QueueStanding {
 impl LogInspection {
     /// How far an event has come in each queue that wants it and that the log still has.
     pub(super) fn standings(&self, event: &EventRecord) -> Vec<QueueStanding> {
-        let queues = &self.log.state.queues;
+        let is_wanted = |id: QueueId, queue: &LogQueueState| {
+            event.queues.contains(id) || queue.range.contains(event.sequence)
+        };
         let mut standings = Vec::new();
-        for (first, last) in event.queues.runs() {
-            for (_, queue) in queues.range(QueueId(first)..=QueueId(last)) {
-                let standing = self.standing(queue, event);
+        for (id, queue) in &self.log.state.queues {
+            if is_wanted(*id, queue) {
                 standings.push(QueueStanding {
                     queue: queue.name.clone(),
-                    standing,
+                    standing: self.standing(queue, event),
                 });
             }
         }
         standings
     }
 
-    fn standing(&self, queue: &QueueState, event: &EventRecord) -> EventStanding {
+    fn standing(&self, queue: &LogQueueState, event: &EventRecord) -> EventStanding {
         let unfinished = queue.unfinished.get(&event.sequence);
         match unfinished.map(|it| it.progress) {
             Some(EventProgress::Fresh) => EventStanding::Waiting,

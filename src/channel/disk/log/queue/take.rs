@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::{BufferedEvent, EventPlace, QueueState, ReadHint, UnfinishedEvent};
+use super::{BufferedEvent, EventPlace, LogQueueState, ReadHint, UnfinishedEvent};
 use crate::channel::disk::log::Sequence;
 use crate::channel::disk::log::clock::EpochMillis;
 use crate::channel::disk::log::format::checkpoint::EventProgress;
@@ -76,7 +76,7 @@ pub(crate) struct CursorRead {
     pub(crate) hint: Option<ReadHint>,
 }
 
-impl QueueState {
+impl LogQueueState {
     /// Takes up to `most` events, or says what is in the way.
     pub(crate) fn step(&mut self, most: usize, now: Duration, log_end: Sequence) -> TakeStep {
         self.wake_due(now);

@@ -12,7 +12,7 @@ use crate::channel::disk::log::{LogError, QueueId, Sequence};
 
 /// An event that is parked.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ParkedEvent {
+pub struct ParkedLogEvent {
     /// Its sequence in the log.
     pub sequence: Sequence,
     /// Time at which it was written.
@@ -37,7 +37,7 @@ impl LogCore {
         queue: QueueId,
         after: Sequence,
         most: usize,
-    ) -> Result<Vec<ParkedEvent>, LogError> {
+    ) -> Result<Vec<ParkedLogEvent>, LogError> {
         let core = Arc::clone(self);
         let read = self.lanes.reads.run(move || {
             let mut events = Vec::new();
@@ -77,7 +77,11 @@ impl LogCore {
         unfinished.is_some_and(|it| it.progress == EventProgress::Parked { record })
     }
 
-    fn read_one_parked(&self, event: Sequence, record: Sequence) -> Result<ParkedEvent, LogError> {
+    fn read_one_parked(
+        &self,
+        event: Sequence,
+        record: Sequence,
+    ) -> Result<ParkedLogEvent, LogError> {
         let (event_path, event_record) = self.read_record(event)?;
         let (_, parked_record) = self.read_record(record)?;
         let (LogRecord::Event(event_record), LogRecord::Parked(parked)) =
@@ -85,7 +89,7 @@ impl LogCore {
         else {
             return Err(super::wrong_record(&event_path, event));
         };
-        Ok(ParkedEvent {
+        Ok(ParkedLogEvent {
             sequence: event,
             received_at: event_record.received_at,
             parked_at: parked.parked_at,

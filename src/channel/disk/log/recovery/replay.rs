@@ -3,7 +3,6 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::TornEnd;
 use super::inspect::{DirectoryListing, read_head};
 use crate::channel::disk::log::LogError;
 use crate::channel::disk::log::files::FileSystem;
@@ -13,6 +12,7 @@ use crate::channel::disk::log::format::head::SegmentHead;
 use crate::channel::disk::log::format::record::LogRecord;
 use crate::channel::disk::log::format::scanner::{RecordScanner, ScanFault, ScannedFrame};
 use crate::channel::disk::log::mark::{MARK_NAME, SegmentMark};
+use crate::channel::disk::log::opening::TornEnd;
 use crate::channel::disk::log::segment::{SegmentFile, SegmentState, segment_name};
 use crate::channel::disk::log::state::apply::RecordOrigin;
 use crate::channel::disk::log::state::{ClockReading, LogState};

@@ -7,7 +7,7 @@ use crate::channel::disk::log::format::record::{
 };
 use crate::channel::disk::log::format::span::RangeRecord;
 use crate::channel::disk::log::queue::{
-    BufferedEvent, EventPlace, QueueState, ReadHint, UnfinishedEvent,
+    BufferedEvent, EventPlace, LogQueueState, ReadHint, UnfinishedEvent,
 };
 use crate::channel::disk::log::{QueueId, Sequence};
 
@@ -203,7 +203,7 @@ impl LogState {
         let queue = self
             .queues
             .entry(id)
-            .or_insert_with(|| QueueState::new(name, next));
+            .or_insert_with(|| LogQueueState::new(name, next));
         queue.is_active = true;
     }
 
@@ -255,7 +255,7 @@ impl LogState {
     }
 }
 
-fn parked_in(queue: &QueueState, ranges: &[(Sequence, Sequence)]) -> Vec<Sequence> {
+fn parked_in(queue: &LogQueueState, ranges: &[(Sequence, Sequence)]) -> Vec<Sequence> {
     let is_parked = |sequence: &Sequence| {
         let event = queue.unfinished.get(sequence);
         event.is_some_and(|event| event.place == EventPlace::Parked)
