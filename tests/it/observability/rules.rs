@@ -248,7 +248,7 @@ fn renewal_comes_before_the_alert() {
     let renewed: Vec<u64> = files
         .flat_map(|file| hours(file.expect("a file").path()))
         .collect();
-    assert_eq!(renewed.len(), 4, "{renewed:?}");
+    assert_eq!(renewed.len(), 5, "{renewed:?}");
     let alert = alerts()
         .remove("SealpostServerCertificateExpires")
         .expect("an alert");
