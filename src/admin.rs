@@ -1,7 +1,7 @@
 //! The admin API: `/healthz`, `/readyz`, `/metrics`, the inventory as Knative-shaped objects under
 //! `/api/v1/{channels,brokers,triggers,subscriptions,sequences,parallels,requestreplies}` (contract
 //! IF-1, IF-6), the status document under `/api/v1/status`, parked events under `/api/v1/parked`,
-//! and a page that shows the status at `/`. The admin port and the admin socket, which only its
+//! replays under `/api/v1/replay`, and a page that shows the status at `/`. The admin port and the admin socket, which only its
 //! owner can open, serve the same.
 
 mod admin_action;
@@ -13,6 +13,7 @@ mod objects;
 mod operations;
 mod page;
 mod parked;
+mod replay;
 mod status;
 mod token;
 
@@ -37,6 +38,7 @@ use authorizer::{AdminAuthorizer, AdminListener};
 use operations::AdminOperations;
 use page::StatusPage;
 use parked::{ParkedHandler, ParkedRequest};
+use replay::{ReplayHandler, ReplayPath};
 
 pub(crate) use status::{ProcessInfo, StatusSource};
 pub(crate) use token::AdminToken;
@@ -50,6 +52,7 @@ pub(crate) struct AdminApi {
     status_source: StatusSource,
     page: StatusPage,
     parked: ParkedHandler,
+    replay: ReplayHandler,
     authorizer: AdminAuthorizer,
 }
 
@@ -62,10 +65,15 @@ impl AdminApi {
             store: Arc::clone(&view.backends) as _,
             operations: AdminOperations::default(),
         };
+        let replay = ReplayHandler {
+            store: Arc::clone(&view.backends) as _,
+            operations: AdminOperations::default(),
+        };
         Arc::new(Self {
             status_source: view,
             page: StatusPage::new(),
             parked,
+            replay,
             authorizer: AdminAuthorizer { token },
         })
     }
@@ -91,6 +99,7 @@ impl AdminApi {
     /// Tells the operations that are running to end, and waits for them.
     pub(crate) async fn end_operations(&self) {
         self.parked.operations.end_all().await;
+        self.replay.operations.end_all().await;
     }
 
     async fn respond(
@@ -102,11 +111,11 @@ impl AdminApi {
             request.uri().path(),
             request.uri().query().unwrap_or_default(),
         );
-        let parked = path
-            .strip_prefix("/api/v1/")
-            .and_then(ParkedRequest::of_path);
+        let below = path.strip_prefix("/api/v1/");
+        let parked = below.and_then(ParkedRequest::of_path);
+        let replay = below.and_then(ReplayPath::of_path);
         // Nothing below is reached by a request that may not do what it is about to.
-        let action = action_of_path(path, parked);
+        let action = action_of_path(path, parked, replay);
         if let Some(refusal) = self.refuse(request, listener, action).await {
             return refusal;
         }
@@ -114,12 +123,11 @@ impl AdminApi {
         if let Some(response) = health_response(request, &source.readiness, &source.counters) {
             return response;
         }
-        match parked {
-            Some(parked) => {
-                let table = Arc::clone(&self.status_source.served.borrow().resolution.table);
-                self.parked.respond(&table, parked, query).await
-            }
-            None => self.respond_to_read(path, query),
+        let table = || Arc::clone(&self.status_source.served.borrow().resolution.table);
+        match (parked, replay) {
+            (Some(parked), _) => self.parked.respond(&table(), parked, query).await,
+            (None, Some(replay)) => self.replay.respond(&table(), replay, query).await,
+            (None, None) => self.respond_to_read(path, query),
         }
     }
 
@@ -152,7 +160,7 @@ impl AdminApi {
                     StatusCode::NOT_FOUND,
                     TEXT,
                     "try /, /healthz, /readyz, /metrics or \
-                     /api/v1/{status,channels,brokers,triggers,subscriptions,sequences,parallels,requestreplies,parked}\n",
+                     /api/v1/{status,channels,brokers,triggers,subscriptions,sequences,parallels,requestreplies,parked,replay}\n",
                 ),
             },
         }
@@ -174,11 +182,17 @@ impl AdminApi {
 
 /// Returns what a request is about to do. It follows from the path alone, before the method is
 /// looked at: so a change is never taken for a read.
-fn action_of_path(path: &str, parked: Option<ParkedRequest<'_>>) -> AdminAction {
-    match parked {
-        Some(parked) if parked.is_change() => AdminAction::Change,
-        None if is_public(path) => AdminAction::Probe,
-        _ => AdminAction::Read,
+fn action_of_path(
+    path: &str,
+    parked: Option<ParkedRequest<'_>>,
+    replay: Option<ReplayPath<'_>>,
+) -> AdminAction {
+    let is_change =
+        parked.is_some_and(ParkedRequest::is_change) || replay.is_some_and(ReplayPath::is_change);
+    match is_change {
+        true => AdminAction::Change,
+        false if is_public(path) => AdminAction::Probe,
+        false => AdminAction::Read,
     }
 }
 

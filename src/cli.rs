@@ -4,6 +4,7 @@
 mod admin;
 mod check;
 mod cluster;
+mod disk;
 mod display;
 mod filter;
 mod get;
@@ -13,6 +14,7 @@ mod parked;
 mod pod;
 mod rabbitmq;
 mod reference;
+mod replay;
 mod run;
 mod schema;
 mod send;
@@ -29,6 +31,8 @@ use clap::{Parser, Subcommand};
 pub(crate) use admin::AdminOptions;
 pub(crate) use check::{CheckOptions, CheckOutput};
 pub(crate) use cluster::ClusterOptions;
+pub use disk::DiskCommand;
+pub(crate) use disk::{DiskDirectoryOptions, DiskDumpOptions, DiskOptions, DumpState};
 pub(crate) use display::DisplayOptions;
 pub use filter::FilterCommand;
 pub(crate) use filter::FilterTestOptions;
@@ -40,6 +44,7 @@ pub(crate) use rabbitmq::{QueueTypeArg, RabbitmqConnectionOptions, RabbitmqOptio
 pub(crate) use reference::{
     CompletionOptions, ManualOptions, ManualPage, completion_script, manual_pages,
 };
+pub(crate) use replay::ReplayOptions;
 pub(crate) use run::LimitOptions;
 pub use run::LogFormat;
 pub use run::RunOptions;
@@ -78,6 +83,11 @@ pub enum CliCommand {
     /// Look after events that nobody took, and that are kept
     #[command(subcommand)]
     Parked(ParkedCommand),
+    /// Send what a channel on disk has retained to a subscription again
+    Replay(Box<ReplayOptions>),
+    /// Look at the files of channels on disk
+    #[command(subcommand)]
+    Disk(DiskCommand),
     /// Show what a running dispatcher serves
     Get(GetOptions),
     /// Send CloudEvents

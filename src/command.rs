@@ -4,6 +4,7 @@
 mod admin;
 pub mod check;
 pub mod completions;
+pub mod disk;
 pub mod display;
 pub mod env;
 pub mod exec;
@@ -11,6 +12,7 @@ pub mod filter;
 pub mod get;
 pub mod man;
 pub mod parked;
+pub mod replay;
 pub mod schema;
 pub mod send;
 mod sink;

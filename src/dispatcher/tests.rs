@@ -72,6 +72,7 @@ fn table(subscriptions: &[&str]) -> Arc<RoutingTable> {
         key,
         backend: crate::model::BackendKind::Memory,
         acknowledge: AcknowledgeMode::AfterDelivery,
+        retain: None,
         authorization: None,
         event_types: None,
         subscriptions,

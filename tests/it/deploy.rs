@@ -1,6 +1,7 @@
 //! What `deploy/` holds is what Knative's control plane and Kubernetes expect, as far as files can
 //! show it: every YAML is read and compared with the statements of the contract.
 
+mod disk;
 mod drop_in;
 mod helm;
 mod image;
@@ -36,22 +37,16 @@ fn is_patch(object: &Object) -> bool {
         "scaling/replicas.yaml",
         "scaling-keda/replicas.yaml",
         "priority/name.yaml",
+        "disk-backend/volume.yaml",
+        "disk-backend-claim/volume.yaml",
     ];
     patches
         .iter()
         .any(|patch| object.file.starts_with(&format!("kubernetes/{patch}")))
 }
 
-/// Patches may leave it out.
-fn has_container(object: &Object) -> bool {
-    !list(&object.value["spec"]["template"]["spec"]["containers"]).is_empty()
-}
-
 fn deployments() -> Vec<Object> {
-    sent()
-        .into_iter()
-        .filter(|object| object.kind() == "Deployment")
-        .collect()
+    sent().into_iter().filter(Object::runs_pods).collect()
 }
 
 #[test]
@@ -148,16 +143,16 @@ fn images_are_of_this_version() {
     let image = concat!("sealpost:", env!("CARGO_PKG_VERSION"));
     let with: Vec<Object> = below("kubernetes")
         .into_iter()
-        .filter(|object| object.kind() == "Deployment")
+        .filter(Object::runs_pods)
         .collect();
     // Patches of something else name no image.
-    let others = ["rabbitmq-backend/", "scaling", "priority/"];
+    let others = ["rabbitmq-backend/", "disk-backend/"];
     let is_other = |object: &Object| {
         let of = |part: &&str| object.file.starts_with(&format!("kubernetes/{part}"));
         others.iter().any(|part| of(&part))
     };
     let (patches, with): (Vec<Object>, Vec<Object>) = with.into_iter().partition(is_other);
-    assert_eq!((patches.len(), with.len()), (4, 8));
+    assert_eq!((patches.len(), with.len()), (2, 10));
     for object in with {
         assert_eq!(
             container(&object.value)["image"],
@@ -196,8 +191,7 @@ fn no_secret_stands_in_a_file() {
                 .iter()
                 .any(|word| name.contains(word))
         };
-        if object.kind() == "Deployment" && has_container(&object) {
-            // A file's name is no secret; what is in it is mounted.
+        if object.runs_pods() {
             for variable in list(&container(&object.value)["env"])
                 .iter()
                 .filter(|one| secret(text(&one["name"])) && !text(&one["name"]).ends_with("_FILE"))
@@ -231,10 +225,7 @@ fn variables_are_flags() {
             .any(|end| help.contains(&format!("[env: {name}{end}")))
     };
     let mut used = BTreeSet::new();
-    for object in below("kubernetes")
-        .into_iter()
-        .filter(|object| object.kind() == "Deployment" && has_container(object))
-    {
+    for object in below("kubernetes").into_iter().filter(Object::runs_pods) {
         let env = list(&container(&object.value)["env"]).to_vec();
         used.extend(
             env.iter()
@@ -259,7 +250,7 @@ fn variables_are_flags() {
 #[test]
 fn deployments_are_hardened() {
     let all = deployments();
-    assert_eq!(all.len(), 5);
+    assert_eq!(all.len(), 7);
     for object in all {
         let deployment = &object.value;
         let pod = &deployment["spec"]["template"]["spec"];
@@ -269,20 +260,31 @@ fn deployments_are_hardened() {
             "{what}"
         );
         assert_eq!(pod["enableServiceLinks"], false, "{what}");
-        for key in ["hostNetwork", "initContainers", "securityContext"] {
+        for key in ["hostNetwork", "initContainers"] {
             assert!(pod.get(key).is_none(), "{what}: {key}");
         }
+        // The volume belongs to the group of the image's user; elsewhere, nothing is said of users.
+        let has_data = what.ends_with("sealpost-disk-dispatcher");
+        let group = json!({"fsGroup": 65532, "fsGroupChangePolicy": "OnRootMismatch"});
+        let expected = if has_data { &group } else { &Value::Null };
+        assert_eq!(&pod["securityContext"], expected, "{what}");
         let container = container(deployment);
         for key in ["command", "args"] {
             assert!(container.get(key).is_none(), "{what}: {key}");
         }
-        // Nothing is written but the admin socket, where there are parked events; credentials are read.
-        let has_socket = what.ends_with("sealpost-rabbitmq-dispatcher");
-        let (volumes, mounts) = if has_socket {
+        // Nothing is written but the admin socket, where there are parked events, and the data;
+        // credentials are read.
+        let has_socket = what.ends_with("sealpost-rabbitmq-dispatcher") || has_data;
+        let (volumes, mut mounts) = if has_data {
+            objects::admin_socket()
+        } else if has_socket {
             objects::socket_and_credentials()
         } else {
             (Value::Null, Value::Null)
         };
+        if let Some(mounts) = mounts.as_array_mut().filter(|_| has_data) {
+            mounts.push(json!({"name": "sealpost-data", "mountPath": "/data"}));
+        }
         assert_eq!(
             (&pod["volumes"], &container["volumeMounts"]),
             (&volumes, &mounts),
@@ -302,7 +304,7 @@ fn deployments_are_hardened() {
             (&json!(2), &json!(30)),
             "{what}"
         );
-        let has_replicas = !what.ends_with("sealpost-rabbitmq-controller");
+        let has_replicas = !what.ends_with("-controller") && !has_data;
         let spread = list(&pod["topologySpreadConstraints"]);
         assert_eq!(spread.len(), usize::from(has_replicas), "{what}");
         for constraint in spread {
@@ -352,7 +354,7 @@ fn no_role_has_a_wildcard() {
         .into_iter()
         .filter(|object| object.kind().ends_with("Role"))
         .collect();
-    assert_eq!(roles.len(), 14);
+    assert_eq!(roles.len(), 22);
     for role in roles {
         for rule in list(&role.value["rules"]) {
             let words = ["apiGroups", "resources", "verbs"]

@@ -71,7 +71,7 @@ fn bash_completes() {
         ("sealpost che", "check"),
         ("sealpost parked dr", "drop"),
         ("sealpost run --transport-enc", "--transport-encryption"),
-        ("sealpost run --transport-encryption str", "strict"),
+        ("sealpost run --log-format js", "json"),
         ("sealpost completions pow", "powershell"),
     ] {
         let words: Vec<&str> = line.split(' ').collect();
@@ -162,7 +162,8 @@ fn pages_can_be_shown() {
     for command in [&[][..], &["run"], &["filter", "test"]] {
         let page = printed(&[&["man"], command].concat());
         fs::write(&file, page).expect("written");
-        let arguments = ["-man", "-Tutf8", "-ww", "-b"];
+        // Without overstriking for bold letters.
+        let arguments = ["-man", "-Tutf8", "-P-cbou", "-ww", "-b"];
         let Some(shown) = asked("groff", &arguments, &file) else {
             return;
         };

@@ -5,9 +5,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
-use k8s_openapi::api::core::v1::{ConfigMap, Service, ServiceAccount};
+use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Service, ServiceAccount};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding};
@@ -30,6 +30,8 @@ const ALL: &[&str] = &[
     "rabbitmqChannel.enabled=true",
     "rabbitmqChannel.tokens=true",
     "rabbitmqBackend.enabled=true",
+    "diskChannel.enabled=true",
+    "diskChannel.tokens=true",
     "monitoring.enabled=true",
     "certificates.enabled=true",
 ];
@@ -127,7 +129,7 @@ fn by_name(objects: Vec<Value>) -> BTreeMap<String, Value> {
             metadata["namespace"].as_str().unwrap_or_default(),
             text(&metadata["name"])
         );
-        if object["kind"] == "Deployment" {
+        if runs_pods(&object) {
             let pod = &mut object["spec"]["template"]["spec"];
             sort_by_name(&mut pod["containers"][0]["env"]);
             sort_by_name(&mut pod["containers"][0]["volumeMounts"]);
@@ -136,6 +138,10 @@ fn by_name(objects: Vec<Value>) -> BTreeMap<String, Value> {
         assert!(named.insert(name.clone(), object).is_none(), "{name} twice");
     }
     named
+}
+
+fn runs_pods(object: &Value) -> bool {
+    ["Deployment", "StatefulSet"].contains(&text(&object["kind"]))
 }
 
 fn sort_by_name(list: &mut Value) {
@@ -176,40 +182,57 @@ fn kustomized(resources: &[&str], components: &[&str]) -> Option<Vec<Value>> {
 /// One set of objects, whichever of the two makes it.
 #[test]
 fn the_chart_is_the_kustomizations() {
-    let channel: &[&str] = &["rabbitmqChannel.enabled=true", "policies.enabled=false"];
-    let everything = [
+    let alone = "policies.enabled=false";
+    let channel = ["rabbitmqChannel.enabled=true", alone];
+    let drop_in = ["knative.imcDispatcher.enabled=true", alone];
+    let with = |part: &[&'static str], more: &[&'static str]| [part, more].concat();
+    let everything: &[&str] = &[
         "drop-in/complete",
         "rabbitmq-channel",
+        "disk-channel",
         "policies",
         "monitoring",
         "certificates/servers",
     ];
-    let both = ["rabbitmq-channel-tokens", "rabbitmq-backend"];
-    let rows: [(Vec<&str>, &[&str], &[&str]); 5] = [
-        (ALL.to_vec(), &everything, &both),
-        (channel.to_vec(), &["rabbitmq-channel"], &[]),
+    let additions: &[&str] = &[
+        "rabbitmq-channel-tokens",
+        "disk-channel-tokens",
+        "rabbitmq-backend",
+    ];
+    let rabbitmq: &[&str] = &["rabbitmq-channel"];
+    let dispatcher: &[&str] = &["drop-in/complete/imc-dispatcher.yaml"];
+    let scaled = "rabbitmqChannel.dispatcher.autoscaling.by";
+    let (by_time, by_depth) = (format!("{scaled}=cpu"), format!("{scaled}=keda"));
+    let first = [
+        "priorityClass.create=true",
+        "pod.priorityClassName=sealpost",
+    ];
+    let in_pod = ["diskBackend.enabled=true", "diskBackend.claim=false"];
+    let rows: [(Vec<&str>, &[&str], &[&str]); 8] = [
+        (ALL.to_vec(), everything, additions),
+        (channel.to_vec(), rabbitmq, &[]),
         (
-            [channel, &["rabbitmqChannel.dispatcher.autoscaling.by=cpu"]].concat(),
-            &["rabbitmq-channel"],
+            vec!["diskChannel.enabled=true", alone],
+            &["disk-channel"],
+            &[],
+        ),
+        (
+            with(&drop_in, &in_pod[..1]),
+            dispatcher,
+            &["disk-backend-claim"],
+        ),
+        (with(&drop_in, &in_pod), dispatcher, &["disk-backend"]),
+        (
+            [&channel[..], &[&*by_time]].concat(),
+            rabbitmq,
             &["scaling"],
         ),
         (
-            [channel, &["rabbitmqChannel.dispatcher.autoscaling.by=keda"]].concat(),
-            &["rabbitmq-channel"],
+            [&channel[..], &[&*by_depth]].concat(),
+            rabbitmq,
             &["scaling-keda"],
         ),
-        (
-            [
-                channel,
-                &[
-                    "priorityClass.create=true",
-                    "pod.priorityClassName=sealpost",
-                ],
-            ]
-            .concat(),
-            &["rabbitmq-channel"],
-            &["priority"],
-        ),
+        (with(&channel, &first), rabbitmq, &["priority"]),
     ];
     for (values, resources, components) in rows {
         let (Some(chart), Some(kustomized)) =
@@ -237,7 +260,7 @@ fn parts_are_had_alone() {
         return;
     };
     assert_eq!(nothing.len(), 0, "{nothing:?}");
-    for (part, deployments) in [
+    for (part, workloads) in [
         (
             "knative.imcDispatcher.enabled=true",
             &["imc-dispatcher"][..],
@@ -250,23 +273,25 @@ fn parts_are_had_alone() {
                 "sealpost-rabbitmq-dispatcher",
             ],
         ),
+        (
+            "diskChannel.enabled=true",
+            &["sealpost-disk-controller", "sealpost-disk-dispatcher"],
+        ),
         ("standalone.enabled=true", &["sealpost"]),
     ] {
         let objects = rendered(&set(&[part])).expect("helm is there");
-        let of = |kind: &str| {
-            let of_kind = objects.iter().filter(|object| object["kind"] == kind);
-            let mut names: Vec<&str> = of_kind
+        let named = |is_meant: &dyn Fn(&Value) -> bool| {
+            let meant = objects.iter().filter(|object| is_meant(object));
+            let mut names: Vec<&str> = meant
                 .map(|object| text(&object["metadata"]["name"]))
                 .collect();
             names.sort_unstable();
             names
         };
-        assert_eq!(of("Deployment"), deployments, "{part}");
-        assert_eq!(of("NetworkPolicy"), deployments, "{part}");
-        assert!(
-            of("PodDisruptionBudget").len() <= deployments.len(),
-            "{part}"
-        );
+        let of = |kind: &str| named(&|object| object["kind"] == kind);
+        assert_eq!(named(&runs_pods), workloads, "{part}");
+        assert_eq!(of("NetworkPolicy"), workloads, "{part}");
+        assert!(of("PodDisruptionBudget").len() <= workloads.len(), "{part}");
         assert_eq!(of("ServiceMonitor").len(), 0, "{part}");
     }
 }
@@ -292,8 +317,9 @@ fn values_reach_every_pod() {
         return;
     };
     let of_kind = |kind: &'static str| objects.iter().filter(move |object| object["kind"] == kind);
-    assert_eq!(of_kind("Deployment").count(), 6);
-    for deployment in of_kind("Deployment") {
+    let workloads: Vec<&Value> = objects.iter().filter(|object| runs_pods(object)).collect();
+    assert_eq!(workloads.len(), 8);
+    for deployment in workloads {
         let (pod, container) = (&deployment["spec"]["template"], container(deployment));
         assert_eq!(container["image"], format!("registry.example/s@{digest}"));
         assert_eq!(container["imagePullPolicy"], "Always");
@@ -351,7 +377,13 @@ fn is_of<T: DeserializeOwned + Serialize>(object: &Value) {
     let read: Result<T, _> = serde_json::from_value(object.clone());
     let name = &object["metadata"]["name"];
     assert!(read.is_ok(), "{name}: {:?}", read.err());
-    let written = serde_json::to_value(read.ok()).expect("JSON");
+    let mut written = serde_json::to_value(read.ok()).expect("JSON");
+    // What is written says of claims in a StatefulSet what they are; Kubernetes knows.
+    let claims = written.pointer_mut("/spec/volumeClaimTemplates");
+    for claim in claims.and_then(Value::as_array_mut).into_iter().flatten() {
+        let claim = claim.as_object_mut().expect("a claim");
+        claim.retain(|key, _| !["apiVersion", "kind"].contains(&key.as_str()));
+    }
     assert_eq!(written, *object, "{name}");
 }
 
@@ -360,6 +392,7 @@ const OTHERS: &[&str] = &[
     "Bundle",
     "Certificate",
     "ClusterIssuer",
+    "PodMonitor",
     "PrometheusRule",
     "ScaledObject",
     "ServiceMonitor",
@@ -375,12 +408,14 @@ fn is_of_its_kind(object: &Value) -> bool {
         "Deployment" => is_of::<Deployment>(object),
         "HorizontalPodAutoscaler" => is_of::<HorizontalPodAutoscaler>(object),
         "NetworkPolicy" => is_of::<NetworkPolicy>(object),
+        "PersistentVolumeClaim" => is_of::<PersistentVolumeClaim>(object),
         "PodDisruptionBudget" => is_of::<PodDisruptionBudget>(object),
         "PriorityClass" => is_of::<PriorityClass>(object),
         "Role" => is_of::<Role>(object),
         "RoleBinding" => is_of::<RoleBinding>(object),
         "Service" => is_of::<Service>(object),
         "ServiceAccount" => is_of::<ServiceAccount>(object),
+        "StatefulSet" => is_of::<StatefulSet>(object),
         other => {
             assert!(OTHERS.contains(&other), "{other}: which schema?");
             return false;

@@ -27,6 +27,12 @@ impl Object {
         self.file.ends_with("kustomization.yaml")
     }
 
+    /// True if it is what makes pods, or a part of it with containers.
+    pub(super) fn runs_pods(&self) -> bool {
+        let containers = &self.value["spec"]["template"]["spec"]["containers"];
+        ["Deployment", "StatefulSet"].contains(&self.kind()) && containers.is_array()
+    }
+
     /// For messages.
     pub(super) fn what(&self) -> String {
         format!("{}: {} {}", self.file, self.kind(), self.name())
@@ -119,7 +125,7 @@ pub(super) fn keys(value: &Value) -> Vec<&str> {
     keys
 }
 
-/// The only container of a Deployment.
+/// The only container of a Deployment or StatefulSet.
 pub(super) fn container(deployment: &Value) -> &Value {
     let containers = list(&deployment["spec"]["template"]["spec"]["containers"]);
     assert_eq!(containers.len(), 1, "{}", deployment["metadata"]["name"]);
@@ -191,4 +197,14 @@ pub(super) fn socket_and_credentials() -> (Value, Value) {
         {"name": "rabbitmq-credentials", "mountPath": "/etc/sealpost/rabbitmq", "readOnly": true},
     ]);
     (volumes, mounts)
+}
+
+/// Where the admin socket is: a volume, and where that is mounted.
+pub(super) fn admin_socket() -> (Value, Value) {
+    let volume =
+        json!([{"name": "sealpost-run", "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}}]);
+    (
+        volume,
+        json!([{"name": "sealpost-run", "mountPath": "/run/sealpost"}]),
+    )
 }

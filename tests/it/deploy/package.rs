@@ -47,7 +47,7 @@ fn packages() -> &'static Path {
             .arg(architecture())
             .env("SEALPOST_PACKAGE_BINARY", &stripped)
             .env("SEALPOST_PACKAGE_DIRECTORY", made.join("out"))
-            .env("SEALPOST_PACKAGE_LEVEL", "1");
+            .env("SEALPOST_PACKAGE_LEVEL", "0");
         done(&mut build);
         made.join("out")
     })
@@ -264,6 +264,7 @@ async fn what_is_installed_delivers() {
         format!("subscriber: {{uri: '{}'}}\n", subscriber.url()),
     )]);
     fs::write(fresh.join("etc/sealpost/manifests/m.yaml"), yaml).expect("written");
+    fs::write(fresh.join("etc/hosts"), "127.0.0.1 localhost\n").expect("written");
     let log = fs::File::create(directory.path().join("log")).expect("a file");
     let mut run = Command::new(root().join("tests/image/run"));
     run.arg(&fresh).arg(&state);

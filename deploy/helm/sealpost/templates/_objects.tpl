@@ -16,8 +16,9 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 
 {{/*
 The objects of a file of deploy/kubernetes, with the values over them.
-root: the chart; file: below deploy/kubernetes; workload: values of its Deployment; only: names, `-metrics` behind them
-or not, if not all of the file's objects are wanted; add: a patch of its container and its volumes.
+root: the chart; file: below deploy/kubernetes; workload: values of its Deployment or StatefulSet; only: names, `-metrics`
+or `-server-tls` behind them or not, if not all of the file's objects are wanted; add: a patch of its container, its pod
+and its volumes.
 */}}
 {{- define "sealpost.objects" -}}
 {{- $root := .root -}}
@@ -27,7 +28,7 @@ or not, if not all of the file's objects are wanted; add: a patch of its contain
 {{- $name := trimSuffix "-metrics" (trimSuffix "-server-tls" $object.metadata.name) }}
 {{- if or (not (hasKey $part "only")) (has $name $part.only) }}
 {{- include "sealpost.place" (dict "root" $root "object" $object) }}
-{{- if eq $object.kind "Deployment" }}
+{{- if has $object.kind (list "Deployment" "StatefulSet") }}
 {{- include "sealpost.deployment" (merge (dict "object" $object) $part) }}
 {{- else if eq $object.kind "CustomResourceDefinition" }}
 {{- /* With the kind, all channels of it would be deleted. */}}
@@ -53,7 +54,7 @@ or not, if not all of the file's objects are wanted; add: a patch of its contain
 {{- end -}}
 {{- end -}}
 
-{{/* A Deployment: image, replicas, resources, and what is put over every pod. */}}
+{{/* A Deployment or StatefulSet: image, replicas, resources, and what is put over every pod. */}}
 {{- define "sealpost.deployment" -}}
 {{- $spec := .object.spec -}}
 {{- $container := index $spec.template.spec.containers 0 -}}
@@ -65,6 +66,12 @@ or not, if not all of the file's objects are wanted; add: a patch of its contain
 {{- $_ := set $container "env" (concat $container.env .container.env) -}}
 {{- $_ := set $container "volumeMounts" (concat ($container.volumeMounts | default list) .container.volumeMounts) -}}
 {{- $_ := set $spec.template.spec "volumes" (concat ($spec.template.spec.volumes | default list) .volumes) -}}
+{{- range $key, $value := .pod }}{{ $_ := set $spec.template.spec $key $value }}{{ end -}}
+{{- range $key, $value := .spec }}{{ $_ := set $spec $key $value }}{{ end -}}
+{{- end -}}
+{{- range $claim := $spec.volumeClaimTemplates -}}
+{{- with $workload.size }}{{ $_ := set $claim.spec.resources.requests "storage" . }}{{ end -}}
+{{- with $workload.storageClassName }}{{ $_ := set $claim.spec "storageClassName" . }}{{ end -}}
 {{- end -}}
 {{- with .secretName -}}
 {{- range $container.env }}{{ with dig "valueFrom" "secretKeyRef" dict . }}{{ $_ := set . "name" $.secretName }}{{ end }}{{ end -}}
@@ -97,5 +104,6 @@ or not, if not all of the file's objects are wanted; add: a patch of its contain
 {{- if .mtBrokerFilter.enabled }}{{ $names = append $names "mt-broker-filter" }}{{ end -}}
 {{- end -}}
 {{- if .Values.rabbitmqChannel.enabled }}{{ $names = concat $names (list "sealpost-rabbitmq-dispatcher" "sealpost-rabbitmq-controller") }}{{ end -}}
+{{- if .Values.diskChannel.enabled }}{{ $names = concat $names (list "sealpost-disk-dispatcher" "sealpost-disk-controller") }}{{ end -}}
 {{- toJson $names -}}
 {{- end -}}
