@@ -149,7 +149,7 @@ fn images_are_of_this_version() {
     let others = ["rabbitmq-backend/", "disk-backend/"];
     let is_other = |object: &Object| {
         let of = |part: &&str| object.file.starts_with(&format!("kubernetes/{part}"));
-        others.iter().any(|part| of(&part))
+        others.iter().any(of)
     };
     let (patches, with): (Vec<Object>, Vec<Object>) = with.into_iter().partition(is_other);
     assert_eq!((patches.len(), with.len()), (2, 10));
