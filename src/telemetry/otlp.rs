@@ -5,7 +5,9 @@
 //! The exporter knows requests and responses, but not how they travel: that is the job of an
 //! [`OtlpTransport`].
 
+mod collector_log;
 mod encode;
+mod export_request;
 mod exporter;
 mod stdout;
 
@@ -122,6 +124,16 @@ impl Default for OtlpSettings {
             metrics: None,
             resource: Resource::builder_empty().build(),
         }
+    }
+}
+
+impl OtlpSettings {
+    fn trace_endpoint(&self) -> Option<&OtlpEndpoint> {
+        self.traces.as_ref().map(|traces| &traces.endpoint)
+    }
+
+    fn metric_endpoint(&self) -> Option<&OtlpEndpoint> {
+        self.metrics.as_ref().map(|metrics| &metrics.endpoint)
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod collectors;
 mod links;
+mod switches;
 
 use std::time::Duration;
 
