@@ -1,6 +1,7 @@
 //! Traces: one from the sender to the last attempt, as a collector gets it over OTLP; and numbers
 //! by the same way.
 
+mod answers;
 mod collectors;
 mod links;
 mod switches;

@@ -47,7 +47,8 @@ pub(crate) struct OtlpExporter {
     next_metrics: Option<Instant>,
     /// The start of the process, from which counters count.
     start_time: SystemTime,
-    log: CollectorLog,
+    trace_log: CollectorLog,
+    metric_log: CollectorLog,
     /// The limit of lines about spans that end while traces are off.
     leftovers: LogRateLimit,
 }
@@ -75,7 +76,8 @@ impl OtlpExporter {
             finished,
             batch: SpanBatch::default(),
             start_time: SystemTime::now(),
-            log: CollectorLog::default(),
+            trace_log: CollectorLog::default(),
+            metric_log: CollectorLog::default(),
             leftovers: LogRateLimit::default(),
         };
         exporter.record_spans();
@@ -206,13 +208,13 @@ impl OtlpExporter {
             let request = export_request(endpoint, TRACES, message);
             self.send_with_retries(endpoint, request, stop).await
         };
-        let counter = if sent.is_ok() {
-            &self.counters.spans_exported
-        } else {
-            &self.counters.spans_dropped
+        let dropped = match &sent {
+            Ok(answer) => answer.rejected.min(count),
+            Err(_) => count,
         };
-        counter.add(count);
-        self.log.log_result(endpoint, "Spans", sent)
+        self.counters.spans_dropped.add(dropped);
+        self.counters.spans_exported.add(count - dropped);
+        self.trace_log.log_result(endpoint, "Spans", sent)
     }
 
     async fn send_metrics(&mut self, settings: &OtlpSettings, stop: &CancellationToken) {
@@ -228,7 +230,7 @@ impl OtlpExporter {
         let sent = self
             .send_with_retries(endpoint, export_request(endpoint, METRICS, body), stop)
             .await;
-        self.log.log_result(endpoint, "Metrics", sent);
+        self.metric_log.log_result(endpoint, "Metrics", sent);
     }
 
     /// Sends a request until it is taken, refused for good, or sent four times, or the process

@@ -13,7 +13,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tokio::io::AsyncWriteExt;
 
-use super::ExportResult;
+use super::{ExportAnswer, ExportResult};
 use crate::wire_text::escape_json;
 
 /// Writes these spans; fails if standard output cannot be written to.
@@ -29,7 +29,7 @@ pub(super) async fn print_spans(resource: &Resource, spans: &[SpanData]) -> Expo
         .await
         .map_err(|error| error.to_string())?;
     stdout.flush().await.map_err(|error| error.to_string())?;
-    Ok(())
+    Ok(ExportAnswer::default())
 }
 
 fn span_line(resource: &Resource, span: &SpanData) -> Json {
