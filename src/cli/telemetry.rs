@@ -129,6 +129,7 @@ impl RunOptions {
         SignalOptions {
             name: "TRACES",
             path: "v1/traces",
+            flag: "--tracing-endpoint",
             endpoint: self.telemetry.tracing_endpoint.as_deref(),
             protocol: self.telemetry.tracing_protocol,
             configured: configured.traces.as_ref(),
@@ -139,6 +140,7 @@ impl RunOptions {
         SignalOptions {
             name: "METRICS",
             path: "v1/metrics",
+            flag: "--metrics-endpoint",
             endpoint: self.telemetry.metrics_endpoint.as_deref(),
             protocol: self.telemetry.metrics_protocol,
             configured: configured.metrics.as_ref(),
@@ -222,7 +224,7 @@ fn sampler_of_name(name: &str, variable: VariableLookup<'_>) -> Result<Sampler, 
         let text = variable("OTEL_TRACES_SAMPLER_ARG").unwrap_or_else(|| "1".to_owned());
         value::parse_fraction(&text).map_err(|remedy| format!("OTEL_TRACES_SAMPLER_ARG: {remedy}"))
     };
-    Ok(match name {
+    Ok(match &*name.to_ascii_lowercase() {
         "always_on" => Sampler::AlwaysOn,
         "always_off" => Sampler::AlwaysOff,
         "traceidratio" => Sampler::TraceIdRatio(part()?),

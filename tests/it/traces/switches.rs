@@ -102,3 +102,19 @@ async fn a_full_queue_is_told() {
     assert!(dispatcher.counter("spans_dropped_total").await > 0);
     assert_eq!(dispatcher.logged(&["Spans are dropped"]).len(), 1);
 }
+
+/// A collector of `config-observability` that nobody can reach is a problem of the configuration,
+/// with its place.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bad_collector_is_a_problem_of_the_configuration() {
+    let (collector, sink) = (Collector::start().await, Subscriber::ok().await);
+    let yaml = configured(&sink, "grpc", &collector, "1");
+    let bad = yaml.replace(&collector.url(), "http://h:99999");
+    let dispatcher = Dispatcher::of(&bad).start().await;
+    let parts = [".yaml", "data.tracing-endpoint", "invalid port number"];
+    eventually("it is told", || !dispatcher.logged(&parts).is_empty()).await;
+    assert_eq!(
+        send(&plain(), dispatcher.http_url("/default/c"), "1").await,
+        202
+    );
+}
