@@ -9,6 +9,7 @@ use std::time::Duration;
 use clap::Args;
 use opentelemetry::KeyValue;
 use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::resource::TelemetryResourceDetector;
 use opentelemetry_semantic_conventions::resource::{
     K8S_NAMESPACE_NAME, K8S_POD_NAME, SERVICE_INSTANCE_ID, SERVICE_NAME, SERVICE_VERSION,
 };
@@ -208,6 +209,7 @@ impl RunOptions {
             .map(|(key, value)| KeyValue::new(key, value));
         let named = variable("OTEL_SERVICE_NAME").map(|name| KeyValue::new(SERVICE_NAME, name));
         Resource::builder_empty()
+            .with_detector(Box::new(TelemetryResourceDetector))
             .with_attributes(known.into_iter().chain(pod).chain(said).chain(named))
             .build()
     }

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::EventDeliverer;
 use super::attempt_request::{build_event, build_request};
-use super::attempt_span::start_attempt_span;
+use super::attempt_span::AttemptSpan;
 use super::dead_letter::DeliveryFailure;
 use super::delivery_record::DeliveryRecord;
 use super::outgoing_event::{DeliveryAttemptResult, OutgoingEvent};
@@ -19,7 +19,6 @@ use crate::auth::token_cache::TokenError;
 use crate::client::{HttpTransport, TransportError};
 use crate::event::Event;
 use crate::model::{Addressable, DestinationRoute, Subscription};
-use crate::telemetry::span_attributes;
 use crate::telemetry::tracer::Span;
 
 /// One attempt to send an event to a destination.
@@ -54,14 +53,14 @@ impl<T: HttpTransport> EventDeliverer<T> {
     ) -> DeliveryAttemptResult {
         let (series, role) = (record.worker.series(), attempt.outgoing.role);
         let in_flight = series.in_flight.enter();
-        let mut span = start_attempt_span(send_span, attempt.destination, attempt.attempts_before);
-        let response = match self.send_by_route(attempt, &span, permit).await {
+        let span = AttemptSpan::start(send_span, attempt.destination, attempt.attempts_before);
+        let response = match self.send_by_route(attempt, span.span(), permit).await {
             Ok(response) => Ok(response),
             Err(AttemptError::Transport(error)) => Err(error),
             Err(AttemptError::Token(error)) => {
                 series.count_attempt(role, Err("token"));
                 record.record_status(None);
-                span.set_error(|| error.to_string().into());
+                span.end_without_token(&error);
                 return Err(attempt.without_token(&error));
             }
         };
@@ -73,7 +72,7 @@ impl<T: HttpTransport> EventDeliverer<T> {
             .map_err(TransportError::reason);
         series.count_attempt(role, result);
         record.record_status(result.ok());
-        span_attributes::set_response_attributes(&mut span, result);
+        span.end(result);
         self.judge_response(response, attempt.destination, attempt.subscription)
     }
 

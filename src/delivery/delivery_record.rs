@@ -19,6 +19,7 @@ pub(super) struct DeliveryRecord<'l> {
     last_status: AtomicU16,
     /// Duration of the last send with its retries, in nanoseconds.
     last_duration_nanos: AtomicU64,
+    has_outcome: bool,
 }
 
 impl<'l> DeliveryRecord<'l> {
@@ -28,6 +29,7 @@ impl<'l> DeliveryRecord<'l> {
             span,
             last_status: AtomicU16::new(0),
             last_duration_nanos: AtomicU64::new(0),
+            has_outcome: false,
         }
     }
 
@@ -47,6 +49,7 @@ impl<'l> DeliveryRecord<'l> {
 
     /// Counts the last send (contract OB-6), and writes the outcome into the span.
     pub(super) fn finish(mut self, outcome: &DeliveryOutcome) {
+        self.has_outcome = true;
         let status = Some(self.last_status.load(Ordering::Relaxed)).filter(|status| *status != 0);
         self.worker.series().record_dispatch(
             status,
@@ -63,6 +66,18 @@ impl<'l> DeliveryRecord<'l> {
             .set_attributes(|| [KeyValue::new("sealpost.outcome", end)]);
         if let DeliveryOutcome::Lost(loss) = outcome {
             self.span.set_error(|| loss.reason.clone().into());
+        }
+    }
+}
+
+impl Drop for DeliveryRecord<'_> {
+    /// A delivery that is dropped before its end, as at a stop, tells so; nothing is counted.
+    fn drop(&mut self) {
+        if !self.has_outcome {
+            self.span
+                .set_attributes(|| [KeyValue::new("sealpost.outcome", "abandoned")]);
+            self.span
+                .set_error(|| "the delivery was given up before its end".into());
         }
     }
 }

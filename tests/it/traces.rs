@@ -3,6 +3,7 @@
 
 mod answers;
 mod collectors;
+mod failures;
 mod links;
 mod switches;
 
@@ -370,6 +371,13 @@ async fn metrics_leave_by_otlp() {
             panic!("a sum")
         };
         assert!(sum.is_monotonic);
+        for (name, unit) in [
+            ("process_resident_memory_bytes", "By"),
+            ("process_start_time_seconds", "s"),
+            ("sealpost_events_accepted", ""),
+        ] {
+            assert_eq!(collector.metric(name).await.unit, unit, "{name}");
+        }
     }
 }
 

@@ -173,7 +173,9 @@ impl OtlpExporter {
             self.batch.spans.push(span);
         }
         while !self.batch.spans.is_empty() && self.send_spans(settings, stop).await {}
+        // What is left waits for the next collector, if there is one.
         self.batch.clear_deadline();
+        self.batch.set_deadline(settings, self.batch.spans.len());
     }
 
     /// Drops spans that end while traces are off: they began before.
