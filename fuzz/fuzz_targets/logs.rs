@@ -16,7 +16,7 @@ const HEAD: usize = 128;
 
 /// A segment as it comes, and one whose checksums are right: whether the log can be read or not, it
 /// is told so, and what can be read holds together.
-pub fn log(data: &[u8]) {
+pub(crate) fn log(data: &[u8]) {
     inspect(data.to_vec());
     inspect(plausible(data));
 }
@@ -40,7 +40,7 @@ fn inspect(segment: Vec<u8>) {
         }
     };
     let verified = log.verify(|_event| Ok(()));
-    assert!(verified.records as usize <= bytes / 16);
+    assert!(verified.records <= bytes as u64 / 16);
     let mut last = None;
     let mut held = 0;
     let visited = log.visit_events(|event| {
@@ -115,7 +115,7 @@ fn put_frame(file: &mut Vec<u8>, number: u64, records: &[(u8, Vec<u8>)]) {
     let bytes: u64 = records.iter().map(|(_, payload)| size(payload)).sum();
     let mut head = number.to_le_bytes().to_vec();
     head.extend(bytes.to_le_bytes());
-    head.extend((records.len() as u32).to_le_bytes());
+    head.extend(length(records).to_le_bytes());
     put_record(file, 1, &head);
     for (kind, payload) in records {
         put_record(file, *kind, payload);
@@ -124,13 +124,17 @@ fn put_frame(file: &mut Vec<u8>, number: u64, records: &[(u8, Vec<u8>)]) {
 
 fn put_record(file: &mut Vec<u8>, kind: u8, payload: &[u8]) {
     let offset = file.len() as u64;
-    let mut record = (payload.len() as u32).to_le_bytes().to_vec();
+    let mut record = length(payload).to_le_bytes().to_vec();
     record.extend([kind, 0, 0, 0]);
     record.extend(payload);
     let salt = [NONCE.to_le_bytes(), 1_u64.to_le_bytes()].concat();
     file.extend(checksum(&[&salt, &offset.to_le_bytes(), &record]));
     file.extend(record);
     file.resize(file.len().next_multiple_of(8), 0);
+}
+
+fn length<T>(items: &[T]) -> u32 {
+    u32::try_from(items.len()).expect("inputs are short")
 }
 
 /// Files in memory that are only read.
@@ -145,7 +149,8 @@ fn refused<T>() -> io::Result<T> {
 
 impl LogFile for MemoryFile {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        let rest = self.0.get(offset as usize..).unwrap_or_default();
+        let offset = usize::try_from(offset).expect("an address");
+        let rest = self.0.get(offset..).unwrap_or_default();
         let count = rest.len().min(buffer.len());
         buffer[..count].copy_from_slice(&rest[..count]);
         Ok(count)

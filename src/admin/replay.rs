@@ -179,7 +179,10 @@ impl ReplayHandler {
         let of = owner.clone();
         let counted =
             self.run(|store, stop| async move { store.count_replay(&of, &request, &stop).await });
-        Ok(counted.await?.map(|count| json!(count)).map_err(refusal))
+        Ok(counted
+            .await?
+            .map(|count| json!(count))
+            .map_err(|error| refusal(&error)))
     }
 
     /// Runs an operation, which goes on when its client is gone.
@@ -203,11 +206,11 @@ impl ReplayHandler {
 fn report_json(report: &Result<ReplayReport, ReplayError>) -> Result<Value, ReplayRefusal> {
     match report {
         Ok(report) => Ok(json!(report)),
-        Err(error) => Err(refusal(error.clone())),
+        Err(error) => Err(refusal(error)),
     }
 }
 
-fn refusal(error: ReplayError) -> ReplayRefusal {
+fn refusal(error: &ReplayError) -> ReplayRefusal {
     let status = match error {
         ReplayError::Filter(_) => StatusCode::BAD_REQUEST,
         ReplayError::RetainsNothing { .. }

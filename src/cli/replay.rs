@@ -10,8 +10,8 @@ use super::{AdminOptions, value};
 #[derive(Clone, Debug, Args)]
 #[command(
     group = ArgGroup::new("what").required(true).args(["from", "stop", "progress"]),
-    after_help = "Sends what a channel on disk has retained (annotation sealpost.dev/retain) to one subscription again, in\n\
-        order, after live events. Each event carries the extension sealpostreplay with the id of the replay. Once begun, a\n\
+    after_help = "Sends what a channel on disk has retained (annotation sealpost.dev/retain) to one subscription again, in \
+        order, after live events. Each event carries the extension sealpostreplay with the id of the replay. Once begun, a \
         replay goes on whatever becomes of this command or of the process; Ctrl-C or --stop end it, and say where to go on.\n\n\
         Examples:\n  \
         sealpost replay orders/mailer --from PT1H --dry-run\n  \

@@ -56,7 +56,7 @@ pub async fn run(options: &ReplayOptions) -> anyhow::Result<ExitCode> {
         options,
     };
     if options.stop {
-        let stopped = client.post("/stop", false).await?;
+        let stopped = client.post(&client.path("/stop")).await?;
         return report_end(&stopped);
     }
     if options.progress {
@@ -71,8 +71,13 @@ pub async fn run(options: &ReplayOptions) -> anyhow::Result<ExitCode> {
 }
 
 impl ReplayClient<'_> {
-    fn path(&self, action: &str, with_request: bool) -> String {
-        let name = super::admin::path_of_name(&self.options.subscription);
+    /// The path of an action, without what is asked to be replayed.
+    fn path(&self, action: &str) -> String {
+        self.path_with(action, form_urlencoded::Serializer::new(String::new()))
+    }
+
+    /// The path of an action with what is asked to be replayed.
+    fn request_path(&self, action: &str) -> String {
         let mut query = form_urlencoded::Serializer::new(String::new());
         let rate = self.options.rate.map(|rate| rate.to_string());
         let asked = [
@@ -81,31 +86,36 @@ impl ReplayClient<'_> {
             ("filter", &self.options.filter),
             ("rate", &rate),
         ];
-        for (name, value) in asked.into_iter().filter(|_| with_request) {
+        for (name, value) in asked.into_iter() {
             if let Some(value) = value {
                 query.append_pair(name, value);
             }
         }
+        self.path_with(action, query)
+    }
+
+    fn path_with(
+        &self,
+        action: &str,
+        mut query: form_urlencoded::Serializer<'_, String>,
+    ) -> String {
+        let name = super::admin::path_of_name(&self.options.subscription);
         if let Some(kind) = &self.options.kind {
             query.append_pair("kind", kind);
         }
         format!("/api/v1/replay/{name}{action}?{}", query.finish())
     }
 
-    async fn post(
-        &self,
-        action: &str,
-        with_request: bool,
-    ) -> anyhow::Result<ReplayAnswer<ReplayReport>> {
-        parse(self.admin.post(&self.path(action, with_request)).await?)
+    async fn post(&self, path: &str) -> anyhow::Result<ReplayAnswer<ReplayReport>> {
+        parse(self.admin.post(path).await?)
     }
 
     async fn progress(&self) -> anyhow::Result<ReplayAnswer<ReplayReport>> {
-        parse(self.admin.get(&self.path("", false)).await?)
+        parse(self.admin.get(&self.path("")).await?)
     }
 
     async fn count(&self) -> anyhow::Result<ExitCode> {
-        let answer = self.admin.get(&self.path("/count", true)).await?;
+        let answer = self.admin.get(&self.request_path("/count")).await?;
         let counted: ReplayAnswer<ReplayCount> = parse(answer)?;
         let subscription = counted.subscription();
         let ReplayCount {
@@ -119,7 +129,7 @@ impl ReplayClient<'_> {
 
     /// Begins a replay, and waits until everything has been sent, or somebody interrupts.
     async fn replay(&self) -> anyhow::Result<ExitCode> {
-        let started = self.post("/start", true).await?;
+        let started = self.post(&self.request_path("/start")).await?;
         let id = started.told.id.clone();
         super::print_remark(&format!("{}: replay {id} begins", started.subscription()));
         let mut interrupted = std::pin::pin!(tokio::signal::ctrl_c());
@@ -148,7 +158,7 @@ impl ReplayClient<'_> {
 
     /// Ends the sending; what is under way goes on to its end.
     async fn stop(&self, latest: &ReplayAnswer<ReplayReport>) -> anyhow::Result<ExitCode> {
-        match self.post("/stop", false).await {
+        match self.post(&self.path("/stop")).await {
             Ok(stopped) => report_end(&stopped),
             // It may have ended a moment ago.
             Err(error) => match self.progress().await {

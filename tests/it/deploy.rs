@@ -142,12 +142,11 @@ fn images_are_of_this_version() {
     let patched = [
         "kubernetes/rabbitmq-backend/connection.yaml",
         "kubernetes/disk-backend/volume.yaml",
-        "kubernetes/disk-backend-claim/volume.yaml",
     ];
     let (patch, with): (Vec<Object>, Vec<Object>) = with
         .into_iter()
         .partition(|object| patched.contains(&object.file.as_str()));
-    assert_eq!((patch.len(), with.len()), (3, 10));
+    assert_eq!((patch.len(), with.len()), (2, 10));
     for object in with {
         assert_eq!(
             container(&object.value)["image"],

@@ -1,7 +1,7 @@
 //! Parked events of a data directory that no process uses.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -19,7 +19,7 @@ use crate::model::ChannelKey;
 ///
 /// # Errors
 /// If it is not there, a process uses it, or it cannot be read.
-pub(crate) fn open_parked_logs(path: PathBuf) -> Result<Box<dyn ParkedStore>, ParkedError> {
+pub(crate) fn open_parked_logs(path: &Path) -> Result<Box<dyn ParkedStore>, ParkedError> {
     let unavailable = |error: LogError| ParkedError::Unavailable(error.to_string());
     if !path.is_dir() {
         let cause = format!(
@@ -28,7 +28,7 @@ pub(crate) fn open_parked_logs(path: PathBuf) -> Result<Box<dyn ParkedStore>, Pa
         );
         return Err(ParkedError::Unavailable(cause));
     }
-    let directory = DataDirectory::open(&path, &DirectoryOptions::default());
+    let directory = DataDirectory::open(path, &DirectoryOptions::default());
     let finder = ClosedLogs {
         directory: directory.map_err(unavailable)?,
         open: Mutex::default(),

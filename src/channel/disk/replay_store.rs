@@ -66,15 +66,20 @@ impl DiskReplays {
                          from then on",
             });
         }
-        let log = open.queue.log.until_open().await.map_err(unavailable)?;
+        let log = open
+            .queue
+            .log
+            .until_open()
+            .await
+            .map_err(|error| unavailable(&error))?;
         let from = first_sequence(&log, request.from).await;
         let until = match request.until {
             Some(until) => first_sequence(&log, until).await,
             None => Ok(log.next_sequence()),
         };
         let span = SequenceSpan {
-            from: from.map_err(unavailable)?,
-            until: until.map_err(unavailable)?,
+            from: from.map_err(|error| unavailable(&error))?,
+            until: until.map_err(|error| unavailable(&error))?,
         };
         if span.from >= span.until {
             return Err(nothing_there(owner, &log).await);
@@ -106,7 +111,7 @@ impl DiskReplays {
                 .log
                 .history(0, after, PAGE)
                 .await
-                .map_err(unavailable)?;
+                .map_err(|error| unavailable(&error))?;
             let Some(last) = page.last() else {
                 return Ok(count);
             };
@@ -153,7 +158,7 @@ impl DiskReplays {
         let id = log.declare_range(&name.text(), range, options).await;
         let declared = DeclaredQueue {
             log: log.clone(),
-            id: id.map_err(unavailable)?,
+            id: id.map_err(|error| unavailable(&error))?,
         };
         let replay = DiskReplay::new(name, declared, &open.queue).map_err(ReplayError::Filter)?;
         let replay = Arc::new(replay);
@@ -203,7 +208,7 @@ impl ReplaySource {
     }
 }
 
-fn unavailable(error: LogError) -> ReplayError {
+fn unavailable(error: &LogError) -> ReplayError {
     ReplayError::Unavailable(error.to_string())
 }
 
@@ -211,7 +216,7 @@ fn unavailable(error: LogError) -> ReplayError {
 async fn nothing_there(owner: &ParkingSubscription, log: &ChannelLog) -> ReplayError {
     let oldest = match log.history(0, 0, 1).await {
         Ok(events) => events.first().map(|oldest| oldest.received_at),
-        Err(error) => return unavailable(error),
+        Err(error) => return unavailable(&error),
     };
     ReplayError::NothingThere {
         channel: owner.channel.clone(),

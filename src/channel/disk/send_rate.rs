@@ -77,16 +77,15 @@ mod tests {
         for per_second in [1, 50, 1000] {
             let mut rate = SendRate::new(NonZeroU32::new(per_second).expect("a rate"));
             let begin = Instant::now();
-            let mut sent = 0;
+            let mut sent: usize = 0;
             while begin.elapsed() < Duration::from_secs(10) {
-                for _ in 0..rate.allowed() {
-                    rate.count_sent();
-                    sent += 1;
-                }
+                let allowed = rate.allowed();
+                (0..allowed).for_each(|_| rate.count_sent());
+                sent += allowed;
                 let wait = rate.wait().max(Duration::from_millis(2));
                 tokio::time::sleep(wait).await;
             }
-            let expected = per_second * 10;
+            let expected = per_second as usize * 10;
             assert!(
                 (expected * 9 / 10..=expected * 11 / 10 + 1).contains(&sent),
                 "{per_second}: {sent}"

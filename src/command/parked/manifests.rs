@@ -79,7 +79,7 @@ impl ManifestParkedClient {
             return Ok(rabbitmq);
         }
         if self.disk.get().is_none() {
-            let opened = open_parked_logs(self.data_directory.clone())?;
+            let opened = open_parked_logs(&self.data_directory)?;
             return Ok(&**self.disk.get_or_init(|| opened));
         }
         let disk = self.disk.get().context("the data directory is not open")?;

@@ -27,9 +27,10 @@ impl Object {
         self.file.ends_with("kustomization.yaml")
     }
 
-    /// True if it is what makes pods.
+    /// True if it is what makes pods, or a part of it with containers.
     pub(super) fn runs_pods(&self) -> bool {
-        ["Deployment", "StatefulSet"].contains(&self.kind())
+        let containers = &self.value["spec"]["template"]["spec"]["containers"];
+        ["Deployment", "StatefulSet"].contains(&self.kind()) && containers.is_array()
     }
 
     /// For messages.

@@ -166,32 +166,35 @@ fn service_monitors_find_their_services() {
     }
 }
 
-/// The one Deployment without a Service is found by its pods, and its job is one that alerts know.
+/// Controllers have no Service: they are found by their pods, and their jobs are ones that alerts
+/// know.
 #[test]
-fn the_pod_monitor_finds_the_controller() {
+fn pod_monitors_find_the_controllers() {
     let monitors = named("kubernetes/monitoring", "PodMonitor");
-    assert_eq!(monitors.len(), 1);
-    let (name, spec) = (monitors[0].name(), &monitors[0].value["spec"]);
-    let deployment = deployments()
-        .into_iter()
-        .find(|one| one.name() == name)
-        .expect("a Deployment");
-    let template = &deployment.value["spec"]["template"]["metadata"]["labels"];
-    let selector = &spec["selector"]["matchLabels"];
-    assert_eq!(
-        selector,
-        &deployment.value["spec"]["selector"]["matchLabels"]
-    );
-    let endpoint = &spec["podMetricsEndpoints"][0];
-    assert_eq!(endpoint["path"], "/metrics");
-    let ports = &container(&deployment.value)["ports"];
-    assert!(
-        list(ports)
-            .iter()
-            .any(|port| port["name"] == endpoint["port"])
-    );
-    let job = &template[spec["jobLabel"].as_str().expect("a label")];
-    assert_eq!(job, "rabbitmq-controller");
+    assert_eq!(monitors.len(), 2);
+    for (monitor, expected) in monitors
+        .iter()
+        .zip(["rabbitmq-controller", "disk-controller"])
+    {
+        let (name, spec) = (monitor.name(), &monitor.value["spec"]);
+        let deployment = deployments()
+            .into_iter()
+            .find(|one| one.name() == name)
+            .expect("a Deployment");
+        let deployed = &deployment.value["spec"];
+        assert_eq!(spec["selector"], deployed["selector"], "{name}");
+        let endpoint = &spec["podMetricsEndpoints"][0];
+        assert_eq!(endpoint["path"], "/metrics");
+        let ports = &container(&deployment.value)["ports"];
+        assert!(
+            list(ports)
+                .iter()
+                .any(|port| port["name"] == endpoint["port"]),
+            "{name}"
+        );
+        let labels = &deployed["template"]["metadata"]["labels"];
+        assert_eq!(labels[text(&spec["jobLabel"])], expected, "{name}");
+    }
 }
 
 /// A Deployment with one replica can still be moved to another node (contract 1.11: upstream runs

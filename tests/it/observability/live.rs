@@ -34,10 +34,10 @@ fn object(api: &str, kind: &str, namespace: &str, name: &str, rest: &str) -> Str
 /// A subscription, with what it delivers to.
 fn subscription(namespace: &str, channel: (&str, &str), name: &str, spec: &str) -> String {
     let (kind, channel) = channel;
-    let api = if kind == "RabbitmqChannel" {
-        "messaging.knative.dev/v1alpha1"
-    } else {
+    let api = if kind == "InMemoryChannel" {
         "messaging.knative.dev/v1"
+    } else {
+        "messaging.knative.dev/v1alpha1"
     };
     let rest =
         format!("spec:\n  channel: {{apiVersion: {api}, kind: {kind}, name: {channel}}}\n{spec}");
@@ -139,6 +139,19 @@ impl Destinations {
             sub("nowhere", "mistaken", &to("http://a path/")),
         ]
         .concat()
+    }
+
+    /// A channel on disk.
+    fn on_disk(&self, namespace: &str) -> String {
+        let api = "messaging.knative.dev/v1alpha1";
+        let to = to(&self.ok.url());
+        object(api, "DiskChannel", namespace, "disk", "")
+            + &subscription(namespace, ("DiskChannel", "disk"), "written", &to)
+    }
+
+    /// All of these.
+    fn of_all_backends(&self, namespace: &str) -> String {
+        self.in_memory(namespace) + &self.on_disk(namespace) + &self.on_rabbitmq(namespace)
     }
 
     /// A channel on RabbitMQ, whose events are delivered by one subscription and parked by the
@@ -303,7 +316,7 @@ async fn all_have_data(prometheus: &Prometheus, file: &str, mut queries: Vec<(St
 #[tokio::test(flavor = "multi_thread")]
 async fn every_query_has_data() {
     let (namespace, destinations) = (namespace(), Destinations::start().await);
-    let yaml = destinations.in_memory(&namespace) + &destinations.on_rabbitmq(&namespace);
+    let yaml = destinations.of_all_backends(&namespace);
     let dispatcher = Dispatcher::of(&yaml).env("SEALPOST_RABBITMQ_URI", &shared());
     let dispatcher = dispatcher
         .arg("--log-level")
@@ -330,7 +343,7 @@ async fn every_query_has_data() {
     let pod = Pod::of(&cluster).await.start().await;
     let prometheus = Prometheus::scraping(&[dispatcher.admin, away.admin, pod.admin]).await;
     let path = |name: &str| format!("/{namespace}/{name}");
-    let mut urls: Vec<String> = ["memory", "narrow", "b", "durable"]
+    let mut urls: Vec<String> = ["memory", "narrow", "b", "disk", "durable"]
         .iter()
         .map(|name| dispatcher.http_url(&path(name)))
         .collect();

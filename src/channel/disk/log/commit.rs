@@ -8,8 +8,10 @@ pub(crate) mod writer;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use crate::channel::disk::log::LogError;
 use crate::channel::disk::log::channel_log::LogCore;
@@ -20,6 +22,10 @@ const FRAMES_AT_ONCE: usize = 64;
 
 /// Frames after which segments are looked for that nothing needs, if the log is never idle.
 const FRAMES_BETWEEN_UPKEEP: usize = 32;
+
+/// Part of the time of a frame that the next one waits for those who were answered, and the longest.
+const LINGER_PART: u32 = 8;
+const LONGEST_LINGER: Duration = Duration::from_micros(500);
 
 /// Operations that wait for the committer of a log.
 #[derive(Debug, Default)]
@@ -50,6 +56,7 @@ impl LogCore {
             return receiver;
         }
         queue.pending.push_back(pending);
+        self.arrived.notify_one();
         self.wake_committer(&mut queue);
         receiver
     }
@@ -87,11 +94,16 @@ impl LogCore {
         let Some(writer) = guard.as_mut() else {
             return;
         };
+        let (mut before, mut took) = (0, Duration::ZERO);
         for frame in 1..=FRAMES_AT_ONCE {
+            self.linger(before, took / LINGER_PART);
             let batch = self.next_batch();
             let is_idle = batch.is_empty();
             if !is_idle {
+                before = batch.len();
+                let begun = Instant::now();
                 writer.commit(&self, batch);
+                took = begun.elapsed();
             }
             if is_idle || frame % FRAMES_BETWEEN_UPKEEP == 0 {
                 writer.upkeep(&self);
@@ -103,6 +115,18 @@ impl LogCore {
         }
         drop(guard);
         self.submit_committer();
+    }
+
+    /// Waits a moment for those who have just been answered: who asks again at once would otherwise
+    /// miss the next frame, and each frame would have half of them.
+    fn linger(&self, before: usize, most: Duration) {
+        let queue = self.commits();
+        let is_short = |queue: &mut CommitQueue| queue.pending.len() < before && !queue.is_closed;
+        if !most.is_zero() {
+            let most = most.min(LONGEST_LINGER);
+            // Whatever has come by then is taken.
+            drop(self.arrived.wait_timeout_while(queue, most, is_short));
+        }
     }
 
     /// Takes operations up to the size of a frame; one at least, if one waits.

@@ -5,7 +5,7 @@ pub(crate) mod replay;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Condvar, Mutex, Weak};
 
 use tokio::time::Instant;
 
@@ -105,6 +105,7 @@ impl LogCore {
             jobs: Arc::default(),
             state: Mutex::new(LogState::default()),
             commits: Mutex::default(),
+            arrived: Condvar::new(),
             writer: Mutex::new(None),
             spare: Mutex::new(spare.map_or(SpareSlot::Empty, SpareSlot::Ready)),
             place: Mutex::new(None),

@@ -235,15 +235,13 @@ pub(crate) fn read_start_at(
     let annotations = ["metadata", "annotations", START_AT];
     let text = report.document().text(&annotations)?.to_owned();
     let field = format!("metadata.annotations.{START_AT}");
-    let point = match HistoryPoint::parse(&text) {
-        Ok(point @ (HistoryPoint::Earliest | HistoryPoint::Time(_))) => point,
-        Ok(_) | Err(_) => {
-            let message = format!(
-                "{text:?} is no time to begin at: write for example 2026-11-29T10:00:00Z, or earliest"
-            );
-            report.error(&field, message);
-            return None;
-        }
+    let read = HistoryPoint::parse(&text);
+    let Ok(point @ (HistoryPoint::Earliest | HistoryPoint::Time(_))) = read else {
+        let message = format!(
+            "{text:?} is no time to begin at: write for example 2026-11-29T10:00:00Z, or earliest"
+        );
+        report.error(&field, message);
+        return None;
     };
     if let Some(backend) = parent.filter(|backend| *backend != BackendKind::Disk) {
         let rule = "so that there is nothing to begin with: make its channel a DiskChannel, or \

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::{CommitStatistics, IdleLooks, JobCount, LogOptions};
@@ -36,6 +36,8 @@ pub(crate) struct LogCore {
     pub(crate) jobs: Arc<JobCount>,
     /// Operations that wait.
     pub(crate) commits: Mutex<CommitQueue>,
+    /// Notified when an operation has come.
+    pub(crate) arrived: Condvar,
     /// Empty until the log is open.
     pub(crate) writer: Mutex<Option<LogWriter>>,
     pub(crate) spare: Mutex<SpareSlot>,
@@ -110,6 +112,7 @@ impl LogCore {
     /// Has everything refused that is asked for from now on.
     pub(crate) fn begin_close(&self) {
         self.commits().is_closed = true;
+        self.arrived.notify_all();
         let mut state = self.state();
         state.is_closed = true;
         state.wake_all();
