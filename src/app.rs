@@ -7,6 +7,7 @@ mod configuration_metrics;
 mod controller;
 mod descriptor_shares;
 mod event_ports;
+mod history_sampler;
 mod listeners;
 mod observability;
 mod operators;

@@ -27,6 +27,7 @@ use trouble_reason::{BackendConnection, TroubleReason};
 
 use crate::event::Event;
 use crate::model::{Channel, DestinationRole, Subscription, SubscriptionKey};
+use crate::observation::{ObservedEnd, ObservedFact};
 use crate::telemetry::series::{DropReason, Dropped, SubscriptionSeries};
 use crate::wire_text::WireText;
 
@@ -103,6 +104,19 @@ pub struct LostDelivery {
     /// Role of the destination that failed last, and the reason of the drop, as metrics count
     /// them.
     pub counted_as: (DestinationRole, DropReason),
+}
+
+impl DeliveryOutcome {
+    /// The outcome as observers of the event are told of it. `lost` is what becomes of an event
+    /// that nobody took.
+    pub(crate) fn observed(&self, lost: ObservedEnd) -> ObservedFact<'_> {
+        match self {
+            Self::Delivered => ObservedFact::Ended(ObservedEnd::Delivered, ""),
+            Self::DeadLettered => ObservedFact::Ended(ObservedEnd::DeadLettered, ""),
+            Self::Lost(loss) => ObservedFact::Ended(lost, &loss.reason),
+            Self::Deferred(_) => ObservedFact::Ended(ObservedEnd::Deferred, ""),
+        }
+    }
 }
 
 impl LostDelivery {

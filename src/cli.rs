@@ -17,6 +17,7 @@ mod schema;
 mod send;
 mod served;
 mod sink;
+mod tap;
 mod task;
 mod telemetry;
 mod value;
@@ -42,6 +43,7 @@ pub use schema::SchemaOptions;
 pub use send::SendOptions;
 pub use served::{RoleArg, ServedOptions};
 pub use sink::{EnvOptions, ExecOptions, SinkNameError, SinkOptions};
+pub use tap::{ExplainOptions, LineOutput, TapOptions};
 pub use telemetry::TelemetryOptions;
 pub use variables::{UnreadVariable, unread_variables};
 
@@ -75,6 +77,10 @@ pub enum CliCommand {
     Parked(ParkedCommand),
     /// Show what a running dispatcher serves
     Get(GetOptions),
+    /// Print what happens to events as it happens
+    Tap(Box<TapOptions>),
+    /// Print what became of an event
+    Explain(Box<ExplainOptions>),
     /// Send CloudEvents
     Send(Box<SendOptions>),
     /// Print the events that arrive

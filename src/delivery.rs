@@ -137,7 +137,7 @@ impl<T: HttpTransport> EventDeliverer<T> {
         permit: OwnedSemaphorePermit,
         progress: DeliveryProgress,
     ) -> DeliveryOutcome {
-        let record = DeliveryRecord::new(worker, self.start_delivery_span(event, worker));
+        let record = DeliveryRecord::new(worker, event, self.start_delivery_span(event, worker));
         let outcome = self.resume_delivery(event, &record, permit, progress).await;
         record.finish(&outcome);
         outcome

@@ -6,6 +6,7 @@
 
 mod attribute;
 mod attribute_limit;
+mod compact;
 mod decode_error;
 pub mod http;
 mod json;
@@ -25,6 +26,7 @@ pub use attribute::{
     is_attribute_name,
 };
 pub use attribute_limit::AttributeLimit;
+pub(crate) use compact::{CompactEvent, MOST_COMPACT};
 pub use decode_error::DecodeError;
 pub use near::{differs_little, nearly};
 pub use trace_context::{BAGGAGE, SpanContext, TRACEPARENT, TRACESTATE, TraceContext};

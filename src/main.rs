@@ -68,6 +68,8 @@ async fn run(command: CliCommand, log: LogLevel) -> ExitCode {
         CliCommand::Filter(FilterCommand::Test(options)) => command::filter::test(&options),
         CliCommand::Parked(parked) => command::parked::run(&parked).await,
         CliCommand::Get(options) => command::get::run(&options).await,
+        CliCommand::Tap(options) => command::tap::run(&options).await,
+        CliCommand::Explain(options) => command::tap::explain(&options).await,
         CliCommand::Send(options) => command::send::run(*options).await,
         CliCommand::Display(options) => command::display::run(options).await,
         CliCommand::Exec(options) => command::exec::run(&options).await,

@@ -12,6 +12,7 @@ mod lingering_close;
 mod request_body;
 mod request_context;
 mod request_target;
+mod response_body;
 pub(crate) mod socket;
 mod watched_stream;
 
@@ -39,6 +40,7 @@ use connection_activity::ConnectionActivity;
 use handshake_log::HandshakeLog;
 pub use request_body::RequestBody;
 pub use request_context::RequestContext;
+pub(crate) use response_body::BodyStream;
 
 /// Pause before the next attempt to accept when the system refuses, for example since no file
 /// descriptor is left.

@@ -66,6 +66,14 @@ impl ContextAttribute {
         }
     }
 
+    /// Sets the type that the value had where it was read.
+    pub(super) fn with_type(self, attribute_type: AttributeType) -> Self {
+        Self {
+            attribute_type,
+            ..self
+        }
+    }
+
     /// Makes an attribute from its meaning: `name` without prefix, `text` in canonical string form.
     ///
     /// Returns `None` if `name` is not a valid attribute name.

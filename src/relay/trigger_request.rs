@@ -7,7 +7,9 @@ use tokio::time::Instant;
 use super::relay_request::RelaySendError;
 use super::response::RelayResponse;
 use super::scheme_series;
+use crate::event::Event;
 use crate::model::{Addressable, DestinationRole, TriggerRelay, UriScheme};
+use crate::observation::{EventObserver, ObservedAttempt, ObservedEnd, ObservedFact};
 use crate::scrub;
 use crate::telemetry::series::{DeliveryEnd, Dropped, SubscriptionSeries};
 
@@ -20,6 +22,8 @@ pub(super) struct TriggerRequest<'c> {
     pub(super) scheme: UriScheme,
     /// Time at which the request came.
     pub(super) received_at: Instant,
+    /// Takes what happens to the event.
+    pub(super) observer: &'c EventObserver,
 }
 
 /// A destination of a Trigger's events, in its role.
@@ -27,6 +31,8 @@ pub(super) struct TriggerRequest<'c> {
 pub(super) struct TriggerDestination<'c> {
     pub(super) role: DestinationRole,
     pub(super) address: &'c Addressable,
+    /// The event that goes there.
+    pub(super) event: &'c Event,
 }
 
 impl TriggerRequest<'_> {
@@ -61,19 +67,27 @@ impl TriggerRequest<'_> {
         scheme_series(self.series.relay_durations(), self.scheme)
             .dispatched
             .record(result.ok(), started.elapsed());
-        let reason = match answer {
-            Ok(answer) if answer.status().is_success() => {
-                return self.series.record_success(to.role, started);
-            }
-            Ok(answer) => format!("answered {}", answer.status()),
-            Err(error) => error.to_string(),
+        self.series.record_attempt_duration(started.elapsed());
+        let reason = failure_reason(answer);
+        let attempt = ObservedAttempt {
+            role: to.role,
+            number: 1,
+            status: result.ok(),
+            took: started.elapsed(),
+            reason: &reason,
         };
+        self.observe(to.event, &ObservedFact::Attempted(attempt));
+        if reason.is_empty() {
+            return self.series.record_success(to.role, started);
+        }
         let url = scrub::url(to.address.url.as_written());
         self.series.record_failure(to.role, &url, &reason);
     }
 
     /// Counts a dead letter for which there is no dead letter sink.
-    pub(super) fn record_lost(&self) {
+    pub(super) fn record_lost(&self, event: &Event) {
+        let lost = ObservedFact::Ended(ObservedEnd::Lost, "there is no dead letter sink");
+        self.observe(event, &lost);
         self.series.count_enqueued();
         self.series.start_delivery();
         self.series.count_end(DeliveryEnd::Lost);
@@ -84,12 +98,32 @@ impl TriggerRequest<'_> {
         );
     }
 
+    /// Tells observers what has happened to an event.
+    pub(super) fn observe(&self, event: &Event, fact: &ObservedFact<'_>) {
+        self.observer.observe(event, self.series.observed(), fact);
+    }
+
     /// Counts the end: the destination has the event, or the channel, which may send it once more.
-    pub(super) fn record_ended<T, E>(&self, ended: &Result<T, E>) {
+    pub(super) fn record_ended<T, E>(&self, event: &Event, ended: &Result<T, E>) {
+        let observed = if ended.is_ok() {
+            ObservedFact::Ended(ObservedEnd::Delivered, "")
+        } else {
+            ObservedFact::Ended(ObservedEnd::Requeued, "its channel may send it again")
+        };
+        self.observe(event, &observed);
         self.series.count_end(if ended.is_ok() {
             DeliveryEnd::Delivered
         } else {
             DeliveryEnd::Requeued
         });
+    }
+}
+
+/// Why an attempt failed, in words; empty if it did not.
+fn failure_reason(answer: &Result<Response<Bytes>, RelaySendError>) -> String {
+    match answer {
+        Ok(answer) if answer.status().is_success() => String::new(),
+        Ok(answer) => format!("answered {}", answer.status()),
+        Err(error) => error.to_string(),
     }
 }

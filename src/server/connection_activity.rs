@@ -52,6 +52,9 @@ pub(super) struct ConnectionActivity {
     stopping_since: AtomicU64,
     /// Notified when the last request in flight has ended while the listener stops.
     last_request_ended: Notify,
+    /// True if the body of a response goes out in pieces: each one written shows that the
+    /// connection is not idle.
+    is_streaming: AtomicBool,
     /// True if a part of a request's body may not have been read.
     is_body_unread: AtomicBool,
     /// True if the peer sends nothing more, or cannot.
@@ -71,6 +74,7 @@ impl ConnectionActivity {
             close_by: AtomicU64::new(NEVER),
             stopping_since: AtomicU64::new(NEVER),
             last_request_ended: Notify::new(),
+            is_streaming: AtomicBool::new(false),
             is_body_unread: AtomicBool::new(false),
             is_peer_gone: AtomicBool::new(false),
         }
@@ -144,6 +148,19 @@ impl ConnectionActivity {
     /// soon.
     pub(super) fn start_stopping(&self) {
         self.stopping_since.store(self.now(), Ordering::Relaxed);
+    }
+
+    /// Records that a response goes out in pieces from now on. A peer that does not read them for
+    /// as long as a connection may be idle is given up.
+    pub(super) fn start_streaming(&self) {
+        self.is_streaming.store(true, Ordering::Relaxed);
+    }
+
+    /// Records what was written. A stream goes on after it.
+    pub(super) fn note_streamed(&self) {
+        if self.is_streaming.load(Ordering::Relaxed) {
+            self.idle_since.store(self.now(), Ordering::Relaxed);
+        }
     }
 
     /// Records a write, after which a connection that is stopping has its grace anew.
@@ -351,6 +368,18 @@ mod tests {
         half.note_received(b"POST /");
         half.start_stopping();
         assert_eq!(expiry(&half).await, (ConnectionTimeout::HeaderRead, 10));
+    }
+
+    /// A stream is not idle as long as its peer takes what is written.
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_is_idle_when_nothing_is_taken() {
+        let activity = ConnectionActivity::new();
+        activity.start_streaming();
+        for _ in 0..10 {
+            tokio::time::advance(Duration::from_secs(30)).await;
+            activity.note_streamed();
+        }
+        assert_eq!(expiry(&activity).await, (ConnectionTimeout::Idle, 360));
     }
 
     #[tokio::test(start_paused = true)]

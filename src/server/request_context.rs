@@ -1,5 +1,6 @@
 //! What is known of a request beside its head and its body, by whoever handles it.
 
+use super::response_body::BodyStream;
 use crate::model::UriScheme;
 use crate::telemetry::tracer::Span;
 
@@ -13,6 +14,9 @@ pub struct RequestContext {
     pub(crate) span: Span,
     /// The length of the body in bytes, as it was read; 0 if it was not.
     pub(crate) body_bytes: usize,
+    /// The body of the response, if it goes out in pieces as they come: it stands for the one that
+    /// the response has.
+    pub(crate) response_stream: Option<BodyStream>,
 }
 
 impl RequestContext {
@@ -22,6 +26,7 @@ impl RequestContext {
             scheme,
             span: Span::default(),
             body_bytes: 0,
+            response_stream: None,
         }
     }
 }

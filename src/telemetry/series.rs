@@ -8,6 +8,7 @@ mod drop_counters;
 mod failure_log;
 mod failure_tracker;
 mod families;
+mod history;
 mod http_metrics;
 mod last_end_times;
 mod last_error;
@@ -22,6 +23,7 @@ mod weak_series;
 
 pub use channel_series::ChannelSeries;
 pub use drop_counters::DropReason;
+pub use history::{HistoryMinute, ShownHistory};
 pub use http_metrics::{
     ClientRequestHistograms, ConnectionMetrics, RequestsByMethod, RequestsByScheme,
     ServerRequestHistograms,
