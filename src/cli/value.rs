@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use http::{HeaderName, HeaderValue};
 use url::Url;
 
 use crate::model::parse_duration;
@@ -147,6 +148,31 @@ pub(super) fn parse_rate(text: &str) -> Result<f64, String> {
         Ok(rate) if rate > 0.0 && rate <= 1e6 => Ok(rate),
         _ => Err("write events per second, such as 100 or 100/s".to_owned()),
     }
+}
+
+/// Header fields that `sealpost send` sets itself, from other flags.
+const OWN_HEADERS: [HeaderName; 4] = [
+    http::header::CONTENT_TYPE,
+    http::header::CONTENT_LENGTH,
+    http::header::TRANSFER_ENCODING,
+    http::header::HOST,
+];
+
+/// Reads `Name: value` of a header field.
+pub(super) fn parse_header_field(text: &str) -> Result<(HeaderName, HeaderValue), String> {
+    const REMEDY: &str = "write NAME: VALUE, such as Prefer: reply";
+    let (name, value) = text.split_once(':').ok_or(REMEDY)?;
+    let name: HeaderName = name.trim().parse().map_err(|_| REMEDY)?;
+    let value = HeaderValue::from_str(value.trim()).map_err(|_| REMEDY)?;
+    if OWN_HEADERS.contains(&name) {
+        return Err(format!(
+            "{name} follows from what is sent: use --content-type, or the URL"
+        ));
+    }
+    if name.as_str().starts_with("ce-") {
+        return Err(format!("{name} is an attribute of the event: use --ext"));
+    }
+    Ok((name, value))
 }
 
 /// The attributes that are no extensions, and the flags that set them instead.

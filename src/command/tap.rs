@@ -11,6 +11,7 @@ use url::form_urlencoded::Serializer;
 
 use super::admin::AdminClient;
 use super::event_text::format_line;
+use super::print_remark;
 use crate::cli::{ExplainOptions, LineOutput, TapOptions};
 use crate::wire_text;
 
@@ -26,6 +27,7 @@ pub async fn run(options: &TapOptions) -> anyhow::Result<ExitCode> {
     let answer = dispatcher
         .open(&format!("/api/v1/tap?{}", tap_query(options)))
         .await?;
+    print_remark("Tapping, until Ctrl-C");
     tokio::select! {
         ended = print_lines(answer, options.output) => ended?,
         interrupted = tokio::signal::ctrl_c() => interrupted?,

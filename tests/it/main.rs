@@ -35,6 +35,7 @@ mod load;
 mod memory;
 mod metrics;
 mod observability;
+mod observation;
 mod operators;
 mod peers;
 mod python;
