@@ -75,14 +75,14 @@ impl Ingress {
             Method::OPTIONS => return Ok(IngressResponse::Options),
             _ => return Err(IngressResponse::MethodNotAllowed),
         }
-        let via = context.scheme.as_str();
+        let (via, peer) = (context.scheme.as_str(), context.peer);
         let (events, sender) = self
             .read_authorized(request, context, &serving, &target)
             .await?;
         let by = sender.subject();
         let arrived = ArrivedEvents {
             events,
-            arrival: EventArrival { via, by },
+            arrival: EventArrival { via, by, peer },
         };
         self.send_to_target(arrived, &serving, &target).await
     }

@@ -224,12 +224,12 @@ async fn accept_tls<H: RequestHandler>(
     // A connection counts from here on, whether or not its handshake succeeds.
     metrics.opened.increment();
     let _open = metrics.open.enter();
-    let Some(acceptor) = &listener.tls else {
-        return serve_connection(stream, UriScheme::Http, ConnectionActivity::new(), listener)
-            .await;
-    };
     // The address is asked for before the handshake, which consumes the stream and may fail.
     let peer = stream.peer_addr().ok();
+    let Some(acceptor) = &listener.tls else {
+        let activity = ConnectionActivity::new().with_peer(peer);
+        return serve_connection(stream, UriScheme::Http, activity, listener).await;
+    };
     let handshake = acceptor.accept(stream);
     serve_tls(handshake, peer, listener).await;
 }
@@ -245,9 +245,10 @@ async fn serve_tls<H: RequestHandler>(
     match tokio::time::timeout(limit, handshake).await {
         Ok(Ok(stream)) => {
             metrics.handshakes.increment();
+            let activity = ConnectionActivity::new().with_peer(peer);
             let activity = match stream.get_ref().1.alpn_protocol() {
-                Some(b"h2") => ConnectionActivity::new().with_http2(),
-                _ => ConnectionActivity::new(),
+                Some(b"h2") => activity.with_http2(),
+                _ => activity,
             };
             serve_connection(stream, UriScheme::Https, activity, listener).await;
         }

@@ -162,8 +162,8 @@ const OWN_HEADERS: [HeaderName; 4] = [
 pub(super) fn parse_header_field(text: &str) -> Result<(HeaderName, HeaderValue), String> {
     const REMEDY: &str = "write NAME: VALUE, such as Prefer: reply";
     let (name, value) = text.split_once(':').ok_or(REMEDY)?;
-    let name: HeaderName = name.trim().parse().map_err(|_| REMEDY)?;
-    let value = HeaderValue::from_str(value.trim()).map_err(|_| REMEDY)?;
+    let name: HeaderName = name.trim().parse().map_err(|_invalid| REMEDY)?;
+    let value = HeaderValue::from_str(value.trim()).map_err(|_invalid| REMEDY)?;
     if OWN_HEADERS.contains(&name) {
         return Err(format!(
             "{name} follows from what is sent: use --content-type, or the URL"

@@ -40,6 +40,10 @@ fn accepted(line: &Value) -> String {
     if !by.is_empty() {
         told.push_str(&format!("  via {}", by.join(" of ")));
     }
+    let peer = text(line, "peer");
+    if !peer.is_empty() {
+        told.push_str(&format!("  from {peer}"));
+    }
     let attributes = line.get("attributes").and_then(Value::as_object);
     for (name, value) in attributes.into_iter().flatten() {
         let value = WireText::new(value.as_str().unwrap_or_default());
@@ -123,8 +127,8 @@ mod tests {
         for (line, expected) in [
             (
                 json!({"time": "2026-11-30T12:00:01.002Z", "what": "accepted", "id": "1", "source": "/s", "type": "t",
-                    "channel": "broker default/br", "via": "http", "attributes": {"subject": "a\u{1b}"}, "data": "{\n}", "dataBytes": 9}),
-                "12:00:01.002Z  accepted    1  t from /s  by broker default/br  via http  subject=a\\u{1b}\n    {\n    }\n    … of 9 bytes\n",
+                    "channel": "broker default/br", "via": "http", "peer": "10.0.0.1", "attributes": {"subject": "a\u{1b}"}, "data": "{\n}", "dataBytes": 9}),
+                "12:00:01.002Z  accepted    1  t from /s  by broker default/br  via http  from 10.0.0.1  subject=a\\u{1b}\n    {\n    }\n    … of 9 bytes\n",
             ),
             (
                 json!({"time": "2026-11-30T12:00:01Z", "what": "attempt", "id": "1", "subscription": "trigger default/t",

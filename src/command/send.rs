@@ -151,7 +151,7 @@ async fn send_all(
         }
         let sender = Arc::clone(sender);
         sending.spawn(async move {
-            let answer = sender.send(event).await;
+            let answer = sender.send(&event).await;
             drop(slot);
             answer
         });
@@ -163,11 +163,11 @@ async fn send_all(
 }
 
 impl EventSender {
-    async fn send(&self, event: Event) -> SendOutcome {
+    async fn send(&self, event: &Event) -> SendOutcome {
         let id = event.id().into_owned();
         let (mut headers, body) = match self.options.mode {
-            DeliveryFormat::Binary => (binding::binary_headers(&event), event.data().clone()),
-            DeliveryFormat::Json => binding::encode_structured(&event),
+            DeliveryFormat::Binary => (binding::binary_headers(event), event.data().clone()),
+            DeliveryFormat::Json => binding::encode_structured(event),
         };
         headers.extend(self.headers.clone());
         let started = Instant::now();

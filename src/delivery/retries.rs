@@ -220,6 +220,7 @@ impl<'a> DestinationSend<'a> {
             arrival: EventArrival {
                 via: self.outgoing.role.as_str(),
                 by: self.record.worker.series().observed().label(),
+                peer: None,
             },
         })
     }

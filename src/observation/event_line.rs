@@ -1,6 +1,7 @@
 //! Lines of `tap` and `explain`: one JSON object for each thing that has happened to an event.
 
 use std::borrow::Cow;
+use std::net::IpAddr;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -39,6 +40,8 @@ pub(super) struct EventLine<'l> {
     via: &'l str,
     #[serde(skip_serializing_if = "str::is_empty")]
     by: &'l str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    peer: Option<IpAddr>,
     #[serde(skip_serializing_if = "Option::is_none")]
     stage: Option<&'l str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -103,8 +106,8 @@ impl<'t> ToldFact<'t> {
     pub(super) fn line(&self) -> EventLine<'t> {
         let mut line = self.empty_line(self.fact.word());
         match self.fact {
-            ObservedFact::Accepted(EventArrival { via, by }) => {
-                (line.via, line.by) = (via, by);
+            ObservedFact::Accepted(EventArrival { via, by, peer }) => {
+                (line.via, line.by, line.peer) = (via, by, peer);
                 line.attributes = Some(other_attributes(self.attributes));
             }
             ObservedFact::Received => {

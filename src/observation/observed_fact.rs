@@ -1,5 +1,6 @@
 //! What can happen to an event, in words, and as the bytes of a record.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::model::DestinationRole;
@@ -17,6 +18,8 @@ pub struct EventArrival<'a> {
     pub(crate) via: &'a str,
     /// The sender: the subject of its token, or the subscription; empty if it is not known.
     pub(crate) by: &'a str,
+    /// The address of the peer that sent the request.
+    pub(crate) peer: Option<IpAddr>,
 }
 
 /// One attempt to send an event to a destination.
@@ -131,10 +134,11 @@ impl<'a> ObservedFact<'a> {
     /// Appends the fact as bytes, all that [`ObservedFact::read`] needs.
     pub(super) fn write(&self, to: &mut Vec<u8>) {
         match self {
-            Self::Accepted(EventArrival { via, by }) => {
+            Self::Accepted(EventArrival { via, by, peer }) => {
                 to.push(0);
                 push_text(to, via, LONGEST_SENDER);
                 push_text(to, by, LONGEST_SENDER);
+                push_address(to, *peer);
             }
             Self::Received => to.push(1),
             Self::Refused(reason) => {
@@ -167,7 +171,8 @@ impl<'a> ObservedFact<'a> {
             0 => {
                 let (via, rest) = read_text(rest)?;
                 let (by, rest) = read_text(rest)?;
-                (Self::Accepted(EventArrival { via, by }), rest)
+                let (peer, rest) = read_address(rest)?;
+                (Self::Accepted(EventArrival { via, by, peer }), rest)
             }
             1 => (Self::Received, rest),
             2 => read_text(rest).map(|(reason, rest)| (Self::Refused(reason), rest))?,
@@ -196,6 +201,36 @@ fn read_attempt(bytes: &[u8]) -> Option<(ObservedAttempt<'_>, &[u8])> {
         reason,
     };
     Some((attempt, rest))
+}
+
+/// Appends an address behind its length, which is 0 if there is none.
+fn push_address(to: &mut Vec<u8>, address: Option<IpAddr>) {
+    match address {
+        None => to.push(0),
+        Some(IpAddr::V4(address)) => {
+            to.push(4);
+            to.extend_from_slice(&address.octets());
+        }
+        Some(IpAddr::V6(address)) => {
+            to.push(16);
+            to.extend_from_slice(&address.octets());
+        }
+    }
+}
+
+fn read_address(bytes: &[u8]) -> Option<(Option<IpAddr>, &[u8])> {
+    let (length, rest) = bytes.split_first()?;
+    Some(match length {
+        4 => {
+            let (octets, rest) = rest.split_first_chunk::<4>()?;
+            (Some(IpAddr::from(*octets)), rest)
+        }
+        16 => {
+            let (octets, rest) = rest.split_first_chunk::<16>()?;
+            (Some(IpAddr::from(*octets)), rest)
+        }
+        _ => (None, rest),
+    })
 }
 
 fn push_text(to: &mut Vec<u8>, text: &str, most: usize) {
@@ -232,9 +267,16 @@ mod tests {
         let arrival = EventArrival {
             via: "https",
             by: "system:serviceaccount:default:a",
+            peer: Some(IpAddr::from([10, 0, 0, 1])),
+        };
+        let over_v6 = EventArrival {
+            peer: "fd00::1".parse().ok(),
+            ..EventArrival::default()
         };
         let mut facts = vec![
             ObservedFact::Accepted(arrival),
+            ObservedFact::Accepted(over_v6),
+            ObservedFact::Accepted(EventArrival::default()),
             ObservedFact::Received,
             ObservedFact::Refused("full"),
             ObservedFact::Filtered("exact.type"),

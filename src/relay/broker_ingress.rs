@@ -54,7 +54,7 @@ impl<T: HttpTransport> BrokerIngress<T> {
         // One table is used for the whole request, even if it is replaced meanwhile.
         let serving = self.relay.router.served_table();
         let call = BrokerRequest::look_up(&serving, &path, context.scheme);
-        let via = context.scheme.as_str();
+        let (via, peer) = (context.scheme.as_str(), context.peer);
         // Before the body is read, Broker and sender must be known.
         let access = call.broker.and_then(|broker| broker.authorization.as_ref());
         let identified = self.relay.identify_sender(access, request.headers()).await;
@@ -75,6 +75,7 @@ impl<T: HttpTransport> BrokerIngress<T> {
         let arrival = EventArrival {
             via,
             by: sender.subject(),
+            peer,
         };
         self.observe(&event, call, &ObservedFact::Accepted(arrival));
         self.send_to_broker(&event, broker, call).await

@@ -210,7 +210,7 @@ impl Router {
             events: vec![event],
             arrival: EventArrival {
                 via: "requestreply",
-                by: "",
+                ..EventArrival::default()
             },
         };
         let mut published = std::pin::pin!(self.accept_into(broker, arrived));

@@ -5,6 +5,7 @@
 //! here. At a stop, hyper closes connections over HTTP/1.1 whose next request is on its way, and
 //! waits for peers that answer no `PING` over HTTP/2; neither is done here.
 
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -37,6 +38,8 @@ pub(super) enum ConnectionTimeout {
 #[derive(Debug)]
 pub(super) struct ConnectionActivity {
     opened: Instant,
+    /// The address of the peer; `None` on a Unix socket.
+    peer: Option<IpAddr>,
     is_http2: AtomicBool,
     /// Number of bytes of the preface that have come, or [`OTHER`].
     preface: AtomicUsize,
@@ -66,6 +69,7 @@ impl ConnectionActivity {
     pub(super) fn new() -> Self {
         Self {
             opened: Instant::now(),
+            peer: None,
             is_http2: AtomicBool::new(false),
             preface: AtomicUsize::new(0),
             requests: AtomicU32::new(0),
@@ -85,6 +89,19 @@ impl ConnectionActivity {
     pub(super) fn with_http2(self) -> Self {
         self.is_http2.store(true, Ordering::Relaxed);
         self
+    }
+
+    /// Sets the address of the peer.
+    pub(super) fn with_peer(self, peer: Option<SocketAddr>) -> Self {
+        Self {
+            peer: peer.map(|peer| peer.ip().to_canonical()),
+            ..self
+        }
+    }
+
+    /// Returns the address of the peer; `None` on a Unix socket.
+    pub(super) fn peer(&self) -> Option<IpAddr> {
+        self.peer
     }
 
     fn now(&self) -> u64 {

@@ -7,14 +7,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use serde_json::Value;
-use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::process::{Child, Command};
+use tokio::io::{AsyncBufReadExt, BufReader, Lines};
+use tokio::process::{Child, ChildStderr, Command};
 use tokio::task::JoinSet;
 
 use crate::support::dispatcher::Dispatcher;
 use crate::support::sender::{event, plain, send};
 use crate::support::subscriber::{Reply, Subscriber};
-use crate::support::{SOON, binary, channel, eventually, eventually_some};
+use crate::support::{SOON, binary, channel, eventually_some};
 
 /// Runs a command of the program on a dispatcher.
 async fn on(dispatcher: &Dispatcher, arguments: &[&str]) -> Output {
@@ -348,6 +348,8 @@ struct Tap {
     process: Child,
     lines: Arc<Mutex<Vec<String>>>,
     _reading: JoinSet<()>,
+    /// Kept, since a process that cannot say what is wrong ends in another way.
+    _remarks: Lines<BufReader<ChildStderr>>,
 }
 
 impl Tap {
@@ -381,6 +383,7 @@ impl Tap {
             process,
             lines,
             _reading: reading,
+            _remarks: remarks,
         }
     }
 
