@@ -17,6 +17,9 @@ use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use jsonwebtoken::jwk::{Jwk, JwkSet};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use opentelemetry::KeyValue;
+use opentelemetry::trace::SpanKind;
+use opentelemetry_semantic_conventions::attribute::HTTP_RESPONSE_STATUS_CODE;
 use sealpost::auth::issuer_keys::{
     IssuerKeyRefresher, IssuerKeySource, IssuerKeyStore, PublishedKeys,
 };
@@ -41,7 +44,7 @@ use sealpost::observation::{
 use sealpost::telemetry::counters::ProcessCounters;
 use sealpost::telemetry::series::{DeliveryEnd, SeriesKey};
 use sealpost::telemetry::span_attributes;
-use sealpost::telemetry::tracer::{Sampler, SpanKind, Tracer};
+use sealpost::telemetry::tracer::{Sampler, Tracer};
 use sealpost::tls::{MinTlsVersion, SystemRoots};
 use serde_json::{Value, json};
 
@@ -346,13 +349,16 @@ fn resolve_one_more_subscriber(bencher: Bencher<'_, '_>) {
 
 /// What tracing costs a delivery of one attempt: while it is off, while the trace is not recorded,
 /// and while it is. The spans are those of the path of one event, and the header that goes with it.
-#[divan::bench(args = ["off", "not_recorded", "recorded"])]
+#[divan::bench(args = ["off", "not_recorded", "one_percent", "recorded"])]
 fn trace(bencher: Bencher<'_, '_>, mode: &str) {
     let (spans, mut finished) = tokio::sync::mpsc::channel(4096);
     let tracer = Tracer::default();
     match mode {
         "off" => {}
         "not_recorded" => tracer.start_recording(Sampler::AlwaysOff, spans, Arc::default()),
+        "one_percent" => {
+            tracer.start_recording(Sampler::from_rate(0.01), spans, Arc::default());
+        }
         _ => tracer.start_recording(Sampler::AlwaysOn, spans, Arc::default()),
     }
     let event = event();
@@ -366,7 +372,7 @@ fn trace(bencher: Bencher<'_, '_>, mode: &str) {
         if let Some(context) = attempt.context() {
             context.write_headers(&mut headers);
         }
-        attempt.set_attributes(|| [("http.response.status_code", 200.into())]);
+        attempt.set_attributes(|| [KeyValue::new(HTTP_RESPONSE_STATUS_CODE, 200)]);
         drop((attempt, hop, deliver, publish));
         while finished.try_recv().is_ok() {}
         black_box(headers);
@@ -389,7 +395,7 @@ fn count(bencher: Bencher<'_, '_>) {
         let in_flight = series.in_flight.enter();
         series.count_attempt(DestinationRole::Subscriber, Ok(200));
         drop(in_flight);
-        series.record_dispatch(Some(200), std::time::Duration::from_micros(80));
+        series.record_dispatch(Some(200), std::time::Duration::from_micros(80), None);
         counters.count_end(&series, DeliveryEnd::Delivered);
     });
 }
@@ -430,8 +436,9 @@ fn scrape(bencher: Bencher<'_, '_>, subscriptions: usize) {
     let all: Vec<_> = (0..subscriptions)
         .map(|number| counters.series.subscription(&name(number)))
         .collect();
-    all.iter()
-        .for_each(|series| series.record_dispatch(Some(200), std::time::Duration::from_micros(80)));
+    all.iter().for_each(|series| {
+        series.record_dispatch(Some(200), std::time::Duration::from_micros(80), None)
+    });
     bencher.bench(|| counters.render());
 }
 

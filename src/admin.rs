@@ -43,8 +43,8 @@ use page::StatusPage;
 use parked::{ParkedHandler, ParkedRequest};
 use tap_query::TapQuery;
 
-pub use status::{ProcessInfo, StatusSource};
-pub use token::AdminToken;
+pub(crate) use status::{ProcessInfo, StatusSource};
+pub(crate) use token::AdminToken;
 
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
@@ -53,7 +53,7 @@ const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const LINES: HeaderValue = HeaderValue::from_static("application/x-ndjson");
 
 /// Answers the requests of operators, whichever listener they come by.
-pub struct AdminApi {
+pub(crate) struct AdminApi {
     status_source: StatusSource,
     page: StatusPage,
     parked: ParkedHandler,
@@ -64,7 +64,7 @@ impl AdminApi {
     /// Makes the API over these sources. Changes need this token; without a token, they need the
     /// admin socket.
     #[must_use]
-    pub fn new(view: StatusSource, token: Option<AdminToken>) -> Arc<Self> {
+    pub(crate) fn new(view: StatusSource, token: Option<AdminToken>) -> Arc<Self> {
         let parked = ParkedHandler {
             store: Arc::clone(&view.backends) as _,
             operations: AdminOperations::default(),
@@ -79,7 +79,7 @@ impl AdminApi {
 
     /// Returns the handler for requests that come by the admin port, which listens on this address.
     #[must_use]
-    pub fn handler_for_port(self: &Arc<Self>, address: SocketAddr) -> AdminHandler {
+    pub(crate) fn handler_for_port(self: &Arc<Self>, address: SocketAddr) -> AdminHandler {
         AdminHandler {
             api: Arc::clone(self),
             listener: AdminListener::of_address(address),
@@ -88,7 +88,7 @@ impl AdminApi {
 
     /// Returns the handler for requests that come by the admin socket.
     #[must_use]
-    pub fn handler_for_socket(self: &Arc<Self>) -> AdminHandler {
+    pub(crate) fn handler_for_socket(self: &Arc<Self>) -> AdminHandler {
         AdminHandler {
             api: Arc::clone(self),
             listener: AdminListener::Socket,
@@ -96,7 +96,7 @@ impl AdminApi {
     }
 
     /// Tells the operations that are running to end, and waits for them.
-    pub async fn end_operations(&self) {
+    pub(crate) async fn end_operations(&self) {
         self.parked.operations.end_all().await;
     }
 
@@ -225,7 +225,7 @@ fn action_of_path(path: &str, query: &str, parked: Option<ParkedRequest<'_>>) ->
 }
 
 /// The handler of one listener of an [`AdminApi`].
-pub struct AdminHandler {
+pub(crate) struct AdminHandler {
     api: Arc<AdminApi>,
     listener: AdminListener,
 }
@@ -242,7 +242,7 @@ impl RequestHandler for AdminHandler {
 }
 
 /// The admin port of a role that serves no events: health and metrics, which are public.
-pub struct HealthHandler {
+pub(crate) struct HealthHandler {
     listener: AdminListener,
     readiness: Readiness,
     counters: Arc<ProcessCounters>,
@@ -251,7 +251,11 @@ pub struct HealthHandler {
 impl HealthHandler {
     /// Makes the handler for requests that come by the port that listens on this address.
     #[must_use]
-    pub fn new(address: SocketAddr, readiness: Readiness, counters: Arc<ProcessCounters>) -> Self {
+    pub(crate) fn new(
+        address: SocketAddr,
+        readiness: Readiness,
+        counters: Arc<ProcessCounters>,
+    ) -> Self {
         Self {
             listener: AdminListener::of_address(address),
             readiness,

@@ -6,18 +6,21 @@
 //! [`kubernetes`] is the only module that knows an API server. Nothing here knows requests beyond
 //! their header fields, or shows a token to anybody.
 
-pub mod audience;
+pub(crate) mod audience;
 pub mod discovery;
 pub mod issuer_keys;
 pub mod kubernetes;
-pub mod policy;
-pub mod sender_authorizer;
+pub(crate) mod policy;
+pub(crate) mod sender_authorizer;
 pub mod token_cache;
-pub mod token_verifier;
+pub(crate) mod token_verifier;
 
-pub use policy::AccessDenial;
-pub use sender_authorizer::{RequestCredentials, SenderAuthorizer, SenderIdentity};
-pub use token_cache::{TokenCache, TokenTransport};
+pub(crate) use policy::AccessDenial;
+pub use sender_authorizer::RequestCredentials;
+pub use sender_authorizer::SenderAuthorizer;
+pub(crate) use sender_authorizer::SenderIdentity;
+pub use token_cache::TokenCache;
+pub use token_cache::TokenTransport;
 
 #[cfg(test)]
 mod tests;

@@ -9,14 +9,14 @@ use tokio::sync::Notify;
 
 /// Bytes that are charged for an event beside its head and its body: attributes, places in queues,
 /// delivery.
-pub const PER_EVENT: usize = 512;
+pub(crate) const PER_EVENT: usize = 512;
 
 /// Bytes that are charged besides for each event of several that came together.
-pub const PER_ONE_OF_MANY: usize = 3 * PER_EVENT;
+pub(crate) const PER_ONE_OF_MANY: usize = 3 * PER_EVENT;
 
 /// Error: the budget has no room left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BudgetExhausted;
+pub(crate) struct BudgetExhausted;
 
 /// Memory that all events of the process may hold together.
 #[derive(Debug)]
@@ -45,7 +45,7 @@ impl MemoryBudget {
 
     /// Makes a share that holds nothing yet.
     #[must_use]
-    pub fn share(self: &Arc<Self>) -> BudgetShare {
+    pub(crate) fn share(self: &Arc<Self>) -> BudgetShare {
         BudgetShare {
             budget: Arc::clone(self),
             bytes: 0,
@@ -54,7 +54,7 @@ impl MemoryBudget {
 
     /// Makes a share of this many bytes for a message that has come out of a queue.
     #[must_use]
-    pub fn consumed_share(self: &Arc<Self>, bytes: usize) -> ConsumedShare {
+    pub(crate) fn consumed_share(self: &Arc<Self>, bytes: usize) -> ConsumedShare {
         self.consumed.fetch_add(bytes, Ordering::Relaxed);
         ConsumedShare {
             share: self.share().increased_by(bytes),
@@ -63,27 +63,27 @@ impl MemoryBudget {
 
     /// Bytes that may be held in all.
     #[must_use]
-    pub fn limit(&self) -> usize {
+    pub(crate) fn limit(&self) -> usize {
         self.limit
     }
 
     /// Bytes that are held now.
     #[must_use]
-    pub fn used(&self) -> usize {
+    pub(crate) fn used(&self) -> usize {
         self.used.load(Ordering::Relaxed)
     }
 
     /// Bytes that messages of queues may hold together: half, so that senders are not refused
     /// because of events that wait for slow subscribers.
     #[must_use]
-    pub fn queue_limit(&self) -> usize {
+    pub(crate) fn queue_limit(&self) -> usize {
         self.limit / 2
     }
 
     /// True if more messages may come out of queues. A quarter of their half is theirs, however
     /// much senders hold.
     #[must_use]
-    pub fn has_room_for_queues(&self) -> bool {
+    pub(crate) fn has_room_for_queues(&self) -> bool {
         let consumed = self.consumed.load(Ordering::Relaxed);
         consumed < self.queue_limit()
             && (consumed < self.queue_limit() / 4 || self.used() < self.limit)
@@ -93,19 +93,19 @@ impl MemoryBudget {
     /// for another one whose subscriber is slow. All of these together may take what senders have
     /// left.
     #[must_use]
-    pub fn has_room_for_one(&self) -> bool {
+    pub(crate) fn has_room_for_one(&self) -> bool {
         self.consumed.load(Ordering::Relaxed) < self.limit
     }
 
     /// Returns when a share of a message was given back; only one of those who wait is notified.
-    pub async fn until_released(&self) {
+    pub(crate) async fn until_released(&self) {
         self.released.notified().await;
     }
 }
 
 /// Part of a budget that is held, given back when it is dropped.
 #[derive(Debug)]
-pub struct BudgetShare {
+pub(crate) struct BudgetShare {
     budget: Arc<MemoryBudget>,
     bytes: usize,
 }
@@ -115,7 +115,7 @@ impl BudgetShare {
     ///
     /// # Errors
     /// If there is no room for them. They are charged nevertheless, until the share is dropped.
-    pub fn grow_to(&mut self, bytes: usize) -> Result<(), BudgetExhausted> {
+    pub(crate) fn grow_to(&mut self, bytes: usize) -> Result<(), BudgetExhausted> {
         let more = bytes.saturating_sub(self.bytes);
         let used = self.budget.used.fetch_add(more, Ordering::Relaxed);
         self.bytes += more;
@@ -130,7 +130,7 @@ impl BudgetShare {
 impl BudgetShare {
     /// Adds bytes to the share, even if there is no room for them: they are in memory already.
     #[must_use]
-    pub fn increased_by(mut self, bytes: usize) -> Self {
+    pub(crate) fn increased_by(mut self, bytes: usize) -> Self {
         self.budget.used.fetch_add(bytes, Ordering::Relaxed);
         self.bytes += bytes;
         self
@@ -138,7 +138,7 @@ impl BudgetShare {
 
     /// Bytes that the share holds.
     #[must_use]
-    pub fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }
 }
@@ -151,7 +151,7 @@ impl Drop for BudgetShare {
 
 /// Part of a budget that is held by a message of a queue; given back when it is dropped.
 #[derive(Debug)]
-pub struct ConsumedShare {
+pub(crate) struct ConsumedShare {
     share: BudgetShare,
 }
 

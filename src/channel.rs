@@ -6,12 +6,12 @@ pub mod backends;
 pub(crate) mod conformance;
 mod cooperative_yield;
 pub mod memory;
-pub mod metrics;
-pub mod parked;
+pub(crate) mod metrics;
+pub(crate) mod parked;
 pub mod rabbitmq;
 mod subscription_queues;
-pub mod trouble;
-pub mod trouble_reason;
+pub(crate) mod trouble;
+pub(crate) mod trouble_reason;
 
 use std::fmt;
 use std::sync::Arc;
@@ -32,7 +32,7 @@ use crate::telemetry::series::{DropReason, Dropped, SubscriptionSeries};
 use crate::wire_text::WireText;
 
 /// Time after which a sender that met a full queue should try again: sent as `Retry-After`.
-pub const RETRY_AFTER: Duration = Duration::from_secs(1);
+pub(crate) const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// Reason for which events were not published.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -71,7 +71,7 @@ pub trait ChannelPublisher: Send + Sync {
 /// retired and the queue is empty.
 ///
 /// Deliveries are boxed, since a queue has room for 32 of them even while it is empty.
-pub type QueueConsumer = mpsc::Receiver<Box<EventDelivery>>;
+pub(crate) type QueueConsumer = mpsc::Receiver<Box<EventDelivery>>;
 
 /// Outcome of an event delivery, with which it is settled.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -101,9 +101,17 @@ pub struct LostDelivery {
     pub attempts: u32,
     /// Description of the last failure, for the log and for the parked event.
     pub reason: String,
-    /// Role of the destination that failed last, and the reason of the drop, as metrics count
-    /// them.
-    pub counted_as: (DestinationRole, DropReason),
+    /// Labels of the drop in metrics.
+    pub counted_as: CountedDrop,
+}
+
+/// Drop of an event as metrics count it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CountedDrop {
+    /// Role of the destination that failed last.
+    pub destination: DestinationRole,
+    /// Reason of the drop.
+    pub reason: DropReason,
 }
 
 impl DeliveryOutcome {
@@ -121,14 +129,17 @@ impl DeliveryOutcome {
 
 impl LostDelivery {
     /// Counts the drop in the subscription's series, as lost or as parked.
-    pub fn count_dropped(&self, series: &SubscriptionSeries, drop: Dropped) {
-        let (destination, why) = self.counted_as;
-        series.count_drop(drop, destination, why);
+    pub(crate) fn count_dropped(&self, series: &SubscriptionSeries, drop: Dropped) {
+        let CountedDrop {
+            destination,
+            reason,
+        } = self.counted_as;
+        series.count_drop(drop, destination, reason);
     }
 
     /// Logs the loss as an error with all details once a minute for each subscription; others
     /// within that minute at DEBUG only.
-    pub fn log_lost(&self, event: &Event, series: &SubscriptionSeries) {
+    pub(crate) fn log_lost(&self, event: &Event, series: &SubscriptionSeries) {
         let Self {
             subscription,
             destination,
@@ -211,7 +222,7 @@ impl HoldTime {
     /// Time that an attempt may take which begins now and would like to take `timeout`. `None` if
     /// there is not enough time left for it, but would be if the event came anew.
     #[must_use]
-    pub fn attempt_timeout(&self, timeout: Duration) -> Option<Duration> {
+    pub(crate) fn attempt_timeout(&self, timeout: Duration) -> Option<Duration> {
         let left = self.until.saturating_duration_since(Instant::now());
         let fresh = self.longest.mul_f64(0.9);
         (left >= timeout.min(fresh)).then_some(timeout.min(left))
@@ -262,13 +273,13 @@ impl<S: DeliverySettlement + 'static> EventDelivery<S> {
 impl EventDelivery {
     /// Returns when the queue has given the event to another consumer, so that its delivery should
     /// end here; never, if that cannot happen.
-    pub async fn until_revoked(&self) {
+    pub(crate) async fn until_revoked(&self) {
         self.settlement.until_revoked().await;
     }
 
     /// Tells the queue the outcome of the delivery. Returns when the queue has recorded it, or
     /// cannot.
-    pub async fn settle(mut self: Box<Self>, outcome: DeliveryOutcome) {
+    pub(crate) async fn settle(mut self: Box<Self>, outcome: DeliveryOutcome) {
         let Self {
             event, settlement, ..
         } = &mut *self;

@@ -26,26 +26,27 @@ mod variables;
 
 use clap::{Parser, Subcommand};
 
-pub use admin::AdminOptions;
-pub use check::{CheckOptions, CheckOutput};
-pub use cluster::ClusterOptions;
-pub use display::DisplayOptions;
-pub use filter::{FilterCommand, FilterTestOptions};
-pub use get::{GetOptions, GetOutput, GetResource};
-pub use manifests::ManifestOptions;
-pub use parked::{ParkedCommand, ParkedDropOptions, ParkedOptions};
-pub use pod::ListenAddresses;
-pub use rabbitmq::{
-    QueueTypeArg, RabbitmqConnectionArgs, RabbitmqConnectionOptions, RabbitmqOptions,
-};
-pub use run::{LimitOptions, LogFormat, RunOptions};
-pub use schema::SchemaOptions;
-pub use send::SendOptions;
-pub use served::{RoleArg, ServedOptions};
-pub use sink::{EnvOptions, ExecOptions, SinkNameError, SinkOptions};
-pub use tap::{ExplainOptions, LineOutput, TapOptions};
-pub use telemetry::TelemetryOptions;
-pub use variables::{UnreadVariable, unread_variables};
+pub(crate) use admin::AdminOptions;
+pub(crate) use check::{CheckOptions, CheckOutput};
+pub(crate) use cluster::ClusterOptions;
+pub(crate) use display::DisplayOptions;
+pub use filter::FilterCommand;
+pub(crate) use filter::FilterTestOptions;
+pub(crate) use get::{GetOptions, GetOutput, GetResource};
+pub(crate) use manifests::ManifestOptions;
+pub(crate) use parked::{ParkedCommand, ParkedOptions};
+pub(crate) use pod::ListenAddresses;
+pub(crate) use rabbitmq::{QueueTypeArg, RabbitmqConnectionOptions, RabbitmqOptions};
+pub(crate) use run::LimitOptions;
+pub use run::LogFormat;
+pub use run::RunOptions;
+pub(crate) use schema::SchemaOptions;
+pub(crate) use send::SendOptions;
+pub(crate) use served::{RoleArg, ServedOptions};
+pub(crate) use sink::{EnvOptions, ExecOptions, SinkOptions};
+pub(crate) use tap::{ExplainOptions, LineOutput, TapOptions};
+pub(crate) use telemetry::TelemetryOptions;
+pub use variables::unread_variables;
 
 /// Looks up a variable of the environment by its name.
 type VariableLookup<'v> = &'v dyn Fn(&str) -> Option<String>;

@@ -36,13 +36,13 @@ use crate::model::{
 };
 use crate::telemetry::series::ConnectionMetrics;
 use crate::tls::{self, MinTlsVersion, SystemRoots};
-pub use collector::CollectorClients;
+pub(crate) use collector::CollectorClients;
 use connection_permits::ConnectionPermits;
 use connector::{ClientConnector, ConnectOverride, SharedResources};
 use dns_resolver::DnsResolver;
 pub use error::TransportError;
-pub use header_fields::ForwardAllFields;
-pub use http_client::HttpClient;
+pub(crate) use header_fields::ForwardAllFields;
+pub(crate) use http_client::HttpClient;
 pub use response::ReplyError;
 
 /// Interval of the `PING`s on a connection with requests in flight, and the time after which a peer
@@ -178,14 +178,14 @@ impl ClientCache {
     /// Returns the same cache, which counts connections and handshakes with destinations in these
     /// series.
     #[must_use]
-    pub fn with_metrics(mut self, metrics: Arc<ConnectionMetrics>) -> Self {
+    pub(crate) fn with_metrics(mut self, metrics: Arc<ConnectionMetrics>) -> Self {
         self.shared.metrics = metrics;
         self
     }
 
     /// Closes connections that the peer has closed or that are idle for too long, and every idle
     /// connection when a new one waits for a permit; returns when `stop` is cancelled.
-    pub async fn close_unused_connections(self: Arc<Self>, stop: CancellationToken) {
+    pub(crate) async fn close_unused_connections(self: Arc<Self>, stop: CancellationToken) {
         let mut often = tokio::time::interval(IDLE_CHECK_INTERVAL);
         loop {
             tokio::select! {
@@ -208,8 +208,9 @@ impl ClientCache {
         }
     }
 
+    #[cfg(test)]
     /// Returns the number of clients that are kept now; expired ones are dropped first.
-    pub async fn client_count(&self) -> u64 {
+    pub(crate) async fn client_count(&self) -> u64 {
         self.clients.run_pending_tasks().await;
         self.clients.entry_count()
     }
@@ -252,7 +253,7 @@ impl ClientCache {
     ///
     /// # Errors
     /// Fails if there is no response in time, or one that is no success, compressed or too large.
-    pub async fn get_document(
+    pub(crate) async fn get_document(
         &self,
         from: &Addressable,
         max: usize,

@@ -4,7 +4,7 @@
 //! In reading order: [`read_manifests`] finds files and parses them (`read`), [`resolve()`] turns
 //! what they say into a [`Resolution`] by the [`ControlTask`] of the process (`task`), and
 //! [`watch_files`] does both again whenever something changes (`files`).
-//! [`ClusterConnection::follow_cluster`] does the same with the objects of a cluster (`cluster`).
+//! `follow_cluster` does the same with the objects of a cluster (`cluster`).
 //! Nothing here receives or sends events. This file re-exports for the rest of the crate alone.
 
 mod channel_kind;
@@ -20,25 +20,32 @@ mod task;
 use std::path::PathBuf;
 
 pub use channel_kind::ServedChannelKind;
-pub use cluster::{
-    ApiServerAccess, ClusterConnection, ClusterSettings, FollowerChannels, LatestResolution,
-    StopSignals,
+pub(crate) use cluster::{
+    ApiServerAccess, ClusterSettings, FollowerChannels, LatestResolution, StopSignals,
 };
-pub use files::watch_files;
+pub(crate) use files::watch_files;
 pub use read::document::ManifestSet;
-pub use read::file::{parse_manifests, read_manifests};
-pub use read::problem::{ObjectName, Problem, Severity, short};
-pub use read::schema::{json_schema, schema_names};
+pub use read::file::parse_manifests;
+pub use read::file::read_manifests;
+pub use read::problem::Problem;
+pub(crate) use read::problem::{Severity, short};
+pub(crate) use read::schema::{json_schema, schema_names};
 pub(crate) use read::spelling::suggest_word;
-pub use resolve::{
-    Resolution, ResolvedSink, ServerCertificate, SinkName, resolve, resolve_sink, trigger_filters,
+pub use resolve::Resolution;
+pub use resolve::resolve;
+pub(crate) use resolve::{
+    ResolvedSink, ServerCertificate, SinkName, resolve_sink, trigger_filters,
 };
-pub use served_configuration::ServedConfiguration;
-pub use settings::{
-    AdvertisedCaCerts, ApiServerAvailability, ClusterNameLookup, ControlSettings, DeliveryMerge,
-    ListenerUrls, RabbitmqAvailability, ResolveOverride, ResolveOverrideError, UnknownFields,
+pub(crate) use served_configuration::ServedConfiguration;
+pub use settings::ControlSettings;
+pub use settings::UnknownFields;
+pub(crate) use settings::{
+    AdvertisedCaCerts, ApiServerAvailability, ClusterNameLookup, DeliveryMerge, ListenerUrls,
+    RabbitmqAvailability, ResolveOverride,
 };
-pub use task::{ChannelScope, ControlTask, ObjectSource};
+pub use task::ChannelScope;
+pub use task::ControlTask;
+pub use task::ObjectSource;
 
 /// Finds every problem of the manifests at these paths, as if they were applied for the first time.
 #[must_use]

@@ -11,18 +11,25 @@ mod attempt_span;
 mod attempt_verdict;
 mod dead_letter;
 mod delivery_record;
+mod destination_send;
 mod local_destination;
 mod outgoing_event;
 mod reply;
-mod retries;
-mod retry;
+mod retry_schedule;
 mod stages;
 mod worker_state;
 mod worker_states;
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use opentelemetry::KeyValue;
+use opentelemetry::trace::SpanKind;
+use opentelemetry_semantic_conventions::attribute::{
+    MESSAGING_DESTINATION_NAME, MESSAGING_OPERATION_NAME, MESSAGING_OPERATION_TYPE,
+    MESSAGING_SYSTEM,
+};
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::auth::TokenCache;
@@ -36,12 +43,12 @@ use crate::model::Subscription;
 use crate::router::Router;
 use crate::telemetry::counters::ProcessCounters;
 use crate::telemetry::span_attributes;
-use crate::telemetry::tracer::{Span, SpanKind, Tracer};
+use crate::telemetry::tracer::{Span, SpanScope, Tracer};
 use attempt_progress::AttemptProgress;
 use dead_letter::DeliveryFailure;
 use delivery_record::DeliveryRecord;
 pub(crate) use worker_state::SubscriptionWorkerState;
-pub use worker_states::SubscriptionWorkerStates;
+pub(crate) use worker_states::SubscriptionWorkerStates;
 
 /// Options that hold for every delivery.
 #[derive(Clone, Debug, PartialEq)]
@@ -138,9 +145,18 @@ impl<T: HttpTransport> EventDeliverer<T> {
         progress: DeliveryProgress,
     ) -> DeliveryOutcome {
         let record = DeliveryRecord::new(worker, event, self.start_delivery_span(event, worker));
-        let outcome = self.resume_delivery(event, &record, permit, progress).await;
+        let outcome = {
+            let delivery = pin!(self.resume_delivery(event, &record, permit, progress));
+            record.span.scope().run(delivery).await
+        };
         record.finish(&outcome);
         outcome
+    }
+
+    /// Returns the scope of what is done for an event after its delivery.
+    #[must_use]
+    pub(crate) fn scope(&self, event: &Event) -> SpanScope {
+        self.tracer.scope(event.trace())
     }
 
     /// Starts the span of a delivery.
@@ -150,12 +166,12 @@ impl<T: HttpTransport> EventDeliverer<T> {
             .start("deliver", SpanKind::Consumer, event.trace());
         span.set_attributes(|| {
             [
-                ("messaging.system", "knative".into()),
-                ("messaging.operation.name", "deliver".into()),
-                ("messaging.operation.type", "process".into()),
-                (
-                    "messaging.destination.name",
-                    worker.series().messaging_destination().to_owned().into(),
+                KeyValue::new(MESSAGING_SYSTEM, "knative"),
+                KeyValue::new(MESSAGING_OPERATION_NAME, "deliver"),
+                KeyValue::new(MESSAGING_OPERATION_TYPE, "process"),
+                KeyValue::new(
+                    MESSAGING_DESTINATION_NAME,
+                    Arc::clone(worker.series().messaging_destination()),
                 ),
             ]
         });

@@ -37,7 +37,7 @@ impl EventDisplay {
     ///
     /// # Errors
     /// If standard output is closed.
-    pub async fn show(&self, event: &Event) -> io::Result<()> {
+    pub(crate) async fn show(&self, event: &Event) -> io::Result<()> {
         self.write(&format_event(event)).await
     }
 
@@ -46,7 +46,7 @@ impl EventDisplay {
     ///
     /// # Errors
     /// If standard output is closed.
-    pub async fn show_json(&self, event: &Event) -> io::Result<()> {
+    pub(crate) async fn show_json(&self, event: &Event) -> io::Result<()> {
         let (_headers, json) = binding::encode_structured(event);
         let line = without_blanks(&String::from_utf8_lossy(&json));
         self.write(&(escape_json(&line) + "\n")).await
@@ -78,7 +78,7 @@ fn without_blanks(json: &str) -> String {
 /// Text for an event, ending in a line break. Characters that would be hidden in values, such as
 /// control characters, are escaped.
 #[must_use]
-pub fn format_event(event: &Event) -> String {
+pub(crate) fn format_event(event: &Event) -> String {
     let mut text = String::from("☁️  cloudevents.Event\nContext Attributes,\n");
     for name in CORE {
         if let Some(value) = event.get(name) {

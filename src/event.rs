@@ -10,7 +10,7 @@ mod compact;
 mod decode_error;
 pub mod http;
 mod json;
-pub mod knative;
+pub(crate) mod knative;
 mod near;
 mod trace_context;
 mod validate;
@@ -21,19 +21,19 @@ use std::sync::Arc;
 use ::http::{HeaderName, HeaderValue};
 use bytes::Bytes;
 
-pub use attribute::{
+pub(crate) use attribute::{
     AttributeType, CONTEXT_ATTRIBUTES, ContextAttribute, PREFIX, REQUIRED_ATTRIBUTES,
     is_attribute_name,
 };
 pub use attribute_limit::AttributeLimit;
 pub(crate) use compact::{CompactEvent, MOST_COMPACT};
-pub use decode_error::DecodeError;
-pub use near::{differs_little, nearly};
-pub use trace_context::{BAGGAGE, SpanContext, TRACEPARENT, TRACESTATE, TraceContext};
+pub(crate) use decode_error::DecodeError;
+pub(crate) use near::{differs_little, nearly};
+pub(crate) use trace_context::{BAGGAGE, TRACEPARENT, TRACESTATE, TraceContext};
 
 /// Version of the CloudEvents specification that an event follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SpecVersion {
+pub(crate) enum SpecVersion {
     /// CloudEvents 0.3: accepted, and sent on as 0.3 (contract CR-16, DP-9).
     V0_3,
     /// CloudEvents 1.0, the version of almost all events.
@@ -43,7 +43,7 @@ pub enum SpecVersion {
 impl SpecVersion {
     /// Value of the `specversion` attribute.
     #[must_use]
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::V0_3 => "0.3",
             Self::V1_0 => "1.0",
@@ -52,7 +52,7 @@ impl SpecVersion {
 
     /// Parses a `specversion`; `None` if it is not one of the supported versions.
     #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
         match text {
             "1.0" => Some(Self::V1_0),
             "0.3" => Some(Self::V0_3),
@@ -63,7 +63,7 @@ impl SpecVersion {
 
 /// Value that lives as long as an event does: a share of a memory budget, given back when the event
 /// is gone.
-pub type EventGuard = Arc<dyn Send + Sync>;
+pub(crate) type EventGuard = Arc<dyn Send + Sync>;
 
 /// Number of attributes that a new event has room for.
 const PLACES: usize = 12;
@@ -108,7 +108,7 @@ impl Event {
 
     /// Makes an event without any attribute; it is valid only when the required ones are set.
     #[must_use]
-    pub fn empty(spec_version: SpecVersion) -> Self {
+    pub(crate) fn empty(spec_version: SpecVersion) -> Self {
         Self {
             spec_version,
             attributes: Vec::with_capacity(PLACES),
@@ -122,7 +122,11 @@ impl Event {
 
     /// Sets the data and their media type, if it is known.
     #[must_use]
-    pub fn with_data(mut self, content_type: impl Into<Option<HeaderValue>>, data: Bytes) -> Self {
+    pub(crate) fn with_data(
+        mut self,
+        content_type: impl Into<Option<HeaderValue>>,
+        data: Bytes,
+    ) -> Self {
         self.content_type = content_type.into();
         self.data = data;
         self
@@ -132,7 +136,7 @@ impl Event {
     /// buffer that it was read into, 8 KiB at least, however small it is: too much for one that
     /// waits. Large data are not copied.
     #[must_use]
-    pub fn owned_copy(mut self) -> Self {
+    pub(crate) fn owned_copy(mut self) -> Self {
         self.attributes
             .iter_mut()
             .for_each(ContextAttribute::own_memory);
@@ -152,26 +156,26 @@ impl Event {
 
     /// Adds a guard, which is kept alive as long as the event and its clones.
     #[must_use]
-    pub fn with_guard(mut self, guard: EventGuard) -> Self {
+    pub(crate) fn with_guard(mut self, guard: EventGuard) -> Self {
         self.guard = Some(guard);
         self
     }
 
     /// True if the event has a guard.
     #[must_use]
-    pub fn has_guard(&self) -> bool {
+    pub(crate) fn has_guard(&self) -> bool {
         self.guard.is_some()
     }
 
     /// Approximate size of the event in bytes: its data, and everything beside them.
     #[must_use]
-    pub fn length(&self) -> usize {
+    pub(crate) fn length(&self) -> usize {
         self.data.len() + self.metadata_length()
     }
 
     /// Approximate size in bytes of everything beside the data: attributes and forwarded fields.
     #[must_use]
-    pub fn metadata_length(&self) -> usize {
+    pub(crate) fn metadata_length(&self) -> usize {
         // Most events have no more attributes than [`PLACES`], which the size of every event
         // includes.
         let places = self.attributes.len().saturating_sub(PLACES) * size_of::<ContextAttribute>();
@@ -187,13 +191,13 @@ impl Event {
 
     /// Sets the trace context, which is not a part of the event itself.
     #[must_use]
-    pub fn with_trace(mut self, trace: Option<Arc<TraceContext>>) -> Self {
+    pub(crate) fn with_trace(mut self, trace: Option<Arc<TraceContext>>) -> Self {
         self.trace = trace;
         self
     }
 
     /// Replaces the trace context from now on.
-    pub fn set_trace(&mut self, trace: Option<Arc<TraceContext>>) {
+    pub(crate) fn set_trace(&mut self, trace: Option<Arc<TraceContext>>) {
         self.trace = trace;
     }
 
@@ -205,7 +209,7 @@ impl Event {
 
     /// Version of the specification that the event follows.
     #[must_use]
-    pub fn spec_version(&self) -> SpecVersion {
+    pub(crate) fn spec_version(&self) -> SpecVersion {
         self.spec_version
     }
 
@@ -230,7 +234,7 @@ impl Event {
 
     /// Attribute of that name in wire form, unless it is `specversion` or `datacontenttype`.
     #[must_use]
-    pub fn attribute(&self, name: &str) -> Option<&ContextAttribute> {
+    pub(crate) fn attribute(&self, name: &str) -> Option<&ContextAttribute> {
         self.attributes
             .iter()
             .find(|attribute| attribute.name() == name)
@@ -239,13 +243,13 @@ impl Event {
     /// The `id` attribute, empty if it is missing (possible only in a reply that was not
     /// validated).
     #[must_use]
-    pub fn id(&self) -> Cow<'_, str> {
+    pub(crate) fn id(&self) -> Cow<'_, str> {
         self.get("id").unwrap_or_default()
     }
 
     /// The `datacontenttype` attribute, if it is set.
     #[must_use]
-    pub fn content_type(&self) -> Option<&HeaderValue> {
+    pub(crate) fn content_type(&self) -> Option<&HeaderValue> {
         self.content_type.as_ref()
     }
 
@@ -257,7 +261,7 @@ impl Event {
 
     /// Header fields beside the event that Knative forwards with it (contract CR-29).
     #[must_use]
-    pub fn forwarded(&self) -> &[(HeaderName, HeaderValue)] {
+    pub(crate) fn forwarded(&self) -> &[(HeaderName, HeaderValue)] {
         &self.forwarded
     }
 
@@ -267,27 +271,27 @@ impl Event {
     }
 
     /// Sets an attribute to an integer; a `name` that is not valid changes nothing.
-    pub fn set_integer(&mut self, name: &str, value: i32) {
+    pub(crate) fn set_integer(&mut self, name: &str, value: i32) {
         self.set_typed(name, &value.to_string(), AttributeType::Integer);
     }
 
     /// Replaces the header fields beside the event by those of these that Knative forwards
     /// (contract CR-29); others are dropped.
     #[must_use]
-    pub fn with_forwarded(mut self, mut forwarded: Vec<(HeaderName, HeaderValue)>) -> Self {
+    pub(crate) fn with_forwarded(mut self, mut forwarded: Vec<(HeaderName, HeaderValue)>) -> Self {
         forwarded.retain(|(name, _)| knative::is_forwarded(name));
         self.forwarded = forwarded;
         self
     }
 
     /// Removes an attribute, if it is set.
-    pub fn remove(&mut self, name: &str) {
+    pub(crate) fn remove(&mut self, name: &str) {
         self.attributes.retain(|attribute| attribute.name() != name);
     }
 
     /// Sets an attribute to a value of this type, as text; a `name` that is not valid changes
     /// nothing.
-    pub fn set_typed(&mut self, name: &str, text: &str, kind: AttributeType) {
+    pub(crate) fn set_typed(&mut self, name: &str, text: &str, kind: AttributeType) {
         if let Some(attribute) = self
             .attributes
             .iter_mut()

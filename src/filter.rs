@@ -3,7 +3,7 @@
 
 mod attribute;
 pub mod cesql;
-pub mod explain;
+pub(crate) mod explain;
 pub mod index;
 
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use cesql::{
 const VISIT: usize = 4;
 
 /// Names of attributes, each with the text that is wanted.
-pub type AttributePairs = Vec<(String, String)>;
+pub(crate) type AttributePairs = Vec<(String, String)>;
 
 /// A filter, compiled once when the configuration is resolved (contract TF-1 to TF-20).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -102,7 +102,7 @@ impl Filter {
     /// If the decision depends on an expression that is undecided, or too few steps are left. In
     /// the latter case the meter lets nothing be decided any more: not even a part of the filter
     /// that would let the event pass alone.
-    pub fn decide_within(
+    pub(crate) fn decide_within(
         &self,
         event: &Event,
         meter: &mut WorkMeter,

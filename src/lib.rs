@@ -28,16 +28,16 @@
 // types are deep.
 #![recursion_limit = "256"]
 
-pub mod admin;
+pub(crate) mod admin;
 pub mod app;
 pub mod auth;
-pub mod budget;
+pub(crate) mod budget;
 pub mod channel;
 pub mod cli;
 pub mod client;
 pub mod command;
 pub mod control;
-pub mod correlation;
+pub(crate) mod correlation;
 pub mod delivery;
 pub mod dispatcher;
 pub mod display;
@@ -50,10 +50,10 @@ pub mod model;
 pub mod observation;
 pub mod relay;
 pub mod router;
-pub mod scrub;
+pub(crate) mod scrub;
 pub mod server;
-pub mod source;
-pub mod supervisor;
+pub(crate) mod source;
+pub(crate) mod supervisor;
 pub mod telemetry;
 pub mod tls;
 pub mod wire_text;

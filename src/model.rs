@@ -4,7 +4,7 @@
 //! it. All values can be compared, so that "did it change?" is `==`.
 
 mod addressable;
-pub mod annotation;
+pub(crate) mod annotation;
 mod authorization;
 mod channel;
 mod delivery_spec;
@@ -24,29 +24,43 @@ mod table_source;
 mod transport_encryption;
 mod trust_bundle;
 
-pub use addressable::{Addressable, DestinationRoute, DestinationUrl, HttpVersions};
-pub use authorization::{
-    AuthorizationMode, AuthorizationRule, EventPolicy, OidcAuthentication, OidcDiscovery,
-    SUBJECT_PREFIX, SenderAuthorization, ServiceAccount, SubjectPattern,
-};
-pub use channel::{AcknowledgeMode, BackendKind, Channel, ChannelKey, ChannelKind};
-pub use delivery_spec::{BackoffPolicy, DeliveryFormat, DeliveryOrder, DeliverySpec};
+pub use addressable::Addressable;
+pub use addressable::DestinationRoute;
+pub(crate) use addressable::DestinationUrl;
+pub use addressable::HttpVersions;
+pub use authorization::AuthorizationMode;
+pub use authorization::AuthorizationRule;
+pub use authorization::OidcAuthentication;
+pub use authorization::OidcDiscovery;
+pub use authorization::SenderAuthorization;
+pub use authorization::ServiceAccount;
+pub(crate) use authorization::{EventPolicy, SUBJECT_PREFIX, SubjectPattern};
+pub use channel::AcknowledgeMode;
+pub use channel::BackendKind;
+pub use channel::Channel;
+pub use channel::ChannelKey;
+pub use channel::ChannelKind;
+pub(crate) use delivery_spec::{BackoffPolicy, DeliveryFormat, DeliveryOrder, DeliverySpec};
 pub use destination_role::DestinationRole;
-pub use duration::parse_duration;
-pub use event_types::EventTypeOwner;
-pub use inventory::{
+pub(crate) use duration::parse_duration;
+pub(crate) use event_types::EventTypeOwner;
+pub(crate) use inventory::{
     AddressStatus, Condition, FilterErrors, FlowStatus, FlowSubscription, Inventory,
     InventoryObject, LiveStatus, NotReadyReason, ObjectConditions, ObjectKind, ObjectStatus,
     ObjectTrouble, StatusAddress, SubscriberId,
 };
-pub use namespaced_name::NamespacedName;
-pub use observability::{ExporterEndpoint, ObservabilityConfig};
-pub use relay::{BrokerRelay, ProcessRole, RelayTable, TriggerRelay};
-pub use request_reply::{REPLY_INDEX, REPLY_REPLICAS, RequestReply};
-pub use routing_table::{AddressLookup, RoutingTable, ServiceHosts};
-pub use schedule::{CronSchedule, ScheduleError};
-pub use source::PingSource;
-pub use subscription::{Subscription, SubscriptionKey, SubscriptionKind};
-pub use table_source::TableSource;
-pub use transport_encryption::{TransportEncryption, UriScheme};
-pub use trust_bundle::{TrustBundle, TrustError, TrustFingerprint, TrustedCertificate};
+pub(crate) use namespaced_name::NamespacedName;
+pub(crate) use observability::{ExporterEndpoint, ObservabilityConfig};
+pub(crate) use relay::{BrokerRelay, ProcessRole, RelayTable, TriggerRelay};
+pub(crate) use request_reply::{REPLY_INDEX, REPLY_REPLICAS, RequestReply};
+pub(crate) use routing_table::AddressLookup;
+pub use routing_table::RoutingTable;
+pub use routing_table::ServiceHosts;
+pub(crate) use schedule::{CronSchedule, ScheduleError};
+pub(crate) use source::PingSource;
+pub(crate) use subscription::{Subscription, SubscriptionKey, SubscriptionKind};
+pub(crate) use table_source::TableSource;
+pub use transport_encryption::TransportEncryption;
+pub(crate) use transport_encryption::UriScheme;
+pub use trust_bundle::TrustBundle;
+pub(crate) use trust_bundle::{TrustError, TrustFingerprint, TrustedCertificate};

@@ -27,7 +27,7 @@ pub use observed_object::ObservedObject;
 pub(crate) use tap_hub::{MOST_READERS, TapDetail, TapReader};
 
 /// Bytes that the latest events may take by default.
-pub const DEFAULT_BYTES: usize = 32 * 1024 * 1024;
+const DEFAULT_BYTES: usize = 32 * 1024 * 1024;
 
 /// Takes what is told of single events. There is one for the process.
 #[derive(Debug)]

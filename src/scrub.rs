@@ -15,7 +15,7 @@ const CERTIFICATE: [&str; 2] = ["-----BEGIN CERTIFICATE-----", "-----END CERTIFI
 
 /// Shortens every URL in a sentence to scheme, host, port and path.
 #[must_use]
-pub fn text(text: &str) -> Cow<'_, str> {
+pub(crate) fn text(text: &str) -> Cow<'_, str> {
     if !text.contains("://") {
         return Cow::Borrowed(text);
     }
@@ -52,7 +52,7 @@ fn push_without_query(clean: &mut String, url: &str, query: usize) {
 
 /// Does the same as [`text`], for a sentence that nobody else needs as it is.
 #[must_use]
-pub fn string(sentence: String) -> String {
+pub(crate) fn string(sentence: String) -> String {
     match text(&sentence) {
         Cow::Owned(clean) => clean,
         Cow::Borrowed(_) => sentence,
@@ -62,7 +62,7 @@ pub fn string(sentence: String) -> String {
 /// Shortens a text that is as a whole a URL, or a reference that is resolved against one. It stays
 /// as it was written, if there is nothing to remove.
 #[must_use]
-pub fn url(written: &str) -> Cow<'_, str> {
+pub(crate) fn url(written: &str) -> Cow<'_, str> {
     match Url::parse(written).ok().filter(Url::has_host) {
         Some(url) if has_no_secret_part(&url) => text(written),
         Some(url) => {
@@ -87,7 +87,7 @@ pub fn url(written: &str) -> Cow<'_, str> {
 
 /// Certificates of a text in PEM, without everything between and around them.
 #[must_use]
-pub fn certificates(text: &str) -> String {
+pub(crate) fn certificates(text: &str) -> String {
     let [begin, end] = CERTIFICATE;
     let (mut shown, mut rest) = (String::new(), text);
     while let Some((_, after)) = rest.split_once(begin) {

@@ -38,8 +38,8 @@ use crate::telemetry::series::ConnectionMetrics;
 use connection::{http_builder, serve_connection};
 use connection_activity::ConnectionActivity;
 use handshake_log::HandshakeLog;
-pub use request_body::RequestBody;
-pub use request_context::RequestContext;
+pub(crate) use request_body::RequestBody;
+pub(crate) use request_context::RequestContext;
 pub(crate) use response_body::BodyStream;
 
 /// Pause before the next attempt to accept when the system refuses, for example since no file

@@ -62,7 +62,7 @@ impl TaskSupervisor {
 /// The readiness of the process for traffic: not before everything is started, and not from the
 /// first moment of a stop. Clones share it.
 #[derive(Clone, Default)]
-pub struct Readiness(Arc<ReadinessState>);
+pub(crate) struct Readiness(Arc<ReadinessState>);
 
 #[derive(Default)]
 struct ReadinessState {

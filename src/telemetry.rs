@@ -1,21 +1,22 @@
 //! Telemetry, for operators: logs, metrics, traces.
 
-pub mod backend_metrics;
-pub mod configuration_metrics;
-pub mod counter;
+pub(crate) mod backend_metrics;
+pub(crate) mod configuration_metrics;
+pub(crate) mod counter;
 pub mod counters;
-pub mod data_point;
-pub mod gauge;
-pub mod histogram;
+pub(crate) mod data_point;
+pub(crate) mod exemplar;
+pub(crate) mod gauge;
+pub(crate) mod histogram;
 mod log_format;
-pub mod log_rate_limit;
-pub mod metric_family;
-pub mod otlp;
-pub mod process;
+pub(crate) mod log_rate_limit;
+pub(crate) mod metric_family;
+pub(crate) mod otlp;
+pub(crate) mod process;
 pub mod series;
 pub mod span_attributes;
+pub(crate) mod span_queue;
 pub mod tracer;
-mod unix_time;
 
 use std::io::IsTerminal;
 
@@ -23,7 +24,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 use tracing_subscriber::{EnvFilter, Registry, reload};
 
-use log_format::{JsonStderr, TextFieldFormat};
+use log_format::{JsonStderr, SpanIdFormat, TextFieldFormat, WithSpanIds};
 
 /// The format of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,7 +44,7 @@ pub struct LogLevel(reload::Handle<EnvFilter, Registry>);
 impl LogLevel {
     /// Sets the level from now on: `debug`, `info`, `warn` or `error`. Crates of others log no more
     /// at `debug` than at `info`.
-    pub fn set(&self, level: &str) {
+    pub(crate) fn set(&self, level: &str) {
         let directives = if level == "debug" {
             "info,sealpost=debug"
         } else {
@@ -117,7 +118,11 @@ fn start_json(filter: LiveFilter) -> Result<(), TryInitError> {
         .json()
         .flatten_event(true)
         .with_writer(JsonStderr)
-        .with_target(false);
+        .with_target(false)
+        .map_event_format(|format| WithSpanIds {
+            format,
+            ids: SpanIdFormat::Json,
+        });
     tracing_subscriber::registry()
         .with(filter)
         .with(layer)
@@ -125,11 +130,17 @@ fn start_json(filter: LiveFilter) -> Result<(), TryInitError> {
 }
 
 fn start_text(filter: LiveFilter) -> Result<(), TryInitError> {
+    let is_terminal = std::io::stderr().is_terminal();
+    // A line with ids is formatted apart, where the layer's colours are not known.
     let layer = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
+        .with_ansi(is_terminal)
         .fmt_fields(TextFieldFormat)
-        .with_target(false);
+        .with_target(false)
+        .map_event_format(|format| WithSpanIds {
+            format: format.with_ansi(is_terminal),
+            ids: SpanIdFormat::Text,
+        });
     tracing_subscriber::registry()
         .with(filter)
         .with(layer)

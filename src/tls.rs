@@ -4,9 +4,9 @@
 //! This module makes rustls configurations out of trust and identities; it opens no connection.
 
 mod certificate_verifier;
-pub mod development_ca;
-pub mod refusal;
-pub mod server_identity;
+pub(crate) mod development_ca;
+pub(crate) mod refusal;
+pub(crate) mod server_identity;
 mod session_cache;
 
 use std::str::FromStr;
@@ -64,7 +64,7 @@ static PROVIDER: LazyLock<Arc<CryptoProvider>> =
 
 /// Returns the provider of cryptography that the whole process uses.
 #[must_use]
-pub fn crypto_provider() -> Arc<CryptoProvider> {
+pub(crate) fn crypto_provider() -> Arc<CryptoProvider> {
     Arc::clone(&PROVIDER)
 }
 
@@ -96,7 +96,7 @@ impl SystemRoots {
 
 /// Returns the same configuration, which offers HTTP/1.1 only.
 #[must_use]
-pub fn only_http1(config: &ClientConfig) -> ClientConfig {
+pub(crate) fn only_http1(config: &ClientConfig) -> ClientConfig {
     let mut config = config.clone();
     config.alpn_protocols = vec![HTTP_1.to_vec()];
     config
@@ -109,7 +109,7 @@ pub fn only_http1(config: &ClientConfig) -> ClientConfig {
 ///
 /// # Errors
 /// Fails if a certificate of the bundle cannot be a trust anchor.
-pub fn client_config(
+pub(crate) fn client_config(
     trust: &TrustBundle,
     roots: &SystemRoots,
     min_version: MinTlsVersion,

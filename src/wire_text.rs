@@ -8,7 +8,7 @@ use std::fmt::{self, Write};
 
 /// Largest size in bytes of a shown text, with the note that says how much was cut. An id, a type
 /// or a reason fits; a line of the log with several of them stays a line that people read.
-pub const LONGEST: usize = 256;
+pub(crate) const LONGEST: usize = 256;
 
 /// Largest size in bytes of the note: `… (18446744073709551615 bytes more)`.
 const NOTE: usize = 40;
@@ -23,25 +23,8 @@ pub struct WireText(Box<str>);
 impl WireText {
     /// Takes the start of a displayed value, escaped. Nothing else of it is kept.
     #[must_use]
-    pub fn new(text: impl fmt::Display) -> Self {
+    pub(crate) fn new(text: impl fmt::Display) -> Self {
         Self(escaped_excerpt(text, LONGEST).into())
-    }
-
-    /// Takes the start of bytes that should be UTF-8; bytes that are not become U+FFFD.
-    #[must_use]
-    pub fn from_bytes(bytes: &[u8]) -> Self {
-        // Bytes beyond those that can be shown are only counted.
-        let Some((start, rest)) = bytes.split_at_checked(4 * LONGEST) else {
-            return Self::new(String::from_utf8_lossy(bytes));
-        };
-        let shown = escaped_excerpt_of(String::from_utf8_lossy(start), LONGEST, rest.len());
-        Self(shown.into())
-    }
-
-    /// The text in its shown form.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
     }
 }
 
@@ -66,7 +49,7 @@ impl From<WireText> for String {
 /// True if a character controls a terminal, ends a line, changes the order of what is read, or
 /// cannot be seen.
 #[must_use]
-pub fn is_hidden(c: char) -> bool {
+pub(crate) fn is_hidden(c: char) -> bool {
     c.is_control()
         || matches!(c,
             // Separators of lines and paragraphs.
@@ -83,7 +66,7 @@ pub fn is_hidden(c: char) -> bool {
 }
 
 /// Appends a text to another one, with hidden characters escaped.
-pub fn escape(to: &mut String, text: &str) {
+pub(crate) fn escape(to: &mut String, text: &str) {
     let mut plain = 0;
     for (at, c) in text.char_indices().filter(|(_, c)| is_hidden(*c)) {
         to.push_str(text.get(plain..at).unwrap_or_default());
@@ -96,7 +79,7 @@ pub fn escape(to: &mut String, text: &str) {
 /// Escapes hidden characters of JSON text, whose meaning stays the same. Outside of its strings
 /// there is only ASCII, without control characters except line ends.
 #[must_use]
-pub fn escape_json(json: &str) -> String {
+pub(crate) fn escape_json(json: &str) -> String {
     let mut escaped = String::with_capacity(json.len());
     for c in json.chars() {
         if is_hidden(c) && c != '\n' {
@@ -115,12 +98,6 @@ pub fn escape_json(json: &str) -> String {
 /// it. `most` is at least the length of that note.
 #[must_use]
 pub fn escaped_excerpt(text: impl fmt::Display, most: usize) -> String {
-    escaped_excerpt_of(text, most, 0)
-}
-
-/// Does the same as [`escaped_excerpt`] for a text after which `beyond` bytes follow that are not
-/// shown.
-fn escaped_excerpt_of(text: impl fmt::Display, most: usize, beyond: usize) -> String {
     let mut excerpt = TextExcerpt {
         most,
         ..TextExcerpt::default()
@@ -130,12 +107,12 @@ fn escaped_excerpt_of(text: impl fmt::Display, most: usize, beyond: usize) -> St
         displayed.is_ok(),
         "what is displayed here cannot fail, and an excerpt takes everything"
     );
-    excerpt.finish(beyond)
+    excerpt.finish()
 }
 
 /// Start of a text: at most `most` bytes of it, up to the end of a character.
 #[must_use]
-pub fn truncate(text: &str, most: usize) -> &str {
+pub(crate) fn truncate(text: &str, most: usize) -> &str {
     text.get(..text.floor_char_boundary(most)).unwrap_or(text)
 }
 
@@ -167,13 +144,12 @@ impl TextExcerpt {
         }
     }
 
-    fn finish(mut self, beyond: usize) -> String {
-        let came = self.total_bytes.saturating_add(beyond);
-        if self.is_full || beyond > 0 {
+    fn finish(mut self) -> String {
+        if self.is_full {
             let (end, shown) = self.end_before_note;
             self.text.truncate(end);
-            self.text
-                .push_str(&format!("… ({} bytes more)", came.saturating_sub(shown)));
+            let hidden = self.total_bytes.saturating_sub(shown);
+            self.text.push_str(&format!("… ({hidden} bytes more)"));
         }
         self.text.shrink_to_fit();
         self.text
@@ -223,7 +199,7 @@ mod tests {
             ),
             ("tag\u{e0041}", "tag\\u{e0041}"),
         ] {
-            assert_eq!(WireText::new(text).as_str(), shown);
+            assert_eq!(WireText::new(text).to_string(), shown);
             let mut whole = String::new();
             escape(&mut whole, text);
             assert_eq!(whole, shown);
@@ -233,27 +209,24 @@ mod tests {
     #[test]
     fn what_is_long_says_how_long() {
         assert_eq!(
-            WireText::new("x".repeat(LONGEST)).as_str(),
+            WireText::new("x".repeat(LONGEST)).to_string(),
             "x".repeat(LONGEST)
         );
         let long = WireText::new("x".repeat(9_000_000));
         assert_eq!(
-            long.as_str(),
+            long.to_string(),
             format!("{}… (8999784 bytes more)", "x".repeat(LONGEST - NOTE))
         );
         assert!(
-            WireText::new("é".repeat(300)).as_str().starts_with("éé"),
+            WireText::new("é".repeat(300)).to_string().starts_with("éé"),
             "cut at a character"
         );
         assert!(
             WireText::new("\u{1b}".repeat(300))
-                .as_str()
+                .to_string()
                 .ends_with("\\u{1b}… (264 bytes more)"),
             "and not in an escape"
         );
-        let bytes = WireText::from_bytes(&[b'x'; 9_000_000]);
-        assert_eq!(bytes, long);
-        assert_eq!(WireText::from_bytes(b"\xffa").as_str(), "\u{fffd}a");
     }
 
     proptest! {

@@ -25,7 +25,7 @@ use groups::StatusGroup;
 use trust::{CertificateUse, TrustedCertificates};
 
 /// The parts of the process that the status is read from.
-pub struct StatusSource {
+pub(crate) struct StatusSource {
     /// The role and the start of the process, which do not change.
     pub process: ProcessInfo,
     /// The readiness of the process.
@@ -46,7 +46,7 @@ pub struct StatusSource {
 
 /// The facts about a process that do not change while it runs.
 #[derive(Clone, Copy, Debug)]
-pub struct ProcessInfo {
+pub(crate) struct ProcessInfo {
     /// The role of the process.
     pub role: ProcessRole,
     /// True if the configuration comes from a cluster, false if it comes from files.

@@ -11,14 +11,14 @@ const SHORTEST: usize = 16;
 
 /// The file that holds the token.
 #[derive(Clone, Debug)]
-pub struct AdminToken(PathBuf);
+pub(crate) struct AdminToken(PathBuf);
 
 impl AdminToken {
     /// Checks the token in this file, which is read again later.
     ///
     /// # Errors
     /// Fails if the file cannot be read, or if its token is too short or not one line of ASCII.
-    pub fn new(file: &Path) -> anyhow::Result<Self> {
+    pub(crate) fn new(file: &Path) -> anyhow::Result<Self> {
         let read = std::fs::read_to_string(file).map_err(anyhow::Error::from);
         read.and_then(|text| parse_token(&text).map(drop))
             .with_context(|| flag_text(file))?;

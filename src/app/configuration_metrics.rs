@@ -4,16 +4,14 @@
 use std::sync::Arc;
 
 use crate::control::{Resolution, Severity};
-use crate::model::{Addressable, Channel, Subscription};
+use crate::model::{Addressable, Channel, Subscription, SubscriptionKey};
 use crate::telemetry::configuration_metrics::{ChannelMembership, MetricObjectName, TrustExpiry};
 use crate::telemetry::counters::ProcessCounters;
 
 /// Records a configuration that has come into effect.
 pub(super) fn record_configuration(counters: &ProcessCounters, resolution: &Resolution) {
-    let problems = (
-        count_problems(resolution, Severity::Error),
-        count_problems(resolution, Severity::Warning),
-    );
+    let errors = count_problems(resolution, Severity::Error);
+    let warnings = count_problems(resolution, Severity::Warning);
     let subscriptions = resolution
         .table
         .channels()
@@ -27,7 +25,8 @@ pub(super) fn record_configuration(counters: &ProcessCounters, resolution: &Reso
         .flat_map(|channel| channel_memberships(channel))
         .collect();
     counters.update_configuration(|facts| {
-        facts.problems = problems;
+        facts.errors = errors;
+        facts.warnings = warnings;
         facts.trust_expiries = trust;
         facts.memberships = members;
     });
@@ -43,19 +42,26 @@ fn count_problems(resolution: &Resolution, severity: Severity) -> usize {
 
 fn channel_memberships(channel: &Channel) -> impl Iterator<Item = ChannelMembership> {
     let key = &channel.key;
-    let of = move || (key.kind.as_str(), key.namespace.clone(), key.name.clone());
+    let of = move || MetricObjectName {
+        kind: key.kind.as_str(),
+        namespace: key.namespace.clone(),
+        name: key.name.clone(),
+    };
     channel
         .subscriptions
         .iter()
         .map(move |subscription| ChannelMembership {
-            subscription: metric_object_name(subscription),
+            subscription: metric_object_name(&subscription.key),
             channel: of(),
         })
 }
 
-fn metric_object_name(subscription: &Subscription) -> MetricObjectName {
-    let key = &subscription.key;
-    (key.kind.as_str(), key.namespace.clone(), key.name.clone())
+pub(super) fn metric_object_name(key: &SubscriptionKey) -> MetricObjectName {
+    MetricObjectName {
+        kind: key.kind.as_str(),
+        namespace: key.namespace.clone(),
+        name: key.name.clone(),
+    }
 }
 
 /// Returns the first expiry for each destination that has certificates of its own.
@@ -70,7 +76,7 @@ fn trust_expiries(subscription: &Arc<Subscription>) -> impl Iterator<Item = Trus
         .filter_map(move |(destination, to)| {
             let not_after = first_expiry(to.as_ref()?)?;
             Some(TrustExpiry {
-                subscription: metric_object_name(subscription),
+                subscription: metric_object_name(&subscription.key),
                 destination_role: destination,
                 not_after,
             })

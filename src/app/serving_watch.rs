@@ -6,12 +6,13 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::configuration_metrics::metric_object_name;
 use crate::channel::backends::ChannelBackends;
 use crate::channel::trouble::{ReadinessDecision, ServiceReadiness, TroubleLog, TroubleReport};
 use crate::control::ServedConfiguration;
-use crate::model::{SubscriptionKey, TableSource};
+use crate::model::TableSource;
 use crate::supervisor::Readiness;
-use crate::telemetry::configuration_metrics::{MetricObjectName, UnservedObjects};
+use crate::telemetry::configuration_metrics::UnservedObjects;
 use crate::telemetry::counters::ProcessCounters;
 
 /// Interval at which log and metrics are brought up to date. Readiness and status are computed when
@@ -88,8 +89,4 @@ pub(super) fn log_started(readiness: &Readiness) {
         None => log_ready(readiness),
         Some(missing) => tracing::info!(missing, "Started, not Ready yet"),
     }
-}
-
-fn metric_object_name(key: &SubscriptionKey) -> MetricObjectName {
-    (key.kind.as_str(), key.namespace.clone(), key.name.clone())
 }

@@ -25,7 +25,7 @@ struct AudienceClaims {
 /// with which this process authenticates to the API server: that token is for the API server's
 /// audiences, of which its issuer is the default.
 #[must_use]
-pub fn is_api_server_audience(audience: &str, own_token: Option<&str>) -> bool {
+pub(crate) fn is_api_server_audience(audience: &str, own_token: Option<&str>) -> bool {
     let wanted = normalize(audience);
     is_well_known_audience(&wanted)
         || own_token.is_some_and(|token| {

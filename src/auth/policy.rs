@@ -41,7 +41,7 @@ pub enum AccessDenial {
 impl AccessDenial {
     /// Returns the HTTP status of the response.
     #[must_use]
-    pub fn status(&self) -> StatusCode {
+    pub(crate) fn status(&self) -> StatusCode {
         match self {
             Self::Unauthenticated(_) => StatusCode::UNAUTHORIZED,
             Self::Forbidden { .. } => StatusCode::FORBIDDEN,
@@ -56,7 +56,7 @@ impl AccessDenial {
 ///
 /// # Errors
 /// Fails if it may not, or if the rule is not known.
-pub fn authorize(
+pub(crate) fn authorize(
     access: &SenderAuthorization,
     subject: &str,
     events: &[Event],
@@ -95,7 +95,10 @@ fn forbidden(subject: &str, remedy: &'static str) -> AccessDenial {
 ///
 /// # Errors
 /// Fails if there is none, or if the rule is not known.
-pub fn authorize_any(access: &SenderAuthorization, subject: &str) -> Result<(), AccessDenial> {
+pub(crate) fn authorize_any(
+    access: &SenderAuthorization,
+    subject: &str,
+) -> Result<(), AccessDenial> {
     let AuthorizationRule::Policies(policies) = &access.rule else {
         return authorize(access, subject, &[]);
     };
@@ -165,7 +168,7 @@ fn allow_by_mode(
 /// The claims that an event from inside the process would prove by a token, had it come over the
 /// wire.
 #[derive(Clone, Copy, Debug)]
-pub struct InternalSender<'s> {
+pub(crate) struct InternalSender<'s> {
     /// The ServiceAccount as which the event is sent.
     pub sender: Option<&'s ServiceAccount>,
     /// The audience that its token would be for.
@@ -177,7 +180,7 @@ pub struct InternalSender<'s> {
 ///
 /// # Errors
 /// Fails as a request with the token that would have been sent.
-pub fn authorize_internal(
+pub(crate) fn authorize_internal(
     access: Option<&SenderAuthorization>,
     inside: InternalSender<'_>,
     event: &Event,

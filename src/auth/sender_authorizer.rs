@@ -130,7 +130,7 @@ impl SenderAuthorizer {
     }
 
     /// Counts a refusal by its kind.
-    pub fn count_denial(&self, denial: &AccessDenial) {
+    pub(crate) fn count_denial(&self, denial: &AccessDenial) {
         match denial {
             AccessDenial::Unauthenticated(_) => self.counters.unauthenticated.increment(),
             AccessDenial::Forbidden { .. } => self.counters.forbidden.increment(),
@@ -151,7 +151,7 @@ pub struct SenderIdentity {
 impl SenderIdentity {
     /// Returns the subject of the token; empty if no authentication was asked for.
     #[must_use]
-    pub fn subject(&self) -> &str {
+    pub(crate) fn subject(&self) -> &str {
         self.subject.as_deref().unwrap_or_default()
     }
 }

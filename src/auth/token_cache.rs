@@ -19,7 +19,7 @@ use crate::telemetry::log_rate_limit::LogRateLimit;
 use crate::wire_text::escaped_excerpt;
 
 /// Lifetime that is requested for a token, and the longest one that is believed.
-pub const LIFETIME: Duration = Duration::from_secs(3600);
+pub(crate) const LIFETIME: Duration = Duration::from_secs(3600);
 /// Last part of a token's life, in which it is not used (contract 7.3).
 const MARGIN: Duration = Duration::from_secs(300);
 /// Part of a token's usable life after which its next user requests another one.
@@ -77,7 +77,7 @@ pub struct TokenError {
 impl TokenError {
     /// Makes an error about a token for this account and audience.
     #[must_use]
-    pub fn new(account: &ServiceAccount, audience: &str, reason: impl fmt::Display) -> Self {
+    pub(crate) fn new(account: &ServiceAccount, audience: &str, reason: impl fmt::Display) -> Self {
         Self {
             account: account.to_string(),
             audience: audience.to_owned(),
@@ -88,7 +88,7 @@ impl TokenError {
 
 /// The issuer of a process without a cluster: it fails always, with a remedy.
 #[derive(Clone, Copy, Debug)]
-pub struct NoTokenIssuer;
+pub(crate) struct NoTokenIssuer;
 
 impl TokenIssuer for NoTokenIssuer {
     fn issue<'a>(
@@ -189,7 +189,7 @@ impl TokenCache {
     ///
     /// # Errors
     /// Fails if there is no token, or if it must not be sent over http. Then nothing may be sent.
-    pub async fn authorization_for(
+    pub(crate) async fn authorization_for(
         &self,
         sender: Option<&Arc<ServiceAccount>>,
         to: &Addressable,

@@ -16,7 +16,7 @@ use super::policy::AccessDenial;
 use crate::model::OidcAuthentication;
 
 /// Longest token in bytes that is looked at. Tokens of Kubernetes have about a thousand.
-pub const MAX_TOKEN: usize = 16 * 1024;
+pub(crate) const MAX_TOKEN: usize = 16 * 1024;
 /// Seconds for which a token is believed after its `exp`, since clocks differ.
 const LEEWAY: u64 = 10;
 /// Seconds for which a token is believed before its `nbf` (contract AU-7).

@@ -39,7 +39,11 @@ impl ChannelBackends {
 
     /// Adds the backend of another kind of channels.
     #[must_use]
-    pub fn with_backend(mut self, kind: BackendKind, backend: Arc<dyn ChannelBackend>) -> Self {
+    pub(crate) fn with_backend(
+        mut self,
+        kind: BackendKind,
+        backend: Arc<dyn ChannelBackend>,
+    ) -> Self {
         self.others.push(RegisteredBackend { kind, backend });
         self
     }
@@ -47,7 +51,7 @@ impl ChannelBackends {
     /// Connection of the backend of this kind; `None` if the process has none, or if its queues are
     /// in the process.
     #[must_use]
-    pub fn connection(&self, kind: BackendKind) -> Option<BackendConnection> {
+    pub(crate) fn connection(&self, kind: BackendKind) -> Option<BackendConnection> {
         self.backend(kind)?.connection()
     }
 

@@ -9,7 +9,7 @@ use crate::telemetry::series::{ChannelSeries, SeriesKey, SubscriptionSeries};
 /// Counters of a subscription. The lookup takes a lock: it is for applying configuration, not for
 /// each event.
 #[must_use]
-pub fn subscription_series(
+pub(crate) fn subscription_series(
     counters: &ProcessCounters,
     key: &SubscriptionKey,
 ) -> Arc<SubscriptionSeries> {
@@ -28,7 +28,7 @@ pub fn subscription_series(
 /// Counters of a channel or Broker. The lookup takes a lock: it is for applying configuration, not
 /// for each event.
 #[must_use]
-pub fn channel_series(counters: &ProcessCounters, key: &ChannelKey) -> Arc<ChannelSeries> {
+pub(crate) fn channel_series(counters: &ProcessCounters, key: &ChannelKey) -> Arc<ChannelSeries> {
     let ChannelKey {
         kind,
         namespace,

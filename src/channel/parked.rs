@@ -25,7 +25,7 @@ pub struct ParkingSubscription {
 
 /// All subscriptions of a table, including those in memory, which park nothing.
 #[must_use]
-pub fn parking_subscriptions(table: &RoutingTable) -> Vec<ParkingSubscription> {
+pub(crate) fn parking_subscriptions(table: &RoutingTable) -> Vec<ParkingSubscription> {
     let channels = table.channels().iter();
     let each = channels.flat_map(|channel| {
         channel
@@ -147,7 +147,7 @@ pub enum ParkedError {
 }
 
 /// Future of a backend's answer about parked events.
-pub type ParkedFuture<'a, T> = BoxFuture<'a, Result<T, ParkedError>>;
+pub(crate) type ParkedFuture<'a, T> = BoxFuture<'a, Result<T, ParkedError>>;
 
 /// Backend that parks events. An operation that is cut off loses no event; it may leave one twice.
 pub trait ParkedStore: Send + Sync {

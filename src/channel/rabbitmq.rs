@@ -9,6 +9,7 @@ mod acknowledger;
 mod address;
 mod amqp_channel;
 mod amqp_error;
+mod basic_return_republishing;
 mod channel_keeper;
 mod confirming_publisher;
 mod connect_attempt;
@@ -28,11 +29,11 @@ mod forwarding;
 mod health;
 mod hold_limit;
 pub mod message;
-pub mod metrics;
+pub(crate) mod metrics;
 mod misdirected_return;
 mod open_queues;
 mod options;
-pub mod parking;
+pub(crate) mod parking;
 mod prefetch_buffer;
 mod prefetch_control;
 mod publication;
@@ -49,7 +50,6 @@ mod queue_publication;
 mod queue_retirement;
 mod receiver;
 mod refused_queues;
-mod republisher;
 mod settlement;
 mod subscription_table;
 #[cfg(test)]
@@ -74,7 +74,7 @@ use super::{ChannelBackend, OpenedChannel};
 use crate::model::{BackendKind, Channel, ChannelKey, Subscription, SubscriptionKey};
 use crate::telemetry::counters::ProcessCounters;
 use crate::telemetry::series::SubscriptionSeries;
-pub use address::RabbitmqAddress;
+pub(crate) use address::RabbitmqAddress;
 use channel_keeper::AmqpChannelSetKeeper;
 use confirming_publisher::ConfirmingPublisher;
 use connection::AmqpConnectionWatch;
@@ -84,7 +84,7 @@ use consumer::RabbitmqConsumer;
 use context::RabbitmqContext;
 use health::QueueState;
 use metrics::RabbitmqMetrics;
-pub use options::{RabbitmqBackendOptions, RabbitmqQueueType};
+pub(crate) use options::{RabbitmqBackendOptions, RabbitmqQueueType};
 use parking::ParkingQueues;
 use publisher::RabbitmqPublisher;
 use queue::RabbitmqQueue;
@@ -122,7 +122,7 @@ impl RabbitmqTasks {
 }
 
 /// The backend that keeps the queues of channels on RabbitMQ.
-pub struct RabbitmqBackend {
+pub(crate) struct RabbitmqBackend {
     context: Arc<RabbitmqContext>,
     /// The two connections that are published on.
     publishing: [AmqpConnectionWatch; 2],
@@ -135,7 +135,7 @@ impl RabbitmqBackend {
     /// Makes a backend that connects at once, and exposes its metrics beside `counters`. It spawns
     /// tasks, so it must be called inside a runtime.
     #[must_use]
-    pub fn new(options: RabbitmqBackendOptions, counters: Arc<ProcessCounters>) -> Self {
+    pub(crate) fn new(options: RabbitmqBackendOptions, counters: Arc<ProcessCounters>) -> Self {
         let metrics = Arc::new(RabbitmqMetrics::default());
         counters.add_backend_metrics(Arc::clone(&metrics) as _);
         let address = &options.address;
@@ -151,7 +151,8 @@ impl RabbitmqBackend {
         tasks.others.spawn(pool_keeper.run());
         let forward = dead_lettered::forward_all(Arc::clone(&context));
         tasks.others.spawn(forward);
-        let republish = republisher::republish_all(Arc::clone(&context), misdirected_returns);
+        let republish =
+            basic_return_republishing::republish_all(Arc::clone(&context), misdirected_returns);
         tasks.others.spawn(republish);
         Self {
             context,
@@ -168,7 +169,7 @@ impl RabbitmqBackend {
 
     /// Ends consumers when all that was settled is acknowledged, and after that the connections.
     /// What was not settled stays with RabbitMQ, as it does when this future is dropped.
-    pub async fn shut_down(&self) {
+    pub(crate) async fn shut_down(&self) {
         self.close();
         let mut tasks = std::mem::take(&mut *self.tasks());
         // Consumers end first: they need their connections for the last acknowledgements.
@@ -190,7 +191,7 @@ impl RabbitmqBackend {
 
     /// True if RabbitMQ can be published to and consumed from now.
     #[must_use]
-    pub fn is_connected(&self) -> bool {
+    pub(crate) fn is_connected(&self) -> bool {
         self.context.publisher.is_open() && self.context.pool.is_connected()
     }
 

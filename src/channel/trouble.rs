@@ -8,14 +8,14 @@ use std::collections::HashMap;
 
 use super::trouble_reason::{BackendConnection, TroubleReason, TroubleScope};
 use crate::model::{Channel, ChannelKey, RoutingTable, SubscriptionKey};
-pub use readiness::{ReadinessDecision, ServiceReadiness};
-pub use trouble_log::{TroubleLog, TroubleTransition};
+pub(crate) use readiness::{ReadinessDecision, ServiceReadiness};
+pub(crate) use trouble_log::TroubleLog;
 
 /// Largest number of subscriptions that a summary names.
 const NAMED: usize = 5;
 
 /// The backends of a process, as a report asks them.
-pub trait TroubleSource {
+pub(crate) trait TroubleSource {
     /// Connections of the backends whose queues are outside of the process.
     fn connections(&self) -> Vec<BackendConnection>;
 
@@ -26,7 +26,7 @@ pub trait TroubleSource {
 
 /// Subscriptions and channels of a table that are not served at one moment.
 #[derive(Debug, Default)]
-pub struct TroubleReport<'t> {
+pub(crate) struct TroubleReport<'t> {
     /// Connections of the backends that may be away.
     connections: Vec<BackendConnection>,
     /// Number of channels of the table.
@@ -42,7 +42,7 @@ pub struct TroubleReport<'t> {
 
 /// Description of why a channel is not served, or not as a whole.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ChannelTrouble {
+pub(crate) struct ChannelTrouble {
     /// The reason in words, for status and log.
     pub message: String,
     /// The reason, if it is the same for each of the channel's subscriptions.
@@ -102,7 +102,7 @@ impl<'t> TroubleReport<'t> {
     /// Asks the backends about each subscription of the table. A backend whose queues are in this
     /// process is never in trouble.
     #[must_use]
-    pub fn collect(table: &'t RoutingTable, backends: &dyn TroubleSource) -> Self {
+    pub(crate) fn collect(table: &'t RoutingTable, backends: &dyn TroubleSource) -> Self {
         let connections = backends.connections();
         let mut report = Self {
             channels: table.channels().len(),
@@ -161,31 +161,31 @@ impl<'t> TroubleReport<'t> {
 
     /// Reason in words for which a subscription is not served; `None` if it is served.
     #[must_use]
-    pub fn subscription_message(&self, key: &SubscriptionKey) -> Option<&str> {
+    pub(crate) fn subscription_message(&self, key: &SubscriptionKey) -> Option<&str> {
         self.by_subscription.get(key).map(|(_, why)| why.as_str())
     }
 
     /// Trouble of a channel of which some subscription is not served; `None` if all are.
     #[must_use]
-    pub fn channel_trouble(&self, key: &ChannelKey) -> Option<&ChannelTrouble> {
+    pub(crate) fn channel_trouble(&self, key: &ChannelKey) -> Option<&ChannelTrouble> {
         self.by_channel.get(key)
     }
 
     /// True if every channel is served.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.by_channel.is_empty()
     }
 
     /// Number of channels that are not served, and number of all channels.
     #[must_use]
-    pub fn count_channels(&self) -> (usize, usize) {
+    pub(crate) fn count_channels(&self) -> (usize, usize) {
         (self.by_channel.len(), self.channels)
     }
 
     /// Subscriptions that are not served, by namespace, name and kind.
     #[must_use]
-    pub fn subscriptions(&self) -> Vec<&'t SubscriptionKey> {
+    pub(crate) fn subscriptions(&self) -> Vec<&'t SubscriptionKey> {
         let mut keys: Vec<_> = self.by_subscription.keys().copied().collect();
         keys.sort_by(|a, b| (&a.namespace, &a.name, a.kind).cmp(&(&b.namespace, &b.name, b.kind)));
         keys
@@ -249,7 +249,7 @@ impl<'t> TroubleReport<'t> {
 
     /// One sentence that says which channels are not served, and why; `None` if all are.
     #[must_use]
-    pub fn summary(&self) -> Option<String> {
+    pub(crate) fn summary(&self) -> Option<String> {
         let (unserved, channels) = self.count_channels();
         if unserved == 0 {
             let outage = self.outage().filter(|_| channels > 0);

@@ -29,7 +29,7 @@ pub struct AdminOptions {
 impl AdminOptions {
     /// The URL of the admin API, without a slash at its end; `None` if the socket is asked.
     #[must_use]
-    pub fn url(&self) -> Option<&str> {
+    pub(crate) fn url(&self) -> Option<&str> {
         match (&self.admin, &self.admin_socket) {
             (Some(url), _) => Some(url.trim_end_matches('/')),
             (None, Some(_)) => None,

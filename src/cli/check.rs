@@ -70,7 +70,7 @@ pub struct CheckOptions {
 
 impl CheckOptions {
     /// The paths that are read, in this order: those of `-f`, then the arguments.
-    pub fn paths(&self) -> impl Iterator<Item = &PathBuf> {
+    pub(crate) fn paths(&self) -> impl Iterator<Item = &PathBuf> {
         self.manifests.filename.iter().chain(&self.paths)
     }
 

@@ -58,7 +58,7 @@ impl RunOptions {
     ///
     /// # Errors
     /// Fails if the environment does not say where the API server or the system namespace is.
-    pub fn cluster_settings(&self) -> Result<ClusterSettings, String> {
+    pub(crate) fn cluster_settings(&self) -> Result<ClusterSettings, String> {
         if self.manifests.system_namespace.is_none() {
             let remedy = "set SYSTEM_NAMESPACE to the namespace of Knative Eventing, usually \
                  knative-eventing";

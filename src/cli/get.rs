@@ -37,7 +37,7 @@ impl GetResource {
 
     /// The name of the list in the admin API, which is the plural.
     #[must_use]
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Channels => "channels",
             Self::Brokers => "brokers",
@@ -128,7 +128,7 @@ pub struct GetOptions {
 impl GetOptions {
     /// The namespace whose objects are listed; `None` lists those of all.
     #[must_use]
-    pub fn namespace(&self) -> Option<&str> {
+    pub(crate) fn namespace(&self) -> Option<&str> {
         self.namespace.as_deref().filter(|_| !self.all_namespaces)
     }
 }

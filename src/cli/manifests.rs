@@ -89,7 +89,7 @@ fn cluster_names() -> ClusterNameLookup {
 impl ManifestOptions {
     /// The namespace of Knative's configuration.
     #[must_use]
-    pub fn system_namespace(&self) -> &str {
+    pub(crate) fn system_namespace(&self) -> &str {
         self.system_namespace
             .as_deref()
             .unwrap_or("knative-eventing")
@@ -97,13 +97,13 @@ impl ManifestOptions {
 
     /// The domain of cluster host names.
     #[must_use]
-    pub fn cluster_domain(&self) -> &str {
+    pub(crate) fn cluster_domain(&self) -> &str {
         self.cluster_domain.as_deref().unwrap_or("cluster.local")
     }
 
     /// The settings for resolving the manifests; the arguments are those that other flags decide.
     #[must_use]
-    pub fn control_settings(
+    pub(crate) fn control_settings(
         &self,
         transport_encryption: Option<TransportEncryption>,
         urls: Option<ListenerUrls>,

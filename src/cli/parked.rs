@@ -89,7 +89,7 @@ impl ParkedCommand {
 impl ParkedOptions {
     /// True if a running dispatcher is asked, instead of RabbitMQ by manifests.
     #[must_use]
-    pub fn asks_dispatcher(&self) -> bool {
+    pub(crate) fn asks_dispatcher(&self) -> bool {
         self.manifests.filename.is_empty()
     }
 

@@ -10,7 +10,7 @@ const MAX_TTL: i32 = 255;
 
 /// The addresses to listen on, each `HOST:PORT`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ListenAddresses {
+pub(crate) struct ListenAddresses {
     /// The address of the listener for events over HTTP.
     pub http: String,
     /// The address of the listener for events over HTTPS.
@@ -50,7 +50,7 @@ impl RunOptions {
     ///
     /// # Errors
     /// Fails if a variable is no port.
-    pub fn listen_addresses(&self) -> Result<ListenAddresses, String> {
+    pub(crate) fn listen_addresses(&self) -> Result<ListenAddresses, String> {
         self.listen_addresses_from(&environment_variable)
     }
 
@@ -102,7 +102,7 @@ impl RunOptions {
     ///
     /// # Errors
     /// Fails if the variable is no number above zero.
-    pub fn broker_max_ttl(&self) -> Result<i32, String> {
+    pub(crate) fn broker_max_ttl(&self) -> Result<i32, String> {
         self.broker_max_ttl_from(&environment_variable)
     }
 

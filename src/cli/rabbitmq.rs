@@ -51,7 +51,7 @@ pub struct RabbitmqConnectionOptions {
 
 /// The address of RabbitMQ as it was given: the URI; user name and password instead of the URI's;
 /// the file of a CA.
-pub type RabbitmqConnectionArgs<'a> = (
+pub(crate) type RabbitmqConnectionArgs<'a> = (
     &'a str,
     (Option<&'a str>, Option<&'a str>),
     Option<&'a Path>,
@@ -60,7 +60,7 @@ pub type RabbitmqConnectionArgs<'a> = (
 impl RabbitmqConnectionOptions {
     /// The address and credentials that were given; `None` if there is no URI.
     #[must_use]
-    pub fn connection(&self) -> Option<RabbitmqConnectionArgs<'_>> {
+    pub(crate) fn connection(&self) -> Option<RabbitmqConnectionArgs<'_>> {
         let credentials = (
             self.rabbitmq_username.as_deref(),
             self.rabbitmq_password.as_deref(),

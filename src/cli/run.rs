@@ -200,7 +200,7 @@ pub struct LimitOptions {
 impl LimitOptions {
     /// The limit of an event's attributes, in bytes and in number.
     #[must_use]
-    pub fn attribute_limit(&self) -> AttributeLimit {
+    pub(crate) fn attribute_limit(&self) -> AttributeLimit {
         AttributeLimit::new(self.max_header_bytes)
     }
 }
@@ -211,7 +211,7 @@ impl RunOptions {
     ///
     /// # Errors
     /// Fails if the variable holds something else than a version.
-    pub fn min_tls_version(&self) -> Result<MinTlsVersion, String> {
+    pub(crate) fn min_tls_version(&self) -> Result<MinTlsVersion, String> {
         match (
             self.tls_min_version,
             super::environment_variable("TLS_MIN_VERSION"),

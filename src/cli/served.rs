@@ -79,7 +79,7 @@ impl ServedOptions {
     ///
     /// # Errors
     /// Says which flag to change.
-    pub fn validate(&self, rabbitmq: &RabbitmqConnectionOptions) -> Result<(), String> {
+    pub(crate) fn validate(&self, rabbitmq: &RabbitmqConnectionOptions) -> Result<(), String> {
         if self.default_channel == BackendKind::Rabbitmq && rabbitmq.rabbitmq_uri.is_none() {
             return Err("--default-channel rabbitmq needs --rabbitmq-uri".to_owned());
         }
@@ -89,7 +89,7 @@ impl ServedOptions {
     /// The settings for resolving manifests without a cluster. `urls` are those of the listeners,
     /// if there are any.
     #[must_use]
-    pub fn control_settings(
+    pub(crate) fn control_settings(
         &self,
         manifests: &ManifestOptions,
         rabbitmq: &RabbitmqConnectionOptions,

@@ -7,6 +7,11 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use clap::Args;
+use opentelemetry::KeyValue;
+use opentelemetry_sdk::Resource;
+use opentelemetry_semantic_conventions::resource::{
+    K8S_NAMESPACE_NAME, K8S_POD_NAME, SERVICE_INSTANCE_ID, SERVICE_NAME, SERVICE_VERSION,
+};
 use uuid::Uuid;
 
 use super::VariableLookup;
@@ -24,8 +29,8 @@ static INSTANCE: LazyLock<String> = LazyLock::new(|| Uuid::new_v4().to_string())
 
 /// The resource attributes of a pod, each with the variable that holds it.
 const POD_ATTRIBUTES: [(&str, &str); 2] = [
-    ("k8s.namespace.name", "SYSTEM_NAMESPACE"),
-    ("k8s.pod.name", "POD_NAME"),
+    (K8S_NAMESPACE_NAME, "SYSTEM_NAMESPACE"),
+    (K8S_POD_NAME, "POD_NAME"),
 ];
 
 /// The flags of traces and metrics.
@@ -79,7 +84,7 @@ impl RunOptions {
     ///
     /// # Errors
     /// Says what cannot be used, and where it stands; without secrets.
-    pub fn telemetry_settings(
+    pub(crate) fn telemetry_settings(
         &self,
         configured: &ObservabilityConfig,
     ) -> Result<OtlpSettings, String> {
@@ -91,7 +96,7 @@ impl RunOptions {
         configured: &ObservabilityConfig,
         variable: VariableLookup<'_>,
     ) -> Result<OtlpSettings, String> {
-        let resource = self.resource_attributes(variable);
+        let resource = self.resource(variable);
         if is_disabled(variable) {
             return Ok(OtlpSettings {
                 resource,
@@ -175,9 +180,9 @@ impl RunOptions {
         sampler_of_name(&name, variable)
     }
 
-    /// The resource attributes of all telemetry (contract OB-5); OpenTelemetry's variables replace
-    /// those of the process.
-    fn resource_attributes(&self, variable: VariableLookup<'_>) -> Vec<(String, String)> {
+    /// The resource of all telemetry (contract OB-5); what OpenTelemetry's variables say replaces
+    /// what the process knows.
+    fn resource(&self, variable: VariableLookup<'_>) -> Resource {
         let service = match self.task() {
             ControlTask::ServeChannels { .. } | ControlTask::ReconcileChannels => {
                 "inmemorychannel-dispatcher"
@@ -188,22 +193,21 @@ impl RunOptions {
             | ControlTask::RelayBrokers(ObjectSource::Written)
             | ControlTask::RelayTriggers(ObjectSource::Written) => "sealpost",
         };
-        let version = env!("CARGO_PKG_VERSION");
-        let mut known = vec![
-            ("service.name".to_owned(), service.to_owned()),
-            ("service.version".to_owned(), version.to_owned()),
-            ("service.instance.id".to_owned(), INSTANCE.clone()),
+        let known = [
+            KeyValue::new(SERVICE_NAME, service),
+            KeyValue::new(SERVICE_VERSION, env!("CARGO_PKG_VERSION")),
+            KeyValue::new(SERVICE_INSTANCE_ID, INSTANCE.clone()),
         ];
-        for (key, name) in POD_ATTRIBUTES.into_iter().filter(|_| self.kubernetes) {
-            known.extend(variable(name).map(|value| (key.to_owned(), value)));
-        }
+        let pod = POD_ATTRIBUTES.into_iter().filter(|_| self.kubernetes);
+        let pod = pod.filter_map(|(key, name)| Some(KeyValue::new(key, variable(name)?)));
         let said = parse_pairs(&variable("OTEL_RESOURCE_ATTRIBUTES").unwrap_or_default());
-        let named = variable("OTEL_SERVICE_NAME").map(|name| ("service.name".to_owned(), name));
-        for (key, value) in said.into_iter().chain(named) {
-            known.retain(|(known, _)| *known != key);
-            known.push((key, value));
-        }
-        known
+        let said = said
+            .into_iter()
+            .map(|(key, value)| KeyValue::new(key, value));
+        let named = variable("OTEL_SERVICE_NAME").map(|name| KeyValue::new(SERVICE_NAME, name));
+        Resource::builder_empty()
+            .with_attributes(known.into_iter().chain(pod).chain(said).chain(named))
+            .build()
     }
 }
 

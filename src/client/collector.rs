@@ -26,7 +26,7 @@ const LONGEST: usize = 64 * 1024;
 
 /// Sends OTLP requests to collectors, by one client for each set of trusted certificates and
 /// version of HTTP.
-pub struct CollectorClients {
+pub(crate) struct CollectorClients {
     roots: SystemRoots,
     min_version: MinTlsVersion,
     clients: Mutex<HashMap<(Option<String>, bool), reqwest::Client>>,
@@ -36,7 +36,7 @@ impl CollectorClients {
     /// Makes a transport without clients, which trusts these roots and the certificates that an
     /// endpoint names.
     #[must_use]
-    pub fn new(roots: SystemRoots, min_version: MinTlsVersion) -> Self {
+    pub(crate) fn new(roots: SystemRoots, min_version: MinTlsVersion) -> Self {
         Self {
             roots,
             min_version,

@@ -58,7 +58,7 @@ impl TransportError {
 
     /// Returns true if trying again cannot help (contract G-32).
     #[must_use]
-    pub fn is_permanent(&self) -> bool {
+    pub(crate) fn is_permanent(&self) -> bool {
         matches!(
             self,
             Self::Trust(_) | Self::Unreachable(_) | Self::NotRemote

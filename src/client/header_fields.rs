@@ -18,7 +18,7 @@ use crate::event::{PREFIX, TraceContext, http as binding, knative};
 /// or not they are on the list (contract BF-16). Fields about the connection are removed all the
 /// same.
 #[derive(Clone, Copy, Debug)]
-pub struct ForwardAllFields;
+pub(crate) struct ForwardAllFields;
 
 /// The fields that may leave besides the attributes of an event: those of the HTTP protocol
 /// binding, those that Knative adds (contract DP-5), the authorization of the sender, and what the

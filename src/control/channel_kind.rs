@@ -25,7 +25,7 @@ impl ServedChannelKind {
     /// The name of the Deployment that serves the channels, which is the name of their Service,
     /// too, and, with `-server-tls`, of the Secret (contract 1.1, 1.13).
     #[must_use]
-    pub fn dispatcher(self) -> &'static str {
+    pub(crate) fn dispatcher(self) -> &'static str {
         match self {
             Self::InMemory => "imc-dispatcher",
             Self::Rabbitmq => "sealpost-rabbitmq-dispatcher",
@@ -34,7 +34,7 @@ impl ServedChannelKind {
 
     /// The name of the Secret with the certificate of the dispatcher.
     #[must_use]
-    pub fn tls_secret(self) -> &'static str {
+    pub(crate) fn tls_secret(self) -> &'static str {
         match self {
             Self::InMemory => "imc-dispatcher-server-tls",
             Self::Rabbitmq => "sealpost-rabbitmq-dispatcher-server-tls",

@@ -5,7 +5,7 @@
 //! objects in step with the API server, in the `watch::store`; [`follower`] makes a `Resolution` of
 //! them whenever they change, by the [`store_resolver`]; `write::status_updates` writes what the
 //! cluster should know once that is served, if the [`election`] has chosen this process;
-//! [`controller`] reconciles RabbitmqChannels instead. Both write through [`write`] alone.
+//! [`controller`] reconciles RabbitmqChannels instead. Both write through [`mod@write`] alone.
 //! [`reachability`] logs when the API server is not there. The API server gets the requests of
 //! contract 1A and no others.
 
@@ -21,7 +21,7 @@ mod store_resolver;
 mod watch;
 mod write;
 
-pub use access::ApiServerAccess;
-pub use connection::{ClusterConnection, ClusterSettings, StopSignals};
-pub use follower::FollowerChannels;
-pub use store_resolver::LatestResolution;
+pub(crate) use access::ApiServerAccess;
+pub(crate) use connection::{ClusterSettings, StopSignals};
+pub(crate) use follower::FollowerChannels;
+pub(crate) use store_resolver::LatestResolution;

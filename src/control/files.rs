@@ -37,7 +37,7 @@ const REFRESH: Duration = Duration::from_secs(3600);
 /// `apply` is called with every resolution that differs from the one before it.
 /// `ControlSettings::now` is replaced by the time. Files are read when two looks in a row, 200 ms
 /// apart or more, and a third after reading, see the same. Problems are logged when they appear.
-pub async fn watch_files(
+pub(crate) async fn watch_files(
     paths: Vec<PathBuf>,
     settings: watch::Receiver<ControlSettings>,
     first: ManifestSet,

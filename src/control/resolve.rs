@@ -45,9 +45,9 @@ use senders::authorization::{SenderRules, SenderSources};
 use written::flow::declare::remove_written_duplicates;
 use written::{WrittenMemory, WrittenObjects, request_reply};
 
-pub use config::certificate::ServerCertificate;
-pub use filter::trigger_filters;
-pub use sink::{ResolvedSink, SinkName, resolve_sink};
+pub(crate) use config::certificate::ServerCertificate;
+pub(crate) use filter::trigger_filters;
+pub(crate) use sink::{ResolvedSink, SinkName, resolve_sink};
 
 /// The meaning of a set of manifests: all that the data plane and the admin API need.
 #[derive(Clone, Debug)]
@@ -304,7 +304,7 @@ impl TaskMemory {
 
 impl Resolution {
     /// The certificates of the trust bundles, which every https destination trusts.
-    pub fn common_certificates(&self) -> impl Iterator<Item = &TrustedCertificate> {
+    pub(crate) fn common_certificates(&self) -> impl Iterator<Item = &TrustedCertificate> {
         self.memory
             .config
             .trust_bundles
@@ -329,7 +329,7 @@ impl Resolution {
 
     /// True if a user of the resolution would see a difference to the other one.
     #[must_use]
-    pub fn differs(&self, other: &Self) -> bool {
+    pub(crate) fn differs(&self, other: &Self) -> bool {
         !Arc::ptr_eq(&self.table, &other.table)
             || !Arc::ptr_eq(&self.inventory, &other.inventory)
             || self.problems != other.problems

@@ -7,7 +7,7 @@ use crate::model::{RoutingTable, TableSource};
 
 /// The configuration that a process serves.
 #[derive(Clone)]
-pub struct ServedConfiguration {
+pub(crate) struct ServedConfiguration {
     /// The resolution with the table that is served.
     pub resolution: Arc<Resolution>,
     /// False for the resolution that a process starts with, until one that came after it is served:
@@ -18,7 +18,7 @@ pub struct ServedConfiguration {
 impl ServedConfiguration {
     /// Makes the configuration that a process starts with.
     #[must_use]
-    pub fn first(resolution: Arc<Resolution>) -> Self {
+    pub(crate) fn first(resolution: Arc<Resolution>) -> Self {
         Self {
             resolution,
             is_published: false,
@@ -27,7 +27,7 @@ impl ServedConfiguration {
 
     /// Makes a configuration that is served from now on.
     #[must_use]
-    pub fn published(resolution: Arc<Resolution>) -> Self {
+    pub(crate) fn published(resolution: Arc<Resolution>) -> Self {
         Self {
             resolution,
             is_published: true,

@@ -174,7 +174,7 @@ pub struct ResolveOverride {
 impl ResolveOverride {
     /// True if the override is meant for this URL.
     #[must_use]
-    pub fn matches(&self, url: &Url) -> bool {
+    pub(crate) fn matches(&self, url: &Url) -> bool {
         url.host_str()
             .is_some_and(|host| host.eq_ignore_ascii_case(&self.host))
             && (self.port.is_none() || self.port == url.port_or_known_default())

@@ -60,7 +60,7 @@ impl ControlTask {
 
     /// The role of the process, as it is shown.
     #[must_use]
-    pub fn role(self) -> ProcessRole {
+    pub(crate) fn role(self) -> ProcessRole {
         match self {
             Self::ServeManifests | Self::ServeChannels { .. } | Self::ReconcileChannels => {
                 ProcessRole::Channel
@@ -81,7 +81,7 @@ impl ControlTask {
 
     /// True if users have written the objects into files, so that nobody has checked them before.
     #[must_use]
-    pub fn reads_written_objects(self) -> bool {
+    pub(crate) fn reads_written_objects(self) -> bool {
         matches!(
             self,
             Self::ServeManifests
@@ -93,13 +93,13 @@ impl ControlTask {
     /// True if everything that is written is resolved and served in this process, so that one
     /// object leads to another one without HTTP.
     #[must_use]
-    pub fn serves_manifests(self) -> bool {
+    pub(crate) fn serves_manifests(self) -> bool {
         self == Self::ServeManifests
     }
 
     /// The kind of channels of a cluster that the process serves; `None` if it serves none.
     #[must_use]
-    pub fn served_channels(self) -> Option<ServedChannelKind> {
+    pub(crate) fn served_channels(self) -> Option<ServedChannelKind> {
         match self {
             Self::ServeChannels { kind, .. } => Some(kind),
             _ => None,

@@ -146,7 +146,7 @@ impl<T: HttpTransport> EventDeliverer<T> {
         drop(permit);
         let status = response.as_ref().map(|response| response.status().as_u16());
         let series = &self.counters.series;
-        series.record_sent(status.ok(), started.elapsed(), bytes);
+        series.record_sent(status.ok(), started.elapsed(), bytes, span.recorded());
         response.map_err(AttemptError::Transport)
     }
 }

@@ -9,7 +9,7 @@ use http::Response;
 use super::EventDeliverer;
 use super::dead_letter::DeliveryFailure;
 use super::outgoing_event::DeliveryAttemptResult;
-use super::retry::{RetryVerdict, judge_status, retry_after};
+use super::retry_schedule::{RetryVerdict, judge_status, retry_after};
 use crate::client::TransportError;
 use crate::model::{Addressable, Subscription};
 

@@ -10,7 +10,7 @@ use http::{HeaderName, HeaderValue, StatusCode};
 use serde::Deserialize;
 
 use crate::auth::token_cache::TokenError;
-use crate::channel::LostDelivery;
+use crate::channel::{CountedDrop, LostDelivery};
 use crate::client::TransportError;
 use crate::event::{Event, knative};
 use crate::model::{Addressable, DestinationRole, Subscription};
@@ -45,8 +45,8 @@ pub(super) struct DeliveryFailure {
     /// Start of the response's body, or of the description of what happened instead.
     data: Bytes,
     reason: Box<str>,
-    /// Role of the destination, and reason, as metrics count them.
-    counted_as: (DestinationRole, DropReason),
+    /// Labels of the drop in metrics, if it comes to that.
+    counted_as: CountedDrop,
     attempts: u32,
     forwarded: Option<Vec<(HeaderName, HeaderValue)>>,
 }
@@ -69,7 +69,10 @@ impl DeliveryFailure {
             code,
             data: truncate_error_data(data),
             reason: truncate(&scrub::string(reason.text), LONGEST_REASON).into(),
-            counted_as: (DestinationRole::Subscriber, reason.counted_as),
+            counted_as: CountedDrop {
+                destination: DestinationRole::Subscriber,
+                reason: reason.counted_as,
+            },
             attempts: 0,
             forwarded: None,
         }
@@ -106,10 +109,10 @@ impl DeliveryFailure {
                     .unwrap_or_default(),
             ),
             reason: format!("failed with {code}").into(),
-            counted_as: (
-                DestinationRole::Subscriber,
-                DropReason::of_status(u16::try_from(code).unwrap_or_default()),
-            ),
+            counted_as: CountedDrop {
+                destination: DestinationRole::Subscriber,
+                reason: DropReason::of_status(u16::try_from(code).unwrap_or_default()),
+            },
             attempts: 0,
             forwarded: None,
         }
@@ -176,7 +179,7 @@ impl DeliveryFailure {
 
     /// Sets the role of the destination.
     pub(super) fn with_destination_role(mut self, destination: DestinationRole) -> Self {
-        self.counted_as.0 = destination;
+        self.counted_as.destination = destination;
         self
     }
 
@@ -209,8 +212,8 @@ impl DeliveryFailure {
         &self.reason
     }
 
-    /// Role of the destination, and reason, as metrics count them.
-    pub(super) fn counted_as(&self) -> (DestinationRole, DropReason) {
+    /// Labels of the drop in metrics.
+    pub(super) fn counted_as(&self) -> CountedDrop {
         self.counted_as
     }
 

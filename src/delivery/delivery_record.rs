@@ -3,6 +3,8 @@
 use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 use std::time::Duration;
 
+use opentelemetry::KeyValue;
+
 use super::worker_state::SubscriptionWorkerState;
 use crate::channel::DeliveryOutcome;
 use crate::event::Event;
@@ -57,6 +59,7 @@ impl<'l> DeliveryRecord<'l> {
         self.worker.series().record_dispatch(
             self.last_status(),
             Duration::from_nanos(self.last_duration_nanos.load(Ordering::Relaxed)),
+            self.span.recorded(),
         );
         let end = match outcome {
             DeliveryOutcome::Delivered => "delivered",
@@ -65,7 +68,7 @@ impl<'l> DeliveryRecord<'l> {
             DeliveryOutcome::Deferred(_) => "deferred",
         };
         self.span
-            .set_attributes(|| [("sealpost.outcome", end.into())]);
+            .set_attributes(|| [KeyValue::new("sealpost.outcome", end)]);
         if let DeliveryOutcome::Lost(loss) = outcome {
             self.span.set_error(|| loss.reason.clone().into());
         }

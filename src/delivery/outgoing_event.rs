@@ -8,7 +8,7 @@ use http::Response;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::dead_letter::DeliveryFailure;
-use super::retry::RetrySchedule;
+use super::retry_schedule::RetrySchedule;
 use super::worker_state::SubscriptionWorkerState;
 use crate::channel::{DeferredDelivery, DeliveryOutcome, DeliveryStage};
 use crate::event::Event;

@@ -9,7 +9,7 @@ use crate::model::SubscriptionKey;
 
 /// Worker states by subscription. Clones share them.
 #[derive(Clone, Default)]
-pub struct SubscriptionWorkerStates(
+pub(crate) struct SubscriptionWorkerStates(
     Arc<Mutex<HashMap<SubscriptionKey, Arc<SubscriptionWorkerState>>>>,
 );
 

@@ -1,15 +1,17 @@
 //! Worker of one subscription: it consumes, delivers with limited concurrency, and settles. A panic
 //! in one delivery does not harm others.
 
+use std::pin::pin;
 use std::sync::Arc;
 
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::{JoinError, JoinSet};
 
-use crate::channel::{EventDelivery, QueueConsumer};
+use crate::channel::{DeliveryOutcome, EventDelivery, QueueConsumer};
 use crate::client::HttpTransport;
 use crate::delivery::{EventDeliverer, SubscriptionWorkerState};
 use crate::model::DeliveryOrder;
+use crate::telemetry::tracer::SpanScope;
 
 /// Works until the queue is retired and empty and the last delivery has ended.
 pub(super) async fn run<T: HttpTransport>(
@@ -64,7 +66,11 @@ async fn deliver<T: HttpTransport>(
         () = message.until_revoked() => return,
         outcome = delivery.deliver(&message.event, &worker, permit, progress) => outcome,
     };
-    message.settle(outcome).await;
+    let scope = match outcome {
+        DeliveryOutcome::Delivered => SpanScope::default(),
+        _ => delivery.scope(&message.event),
+    };
+    scope.run(pin!(message.settle(outcome))).await;
 }
 
 async fn take_or_receive(

@@ -12,11 +12,11 @@ use http::{HeaderName, HeaderValue};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
 /// Prefix of the headers that carry context attributes (HTTP protocol binding §3.1.3.1).
-pub const PREFIX: &str = "ce-";
+pub(crate) const PREFIX: &str = "ce-";
 
 /// Names of the context attributes of CloudEvents (CloudEvents 1.0 §3.1); every other one is an
 /// extension.
-pub const CONTEXT_ATTRIBUTES: [&str; 8] = [
+pub(crate) const CONTEXT_ATTRIBUTES: [&str; 8] = [
     "type",
     "source",
     "subject",
@@ -29,7 +29,7 @@ pub const CONTEXT_ATTRIBUTES: [&str; 8] = [
 
 /// Names of the context attributes that every event has, and that are never empty (CloudEvents 1.0
 /// §3.1.1).
-pub const REQUIRED_ATTRIBUTES: [&str; 4] = ["id", "source", "specversion", "type"];
+pub(crate) const REQUIRED_ATTRIBUTES: [&str; 4] = ["id", "source", "specversion", "type"];
 
 /// Characters that HTTP protocol binding §3.1.3.2 requires to be percent-encoded, besides
 /// everything outside U+0021–U+007E.
@@ -38,7 +38,7 @@ const ENCODED: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'%');
 /// Type that a value had where it was read; headers carry strings only, while the JSON format tells
 /// three types apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AttributeType {
+pub(crate) enum AttributeType {
     /// Text, and every other type that the JSON format writes as a string.
     String,
     /// A signed integer of 32 bits.
@@ -97,13 +97,13 @@ impl ContextAttribute {
 
     /// Name of the header, with the prefix.
     #[must_use]
-    pub fn header(&self) -> &HeaderName {
+    pub(crate) fn header(&self) -> &HeaderName {
         &self.header
     }
 
     /// Value of the header, byte for byte as it arrived or as the binding encodes it.
     #[must_use]
-    pub fn value(&self) -> &HeaderValue {
+    pub(crate) fn value(&self) -> &HeaderValue {
         &self.value
     }
 
@@ -114,14 +114,14 @@ impl ContextAttribute {
 
     /// Type of the value, as it was read.
     #[must_use]
-    pub fn attribute_type(&self) -> AttributeType {
+    pub(crate) fn attribute_type(&self) -> AttributeType {
         self.attribute_type
     }
 
     /// Meaning of the value: unquoted and percent-decoded. Bytes that are not UTF-8 become U+FFFD;
     /// the decoding of requests has refused those already.
     #[must_use]
-    pub fn text(&self) -> Cow<'_, str> {
+    pub(crate) fn text(&self) -> Cow<'_, str> {
         match decode_header_value(&self.value) {
             Ok(text) => text,
             Err(_) => String::from_utf8_lossy(self.value.as_bytes()),
@@ -143,7 +143,7 @@ impl ContextAttribute {
 /// True if `name` may name an attribute: one or more of `a-z` and `0-9` (CloudEvents §3, naming
 /// convention).
 #[must_use]
-pub fn is_attribute_name(name: &str) -> bool {
+pub(crate) fn is_attribute_name(name: &str) -> bool {
     !name.is_empty()
         && name
             .bytes()

@@ -36,7 +36,7 @@ impl Default for AttributeLimit {
 impl AttributeLimit {
     /// Makes a limit of this number of bytes.
     #[must_use]
-    pub fn new(bytes: usize) -> Self {
+    pub(crate) fn new(bytes: usize) -> Self {
         Self {
             bytes,
             count: MAX_COUNT,
@@ -45,7 +45,7 @@ impl AttributeLimit {
 
     /// Limit for events that were accepted before, with room for what has been added to them since.
     #[must_use]
-    pub fn for_stored_events(self) -> Self {
+    pub(crate) fn for_stored_events(self) -> Self {
         Self {
             bytes: self.bytes.saturating_add(ADDED_BYTES),
             count: MOST_EVER,

@@ -28,7 +28,7 @@ const OTHER_FORMATS: &str = "application/cloudevents";
 
 /// Mode in which a message carries events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ContentMode {
+pub(crate) enum ContentMode {
     /// Attributes are in `ce-` headers, data in the body.
     Binary,
     /// One event is in the body, with all its attributes.
@@ -41,7 +41,7 @@ pub enum ContentMode {
 ///
 /// # Errors
 /// If the message is in none of the supported modes.
-pub fn content_mode(headers: &HeaderMap) -> Result<ContentMode, DecodeError> {
+pub(crate) fn content_mode(headers: &HeaderMap) -> Result<ContentMode, DecodeError> {
     let content_type = headers
         .get(CONTENT_TYPE)
         .and_then(|value| value.to_str().ok())
@@ -164,7 +164,10 @@ pub fn is_event(headers: &HeaderMap) -> bool {
 ///
 /// # Errors
 /// If they are too many or too long, with the name of the longest.
-pub fn check_attribute_limit(event: &Event, limit: AttributeLimit) -> Result<(), DecodeError> {
+pub(crate) fn check_attribute_limit(
+    event: &Event,
+    limit: AttributeLimit,
+) -> Result<(), DecodeError> {
     limit.check(event)
 }
 
@@ -172,13 +175,13 @@ pub fn check_attribute_limit(event: &Event, limit: AttributeLimit) -> Result<(),
 ///
 /// # Errors
 /// If a required attribute is missing or one has a value that is not of its type.
-pub fn validate(event: &Event) -> Result<(), DecodeError> {
+pub(crate) fn validate(event: &Event) -> Result<(), DecodeError> {
     validate::event(event)
 }
 
 /// Makes a response with an event in binary mode.
 #[must_use]
-pub fn binary_response(event: &Event) -> Response<Bytes> {
+pub(crate) fn binary_response(event: &Event) -> Response<Bytes> {
     let mut answer = Response::new(event.data().clone());
     *answer.headers_mut() = binary_headers(event);
     answer
@@ -321,7 +324,7 @@ fn filter_forwarded(headers: HeaderMap) -> Vec<(HeaderName, HeaderValue)> {
 
 /// Codings of a body that has any (RFC 9110, 8.4); `None` for a body that is not encoded.
 #[must_use]
-pub fn content_coding(headers: &HeaderMap) -> Option<String> {
+pub(crate) fn content_coding(headers: &HeaderMap) -> Option<String> {
     let mut values = headers.get_all(CONTENT_ENCODING).into_iter().peekable();
     values.peek()?;
     let codings: Vec<_> = values

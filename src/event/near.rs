@@ -7,7 +7,7 @@ use super::attribute::CONTEXT_ATTRIBUTES;
 /// missing, added or wrong, two that have changed places, or `ce` before it, as its header has.
 /// `None` for the attribute itself.
 #[must_use]
-pub fn nearly(name: &str) -> Option<&'static str> {
+pub(crate) fn nearly(name: &str) -> Option<&'static str> {
     let near = |known: &&&str| match name.strip_prefix("ce") {
         Some(rest) if rest == **known => true,
         _ if name == **known => false,
@@ -49,7 +49,7 @@ fn has_letters_of(name: &str, known: &str) -> bool {
 /// True if one word becomes the other by one letter that is missing, added or wrong, or two that
 /// have changed places.
 #[must_use]
-pub fn differs_little(a: &str, b: &str) -> bool {
+pub(crate) fn differs_little(a: &str, b: &str) -> bool {
     let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
     let same = a.iter().zip(&b).take_while(|(a, b)| a == b).count();
     let (a, b) = (

@@ -16,12 +16,15 @@ mod parse_error;
 mod parser;
 mod value;
 
-pub use ast::ExpressionNode;
-pub use check::{ExpressionFinding, FindingSeverity};
-pub use eval::{AttributeSource, CorrelationQuery, EvaluationResult};
+pub(crate) use ast::ExpressionNode;
+pub(crate) use check::{ExpressionFinding, FindingSeverity};
+pub use eval::AttributeSource;
+pub(crate) use eval::{CorrelationQuery, EvaluationResult};
 pub use evaluation_error::EvaluationError;
-pub use meter::{MAX_BYTES, MAX_STEPS, MeterExceeded, WorkMeter};
-pub use parse_error::ParseError;
+pub use meter::MAX_STEPS;
+pub use meter::MeterExceeded;
+pub use meter::WorkMeter;
+pub(crate) use parse_error::ParseError;
 pub use value::CesqlValue;
 
 /// Largest length of an expression's text in bytes.
@@ -49,13 +52,13 @@ impl CesqlExpression {
     /// event comes; `text` is what it was parsed from. Without a finding of
     /// [`FindingSeverity::NeverTrue`] there may be events that pass.
     #[must_use]
-    pub fn check(&self, text: &str) -> Vec<ExpressionFinding> {
+    pub(crate) fn check(&self, text: &str) -> Vec<ExpressionFinding> {
         check::check(text, &self.root)
     }
 
     /// Rewords an error of [`Self::parse`] for authors who know other languages.
     #[must_use]
-    pub fn explain_error(text: &str, error: ParseError) -> ParseError {
+    pub(crate) fn explain_error(text: &str, error: ParseError) -> ParseError {
         check::explain_error(text, error)
     }
 
@@ -72,13 +75,13 @@ impl CesqlExpression {
     /// Text that an attribute must have exactly, for the expression to be true: that of an equation
     /// to which every other condition is joined by `AND`.
     #[must_use]
-    pub fn required_text(&self, attribute: &str) -> Option<&str> {
+    pub(crate) fn required_text(&self, attribute: &str) -> Option<&str> {
         ast::required_text(&self.root, attribute)
     }
 
     /// Arguments of each call of `KN_VERIFY_CORRELATION_ID` in the expression.
     #[must_use]
-    pub fn correlation_calls(&self) -> Vec<&[ExpressionNode]> {
+    pub(crate) fn correlation_calls(&self) -> Vec<&[ExpressionNode]> {
         let mut found = Vec::new();
         ast::collect_correlation_calls(&self.root, &mut found);
         found
@@ -86,7 +89,7 @@ impl CesqlExpression {
 
     /// Root of the parsed tree.
     #[must_use]
-    pub fn root(&self) -> &ExpressionNode {
+    pub(crate) fn root(&self) -> &ExpressionNode {
         &self.root
     }
 }

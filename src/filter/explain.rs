@@ -13,7 +13,7 @@ use crate::event::Event;
 /// Explains why the event does not pass: the part of the filter that failed, and the values it saw.
 /// `None` if it passes.
 #[must_use]
-pub fn explain(filter: &Filter, event: &Event) -> Option<String> {
+pub(crate) fn explain(filter: &Filter, event: &Event) -> Option<String> {
     match filter.decide(event).passes {
         Ok(true) => return None,
         Err(UndecidedReason::Limit) => return Some(format!("ends in a {MeterExceeded}")),

@@ -2,6 +2,7 @@
 //! answered before anything else is looked at, and no event is taken before there is a
 //! configuration (contract 1.8 to 1.9, 1.12).
 
+use std::pin::pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -58,7 +59,9 @@ impl<H: RequestHandler> RequestHandler for EventPortHandler<H> {
         let mut response = if self.is_closed() {
             try_again_later()
         } else {
-            self.handler.handle(request, context).await
+            let scope = context.span.scope();
+            let handling = pin!(self.handler.handle(request, context));
+            scope.run(handling).await
         };
         unanswered.count(&self.counters, context, &response);
         set_response_status(&mut context.span, response.status());

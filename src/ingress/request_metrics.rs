@@ -73,6 +73,7 @@ impl UnansweredRequest {
                 self.started.elapsed(),
                 self.announced_bytes.unwrap_or(context.body_bytes as u64),
                 response.body().size_hint().exact(),
+                context.span.recorded(),
             );
         }
     }

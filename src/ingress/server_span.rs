@@ -1,10 +1,15 @@
 //! The span of a request with an event (contract OB-12).
 
 use http::{Method, Request, StatusCode};
+use opentelemetry::KeyValue;
+use opentelemetry::trace::SpanKind;
+use opentelemetry_semantic_conventions::attribute::{
+    HTTP_REQUEST_METHOD, HTTP_RESPONSE_STATUS_CODE, URL_SCHEME,
+};
 
 use crate::event::TraceContext;
 use crate::model::UriScheme;
-use crate::telemetry::tracer::{Span, SpanKind, Tracer};
+use crate::telemetry::tracer::{Span, Tracer};
 
 /// Starts the span of a request, as a child of the one that its header fields name; the default for
 /// other requests than `POST`, and while nothing is traced.
@@ -20,8 +25,8 @@ pub(super) fn start_server_span<B>(
     let mut span = tracer.start("POST", SpanKind::Server, parent.as_ref());
     span.set_attributes(|| {
         [
-            ("http.request.method", "POST".into()),
-            ("url.scheme", scheme.as_str().into()),
+            KeyValue::new(HTTP_REQUEST_METHOD, "POST"),
+            KeyValue::new(URL_SCHEME, scheme.as_str()),
         ]
     });
     span
@@ -30,9 +35,9 @@ pub(super) fn start_server_span<B>(
 /// Sets the status of the response; from 500 on the span is an error.
 pub(super) fn set_response_status(span: &mut Span, status: StatusCode) {
     span.set_attributes(|| {
-        [(
-            "http.response.status_code",
-            i64::from(status.as_u16()).into(),
+        [KeyValue::new(
+            HTTP_RESPONSE_STATUS_CODE,
+            i64::from(status.as_u16()),
         )]
     });
     if status.is_server_error() {

@@ -48,7 +48,7 @@ impl DestinationRoute {
     /// The channel, Broker or RequestReply of this process that the route leads into; `None` for
     /// every other route.
     #[must_use]
-    pub fn local_channel(&self) -> Option<&ChannelKey> {
+    pub(crate) fn local_channel(&self) -> Option<&ChannelKey> {
         if let Self::Local(key) = self {
             Some(key)
         } else {
@@ -88,7 +88,7 @@ impl DestinationUrl {
     /// Keeps `text`, as which the URL was written, unless a parser has to clean it first of
     /// surrounding blanks or control characters: such a text is not what the URL is known by.
     #[must_use]
-    pub fn from_written(url: Url, text: &str) -> Self {
+    pub(crate) fn from_written(url: Url, text: &str) -> Self {
         let is_clean = text.trim() == text && !text.contains(char::is_control);
         let written = Some(text)
             .filter(|text| is_clean && *text != url.as_str())
@@ -116,13 +116,13 @@ impl DestinationUrl {
     /// The text by which others know the destination: byte for byte as it was written (contract
     /// DP-29).
     #[must_use]
-    pub fn as_written(&self) -> &str {
+    pub(crate) fn as_written(&self) -> &str {
         self.0.written.as_deref().unwrap_or(self.0.url.as_str())
     }
 
     /// The URI that requests are sent to; `None` for a URL that no request can carry.
     #[must_use]
-    pub fn uri(&self) -> Option<&Uri> {
+    pub(crate) fn uri(&self) -> Option<&Uri> {
         self.0.uri.as_ref()
     }
 
@@ -137,7 +137,7 @@ impl DestinationUrl {
 
     /// The versions of HTTP by which the destination is spoken to.
     #[must_use]
-    pub fn http_versions(&self) -> HttpVersions {
+    pub(crate) fn http_versions(&self) -> HttpVersions {
         self.0.versions
     }
 }

@@ -2,27 +2,27 @@
 
 /// `true` if a channel answers its sender as soon as the event is in every queue, else `false`
 /// (contract 2.5).
-pub const ASYNC_HANDLER: &str = "messaging.knative.dev/async-handler";
+pub(crate) const ASYNC_HANDLER: &str = "messaging.knative.dev/async-handler";
 /// The backend of a cluster's channel: `memory` or `rabbitmq`. On a Broker, Knative copies the
 /// annotation to the Broker's channel, since its key begins with `messaging.knative.dev` (contract
 /// 5.6).
-pub const BACKEND: &str = "messaging.knative.dev/backend";
+pub(crate) const BACKEND: &str = "messaging.knative.dev/backend";
 /// The class of a Broker, which names the implementation that serves it (contract 5.6).
-pub const BROKER_CLASS: &str = "eventing.knative.dev/broker.class";
+pub(crate) const BROKER_CLASS: &str = "eventing.knative.dev/broker.class";
 /// The order in which the events of a subscription are delivered: `ordered` or `unordered`.
-pub const DELIVERY_ORDER: &str = "sealpost.dev/delivery-order";
+pub(crate) const DELIVERY_ORDER: &str = "sealpost.dev/delivery-order";
 /// The version of HTTP by which a subscriber is spoken to.
-pub const HTTP_VERSION: &str = "sealpost.dev/http-version";
+pub(crate) const HTTP_VERSION: &str = "sealpost.dev/http-version";
 /// The scope of a channel's dispatcher: `cluster` or `namespace`.
-pub const SCOPE: &str = "eventing.knative.dev/scope";
+pub(crate) const SCOPE: &str = "eventing.knative.dev/scope";
 /// The version by which Knative knows the schema of a channel's `spec.subscribers`: `v1` (contract
 /// 11.8).
-pub const SUBSCRIBABLE: &str = "messaging.knative.dev/subscribable";
+pub(crate) const SUBSCRIBABLE: &str = "messaging.knative.dev/subscribable";
 
 /// All annotations that are read and shown. Every other one is dropped:
 /// `kubectl.kubernetes.io/last-applied-configuration` repeats the whole object, and others are
 /// written by programs that nobody here knows.
-pub const READ: [&str; 7] = [
+pub(crate) const READ: [&str; 7] = [
     ASYNC_HANDLER,
     BACKEND,
     BROKER_CLASS,

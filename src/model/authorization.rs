@@ -24,7 +24,7 @@ pub enum OidcDiscovery {
 impl OidcDiscovery {
     /// True if both name the same issuer, however it is reached and trusted.
     #[must_use]
-    pub fn is_same_issuer(&self, other: &Self) -> bool {
+    pub(crate) fn is_same_issuer(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Cluster(_), Self::Cluster(_)) | (Self::Unavailable, Self::Unavailable) => true,
             (Self::BaseUrl(a), Self::BaseUrl(b)) => a.url == b.url,
@@ -57,7 +57,7 @@ impl fmt::Display for ServiceAccount {
 }
 
 /// The beginning of every subject that is a ServiceAccount.
-pub const SUBJECT_PREFIX: &str = "system:serviceaccount:";
+pub(crate) const SUBJECT_PREFIX: &str = "system:serviceaccount:";
 
 /// The subjects that an entry of an `EventPolicy`'s `status.from` allows.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,7 +71,7 @@ pub enum SubjectPattern {
 impl SubjectPattern {
     /// Reads an entry of `status.from`; a trailing `*` makes it a prefix.
     #[must_use]
-    pub fn parse(text: &str) -> Self {
+    pub(crate) fn parse(text: &str) -> Self {
         match text.strip_suffix('*') {
             Some(prefix) => Self::Prefix(prefix.to_owned()),
             None => Self::Exact(text.to_owned()),
@@ -80,7 +80,7 @@ impl SubjectPattern {
 
     /// True if the pattern allows this subject.
     #[must_use]
-    pub fn matches(&self, subject: &str) -> bool {
+    pub(crate) fn matches(&self, subject: &str) -> bool {
         match self {
             Self::Exact(name) => name.eq_ignore_ascii_case(subject),
             Self::Prefix(prefix) => subject.starts_with(prefix.as_str()),
@@ -113,7 +113,7 @@ pub enum AuthorizationMode {
 impl AuthorizationMode {
     /// Reads the flag's value, whatever its case; `None` if it is not a mode.
     #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
         [Self::AllowSameNamespace, Self::AllowAll, Self::DenyAll]
             .into_iter()
             .find(|mode| mode.as_str().eq_ignore_ascii_case(text))
@@ -121,7 +121,7 @@ impl AuthorizationMode {
 
     /// The value of the flag, as it is written in `config-features`.
     #[must_use]
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::AllowSameNamespace => "allow-same-namespace",
             Self::AllowAll => "allow-all",

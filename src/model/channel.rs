@@ -19,7 +19,7 @@ pub enum ChannelKind {
 impl ChannelKind {
     /// The kind in lower case, as metrics and messages show it.
     #[must_use]
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Channel => "channel",
             Self::Broker => "broker",
@@ -42,7 +42,7 @@ pub struct ChannelKey {
 impl ChannelKey {
     /// Makes the key of this object.
     #[must_use]
-    pub fn new(kind: ChannelKind, namespace: &str, name: &str) -> Self {
+    pub(crate) fn new(kind: ChannelKind, namespace: &str, name: &str) -> Self {
         Self {
             kind,
             namespace: namespace.to_owned(),
@@ -81,7 +81,7 @@ pub enum BackendKind {
 impl BackendKind {
     /// The name of the backend, as messages show it.
     #[must_use]
-    pub fn display_name(self) -> &'static str {
+    pub(crate) fn display_name(self) -> &'static str {
         match self {
             Self::Memory => "memory",
             Self::Rabbitmq => "RabbitMQ",

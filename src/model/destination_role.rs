@@ -16,7 +16,7 @@ pub enum DestinationRole {
 impl DestinationRole {
     /// Returns the role as log lines name it.
     #[must_use]
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Subscriber => "subscriber",
             Self::Reply => "reply",
@@ -27,7 +27,7 @@ impl DestinationRole {
     /// Returns the destination that a subscription has in this role. A subscription with only a
     /// reply address sends the events themselves there.
     #[must_use]
-    pub fn destination(self, subscription: &Subscription) -> Option<&Addressable> {
+    pub(crate) fn destination(self, subscription: &Subscription) -> Option<&Addressable> {
         match self {
             Self::Subscriber => subscription
                 .subscriber

@@ -18,7 +18,7 @@ const LONGEST: Duration = Duration::from_secs(10 * 31_556_952);
 ///
 /// # Errors
 /// Says a remedy if the text is no duration, negative, or longer than ten years.
-pub fn parse_duration(text: &str) -> Result<Duration, &'static str> {
+pub(crate) fn parse_duration(text: &str) -> Result<Duration, &'static str> {
     const REMEDY: &str =
         "is not an ISO 8601 duration: write for example PT0.5S, PT10S, PT1M30S or P1D";
     let body = text.strip_prefix('+').unwrap_or(text);

@@ -38,7 +38,7 @@ pub enum ObjectKind {
 
 /// A Knative condition (`knative.dev/pkg/apis.Condition`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct Condition<'c> {
+pub(crate) struct Condition<'c> {
     /// The type of the condition, such as `Ready`.
     #[serde(rename = "type")]
     pub ty: &'c str,
@@ -80,7 +80,7 @@ pub struct NotReadyReason {
 /// A fault that keeps an object from being served at the moment, and that is not in the
 /// configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ObjectTrouble<'t> {
+pub(crate) struct ObjectTrouble<'t> {
     /// The reason as one CamelCase word for programs.
     pub reason: &'t str,
     /// The reason as a sentence for people.
@@ -92,7 +92,7 @@ pub struct ObjectTrouble<'t> {
 /// The number of events that a Trigger did not get since its filter could not be decided, counted
 /// from when this process began to serve it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct FilterErrors {
+pub(crate) struct FilterErrors {
     /// Events for which an expression ended in an error, or in a value that is no boolean.
     pub expression: u64,
     /// Events for which the filter took more work than is allowed.
@@ -101,7 +101,7 @@ pub struct FilterErrors {
 
 /// The part of an object's status that is known only while the object is served.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct LiveStatus<'t> {
+pub(crate) struct LiveStatus<'t> {
     /// The fault that keeps it from being served; `None` if it is served.
     pub trouble: Option<ObjectTrouble<'t>>,
     /// The undecided events of a Trigger; zero for every other kind.
@@ -111,7 +111,7 @@ pub struct LiveStatus<'t> {
 impl<'t> ObjectTrouble<'t> {
     /// The condition `Ready` of an object whose manifest is right, but which is in trouble.
     #[must_use]
-    pub fn ready_condition(&self) -> Condition<'t> {
+    pub(crate) fn ready_condition(&self) -> Condition<'t> {
         Condition {
             ty: "Ready",
             status: "False",
@@ -201,7 +201,7 @@ pub struct StatusAddress {
 impl StatusAddress {
     /// An address with this name, whose URL is written without the slash of an empty path.
     #[must_use]
-    pub fn new(name: &'static str, url: &Url) -> Self {
+    pub(crate) fn new(name: &'static str, url: &Url) -> Self {
         Self {
             name,
             url: without_root_slash(url).into(),
@@ -238,7 +238,7 @@ pub struct InventoryObject {
 impl ObjectConditions {
     /// The condition `Ready`, made of the reason why the object is not ready.
     #[must_use]
-    pub fn ready_condition(&self) -> Condition<'_> {
+    pub(crate) fn ready_condition(&self) -> Condition<'_> {
         let (ty, unready) = ("Ready", self.not_ready.as_deref());
         Condition {
             ty,
@@ -253,14 +253,14 @@ impl InventoryObject {
     /// The `kind` that the object was written with, such as `InMemoryChannel`; `None` if it has
     /// none.
     #[must_use]
-    pub fn manifest_kind(&self) -> Option<&str> {
+    pub(crate) fn manifest_kind(&self) -> Option<&str> {
         self.manifest_text("/kind")
     }
 
     /// The name of the channel of a Subscription, or of the Broker of a Trigger; `None` for other
     /// kinds.
     #[must_use]
-    pub fn parent(&self) -> Option<&str> {
+    pub(crate) fn parent(&self) -> Option<&str> {
         match self.kind {
             ObjectKind::Channel
             | ObjectKind::Broker
@@ -274,7 +274,7 @@ impl InventoryObject {
 
     /// The object's `status.address.url`; `None` if it has no address.
     #[must_use]
-    pub fn url(&self) -> Option<&str> {
+    pub(crate) fn url(&self) -> Option<&str> {
         match &self.status {
             ObjectStatus::Address(address) => address.url(),
             ObjectStatus::Flow(flow) => flow.address.url(),

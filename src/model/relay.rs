@@ -9,7 +9,7 @@ use crate::filter::Filter;
 
 /// The role of a process, which decides what objects it serves.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum ProcessRole {
+pub(crate) enum ProcessRole {
     /// A channel dispatcher. From files it serves everything in one process: channels, Brokers and
     /// Triggers.
     #[default]
@@ -25,7 +25,7 @@ pub enum ProcessRole {
 impl ProcessRole {
     /// The role as the flag `--role` names it.
     #[must_use]
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Channel => "channel",
             Self::Ingress => "ingress",
@@ -36,7 +36,7 @@ impl ProcessRole {
 
 /// Relayed Brokers and Triggers, each found by the path `/namespace/name`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct RelayTable {
+pub(crate) struct RelayTable {
     /// The Brokers of the role `ingress`; empty in other roles.
     pub brokers: HashMap<String, Arc<BrokerRelay>>,
     /// The Triggers of the role `filter`; empty in other roles.
@@ -46,14 +46,14 @@ pub struct RelayTable {
 impl RelayTable {
     /// True if nothing is relayed.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.brokers.is_empty() && self.triggers.is_empty()
     }
 }
 
 /// A Broker whose channel is in another process.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BrokerRelay {
+pub(crate) struct BrokerRelay {
     /// The address of its channel; `None` if it has none yet (contract BI-4).
     pub channel: Option<Addressable>,
     /// The demands on its senders; everybody may send if `None`.
@@ -67,7 +67,7 @@ pub struct BrokerRelay {
 
 /// A Trigger whose events come from a channel in another process.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TriggerRelay {
+pub(crate) struct TriggerRelay {
     /// The Trigger's `metadata.uid`, which requests must name; `None` if it is not known, and then
     /// every uid is right.
     pub uid: Option<String>,

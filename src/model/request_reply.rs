@@ -34,6 +34,6 @@ pub struct RequestReply {
 
 /// The index of the process that waits for a reply, which is part of a correlation id; 0, since
 /// this process is the only one.
-pub const REPLY_INDEX: u32 = 0;
+pub(crate) const REPLY_INDEX: u32 = 0;
 /// The number of processes that wait for replies.
-pub const REPLY_REPLICAS: u32 = 1;
+pub(crate) const REPLY_REPLICAS: u32 = 1;

@@ -133,7 +133,7 @@ impl RoutingTable {
 
     /// A table with the same mode and hosts, and nothing at any address.
     #[must_use]
-    pub fn without_channels(&self) -> Self {
+    pub(crate) fn without_channels(&self) -> Self {
         Self::new(
             self.transport_encryption,
             self.hosts.clone(),
@@ -144,19 +144,19 @@ impl RoutingTable {
 
     /// The same table, with these relays of the roles `ingress` and `filter`.
     #[must_use]
-    pub fn with_relays(self, relays: RelayTable) -> Self {
+    pub(crate) fn with_relays(self, relays: RelayTable) -> Self {
         Self { relays, ..self }
     }
 
     /// The same table, with these PingSources.
     #[must_use]
-    pub fn with_sources(self, sources: Vec<Arc<PingSource>>) -> Self {
+    pub(crate) fn with_sources(self, sources: Vec<Arc<PingSource>>) -> Self {
         Self { sources, ..self }
     }
 
     /// The same table, with these RequestReplies.
     #[must_use]
-    pub fn with_request_replies(mut self, request_replies: Vec<Arc<RequestReply>>) -> Self {
+    pub(crate) fn with_request_replies(mut self, request_replies: Vec<Arc<RequestReply>>) -> Self {
         for (index, request_reply) in request_replies.iter().enumerate() {
             let ChannelKey {
                 namespace, name, ..
@@ -174,13 +174,13 @@ impl RoutingTable {
 
     /// Every RequestReply, in the order in which they were given.
     #[must_use]
-    pub fn request_replies(&self) -> &[Arc<RequestReply>] {
+    pub(crate) fn request_replies(&self) -> &[Arc<RequestReply>] {
         &self.request_replies
     }
 
     /// The RequestReply of this name; `None` if there is none.
     #[must_use]
-    pub fn request_reply(&self, key: &ChannelKey) -> Option<&Arc<RequestReply>> {
+    pub(crate) fn request_reply(&self, key: &ChannelKey) -> Option<&Arc<RequestReply>> {
         let at = self
             .by_path
             .get(&format!("/{}/{}", key.namespace, key.name))?;
@@ -201,19 +201,19 @@ impl RoutingTable {
 
     /// The PingSources, which send events by themselves.
     #[must_use]
-    pub fn sources(&self) -> &[Arc<PingSource>] {
+    pub(crate) fn sources(&self) -> &[Arc<PingSource>] {
         &self.sources
     }
 
     /// The relays of the roles `ingress` and `filter`.
     #[must_use]
-    pub fn relays(&self) -> &RelayTable {
+    pub(crate) fn relays(&self) -> &RelayTable {
         &self.relays
     }
 
     /// The mode of transport encryption.
     #[must_use]
-    pub fn transport_encryption(&self) -> TransportEncryption {
+    pub(crate) fn transport_encryption(&self) -> TransportEncryption {
         self.transport_encryption
     }
 
@@ -226,7 +226,7 @@ impl RoutingTable {
     /// The channel or Broker of this name, with its index in [`Self::channels`]; `None` if there is
     /// none.
     #[must_use]
-    pub fn channel(&self, key: &ChannelKey) -> Option<(usize, &Arc<Channel>)> {
+    pub(crate) fn channel(&self, key: &ChannelKey) -> Option<(usize, &Arc<Channel>)> {
         let at = self
             .by_path
             .get(&format!("/{}/{}", key.namespace, key.name))?;

@@ -11,7 +11,7 @@ use jiff::tz::TimeZone;
 
 /// A cron schedule in a time zone. Two schedules of the same text and zone are equal.
 #[derive(Clone)]
-pub struct CronSchedule {
+pub(crate) struct CronSchedule {
     /// The schedule as it was written, for comparison.
     text: String,
     cron: Cron,
@@ -27,7 +27,7 @@ impl CronSchedule {
     /// # Errors
     /// Says what is wrong with the schedule ([`ScheduleError::Schedule`]) or with the zone
     /// ([`ScheduleError::Zone`]).
-    pub fn parse(text: &str, zone: Option<&str>) -> Result<Self, ScheduleError> {
+    pub(crate) fn parse(text: &str, zone: Option<&str>) -> Result<Self, ScheduleError> {
         let wrong = |why: String| ScheduleError::Schedule(text.to_owned(), why);
         let (own, fields) = with_zone(text);
         if own.is_some() && zone.is_some() {
@@ -53,7 +53,7 @@ impl CronSchedule {
 
     /// The first time of the schedule after `time`; `None` if there is none any more.
     #[must_use]
-    pub fn next_after(&self, time: Timestamp) -> Option<Timestamp> {
+    pub(crate) fn next_after(&self, time: Timestamp) -> Option<Timestamp> {
         let next = self
             .cron
             .find_next_occurrence(&time.to_zoned(self.zone.clone()), false);
@@ -103,7 +103,7 @@ impl fmt::Debug for CronSchedule {
 
 /// The reason why a text is no [`CronSchedule`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ScheduleError {
+pub(crate) enum ScheduleError {
     /// The schedule as written, and what is wrong with it.
     #[error(
         "{0:?} is no cron schedule ({1}): write five fields such as */5 * * * *, or six with \

@@ -7,7 +7,7 @@ use crate::event::Event;
 
 /// A PingSource: it sends an event at each time of its schedule.
 #[derive(Clone, Debug, PartialEq)]
-pub struct PingSource {
+pub(crate) struct PingSource {
     /// The name of the source, its sink as the subscriber, and how delivery to it is tried.
     pub subscription: Arc<Subscription>,
     /// The times at which it sends.

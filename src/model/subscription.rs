@@ -34,7 +34,7 @@ pub struct SubscriptionKey {
 impl SubscriptionKind {
     /// The kind in lower case, as metrics and messages show it.
     #[must_use]
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Subscription => "subscription",
             Self::Trigger => "trigger",
@@ -47,7 +47,7 @@ impl SubscriptionKind {
 impl SubscriptionKey {
     /// Makes the key of this object.
     #[must_use]
-    pub fn new(kind: SubscriptionKind, namespace: &str, name: &str) -> Self {
+    pub(crate) fn new(kind: SubscriptionKind, namespace: &str, name: &str) -> Self {
         Self {
             kind,
             namespace: namespace.to_owned(),
@@ -93,7 +93,7 @@ impl Subscription {
     /// True if every request to one of its destinations fails, since that is unresolved or trusts
     /// nobody.
     #[must_use]
-    pub fn has_unresolved_destination(&self) -> bool {
+    pub(crate) fn has_unresolved_destination(&self) -> bool {
         let destinations = [&self.subscriber, &self.reply, &self.dead_letter_sink];
         let has_no_way = |to: &Addressable| {
             matches!(to.route, DestinationRoute::Unresolved(_)) || to.trust.trusts_nobody()

@@ -3,7 +3,7 @@
 
 /// The scheme by which a request came in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum UriScheme {
+pub(crate) enum UriScheme {
     /// The request came by the listener without TLS.
     Http,
     /// The request came by the listener with TLS.
@@ -13,7 +13,7 @@ pub enum UriScheme {
 impl UriScheme {
     /// The scheme as it stands in a URL: `http` or `https`.
     #[must_use]
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Http => "http",
             Self::Https => "https",
@@ -36,7 +36,7 @@ pub enum TransportEncryption {
 impl TransportEncryption {
     /// Reads the flag's value, whatever its case; `None` if it is not a mode.
     #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
         [Self::Disabled, Self::Permissive, Self::Strict]
             .into_iter()
             .find(|mode| mode.as_str().eq_ignore_ascii_case(text))
@@ -44,7 +44,7 @@ impl TransportEncryption {
 
     /// The value of the flag, as it is written in `config-features`.
     #[must_use]
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Disabled => "disabled",
             Self::Permissive => "permissive",
@@ -54,7 +54,7 @@ impl TransportEncryption {
 
     /// True if events that come by this scheme are taken.
     #[must_use]
-    pub fn accepts(self, scheme: UriScheme) -> bool {
+    pub(crate) fn accepts(self, scheme: UriScheme) -> bool {
         match scheme {
             UriScheme::Http => self != Self::Strict,
             UriScheme::Https => self != Self::Disabled,
@@ -63,7 +63,7 @@ impl TransportEncryption {
 
     /// True if a destination that offers both schemes is reached over HTTPS.
     #[must_use]
-    pub fn prefers_https(self) -> bool {
+    pub(crate) fn prefers_https(self) -> bool {
         self != Self::Disabled
     }
 }

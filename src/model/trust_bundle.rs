@@ -107,7 +107,7 @@ impl Default for TrustBundle {
 impl TrustBundle {
     /// A bundle of these certificates, each kept once.
     #[must_use]
-    pub fn new(mut certificates: Vec<TrustedCertificate>) -> Self {
+    pub(crate) fn new(mut certificates: Vec<TrustedCertificate>) -> Self {
         certificates.sort_by(|a, b| a.der.as_ref().cmp(b.der.as_ref()));
         certificates.dedup_by(|a, b| a.der == b.der);
         let mut digest = Sha256::new();
@@ -134,7 +134,9 @@ impl TrustBundle {
     ///
     /// # Errors
     /// Fails if there is no certificate, or one does not decode.
-    pub fn from_pem_with_others(pem: &str) -> Result<(Self, BTreeSet<&'static str>), TrustError> {
+    pub(crate) fn from_pem_with_others(
+        pem: &str,
+    ) -> Result<(Self, BTreeSet<&'static str>), TrustError> {
         let (mut certificates, mut first, mut others) = (Vec::new(), None, BTreeSet::new());
         for (index, item) in rustls_pemfile::read_all(&mut pem.as_bytes()).enumerate() {
             let malformed = |reason: String| TrustError::Malformed {
@@ -161,7 +163,7 @@ impl TrustBundle {
     /// A bundle that trusts nobody, not even the roots of the system: it stands for CACerts without
     /// one certificate (contract 3.10).
     #[must_use]
-    pub fn trusting_nobody() -> Self {
+    pub(crate) fn trusting_nobody() -> Self {
         Self {
             certificates: Vec::new(),
             fingerprint: NOBODY,
@@ -170,13 +172,13 @@ impl TrustBundle {
 
     /// True if this bundle is [`TrustBundle::trusting_nobody`].
     #[must_use]
-    pub fn trusts_nobody(&self) -> bool {
+    pub(crate) fn trusts_nobody(&self) -> bool {
         self.fingerprint == NOBODY
     }
 
     /// A bundle of the certificates of both.
     #[must_use]
-    pub fn union(&self, other: &Self) -> Self {
+    pub(crate) fn union(&self, other: &Self) -> Self {
         Self::new(
             self.certificates
                 .iter()
@@ -199,7 +201,7 @@ impl TrustBundle {
     }
 
     /// The certificates that are not valid at `now` (seconds since the epoch).
-    pub fn invalid_at(&self, now: i64) -> impl Iterator<Item = &TrustedCertificate> {
+    pub(crate) fn invalid_at(&self, now: i64) -> impl Iterator<Item = &TrustedCertificate> {
         self.certificates
             .iter()
             .filter(move |certificate| !certificate.is_valid_at(now))
@@ -208,7 +210,7 @@ impl TrustBundle {
     /// The same bundle without the certificates that are not valid at `now`; shared if there are
     /// none.
     #[must_use]
-    pub fn valid_at(self: &Arc<Self>, now: i64) -> Arc<Self> {
+    pub(crate) fn valid_at(self: &Arc<Self>, now: i64) -> Arc<Self> {
         if self.invalid_at(now).next().is_none() {
             return Arc::clone(self);
         }
@@ -248,7 +250,7 @@ impl TrustedCertificate {
 
     /// The certificate's subject and the days of its validity, for messages.
     #[must_use]
-    pub fn describe_validity(&self) -> String {
+    pub(crate) fn describe_validity(&self) -> String {
         format!(
             "{} is valid from {} to {}",
             self.subject,
@@ -259,7 +261,7 @@ impl TrustedCertificate {
 
     /// True if `now` (seconds since the epoch) lies in its validity.
     #[must_use]
-    pub fn is_valid_at(&self, now: i64) -> bool {
+    pub(crate) fn is_valid_at(&self, now: i64) -> bool {
         (self.not_before..=self.not_after).contains(&now)
     }
 }

@@ -89,7 +89,7 @@ const ENDS: [ObservedEnd; 6] = [
 impl ObservedEnd {
     /// The end in words.
     #[must_use]
-    pub fn as_str(self) -> &'static str {
+    pub(super) fn as_str(self) -> &'static str {
         match self {
             Self::Delivered => "delivered",
             Self::DeadLettered => "dead letter",

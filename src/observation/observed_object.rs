@@ -48,7 +48,7 @@ impl ObservedObject {
 
     /// Kind, namespace and name, as messages show them.
     #[must_use]
-    pub fn label(&self) -> &str {
+    pub(crate) fn label(&self) -> &str {
         &self.label
     }
 

@@ -229,12 +229,12 @@ impl<T: HttpTransport> BrokerFilter<T> {
             let headers = request.headers_mut();
             headers.insert(knative::NAMESPACE_HEADER, namespace);
         }
-        call.record_started();
-        let (in_flight, started) = (call.series.in_flight.enter(), Instant::now());
+        let (in_flight, start) = (call.series.in_flight.enter(), request.start());
+        call.record_started(&start);
         let sender = call.trigger.sender.as_ref();
         let answer = self.relay.send(request, sender, to.address).await;
         drop(in_flight);
-        call.record_sent(to, started, &answer);
+        call.record_sent(to, &start, &answer);
         let ended = self
             .relay
             .convert_response(answer, call.trigger, to.address, ttl);

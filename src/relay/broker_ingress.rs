@@ -6,7 +6,6 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::Full;
-use tokio::time::Instant;
 
 use super::RelayDependencies;
 use super::broker_request::BrokerRequest;
@@ -165,11 +164,12 @@ impl<T: HttpTransport> BrokerIngress<T> {
                 text,
             ));
         };
-        let started = Instant::now();
+        let request = RelayRequest::new(&self.relay.tracer, event, DeliveryFormat::Binary);
+        let start = request.start();
         let answer = self
-            .send_to_channel(event, broker.sender.as_ref(), channel)
+            .send_to_channel(request, broker.sender.as_ref(), channel)
             .await;
-        call.record_forwarded(&answer, channel, started);
+        call.record_forwarded(&answer, channel, &start);
         let observed = match &answer {
             Ok(_) => ObservedFact::Ended(ObservedEnd::Delivered, "to the channel of the broker"),
             Err(why) => ObservedFact::Refused(why),
@@ -182,18 +182,17 @@ impl<T: HttpTransport> BrokerIngress<T> {
         })
     }
 
-    /// Sends the event to the Broker's channel in one attempt (contract BI-8, BI-9); gives the
+    /// Sends the request to the Broker's channel in one attempt (contract BI-8, BI-9); gives the
     /// status of a success.
     ///
     /// # Errors
     /// If there is no success, in words.
     async fn send_to_channel(
         &self,
-        event: &Event,
+        request: RelayRequest,
         sender: Option<&Arc<ServiceAccount>>,
         channel: &Addressable,
     ) -> Result<RelayResponse, String> {
-        let request = RelayRequest::new(&self.relay.tracer, event, DeliveryFormat::Binary);
         match self.relay.send(request, sender, channel).await {
             Ok(answer) if answer.status().is_success() => {
                 self.relay.counters.accepted.increment();

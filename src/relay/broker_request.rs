@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use tokio::time::Instant;
-
+use super::relay_request::RelayStart;
 use super::response::RelayResponse;
 use super::scheme_series;
 use crate::model::{Addressable, BrokerRelay, UriScheme};
@@ -46,13 +45,12 @@ impl<'c> BrokerRequest<'c> {
         }
     }
 
-    /// Counts the attempt at the Broker's channel, which began at `started`, and with it the
-    /// arrival.
+    /// Counts the attempt at the Broker's channel, and with it the arrival.
     pub(super) fn record_forwarded(
         &self,
         answer: &Result<RelayResponse, String>,
         channel: &Addressable,
-        started: Instant,
+        start: &RelayStart,
     ) {
         self.count_arrival(match answer {
             Ok(_) => ArrivalOutcome::Accepted,
@@ -64,8 +62,8 @@ impl<'c> BrokerRequest<'c> {
         match answer {
             Ok(answer) => {
                 let dispatched = &scheme_series(series.relay_durations(), self.scheme).dispatched;
-                dispatched.record(Some(answer.status_code().as_u16()), started.elapsed());
-                series.record_forward_success(started);
+                start.record_elapsed(Some(answer.status_code().as_u16()), dispatched);
+                series.record_forward_success(start.time);
             }
             Err(why) => series.record_forward_failure(channel.url.path(), why),
         }

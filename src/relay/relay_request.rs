@@ -5,6 +5,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderValue, Request, Response};
+use opentelemetry::KeyValue;
+use opentelemetry::trace::{SpanContext, SpanKind};
+use opentelemetry_semantic_conventions::attribute::HTTP_REQUEST_METHOD;
 use tokio::time::Instant;
 
 use super::RelayDependencies;
@@ -12,14 +15,29 @@ use crate::auth::token_cache::TokenError;
 use crate::client::{self, HttpTransport, TransportError};
 use crate::event::{Event, knative};
 use crate::model::{Addressable, DeliveryFormat, ServiceAccount};
+use crate::telemetry::histogram::HistogramsByStatus;
 use crate::telemetry::span_attributes;
-use crate::telemetry::tracer::{Span, SpanKind, Tracer};
+use crate::telemetry::tracer::{Span, Tracer};
 
 /// A request with an event, and its span.
 pub(super) struct RelayRequest {
     request: Request<Bytes>,
     span: Span,
     has_trace: bool,
+}
+
+/// The start of a request, from which its duration counts.
+pub(super) struct RelayStart {
+    pub(super) time: Instant,
+    /// The span of the request if it is recorded: the exemplar of the duration.
+    pub(super) span: Option<SpanContext>,
+}
+
+impl RelayStart {
+    /// Records the time since the start.
+    pub(super) fn record_elapsed(&self, status: Option<u16>, durations: &HistogramsByStatus) {
+        durations.record(status, self.time.elapsed(), self.span.as_ref());
+    }
 }
 
 impl RelayRequest {
@@ -38,6 +56,14 @@ impl RelayRequest {
             request,
             span,
             has_trace,
+        }
+    }
+
+    /// Starts the clock: the request is sent next.
+    pub(super) fn start(&self) -> RelayStart {
+        RelayStart {
+            time: Instant::now(),
+            span: self.span.recorded().cloned(),
         }
     }
 
@@ -64,7 +90,7 @@ fn start_client_span(tracer: &Tracer, event: &Event) -> Span {
         return Span::default();
     }
     let mut span = tracer.start("POST", SpanKind::Client, event.trace());
-    span.set_attributes(|| [("http.request.method", "POST".into())]);
+    span.set_attributes(|| [KeyValue::new(HTTP_REQUEST_METHOD, "POST")]);
     span
 }
 
@@ -111,7 +137,7 @@ impl<T: HttpTransport> RelayDependencies<T> {
             .map_err(TransportError::reason);
         self.counters
             .series
-            .record_sent(result.ok(), started.elapsed(), bytes);
+            .record_sent(result.ok(), started.elapsed(), bytes, span.recorded());
         span_attributes::set_response_attributes(&mut span, result);
         Ok(sent?)
     }

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::{Response, StatusCode};
 use tokio::time::Instant;
 
-use super::relay_request::RelaySendError;
+use super::relay_request::{RelaySendError, RelayStart};
 use super::response::RelayResponse;
 use super::scheme_series;
 use crate::event::Event;
@@ -43,19 +43,19 @@ impl TriggerRequest<'_> {
     }
 
     /// Counts that the event is sent now (contract OB-7).
-    pub(super) fn record_started(&self) {
+    pub(super) fn record_started(&self, start: &RelayStart) {
         self.series.count_enqueued();
         self.series.start_delivery();
         scheme_series(self.series.relay_durations(), self.scheme)
             .processed
-            .record(self.received_at.elapsed());
+            .record(self.received_at.elapsed(), start.span.as_ref());
     }
 
     /// Counts the attempt at this destination, with its response or without one (contract OB-6).
     pub(super) fn record_sent(
         &self,
         to: TriggerDestination<'_>,
-        started: Instant,
+        start: &RelayStart,
         answer: &Result<Response<Bytes>, RelaySendError>,
     ) {
         let result = match answer {
@@ -64,21 +64,21 @@ impl TriggerRequest<'_> {
             Err(RelaySendError::Transport(error)) => Err(error.reason()),
         };
         self.series.count_attempt(to.role, result);
-        scheme_series(self.series.relay_durations(), self.scheme)
-            .dispatched
-            .record(result.ok(), started.elapsed());
-        self.series.record_attempt_duration(started.elapsed());
+        let durations = scheme_series(self.series.relay_durations(), self.scheme);
+        start.record_elapsed(result.ok(), &durations.dispatched);
+        let took = start.time.elapsed();
+        self.series.record_attempt_duration(took);
         let reason = failure_reason(answer);
         let attempt = ObservedAttempt {
             role: to.role,
             number: 1,
             status: result.ok(),
-            took: started.elapsed(),
+            took,
             reason: &reason,
         };
         self.observe(to.event, &ObservedFact::Attempted(attempt));
         if reason.is_empty() {
-            return self.series.record_success(to.role, started);
+            return self.series.record_success(to.role, start.time);
         }
         let url = scrub::url(to.address.url.as_written());
         self.series.record_failure(to.role, &url, &reason);

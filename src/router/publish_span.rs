@@ -1,10 +1,17 @@
 //! The spans of events that are published (contract OB-8, OB-13).
 
+use opentelemetry::KeyValue;
+use opentelemetry::trace::SpanKind;
+use opentelemetry_semantic_conventions::attribute::{
+    MESSAGING_DESTINATION_NAME, MESSAGING_OPERATION_NAME, MESSAGING_OPERATION_TYPE,
+    MESSAGING_SYSTEM,
+};
+
 use crate::channel::PublishError;
 use crate::event::Event;
 use crate::model::{ChannelKey, ChannelKind};
 use crate::telemetry::span_attributes;
-use crate::telemetry::tracer::{Span, SpanKind, Tracer};
+use crate::telemetry::tracer::{Span, Tracer};
 
 /// The spans of the events that are published together; none while nothing is traced.
 pub(super) struct PublishSpans(Vec<Span>);
@@ -45,15 +52,15 @@ fn set_publish_attributes(span: &mut Span, key: &ChannelKey, event: &Event) {
     };
     span.set_attributes(|| {
         [
-            ("messaging.system", "knative".into()),
-            ("messaging.operation.name", "publish".into()),
-            ("messaging.operation.type", "send".into()),
-            (
-                "messaging.destination.name",
-                format!("{kind}:{}.{}", key.name, key.namespace).into(),
+            KeyValue::new(MESSAGING_SYSTEM, "knative"),
+            KeyValue::new(MESSAGING_OPERATION_NAME, "publish"),
+            KeyValue::new(MESSAGING_OPERATION_TYPE, "send"),
+            KeyValue::new(
+                MESSAGING_DESTINATION_NAME,
+                format!("{kind}:{}.{}", key.name, key.namespace),
             ),
-            (name, key.name.clone().into()),
-            (namespace, key.namespace.clone().into()),
+            KeyValue::new(name, key.name.clone()),
+            KeyValue::new(namespace, key.namespace.clone()),
         ]
     });
     span_attributes::set_event_attributes(span, event);

@@ -41,7 +41,7 @@ impl RelayedSeries {
 }
 
 fn look_up_broker(path: &str, counters: &ProcessCounters) -> Option<Arc<ChannelSeries>> {
-    let (namespace, name) = parse_namespaced_name(path)?;
+    let NamespacedName { namespace, name } = parse_namespaced_name(path)?;
     let key = ChannelKey {
         kind: ChannelKind::Broker,
         namespace,
@@ -51,7 +51,7 @@ fn look_up_broker(path: &str, counters: &ProcessCounters) -> Option<Arc<ChannelS
 }
 
 fn look_up_trigger(path: &str, counters: &ProcessCounters) -> Option<Arc<SubscriptionSeries>> {
-    let (namespace, name) = parse_namespaced_name(path)?;
+    let NamespacedName { namespace, name } = parse_namespaced_name(path)?;
     let key = SubscriptionKey {
         kind: SubscriptionKind::Trigger,
         namespace,
@@ -63,5 +63,5 @@ fn look_up_trigger(path: &str, counters: &ProcessCounters) -> Option<Arc<Subscri
 /// Takes `/namespace/name` apart into namespace and name.
 fn parse_namespaced_name(path: &str) -> Option<NamespacedName> {
     let (namespace, name) = path.strip_prefix('/')?.split_once('/')?;
-    Some((namespace.to_owned(), name.to_owned()))
+    Some(NamespacedName::new(namespace, name))
 }

@@ -9,7 +9,8 @@ use http::StatusCode;
 use http_body::Body;
 use http_body_util::BodyExt;
 
-pub use crate::budget::{BudgetShare, MemoryBudget};
+pub(crate) use crate::budget::BudgetShare;
+pub use crate::budget::MemoryBudget;
 use crate::wire_text::WireText;
 
 /// The reason for which a body was not read.

@@ -5,7 +5,7 @@ use std::fmt;
 use super::metric_family::MetricFamily;
 
 /// The metrics of one backend. They are collected whenever somebody asks for metrics.
-pub trait BackendMetrics: fmt::Debug + Send + Sync {
+pub(crate) trait BackendMetrics: fmt::Debug + Send + Sync {
     /// Makes the metric families of its counters.
     fn collect_counters(&self) -> Vec<MetricFamily<'static>>;
 

@@ -9,9 +9,11 @@ use crate::budget::MemoryBudget;
 
 /// The metrics about a configuration, before they are made into families.
 #[derive(Clone, Debug, Default)]
-pub struct ConfigurationMetrics {
-    /// The number of its errors, and the number of its warnings.
-    pub problems: (usize, usize),
+pub(crate) struct ConfigurationMetrics {
+    /// The number of its errors.
+    pub errors: usize,
+    /// The number of its warnings.
+    pub warnings: usize,
     /// The expiry of the server's certificate, in seconds since the epoch.
     pub server_certificate_not_after: Option<i64>,
     /// The first expiry among the certificates by which each destination is verified.
@@ -26,19 +28,25 @@ pub struct ConfigurationMetrics {
 
 /// Objects that are configured and not served at the moment, since their queues cannot be used.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct UnservedObjects {
+pub(crate) struct UnservedObjects {
     /// The number of channels and brokers.
     pub channels: usize,
     /// The subscriptions and triggers, by name.
     pub subscriptions: Vec<MetricObjectName>,
 }
 
-/// An object by its kind in lower case, its namespace and its name.
-pub type MetricObjectName = (&'static str, String, String);
+/// The name of an object, as the labels of metrics have it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct MetricObjectName {
+    /// The kind, in lower case.
+    pub kind: &'static str,
+    pub namespace: String,
+    pub name: String,
+}
 
 /// A subscription and the channel or broker that it belongs to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ChannelMembership {
+pub(crate) struct ChannelMembership {
     /// The name of the subscription or trigger.
     pub subscription: MetricObjectName,
     /// The name of the channel or broker.
@@ -47,7 +55,7 @@ pub struct ChannelMembership {
 
 /// The first expiry among the certificates by which a destination is verified.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TrustExpiry {
+pub(crate) struct TrustExpiry {
     /// The subscription that the destination belongs to.
     pub subscription: MetricObjectName,
     /// The role of the destination: `subscriber`, `reply` or `dead_letter_sink`.
@@ -59,11 +67,11 @@ pub struct TrustExpiry {
 impl ConfigurationMetrics {
     /// Makes metric families of these metrics; a family without data points is not exposed.
     #[must_use]
-    pub fn into_families(self) -> [MetricFamily<'static>; 7] {
+    pub(crate) fn into_families(self) -> [MetricFamily<'static>; 7] {
         let [channels, subscriptions] = unserved_families(self.unserved);
         let [held, limit] = budget_families(self.budget.as_deref());
         [
-            problem_family(self.problems),
+            problem_family(self.errors, self.warnings),
             expiry_family(self.server_certificate_not_after, self.trust_expiries),
             membership_family(self.memberships),
             channels,
@@ -74,8 +82,7 @@ impl ConfigurationMetrics {
     }
 }
 
-/// Makes the family of problems from the number of errors, and the number of warnings.
-fn problem_family((errors, warnings): (usize, usize)) -> MetricFamily<'static> {
+fn problem_family(errors: usize, warnings: usize) -> MetricFamily<'static> {
     let mut problems = MetricFamily::new(
         "sealpost_configuration_problems",
         "Problems of the configuration in effect",
@@ -124,12 +131,12 @@ const CHANNEL: [&str; 3] = ["channel_kind", "channel_namespace", "channel_name"]
 
 fn object_labels(
     [kind, namespace, name]: [&'static str; 3],
-    named: MetricObjectName,
+    object: MetricObjectName,
 ) -> [MetricLabel<'static>; 3] {
     [
-        (kind, named.0.into()),
-        (namespace, named.1.into()),
-        (name, named.2.into()),
+        (kind, object.kind.into()),
+        (namespace, object.namespace.into()),
+        (name, object.name.into()),
     ]
 }
 

@@ -11,12 +11,12 @@ pub struct Counter(AtomicU64);
 
 impl Counter {
     /// Adds one to the number.
-    pub fn increment(&self) {
+    pub(crate) fn increment(&self) {
         self.add(1);
     }
 
     /// Adds `n` to the number.
-    pub fn add(&self, n: u64) {
+    pub(crate) fn add(&self, n: u64) {
         self.0.fetch_add(n, Ordering::Relaxed);
     }
 
@@ -29,7 +29,7 @@ impl Counter {
 
 /// The description of one counter of many that `S` holds, by which it is exposed.
 #[derive(Clone, Copy, Debug)]
-pub struct CounterDescription<S> {
+pub(crate) struct CounterDescription<S> {
     /// The name, without the suffix of counters.
     pub name: &'static str,
     /// The help text, in one line.
@@ -41,7 +41,7 @@ pub struct CounterDescription<S> {
 impl<S> CounterDescription<S> {
     /// Makes the metric family of the counter, with its number now.
     #[must_use]
-    pub fn collect(&self, counters: &S) -> MetricFamily<'static> {
+    pub(crate) fn collect(&self, counters: &S) -> MetricFamily<'static> {
         let number = (self.counter)(counters).get();
         MetricFamily::new(self.name, self.help).with_point(&[], MetricValue::Sum(number))
     }

@@ -89,7 +89,7 @@ pub struct ProcessCounters {
 impl ProcessCounters {
     /// Sets who takes what happens to single events.
     #[must_use]
-    pub fn with_observer(self, observer: EventObserver) -> Self {
+    pub(crate) fn with_observer(self, observer: EventObserver) -> Self {
         Self { observer, ..self }
     }
 
@@ -101,7 +101,7 @@ impl ProcessCounters {
 
     /// Returns all metrics in this format.
     #[must_use]
-    pub fn render_as(&self, form: ExpositionFormat) -> String {
+    pub(crate) fn render_as(&self, form: ExpositionFormat) -> String {
         let mut text = String::with_capacity(16 * 1024);
         self.collect_families()
             .iter()
@@ -112,7 +112,7 @@ impl ProcessCounters {
 
     /// Returns all metrics as they are now.
     #[must_use]
-    pub fn collect_families(&self) -> Vec<MetricFamily<'static>> {
+    pub(crate) fn collect_families(&self) -> Vec<MetricFamily<'static>> {
         let backends = self.backends().clone();
         let mut families = self.collect_counters(table::ARRIVALS);
         families.extend(
@@ -141,7 +141,7 @@ impl ProcessCounters {
     }
 
     /// Exposes the metrics of a backend of channels from now on, beside those of the process.
-    pub fn add_backend_metrics(&self, metrics: Arc<dyn BackendMetrics>) {
+    pub(crate) fn add_backend_metrics(&self, metrics: Arc<dyn BackendMetrics>) {
         self.backends().push(metrics);
     }
 
@@ -150,7 +150,7 @@ impl ProcessCounters {
     }
 
     /// Changes the metrics about the configuration in effect.
-    pub fn update_configuration(&self, change: impl FnOnce(&mut ConfigurationMetrics)) {
+    pub(crate) fn update_configuration(&self, change: impl FnOnce(&mut ConfigurationMetrics)) {
         change(&mut self.configuration());
     }
 
@@ -182,13 +182,13 @@ impl ProcessCounters {
     }
 
     /// Counts an attempt after the first.
-    pub fn count_retry(&self, series: &SubscriptionSeries) {
+    pub(crate) fn count_retry(&self, series: &SubscriptionSeries) {
         self.retries.increment();
         series.retries.increment();
     }
 
     /// Counts the decision of a subscription's filter; returns true if the event passes.
-    pub fn count_filter_decision(
+    pub(crate) fn count_filter_decision(
         &self,
         series: &SubscriptionSeries,
         decision: FilterDecision,
@@ -207,7 +207,7 @@ impl ProcessCounters {
 
     /// Returns the number of deliveries that a queue took and that have not ended.
     #[must_use]
-    pub fn unfinished(&self) -> u64 {
+    pub(crate) fn unfinished(&self) -> u64 {
         let ended = [
             &self.delivered,
             &self.dead_lettered,

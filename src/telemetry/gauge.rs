@@ -8,18 +8,18 @@ pub struct Gauge(AtomicI64);
 
 impl Gauge {
     /// Adds `n`, which may be negative.
-    pub fn add(&self, n: i64) {
+    pub(crate) fn add(&self, n: i64) {
         self.0.fetch_add(n, Ordering::Relaxed);
     }
 
     /// Sets the number to `n`.
-    pub fn set(&self, n: i64) {
+    pub(crate) fn set(&self, n: i64) {
         self.0.store(n, Ordering::Relaxed);
     }
 
     /// Returns the number as it is now.
     #[must_use]
-    pub fn get(&self) -> i64 {
+    pub(crate) fn get(&self) -> i64 {
         self.0.load(Ordering::Relaxed)
     }
 

@@ -6,17 +6,20 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use opentelemetry::trace::SpanContext;
+
 use super::data_point::{HistogramDataPoint, MAX_BUCKETS, float};
+use super::exemplar::ExemplarReservoir;
 
 /// The upper bounds of all buckets of durations but the last, in seconds.
-pub const BOUNDS: [f64; 14] = [
+pub(crate) const BOUNDS: [f64; 14] = [
     0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0,
 ];
 const BUCKETS: usize = BOUNDS.len() + 1;
 const _: () = assert!(BUCKETS <= MAX_BUCKETS && SIZE_BUCKETS <= MAX_BUCKETS);
 /// The upper bounds of all buckets of sizes but the last, in bytes: powers of four, from 64 B to 16
 /// MiB.
-pub const SIZES: [f64; 10] = [
+pub(crate) const SIZES: [f64; 10] = [
     64.0,
     256.0,
     1024.0,
@@ -36,15 +39,19 @@ const SIZE_BUCKETS: usize = SIZES.len() + 1;
 pub struct DurationHistogram {
     buckets: [AtomicU64; BUCKETS],
     nanoseconds: AtomicU64,
+    exemplars: ExemplarReservoir,
 }
 
 impl DurationHistogram {
-    /// Records one duration in its bucket.
-    pub fn record(&self, duration: Duration) {
+    /// Records one duration in its bucket; `span` is the one that took it, if it is recorded.
+    pub(crate) fn record(&self, duration: Duration, span: Option<&SpanContext>) {
         let seconds = duration.as_secs_f64();
-        let bucket = BOUNDS.iter().take_while(|bound| seconds > **bound).count();
-        if let Some(bucket) = self.buckets.get(bucket) {
+        let index = BOUNDS.iter().take_while(|bound| seconds > **bound).count();
+        if let Some(bucket) = self.buckets.get(index) {
             bucket.fetch_add(1, Ordering::Relaxed);
+        }
+        if let Some(span) = span {
+            self.exemplars.offer(index, duration, span);
         }
         self.nanoseconds.fetch_add(
             u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX),
@@ -54,9 +61,10 @@ impl DurationHistogram {
 
     /// Returns the histogram as it is now, in seconds.
     #[must_use]
-    pub fn collect(&self) -> HistogramDataPoint {
+    pub(crate) fn collect(&self) -> HistogramDataPoint {
         let sum = Duration::from_nanos(self.nanoseconds.load(Ordering::Relaxed));
         HistogramDataPoint::new(&BOUNDS, load_buckets(&self.buckets), sum.as_secs_f64())
+            .with_exemplars(self.exemplars.collect())
     }
 }
 
@@ -69,7 +77,7 @@ pub struct SizeHistogram {
 
 impl SizeHistogram {
     /// Records a size in bytes.
-    pub fn record(&self, bytes: u64) {
+    pub(crate) fn record(&self, bytes: u64) {
         // The bucket follows from the smallest power of four that is not below the size.
         let power = bytes.max(SMALLEST).saturating_sub(1).ilog2() / 2 + 1;
         let bucket = power.saturating_sub(SMALLEST.ilog2() / 2) as usize;
@@ -81,7 +89,7 @@ impl SizeHistogram {
 
     /// Returns the histogram as it is now, in bytes.
     #[must_use]
-    pub fn collect(&self) -> HistogramDataPoint {
+    pub(crate) fn collect(&self) -> HistogramDataPoint {
         let sum = float(self.bytes.load(Ordering::Relaxed));
         HistogramDataPoint::new(&SIZES, load_buckets(&self.buckets), sum)
     }
@@ -144,17 +152,23 @@ impl<H> Default for HistogramsByStatus<H> {
 }
 
 impl HistogramsByStatus {
-    /// Records a duration that ended in this status, or without a response.
-    pub fn record(&self, status: Option<u16>, duration: Duration) {
+    /// Records a duration that ended in this status, or without a response; `span` is the one that
+    /// took it, if it is recorded.
+    pub(crate) fn record(
+        &self,
+        status: Option<u16>,
+        duration: Duration,
+        span: Option<&SpanContext>,
+    ) {
         if let Some(histogram) = self.for_status(status) {
-            histogram.record(duration);
+            histogram.record(duration, span);
         }
     }
 }
 
 impl<H: Default> HistogramsByStatus<H> {
     /// Returns the histogram of this status, or that of requests without a response.
-    pub fn for_status(&self, status: Option<u16>) -> Option<&H> {
+    pub(crate) fn for_status(&self, status: Option<u16>) -> Option<&H> {
         let places = self.0.get_or_init(Box::default);
         places
             .get(status_slot(status))
@@ -162,7 +176,7 @@ impl<H: Default> HistogramsByStatus<H> {
     }
 
     /// Returns the histograms by status: a number, `other`, or `none` if there was no response.
-    pub fn histograms(&self) -> impl Iterator<Item = (&'static str, &H)> {
+    pub(crate) fn histograms(&self) -> impl Iterator<Item = (&'static str, &H)> {
         let names = STATUSES
             .iter()
             .map(|(_, name)| *name)
@@ -182,7 +196,7 @@ mod tests {
     fn durations_fall_into_upstreams_buckets() {
         let histogram = DurationHistogram::default();
         for millis in [0, 5, 6, 10_000, 10_001] {
-            histogram.record(Duration::from_millis(millis));
+            histogram.record(Duration::from_millis(millis), None);
         }
         let collected = histogram.collect();
         let (buckets, sum): (Vec<u64>, f64) = (collected.bucket_counts().collect(), collected.sum);
@@ -226,9 +240,9 @@ mod tests {
         assert!(STATUSES.is_sorted());
         let by_status: HistogramsByStatus = HistogramsByStatus::default();
         for status in 0..1000 {
-            by_status.record(Some(status), Duration::ZERO);
+            by_status.record(Some(status), Duration::ZERO, None);
         }
-        by_status.record(None, Duration::ZERO);
+        by_status.record(None, Duration::ZERO, None);
         let read: Vec<_> = by_status
             .histograms()
             .map(|(name, histogram)| (name, histogram.collect().count()))

@@ -9,15 +9,72 @@ use std::fmt::{self, Debug, Display, Write as _};
 use std::io::{self, Write};
 
 use tracing::field::{Field, Visit};
+use tracing::{Event, Subscriber};
 use tracing_subscriber::field::RecordFields;
 use tracing_subscriber::fmt::format::Writer;
-use tracing_subscriber::fmt::{FormatFields, MakeWriter};
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, MakeWriter};
+use tracing_subscriber::registry::LookupSpan;
 
+use super::tracer::current_span;
 use crate::wire_text::{escape_json, escaped_excerpt, is_hidden};
 
 /// Longest message or field in bytes. Problems of a configuration, of which some name several
 /// objects, fit.
 const LONGEST: usize = 4096;
+
+/// Ends each line that is logged in the scope of a span with the ids of the span, so that logs and
+/// traces can be brought together.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct WithSpanIds<F> {
+    /// The format of the line before.
+    pub(super) format: F,
+    /// The format of the ids.
+    pub(super) ids: SpanIdFormat,
+}
+
+/// The forms that the ids of a span have at the end of a line.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum SpanIdFormat {
+    /// Fields for people.
+    Text,
+    /// Members of the line's JSON object.
+    Json,
+}
+
+impl<S, N, F> FormatEvent<S, N> for WithSpanIds<F>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+    F: FormatEvent<S, N>,
+{
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        let Some(span) = current_span() else {
+            return self.format.format_event(context, writer, event);
+        };
+        let mut line = String::new();
+        self.format
+            .format_event(context, Writer::new(&mut line), event)?;
+        let (trace_id, span_id) = (span.trace_id(), span.span_id());
+        match self.ids {
+            SpanIdFormat::Text => {
+                writer.write_str(line.trim_end())?;
+                writeln!(writer, " trace_id={trace_id} span_id={span_id}")
+            }
+            SpanIdFormat::Json => {
+                writer.write_str(line.strip_suffix("}\n").unwrap_or(&line))?;
+                writeln!(
+                    writer,
+                    ",\"trace_id\":\"{trace_id}\",\"span_id\":\"{span_id}\"}}"
+                )
+            }
+        }
+    }
+}
 
 /// Formats the fields of a line for people: `message name=value name="value"`.
 #[derive(Clone, Copy, Debug)]
@@ -163,6 +220,8 @@ impl<W: Write> Write for JsonLineWriter<W> {
 mod tests {
     use std::sync::{Arc, Mutex};
 
+    use opentelemetry::Context;
+    use opentelemetry::trace::{SpanContext, TraceContextExt, TraceFlags, TraceState};
     use tracing_subscriber::layer::SubscriberExt;
 
     use super::*;
@@ -248,6 +307,56 @@ mod tests {
             let line: serde_json::Value = serde_json::from_str(line).expect("JSON");
             assert_eq!(line["message"], HOSTILE, "the value is the same");
         }
+    }
+
+    /// Lines in the scope of a recorded span carry its ids, and are the same else.
+    #[test]
+    fn lines_of_a_span_carry_its_ids() {
+        let output = Output::default();
+        let (to_text, to_json) = (output.clone(), output.clone());
+        let text = tracing_subscriber::fmt::layer()
+            .with_writer(move || to_text.clone())
+            .fmt_fields(TextFieldFormat)
+            .map_event_format(|format| WithSpanIds {
+                format: format.with_ansi(false),
+                ids: SpanIdFormat::Text,
+            });
+        let json = tracing_subscriber::fmt::layer()
+            .json()
+            .flatten_event(true)
+            .with_writer(move || JsonLineWriter(to_json.clone()))
+            .map_event_format(|format| WithSpanIds {
+                format,
+                ids: SpanIdFormat::Json,
+            });
+        let log = tracing_subscriber::registry().with(text).with(json);
+        tracing::subscriber::with_default(log, || {
+            for flags in [TraceFlags::default(), TraceFlags::SAMPLED] {
+                let span =
+                    SpanContext::new(7.into(), 8.into(), flags, false, TraceState::default());
+                let _scope = Context::new().with_remote_span_context(span).attach();
+                tracing::info_span!("task", name = "x").in_scope(|| tracing::warn!(a = 1, "Said"));
+            }
+        });
+        let written = output.text();
+        let lines: Vec<&str> = written.lines().collect();
+        let [text, json, text_of_span, json_of_span] = lines[..] else {
+            panic!("four lines: {written}")
+        };
+        let ids = format!(" trace_id={:032x} span_id={:016x}", 7, 8);
+        assert!(text.ends_with("Said a=1"), "{text}");
+        let after_time = |line: &str| line.split_once("  WARN").expect("a level").1.to_owned();
+        assert_eq!(after_time(text_of_span), after_time(text) + &ids);
+        let object = |line: &str| {
+            let mut object: serde_json::Value = serde_json::from_str(line).expect("JSON");
+            object["timestamp"] = serde_json::Value::Null;
+            object
+        };
+        let (mut wanted, found) = (object(json), object(json_of_span));
+        assert_eq!(wanted.get("trace_id"), None);
+        wanted["trace_id"] = format!("{:032x}", 7).into();
+        wanted["span_id"] = format!("{:016x}", 8).into();
+        assert_eq!(found, wanted);
     }
 
     #[test]

@@ -9,11 +9,11 @@ const PAUSE: Duration = Duration::from_secs(60);
 
 /// Decides which of many lines about the same condition are written.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct LogRateLimit(Option<Instant>);
+pub(crate) struct LogRateLimit(Option<Instant>);
 
 impl LogRateLimit {
     /// Returns true if a line is due now, which then counts as written.
-    pub fn is_due(&mut self) -> bool {
+    pub(crate) fn is_due(&mut self) -> bool {
         let now = Instant::now();
         let is_due = self
             .0
@@ -26,7 +26,7 @@ impl LogRateLimit {
 
     /// Records that the condition is over; returns true if it was logged. The next line is due at
     /// once.
-    pub fn reset(&mut self) -> bool {
+    pub(crate) fn reset(&mut self) -> bool {
         self.0.take().is_some()
     }
 }

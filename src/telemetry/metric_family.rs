@@ -3,23 +3,25 @@
 //! (contract G-66).
 
 use std::borrow::Cow;
+use std::time::SystemTime;
 
 use super::data_point::{DataPoint, HistogramDataPoint, MetricLabel, MetricValue};
+use super::exemplar::Exemplar;
 
 /// The formats in which metrics are exposed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ExpositionFormat {
+pub(crate) enum ExpositionFormat {
     /// Prometheus' text format, version 0.0.4.
     PrometheusText,
-    /// OpenMetrics, version 1.0.0: counters are described without the suffix of their samples, and
-    /// the end is marked.
+    /// OpenMetrics, version 1.0.0: counters are described without the suffix of their samples,
+    /// buckets have exemplars, and the end is marked.
     OpenMetrics,
 }
 
 impl ExpositionFormat {
     /// Returns the text that stands after the last family.
     #[must_use]
-    pub fn end_mark(self) -> &'static str {
+    pub(crate) fn end_mark(self) -> &'static str {
         match self {
             Self::PrometheusText => "",
             Self::OpenMetrics => "# EOF\n",
@@ -29,9 +31,10 @@ impl ExpositionFormat {
 
 /// All time series of one name.
 #[derive(Clone, Debug, PartialEq)]
-pub struct MetricFamily<'a> {
+pub(crate) struct MetricFamily<'a> {
     /// The name as OpenTelemetry spells it: with dots where upstream's has them. Prometheus'
-    /// suffix of unit or kind is added when it is written.
+    /// suffix of unit or kind is added when it is written, unless it is there: a counter has its
+    /// `_total` already if the name without it is that of another family.
     pub name: Cow<'static, str>,
     /// The help text of the family, in one line.
     pub help: &'static str,
@@ -42,7 +45,7 @@ pub struct MetricFamily<'a> {
 impl<'a> MetricFamily<'a> {
     /// Makes a family without data points.
     #[must_use]
-    pub fn new(name: impl Into<Cow<'static, str>>, help: &'static str) -> Self {
+    pub(crate) fn new(name: impl Into<Cow<'static, str>>, help: &'static str) -> Self {
         Self {
             name: name.into(),
             help,
@@ -52,13 +55,13 @@ impl<'a> MetricFamily<'a> {
 
     /// Returns the same family with one more data point.
     #[must_use]
-    pub fn with_point(mut self, labels: &[MetricLabel<'a>], reading: MetricValue) -> Self {
+    pub(crate) fn with_point(mut self, labels: &[MetricLabel<'a>], reading: MetricValue) -> Self {
         self.push_point(labels, reading);
         self
     }
 
     /// Adds a data point with these labels.
-    pub fn push_point(&mut self, labels: &[MetricLabel<'a>], reading: MetricValue) {
+    pub(crate) fn push_point(&mut self, labels: &[MetricLabel<'a>], reading: MetricValue) {
         self.data_points.push(DataPoint {
             labels: labels.to_vec(),
             value: reading,
@@ -67,24 +70,33 @@ impl<'a> MetricFamily<'a> {
 
     /// Writes the family in this format; nothing if it has no data points. Names get upstream's
     /// form: underscores, and the unit or kind at the end (contract OB-4).
-    pub fn write_to(&self, text: &mut String, form: ExpositionFormat) {
+    pub(crate) fn write_to(&self, text: &mut String, form: ExpositionFormat) {
         let Some(first) = self.data_points.first() else {
             return;
         };
         let (suffix, kind) = suffix_and_kind(&first.value);
-        let name = format!("{}{suffix}", prometheus_name(&self.name));
-        // OpenMetrics describes a counter without the `_total` of its samples.
-        let described = if form == ExpositionFormat::OpenMetrics && kind == "counter" {
-            prometheus_name(&self.name)
-        } else {
-            (&*name).into()
+        let base = prometheus_name(&self.name);
+        let name = format!("{}{suffix}", base.strip_suffix(suffix).unwrap_or(&base));
+        let is_open = form == ExpositionFormat::OpenMetrics;
+        // OpenMetrics describes a counter without the `_total` of its samples. One that has it
+        // already would be described by a name that is another family's.
+        let (described, kind) = match (kind, name == base) {
+            ("counter", false) if is_open => (&*base, kind),
+            ("counter", true) if is_open => (&*name, "unknown"),
+            _ => (&*name, kind),
         };
         text.push_str(&format!(
             "# HELP {described} {}\n# TYPE {described} {kind}\n",
             self.help
         ));
         for point in &self.data_points {
-            write_point(text, &name, &format_labels(&point.labels), &point.value);
+            write_point(
+                text,
+                &name,
+                &format_labels(&point.labels),
+                &point.value,
+                form,
+            );
         }
     }
 }
@@ -131,7 +143,13 @@ fn escape_label_value(value: &str) -> Cow<'_, str> {
 }
 
 /// Writes the samples of one data point, whose labels are formatted already.
-fn write_point(text: &mut String, name: &str, labels: &str, value: &MetricValue) {
+fn write_point(
+    text: &mut String,
+    name: &str,
+    labels: &str,
+    value: &MetricValue,
+    form: ExpositionFormat,
+) {
     let braced = if labels.is_empty() {
         String::new()
     } else {
@@ -143,7 +161,7 @@ fn write_point(text: &mut String, name: &str, labels: &str, value: &MetricValue)
             text.push_str(&format!("{name}{braced} {value}\n"))
         }
         MetricValue::DurationHistogram(histogram) | MetricValue::SizeHistogram(histogram) => {
-            write_buckets(text, name, labels, histogram);
+            write_buckets(text, name, labels, histogram, form);
             text.push_str(&format!(
                 "{name}_sum{braced} {}\n{name}_count{braced} {}\n",
                 histogram.sum,
@@ -154,7 +172,13 @@ fn write_point(text: &mut String, name: &str, labels: &str, value: &MetricValue)
 }
 
 /// Writes the buckets of a histogram, cumulated as Prometheus has them.
-fn write_buckets(text: &mut String, name: &str, labels: &str, histogram: &HistogramDataPoint) {
+fn write_buckets(
+    text: &mut String,
+    name: &str,
+    labels: &str,
+    histogram: &HistogramDataPoint,
+    form: ExpositionFormat,
+) {
     let comma = if labels.is_empty() { "" } else { "," };
     let bounds = histogram
         .explicit_bounds
@@ -162,16 +186,38 @@ fn write_buckets(text: &mut String, name: &str, labels: &str, histogram: &Histog
         .map(ToString::to_string)
         .chain(["+Inf".to_owned()]);
     let mut cumulated = 0;
-    for (bound, count) in bounds.zip(histogram.bucket_counts()) {
+    for (bound, (index, count)) in bounds.zip(histogram.bucket_counts().enumerate()) {
         cumulated += count;
         text.push_str(&format!(
-            "{name}_bucket{{{labels}{comma}le=\"{bound}\"}} {cumulated}\n"
+            "{name}_bucket{{{labels}{comma}le=\"{bound}\"}} {cumulated}"
         ));
+        let exemplar = histogram.exemplars.get(&index);
+        if let Some(exemplar) = exemplar.filter(|_| form == ExpositionFormat::OpenMetrics) {
+            write_exemplar(text, exemplar);
+        }
+        text.push('\n');
     }
+}
+
+/// Writes an exemplar behind its bucket (OpenMetrics 1.0, "Exemplars").
+fn write_exemplar(text: &mut String, exemplar: &Exemplar) {
+    let Exemplar {
+        trace_id,
+        span_id,
+        seconds,
+        time,
+    } = exemplar;
+    let time = time.duration_since(SystemTime::UNIX_EPOCH);
+    let time = time.unwrap_or_default().as_secs_f64();
+    text.push_str(&format!(
+        " # {{trace_id=\"{trace_id}\",span_id=\"{span_id}\"}} {seconds} {time:.3}"
+    ));
 }
 
 #[cfg(test)]
 mod tests {
+    use opentelemetry::trace::{SpanContext, TraceFlags, TraceState};
+
     use super::*;
     use crate::telemetry::histogram::DurationHistogram;
 
@@ -203,11 +249,70 @@ mod tests {
         assert_eq!(text, wanted);
     }
 
+    /// Exemplars are in OpenMetrics, behind their buckets, and nowhere in the text format, whose
+    /// parsers would take them for something else.
+    #[test]
+    fn buckets_have_exemplars_in_open_metrics() {
+        let histogram = DurationHistogram::default();
+        let span = |id: u64| {
+            SpanContext::new(
+                7.into(),
+                id.into(),
+                TraceFlags::SAMPLED,
+                false,
+                TraceState::NONE,
+            )
+        };
+        for (millis, id) in [(20, 1), (21, 2), (3000, 3)] {
+            let duration = std::time::Duration::from_millis(millis);
+            histogram.record(duration, Some(&span(id)));
+        }
+        histogram.record(std::time::Duration::from_millis(22), None);
+        let family = MetricFamily::new("d", "Help").with_point(
+            &[("a", "b".into())],
+            MetricValue::DurationHistogram(histogram.collect()),
+        );
+        let (mut plain, mut open) = (String::new(), String::new());
+        family.write_to(&mut plain, ExpositionFormat::PrometheusText);
+        family.write_to(&mut open, ExpositionFormat::OpenMetrics);
+        let told: Vec<&str> = open.lines().filter(|line| line.contains(" # ")).collect();
+        let [first, second] = told[..] else {
+            panic!("the newest of two buckets: {open}")
+        };
+        let trace = "00000000000000000000000000000007";
+        for (line, start) in [
+            (
+                first,
+                format!(
+                    "d_seconds_bucket{{a=\"b\",le=\"0.025\"}} 3 # \
+                     {{trace_id=\"{trace}\",span_id=\"0000000000000002\"}} 0.021 "
+                ),
+            ),
+            (
+                second,
+                format!(
+                    "d_seconds_bucket{{a=\"b\",le=\"5\"}} 4 # \
+                     {{trace_id=\"{trace}\",span_id=\"0000000000000003\"}} 3 "
+                ),
+            ),
+        ] {
+            let time = line
+                .strip_prefix(&start)
+                .unwrap_or_else(|| panic!("{line}"));
+            assert!(time.parse::<f64>().is_ok_and(|time| time > 1.7e9), "{time}");
+        }
+        let without: Vec<&str> = open
+            .lines()
+            .map(|line| line.split(" # ").next().unwrap_or(line))
+            .collect();
+        assert_eq!(plain.lines().skip(2).collect::<Vec<_>>(), without[2..]);
+    }
+
     /// Contract OB-4: the name that upstream's dashboards ask for.
     #[test]
     fn histograms_have_upstreams_names() {
         let histogram = DurationHistogram::default();
-        histogram.record(std::time::Duration::from_millis(20));
+        histogram.record(std::time::Duration::from_millis(20), None);
         let mut text = String::new();
         let family = MetricFamily::new("kn.eventing.dispatch.duration", "Help");
         family

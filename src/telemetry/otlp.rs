@@ -7,7 +7,6 @@
 
 mod encode;
 mod exporter;
-mod message;
 mod stdout;
 
 use std::fmt;
@@ -16,9 +15,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::{HeaderMap, Request};
+use opentelemetry_sdk::Resource;
 use url::Url;
 
-pub use exporter::OtlpExporter;
+pub(crate) use exporter::OtlpExporter;
 
 use super::tracer::Sampler;
 
@@ -37,7 +37,7 @@ pub enum OtlpProtocol {
 impl OtlpProtocol {
     /// Parses the name that OpenTelemetry and Knative use (contract OB-1); `None` for another name.
     #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
         match text {
             "http/protobuf" => Some(Self::HttpProtobuf),
             "grpc" => Some(Self::Grpc),
@@ -49,7 +49,7 @@ impl OtlpProtocol {
 
 /// A collector and how it is reached.
 #[derive(Clone, PartialEq)]
-pub struct OtlpEndpoint {
+pub(crate) struct OtlpEndpoint {
     /// The URL of the collector: the whole URL over HTTP, the base of the methods for gRPC.
     pub url: Url,
     /// The protocol that the collector speaks.
@@ -75,7 +75,7 @@ impl fmt::Debug for OtlpEndpoint {
 impl OtlpEndpoint {
     /// Returns scheme, host and port, for logs.
     #[must_use]
-    pub fn origin(&self) -> String {
+    pub(crate) fn origin(&self) -> String {
         if self.protocol == OtlpProtocol::Stdout {
             "stdout".to_owned()
         } else {
@@ -86,7 +86,7 @@ impl OtlpEndpoint {
 
 /// The settings for the export of spans.
 #[derive(Clone, Debug, PartialEq)]
-pub struct TraceExport {
+pub(crate) struct TraceExport {
     /// The collector that spans are sent to.
     pub endpoint: OtlpEndpoint,
     /// The sampler that decides which traces are recorded.
@@ -97,7 +97,7 @@ pub struct TraceExport {
 
 /// The settings for the export of metrics.
 #[derive(Clone, Debug, PartialEq)]
-pub struct MetricExport {
+pub(crate) struct MetricExport {
     /// The collector that metrics are sent to.
     pub endpoint: OtlpEndpoint,
     /// Time from one export to the next.
@@ -105,19 +105,29 @@ pub struct MetricExport {
 }
 
 /// The settings of both exports, as one configuration has them.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct OtlpSettings {
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct OtlpSettings {
     /// The export of spans; `None` if it is off.
     pub traces: Option<TraceExport>,
     /// The export of metrics; `None` if it is off.
     pub metrics: Option<MetricExport>,
     /// OpenTelemetry's resource attributes, which say who sends (contract OB-5).
-    pub resource: Vec<(String, String)>,
+    pub resource: Resource,
+}
+
+impl Default for OtlpSettings {
+    fn default() -> Self {
+        Self {
+            traces: None,
+            metrics: None,
+            resource: Resource::builder_empty().build(),
+        }
+    }
 }
 
 /// The reason for which a collector did not take an export.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ExportError {
+pub(crate) struct ExportError {
     /// The reason as text for logs.
     pub reason: String,
     /// Least time before the same request may be sent again; `None` if that would be useless.
@@ -135,10 +145,10 @@ impl From<String> for ExportError {
 }
 
 /// The result of an export: the collector took it, or the reason why not.
-pub type ExportResult = Result<(), ExportError>;
+pub(crate) type ExportResult = Result<(), ExportError>;
 
 /// Carries requests to collectors.
-pub trait OtlpTransport: Send + Sync + 'static {
+pub(crate) trait OtlpTransport: Send + Sync + 'static {
     /// Posts a request to a collector and judges the response; takes at most the endpoint's
     /// timeout.
     fn post<'a>(

@@ -15,7 +15,7 @@ const TICKS: f64 = 100.0;
 
 /// Returns the families about the process, the build and the runtime.
 #[must_use]
-pub fn collect_families() -> Vec<MetricFamily<'static>> {
+pub(crate) fn collect_families() -> Vec<MetricFamily<'static>> {
     let mut families = process_families();
     let version = [("version", env!("CARGO_PKG_VERSION").into())];
     families.push(

@@ -21,17 +21,15 @@ mod series_key;
 mod subscription_series;
 mod weak_series;
 
-pub use channel_series::ChannelSeries;
-pub use drop_counters::DropReason;
-pub use history::{HistoryMinute, ShownHistory};
-pub use http_metrics::{
-    ClientRequestHistograms, ConnectionMetrics, RequestsByMethod, RequestsByScheme,
-    ServerRequestHistograms,
-};
-pub use last_error::LastError;
-pub use outcome::{ArrivalOutcome, DeliveryEnd, DropOutcome as Dropped, RequestReplyOutcome};
-pub use registry::SeriesRegistry;
-pub use relay_durations::{RelayDurations, SchemeDurations};
-pub use request_reply::RequestReplySeries;
+pub(crate) use channel_series::ChannelSeries;
+pub(crate) use drop_counters::DropReason;
+pub(crate) use history::{HistoryMinute, ShownHistory};
+pub(crate) use http_metrics::ConnectionMetrics;
+pub(crate) use last_error::LastError;
+pub use outcome::DeliveryEnd;
+pub(crate) use outcome::{ArrivalOutcome, DropOutcome as Dropped, RequestReplyOutcome};
+pub(crate) use registry::SeriesRegistry;
+pub(crate) use relay_durations::{RelayDurations, SchemeDurations};
+pub(crate) use request_reply::RequestReplySeries;
 pub use series_key::SeriesKey;
-pub use subscription_series::SubscriptionSeries;
+pub(crate) use subscription_series::SubscriptionSeries;

@@ -2,42 +2,47 @@
 //! by Knative's names (contract OB-8, OB-12, OB-13). Data and extensions are left out: they may
 //! hold secrets.
 
-use super::tracer::{AttributeValue, Span, SpanAttribute};
+use opentelemetry::{KeyValue, Value};
+use opentelemetry_semantic_conventions::attribute::{
+    CLOUDEVENTS_EVENT_ID, CLOUDEVENTS_EVENT_SOURCE, CLOUDEVENTS_EVENT_SPEC_VERSION,
+    CLOUDEVENTS_EVENT_SUBJECT, CLOUDEVENTS_EVENT_TYPE, ERROR_TYPE, HTTP_RESPONSE_STATUS_CODE,
+    MESSAGING_MESSAGE_ID,
+};
+
+use super::tracer::{Span, text_value};
 use crate::event::Event;
 
 /// Sets the attributes of the event on its span.
 pub fn set_event_attributes(span: &mut Span, event: &Event) {
-    let attribute = |name: &'static str, of: &str| -> SpanAttribute {
-        (
-            name,
-            AttributeValue::truncated(&event.get(of).unwrap_or_default()),
-        )
-    };
+    let text = |of: &str| text_value(&event.get(of).unwrap_or_default());
     span.set_attributes(|| {
+        // Each text is kept once, under both of its names.
+        let (id, source, kind) = (text("id"), text("source"), text("type"));
+        let version: Value = event.spec_version().as_str().into();
         [
-            attribute("messaging.message.id", "id"),
-            attribute("cloudevents.event_id", "id"),
-            attribute("cloudevents.event_source", "source"),
-            attribute("cloudevents.event_type", "type"),
-            attribute("cloudevents.event_spec_version", "specversion"),
-            attribute("cloudevents.type", "type"),
-            attribute("cloudevents.source", "source"),
+            KeyValue::new(MESSAGING_MESSAGE_ID, id.clone()),
+            KeyValue::new(CLOUDEVENTS_EVENT_ID, id),
+            KeyValue::new(CLOUDEVENTS_EVENT_SOURCE, source.clone()),
+            KeyValue::new(CLOUDEVENTS_EVENT_TYPE, kind.clone()),
+            KeyValue::new(CLOUDEVENTS_EVENT_SPEC_VERSION, version),
+            KeyValue::new("cloudevents.type", kind),
+            KeyValue::new("cloudevents.source", source),
         ]
     });
     if event.attribute("subject").is_some() {
-        span.set_attributes(|| [attribute("cloudevents.event_subject", "subject")]);
+        span.set_attributes(|| [KeyValue::new(CLOUDEVENTS_EVENT_SUBJECT, text("subject"))]);
     }
 }
 
 /// Sets the result of a request: a status, or the reason for which there is none. From status 400
 /// on the span is an error.
-pub fn set_response_attributes(span: &mut Span, result: Result<u16, &'static str>) {
-    match result {
-        Ok(status) => {
-            span.set_attributes(|| [("http.response.status_code", i64::from(status).into())])
-        }
-        Err(reason) => span.set_attributes(|| [("error.type", reason.into())]),
-    }
+pub(crate) fn set_response_attributes(span: &mut Span, result: Result<u16, &'static str>) {
+    span.set_attributes(|| {
+        [match result {
+            Ok(status) => KeyValue::new(HTTP_RESPONSE_STATUS_CODE, i64::from(status)),
+            Err(reason) => KeyValue::new(ERROR_TYPE, reason),
+        }]
+    });
     match result {
         Ok(status @ 400..) => span.set_error(|| status.to_string().into()),
         Ok(_) => {}

@@ -1,30 +1,48 @@
-//! Spans: the steps of an event. A span that is not recorded costs nothing but a look; one that is
-//! recorded goes into a bounded queue when it is dropped, and is lost if that is full.
+//! Spans: the steps of an event, as OpenTelemetry's SDK records them. A span that is not recorded
+//! costs nothing but a look; one that is recorded goes into a bounded queue when it is dropped.
 //!
 //! Names of spans come from short lists in the code (contract G-68). How spans are exported is next
 //! door.
 
-mod recorder;
+mod bounded_text;
 mod sampler;
 mod span;
-mod span_data;
+mod span_scope;
 
 use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
+use opentelemetry::InstrumentationScope;
+use opentelemetry::trace::{SpanKind, TracerProvider};
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::trace::{self as sdk, SdkTracer, SdkTracerProvider, SpanLimits};
 use tokio::sync::mpsc;
 
 use super::counter::Counter;
-use crate::event::{SpanContext, TraceContext};
-pub use recorder::QueuedSpan;
-use recorder::SpanRecorder;
+use super::span_queue::{QueuedSpan, SpanQueue};
+use crate::event::TraceContext;
+pub(super) use bounded_text::text_value;
 pub use sampler::Sampler;
-pub use span::Span;
-pub use span_data::{AttributeValue, SpanAttribute, SpanData, SpanEvent, SpanKind};
+pub(crate) use span::Span;
+pub(crate) use span_scope::SpanScope;
+pub(super) use span_scope::current_span;
+
+/// Number of attributes that a span has at most.
+const MAX_ATTRIBUTES: u32 = 64;
+/// Number of events that a span has at most. A span lasts through the retries that become its
+/// events, and there are as many spans as CloudEvents.
+const MAX_EVENTS: u32 = 16;
+
+/// Returns who makes the telemetry, in OpenTelemetry's sense.
+pub(super) fn instrumentation_scope() -> InstrumentationScope {
+    InstrumentationScope::builder("sealpost")
+        .with_version(env!("CARGO_PKG_VERSION"))
+        .build()
+}
 
 /// Starts spans. Recording is off at first; clones share whether it is on.
 #[derive(Clone, Debug, Default)]
-pub struct Tracer(Arc<ArcSwapOption<SpanRecorder>>);
+pub struct Tracer(Arc<ArcSwapOption<SdkTracer>>);
 
 impl Tracer {
     /// Records spans by this sampler from now on, into this queue; a span that finds no place is
@@ -35,19 +53,30 @@ impl Tracer {
         spans: mpsc::Sender<QueuedSpan>,
         dropped: Arc<Counter>,
     ) {
-        let recorder = SpanRecorder::new(sampler, spans, dropped);
-        self.0.store(Some(Arc::new(recorder)));
+        // The SDK reads variables of the environment as defaults of what is set here.
+        let provider = SdkTracerProvider::builder()
+            .with_sampler(sdk::Sampler::from(sampler))
+            .with_span_limits(SpanLimits {
+                max_attributes_per_span: MAX_ATTRIBUTES,
+                max_events_per_span: MAX_EVENTS,
+                ..SpanLimits::default()
+            })
+            .with_resource(Resource::builder_empty().build())
+            .with_span_processor(SpanQueue::new(spans, dropped))
+            .build();
+        let tracer = provider.tracer_with_scope(instrumentation_scope());
+        self.0.store(Some(Arc::new(tracer)));
     }
 
     /// Records nothing from now on. The trace context of events is passed on still (contract
     /// OB-14).
-    pub fn stop_recording(&self) {
+    pub(crate) fn stop_recording(&self) {
         self.0.store(None);
     }
 
     /// Returns true if spans are recorded, as far as the sampler lets them.
     #[must_use]
-    pub fn is_enabled(&self) -> bool {
+    pub(crate) fn is_enabled(&self) -> bool {
         self.0.load().is_some()
     }
 
@@ -59,45 +88,34 @@ impl Tracer {
         kind: SpanKind,
         parent: Option<&Arc<TraceContext>>,
     ) -> Span {
-        let recorder = self.0.load();
-        let Some(recorder) = recorder.as_ref() else {
-            return Span::unrecorded(parent.cloned());
-        };
-        // The decision belongs to the trace: it is taken once its id is known, and a child follows
-        // its parent if the sampler says so.
-        let before = parent.and_then(|parent| parent.span);
-        let trace_id = before.map_or_else(|| fastrand::u128(1..), |before| before.trace_id);
-        let sampled = recorder.should_sample(trace_id, before);
-        if !sampled && before.is_some_and(|before| !before.is_sampled()) {
-            return Span::unrecorded(parent.cloned());
+        match self.0.load().as_ref() {
+            Some(tracer) => Span::start(tracer, name, kind, parent),
+            None => Span::unrecorded(parent),
         }
-        let span = SpanContext {
-            trace_id,
-            span_id: fastrand::u64(1..),
-            flags: sampled.into(),
-        };
-        let context = parent.map_or_else(TraceContext::default, |parent| parent.as_ref().clone());
-        let context = Arc::new(context.with_span(span));
-        if !sampled {
-            return Span::unrecorded(Some(context));
+    }
+
+    /// Returns the scope of the span that an event comes from, if its trace is recorded.
+    #[must_use]
+    pub(crate) fn scope(&self, event: Option<&Arc<TraceContext>>) -> SpanScope {
+        if self.is_enabled() {
+            SpanScope::of(event)
+        } else {
+            SpanScope::default()
         }
-        let data = SpanData {
-            parent_span_id: before.map_or(0, |before| before.span_id),
-            trace_state: span_data::kept_trace_state(&context),
-            ..SpanData::start(name, kind, span)
-        };
-        Span::recorded(context, data, recorder)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::borrow::Cow;
+    use opentelemetry::trace::{SpanContext, Status, TraceContextExt, TraceFlags, TraceState};
+    use opentelemetry::{KeyValue, Value};
 
-    use super::recorder::WAITING;
-    use super::span::{MAX_ATTRIBUTES, MAX_EVENTS};
-    use super::span_data::{LONGEST, LONGEST_STATE};
+    use super::bounded_text::LONGEST;
     use super::*;
+    use crate::telemetry::span_queue::{WAITING, held_bytes};
+
+    /// Longest `tracestate` in bytes that spans are recorded with.
+    const LONGEST_STATE: usize = 512;
 
     fn recording(sampler: Sampler) -> (Tracer, mpsc::Receiver<QueuedSpan>, Arc<Counter>) {
         let (spans, finished) = mpsc::channel(2);
@@ -107,11 +125,13 @@ mod tests {
     }
 
     fn parent(flags: u8) -> Arc<TraceContext> {
-        Arc::new(TraceContext::default().with_span(SpanContext {
-            trace_id: 7,
-            span_id: 8,
-            flags,
-        }))
+        Arc::new(TraceContext::default().with_span(SpanContext::new(
+            7.into(),
+            8.into(),
+            TraceFlags::new(flags),
+            true,
+            TraceState::NONE,
+        )))
     }
 
     /// Contract OB-14: with tracing off, what came is passed on as it is.
@@ -119,7 +139,7 @@ mod tests {
     fn off_means_as_it_came() {
         let (tracer, parent) = (Tracer::default(), parent(1));
         let mut span = tracer.start("POST", SpanKind::Server, Some(&parent));
-        span.set_attributes(|| -> [SpanAttribute; 1] { panic!("nobody asks") });
+        span.set_attributes(|| -> [KeyValue; 1] { panic!("nobody asks") });
         assert!(Arc::ptr_eq(
             span.child("send", SpanKind::Client)
                 .context()
@@ -138,7 +158,8 @@ mod tests {
     fn spans_know_their_parents_and_are_bounded() {
         let (tracer, mut finished, dropped) = recording(Sampler::AlwaysOn);
         let mut span = tracer.start("POST", SpanKind::Server, Some(&parent(0)));
-        span.set_attributes(|| [("long", "é".repeat(5000).into())]);
+        span.set_attributes(|| [KeyValue::new("long", "é".repeat(5000))]);
+        span.set_error(|| "é".repeat(5000).into());
         drop(span.child("send", SpanKind::Client));
         drop(span);
         drop(tracer.start("POST", SpanKind::Server, None));
@@ -146,55 +167,49 @@ mod tests {
         let (child, span) = (next(), next());
         assert_eq!(
             (
-                span.context.trace_id,
+                span.span_context.trace_id(),
                 span.parent_span_id,
                 child.parent_span_id
             ),
-            (7, 8, span.context.span_id)
+            (7.into(), 8.into(), span.span_context.span_id())
         );
-        let Some((_, AttributeValue::Text(text))) = span.attributes.first() else {
+        assert!(span.parent_span_is_remote && !child.parent_span_is_remote);
+        let Some(Value::String(text)) = span.attributes.first().map(|first| &first.value) else {
             panic!("a text")
         };
-        assert_eq!(text.len(), LONGEST);
+        let Status::Error { description } = &span.status else {
+            panic!("an error")
+        };
+        assert_eq!((text.as_str().len(), description.len()), (LONGEST, LONGEST));
         assert_eq!(dropped.get(), 1, "the queue has two places");
     }
 
-    /// What is cut is not kept: neither as the capacity of a text, nor as the buffer that a header
-    /// was read into.
+    /// What is cut is not kept, nor the buffer that a header was read into.
     #[test]
     fn a_span_takes_what_it_tells() {
-        let mut spare = String::with_capacity(8_000_000);
-        spare.push_str("short");
-        for text in ["é".repeat(4_000_000), spare] {
-            let AttributeValue::Text(Cow::Owned(kept)) = AttributeValue::from(text) else {
-                panic!("a text")
-            };
-            assert!(kept.capacity() <= LONGEST, "{}", kept.capacity());
-        }
         let (tracer, mut finished, _) = recording(Sampler::AlwaysOn);
-        let read = bytes::Bytes::from(vec![b'x'; 64 * 1024]);
         for (length, is_kept) in [(LONGEST_STATE, true), (LONGEST_STATE + 1, false)] {
-            let state =
-                http::HeaderValue::from_maybe_shared(read.slice(..length)).expect("a value");
-            let parent = TraceContext {
-                tracestate: Some(state),
-                ..(*parent(1)).clone()
-            };
-            let mut span = tracer.start("POST", SpanKind::Server, Some(&Arc::new(parent)));
+            let (first, second) = ("x".repeat(255), "x".repeat(length - 255 - "a=,b=".len()));
+            let read = bytes::Bytes::from(format!("a={first},b={second}{}", " ".repeat(64 * 1024)));
+            let mut headers = http::HeaderMap::new();
+            let traceparent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+            headers.insert("traceparent", http::HeaderValue::from_static(traceparent));
+            let state = http::HeaderValue::from_maybe_shared(read.slice(..length));
+            headers.insert("tracestate", state.expect("a value"));
+            let parent = TraceContext::from_headers(&headers).expect("a context");
+            let mut span = tracer.start("POST", SpanKind::Server, Some(&parent));
             for _ in 0..1000 {
-                span.set_attributes(|| [("long", AttributeValue::truncated(&"x".repeat(100_000)))]);
-                span.add_event("retry", || [("long", "x".repeat(100_000).into())]);
+                span.set_attributes(|| [KeyValue::new("long", text_value(&"x".repeat(100_000)))]);
+                span.add_event("retry", || [KeyValue::new("long", "x".repeat(100_000))]);
             }
-            drop(span);
+            drop((span, parent, headers));
             let span = finished.try_recv().expect("a span").span;
-            assert_eq!(span.trace_state.is_some(), is_kept);
-            assert!(
-                span.held_bytes() < (MAX_ATTRIBUTES + MAX_EVENTS) * (LONGEST + 300) + 4096,
-                "{}",
-                span.held_bytes()
-            );
+            let state = span.span_context.trace_state().header();
+            assert_eq!(state.len(), if is_kept { length } else { 0 });
+            let most = (MAX_ATTRIBUTES + MAX_EVENTS) as usize * (LONGEST + 300) + 4096;
+            assert!(held_bytes(&span) < most, "{}", held_bytes(&span));
+            assert!(read.is_unique(), "nothing holds the buffer");
         }
-        assert!(read.is_unique(), "nothing holds the buffer");
     }
 
     /// However many places the queue has, spans take so many bytes and no more; what is sent makes
@@ -206,14 +221,14 @@ mod tests {
         tracer.start_recording(Sampler::AlwaysOn, spans, Arc::clone(&dropped));
         let large = || {
             let mut span = tracer.start("POST", SpanKind::Server, None);
-            (0..MAX_ATTRIBUTES).for_each(|_| {
-                span.set_attributes(|| [("long", AttributeValue::truncated(&"x".repeat(LONGEST)))])
-            });
+            (0..MAX_ATTRIBUTES)
+                .for_each(|_| span.set_attributes(|| [KeyValue::new("long", "x".repeat(LONGEST))]));
         };
         (0..1000).for_each(|_| large());
         let kept = finished.len();
         assert!(
-            (100..=WAITING / MAX_ATTRIBUTES).contains(&kept) && dropped.get() == 1000 - kept as u64,
+            (100..=WAITING / MAX_ATTRIBUTES as usize).contains(&kept)
+                && dropped.get() == 1000 - kept as u64,
             "{kept}"
         );
         drop(finished.try_recv().expect("a span"));
@@ -249,15 +264,17 @@ mod tests {
         assert!((350..650).contains(&half), "{half}");
     }
 
-    /// A decision not to record is told to those after it, so that they do not decide anew.
+    /// A decision not to record is told to those after it, so that they do not decide anew, not
+    /// even by other settings.
     #[test]
     fn what_is_not_recorded_is_told() {
         let (tracer, _finished, _) = recording(Sampler::AlwaysOff);
         let span = tracer.start("POST", SpanKind::Server, None);
-        let context = span
-            .context()
-            .and_then(|context| context.span)
-            .expect("a context");
-        assert!(!context.is_sampled() && !span.is_recorded());
+        let told = span.context().expect("a context");
+        let context = told.parent().expect("a parent");
+        assert!(!context.span().span_context().is_sampled() && !span.is_recorded());
+        let (tracer, _finished, _) = recording(Sampler::AlwaysOn);
+        let next = tracer.start("deliver", SpanKind::Consumer, Some(told));
+        assert!(!next.is_recorded() && Arc::ptr_eq(next.context().expect("a context"), told));
     }
 }

@@ -18,7 +18,7 @@ use time::{Duration, OffsetDateTime};
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
 use crate::model::TrustBundle;
-pub use ca_files::create_state_directory;
+pub(crate) use ca_files::create_state_directory;
 use ca_files::{
     OWNER_ONLY, PUBLIC, directory_error, make_readable, read_file, replace_certificate, write_new,
 };
@@ -35,7 +35,7 @@ const CLOCK_SKEW: Duration = Duration::hours(1);
 
 /// The reason for which there is no development CA.
 #[derive(Debug, thiserror::Error)]
-pub enum DevelopmentCaError {
+pub(crate) enum DevelopmentCaError {
     /// The state directory cannot be used.
     #[error(
         "state directory {path}: {source}; choose another one by --state-dir, or give \
@@ -73,7 +73,7 @@ pub enum DevelopmentCaError {
 }
 
 /// A server certificate that the CA has signed, with its private key.
-pub struct IssuedCertificate {
+pub(crate) struct IssuedCertificate {
     /// The certificate chain in PEM, leaf first.
     pub chain_pem: String,
     /// The private key in PEM, as PKCS#8.
@@ -84,7 +84,7 @@ pub struct IssuedCertificate {
 }
 
 /// The development CA: its certificate, and the key by which it signs.
-pub struct DevelopmentCa {
+pub(crate) struct DevelopmentCa {
     certificate_pem: String,
     not_after: i64,
     issuer: Issuer<'static, KeyPair>,
@@ -100,7 +100,7 @@ impl DevelopmentCa {
     /// Fails if the directory cannot be used, belongs to another user or can be written to by
     /// others, or holds files of which that is so, or that are not a valid CA: such files are never
     /// replaced.
-    pub fn load_or_create(
+    pub(crate) fn load_or_create(
         state_dir: &Path,
         cluster_domain: &str,
         now: i64,
@@ -128,13 +128,13 @@ impl DevelopmentCa {
 
     /// Returns the end of the CA's validity, in seconds since the epoch.
     #[must_use]
-    pub fn not_after(&self) -> i64 {
+    pub(crate) fn not_after(&self) -> i64 {
         self.not_after
     }
 
     /// Returns the certificate of the CA in PEM.
     #[must_use]
-    pub fn certificate_pem(&self) -> &str {
+    pub(crate) fn certificate_pem(&self) -> &str {
         &self.certificate_pem
     }
 
@@ -143,7 +143,7 @@ impl DevelopmentCa {
     ///
     /// # Errors
     /// Fails if a name is not a DNS name.
-    pub fn issue(&self, hosts: &[String]) -> Result<IssuedCertificate, DevelopmentCaError> {
+    pub(crate) fn issue(&self, hosts: &[String]) -> Result<IssuedCertificate, DevelopmentCaError> {
         let now = OffsetDateTime::now_utc();
         let params = server_certificate_params(hosts, self.not_after, now)?;
         let key = KeyPair::generate()?;

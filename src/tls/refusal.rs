@@ -26,7 +26,7 @@ struct RefusalText(String);
 /// Describes the error of the TLS library in this chain of errors; `None` if TLS is not what
 /// failed. Errors of TLS travel inside I/O errors, which may be nested.
 #[must_use]
-pub fn describe_tls_error(error: &(dyn StdError + 'static)) -> Option<String> {
+pub(crate) fn describe_tls_error(error: &(dyn StdError + 'static)) -> Option<String> {
     let mut next = Some(error);
     while let Some(error) = next {
         if let Some(refused) = error.downcast_ref::<Error>() {
@@ -46,13 +46,13 @@ pub fn describe_tls_error(error: &(dyn StdError + 'static)) -> Option<String> {
 /// Returns true if this text says that the issuer of the server's certificate is not trusted, which
 /// more trust would mend.
 #[must_use]
-pub fn is_unknown_issuer(words: &str) -> bool {
+pub(crate) fn is_unknown_issuer(words: &str) -> bool {
     words.contains(UNKNOWN_ISSUER)
 }
 
 /// Formats a time, in seconds since the epoch, by RFC 3339.
 #[must_use]
-pub fn rfc3339(timestamp: i64) -> String {
+pub(crate) fn rfc3339(timestamp: i64) -> String {
     let time = OffsetDateTime::from_unix_timestamp(timestamp)
         .ok()
         .and_then(|time| time.format(&Rfc3339).ok());

@@ -19,7 +19,7 @@ use crate::wire_text::WireText;
 
 /// The reason for which a certificate and its key cannot be used. It never shows key material.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ServerIdentityError {
+pub(crate) enum ServerIdentityError {
     /// The text of the chain holds no certificate, or one that does not decode.
     #[error("tls.crt: {0}")]
     Chain(String),
@@ -51,7 +51,7 @@ struct CurrentCertificate {
 
 /// The certificate of the server: none at first, then the last good one. Clones share it.
 #[derive(Clone, Default)]
-pub struct ServerIdentity(Arc<ArcSwapOption<CurrentCertificate>>);
+pub(crate) struct ServerIdentity(Arc<ArcSwapOption<CurrentCertificate>>);
 
 impl fmt::Debug for ServerIdentity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -63,7 +63,7 @@ impl fmt::Debug for ServerIdentity {
 
 /// The effect of offering a certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum CertificateReplacement {
+pub(crate) enum CertificateReplacement {
     /// The certificate is the one in use.
     Unchanged,
     /// New handshakes use the certificate from now on.
@@ -81,7 +81,7 @@ impl ServerIdentity {
     ///
     /// # Errors
     /// Fails if they cannot be used; the ones in use stay.
-    pub fn replace(
+    pub(crate) fn replace(
         &self,
         chain_pem: &str,
         key_pem: &str,
@@ -115,13 +115,13 @@ impl ServerIdentity {
 
     /// Returns the end of the validity of the certificate in use, in seconds since the epoch.
     #[must_use]
-    pub fn not_after(&self) -> Option<i64> {
+    pub(crate) fn not_after(&self) -> Option<i64> {
         self.0.load().as_ref().map(|held| held.not_after)
     }
 
     /// Returns the subject of the certificate in use.
     #[must_use]
-    pub fn subject(&self) -> Option<String> {
+    pub(crate) fn subject(&self) -> Option<String> {
         self.0.load().as_ref().map(|held| held.subject.clone())
     }
 
@@ -130,7 +130,7 @@ impl ServerIdentity {
     ///
     /// # Errors
     /// Fails if the provider does not support the versions, which it does.
-    pub fn server_config(
+    pub(crate) fn server_config(
         &self,
         min_version: MinTlsVersion,
     ) -> Result<Arc<ServerConfig>, rustls::Error> {

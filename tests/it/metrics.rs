@@ -1,5 +1,7 @@
 //! Numbers for operators: what is counted where, and that senders cannot make series.
 
+mod exposition;
+
 use std::collections::BTreeSet;
 
 use crate::support::dispatcher::Dispatcher;

@@ -101,7 +101,7 @@ async fn explain_tells_the_way_of_an_event() {
         (
             &[
                 "filtered",
-                "trigger default/other: all[0].exact.type: is",
+                "trigger default/other: exact.type: is",
                 "wanted \"elsewhere\"",
             ],
             1,

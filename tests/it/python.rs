@@ -9,14 +9,14 @@ use crate::support::dispatcher::Dispatcher;
 use crate::support::{channel, eventually_some};
 
 /// The Python of the virtual environment that `.ci/run` makes.
-fn python() -> PathBuf {
+pub(crate) fn python() -> PathBuf {
     let python = PathBuf::from(concat!(
         env!("CARGO_MANIFEST_DIR"),
         "/target/python/bin/python"
     ));
     assert!(
         python.exists(),
-        "no Python with the cloudevents package at {}: run tests/python/setup",
+        "no Python with the packages of the tests at {}: run tests/python/setup",
         python.display()
     );
     python

@@ -14,20 +14,20 @@ use crate::support::subscriber::{Reply, Subscriber};
 const UID: &str = "2c7c1f6e-6f2d-4b59-9d0f-1b1f0a7d9a10";
 
 /// A Broker whose channel is at `address`.
-fn broker(address: &str) -> String {
+pub(crate) fn broker(address: &str) -> String {
     format!(
         "apiVersion: eventing.knative.dev/v1\nkind: Broker\nmetadata: {{name: b}}\nstatus:\n  address: {{url: '{address}'}}\n  annotations: {{knative.dev/channelAddress: '{address}'}}\n---\n"
     )
 }
 
 /// A Trigger as the control plane has reconciled it.
-fn trigger(name: &str, spec: &str, status: &str) -> String {
+pub(crate) fn trigger(name: &str, spec: &str, status: &str) -> String {
     format!(
         "apiVersion: eventing.knative.dev/v1\nkind: Trigger\nmetadata: {{name: {name}, uid: {UID}}}\nspec:\n  broker: b\n  subscriber: {{uri: 'http://not.used/'}}\n  {spec}\nstatus: {{{status}}}\n---\n"
     )
 }
 
-async fn role(role: &str, yaml: &str) -> Dispatcher {
+pub(crate) async fn role(role: &str, yaml: &str) -> Dispatcher {
     Dispatcher::of(yaml).arg("--role").arg(role).start().await
 }
 
@@ -258,11 +258,11 @@ async fn ingress_forwards() {
     );
 }
 
-fn to_trigger(dispatcher: &Dispatcher, path: &str, id: &str) -> RequestBuilder {
+pub(crate) fn to_trigger(dispatcher: &Dispatcher, path: &str, id: &str) -> RequestBuilder {
     event(&plain(), dispatcher.http_url(path), id).header("ce-knativebrokerttl", "7")
 }
 
-fn path(name: &str) -> String {
+pub(crate) fn path(name: &str) -> String {
     format!("/triggers/default/{name}/{UID}")
 }
 

@@ -274,7 +274,24 @@ const FENCES: &[(&str, &[&str])] = &[
     ("clap", &["cli"]),
     ("tracing_subscriber", &["telemetry"]),
     ("prost", &["telemetry"]),
-    ("opentelemetry_proto", &[]),
+    (
+        "opentelemetry",
+        &[
+            "cli",
+            "delivery",
+            "event",
+            "ingress",
+            "relay",
+            "router",
+            "telemetry",
+        ],
+    ),
+    ("opentelemetry_proto", &["telemetry"]),
+    ("opentelemetry_sdk", &["cli", "event", "telemetry"]),
+    (
+        "opentelemetry_semantic_conventions",
+        &["cli", "delivery", "ingress", "relay", "router", "telemetry"],
+    ),
 ];
 
 fn root() -> PathBuf {

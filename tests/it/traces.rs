@@ -2,11 +2,13 @@
 //! by the same way.
 
 mod collectors;
+mod links;
 
 use std::time::Duration;
 
 use opentelemetry_proto::tonic::metrics::v1::metric::Data;
 use opentelemetry_proto::tonic::trace::v1::Span;
+use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
 
 use crate::support::collector::{Collector, attribute, hex, of_event, tree};
 use crate::support::dispatcher::{Builder, Dispatcher};
@@ -112,7 +114,13 @@ fn check_buried(spans: &[Span], subscriber: &Subscriber, dead: &Subscriber) {
             .expect("seconds")
             >= 0.01
     );
-    assert!(first.status.is_some(), "a hop that failed says so");
+    assert!(
+        first
+            .status
+            .as_ref()
+            .is_some_and(|status| status.code() == StatusCode::Error),
+        "a hop that failed says so"
+    );
     for (got, sent) in [
         (&subscriber.received()[..], &of_first[..]),
         (&dead.received(), &of_last),

@@ -14,7 +14,8 @@ use super::{
 };
 use crate::channel::parked::{ParkedOperation, ParkedStore, ParkingSubscription};
 use crate::channel::{
-    DeferredDelivery, DeliveryOutcome, DeliveryStage, LostDelivery, OpenedChannel, PublishError,
+    CountedDrop, DeferredDelivery, DeliveryOutcome, DeliveryStage, LostDelivery, OpenedChannel,
+    PublishError,
 };
 use crate::event::Event;
 use crate::filter::Filter;
@@ -28,7 +29,10 @@ fn loss(subscription: SubscriptionKey) -> DeliveryOutcome {
         code: 503,
         attempts: 4,
         reason: "it is busy".to_owned(),
-        counted_as: (DestinationRole::Subscriber, DropReason::of_status(503)),
+        counted_as: CountedDrop {
+            destination: DestinationRole::Subscriber,
+            reason: DropReason::of_status(503),
+        },
     }))
 }
 

@@ -31,7 +31,7 @@ const EMPTY_VHOST: &str = "; the URI ends with a slash, which names the virtual 
 
 /// URIs, credentials and CA of RabbitMQ. Neither `Debug` nor anything else shows a password.
 #[derive(Clone)]
-pub struct RabbitmqAddress {
+pub(crate) struct RabbitmqAddress {
     uris: Vec<AMQPUri>,
     ca_pem: Option<String>,
 }
@@ -74,7 +74,7 @@ impl RabbitmqAddress {
     /// # Errors
     /// If a URI is wrong, without repeating it, since it may hold a password; or if the file of the
     /// CA cannot be read.
-    pub fn new(
+    pub(crate) fn new(
         uris: &str,
         credentials: (Option<&str>, Option<&str>),
         ca: Option<&Path>,

@@ -8,7 +8,7 @@ use crate::telemetry::metric_family::MetricFamily;
 
 /// Counters and gauges about RabbitMQ. They are exposed as 0 if no RabbitMQ is configured.
 #[derive(Debug, Default)]
-pub struct RabbitmqMetrics {
+pub(crate) struct RabbitmqMetrics {
     /// Connections opened to RabbitMQ.
     pub(crate) connections: Counter,
     /// Connections to RabbitMQ that broke.
@@ -63,8 +63,9 @@ const COUNTERS: &[CounterDescription<RabbitmqMetrics>] = &[
         help: "Messages not confirmed, or not in time",
         counter: |counters| &counters.unconfirmed,
     },
+    // With its suffix, since the gauge has the name without it.
     CounterDescription {
-        name: "sealpost_rabbitmq_blocked",
+        name: "sealpost_rabbitmq_blocked_total",
         help: "Of those, not sent because of an alarm",
         counter: |counters| &counters.blocked,
     },

@@ -13,7 +13,7 @@ const ORDERED_PREFETCH: u16 = 2;
 
 /// Type of the queues, which decides how they are stored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum RabbitmqQueueType {
+pub(crate) enum RabbitmqQueueType {
     /// Replicated by Raft over the nodes; this is what RabbitMQ recommends.
     #[default]
     Quorum,
@@ -23,7 +23,7 @@ pub enum RabbitmqQueueType {
 
 /// Settings of the RabbitMQ backend.
 #[derive(Clone, Debug)]
-pub struct RabbitmqBackendOptions {
+pub(crate) struct RabbitmqBackendOptions {
     /// URIs, credentials and CA by which RabbitMQ is reached.
     pub address: RabbitmqAddress,
     /// Type with which the queues of subscriptions are declared.

@@ -37,14 +37,14 @@ const CHANGE_LOCK_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// The parking queues of a RabbitMQ.
 #[derive(Clone, Debug)]
-pub struct ParkingQueues {
+pub(crate) struct ParkingQueues {
     address: RabbitmqAddress,
 }
 
 impl ParkingQueues {
     /// Makes the store of the parking queues of the RabbitMQ at this address.
     #[must_use]
-    pub fn new(address: RabbitmqAddress) -> Self {
+    pub(crate) fn new(address: RabbitmqAddress) -> Self {
         Self { address }
     }
 

@@ -67,20 +67,28 @@ impl PublishRoute {
     ) {
         let mut known = self.known_channels();
         let ([first_known, second_known], [first, second]) = (&mut *known, channels);
+        let first = RouteChannel {
+            known: first_known,
+            open: first.as_ref(),
+        };
+        let second = RouteChannel {
+            known: second_known,
+            open: second.as_ref(),
+        };
         let (this, other, place) = match self.preferred() {
-            0 => ((first_known, first), (second_known, second), 1),
-            _ => ((second_known, second), (first_known, first), 0),
+            0 => (first, second, 1),
+            _ => (second, first, 0),
         };
         let may_overtake =
             self.order == DeliveryOrder::Ordered && self.in_flight.load(Ordering::Acquire) > 1;
         if !may_overtake
-            && let Some(channel) = unknown_channel(&other)
+            && let Some(channel) = other.unknown()
             && calm()
         {
-            *other.0 = Arc::downgrade(channel);
+            *other.known = Arc::downgrade(channel);
             self.prefer(place);
-        } else if let Some(channel) = unknown_channel(&this) {
-            *this.0 = Arc::downgrade(channel);
+        } else if let Some(channel) = this.unknown() {
+            *this.known = Arc::downgrade(channel);
         }
     }
 
@@ -141,13 +149,20 @@ impl PublishRoute {
     }
 }
 
-/// The open channel, if it is another one than the known channel.
-fn unknown_channel<'c>(
-    (known, channel): &(&mut Weak<OpenAmqpChannel>, &'c Option<Arc<OpenAmqpChannel>>),
-) -> Option<&'c Arc<OpenAmqpChannel>> {
-    channel
-        .as_ref()
-        .filter(|channel| !std::ptr::eq(known.as_ptr(), Arc::as_ptr(channel)))
+/// AMQP channel of one of the two connections.
+struct RouteChannel<'r, 'c> {
+    /// Channel on which the queue was published to.
+    known: &'r mut Weak<OpenAmqpChannel>,
+    /// Channel that is open; `None` while the connection is away.
+    open: Option<&'c Arc<OpenAmqpChannel>>,
+}
+
+impl<'c> RouteChannel<'_, 'c> {
+    /// The open channel, if it is another one than the known channel.
+    fn unknown(&self) -> Option<&'c Arc<OpenAmqpChannel>> {
+        self.open
+            .filter(|open| !std::ptr::eq(self.known.as_ptr(), Arc::as_ptr(open)))
+    }
 }
 
 #[cfg(test)]

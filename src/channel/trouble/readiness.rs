@@ -18,7 +18,7 @@ const DECLARING: Duration = Duration::from_secs(30);
 /// Judges trouble reports. It remembers earlier ones, since a process that has been ready stays so
 /// as long as it serves anything.
 #[derive(Debug, Default)]
-pub struct ServiceReadiness(Mutex<ReadinessHistory>);
+pub(crate) struct ServiceReadiness(Mutex<ReadinessHistory>);
 
 #[derive(Debug, Default)]
 struct ReadinessHistory {
@@ -29,7 +29,7 @@ struct ReadinessHistory {
 
 /// Decision on readiness that follows from a report.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ReadinessDecision {
+pub(crate) enum ReadinessDecision {
     /// The process should get no traffic; holds what is missing, in words.
     Missing(String),
     /// The process should get traffic.
@@ -39,7 +39,7 @@ pub enum ReadinessDecision {
 impl ServiceReadiness {
     /// Judges by what is served now. To be called once the configuration has been applied, and from
     /// time to time after that.
-    pub fn judge(&self, report: &TroubleReport<'_>) -> ReadinessDecision {
+    pub(crate) fn judge(&self, report: &TroubleReport<'_>) -> ReadinessDecision {
         let mut memory = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match memory.find_missing(report, Instant::now()) {
             Some(missing) => ReadinessDecision::Missing(missing),

@@ -4,6 +4,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use super::trouble_log::TroubleTransition;
 use super::*;
 use crate::channel::rabbitmq::trouble::RabbitmqTrouble;
 use crate::filter::Filter;

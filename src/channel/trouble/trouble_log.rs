@@ -17,7 +17,7 @@ const DECLARING: Duration = Duration::from_secs(30);
 
 /// Trouble that has been logged until now.
 #[derive(Debug, Default)]
-pub struct TroubleLog {
+pub(crate) struct TroubleLog {
     /// Kind of trouble at the last report, and the time since when it has been the same.
     last_seen: Option<(TroubleKind, Instant)>,
     /// Kind of trouble that was logged last, and the time when the trouble began.
@@ -35,7 +35,7 @@ enum TroubleKind {
 
 /// Change that was logged for a report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TroubleTransition {
+pub(crate) enum TroubleTransition {
     /// Channels are not served, since now or for a new reason.
     Begun,
     /// All channels are served again.
@@ -44,7 +44,7 @@ pub enum TroubleTransition {
 
 impl TroubleLog {
     /// Logs the changes since the last report; gives the change that was logged, if any.
-    pub fn log_changes(&mut self, report: &TroubleReport<'_>) -> Option<TroubleTransition> {
+    pub(crate) fn log_changes(&mut self, report: &TroubleReport<'_>) -> Option<TroubleTransition> {
         let now = Instant::now();
         let Some(kind) = trouble_kind(report) else {
             self.last_seen = None;

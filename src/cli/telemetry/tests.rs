@@ -181,13 +181,13 @@ fn who_sends() {
     let of = |key: &str| {
         resource
             .iter()
-            .filter(|(known, _)| known == key)
-            .map(|(_, value)| value.as_str())
+            .filter(|(known, _)| known.as_str() == key)
+            .map(|(_, value)| value.as_str().into_owned())
             .collect::<Vec<_>>()
     };
     assert_eq!(
         (of("service.name"), of("a"), of("service.version").len()),
-        (vec!["y"], vec!["b"], 1)
+        (vec!["y".to_owned()], vec!["b".to_owned()], 1)
     );
     let again = settings(&[], &variables, &ObservabilityConfig::default())
         .expect("settings")
@@ -203,7 +203,7 @@ fn who_sends() {
         .resource;
     let ids = resource
         .iter()
-        .filter(|(key, _)| key == "service.instance.id")
+        .filter(|(key, _)| key.as_str() == "service.instance.id")
         .map(|(_, value)| value.as_str());
     assert_eq!(ids.collect::<Vec<_>>(), ["mine"]);
 }

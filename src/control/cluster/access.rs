@@ -17,7 +17,7 @@ pub(super) const READ_TIMEOUT: Duration = Duration::from_secs(130);
 
 /// The address of the API server, and the credentials with which it is asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ApiServerAccess {
+pub(crate) enum ApiServerAccess {
     /// The address and the credentials that Kubernetes gives every pod.
     ServiceAccount {
         /// The URL of the API server, such as `https://10.0.0.1:443`.

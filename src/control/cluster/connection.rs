@@ -9,7 +9,7 @@ use super::access::ApiServerAccess;
 
 /// The cluster that is followed, and the identity of this process in it.
 #[derive(Clone, Debug)]
-pub struct ClusterSettings {
+pub(crate) struct ClusterSettings {
     /// The address and credentials of the API server.
     pub access: ApiServerAccess,
     /// The name of the pod, which is written into the Lease as its holder.
@@ -26,7 +26,7 @@ pub struct ClusterSettings {
 
 /// The two signals that end the control plane: first its writing into the cluster, then all of it.
 #[derive(Clone, Debug, Default)]
-pub struct StopSignals {
+pub(crate) struct StopSignals {
     /// Cancelled when the process is about to stop: another process should write from now on.
     pub stop_writing: CancellationToken,
     /// Cancelled when resolutions are no longer wanted.
@@ -34,7 +34,7 @@ pub struct StopSignals {
 }
 
 /// A cluster whose API server can be asked.
-pub struct ClusterConnection {
+pub(crate) struct ClusterConnection {
     pub(super) cluster: ClusterSettings,
     pub(super) client: Client,
 }
@@ -44,7 +44,7 @@ impl ClusterSettings {
     ///
     /// # Errors
     /// Fails if a file that is needed is missing or cannot be read.
-    pub async fn connect(self) -> anyhow::Result<ClusterConnection> {
+    pub(crate) async fn connect(self) -> anyhow::Result<ClusterConnection> {
         let client = self.access.client().await?;
         Ok(ClusterConnection {
             cluster: self,
@@ -56,13 +56,13 @@ impl ClusterSettings {
 impl ClusterConnection {
     /// A client of the API server, which shares its connections with every clone.
     #[must_use]
-    pub fn client(&self) -> Client {
+    pub(crate) fn client(&self) -> Client {
         self.client.clone()
     }
 
     /// The path of the token with which the API server is asked; `None` outside of a pod.
     #[must_use]
-    pub fn token_file(&self) -> Option<PathBuf> {
+    pub(crate) fn token_file(&self) -> Option<PathBuf> {
         match &self.cluster.access {
             ApiServerAccess::ServiceAccount { directory, .. } => Some(directory.join("token")),
             ApiServerAccess::Kubeconfig(_) => None,

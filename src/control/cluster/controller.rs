@@ -50,7 +50,7 @@ const RECONCILE_INTERVAL: Duration = Duration::from_secs(30);
 impl ClusterConnection {
     /// Reconciles every RabbitmqChannel of the cluster until `stops.stop_all`; `read` is called
     /// with each resolution of the configuration.
-    pub async fn reconcile_channels(
+    pub(crate) async fn reconcile_channels(
         self,
         settings: ControlSettings,
         read: impl Fn(&Resolution) + Send + Sync,
@@ -167,7 +167,10 @@ impl ChannelController {
         let task = |document: Arc<Value>| {
             let name = namespaced_name(&document);
             let service = services
-                .get(&(name.0.clone(), service::service_name(&name.1)))
+                .get(&NamespacedName::new(
+                    &name.namespace,
+                    service::service_name(&name.name),
+                ))
                 .cloned();
             let policies = if context.oidc {
                 ChannelPolicies::for_channel(policies.iter().map(Arc::as_ref), &document)
@@ -232,7 +235,6 @@ fn namespaced_name(object: &Value) -> NamespacedName {
             .pointer(path)
             .and_then(Value::as_str)
             .unwrap_or_default()
-            .to_owned()
     };
-    (text("/metadata/namespace"), text("/metadata/name"))
+    NamespacedName::new(text("/metadata/namespace"), text("/metadata/name"))
 }

@@ -26,7 +26,7 @@ use crate::control::settings::ControlSettings;
 const REFRESH: Duration = Duration::from_secs(3600);
 
 /// What a follower tells and is told.
-pub struct FollowerChannels {
+pub(crate) struct FollowerChannels {
     /// Gets each resolution, to be served.
     pub resolved: value::Sender<LatestResolution>,
     /// The configuration that is served.
@@ -40,7 +40,7 @@ impl ClusterConnection {
     /// `channels.resolved`. While this process is the leader, which `channels.leader` says, the
     /// status updates of each resolution that appears in `channels.served` are written into the
     /// cluster.
-    pub async fn follow_cluster(
+    pub(crate) async fn follow_cluster(
         self,
         settings: ControlSettings,
         channels: FollowerChannels,

@@ -10,7 +10,7 @@ use crate::control::resolve::{Resolution, resolve};
 use crate::control::settings::ControlSettings;
 
 /// The latest resolution that was handed over, or that is served; `None` before the first one.
-pub type LatestResolution = Option<Arc<Resolution>>;
+pub(crate) type LatestResolution = Option<Arc<Resolution>>;
 
 /// Resolves objects with the last resolution at hand, which keeps the last good forms.
 pub(super) struct StoreResolver {

@@ -78,7 +78,7 @@ impl Problem {
 
     /// An error of a command's flags, and of no manifest.
     #[must_use]
-    pub fn of_flags(message: impl Into<String>) -> Self {
+    pub(crate) fn of_flags(message: impl Into<String>) -> Self {
         Self::of_all(Severity::Error, message)
     }
 
@@ -142,7 +142,7 @@ const LONGEST_MESSAGE: usize = 4096;
 /// Shortens a name or a path for a message: of a huge one the start is shown, and how much more
 /// there is.
 #[must_use]
-pub fn short(text: &str) -> Cow<'_, str> {
+pub(crate) fn short(text: &str) -> Cow<'_, str> {
     if text.len() <= LONGEST_NAME {
         text.into()
     } else {

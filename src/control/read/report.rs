@@ -26,6 +26,15 @@ pub(crate) struct ObjectReport<'d> {
     not_served: Option<usize>,
 }
 
+/// An error of an object as a condition says it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ReportedError {
+    /// A word for programs.
+    pub(crate) reason: &'static str,
+    /// The field with a sentence.
+    pub(crate) message: String,
+}
+
 /// The findings about an object, without the object, so that they can be kept.
 #[derive(Clone, Debug)]
 pub(crate) struct ReportFindings {
@@ -216,17 +225,23 @@ impl<'d> ObjectReport<'d> {
         excused.map(|problem| (problem.field.as_str(), problem.message.as_str()))
     }
 
-    /// The tolerated error number `count`, from 0, as a condition says it: reason and message.
-    pub(crate) fn tolerated_error_after(&self, count: usize) -> Option<(&'static str, String)> {
+    /// The tolerated error number `count`, from 0.
+    pub(crate) fn tolerated_error_after(&self, count: usize) -> Option<ReportedError> {
         let (place, reason) = self.tolerated.get(count)?;
-        Some((reason, describe_problem(self.problems.get(*place)?)))
+        Some(ReportedError {
+            reason,
+            message: describe_problem(self.problems.get(*place)?),
+        })
     }
 
-    /// The first error as a condition says it: reason and message.
-    pub(crate) fn first_error(&self) -> Option<(&'static str, String)> {
+    /// The first error.
+    pub(crate) fn first_error(&self) -> Option<ReportedError> {
         let problem = self.problems.iter().find(|problem| problem.is_error())?;
         let excuse = self.tolerated.first().map(|(_, reason)| *reason);
-        Some((self.reason.or(excuse)?, describe_problem(problem)))
+        Some(ReportedError {
+            reason: self.reason.or(excuse)?,
+            message: describe_problem(problem),
+        })
     }
 
     /// The findings so far, to be kept for the next resolution.

@@ -17,7 +17,7 @@ mod json;
 pub(crate) mod knative;
 mod suggest;
 
-pub use json::{json_schema, schema_names};
+pub(crate) use json::{json_schema, schema_names};
 
 use super::kind::ResourceKind;
 

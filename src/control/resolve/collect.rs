@@ -130,7 +130,8 @@ impl<'d> CollectedObjects<'d> {
                 let ObjectName {
                     namespace, name, ..
                 } = report.object().clone();
-                self.reconciled.insert((namespace, name), report);
+                self.reconciled
+                    .insert(NamespacedName { namespace, name }, report);
             }
             ObjectHeader::Known(
                 kind @ (ResourceKind::Broker | ResourceKind::Trigger | ResourceKind::Subscription),
@@ -150,7 +151,7 @@ impl<'d> CollectedObjects<'d> {
         let ObjectName {
             namespace, name, ..
         } = report.object().clone();
-        let name = (namespace, name);
+        let name = NamespacedName { namespace, name };
         match kind {
             ResourceKind::Broker => drop(self.brokers.insert(name, CollectedItem::unread(report))),
             ResourceKind::Trigger => {
@@ -170,27 +171,30 @@ impl<'d> CollectedObjects<'d> {
         report: ObjectReport<'d>,
         settings: &ControlSettings,
     ) {
-        let how = (kind, settings);
         let mut report = report;
         if is_doubtful(kind, &mut report, settings) {
             self.unidentified.push(report.document());
         }
         let twice = match kind {
-            ResourceKind::Channel => insert(&mut self.channels, report, how),
-            ResourceKind::InMemoryChannel => insert(&mut self.in_memory_channels, report, how),
-            ResourceKind::RabbitmqChannel => insert(&mut self.rabbitmq_channels, report, how),
-            ResourceKind::Broker => insert(&mut self.brokers, report, how),
-            ResourceKind::Subscription => insert(&mut self.subscriptions, report, how),
-            ResourceKind::Trigger => insert(&mut self.triggers, report, how),
-            ResourceKind::RequestReply => insert(&mut self.request_replies, report, how),
-            ResourceKind::EventPolicy => insert(&mut self.event_policies, report, how),
-            ResourceKind::Sequence => insert(&mut self.sequences, report, how),
-            ResourceKind::Parallel => insert(&mut self.parallels, report, how),
-            ResourceKind::PingSource => insert(&mut self.ping_sources, report, how),
-            ResourceKind::ConfigMap => insert(&mut self.config_maps, report, how),
-            ResourceKind::Secret => insert(&mut self.secrets, report, how),
-            ResourceKind::Service => insert(&mut self.services, report, how),
-            ResourceKind::Pod => insert(&mut self.pods, report, how),
+            ResourceKind::Channel => insert(&mut self.channels, report, kind, settings),
+            ResourceKind::InMemoryChannel => {
+                insert(&mut self.in_memory_channels, report, kind, settings)
+            }
+            ResourceKind::RabbitmqChannel => {
+                insert(&mut self.rabbitmq_channels, report, kind, settings)
+            }
+            ResourceKind::Broker => insert(&mut self.brokers, report, kind, settings),
+            ResourceKind::Subscription => insert(&mut self.subscriptions, report, kind, settings),
+            ResourceKind::Trigger => insert(&mut self.triggers, report, kind, settings),
+            ResourceKind::RequestReply => insert(&mut self.request_replies, report, kind, settings),
+            ResourceKind::EventPolicy => insert(&mut self.event_policies, report, kind, settings),
+            ResourceKind::Sequence => insert(&mut self.sequences, report, kind, settings),
+            ResourceKind::Parallel => insert(&mut self.parallels, report, kind, settings),
+            ResourceKind::PingSource => insert(&mut self.ping_sources, report, kind, settings),
+            ResourceKind::ConfigMap => insert(&mut self.config_maps, report, kind, settings),
+            ResourceKind::Secret => insert(&mut self.secrets, report, kind, settings),
+            ResourceKind::Service => insert(&mut self.services, report, kind, settings),
+            ResourceKind::Pod => insert(&mut self.pods, report, kind, settings),
             ResourceKind::EndpointSlice => None,
         };
         self.problems
@@ -258,10 +262,11 @@ fn is_doubtful(
 fn insert<'d, T: DeserializeOwned>(
     items: &mut CollectedItems<'d, T>,
     mut report: ObjectReport<'d>,
-    (kind, settings): (ResourceKind, &ControlSettings),
+    kind: ResourceKind,
+    settings: &ControlSettings,
 ) -> Option<ObjectReport<'d>> {
     let name = report.object();
-    match items.entry((name.namespace.clone(), name.name.clone())) {
+    match items.entry(NamespacedName::new(&name.namespace, &name.name)) {
         Entry::Occupied(first) => {
             report_duplicate_name(&mut report, first.get().report.document());
             Some(report)

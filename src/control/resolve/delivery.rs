@@ -4,7 +4,37 @@ use std::time::Duration;
 
 use crate::control::read::manifest::duck;
 use crate::control::read::report::ObjectReport;
+use crate::control::resolve::destination::WrittenDestination;
 use crate::model::{BackoffPolicy, DeliveryFormat, DeliveryOrder, DeliverySpec, parse_duration};
+
+/// A delivery spec as it is written, and the field that it stands at.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct WrittenDelivery<'w> {
+    pub(crate) field: &'w str,
+    pub(crate) spec: &'w duck::DeliverySpecManifest,
+}
+
+impl<'w> WrittenDelivery<'w> {
+    /// An object's own delivery spec, at `spec.delivery`.
+    pub(super) fn own(spec: &'w duck::DeliverySpecManifest) -> Self {
+        Self {
+            field: "spec.delivery",
+            spec,
+        }
+    }
+
+    /// The dead letter sink as it is written; `None` if there is none.
+    pub(super) fn dead_letter_sink(self) -> Option<WrittenDestination<'w>> {
+        let sink = self.spec.dead_letter_sink.as_ref()?;
+        let field = format!("{}.deadLetterSink", self.field);
+        Some(WrittenDestination::at_field(field, sink))
+    }
+
+    /// Reads every field but the dead letter sink. Reports every bad field, and leaves it unset.
+    pub(super) fn resolve(self, report: &mut ObjectReport<'_>) -> DeliveryFields {
+        resolve(self.spec, self.field, report)
+    }
+}
 
 /// The fields that a manifest sets, without the dead letter sink.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

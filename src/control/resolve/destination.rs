@@ -26,10 +26,9 @@ use crate::control::resolve::keys::channel_key;
 use crate::control::resolve::senders::authorization::SenderRules;
 use crate::control::settings::ControlSettings;
 use crate::correlation::KeyRing;
-use crate::model::NamespacedName;
 use crate::model::{
-    Addressable, ChannelKey, ChannelKind, DestinationRoute, DestinationUrl, TransportEncryption,
-    TrustBundle,
+    Addressable, ChannelKey, ChannelKind, DestinationRoute, DestinationUrl, NamespacedName,
+    TransportEncryption, TrustBundle,
 };
 use address::ChannelAddresses;
 use service_location::ServiceLocations;
@@ -112,7 +111,10 @@ impl<'w> WrittenDestination<'w> {
 }
 
 /// A URL, and the route by which it is reached.
-pub(super) type ResolvedUrl = (DestinationUrl, DestinationRoute);
+pub(super) struct ResolvedUrl {
+    pub(super) url: DestinationUrl,
+    pub(super) route: DestinationRoute,
+}
 
 /// The error for CACerts that nothing can be verified with, which are reported.
 struct UnusableCaCerts;
@@ -143,11 +145,9 @@ impl DestinationResolver<'_> {
         let why = why
             .or_else(|| report.not_served_reason().map(str::to_owned))
             .unwrap_or_default();
-        let nowhere = || {
-            (
-                unresolved_url(wanted, report.object()),
-                DestinationRoute::Unresolved(why.into()),
-            )
+        let nowhere = || ResolvedUrl {
+            url: unresolved_url(wanted, report.object()),
+            route: DestinationRoute::Unresolved(why.into()),
         };
         let found = found.unwrap_or_else(nowhere);
         let (own, _why) =
@@ -177,9 +177,9 @@ impl DestinationResolver<'_> {
             (Some(reference), _) => self.resolve_reference(reference, wanted, report),
             (None, Some(text)) => match self.parse_url(text) {
                 Ok(url) => {
-                    let (url, target) = self.resolve_url(url, &wanted.uri_field, report);
-                    self.check_host(&url, &target, &wanted.uri_field, report);
-                    Some((url, target))
+                    let found = self.resolve_url(url, &wanted.uri_field, report);
+                    self.check_host(&found, &wanted.uri_field, report);
+                    Some(found)
                 }
                 Err(message) => {
                     report.error(&wanted.uri_field, message);
@@ -191,15 +191,15 @@ impl DestinationResolver<'_> {
                 None
             }
         };
-        let (url, target) = found?;
-        if matches!(target, DestinationRoute::Remote { .. }) && url.uri().is_none() {
+        let found = found?;
+        if matches!(found.route, DestinationRoute::Remote { .. }) && found.url.uri().is_none() {
             report.error(
                 &wanted.uri_field,
                 "is a URL that no request can carry: correct its host and path",
             );
             return None;
         }
-        Some((url, target))
+        Some(found)
     }
 
     /// Reads a URL as a user has written it, or as the status of an object of a cluster has it.
@@ -232,11 +232,12 @@ impl DestinationResolver<'_> {
     fn build_addressable(
         &self,
         wanted: &WrittenDestination<'_>,
-        (url, target): ResolvedUrl,
+        found: ResolvedUrl,
         own: Option<Arc<TrustBundle>>,
         report: &mut ObjectReport<'_>,
     ) -> Addressable {
-        let remote = matches!(target, DestinationRoute::Remote { .. });
+        let ResolvedUrl { url, route } = found;
+        let remote = matches!(route, DestinationRoute::Remote { .. });
         let trust = match own {
             Some(own) if remote && url.scheme() == "https" => own,
             None if remote && url.scheme() == "https" => self.trust.common(),
@@ -252,14 +253,14 @@ impl DestinationResolver<'_> {
             report.warning(&wanted.ca_certs_field, message);
         }
         // Controllers take the audience from the status of the object that is referred to, too.
-        let referred = wanted.reference.and(target.local_channel());
+        let referred = wanted.reference.and(route.local_channel());
         let audience = wanted
             .audience
             .map(str::to_owned)
             .or_else(|| self.sender_rules.audience(referred?));
         Addressable {
             url,
-            route: target,
+            route,
             trust,
             audience,
         }
@@ -324,8 +325,12 @@ pub(super) fn check_serving_state(
 }
 
 /// The key of the RequestReply of this name.
-pub(crate) fn request_reply_key((namespace, name): &NamespacedName) -> ChannelKey {
-    channel_key(ChannelKind::RequestReply, namespace.clone(), name.clone())
+pub(crate) fn request_reply_key(name: &NamespacedName) -> ChannelKey {
+    channel_key(
+        ChannelKind::RequestReply,
+        name.namespace.clone(),
+        name.name.clone(),
+    )
 }
 
 /// The URL of a destination that is unresolved: the URI as it was written, without its credentials,

@@ -35,7 +35,7 @@ const MAX_TEXT: usize = 128 * 1024;
 /// for a filter that is not understood. The problems are those of files, of Triggers, and of
 /// filters.
 #[must_use]
-pub fn trigger_filters(
+pub(crate) fn trigger_filters(
     manifests: &ManifestSet,
     settings: &ControlSettings,
 ) -> (Vec<(ObjectName, Option<Filter>)>, Vec<Problem>) {
@@ -70,7 +70,8 @@ pub(super) fn compile_trigger_filter(
             if is_too_long(filters, report) {
                 return Filter::MatchAll;
             }
-            let mut compiled = compile_list(filters, ("spec.filters", MAX_DEPTH), keys, report);
+            let mut compiler = FilterCompiler { keys, report };
+            let mut compiled = compiler.compile_list(filters, "spec.filters", MAX_DEPTH);
             if compiled.len() == 1 {
                 compiled.swap_remove(0)
             } else {
@@ -90,12 +91,8 @@ pub(super) fn compile_filters(
     if filters.is_empty() || is_too_long(filters, report) {
         return Filter::MatchAll;
     }
-    Filter::All(compile_list(
-        filters,
-        ("spec.filters", MAX_DEPTH),
-        keys,
-        report,
-    ))
+    let mut compiler = FilterCompiler { keys, report };
+    Filter::All(compiler.compile_list(filters, "spec.filters", MAX_DEPTH))
 }
 
 /// Reports filters that have more than [`MAX_TEXT`] bytes of text; true if they do.
@@ -146,7 +143,7 @@ fn compile_attributes(
                  has to be, or remove it";
             report.warning(&field, rule);
         }
-        warn_of_value(value, ("exact", name), &field, report);
+        warn_of_value(value, "exact", name, &field, report);
     }
     let length: usize = attributes
         .iter()
@@ -162,68 +159,137 @@ fn compile_attributes(
     Filter::Attributes(attributes.iter().map(pair).collect())
 }
 
-fn compile_list(
-    filters: &[Value],
-    (field, depth): (&str, usize),
-    keys: &Arc<KeyRing>,
-    report: &mut ObjectReport<'_>,
-) -> Vec<Filter> {
-    let entry = |(index, filter)| {
-        compile_entry(filter, (&format!("{field}[{index}]"), depth), keys, report)
-    };
-    filters.iter().enumerate().map(entry).collect()
+/// Compiles the filters of one object.
+struct FilterCompiler<'c, 'd> {
+    keys: &'c Arc<KeyRing>,
+    report: &'c mut ObjectReport<'d>,
 }
 
-/// Compiles one entry. If an error is reported, the result does not matter.
-fn compile_entry(
-    written: &Value,
-    (field, depth): (&str, usize),
-    keys: &Arc<KeyRing>,
-    report: &mut ObjectReport<'_>,
-) -> Filter {
-    let Some((dialect, value)) = single_member(written) else {
-        report.error(
-            field,
-            format!("must have exactly one of {DIALECTS}: put several into all"),
-        );
-        return Filter::MatchAll;
-    };
-    let inside = format!("{field}.{dialect}");
-    if depth == 0 {
-        report.error(&inside, format!("is nested more than {MAX_DEPTH} deep"));
-        return Filter::MatchAll;
+impl FilterCompiler<'_, '_> {
+    /// Compiles the filters of a list; `depth` is how deep they may be nested.
+    fn compile_list(&mut self, filters: &[Value], field: &str, depth: usize) -> Vec<Filter> {
+        let entry =
+            |(index, filter)| self.compile_entry(filter, &format!("{field}[{index}]"), depth);
+        filters.iter().enumerate().map(entry).collect()
     }
-    match (dialect, value) {
-        ("exact", value) => Filter::Exact(read_pairs(value, (dialect, &inside), report)),
-        ("prefix", value) => Filter::Prefix(read_pairs(value, (dialect, &inside), report)),
-        ("suffix", value) => Filter::Suffix(read_pairs(value, (dialect, &inside), report)),
-        ("all" | "any", Value::Array(filters)) if !filters.is_empty() => {
-            let filters = compile_list(filters, (&inside, depth - 1), keys, report);
-            if dialect == "all" {
-                Filter::All(filters)
-            } else {
-                Filter::Any(filters)
+
+    /// Compiles one entry. If an error is reported, the result does not matter.
+    fn compile_entry(&mut self, written: &Value, field: &str, depth: usize) -> Filter {
+        let Some((dialect, value)) = single_member(written) else {
+            self.report.error(
+                field,
+                format!("must have exactly one of {DIALECTS}: put several into all"),
+            );
+            return Filter::MatchAll;
+        };
+        let inside = format!("{field}.{dialect}");
+        if depth == 0 {
+            self.report
+                .error(&inside, format!("is nested more than {MAX_DEPTH} deep"));
+            return Filter::MatchAll;
+        }
+        match (dialect, value) {
+            ("exact", value) => Filter::Exact(self.read_pairs(value, dialect, &inside)),
+            ("prefix", value) => Filter::Prefix(self.read_pairs(value, dialect, &inside)),
+            ("suffix", value) => Filter::Suffix(self.read_pairs(value, dialect, &inside)),
+            ("all" | "any", Value::Array(filters)) if !filters.is_empty() => {
+                let filters = self.compile_list(filters, &inside, depth - 1);
+                if dialect == "all" {
+                    Filter::All(filters)
+                } else {
+                    Filter::Any(filters)
+                }
+            }
+            ("all" | "any", _) => {
+                self.report
+                    .error(&inside, "must be a list of filters, at least one");
+                Filter::MatchAll
+            }
+            ("not", filter) => {
+                Filter::Not(Box::new(self.compile_entry(filter, &inside, depth - 1)))
+            }
+            ("cesql", Value::String(text)) => self.compile_cesql(text, &inside),
+            ("cesql", _) => {
+                self.report
+                    .error(&inside, "must be text: write the expression in quotes");
+                Filter::MatchAll
+            }
+            _ => {
+                self.report
+                    .error(&inside, format!("is not a dialect: use {DIALECTS}"));
+                Filter::MatchAll
             }
         }
-        ("all" | "any", _) => {
-            report.error(&inside, "must be a list of filters, at least one");
-            Filter::MatchAll
+    }
+
+    fn compile_cesql(&mut self, text: &str, field: &str) -> Filter {
+        match CesqlExpression::parse(text) {
+            Ok(expression) => {
+                // A cluster has admitted the Trigger, and a filter that is never true lets nothing
+                // pass as it is.
+                let is_written = self.report.document().origin.is_some();
+                for ExpressionFinding {
+                    severity: doubt,
+                    error,
+                } in expression.check(text)
+                {
+                    match doubt {
+                        FindingSeverity::NeverTrue | FindingSeverity::UnknownFunction
+                            if is_written =>
+                        {
+                            self.report.error(field, error.to_string())
+                        }
+                        FindingSeverity::NeverTrue
+                        | FindingSeverity::UnknownFunction
+                        | FindingSeverity::PartNeverTrue
+                        | FindingSeverity::Name => {
+                            self.report.warning(field, error.to_string());
+                        }
+                    }
+                }
+                key_ring::check_verification_calls(&expression, self.keys, field, self.report);
+                let keys = Some(Arc::clone(self.keys))
+                    .filter(|_| !expression.correlation_calls().is_empty());
+                Filter::Cesql(expression, keys)
+            }
+            Err(error) => {
+                self.report.error(
+                    field,
+                    CesqlExpression::explain_error(text, error).to_string(),
+                );
+                Filter::MatchAll
+            }
         }
-        ("not", filter) => Filter::Not(Box::new(compile_entry(
-            filter,
-            (&inside, depth - 1),
-            keys,
-            report,
-        ))),
-        ("cesql", Value::String(text)) => compile_cesql(text, &inside, keys, report),
-        ("cesql", _) => {
-            report.error(&inside, "must be text: write the expression in quotes");
-            Filter::MatchAll
+    }
+
+    /// Reads the attributes of a dialect that compares texts, and the text that is wanted of each.
+    fn read_pairs(&mut self, written: &Value, dialect: &str, field: &str) -> AttributePairs {
+        let Some(map) = written.as_object().filter(|map| !map.is_empty()) else {
+            self.report.error(
+                field,
+                "must name at least one attribute and the text that is wanted of it",
+            );
+            return AttributePairs::new();
+        };
+        let mut pairs = AttributePairs::with_capacity(map.len());
+        for (name, wanted) in map {
+            let field = format!("{field}.{name}");
+            check_attribute_name(name, &field, self.report);
+            match wanted.as_str() {
+                Some("") => self.report.error(
+                    &field,
+                    "must not be empty: for an attribute that exists, use cesql: EXISTS",
+                ),
+                Some(wanted) => {
+                    warn_of_value(wanted, dialect, name, &field, self.report);
+                    pairs.push((name.clone(), wanted.to_owned()));
+                }
+                None => self
+                    .report
+                    .error(&field, "must be text: write it in quotes"),
+            }
         }
-        _ => {
-            report.error(&inside, format!("is not a dialect: use {DIALECTS}"));
-            Filter::MatchAll
-        }
+        pairs
     }
 }
 
@@ -235,80 +301,6 @@ fn single_member(written: &Value) -> Option<(&str, &Value)> {
         .next()
         .is_none()
         .then_some((dialect.as_str(), value))
-}
-
-fn compile_cesql(
-    text: &str,
-    field: &str,
-    keys: &Arc<KeyRing>,
-    report: &mut ObjectReport<'_>,
-) -> Filter {
-    match CesqlExpression::parse(text) {
-        Ok(expression) => {
-            // A cluster has admitted the Trigger, and a filter that is never true lets nothing pass
-            // as it is.
-            let is_written = report.document().origin.is_some();
-            for ExpressionFinding {
-                severity: doubt,
-                error,
-            } in expression.check(text)
-            {
-                match doubt {
-                    FindingSeverity::NeverTrue | FindingSeverity::UnknownFunction if is_written => {
-                        report.error(field, error.to_string())
-                    }
-                    FindingSeverity::NeverTrue
-                    | FindingSeverity::UnknownFunction
-                    | FindingSeverity::PartNeverTrue
-                    | FindingSeverity::Name => {
-                        report.warning(field, error.to_string());
-                    }
-                }
-            }
-            key_ring::check_verification_calls(&expression, keys, field, report);
-            let keys =
-                Some(Arc::clone(keys)).filter(|_| !expression.correlation_calls().is_empty());
-            Filter::Cesql(expression, keys)
-        }
-        Err(error) => {
-            report.error(
-                field,
-                CesqlExpression::explain_error(text, error).to_string(),
-            );
-            Filter::MatchAll
-        }
-    }
-}
-
-fn read_pairs(
-    written: &Value,
-    (dialect, field): (&str, &str),
-    report: &mut ObjectReport<'_>,
-) -> AttributePairs {
-    let Some(map) = written.as_object().filter(|map| !map.is_empty()) else {
-        report.error(
-            field,
-            "must name at least one attribute and the text that is wanted of it",
-        );
-        return AttributePairs::new();
-    };
-    let mut pairs = AttributePairs::with_capacity(map.len());
-    for (name, wanted) in map {
-        let field = format!("{field}.{name}");
-        check_attribute_name(name, &field, report);
-        match wanted.as_str() {
-            Some("") => report.error(
-                &field,
-                "must not be empty: for an attribute that exists, use cesql: EXISTS",
-            ),
-            Some(wanted) => {
-                warn_of_value(wanted, (dialect, name), &field, report);
-                pairs.push((name.clone(), wanted.to_owned()));
-            }
-            None => report.error(&field, "must be text: write it in quotes"),
-        }
-    }
-    pairs
 }
 
 /// Checks that a name is `^[a-z][a-z0-9]*$` (contract TF-9). A name that is nearly one of

@@ -29,7 +29,9 @@ use crate::control::read::report::ObjectReport;
 use crate::control::resolve::keys::channel_key;
 use crate::control::task::{ChannelScope, ControlTask};
 use crate::model::annotation::SCOPE;
-use crate::model::{Addressable, ChannelKey, ChannelKind, Inventory, RoutingTable, Subscription};
+use crate::model::{
+    Addressable, ChannelKey, ChannelKind, Inventory, NamespacedName, RoutingTable, Subscription,
+};
 use channel::{ReconciledChannel, ReconciledContext};
 
 /// Every channel of the cluster that is served here, by name.
@@ -100,7 +102,7 @@ pub(super) fn resolve(
         let resolved = with_authorization(resolved, key, &resolver.sender_rules);
         reconciled.insert(key.clone(), resolved);
     }
-    for ((namespace, name), report) in std::mem::take(&mut collected.reconciled) {
+    for (NamespacedName { namespace, name }, report) in std::mem::take(&mut collected.reconciled) {
         if !is_in_scope(&report, scope) {
             continue;
         }

@@ -22,8 +22,9 @@ use crate::control::resolve::config::flags::FeatureSwitch;
 use crate::control::resolve::keys::channel_key;
 use crate::control::resolve::senders::trigger_subjects::TriggerSubjects;
 use crate::control::task::ControlTask;
-use crate::model::NamespacedName;
-use crate::model::{Addressable, BrokerRelay, ChannelKind, Inventory, RelayTable, TriggerRelay};
+use crate::model::{
+    Addressable, BrokerRelay, ChannelKind, Inventory, NamespacedName, RelayTable, TriggerRelay,
+};
 use resolved_relay::{RelaysByName, ResolvedRelay, ResolvedRelayContext};
 
 /// Every relay of the process.
@@ -117,8 +118,12 @@ fn resolve_brokers(
         |_| context.clone(),
         make,
     );
-    resolved_relay::replace_relays(&mut brokers, |(namespace, name), resolved| {
-        let key = channel_key(ChannelKind::Broker, namespace.clone(), name.clone());
+    resolved_relay::replace_relays(&mut brokers, |name, resolved| {
+        let key = channel_key(
+            ChannelKind::Broker,
+            name.namespace.clone(),
+            name.name.clone(),
+        );
         let (relay, access) = (
             resolved.relay().as_ref(),
             resolver.sender_rules.authorization(&key),
@@ -178,15 +183,15 @@ fn broker_of(report: &ObjectReport<'_>, cross_namespace: FeatureSwitch) -> Optio
     let (document, own) = (report.document(), &report.object().namespace);
     let referred = |field| document.text(&["spec", "brokerRef", field]);
     if let (FeatureSwitch::On, Some(name)) = (cross_namespace, referred("name")) {
-        return Some((
-            referred("namespace").unwrap_or(own).to_owned(),
-            name.to_owned(),
+        return Some(NamespacedName::new(
+            referred("namespace").unwrap_or(own),
+            name,
         ));
     }
     let name = document
         .text(&["spec", "broker"])
         .or_else(|| referred("name"))?;
-    Some((own.clone(), name.to_owned()))
+    Some(NamespacedName::new(own, name))
 }
 
 /// Resolves a Broker. `status.annotations` name its channel (contract 5.7); its class does not
@@ -284,7 +289,7 @@ fn resolve_trigger(
     let ObjectName {
         namespace, name, ..
     } = report.object().clone();
-    let name = (namespace, name);
+    let name = NamespacedName { namespace, name };
     TriggerRelay {
         // The demands on senders are added when their Subscriptions are known.
         authorization: None,
@@ -296,7 +301,7 @@ fn resolve_trigger(
             .document()
             .text(&["metadata", "uid"])
             .map(str::to_owned),
-        namespace: name.0,
+        namespace: name.namespace,
         filter,
         format: format.unwrap_or_default(),
         // With any error the Trigger is closed: nobody gets its events.

@@ -35,7 +35,7 @@ pub enum SinkName {
 
 /// The address of a sink.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ResolvedSink {
+pub(crate) struct ResolvedSink {
     /// The URL that events are posted to.
     pub url: String,
     /// The CA certificates (PEM) that an https URL is verified with, besides the system's roots.
@@ -49,7 +49,7 @@ pub struct ResolvedSink {
 ///
 /// # Errors
 /// Says why the sink has no address, and a remedy; at least one sentence.
-pub fn resolve_sink(
+pub(crate) fn resolve_sink(
     manifests: &ManifestSet,
     name: &SinkName,
     settings: &ControlSettings,

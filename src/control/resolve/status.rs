@@ -4,14 +4,16 @@
 use std::sync::Arc;
 
 use crate::control::read::report::{ObjectReport, UNRESOLVED};
-use crate::model::NamespacedName;
 use crate::model::{
-    Addressable, ChannelKey, InventoryObject, NotReadyReason, ObjectConditions, ObjectKind,
-    ObjectStatus, SubscriberId,
+    Addressable, ChannelKey, InventoryObject, NamespacedName, NotReadyReason, ObjectConditions,
+    ObjectKind, ObjectStatus, SubscriberId,
 };
 
 /// The conditions of an object, and the rest of its status.
-pub(super) type ResolvedStatus = (ObjectConditions, ObjectStatus);
+pub(super) struct ResolvedStatus {
+    pub(super) conditions: ObjectConditions,
+    pub(super) status: ObjectStatus,
+}
 
 /// The text that is added to the message of an object which is served in its last good form.
 pub(super) const KEPT: &str = " (its last good form is still served)";
@@ -36,7 +38,10 @@ pub(super) fn relayed_object(
         kind,
         name,
         report,
-        (conditions, ObjectStatus::ConditionsOnly),
+        ResolvedStatus {
+            conditions,
+            status: ObjectStatus::ConditionsOnly,
+        },
     )
 }
 
@@ -49,32 +54,31 @@ pub(super) fn reconciled_object(
 ) -> Arc<InventoryObject> {
     let conditions = object_conditions(&["Addressable"], subscribers, report);
     let uid = |uid: &String| SubscriberId::Uid(uid.as_str().into());
-    let form = ObjectStatus::ReconciledChannel(
+    let status = ObjectStatus::ReconciledChannel(
         subscribers.map(|subscribers| subscribers.iter().map(uid).collect()),
     );
-    let name = (key.namespace.clone(), key.name.clone());
+    let name = NamespacedName::new(&key.namespace, &key.name);
     Arc::new(inventory_object(
         ObjectKind::Channel,
         &name,
         report,
-        (conditions, form),
+        ResolvedStatus { conditions, status },
     ))
 }
 
 pub(super) fn inventory_object(
     kind: ObjectKind,
-    (namespace, name): &NamespacedName,
+    name: &NamespacedName,
     report: &ObjectReport<'_>,
-    (conditions, form): ResolvedStatus,
+    resolved: ResolvedStatus,
 ) -> InventoryObject {
-    let (namespace, name) = (namespace.clone(), name.clone());
     InventoryObject {
         kind,
-        namespace,
-        name,
+        namespace: name.namespace.clone(),
+        name: name.name.clone(),
         manifest: Arc::clone(&report.document().value),
-        conditions,
-        status: form,
+        conditions: resolved.conditions,
+        status: resolved.status,
     }
 }
 
@@ -95,10 +99,10 @@ pub(super) fn object_conditions<T: ?Sized>(
             "LeftAlone",
             "It belongs to another implementation".to_owned(),
         )),
-        (Some((reason, message)), true) if report.has_errors() => {
-            Some(("False", reason, message + KEPT))
+        (Some(error), true) if report.has_errors() => {
+            Some(("False", error.reason, error.message + KEPT))
         }
-        (Some((reason, message)), _) => Some(("False", reason, message)),
+        (Some(error), _) => Some(("False", error.reason, error.message)),
     };
     let unready = unready.map(|(status, reason, message)| {
         Box::new(NotReadyReason {

@@ -4,12 +4,12 @@
 mod parent_reference;
 pub(super) mod subscriber;
 
-use super::delivery;
+use super::delivery::WrittenDelivery;
 use super::destination::{DestinationResolver, WrittenDestination};
 use super::filter;
 use super::parent::{ResolvedParent, ResolvedParents};
 use crate::control::read::kind::ResourceKind;
-use crate::control::read::manifest::duck::{self, DestinationManifest};
+use crate::control::read::manifest::duck::DestinationManifest;
 use crate::control::read::manifest::eventing::TriggerSpec;
 use crate::control::read::manifest::messaging::SubscriptionSpec;
 use crate::control::read::report::ObjectReport;
@@ -22,7 +22,11 @@ use crate::model::{
 };
 
 /// A subscription, and the channel or Broker that it belongs to.
-pub(super) type ResolvedSubscription = (ChannelKey, Subscription);
+#[derive(Debug)]
+pub(super) struct ResolvedSubscription {
+    pub(super) channel: ChannelKey,
+    pub(super) subscription: Subscription,
+}
 
 /// Resolves subscriptions; its methods give `None` if a problem was reported.
 #[derive(Debug)]
@@ -53,7 +57,7 @@ impl SubscriptionResolver<'_, '_> {
             self.resolve_destination("spec.subscriber", spec.subscriber.as_ref(), report);
         let reply = self.resolve_destination("spec.reply", spec.reply.as_ref(), report);
         let parent = channel.as_ref().and_then(|key| self.parents.get(key));
-        let own = spec.delivery.as_ref().map(|own| ("spec.delivery", own));
+        let own = spec.delivery.as_ref().map(WrittenDelivery::own);
         let (delivery, dead_letter_sink) = resolve_delivery(self.resolver, own, parent, report);
         let key = subscription_key(SubscriptionKind::Subscription, report);
         // The namespace is that of the channel, which need not be the Subscription's (contract
@@ -104,7 +108,7 @@ impl SubscriptionResolver<'_, '_> {
             .as_ref()
             .and_then(|key| self.resolver.local_addressable(key));
         let parent = broker.as_ref().and_then(|key| self.parents.get(key));
-        let own = spec.delivery.as_ref().map(|own| ("spec.delivery", own));
+        let own = spec.delivery.as_ref().map(WrittenDelivery::own);
         let (delivery, dead_letter_sink) = resolve_delivery(self.resolver, own, parent, report);
         let key = subscription_key(SubscriptionKind::Trigger, report);
         let namespace = key.namespace.clone();
@@ -146,27 +150,24 @@ impl SubscriptionResolver<'_, '_> {
 /// field.
 pub(super) fn resolve_delivery(
     resolver: &mut DestinationResolver<'_>,
-    own: Option<(&str, &duck::DeliverySpecManifest)>,
+    own: Option<WrittenDelivery<'_>>,
     parent: Option<&ResolvedParent>,
     report: &mut ObjectReport<'_>,
 ) -> (DeliverySpec, Option<Addressable>) {
     let inherited = parent
         .map(|parent| parent.delivery.clone())
         .unwrap_or_default();
-    let read = own.map(|(field, own)| (field, delivery::resolve(own, field, report)));
-    let delivery = match (read, resolver.settings.delivery_merge) {
+    let delivery = match (own, resolver.settings.delivery_merge) {
         (None, _) => inherited,
-        (Some((_, own)), DeliveryMerge::Fields) => own.merge_parent(&inherited),
-        (Some((field, own)), DeliveryMerge::Replace) => {
-            warn_of_missing(&own.missing_fields(&inherited), field, report);
-            own
+        (Some(own), DeliveryMerge::Fields) => own.resolve(report).merge_parent(&inherited),
+        (Some(own), DeliveryMerge::Replace) => {
+            let fields = own.resolve(report);
+            warn_of_missing(&fields.missing_fields(&inherited), own.field, report);
+            fields
         }
     };
-    let sink = match own.and_then(|(field, own)| Some((field, own.dead_letter_sink.as_ref()?))) {
-        Some((field, sink)) => Some(resolver.resolve_or_unresolved(
-            &WrittenDestination::at_field(format!("{field}.deadLetterSink"), sink),
-            report,
-        )),
+    let sink = match own.and_then(WrittenDelivery::dead_letter_sink) {
+        Some(sink) => Some(resolver.resolve_or_unresolved(&sink, report)),
         None => parent.and_then(|parent| parent.dead_letter_sink.clone()),
     };
     (
@@ -219,8 +220,11 @@ fn finish(
     made: Subscription,
     report: &mut ObjectReport<'_>,
 ) -> Option<ResolvedSubscription> {
-    let made = with_http_versions(made, features::read_http_versions(report));
+    let subscription = with_http_versions(made, features::read_http_versions(report));
     parent
         .filter(|_| !report.has_errors())
-        .map(|parent| (parent, made))
+        .map(|channel| ResolvedSubscription {
+            channel,
+            subscription,
+        })
 }

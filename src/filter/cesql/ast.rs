@@ -7,7 +7,7 @@ use super::like::LikePattern;
 
 /// Operator between two operands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BinaryOperator {
+pub(crate) enum BinaryOperator {
     /// The operator `*`, for integers.
     Multiply,
     /// The operator `/`, for integers.
@@ -61,7 +61,7 @@ impl BinaryOperator {
 
 /// A node of an expression's tree.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ExpressionNode {
+pub(crate) enum ExpressionNode {
     /// A literal of type string.
     String(String),
     /// A literal of type integer.

@@ -18,7 +18,7 @@ use possible_values::{CesqlType, type_of};
 
 /// Severity of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FindingSeverity {
+pub(crate) enum FindingSeverity {
     /// The expression can never be true.
     NeverTrue,
     /// No function of this name takes this number of arguments. The rest may be true.
@@ -31,7 +31,7 @@ pub enum FindingSeverity {
 
 /// Finding about an expression that was parsed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ExpressionFinding {
+pub(crate) struct ExpressionFinding {
     /// Severity of the finding.
     pub severity: FindingSeverity,
     /// Position of the finding, and what to write instead.

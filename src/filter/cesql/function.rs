@@ -13,7 +13,7 @@ const CASE_GROWTH: usize = 7;
 
 /// A function, known or not. An unknown one is an error when it is evaluated (cesql §3.3).
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum CesqlFunction {
+pub(crate) enum CesqlFunction {
     /// Cast to an integer: `INT(x)`
     Int,
     /// Cast to a boolean: `BOOL(x)`

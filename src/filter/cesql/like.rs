@@ -18,7 +18,7 @@ enum PatternPart {
 
 /// A parsed pattern, with its text.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LikePattern {
+pub(crate) struct LikePattern {
     text: String,
     /// Literal parts of the pattern, without escapes, one after the other.
     literal: String,

@@ -11,7 +11,7 @@ use std::fmt;
 pub const MAX_STEPS: u32 = 1 << 20;
 /// Largest size in bytes of all values that are made on the way, including those that are not kept:
 /// 1 MiB.
-pub const MAX_BYTES: u32 = 1 << 20;
+pub(crate) const MAX_BYTES: u32 = 1 << 20;
 
 /// Steps that an allocation counts as, with the release of its memory.
 const ALLOCATION: usize = 32;
@@ -51,13 +51,14 @@ impl Default for WorkMeter {
 impl WorkMeter {
     /// Number of steps that were taken.
     #[must_use]
-    pub fn steps(&self) -> u32 {
+    pub(crate) fn steps(&self) -> u32 {
         MAX_STEPS - self.steps_left
     }
 
+    #[cfg(test)]
     /// Number of bytes that were allocated.
     #[must_use]
-    pub fn bytes(&self) -> u32 {
+    pub(crate) fn bytes(&self) -> u32 {
         MAX_BYTES - self.bytes_left
     }
 
@@ -66,7 +67,7 @@ impl WorkMeter {
     /// # Errors
     /// If fewer are left. Then none are left for whatever comes after.
     #[inline]
-    pub fn step(&mut self, steps: usize) -> Result<(), MeterExceeded> {
+    pub(crate) fn step(&mut self, steps: usize) -> Result<(), MeterExceeded> {
         Self::take(&mut self.steps_left, steps)
     }
 
@@ -74,7 +75,7 @@ impl WorkMeter {
     ///
     /// # Errors
     /// If fewer bytes are left, or too few steps.
-    pub fn allocate(&mut self, bytes: usize) -> Result<(), MeterExceeded> {
+    pub(crate) fn allocate(&mut self, bytes: usize) -> Result<(), MeterExceeded> {
         self.step(bytes.saturating_add(ALLOCATION))?;
         Self::take(&mut self.bytes_left, bytes)
     }
@@ -83,7 +84,7 @@ impl WorkMeter {
     ///
     /// # Errors
     /// If fewer are left.
-    pub fn has_bytes(&self, bytes: usize) -> Result<(), MeterExceeded> {
+    pub(crate) fn has_bytes(&self, bytes: usize) -> Result<(), MeterExceeded> {
         if bytes > self.bytes_left as usize {
             Err(MeterExceeded)
         } else {

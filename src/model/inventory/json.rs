@@ -14,14 +14,14 @@ impl InventoryObject {
     /// as written, but for its status, for whatever may be a secret, and for fields that an object
     /// of its kind does not have.
     #[must_use]
-    pub fn json(&self) -> String {
+    pub(crate) fn json(&self) -> String {
         self.json_with_live_status(&LiveStatus::default())
     }
 
     /// The same JSON with the object's status as it is now. A fault of the object itself is shown
     /// rather than the trouble that it may be in.
     #[must_use]
-    pub fn json_with_live_status(&self, present: &LiveStatus<'_>) -> String {
+    pub(crate) fn json_with_live_status(&self, present: &LiveStatus<'_>) -> String {
         let written = |key: &str| {
             self.manifest
                 .get(key)

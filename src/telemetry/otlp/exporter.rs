@@ -2,7 +2,7 @@
 //! long enough, metrics at their times. At the end, what is left is sent.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use http::header::CONTENT_TYPE;
@@ -16,8 +16,8 @@ use super::{
     OtlpTransport, TraceExport, encode, stdout,
 };
 use crate::telemetry::counters::ProcessCounters;
-use crate::telemetry::tracer::{QueuedSpan, Tracer};
-use crate::telemetry::unix_time::unix_nanos;
+use crate::telemetry::span_queue::QueuedSpan;
+use crate::telemetry::tracer::Tracer;
 
 /// Number of spans that wait for export at most; more are dropped.
 const WAITING: usize = 4096;
@@ -35,50 +35,68 @@ const TRACES: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Expor
 const METRICS: &str = "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export";
 
 /// Exports spans and metrics by the newest settings.
-pub struct OtlpExporter {
+pub(crate) struct OtlpExporter {
     transport: Arc<dyn OtlpTransport>,
     tracer: Tracer,
     counters: Arc<ProcessCounters>,
-    settings: watch::Receiver<Arc<OtlpSettings>>,
-    /// The start of the process, in nanoseconds since the epoch, from which counters count.
-    start_time: u64,
+    newest: watch::Receiver<Arc<OtlpSettings>>,
+    /// The settings by which spans are recorded.
+    settings: Arc<OtlpSettings>,
+    /// The spans that were recorded by them.
+    finished: mpsc::Receiver<QueuedSpan>,
+    /// The start of the process, from which counters count.
+    start_time: SystemTime,
     log: CollectorLog,
 }
 
 impl OtlpExporter {
-    /// Makes an exporter that does nothing before it runs. It switches `tracer` on and off.
+    /// Makes an exporter that sends nothing before it runs. It switches `tracer` on and off, now
+    /// by the settings that there are, so that the first request is recorded, too.
     #[must_use]
-    pub fn new(
+    pub(crate) fn new(
         transport: Arc<dyn OtlpTransport>,
         tracer: Tracer,
         counters: Arc<ProcessCounters>,
-        settings: watch::Receiver<Arc<OtlpSettings>>,
+        newest: watch::Receiver<Arc<OtlpSettings>>,
     ) -> Self {
-        Self {
+        let mut exporter = Self {
             transport,
             tracer,
             counters,
-            settings,
-            start_time: unix_nanos(),
+            newest,
+            settings: Arc::default(),
+            finished: mpsc::channel(1).1,
+            start_time: SystemTime::now(),
             log: CollectorLog::default(),
-        }
+        };
+        exporter.record_by_newest();
+        exporter
     }
 
     /// Exports until `stop`, then sends what is left. That may take long; the caller sets the
     /// limit.
-    pub async fn run(mut self, stop: CancellationToken) {
-        while !stop.is_cancelled() {
-            let settings = Arc::clone(&self.settings.borrow_and_update());
-            // Each configuration has its own queue, so that no span of an earlier one is sent by
-            // the new settings.
-            let (spans, finished) = mpsc::channel(WAITING);
-            match &settings.traces {
-                Some(traces) => self.start_recording(traces, spans),
-                None => self.tracer.stop_recording(),
+    pub(crate) async fn run(mut self, stop: CancellationToken) {
+        loop {
+            let settings = Arc::clone(&self.settings);
+            self.export_until_changed(&settings, &stop).await;
+            if stop.is_cancelled() {
+                break;
             }
-            self.export_until_changed(&settings, finished, &stop).await;
+            self.record_by_newest();
         }
         self.tracer.stop_recording();
+    }
+
+    /// Records by the newest settings from now on. Each configuration has its own queue, so that no
+    /// span of an earlier one is sent by the new settings.
+    fn record_by_newest(&mut self) {
+        self.settings = Arc::clone(&self.newest.borrow_and_update());
+        let (spans, finished) = mpsc::channel(WAITING);
+        match &self.settings.traces {
+            Some(traces) => self.start_recording(traces, spans),
+            None => self.tracer.stop_recording(),
+        }
+        self.finished = finished;
     }
 
     fn start_recording(&self, traces: &TraceExport, spans: mpsc::Sender<QueuedSpan>) {
@@ -92,15 +110,10 @@ impl OtlpExporter {
     }
 
     /// Exports by these settings until there are newer ones, or until the end.
-    async fn export_until_changed(
-        &mut self,
-        settings: &OtlpSettings,
-        mut finished: mpsc::Receiver<QueuedSpan>,
-        stop: &CancellationToken,
-    ) {
+    async fn export_until_changed(&mut self, settings: &OtlpSettings, stop: &CancellationToken) {
         let mut batch = SpanBatch::default();
         let mut next_metrics = next_metric_export(settings);
-        let mut newest = self.settings.clone();
+        let mut newest = self.newest.clone();
         loop {
             tokio::select! {
                 () = stop.cancelled() => break,
@@ -111,7 +124,7 @@ impl OtlpExporter {
                     }
                     break;
                 }
-                got = finished.recv_many(&mut batch.spans, BATCH), if settings.traces.is_some() => {
+                got = self.finished.recv_many(&mut batch.spans, BATCH), if settings.traces.is_some() => {
                     batch.set_deadline(settings, got);
                 }
                 () = wait_until(batch.send_by) => {
@@ -130,7 +143,7 @@ impl OtlpExporter {
         }
         // What was recorded by these settings is sent by them, even if the next settings are there
         // already.
-        self.flush(settings, finished, batch.spans, stop).await;
+        self.flush(settings, batch.spans, stop).await;
     }
 
     /// Sends the spans that are left, then the metrics. The queue is closed first, so that it gets
@@ -138,12 +151,11 @@ impl OtlpExporter {
     async fn flush(
         &mut self,
         settings: &OtlpSettings,
-        mut finished: mpsc::Receiver<QueuedSpan>,
         mut batch: Vec<QueuedSpan>,
         stop: &CancellationToken,
     ) {
-        finished.close();
-        while let Ok(span) = finished.try_recv() {
+        self.finished.close();
+        while let Ok(span) = self.finished.try_recv() {
             batch.push(span);
         }
         while !batch.is_empty() && self.send_spans(settings, &mut batch, stop).await {}
@@ -160,15 +172,17 @@ impl OtlpExporter {
         let Some(TraceExport { endpoint, .. }) = &settings.traces else {
             return false;
         };
-        let spans: Vec<QueuedSpan> = batch.drain(..batch.len().min(BATCH)).collect();
+        // What the spans take of the memory of all is given back once they are sent.
+        let (spans, _shares): (Vec<_>, Vec<_>) = batch
+            .drain(..batch.len().min(BATCH))
+            .map(|waiting| (waiting.span, waiting.share))
+            .unzip();
+        let count = spans.len() as u64;
         let sent = if endpoint.protocol == OtlpProtocol::Stdout {
             stdout::print_spans(&settings.resource, &spans).await
         } else {
-            let request = export_request(
-                endpoint,
-                TRACES,
-                encode::encode_traces(&settings.resource, &spans),
-            );
+            let message = encode::encode_traces(&settings.resource, spans);
+            let request = export_request(endpoint, TRACES, message);
             self.send_with_retries(endpoint, request, stop).await
         };
         let counter = if sent.is_ok() {
@@ -176,7 +190,7 @@ impl OtlpExporter {
         } else {
             &self.counters.spans_dropped
         };
-        counter.add(spans.len() as u64);
+        counter.add(count);
         self.log.log_result(endpoint, "Spans", sent)
     }
 
@@ -188,7 +202,7 @@ impl OtlpExporter {
             &settings.resource,
             &self.counters.collect_families(),
             self.start_time,
-            unix_nanos(),
+            SystemTime::now(),
         );
         let sent = self
             .send_with_retries(endpoint, export_request(endpoint, METRICS, body), stop)

@@ -1,22 +1,25 @@
 //! Writes spans to standard output, each as a line of JSON (contract OB-1), for use without a
-//! collector.
+//! collector. OpenTelemetry's own exporter writes many lines for people.
 
+use std::collections::BTreeMap;
+use std::time::SystemTime;
+
+use opentelemetry::trace::{SpanId, Status};
+use opentelemetry::{KeyValue, Value};
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::trace::SpanData;
 use serde_json::{Map, Value as Json, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tokio::io::AsyncWriteExt;
 
 use super::ExportResult;
-use crate::telemetry::tracer::{AttributeValue, QueuedSpan, SpanAttribute, SpanData};
 use crate::wire_text::escape_json;
 
 /// Writes these spans; fails if standard output cannot be written to.
-pub(super) async fn print_spans(
-    resource: &[(String, String)],
-    spans: &[QueuedSpan],
-) -> ExportResult {
+pub(super) async fn print_spans(resource: &Resource, spans: &[SpanData]) -> ExportResult {
     let mut text = String::new();
-    for QueuedSpan { span, .. } in spans {
+    for span in spans {
         text.push_str(&escape_json(&span_line(resource, span).to_string()));
         text.push('\n');
     }
@@ -29,46 +32,57 @@ pub(super) async fn print_spans(
     Ok(())
 }
 
-fn span_line(resource: &[(String, String)], span: &SpanData) -> Json {
-    let resource: Map<String, Json> = resource
+fn span_line(resource: &Resource, span: &SpanData) -> Json {
+    // The resource has no order of its own.
+    let resource: BTreeMap<&str, Json> = resource
         .iter()
-        .map(|(key, value)| (key.clone(), json!(value)))
+        .map(|(key, value)| (key.as_str(), json_value(value)))
         .collect();
     let events = span.events.iter().map(|event| {
-        json!({ "name": event.name, "time": format_time(event.time), "attributes": json_attributes(&event.attributes) })
+        json!({
+            "name": event.name,
+            "time": format_time(event.timestamp),
+            "attributes": json_attributes(&event.attributes),
+        })
     });
+    let error = match &span.status {
+        Status::Error { description } => Some(description),
+        Status::Unset | Status::Ok => None,
+    };
+    let parent = (span.parent_span_id != SpanId::INVALID).then_some(span.parent_span_id);
     json!({
         "name": span.name,
-        "traceId": format!("{:032x}", span.context.trace_id),
-        "spanId": format!("{:016x}", span.context.span_id),
-        "parentSpanId": (span.parent_span_id != 0).then(|| format!("{:016x}", span.parent_span_id)),
-        "kind": format!("{:?}", span.kind).to_lowercase(),
+        "traceId": span.span_context.trace_id().to_string(),
+        "spanId": span.span_context.span_id().to_string(),
+        "parentSpanId": parent.map(|parent| parent.to_string()),
+        "kind": format!("{:?}", span.span_kind).to_lowercase(),
         "startTime": format_time(span.start_time),
         "endTime": format_time(span.end_time),
         "attributes": json_attributes(&span.attributes),
         "events": events.collect::<Vec<_>>(),
-        "error": span.error.as_ref().map(json_value),
+        "error": error,
         "resource": resource,
     })
 }
 
-fn json_attributes(attributes: &[SpanAttribute]) -> Map<String, Json> {
+fn json_attributes(attributes: &[KeyValue]) -> Map<String, Json> {
     attributes
         .iter()
-        .map(|(key, told)| ((*key).to_owned(), json_value(told)))
+        .map(|KeyValue { key, value, .. }| (key.to_string(), json_value(value)))
         .collect()
 }
 
-fn json_value(value: &AttributeValue) -> Json {
+fn json_value(value: &Value) -> Json {
     match value {
-        AttributeValue::Text(text) => json!(text),
-        AttributeValue::Integer(number) => json!(number),
-        AttributeValue::Seconds(seconds) => json!(seconds),
+        Value::I64(number) => json!(number),
+        Value::F64(number) => json!(number),
+        Value::Bool(truth) => json!(truth),
+        other => json!(other.as_str()),
     }
 }
 
-fn format_time(nanoseconds: u64) -> String {
-    let time = OffsetDateTime::from_unix_timestamp_nanos(nanoseconds.into())
-        .unwrap_or(OffsetDateTime::UNIX_EPOCH);
-    time.format(&Rfc3339).unwrap_or_default()
+fn format_time(time: SystemTime) -> String {
+    OffsetDateTime::from(time)
+        .format(&Rfc3339)
+        .unwrap_or_default()
 }

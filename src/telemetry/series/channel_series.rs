@@ -11,7 +11,7 @@ use crate::telemetry::counter::Counter;
 
 /// The series of a channel or broker.
 #[derive(Debug, Default)]
-pub struct ChannelSeries {
+pub(crate) struct ChannelSeries {
     pub(super) name: SeriesKey,
     /// The channel as records of events name it, where it is in another process.
     observed: OnceLock<Arc<ObservedObject>>,
@@ -24,7 +24,7 @@ pub struct ChannelSeries {
 impl ChannelSeries {
     /// Makes series that are not registered, and so not exposed.
     #[must_use]
-    pub fn new(name: SeriesKey) -> Self {
+    pub(crate) fn new(name: SeriesKey) -> Self {
         Self {
             name,
             ..Self::default()
@@ -32,12 +32,12 @@ impl ChannelSeries {
     }
 
     /// Returns the durations of the role `ingress`; they are made when first asked for.
-    pub fn relay_durations(&self) -> &RelayDurations {
+    pub(crate) fn relay_durations(&self) -> &RelayDurations {
         self.relay_durations.get_or_init(Box::default)
     }
 
     /// Returns the channel as records of events name it; it is made when first asked for.
-    pub fn observed(&self) -> &Arc<ObservedObject> {
+    pub(crate) fn observed(&self) -> &Arc<ObservedObject> {
         let SeriesKey {
             kind,
             namespace,
@@ -49,12 +49,12 @@ impl ChannelSeries {
 
     /// Returns the number of events with this result.
     #[must_use]
-    pub fn arrival_count(&self, arrival: ArrivalOutcome) -> u64 {
+    pub(crate) fn arrival_count(&self, arrival: ArrivalOutcome) -> u64 {
         self.arrivals.get(arrival).get()
     }
 
     /// Counts events with this result.
-    pub fn count_arrivals(&self, arrival: ArrivalOutcome, events: u64) {
+    pub(crate) fn count_arrivals(&self, arrival: ArrivalOutcome, events: u64) {
         self.arrivals.get(arrival).add(events);
     }
 }

@@ -31,7 +31,7 @@ pub struct DropReason(u8);
 impl DropReason {
     /// Returns the reason for a response with this status.
     #[must_use]
-    pub fn of_status(status: u16) -> Self {
+    pub(crate) fn of_status(status: u16) -> Self {
         Self::from(match status {
             300..400 => "status_3xx",
             400..500 => "status_4xx",

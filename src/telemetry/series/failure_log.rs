@@ -13,7 +13,7 @@ use crate::model::DestinationRole;
 impl SubscriptionSeries {
     /// Counts a failed attempt at a destination with this URL, keeps it as the last error, and logs
     /// the first failure of a failure spell.
-    pub fn record_failure(&self, destination: DestinationRole, place: &str, reason: &str) {
+    pub(crate) fn record_failure(&self, destination: DestinationRole, place: &str, reason: &str) {
         self.failures.increment();
         self.last_error.set(destination.as_str(), place, reason);
         let tracker = self.failure_trackers.get(destination);
@@ -32,7 +32,7 @@ impl SubscriptionSeries {
 
     /// Records a reply that cannot be read: the subscriber has taken the event, and the reply
     /// address was not asked.
-    pub fn record_unreadable_reply(&self, place: &str, reason: &str) {
+    pub(crate) fn record_unreadable_reply(&self, place: &str, reason: &str) {
         self.failures.increment();
         self.last_error
             .set(DestinationRole::Reply.as_str(), place, reason);
@@ -50,7 +50,7 @@ impl SubscriptionSeries {
 
     /// Records an attempt that succeeded, and `began` at this time. Logs the end of a failure
     /// spell.
-    pub fn record_success(&self, destination: DestinationRole, began: Instant) {
+    pub(crate) fn record_success(&self, destination: DestinationRole, began: Instant) {
         let tracker = self.failure_trackers.get(destination);
         if let Some(ended) = tracker.record_success(began, Instant::now()) {
             let (subscription, to, failures) = (&self.name, destination.as_str(), ended.failures);
@@ -66,7 +66,7 @@ impl SubscriptionSeries {
 
     /// Records a reply that could be read, to an event that was sent at this time. Logs the end of
     /// a failure spell.
-    pub fn record_readable_reply(&self, began: Instant) {
+    pub(crate) fn record_readable_reply(&self, began: Instant) {
         if let Some(ended) = self
             .unreadable_replies
             .record_success(began, Instant::now())
@@ -83,7 +83,7 @@ impl SubscriptionSeries {
 
     /// Counts an event for which the filter could not be decided, and logs the first one of those
     /// that take too much work.
-    pub fn record_undecided_filter(&self, why: UndecidedReason) {
+    pub(crate) fn record_undecided_filter(&self, why: UndecidedReason) {
         self.undecided.get(why).increment();
         if why == UndecidedReason::Limit
             && self
@@ -103,14 +103,14 @@ impl SubscriptionSeries {
     /// Records a lost event; returns true if it is to be logged in full. Further ones within a
     /// minute are logged as a sum.
     #[must_use]
-    pub fn is_first_loss(&self) -> bool {
+    pub(crate) fn is_first_loss(&self) -> bool {
         self.loss_log.is_first_of_minute(Instant::now())
     }
 
     /// Records a parked event; returns true if it is to be logged in full. Further ones within a
     /// minute are logged as a sum.
     #[must_use]
-    pub fn is_first_parked(&self) -> bool {
+    pub(crate) fn is_first_parked(&self) -> bool {
         self.parked_log.is_first_of_minute(Instant::now())
     }
 
@@ -133,7 +133,7 @@ impl SubscriptionSeries {
 impl ChannelSeries {
     /// Records that the channel of a broker, at this URL, did not take an event. Logs the first
     /// failure of a failure spell.
-    pub fn record_forward_failure(&self, place: &str, reason: &str) {
+    pub(crate) fn record_forward_failure(&self, place: &str, reason: &str) {
         if let Some(failures) = self.failure_tracker.record_failure(Instant::now()) {
             let broker = &self.name;
             tracing::warn!(
@@ -148,7 +148,7 @@ impl ChannelSeries {
 
     /// Records that the channel of a broker took an event that was sent at this time. Logs the end
     /// of a failure spell.
-    pub fn record_forward_success(&self, began: Instant) {
+    pub(crate) fn record_forward_success(&self, began: Instant) {
         if let Some(ended) = self.failure_tracker.record_success(began, Instant::now()) {
             let (broker, failures) = (&self.name, ended.failures);
             tracing::info!(
@@ -170,7 +170,7 @@ impl Drop for SubscriptionSeries {
 
 impl SeriesRegistry {
     /// Logs the losses and parked events whose minute is over; all of them if `now` is `None`.
-    pub fn log_losses(&self, now: Option<Instant>) {
+    pub(crate) fn log_losses(&self, now: Option<Instant>) {
         self.subscriptions
             .live()
             .iter()

@@ -15,7 +15,7 @@ use crate::telemetry::metric_family::MetricFamily;
 impl SeriesRegistry {
     /// Returns the families of all series now; series that nobody holds are forgotten.
     #[must_use]
-    pub fn collect_families(&self) -> Vec<MetricFamily<'static>> {
+    pub(crate) fn collect_families(&self) -> Vec<MetricFamily<'static>> {
         let (channels, subscriptions) = (self.channels.live(), self.subscriptions.live());
         let mut families = vec![channel::channel_family(&channels)];
         families.extend(subscription::subscription_families(&subscriptions));
@@ -69,7 +69,7 @@ mod tests {
         one.count_attempt(DestinationRole::DeadLetterSink, Err("timeout"));
         one.count_attempt(DestinationRole::DeadLetterSink, Err("new reason"));
         one.count_end(DeliveryEnd::DeadLettered);
-        one.record_dispatch(Some(503), Duration::from_millis(3));
+        one.record_dispatch(Some(503), Duration::from_millis(3), None);
         let labels = "subscription_kind=\"subscription\",subscription_namespace=\"ns\",subscription_name=\"a\"";
         let read = text(&series);
         for line in [

@@ -84,25 +84,25 @@ pub(super) struct HistorySample {
 
 /// What happened within one minute.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct HistoryMinute {
+pub(crate) struct HistoryMinute {
     /// Deliveries that ended with the subscriber.
-    pub delivered: u32,
+    pub(crate) delivered: u32,
     /// Deliveries that ended otherwise: in a dead letter sink, lost or parked.
-    pub undelivered: u32,
+    pub(crate) undelivered: u32,
     /// Attempts, and those of them that failed.
-    pub attempts: u32,
+    pub(crate) attempts: u32,
     /// Attempts that failed.
-    pub failed: u32,
+    pub(crate) failed: u32,
     /// The duration in milliseconds that half of the attempts did not exceed.
-    pub p50: Option<f32>,
+    pub(crate) p50: Option<f32>,
     /// The duration in milliseconds that 99 of 100 attempts did not exceed.
-    pub p99: Option<f32>,
+    pub(crate) p99: Option<f32>,
     /// Events that were unfinished or waiting, when there were most of them.
-    pub depth: u32,
+    pub(crate) depth: u32,
     /// The age in seconds of the oldest event that waited, when it was greatest.
-    pub age: f32,
+    pub(crate) age: f32,
     /// Requests in flight, when there were most of them.
-    pub concurrency: u32,
+    pub(crate) concurrency: u32,
 }
 
 #[derive(Debug, Default)]
@@ -126,11 +126,11 @@ pub(super) struct SubscriptionHistory {
 
 /// The last hour of a subscription, as it is shown.
 #[derive(Clone, Debug)]
-pub struct ShownHistory {
+pub(crate) struct ShownHistory {
     /// The first of the minutes, in minutes since the epoch.
-    pub first_minute: u64,
+    pub(crate) first_minute: u64,
     /// Minute after minute, the running one last.
-    pub minutes: Vec<HistoryMinute>,
+    pub(crate) minutes: Vec<HistoryMinute>,
 }
 
 impl SubscriptionHistory {

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use opentelemetry::trace::SpanContext;
+
 use crate::telemetry::counter::Counter;
 use crate::telemetry::gauge::Gauge;
 use crate::telemetry::histogram::{DurationHistogram, HistogramsByStatus, SizeHistogram};
@@ -19,8 +21,14 @@ pub struct ServerRequestHistograms {
 
 impl ServerRequestHistograms {
     /// Records one request: its duration, and the sizes of its bodies in bytes.
-    pub fn record(&self, took: Duration, request: u64, response: Option<u64>) {
-        self.duration.record(took);
+    pub(crate) fn record(
+        &self,
+        took: Duration,
+        request: u64,
+        response: Option<u64>,
+        span: Option<&SpanContext>,
+    ) {
+        self.duration.record(took, span);
         self.request_body_size.record(request);
         response.inspect(|bytes| self.response_body_size.record(*bytes));
     }

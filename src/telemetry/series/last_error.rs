@@ -12,7 +12,7 @@ const MAX_TEXT: usize = 300;
 
 /// An attempt that failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LastError {
+pub(crate) struct LastError {
     /// The time at which the attempt failed.
     pub at: SystemTime,
     /// The role of the destination that failed: `subscriber`, `reply` or `dead letter sink`.

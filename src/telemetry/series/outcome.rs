@@ -55,7 +55,7 @@ by_label! {
 
 /// The outcome of an event that nobody took.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DropOutcome {
+pub(crate) enum DropOutcome {
     /// The event is lost: nobody has it.
     Lost,
     /// The event is in the parking queue.
@@ -72,7 +72,7 @@ by_label! {
 
 /// The results of events that were sent to a channel or broker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ArrivalOutcome {
+pub(crate) enum ArrivalOutcome {
     /// The event was accepted.
     Accepted,
     /// A queue of the channel is full.
@@ -104,7 +104,7 @@ by_label! {
 
 /// The ways in which a request to a RequestReply can end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RequestReplyOutcome {
+pub(crate) enum RequestReplyOutcome {
     /// The request got its reply.
     Replied,
     /// No reply came in time.

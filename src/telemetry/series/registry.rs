@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use opentelemetry::trace::SpanContext;
+
 use super::channel_series::ChannelSeries;
 use super::history::ShownHistory;
 use super::http_metrics::{ClientRequestHistograms, ConnectionMetrics, RequestsByScheme};
@@ -41,7 +43,7 @@ impl SeriesRegistry {
 
     /// Takes the numbers of all subscriptions into their histories, in this minute since the
     /// epoch.
-    pub fn sample_history(&self, minute: u64) {
+    pub(crate) fn sample_history(&self, minute: u64) {
         for series in self.subscriptions.live() {
             series.history().sample(minute, series.history_sample());
         }
@@ -49,7 +51,7 @@ impl SeriesRegistry {
 
     /// Returns the history of each subscription that has one, in the order of their names.
     #[must_use]
-    pub fn histories(&self) -> Vec<(SeriesKey, ShownHistory)> {
+    pub(crate) fn histories(&self) -> Vec<(SeriesKey, ShownHistory)> {
         let live = self.subscriptions.live();
         let shown = live.iter().filter_map(|series| {
             let shown = series.history().show(series.history_sample())?;
@@ -59,20 +61,26 @@ impl SeriesRegistry {
     }
 
     /// Records a request to a destination: status, if any, duration and size of its body in bytes.
-    pub fn record_sent(&self, status: Option<u16>, took: Duration, bytes: usize) {
+    pub(crate) fn record_sent(
+        &self,
+        status: Option<u16>,
+        took: Duration,
+        bytes: usize,
+        span: Option<&SpanContext>,
+    ) {
         if let Some(sent) = self.sent_requests.for_status(status) {
-            sent.duration.record(took);
+            sent.duration.record(took, span);
             sent.request_body_size.record(bytes as u64);
         }
     }
 
     /// Returns the series of a channel or broker, which live as long as somebody holds them.
-    pub fn channel(&self, name: &SeriesKey) -> Arc<ChannelSeries> {
+    pub(crate) fn channel(&self, name: &SeriesKey) -> Arc<ChannelSeries> {
         self.channels.find_or_register(name, ChannelSeries::new)
     }
 
     /// Returns the series of a RequestReply, which live as long as somebody holds them.
-    pub fn request_reply(&self, name: &SeriesKey) -> Arc<RequestReplySeries> {
+    pub(crate) fn request_reply(&self, name: &SeriesKey) -> Arc<RequestReplySeries> {
         self.request_replies
             .find_or_register(name, RequestReplySeries::new)
     }

@@ -4,7 +4,7 @@ use crate::telemetry::histogram::{DurationHistogram, HistogramsByStatus};
 
 /// The durations by the scheme that events came by.
 #[derive(Debug, Default)]
-pub struct RelayDurations {
+pub(crate) struct RelayDurations {
     /// Events that came by http.
     pub http: SchemeDurations,
     /// Events that came by https.
@@ -13,7 +13,7 @@ pub struct RelayDurations {
 
 /// The durations of events that came by one scheme.
 #[derive(Debug, Default)]
-pub struct SchemeDurations {
+pub(crate) struct SchemeDurations {
     /// From the request to the response, by status (contract OB-6).
     pub dispatched: HistogramsByStatus,
     /// From the arrival of an event to just before it is sent (contract OB-7).

@@ -7,7 +7,7 @@ use crate::telemetry::gauge::Gauge;
 
 /// The series of a RequestReply.
 #[derive(Debug, Default)]
-pub struct RequestReplySeries {
+pub(crate) struct RequestReplySeries {
     pub(super) name: SeriesKey,
     pub(super) ends: ByRequestReplyOutcome<Counter>,
     /// Requests that wait for their reply now.
@@ -19,7 +19,7 @@ pub struct RequestReplySeries {
 impl RequestReplySeries {
     /// Makes series that are not registered, and so not exposed.
     #[must_use]
-    pub fn new(name: SeriesKey) -> Self {
+    pub(crate) fn new(name: SeriesKey) -> Self {
         Self {
             name,
             ..Self::default()
@@ -27,7 +27,7 @@ impl RequestReplySeries {
     }
 
     /// Counts the end of a request.
-    pub fn count_end(&self, end: RequestReplyOutcome) {
+    pub(crate) fn count_end(&self, end: RequestReplyOutcome) {
         self.ends.get(end).increment();
     }
 }

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
+use opentelemetry::trace::SpanContext;
 use tokio::time::Instant;
 
 use super::drop_counters::{DropCounters, DropReason};
@@ -34,7 +35,7 @@ pub(super) const RESULTS: [&str; 11] = [
 pub struct SubscriptionSeries {
     pub(super) name: SeriesKey,
     /// Upstream's `messaging.destination.name` (contract OB-8): `subscription:<name>.<namespace>`.
-    pub(super) messaging_destination: Box<str>,
+    pub(super) messaging_destination: Arc<str>,
     /// The subscription as records of events name it.
     observed: Arc<ObservedObject>,
     pub(super) created_at: Instant,
@@ -88,7 +89,7 @@ impl Default for SubscriptionSeries {
 impl SubscriptionSeries {
     /// Makes series that are not registered, and so not exposed.
     #[must_use]
-    pub fn new(name: SeriesKey) -> Self {
+    pub(crate) fn new(name: SeriesKey) -> Self {
         Self {
             observed: ObservedObject::new(name.kind, &name.namespace, &name.name),
             messaging_destination: format!("{}:{}.{}", name.kind, name.name, name.namespace).into(),
@@ -123,24 +124,24 @@ impl SubscriptionSeries {
 
     /// Returns `subscription:<name>.<namespace>` or `trigger:<name>.<namespace>` (contract OB-8).
     #[must_use]
-    pub fn messaging_destination(&self) -> &str {
+    pub(crate) fn messaging_destination(&self) -> &Arc<str> {
         &self.messaging_destination
     }
 
     /// Returns the subscription as records of events name it.
     #[must_use]
-    pub fn observed(&self) -> &Arc<ObservedObject> {
+    pub(crate) fn observed(&self) -> &Arc<ObservedObject> {
         &self.observed
     }
 
     /// Counts an event that the queue took.
-    pub fn count_enqueued(&self) {
+    pub(crate) fn count_enqueued(&self) {
         self.enqueued.increment();
         self.waiting.add(1);
     }
 
     /// Records the arrival of the oldest event that waits.
-    pub fn set_oldest_waiting(&self, came: Instant) {
+    pub(crate) fn set_oldest_waiting(&self, came: Instant) {
         let millis = came.saturating_duration_since(self.created_at).as_millis();
         self.oldest_waiting.store(
             u64::try_from(millis).unwrap_or(0).saturating_add(1),
@@ -155,19 +156,19 @@ impl SubscriptionSeries {
     }
 
     /// Counts the end of a delivery, and records its time.
-    pub fn count_end(&self, end: DeliveryEnd) {
+    pub(crate) fn count_end(&self, end: DeliveryEnd) {
         self.ends.get(end).increment();
         self.last_end_times.record(end);
     }
 
     /// Returns when a delivery last ended delivered, dead-lettered or lost; `None` for other ends.
     #[must_use]
-    pub fn last_end(&self, end: DeliveryEnd) -> Option<SystemTime> {
+    pub(crate) fn last_end(&self, end: DeliveryEnd) -> Option<SystemTime> {
         self.last_end_times.last(end)
     }
 
     /// Counts an event that nobody took, by the destination that failed last and the reason.
-    pub fn count_drop(
+    pub(crate) fn count_drop(
         &self,
         drop: DropOutcome,
         destination: DestinationRole,
@@ -181,19 +182,19 @@ impl SubscriptionSeries {
 
     /// Returns how many events the filter did not decide for this reason.
     #[must_use]
-    pub fn undecided_count(&self, why: UndecidedReason) -> u64 {
+    pub(crate) fn undecided_count(&self, why: UndecidedReason) -> u64 {
         self.undecided.get(why).get()
     }
 
     /// Returns the number of deliveries that ended in this way.
     #[must_use]
-    pub fn end_count(&self, end: DeliveryEnd) -> u64 {
+    pub(crate) fn end_count(&self, end: DeliveryEnd) -> u64 {
         self.ends.get(end).get()
     }
 
     /// Returns the attempt that failed last.
     #[must_use]
-    pub fn last_error(&self) -> Option<LastError> {
+    pub(crate) fn last_error(&self) -> Option<LastError> {
         self.last_error.get()
     }
 
@@ -206,7 +207,7 @@ impl SubscriptionSeries {
     }
 
     /// Records how long an attempt took, whatever came of it.
-    pub fn record_attempt_duration(&self, took: Duration) {
+    pub(crate) fn record_attempt_duration(&self, took: Duration) {
         self.history().attempts.record(took);
     }
 
@@ -239,12 +240,12 @@ impl SubscriptionSeries {
     }
 
     /// Records the last hop of a delivery: final status and time with retries (contract OB-6).
-    pub fn record_dispatch(&self, status: Option<u16>, took: Duration) {
-        self.dispatch_durations.record(status, took);
+    pub fn record_dispatch(&self, status: Option<u16>, took: Duration, span: Option<&SpanContext>) {
+        self.dispatch_durations.record(status, took, span);
     }
 
     /// Returns the durations of the relay roles; they are made when first asked for.
-    pub fn relay_durations(&self) -> &RelayDurations {
+    pub(crate) fn relay_durations(&self) -> &RelayDurations {
         self.relay_durations.get_or_init(Box::default)
     }
 

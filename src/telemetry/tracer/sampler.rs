@@ -1,8 +1,8 @@
 //! The rules by which traces are recorded (contract OB-15).
 
-use crate::event::SpanContext;
+use opentelemetry_sdk::trace as sdk;
 
-/// The rule by which traces are recorded (contract OB-15).
+/// The rule by which traces are recorded (contract OB-15), as it is configured.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Sampler {
     /// Every span is recorded.
@@ -28,22 +28,17 @@ impl Sampler {
             Self::AlwaysOff
         }
     }
-
-    pub(super) fn should_sample(self, trace_id: u128, parent: Option<SpanContext>) -> bool {
-        match (self, parent) {
-            (Self::AlwaysOn, _) => true,
-            (Self::AlwaysOff, _) => false,
-            (Self::ParentBased(_), Some(parent)) => parent.is_sampled(),
-            (Self::ParentBased(ratio) | Self::TraceIdRatio(ratio), _) => {
-                is_within_ratio(trace_id, ratio)
-            }
-        }
-    }
 }
 
-/// Decides by the second half of the id, as Go's SDK does, so that all processes with the same
-/// ratio agree.
-fn is_within_ratio(trace_id: u128, ratio: f64) -> bool {
-    let [_, _, _, _, _, _, _, _, a, b, c, d, ..] = trace_id.to_be_bytes();
-    f64::from(u32::from_be_bytes([a, b, c, d])) < ratio * 4_294_967_296.0
+impl From<Sampler> for sdk::Sampler {
+    fn from(sampler: Sampler) -> Self {
+        match sampler {
+            Sampler::AlwaysOn => Self::AlwaysOn,
+            Sampler::AlwaysOff => Self::AlwaysOff,
+            Sampler::ParentBased(ratio) => {
+                Self::ParentBased(Box::new(Self::TraceIdRatioBased(ratio)))
+            }
+            Sampler::TraceIdRatio(ratio) => Self::TraceIdRatioBased(ratio),
+        }
+    }
 }

@@ -1,22 +1,34 @@
 //! A span while it lasts.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
-use super::recorder::SpanRecorder;
-use super::span_data::{AttributeValue, SpanAttribute, SpanData, SpanEvent, SpanKind};
-use crate::event::{SpanContext, TraceContext};
-use crate::telemetry::unix_time::unix_nanos;
+use opentelemetry::trace::{
+    Span as _, SpanContext, SpanKind, Status, TraceContextExt, Tracer as _,
+};
+use opentelemetry::{Context, KeyValue};
+use opentelemetry_sdk::trace::{self as sdk, SdkTracer};
 
-/// Number of attributes that a span has at most.
-pub(super) const MAX_ATTRIBUTES: usize = 64;
-/// Number of events that a span has at most. A span lasts through the retries that become its
-/// events, and there are as many spans as CloudEvents.
-pub(super) const MAX_EVENTS: usize = 16;
+use super::bounded_text::{truncate_attribute, truncate_reason};
+use super::span_scope::SpanScope;
+use crate::event::TraceContext;
 
 #[derive(Debug)]
 struct RecordingSpan {
-    recorder: Arc<SpanRecorder>,
-    span: SpanData,
+    span: sdk::Span,
+    /// Starts the children of the span, also after the settings have changed.
+    tracer: Arc<SdkTracer>,
+}
+
+/// Returns the number of attributes that most spans of a kind get, so that their list is not moved
+/// while it grows.
+fn expected_attributes(kind: &SpanKind) -> usize {
+    match kind {
+        SpanKind::Producer | SpanKind::Consumer => 14,
+        SpanKind::Client => 6,
+        SpanKind::Server => 3,
+        SpanKind::Internal => 0,
+    }
 }
 
 /// A step of an event. The span ends when it is dropped.
@@ -29,23 +41,47 @@ pub struct Span {
 
 impl Span {
     /// Makes a span that is not recorded, and passes on this context.
-    pub(super) fn unrecorded(context: Option<Arc<TraceContext>>) -> Self {
+    pub(super) fn unrecorded(parent: Option<&Arc<TraceContext>>) -> Self {
         Self {
-            context,
+            context: parent.cloned(),
             recording: None,
         }
     }
 
-    /// Makes a span that is recorded from now on.
-    pub(super) fn recorded(
-        context: Arc<TraceContext>,
-        span: SpanData,
-        recorder: &Arc<SpanRecorder>,
+    /// Starts a span in the trace of `parent`, or in a new trace, if the sampler wants it.
+    pub(super) fn start(
+        tracer: &Arc<SdkTracer>,
+        name: &'static str,
+        kind: SpanKind,
+        parent: Option<&Arc<TraceContext>>,
     ) -> Self {
-        let recorder = Arc::clone(recorder);
+        if parent.is_some_and(|parent| parent.is_left_out()) {
+            return Self::unrecorded(parent);
+        }
+        let before = parent.and_then(|parent| parent.parent());
+        let mut builder = tracer.span_builder(name);
+        builder.attributes = Some(Vec::with_capacity(expected_attributes(&kind)));
+        builder.span_kind = Some(kind);
+        let span = tracer.build_with_context(builder, before.as_ref().unwrap_or(&Context::new()));
+        let is_unsampled = |before: &Context| !before.span().span_context().is_sampled();
+        if !span.is_recording() && before.as_ref().is_some_and(is_unsampled) {
+            return Self::unrecorded(parent);
+        }
+        // A decision not to record is told to those after this span, so that they do not decide
+        // anew.
+        let context = parent.map_or_else(
+            || TraceContext::default().with_span(span.span_context().clone()),
+            |parent| parent.with_span(span.span_context().clone()),
+        );
+        let recording = span.is_recording().then(|| {
+            Box::new(RecordingSpan {
+                span,
+                tracer: Arc::clone(tracer),
+            })
+        });
         Self {
-            context: Some(context),
-            recording: Some(Box::new(RecordingSpan { recorder, span })),
+            context: Some(Arc::new(context)),
+            recording,
         }
     }
 
@@ -58,80 +94,58 @@ impl Span {
 
     /// Returns true if the span is recorded.
     #[must_use]
-    pub fn is_recorded(&self) -> bool {
+    pub(crate) fn is_recorded(&self) -> bool {
         self.recording.is_some()
+    }
+
+    /// Returns the span's own ids if it is recorded.
+    #[must_use]
+    pub(crate) fn recorded(&self) -> Option<&SpanContext> {
+        let recording = self.recording.as_ref()?;
+        Some(recording.span.span_context())
+    }
+
+    /// Returns the scope of this span.
+    #[must_use]
+    pub(crate) fn scope(&self) -> SpanScope {
+        SpanScope::of(self.context.as_ref().filter(|_| self.is_recorded()))
     }
 
     /// Starts a child of this span.
     #[must_use]
     pub fn child(&self, name: &'static str, kind: SpanKind) -> Self {
-        let Some(recording) = &self.recording else {
-            return Self::unrecorded(self.context.clone());
-        };
-        let before = recording.span.context;
-        let span = SpanContext {
-            span_id: fastrand::u64(1..),
-            ..before
-        };
-        let context = self
-            .context
-            .as_ref()
-            .map_or_else(TraceContext::default, |context| context.as_ref().clone());
-        let data = SpanData {
-            parent_span_id: before.span_id,
-            trace_state: recording.span.trace_state.clone(),
-            ..SpanData::start(name, kind, span)
-        };
-        let context = Arc::new(context.with_span(span));
-        Self::recorded(context, data, &recording.recorder)
+        match &self.recording {
+            Some(recording) => Self::start(&recording.tracer, name, kind, self.context()),
+            None => Self::unrecorded(self.context()),
+        }
     }
 
     /// Adds attributes; the closure is called only if the span is recorded.
-    pub fn set_attributes<const N: usize>(
-        &mut self,
-        attributes: impl FnOnce() -> [SpanAttribute; N],
-    ) {
+    pub fn set_attributes<const N: usize>(&mut self, attributes: impl FnOnce() -> [KeyValue; N]) {
         if let Some(recording) = &mut self.recording {
-            let free = MAX_ATTRIBUTES.saturating_sub(recording.span.attributes.len());
             recording
                 .span
-                .attributes
-                .extend(attributes().into_iter().take(free));
+                .set_attributes(attributes().map(truncate_attribute));
         }
     }
 
     /// Adds an event that happens now; the closure is called only if the span is recorded.
-    pub fn add_event<const N: usize>(
+    pub(crate) fn add_event<const N: usize>(
         &mut self,
         name: &'static str,
-        attributes: impl FnOnce() -> [SpanAttribute; N],
+        attributes: impl FnOnce() -> [KeyValue; N],
     ) {
-        if let Some(recording) = &mut self.recording
-            && recording.span.events.len() < MAX_EVENTS
-        {
-            let attributes = attributes().into();
-            recording.span.events.push(SpanEvent {
-                name,
-                time: unix_nanos(),
-                attributes,
-            });
+        if let Some(recording) = &mut self.recording {
+            let attributes = attributes().map(truncate_attribute).into();
+            recording.span.add_event(name, attributes);
         }
     }
 
     /// Marks the span as failed, for this reason.
-    pub fn set_error(&mut self, why: impl FnOnce() -> AttributeValue) {
+    pub(crate) fn set_error(&mut self, why: impl FnOnce() -> Cow<'static, str>) {
         if let Some(recording) = &mut self.recording {
-            recording.span.error = Some(why());
-        }
-    }
-}
-
-impl Drop for Span {
-    fn drop(&mut self) {
-        if let Some(recording) = self.recording.take() {
-            let RecordingSpan { recorder, mut span } = *recording;
-            span.end_time = unix_nanos().max(span.start_time);
-            recorder.record(span);
+            let description = truncate_reason(why());
+            recording.span.set_status(Status::Error { description });
         }
     }
 }

@@ -18,7 +18,7 @@ pub(super) const PUBLIC: u32 = 0o644;
 ///
 /// # Errors
 /// Fails if the directory cannot be made.
-pub fn create_state_directory(path: &Path) -> io::Result<()> {
+pub(crate) fn create_state_directory(path: &Path) -> io::Result<()> {
     if path.is_dir() {
         return Ok(());
     }

@@ -30,11 +30,7 @@ async fn lines_are_of_what_is_asked_for() {
         .until(&["accepted", "e1", "broker default/b"])
         .await;
     of_broker
-        .until(&[
-            "filtered",
-            "e1",
-            "trigger default/other: all[0].exact.type: is",
-        ])
+        .until(&["filtered", "e1", "trigger default/other: exact.type: is"])
         .await;
     of_broker
         .until(&["attempt", "e1", "default/a", "503"])

@@ -5,16 +5,17 @@ use super::{channel, on, subscription, take_events};
 use crate::support::collector::{Collector, attribute, hex, outline, tree};
 use crate::support::rabbitmq::{namespace, shared};
 use crate::support::sender::{event, plain};
-use crate::support::subscriber::Subscriber;
+use crate::support::subscriber::{Received, Reply, Subscriber};
 
 const TRACE: &str = "5bf92f3577b34da6a3ce929d0e0e4736";
 
-/// The request; the first delivery, which is put off in a queue; the second one, which ends in the
-/// dead letter sink.
+/// The request; the first delivery, with what is logged of it, which is put off in a queue; the
+/// second one, which ends in the dead letter sink.
 const EXPECTED: &str = "\
 POST [Server] http.response.status_code=202
   publish [Producer]
     deliver [Consumer] sealpost.outcome=deferred
+      > WARN A destination fails
       send subscriber [Internal]
         * retry sealpost.attempts=1 sealpost.backoff=1
         POST [Client] http.response.status_code=503 ERROR
@@ -25,11 +26,19 @@ POST [Server] http.response.status_code=202
         POST [Client] http.response.status_code=200
 ";
 
+/// Readers see the tree that is tested.
+#[test]
+fn the_tree_is_documented() {
+    let page = include_str!("../../../docs/TRACING.md");
+    assert!(page.contains(EXPECTED), "docs/TRACING.md has another tree");
+}
+
 /// Contract OB-14, RQ-8, G-68. The retry is put off in a queue, and so belongs to another delivery.
 #[tokio::test(flavor = "multi_thread")]
 async fn one_trace_through_queues() {
     let (namespace, collector) = (namespace(), Collector::start().await);
-    let (failing, dead) = (Subscriber::replying(&[503]).await, Subscriber::ok().await);
+    let fails = |got: &Received| Reply::status(if got.id() == "traced" { 503 } else { 200 });
+    let (failing, dead) = (Subscriber::answering(fails).await, Subscriber::ok().await);
     let delivery = format!(
         "retry: 1, backoffDelay: PT1S, backoffPolicy: exponential, deadLetterSink: {{uri: '{}'}}",
         dead.url()
@@ -37,7 +46,9 @@ async fn one_trace_through_queues() {
     let yaml = channel(&namespace) + &subscription(&namespace, "s", &failing, &delivery);
     let builder = on(&shared(), &yaml)
         .arg("--rabbitmq-patience")
-        .arg("PT0.5S");
+        .arg("PT0.5S")
+        .arg("--log-level")
+        .arg("debug");
     let builder = builder
         .arg("--tracing-endpoint")
         .arg(collector.url())
@@ -60,7 +71,8 @@ async fn one_trace_through_queues() {
         .trace(TRACE, |spans| spans.iter().any(ended("dead_lettered")))
         .await;
     println!("{}", tree(&spans));
-    assert_eq!(outline(&spans), EXPECTED);
+    println!("{}", dispatcher.logged(&[TRACE]).join("\n"));
+    assert_eq!(outline(&spans, &dispatcher.log()), EXPECTED);
     let publish = spans
         .iter()
         .find(|span| span.name == "publish")

@@ -21,7 +21,9 @@ use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value};
 use opentelemetry_proto::tonic::metrics::v1::Metric;
 use opentelemetry_proto::tonic::trace::v1::Span;
+use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
 use prost::Message;
+use serde_json::Value;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
@@ -143,15 +145,14 @@ impl Collector {
 
     /// The newest form of a metric, once there is one.
     pub(crate) async fn metric(&self, name: &str) -> Metric {
-        eventually_some(&format!("the metric {name}"), || {
-            let got = self.got.lock().expect("lock");
-            got.metrics
-                .iter()
-                .rev()
-                .find(|metric| metric.name == name)
-                .cloned()
-        })
-        .await
+        eventually_some(&format!("the metric {name}"), || self.newest_metric(name)).await
+    }
+
+    /// The newest form of a metric, if there is one.
+    pub(crate) fn newest_metric(&self, name: &str) -> Option<Metric> {
+        let got = self.got.lock().expect("lock");
+        let mut newest = got.metrics.iter().rev();
+        newest.find(|metric| metric.name == name).cloned()
     }
 
     /// The spans of a trace, once `whole` says so.
@@ -357,10 +358,7 @@ fn branch(out: &mut String, spans: &[Span], span: &Span, depth: usize) {
         .filter_map(|key| Some(format!("{key}={}", attribute(span, key)?)))
         .collect();
     let micros = (span.end_time_unix_nano - span.start_time_unix_nano) / 1000;
-    let failed = span
-        .status
-        .as_ref()
-        .map_or_else(String::new, |status| format!(" ERROR: {}", status.message));
+    let failed = failure(span).map_or_else(String::new, |message| format!(" ERROR: {message}"));
     writeln!(
         out,
         "{:indent$}{} [{:?}] {micros}us {}{failed}",
@@ -402,7 +400,14 @@ fn children<'s>(spans: &'s [Span], span: &Span) -> Vec<&'s Span> {
 
 /// The same tree with nothing in it that differs from one run to the next, so that it can be
 /// compared as text.
-pub(crate) fn outline(spans: &[Span]) -> String {
+/// Below each span are the lines of a log in JSON that carry its ids.
+pub(crate) fn outline(spans: &[Span], log: &str) -> String {
+    let lines = log.lines();
+    let lines = lines.filter_map(|line| serde_json::from_str(line).ok());
+    let of = OutlinedTrace {
+        spans,
+        log: lines.collect(),
+    };
     let mut out = String::new();
     let known = |id: &[u8]| spans.iter().any(|span| span.span_id == id);
     let mut roots: Vec<&Span> = spans
@@ -412,11 +417,17 @@ pub(crate) fn outline(spans: &[Span]) -> String {
     roots.sort_by_key(|span| span.start_time_unix_nano);
     roots
         .iter()
-        .for_each(|root| outline_of(&mut out, spans, root, 0));
+        .for_each(|root| outline_of(&mut out, &of, root, 0));
     out
 }
 
-fn outline_of(out: &mut String, spans: &[Span], span: &Span, depth: usize) {
+/// Spans, and the lines that are theirs.
+struct OutlinedTrace<'t> {
+    spans: &'t [Span],
+    log: Vec<Value>,
+}
+
+fn outline_of(out: &mut String, of: &OutlinedTrace<'_>, span: &Span, depth: usize) {
     let keys = [
         "http.response.status_code",
         "http.request.resend_count",
@@ -426,7 +437,7 @@ fn outline_of(out: &mut String, spans: &[Span], span: &Span, depth: usize) {
     let told = keys
         .iter()
         .filter_map(|key| Some(format!(" {key}={}", attribute(span, key)?)));
-    let failed = if span.status.is_some() { " ERROR" } else { "" };
+    let failed = failure(span).map_or("", |_| " ERROR");
     let told: String = told.collect();
     writeln!(
         out,
@@ -451,7 +462,22 @@ fn outline_of(out: &mut String, spans: &[Span], span: &Span, depth: usize) {
         )
         .expect("written");
     }
-    children(spans, span)
+    let is_of_span = |line: &&Value| {
+        line["trace_id"] == hex(&span.trace_id) && line["span_id"] == hex(&span.span_id)
+    };
+    for line in of.log.iter().filter(is_of_span) {
+        let (level, message) = (line["level"].as_str(), line["message"].as_str());
+        let (level, message) = (level.expect("a level"), message.expect("a message"));
+        let indent = depth * 2 + 2;
+        writeln!(out, "{:indent$}> {level} {message}", "").expect("written");
+    }
+    children(of.spans, span)
         .iter()
-        .for_each(|child| outline_of(out, spans, child, depth + 1));
+        .for_each(|child| outline_of(out, of, child, depth + 1));
+}
+
+/// Why a span failed; `None` if it did not. A status may be there and not be set.
+fn failure(span: &Span) -> Option<&str> {
+    let status = span.status.as_ref()?;
+    (status.code() == StatusCode::Error).then_some(&*status.message)
 }

@@ -1,17 +1,27 @@
-//! The shape of the source: functions fit on a page, and files of one module do not lead to each
-//! other in a circle.
+//! The shape of the source: functions fit on a page, their parameters have names, and files of one
+//! module do not lead to each other in a circle.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use syn::spanned::Spanned;
 use syn::visit::{self, Visit};
-use syn::{Attribute, Item, UseTree};
+use syn::{Attribute, FnArg, GenericArgument, Item, Pat, PatType, PathArguments, Type, UseTree};
 
 use super::{is_tests, root, sources};
 
 /// Longest function in lines, from its `fn` to its last brace, with comments.
 const LONGEST_FUNCTION: usize = 60;
+
+/// The functions that may have a tuple as a parameter, each with its reason.
+const TUPLE_PARAMETERS: [(&str, &str); 3] = [
+    (
+        "channel::rabbitmq::address::new",
+        "the user name and the password that replace those of the URIs",
+    ),
+    ("channel::rabbitmq::address::parse_uri", "the same"),
+    ("channel::rabbitmq::address::parse_uris", "the same"),
+];
 
 /// The names of a file's module below the crate: `["control", "resolve"]`.
 type ModulePath = Vec<String>;
@@ -23,14 +33,33 @@ struct FileShape {
     paths: Vec<Vec<String>>,
     /// The functions that are too long, with their number of lines.
     long_functions: Vec<(String, usize)>,
+    /// The parameters of functions, each with the function's name.
+    parameters: Vec<(String, PatType)>,
+    /// The names of types that stand for a tuple.
+    tuple_types: Vec<String>,
 }
 
 impl FileShape {
     fn of(path: &Path) -> Self {
-        let text = std::fs::read_to_string(path).expect("a file");
+        Self::of_text(&std::fs::read_to_string(path).expect("a file"))
+    }
+
+    fn of_text(text: &str) -> Self {
         let mut shape = Self::default();
-        shape.visit_file(&syn::parse_file(&text).expect("Rust"));
+        shape.visit_file(&syn::parse_file(text).expect("Rust"));
         shape
+    }
+
+    /// The functions that have a tuple as a parameter, by itself, behind a reference or in an
+    /// `Option`. `tuple_types` are the names of types that stand for one.
+    fn with_tuple_parameters(&self, tuple_types: &BTreeSet<String>) -> BTreeSet<&str> {
+        let parameters = self.parameters.iter();
+        parameters
+            .filter(|(_, parameter)| {
+                is_tuple_pattern(&parameter.pat) || is_tuple_type(&parameter.ty, tuple_types)
+            })
+            .map(|(function, _)| function.as_str())
+            .collect()
     }
 
     fn check_length(&mut self, signature: &syn::Signature, end: proc_macro2::Span) {
@@ -82,6 +111,23 @@ impl<'a> Visit<'a> for FileShape {
         visit::visit_path(self, path);
     }
 
+    fn visit_signature(&mut self, signature: &'a syn::Signature) {
+        for input in &signature.inputs {
+            if let FnArg::Typed(parameter) = input {
+                self.parameters
+                    .push((signature.ident.to_string(), parameter.clone()));
+            }
+        }
+        visit::visit_signature(self, signature);
+    }
+
+    fn visit_item_type(&mut self, item: &'a syn::ItemType) {
+        if is_tuple_type(&item.ty, &BTreeSet::new()) {
+            self.tuple_types.push(item.ident.to_string());
+        }
+        visit::visit_item_type(self, item);
+    }
+
     fn visit_item_fn(&mut self, function: &'a syn::ItemFn) {
         self.check_length(&function.sig, function.block.span());
         visit::visit_item_fn(self, function);
@@ -91,6 +137,39 @@ impl<'a> Visit<'a> for FileShape {
         self.check_length(&function.sig, function.block.span());
         visit::visit_impl_item_fn(self, function);
     }
+}
+
+/// True for a pattern that takes a tuple of two or more apart.
+fn is_tuple_pattern(pattern: &Pat) -> bool {
+    match pattern {
+        Pat::Tuple(tuple) => tuple.elems.len() > 1,
+        Pat::Reference(reference) => is_tuple_pattern(&reference.pat),
+        Pat::Paren(inside) => is_tuple_pattern(&inside.pat),
+        _ => false,
+    }
+}
+
+/// True for a tuple of two or more, a reference to one, and an `Option` of one.
+fn is_tuple_type(of: &Type, tuple_types: &BTreeSet<String>) -> bool {
+    match of {
+        Type::Tuple(tuple) => tuple.elems.len() > 1,
+        Type::Reference(reference) => is_tuple_type(&reference.elem, tuple_types),
+        Type::Paren(inside) => is_tuple_type(&inside.elem, tuple_types),
+        Type::Path(path) => path.path.segments.last().is_some_and(|last| {
+            tuple_types.contains(&last.ident.to_string())
+                || last.ident == "Option" && is_option_of_tuple(&last.arguments, tuple_types)
+        }),
+        _ => false,
+    }
+}
+
+fn is_option_of_tuple(arguments: &PathArguments, tuple_types: &BTreeSet<String>) -> bool {
+    let PathArguments::AngleBracketed(arguments) = arguments else {
+        return false;
+    };
+    arguments.args.iter().any(|argument| {
+        matches!(argument, GenericArgument::Type(inside) if is_tuple_type(inside, tuple_types))
+    })
 }
 
 /// True for what stands below `#[cfg(test)]`.
@@ -240,5 +319,58 @@ fn functions_fit_on_a_page() {
     assert!(
         long.is_empty(),
         "{LONGEST_FUNCTION} lines are allowed: {long:#?}"
+    );
+}
+
+#[test]
+fn tuples_as_parameters_are_seen() {
+    let text = "
+        type Pair = (u8, u8);
+        fn by_itself(pair: (u8, u8)) {}
+        fn taken_apart((a, b): Both) {}
+        fn behind_a_reference(pair: &(u8, u8)) {}
+        fn in_an_option(pair: Option<&(u8, u8)>) {}
+        fn by_its_name(pair: &Pair) {}
+        trait Whole { fn of_a_trait(&self, pair: (u8, u8)); }
+        fn names(a: u8, b: Option<u8>, c: &Both, Both { d, e }: Both) {}
+        fn pairs(all: &[(u8, u8)], of: Vec<Pair>, done: Result<(), u8>, nothing: ()) {}
+        fn given() -> (u8, u8) { let (a, b) = (1, 2); (a, b) }
+        #[cfg(test)]
+        mod tests { fn of_tests(pair: (u8, u8)) {} }
+    ";
+    let shape = FileShape::of_text(text);
+    let tuple_types: BTreeSet<String> = shape.tuple_types.iter().cloned().collect();
+    let found = shape.with_tuple_parameters(&tuple_types);
+    let expected = [
+        "behind_a_reference",
+        "by_its_name",
+        "by_itself",
+        "in_an_option",
+        "of_a_trait",
+        "taken_apart",
+    ];
+    assert_eq!(Vec::from_iter(found), expected);
+}
+
+/// A reader of a call sees from names what a parameter is, and not from its place in a tuple.
+#[test]
+fn functions_have_no_tuples_as_parameters() {
+    let files = library_files();
+    let shapes: Vec<FileShape> = files.iter().map(|path| FileShape::of(path)).collect();
+    let tuple_types: BTreeSet<String> = shapes
+        .iter()
+        .flat_map(|shape| shape.tuple_types.iter().cloned())
+        .collect();
+    let found = files.iter().zip(&shapes).flat_map(|(path, shape)| {
+        let module = module_path(path).join("::");
+        let functions = shape.with_tuple_parameters(&tuple_types).into_iter();
+        functions.map(move |function| format!("{module}::{function}"))
+    });
+    let found: Vec<String> = found
+        .filter(|function| !TUPLE_PARAMETERS.iter().any(|(known, _)| known == function))
+        .collect();
+    assert!(
+        found.is_empty(),
+        "give each part a parameter, or all of them a struct: {found:#?}"
     );
 }

@@ -5,26 +5,20 @@ use std::sync::Arc;
 use http::HeaderValue;
 use lapin::types::{AMQPValue, FieldTable};
 
-use super::amqp_value::{decode_value, short_string, text_value};
+use super::amqp_value::{decode_value, short_string};
 use super::header_names::BAGGAGE;
 use crate::event::{self, TRACEPARENT, TRACESTATE, TraceContext};
 
 /// Adds the trace context of an event, under the names that upstream uses (contract RQ-8).
 pub(crate) fn insert_trace_context(headers: &mut FieldTable, trace: &TraceContext) {
-    let bytes = |value: &HeaderValue| AMQPValue::LongString(value.as_bytes().to_vec().into());
-    if let Some(span) = trace.span {
-        headers.insert(
-            short_string(TRACEPARENT.as_str()),
-            text_value(&span.traceparent()),
-        );
-    }
-    for (name, value) in [
-        (TRACESTATE.as_str(), &trace.tracestate),
-        (BAGGAGE, &trace.baggage),
-    ] {
-        if let Some(value) = value {
-            headers.insert(short_string(name), bytes(value));
-        }
+    for (name, value) in trace.fields() {
+        let name = if name == event::BAGGAGE {
+            BAGGAGE
+        } else {
+            name.as_str()
+        };
+        let value = AMQPValue::LongString(value.as_bytes().to_vec().into());
+        headers.insert(short_string(name), value);
     }
 }
 

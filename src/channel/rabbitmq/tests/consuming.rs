@@ -5,7 +5,7 @@ use lapin::types::AMQPValue;
 
 use super::*;
 use crate::channel::rabbitmq::message::amqp_value;
-use crate::channel::{DeferredDelivery, DeliveryOutcome, DeliveryStage, LostDelivery};
+use crate::channel::{CountedDrop, DeferredDelivery, DeliveryOutcome, DeliveryStage, LostDelivery};
 use crate::model::DestinationRole;
 use crate::telemetry::series::DropReason;
 
@@ -16,7 +16,10 @@ fn loss() -> DeliveryOutcome {
         code: 503,
         attempts: 1,
         reason: "it is busy".to_owned(),
-        counted_as: (DestinationRole::Subscriber, DropReason::of_status(503)),
+        counted_as: CountedDrop {
+            destination: DestinationRole::Subscriber,
+            reason: DropReason::of_status(503),
+        },
     }))
 }
 

@@ -666,7 +666,7 @@ async fn what_was_returned_to_somebody_else_is_published_again() {
         assert_eq!(bench.next(0).await.event.id(), "waits");
     };
     tokio::select! {
-        () = republisher::republish_all(shared, receiver) => panic!("it ends"),
+        () = basic_return_republishing::republish_all(shared, receiver) => panic!("it ends"),
         () = told => {}
     }
 }

@@ -38,7 +38,7 @@ impl ChannelReconciler {
     /// conditions.
     async fn reconcile_channel(
         &self,
-        (namespace, name): &NamespacedName,
+        name: &NamespacedName,
         task: &ReconcileTask,
     ) -> Result<(), kube::Error> {
         let ReconcileTask {
@@ -49,8 +49,8 @@ impl ChannelReconciler {
         } = task;
         let channel = WriteTarget {
             kind: ResourceKind::RabbitmqChannel,
-            namespace,
-            name,
+            namespace: &name.namespace,
+            name: &name.name,
         };
         // The annotation comes first: without it, Knative does not read the channel's subscribers.
         if document
@@ -64,7 +64,7 @@ impl ChannelReconciler {
         // The Service comes before the status, whose http address has its name.
         let wanted = service::desired_service(document, &context.dispatcher);
         let service = self
-            .ensure_service(namespace, service.as_deref(), &wanted)
+            .ensure_service(&name.namespace, service.as_deref(), &wanted)
             .await?;
         // The dead letter sink is asked for each time, since the object that it refers to is not
         // watched.
@@ -162,10 +162,10 @@ impl WriteHandler for ChannelReconciler {
         with_timeout(self.reconcile_channel(name, task)).await
     }
 
-    fn log_failure(&self, (namespace, name): &NamespacedName, error: &WriteError) {
+    fn log_failure(&self, channel: &NamespacedName, error: &WriteError) {
         tracing::warn!(
-            namespace,
-            name,
+            namespace = channel.namespace,
+            name = channel.name,
             error = %WireText::new(error),
             "Channel could not be reconciled, trying again"
         );

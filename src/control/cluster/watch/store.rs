@@ -208,10 +208,10 @@ impl WatchedList {
 
 fn namespaced_name(object: &DynamicObject) -> NamespacedName {
     let text = |text: &Option<String>| text.clone().unwrap_or_default();
-    (
-        text(&object.metadata.namespace),
-        text(&object.metadata.name),
-    )
+    NamespacedName {
+        namespace: text(&object.metadata.namespace),
+        name: text(&object.metadata.name),
+    }
 }
 
 /// The object as it would be written, without the field managers. The kind is added, since lists

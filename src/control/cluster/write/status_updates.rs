@@ -50,7 +50,7 @@ pub(crate) async fn write_status_updates(
                 .reconciled_channels()
                 .into_iter()
                 .flatten();
-            channels.flat_map(status_update_tasks)
+            channels.flat_map(|(key, resolved)| status_update_tasks(key, resolved))
         });
         queue.plan_as_leader(tasks);
     }
@@ -65,16 +65,27 @@ enum StatusUpdateKind {
     Event,
 }
 
+/// What an update is for. Updates of one kind are written one after the other for each channel.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct StatusUpdateKey {
+    channel: ChannelKey,
+    kind: StatusUpdateKind,
+}
+
 fn status_update_tasks<'m>(
-    (key, resolved): (&'m ChannelKey, &'m Arc<ReconciledChannel>),
-) -> impl Iterator<Item = ((ChannelKey, StatusUpdateKind), StatusUpdateTask)> + 'm {
+    key: &'m ChannelKey,
+    resolved: &'m Arc<ReconciledChannel>,
+) -> impl Iterator<Item = (StatusUpdateKey, StatusUpdateTask)> + 'm {
     resolved.status_updates().iter().map(move |duty| {
         let kind = match duty {
             StatusUpdate::Subscribers(_) => StatusUpdateKind::Status,
             StatusUpdate::Warning(_) => StatusUpdateKind::Event,
         };
         (
-            (key.clone(), kind),
+            StatusUpdateKey {
+                channel: key.clone(),
+                kind,
+            },
             StatusUpdateTask {
                 document: Arc::clone(resolved.document()),
                 update: duty.clone(),
@@ -116,38 +127,39 @@ impl StatusUpdateTask {
 }
 
 impl WriteHandler for StatusUpdateHandler {
-    type ObjectKey = (ChannelKey, StatusUpdateKind);
+    type ObjectKey = StatusUpdateKey;
     type WriteTask = StatusUpdateTask;
 
     async fn write(
         &self,
-        (key, _): &(ChannelKey, StatusUpdateKind),
+        key: &StatusUpdateKey,
         task: &StatusUpdateTask,
     ) -> Result<(), WriteError> {
+        let channel = &key.channel;
         with_timeout(async {
             match &task.update {
                 StatusUpdate::Subscribers(list) => {
                     let patch = json!({"status": {"subscribers": list}});
-                    let channel = WriteTarget {
+                    let target = WriteTarget {
                         kind: self.kind.resource_kind(),
-                        namespace: &key.namespace,
-                        name: &key.name,
+                        namespace: &channel.namespace,
+                        name: &channel.name,
                     };
-                    self.writer.patch_status(channel, &patch).await
+                    self.writer.patch_status(target, &patch).await
                 }
                 StatusUpdate::Warning(message) => {
                     let now = k8s_openapi::jiff::Timestamp::now().to_string();
-                    let event = warning_event(self.kind, key, message, &task.document, &now);
-                    self.writer.create_event(&key.namespace, event).await
+                    let event = warning_event(self.kind, channel, message, &task.document, &now);
+                    self.writer.create_event(&channel.namespace, event).await
                 }
             }
         })
         .await
     }
 
-    fn log_failure(&self, (key, _): &(ChannelKey, StatusUpdateKind), error: &WriteError) {
+    fn log_failure(&self, key: &StatusUpdateKey, error: &WriteError) {
         tracing::warn!(
-            channel = %key,
+            channel = %key.channel,
             error = %WireText::new(error),
             "Could not be written into the cluster, trying again"
         );

@@ -15,7 +15,7 @@ const DRAFT: &str = "http://json-schema.org/draft-07/schema#";
 
 /// The names that [`json_schema`] takes: the kinds that are read, then the ConfigMaps whose keys
 /// are checked.
-pub fn schema_names() -> impl Iterator<Item = &'static str> {
+pub(crate) fn schema_names() -> impl Iterator<Item = &'static str> {
     ResourceKind::ALL
         .into_iter()
         .map(ResourceKind::as_str)
@@ -25,7 +25,7 @@ pub fn schema_names() -> impl Iterator<Item = &'static str> {
 /// The JSON Schema of a kind, or of one of Knative's ConfigMaps by its name, whatever the case;
 /// `None` for other names.
 #[must_use]
-pub fn json_schema(name: &str) -> Option<Value> {
+pub(crate) fn json_schema(name: &str) -> Option<Value> {
     if let Some(keys) = SYSTEM
         .iter()
         .find(|keys| keys.name.eq_ignore_ascii_case(name))

@@ -14,6 +14,7 @@ use crate::control::read::schema::UnknownFieldStrictness;
 use crate::control::read::schema::config_maps::{CONFIG_FEATURES, ConfigMapKeys, ConfigMapPlace};
 use crate::control::read::spelling::suggest_word;
 use crate::control::settings::ControlSettings;
+use crate::model::NamespacedName;
 use unread_keys::{report_edited_example, report_keys_in_metadata, report_operator_config};
 
 /// Flags without which more events pass, each with the values that are not upstream's default: a
@@ -48,8 +49,8 @@ pub(super) fn report_other_features(
     let is_written = settings.task.reads_written_objects();
     let has_features = collected
         .config_maps
-        .contains_key(&(system.clone(), CONFIG_FEATURES.to_owned()));
-    for ((namespace, name), item) in &mut collected.config_maps {
+        .contains_key(&NamespacedName::new(system, CONFIG_FEATURES));
+    for (NamespacedName { namespace, name }, item) in &mut collected.config_maps {
         // What has an error is told already that it is not where it was meant to be.
         if name != CONFIG_FEATURES
             || namespace == system
@@ -79,7 +80,7 @@ pub(super) fn report_other_features(
 fn report_features_of_other_kinds(collected: &mut CollectedObjects<'_>, system: &str) {
     let has_features = collected
         .config_maps
-        .contains_key(&(system.to_owned(), CONFIG_FEATURES.to_owned()));
+        .contains_key(&NamespacedName::new(system, CONFIG_FEATURES));
     let secrets = collected.secrets.values_mut().map(|item| &mut item.report);
     for report in secrets.chain(collected.others.values_mut()) {
         let (

@@ -60,9 +60,9 @@ pub(crate) fn injected_brokers<'d>(
         .filter(|document| is_of_kind(document, ResourceKind::Broker));
     let written: HashSet<NamespacedName> = brokers
         .filter_map(|broker| {
-            Some((
+            Some(NamespacedName::new(
                 namespace_of(broker, settings),
-                broker.text(&["metadata", "name"])?.to_owned(),
+                broker.text(&["metadata", "name"])?,
             ))
         })
         .collect();
@@ -71,12 +71,12 @@ pub(crate) fn injected_brokers<'d>(
     let mut injected = InjectedBrokers::default();
     for (name, document) in wanted {
         let Some(suspect) = suspects.meant_to_be(&name) else {
-            injected.made.push(broker(name, document));
+            injected.made.push(broker(&name, document));
             continue;
         };
-        let called = format!("Broker {}/{}", name.0, name.1);
+        let called = format!("Broker {name}");
         let what = if last.is_some_and(|last| was_made(&name, last)) {
-            injected.made.push(broker(name, document));
+            injected.made.push(broker(&name, document));
             format!("the {called} that was made for it is served on")
         } else {
             format!("no {called} is made")
@@ -98,7 +98,7 @@ pub(super) fn wanted_brokers<'d>(
     let mut wanted = BTreeMap::new();
     for document in documents.filter(|document| asks_for_injection(document)) {
         if let Some(name) =
-            wanted_broker(document, settings).filter(|(_, name)| is_dns_name(name, 253))
+            wanted_broker(document, settings).filter(|broker| is_dns_name(&broker.name, 253))
         {
             wanted.entry(name).or_insert(document);
         }
@@ -107,11 +107,12 @@ pub(super) fn wanted_brokers<'d>(
 }
 
 /// True if a Broker is served that was made for whoever asked for it.
-fn was_made((namespace, name): &NamespacedName, last: &Resolution) -> bool {
+fn was_made(broker: &NamespacedName, last: &Resolution) -> bool {
     last.inventory.objects.iter().any(|object| {
         object.kind == ObjectKind::Broker
             && object.conditions.served
-            && (&object.namespace, &object.name) == (namespace, name)
+            && object.namespace == broker.namespace
+            && object.name == broker.name
             && object
                 .manifest
                 .pointer("/metadata/labels")
@@ -161,15 +162,15 @@ fn wanted_broker(
     settings: &ControlSettings,
 ) -> Option<NamespacedName> {
     if is_of_kind(document, ResourceKind::Trigger) {
-        return Some((
+        return Some(NamespacedName::new(
             namespace_of(document, settings),
-            document.text(&["spec", "broker"])?.to_owned(),
+            document.text(&["spec", "broker"])?,
         ));
     }
     let name = document
         .text(&["metadata", "name"])
         .filter(|_| is_namespace(document))?;
-    Some((name.to_owned(), DEFAULT_BROKER.to_owned()))
+    Some(NamespacedName::new(name, DEFAULT_BROKER))
 }
 
 pub(super) fn is_of_kind(document: &ManifestDocument, kind: ResourceKind) -> bool {
@@ -186,13 +187,13 @@ fn namespace_of(document: &ManifestDocument, settings: &ControlSettings) -> Stri
 }
 
 /// The Broker as upstream's controller makes it.
-fn broker((namespace, name): NamespacedName, by: &ManifestDocument) -> ManifestDocument {
+fn broker(name: &NamespacedName, by: &ManifestDocument) -> ManifestDocument {
     let kind = ResourceKind::Broker;
     let labels = json!({ INJECTED: "true" });
     let value = json!({
         "apiVersion": kind.api_version(),
         "kind": kind.as_str(),
-        "metadata": { "namespace": namespace, "name": name, "labels": labels },
+        "metadata": { "namespace": name.namespace, "name": name.name, "labels": labels },
     });
     let origin = by.origin.as_ref().map(|origin| DocumentOrigin {
         file: Arc::clone(&origin.file),

@@ -111,7 +111,7 @@ fn remove<T>(
 
 /// The object of this kind to which one belongs, and where it stands.
 fn owner<O>(
-    (namespace, _): &NamespacedName,
+    owned: &NamespacedName,
     report: &ObjectReport<'_>,
     kind: &str,
     owners: &CollectedItems<'_, O>,
@@ -126,7 +126,7 @@ fn owner<O>(
         .filter(|owner| owner.get("kind").is_some_and(|of| of == kind));
     named.find_map(|owner| {
         let owner = owner.get("name").and_then(Value::as_str)?;
-        let owner = owners.get(&(namespace.clone(), owner.to_owned()))?;
+        let owner = owners.get(&NamespacedName::new(&owned.namespace, owner))?;
         Some(format!(
             "{kind}{}",
             owner.report.document().location_suffix()
@@ -137,7 +137,7 @@ fn owner<O>(
 /// Whether a policy is for nothing but these channels.
 fn is_for(
     gone: &[ObjectName],
-    (namespace, _): &NamespacedName,
+    name: &NamespacedName,
     policy: &CollectedItem<'_, EventPolicyManifest>,
 ) -> bool {
     let spec = policy
@@ -154,7 +154,7 @@ fn is_for(
             })
         };
         gone.iter()
-            .any(|gone| gone.namespace == *namespace && is_it(gone))
+            .any(|gone| gone.namespace == name.namespace && is_it(gone))
     };
     !to.is_empty() && to.iter().all(is_gone)
 }

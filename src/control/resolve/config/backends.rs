@@ -10,8 +10,8 @@ use crate::control::read::manifest::duck;
 use crate::control::read::report::ObjectReport;
 use crate::control::resolve::collect::{CollectedItem, CollectedObjects};
 use crate::control::settings::ControlSettings;
-use crate::model::BackendKind;
 use crate::model::annotation::BACKEND;
+use crate::model::{BackendKind, NamespacedName};
 
 /// The name of the ConfigMap in the system namespace.
 pub(crate) const CONFIG_IMC_BACKEND: &str = "config-imc-backend";
@@ -49,10 +49,7 @@ impl ImcBackendConfig {
         settings: &ControlSettings,
         last: Option<&Self>,
     ) -> Self {
-        let name = (
-            settings.system_namespace.clone(),
-            CONFIG_IMC_BACKEND.to_owned(),
-        );
+        let name = NamespacedName::new(&settings.system_namespace, CONFIG_IMC_BACKEND);
         let item = collected.config_maps.get_mut(&name);
         let written = item.and_then(
             |CollectedItem {

@@ -10,7 +10,7 @@ use crate::control::read::report::ObjectReport;
 use crate::control::resolve::collect::{CollectedItem, CollectedItems};
 use crate::control::resolve::config::trust::diagnose::format_day;
 use crate::control::settings::{AdvertisedCaCerts, ControlSettings};
-use crate::model::TrustBundle;
+use crate::model::{NamespacedName, TrustBundle};
 use crate::tls::server_identity::{ServerIdentity, ServerIdentityError};
 
 /// A server certificate with its private key.
@@ -58,7 +58,7 @@ pub(crate) fn resolve(
 ) -> Option<ServerCertificate> {
     let mut chosen = None;
     for name in settings.task.tls_secrets() {
-        let key = (settings.system_namespace.clone(), (*name).to_owned());
+        let key = NamespacedName::new(&settings.system_namespace, *name);
         let Some(item) = secrets.get_mut(&key) else {
             continue;
         };
@@ -84,16 +84,14 @@ fn read_secret(
     let ca = secret_value(secret, "ca.crt", report).ok().flatten();
     let chain = require_secret_value(chain, "tls.crt", report);
     let key = require_secret_value(key, "tls.key", report);
-    if let Some((field, chain)) = &chain {
-        check_chain(chain, field, report);
+    if let Some(chain) = &chain {
+        check_certificates(chain, report);
     }
-    if let Some((field, key)) = &key {
-        check_private_key(key, field, report);
+    if let Some(key) = &key {
+        check_private_key(key, report);
     }
-    if let Some((field, text)) = &ca
-        && let Err(error) = TrustBundle::from_pem(text)
-    {
-        report.error(field, error.to_string());
+    if let Some(ca) = &ca {
+        check_certificates(ca, report);
     }
     if report.has_errors() {
         return None;
@@ -101,21 +99,21 @@ fn read_secret(
     // The certificate is judged as the listener will judge it.
     let (chain, key) = (chain?, key?);
     check_identity(&chain, &key, now, report)?;
-    check_validity(&chain.1, &chain.0, now, report);
+    check_validity(&chain, now, report);
     let object = report.object();
     let origin = format!("Secret {}/{}", object.namespace, object.name);
     Some(ServerCertificate {
-        certificate_chain_pem: chain.1,
-        private_key_pem: key.1,
-        ca_pem: ca.map(|(_, text)| text),
+        certificate_chain_pem: chain.text,
+        private_key_pem: key.text,
+        ca_pem: ca.map(|ca| ca.text),
         origin,
     })
 }
 
-fn check_private_key(key: &str, field: &str, report: &mut ObjectReport<'_>) {
-    if !key.contains("PRIVATE KEY-----") {
+fn check_private_key(key: &SecretValue, report: &mut ObjectReport<'_>) {
+    if !key.text.contains("PRIVATE KEY-----") {
         report.error(
-            field,
+            &key.field,
             "holds no PEM private key: it must contain a -----BEGIN PRIVATE KEY----- line",
         );
     }
@@ -123,17 +121,17 @@ fn check_private_key(key: &str, field: &str, report: &mut ObjectReport<'_>) {
 
 /// Reports a chain and a key that no listener can use together; `None` if so.
 fn check_identity(
-    (chain_field, chain): &Value,
-    (key_field, key): &Value,
+    chain: &SecretValue,
+    key: &SecretValue,
     now: i64,
     report: &mut ObjectReport<'_>,
 ) -> Option<()> {
-    let Err(error) = ServerIdentity::default().replace(chain, key, now) else {
+    let Err(error) = ServerIdentity::default().replace(&chain.text, &key.text, now) else {
         return Some(());
     };
     let field = match error {
-        ServerIdentityError::Key(_) | ServerIdentityError::Mismatch { .. } => key_field,
-        _ => chain_field,
+        ServerIdentityError::Key(_) | ServerIdentityError::Mismatch { .. } => &key.field,
+        _ => &chain.field,
     };
     // The field in the report says already which of the two keys is meant.
     let message = error.to_string();
@@ -145,8 +143,11 @@ fn check_identity(
     None
 }
 
-/// The field and the text of a Secret's key.
-type Value = (String, String);
+/// The value of a Secret's key, and the field that it is written at.
+struct SecretValue {
+    field: String,
+    text: String,
+}
 
 /// The error for a value that exists and cannot be read, which is reported.
 struct Unreadable;
@@ -157,16 +158,19 @@ fn secret_value(
     secret: &SecretManifest,
     key: &str,
     report: &mut ObjectReport<'_>,
-) -> Result<Option<Value>, Unreadable> {
+) -> Result<Option<SecretValue>, Unreadable> {
     if let Some(text) = duck::text(&secret.string_data, key) {
-        return Ok(Some((format!("stringData.{key}"), text.to_owned())));
+        return Ok(Some(SecretValue {
+            field: format!("stringData.{key}"),
+            text: text.to_owned(),
+        }));
     }
     let field = format!("data.{key}");
     let Some(encoded) = duck::text(&secret.data, key) else {
         return Ok(None);
     };
     let problem = match trust::decode_base64(encoded).map(String::from_utf8) {
-        Some(Ok(text)) => return Ok(Some((field, text))),
+        Some(Ok(text)) => return Ok(Some(SecretValue { field, text })),
         Some(Err(_)) => "is not PEM: encode the PEM text as base64, once",
         None => "is not base64: encode the PEM text, or write it as it is into stringData",
     };
@@ -175,10 +179,10 @@ fn secret_value(
 }
 
 fn require_secret_value(
-    value: Result<Option<Value>, Unreadable>,
+    value: Result<Option<SecretValue>, Unreadable>,
     key: &str,
     report: &mut ObjectReport<'_>,
-) -> Option<Value> {
+) -> Option<SecretValue> {
     let value = value.ok()?;
     // A value that exists and is no text is reported already.
     let is_misread = ["data", "stringData"]
@@ -193,15 +197,15 @@ fn require_secret_value(
     value
 }
 
-fn check_chain(chain: &str, field: &str, report: &mut ObjectReport<'_>) {
-    if let Err(error) = TrustBundle::from_pem(chain) {
-        report.error(field, error.to_string());
+fn check_certificates(value: &SecretValue, report: &mut ObjectReport<'_>) {
+    if let Err(error) = TrustBundle::from_pem(&value.text) {
+        report.error(&value.field, error.to_string());
     }
 }
 
 /// Warns of each certificate of a chain that is readable, but not valid now.
-fn check_validity(chain: &str, field: &str, now: i64, report: &mut ObjectReport<'_>) {
-    let bundle = TrustBundle::from_pem(chain).unwrap_or_default();
+fn check_validity(chain: &SecretValue, now: i64, report: &mut ObjectReport<'_>) {
+    let bundle = TrustBundle::from_pem(&chain.text).unwrap_or_default();
     for certificate in bundle.invalid_at(now) {
         let (from, until) = (
             format_day(certificate.not_before),
@@ -211,6 +215,6 @@ fn check_validity(chain: &str, field: &str, now: i64, report: &mut ObjectReport<
             "{} is valid from {from} until {until} only: renew it",
             certificate.subject
         );
-        report.warning(field, message);
+        report.warning(&chain.field, message);
     }
 }

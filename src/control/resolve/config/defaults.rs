@@ -54,8 +54,7 @@ impl ResolvedDefaults {
         settings: &ControlSettings,
         last: Option<&Self>,
     ) -> Self {
-        let (mut defaults, reading) =
-            (Self::default(), UnknownFieldPolicy::from_settings(settings));
+        let mut defaults = Self::default();
         for (
             name,
             CollectedItem {
@@ -66,18 +65,15 @@ impl ResolvedDefaults {
         ) in &mut collected.config_maps
         {
             if let Some(config_map) = object {
-                defaults.take(name, config_map, (settings, reading), report);
+                defaults.take(name, config_map, settings, report);
             } else if let Some(config_map) = partly {
-                Self::default().take(name, config_map, (settings, reading), report);
+                Self::default().take(name, config_map, settings, report);
             }
             if report.has_errors() {
-                defaults.keep_last(&name.0, &name.1, settings, last);
+                defaults.keep_last(name, settings, last);
             }
         }
-        let system = (
-            settings.system_namespace.clone(),
-            CONFIG_BR_DEFAULTS.to_owned(),
-        );
+        let system = NamespacedName::new(&settings.system_namespace, CONFIG_BR_DEFAULTS);
         if let Some(item) = collected
             .config_maps
             .get_mut(&system)
@@ -91,13 +87,14 @@ impl ResolvedDefaults {
     /// Reads one of the ConfigMaps, if it is one of those with defaults or a template.
     fn take(
         &mut self,
-        (namespace, name): &NamespacedName,
+        name: &NamespacedName,
         config_map: &ConfigMapManifest,
-        (settings, reading): (&ControlSettings, UnknownFieldPolicy),
+        settings: &ControlSettings,
         report: &mut ObjectReport<'_>,
     ) {
-        let system = *namespace == settings.system_namespace;
-        match name.as_str() {
+        let reading = UnknownFieldPolicy::from_settings(settings);
+        let system = name.namespace == settings.system_namespace;
+        match name.name.as_str() {
             CONFIG_BR_DEFAULTS if system => {
                 self.brokers =
                     read_broker_defaults(config_map, reading, report).unwrap_or_default();
@@ -128,7 +125,7 @@ impl ResolvedDefaults {
                     note_foreign_template(template, &format!("data.{key}.kind"), report);
                 }
                 self.templates
-                    .extend(template.map(|template| ((namespace.clone(), name.clone()), template)));
+                    .extend(template.map(|template| (name.clone(), template)));
             }
         }
     }
@@ -136,25 +133,20 @@ impl ResolvedDefaults {
     /// Keeps the last content of a ConfigMap that has problems.
     fn keep_last(
         &mut self,
-        namespace: &str,
-        name: &str,
+        name: &NamespacedName,
         settings: &ControlSettings,
         last: Option<&Self>,
     ) {
         let nothing = Self::default();
         let last = last.unwrap_or(&nothing);
-        let key = (namespace.to_owned(), name.to_owned());
-        match name {
-            CONFIG_BR_DEFAULTS if namespace == settings.system_namespace => {
-                self.brokers = last.brokers.clone()
-            }
-            DEFAULT_CH_WEBHOOK if namespace == settings.system_namespace => {
-                self.channels = last.channels.clone()
-            }
+        let system = name.namespace == settings.system_namespace;
+        match name.name.as_str() {
+            CONFIG_BR_DEFAULTS if system => self.brokers = last.brokers.clone(),
+            DEFAULT_CH_WEBHOOK if system => self.channels = last.channels.clone(),
             _ => self.templates.extend(
                 last.templates
-                    .get(&key)
-                    .map(|template| (key.clone(), template.clone())),
+                    .get(name)
+                    .map(|template| (name.clone(), template.clone())),
             ),
         }
     }
@@ -205,7 +197,8 @@ impl ResolvedDefaults {
     /// defaults name.
     pub(crate) fn broker_template(
         &self,
-        (namespace, class): (&str, &str),
+        namespace: &str,
+        class: &str,
         config: Option<&duck::KReference>,
     ) -> Option<&ChannelTemplate> {
         let reference = config.or_else(|| {
@@ -218,7 +211,7 @@ impl ResolvedDefaults {
             .filter(|namespace| !namespace.is_empty())
             .unwrap_or(namespace);
         self.templates
-            .get(&(referred.to_owned(), reference.name.clone()?))
+            .get(&NamespacedName::new(referred, reference.name.clone()?))
     }
 
     /// What names the template of Brokers without a `config` of their own, unless it is for another
@@ -257,8 +250,8 @@ impl ResolvedDefaults {
             };
             // Without a namespace, it is that of each Broker.
             let of = text(&reference.namespace).or_else(|| namespace.map(str::to_owned));
-            let is_it = |(other, known): &NamespacedName| {
-                *known == name && of.as_ref().is_none_or(|of| of == other)
+            let is_it = |known: &NamespacedName| {
+                known.name == name && of.as_ref().is_none_or(|of| *of == known.namespace)
             };
             let is_default = name == DEFAULT_TEMPLATE
                 && of

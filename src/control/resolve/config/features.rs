@@ -11,9 +11,10 @@ use crate::control::read::report::ObjectReport;
 use crate::control::read::schema::config_maps::{CONFIG_FEATURES, ConfigMapKeys, ConfigMapPlace};
 use crate::control::resolve::collect::CollectedObjects;
 use crate::control::settings::ControlSettings;
-use crate::model::NamespacedName;
 use crate::model::annotation::{ASYNC_HANDLER, DELIVERY_ORDER, HTTP_VERSION};
-use crate::model::{AcknowledgeMode, DeliveryOrder, HttpVersions, TransportEncryption};
+use crate::model::{
+    AcknowledgeMode, DeliveryOrder, HttpVersions, NamespacedName, TransportEncryption,
+};
 
 const TRANSPORT_ENCRYPTION: &str = "transport-encryption";
 
@@ -30,10 +31,7 @@ pub(crate) fn transport_encryption(
     last: Option<TransportEncryption>,
 ) -> TransportEncryption {
     let mut mode = last.unwrap_or_default();
-    let system_features = (
-        settings.system_namespace.clone(),
-        CONFIG_FEATURES.to_owned(),
-    );
+    let system_features = NamespacedName::new(&settings.system_namespace, CONFIG_FEATURES);
     if mode != TransportEncryption::default()
         && !collected.config_maps.contains_key(&system_features)
     {
@@ -108,19 +106,15 @@ impl<'d> WrittenFlag<'d> {
 }
 
 /// Says that a flag of a ConfigMap that is gone stays in force.
-pub(super) fn kept_flag_problem(
-    flag: &str,
-    value: &str,
-    (namespace, name): NamespacedName,
-) -> Problem {
+pub(super) fn kept_flag_problem(flag: &str, value: &str, config_map: NamespacedName) -> Problem {
     Problem {
         severity: Severity::Note,
         file: None,
         line: None,
         object: Some(ObjectName {
             kind: "ConfigMap".to_owned(),
-            namespace,
-            name,
+            namespace: config_map.namespace,
+            name: config_map.name,
         }),
         field: format!("data.{flag}"),
         message: format!(

@@ -11,7 +11,7 @@ use crate::control::read::schema::config_maps::CONFIG_FEATURES;
 use crate::control::resolve::collect::CollectedObjects;
 use crate::control::resolve::destination::uri;
 use crate::control::settings::{ApiServerAvailability, ControlSettings};
-use crate::model::{AuthorizationMode, parse_duration};
+use crate::model::{AuthorizationMode, NamespacedName, parse_duration};
 
 const OIDC: &str = "authentication-oidc";
 const AUTHORIZATION: &str = "default-authorization-mode";
@@ -56,10 +56,7 @@ pub(crate) fn resolve(
     settings: &ControlSettings,
     last: Option<&FeatureFlags>,
 ) -> FeatureFlags {
-    let system_features = (
-        settings.system_namespace.clone(),
-        CONFIG_FEATURES.to_owned(),
-    );
+    let system_features = NamespacedName::new(&settings.system_namespace, CONFIG_FEATURES);
     let suspect = collected
         .unidentified_with_word(CONFIG_FEATURES)
         .first()
@@ -75,10 +72,10 @@ pub(crate) fn resolve(
             .unwrap_or_default();
     };
     match &item.object {
-        Some(config_map) => read_flags(config_map, (settings, last), &mut item.report),
+        Some(config_map) => read_flags(config_map, settings, last, &mut item.report),
         None => {
             if let Some(config_map) = &item.partly {
-                read_flags(config_map, (settings, last), &mut item.report);
+                read_flags(config_map, settings, last, &mut item.report);
             }
             last.cloned()
                 .unwrap_or_else(|| safe_flags(item.report.document()))
@@ -134,19 +131,21 @@ fn foreign_issuer(url: &str) -> Option<String> {
 
 fn read_flags(
     config_map: &ConfigMapManifest,
-    (settings, last): (&ControlSettings, Option<&FeatureFlags>),
+    settings: &ControlSettings,
+    last: Option<&FeatureFlags>,
     report: &mut ObjectReport<'_>,
 ) -> FeatureFlags {
     let flags = FeatureFlags {
         oidc: read_switch(
             config_map,
-            (OIDC, last.map_or(FeatureSwitch::On, |last| last.oidc)),
+            OIDC,
+            last.map_or(FeatureSwitch::On, |last| last.oidc),
             report,
         ),
         authorization: read_authorization_mode(config_map, report),
         discovery: flag_value(config_map, DISCOVERY).and_then(|(_, url)| foreign_issuer(url)),
-        event_types: read_switch(config_map, (EVENT_TYPES, FeatureSwitch::Off), report),
-        cross_namespace: read_switch(config_map, (CROSS_NAMESPACE, FeatureSwitch::Off), report),
+        event_types: read_switch(config_map, EVENT_TYPES, FeatureSwitch::Off, report),
+        cross_namespace: read_switch(config_map, CROSS_NAMESPACE, FeatureSwitch::Off, report),
         reply_timeout: read_reply_timeout(config_map, last, report),
     };
     if flags.oidc == FeatureSwitch::On {
@@ -172,7 +171,8 @@ fn flag_value<'c>(config_map: &'c ConfigMapManifest, flag: &str) -> Option<(&'c 
 /// lets less pass, though upstream takes it for `disabled`.
 fn read_switch(
     config_map: &ConfigMapManifest,
-    (flag, safe): (&str, FeatureSwitch),
+    flag: &str,
+    safe: FeatureSwitch,
     report: &mut ObjectReport<'_>,
 ) -> FeatureSwitch {
     match flag_value(config_map, flag) {

@@ -25,7 +25,7 @@ pub(crate) fn resolve_key_ring(
         request_replies,
         ..
     } = collected;
-    for ((namespace, name), item) in secrets.iter_mut() {
+    for (NamespacedName { namespace, name }, item) in secrets.iter_mut() {
         if *namespace == settings.system_namespace {
             read_secret_keys(name, item, &mut ring);
         }
@@ -110,13 +110,13 @@ fn derive_missing_keys<'n>(
     settings: &ControlSettings,
     ring: &mut KeyRing,
 ) {
-    let secret = secrets.get(&(settings.system_namespace.clone(), SECRET.to_owned()));
+    let secret = secrets.get(&NamespacedName::new(&settings.system_namespace, SECRET));
     let is_unread = secret.is_some_and(|item| item.object.is_none());
     let written = secret
         .and_then(|item| item.object.as_deref())
         .map(key_entries)
         .unwrap_or_default();
-    for (namespace, name) in request_replies {
+    for NamespacedName { namespace, name } in request_replies {
         let has_entry = written
             .iter()
             .any(|(entry, ..)| entry.namespace == *namespace && entry.name == *name);

@@ -7,6 +7,7 @@ use crate::control::read::manifest::duck;
 use crate::control::read::report::ObjectReport;
 use crate::control::resolve::collect::CollectedItems;
 use crate::control::settings::ControlSettings;
+use crate::model::NamespacedName;
 
 const ZAP: &str = "zap-logger-config";
 
@@ -16,10 +17,7 @@ pub(crate) fn log_level(
     settings: &ControlSettings,
     last: Option<&'static str>,
 ) -> Option<&'static str> {
-    let logging = (
-        settings.system_namespace.clone(),
-        settings.config_logging.clone(),
-    );
+    let logging = NamespacedName::new(&settings.system_namespace, &settings.config_logging);
     let Some(item) = config_maps.get_mut(&logging) else {
         return last;
     };

@@ -13,6 +13,7 @@ use crate::control::resolve::collect::CollectedObjects;
 use crate::control::settings::ControlSettings;
 use crate::control::task::ControlTask;
 use crate::correlation;
+use crate::model::NamespacedName;
 
 /// The line with which a certificate begins, in PEM.
 const CERTIFICATE: &str = "-----BEGIN CERTIFICATE-----";
@@ -22,7 +23,7 @@ pub(crate) fn warn(collected: &mut CollectedObjects<'_>, settings: &ControlSetti
     if !settings.task.reads_written_objects() {
         return;
     }
-    for ((namespace, name), item) in &mut collected.secrets {
+    for (NamespacedName { namespace, name }, item) in &mut collected.secrets {
         let is_astray = astray(item.report.document(), settings);
         if *namespace == settings.system_namespace || is_astray.is_some() {
             warn_of_secret(name, is_astray, settings, &mut item.report);

@@ -10,7 +10,7 @@ use crate::control::read::manifest::duck;
 use crate::control::read::report::ObjectReport;
 use crate::control::resolve::collect::{CollectedItem, CollectedItems};
 use crate::control::settings::ControlSettings;
-use crate::model::{ExporterEndpoint, ObservabilityConfig};
+use crate::model::{ExporterEndpoint, NamespacedName, ObservabilityConfig};
 
 /// The data of a ConfigMap, in which Kubernetes allows null values.
 type ConfigMapData = Option<BTreeMap<String, Option<String>>>;
@@ -20,10 +20,7 @@ pub(crate) fn resolve(
     config_maps: &mut CollectedItems<'_, ConfigMapManifest>,
     settings: &ControlSettings,
 ) -> ObservabilityConfig {
-    let name = (
-        settings.system_namespace.clone(),
-        settings.config_observability.clone(),
-    );
+    let name = NamespacedName::new(&settings.system_namespace, &settings.config_observability);
     let Some(item) = config_maps.get_mut(&name) else {
         return ObservabilityConfig::default();
     };

@@ -20,8 +20,7 @@ use crate::control::read::report::ObjectReport;
 use crate::control::resolve::collect::CollectedItems;
 use crate::control::resolve::config::system_namespace::astray;
 use crate::control::settings::ControlSettings;
-use crate::model::NamespacedName;
-use crate::model::{TrustBundle, TrustError, TrustFingerprint, TrustedCertificate};
+use crate::model::{NamespacedName, TrustBundle, TrustError, TrustFingerprint, TrustedCertificate};
 
 pub(crate) const LABEL: &str = "networking.knative.dev/trust-bundle";
 const LABEL_FIELD: &str = "metadata.labels.networking.knative.dev/trust-bundle";
@@ -228,13 +227,13 @@ pub(crate) fn read_trust_bundles(
 /// The certificates of a ConfigMap that is labelled as a trust bundle; `None` if it is not one that
 /// counts.
 fn read_labelled_bundle(
-    (namespace, _): &NamespacedName,
+    name: &NamespacedName,
     config_map: &ConfigMapManifest,
     settings: &ControlSettings,
     report: &mut ObjectReport<'_>,
 ) -> Option<TrustBundle> {
     match duck::text(&config_map.metadata.labels, LABEL)? {
-        "true" if *namespace == settings.system_namespace => {
+        "true" if name.namespace == settings.system_namespace => {
             Some(read_trust_bundle(config_map, settings.now, report))
         }
         "true" => {

@@ -34,10 +34,10 @@ impl DestinationResolver<'_> {
                 format!("has no meaning beside a reference to {key}: it is ignored"),
             );
         }
-        Some((
-            self.addresses.preferred_url(&key)?.into(),
-            DestinationRoute::Local(key),
-        ))
+        Some(ResolvedUrl {
+            url: self.addresses.preferred_url(&key)?.into(),
+            route: DestinationRoute::Local(key),
+        })
     }
 
     /// Whether a URL is the address of something that this process serves.
@@ -62,26 +62,25 @@ impl DestinationResolver<'_> {
             .iter()
             .find(|overriding| overriding.matches(&url));
         if let Some(overriding) = overriding {
-            return (
+            let connect = Some(overriding.connect_to);
+            return ResolvedUrl {
                 url,
-                DestinationRoute::Remote {
-                    connect: Some(overriding.connect_to),
-                },
-            );
+                route: DestinationRoute::Remote { connect },
+            };
         }
-        match self.addresses.channel_key_of_url(&url) {
-            Some(_) if !self.settings.task.serves_manifests() => {
-                (url, DestinationRoute::Remote { connect: None })
-            }
-            Some(key) if self.check_served(&key).is_ok() => (url, DestinationRoute::Local(key)),
+        let by_host_name = DestinationRoute::Remote { connect: None };
+        let route = match self.addresses.channel_key_of_url(&url) {
+            Some(_) if !self.settings.task.serves_manifests() => by_host_name,
+            Some(key) if self.check_served(&key).is_ok() => DestinationRoute::Local(key),
             Some(key) => {
                 report.warning(
                     field,
                     format!("is the address of {key}, which is not served here"),
                 );
-                (url, DestinationRoute::Remote { connect: None })
+                by_host_name
             }
-            None => (url, DestinationRoute::Remote { connect: None }),
-        }
+            None => by_host_name,
+        };
+        ResolvedUrl { url, route }
     }
 }

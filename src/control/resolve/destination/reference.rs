@@ -7,8 +7,7 @@ use crate::control::read::kind::{RecognizedKind, ResourceKind, group_of};
 use crate::control::read::manifest::duck::KReference;
 use crate::control::read::report::ObjectReport;
 use crate::control::resolve::keys::channel_key;
-use crate::model::ChannelKind;
-use crate::model::NamespacedName;
+use crate::model::{ChannelKind, NamespacedName};
 
 /// The kind that a reference means.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -117,7 +116,7 @@ impl DestinationResolver<'_> {
             .unwrap_or_else(|| report.object().namespace.clone());
         match meant {
             ReferencedKind::Known(kind) => {
-                self.resolve_known_kind(kind, (namespace, name), wanted, report)
+                self.resolve_known_kind(kind, NamespacedName { namespace, name }, wanted, report)
             }
             ReferencedKind::Other { group, kind } => {
                 let referent = ReferencedObject {
@@ -134,17 +133,17 @@ impl DestinationResolver<'_> {
     fn resolve_known_kind(
         &self,
         kind: ResourceKind,
-        (namespace, name): NamespacedName,
+        name: NamespacedName,
         wanted: &WrittenDestination<'_>,
         report: &mut ObjectReport<'_>,
     ) -> Option<ResolvedUrl> {
         let channel_kind = match kind {
             ResourceKind::Service => {
-                let referent = ReferencedObject::service(namespace, name);
+                let referent = ReferencedObject::service(name.namespace, name.name);
                 return self.resolve_service(&referent, wanted, report);
             }
             ResourceKind::Sequence | ResourceKind::Parallel => {
-                return self.resolve_flow(kind, (namespace, name), wanted, report);
+                return self.resolve_flow(kind, name, wanted, report);
             }
             ResourceKind::Broker => ChannelKind::Broker,
             ResourceKind::RequestReply => ChannelKind::RequestReply,
@@ -166,7 +165,7 @@ impl DestinationResolver<'_> {
                 return None;
             }
         };
-        let key = channel_key(channel_kind, namespace, name);
+        let key = channel_key(channel_kind, name.namespace, name.name);
         self.resolve_local(key, wanted, report)
     }
 }

@@ -14,6 +14,7 @@ use crate::control::read::report::ObjectReport;
 use crate::control::read::schema::annotations::ENDPOINT;
 use crate::control::read::schema::core::SERVICE_TYPES;
 use crate::control::resolve::collect::{CollectedItem, CollectedItems, CollectedObjects};
+use crate::model::NamespacedName;
 
 /// Locates every Service, and every other object whose manifest says its address. One with problems
 /// keeps its last location.
@@ -34,7 +35,7 @@ pub(crate) fn resolve(
         .collect();
     displays.extend(display_pods(pods));
     let mut locations = ServiceLocations::new();
-    for ((namespace, name), item) in services {
+    for (NamespacedName { namespace, name }, item) in services {
         let CollectedItem {
             object,
             partly,
@@ -68,10 +69,10 @@ fn display_pods<'i>(
     pods: &'i CollectedItems<'_, PodManifest>,
 ) -> impl Iterator<Item = DisplayPods> + 'i {
     pods.iter()
-        .filter_map(|((namespace, _), CollectedItem { object, .. })| {
+        .filter_map(|(name, CollectedItem { object, .. })| {
             let pod = object.as_deref().filter(|pod| is_event_display_pod(pod))?;
             Some(DisplayPods {
-                namespace: namespace.clone(),
+                namespace: name.namespace.clone(),
                 labels: pod.metadata.labels.clone(),
             })
         })

@@ -59,15 +59,18 @@ impl DestinationResolver<'_> {
         };
         // An override, or a URL of this process, goes before the display and before the check that
         // the object exists.
-        let (url, route) = self.resolve_url(url, &field, report);
-        match (location, &route) {
+        let found = self.resolve_url(url, &field, report);
+        match (location, &found.route) {
             (Some(ServiceLocation::EventDisplay), DestinationRoute::Remote { connect: None })
                 if !self.settings.task.relays() =>
             {
-                return Some((url, DestinationRoute::EventDisplay));
+                return Some(ResolvedUrl {
+                    route: DestinationRoute::EventDisplay,
+                    ..found
+                });
             }
             (None, DestinationRoute::Remote { connect: None }) => {
-                let host = url.host_str().unwrap_or_default();
+                let host = found.url.host_str().unwrap_or_default();
                 let message = format!(
                     "there is no {referent}: add its manifest, or {}",
                     location_remedy(host)
@@ -82,10 +85,10 @@ impl DestinationResolver<'_> {
                     | ServiceLocation::Endpoint { .. },
                 ),
                 _,
-            ) => self.check_host(&url, &route, &field, report),
+            ) => self.check_host(&found, &field, report),
             _ => {}
         }
-        Some((url, route))
+        Some(found)
     }
 
     /// The base URL of a Service: that of the annotation, else the host name of the cluster.
@@ -124,18 +127,17 @@ impl DestinationResolver<'_> {
     /// Warns of a host name that only a cluster can look up, if there is none.
     pub(crate) fn check_host(
         &self,
-        url: &Url,
-        target: &DestinationRoute,
+        found: &ResolvedUrl,
         field: &str,
         report: &mut ObjectReport<'_>,
     ) {
-        let host = url.host_str().unwrap_or_default();
+        let host = found.url.host_str().unwrap_or_default();
         let domain = format!(".svc.{}", self.settings.cluster_domain);
         let is_of_cluster = host.ends_with(&domain) || host.ends_with(".svc");
         let is_unknown = self.settings.cluster_names == ClusterNameLookup::Unavailable;
         if is_of_cluster
             && is_unknown
-            && matches!(target, DestinationRoute::Remote { connect: None })
+            && matches!(found.route, DestinationRoute::Remote { connect: None })
         {
             report.warning(
                 field,

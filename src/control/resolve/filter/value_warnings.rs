@@ -6,7 +6,8 @@ use crate::control::read::report::ObjectReport;
 /// value begins or ends, and patterns of other languages, since texts are compared as they are.
 pub(super) fn warn_of_value(
     wanted: &str,
-    (dialect, name): (&str, &str),
+    dialect: &str,
+    name: &str,
     field: &str,
     report: &mut ObjectReport<'_>,
 ) {

@@ -20,7 +20,7 @@ use crate::control::resolve::config::flags::FeatureSwitch;
 use crate::control::resolve::destination::DestinationResolver;
 use crate::control::resolve::status;
 use crate::control::resolve::subscription::SubscriptionResolver;
-use crate::control::resolve::subscription::subscriber::subscriber_key;
+use crate::control::resolve::subscription::subscriber::{SubscriberEntry, subscriber_key};
 use crate::control::settings::{ControlSettings, RabbitmqAvailability};
 use crate::model::annotation::BACKEND;
 use crate::model::{
@@ -184,7 +184,7 @@ fn status_updates(document: &Value, report: &ObjectReport<'_>) -> Vec<StatusUpda
     };
     let warning = report
         .first_error()
-        .map(|(_, message)| StatusUpdate::Warning(message));
+        .map(|error| StatusUpdate::Warning(error.message));
     list.map(StatusUpdate::Subscribers)
         .into_iter()
         .chain(warning)
@@ -245,7 +245,13 @@ impl ChannelBuilder<'_, '_, '_> {
         for (index, (entry, id)) in entries.iter().copied().zip(&names).enumerate() {
             let field = subscribers::entry_field(index);
             let is_first = entry::entry_uid(entry).is_none_or(|uid| uids.insert(uid));
-            let resolved = self.resolve_entry((entry, id), &field).filter(|_| is_first);
+            let resolved = self
+                .resolve_entry(SubscriberEntry {
+                    spec: entry,
+                    id,
+                    field: &field,
+                })
+                .filter(|_| is_first);
             if is_first {
                 self.report_missing_uid(entry, &field);
             } else {
@@ -262,20 +268,15 @@ impl ChannelBuilder<'_, '_, '_> {
     }
 
     /// The subscription of an entry; `None` if it is wrong, or could not be read whole.
-    fn resolve_entry(
-        &mut self,
-        (entry, id): (&SubscriberSpec, &str),
-        field: &str,
-    ) -> Option<Subscription> {
-        let is_misread = self.report.is_unreadable_inside(field);
+    fn resolve_entry(&mut self, entry: SubscriberEntry<'_>) -> Option<Subscription> {
+        let is_misread = self.report.is_unreadable_inside(entry.field);
         let parents = BTreeMap::new();
         let mut resolver = SubscriptionResolver {
             resolver: self.resolver,
             parents: &parents,
         };
-        let (_, resolved) =
-            resolver.resolve_subscriber((entry, id), self.key, field, self.report)?;
-        Some(resolved).filter(|_| !is_misread)
+        let resolved = resolver.resolve_subscriber(entry, self.key, self.report)?;
+        Some(resolved.subscription).filter(|_| !is_misread)
     }
 
     fn report_missing_uid(&mut self, entry: &SubscriberSpec, field: &str) {

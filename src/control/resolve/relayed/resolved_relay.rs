@@ -18,9 +18,9 @@ use crate::control::resolve::destination::DestinationResolver;
 use crate::control::resolve::reuse::reuse_if_equal;
 use crate::control::resolve::status;
 use crate::correlation::KeyRing;
-use crate::model::NamespacedName;
 use crate::model::{
-    Addressable, BrokerRelay, InventoryObject, ObjectKind, TriggerRelay, TrustFingerprint,
+    Addressable, BrokerRelay, InventoryObject, NamespacedName, ObjectKind, TriggerRelay,
+    TrustFingerprint,
 };
 
 /// The resolved relays of the objects of one kind.
@@ -285,8 +285,8 @@ pub(super) fn replace_relays<R: RelayForm>(
 
 /// The relays by the path `/namespace/name`.
 pub(super) fn by_path<R: RelayForm>(forms: &RelaysByName<R>) -> HashMap<String, Arc<R>> {
-    let entry = |((namespace, name), resolved): (&NamespacedName, &Arc<ResolvedRelay<R>>)| {
-        (format!("/{namespace}/{name}"), Arc::clone(&resolved.relay))
+    let entry = |(name, resolved): (&NamespacedName, &Arc<ResolvedRelay<R>>)| {
+        (format!("/{name}"), Arc::clone(&resolved.relay))
     };
     forms.iter().map(entry).collect()
 }

@@ -23,10 +23,9 @@ use crate::control::resolve::config::trust::DestinationTrust;
 use crate::control::resolve::keys::channel_key;
 use crate::control::settings::{ApiServerAvailability, ControlSettings};
 use crate::correlation::KeyRing;
-use crate::model::NamespacedName;
 use crate::model::{
     AuthorizationMode, AuthorizationRule, ChannelKey, ChannelKind, EventPolicy, EventTypeOwner,
-    OidcAuthentication, SenderAuthorization, ServiceAccount,
+    NamespacedName, OidcAuthentication, SenderAuthorization, ServiceAccount,
 };
 
 /// The ServiceAccount as which the role `ingress` sends (contract 5.11).
@@ -136,7 +135,7 @@ impl SenderRules {
             self.add_requirements(
                 key.kind,
                 self.channel_kind,
-                &(key.namespace.clone(), key.name.clone()),
+                &NamespacedName::new(&key.namespace, &key.name),
                 document,
             );
         }
@@ -177,27 +176,25 @@ impl SenderRules {
         &mut self,
         of: ChannelKind,
         kind: ResourceKind,
-        (namespace, name): &NamespacedName,
+        name: &NamespacedName,
         document: &ManifestDocument,
     ) {
         let written = document
             .text(&["status", "address", "audience"])
             .map(str::to_owned);
-        let audience = written.unwrap_or_else(|| default_audience(kind, namespace, name));
+        let audience = written.unwrap_or_else(|| default_audience(kind, name));
         let policies = match self.api_server {
             ApiServerAvailability::Given => status_policies(document),
             ApiServerAvailability::Missing => {
                 status_policies(document).map(|listed| match listed.is_empty() {
-                    true => {
-                        policy::applying_policies(&self.policies, kind, (namespace, name), document)
-                    }
+                    true => policy::applying_policies(&self.policies, kind, name, document),
                     false => listed,
                 })
             }
         };
-        let owner = build_event_type_owner(kind, (namespace, name), document)
+        let owner = build_event_type_owner(kind, name, document)
             .filter(|_| self.event_types == FeatureSwitch::On);
-        let key = channel_key(of, namespace.clone(), name.clone());
+        let key = channel_key(of, name.namespace.clone(), name.name.clone());
         self.requirements.insert(
             key,
             SenderRequirements {
@@ -263,7 +260,10 @@ impl SenderRules {
     ) -> AuthorizationRule {
         let mut policies: Vec<_> = own.into_iter().cloned().collect();
         for name in names {
-            match self.policies.get(&(key.namespace.clone(), name.clone())) {
+            match self
+                .policies
+                .get(&NamespacedName::new(&key.namespace, name))
+            {
                 Some(known) => policies.push(Arc::clone(&known.policy)),
                 None => {
                     let rule = "is not known here yet: nothing is taken before it is";
@@ -309,8 +309,7 @@ impl SenderRules {
         if self.event_types == FeatureSwitch::Off {
             return None;
         }
-        build_event_type_owner(ResourceKind::Trigger, (&name.0, &name.1), report.document())
-            .map(Arc::new)
+        build_event_type_owner(ResourceKind::Trigger, name, report.document()).map(Arc::new)
     }
 
     /// Only the Trigger's own Subscription may send events for it to the filter (contract AU-13).
@@ -339,14 +338,14 @@ impl SenderRules {
 }
 
 /// Contract 4.1, 5.8: all lower case. The physical channel of a `Channel` has its name.
-fn default_audience(kind: ResourceKind, namespace: &str, name: &str) -> String {
+fn default_audience(kind: ResourceKind, name: &NamespacedName) -> String {
     let kind = match kind {
         ResourceKind::Broker => "eventing.knative.dev/broker",
         ResourceKind::RequestReply => "eventing.knative.dev/requestreply",
         ResourceKind::RabbitmqChannel => "messaging.knative.dev/rabbitmqchannel",
         _ => "messaging.knative.dev/inmemorychannel",
     };
-    format!("{kind}/{namespace}/{name}").to_ascii_lowercase()
+    format!("{kind}/{name}").to_ascii_lowercase()
 }
 
 /// The names in `status.policies`; `None` if they cannot be read (contract 7.7).
@@ -372,7 +371,7 @@ fn status_policies(document: &ManifestDocument) -> Option<Vec<String>> {
 /// The owner of an object's `EventType`s; `None` without a uid, or within a Broker (contract 8.1).
 fn build_event_type_owner(
     kind: ResourceKind,
-    (namespace, name): (&str, &str),
+    name: &NamespacedName,
     document: &ManifestDocument,
 ) -> Option<EventTypeOwner> {
     let owners = document
@@ -385,8 +384,8 @@ fn build_event_type_owner(
     Some(EventTypeOwner {
         api_version: kind.api_version(),
         kind: kind.as_str(),
-        namespace: namespace.to_owned(),
-        name: name.to_owned(),
+        namespace: name.namespace.clone(),
+        name: name.name.clone(),
         uid: document.text(&["metadata", "uid"])?.to_owned(),
         address: document
             .text(&["status", "address", "name"])

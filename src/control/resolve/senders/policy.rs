@@ -15,8 +15,7 @@ use crate::control::resolve::filter;
 use crate::control::settings::{ApiServerAvailability, ControlSettings};
 use crate::correlation::KeyRing;
 use crate::filter::Filter;
-use crate::model::NamespacedName;
-use crate::model::{EventPolicy, SubjectPattern};
+use crate::model::{EventPolicy, NamespacedName, SubjectPattern};
 
 /// A policy, and the objects that it applies to if no controller has decided that; an empty list
 /// means all of its namespace.
@@ -62,7 +61,9 @@ pub(crate) fn resolve(
             check_targets(&to, targets, report);
             for namespace in probable_namespaces(&to, targets, report) {
                 let closed = ResolvedPolicy::new(Vec::new(), filter.clone(), Vec::new());
-                policies.insert((namespace, format!("{}/{}", name.0, name.1)), closed);
+                // No policy that is written has a name with a slash.
+                let closing = NamespacedName::new(namespace, name.to_string());
+                policies.insert(closing, closed);
             }
         }
         // A policy with an error allows nobody, and applies to its whole namespace.
@@ -180,16 +181,18 @@ fn spec_subjects(from: &[PolicyFrom], report: &mut ObjectReport<'_>) -> Vec<Subj
 pub(crate) fn applying_policies(
     policies: &BTreeMap<NamespacedName, ResolvedPolicy>,
     kind: ResourceKind,
-    (namespace, name): (&str, &str),
+    target: &NamespacedName,
     document: &ManifestDocument,
 ) -> Vec<String> {
-    let of_namespace = policies.iter().filter(|((of, _), _)| of == namespace);
+    let of_namespace = policies
+        .iter()
+        .filter(|(policy, _)| policy.namespace == target.namespace);
     let applying = of_namespace.filter(|(_, known)| {
         known.to.is_empty()
             || known
                 .to
                 .iter()
-                .any(|to| selects_object(to, kind, name, document))
+                .any(|to| selects_object(to, kind, &target.name, document))
     });
-    applying.map(|((_, name), _)| name.clone()).collect()
+    applying.map(|(policy, _)| policy.name.clone()).collect()
 }

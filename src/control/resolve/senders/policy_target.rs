@@ -58,26 +58,26 @@ pub(super) fn probable_namespaces(
     report: &mut ObjectReport<'_>,
 ) -> Vec<String> {
     let own = report.object().namespace.clone();
-    if targets.iter().any(|target| target.name.0 == own) {
+    if targets.iter().any(|target| target.name.namespace == own) {
         return Vec::new();
     }
     let is_missing = report.document().text(&["metadata", "namespace"]).is_none();
     let is_meant = |target: &&PolicyTarget<'_>| {
         let PolicyTarget {
             kind,
-            name: (namespace, name),
+            name,
             document,
         } = target;
-        suggest_word(&own, [namespace.as_str()]).is_some()
+        suggest_word(&own, [name.namespace.as_str()]).is_some()
             || (is_missing
                 && to
                     .iter()
-                    .any(|to| selects_object(to, *kind, name, document)))
+                    .any(|to| selects_object(to, *kind, &name.name, document)))
     };
     let mut namespaces: Vec<String> = targets
         .iter()
         .filter(is_meant)
-        .map(|target| target.name.0.clone())
+        .map(|target| target.name.namespace.clone())
         .collect();
     namespaces.sort();
     namespaces.dedup();
@@ -114,8 +114,9 @@ pub(super) fn check_targets(
             (None, Some(selector)) => {
                 let field = format!("{field}.selector");
                 let are_right = check_expressions(selector, &field, report);
-                let written = (selector.api_version.as_deref(), selector.kind.as_deref());
-                if is_served_kind(written, &field, report)
+                let [api_version, kind] =
+                    [&selector.api_version, &selector.kind].map(Option::as_deref);
+                if is_served_kind(api_version, kind, &field, report)
                     && are_right
                     && !is_for_any(to, targets, report)
                 {
@@ -134,8 +135,8 @@ fn check_reference(reference: &KReference, field: &str, report: &mut ObjectRepor
     if is_nameless {
         report.error(&format!("{field}.name"), "is missing: name the object");
     }
-    let written = (reference.api_version.as_deref(), reference.kind.as_deref());
-    is_served_kind(written, field, report) && !is_nameless
+    let [api_version, kind] = [&reference.api_version, &reference.kind].map(Option::as_deref);
+    is_served_kind(api_version, kind, field, report) && !is_nameless
 }
 
 fn report_missing_target(reference: &KReference, field: &str, report: &mut ObjectReport<'_>) {
@@ -203,7 +204,8 @@ fn check_expression(
 /// True if this is a kind that is served here. Another kind is reported, and the policy applies to
 /// nothing of it.
 fn is_served_kind(
-    (api_version, kind): (Option<&str>, Option<&str>),
+    api_version: Option<&str>,
+    kind: Option<&str>,
     field: &str,
     report: &mut ObjectReport<'_>,
 ) -> bool {
@@ -253,8 +255,8 @@ fn is_for_any(to: &PolicyTo, targets: &[PolicyTarget<'_>], report: &ObjectReport
     let namespace = &report.object().namespace;
     targets
         .iter()
-        .filter(|target| target.name.0 == *namespace)
-        .any(|target| selects_object(to, target.kind, &target.name.1, target.document))
+        .filter(|target| target.name.namespace == *namespace)
+        .any(|target| selects_object(to, target.kind, &target.name.name, target.document))
 }
 
 /// True if a target of a policy selects this object of the policy's namespace.

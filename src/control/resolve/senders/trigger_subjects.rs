@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use serde_json::Value;
 
 use crate::control::resolve::collect::{CollectedItem, CollectedObjects};
-use crate::model::ServiceAccount;
+use crate::model::{NamespacedName, ServiceAccount};
 
 /// The subjects of the Triggers' Subscriptions, by the Trigger's uid; `None` for one without.
 #[derive(Debug, Default)]
@@ -15,7 +15,9 @@ impl TriggerSubjects {
     /// Reads the subjects of all collected Subscriptions.
     pub(crate) fn from_collected(collected: &CollectedObjects<'_>) -> Self {
         let mut subscribers = HashMap::new();
-        for ((namespace, _), CollectedItem { report, .. }) in &collected.subscriptions {
+        for (NamespacedName { namespace, .. }, CollectedItem { report, .. }) in
+            &collected.subscriptions
+        {
             let metadata = report.document().value.get("metadata");
             let owners = metadata.and_then(|metadata| metadata.get("ownerReferences")?.as_array());
             let is_trigger =

@@ -6,6 +6,7 @@ use crate::control::read::kind::ResourceKind;
 use crate::control::read::problem::ObjectName;
 use crate::control::resolve::collect::CollectedObjects;
 use crate::control::settings::ControlSettings;
+use crate::model::NamespacedName;
 
 /// A namespace whose policies are not all known, or all of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,7 +35,9 @@ pub(super) fn find_uncertain_policies(
         let ObjectName {
             namespace, name, ..
         } = object_name(document, &settings.default_namespace);
-        let known = collected.event_policies.get(&(namespace, name));
+        let known = collected
+            .event_policies
+            .get(&NamespacedName { namespace, name });
         known.is_some_and(|known| !std::ptr::eq(known.report.document(), *document))
     };
     let word = ResourceKind::EventPolicy.as_str();

@@ -7,20 +7,35 @@ use crate::control::read::kind::ResourceKind;
 use crate::control::read::manifest::messaging::SubscriberSpec;
 use crate::control::read::report::ObjectReport;
 use crate::control::resolve::config::features;
+use crate::control::resolve::delivery::WrittenDelivery;
 use crate::control::resolve::destination::WrittenDestination;
 use crate::filter::Filter;
 use crate::model::{ChannelKey, EventTypeOwner, Subscription, SubscriptionKey, SubscriptionKind};
 
+/// An entry of a channel's `spec.subscribers`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SubscriberEntry<'e> {
+    pub(crate) spec: &'e SubscriberSpec,
+    /// Names the entry within its channel.
+    pub(crate) id: &'e str,
+    /// The place of the entry in the manifest.
+    pub(crate) field: &'e str,
+}
+
 impl SubscriptionResolver<'_, '_> {
     /// Resolves an entry of a channel's `spec.subscribers`, whose delivery spec is complete already
-    /// (contract 2.1). `id` names the entry within its channel, `field` is its place.
+    /// (contract 2.1).
     pub(crate) fn resolve_subscriber(
         &mut self,
-        (written, id): (&SubscriberSpec, &str),
+        entry: SubscriberEntry<'_>,
         channel: &ChannelKey,
-        field: &str,
         report: &mut ObjectReport<'_>,
     ) -> Option<ResolvedSubscription> {
+        let SubscriberEntry {
+            spec: written,
+            id,
+            field,
+        } = entry;
         let before = report.error_count();
         let (subscriber, reply) = (
             written_subscriber(written, field),
@@ -36,10 +51,10 @@ impl SubscriptionResolver<'_, '_> {
             subscriber.map(|wanted| self.resolver.resolve_or_unresolved(&wanted, report));
         let reply = reply.map(|wanted| self.resolver.resolve_or_unresolved(&wanted, report));
         let delivery_field = format!("{field}.delivery");
-        let own = written
-            .delivery
-            .as_ref()
-            .map(|own| (delivery_field.as_str(), own));
+        let own = written.delivery.as_ref().map(|spec| WrittenDelivery {
+            field: &delivery_field,
+            spec,
+        });
         let (delivery, dead_letter_sink) = resolve_delivery(self.resolver, own, None, report);
         let account = written
             .auth
@@ -64,7 +79,10 @@ impl SubscriptionResolver<'_, '_> {
         };
         let versions = features::read_http_versions(report);
         let subscription = with_http_versions(subscription, versions);
-        (report.error_count() == before).then(|| (channel.clone(), subscription))
+        (report.error_count() == before).then(|| ResolvedSubscription {
+            channel: channel.clone(),
+            subscription,
+        })
     }
 
     /// The owner of `EventType`s for the replies of a channel's subscriber; `None` if none are

@@ -13,11 +13,11 @@ use crate::control::read::manifest::messaging::{ChannelManifest, ChannelTemplate
 use crate::control::read::report::ObjectReport;
 use crate::control::resolve::collect::{CollectedItem, CollectedItems, CollectedObjects};
 use crate::control::resolve::config::defaults::ResolvedDefaults;
+use crate::control::resolve::delivery::WrittenDelivery;
 use crate::control::resolve::destination::{DestinationResolver, ServingState};
 use crate::control::resolve::keys::channel_key;
 use crate::control::resolve::parent::ResolvedParents;
-use crate::model::NamespacedName;
-use crate::model::{BackendKind, ChannelKind};
+use crate::model::{BackendKind, ChannelKind, NamespacedName};
 use properties::{WrittenProperties, resolve_flow_parent, resolve_parent};
 use template::{
     TemplateDelivery, require_rabbitmq, template_backend, template_delivery, template_of,
@@ -151,7 +151,7 @@ fn channel_candidates<'i, 'd>(
     form_of: impl Fn(&ChannelManifest, &mut ObjectReport<'_>, &DestinationResolver<'_>) -> TemplateForm,
 ) -> Vec<ChannelCandidate<'i, 'd>> {
     let mut candidates = Vec::new();
-    for ((namespace, name), CollectedItem { object, report, .. }) in items
+    for (NamespacedName { namespace, name }, CollectedItem { object, report, .. }) in items
         .iter_mut()
         .filter(|(name, _)| !shadowing.contains(*name))
     {
@@ -174,7 +174,7 @@ fn channel_candidates<'i, 'd>(
             let written = WrittenProperties {
                 metadata: &channel.metadata,
                 backend: form.backend,
-                delivery: of_template.or_else(|| own.map(|own| ("spec.delivery", own))),
+                delivery: of_template.or_else(|| own.map(WrittenDelivery::own)),
             };
             resolve_parent(&written, resolver, report)
         });

@@ -21,6 +21,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use crate::control::read::report::ReportedError;
 use crate::control::resolve::collect::CollectedObjects;
 use crate::control::resolve::destination::DestinationResolver;
 use crate::control::resolve::parent::{ResolvedParent, ResolvedParents};
@@ -48,12 +49,8 @@ pub(crate) struct ResolvedFlowSubscription {
     /// The Subscription object that upstream's controllers would write in a cluster.
     object: Arc<Value>,
     /// The reason why a destination of it cannot work; `None` if all can.
-    fault: Option<FlowFault>,
+    fault: Option<ReportedError>,
 }
-
-/// The reason why something cannot work, as a condition says it: a word for programs, and the field
-/// of the flow with a sentence.
-type FlowFault = (&'static str, String);
 
 /// Every flow that is served, by the channel that takes its events.
 pub(crate) type ResolvedFlows = BTreeMap<ChannelKey, ResolvedFlow>;

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use super::WrittenObjects;
+use super::flow::planned::flow_channel_key;
 use super::flow::{self, ResolvedFlows};
 use super::routes::SubscriptionRoutes;
 use crate::control::read::kind::ResourceKind;
@@ -14,10 +15,10 @@ use crate::control::resolve::keys::channel_key;
 use crate::control::resolve::parent::{ResolvedParent, ResolvedParents};
 use crate::control::resolve::status::{KEPT, ResolvedStatus, inventory_object, object_conditions};
 use crate::control::resolve::written::request_reply::trigger::{trigger_key, trigger_object};
-use crate::model::NamespacedName;
 use crate::model::{
-    AddressStatus, ChannelKey, ChannelKind, Inventory, InventoryObject, ObjectConditions,
-    ObjectKind, ObjectStatus, RequestReply, SubscriberId, SubscriptionKey, SubscriptionKind,
+    AddressStatus, ChannelKey, ChannelKind, Inventory, InventoryObject, NamespacedName,
+    ObjectConditions, ObjectKind, ObjectStatus, RequestReply, SubscriberId, SubscriptionKey,
+    SubscriptionKind,
 };
 
 const TRIGGER_PARTS: &[&str] = &[
@@ -163,7 +164,10 @@ impl StatusBuilder<'_, '_> {
         };
         let form =
             parent.map(|parent| self.parent_address_status(&key, parent, Some(subscribers())));
-        (conditions, form.unwrap_or(ObjectStatus::ConditionsOnly))
+        ResolvedStatus {
+            conditions,
+            status: form.unwrap_or(ObjectStatus::ConditionsOnly),
+        }
     }
 
     fn broker_status(&self, name: &NamespacedName, report: &ObjectReport<'_>) -> ResolvedStatus {
@@ -174,12 +178,12 @@ impl StatusBuilder<'_, '_> {
             parent,
             report,
         );
-        (
+        ResolvedStatus {
             conditions,
-            parent.map_or(ObjectStatus::ConditionsOnly, |parent| {
+            status: parent.map_or(ObjectStatus::ConditionsOnly, |parent| {
                 self.parent_address_status(&key, parent, None)
             }),
-        )
+        }
     }
 
     /// The addresses and the dead letter sink of a channel or Broker, which is served as `parent`.
@@ -214,33 +218,27 @@ impl StatusBuilder<'_, '_> {
         name: &NamespacedName,
         report: &ObjectReport<'_>,
     ) -> ResolvedStatus {
-        let (namespace, channel) = (
-            name.0.clone(),
-            flow::plan::entry_channel_name(kind, &name.1).unwrap_or_default(),
-        );
-        let made = self.flows.get(&named_channel_key(
-            ChannelKind::Channel,
-            &(namespace, channel),
-        ));
+        let channel = flow::plan::entry_channel_name(kind, &name.name).unwrap_or_default();
+        let made = self.flows.get(&flow_channel_key(&name.namespace, &channel));
         let mut conditions = object_conditions(flow::status::PARTS, made, report);
         match (conditions.not_ready.as_mut(), made) {
             (Some(unready), Some(made)) if made.is_kept() && !report.has_errors() => {
                 unready.message.push_str(KEPT)
             }
             (Some(unready), Some(made)) if !made.is_kept() => {
-                if let Some((_, message)) = report.first_error() {
-                    unready.message = message;
+                if let Some(error) = report.first_error() {
+                    unready.message = error.message;
                 }
                 conditions.failed_part = Some("SubscriptionsReady");
             }
             _ => {}
         }
-        (
+        ResolvedStatus {
             conditions,
-            made.map_or(ObjectStatus::ConditionsOnly, |made| {
+            status: made.map_or(ObjectStatus::ConditionsOnly, |made| {
                 made.status(self.resolver)
             }),
-        )
+        }
     }
 
     fn trigger_status(&self, name: &NamespacedName, report: &ObjectReport<'_>) -> ResolvedStatus {
@@ -269,10 +267,10 @@ impl StatusBuilder<'_, '_> {
         ];
         let address =
             |_: &Arc<RequestReply>| ObjectStatus::Address(Box::new(self.address_status(&key)));
-        (
-            object_conditions(parts, served, report),
-            served.map_or(ObjectStatus::ConditionsOnly, address),
-        )
+        ResolvedStatus {
+            conditions: object_conditions(parts, served, report),
+            status: served.map_or(ObjectStatus::ConditionsOnly, address),
+        }
     }
 
     /// The Trigger that was generated for a RequestReply; `None` if it is not served.
@@ -280,7 +278,7 @@ impl StatusBuilder<'_, '_> {
         let ChannelKey {
             namespace, name, ..
         } = &request_reply.key;
-        let key = trigger_key(&(namespace.clone(), name.clone()));
+        let key = trigger_key(&NamespacedName::new(namespace, name));
         let subscription = Arc::clone(self.routes.get(&key)?.1);
         let written = Arc::new(trigger_object(request_reply, &subscription));
         let conditions = ObjectConditions {
@@ -333,21 +331,21 @@ impl StatusBuilder<'_, '_> {
             unready.message.push_str(KEPT);
         }
         let own_ca_certs = self.resolver.addresses.ca_certs();
-        (
+        ResolvedStatus {
             conditions,
-            made.map_or(ObjectStatus::ConditionsOnly, |subscription| {
+            status: made.map_or(ObjectStatus::ConditionsOnly, |subscription| {
                 ObjectStatus::Subscription {
                     subscription,
                     own_ca_certs,
                 }
             }),
-        )
+        }
     }
 
     /// The id of an entry of `status.subscribers`: the uid, or the name if it is written without
     /// one.
     fn subscriber_id(&self, key: &SubscriptionKey) -> SubscriberId {
-        let name = (key.namespace.clone(), key.name.clone());
+        let name = NamespacedName::new(&key.namespace, &key.name);
         let object = self
             .collected
             .subscriptions
@@ -383,14 +381,14 @@ fn objects_of_kind<T>(
     items.iter().map(of).collect()
 }
 
-fn named_channel_key(kind: ChannelKind, (namespace, name): &NamespacedName) -> ChannelKey {
-    channel_key(kind, namespace.clone(), name.clone())
+fn named_channel_key(kind: ChannelKind, name: &NamespacedName) -> ChannelKey {
+    channel_key(kind, name.namespace.clone(), name.name.clone())
 }
 
-fn subscription_key(kind: SubscriptionKind, (namespace, name): &NamespacedName) -> SubscriptionKey {
+fn subscription_key(kind: SubscriptionKind, name: &NamespacedName) -> SubscriptionKey {
     SubscriptionKey {
         kind,
-        namespace: namespace.clone(),
-        name: name.clone(),
+        namespace: name.namespace.clone(),
+        name: name.name.clone(),
     }
 }

@@ -16,7 +16,7 @@ use crate::control::resolve::destination::{DestinationResolver, ServingState, re
 use crate::control::resolve::parent::ResolvedParents;
 use crate::control::resolve::reuse::reuse_if_equal;
 use crate::control::resolve::subscription::ResolvedSubscription;
-use crate::model::{ChannelKey, RequestReply, RoutingTable, SubscriptionKey};
+use crate::model::{ChannelKey, NamespacedName, RequestReply, RoutingTable, SubscriptionKey};
 use build::build_request_reply;
 use trigger::{labelled_request_reply, trigger_key};
 
@@ -88,7 +88,7 @@ pub(crate) fn resolve(
     } = collected;
     for (name, CollectedItem { object, report, .. }) in request_replies {
         let (key, trigger) = (request_reply_key(name), trigger_key(name));
-        let written = triggers.get(&(trigger.namespace.clone(), trigger.name.clone()));
+        let written = triggers.get(&NamespacedName::new(&trigger.namespace, &trigger.name));
         if let Some(written) = written {
             report_taken_name(&written.report, &trigger, report);
         }

@@ -15,12 +15,11 @@ use crate::control::resolve::keys::channel_key;
 use crate::control::resolve::parent::ResolvedParent;
 use crate::control::resolve::parent::ResolvedParents;
 use crate::control::resolve::senders::authorization::SenderRules;
-use crate::control::resolve::subscription::subscriber::subscriber_key;
+use crate::control::resolve::subscription::subscriber::{SubscriberEntry, subscriber_key};
 use crate::control::resolve::subscription::{ResolvedSubscription, SubscriptionResolver};
 use crate::control::resolve::written::request_reply::trigger::replaces_upstream_trigger;
-use crate::model::NamespacedName;
 use crate::model::{
-    Channel, ChannelKey, ChannelKind, RoutingTable, Subscription, SubscriptionKey,
+    Channel, ChannelKey, ChannelKind, NamespacedName, RoutingTable, Subscription, SubscriptionKey,
     SubscriptionKind, TransportEncryption,
 };
 
@@ -84,7 +83,10 @@ impl SubscriptionRoutes {
         for (channel, resolved) in flows.values().flat_map(ResolvedFlow::channel_subscriptions) {
             routes.place_subscription(
                 resolved.key.clone(),
-                Some((channel.clone(), resolved.clone())),
+                Some(ResolvedSubscription {
+                    channel: channel.clone(),
+                    subscription: resolved.clone(),
+                }),
                 SubscriptionFallback::Nothing,
                 parents,
             );
@@ -220,8 +222,8 @@ impl SubscriptionRoutes {
             .filter(is_allowed)
             .cloned();
         let entry = match (resolved, before) {
-            (Some((channel, resolved)), Some((_, before))) if *before == resolved => {
-                Some((channel, before))
+            (Some(resolved), Some((_, before))) if *before == resolved.subscription => {
+                Some((resolved.channel, before))
             }
             (Some(_), Some((channel, before)))
                 if fallback == SubscriptionFallback::LastForm
@@ -230,7 +232,7 @@ impl SubscriptionRoutes {
                 self.kept.insert(key.clone());
                 Some((channel, before))
             }
-            (Some((channel, resolved)), _) => Some((channel, Arc::new(resolved))),
+            (Some(resolved), _) => Some((resolved.channel, Arc::new(resolved.subscription))),
             (None, before) => before.filter(|_| fallback == SubscriptionFallback::LastForm),
         };
         if let Some((channel, subscription)) =
@@ -266,7 +268,7 @@ impl SubscriptionRoutes {
         let rabbitmq_channels = rabbitmq_channels
             .iter_mut()
             .filter(|(name, _)| !shadowed.contains(*name) && !in_memory.contains(*name));
-        for ((namespace, name), item) in channels
+        for (NamespacedName { namespace, name }, item) in channels
             .iter_mut()
             .chain(in_memory_channels)
             .chain(rabbitmq_channels)
@@ -313,8 +315,13 @@ impl SubscriptionRoutes {
                 );
             } else if ids.insert(id.to_owned()) {
                 let excused = report.tolerated_errors().count();
+                let entry = SubscriberEntry {
+                    spec: entry,
+                    id,
+                    field: &field,
+                };
                 let resolved = resolver
-                    .resolve_subscriber((entry, id), channel, &field, report)
+                    .resolve_subscriber(entry, channel, report)
                     .filter(|_| !is_misread);
                 let is_whole = resolved.is_some() && report.tolerated_errors().count() == excused;
                 let key = subscriber_key(channel, id);
@@ -363,18 +370,18 @@ impl SubscriptionRoutes {
                     .object
                     .as_ref()
                     .and_then(|object| object.metadata.uid.clone());
-                names.insert((channel.clone(), uid.unwrap_or_else(|| name.1.clone())));
+                names.insert((channel.clone(), uid.unwrap_or_else(|| name.name.clone())));
             }
         }
         names
     }
 }
 
-fn subscription_key(kind: SubscriptionKind, (namespace, name): &NamespacedName) -> SubscriptionKey {
+fn subscription_key(kind: SubscriptionKind, name: &NamespacedName) -> SubscriptionKey {
     SubscriptionKey {
         kind,
-        namespace: namespace.clone(),
-        name: name.clone(),
+        namespace: name.namespace.clone(),
+        name: name.name.clone(),
     }
 }
 

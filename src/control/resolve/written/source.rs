@@ -17,8 +17,8 @@ use crate::control::resolve::destination::{DestinationResolver, WrittenDestinati
 use crate::event::{CONTEXT_ATTRIBUTES, Event, is_attribute_name};
 use crate::filter::Filter;
 use crate::model::{
-    BackoffPolicy, CronSchedule, DeliverySpec, PingSource, ScheduleError, Subscription,
-    SubscriptionKey, SubscriptionKind,
+    BackoffPolicy, CronSchedule, DeliverySpec, NamespacedName, PingSource, ScheduleError,
+    Subscription, SubscriptionKey, SubscriptionKind,
 };
 
 const TYPE: &str = "dev.knative.sources.ping";
@@ -34,7 +34,7 @@ pub(crate) fn resolve(
         .map(|source| (&source.subscription.key, source))
         .collect();
     let mut sources = Vec::with_capacity(items.len());
-    for ((namespace, name), CollectedItem { object, report, .. }) in items {
+    for (NamespacedName { namespace, name }, CollectedItem { object, report, .. }) in items {
         let key = SubscriptionKey {
             kind: SubscriptionKind::PingSource,
             namespace: namespace.clone(),

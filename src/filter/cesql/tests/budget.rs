@@ -3,6 +3,7 @@
 
 use std::cell::Cell;
 
+use super::meter::MAX_BYTES;
 use super::*;
 
 /// Attributes of 60 KiB each, with what has been read of them.

@@ -112,7 +112,7 @@ pub(super) fn find(
     let injected: HashSet<NamespacedName> = injected.into_keys().collect();
     let mut found = Vec::new();
     for (before, file) in changed {
-        let edit = FileEdit::new((before, file), (&namespaces, &injected), settings);
+        let edit = FileEdit::new(before, file, &namespaces, &injected, settings);
         let kept = claims
             .displaced
             .iter()
@@ -190,8 +190,10 @@ struct FileEdit<'m> {
 
 impl<'m> FileEdit<'m> {
     fn new(
-        (before, file): (&'m Arc<ManifestFile>, &'m Arc<ManifestFile>),
-        (namespaces, injected): (&'m HashSet<&'m str>, &'m HashSet<NamespacedName>),
+        before: &'m Arc<ManifestFile>,
+        file: &'m Arc<ManifestFile>,
+        namespaces: &'m HashSet<&'m str>,
+        injected: &'m HashSet<NamespacedName>,
         settings: &'m ControlSettings,
     ) -> Self {
         let [before, after] = [before, file].map(|file| FileObjects::of(file, settings));
@@ -243,9 +245,7 @@ impl<'m> FileEdit<'m> {
                 })
         };
         let is_made_again = is_of_kind(gone, ResourceKind::Broker)
-            && self
-                .injected
-                .contains(&(was[2].to_owned(), was[3].to_owned()));
+            && self.injected.contains(&NamespacedName::new(was[2], was[3]));
         let takes_place = |(document, by): &&IdentifiedObject<'m>| {
             let is_move = by[2] != was[2] && kept.is_none() && self.namespaces.contains(by[2]);
             let is_move = is_move || self.moves.contains(&(was[2], by[2]));

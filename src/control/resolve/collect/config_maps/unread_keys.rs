@@ -9,6 +9,7 @@ use crate::control::read::schema::config_maps::{
     CONFIG_FEATURES, ConfigMapKeys, ConfigMapPlace, DEFAULT_TEMPLATE,
 };
 use crate::control::resolve::collect::CollectedObjects;
+use crate::model::NamespacedName;
 
 /// The key under which Knative's ConfigMaps show what could be written beside it.
 const EXAMPLE: &str = "_example";
@@ -125,7 +126,7 @@ pub(super) fn report_operator_config(collected: &mut CollectedObjects<'_>, syste
             let is_there = |name: &String| {
                 collected
                     .config_maps
-                    .contains_key(&(system.to_owned(), name.clone()))
+                    .contains_key(&NamespacedName::new(system, name))
             };
             let name = [key.clone(), format!("config-{key}")]
                 .into_iter()

@@ -64,11 +64,12 @@ impl<'s> Suspects<'s> {
         Some(what + &suspect.location_suffix())
     }
 
-    fn is_meant(&self, suspect: &ManifestDocument, (namespace, name): &NamespacedName) -> bool {
+    fn is_meant(&self, suspect: &ManifestDocument, broker: &NamespacedName) -> bool {
         if !suspect.value.is_object() {
             return true;
         }
         let [_, in_namespace, called] = suspect.identity();
+        let NamespacedName { namespace, name } = broker;
         let is_it = called == Some(name) && namespace_of(suspect, self.settings) == *namespace;
         let is_unexplained = is_it || has_odd_head(suspect) || !self.is_used(suspect, namespace);
         is_unexplained

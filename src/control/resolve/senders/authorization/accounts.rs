@@ -27,14 +27,15 @@ impl SenderRules {
         if let Some(name) = document.text(&["status", "auth", "serviceAccountName"]) {
             return self.sender_account_named(name, "status.auth.serviceAccountName", report);
         }
-        self.generated_sender_account(kind, (&report.object().namespace, &report.object().name))
+        self.generated_sender_account(kind, &report.object().namespace, &report.object().name)
     }
 
     /// The ServiceAccount that Knative would give an object; `None` in a cluster.
     pub(crate) fn generated_sender_account(
         &self,
         kind: ResourceKind,
-        (namespace, name): (&str, &str),
+        namespace: &str,
+        name: &str,
     ) -> Option<Arc<ServiceAccount>> {
         self.oidc
             .as_ref()

@@ -12,38 +12,33 @@ use crate::control::read::kind::ResourceKind;
 use crate::control::resolve::collect::CollectedObjects;
 use crate::control::resolve::keys::channel_key;
 use crate::control::resolve::senders::policy;
-use crate::control::resolve::written::flow::plan::{FlowPlan, PlannedDestination};
+use crate::control::resolve::written::flow::plan::PlannedDestination;
 use crate::control::resolve::written::flow::planned::{PlannedFlow, plan_flows};
 use crate::control::settings::ApiServerAvailability;
 use crate::filter::Filter;
-use crate::model::NamespacedName;
-use crate::model::{ChannelKind, EventPolicy, SubjectPattern};
+use crate::model::{ChannelKind, EventPolicy, NamespacedName, SubjectPattern};
 
 impl SenderRules {
     /// Reads the demands of the channels of every flow.
     pub(super) fn read_flows(&mut self, collected: &CollectedObjects<'_>) {
-        for PlannedFlow {
-            kind,
-            name,
-            plan,
-            document,
-        } in plan_flows(collected)
-        {
-            for index in 0..plan.channels.len() {
-                self.add_flow_requirements((kind, &name, &plan), index, document);
+        for flow in plan_flows(collected) {
+            for index in 0..flow.plan.channels.len() {
+                self.add_flow_requirements(&flow, index);
             }
         }
     }
 
-    fn add_flow_requirements(
-        &mut self,
-        (kind, (namespace, name), plan): (ResourceKind, &NamespacedName, &FlowPlan),
-        index: usize,
-        document: &ManifestDocument,
-    ) {
+    fn add_flow_requirements(&mut self, flow: &PlannedFlow<'_>, index: usize) {
+        let PlannedFlow {
+            kind,
+            name,
+            plan,
+            document,
+        } = flow;
         let Some(channel) = plan.channels.get(index) else {
             return;
         };
+        let channel = NamespacedName::new(&name.namespace, channel);
         let made_of = match document.text(&["spec", "channelTemplate", "kind"]) {
             Some("RabbitmqChannel") => ResourceKind::RabbitmqChannel,
             _ => ResourceKind::InMemoryChannel,
@@ -52,11 +47,9 @@ impl SenderRules {
             value: Arc::new(Value::Null),
             origin: None,
         };
-        let of_channel = || {
-            policy::applying_policies(&self.policies, made_of, (namespace, channel), &unlabelled)
-        };
-        let of_flow =
-            || policy::applying_policies(&self.policies, kind, (namespace, name), document);
+        let of_channel =
+            || policy::applying_policies(&self.policies, made_of, &channel, &unlabelled);
+        let of_flow = || policy::applying_policies(&self.policies, *kind, name, document);
         let policies = match (self.api_server, index) {
             (ApiServerAvailability::Given, 0) => status_policies(document),
             (ApiServerAvailability::Given, _) => Some(Vec::new()),
@@ -68,9 +61,9 @@ impl SenderRules {
             }
             (ApiServerAvailability::Missing, _) => Some(of_channel()),
         };
-        let own = (index > 0).then(|| self.previous_subscriptions_policy(namespace, plan, index));
-        let audience = default_audience(made_of, namespace, channel);
-        let key = channel_key(ChannelKind::Channel, namespace.clone(), channel.clone());
+        let own = (index > 0).then(|| self.previous_subscriptions_policy(flow, index));
+        let audience = default_audience(made_of, &channel);
+        let key = channel_key(ChannelKind::Channel, channel.namespace, channel.name);
         self.requirements.insert(
             key,
             SenderRequirements {
@@ -85,16 +78,19 @@ impl SenderRules {
     /// A policy that lets the Subscriptions send whose subscriber or reply is this channel.
     fn previous_subscriptions_policy(
         &self,
-        namespace: &str,
-        plan: &FlowPlan,
+        flow: &PlannedFlow<'_>,
         index: usize,
     ) -> Arc<EventPolicy> {
         let leads_there = |way: &PlannedDestination| matches!(way, PlannedDestination::Channel(channel) if *channel == index);
-        let before = plan.subscriptions.iter().filter(|leg| {
+        let before = flow.plan.subscriptions.iter().filter(|leg| {
             leads_there(&leg.subscriber) || leg.reply.as_ref().is_some_and(leads_there)
         });
         let subjects = before.filter_map(|leg| {
-            self.generated_sender_account(ResourceKind::Subscription, (namespace, &leg.name))
+            self.generated_sender_account(
+                ResourceKind::Subscription,
+                &flow.name.namespace,
+                &leg.name,
+            )
         });
         let subjects = subjects
             .map(|account| SubjectPattern::Exact(account.to_string()))

@@ -1,7 +1,7 @@
 //! Brokers: their classes, the templates of their channels, and their properties.
 
 use super::properties::{WrittenProperties, resolve_parent};
-use super::template::{foreign_template_remedy, template_backend};
+use super::template::{WrittenTemplate, foreign_template_remedy, template_backend};
 use crate::control::read::manifest::duck;
 use crate::control::read::manifest::eventing::BrokerManifest;
 use crate::control::read::manifest::messaging::ChannelTemplate;
@@ -9,12 +9,13 @@ use crate::control::read::report::ObjectReport;
 use crate::control::read::schema::config_maps::DEFAULT_TEMPLATE;
 use crate::control::resolve::collect::{CollectedItem, CollectedItems};
 use crate::control::resolve::config::defaults::{OUR_CLASSES, ResolvedDefaults};
+use crate::control::resolve::delivery::WrittenDelivery;
 use crate::control::resolve::destination::{DestinationResolver, ServingState};
 use crate::control::resolve::keys::channel_key;
 use crate::control::resolve::parent::ResolvedParent;
 use crate::control::resolve::written::channel_candidate::{ChannelCandidate, SINK_FIELD};
-use crate::model::ChannelKind;
 use crate::model::annotation::BROKER_CLASS;
+use crate::model::{ChannelKind, NamespacedName};
 
 const DEFAULT_DELIVERY: &str = "spec.delivery (default of ConfigMap config-br-defaults)";
 const DEFAULT_CONFIG: &str = "spec.config (default of ConfigMap config-br-defaults)";
@@ -56,7 +57,8 @@ fn broker_template<'t>(
     defaults: &'t ResolvedDefaults,
 ) -> Option<&'t ChannelTemplate> {
     defaults.broker_template(
-        (namespace, broker_class(broker, namespace, defaults)),
+        namespace,
+        broker_class(broker, namespace, defaults),
         config_of(broker),
     )
 }
@@ -110,7 +112,7 @@ pub(super) fn broker_candidates<'i, 'd>(
     defaults: &ResolvedDefaults,
 ) -> Vec<ChannelCandidate<'i, 'd>> {
     let mut candidates = Vec::new();
-    for ((namespace, name), item) in items {
+    for (NamespacedName { namespace, name }, item) in items {
         let key = channel_key(ChannelKind::Broker, namespace.clone(), name.clone());
         if resolver.serving_states.get(&key) != Some(&ServingState::Served) {
             continue;
@@ -137,8 +139,10 @@ fn resolve_broker(
 ) -> Option<ResolvedParent> {
     let namespace = report.object().namespace.clone();
     let class = broker_class(broker, &namespace, defaults);
-    let template =
-        broker_template(broker, &namespace, defaults).map(|template| (template, "spec.config"));
+    let template = broker_template(broker, &namespace, defaults).map(|template| WrittenTemplate {
+        template,
+        field: "spec.config",
+    });
     let default_config = || {
         let reference = defaults.broker_template_reference(&namespace, class)?;
         Some((reference, DEFAULT_CONFIG))
@@ -154,10 +158,12 @@ fn resolve_broker(
         .spec
         .as_ref()
         .and_then(|spec| spec.delivery.as_ref())
-        .map(|delivery| ("spec.delivery", delivery));
+        .map(WrittenDelivery::own);
     let default_delivery = || {
-        let delivery = defaults.broker_delivery(&namespace, class)?;
-        Some((DEFAULT_DELIVERY, delivery))
+        Some(WrittenDelivery {
+            field: DEFAULT_DELIVERY,
+            spec: defaults.broker_delivery(&namespace, class)?,
+        })
     };
     let written = WrittenProperties {
         metadata: &broker.metadata,

@@ -11,8 +11,7 @@ use crate::control::resolve::destination::{DestinationResolver, ServingState};
 use crate::control::resolve::keys::channel_key;
 use crate::control::resolve::written::flow::declare::declare_flows;
 use crate::control::resolve::written::flow::plan::FlowManifest;
-use crate::model::NamespacedName;
-use crate::model::{ChannelKey, ChannelKind};
+use crate::model::{ChannelKey, ChannelKind, NamespacedName};
 
 /// Declares all channels and Brokers, so that they can refer to each other in any order.
 pub(super) fn declare_channels(
@@ -30,8 +29,8 @@ pub(super) fn declare_channels(
     // What others make is taken back before Brokers ask whether a channel of their path is served.
     leave_alone_what_others_make(collected, resolver, defaults);
     for (name, item) in &mut collected.brokers {
-        let ours = is_our_broker_class(item, defaults.broker_class(&name.0))
-            && has_served_template(item, &name.0, defaults);
+        let ours = is_our_broker_class(item, defaults.broker_class(&name.namespace))
+            && has_served_template(item, &name.namespace, defaults);
         let channel = resolver
             .serving_states
             .get(&key_of(ChannelKind::Channel, name));
@@ -88,8 +87,8 @@ fn declare_physical_channels(
     }
 }
 
-fn key_of(kind: ChannelKind, (namespace, name): &NamespacedName) -> ChannelKey {
-    channel_key(kind, namespace.clone(), name.clone())
+fn key_of(kind: ChannelKind, name: &NamespacedName) -> ChannelKey {
+    channel_key(kind, name.namespace.clone(), name.name.clone())
 }
 
 /// Declares Channels and flows whose channels are of another implementation's kind, which are left
@@ -104,7 +103,10 @@ fn leave_alone_what_others_make(
         let Some(channel) = object.as_deref() else {
             continue;
         };
-        let template = template_of(channel.template(), defaults.channel_template(&name.0));
+        let template = template_of(
+            channel.template(),
+            defaults.channel_template(&name.namespace),
+        );
         if template::is_left_alone(template, report) {
             left.push(name.clone());
         }
@@ -123,7 +125,7 @@ fn flow_channels_of_others<F: FlowManifest>(
     defaults: &ResolvedDefaults,
 ) -> Vec<NamespacedName> {
     let mut left = Vec::new();
-    for ((namespace, name), CollectedItem { object, report, .. }) in items {
+    for (NamespacedName { namespace, name }, CollectedItem { object, report, .. }) in items {
         let Some(flow) = object.as_deref() else {
             continue;
         };
@@ -133,7 +135,11 @@ fn flow_channels_of_others<F: FlowManifest>(
         );
         if template::is_left_alone(template, report) {
             let channels = flow.plan(name).channels;
-            left.extend(channels.into_iter().map(|name| (namespace.clone(), name)));
+            left.extend(
+                channels
+                    .into_iter()
+                    .map(|name| NamespacedName::new(namespace, name)),
+            );
         }
     }
     left

@@ -1,12 +1,12 @@
 //! The properties of a channel or Broker, as its metadata and its delivery spec say them.
 
 use super::template::{TemplateDelivery, template_backend, template_delivery, template_of};
-use crate::control::read::manifest::duck::{DeliverySpecManifest, ObjectMeta};
+use crate::control::read::manifest::duck::ObjectMeta;
 use crate::control::read::report::ObjectReport;
 use crate::control::resolve::config::defaults::ResolvedDefaults;
 use crate::control::resolve::config::features;
-use crate::control::resolve::delivery;
-use crate::control::resolve::destination::{DestinationResolver, WrittenDestination};
+use crate::control::resolve::delivery::WrittenDelivery;
+use crate::control::resolve::destination::DestinationResolver;
 use crate::control::resolve::parent::ResolvedParent;
 use crate::control::resolve::written::flow::plan::FlowManifest;
 use crate::model::BackendKind;
@@ -15,8 +15,7 @@ use crate::model::BackendKind;
 pub(super) struct WrittenProperties<'w> {
     pub(super) metadata: &'w ObjectMeta,
     pub(super) backend: BackendKind,
-    /// The delivery spec, with its field.
-    pub(super) delivery: Option<(&'w str, &'w DeliverySpecManifest)>,
+    pub(super) delivery: Option<WrittenDelivery<'w>>,
 }
 
 /// Resolves the properties; `None` if the object has errors.
@@ -28,17 +27,10 @@ pub(super) fn resolve_parent(
     let acknowledge = features::read_acknowledge_mode(written.metadata, report);
     let delivery = written
         .delivery
-        .map(|(field, written)| delivery::resolve(written, field, report))
+        .map(|written| written.resolve(report))
         .unwrap_or_default();
-    let sink = written
-        .delivery
-        .and_then(|(field, written)| Some((field, written.dead_letter_sink.as_ref()?)));
-    let dead_letter_sink = sink.and_then(|(field, sink)| {
-        resolver.resolve(
-            &WrittenDestination::at_field(format!("{field}.deadLetterSink"), sink),
-            report,
-        )
-    });
+    let sink = written.delivery.and_then(WrittenDelivery::dead_letter_sink);
+    let dead_letter_sink = sink.and_then(|sink| resolver.resolve(&sink, report));
     (!report.has_errors()).then_some(ResolvedParent {
         backend: written.backend,
         acknowledge,

@@ -5,7 +5,7 @@ use crate::control::read::kind::{RecognizedKind, ResourceKind};
 use crate::control::read::manifest::duck;
 use crate::control::read::manifest::messaging::ChannelTemplate;
 use crate::control::read::report::ObjectReport;
-use crate::control::resolve::delivery;
+use crate::control::resolve::delivery::{self, WrittenDelivery};
 use crate::control::resolve::destination::replacement::replacement_remedy;
 use crate::control::resolve::destination::{DestinationResolver, WrittenDestination};
 use crate::control::resolve::written::channel_candidate::SINK_FIELD;
@@ -30,12 +30,12 @@ pub(in crate::control::resolve) fn foreign_template_remedy(
 /// True if a template is of another implementation's kind, which is noted: what it is for is left
 /// alone.
 pub(crate) fn is_left_alone(
-    template: Option<(&ChannelTemplate, &str)>,
+    template: Option<WrittenTemplate<'_>>,
     report: &mut ObjectReport<'_>,
 ) -> bool {
-    let foreign = template.filter(|(template, _)| foreign_template_remedy(template).is_some());
+    let foreign = template.filter(|written| foreign_template_remedy(written.template).is_some());
     let Some((kind, field)) =
-        foreign.and_then(|(template, field)| Some((template.kind.as_deref()?, field)))
+        foreign.and_then(|written| Some((written.template.kind.as_deref()?, written.field)))
     else {
         return false;
     };
@@ -46,20 +46,27 @@ pub(crate) fn is_left_alone(
     true
 }
 
-/// The template of a `Channel` or flow, else the default one, and its field.
+/// The template of a channel as it is written, and the field that it stands at.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct WrittenTemplate<'t> {
+    pub(crate) template: &'t ChannelTemplate,
+    pub(crate) field: &'static str,
+}
+
+/// The template of a `Channel` or flow, else the default one.
 pub(crate) fn template_of<'t>(
     written: Option<&'t ChannelTemplate>,
     default: Option<&'t ChannelTemplate>,
-) -> Option<(&'t ChannelTemplate, &'static str)> {
-    let default = || {
-        Some((
-            default?,
+) -> Option<WrittenTemplate<'t>> {
+    let (template, field) = match (written, default) {
+        (Some(written), _) => (written, "spec.channelTemplate"),
+        (None, Some(default)) => (
+            default,
             "spec.channelTemplate (default of ConfigMap default-ch-webhook)",
-        ))
+        ),
+        (None, None) => return None,
     };
-    written
-        .map(|template| (template, "spec.channelTemplate"))
-        .or_else(default)
+    Some(WrittenTemplate { template, field })
 }
 
 /// The delivery spec of a template.
@@ -70,15 +77,16 @@ pub(crate) struct TemplateDelivery {
 
 impl TemplateDelivery {
     /// The delivery spec with its field.
-    pub(crate) fn written(&self) -> (&str, &duck::DeliverySpecManifest) {
-        (&self.field, &self.spec)
+    pub(crate) fn written(&self) -> WrittenDelivery<'_> {
+        WrittenDelivery {
+            field: &self.field,
+            spec: &self.spec,
+        }
     }
 }
 
-pub(crate) fn template_delivery(
-    template: Option<(&ChannelTemplate, &str)>,
-) -> Option<TemplateDelivery> {
-    let (template, field) = template?;
+pub(crate) fn template_delivery(template: Option<WrittenTemplate<'_>>) -> Option<TemplateDelivery> {
+    let WrittenTemplate { template, field } = template?;
     Some(TemplateDelivery {
         field: format!("{field}.spec.delivery"),
         spec: template.spec.as_ref()?.delivery.clone()?,
@@ -87,13 +95,13 @@ pub(crate) fn template_delivery(
 
 /// The backend of a template; without one, the default, whose absence is reported at `instead`.
 pub(crate) fn template_backend(
-    template: Option<(&ChannelTemplate, &str)>,
+    template: Option<WrittenTemplate<'_>>,
     instead: &str,
     resolver: &DestinationResolver<'_>,
     report: &mut ObjectReport<'_>,
 ) -> BackendKind {
     match template {
-        Some((template, field)) => check_template(template, field, resolver, report),
+        Some(template) => check_template(template, resolver, report),
         None if resolver.settings.default_backend == BackendKind::Rabbitmq => {
             require_rabbitmq(instead, resolver, report)
         }
@@ -112,13 +120,13 @@ pub(crate) fn require_rabbitmq(
     BackendKind::Rabbitmq
 }
 
-/// The backend that the template at `field` asks for; reports other kinds.
+/// The backend that a template asks for; reports other kinds.
 fn check_template(
-    template: &ChannelTemplate,
-    field: &str,
+    template: WrittenTemplate<'_>,
     resolver: &DestinationResolver<'_>,
     report: &mut ObjectReport<'_>,
 ) -> BackendKind {
+    let WrittenTemplate { template, field } = template;
     let kind = template.kind.as_deref().unwrap_or_default();
     let api_version = template.api_version.as_deref().unwrap_or_default();
     let (expected, storage) = match kind {

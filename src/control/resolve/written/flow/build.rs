@@ -3,16 +3,17 @@
 use super::destinations::FlowDestinations;
 use super::plan::{FlowManifest, FlowPlan, PlannedDestination, PlannedSubscription};
 use super::planned::{flow_channel_key, plan_flow};
-use super::{FlowFault, ResolvedFlow, ResolvedFlowSubscription, ResolvedFlows, generated_objects};
+use super::{ResolvedFlow, ResolvedFlowSubscription, ResolvedFlows, generated_objects};
 use crate::control::read::kind::ResourceKind;
-use crate::control::read::report::ObjectReport;
+use crate::control::read::report::{ObjectReport, ReportedError};
 use crate::control::resolve::collect::{CollectedItem, CollectedItems};
 use crate::control::resolve::config::features;
+use crate::control::resolve::delivery::WrittenDelivery;
 use crate::control::resolve::destination::{DestinationResolver, ServingState, WrittenDestination};
 use crate::control::resolve::parent::{ResolvedParent, ResolvedParents};
 use crate::control::resolve::subscription;
 use crate::filter::Filter;
-use crate::model::{ChannelKey, Subscription, SubscriptionKey, SubscriptionKind};
+use crate::model::{ChannelKey, NamespacedName, Subscription, SubscriptionKey, SubscriptionKind};
 
 /// Builds one flow after the other.
 pub(super) struct FlowBuilder<'m, 's> {
@@ -26,7 +27,7 @@ pub(super) struct FlowBuilder<'m, 's> {
 
 impl FlowBuilder<'_, '_> {
     pub(super) fn build_all<T: FlowManifest>(&mut self, items: &mut CollectedItems<'_, T>) {
-        for ((_, name), CollectedItem { object, report, .. }) in items {
+        for (NamespacedName { name, .. }, CollectedItem { object, report, .. }) in items {
             let plan = plan_flow(object.as_deref(), name);
             self.build_or_keep(&plan, report);
         }
@@ -182,7 +183,7 @@ impl FlowBuilder<'_, '_> {
         parent: &ResolvedParent,
         destinations: &mut FlowDestinations<'_>,
         report: &mut ObjectReport<'_>,
-    ) -> Option<(Subscription, Option<FlowFault>)> {
+    ) -> Option<(Subscription, Option<ReportedError>)> {
         let channel = destinations.channel(planned)?;
         let resolver = &mut *self.resolver;
         let subscriber = destinations.resolve_destination(&planned.subscriber, resolver, report);
@@ -193,16 +194,18 @@ impl FlowBuilder<'_, '_> {
         let own = planned
             .delivery
             .as_ref()
-            .map(|(field, delivery)| (field.as_str(), delivery));
+            .map(|(field, spec)| WrittenDelivery { field, spec });
         // Errors of the dead letter sink are distinguished from earlier ones by their number.
         let excused = report.tolerated_errors().count();
         let (delivery, dead_letter_sink) =
             subscription::resolve_delivery(resolver, own, Some(parent), report);
         let sink_fault = report.tolerated_error_after(excused);
         let (namespace, name) = (channel.namespace, planned.name.clone());
-        let sender = resolver
-            .sender_rules
-            .generated_sender_account(ResourceKind::Subscription, (&namespace, &name));
+        let sender = resolver.sender_rules.generated_sender_account(
+            ResourceKind::Subscription,
+            &namespace,
+            &name,
+        );
         let subscription = Subscription {
             key: SubscriptionKey {
                 kind: SubscriptionKind::Subscription,

@@ -15,7 +15,8 @@ use crate::control::resolve::collect::{CollectedItem, CollectedItems, CollectedO
 use crate::control::resolve::written::channel_candidate::{SINK_FIELD, TEMPLATE_SINK_FIELD};
 use crate::control::resolve::written::routes::SubscriptionRoutes;
 use crate::model::{
-    Addressable, ChannelKey, ChannelKind, Subscription, SubscriptionKey, SubscriptionKind,
+    Addressable, ChannelKey, ChannelKind, NamespacedName, Subscription, SubscriptionKey,
+    SubscriptionKind,
 };
 
 /// Warns of every destination of a flow that leads back into the flow.
@@ -33,7 +34,9 @@ pub(in crate::control::resolve) fn warn_of_cycles(
 /// channel.
 fn check_subscriptions(collected: &mut CollectedObjects<'_>, routes: &SubscriptionRoutes) {
     let mut of_channels = BTreeSet::new();
-    for ((namespace, name), CollectedItem { object, report, .. }) in &mut collected.subscriptions {
+    for (NamespacedName { namespace, name }, CollectedItem { object, report, .. }) in
+        &mut collected.subscriptions
+    {
         let (kind, namespace, name) = (
             SubscriptionKind::Subscription,
             namespace.clone(),
@@ -75,7 +78,7 @@ fn warn_of_channel(channel: &ChannelKey, collected: &mut CollectedObjects<'_>) {
         rabbitmq_channels,
         ..
     } = collected;
-    let name = (channel.namespace.clone(), channel.name.clone());
+    let name = NamespacedName::new(&channel.namespace, &channel.name);
     let mut written = [channels, in_memory_channels, rabbitmq_channels].into_iter();
     if let Some(CollectedItem { report, .. }) = written.find_map(|items| items.get_mut(&name)) {
         let is_own = report
@@ -125,7 +128,7 @@ fn check_kind<T: FlowManifest>(
     flows: &ResolvedFlows,
     routes: &SubscriptionRoutes,
 ) {
-    for ((namespace, name), CollectedItem { object, report, .. }) in items {
+    for (NamespacedName { namespace, name }, CollectedItem { object, report, .. }) in items {
         let entrance = plan::entry_channel_name(T::KIND, name)
             .map(|channel| flow_channel_key(namespace, &channel));
         // A warning is about the form that is written, and so not about a kept one.

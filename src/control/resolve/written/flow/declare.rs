@@ -9,7 +9,7 @@ use crate::control::read::problem::Problem;
 use crate::control::read::report::ObjectReport;
 use crate::control::resolve::collect::{CollectedItem, CollectedItems, CollectedObjects};
 use crate::control::resolve::config::features;
-use crate::control::resolve::delivery;
+use crate::control::resolve::delivery::WrittenDelivery;
 use crate::control::resolve::destination::{DestinationResolver, ServingState};
 use crate::control::resolve::parent::ResolvedParent;
 use crate::control::resolve::written::channel_candidate::{ChannelCandidate, TEMPLATE_SINK_FIELD};
@@ -28,15 +28,15 @@ pub(crate) fn remove_written_duplicates(collected: &mut CollectedObjects<'_>) {
             problems,
             ..
         } = collected;
-        let namespace = &flow.name.0;
+        let namespace = &flow.name.namespace;
         for channel in &flow.plan.channels {
-            let channel = (namespace.clone(), channel.clone());
+            let channel = NamespacedName::new(namespace, channel);
             for items in [&mut *channels, in_memory_channels, rabbitmq_channels] {
                 remove_written_duplicate(items, &channel, &flow, problems);
             }
         }
         for PlannedSubscription { name, .. } in &flow.plan.subscriptions {
-            let subscription = (namespace.clone(), name.clone());
+            let subscription = NamespacedName::new(namespace, name);
             remove_written_duplicate(subscriptions, &subscription, &flow, problems);
         }
     }
@@ -59,7 +59,7 @@ fn remove_written_duplicate<T>(
         .pointer("/metadata/ownerReferences")
         .and_then(Value::as_array);
     let is_it = |owner: &Value| {
-        owner.get("kind").is_some_and(|of| of == kind) && owner["name"] == flow.name.1.as_str()
+        owner.get("kind").is_some_and(|of| of == kind) && owner["name"] == flow.name.name.as_str()
     };
     if owners.is_some_and(|owners| owners.iter().any(is_it)) {
         report.note(
@@ -82,7 +82,7 @@ pub(crate) fn declare_flows(
     resolver: &mut DestinationResolver<'_>,
 ) {
     for flow in plan_flows(collected) {
-        let (namespace, name) = &flow.name;
+        let NamespacedName { namespace, name } = &flow.name;
         let channels = flow
             .plan
             .channels
@@ -108,7 +108,7 @@ pub(crate) fn flow_candidates<'i, 'd, T: FlowManifest>(
     resolver: &mut DestinationResolver<'_>,
 ) -> Vec<ChannelCandidate<'i, 'd>> {
     let mut candidates = Vec::with_capacity(items.len());
-    for ((namespace, name), CollectedItem { object, report, .. }) in items {
+    for (NamespacedName { namespace, name }, CollectedItem { object, report, .. }) in items {
         let Some(entry_channel) = plan::entry_channel_name(T::KIND, name)
             .map(|channel| flow_channel_key(namespace, &channel))
         else {
@@ -155,12 +155,12 @@ fn check_required_fields<T: FlowManifest>(
             format!("is too long: {longest}, which is made of it, may have 253 characters"),
         );
     }
-    for (field, written) in plan
+    for (field, spec) in plan
         .subscriptions
         .iter()
         .filter_map(|subscription| subscription.delivery.as_ref())
     {
-        delivery::resolve(written, field, report);
+        WrittenDelivery { field, spec }.resolve(report);
     }
     features::read_delivery_order(report);
     features::read_http_versions(report);

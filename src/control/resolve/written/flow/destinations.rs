@@ -2,9 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::FlowFault;
 use super::plan::{PlannedDestination, PlannedSubscription};
-use crate::control::read::report::ObjectReport;
+use crate::control::read::report::{ObjectReport, ReportedError};
 use crate::control::resolve::destination::{DestinationResolver, WrittenDestination};
 use crate::model::{Addressable, ChannelKey};
 
@@ -14,7 +13,7 @@ pub(super) struct FlowDestinations<'k> {
     /// The keys of the flow's channels, in the order of the plan.
     keys: &'k [ChannelKey],
     /// Each destination, with its fault if it has one.
-    resolved: BTreeMap<String, (Addressable, Option<FlowFault>)>,
+    resolved: BTreeMap<String, (Addressable, Option<ReportedError>)>,
 }
 
 impl<'k> FlowDestinations<'k> {
@@ -64,7 +63,7 @@ impl<'k> FlowDestinations<'k> {
     pub(super) fn subscription_fault(
         &self,
         subscription: &PlannedSubscription,
-    ) -> Option<FlowFault> {
+    ) -> Option<ReportedError> {
         let of = |destination: &PlannedDestination| match destination {
             PlannedDestination::Destination(field, _) => self.resolved.get(field)?.1.clone(),
             PlannedDestination::Channel(_) => None,

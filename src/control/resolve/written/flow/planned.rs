@@ -5,8 +5,7 @@ use crate::control::read::document::ManifestDocument;
 use crate::control::read::kind::ResourceKind;
 use crate::control::resolve::collect::{CollectedItem, CollectedItems, CollectedObjects};
 use crate::control::resolve::keys::channel_key;
-use crate::model::NamespacedName;
-use crate::model::{ChannelKey, ChannelKind};
+use crate::model::{ChannelKey, ChannelKind, NamespacedName};
 
 /// The key of a channel of a flow.
 pub(crate) fn flow_channel_key(namespace: &str, name: &str) -> ChannelKey {
@@ -46,7 +45,7 @@ pub(crate) fn plan_flows<'d>(collected: &CollectedObjects<'d>) -> Vec<PlannedFlo
             .map(|(name, CollectedItem { object, report, .. })| PlannedFlow {
                 kind: T::KIND,
                 name: name.clone(),
-                plan: plan_flow(object.as_deref(), &name.1),
+                plan: plan_flow(object.as_deref(), &name.name),
                 document: report.document(),
             })
     }

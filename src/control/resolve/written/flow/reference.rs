@@ -6,23 +6,22 @@ use crate::control::read::report::ObjectReport;
 use crate::control::resolve::destination::{
     DestinationResolver, ResolvedUrl, WrittenDestination, check_serving_state,
 };
-use crate::model::NamespacedName;
-use crate::model::{ChannelKey, ChannelKind};
+use crate::model::{ChannelKey, ChannelKind, NamespacedName};
 
 impl DestinationResolver<'_> {
     /// The address of a Sequence or Parallel, which is that of its first channel.
     pub(in crate::control::resolve) fn resolve_flow(
         &self,
         kind: ResourceKind,
-        (namespace, name): NamespacedName,
+        name: NamespacedName,
         wanted: &WrittenDestination<'_>,
         report: &mut ObjectReport<'_>,
     ) -> Option<ResolvedUrl> {
-        let called = format!("{} {namespace}/{name}", kind.as_str());
+        let called = format!("{} {name}", kind.as_str());
         let key = ChannelKey {
             kind: ChannelKind::Channel,
-            namespace,
-            name: plan::entry_channel_name(kind, &name)?,
+            name: plan::entry_channel_name(kind, &name.name)?,
+            namespace: name.namespace,
         };
         let place = self
             .serving_states

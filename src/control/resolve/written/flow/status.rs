@@ -5,7 +5,8 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::generated_objects::channel_kind;
-use super::{FlowFault, ResolvedFlow, ResolvedFlowSubscription};
+use super::{ResolvedFlow, ResolvedFlowSubscription};
+use crate::control::read::report::ReportedError;
 use crate::control::resolve::destination::DestinationResolver;
 use crate::control::resolve::written::routes::SubscriptionRoutes;
 use crate::model::{
@@ -139,7 +140,7 @@ impl ResolvedFlowSubscription {
 /// The conditions of a channel or Subscription that is served, perhaps with a fault.
 fn served_conditions(
     parts: &'static [&'static str],
-    fault: Option<&FlowFault>,
+    fault: Option<&ReportedError>,
 ) -> ObjectConditions {
     ObjectConditions {
         parts,
@@ -149,10 +150,10 @@ fn served_conditions(
     }
 }
 
-fn not_ready_reason((reason, message): &FlowFault) -> Box<NotReadyReason> {
+fn not_ready_reason(fault: &ReportedError) -> Box<NotReadyReason> {
     Box::new(NotReadyReason {
         status: "False",
-        reason,
-        message: message.clone(),
+        reason: fault.reason,
+        message: fault.message.clone(),
     })
 }

@@ -7,6 +7,7 @@ use super::trigger::{trigger_key, verification_expression};
 use crate::control::read::kind::ResourceKind;
 use crate::control::read::manifest::eventing::RequestReplySpec;
 use crate::control::read::report::ObjectReport;
+use crate::control::resolve::delivery::WrittenDelivery;
 use crate::control::resolve::destination::DestinationResolver;
 use crate::control::resolve::destination::reference::{self, ReferencedKind};
 use crate::control::resolve::keys::channel_key;
@@ -17,8 +18,8 @@ use crate::event::{CONTEXT_ATTRIBUTES, is_attribute_name, knative};
 use crate::filter::Filter;
 use crate::filter::cesql::{CesqlExpression, ExpressionNode};
 use crate::model::{
-    Addressable, ChannelKey, ChannelKind, DestinationRoute, DestinationUrl, RequestReply,
-    Subscription, parse_duration,
+    Addressable, ChannelKey, ChannelKind, DestinationRoute, DestinationUrl, NamespacedName,
+    RequestReply, Subscription, parse_duration,
 };
 
 const CORRELATION_ATTRIBUTE: &str = "correlationid";
@@ -47,14 +48,14 @@ pub(super) fn build_request_reply(
     let correlation_key = sealing_key(key, resolver, report);
     let broker = resolve_broker(spec, &SubscriptionResolver { resolver, parents }, report);
     let parent = broker.as_ref().and_then(|broker| parents.get(broker));
-    let own = spec.delivery.as_ref().map(|own| ("spec.delivery", own));
+    let own = spec.delivery.as_ref().map(WrittenDelivery::own);
     let (delivery, dead_letter_sink) =
         subscription::resolve_delivery(resolver, own, parent, report);
     let sender = resolver
         .sender_rules
         .sender_account(ResourceKind::RequestReply, report);
     let trigger = Subscription {
-        key: trigger_key(&(key.namespace.clone(), key.name.clone())),
+        key: trigger_key(&NamespacedName::new(&key.namespace, &key.name)),
         filter: filter?,
         subscriber: Some(reply_addressable(key, resolver)?),
         reply: None,
@@ -80,7 +81,10 @@ pub(super) fn build_request_reply(
     };
     Some(BuiltRequestReply {
         request_reply,
-        trigger: (broker, trigger),
+        trigger: ResolvedSubscription {
+            channel: broker,
+            subscription: trigger,
+        },
     })
 }
 
@@ -238,7 +242,7 @@ fn reply_filter(
 ) -> Option<Filter> {
     let expression = CesqlExpression::parse(&verification_expression(
         attribute,
-        &(key.namespace.clone(), key.name.clone()),
+        &NamespacedName::new(&key.namespace, &key.name),
     ));
     let expression = expression.ok().filter(|expression| {
         let asked = expression.correlation_calls();

@@ -8,10 +8,9 @@ use crate::control::read::manifest::eventing::RequestReplyManifest;
 use crate::control::read::report::ObjectReport;
 use crate::control::resolve::collect::CollectedItems;
 use crate::correlation::SECRET;
-use crate::model::NamespacedName;
 use crate::model::{
-    ChannelKey, REPLY_INDEX, REPLY_REPLICAS, RequestReply, Subscription, SubscriptionKey,
-    SubscriptionKind,
+    ChannelKey, NamespacedName, REPLY_INDEX, REPLY_REPLICAS, RequestReply, Subscription,
+    SubscriptionKey, SubscriptionKind,
 };
 
 /// Upstream's label of the Triggers that it generates.
@@ -20,10 +19,8 @@ const LABEL: &str = "eventing.knative.dev/RequestReply.name";
 const LONGEST_NAME: usize = 63;
 
 /// The expression of the Trigger's filter, as upstream writes it.
-pub(super) fn verification_expression(
-    attribute: &str,
-    (namespace, name): &NamespacedName,
-) -> String {
+pub(super) fn verification_expression(attribute: &str, request_reply: &NamespacedName) -> String {
+    let NamespacedName { namespace, name } = request_reply;
     format!(
         "KN_VERIFY_CORRELATION_ID({attribute}, \"{name}\", \"{namespace}\", \"{SECRET}\", \
          {REPLY_INDEX}, {REPLY_REPLICAS})"
@@ -44,7 +41,7 @@ pub(crate) fn replaces_upstream_trigger(
     let Some(name) = labelled_request_reply(report) else {
         return false;
     };
-    if !request_replies.contains_key(&(report.object().namespace.clone(), name.to_owned())) {
+    if !request_replies.contains_key(&NamespacedName::new(&report.object().namespace, name)) {
         return false;
     }
     let message = format!(
@@ -61,7 +58,7 @@ pub(crate) fn trigger_object(request_reply: &RequestReply, made: &Subscription) 
     } = &request_reply.key;
     let cesql = verification_expression(
         &request_reply.reply_attribute,
-        &(namespace.clone(), name.clone()),
+        &NamespacedName::new(namespace, name),
     );
     let subscriber = made
         .subscriber
@@ -80,11 +77,14 @@ pub(crate) fn trigger_object(request_reply: &RequestReply, made: &Subscription) 
 }
 
 /// The key of the Trigger of a RequestReply.
-pub(crate) fn trigger_key((namespace, name): &NamespacedName) -> SubscriptionKey {
-    let name = child_name(name, &format!("{REPLY_INDEX}-{REPLY_REPLICAS}"));
+pub(crate) fn trigger_key(request_reply: &NamespacedName) -> SubscriptionKey {
+    let name = child_name(
+        &request_reply.name,
+        &format!("{REPLY_INDEX}-{REPLY_REPLICAS}"),
+    );
     SubscriptionKey {
         kind: SubscriptionKind::Trigger,
-        namespace: namespace.clone(),
+        namespace: request_reply.namespace.clone(),
         name,
     }
 }

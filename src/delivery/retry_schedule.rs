@@ -1,5 +1,5 @@
-//! Retries of a delivery: the statuses that allow one, and the waits. Pure functions; sleeping
-//! happens elsewhere.
+//! Schedule of the retries of a delivery: the statuses that allow one, and the waits. Functions are
+//! pure; sleeping happens in `destination_send`.
 
 use std::time::{Duration, SystemTime};
 

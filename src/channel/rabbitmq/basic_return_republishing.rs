@@ -1,4 +1,4 @@
-//! Messages that RabbitMQ returned and `lapin` gave to another publisher than their own, which may
+//! Messages of a `basic.return` that `lapin` gave to another publisher than their own, which may
 //! believe that they are stored: they are published again, as dead-lettered messages are forwarded.
 
 use std::sync::Arc;
@@ -26,8 +26,8 @@ pub(super) async fn republish_all(
     let mut publishing = FuturesUnordered::new();
     loop {
         tokio::select! {
-            misdirected_return = found.recv() => match misdirected_return {
-                Some(misdirected_return) => publishing.push(Box::pin(republish(&context, misdirected_return))),
+            returned = found.recv() => match returned {
+                Some(returned) => publishing.push(Box::pin(republish(&context, returned))),
                 None => return,
             },
             Some(()) = publishing.next(), if !publishing.is_empty() => {}

@@ -6,6 +6,8 @@ use std::time::Duration;
 use backoff::backoff::Backoff;
 use bytes::Bytes;
 use http::Response;
+use opentelemetry::KeyValue;
+use opentelemetry::trace::SpanKind;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
@@ -15,11 +17,11 @@ use super::attempt_progress::AttemptProgress;
 use super::dead_letter::DeliveryFailure;
 use super::delivery_record::DeliveryRecord;
 use super::outgoing_event::{DeferredAttempt, DeliveryAttemptResult, OutgoingEvent, SendFailure};
-use super::retry::RetrySchedule;
+use super::retry_schedule::RetrySchedule;
 use crate::client::HttpTransport;
 use crate::model::Subscription;
 use crate::observation::{EventArrival, ObservedAttempt, ObservedFact};
-use crate::telemetry::tracer::{Span, SpanKind};
+use crate::telemetry::tracer::Span;
 use crate::wire_text::WireText;
 
 /// The sending of an event to one destination.
@@ -249,9 +251,9 @@ impl<'a> DestinationSend<'a> {
         let attempts = schedule.attempts_made();
         self.span.add_event("retry", || {
             [
-                ("sealpost.attempts", i64::from(attempts).into()),
-                ("sealpost.reason", failure.to_string().into()),
-                ("sealpost.backoff", wait.as_secs_f64().into()),
+                KeyValue::new("sealpost.attempts", i64::from(attempts)),
+                KeyValue::new("sealpost.reason", failure.to_string()),
+                KeyValue::new("sealpost.backoff", wait.as_secs_f64()),
             ]
         });
         Ok(RetryWait { failure, wait })
