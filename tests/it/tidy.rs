@@ -167,6 +167,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "client",
             "event",
             "event_type",
+            "filter",
             "ingress",
             "model",
             "observation",
