@@ -98,7 +98,7 @@ impl OpenTap {
                 let filter = self.query.filter.as_ref();
                 if filter.is_none_or(|filter| filter.matches(&observation.to_event())) {
                     let is_asked = |label: &str| self.scope.has(label);
-                    observation.write_lines(&is_asked, self.reader.sees_data(), &mut lines);
+                    observation.write_lines(&is_asked, self.reader.detail(), &mut lines);
                 }
             }
             if batch.missed > 0 {

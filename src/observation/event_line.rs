@@ -12,7 +12,7 @@ use time::format_description::well_known::Rfc3339;
 
 use super::observed_fact::{EventArrival, ObservedAttempt, ObservedFact};
 use super::observed_object::ObservedObject;
-use super::tap_hub::Observation;
+use super::tap_hub::{Observation, TapDetail};
 use crate::event::{CompactEvent, Event};
 use crate::filter::explain;
 
@@ -226,7 +226,7 @@ impl Observation {
     pub(crate) fn write_lines(
         &self,
         is_asked: &dyn Fn(&str) -> bool,
-        sees_data: bool,
+        detail: TapDetail,
         to: &mut Vec<u8>,
     ) {
         let Some(fact) = self.fact() else { return };
@@ -239,7 +239,7 @@ impl Observation {
         };
         if is_asked(self.object.label()) {
             let mut line = told.line();
-            let shown = self.data.as_ref().filter(|_| sees_data);
+            let shown = self.data.as_ref().filter(|_| detail == TapDetail::Data);
             line.data = shown.map(|(start, length)| ShownData::new(start, *length));
             write_line(&line, to);
         }

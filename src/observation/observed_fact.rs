@@ -246,7 +246,7 @@ fn read_text(bytes: &[u8]) -> Option<(&str, &[u8])> {
 }
 
 /// The place of a value in its table, which has all of them.
-fn place<T: PartialEq>(table: &[T], value: T) -> u8 {
+fn place<T: Copy + PartialEq>(table: &[T], value: T) -> u8 {
     let found = table.iter().position(|known| *known == value);
     found.and_then(|at| u8::try_from(at).ok()).unwrap_or(0)
 }

@@ -190,9 +190,9 @@ impl TapReader {
         }
     }
 
-    /// True if it may see the data of events.
-    pub(crate) fn sees_data(&self) -> bool {
-        self.listener.detail == TapDetail::Data
+    /// What it wants to see of events.
+    pub(crate) fn detail(&self) -> TapDetail {
+        self.listener.detail
     }
 }
 
