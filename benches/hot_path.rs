@@ -184,6 +184,7 @@ fn table_lookup(bencher: Bencher<'_, '_>, channels: usize) {
             key: key(number),
             backend: BackendKind::Memory,
             acknowledge: AcknowledgeMode::AfterDelivery,
+            retain: None,
             authorization: None,
             event_types: None,
             subscriptions: Vec::new(),

@@ -1,7 +1,7 @@
 //! The admin API: `/healthz`, `/readyz`, `/metrics`, the inventory as Knative-shaped objects under
 //! `/api/v1/{channels,brokers,triggers,subscriptions,sequences,parallels,requestreplies}` (contract
 //! IF-1, IF-6), the status document under `/api/v1/status`, parked events under `/api/v1/parked`,
-//! and a page that shows the status at `/`. The admin port and the admin socket, which only its
+//! replays under `/api/v1/replay`, and a page that shows the status at `/`. The admin port and the admin socket, which only its
 //! owner can open, serve the same.
 
 mod admin_action;
@@ -15,6 +15,7 @@ mod objects;
 mod operations;
 mod page;
 mod parked;
+mod replay;
 mod status;
 mod tap;
 mod tap_query;
@@ -41,6 +42,7 @@ use authorizer::{AdminAuthorizer, AdminListener};
 use operations::AdminOperations;
 use page::StatusPage;
 use parked::{ParkedHandler, ParkedRequest};
+use replay::{ReplayHandler, ReplayPath};
 use tap_query::TapQuery;
 
 pub(crate) use status::{ProcessInfo, StatusSource};
@@ -57,6 +59,7 @@ pub(crate) struct AdminApi {
     status_source: StatusSource,
     page: StatusPage,
     parked: ParkedHandler,
+    replay: ReplayHandler,
     authorizer: AdminAuthorizer,
 }
 
@@ -69,10 +72,15 @@ impl AdminApi {
             store: Arc::clone(&view.backends) as _,
             operations: AdminOperations::default(),
         };
+        let replay = ReplayHandler {
+            store: Arc::clone(&view.backends) as _,
+            operations: AdminOperations::default(),
+        };
         Arc::new(Self {
             status_source: view,
             page: StatusPage::new(),
             parked,
+            replay,
             authorizer: AdminAuthorizer { token },
         })
     }
@@ -98,6 +106,7 @@ impl AdminApi {
     /// Tells the operations that are running to end, and waits for them.
     pub(crate) async fn end_operations(&self) {
         self.parked.operations.end_all().await;
+        self.replay.operations.end_all().await;
     }
 
     async fn respond(
@@ -110,11 +119,11 @@ impl AdminApi {
             request.uri().path(),
             request.uri().query().unwrap_or_default(),
         );
-        let parked = path
-            .strip_prefix("/api/v1/")
-            .and_then(ParkedRequest::of_path);
+        let below = path.strip_prefix("/api/v1/");
+        let parked = below.and_then(ParkedRequest::of_path);
+        let replay = below.and_then(ReplayPath::of_path);
         // Nothing below is reached by a request that may not do what it is about to.
-        let action = action_of_path(path, query, parked);
+        let action = action_of_path(path, query, OperatorPaths { parked, replay });
         if let Some(refusal) = self.refuse(request, listener, action).await {
             return refusal;
         }
@@ -122,12 +131,11 @@ impl AdminApi {
         if let Some(response) = health_response(request, &source.readiness, &source.counters) {
             return response;
         }
-        match parked {
-            Some(parked) => {
-                let table = Arc::clone(&self.status_source.served.borrow().resolution.table);
-                self.parked.respond(&table, parked, query).await
-            }
-            None => match path {
+        let table = || Arc::clone(&self.status_source.served.borrow().resolution.table);
+        match (parked, replay) {
+            (Some(parked), _) => self.parked.respond(&table(), parked, query).await,
+            (None, Some(replay)) => self.replay.respond(&table(), replay, query).await,
+            (None, None) => match path {
                 "/api/v1/tap" => self.respond_to_tap(request.method(), query, context),
                 "/api/v1/explain" => self.respond_to_explain(query).await,
                 _ => self.respond_to_read(path, query),
@@ -193,7 +201,7 @@ impl AdminApi {
                     StatusCode::NOT_FOUND,
                     TEXT,
                     "try /, /healthz, /readyz, /metrics or \
-                     /api/v1/{status,channels,brokers,triggers,subscriptions,sequences,parallels,requestreplies,parked,tap,explain,history}\n",
+                     /api/v1/{status,channels,brokers,triggers,subscriptions,sequences,parallels,requestreplies,parked,replay,tap,explain,history}\n",
                 ),
             },
         }
@@ -213,14 +221,24 @@ impl AdminApi {
     }
 }
 
+/// The paths of operators below which something can be changed.
+#[derive(Clone, Copy)]
+struct OperatorPaths<'p> {
+    parked: Option<ParkedRequest<'p>>,
+    replay: Option<ReplayPath<'p>>,
+}
+
 /// Returns what a request is about to do. It follows from what it asks for alone, before the method
 /// is looked at: so a change is never taken for a read.
-fn action_of_path(path: &str, query: &str, parked: Option<ParkedRequest<'_>>) -> AdminAction {
-    match parked {
-        Some(parked) if parked.is_change() => AdminAction::Change,
-        None if is_public(path) => AdminAction::Probe,
-        None if path == "/api/v1/tap" && TapQuery::asks_for_data(query) => AdminAction::ReadData,
-        _ => AdminAction::Read,
+fn action_of_path(path: &str, query: &str, operators: OperatorPaths<'_>) -> AdminAction {
+    let is_change = operators.parked.is_some_and(ParkedRequest::is_change)
+        || operators.replay.is_some_and(ReplayPath::is_change);
+    let asks_for_data = path == "/api/v1/tap" && TapQuery::asks_for_data(query);
+    match is_change {
+        true => AdminAction::Change,
+        false if is_public(path) => AdminAction::Probe,
+        false if asks_for_data => AdminAction::ReadData,
+        false => AdminAction::Read,
     }
 }
 

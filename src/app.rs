@@ -6,6 +6,7 @@ mod configuration;
 mod configuration_metrics;
 mod controller;
 mod descriptor_shares;
+mod disk;
 mod event_ports;
 mod history_sampler;
 mod listeners;
@@ -45,7 +46,7 @@ use shutdown::{ShutdownSignals, ShutdownStages};
 /// # Errors
 /// Fails if it cannot start: an address is taken, a path does not exist, no cluster is found.
 pub async fn run(options: RunOptions, log: LogLevel) -> anyhow::Result<ExitCode> {
-    if options.task() == ControlTask::ReconcileChannels {
+    if matches!(options.task(), ControlTask::ReconcileChannels(_)) {
         return controller::run(options, log).await;
     }
     // The limit of descriptors comes first: everything below opens some.

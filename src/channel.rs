@@ -5,10 +5,12 @@ pub mod backends;
 #[cfg(test)]
 pub(crate) mod conformance;
 mod cooperative_yield;
+pub mod disk;
 pub mod memory;
 pub(crate) mod metrics;
 pub(crate) mod parked;
 pub mod rabbitmq;
+pub(crate) mod replay;
 mod subscription_queues;
 pub(crate) mod trouble;
 pub(crate) mod trouble_reason;
@@ -23,6 +25,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use parked::ParkedStore;
+use replay::ReplayStore;
 use trouble_reason::{BackendConnection, TroubleReason};
 
 use crate::event::Event;
@@ -43,6 +46,10 @@ pub enum PublishError {
         /// Subscription whose queue is full.
         subscription: SubscriptionKey,
     },
+    /// The disk has no room for the events; nothing was enqueued in any queue. Holds the cause in
+    /// words.
+    #[error("{0}: try again later")]
+    NoRoom(String),
     /// On a channel that acknowledges after delivery, at least one subscription and its dead letter
     /// sink did not get what they should (contract FO-4, FO-5).
     #[error(
@@ -169,6 +176,40 @@ impl LostDelivery {
     }
 }
 
+impl LostDelivery {
+    /// Logs a parked event as a warning with all details once a minute for each subscription;
+    /// others within that minute at DEBUG only.
+    fn log_parked(&self, event: &Event, series: &SubscriptionSeries) {
+        let Self {
+            subscription,
+            destination,
+            attempts,
+            reason,
+            ..
+        } = self;
+        let id = WireText::new(event.id());
+        if series.is_first_parked() {
+            tracing::warn!(
+                %subscription,
+                event.id = %id,
+                destination,
+                attempts,
+                reason,
+                "Event parked: delivery failed"
+            );
+        } else {
+            tracing::debug!(
+                %subscription,
+                event.id = %id,
+                destination,
+                attempts,
+                reason,
+                "Another event parked"
+            );
+        }
+    }
+}
+
 /// Destination that an event delivery is on the way to, with the event that goes there.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum DeliveryStage {
@@ -202,7 +243,8 @@ pub struct DeliveryProgress {
     /// Part of the wait before the next attempt that is left.
     pub wait: Duration,
     /// Longest wait between two attempts that the queue allows; a longer one ends in
-    /// [`DeliveryOutcome::Deferred`]. `None` allows any wait.
+    /// [`DeliveryOutcome::Deferred`], and if it is zero, so does every step after a failure, even
+    /// one without a wait. `None` allows any wait.
     pub max_wait: Option<Duration>,
     /// Time for which the queue lets the event be held; `None` means for ever.
     pub hold_time: Option<HoldTime>,
@@ -296,6 +338,15 @@ pub struct OpenedChannel {
     pub consumers: Vec<(Arc<Subscription>, QueueConsumer)>,
 }
 
+/// What a backend takes of the place where it keeps events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StorageUsage {
+    /// Bytes that it takes.
+    pub used: u64,
+    /// Bytes that it may take.
+    pub limit: u64,
+}
+
 /// Keeper of the queues of channels. Queues are named by the key of their subscription, and outlive
 /// changes of everything but that key.
 pub trait ChannelBackend: Send + Sync + 'static {
@@ -310,6 +361,12 @@ pub trait ChannelBackend: Send + Sync + 'static {
     /// subscription has no queue here.
     fn unfinished(&self, subscription: &SubscriptionKey) -> Option<usize>;
 
+    /// Events of a subscription that are not finished, wherever they wait; of a queue outside of
+    /// this host only those that this process holds. `None` if the subscription has no queue here.
+    fn depth(&self, subscription: &SubscriptionKey) -> Option<usize> {
+        self.unfinished(subscription)
+    }
+
     /// Reason for which events of a subscription cannot be put into its queue, or taken out of it,
     /// now; `None` if they can.
     fn trouble(&self, subscription: &SubscriptionKey) -> Option<TroubleReason>;
@@ -319,8 +376,18 @@ pub trait ChannelBackend: Send + Sync + 'static {
         None
     }
 
+    /// What the backend takes of the disk; `None` if it takes nothing, or is not in use.
+    fn storage_usage(&self) -> Option<StorageUsage> {
+        None
+    }
+
     /// Store of the events that nobody took; `None` if the backend keeps none of them.
     fn parked_store(&self) -> Option<Box<dyn ParkedStore>> {
+        None
+    }
+
+    /// Store of replays; `None` if the backend retains nothing that it could replay.
+    fn replay_store(&self) -> Option<Box<dyn ReplayStore>> {
         None
     }
 

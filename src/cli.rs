@@ -4,6 +4,7 @@
 mod admin;
 mod check;
 mod cluster;
+mod disk;
 mod display;
 mod filter;
 mod get;
@@ -12,6 +13,7 @@ mod manifests;
 mod parked;
 mod pod;
 mod rabbitmq;
+mod replay;
 mod run;
 mod schema;
 mod send;
@@ -29,6 +31,8 @@ use clap::{Parser, Subcommand};
 pub(crate) use admin::AdminOptions;
 pub(crate) use check::{CheckOptions, CheckOutput};
 pub(crate) use cluster::ClusterOptions;
+pub use disk::DiskCommand;
+pub(crate) use disk::{DiskDirectoryOptions, DiskDumpOptions, DiskOptions, DumpState};
 pub(crate) use display::DisplayOptions;
 pub use filter::FilterCommand;
 pub(crate) use filter::FilterTestOptions;
@@ -37,6 +41,7 @@ pub(crate) use manifests::ManifestOptions;
 pub(crate) use parked::{ParkedCommand, ParkedOptions};
 pub(crate) use pod::ListenAddresses;
 pub(crate) use rabbitmq::{QueueTypeArg, RabbitmqConnectionOptions, RabbitmqOptions};
+pub(crate) use replay::ReplayOptions;
 pub(crate) use run::LimitOptions;
 pub use run::LogFormat;
 pub use run::RunOptions;
@@ -76,6 +81,11 @@ pub enum CliCommand {
     /// Look after events that nobody took, and that are kept
     #[command(subcommand)]
     Parked(ParkedCommand),
+    /// Send what a channel on disk has retained to a subscription again
+    Replay(Box<ReplayOptions>),
+    /// Look at the files of channels on disk
+    #[command(subcommand)]
+    Disk(DiskCommand),
     /// Show what a running dispatcher serves
     Get(GetOptions),
     /// Print what happens to events as it happens

@@ -179,6 +179,7 @@ impl ClientCache {
     /// series.
     #[must_use]
     pub(crate) fn with_metrics(mut self, metrics: Arc<ConnectionMetrics>) -> Self {
+        metrics.set_limit(self.limits.max_connections);
         self.shared.metrics = metrics;
         self
     }

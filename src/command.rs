@@ -3,6 +3,7 @@
 
 mod admin;
 pub mod check;
+pub mod disk;
 pub mod display;
 pub mod env;
 mod event_text;
@@ -10,6 +11,7 @@ pub mod exec;
 pub mod filter;
 pub mod get;
 pub mod parked;
+pub mod replay;
 pub mod schema;
 pub mod send;
 mod sink;

@@ -40,8 +40,8 @@ pub(crate) use served_configuration::ServedConfiguration;
 pub use settings::ControlSettings;
 pub use settings::UnknownFields;
 pub(crate) use settings::{
-    AdvertisedCaCerts, ApiServerAvailability, ClusterNameLookup, DeliveryMerge, ListenerUrls,
-    RabbitmqAvailability, ResolveOverride,
+    AdvertisedCaCerts, ApiServerAvailability, ClusterNameLookup, DataDirectoryAvailability,
+    DeliveryMerge, ListenerUrls, RabbitmqAvailability, ResolveOverride,
 };
 pub use task::ChannelScope;
 pub use task::ControlTask;

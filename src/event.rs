@@ -12,6 +12,7 @@ pub mod http;
 mod json;
 pub(crate) mod knative;
 mod near;
+pub mod stored;
 mod trace_context;
 mod validate;
 

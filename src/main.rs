@@ -37,6 +37,7 @@ fn main() -> ExitCode {
         CliCommand::Check(options) => options.validate(),
         CliCommand::Filter(FilterCommand::Test(options)) => options.manifests.validate(),
         CliCommand::Parked(parked) => parked.options().validate(),
+        CliCommand::Disk(disk) => disk.validate(),
         _ => Ok(()),
     };
     let log = match usage.and_then(|()| start_logging(style, level)) {
@@ -67,6 +68,8 @@ async fn run(command: CliCommand, log: LogLevel) -> ExitCode {
         CliCommand::Schema(options) => command::schema::run(&options),
         CliCommand::Filter(FilterCommand::Test(options)) => command::filter::test(&options),
         CliCommand::Parked(parked) => command::parked::run(&parked).await,
+        CliCommand::Replay(options) => command::replay::run(&options).await,
+        CliCommand::Disk(disk) => command::disk::run(&disk),
         CliCommand::Get(options) => command::get::run(&options).await,
         CliCommand::Tap(options) => command::tap::run(&options).await,
         CliCommand::Explain(options) => command::tap::explain(&options).await,

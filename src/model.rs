@@ -11,6 +11,7 @@ mod delivery_spec;
 mod destination_role;
 mod duration;
 mod event_types;
+mod history_point;
 mod inventory;
 mod namespaced_name;
 mod observability;
@@ -44,6 +45,7 @@ pub(crate) use delivery_spec::{BackoffPolicy, DeliveryFormat, DeliveryOrder, Del
 pub use destination_role::DestinationRole;
 pub(crate) use duration::parse_duration;
 pub(crate) use event_types::EventTypeOwner;
+pub(crate) use history_point::{HistoryPoint, time_text};
 pub(crate) use inventory::{
     AddressStatus, Condition, FilterErrors, FlowStatus, FlowSubscription, Inventory,
     InventoryObject, LiveStatus, NotReadyReason, ObjectConditions, ObjectKind, ObjectStatus,

@@ -128,6 +128,7 @@ pub async fn serve<H: RequestHandler>(
     stop: CancellationToken,
 ) {
     let slots = Arc::new(Semaphore::new(limits.max_connections));
+    limits.metrics.set_limit(limits.max_connections);
     let shared = Arc::new(ListenerContext {
         handler,
         http: http_builder(&limits),

@@ -1,6 +1,7 @@
 //! Telemetry, for operators: logs, metrics, traces.
 
 pub(crate) mod backend_metrics;
+pub(crate) mod cluster_metrics;
 pub(crate) mod configuration_metrics;
 pub(crate) mod counter;
 pub mod counters;

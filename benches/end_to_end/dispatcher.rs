@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 use crate::process::Process;
 use crate::sink::Sink;
-use crate::{Receivers, Scenario, Wire};
+use crate::{Keeping, Receivers, Scenario, Wire};
 
 /// A running `sealpost run`, ended when it is dropped.
 pub(crate) struct Dispatcher {
@@ -32,7 +32,7 @@ pub(crate) fn program() -> PathBuf {
 
 impl Dispatcher {
     pub(crate) async fn start(scenario: &Scenario, sink: &Sink) -> Self {
-        Self::start_on(&manifest(scenario, sink), &[]).await
+        Self::start_on(&kept(scenario, manifest(scenario, sink)), &[]).await
     }
 
     /// One that serves these manifests, with these variables.
@@ -184,6 +184,20 @@ fn manifest(scenario: &Scenario, sink: &Sink) -> String {
         Receivers::OneThatReplies => broker(1, &sink.replying_url(), |_| {
             "exact: {type: dev.sealpost.bench}".to_owned()
         }),
+    }
+}
+
+/// The manifests with the channel kept as the scenario says.
+fn kept(scenario: &Scenario, yaml: String) -> String {
+    match scenario.keeping {
+        Keeping::Synchronous => yaml,
+        Keeping::Asynchronous => yaml.replace(
+            "metadata: {name: c}",
+            "metadata: {name: c, annotations: {messaging.knative.dev/async-handler: 'true'}}",
+        ),
+        Keeping::OnDisk => yaml
+            .replace("v1\nkind: InMemoryChannel", "v1alpha1\nkind: DiskChannel")
+            .replace("v1, kind: InMemoryChannel", "v1alpha1, kind: DiskChannel"),
     }
 }
 

@@ -154,6 +154,18 @@ struct Scenario {
     receivers: Receivers,
     /// Whether events come in structured mode.
     structured: bool,
+    keeping: Keeping,
+}
+
+/// Where channels keep events, and so when senders are answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Keeping {
+    /// In memory, until they are delivered.
+    Synchronous,
+    /// In memory; senders are answered when they are in every queue.
+    Asynchronous,
+    /// On disk.
+    OnDisk,
 }
 
 impl Scenario {
@@ -173,13 +185,36 @@ const ONE: Scenario = Scenario {
     wire: Wire::Plain,
     receivers: Receivers::Subscriptions(1),
     structured: false,
+    keeping: Keeping::Synchronous,
 };
 
-const SCENARIOS: [Scenario; 10] = [
+const SCENARIOS: [Scenario; 14] = [
     ONE,
     Scenario {
         name: "plain 1x10",
         receivers: Receivers::Subscriptions(10),
+        ..ONE
+    },
+    Scenario {
+        name: "memory 1x1",
+        keeping: Keeping::Asynchronous,
+        ..ONE
+    },
+    Scenario {
+        name: "disk 1x1",
+        keeping: Keeping::OnDisk,
+        ..ONE
+    },
+    Scenario {
+        name: "memory 1x10",
+        receivers: Receivers::Subscriptions(10),
+        keeping: Keeping::Asynchronous,
+        ..ONE
+    },
+    Scenario {
+        name: "disk 1x10",
+        receivers: Receivers::Subscriptions(10),
+        keeping: Keeping::OnDisk,
         ..ONE
     },
     Scenario {
@@ -302,9 +337,12 @@ async fn measure(scenario: &Scenario, time: Duration) {
         ..Mail::default()
     };
     let mut load = Load::new(&dispatcher, scenario.wire, &mail).await;
-    load.run(Duration::from_secs(1)).await;
+    let warm: Report = load.run(Duration::from_secs(1)).await;
+    sink.until(warm.accepted * scenario.deliveries()).await;
     let (cpu, delivered) = (dispatcher.process.cpu(), sink.count());
     let report: Report = load.run(time).await;
+    sink.until(delivered + report.accepted * scenario.deliveries())
+        .await;
     let (cpu, delivered) = (dispatcher.process.cpu() - cpu, sink.count() - delivered);
     assert_eq!(report.refused, 0, "every event is accepted");
     assert_eq!(

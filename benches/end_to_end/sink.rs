@@ -80,6 +80,19 @@ impl Sink {
         self.seen.count.load(Ordering::Relaxed)
     }
 
+    /// Waits until so many requests have come.
+    pub(crate) async fn until(&self, count: u64) {
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+        while self.count() < count {
+            assert!(
+                std::time::Instant::now() < deadline,
+                "{} of {count} have come",
+                self.count()
+            );
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        }
+    }
+
     /// How long stamped events took from the sender to here, without those for the slow address.
     /// Begins anew.
     pub(crate) fn take_arrivals(&self) -> Latencies {

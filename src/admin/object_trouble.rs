@@ -6,9 +6,6 @@ use crate::model::{
     ObjectTrouble, SubscriptionKey, SubscriptionKind,
 };
 
-/// Reason of a condition: events for a channel on RabbitMQ cannot be taken, or cannot be delivered.
-const UNAVAILABLE: &str = "RabbitmqUnavailable";
-
 /// Returns the trouble of an object; `None` if it is served.
 pub(super) fn trouble_of_object<'r>(
     report: &'r TroubleReport<'_>,
@@ -61,10 +58,11 @@ pub(super) fn trouble_of_channel<'r>(
     let ChannelTrouble {
         message: why,
         reason,
+        condition,
         ..
     } = report.channel_trouble(key)?;
     Some(ObjectTrouble {
-        reason: UNAVAILABLE,
+        reason: condition,
         message: why,
         affects_all_subscribers: reason.is_some(),
     })
@@ -76,7 +74,7 @@ pub(super) fn trouble_of_subscription<'r>(
     key: &SubscriptionKey,
 ) -> Option<ObjectTrouble<'r>> {
     Some(ObjectTrouble {
-        reason: UNAVAILABLE,
+        reason: report.subscription_condition(key)?,
         message: report.subscription_message(key)?,
         affects_all_subscribers: true,
     })

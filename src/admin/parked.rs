@@ -23,7 +23,7 @@ use crate::wire_text::WireText;
 /// Number of events that one response shows at most.
 const MOST: usize = 1_000;
 
-type AdminResponse = Response<Full<Bytes>>;
+pub(super) type AdminResponse = Response<Full<Bytes>>;
 
 /// A request about parked events, with `NAMESPACE/NAME` of the subscription, still percent-encoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -153,8 +153,8 @@ impl ParkedHandler {
             return self.list(table, &query).await;
         };
         let name = percent_decode_str(name).decode_utf8_lossy();
-        let owners =
-            find_owners(table, &name, &query).map_err(|text| (StatusCode::NOT_FOUND, text))?;
+        let owners = find_owners(table, &name, query.kind.as_deref())
+            .map_err(|text| (StatusCode::NOT_FOUND, text))?;
         let mut items = Vec::new();
         for owner in owners {
             items.push(self.respond_for_owner(owner, request, &query).await?);
@@ -300,15 +300,15 @@ fn parking_owners(table: &RoutingTable) -> Vec<ParkingSubscription> {
 
 /// Returns the subscriptions with this name, `NAMESPACE/NAME`. A subscriber of a cluster's channel
 /// is also found without the name of the channel.
-fn find_owners(
+pub(super) fn find_owners(
     table: &RoutingTable,
     name: &str,
-    query: &ParkedQuery,
+    wanted: Option<&str>,
 ) -> Result<Vec<ParkingSubscription>, String> {
     let mut found = parking_subscriptions(table);
     found.retain(|owner| {
         let kind = owner.subscription.kind.as_str();
-        query.kind.as_ref().is_none_or(|wanted| kind == wanted)
+        wanted.is_none_or(|wanted| kind == wanted)
             && owner_names(owner).iter().any(|of| *of == name)
     });
     let Some(first) = found.first().cloned() else {
@@ -326,7 +326,8 @@ fn find_owners(
 
 fn in_memory(owner: &ParkingSubscription) -> String {
     format!(
-        "{} is of {}, which is in memory, and channels in memory park nothing",
+        "{} is of {}, which is in memory, and channels in memory park nothing and retain nothing: make it \
+         a DiskChannel",
         owner.subscription, owner.channel
     )
 }
@@ -342,7 +343,10 @@ fn owner_names(owner: &ParkingSubscription) -> Vec<String> {
 }
 
 /// Returns the name of a subscription together with these members as a JSON object.
-fn owner_json<const N: usize>(owner: &ParkingSubscription, told: [(&str, Value); N]) -> Value {
+pub(super) fn owner_json<const N: usize>(
+    owner: &ParkingSubscription,
+    told: [(&str, Value); N],
+) -> Value {
     let key = &owner.subscription;
     let channel = owner.channel.to_string();
     let named = [

@@ -14,6 +14,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tokio::sync::watch;
 
+use crate::channel::ChannelBackend as _;
 use crate::channel::backends::ChannelBackends;
 use crate::control::{Problem, Resolution, ServedConfiguration, Severity};
 use crate::delivery::SubscriptionWorkerStates;
@@ -81,8 +82,19 @@ struct ProcessStatus {
     unserved: Option<String>,
     /// True if RabbitMQ is connected; `None` if none is configured.
     rabbitmq_connected: Option<bool>,
+    /// The bytes of the channels on disk; `None` if none is in use.
+    disk: Option<DiskUsageStatus>,
     /// True while this process writes status into the cluster; `None` where no leader is elected.
     leads: Option<bool>,
+}
+
+/// What channels on disk take of it.
+#[derive(Serialize)]
+struct DiskUsageStatus {
+    bytes: u64,
+    limit: u64,
+    /// The failure for which the disk cannot be written to, in words.
+    failure: Option<String>,
 }
 
 /// Counters of the process as a whole; they go on when subscriptions come and go.
@@ -155,6 +167,7 @@ impl StatusSource {
             unserved: self.readiness.remark().filter(|_| missing.is_none()),
             missing,
             rabbitmq_connected: self.is_rabbitmq_connected(),
+            disk: self.disk_usage(),
             leads: self.is_leader.as_ref().map(|leads| *leads.borrow()),
         }
     }
@@ -163,6 +176,21 @@ impl StatusSource {
     fn is_rabbitmq_connected(&self) -> Option<bool> {
         let connection = self.backends.connection(BackendKind::Rabbitmq)?;
         Some(connection.outage.is_none())
+    }
+
+    /// What channels on disk take; `None` if none is in use.
+    fn disk_usage(&self) -> Option<DiskUsageStatus> {
+        let connection = self.backends.connection(BackendKind::Disk);
+        let failure = connection.and_then(|disk| disk.failure);
+        let usage = self.backends.storage_usage();
+        if usage.is_none() && failure.is_none() {
+            return None;
+        }
+        Some(DiskUsageStatus {
+            bytes: usage.map_or(0, |usage| usage.used),
+            limit: usage.map_or(0, |usage| usage.limit),
+            failure: failure.map(|failure| failure.to_string()),
+        })
     }
 
     fn totals(&self) -> ProcessTotals {

@@ -11,9 +11,10 @@ use super::senders::ApiClient;
 use super::shutdown::ShutdownStages;
 use crate::cli::RunOptions;
 use crate::control::{
-    self, ApiServerAvailability, ControlSettings, FollowerChannels, LatestResolution, ManifestSet,
-    Resolution, ServedConfiguration,
+    self, ApiServerAvailability, ControlSettings, DataDirectoryAvailability, FollowerChannels,
+    LatestResolution, ManifestSet, Resolution, ServedConfiguration,
 };
+use crate::telemetry::cluster_metrics::ClusterMetrics;
 
 /// The first configuration, and the receiver of those after it.
 pub(super) struct ConfigurationSource {
@@ -26,6 +27,8 @@ pub(super) struct ConfigurationSource {
     pub(super) newest: watch::Receiver<LatestResolution>,
     /// The client of the API server; `None` without a cluster.
     pub(super) api_server: Option<ApiClient>,
+    /// What is counted of the cluster; `None` without a cluster.
+    pub(super) cluster_metrics: Option<Arc<ClusterMetrics>>,
     /// True while this process writes status into the cluster; `None` if its role never does.
     pub(super) is_leader: Option<watch::Receiver<bool>>,
 }
@@ -79,6 +82,7 @@ async fn follow_files(
         is_complete: true,
         newest,
         api_server: None,
+        cluster_metrics: None,
         is_leader: None,
     })
 }
@@ -102,6 +106,7 @@ async fn follow_cluster(
         client: connected.client(),
         token_file: connected.token_file(),
     });
+    let cluster_metrics = Some(connected.metrics());
     let first = Arc::new(control::resolve(&ManifestSet::default(), None, &settings));
     let served = watch::Sender::new(ServedConfiguration::first(first));
     let (resolved, newest) = watch::channel(None);
@@ -119,6 +124,7 @@ async fn follow_cluster(
         is_complete: false,
         newest,
         api_server,
+        cluster_metrics,
         is_leader,
     })
 }
@@ -153,6 +159,11 @@ fn with_cluster_settings(
     Ok(ControlSettings {
         task: options.task(),
         api_server: ApiServerAvailability::Given,
+        data_directory: if options.disk.data_dir.is_some() {
+            DataDirectoryAvailability::Given
+        } else {
+            DataDirectoryAvailability::Missing
+        },
         config_logging: cluster.config_logging,
         config_observability: cluster.config_observability,
         ..settings

@@ -27,6 +27,7 @@ pub(super) async fn run(options: RunOptions, log: LogLevel) -> anyhow::Result<Ex
     let settings = control_settings(&options)?;
     let (readiness, counters) = (Readiness::default(), Arc::new(ProcessCounters::default()));
     rabbitmq::expose_unused_metrics(&counters);
+    counters.expose_cluster_metrics(connected.metrics());
     let mut stages = ShutdownStages::default();
     // The admin port is served before the first object is read, so that probes are answered
     // meanwhile.

@@ -45,6 +45,11 @@ impl ProcessParts {
     ) -> anyhow::Result<(Self, SenderTasks)> {
         let options = &setup.options;
         let (services, tasks) = SharedServices::new(setup, configuration.api_server.clone());
+        if let Some(metrics) = &configuration.cluster_metrics {
+            services
+                .counters
+                .expose_cluster_metrics(Arc::clone(metrics));
+        }
         let first = configuration.first_resolution();
         let empty_table = ServedTable::without_channels(Arc::new(first.table.without_channels()));
         let stop = stages.stop_accepting.clone();
@@ -70,10 +75,11 @@ impl ProcessParts {
     ) -> anyhow::Result<mpsc::Sender<TableChange>> {
         let (options, counters) = (&setup.options, &self.services.counters);
         // Backends and dispatcher come first: sources and ports need the queues of the first table.
-        let backends = Arc::new(queues::channel_backends(options, &self.services, stages)?);
+        let table = &configuration.first_resolution().table;
+        let backends = queues::channel_backends(options, &self.services, table, stages)?;
+        let backends = Arc::new(backends);
         let served = &configuration.served;
         queues::watch_serving(served, &backends, &self.readiness, counters, stages);
-        let table = &configuration.first_resolution().table;
         let (workers, changes) = self.start_dispatcher(options, &backends, table, stages);
         stages.answering.spawn(
             "connections",

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
+use super::disk;
 use super::rabbitmq;
 use super::serving_watch::ServingWatch;
 use super::shared_services::SharedServices;
@@ -14,19 +15,24 @@ use crate::channel::rabbitmq::RabbitmqBackend;
 use crate::channel::trouble::TroubleSource;
 use crate::cli::RunOptions;
 use crate::control::ServedConfiguration;
-use crate::model::BackendKind;
+use crate::model::{BackendKind, RoutingTable};
 use crate::supervisor::Readiness;
 use crate::telemetry::counters::ProcessCounters;
 
-/// Makes the backends; RabbitMQ ends last, so that the last deliveries are acknowledged.
+/// Makes the backends; RabbitMQ and the disk end last, so that the ends of the last deliveries are
+/// recorded. `table` is the first that is served.
 pub(super) fn channel_backends(
     options: &RunOptions,
     services: &SharedServices,
+    table: &RoutingTable,
     stages: &mut ShutdownStages,
 ) -> anyhow::Result<ChannelBackends> {
     let counters = &services.counters;
     let memory = MemoryBackend::new(options.limits.queue_capacity, Arc::clone(counters));
-    let backends = ChannelBackends::new(memory);
+    let mut backends = ChannelBackends::new(memory);
+    if let Some(disk) = disk::disk_backend(options, services, table, stages)? {
+        backends = backends.with_backend(BackendKind::Disk, disk);
+    }
     let Some(rabbitmq) = rabbitmq::rabbitmq_options(options, &services.budget)? else {
         rabbitmq::expose_unused_metrics(counters);
         return Ok(backends);

@@ -19,6 +19,9 @@ use crate::telemetry::counters::ProcessCounters;
 /// somebody asks.
 const PERIOD: Duration = Duration::from_millis(500);
 
+/// Interval at which a process that starts looks whether it is ready.
+const PERIOD_AT_START: Duration = Duration::from_millis(20);
+
 /// The parts that a process needs to watch a backend which may be away.
 pub(super) struct ServingWatch {
     pub(super) served: watch::Receiver<ServedConfiguration>,
@@ -48,11 +51,24 @@ impl ServingWatch {
 
     /// Logs trouble that begins and ends, until the stop.
     pub(super) async fn run(self, stop: CancellationToken) {
-        let (mut log, mut period) = (TroubleLog::default(), tokio::time::interval(PERIOD));
+        let mut log = TroubleLog::default();
+        // Most processes are ready within this time, and should say so at once.
+        let ready_soon = tokio::time::timeout(PERIOD, self.until_ready());
+        if stop.run_until_cancelled(ready_soon).await.is_none() {
+            return;
+        }
+        let mut period = tokio::time::interval(PERIOD);
         while stop.run_until_cancelled(period.tick()).await.is_some() {
             if !self.readiness.is_starting() {
                 self.check(&mut log);
             }
+        }
+    }
+
+    async fn until_ready(&self) {
+        let mut period = tokio::time::interval(PERIOD_AT_START);
+        while self.readiness.missing().is_some() {
+            period.tick().await;
         }
     }
 

@@ -3,14 +3,18 @@
 use std::sync::Arc;
 
 use futures_util::FutureExt;
+use tokio_util::sync::CancellationToken;
 
 use super::parked::{
     ParkedChange, ParkedError, ParkedFuture, ParkedListing, ParkedOperation, ParkedStore,
     ParkingSubscription,
 };
+use super::replay::{
+    ReplayCount, ReplayError, ReplayFuture, ReplayReport, ReplayRequest, ReplayStore,
+};
 use super::trouble::TroubleSource;
 use super::trouble_reason::{BackendConnection, TroubleReason};
-use super::{ChannelBackend, OpenedChannel};
+use super::{ChannelBackend, OpenedChannel, StorageUsage};
 use crate::model::{BackendKind, Channel, SubscriptionKey};
 
 /// The backends of a process, of which each channel has one.
@@ -104,6 +108,60 @@ impl ChannelBackends {
     }
 }
 
+impl ChannelBackends {
+    /// Store of the replays to a subscription.
+    ///
+    /// # Errors
+    /// If the backend of its channel retains nothing.
+    fn replay_store_of(
+        &self,
+        owner: &ParkingSubscription,
+    ) -> Result<Box<dyn ReplayStore>, ReplayError> {
+        let store = self.backend(owner.backend);
+        let store = store.and_then(ChannelBackend::replay_store);
+        store.ok_or_else(|| ReplayError::RetainsNothing {
+            channel: owner.channel.clone(),
+            remedy: "it is not on disk; make it a DiskChannel, or its Broker's channel, with the \
+                     annotation sealpost.dev/retain",
+        })
+    }
+}
+
+impl ReplayStore for ChannelBackends {
+    fn count_replay<'a>(
+        &'a self,
+        owner: &'a ParkingSubscription,
+        request: &'a ReplayRequest,
+        stop: &'a CancellationToken,
+    ) -> ReplayFuture<'a, ReplayCount> {
+        async move {
+            let store = self.replay_store_of(owner)?;
+            store.count_replay(owner, request, stop).await
+        }
+        .boxed()
+    }
+
+    fn start_replay<'a>(
+        &'a self,
+        owner: &'a ParkingSubscription,
+        request: &'a ReplayRequest,
+    ) -> ReplayFuture<'a, ReplayReport> {
+        async move {
+            let store = self.replay_store_of(owner)?;
+            store.start_replay(owner, request).await
+        }
+        .boxed()
+    }
+
+    fn replay_progress(&self, owner: &ParkingSubscription) -> Result<ReplayReport, ReplayError> {
+        self.replay_store_of(owner)?.replay_progress(owner)
+    }
+
+    fn stop_replay<'a>(&'a self, owner: &'a ParkingSubscription) -> ReplayFuture<'a, ReplayReport> {
+        async move { self.replay_store_of(owner)?.stop_replay(owner).await }.boxed()
+    }
+}
+
 impl ChannelBackend for ChannelBackends {
     /// Opens the channel on its backend. A channel that moves to another backend leaves no event
     /// behind: what is in memory is delivered, and queues outside of the process go on being
@@ -132,6 +190,10 @@ impl ChannelBackend for ChannelBackends {
             .find_map(|backend| backend.unfinished(subscription))
     }
 
+    fn depth(&self, subscription: &SubscriptionKey) -> Option<usize> {
+        self.all().find_map(|backend| backend.depth(subscription))
+    }
+
     /// Trouble of the backend that takes the subscription's events now: a queue outside of the
     /// process is given up when its channel moves to memory, but goes on being consumed. A
     /// subscription that no backend has opened is in the trouble of any of them.
@@ -141,6 +203,10 @@ impl ChannelBackend for ChannelBackends {
             Some(backend) => backend.trouble(subscription),
             None => self.all().find_map(|backend| backend.trouble(subscription)),
         }
+    }
+
+    fn storage_usage(&self) -> Option<StorageUsage> {
+        self.all().find_map(ChannelBackend::storage_usage)
     }
 
     fn close(&self) {

@@ -363,6 +363,7 @@ impl ChannelBackend for RabbitmqBackend {
         Some(BackendConnection {
             backend: BackendKind::Rabbitmq,
             outage,
+            failure: None,
         })
     }
 

@@ -45,7 +45,7 @@ impl<Q> SubscriptionQueues<Q> {
     /// new, too.
     pub(super) fn open(
         channel: &Channel,
-        mut open_queue: impl FnMut(&Subscription) -> OpenedQueue<Q>,
+        mut open_queue: impl FnMut(&Arc<Subscription>) -> OpenedQueue<Q>,
     ) -> (Self, NewConsumers) {
         let mut consumers = Vec::new();
         let mut queues = Vec::with_capacity(channel.subscriptions.len());

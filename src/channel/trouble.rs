@@ -45,6 +45,8 @@ pub(crate) struct TroubleReport<'t> {
 pub(crate) struct ChannelTrouble {
     /// The reason in words, for status and log.
     pub message: String,
+    /// The reason of the condition `Ready`, by the backend.
+    pub condition: &'static str,
     /// The reason, if it is the same for each of the channel's subscriptions.
     pub reason: Option<TroubleReason>,
     /// True if senders are refused; otherwise, events wait for the subscriptions that are not
@@ -58,6 +60,7 @@ impl ChannelTrouble {
     fn for_all_subscriptions(reason: TroubleReason) -> Self {
         Self {
             message: reason.to_string(),
+            condition: reason.condition,
             reason: Some(reason),
             refuses_senders: true,
         }
@@ -92,6 +95,7 @@ impl ChannelTrouble {
         );
         Some(Self {
             message,
+            condition: first.reason.condition,
             reason: None,
             refuses_senders,
         })
@@ -165,6 +169,14 @@ impl<'t> TroubleReport<'t> {
         self.by_subscription.get(key).map(|(_, why)| why.as_str())
     }
 
+    /// Reason of the condition `Ready` of a subscription that is not served; `None` if it is served.
+    #[must_use]
+    pub(crate) fn subscription_condition(&self, key: &SubscriptionKey) -> Option<&'static str> {
+        self.by_subscription
+            .get(key)
+            .map(|(reason, _)| reason.condition)
+    }
+
     /// Trouble of a channel of which some subscription is not served; `None` if all are.
     #[must_use]
     pub(crate) fn channel_trouble(&self, key: &ChannelKey) -> Option<&ChannelTrouble> {
@@ -196,6 +208,13 @@ impl<'t> TroubleReport<'t> {
         self.connections
             .iter()
             .find_map(|connection| connection.outage.as_ref())
+    }
+
+    /// Reason for which the process should get no traffic, whatever else it can serve.
+    fn failure(&self) -> Option<&TroubleReason> {
+        self.connections
+            .iter()
+            .find_map(|connection| connection.failure.as_ref())
     }
 
     /// Names of the backends that may be away.

@@ -24,6 +24,8 @@ pub struct TroubleReason {
     /// True if events wait elsewhere meanwhile, so that senders are not refused. Events that are
     /// delivered in order cannot.
     pub keeps_unordered_events: bool,
+    /// The reason of the condition `Ready` of what is not served, by the backend.
+    pub condition: &'static str,
     /// The reason in the words of the backend.
     pub message: Cow<'static, str>,
 }
@@ -49,4 +51,7 @@ pub struct BackendConnection {
     /// Reason for which no queue can be published to or consumed from now; `None` if the backend
     /// is connected.
     pub outage: Option<TroubleReason>,
+    /// Reason for which the process should get no traffic, whatever else it can serve: what it
+    /// keeps events on fails. `None` if it works.
+    pub failure: Option<TroubleReason>,
 }

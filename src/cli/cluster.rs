@@ -24,7 +24,8 @@ pub struct ClusterOptions {
     #[arg(long, value_name = "DIR", env = "SEALPOST_SERVICE_ACCOUNT_DIR", default_value = SERVICE_ACCOUNT)]
     pub service_account_dir: PathBuf,
 
-    /// The kind of channels that --role channel serves; --role controller is for RabbitmqChannels
+    /// The kind of channels that --role channel serves; --role controller is for RabbitmqChannels,
+    /// or for DiskChannels if it is told so
     #[arg(
         long,
         value_name = "KIND",
@@ -32,6 +33,19 @@ pub struct ClusterOptions {
         default_value = "InMemoryChannel"
     )]
     pub channel_kind: ServedChannelKind,
+}
+
+impl ClusterOptions {
+    /// The kind of channels that the role `controller` is for: Knative has a controller of its own
+    /// for InMemoryChannels.
+    pub(super) fn reconciled_kind(&self) -> ServedChannelKind {
+        match self.channel_kind {
+            ServedChannelKind::InMemory | ServedChannelKind::Rabbitmq => {
+                ServedChannelKind::Rabbitmq
+            }
+            ServedChannelKind::Disk => ServedChannelKind::Disk,
+        }
+    }
 }
 
 /// True if the process was started in a pod, where the image is given no arguments (contract 1.3).

@@ -1,5 +1,6 @@
 //! The flags of `sealpost parked`.
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
@@ -20,14 +21,18 @@ pub enum ParkedCommand {
     Drop(ParkedDropOptions),
 }
 
+/// The directory that `run` uses where nothing else is said.
+const DEFAULT_DATA_DIR: &str = ".sealpost/data";
+
 const EXAMPLES: &str = "Examples:
   sealpost parked list
   sealpost parked replay orders/mailer --older-than PT1H --admin-socket .sealpost/admin.sock
   kubectl -n knative-eventing exec deploy/imc-dispatcher -- /sealpost parked list
   SEALPOST_RABBITMQ_URI=amqp://… sealpost parked list -f manifests/
+  sealpost parked list -f manifests/ --data-dir .sealpost/data
 
-A running dispatcher is asked, at --admin or --admin-socket. With -f, RabbitMQ is asked, of the subscriptions in these
-manifests; no dispatcher needs to run.";
+A running dispatcher is asked, at --admin or --admin-socket. With -f, RabbitMQ and the data directory are asked, of the
+subscriptions in these manifests; no dispatcher needs to run, and none may use the directory.";
 
 /// The parked events that a command is about, and where they are looked for.
 #[derive(Clone, Debug, Args)]
@@ -61,6 +66,10 @@ pub struct ParkedOptions {
     /// The RabbitMQ that is asked, if no dispatcher is.
     #[command(flatten)]
     pub access: RabbitmqConnectionOptions,
+
+    /// With -f, the directory of channels on disk, as for `run` [default: .sealpost/data]
+    #[arg(long, value_name = "DIR", env = "SEALPOST_DATA_DIR")]
+    pub data_dir: Option<PathBuf>,
 }
 
 /// The options of `sealpost parked drop`.
@@ -87,10 +96,17 @@ impl ParkedCommand {
 }
 
 impl ParkedOptions {
-    /// True if a running dispatcher is asked, instead of RabbitMQ by manifests.
+    /// True if a running dispatcher is asked, instead of RabbitMQ and the disk by manifests.
     #[must_use]
     pub(crate) fn asks_dispatcher(&self) -> bool {
         self.manifests.filename.is_empty()
+    }
+
+    /// The directory of channels on disk.
+    #[must_use]
+    pub(crate) fn data_directory(&self) -> &Path {
+        let given = self.data_dir.as_deref();
+        given.unwrap_or(Path::new(DEFAULT_DATA_DIR))
     }
 
     /// Checks the flags before anything is asked.
@@ -98,13 +114,6 @@ impl ParkedOptions {
     /// # Errors
     /// Says which flag to change.
     pub fn validate(&self) -> Result<(), String> {
-        if !self.asks_dispatcher() && self.access.rabbitmq_uri.is_none() {
-            return Err(
-                "no RabbitMQ is given: set SEALPOST_RABBITMQ_URI, or --rabbitmq-uri; or leave out -f to ask a \
-                        running dispatcher"
-                    .to_owned(),
-            );
-        }
         match &self.subscription {
             Some(name) if !name.contains('/') => Err(format!("{name} is no NAMESPACE/NAME")),
             _ => Ok(()),

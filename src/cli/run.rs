@@ -6,8 +6,8 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 
 use super::{
-    ClusterOptions, ManifestOptions, RabbitmqOptions, RoleArg, ServedOptions, TelemetryOptions,
-    log_level, value,
+    ClusterOptions, DiskOptions, ManifestOptions, RabbitmqOptions, RoleArg, ServedOptions,
+    TelemetryOptions, log_level, value,
 };
 use crate::control::ServedChannelKind;
 use crate::event::AttributeLimit;
@@ -112,6 +112,10 @@ pub struct RunOptions {
     /// The RabbitMQ that is used, and its queues.
     #[command(flatten)]
     pub rabbitmq: RabbitmqOptions,
+
+    /// The directory of channels on disk.
+    #[command(flatten)]
+    pub disk: DiskOptions,
 
     /// How long a stop may take
     #[arg(long, value_name = "DURATION", env = "SEALPOST_DRAIN_TIMEOUT", default_value = "PT20S", value_parser = value::parse_duration_value)]
@@ -241,6 +245,14 @@ impl RunOptions {
             if self.needs_rabbitmq() && self.rabbitmq.access.rabbitmq_uri.is_none() {
                 return Err(
                     "--channel-kind RabbitmqChannel needs --rabbitmq-uri, or SEALPOST_RABBITMQ_URI"
+                        .to_owned(),
+                );
+            }
+            let is_on_disk = self.task().served_channels() == Some(ServedChannelKind::Disk);
+            if is_on_disk && self.disk.data_dir.is_none() {
+                return Err(
+                    "--channel-kind DiskChannel needs --data-dir, or SEALPOST_DATA_DIR: a directory \
+                     on a volume"
                         .to_owned(),
                 );
             }

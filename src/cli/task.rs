@@ -17,7 +17,9 @@ impl RunOptions {
             return self.served.manifests_task();
         }
         match (self.served.role, variable("CONTAINER_NAME").as_deref()) {
-            (Some(RoleArg::Controller), _) => ControlTask::ReconcileChannels,
+            (Some(RoleArg::Controller), _) => {
+                ControlTask::ReconcileChannels(self.cluster.reconciled_kind())
+            }
             (Some(RoleArg::Ingress), _) | (None, Some("ingress")) => {
                 ControlTask::RelayBrokers(ObjectSource::Reconciled)
             }
@@ -75,7 +77,18 @@ mod tests {
             (
                 &["--kubernetes", "--role", "controller"],
                 "ingress",
-                ControlTask::ReconcileChannels,
+                ControlTask::ReconcileChannels(ServedChannelKind::Rabbitmq),
+            ),
+            (
+                &[
+                    "--kubernetes",
+                    "--role",
+                    "controller",
+                    "--channel-kind",
+                    "DiskChannel",
+                ],
+                "controller",
+                ControlTask::ReconcileChannels(ServedChannelKind::Disk),
             ),
             (&["-f", "x"], "ingress", ControlTask::ServeManifests),
             (

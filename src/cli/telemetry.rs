@@ -184,7 +184,7 @@ impl RunOptions {
     /// what the process knows.
     fn resource(&self, variable: VariableLookup<'_>) -> Resource {
         let service = match self.task() {
-            ControlTask::ServeChannels { .. } | ControlTask::ReconcileChannels => {
+            ControlTask::ServeChannels { .. } | ControlTask::ReconcileChannels(_) => {
                 "inmemorychannel-dispatcher"
             }
             ControlTask::RelayBrokers(ObjectSource::Reconciled) => "broker.ingress",

@@ -1,15 +1,29 @@
 //! Reads the values of flags: durations, sizes, rates, addresses and attributes.
 
-use std::time::Duration;
+use std::num::NonZeroU32;
+use std::time::{Duration, SystemTime};
 
 use http::{HeaderName, HeaderValue};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 use url::Url;
 
-use crate::model::parse_duration;
+use crate::model::{HistoryPoint, parse_duration};
 
 /// Reads an ISO 8601 duration such as `PT20S`.
 pub(super) fn parse_duration_value(text: &str) -> Result<Duration, String> {
     parse_duration(text).map_err(|remedy| format!("it {remedy}"))
+}
+
+/// Reads a time: RFC 3339, or a duration before now.
+pub(super) fn parse_moment(text: &str) -> Result<SystemTime, String> {
+    if let Ok(time) = OffsetDateTime::parse(text, &Rfc3339) {
+        return Ok(time.into());
+    }
+    let remedy = || "write a time such as 2026-11-29T10:00:00Z, or a duration ago such as PT1H";
+    let ago = parse_duration(text).map_err(|_remedy| remedy().to_owned())?;
+    let time = SystemTime::now().checked_sub(ago);
+    time.ok_or_else(|| "it is before the beginning of time".to_owned())
 }
 
 /// Reads a duration that is not zero: a limit of nothing would be no limit, or would let nothing
@@ -173,6 +187,28 @@ pub(super) fn parse_header_field(text: &str) -> Result<(HeaderName, HeaderValue)
         return Err(format!("{name} is an attribute of the event: use --ext"));
     }
     Ok((name, value))
+}
+
+/// Reads events per second, of which there are whole numbers only.
+pub(super) fn parse_whole_rate(text: &str) -> Result<NonZeroU32, String> {
+    let number = text.strip_suffix("/s").unwrap_or(text).parse();
+    number.map_err(|_no_number: std::num::ParseIntError| {
+        "write a whole number of events per second, such as 100 or 100/s".to_owned()
+    })
+}
+
+/// Checks a point in what is retained; the text is sent as it is.
+pub(super) fn parse_history_point(text: &str) -> Result<String, String> {
+    let point = HistoryPoint::parse(text).map_err(str::to_owned);
+    point.map(|_point| text.to_owned())
+}
+
+/// Checks a namespace with a name.
+pub(super) fn parse_namespaced_name(text: &str) -> Result<String, String> {
+    match text.split_once('/') {
+        Some((namespace, name)) if !namespace.is_empty() && !name.is_empty() => Ok(text.to_owned()),
+        _ => Err("is no NAMESPACE/NAME".to_owned()),
+    }
 }
 
 /// The attributes that are no extensions, and the flags that set them instead.

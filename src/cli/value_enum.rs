@@ -8,28 +8,29 @@ use crate::model::{BackendKind, DeliveryFormat};
 
 impl ValueEnum for BackendKind {
     fn value_variants<'a>() -> &'a [Self] {
-        &[Self::Memory, Self::Rabbitmq]
+        &[Self::Memory, Self::Rabbitmq, Self::Disk]
     }
 
     fn to_possible_value(&self) -> Option<PossibleValue> {
         Some(match self {
             Self::Memory => PossibleValue::new("inmemory").help("In memory"),
             Self::Rabbitmq => PossibleValue::new("rabbitmq").help("On RabbitMQ"),
+            Self::Disk => PossibleValue::new("disk").help("On a disk of this process"),
         })
     }
 }
 
 impl ValueEnum for ServedChannelKind {
     fn value_variants<'a>() -> &'a [Self] {
-        &[Self::InMemory, Self::Rabbitmq]
+        &[Self::InMemory, Self::Rabbitmq, Self::Disk]
     }
 
     fn to_possible_value(&self) -> Option<PossibleValue> {
         Some(match self {
-            Self::InMemory => {
-                PossibleValue::new("InMemoryChannel").help("Knative's, in memory or on RabbitMQ")
-            }
+            Self::InMemory => PossibleValue::new("InMemoryChannel")
+                .help("Knative's, in memory, on RabbitMQ or on disk"),
             Self::Rabbitmq => PossibleValue::new("RabbitmqChannel").help("Our own, on RabbitMQ"),
+            Self::Disk => PossibleValue::new("DiskChannel").help("Our own, on disk"),
         })
     }
 }

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context, anyhow, bail};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, PercentEncode, utf8_percent_encode};
 use reqwest::header::{AUTHORIZATION, HeaderValue};
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
@@ -10,6 +11,20 @@ use serde_json::Value;
 use crate::cli::AdminOptions;
 use crate::scrub;
 use crate::tls::{self, MinTlsVersion, SystemRoots};
+
+/// The characters that stay unencoded in a path; the ids of a channel's subscribers contain a
+/// slash.
+const PLAIN: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'/')
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
+
+/// `NAMESPACE/NAME` as it stands in a path.
+pub(super) fn path_of_name(name: &str) -> PercentEncode<'_> {
+    utf8_percent_encode(name, PLAIN)
+}
 
 /// A client of one running dispatcher.
 pub(super) struct AdminClient {

@@ -1,8 +1,8 @@
 //! `sealpost parked`: lists, shows, replays and drops parked events, by a running dispatcher or
-//! directly in RabbitMQ.
+//! directly in RabbitMQ and on the disk.
 
 mod admin_api;
-mod rabbitmq;
+mod manifests;
 
 use std::io::{BufRead, stdin};
 use std::process::ExitCode;
@@ -13,7 +13,7 @@ use futures_util::future::BoxFuture;
 use crate::channel::parked::{ParkedChange, ParkedListing};
 use crate::cli::{ParkedCommand, ParkedOptions};
 use admin_api::AdminParkedClient;
-use rabbitmq::RabbitmqParkedClient;
+use manifests::ManifestParkedClient;
 
 /// The name of a subscription whose parked events a command is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,7 +98,7 @@ fn parked_client(options: &ParkedOptions) -> anyhow::Result<Box<dyn ParkedClient
     Ok(if options.asks_dispatcher() {
         Box::new(AdminParkedClient::new(&options.admin)?)
     } else {
-        Box::new(RabbitmqParkedClient::new(options)?)
+        Box::new(ManifestParkedClient::new(options)?)
     })
 }
 

@@ -12,6 +12,8 @@ pub enum ServedChannelKind {
     InMemory,
     /// `RabbitmqChannel`, whose events are kept on RabbitMQ.
     Rabbitmq,
+    /// `DiskChannel`, whose events are kept on the volume of its dispatcher.
+    Disk,
 }
 
 impl ServedChannelKind {
@@ -19,6 +21,7 @@ impl ServedChannelKind {
         match self {
             Self::InMemory => ResourceKind::InMemoryChannel,
             Self::Rabbitmq => ResourceKind::RabbitmqChannel,
+            Self::Disk => ResourceKind::DiskChannel,
         }
     }
 
@@ -29,6 +32,7 @@ impl ServedChannelKind {
         match self {
             Self::InMemory => "imc-dispatcher",
             Self::Rabbitmq => "sealpost-rabbitmq-dispatcher",
+            Self::Disk => "sealpost-disk-dispatcher",
         }
     }
 
@@ -38,6 +42,7 @@ impl ServedChannelKind {
         match self {
             Self::InMemory => "imc-dispatcher-server-tls",
             Self::Rabbitmq => "sealpost-rabbitmq-dispatcher-server-tls",
+            Self::Disk => "sealpost-disk-dispatcher-server-tls",
         }
     }
 
@@ -50,6 +55,7 @@ impl ServedChannelKind {
                 "inmemorychannel-dispatcher.knative.dev.eventing.pkg.reconciler.inmemorychannel.dispatcher.reconciler.00-of-01"
             }
             Self::Rabbitmq => "sealpost-rabbitmq-dispatcher",
+            Self::Disk => "sealpost-disk-dispatcher",
         }
     }
 
@@ -59,6 +65,39 @@ impl ServedChannelKind {
         match self {
             Self::InMemory => "inmemorychannel-controller",
             Self::Rabbitmq => "sealpost-rabbitmq-dispatcher",
+            Self::Disk => "sealpost-disk-dispatcher",
         }
     }
+
+    /// The names of what the role `controller` makes for channels of the kind (contract 11.8).
+    pub(crate) fn controller_names(self) -> ControllerNames {
+        match self {
+            Self::InMemory | Self::Rabbitmq => ControllerNames {
+                lease: "sealpost-rabbitmq-controller",
+                service_suffix: "-rmq-kn-channel",
+                services: "messaging.knative.dev/role=rabbitmq-channel",
+                endpoint_slices: "kubernetes.io/service-name=sealpost-rabbitmq-dispatcher",
+            },
+            Self::Disk => ControllerNames {
+                lease: "sealpost-disk-controller",
+                service_suffix: "-disk-kn-channel",
+                services: "messaging.knative.dev/role=disk-channel",
+                endpoint_slices: "kubernetes.io/service-name=sealpost-disk-dispatcher",
+            },
+        }
+    }
+}
+
+/// Names of what the role `controller` makes, and looks at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ControllerNames {
+    /// The name of the Lease of the controller that writes.
+    pub(crate) lease: &'static str,
+    /// The end of the names of Services, other than upstream's, so that an InMemoryChannel of the
+    /// same name keeps its Service.
+    pub(crate) service_suffix: &'static str,
+    /// The label of the Services, as key and value.
+    pub(crate) services: &'static str,
+    /// The label of the EndpointSlices of the dispatcher's Service (contract 1.16).
+    pub(crate) endpoint_slices: &'static str,
 }

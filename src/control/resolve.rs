@@ -263,7 +263,7 @@ fn resolve_task(
         }
         // The controller reads the settings for all objects here, and the objects themselves when
         // it reconciles them.
-        ControlTask::ReconcileChannels => TaskResolution {
+        ControlTask::ReconcileChannels(_) => TaskResolution {
             table: empty_table(resolver),
             inventory: Inventory::default(),
             problems: Vec::new(),

@@ -30,6 +30,8 @@ pub struct ControlSettings {
     pub default_backend: BackendKind,
     /// Says if RabbitMQ is configured, so that channels can be kept there.
     pub rabbitmq: RabbitmqAvailability,
+    /// Says if there is a directory, so that channels can be kept on disk.
+    pub data_directory: DataDirectoryAvailability,
     /// Says if there is a cluster, whose API server issues and verifies tokens.
     pub api_server: ApiServerAvailability,
     /// The mode that overrides `transport-encryption` of `config-features`, if it is set.
@@ -67,6 +69,7 @@ impl Default for ControlSettings {
             delivery_merge: DeliveryMerge::default(),
             default_backend: BackendKind::default(),
             rabbitmq: RabbitmqAvailability::default(),
+            data_directory: DataDirectoryAvailability::default(),
             api_server: ApiServerAvailability::default(),
             transport_encryption: None,
             resolve_overrides: Vec::new(),
@@ -110,6 +113,16 @@ pub enum RabbitmqAvailability {
     #[default]
     Given,
     /// RabbitMQ is not configured, so that a channel on it is an error.
+    Missing,
+}
+
+/// Says if there is a directory in which channels can be kept on disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DataDirectoryAvailability {
+    /// There is a directory, or the manifests are only checked.
+    #[default]
+    Given,
+    /// There is none, so that a channel on disk is an error.
     Missing,
 }
 

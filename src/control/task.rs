@@ -26,8 +26,9 @@ pub enum ControlTask {
     /// Take events for Triggers and hand those that pass to their subscribers, as upstream's
     /// mt-broker-filter does.
     RelayTriggers(ObjectSource),
-    /// Write what the RabbitmqChannels of a cluster need into it, and take no events.
-    ReconcileChannels,
+    /// Write what the channels of a cluster need into it that are of a kind of our own, and take no
+    /// events.
+    ReconcileChannels(ServedChannelKind),
 }
 
 /// The source of relayed objects.
@@ -51,18 +52,19 @@ pub enum ChannelScope {
 
 impl ControlTask {
     /// The names of the Secrets with the server certificate of any task.
-    pub(crate) const ALL_TLS_SECRETS: [&'static str; 4] = [
+    pub(crate) const ALL_TLS_SECRETS: [&'static str; 5] = [
         "imc-dispatcher-server-tls",
         "mt-broker-ingress-server-tls",
         "mt-broker-filter-server-tls",
         "sealpost-rabbitmq-dispatcher-server-tls",
+        "sealpost-disk-dispatcher-server-tls",
     ];
 
     /// The role of the process, as it is shown.
     #[must_use]
     pub(crate) fn role(self) -> ProcessRole {
         match self {
-            Self::ServeManifests | Self::ServeChannels { .. } | Self::ReconcileChannels => {
+            Self::ServeManifests | Self::ServeChannels { .. } | Self::ReconcileChannels(_) => {
                 ProcessRole::Channel
             }
             Self::RelayBrokers(_) => ProcessRole::Ingress,
@@ -74,7 +76,7 @@ impl ControlTask {
     #[must_use]
     pub fn role_name(self) -> &'static str {
         match self {
-            Self::ReconcileChannels => "controller",
+            Self::ReconcileChannels(_) => "controller",
             _ => self.role().as_str(),
         }
     }
@@ -114,8 +116,7 @@ impl ControlTask {
     /// The kind of channels that Knative's objects of a cluster are about.
     pub(crate) fn channel_kind(self) -> ServedChannelKind {
         match self {
-            Self::ServeChannels { kind, .. } => kind,
-            Self::ReconcileChannels => ServedChannelKind::Rabbitmq,
+            Self::ServeChannels { kind, .. } | Self::ReconcileChannels(kind) => kind,
             Self::ServeManifests | Self::RelayBrokers(_) | Self::RelayTriggers(_) => {
                 ServedChannelKind::InMemory
             }
@@ -128,12 +129,13 @@ impl ControlTask {
         match self {
             Self::RelayBrokers(_) => &["mt-broker-ingress-server-tls"],
             Self::RelayTriggers(_) => &["mt-broker-filter-server-tls"],
-            Self::ServeManifests | Self::ServeChannels { .. } | Self::ReconcileChannels => {
+            Self::ServeManifests | Self::ServeChannels { .. } | Self::ReconcileChannels(_) => {
                 match self.channel_kind() {
                     ServedChannelKind::InMemory => {
                         &["imc-dispatcher-server-tls", "mt-broker-ingress-server-tls"]
                     }
                     ServedChannelKind::Rabbitmq => &["sealpost-rabbitmq-dispatcher-server-tls"],
+                    ServedChannelKind::Disk => &["sealpost-disk-dispatcher-server-tls"],
                 }
             }
         }

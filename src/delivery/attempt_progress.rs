@@ -66,11 +66,17 @@ impl AttemptProgress {
             .min(left.saturating_sub(timeout.min(held.longest / 2)))
     }
 
+    /// True if the queue records every step after a failure, so that the next process goes on there.
+    pub(super) fn is_recorded(&self) -> bool {
+        self.max_wait.is_some_and(|patience| patience.is_zero())
+    }
+
     /// True if the event cannot be held for this wait and an attempt after it.
     pub(super) fn exceeds_hold_time(&self, wait: Duration, timeout: Duration) -> bool {
         let outlives =
             |held: HoldTime| held.until < Instant::now() + wait + timeout.min(held.longest / 2);
-        self.max_wait.is_some_and(|patience| wait > patience)
+        self.is_recorded()
+            || self.max_wait.is_some_and(|patience| wait > patience)
             || self.hold_time.is_some_and(outlives)
     }
 }

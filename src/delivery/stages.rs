@@ -12,7 +12,7 @@ use super::EventDeliverer;
 use super::attempt_progress::AttemptProgress;
 use super::dead_letter::DeliveryFailure;
 use super::delivery_record::DeliveryRecord;
-use super::outgoing_event::{OutgoingEvent, SendFailure};
+use super::outgoing_event::{DeferredAttempt, OutgoingEvent, SendFailure};
 use super::reply::{read_reply, restore_broker_ttl};
 use crate::channel::{DeliveryOutcome, DeliveryStage, LostDelivery};
 use crate::client::HttpTransport;
@@ -113,6 +113,10 @@ impl<T: HttpTransport> EventDeliverer<T> {
             return lost_outcome(failure, record);
         }
         let dead = Arc::new(failure.add_error_attributes(event.clone()));
+        if tries.is_recorded() {
+            // The subscriber is not asked again, whatever becomes of this process.
+            return DeferredAttempt::at_once(0).into_outcome(DeliveryStage::DeadLetterSink(dead));
+        }
         self.send_annotated_event(record, dead, failure, tries)
             .await
     }

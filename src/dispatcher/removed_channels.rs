@@ -128,6 +128,7 @@ mod tests {
             key: key(name),
             backend: BackendKind::Memory,
             acknowledge: AcknowledgeMode::AfterEnqueue,
+            retain: None,
             authorization: None,
             event_types: None,
             subscriptions: vec![Arc::new(subscription)],

@@ -73,6 +73,7 @@ fn table(subscriptions: &[&str]) -> Arc<RoutingTable> {
         key,
         backend: crate::model::BackendKind::Memory,
         acknowledge: AcknowledgeMode::AfterDelivery,
+        retain: None,
         authorization: None,
         event_types: None,
         subscriptions,

@@ -66,12 +66,23 @@ impl ContextAttribute {
         }
     }
 
-    /// Sets the type that the value had where it was read.
-    pub(super) fn with_type(self, attribute_type: AttributeType) -> Self {
-        Self {
+    /// Makes an attribute from its stored form: `name` without prefix, the value as in a header.
+    ///
+    /// Returns `None` if `name` cannot be a part of a header name.
+    pub(super) fn from_stored(
+        name: &[u8],
+        value: HeaderValue,
+        attribute_type: AttributeType,
+    ) -> Option<Self> {
+        let header = match frequent_header(name) {
+            Some(header) => header,
+            None => HeaderName::from_bytes(&[PREFIX.as_bytes(), name].concat()).ok()?,
+        };
+        Some(Self {
+            header,
+            value,
             attribute_type,
-            ..self
-        }
+        })
     }
 
     /// Makes an attribute from its meaning: `name` without prefix, `text` in canonical string form.
@@ -148,6 +159,20 @@ pub(crate) fn is_attribute_name(name: &str) -> bool {
         && name
             .bytes()
             .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
+}
+
+/// Header of an attribute that most events have: such a name takes no memory of its own.
+fn frequent_header(name: &[u8]) -> Option<HeaderName> {
+    Some(match name {
+        b"id" => const { HeaderName::from_static("ce-id") },
+        b"source" => const { HeaderName::from_static("ce-source") },
+        b"type" => const { HeaderName::from_static("ce-type") },
+        b"time" => const { HeaderName::from_static("ce-time") },
+        b"subject" => const { HeaderName::from_static("ce-subject") },
+        b"knativebrokerttl" => const { HeaderName::from_static("ce-knativebrokerttl") },
+        b"knativearrivaltime" => const { HeaderName::from_static("ce-knativearrivaltime") },
+        _ => return None,
+    })
 }
 
 /// Encodes a canonical string as a header value (HTTP protocol binding §3.1.3.2).

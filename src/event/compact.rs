@@ -3,9 +3,9 @@
 
 use std::borrow::Cow;
 
-use ::http::{HeaderName, HeaderValue};
+use ::http::HeaderValue;
 
-use super::attribute::{AttributeType, ContextAttribute, PREFIX, decode_header_value};
+use super::attribute::{AttributeType, ContextAttribute, decode_header_value};
 use super::{Event, REQUIRED_ATTRIBUTES, SpecVersion};
 use crate::wire_text::truncate;
 
@@ -116,12 +116,10 @@ impl<'b> CompactEvent<'b> {
                 event.content_type = Some(value);
                 continue;
             }
-            if let Ok(header) = HeaderName::try_from(format!("{PREFIX}{}", attribute.name)) {
-                let read = ContextAttribute::from_header(header, value);
-                event
-                    .attributes
-                    .push(read.with_type(attribute.attribute_type));
-            }
+            let (name, kind) = (attribute.name.as_bytes(), attribute.attribute_type);
+            event
+                .attributes
+                .extend(ContextAttribute::from_stored(name, value, kind));
         }
         event
     }

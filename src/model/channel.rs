@@ -2,13 +2,14 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::{EventTypeOwner, SenderAuthorization, Subscription};
 
 /// The kind of object that an address belongs to. A Broker is a channel that counts hops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum ChannelKind {
-    /// A `Channel`, an `InMemoryChannel` or a `RabbitmqChannel`.
+    /// A `Channel`, an `InMemoryChannel`, a `RabbitmqChannel` or a `DiskChannel`.
     Channel,
     /// A `Broker`, which has its own subscriptions and a limit of hops.
     Broker,
@@ -76,6 +77,8 @@ pub enum BackendKind {
     Memory,
     /// Events are kept in queues of RabbitMQ.
     Rabbitmq,
+    /// Events are kept in a log on a disk of this process.
+    Disk,
 }
 
 impl BackendKind {
@@ -85,6 +88,17 @@ impl BackendKind {
         match self {
             Self::Memory => "memory",
             Self::Rabbitmq => "RabbitMQ",
+            Self::Disk => "disk",
+        }
+    }
+
+    /// The place where the backend keeps events, as messages show it.
+    #[must_use]
+    pub fn place(self) -> &'static str {
+        match self {
+            Self::Memory => "in memory",
+            Self::Rabbitmq => "on RabbitMQ",
+            Self::Disk => "on disk",
         }
     }
 }
@@ -98,6 +112,8 @@ pub struct Channel {
     pub backend: BackendKind,
     /// The moment at which senders get their response; only a channel in memory obeys it.
     pub acknowledge: AcknowledgeMode,
+    /// The time for which events are kept that were delivered; only a channel on disk obeys it.
+    pub retain: Option<Duration>,
     /// The demands on its senders; everybody may send if `None`.
     pub authorization: Option<SenderAuthorization>,
     /// The object that new `EventType`s refer to for the events of this channel; none are created

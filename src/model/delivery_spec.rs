@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::HistoryPoint;
+
 /// The growth of the wait from retry to retry (contract DP-17).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BackoffPolicy {
@@ -53,4 +55,7 @@ pub struct DeliverySpec {
     pub format: DeliveryFormat,
     /// The order in which events are delivered.
     pub order: DeliveryOrder,
+    /// The point in what its channel has retained with which a queue on disk begins when it is made;
+    /// `None` begins with what comes then.
+    pub start_at: Option<HistoryPoint>,
 }

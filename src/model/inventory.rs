@@ -20,7 +20,7 @@ use super::{Addressable, Subscription};
 /// The list of the inventory that an object is in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ObjectKind {
-    /// `Channel`, `InMemoryChannel` and `RabbitmqChannel`.
+    /// `Channel`, `InMemoryChannel`, `RabbitmqChannel` and `DiskChannel`.
     Channel,
     /// `Broker`, whatever its class.
     Broker,

@@ -340,6 +340,7 @@ mod tests {
                 key: key.clone(),
                 backend: crate::model::BackendKind::Memory,
                 acknowledge: AcknowledgeMode::AfterDelivery,
+                retain: None,
                 authorization: None,
                 event_types: None,
                 subscriptions: vec![],

@@ -44,7 +44,9 @@ impl AcceptError {
             Self::NotFound(_) | Self::Invalid(_) => ArrivalOutcome::Invalid,
             Self::TtlExhausted => ArrivalOutcome::TtlExhausted,
             Self::Denied(_) => ArrivalOutcome::Denied,
-            Self::Publish(PublishError::Full { .. }) => ArrivalOutcome::Full,
+            Self::Publish(PublishError::Full { .. } | PublishError::NoRoom(_)) => {
+                ArrivalOutcome::Full
+            }
             Self::Publish(PublishError::Unavailable(_)) => ArrivalOutcome::Unavailable,
             Self::Publish(PublishError::Undelivered { .. }) => ArrivalOutcome::Undelivered,
             Self::Unanswered(unanswered) => unanswered.arrival(),
@@ -58,7 +60,9 @@ impl AcceptError {
             Self::NotFound(_) => StatusCode::NOT_FOUND,
             Self::Invalid(_) | Self::TtlExhausted => StatusCode::BAD_REQUEST,
             Self::Denied(denial) => denial.status(),
-            Self::Publish(PublishError::Full { .. }) => StatusCode::TOO_MANY_REQUESTS,
+            Self::Publish(PublishError::Full { .. } | PublishError::NoRoom(_)) => {
+                StatusCode::TOO_MANY_REQUESTS
+            }
             Self::Publish(PublishError::Unavailable(_)) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Publish(PublishError::Undelivered { .. }) => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Unanswered(unanswered) => unanswered.status(),

@@ -228,7 +228,7 @@ impl Router {
                 broker.count_arrivals(ArrivalOutcome::Accepted, 1);
                 self.counters.accepted.increment();
             }
-            BackendKind::Rabbitmq => published.await?,
+            BackendKind::Rabbitmq | BackendKind::Disk => published.await?,
         }
         Ok(reply)
     }

@@ -4,9 +4,10 @@
 
 mod table;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use super::backend_metrics::BackendMetrics;
+use super::cluster_metrics::ClusterMetrics;
 use super::configuration_metrics::ConfigurationMetrics;
 use super::counter::{Counter, CounterDescription};
 use super::data_point::{MetricValue, float};
@@ -82,6 +83,8 @@ pub struct ProcessCounters {
     pub series: SeriesRegistry,
     /// The metrics about the configuration in effect.
     configuration: Mutex<ConfigurationMetrics>,
+    /// The metrics about the cluster; unset where files are served.
+    cluster: OnceLock<Arc<ClusterMetrics>>,
     /// The metrics that the backends of channels keep themselves.
     backends: Mutex<Vec<Arc<dyn BackendMetrics>>>,
 }
@@ -131,6 +134,8 @@ impl ProcessCounters {
         families.extend(backends.iter().flat_map(|backend| backend.collect_gauges()));
         let configuration = self.configuration().clone();
         families.extend(configuration.into_families());
+        let cluster = self.cluster.get();
+        families.extend(cluster.into_iter().flat_map(|of| of.collect_families()));
         families.extend(self.series.collect_families());
         families.extend(process::collect_families());
         families
@@ -143,6 +148,12 @@ impl ProcessCounters {
     /// Exposes the metrics of a backend of channels from now on, beside those of the process.
     pub(crate) fn add_backend_metrics(&self, metrics: Arc<dyn BackendMetrics>) {
         self.backends().push(metrics);
+    }
+
+    /// Exposes the metrics about the cluster that this process follows.
+    pub(crate) fn expose_cluster_metrics(&self, metrics: Arc<ClusterMetrics>) {
+        // A process follows one cluster only, so that this is never refused.
+        _ = self.cluster.set(metrics);
     }
 
     fn backends(&self) -> MutexGuard<'_, Vec<Arc<dyn BackendMetrics>>> {

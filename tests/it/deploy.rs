@@ -1,6 +1,7 @@
 //! What `deploy/` holds is what Knative's control plane and Kubernetes expect, as far as files can
 //! show it: every YAML is read and compared with the statements of the contract.
 
+mod disk;
 mod drop_in;
 mod image;
 mod kustomize;
@@ -31,6 +32,8 @@ fn is_patch(object: &Object) -> bool {
         "drop-in/imc-dispatcher/image.yaml",
         "drop-in/mt-broker/",
         "rabbitmq-backend/connection.yaml",
+        "disk-backend/volume.yaml",
+        "disk-backend-claim/volume.yaml",
     ];
     patches
         .iter()
@@ -38,10 +41,7 @@ fn is_patch(object: &Object) -> bool {
 }
 
 fn deployments() -> Vec<Object> {
-    sent()
-        .into_iter()
-        .filter(|object| object.kind() == "Deployment")
-        .collect()
+    sent().into_iter().filter(Object::runs_pods).collect()
 }
 
 #[test]
@@ -137,12 +137,16 @@ fn images_are_of_this_version() {
     let image = concat!("sealpost:", env!("CARGO_PKG_VERSION"));
     let with: Vec<Object> = below("kubernetes")
         .into_iter()
-        .filter(|object| object.kind() == "Deployment")
+        .filter(Object::runs_pods)
         .collect();
-    let patched = "kubernetes/rabbitmq-backend/connection.yaml";
-    let (patch, with): (Vec<Object>, Vec<Object>) =
-        with.into_iter().partition(|object| object.file == patched);
-    assert_eq!((patch.len(), with.len()), (1, 8));
+    let patched = [
+        "kubernetes/rabbitmq-backend/connection.yaml",
+        "kubernetes/disk-backend/volume.yaml",
+    ];
+    let (patch, with): (Vec<Object>, Vec<Object>) = with
+        .into_iter()
+        .partition(|object| patched.contains(&object.file.as_str()));
+    assert_eq!((patch.len(), with.len()), (2, 10));
     for object in with {
         assert_eq!(
             container(&object.value)["image"],
@@ -181,7 +185,7 @@ fn no_secret_stands_in_a_file() {
                 .iter()
                 .any(|word| name.contains(word))
         };
-        if object.kind() == "Deployment" {
+        if object.runs_pods() {
             for variable in list(&container(&object.value)["env"])
                 .iter()
                 .filter(|one| secret(text(&one["name"])))
@@ -215,10 +219,7 @@ fn variables_are_flags() {
             .any(|end| help.contains(&format!("[env: {name}{end}")))
     };
     let mut used = BTreeSet::new();
-    for object in below("kubernetes")
-        .into_iter()
-        .filter(|object| object.kind() == "Deployment")
-    {
+    for object in below("kubernetes").into_iter().filter(Object::runs_pods) {
         let env = list(&container(&object.value)["env"]).to_vec();
         used.extend(
             env.iter()
@@ -243,7 +244,7 @@ fn variables_are_flags() {
 #[test]
 fn deployments_are_hardened() {
     let all = deployments();
-    assert_eq!(all.len(), 5);
+    assert_eq!(all.len(), 7);
     for object in all {
         let deployment = &object.value;
         let pod = &deployment["spec"]["template"]["spec"];
@@ -253,20 +254,28 @@ fn deployments_are_hardened() {
             "{what}"
         );
         assert_eq!(pod["enableServiceLinks"], false, "{what}");
-        for key in ["hostNetwork", "initContainers", "securityContext"] {
+        for key in ["hostNetwork", "initContainers"] {
             assert!(pod.get(key).is_none(), "{what}: {key}");
         }
+        // The volume belongs to the group of the image's user; elsewhere, nothing is said of users.
+        let has_data = what.ends_with("sealpost-disk-dispatcher");
+        let group = json!({"fsGroup": 65532, "fsGroupChangePolicy": "OnRootMismatch"});
+        let expected = if has_data { &group } else { &Value::Null };
+        assert_eq!(&pod["securityContext"], expected, "{what}");
         let container = container(deployment);
         for key in ["command", "args"] {
             assert!(container.get(key).is_none(), "{what}: {key}");
         }
-        // Nothing is written but the admin socket, where there are parked events.
-        let has_socket = what.ends_with("sealpost-rabbitmq-dispatcher");
-        let (volumes, mounts) = if has_socket {
+        // Nothing is written but the admin socket, where there are parked events, and the data.
+        let has_socket = what.ends_with("sealpost-rabbitmq-dispatcher") || has_data;
+        let (volumes, mut mounts) = if has_socket {
             objects::admin_socket()
         } else {
             (Value::Null, Value::Null)
         };
+        if let Some(mounts) = mounts.as_array_mut().filter(|_| has_data) {
+            mounts.push(json!({"name": "sealpost-data", "mountPath": "/data"}));
+        }
         assert_eq!(
             (&pod["volumes"], &container["volumeMounts"]),
             (&volumes, &mounts),
@@ -321,7 +330,7 @@ fn no_role_has_a_wildcard() {
         .into_iter()
         .filter(|object| object.kind().ends_with("Role"))
         .collect();
-    assert_eq!(roles.len(), 14);
+    assert_eq!(roles.len(), 22);
     for role in roles {
         for rule in list(&role.value["rules"]) {
             let words = ["apiGroups", "resources", "verbs"]

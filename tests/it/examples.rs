@@ -90,7 +90,7 @@ async fn the_documentation_is_sound() {
         .skip(1)
         .filter_map(|rest| rest.split("```").next())
         .collect();
-    assert_eq!(blocks.len(), 8);
+    assert_eq!(blocks.len(), 9);
     for block in blocks {
         let path = directory.path().join("m.yaml");
         let before = if block.contains("kind: Broker") {

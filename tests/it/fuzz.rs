@@ -17,6 +17,9 @@ mod answers;
 #[path = "../../fuzz/fuzz_targets/manifests.rs"]
 mod manifests;
 
+#[path = "../../fuzz/fuzz_targets/logs.rs"]
+mod logs;
+
 fn seeds(target: &str) -> Vec<Vec<u8>> {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("fuzz/seeds")
@@ -76,6 +79,7 @@ fn seeds_hold() {
     seeds("manifest")
         .iter()
         .for_each(|seed| manifests::manifest(seed));
+    seeds("log").iter().for_each(|seed| logs::log(seed));
 }
 
 proptest! {
@@ -99,6 +103,11 @@ proptest! {
     #[test]
     fn trust_holds(data in near("pem")) {
         properties::pem(&data);
+    }
+
+    #[test]
+    fn logs_hold(data in near("log")) {
+        logs::log(&data);
     }
 
     #[test]

@@ -6,6 +6,7 @@ mod backends;
 mod brokers;
 mod channels;
 mod correlation;
+mod disk_channel;
 mod identities;
 mod modes;
 mod oidc;

@@ -17,7 +17,9 @@ mod commands;
 mod corpus;
 mod delivery;
 mod deploy;
+
 mod destinations;
+mod disk;
 mod encryption;
 mod examples;
 mod exec;
@@ -44,6 +46,7 @@ mod reach;
 mod receive;
 mod references;
 mod reload;
+mod replay;
 mod request_reply;
 mod roles;
 mod secrets;

@@ -5,6 +5,7 @@ mod dashboards;
 mod live;
 mod prometheus;
 mod rules;
+mod rules_at_thresholds;
 mod stack;
 
 use std::collections::BTreeSet;
@@ -51,6 +52,7 @@ fn series(query: &str) -> BTreeSet<&str> {
         "kn_eventing_",
         "http_server_",
         "http_client_",
+        "process_",
     ];
     let words = query.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == ':'));
     words
@@ -73,6 +75,7 @@ fn labels(query: &str) -> BTreeSet<&str> {
     };
     let selected = between("{", '}').filter_map(|part| part.split(['=', '!']).next());
     let grouped = between("by (", ')').chain(between("without (", ')'));
+    let grouped = grouped.chain(between("on (", ')'));
     selected
         .chain(grouped)
         .map(str::trim)
@@ -80,7 +83,8 @@ fn labels(query: &str) -> BTreeSet<&str> {
         .collect()
 }
 
-/// Every metric and label of this query is documented, or recorded by a rule, or Prometheus' own.
+/// Every metric and label of this query is documented, or recorded by a rule, or one that
+/// Prometheus adds.
 fn is_documented(query: &str, what: &str) {
     let (page, recorded) = (page("METRICS.md"), rules::recorded());
     for name in series(query) {
@@ -95,7 +99,7 @@ fn is_documented(query: &str, what: &str) {
         assert!(known, "{what}: {name} is not in docs/METRICS.md");
     }
     for label in labels(query) {
-        let own = ["job", "instance", "le"].contains(&label);
+        let own = ["cluster", "namespace", "pod", "job", "instance", "le"].contains(&label);
         assert!(
             own || page.contains(&format!("`{label}`")),
             "{what}: {label} is not in docs/METRICS.md"
@@ -105,10 +109,15 @@ fn is_documented(query: &str, what: &str) {
 
 #[test]
 fn queries_are_understood() {
-    let query = r#"sum by (a, b) (rate(sealpost_x_total{c="1",d!="2"}[5m])) / on (e) kn_eventing_y_bucket + sealpost:z:max"#;
+    let query = r#"sum by (a, b) (rate(sealpost_x_total{c="1",d!="2"}[5m])) / on (e) kn_eventing_y_bucket + sealpost:z:max + process_w"#;
     assert_eq!(
         series(query),
-        BTreeSet::from(["kn_eventing_y_bucket", "sealpost:z:max", "sealpost_x_total"])
+        BTreeSet::from([
+            "kn_eventing_y_bucket",
+            "process_w",
+            "sealpost:z:max",
+            "sealpost_x_total"
+        ])
     );
-    assert_eq!(labels(query), BTreeSet::from(["a", "b", "c", "d"]));
+    assert_eq!(labels(query), BTreeSet::from(["a", "b", "c", "d", "e"]));
 }

@@ -269,7 +269,7 @@ const FENCES: &[(&str, &[&str])] = &[
     ("h2", &["client"]),
     ("httparse", &["client"]),
     ("flate2", &["admin"]),
-    ("crc32fast", &["control"]),
+    ("crc32fast", &["channel", "control"]),
     ("rustls_pemfile", &["model", "tls"]),
     ("rustls_native_certs", &["tls"]),
     ("clap", &["cli"]),

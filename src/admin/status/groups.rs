@@ -27,7 +27,7 @@ pub(super) struct StatusGroup<'s> {
     name: &'s str,
     /// The address, without secrets.
     url: Option<String>,
-    /// `memory` or `rabbitmq`, `schedule` of a PingSource, `flow` of a Sequence or Parallel, or
+    /// `memory`, `rabbitmq` or `disk`, `schedule` of a PingSource, `flow` of a Sequence or Parallel, or
     /// `reply` of a RequestReply; `None` if the object is not served here.
     storage: Option<&'static str>,
     /// The time at which senders are answered: after `delivery` or after `enqueue`.
@@ -239,12 +239,12 @@ fn set_channel(group: &mut StatusGroup<'_>, channel: &Channel) {
     group.storage = Some(match channel.backend {
         BackendKind::Memory => "memory",
         BackendKind::Rabbitmq => "rabbitmq",
+        BackendKind::Disk => "disk",
     });
     group.acknowledge = Some(match (channel.backend, channel.acknowledge) {
         (BackendKind::Memory, AcknowledgeMode::AfterDelivery) => "delivery",
-        (BackendKind::Memory, AcknowledgeMode::AfterEnqueue) | (BackendKind::Rabbitmq, _) => {
-            "enqueue"
-        }
+        (BackendKind::Memory, AcknowledgeMode::AfterEnqueue)
+        | (BackendKind::Rabbitmq | BackendKind::Disk, _) => "enqueue",
     });
 }
 

@@ -106,7 +106,7 @@ impl<'s> SubscriptionRow<'s> {
             reply: shown(&subscription.reply),
             dead_letter_sink: shown(&subscription.dead_letter_sink),
             counts: series
-                .map(|series| SubscriptionCounts::of_series(series, view.backends.unfinished(key))),
+                .map(|series| SubscriptionCounts::of_series(series, view.backends.depth(key))),
             last: series.map(LastDeliveryTimes::of_series).unwrap_or_default(),
             last_error: series
                 .and_then(|series| series.last_error())

@@ -165,6 +165,51 @@ async fn is_shown_and_replayed(parked: &dyn ParkedStore, owner: &ParkingSubscrip
     assert_eq!(replayed.map(|change| change.done), Ok(1));
 }
 
+/// Parked events are there for the next process, which can put them back; a backend that parks
+/// nothing has none to lose.
+pub(crate) async fn what_is_parked_outlives_the_process<B: BackendUnderTest>() {
+    let wishes = [of_everything("a")];
+    let mut bench = Bench::<B>::start(&wishes).await;
+    if bench.under_test.backend().parked_store().is_none() {
+        return;
+    }
+    bench.publish(&event("1")).await;
+    let key = bench.key("a");
+    bench.next("a").await.settle(loss(key.clone())).await;
+    let mut bench = bench.restart(&wishes).await;
+    let owner = ParkingSubscription {
+        backend: B::STORAGE,
+        channel: channel_key(bench.under_test.namespace()),
+        subscription: key,
+    };
+    let parked = bench.under_test.backend().parked_store().expect("a store");
+    is_shown_and_replayed(&*parked, &owner).await;
+    assert_eq!(bench.deliver("a").await, "1");
+}
+
+/// The stage and the attempts that were recorded last count, whatever was recorded before.
+pub(crate) async fn what_is_put_off_twice_comes_back_as_it_left_last<B: BackendUnderTest>() {
+    if !B::IS_DURABLE {
+        return;
+    }
+    let wishes = [of_everything("a")];
+    let mut bench = Bench::<B>::start(&wishes).await;
+    bench.publish(&event("1")).await;
+    let dead = DeliveryStage::DeadLetterSink(Arc::new(event("1")));
+    for (stage, attempts) in [(DeliveryStage::Subscriber, 2), (dead.clone(), 1)] {
+        let deferral = DeferredDelivery {
+            stage,
+            attempts,
+            wait: Duration::from_millis(10),
+        };
+        let message = bench.next("a").await;
+        message.settle(DeliveryOutcome::Deferred(deferral)).await;
+    }
+    let mut bench = bench.restart(&wishes).await;
+    let progress = std::mem::take(&mut bench.next("a").await.progress);
+    assert_eq!((progress.attempts, progress.stage), (1, dead));
+}
+
 /// An event whose wait outlives the process comes back with the progress of its delivery; a backend
 /// that lets an event be held for as long as it may take defers none.
 pub(crate) async fn what_is_put_off_comes_back_as_it_left<B: BackendUnderTest>() {

@@ -37,6 +37,7 @@ fn channel(acknowledge: AcknowledgeMode, subscriptions: Vec<Arc<Subscription>>) 
         key,
         backend: BackendKind::Memory,
         acknowledge,
+        retain: None,
         authorization: None,
         event_types: None,
         subscriptions,

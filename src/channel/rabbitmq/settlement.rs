@@ -23,7 +23,6 @@ use crate::event::Event;
 use crate::model::DeliveryOrder;
 use crate::observation::{EventKey, ObservedEnd, ObservedFact};
 use crate::telemetry::series::{DeliveryEnd, Dropped};
-use crate::wire_text::WireText;
 
 /// Tries to park or to defer an event, before it is requeued; with the pause between them.
 const TRIES: u32 = 10;
@@ -139,41 +138,9 @@ impl RabbitmqSettlement {
             .await;
         if is_stored {
             loss.count_dropped(&self.queue.series, Dropped::Parked);
-            self.log_parked(event, loss);
+            loss.log_parked(event, &self.queue.series);
         }
         is_stored
-    }
-
-    /// Logs a parked event as a warning with all details once a minute; others within that minute
-    /// at DEBUG only.
-    fn log_parked(&self, event: &Event, loss: &LostDelivery) {
-        let LostDelivery {
-            subscription,
-            destination,
-            attempts,
-            reason,
-            ..
-        } = loss;
-        let id = WireText::new(event.id());
-        if self.queue.series.is_first_parked() {
-            tracing::warn!(
-                %subscription,
-                event.id = %id,
-                destination,
-                attempts,
-                reason,
-                "Event parked: delivery failed"
-            );
-        } else {
-            tracing::debug!(
-                %subscription,
-                event.id = %id,
-                destination,
-                attempts,
-                reason,
-                "Another event parked"
-            );
-        }
     }
 
     /// Stores the event in a delay queue. An event of an ordered queue is requeued, since one that

@@ -163,6 +163,7 @@ fn channel(names: &[&str], order: DeliveryOrder) -> Channel {
         key,
         backend: storage,
         acknowledge,
+        retain: None,
         authorization: None,
         event_types: None,
         subscriptions,

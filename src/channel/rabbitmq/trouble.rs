@@ -51,6 +51,7 @@ impl From<RabbitmqTrouble> for TroubleReason {
         Self {
             scope,
             keeps_unordered_events,
+            condition: "RabbitmqUnavailable",
             message: trouble.message(),
         }
     }

@@ -51,6 +51,9 @@ impl ServiceReadiness {
 impl ReadinessHistory {
     fn find_missing(&mut self, report: &TroubleReport<'_>, now: Instant) -> Option<String> {
         self.first_judged.get_or_insert(now);
+        if let Some(failure) = report.failure() {
+            return Some(failure.to_string());
+        }
         self.connected_since = if report.outage().is_some() {
             None
         } else {

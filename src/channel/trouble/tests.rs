@@ -52,6 +52,7 @@ impl TroubleSource for Scripted {
         vec![BackendConnection {
             backend: BackendKind::Rabbitmq,
             outage: self.outage(),
+            failure: None,
         }]
     }
 
@@ -90,6 +91,7 @@ fn channel(name: &str, storage: BackendKind, subscriptions: &[&str]) -> Arc<Chan
         },
         backend: storage,
         acknowledge: AcknowledgeMode::AfterDelivery,
+        retain: None,
         authorization: None,
         event_types: None,
         subscriptions: subscriptions.iter().map(subscription).collect(),
@@ -297,6 +299,7 @@ fn reports_name_what_is_in_trouble() {
         "1 of 2 subscriptions are not served; ns/a2: RabbitMQ does not answer for its queue";
     let in_part = ChannelTrouble {
         message: expected.to_owned(),
+        condition: "RabbitmqUnavailable",
         reason: None,
         refuses_senders: false,
     };

@@ -5,22 +5,12 @@ use std::time::Duration;
 use anyhow::Context;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 
 use super::{ParkedClient, ParkedSubscriptionName};
 use crate::channel::parked::{ParkedChange, ParkedEvent, ParkedListing};
 use crate::cli::AdminOptions;
-use crate::command::admin::AdminClient;
-
-/// The characters that stay unencoded in a path; the ids of a channel's subscribers contain a
-/// slash.
-const PLAIN: &AsciiSet = &NON_ALPHANUMERIC
-    .remove(b'/')
-    .remove(b'-')
-    .remove(b'.')
-    .remove(b'_')
-    .remove(b'~');
+use crate::command::admin::{AdminClient, path_of_name};
 
 /// A client of a running dispatcher.
 pub(super) struct AdminParkedClient(AdminClient);
@@ -170,7 +160,7 @@ fn name(target: &ParkedSubscriptionName) -> String {
 }
 
 fn path(name: &str) -> String {
-    format!("/api/v1/parked/{}", utf8_percent_encode(name, PLAIN))
+    format!("/api/v1/parked/{}", path_of_name(name))
 }
 
 fn query(target: &ParkedSubscriptionName, older_than: Duration) -> String {

@@ -1,6 +1,7 @@
 //! Access to the API server: by the pod's ServiceAccount, or by a kubeconfig.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -8,6 +9,7 @@ use kube::Client;
 use kube::config::{AuthInfo, Config, KubeConfigOptions, Kubeconfig};
 
 use super::reachability::with_reachability_log;
+use crate::telemetry::cluster_metrics::ClusterMetrics;
 
 /// The time limit from the start of a request to an open connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -30,8 +32,9 @@ pub(crate) enum ApiServerAccess {
 }
 
 impl ApiServerAccess {
-    /// A client of the API server. Nothing is sent yet.
-    pub(super) async fn client(&self) -> anyhow::Result<Client> {
+    /// A client of the API server, which tells these metrics whether it answers. Nothing is sent
+    /// yet.
+    pub(super) async fn client(&self, metrics: &Arc<ClusterMetrics>) -> anyhow::Result<Client> {
         let mut config = self.config().await?;
         config.connect_timeout = Some(CONNECT_TIMEOUT);
         config.read_timeout = Some(READ_TIMEOUT);
@@ -40,7 +43,7 @@ impl ApiServerAccess {
         config.default_retry = false;
         let client = Client::try_from(config)
             .context("the client of the Kubernetes API could not be made")?;
-        Ok(with_reachability_log(client))
+        Ok(with_reachability_log(client, Arc::clone(metrics)))
     }
 
     async fn config(&self) -> anyhow::Result<Config> {

@@ -1,11 +1,13 @@
 //! A cluster whose API server can be asked, and the identity of this process in it.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use kube::Client;
 use tokio_util::sync::CancellationToken;
 
 use super::access::ApiServerAccess;
+use crate::telemetry::cluster_metrics::ClusterMetrics;
 
 /// The cluster that is followed, and the identity of this process in it.
 #[derive(Clone, Debug)]
@@ -37,6 +39,8 @@ pub(crate) struct StopSignals {
 pub(crate) struct ClusterConnection {
     pub(super) cluster: ClusterSettings,
     pub(super) client: Client,
+    /// What is counted of the cluster, for whoever exposes metrics.
+    pub(super) metrics: Arc<ClusterMetrics>,
 }
 
 impl ClusterSettings {
@@ -45,10 +49,12 @@ impl ClusterSettings {
     /// # Errors
     /// Fails if a file that is needed is missing or cannot be read.
     pub(crate) async fn connect(self) -> anyhow::Result<ClusterConnection> {
-        let client = self.access.client().await?;
+        let metrics = Arc::default();
+        let client = self.access.client(&metrics).await?;
         Ok(ClusterConnection {
             cluster: self,
             client,
+            metrics,
         })
     }
 }
@@ -58,6 +64,12 @@ impl ClusterConnection {
     #[must_use]
     pub(crate) fn client(&self) -> Client {
         self.client.clone()
+    }
+
+    /// What is counted of the cluster.
+    #[must_use]
+    pub(crate) fn metrics(&self) -> Arc<ClusterMetrics> {
+        Arc::clone(&self.metrics)
     }
 
     /// The path of the token with which the API server is asked; `None` outside of a pod.

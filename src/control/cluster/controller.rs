@@ -1,5 +1,5 @@
-//! The role `controller`: it does for the kind RabbitmqChannel what Knative's imc-controller does
-//! for InMemoryChannels (contract 1.16, 11.8). It takes no events, and starts no pods.
+//! The role `controller`: it does for one of our kinds, RabbitmqChannel or DiskChannel, what
+//! Knative's imc-controller does for InMemoryChannels (contract 1.16, 11.8). It takes no events, and starts no pods.
 //!
 //! In reading order: [`ClusterConnection::reconcile_channels`] watches what [`rows`] lists;
 //! [`ChannelController`] plans a [`reconcile_task`] for each channel whenever something has changed,
@@ -30,7 +30,6 @@ use super::store_resolver::StoreResolver;
 use super::watch::store::{FIRST_LIST_TIMEOUT, ObjectStore};
 use super::watch::{MIN_RESOLVE_INTERVAL, spawn_watches};
 use super::write::queue::WriteQueue;
-use crate::control::channel_kind::ServedChannelKind;
 use crate::control::read::document::ManifestFile;
 use crate::control::resolve::Resolution;
 use crate::control::settings::ControlSettings;
@@ -41,14 +40,12 @@ use reconcile::ChannelReconciler;
 use reconcile_task::ReconcileTask;
 use rows::ControllerWatch;
 
-/// The name of the Lease of the controller that writes.
-const LEASE: &str = "sealpost-rabbitmq-controller";
 /// The time after which every channel is compared although nothing has changed, since the objects
 /// that dead letter sinks refer to are not watched.
 const RECONCILE_INTERVAL: Duration = Duration::from_secs(30);
 
 impl ClusterConnection {
-    /// Reconciles every RabbitmqChannel of the cluster until `stops.stop_all`; `read` is called
+    /// Reconciles every channel of the kind in the cluster until `stops.stop_all`; `read` is called
     /// with each resolution of the configuration.
     pub(crate) async fn reconcile_channels(
         self,
@@ -56,7 +53,11 @@ impl ClusterConnection {
         read: impl Fn(&Resolution) + Send + Sync,
         stops: StopSignals,
     ) {
-        let Self { cluster, client } = self;
+        let Self {
+            cluster,
+            client,
+            metrics,
+        } = self;
         // The store has to know all rows before the first watch starts, since planning waits for
         // the lists that are needed.
         let rows = rows::controller_rows(&settings);
@@ -67,14 +68,16 @@ impl ClusterConnection {
         // another process can take over.
         let (leader, leads) = value::channel(false);
         let namespace = &settings.system_namespace;
-        let candidate = LeaseCandidate::new(client.clone(), namespace, LEASE, &cluster);
+        let lease = settings.task.channel_kind().controller_names().lease;
+        metrics.expose_lease(lease, leads.clone());
+        let candidate = LeaseCandidate::new(client.clone(), namespace, lease, &cluster);
         let mut election = JoinSet::new();
         election.spawn(candidate.run(leader, stops.stop_writing.clone()));
         let mut controller = ChannelController {
             store,
             resolver: StoreResolver::new(settings),
             oidc,
-            writer: WriteQueue::new(ChannelReconciler::new(client)),
+            writer: WriteQueue::new(ChannelReconciler::new(client), metrics),
         };
         // After the stop, requests under way are finished before the watches end; the election is
         // awaited, so that the Lease is given up.
@@ -169,11 +172,12 @@ impl ChannelController {
             let service = services
                 .get(&NamespacedName::new(
                     &name.namespace,
-                    service::service_name(&name.name),
+                    service::service_name(&name.name, context.kind),
                 ))
                 .cloned();
             let policies = if context.oidc {
-                ChannelPolicies::for_channel(policies.iter().map(Arc::as_ref), &document)
+                let all = policies.iter().map(Arc::as_ref);
+                ChannelPolicies::for_channel(all, &document, context.kind)
             } else {
                 ChannelPolicies::Off
             };
@@ -200,7 +204,9 @@ impl ChannelController {
             ..
         } = &self.resolver.settings;
         let certificate = resolution.certificate.as_ref();
+        let kind = self.resolver.settings.task.channel_kind();
         ReconcileContext {
+            kind,
             mode: resolution.table.transport_encryption(),
             oidc: resolution.table.oidc().is_some(),
             certificate: certificate.map_or(ObservedCertificate::Missing, |known| {
@@ -209,7 +215,7 @@ impl ChannelController {
             endpoints: ObservedEndpoints::of_slices(&self.objects(ControllerWatch::Endpoints)),
             dispatcher: format!(
                 "{}.{system_namespace}.svc.{cluster_domain}",
-                ServedChannelKind::Rabbitmq.dispatcher()
+                kind.dispatcher()
             ),
             cluster_domain: cluster_domain.clone(),
         }

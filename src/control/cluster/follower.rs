@@ -46,7 +46,11 @@ impl ClusterConnection {
         channels: FollowerChannels,
         stops: StopSignals,
     ) {
-        let Self { cluster, client } = self;
+        let Self {
+            cluster,
+            client,
+            metrics,
+        } = self;
         let FollowerChannels {
             resolved,
             served,
@@ -64,6 +68,7 @@ impl ClusterConnection {
         // Relays have nothing to write into the cluster (contract 5.13).
         if let Some(kind) = settings.task.served_channels() {
             let leads = leader.subscribe();
+            metrics.expose_lease(kind.lease(), leader.subscribe());
             let candidate = LeaseCandidate::new(
                 client.clone(),
                 &settings.system_namespace,
@@ -74,7 +79,7 @@ impl ClusterConnection {
             // The writer ends when the candidate drops `leader`, and not before it has finished
             // what it has begun.
             let writer = ClusterWriter::new(client);
-            writing.spawn(write_status_updates(writer, kind, leads, served));
+            writing.spawn(write_status_updates(writer, kind, metrics, leads, served));
         }
         // The follower runs in this task; the watches and the writer run beside it.
         let follower = ClusterFollower {

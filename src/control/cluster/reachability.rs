@@ -15,19 +15,23 @@ use kube::client::Body;
 use tokio::time::Instant;
 use tower_service::Service;
 
+use crate::telemetry::cluster_metrics::ClusterMetrics;
 use crate::telemetry::log_rate_limit::LogRateLimit;
 use crate::wire_text::escaped_excerpt;
 
 /// A request to read that is given up before this time may have ended for other reasons.
 const SLOW_READ: Duration = Duration::from_secs(2);
 
-/// A client of the same API server that logs when it cannot be reached.
-pub(super) fn with_reachability_log(client: Client) -> Client {
+/// A client of the same API server that logs when it cannot be reached, and tells these metrics.
+pub(super) fn with_reachability_log(client: Client, metrics: Arc<ClusterMetrics>) -> Client {
     let namespace = client.default_namespace().to_owned();
     Client::new(
         ReachabilityService {
             client,
-            reachability: Arc::default(),
+            reachability: Arc::new(ApiServerReachability {
+                state: Mutex::default(),
+                metrics,
+            }),
         },
         namespace,
     )
@@ -102,8 +106,11 @@ impl Drop for PendingApiRequest {
 }
 
 /// The state of the API server, shared by all clones of a client.
-#[derive(Debug, Default)]
-struct ApiServerReachability(Mutex<ReachabilityState>);
+#[derive(Debug)]
+struct ApiServerReachability {
+    state: Mutex<ReachabilityState>,
+    metrics: Arc<ClusterMetrics>,
+}
 
 #[derive(Debug, Default)]
 struct ReachabilityState {
@@ -114,7 +121,8 @@ struct ReachabilityState {
 
 impl ApiServerReachability {
     fn record_failure(&self, reason: &str) {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        self.metrics.api_server_up.set(0);
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let seconds = state
             .unreachable_since
             .get_or_insert_with(Instant::now)
@@ -130,7 +138,8 @@ impl ApiServerReachability {
     }
 
     fn record_response(&self) {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        self.metrics.api_server_up.set(1);
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(since) = state.unreachable_since.take() else {
             return;
         };

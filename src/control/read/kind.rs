@@ -29,6 +29,7 @@ pub(crate) enum ResourceKind {
     Channel,
     InMemoryChannel,
     RabbitmqChannel,
+    DiskChannel,
     Subscription,
     Sequence,
     Parallel,
@@ -58,7 +59,7 @@ pub(crate) enum RecognizedKind {
 
 impl ResourceKind {
     /// The kinds that manifests may hold.
-    pub(crate) const ALL: [Self; 15] = [
+    pub(crate) const ALL: [Self; 16] = [
         Self::Broker,
         Self::Trigger,
         Self::EventPolicy,
@@ -66,6 +67,7 @@ impl ResourceKind {
         Self::Channel,
         Self::InMemoryChannel,
         Self::RabbitmqChannel,
+        Self::DiskChannel,
         Self::Subscription,
         Self::Sequence,
         Self::Parallel,
@@ -86,6 +88,7 @@ impl ResourceKind {
             Self::Channel => "Channel",
             Self::InMemoryChannel => "InMemoryChannel",
             Self::RabbitmqChannel => "RabbitmqChannel",
+            Self::DiskChannel => "DiskChannel",
             Self::Subscription => "Subscription",
             Self::Sequence => "Sequence",
             Self::Parallel => "Parallel",
@@ -111,7 +114,7 @@ impl ResourceKind {
             Self::Channel | Self::InMemoryChannel | Self::Subscription => &[MESSAGING],
             Self::Sequence | Self::Parallel => &[FLOWS],
             Self::EventPolicy | Self::RequestReply => &["eventing.knative.dev/v1alpha1"],
-            Self::RabbitmqChannel => &["messaging.knative.dev/v1alpha1"],
+            Self::RabbitmqChannel | Self::DiskChannel => &["messaging.knative.dev/v1alpha1"],
             Self::EndpointSlice => &["discovery.k8s.io/v1"],
             Self::PingSource => &["sources.knative.dev/v1", "sources.knative.dev/v1beta2"],
             Self::ConfigMap | Self::Secret | Self::Service | Self::Pod => &["v1"],

@@ -121,6 +121,7 @@ pub(crate) fn schema_of(kind: ResourceKind) -> &'static ObjectSchema {
         ResourceKind::Channel => &knative::CHANNEL,
         ResourceKind::InMemoryChannel => &knative::IN_MEMORY_CHANNEL,
         ResourceKind::RabbitmqChannel => &knative::RABBITMQ_CHANNEL,
+        ResourceKind::DiskChannel => &knative::DISK_CHANNEL,
         ResourceKind::Subscription => &knative::SUBSCRIPTION,
         ResourceKind::Sequence => &flows::SEQUENCE,
         ResourceKind::Parallel => &flows::PARALLEL,

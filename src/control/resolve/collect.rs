@@ -69,6 +69,7 @@ pub(crate) struct CollectedObjects<'d> {
     pub(super) channels: CollectedItems<'d, ChannelManifest>,
     pub(super) in_memory_channels: CollectedItems<'d, ChannelManifest>,
     pub(super) rabbitmq_channels: CollectedItems<'d, ChannelManifest>,
+    pub(super) disk_channels: CollectedItems<'d, ChannelManifest>,
     pub(super) brokers: CollectedItems<'d, BrokerManifest>,
     pub(super) subscriptions: CollectedItems<'d, SubscriptionManifest>,
     pub(super) event_policies: CollectedItems<'d, EventPolicyManifest>,
@@ -183,6 +184,7 @@ impl<'d> CollectedObjects<'d> {
             ResourceKind::RabbitmqChannel => {
                 insert(&mut self.rabbitmq_channels, report, kind, settings)
             }
+            ResourceKind::DiskChannel => insert(&mut self.disk_channels, report, kind, settings),
             ResourceKind::Broker => insert(&mut self.brokers, report, kind, settings),
             ResourceKind::Subscription => insert(&mut self.subscriptions, report, kind, settings),
             ResourceKind::Trigger => insert(&mut self.triggers, report, kind, settings),
@@ -201,6 +203,26 @@ impl<'d> CollectedObjects<'d> {
             .extend(twice.into_iter().flat_map(ObjectReport::into_problems));
     }
 
+    /// The channels of each kind, in the order in which they count where they share a name.
+    pub(super) fn all_channels(&self) -> [&CollectedItems<'d, ChannelManifest>; 4] {
+        [
+            &self.channels,
+            &self.in_memory_channels,
+            &self.rabbitmq_channels,
+            &self.disk_channels,
+        ]
+    }
+
+    /// True if a physical channel has the name of one of another kind, which counts before it.
+    pub(super) fn is_physical_shadowed(&self, kind: &str, name: &NamespacedName) -> bool {
+        let (in_memory, rabbitmq) = (&self.in_memory_channels, &self.rabbitmq_channels);
+        match kind {
+            "RabbitmqChannel" => in_memory.contains_key(name),
+            "DiskChannel" => in_memory.contains_key(name) || rabbitmq.contains_key(name),
+            _ => false,
+        }
+    }
+
     /// Takes the problems of every object.
     pub(super) fn into_problems(self) -> Vec<Problem> {
         fn all<T>(items: CollectedItems<'_, T>) -> impl Iterator<Item = Problem> {
@@ -217,6 +239,7 @@ impl<'d> CollectedObjects<'d> {
         problems.extend(all(self.channels));
         problems.extend(all(self.in_memory_channels));
         problems.extend(all(self.rabbitmq_channels));
+        problems.extend(all(self.disk_channels));
         problems.extend(all(self.brokers));
         problems.extend(all(self.subscriptions));
         problems.extend(all(self.triggers));

@@ -65,6 +65,7 @@ impl DeliveryFields {
             retry_after_max: self.retry_after_max,
             format: self.format.unwrap_or_default(),
             order: DeliveryOrder::default(),
+            start_at: None,
         }
     }
 

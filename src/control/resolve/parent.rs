@@ -1,6 +1,7 @@
 //! What a channel or Broker gives to its subscriptions.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::delivery::DeliveryFields;
 use crate::model::{AcknowledgeMode, Addressable, BackendKind, ChannelKey};
@@ -11,6 +12,8 @@ pub(crate) struct ResolvedParent {
     /// The backend that keeps its events.
     pub(crate) backend: BackendKind,
     pub(crate) acknowledge: AcknowledgeMode,
+    /// The time for which events are kept that were delivered.
+    pub(crate) retain: Option<Duration>,
     /// The delivery spec of subscriptions that have none.
     pub(crate) delivery: DeliveryFields,
     /// The dead letter sink of subscriptions that have none.

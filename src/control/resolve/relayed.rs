@@ -96,7 +96,7 @@ pub(super) fn resolve(
         }
         ControlTask::ServeManifests
         | ControlTask::ServeChannels { .. }
-        | ControlTask::ReconcileChannels => ResolvedRelays::default(),
+        | ControlTask::ReconcileChannels(_) => ResolvedRelays::default(),
     }
 }
 

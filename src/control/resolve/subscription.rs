@@ -173,6 +173,7 @@ pub(super) fn resolve_delivery(
     (
         DeliverySpec {
             order: features::read_delivery_order(report),
+            start_at: features::read_start_at(parent.map(|parent| parent.backend), report),
             ..delivery.to_delivery_spec()
         },
         sink,

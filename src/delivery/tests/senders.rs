@@ -206,6 +206,7 @@ fn asking(rule: AuthorizationRule) -> (Arc<Router>, QueueConsumer, Arc<ProcessCo
         key: broker(),
         backend: BackendKind::Memory,
         acknowledge: AcknowledgeMode::AfterEnqueue,
+        retain: None,
         authorization: Some(SenderAuthorization {
             oidc,
             audience: "of-broker".to_owned(),

@@ -50,12 +50,21 @@ pub struct ConnectionMetrics {
     pub opened: Counter,
     /// Connections that are open now.
     pub open: Gauge,
+    /// Connections that may be open at once; 0 if there is no limit.
+    pub limit: Gauge,
     /// TLS handshakes that succeeded.
     pub handshakes: Counter,
     /// TLS handshakes that failed.
     pub handshakes_failed: Counter,
     /// TLS handshakes that took too long.
     pub handshakes_timed_out: Counter,
+}
+
+impl ConnectionMetrics {
+    /// Sets how many connections may be open at once.
+    pub(crate) fn set_limit(&self, limit: usize) {
+        self.limit.set(i64::try_from(limit).unwrap_or(0));
+    }
 }
 
 /// Histograms of received requests by method, then by status.

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use opentelemetry::trace::SpanContext;
 use tokio::time::Instant;
@@ -72,6 +72,9 @@ pub struct SubscriptionSeries {
     pub parked_now: Gauge,
     /// Arrival of the oldest waiting event, in milliseconds since `created_at` plus one; 0: none.
     pub(super) oldest_waiting: AtomicU64,
+    /// Arrival of the oldest event that is stored and not finished, in milliseconds since the
+    /// epoch; 0: none.
+    oldest_stored: AtomicU64,
     pub(super) dispatch_durations: HistogramsByStatus,
     /// Requests for it that a relay role refused.
     pub refused: Counter,
@@ -115,6 +118,7 @@ impl SubscriptionSeries {
             ready: Gauge::default(),
             parked_now: Gauge::default(),
             oldest_waiting: AtomicU64::new(0),
+            oldest_stored: AtomicU64::new(0),
             dispatch_durations: HistogramsByStatus::default(),
             refused: Counter::default(),
             relay_durations: OnceLock::new(),
@@ -147,6 +151,13 @@ impl SubscriptionSeries {
             u64::try_from(millis).unwrap_or(0).saturating_add(1),
             Ordering::Relaxed,
         );
+    }
+
+    /// Records the arrival, in milliseconds since the epoch, of the oldest event that is stored
+    /// outside of memory and not finished.
+    pub fn set_oldest_stored(&self, came: Option<u64>) {
+        self.oldest_stored
+            .store(came.unwrap_or(0), Ordering::Relaxed);
     }
 
     /// Records that the oldest event is delivered now; the next one that waits is set after this.
@@ -251,6 +262,19 @@ impl SubscriptionSeries {
 
     /// Returns how long the oldest event has waited.
     pub(super) fn oldest_waiting_age(&self) -> Duration {
+        self.oldest_stored_age().max(self.oldest_held_age())
+    }
+
+    fn oldest_stored_age(&self) -> Duration {
+        match self.oldest_stored.load(Ordering::Relaxed) {
+            0 => Duration::ZERO,
+            came => SystemTime::now()
+                .duration_since(UNIX_EPOCH + Duration::from_millis(came))
+                .unwrap_or_default(),
+        }
+    }
+
+    fn oldest_held_age(&self) -> Duration {
         match self.oldest_waiting.load(Ordering::Relaxed) {
             0 => Duration::ZERO,
             since => self

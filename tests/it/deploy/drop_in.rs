@@ -338,7 +338,7 @@ fn patches_change_the_image_only() {
 #[test]
 fn the_backend_is_a_config_map_and_a_connection() {
     let config = one(
-        "kubernetes/rabbitmq-backend",
+        "kubernetes/backend-config",
         "ConfigMap",
         "config-imc-backend",
     );

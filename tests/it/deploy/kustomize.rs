@@ -199,3 +199,47 @@ fn components_change_what_they_say() {
     }
     assert_eq!(images, 3);
 }
+
+/// The Deployment of imc-dispatcher with these components over it.
+fn imc_dispatcher_with(components: &str) -> Option<Value> {
+    let overlay = tempfile::TempDir::new().expect("a directory");
+    let mut copy = Command::new("cp");
+    let from = directory().join("kubernetes");
+    let copied = copy.arg("-r").arg(from).arg(overlay.path()).status();
+    assert!(copied.expect("cp runs").success());
+    let kustomization = format!(
+        "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\n\
+         resources: [kubernetes/drop-in/complete/imc-dispatcher.yaml]\ncomponents: [{components}]\n"
+    );
+    fs::write(overlay.path().join("kustomization.yaml"), kustomization).expect("written");
+    let rendered = rendered(overlay.path())?;
+    let mut deployments = rendered.into_iter().filter(|it| it["kind"] == "Deployment");
+    Some(deployments.next().expect("a Deployment"))
+}
+
+/// A directory of the pod, or a volume in its place; one pod, and never two at once.
+#[test]
+fn the_drop_in_gets_a_directory_or_a_volume() {
+    for (components, volume) in [
+        ("kubernetes/disk-backend", "emptyDir"),
+        ("kubernetes/disk-backend-claim", "persistentVolumeClaim"),
+    ] {
+        let Some(deployment) = imc_dispatcher_with(components) else {
+            return;
+        };
+        let spec = &deployment["spec"];
+        assert_eq!(
+            spec["strategy"],
+            serde_json::json!({"type": "Recreate"}),
+            "{components}"
+        );
+        assert_eq!(spec["replicas"], 1);
+        let volumes = list(&spec["template"]["spec"]["volumes"]);
+        let data = volumes.iter().find(|it| it["name"] == "sealpost-data");
+        let mut kinds = super::objects::keys(data.expect("a volume"));
+        kinds.retain(|key| *key != "name");
+        assert_eq!(kinds, [volume], "{components}");
+        let env = list(&container(&deployment)["env"]);
+        assert!(env.iter().any(|it| it["name"] == "SEALPOST_DATA_DIR"));
+    }
+}

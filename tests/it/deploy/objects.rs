@@ -27,6 +27,12 @@ impl Object {
         self.file.ends_with("kustomization.yaml")
     }
 
+    /// True if it is what makes pods, or a part of it with containers.
+    pub(super) fn runs_pods(&self) -> bool {
+        let containers = &self.value["spec"]["template"]["spec"]["containers"];
+        ["Deployment", "StatefulSet"].contains(&self.kind()) && containers.is_array()
+    }
+
     /// For messages.
     pub(super) fn what(&self) -> String {
         format!("{}: {} {}", self.file, self.kind(), self.name())
@@ -115,7 +121,7 @@ pub(super) fn keys(value: &Value) -> Vec<&str> {
     keys
 }
 
-/// The only container of a Deployment.
+/// The only container of a Deployment or StatefulSet.
 pub(super) fn container(deployment: &Value) -> &Value {
     let containers = list(&deployment["spec"]["template"]["spec"]["containers"]);
     assert_eq!(containers.len(), 1, "{}", deployment["metadata"]["name"]);

@@ -55,6 +55,11 @@ fn server_certificates() {
             "sealpost-rabbitmq-dispatcher",
             "kubernetes/rabbitmq-channel",
         ),
+        (
+            "sealpost-disk-dispatcher-server-tls",
+            "sealpost-disk-dispatcher",
+            "kubernetes/disk-channel",
+        ),
     ];
     let certificates = below(SERVERS)
         .into_iter()
@@ -110,13 +115,18 @@ fn the_trust_bundle_is_where_it_counts() {
     );
 }
 
-/// All Deployments that are sent whole.
-fn deployments() -> Vec<Object> {
-    let whole = ["kubernetes/drop-in/complete", "kubernetes/rabbitmq-channel"]
+/// What is sent whole.
+fn whole_parts() -> impl Iterator<Item = Object> {
+    let parts = ["drop-in/complete", "rabbitmq-channel", "disk-channel"];
+    parts
         .into_iter()
-        .flat_map(below);
-    whole
-        .filter(|object| !object.is_kustomization() && object.kind() == "Deployment")
+        .flat_map(|part| below(&format!("kubernetes/{part}")))
+}
+
+/// All Deployments and StatefulSets that are sent whole.
+fn deployments() -> Vec<Object> {
+    whole_parts()
+        .filter(|object| !object.is_kustomization() && object.runs_pods())
         .collect()
 }
 
@@ -130,10 +140,7 @@ fn named(part: &str, kind: &str) -> Vec<Object> {
 /// Each ServiceMonitor finds one Service, at a port that it has.
 #[test]
 fn service_monitors_find_their_services() {
-    let whole = ["kubernetes/drop-in/complete", "kubernetes/rabbitmq-channel"]
-        .into_iter()
-        .flat_map(below);
-    let services: Vec<Object> = whole
+    let services: Vec<Object> = whole_parts()
         .filter(|object| !object.is_kustomization() && object.kind() == "Service")
         .collect();
     let monitors = named("kubernetes/monitoring", "ServiceMonitor");
@@ -159,12 +166,43 @@ fn service_monitors_find_their_services() {
     }
 }
 
+/// Controllers have no Service: they are found by their pods, and their jobs are ones that alerts
+/// know.
+#[test]
+fn pod_monitors_find_the_controllers() {
+    let monitors = named("kubernetes/monitoring", "PodMonitor");
+    assert_eq!(monitors.len(), 2);
+    for (monitor, expected) in monitors
+        .iter()
+        .zip(["rabbitmq-controller", "disk-controller"])
+    {
+        let (name, spec) = (monitor.name(), &monitor.value["spec"]);
+        let deployment = deployments()
+            .into_iter()
+            .find(|one| one.name() == name)
+            .expect("a Deployment");
+        let deployed = &deployment.value["spec"];
+        assert_eq!(spec["selector"], deployed["selector"], "{name}");
+        let endpoint = &spec["podMetricsEndpoints"][0];
+        assert_eq!(endpoint["path"], "/metrics");
+        let ports = &container(&deployment.value)["ports"];
+        assert!(
+            list(ports)
+                .iter()
+                .any(|port| port["name"] == endpoint["port"]),
+            "{name}"
+        );
+        let labels = &deployed["template"]["metadata"]["labels"];
+        assert_eq!(labels[text(&spec["jobLabel"])], expected, "{name}");
+    }
+}
+
 /// A Deployment with one replica can still be moved to another node (contract 1.11: upstream runs
 /// one).
 #[test]
 fn disruption_budgets_let_nodes_be_drained() {
     let budgets = named("kubernetes/policies", "PodDisruptionBudget");
-    assert_eq!(budgets.len(), 4);
+    assert_eq!(budgets.len(), 5);
     for budget in budgets {
         let deployment = deployments()
             .into_iter()

@@ -52,6 +52,7 @@ async fn serving_goes_on_while_the_api_server_is_away() {
                 assert_eq!(probe(&pod).send().await.expect("an answer").status(), 204);
             }
             assert_eq!(second.count(), 0);
+            assert_eq!(pod.series_value("sealpost_api_server_up", &[]).await, 0.0);
         }
     }
     until_marked(&cluster, "a", &[("uid-of-s", 1), ("uid-of-r", 1)]).await;
@@ -60,6 +61,7 @@ async fn serving_goes_on_while_the_api_server_is_away() {
             .is_empty()
     })
     .await;
+    assert_eq!(pod.series_value("sealpost_api_server_up", &[]).await, 1.0);
     assert_eq!(send(&plain(), pod.http_url("/t/gone"), "1").await, 404);
     traffic.more(10).await;
     assert_eq!(traffic.stop().await, [""; 0]);
@@ -201,6 +203,17 @@ async fn status_is_written_when_the_webhook_is_back() {
     assert_eq!(send(&plain(), pod.http_url("/t/a"), "1").await, 202);
     sink.until(1).await;
     until_marked(&cluster, "a", &[("uid-of-s", 1)]).await;
+    // The last attempt is counted once its answer is here.
+    let counted = |name: &'static str| pod.series_value(name, &[]);
+    let failures = counted("sealpost_cluster_write_failures_total").await;
+    assert!((1.0..=4.0).contains(&failures), "{failures}");
+    let deadline = std::time::Instant::now() + crate::support::SOON;
+    while counted("sealpost_cluster_writes_total").await <= failures {
+        assert!(
+            std::time::Instant::now() < deadline,
+            "no success is counted"
+        );
+    }
 }
 
 /// Contract 3.12, 3.12a, 1.9: with an API server that does not answer at first the pod listens and

@@ -22,7 +22,7 @@ const CONTROLLER: &str = "sealpost-rabbitmq-controller";
 const KIND: &str = "RabbitmqChannel";
 
 async fn controller(cluster: &Cluster) -> Dispatcher {
-    Pod::of_rabbitmq(cluster, CONTROLLER)
+    Pod::of_ours(cluster, CONTROLLER)
         .await
         .env("SEALPOST_ROLE", "controller")
         .start()
@@ -30,7 +30,7 @@ async fn controller(cluster: &Cluster) -> Dispatcher {
 }
 
 async fn dispatcher(cluster: &Cluster) -> Dispatcher {
-    let pod = Pod::of_rabbitmq(cluster, DISPATCHER)
+    let pod = Pod::of_ours(cluster, DISPATCHER)
         .await
         .env("SEALPOST_CHANNEL_KIND", KIND);
     pod.env("SEALPOST_RABBITMQ_URI", &shared()).start().await

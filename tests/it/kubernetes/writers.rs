@@ -19,6 +19,13 @@ async fn shown(pod: &Dispatcher) -> serde_json::Value {
     status["process"]["leads"].clone()
 }
 
+/// Whether it holds the Lease, as metrics say.
+async fn held(pod: &Dispatcher) -> f64 {
+    let series = pod.series("sealpost_lease_held", &["lease=\""]).await;
+    assert_eq!(series.len(), 1, "{series:?}");
+    pod.series_value("sealpost_lease_held", &[]).await
+}
+
 fn leads(pod: &Dispatcher) -> bool {
     pod.logged(&["Who writes status has changed"])
         .last()
@@ -58,6 +65,7 @@ async fn another_one_writes_after_a_crash() {
         (shown(&first).await, shown(&second).await),
         (true.into(), false.into())
     );
+    assert_eq!((held(&first).await, held(&second).await), (1.0, 0.0));
 
     first.signal(Signal::KILL);
     let killed = Instant::now();
@@ -73,6 +81,7 @@ async fn another_one_writes_after_a_crash() {
         "{:?}",
         killed.elapsed()
     );
+    assert_eq!(held(&second).await, 1.0);
 
     let third = Pod::of(&cluster)
         .await

@@ -64,14 +64,34 @@ pub(super) fn queries(dashboard: &Value) -> Vec<(String, String)> {
         .iter()
         .filter(|variable| variable["type"] == "query")
         .map(of_variable);
-    panels(dashboard).flat_map(of_panel).chain(asked).collect()
+    panels(dashboard)
+        .flat_map(of_panel)
+        .chain(asked)
+        .chain(marks(dashboard))
+        .collect()
+}
+
+/// What a dashboard marks on its panels, without the comparison that most of the time nothing
+/// passes: name and query.
+fn marks(dashboard: &Value) -> Vec<(String, String)> {
+    let of = |mark: &Value| {
+        let query = string(&mark["expr"]);
+        let query = query.strip_suffix(" > 0").unwrap_or(query);
+        (string(&mark["name"]).to_owned(), query.to_owned())
+    };
+    list(&dashboard["annotations"]["list"])
+        .iter()
+        .map(of)
+        .collect()
 }
 
 #[test]
 fn there_is_one_for_each_question() {
     let expected = [
         "channel.json",
+        "objectives.json",
         "overview.json",
+        "process.json",
         "rabbitmq.json",
         "subscription.json",
         "tls.json",
@@ -141,6 +161,68 @@ fn dashboards_are_what_grafana_takes() {
             }
         }
     }
+}
+
+/// The variables by which every dashboard is narrowed to a cluster, a namespace, a pod; and its
+/// queries are.
+#[test]
+fn dashboards_are_of_a_place() {
+    let places = ["cluster", "namespace", "job", "pod", "instance"];
+    for (name, dashboard) in all() {
+        let first = variables(&dashboard).iter().skip(1).zip(places);
+        first.for_each(|(variable, place)| assert_eq!(variable["name"], place, "{name}"));
+        for (title, query) in queries(&dashboard) {
+            if title.starts_with('$') {
+                continue;
+            }
+            // What is recorded of objects is of all pods together.
+            let needed = if query.contains("sealpost:") { 3 } else { 5 };
+            for place in &places[..needed] {
+                let narrowed = format!("{place}=~\"${place}\"");
+                assert!(query.contains(&narrowed), "{name}: {title}: {place}");
+            }
+        }
+    }
+}
+
+/// Starts, new configurations and moves of the Lease are marked on every panel.
+#[test]
+fn dashboards_mark_starts_and_reloads() {
+    for (name, dashboard) in all() {
+        let marks: Vec<String> = marks(&dashboard)
+            .into_iter()
+            .map(|(mark, _)| mark)
+            .collect();
+        let expected = ["Started", "Configuration applied", "Lease moved"];
+        assert_eq!(marks, expected, "{name}");
+    }
+}
+
+/// Whoever sees a slow answer gets to a trace of one: panels of histograms ask for exemplars, which
+/// the local Prometheus keeps, and the local Grafana leads from them to Jaeger.
+#[test]
+fn latencies_have_exemplars() {
+    let mut asked = 0;
+    for (name, dashboard) in all() {
+        for target in panels(&dashboard).flat_map(|panel| list(&panel["targets"])) {
+            let is_histogram = string(&target["expr"]).contains("_duration_seconds_bucket");
+            assert_eq!(target["exemplar"] == true, is_histogram, "{name}: {target}");
+            asked += usize::from(is_histogram);
+        }
+    }
+    assert!(asked >= 7, "{asked}");
+    let prometheus = yaml("compose.yaml")["services"]["prometheus"].clone();
+    let keeps = |flag: &Value| flag == "--enable-feature=exemplar-storage";
+    assert!(list(&prometheus["command"]).iter().any(keeps));
+    let sources = yaml("grafana/provisioning/datasources/datasources.yaml");
+    let sources = list(&sources["datasources"]);
+    let jaeger = sources.iter().find(|one| one["type"] == "jaeger");
+    let jaeger = &jaeger.expect("a datasource")["uid"];
+    let leads = &sources[0]["jsonData"]["exemplarTraceIdDestinations"][0];
+    assert_eq!(
+        (&leads["name"], &leads["datasourceUid"]),
+        (&"trace_id".into(), jaeger)
+    );
 }
 
 /// A query names only variables of its dashboard, and a legend only labels that its query gives.

@@ -1,4 +1,4 @@
-//! Every query of dashboards and rules, asked of a real Prometheus that scrapes two real processes
+//! Every query of dashboards and rules, asked of a real Prometheus that scrapes three real processes
 //! to which everything happens that a dispatcher can meet.
 
 use std::collections::BTreeMap;
@@ -12,8 +12,10 @@ use tokio::task::JoinSet;
 use super::prometheus::Prometheus;
 use super::{dashboards, list, rules, string};
 use crate::support::amqp_proxy::Proxy;
+use crate::support::cluster::Cluster;
 use crate::support::dispatcher::Dispatcher;
 use crate::support::pki::Ca;
+use crate::support::pod::Pod;
 use crate::support::rabbitmq::{namespace, shared};
 use crate::support::sender::{event, plain, trusting};
 use crate::support::subscriber::{Reply, Subscriber};
@@ -32,10 +34,10 @@ fn object(api: &str, kind: &str, namespace: &str, name: &str, rest: &str) -> Str
 /// A subscription, with what it delivers to.
 fn subscription(namespace: &str, channel: (&str, &str), name: &str, spec: &str) -> String {
     let (kind, channel) = channel;
-    let api = if kind == "RabbitmqChannel" {
-        "messaging.knative.dev/v1alpha1"
-    } else {
+    let api = if kind == "InMemoryChannel" {
         "messaging.knative.dev/v1"
+    } else {
+        "messaging.knative.dev/v1alpha1"
     };
     let rest =
         format!("spec:\n  channel: {{apiVersion: {api}, kind: {kind}, name: {channel}}}\n{spec}");
@@ -139,6 +141,19 @@ impl Destinations {
         .concat()
     }
 
+    /// A channel on disk.
+    fn on_disk(&self, namespace: &str) -> String {
+        let api = "messaging.knative.dev/v1alpha1";
+        let to = to(&self.ok.url());
+        object(api, "DiskChannel", namespace, "disk", "")
+            + &subscription(namespace, ("DiskChannel", "disk"), "written", &to)
+    }
+
+    /// All of these.
+    fn of_all_backends(&self, namespace: &str) -> String {
+        self.in_memory(namespace) + &self.on_disk(namespace) + &self.on_rabbitmq(namespace)
+    }
+
     /// A channel on RabbitMQ, whose events are delivered by one subscription and parked by the
     /// other.
     fn on_rabbitmq(&self, namespace: &str) -> String {
@@ -207,7 +222,11 @@ fn filled(query: &str, labels: &BTreeMap<String, String>) -> String {
     let known = [
         ("$__rate_interval", "10s"),
         ("$__range", "1m"),
+        ("$__from", "0"),
+        ("$cluster", ".*"),
+        ("$namespace", ".*"),
         ("$job", ".*"),
+        ("$pod", ".*"),
         ("$instance", ".*"),
     ];
     let filled = known.iter().fold(query.to_owned(), |query, (name, value)| {
@@ -223,7 +242,12 @@ async fn choices(prometheus: &Prometheus, file: &str) -> Vec<BTreeMap<String, St
     let (object, metric) = match file {
         "channel.json" => ("channel", "sealpost_channel_events_total"),
         "subscription.json" => ("subscription", "sealpost_subscription_enqueued_total"),
-        _ => return vec![BTreeMap::from([("namespace".to_owned(), ".*".to_owned())])],
+        _ => {
+            return vec![BTreeMap::from([(
+                "object_namespace".to_owned(),
+                ".*".to_owned(),
+            )])];
+        }
     };
     let label = |part: &str| format!("{object}_{part}");
     let query = format!(
@@ -236,7 +260,7 @@ async fn choices(prometheus: &Prometheus, file: &str) -> Vec<BTreeMap<String, St
         let of = |part: &str| string(&labels[label(part)]).to_owned();
         let pairs = [
             ("kind", of("kind")),
-            ("namespace", of("namespace")),
+            ("object_namespace", of("namespace")),
             (object, of("name")),
         ];
         pairs.map(|(name, value)| (name.to_owned(), value)).into()
@@ -292,12 +316,11 @@ async fn all_have_data(prometheus: &Prometheus, file: &str, mut queries: Vec<(St
 #[tokio::test(flavor = "multi_thread")]
 async fn every_query_has_data() {
     let (namespace, destinations) = (namespace(), Destinations::start().await);
-    let yaml = destinations.in_memory(&namespace) + &destinations.on_rabbitmq(&namespace);
+    let yaml = destinations.of_all_backends(&namespace);
     let dispatcher = Dispatcher::of(&yaml).env("SEALPOST_RABBITMQ_URI", &shared());
     let dispatcher = dispatcher
         .arg("--log-level")
-        .arg("info,sealpost::channel=error,sealpost::channel::rabbitmq=info");
-    let dispatcher = dispatcher
+        .arg("info,sealpost::channel=error,sealpost::channel::rabbitmq=info")
         .arg("--concurrency")
         .arg("2")
         .arg("--queue-capacity")
@@ -315,9 +338,12 @@ async fn every_query_has_data() {
     .await;
     drop(proxy);
 
-    let prometheus = Prometheus::scraping(&[dispatcher.admin, away.admin]).await;
+    // A third one is in a cluster, whose Lease it holds.
+    let cluster = Cluster::start().await;
+    let pod = Pod::of(&cluster).await.start().await;
+    let prometheus = Prometheus::scraping(&[dispatcher.admin, away.admin, pod.admin]).await;
     let path = |name: &str| format!("/{namespace}/{name}");
-    let mut urls: Vec<String> = ["memory", "narrow", "b", "durable"]
+    let mut urls: Vec<String> = ["memory", "narrow", "b", "disk", "durable"]
         .iter()
         .map(|name| dispatcher.http_url(&path(name)))
         .collect();
@@ -361,26 +387,32 @@ async fn rules_are_healthy(prometheus: &Prometheus) {
         .for_each(|rule| assert_eq!(rule["health"], "ok", "{rule}"));
 }
 
-/// Alerts that come of what is done here, each with a subscription that it names.
-const AT_ONCE: [(&str, &str); 3] = [
+/// Alerts that come of what is done here, each with a subscription or channel that it names.
+const AT_ONCE: [(&str, &str); 4] = [
     ("SealpostEventsLost", "lost"),
     ("SealpostEventsParked", "parking"),
-    ("SealpostDeadLetters", "retried"),
+    ("SealpostDeliveryBudgetBurnsFast", "retried"),
+    ("SealpostAcceptanceBudgetBurnsFast", "narrow"),
 ];
 /// Alerts that come of it, too, and wait for their time.
-const LATER: [&str; 5] = [
+const LATER: [&str; 4] = [
     "SealpostSubscriberFailing",
-    "SealpostRequestsRefused",
     "SealpostHandshakesFailing",
     "SealpostRabbitmqDown",
     "SealpostConfigurationProblems",
 ];
 /// Alerts for which there is no reason.
-const NEVER: [&str; 4] = [
+const NEVER: [&str; 10] = [
     "SealpostDown",
     "SealpostAbsent",
     "SealpostServerCertificateExpires",
     "SealpostSpansDropped",
+    "SealpostDescriptorsShort",
+    "SealpostConnectionsShort",
+    "SealpostRestarting",
+    "SealpostNoLeader",
+    "SealpostTwoLeaders",
+    "SealpostApiServerAway",
 ];
 
 async fn alerts_fire(prometheus: &Prometheus, namespace: &str) {
@@ -395,8 +427,10 @@ async fn alerts_fire(prometheus: &Prometheus, namespace: &str) {
                 .filter(move |alert| alert["labels"]["alertname"] == name)
         };
         let named = |alert: &Value, name: &str| {
-            let description = string(&alert["annotations"]["description"]);
-            alert["state"] == "firing" && description.contains(&format!(" {namespace}/{name}"))
+            let annotations = &alert["annotations"];
+            let said = [&annotations["summary"], &annotations["description"]].map(string);
+            let named = format!(" {namespace}/{name}");
+            alert["state"] == "firing" && said.iter().any(|text| text.contains(&named))
         };
         let silent = AT_ONCE
             .iter()

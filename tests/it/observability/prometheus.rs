@@ -41,7 +41,12 @@ impl Prometheus {
             .replace(local, &targets)
             .replace(collector, "127.0.0.1:1");
         fs::write(at("prometheus.yaml"), quick).expect("written");
-        fs::write(at("rules.yaml"), text("prometheus/rules.yaml")).expect("written");
+        let rules = ["1m", "2m"]
+            .iter()
+            .fold(text("prometheus/rules.yaml"), |rules, own| {
+                rules.replace(&format!("    interval: {own}\n"), "    interval: 500ms\n")
+            });
+        fs::write(at("rules.yaml"), rules).expect("written");
         let output = || {
             Stdio::from(
                 fs::File::options()

@@ -62,7 +62,24 @@ pub(super) fn compared(rule: &Value) -> Vec<String> {
             part[..at].to_owned()
         }
     };
-    string(&rule["expr"]).split(" and ").map(part).collect()
+    comparisons(rule).iter().map(|one| part(one)).collect()
+}
+
+/// The comparisons of an alert, without what joins them.
+pub(super) fn comparisons(rule: &Value) -> Vec<String> {
+    let flat = string(&rule["expr"]).split_whitespace().collect::<Vec<_>>();
+    let flat = flat.join(" ").replace("( ", "").replace(" )", "");
+    let parts = flat.split(" and ").flat_map(|part| part.split(" or "));
+    parts.map(str::to_owned).collect()
+}
+
+/// The files of tests.
+pub(super) const TESTS: [&str; 2] = ["rules.test.yaml", "objectives.test.yaml"];
+
+/// The tests of all files.
+pub(super) fn tests() -> Vec<Value> {
+    let of = |file: &&str| list(&yaml(&format!("prometheus/{file}"))["tests"]).to_vec();
+    TESTS.iter().flat_map(of).collect()
 }
 
 fn promtool(arguments: &[&str]) -> String {
@@ -93,20 +110,17 @@ fn promtool_takes_them() {
 
 #[test]
 fn promtool_tests_them() {
-    let said = promtool(&["test", "rules", "rules.test.yaml"]);
-    assert!(said.contains("SUCCESS"), "{said}");
+    let said = promtool(&[&["test", "rules"], &TESTS[..]].concat());
+    assert_eq!(said.matches("SUCCESS").count(), TESTS.len(), "{said}");
 }
 
 /// Each alert fires in one of those tests; in another one, which has its series too, it does not;
 /// and it does not before its time.
 #[test]
 fn each_alert_is_tested_both_ways() {
-    let tests = yaml("prometheus/rules.test.yaml");
+    let tests = tests();
     let mut fires: BTreeMap<String, [usize; 2]> = BTreeMap::new();
-    for case in list(&tests["tests"])
-        .iter()
-        .flat_map(|test| list(&test["alert_rule_test"]))
-    {
+    for case in tests.iter().flat_map(|test| list(&test["alert_rule_test"])) {
         let counts = fires
             .entry(string(&case["alertname"]).to_owned())
             .or_default();
@@ -121,6 +135,55 @@ fn each_alert_is_tested_both_ways() {
         );
     }
     assert!(fires.is_empty(), "of no alert: {fires:?}");
+}
+
+/// Whoever is called learns which cluster and namespace it is, and which pod, if it is of one.
+#[test]
+fn alerts_keep_the_labels_of_their_place() {
+    for case in tests()
+        .iter()
+        .flat_map(|test| list(&test["alert_rule_test"]))
+    {
+        let name = string(&case["alertname"]);
+        for labels in list(&case["exp_alerts"])
+            .iter()
+            .map(|alert| &alert["exp_labels"])
+            .filter(|_| name != "SealpostAbsent")
+        {
+            for label in ["cluster", "namespace", "job"] {
+                assert!(labels[label].is_string(), "{name} has lost {label}");
+            }
+            let has_pod = labels["pod"].is_string();
+            let is_whole = labels["objective"].is_string() || labels["lease"].is_string();
+            assert_eq!(has_pod, !is_whole, "{name}: {labels}");
+        }
+    }
+}
+
+/// No rule drops the labels of a place by naming others: `by` has them, and `without` does not.
+#[test]
+fn aggregations_keep_cluster_and_namespace() {
+    let places = ["cluster", "namespace", "job"];
+    for rule in rules() {
+        let query = string(&rule["expr"]);
+        let kept = |open: &'static str| {
+            let inner = query.split(open).skip(1);
+            inner.filter_map(|rest| rest.split(')').next())
+        };
+        for by in kept(" by (") {
+            let has = |place: &&str| by.split(", ").any(|label| label == *place);
+            assert!(places.iter().all(has), "{query}");
+        }
+        for without in kept(" without (") {
+            let dropped = without
+                .split(", ")
+                .find(|label| places.contains(label) || ["pod", "instance"].contains(label));
+            assert_eq!(dropped, None, "{query}");
+        }
+        for open in ["sum(", "max(", "min(", "avg(", "count("] {
+            assert!(!query.contains(open), "{query}: by what?");
+        }
+    }
 }
 
 /// Each alert says how bad it is, what happened, and where it is explained; the page explains no
@@ -185,7 +248,7 @@ fn renewal_comes_before_the_alert() {
     let renewed: Vec<u64> = files
         .flat_map(|file| hours(file.expect("a file").path()))
         .collect();
-    assert_eq!(renewed.len(), 4, "{renewed:?}");
+    assert_eq!(renewed.len(), 5, "{renewed:?}");
     let alert = alerts()
         .remove("SealpostServerCertificateExpires")
         .expect("an alert");

@@ -148,11 +148,13 @@ impl Cluster {
             ))
             .await;
         }
-        // Those of the kind RabbitmqChannel are tried as they are delivered.
+        // Those of our own kinds are tried as they are delivered.
         let roles = [
             include_str!("cluster/roles.yaml"),
             include_str!("../../../deploy/kubernetes/rabbitmq-channel/dispatcher-rbac.yaml"),
             include_str!("../../../deploy/kubernetes/rabbitmq-channel/controller-rbac.yaml"),
+            include_str!("../../../deploy/kubernetes/disk-channel/dispatcher-rbac.yaml"),
+            include_str!("../../../deploy/kubernetes/disk-channel/controller-rbac.yaml"),
         ];
         for object in roles
             .into_iter()

@@ -76,6 +76,19 @@ impl Builder {
         self
     }
 
+    /// Gives it a data directory on a file system of its own, which is mounted so: see
+    /// [`can_mount`].
+    pub(crate) fn data_on(mut self, mount: &str) -> Self {
+        let directory = self.path("data");
+        fs::create_dir(&directory).expect("made");
+        let directory = directory.to_str().expect("text").to_owned();
+        let mounted = format!("mount {mount} '{directory}' && exec \"$@\"");
+        self.before = ["unshare", "-rm", "sh", "-c", &mounted, "sh"]
+            .map(str::to_owned)
+            .to_vec();
+        self.arg("--data-dir").arg(directory)
+    }
+
     /// Lets it read this from its standard input.
     pub(crate) fn stdin(self, content: &str) -> Self {
         self.file("stdin", content).arg("-f").arg("-")
@@ -253,6 +266,11 @@ impl Dispatcher {
             .collect()
     }
 
+    /// Its process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Sends it a signal.
     pub(crate) fn signal(&self, signal: Signal) {
         let pid = Pid::from_child(&self.child);
@@ -418,6 +436,14 @@ impl Drop for Dispatcher {
 pub(crate) fn can_resolve() -> bool {
     let tried = Command::new("unshare")
         .args(["-rm", "sh", "-c", "mount --bind /dev/null /etc/resolv.conf"])
+        .output();
+    tried.is_ok_and(|tried| tried.status.success())
+}
+
+/// Whether [`Builder::data_on`] works here.
+pub(crate) fn can_mount() -> bool {
+    let tried = Command::new("unshare")
+        .args(["-rm", "sh", "-c", "mount -t tmpfs none /mnt"])
         .output();
     tried.is_ok_and(|tried| tried.status.success())
 }

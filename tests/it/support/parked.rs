@@ -1,4 +1,4 @@
-//! `sealpost parked`, as somebody types it.
+//! `sealpost parked` and `sealpost replay`, as somebody types them.
 
 use std::process::Stdio;
 
@@ -15,20 +15,34 @@ pub(crate) struct Ended {
     pub(crate) stderr: String,
 }
 
-/// A `sealpost parked` with the flags that say who is asked.
-#[derive(Clone, Debug, Default)]
+/// A `sealpost parked`, or another command, with the flags that say who is asked.
+#[derive(Clone, Debug)]
 pub(crate) struct Parked {
+    command: &'static str,
     flags: Vec<String>,
     environment: Vec<(String, String)>,
+}
+
+impl Default for Parked {
+    fn default() -> Self {
+        Self::with(&[])
+    }
 }
 
 impl Parked {
     /// One that asks whom these flags name.
     pub(crate) fn with(flags: &[&str]) -> Self {
         Self {
+            command: "parked",
             flags: flags.iter().map(|flag| (*flag).to_owned()).collect(),
             environment: Vec::new(),
         }
+    }
+
+    /// The same for another command.
+    pub(crate) fn command(mut self, command: &'static str) -> Self {
+        self.command = command;
+        self
     }
 
     /// Sets a variable.
@@ -41,7 +55,7 @@ impl Parked {
     pub(crate) fn start(&self, arguments: &[&str]) -> Child {
         let mut command = Command::new(binary());
         command
-            .arg("parked")
+            .arg(self.command)
             .args(arguments)
             .args(&self.flags)
             .kill_on_drop(true);

@@ -2,7 +2,7 @@
 //! 5.11, 5.12).
 
 use std::fs;
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 
 use tempfile::TempDir;
 
@@ -58,9 +58,9 @@ impl Pod {
         Self::named(cluster, "mt-broker-filter", &FILTER).await
     }
 
-    /// A pod of the Deployment of this name in `deploy/kubernetes/rabbitmq-channel`, with its
+    /// A pod of this name in `deploy/kubernetes/rabbitmq-channel` or `disk-channel`, with its
     /// ServiceAccount.
-    pub(crate) async fn of_rabbitmq(cluster: &Cluster, name: &str) -> Self {
+    pub(crate) async fn of_ours(cluster: &Cluster, name: &str) -> Self {
         Self::named(cluster, name, &DISPATCHER).await
     }
 
@@ -99,21 +99,32 @@ impl Pod {
         self
     }
 
-    /// Starts it and waits until it listens.
-    pub(crate) async fn listening(self) -> Dispatcher {
-        let Self {
-            directory,
-            environment,
-        } = self;
-        let at = |name: &str| directory.path().join(name);
-        let output = |name: &str| Stdio::from(fs::File::create(at(name)).expect("a file"));
-        let child = Command::new(binary())
+    /// The program in its surroundings.
+    fn command(&self) -> Command {
+        let at = |name: &str| self.directory.path().join(name);
+        let mut command = Command::new(binary());
+        command
             .env_clear()
-            .envs(environment)
+            .envs(self.environment.clone())
             .env("SEALPOST_SERVICE_ACCOUNT_DIR", at("account"))
             .env("SEALPOST_PORTS_FILE", at("ports.json"))
             .current_dir(at("root"))
-            .stdin(Stdio::null())
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// Runs it to its end, which should be soon.
+    pub(crate) fn output(&self) -> Output {
+        self.command().output().expect("sealpost starts")
+    }
+
+    /// Starts it and waits until it listens.
+    pub(crate) async fn listening(self) -> Dispatcher {
+        let mut command = self.command();
+        let Self { directory, .. } = self;
+        let at = |name: &str| directory.path().join(name);
+        let output = |name: &str| Stdio::from(fs::File::create(at(name)).expect("a file"));
+        let child = command
             .stdout(output("stdout"))
             .stderr(output("stderr"))
             .spawn()

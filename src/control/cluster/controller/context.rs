@@ -4,11 +4,14 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use crate::control::channel_kind::ServedChannelKind;
 use crate::model::TransportEncryption;
 
 /// The facts that hold for all channels.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ReconcileContext {
+    /// The kind of the channels.
+    pub(super) kind: ServedChannelKind,
     pub(super) mode: TransportEncryption,
     /// True if senders must show tokens (`authentication-oidc`).
     pub(super) oidc: bool,

@@ -1,4 +1,4 @@
-//! The status that a RabbitmqChannel should have (contract 1.16, 4, 11.8): pure, and apart from the
+//! The status that a channel should have (contract 1.16, 4, 11.8): pure, and apart from the
 //! writing. `status.subscribers` belongs to the dispatcher, and is never part of it.
 
 use serde_json::{Map, Value, json};
@@ -162,7 +162,8 @@ fn desired_addresses(
         TransportEncryption::Strict => vec![https()?],
     };
     if context.oidc {
-        let audience = format!("messaging.knative.dev/rabbitmqchannel/{namespace}/{name}");
+        let kind = context.kind.resource_kind().as_str();
+        let audience = format!("messaging.knative.dev/{kind}/{namespace}/{name}");
         let audience = Value::from(audience.to_ascii_lowercase());
         for address in addresses.iter_mut().filter_map(Value::as_object_mut) {
             address.insert("audience".to_owned(), audience.clone());

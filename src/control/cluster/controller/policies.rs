@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::conditions::DesiredCondition;
+use crate::control::channel_kind::ServedChannelKind;
 use crate::control::read::kind::ResourceKind;
 
 /// The EventPolicies that apply to one channel.
@@ -20,9 +21,13 @@ pub(super) enum ChannelPolicies {
 
 impl ChannelPolicies {
     /// The policies of `all` that apply to this channel.
-    pub(super) fn for_channel<'p>(all: impl Iterator<Item = &'p Value>, channel: &Value) -> Self {
+    pub(super) fn for_channel<'p>(
+        all: impl Iterator<Item = &'p Value>,
+        channel: &Value,
+        kind: ServedChannelKind,
+    ) -> Self {
         let (mut ready, mut not_ready) = (Vec::new(), Vec::new());
-        for policy in all.filter(|policy| applies_to(policy, channel)) {
+        for policy in all.filter(|policy| applies_to(policy, channel, kind.resource_kind())) {
             let list = if is_ready(policy) {
                 &mut ready
             } else {
@@ -82,22 +87,22 @@ fn is_ready(policy: &Value) -> bool {
 
 /// True if a policy applies to a channel: it names the channel, or it names nothing and is of the
 /// same namespace.
-fn applies_to(policy: &Value, channel: &Value) -> bool {
+fn applies_to(policy: &Value, channel: &Value, kind: ResourceKind) -> bool {
     let to = policy
         .pointer("/spec/to")
         .and_then(Value::as_array)
         .map(Vec::as_slice)
         .unwrap_or_default();
     text(policy, "/metadata/namespace") == text(channel, "/metadata/namespace")
-        && (to.is_empty() || to.iter().any(|to| refers_to(to, channel)))
+        && (to.is_empty() || to.iter().any(|to| refers_to(to, channel, kind)))
 }
 
-fn refers_to(to: &Value, channel: &Value) -> bool {
+fn refers_to(to: &Value, channel: &Value, kind: ResourceKind) -> bool {
     let is_kind = |at: &Value| {
         let group = |text: &str| text.split('/').next().unwrap_or_default().to_owned();
         let named = text(at, "/apiVersion").map(group);
-        text(at, "/kind") == Some(ResourceKind::RabbitmqChannel.as_str())
-            && named.is_none_or(|named| named == group(ResourceKind::RabbitmqChannel.api_version()))
+        text(at, "/kind") == Some(kind.as_str())
+            && named.is_none_or(|named| named == group(kind.api_version()))
     };
     if let Some(reference) = to.get("ref").filter(|reference| reference.is_object()) {
         return is_kind(reference) && text(reference, "/name") == text(channel, "/metadata/name");
@@ -188,7 +193,11 @@ mod tests {
                 let conditions = json!([{"type": "Ready", "status": status}]);
                 let metadata = json!({"namespace": namespace, "name": name});
                 let policy = json!({"metadata": metadata, "spec": {"to": to}, "status": {"conditions": conditions}});
-                let found = ChannelPolicies::for_channel([&policy].into_iter(), &channel);
+                let found = ChannelPolicies::for_channel(
+                    [&policy].into_iter(),
+                    &channel,
+                    ServedChannelKind::Rabbitmq,
+                );
                 let names = |wanted| {
                     let name = Some(name.to_owned()).filter(|_| status == wanted && expected);
                     name.into_iter().collect()

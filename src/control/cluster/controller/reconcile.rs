@@ -48,7 +48,7 @@ impl ChannelReconciler {
             policies,
         } = task;
         let channel = WriteTarget {
-            kind: ResourceKind::RabbitmqChannel,
+            kind: context.kind.resource_kind(),
             namespace: &name.namespace,
             name: &name.name,
         };
@@ -62,7 +62,7 @@ impl ChannelReconciler {
             self.writer.patch(channel, &patch).await?;
         }
         // The Service comes before the status, whose http address has its name.
-        let wanted = service::desired_service(document, &context.dispatcher);
+        let wanted = service::desired_service(document, context);
         let service = self
             .ensure_service(&name.namespace, service.as_deref(), &wanted)
             .await?;

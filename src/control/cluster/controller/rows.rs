@@ -1,23 +1,17 @@
 //! The watches of the role `controller` (contract 11.8).
 
-use crate::control::channel_kind::ServedChannelKind;
 use crate::control::cluster::watch::rows::{WatchNeed, WatchRow, WatchSelector};
 use crate::control::read::kind::ResourceKind;
 use crate::control::settings::ControlSettings;
 
-/// The label of the Services of RabbitmqChannels, as key and value.
-pub(super) const CHANNEL_SERVICES: &str = "messaging.knative.dev/role=rabbitmq-channel";
-/// The label of the EndpointSlices of the dispatcher's Service (contract 1.16).
-const DISPATCHER_SLICES: &str = "kubernetes.io/service-name=sealpost-rabbitmq-dispatcher";
-
 /// The watches of the role `controller` (contract 11.8), in the order of their rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ControllerWatch {
-    /// The RabbitmqChannels of all namespaces.
+    /// The channels of all namespaces.
     Channels,
     /// The EventPolicies of all namespaces.
     Policies,
-    /// The Services of RabbitmqChannels.
+    /// The Services of channels.
     Services,
     /// The EndpointSlices of the dispatcher's Service.
     Endpoints,
@@ -67,9 +61,11 @@ impl ControllerWatch {
         };
         let config_map = |name| WatchRow::named(settings, ResourceKind::ConfigMap, name);
         let labelled = WatchSelector::Labelled;
+        let channels = settings.task.channel_kind();
+        let names = channels.controller_names();
         match self {
             Self::Channels => all(
-                ResourceKind::RabbitmqChannel,
+                channels.resource_kind(),
                 WatchSelector::All,
                 WatchNeed::Always,
             ),
@@ -80,21 +76,21 @@ impl ControllerWatch {
             ),
             Self::Services => all(
                 ResourceKind::Service,
-                labelled(CHANNEL_SERVICES),
+                labelled(names.services),
                 WatchNeed::Always,
             ),
             Self::Endpoints => WatchRow {
                 namespace: Some(settings.system_namespace.clone()),
                 ..all(
                     ResourceKind::EndpointSlice,
-                    labelled(DISPATCHER_SLICES),
+                    labelled(names.endpoint_slices),
                     WatchNeed::Always,
                 )
             },
             Self::Features => config_map("config-features").needed_always(),
             Self::Logging => config_map(&settings.config_logging),
             Self::Secret => {
-                let secret = ServedChannelKind::Rabbitmq.tls_secret();
+                let secret = channels.tls_secret();
                 WatchRow::named(settings, ResourceKind::Secret, secret)
             }
         }

@@ -4,12 +4,9 @@
 use md5::{Digest, Md5};
 use serde_json::{Value, json};
 
-use super::rows::CHANNEL_SERVICES;
-use crate::control::read::kind::ResourceKind;
+use super::context::ReconcileContext;
+use crate::control::channel_kind::ServedChannelKind;
 
-/// The end of the Service's name, other than upstream's, so that an InMemoryChannel of the same
-/// name keeps its Service.
-const SUFFIX: &str = "-rmq-kn-channel";
 /// The longest name of a Service.
 const LONGEST: usize = 63;
 /// The part of a long name that is left beside a hash of 32 characters.
@@ -17,37 +14,42 @@ const HEAD: usize = LONGEST - 32;
 
 /// The name of a channel's Service: the channel's name with a suffix. Of a long name the start is
 /// kept, with a hash, as Knative names children.
-pub(super) fn service_name(channel: &str) -> String {
-    if channel.len() + SUFFIX.len() <= LONGEST {
-        return format!("{channel}{SUFFIX}");
+pub(super) fn service_name(channel: &str, kind: ServedChannelKind) -> String {
+    let suffix = kind.controller_names().service_suffix;
+    if channel.len() + suffix.len() <= LONGEST {
+        return format!("{channel}{suffix}");
     }
-    let start: String = channel.chars().take(HEAD - SUFFIX.len()).collect();
+    let start: String = channel.chars().take(HEAD - suffix.len()).collect();
     let hash: String = Md5::digest(channel.as_bytes())
         .iter()
         .map(|byte| format!("{byte:02x}"))
         .collect();
-    format!("{start}{hash}{SUFFIX}")
+    format!("{start}{hash}{suffix}")
 }
 
 /// The Service as it should be. Kubernetes deletes it together with the channel, which owns it.
-pub(super) fn desired_service(channel: &Value, dispatcher: &str) -> Value {
+pub(super) fn desired_service(channel: &Value, context: &ReconcileContext) -> Value {
+    let kind = context.kind;
     let metadata = |field: &str| {
         channel
             .get("metadata")
             .and_then(|metadata| metadata.get(field))
             .cloned()
     };
-    let (label, value) = CHANNEL_SERVICES.split_once('=').unwrap_or_default();
+    let services = kind.controller_names().services;
+    let (label, value) = services.split_once('=').unwrap_or_default();
+    let name = metadata("name");
+    let name = name.as_ref().and_then(Value::as_str).unwrap_or_default();
     json!({
         "apiVersion": "v1",
         "kind": "Service",
         "metadata": {
             "namespace": metadata("namespace"),
-            "name": service_name(metadata("name").as_ref().and_then(Value::as_str).unwrap_or_default()),
+            "name": service_name(name, kind),
             "labels": {label: value},
             "ownerReferences": [{
-                "apiVersion": ResourceKind::RabbitmqChannel.api_version(),
-                "kind": ResourceKind::RabbitmqChannel.as_str(),
+                "apiVersion": kind.resource_kind().api_version(),
+                "kind": kind.resource_kind().as_str(),
                 "name": metadata("name"),
                 "uid": metadata("uid"),
                 "controller": true,
@@ -56,7 +58,7 @@ pub(super) fn desired_service(channel: &Value, dispatcher: &str) -> Value {
         },
         "spec": {
             "type": "ExternalName",
-            "externalName": dispatcher,
+            "externalName": context.dispatcher,
             "ports": [{"name": "http", "port": 80, "protocol": "TCP", "targetPort": 80}],
         },
     })
@@ -98,10 +100,33 @@ pub(super) fn service_step(there: Option<&Value>, wanted: &Value) -> ServiceStep
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::control::cluster::controller::context::{ObservedCertificate, ObservedEndpoints};
+    use crate::model::TransportEncryption;
+
+    const SUFFIX: &str = "-rmq-kn-channel";
+
+    fn service_name(channel: &str) -> String {
+        super::service_name(channel, ServedChannelKind::Rabbitmq)
+    }
+
+    fn desired_service(channel: &Value, dispatcher: &str) -> Value {
+        let context = ReconcileContext {
+            kind: ServedChannelKind::Rabbitmq,
+            mode: TransportEncryption::Disabled,
+            oidc: false,
+            certificate: ObservedCertificate::Missing,
+            endpoints: ObservedEndpoints::Missing,
+            dispatcher: dispatcher.to_owned(),
+            cluster_domain: "cluster.local".to_owned(),
+        };
+        super::desired_service(channel, &context)
+    }
 
     /// Contract 4.3, 11.8.
     #[test]
     fn long_names_are_hashed() {
+        let on_disk = super::service_name("invoice-feed", ServedChannelKind::Disk);
+        assert_eq!(on_disk, "invoice-feed-disk-kn-channel");
         assert_eq!(service_name("invoice-feed"), "invoice-feed-rmq-kn-channel");
         let longest = "x".repeat(48);
         assert_eq!(service_name(&longest), format!("{longest}-rmq-kn-channel"));

@@ -15,6 +15,7 @@ use tokio::task::JoinSet;
 use super::requests::WriteError;
 use crate::control::cluster::backoff::api_retry_backoff;
 use crate::control::cluster::reachability;
+use crate::telemetry::cluster_metrics::ClusterMetrics;
 use crate::telemetry::log_rate_limit::LogRateLimit;
 
 /// The largest number of requests under way at once.
@@ -59,17 +60,20 @@ pub(crate) struct WriteQueue<W: WriteHandler> {
     /// The task that was written last for each object, so that it is not written again.
     done: HashMap<W::ObjectKey, W::WriteTask>,
     tasks: JoinSet<(W::ObjectKey, Option<W::WriteTask>)>,
+    /// The metrics in which attempts are counted.
+    metrics: Arc<ClusterMetrics>,
 }
 
 impl<W: WriteHandler> WriteQueue<W> {
-    /// A queue that has nothing to do yet.
-    pub(crate) fn new(work: W) -> Self {
+    /// A queue that has nothing to do yet, and counts its attempts in these metrics.
+    pub(crate) fn new(work: W, metrics: Arc<ClusterMetrics>) -> Self {
         Self {
             handler: Arc::new(work),
             permits: Arc::new(Semaphore::new(CONCURRENCY)),
             under_way: HashMap::new(),
             done: HashMap::new(),
             tasks: JoinSet::new(),
+            metrics,
         }
     }
 
@@ -121,13 +125,14 @@ impl<W: WriteHandler> WriteQueue<W> {
 
     fn start_write(&mut self, key: W::ObjectKey, task: W::WriteTask) {
         let (sender, wanted) = watch::channel(Some(task));
-        let (work, permits, of) = (
+        let (work, permits, metrics, of) = (
             Arc::clone(&self.handler),
             Arc::clone(&self.permits),
+            Arc::clone(&self.metrics),
             key.clone(),
         );
         self.tasks.spawn(async move {
-            let done = write_until_done(&*work, &permits, &of, wanted).await;
+            let done = write_until_done(&*work, &permits, &metrics, &of, wanted).await;
             (of, done)
         });
         self.under_way.insert(key, sender);
@@ -180,6 +185,7 @@ impl<W: WriteHandler> WriteQueue<W> {
 async fn write_until_done<W: WriteHandler>(
     work: &W,
     permits: &Semaphore,
+    metrics: &ClusterMetrics,
     key: &W::ObjectKey,
     mut wanted: watch::Receiver<Option<W::WriteTask>>,
 ) -> Option<W::WriteTask> {
@@ -191,6 +197,7 @@ async fn write_until_done<W: WriteHandler>(
         let task = wanted.borrow_and_update().clone()?;
         let attempted = work.write(key, &task).await;
         drop(permit);
+        metrics.writes.increment();
         let Err(error) = attempted.or_else(WriteError::unless_gone) else {
             waits.reset();
             let newest = wanted.borrow().clone()?;
@@ -199,6 +206,7 @@ async fn write_until_done<W: WriteHandler>(
             }
             continue;
         };
+        metrics.write_failures.increment();
         // An API server that cannot be reached is logged once by `reachability`, and not by every
         // object.
         let is_told =
@@ -259,7 +267,7 @@ mod tests {
             gate: Semaphore::new(0),
         };
         let work = Arc::new(work);
-        (Arc::clone(&work), WriteQueue::new(work))
+        (Arc::clone(&work), WriteQueue::new(work, Arc::default()))
     }
 
     async fn until_begun(work: &Numbers, count: usize) {

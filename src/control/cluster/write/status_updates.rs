@@ -16,6 +16,7 @@ use crate::control::channel_kind::ServedChannelKind;
 use crate::control::resolve::reconciled::channel::{ReconciledChannel, StatusUpdate};
 use crate::control::served_configuration::ServedConfiguration;
 use crate::model::ChannelKey;
+use crate::telemetry::cluster_metrics::ClusterMetrics;
 use crate::wire_text::WireText;
 
 /// Writes the status updates of channels of one kind.
@@ -29,10 +30,11 @@ struct StatusUpdateHandler {
 pub(crate) async fn write_status_updates(
     writer: ClusterWriter,
     kind: ServedChannelKind,
+    metrics: Arc<ClusterMetrics>,
     mut leads: watch::Receiver<bool>,
     mut served: watch::Receiver<ServedConfiguration>,
 ) {
-    let mut queue = WriteQueue::new(StatusUpdateHandler { writer, kind });
+    let mut queue = WriteQueue::new(StatusUpdateHandler { writer, kind }, metrics);
     loop {
         let changed = tokio::select! {
             () = queue.wait_for_write() => continue,

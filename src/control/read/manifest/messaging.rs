@@ -4,7 +4,7 @@ use serde::Deserialize;
 
 use super::duck::{DeliverySpecManifest, DestinationManifest, KReference, ObjectMeta};
 
-/// A `Channel`, `InMemoryChannel` or `RabbitmqChannel` as it is written.
+/// A `Channel`, `InMemoryChannel`, `RabbitmqChannel` or `DiskChannel` as it is written.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub(crate) struct ChannelManifest {
     #[serde(default)]

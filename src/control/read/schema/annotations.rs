@@ -3,13 +3,13 @@
 use serde_json::Value;
 
 use super::suggest;
-use crate::model::annotation::{DELIVERY_ORDER, HTTP_VERSION};
+use crate::model::annotation::{DELIVERY_ORDER, HTTP_VERSION, RETAIN, START_AT};
 
 /// The annotation with the address at which a Service is reached (contract IF-2).
 pub(crate) const ENDPOINT: &str = "sealpost.dev/endpoint";
 /// The prefix of all annotations of sealpost.
 const OURS: &str = "sealpost.dev/";
-const KNOWN: [&str; 3] = [ENDPOINT, DELIVERY_ORDER, HTTP_VERSION];
+const KNOWN: [&str; 5] = [ENDPOINT, DELIVERY_ORDER, HTTP_VERSION, RETAIN, START_AT];
 
 /// The paths of annotations and labels that have sealpost's prefix and do not exist, each with a
 /// remedy.

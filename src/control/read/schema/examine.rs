@@ -181,8 +181,12 @@ impl SchemaExaminer {
 
 /// The schema of a channel template: strict if its kind is one that is served here.
 pub(crate) fn template_schema(template: &Value) -> &'static ObjectSchema {
-    let ours =
-        [ResourceKind::InMemoryChannel, ResourceKind::RabbitmqChannel].map(ResourceKind::as_str);
+    let ours = [
+        ResourceKind::InMemoryChannel,
+        ResourceKind::RabbitmqChannel,
+        ResourceKind::DiskChannel,
+    ]
+    .map(ResourceKind::as_str);
     match template.get("kind").and_then(Value::as_str) {
         Some(kind) if !ours.contains(&kind) => &FOREIGN_TEMPLATE,
         _ => &TEMPLATE,

@@ -180,8 +180,12 @@ fn definition_reference(
 /// The JSON Schema of a channel template: strict for the kinds that are served here, open for
 /// others.
 fn template_schema(definitions: &mut Map<String, Value>) -> Value {
-    let ours =
-        [ResourceKind::InMemoryChannel, ResourceKind::RabbitmqChannel].map(ResourceKind::as_str);
+    let ours = [
+        ResourceKind::InMemoryChannel,
+        ResourceKind::RabbitmqChannel,
+        ResourceKind::DiskChannel,
+    ]
+    .map(ResourceKind::as_str);
     let mut template = json!({
         "if": { "properties": { "kind": { "enum": ours } } },
         "then": definition_reference(&TEMPLATE, definitions),

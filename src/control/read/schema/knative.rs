@@ -29,6 +29,7 @@ kind!(pub(super) REQUEST_REPLY, "RequestReply", REQUEST_REPLY_SPEC);
 kind!(pub(super) CHANNEL, "Channel", CHANNEL_SPEC);
 kind!(pub(super) IN_MEMORY_CHANNEL, "InMemoryChannel", PHYSICAL_CHANNEL_SPEC);
 kind!(pub(super) RABBITMQ_CHANNEL, "RabbitmqChannel", PHYSICAL_CHANNEL_SPEC);
+kind!(pub(super) DISK_CHANNEL, "DiskChannel", PHYSICAL_CHANNEL_SPEC);
 kind!(pub(super) SUBSCRIPTION, "Subscription", SUBSCRIPTION_SPEC);
 kind!(pub(super) PING_SOURCE, "PingSource", PING_SOURCE_SPEC);
 

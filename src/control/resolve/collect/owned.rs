@@ -21,12 +21,13 @@ pub(crate) fn leave_out(collected: &mut CollectedObjects<'_>, settings: &Control
         channels,
         in_memory_channels,
         rabbitmq_channels,
+        disk_channels,
         subscriptions,
         problems,
         ..
     } = collected;
     let mut gone = Vec::new();
-    for made in [in_memory_channels, rabbitmq_channels] {
+    for made in [in_memory_channels, rabbitmq_channels, disk_channels] {
         gone.extend(take_out(
             made,
             |name, report| owner(name, report, "Channel", channels),

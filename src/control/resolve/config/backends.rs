@@ -17,7 +17,7 @@ use crate::model::{BackendKind, NamespacedName};
 pub(crate) const CONFIG_IMC_BACKEND: &str = "config-imc-backend";
 const DEFAULT: &str = "default-backend";
 const NAMESPACES: &str = "namespaces";
-const VALUES: &str = "is no backend: write memory or rabbitmq";
+const VALUES: &str = "is no backend: write memory, rabbitmq or disk";
 
 /// A backend that is asked for; `None` if the text is no backend, which is reported: then channels
 /// keep the backend that they have.
@@ -158,6 +158,7 @@ fn parse_backend(text: &str) -> BackendChoice {
     match text.trim() {
         "memory" => Some(BackendKind::Memory),
         "rabbitmq" => Some(BackendKind::Rabbitmq),
+        "disk" => Some(BackendKind::Disk),
         _ => None,
     }
 }

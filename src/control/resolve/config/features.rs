@@ -1,6 +1,8 @@
 //! Reads flags and annotations: `config-features` (contract 3.1 to 3.3), and texts that Go reads as
 //! booleans.
 
+use std::time::Duration;
+
 use serde_json::Value;
 
 use crate::control::read::document::ManifestDocument;
@@ -11,9 +13,10 @@ use crate::control::read::report::ObjectReport;
 use crate::control::read::schema::config_maps::{CONFIG_FEATURES, ConfigMapKeys, ConfigMapPlace};
 use crate::control::resolve::collect::CollectedObjects;
 use crate::control::settings::ControlSettings;
-use crate::model::annotation::{ASYNC_HANDLER, DELIVERY_ORDER, HTTP_VERSION};
+use crate::model::annotation::{ASYNC_HANDLER, DELIVERY_ORDER, HTTP_VERSION, RETAIN, START_AT};
 use crate::model::{
-    AcknowledgeMode, DeliveryOrder, HttpVersions, NamespacedName, TransportEncryption,
+    AcknowledgeMode, BackendKind, DeliveryOrder, HistoryPoint, HttpVersions, NamespacedName,
+    TransportEncryption, parse_duration,
 };
 
 const TRANSPORT_ENCRYPTION: &str = "transport-encryption";
@@ -167,6 +170,30 @@ pub(crate) fn read_acknowledge_mode(
     }
 }
 
+/// The time for which a channel or Broker keeps events that were delivered, which only a disk can.
+pub(crate) fn read_retention(
+    metadata: &ObjectMeta,
+    backend: BackendKind,
+    report: &mut ObjectReport<'_>,
+) -> Option<Duration> {
+    let text = metadata.annotation(RETAIN)?;
+    let field = format!("metadata.annotations.{RETAIN}");
+    let retain = match parse_duration(text) {
+        Ok(retain) if !retain.is_zero() => retain,
+        Ok(_) | Err(_) => {
+            let message = format!("{text:?} is no time: write an ISO 8601 duration such as P7D");
+            report.error(&field, message);
+            return None;
+        }
+    };
+    if backend != BackendKind::Disk {
+        let rule = "so that nothing is retained: make it a DiskChannel, or leave this out";
+        let message = format!("its events are kept {}, {rule}", backend.place());
+        report.error(&field, message);
+    }
+    Some(retain)
+}
+
 /// The order in which the events of a Subscription or Trigger are delivered.
 pub(crate) fn read_delivery_order(report: &mut ObjectReport<'_>) -> DeliveryOrder {
     match report
@@ -197,4 +224,33 @@ pub(crate) fn read_http_versions(report: &mut ObjectReport<'_>) -> HttpVersions 
             HttpVersions::Agreed
         }
     }
+}
+
+/// The point with which the queue of a Subscription or Trigger begins when it is made, which only a
+/// disk can have retained. `parent` is where its channel keeps events, if that is known.
+pub(crate) fn read_start_at(
+    parent: Option<BackendKind>,
+    report: &mut ObjectReport<'_>,
+) -> Option<HistoryPoint> {
+    let annotations = ["metadata", "annotations", START_AT];
+    let text = report.document().text(&annotations)?.to_owned();
+    let field = format!("metadata.annotations.{START_AT}");
+    let read = HistoryPoint::parse(&text);
+    let Ok(point @ (HistoryPoint::Earliest | HistoryPoint::Time(_))) = read else {
+        let message = format!(
+            "{text:?} is no time to begin at: write for example 2026-11-29T10:00:00Z, or earliest"
+        );
+        report.error(&field, message);
+        return None;
+    };
+    if let Some(backend) = parent.filter(|backend| *backend != BackendKind::Disk) {
+        let rule = "so that there is nothing to begin with: make its channel a DiskChannel, or \
+             leave this out";
+        let message = format!(
+            "the events of its channel are kept {}, {rule}",
+            backend.place()
+        );
+        report.error(&field, message);
+    }
+    Some(point)
 }

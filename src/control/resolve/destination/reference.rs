@@ -149,7 +149,8 @@ impl DestinationResolver<'_> {
             ResourceKind::RequestReply => ChannelKind::RequestReply,
             ResourceKind::Channel
             | ResourceKind::InMemoryChannel
-            | ResourceKind::RabbitmqChannel => ChannelKind::Channel,
+            | ResourceKind::RabbitmqChannel
+            | ResourceKind::DiskChannel => ChannelKind::Channel,
             ResourceKind::Trigger
             | ResourceKind::EventPolicy
             | ResourceKind::Subscription

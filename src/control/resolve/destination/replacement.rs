@@ -11,7 +11,7 @@ pub(crate) fn replacement_remedy(group: &str, kind: &str) -> Option<&'static str
             Some("run its adapter by `sealpost exec --sink SINK -- COMMAND`")
         }
         ("messaging.knative.dev", kind) if kind.ends_with("Channel") => {
-            Some("write Channel, InMemoryChannel or RabbitmqChannel instead")
+            Some("write Channel, InMemoryChannel, DiskChannel or RabbitmqChannel instead")
         }
         ("eventing.knative.dev" | "sinks.knative.dev", kind)
             if kind.ends_with("Sink") || kind == "EventTransform" =>

@@ -21,7 +21,7 @@ use crate::control::resolve::destination::DestinationResolver;
 use crate::control::resolve::status;
 use crate::control::resolve::subscription::SubscriptionResolver;
 use crate::control::resolve::subscription::subscriber::{SubscriberEntry, subscriber_key};
-use crate::control::settings::{ControlSettings, RabbitmqAvailability};
+use crate::control::settings::{ControlSettings, DataDirectoryAvailability, RabbitmqAvailability};
 use crate::model::annotation::BACKEND;
 use crate::model::{
     BackendKind, Channel, ChannelKey, InventoryObject, Subscription, SubscriptionKey,
@@ -202,6 +202,7 @@ struct ChannelBuilder<'b, 'd, 's> {
 impl ChannelBuilder<'_, '_, '_> {
     fn build(&mut self, written: &ChannelManifest, backend: BackendKind) -> BuiltChannel {
         let acknowledge = features::read_acknowledge_mode(&written.metadata, self.report);
+        let retain = features::read_retention(&written.metadata, backend, self.report);
         let entries: Vec<&SubscriberSpec> = written
             .spec
             .iter()
@@ -226,6 +227,7 @@ impl ChannelBuilder<'_, '_, '_> {
                 key: self.key.clone(),
                 backend,
                 acknowledge,
+                retain,
                 authorization,
                 event_types,
                 subscriptions,
@@ -302,24 +304,35 @@ fn resolve_backend(
     settings: &ControlSettings,
     report: &mut ObjectReport<'_>,
 ) -> BackendKind {
-    let by_kind = Some(Some(BackendKind::Rabbitmq))
-        .filter(|_| context.channel_kind == ServedChannelKind::Rabbitmq);
+    let by_kind = match context.channel_kind {
+        ServedChannelKind::InMemory => None,
+        ServedChannelKind::Rabbitmq => Some(Some(BackendKind::Rabbitmq)),
+        ServedChannelKind::Disk => Some(Some(BackendKind::Disk)),
+    };
     let annotated = by_kind.or_else(|| backends::annotated_backend(report.document(), report));
     let wanted = annotated.unwrap_or(context.backend);
     let storage = wanted
         .or_else(|| before.map(|served| served.channel.backend))
         .unwrap_or_default();
-    if storage == BackendKind::Rabbitmq && settings.rabbitmq == RabbitmqAvailability::Missing {
+    let missing = match storage {
+        BackendKind::Rabbitmq if settings.rabbitmq == RabbitmqAvailability::Missing => {
+            Some("RabbitMQ, and there is none: give the process SEALPOST_RABBITMQ_URI")
+        }
+        BackendKind::Disk if settings.data_directory == DataDirectoryAvailability::Missing => {
+            Some("disk, and there is no directory: give the process SEALPOST_DATA_DIR")
+        }
+        BackendKind::Memory | BackendKind::Rabbitmq | BackendKind::Disk => None,
+    };
+    if let Some(missing) = missing {
         let by_annotation = format!("metadata.annotations.{}", BACKEND);
         let field = if annotated.is_some() && by_kind.is_none() {
             by_annotation
         } else {
             String::new()
         };
-        let remedy = "give the process SEALPOST_RABBITMQ_URI, or choose memory";
         report.error(
             &field,
-            format!("is to be kept on RabbitMQ, and there is none: {remedy}"),
+            format!("is to be kept on {missing}, or choose memory"),
         );
     }
     storage

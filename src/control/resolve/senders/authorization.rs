@@ -144,6 +144,7 @@ impl SenderRules {
     /// Reads the physical channels before `Channel`s of the same names, which count.
     fn read_collected(&mut self, collected: &CollectedObjects<'_>) {
         let channels = [
+            (&collected.disk_channels, ResourceKind::DiskChannel),
             (&collected.rabbitmq_channels, ResourceKind::RabbitmqChannel),
             (&collected.in_memory_channels, ResourceKind::InMemoryChannel),
             (&collected.channels, ResourceKind::Channel),
@@ -343,6 +344,7 @@ fn default_audience(kind: ResourceKind, name: &NamespacedName) -> String {
         ResourceKind::Broker => "eventing.knative.dev/broker",
         ResourceKind::RequestReply => "eventing.knative.dev/requestreply",
         ResourceKind::RabbitmqChannel => "messaging.knative.dev/rabbitmqchannel",
+        ResourceKind::DiskChannel => "messaging.knative.dev/diskchannel",
         _ => "messaging.knative.dev/inmemorychannel",
     };
     format!("{kind}/{name}").to_ascii_lowercase()

@@ -37,7 +37,8 @@ impl<'d> PolicyTarget<'d> {
             .chain(of(
                 &collected.rabbitmq_channels,
                 ResourceKind::RabbitmqChannel,
-            ));
+            ))
+            .chain(of(&collected.disk_channels, ResourceKind::DiskChannel));
         let flows = of(&collected.sequences, ResourceKind::Sequence)
             .chain(of(&collected.parallels, ResourceKind::Parallel));
         let brokers = of(&collected.brokers, ResourceKind::Broker);
@@ -223,6 +224,7 @@ fn is_served_kind(
             | ResourceKind::Channel
             | ResourceKind::InMemoryChannel
             | ResourceKind::RabbitmqChannel
+            | ResourceKind::DiskChannel
             | ResourceKind::Sequence
             | ResourceKind::Parallel,
         ) => true,

@@ -141,10 +141,14 @@ impl SubscriptionResolver<'_, '_> {
 fn require_channel_kind(reference: &KReference, report: &mut ObjectReport<'_>) -> Option<()> {
     match reference::referenced_kind(reference, "spec.channel", report)? {
         ReferencedKind::Known(
-            ResourceKind::Channel | ResourceKind::InMemoryChannel | ResourceKind::RabbitmqChannel,
+            ResourceKind::Channel
+            | ResourceKind::InMemoryChannel
+            | ResourceKind::RabbitmqChannel
+            | ResourceKind::DiskChannel,
         ) => return Some(()),
         ReferencedKind::Known(kind) => {
-            let remedy = "is no channel: write Channel, InMemoryChannel or RabbitmqChannel";
+            let remedy = "is no channel: write Channel, InMemoryChannel, DiskChannel or \
+                          RabbitmqChannel";
             report.error("spec.channel.kind", format!("{} {remedy}", kind.as_str()));
         }
         ReferencedKind::Other { group, kind } => match replacement_remedy(&group, &kind) {
@@ -152,8 +156,8 @@ fn require_channel_kind(reference: &KReference, report: &mut ObjectReport<'_>) -
                 report.warn_not_served("spec.channel", not_served_message(&kind, remedy, report))
             }
             None => {
-                let remedy = "is no channel that is served here: write Channel, InMemoryChannel \
-                     or RabbitmqChannel";
+                let remedy = "is no channel that is served here: write Channel, InMemoryChannel, \
+                     DiskChannel or RabbitmqChannel";
                 report.error("spec.channel.kind", format!("{kind} {remedy}"));
             }
         },

@@ -503,7 +503,7 @@ fn kinds_of_templates_are_told_where_they_stand() {
             "a.yaml:5: ConfigMap default/mine: data.channel-template-spec.kind: note: KafkaChannel is not made here, and \
              Brokers with this template are left alone",
             "a.yaml:10: Broker default/b: spec.config: warning: leads to a template of a KafkaChannel, which is left alone \
-             here, and so is this Broker: write InMemoryChannel or RabbitmqChannel there",
+             here, and so is this Broker: write InMemoryChannel, DiskChannel or RabbitmqChannel there",
             "a.yaml:15: Trigger default/t: spec.broker: warning: broker default/b is not served here: this Trigger is left \
              alone, too",
         ]
@@ -527,17 +527,17 @@ fn kinds_of_templates_are_told_where_they_stand() {
         (
             "{apiVersion: messaging.knative.dev/v1}",
             "kind",
-            "is missing: write InMemoryChannel or RabbitmqChannel",
+            "is missing: write InMemoryChannel, DiskChannel or RabbitmqChannel",
         ),
         (
             "{apiVersion: messaging.knative.dev/v1, kind: Channel}",
             "kind",
-            "write InMemoryChannel or RabbitmqChannel",
+            "write InMemoryChannel, DiskChannel or RabbitmqChannel",
         ),
         (
             "{apiVersion: example.com/v1, kind: Pipe}",
             "kind",
-            "write InMemoryChannel or RabbitmqChannel",
+            "write InMemoryChannel, DiskChannel or RabbitmqChannel",
         ),
     ] {
         let found = lines(&one(&world(template)));

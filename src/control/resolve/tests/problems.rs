@@ -620,7 +620,7 @@ fn of_channels() {
         (
             channel("spec: {channelTemplate: {apiVersion: example.com/v1, kind: Pipe}}"),
             "4: Channel default/c: spec.channelTemplate.kind: \"Pipe\" cannot be made here: write \
-             InMemoryChannel or RabbitmqChannel, or leave the template out",
+             InMemoryChannel, DiskChannel or RabbitmqChannel, or leave the template out",
         ),
         (
             channel(
@@ -1222,9 +1222,9 @@ fn of_config_maps_with_several() {
             core(
                 "ConfigMap",
                 "config-imc-backend",
-                "data: {default_backend: memory, namespaces: 'a: disk'}",
+                "data: {default_backend: memory, namespaces: 'a: tape'}",
             ),
-            &[unknown, "\"disk\" is no backend"],
+            &[unknown, "\"tape\" is no backend"],
         ),
     ] {
         assert_all_told(&text, messages);

@@ -20,8 +20,8 @@ use crate::control::resolve::parent::ResolvedParents;
 use crate::model::{BackendKind, ChannelKind, NamespacedName};
 use properties::{WrittenProperties, resolve_flow_parent, resolve_parent};
 use template::{
-    TemplateDelivery, require_rabbitmq, template_backend, template_delivery, template_of,
-    warn_of_overridden_delivery,
+    TemplateDelivery, require_disk, require_rabbitmq, template_backend, template_delivery,
+    template_of, warn_of_overridden_delivery,
 };
 
 /// Resolves channels and Brokers. One with problems keeps its form of `last`.
@@ -63,42 +63,33 @@ fn all_candidates<'i, 'd>(
         channels,
         in_memory_channels,
         rabbitmq_channels,
+        disk_channels,
         brokers,
         sequences,
         parallels,
         ..
     } = collected;
-    // A Channel counts before a physical channel of its name, and those before one on RabbitMQ.
-    let of_channels: BTreeSet<NamespacedName> = channels.keys().cloned().collect();
-    let of_in_memory = of_channels
-        .iter()
-        .chain(in_memory_channels.keys())
-        .cloned()
-        .collect();
-    let no_names = BTreeSet::new();
-    let mut candidates = channel_candidates(
-        channels,
-        &no_names,
-        resolver,
-        |channel, report, resolver| {
-            let default = defaults.channel_template(&report.object().namespace);
-            TemplateForm::of_channel(channel, default, report, resolver)
-        },
-    );
-    candidates.extend(channel_candidates(
-        in_memory_channels,
-        &of_channels,
-        resolver,
-        |_, _, _| TemplateForm::without_delivery(BackendKind::Memory),
-    ));
-    candidates.extend(channel_candidates(
-        rabbitmq_channels,
-        &of_in_memory,
-        resolver,
-        |_, report, resolver| {
-            TemplateForm::without_delivery(require_rabbitmq("kind", resolver, report))
-        },
-    ));
+    // A Channel counts before a physical channel of its name, those in memory before those on
+    // RabbitMQ, and these before those on disk.
+    let mut shadowing = BTreeSet::new();
+    let mut candidates = channel_candidates(channels, &mut shadowing, resolver, |form| {
+        let default = defaults.channel_template(&form.report.object().namespace);
+        TemplateForm::of_channel(form, default)
+    });
+    let physical = channel_candidates(in_memory_channels, &mut shadowing, resolver, |_| {
+        TemplateForm::without_delivery(BackendKind::Memory)
+    });
+    candidates.extend(physical);
+    let physical = channel_candidates(rabbitmq_channels, &mut shadowing, resolver, |form| {
+        let backend = require_rabbitmq("kind", form.resolver, form.report);
+        TemplateForm::without_delivery(backend)
+    });
+    candidates.extend(physical);
+    let physical = channel_candidates(disk_channels, &mut shadowing, resolver, |form| {
+        let backend = require_disk("kind", form.resolver, form.report);
+        TemplateForm::without_delivery(backend)
+    });
+    candidates.extend(physical);
     candidates.extend(broker::broker_candidates(brokers, resolver, defaults));
     candidates.extend(flow_candidates(
         sequences,
@@ -111,6 +102,13 @@ fn all_candidates<'i, 'd>(
         resolver,
     ));
     candidates
+}
+
+/// A channel whose form is asked for.
+struct AskedForm<'a, 'd, 'r> {
+    channel: &'a ChannelManifest,
+    report: &'a mut ObjectReport<'d>,
+    resolver: &'a DestinationResolver<'r>,
 }
 
 /// What a channel is made of: its backend, and the delivery spec of its template.
@@ -128,12 +126,12 @@ impl TemplateForm {
     }
 
     /// The form of a `Channel`, by its template or by the default one.
-    fn of_channel(
-        channel: &ChannelManifest,
-        default: Option<&ChannelTemplate>,
-        report: &mut ObjectReport<'_>,
-        resolver: &DestinationResolver<'_>,
-    ) -> Self {
+    fn of_channel(asked: AskedForm<'_, '_, '_>, default: Option<&ChannelTemplate>) -> Self {
+        let AskedForm {
+            channel,
+            report,
+            resolver,
+        } = asked;
         let template = template_of(channel.template(), default);
         Self {
             backend: template_backend(template, "spec.channelTemplate", resolver, report),
@@ -142,15 +140,16 @@ impl TemplateForm {
     }
 }
 
-/// Candidates of one kind; `form_of` gives the backend and the template's delivery spec, which wins
-/// (contract 5.2a).
+/// Candidates of one kind, without those whose names are `shadowing`, to which theirs are added;
+/// `form_of` gives the backend and the template's delivery spec, which wins (contract 5.2a).
 fn channel_candidates<'i, 'd>(
     items: &'i mut CollectedItems<'d, ChannelManifest>,
-    shadowing: &BTreeSet<NamespacedName>,
+    shadowing: &mut BTreeSet<NamespacedName>,
     resolver: &mut DestinationResolver<'_>,
-    form_of: impl Fn(&ChannelManifest, &mut ObjectReport<'_>, &DestinationResolver<'_>) -> TemplateForm,
+    form_of: impl Fn(AskedForm<'_, 'd, '_>) -> TemplateForm,
 ) -> Vec<ChannelCandidate<'i, 'd>> {
     let mut candidates = Vec::new();
+    let names: Vec<NamespacedName> = items.keys().cloned().collect();
     for (NamespacedName { namespace, name }, CollectedItem { object, report, .. }) in items
         .iter_mut()
         .filter(|(name, _)| !shadowing.contains(*name))
@@ -165,7 +164,11 @@ fn channel_candidates<'i, 'd>(
                 .spec
                 .as_ref()
                 .and_then(|spec| spec.delivery.as_ref());
-            let form = form_of(channel, report, resolver);
+            let form = form_of(AskedForm {
+                channel,
+                report,
+                resolver,
+            });
             if let Some(TemplateDelivery { field, .. }) = &form.delivery {
                 sink_field = TEMPLATE_SINK_FIELD;
                 warn_of_overridden_delivery(own, field, resolver, report);
@@ -185,6 +188,7 @@ fn channel_candidates<'i, 'd>(
             sink_field,
         });
     }
+    shadowing.extend(names);
     candidates
 }
 

@@ -78,13 +78,7 @@ impl WrittenObjects {
 impl StatusBuilder<'_, '_> {
     /// The channels, with those that flows generate sorted among them.
     fn channels(&self, mut objects: Vec<Arc<InventoryObject>>) -> Vec<Arc<InventoryObject>> {
-        let CollectedObjects {
-            channels,
-            in_memory_channels,
-            rabbitmq_channels,
-            ..
-        } = self.collected;
-        for items in [channels, in_memory_channels, rabbitmq_channels] {
+        for items in self.collected.all_channels() {
             let status = |name: &NamespacedName, report: &ObjectReport<'_>| {
                 self.channel_status(name, report)
             };
@@ -153,7 +147,7 @@ impl StatusBuilder<'_, '_> {
         let key = named_channel_key(ChannelKind::Channel, name);
         let kind = report.object().kind.as_str();
         let shadowed = kind != "Channel" && self.collected.channels.contains_key(name)
-            || kind == "RabbitmqChannel" && self.collected.in_memory_channels.contains_key(name);
+            || self.collected.is_physical_shadowed(kind, name);
         let parent = self.parents.get(&key).filter(|_| !shadowed);
         let conditions = object_conditions(&["Addressable", "ChannelServiceReady"], parent, report);
         let subscribers = || {

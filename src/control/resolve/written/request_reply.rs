@@ -47,15 +47,21 @@ pub(crate) fn declare_request_replies(
         channels,
         in_memory_channels,
         rabbitmq_channels,
+        disk_channels,
         ..
     } = collected;
     for (name, item) in request_replies {
         resolver
             .serving_states
             .insert(request_reply_key(name), ServingState::Served);
-        let is_channel = [&*channels, in_memory_channels, rabbitmq_channels]
-            .iter()
-            .any(|items| items.contains_key(name));
+        let is_channel = [
+            &*channels,
+            in_memory_channels,
+            rabbitmq_channels,
+            disk_channels,
+        ]
+        .iter()
+        .any(|items| items.contains_key(name));
         let other = if is_channel {
             Some("channel")
         } else {

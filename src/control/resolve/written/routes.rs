@@ -185,6 +185,7 @@ impl SubscriptionRoutes {
                 key: key.clone(),
                 backend: parent.backend,
                 acknowledge: parent.acknowledge,
+                retain: parent.retain,
                 authorization: rules.authorization(key),
                 event_types: rules.event_type_owner(key),
                 subscriptions,
@@ -258,20 +259,28 @@ impl SubscriptionRoutes {
             channels,
             in_memory_channels,
             rabbitmq_channels,
+            disk_channels,
             ..
         } = collected;
         let shadowed: HashSet<NamespacedName> = channels.keys().cloned().collect();
         let in_memory: HashSet<NamespacedName> = in_memory_channels.keys().cloned().collect();
+        let rabbitmq: HashSet<NamespacedName> = rabbitmq_channels.keys().cloned().collect();
         let in_memory_channels = in_memory_channels
             .iter_mut()
             .filter(|(name, _)| !shadowed.contains(*name));
         let rabbitmq_channels = rabbitmq_channels
             .iter_mut()
             .filter(|(name, _)| !shadowed.contains(*name) && !in_memory.contains(*name));
+        let disk_channels = disk_channels.iter_mut().filter(|(name, _)| {
+            ![&shadowed, &in_memory, &rabbitmq]
+                .iter()
+                .any(|names| names.contains(*name))
+        });
         for (NamespacedName { namespace, name }, item) in channels
             .iter_mut()
             .chain(in_memory_channels)
             .chain(rabbitmq_channels)
+            .chain(disk_channels)
         {
             let kind = ChannelKind::Channel;
             let channel = channel_key(kind, namespace.clone(), name.clone());

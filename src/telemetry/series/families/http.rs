@@ -20,9 +20,13 @@ pub(super) fn http_families(registry: &SeriesRegistry) -> Vec<MetricFamily<'stat
     families
 }
 
-fn listener_families(registry: &SeriesRegistry) -> [MetricFamily<'static>; 2] {
+fn listener_families(registry: &SeriesRegistry) -> [MetricFamily<'static>; 3] {
     let mut accepted = MetricFamily::new("sealpost_connections", "Connections accepted");
     let mut open = MetricFamily::new("sealpost_connections_open", "Connections open now");
+    let mut limit = MetricFamily::new(
+        "sealpost_connections_limit",
+        "Connections that may be open at once",
+    );
     for (listener, connections) in [
         ("http", &registry.http_connections),
         ("https", &registry.https_connections),
@@ -31,8 +35,17 @@ fn listener_families(registry: &SeriesRegistry) -> [MetricFamily<'static>; 2] {
         let labels = [("listener", listener.into())];
         accepted.push_point(&labels, MetricValue::Sum(connections.opened.get()));
         open.push_point(&labels, MetricValue::of_gauge(connections.open.get()));
+        push_limit(&mut limit, &labels, connections);
     }
-    [accepted, open]
+    [accepted, open, limit]
+}
+
+/// Pushes the limit of these connections, if there is one.
+fn push_limit(limits: &mut MetricFamily<'static>, labels: &[OwnedLabel], of: &ConnectionMetrics) {
+    let limit = of.limit.get();
+    if limit > 0 {
+        limits.push_point(labels, MetricValue::of_gauge(limit));
+    }
 }
 
 fn handshake_family(connections: &ConnectionMetrics) -> MetricFamily<'static> {
@@ -53,7 +66,7 @@ fn push_result(handshakes: &mut MetricFamily<'static>, result: &'static str, cou
     handshakes.push_point(&labels, MetricValue::Sum(counter.get()));
 }
 
-fn client_families(connections: &ConnectionMetrics) -> [MetricFamily<'static>; 3] {
+fn client_families(connections: &ConnectionMetrics) -> [MetricFamily<'static>; 4] {
     let opened = MetricFamily::new(
         "sealpost_client_connections",
         "Connections made to destinations",
@@ -62,6 +75,11 @@ fn client_families(connections: &ConnectionMetrics) -> [MetricFamily<'static>; 3
         "sealpost_client_connections_open",
         "Connections to destinations open now",
     );
+    let mut limit = MetricFamily::new(
+        "sealpost_client_connections_limit",
+        "Connections to destinations that may be open at once",
+    );
+    push_limit(&mut limit, &[], connections);
     let mut handshakes = MetricFamily::new(
         "sealpost_client_tls_handshakes",
         "TLS handshakes with destinations",
@@ -71,6 +89,7 @@ fn client_families(connections: &ConnectionMetrics) -> [MetricFamily<'static>; 3
     [
         opened.with_point(&[], MetricValue::Sum(connections.opened.get())),
         open.with_point(&[], MetricValue::of_gauge(connections.open.get())),
+        limit,
         handshakes,
     ]
 }

@@ -46,6 +46,7 @@ pub(crate) static RESOURCES: &[Resource] = &[
     custom(MESSAGING, "v1", "inmemorychannels", "InMemoryChannel"),
     custom(MESSAGING, "v1", "subscriptions", "Subscription"),
     custom(MESSAGING, "v1alpha1", "rabbitmqchannels", "RabbitmqChannel"),
+    custom(MESSAGING, "v1alpha1", "diskchannels", "DiskChannel"),
     custom(EVENTING, "v1", "brokers", "Broker"),
     custom(EVENTING, "v1", "triggers", "Trigger"),
     custom(EVENTING, "v1alpha1", "eventpolicies", "EventPolicy"),

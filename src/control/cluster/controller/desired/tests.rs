@@ -1,11 +1,13 @@
 //! The desired status, by the table of addresses and by one row for each fault.
 
 use super::*;
+use crate::control::channel_kind::ServedChannelKind;
 
 const NOW: &str = "2026-06-20T08:00:00Z";
 
 fn world(mode: TransportEncryption) -> ReconcileContext {
     ReconcileContext {
+        kind: ServedChannelKind::Rabbitmq,
         mode,
         oidc: false,
         certificate: ObservedCertificate::Known(Some("CA".to_owned())),
@@ -206,7 +208,11 @@ fn only_what_differs_is_written() {
         ..world.clone()
     };
     let on = ObservedChannel {
-        policies: ChannelPolicies::for_channel(std::iter::empty(), &Value::Null),
+        policies: ChannelPolicies::for_channel(
+            std::iter::empty(),
+            &Value::Null,
+            ServedChannelKind::Rabbitmq,
+        ),
         ..found()
     };
     let mut there = resolved(&oidc, &on);

@@ -315,7 +315,10 @@ fn is_served(
         Some(ResourceKind::Parallel) => is_shown(ObjectKind::Parallel),
         Some(ResourceKind::RequestReply) => is_shown(ObjectKind::RequestReply),
         Some(
-            ResourceKind::Channel | ResourceKind::InMemoryChannel | ResourceKind::RabbitmqChannel,
+            ResourceKind::Channel
+            | ResourceKind::InMemoryChannel
+            | ResourceKind::RabbitmqChannel
+            | ResourceKind::DiskChannel,
         ) => is_shown(ObjectKind::Channel),
         Some(ResourceKind::PingSource) => {
             let is_it = |source: &SubscriptionKey| {

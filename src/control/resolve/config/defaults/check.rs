@@ -76,9 +76,13 @@ fn check_kind(template: &ChannelTemplate, field: &str, report: &mut ObjectReport
     match ResourceKind::recognize(api_version, kind) {
         _ if kind.is_empty() => report.error(
             &kind_field,
-            "is missing: write InMemoryChannel or RabbitmqChannel",
+            "is missing: write InMemoryChannel, DiskChannel or RabbitmqChannel",
         ),
-        RecognizedKind::Known(ResourceKind::InMemoryChannel | ResourceKind::RabbitmqChannel) => {}
+        RecognizedKind::Known(
+            ResourceKind::InMemoryChannel
+            | ResourceKind::RabbitmqChannel
+            | ResourceKind::DiskChannel,
+        ) => {}
         RecognizedKind::Foreign if foreign_template_remedy(template).is_some() => {}
         RecognizedKind::Mistaken {
             field: wrong,
@@ -87,7 +91,10 @@ fn check_kind(template: &ChannelTemplate, field: &str, report: &mut ObjectReport
         RecognizedKind::Known(_) | RecognizedKind::Foreign => {
             report.error(
                 &kind_field,
-                format!("{kind:?} cannot be made here: write InMemoryChannel or RabbitmqChannel"),
+                format!(
+                    "{kind:?} cannot be made here: write InMemoryChannel, DiskChannel or \
+                     RabbitmqChannel"
+                ),
             );
         }
     }

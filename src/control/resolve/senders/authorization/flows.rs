@@ -41,6 +41,7 @@ impl SenderRules {
         let channel = NamespacedName::new(&name.namespace, channel);
         let made_of = match document.text(&["spec", "channelTemplate", "kind"]) {
             Some("RabbitmqChannel") => ResourceKind::RabbitmqChannel,
+            Some("DiskChannel") => ResourceKind::DiskChannel,
             _ => ResourceKind::InMemoryChannel,
         };
         let unlabelled = ManifestDocument {

@@ -3,6 +3,7 @@
 
 use super::broker::{has_served_template, is_our_broker_class};
 use super::template::{self, template_of};
+use crate::control::read::manifest::messaging::ChannelManifest;
 use crate::control::read::problem::ObjectName;
 use crate::control::read::report::ObjectReport;
 use crate::control::resolve::collect::{CollectedItem, CollectedItems, CollectedObjects};
@@ -48,7 +49,8 @@ pub(super) fn declare_channels(
     }
 }
 
-/// Declares InMemoryChannels and RabbitmqChannels, but for those whose name another one has.
+/// Declares InMemoryChannels, RabbitmqChannels and DiskChannels, but for those whose name another
+/// one has.
 fn declare_physical_channels(
     collected: &mut CollectedObjects<'_>,
     resolver: &mut DestinationResolver<'_>,
@@ -57,11 +59,13 @@ fn declare_physical_channels(
         channels,
         in_memory_channels,
         rabbitmq_channels,
+        disk_channels,
         ..
     } = collected;
     for (name, item) in in_memory_channels
         .iter_mut()
         .chain(rabbitmq_channels.iter_mut())
+        .chain(disk_channels.iter_mut())
     {
         if let Some(channel) = channels.get(name) {
             let place = channel.report.document().location_suffix();
@@ -75,15 +79,24 @@ fn declare_physical_channels(
             .serving_states
             .insert(key_of(ChannelKind::Channel, name), ServingState::Served);
     }
-    for (name, item) in rabbitmq_channels {
-        if let Some(other) = in_memory_channels.get(name) {
-            let place = other.report.document().location_suffix();
-            let rule = "has the same name and address: rename or remove one of the two";
-            item.report.error(
-                "metadata.name",
-                format!("the InMemoryChannel{place} {rule}"),
-            );
-        }
+    report_same_names(rabbitmq_channels, &[&*in_memory_channels]);
+    report_same_names(disk_channels, &[&*in_memory_channels, &*rabbitmq_channels]);
+}
+
+/// Reports the physical channels that have the name of one of another kind, which counts.
+fn report_same_names(
+    items: &mut CollectedItems<'_, ChannelManifest>,
+    others: &[&CollectedItems<'_, ChannelManifest>],
+) {
+    for (name, item) in items {
+        let Some(other) = others.iter().find_map(|others| others.get(name)) else {
+            continue;
+        };
+        let kind = &other.report.object().kind;
+        let place = other.report.document().location_suffix();
+        let rule = "has the same name and address: rename or remove one of the two";
+        item.report
+            .error("metadata.name", format!("the {kind}{place} {rule}"));
     }
 }
 

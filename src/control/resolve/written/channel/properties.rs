@@ -25,6 +25,7 @@ pub(super) fn resolve_parent(
     report: &mut ObjectReport<'_>,
 ) -> Option<ResolvedParent> {
     let acknowledge = features::read_acknowledge_mode(written.metadata, report);
+    let retain = features::read_retention(written.metadata, written.backend, report);
     let delivery = written
         .delivery
         .map(|written| written.resolve(report))
@@ -34,6 +35,7 @@ pub(super) fn resolve_parent(
     (!report.has_errors()).then_some(ResolvedParent {
         backend: written.backend,
         acknowledge,
+        retain,
         delivery,
         dead_letter_sink,
     })

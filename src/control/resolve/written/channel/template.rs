@@ -9,10 +9,12 @@ use crate::control::resolve::delivery::{self, WrittenDelivery};
 use crate::control::resolve::destination::replacement::replacement_remedy;
 use crate::control::resolve::destination::{DestinationResolver, WrittenDestination};
 use crate::control::resolve::written::channel_candidate::SINK_FIELD;
-use crate::control::settings::RabbitmqAvailability;
+use crate::control::settings::{DataDirectoryAvailability, RabbitmqAvailability};
 use crate::model::BackendKind;
 
-const NO_RABBITMQ: &str = "needs RabbitMQ: run with --rabbitmq-uri, or use InMemoryChannel";
+const NO_RABBITMQ: &str = "needs RabbitMQ: run with --rabbitmq-uri, or use DiskChannel or \
+     InMemoryChannel";
+const NO_DIRECTORY: &str = "needs a directory: run with --data-dir, or use InMemoryChannel";
 
 /// The remedy for a template of another implementation's kind; `None` for our kinds, and for
 /// mistakes.
@@ -24,7 +26,7 @@ pub(in crate::control::resolve) fn foreign_template_remedy(
     let is_foreign = ResourceKind::recognize(api_version, kind) == RecognizedKind::Foreign;
     replacement_remedy(group_of(api_version), kind)
         .filter(|_| is_foreign)
-        .map(|_| "write InMemoryChannel or RabbitmqChannel there")
+        .map(|_| "write InMemoryChannel, DiskChannel or RabbitmqChannel there")
 }
 
 /// True if a template is of another implementation's kind, which is noted: what it is for is left
@@ -40,7 +42,8 @@ pub(crate) fn is_left_alone(
         return false;
     };
     let own = &report.object().kind;
-    let rule = "write InMemoryChannel or RabbitmqChannel there, or leave the template out";
+    let rule = "write InMemoryChannel, DiskChannel or RabbitmqChannel there, or leave the template \
+         out";
     let message = format!("{kind} is not made here, so that this {own} is left alone: {rule}");
     report.note(&format!("{field}.kind"), message);
     true
@@ -102,10 +105,11 @@ pub(crate) fn template_backend(
 ) -> BackendKind {
     match template {
         Some(template) => check_template(template, resolver, report),
-        None if resolver.settings.default_backend == BackendKind::Rabbitmq => {
-            require_rabbitmq(instead, resolver, report)
-        }
-        None => BackendKind::Memory,
+        None => match resolver.settings.default_backend {
+            BackendKind::Memory => BackendKind::Memory,
+            BackendKind::Rabbitmq => require_rabbitmq(instead, resolver, report),
+            BackendKind::Disk => require_disk(instead, resolver, report),
+        },
     }
 }
 
@@ -118,6 +122,17 @@ pub(crate) fn require_rabbitmq(
         report.error(field, NO_RABBITMQ);
     }
     BackendKind::Rabbitmq
+}
+
+pub(crate) fn require_disk(
+    field: &str,
+    resolver: &DestinationResolver<'_>,
+    report: &mut ObjectReport<'_>,
+) -> BackendKind {
+    if resolver.settings.data_directory == DataDirectoryAvailability::Missing {
+        report.error(field, NO_DIRECTORY);
+    }
+    BackendKind::Disk
 }
 
 /// The backend that a template asks for; reports other kinds.
@@ -135,9 +150,13 @@ fn check_template(
             ResourceKind::RabbitmqChannel,
             require_rabbitmq(&format!("{field}.kind"), resolver, report),
         ),
+        "DiskChannel" => (
+            ResourceKind::DiskChannel,
+            require_disk(&format!("{field}.kind"), resolver, report),
+        ),
         _ => {
-            let rule = "cannot be made here: write InMemoryChannel or RabbitmqChannel, or leave the \
-                 template out";
+            let rule = "cannot be made here: write InMemoryChannel, DiskChannel or \
+                 RabbitmqChannel, or leave the template out";
             report.error(&format!("{field}.kind"), format!("{kind:?} {rule}"));
             return BackendKind::Memory;
         }

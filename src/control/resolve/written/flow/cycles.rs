@@ -76,10 +76,17 @@ fn warn_of_channel(channel: &ChannelKey, collected: &mut CollectedObjects<'_>) {
         channels,
         in_memory_channels,
         rabbitmq_channels,
+        disk_channels,
         ..
     } = collected;
     let name = NamespacedName::new(&channel.namespace, &channel.name);
-    let mut written = [channels, in_memory_channels, rabbitmq_channels].into_iter();
+    let mut written = [
+        channels,
+        in_memory_channels,
+        rabbitmq_channels,
+        disk_channels,
+    ]
+    .into_iter();
     if let Some(CollectedItem { report, .. }) = written.find_map(|items| items.get_mut(&name)) {
         let is_own = report
             .document()

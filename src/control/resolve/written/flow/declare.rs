@@ -24,6 +24,7 @@ pub(crate) fn remove_written_duplicates(collected: &mut CollectedObjects<'_>) {
             channels,
             in_memory_channels,
             rabbitmq_channels,
+            disk_channels,
             subscriptions,
             problems,
             ..
@@ -31,7 +32,12 @@ pub(crate) fn remove_written_duplicates(collected: &mut CollectedObjects<'_>) {
         let namespace = &flow.name.namespace;
         for channel in &flow.plan.channels {
             let channel = NamespacedName::new(namespace, channel);
-            for items in [&mut *channels, in_memory_channels, rabbitmq_channels] {
+            for items in [
+                &mut *channels,
+                in_memory_channels,
+                rabbitmq_channels,
+                disk_channels,
+            ] {
                 remove_written_duplicate(items, &channel, &flow, problems);
             }
         }

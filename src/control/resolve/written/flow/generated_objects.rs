@@ -69,6 +69,7 @@ pub(super) fn channel_kind(storage: BackendKind) -> ResourceKind {
     match storage {
         BackendKind::Memory => ResourceKind::InMemoryChannel,
         BackendKind::Rabbitmq => ResourceKind::RabbitmqChannel,
+        BackendKind::Disk => ResourceKind::DiskChannel,
     }
 }
 

@@ -1,6 +1,8 @@
-//! Parked events directly in RabbitMQ, of the subscriptions of manifests, without a running
-//! dispatcher.
+//! Parked events directly in RabbitMQ and on the disk, of the subscriptions of manifests, without a
+//! running dispatcher.
 
+use std::path::PathBuf;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -9,6 +11,7 @@ use futures_util::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 
 use super::{ParkedClient, ParkedSubscriptionName};
+use crate::channel::disk::parked_logs::open_parked_logs;
 use crate::channel::parked::{
     ParkedChange, ParkedListing, ParkedOperation, ParkedStore, ParkingSubscription,
     parking_subscriptions,
@@ -22,14 +25,18 @@ use crate::model::BackendKind;
 /// The largest number of events that are shown, as by a running dispatcher.
 const MOST: usize = 1_000;
 
-/// A client of RabbitMQ, with the subscriptions of manifests.
-pub(super) struct RabbitmqParkedClient {
-    parking: ParkingQueues,
+/// The stores of the backends, with the subscriptions of manifests.
+pub(super) struct ManifestParkedClient {
+    /// Missing if no RabbitMQ is given.
+    rabbitmq: Option<ParkingQueues>,
+    data_directory: PathBuf,
+    /// Opened when the first subscription of a channel on disk is asked for.
+    disk: OnceLock<Box<dyn ParkedStore>>,
     /// All subscriptions of the manifests, also those in memory, which park nothing.
     owners: Vec<ParkingSubscription>,
 }
 
-impl RabbitmqParkedClient {
+impl ManifestParkedClient {
     pub(super) fn new(options: &ParkedOptions) -> anyhow::Result<Self> {
         let settings = options
             .manifests
@@ -43,15 +50,40 @@ impl RabbitmqParkedClient {
             None,
             &settings,
         );
-        let (uri, credentials, ca) = options
-            .access
-            .connection()
-            .context("no RabbitMQ is given")?;
-        let address = RabbitmqAddress::new(uri, credentials, ca)?;
-        Ok(Self {
-            parking: ParkingQueues::new(address),
+        let connection = options.access.connection();
+        let address = connection
+            .map(|(uri, credentials, ca)| RabbitmqAddress::new(uri, credentials, ca))
+            .transpose()?;
+        let client = Self {
+            rabbitmq: address.map(ParkingQueues::new),
+            data_directory: options.data_directory().to_owned(),
+            disk: OnceLock::new(),
             owners: parking_subscriptions(&resolution.table),
-        })
+        };
+        anyhow::ensure!(
+            client.rabbitmq.is_some() || !client.has_any(BackendKind::Rabbitmq),
+            "no RabbitMQ is given: set SEALPOST_RABBITMQ_URI, or --rabbitmq-uri; or leave out -f to \
+             ask a running dispatcher"
+        );
+        Ok(client)
+    }
+
+    fn has_any(&self, kind: BackendKind) -> bool {
+        self.owners.iter().any(|owner| owner.backend == kind)
+    }
+
+    /// The store of a backend.
+    fn store(&self, kind: BackendKind) -> anyhow::Result<&dyn ParkedStore> {
+        if kind == BackendKind::Rabbitmq {
+            let rabbitmq = self.rabbitmq.as_ref().context("no RabbitMQ is given")?;
+            return Ok(rabbitmq);
+        }
+        if self.disk.get().is_none() {
+            let opened = open_parked_logs(&self.data_directory)?;
+            return Ok(&**self.disk.get_or_init(|| opened));
+        }
+        let disk = self.disk.get().context("the data directory is not open")?;
+        Ok(&**disk)
     }
 
     /// The subscriptions of this name that park events; every one without a name.
@@ -64,7 +96,7 @@ impl RabbitmqParkedClient {
             self.owners.iter().filter(is_meant).cloned().collect();
         let kept: Vec<ParkingSubscription> = found
             .iter()
-            .filter(|owner| owner.backend == BackendKind::Rabbitmq)
+            .filter(|owner| owner.backend != BackendKind::Memory)
             .cloned()
             .collect();
         if let (Some(name), true) = (name, kept.is_empty()) {
@@ -89,8 +121,16 @@ impl RabbitmqParkedClient {
 
     async fn list(&self, name: Option<&str>) -> anyhow::Result<Vec<(ParkedSubscriptionName, u64)>> {
         let owners = self.owners_by_name(name)?;
-        let counts = self.parking.count(&owners).await?;
-        Ok(owners.iter().map(subscription_of).zip(counts).collect())
+        let mut listed = Vec::new();
+        for kind in [BackendKind::Rabbitmq, BackendKind::Disk] {
+            let of_kind = owners.iter().filter(|owner| owner.backend == kind);
+            let of_kind: Vec<_> = of_kind.cloned().collect();
+            if !of_kind.is_empty() {
+                let counts = self.store(kind)?.count(&of_kind).await?;
+                listed.extend(of_kind.iter().map(subscription_of).zip(counts));
+            }
+        }
+        Ok(listed)
     }
 }
 
@@ -120,7 +160,7 @@ async fn run_until_interrupted<T>(
     work.await
 }
 
-impl ParkedClient for RabbitmqParkedClient {
+impl ParkedClient for ManifestParkedClient {
     fn list<'a>(
         &'a self,
         name: Option<&'a str>,
@@ -135,8 +175,9 @@ impl ParkedClient for RabbitmqParkedClient {
     ) -> BoxFuture<'a, anyhow::Result<ParkedListing>> {
         async move {
             let owner = self.owner(target)?;
+            let store = self.store(owner.backend)?;
             Ok(run_until_interrupted(older_than, async |operation| {
-                self.parking.show(owner, MOST, operation).await
+                store.show(owner, MOST, operation).await
             })
             .await?)
         }
@@ -150,8 +191,9 @@ impl ParkedClient for RabbitmqParkedClient {
     ) -> BoxFuture<'a, anyhow::Result<ParkedChange>> {
         async move {
             let owner = self.owner(target)?;
+            let store = self.store(owner.backend)?;
             Ok(run_until_interrupted(older_than, async |operation| {
-                self.parking.replay(owner, operation).await
+                store.replay(owner, operation).await
             })
             .await?)
         }
@@ -165,8 +207,9 @@ impl ParkedClient for RabbitmqParkedClient {
     ) -> BoxFuture<'a, anyhow::Result<ParkedChange>> {
         async move {
             let owner = self.owner(target)?;
+            let store = self.store(owner.backend)?;
             Ok(run_until_interrupted(older_than, async |operation| {
-                self.parking.discard(owner, operation).await
+                store.discard(owner, operation).await
             })
             .await?)
         }

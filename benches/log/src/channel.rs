@@ -1,0 +1,3 @@
+//! The place that the log has in sealpost.
+
+pub mod disk;

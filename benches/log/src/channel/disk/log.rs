@@ -1,0 +1,1 @@
+../../../../../src/channel/disk/log.rs

@@ -1,0 +1,5 @@
+#![no_main]
+
+mod logs;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| logs::log(data));

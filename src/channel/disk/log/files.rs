@@ -1,0 +1,170 @@
+//! The one seam between the log and its disk: everything that touches a file goes through here, so
+//! that tests can put a disk underneath that loses, tears and refuses what they like.
+
+pub mod read_only;
+#[cfg(test)]
+pub mod simulated;
+pub mod standard;
+
+use std::fmt;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+/// One open file, read and written at positions.
+pub trait LogFile: fmt::Debug + Send + Sync {
+    /// Reads into the buffer from an offset; may read less. Gives 0 at the end of the file.
+    ///
+    /// # Errors
+    /// If the disk fails.
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
+
+    /// Writes bytes at an offset; may write less.
+    ///
+    /// # Errors
+    /// If the disk fails or is full.
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize>;
+
+    /// Returns when everything that was written to the file is on the disk.
+    ///
+    /// # Errors
+    /// If the disk fails. What was written since the last sync may then be lost, whatever a later
+    /// sync says.
+    fn sync_data(&self) -> io::Result<()>;
+
+    /// Length of the file in bytes.
+    ///
+    /// # Errors
+    /// If the disk fails.
+    fn length(&self) -> io::Result<u64>;
+}
+
+/// A name in a directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DirectoryEntry {
+    /// The name alone.
+    pub name: String,
+    /// True if it is a file, and not a directory or something else.
+    pub is_file: bool,
+    /// Length of the file in bytes.
+    pub length: u64,
+}
+
+/// Result of an attempt to lock a directory.
+pub enum LockOutcome {
+    /// The lock is held until this guard is dropped.
+    Held(Box<dyn Send + Sync>),
+    /// Somebody else holds it, who has left these words about itself.
+    HeldBy(String),
+}
+
+/// The operations on files and directories that a log needs.
+pub trait FileSystem: Send + Sync + 'static {
+    /// Makes a directory and its parents, durably; does nothing if it is there.
+    ///
+    /// # Errors
+    /// If the disk fails or is full.
+    fn create_directory(&self, directory: &Path) -> io::Result<()>;
+
+    /// Lists a directory.
+    ///
+    /// # Errors
+    /// If the disk fails, or the directory is not there.
+    fn list(&self, directory: &Path) -> io::Result<Vec<DirectoryEntry>>;
+
+    /// Opens a file for reading and writing.
+    ///
+    /// # Errors
+    /// If the disk fails, or the file is not there.
+    fn open(&self, path: &Path) -> io::Result<Arc<dyn LogFile>>;
+
+    /// Makes a file of `size` bytes that are zero and have their place on the disk, so that a later
+    /// write cannot find it full, and its sync has no metadata to write. Replaces what is there.
+    ///
+    /// # Errors
+    /// If the disk fails or is full; the file may be there then, in part.
+    fn create(&self, path: &Path, size: u64) -> io::Result<Arc<dyn LogFile>>;
+
+    /// Renames a file; replaces what has the new name. Is durable after a sync of the directory.
+    ///
+    /// # Errors
+    /// If the disk fails.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+
+    /// Removes a file. Is durable after a sync of the directory.
+    ///
+    /// # Errors
+    /// If the disk fails.
+    fn remove(&self, path: &Path) -> io::Result<()>;
+
+    /// Removes a directory with all that is in it.
+    ///
+    /// # Errors
+    /// If the disk fails.
+    fn remove_directory(&self, directory: &Path) -> io::Result<()>;
+
+    /// Returns when the names in a directory are on the disk.
+    ///
+    /// # Errors
+    /// If the disk fails.
+    fn sync_directory(&self, directory: &Path) -> io::Result<()>;
+
+    /// Locks with a file for as long as this process lives, or until the guard is dropped. Leaves
+    /// `words` in it, for who comes second.
+    ///
+    /// # Errors
+    /// If the disk fails.
+    fn lock(&self, path: &Path, words: &str) -> io::Result<LockOutcome>;
+
+    /// Words of the process that holds the lock of a file, if one does.
+    ///
+    /// # Errors
+    /// If the file is not there, or cannot be read.
+    fn lock_holder(&self, path: &Path) -> io::Result<Option<String>>;
+}
+
+/// Reads until the buffer is full or the file ends; gives the number of bytes.
+pub(crate) fn read_fully(
+    file: &dyn LogFile,
+    buffer: &mut [u8],
+    mut offset: u64,
+) -> io::Result<usize> {
+    let mut filled = 0;
+    while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+        match file.read_at(rest, offset) {
+            Ok(0) => break,
+            Ok(count) => {
+                filled += count;
+                offset += count as u64;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
+}
+
+/// Writes all bytes at an offset.
+pub(crate) fn write_fully(file: &dyn LogFile, bytes: &[u8], mut offset: u64) -> io::Result<()> {
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        match file.write_at(rest, offset) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(count) => {
+                rest = rest.get(count..).unwrap_or_default();
+                offset += count as u64;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// True if an error says that there is no room, so that nothing is wrong with the disk itself.
+pub(crate) fn is_full(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
+    )
+}

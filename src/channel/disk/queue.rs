@@ -1,0 +1,231 @@
+//! Queue of one subscription, as its publishers, its consumer and its worker share it.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::{Notify, SetOnce};
+use tokio_util::sync::CancellationToken;
+
+use super::log::{ChannelLog, LogError, LogQueueCounts, QueueId, Sequence, SettledOutcome};
+use super::log_access::LogAccess;
+use super::names;
+use super::trouble::DiskTrouble;
+use crate::channel::subscription_queues::CountedQueue;
+use crate::model::{DeliveryOrder, Subscription};
+use crate::telemetry::series::SubscriptionSeries;
+
+/// A queue that its log knows.
+#[derive(Clone)]
+pub(super) struct DeclaredQueue {
+    pub(super) log: ChannelLog,
+    pub(super) id: QueueId,
+}
+
+impl std::fmt::Debug for DeclaredQueue {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.id)
+    }
+}
+
+/// Deliveries that have ended and that nothing more follows from.
+#[derive(Debug, Default)]
+pub(super) struct EndedDeliveries {
+    delivered: Vec<Sequence>,
+    dead_lettered: Vec<Sequence>,
+}
+
+impl EndedDeliveries {
+    pub(super) fn is_empty(&self) -> bool {
+        self.delivered.is_empty() && self.dead_lettered.is_empty()
+    }
+
+    /// The deliveries by their outcome.
+    pub(super) fn by_outcome(self) -> impl Iterator<Item = (SettledOutcome, Vec<Sequence>)> {
+        let outcomes = [
+            (SettledOutcome::Delivered, self.delivered),
+            (SettledOutcome::DeadLettered, self.dead_lettered),
+        ];
+        outcomes
+            .into_iter()
+            .filter(|(_, events)| !events.is_empty())
+    }
+}
+
+/// State of one subscription's queue.
+pub(super) struct DiskQueue {
+    /// Its name in the log.
+    pub(super) name: String,
+    pub(super) order: DeliveryOrder,
+    /// The subscription as it is configured now, shared with its replays.
+    subscription: Arc<Mutex<Arc<Subscription>>>,
+    pub(super) log: Arc<LogAccess>,
+    pub(super) series: Arc<SubscriptionSeries>,
+    /// Set when the log has the queue.
+    pub(super) declared: SetOnce<DeclaredQueue>,
+    /// Cancelled when the queue is given up.
+    pub(super) stop: CancellationToken,
+    /// Deliveries that were handed to the worker and have not been settled.
+    unsettled: AtomicUsize,
+    /// Deliveries that have ended, and are to be acknowledged.
+    ended: Mutex<EndedDeliveries>,
+    /// Notified when there is one more of them, and when one has been settled.
+    pub(super) settled: Notify,
+    /// Deliveries that ended without being settled; they are taken again.
+    abandoned: Mutex<Vec<Sequence>>,
+    /// Notified when there is one.
+    pub(super) broken_off: Notify,
+    /// Reason for which nothing can be taken out of the queue.
+    failure: Mutex<Option<LogError>>,
+    /// True if there is one.
+    is_failing: AtomicBool,
+}
+
+impl CountedQueue for DiskQueue {
+    fn series(&self) -> &SubscriptionSeries {
+        &self.series
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl DiskQueue {
+    /// Makes the state of a queue that is not declared yet. It is given up when `stop` is
+    /// cancelled.
+    pub(super) fn new(
+        subscription: &Arc<Subscription>,
+        log: Arc<LogAccess>,
+        series: Arc<SubscriptionSeries>,
+        stop: CancellationToken,
+    ) -> Self {
+        Self {
+            name: names::queue_name(&subscription.key),
+            order: subscription.delivery.order,
+            subscription: Arc::new(Mutex::new(Arc::clone(subscription))),
+            log,
+            series,
+            declared: SetOnce::new(),
+            stop,
+            unsettled: AtomicUsize::new(0),
+            ended: Mutex::default(),
+            settled: Notify::new(),
+            abandoned: Mutex::default(),
+            broken_off: Notify::new(),
+            failure: Mutex::default(),
+            is_failing: AtomicBool::new(false),
+        }
+    }
+
+    /// What the queue holds; `None` if its log does not know it.
+    pub(super) fn counts(&self) -> Option<LogQueueCounts> {
+        let DeclaredQueue { log, id } = self.declared.get()?;
+        log.counts(*id).ok()
+    }
+
+    /// Deliveries that were handed to the worker and have not been settled.
+    pub(super) fn unsettled(&self) -> usize {
+        self.unsettled.load(Ordering::Acquire)
+    }
+
+    pub(super) fn count_handed_over(&self) {
+        self.unsettled.fetch_add(1, Ordering::AcqRel);
+    }
+
+    pub(super) fn count_settled(&self, deliveries: usize) {
+        self.unsettled.fetch_sub(deliveries, Ordering::AcqRel);
+        self.settled.notify_one();
+    }
+
+    /// Has a delivery acknowledged that has ended with the subscriber or the dead letter sink.
+    pub(super) fn acknowledge(&self, event: Sequence, outcome: SettledOutcome) {
+        let mut ended = lock(&self.ended);
+        match outcome {
+            SettledOutcome::DeadLettered => ended.dead_lettered.push(event),
+            SettledOutcome::Delivered | SettledOutcome::Lost => ended.delivered.push(event),
+        }
+        drop(ended);
+        self.settled.notify_one();
+    }
+
+    /// Takes the deliveries that are to be acknowledged.
+    pub(super) fn take_ended(&self) -> EndedDeliveries {
+        std::mem::take(&mut *lock(&self.ended))
+    }
+
+    /// Notes deliveries that ended without being settled.
+    pub(super) fn abandon(&self, events: &[Sequence]) {
+        lock(&self.abandoned).extend_from_slice(events);
+        self.broken_off.notify_one();
+    }
+
+    /// Gives the deliveries back that ended without being settled.
+    pub(super) fn release_abandoned(&self) {
+        let Some(declared) = self.declared.get() else {
+            return;
+        };
+        for event in std::mem::take(&mut *lock(&self.abandoned)) {
+            if let Err(error) = declared.log.release(declared.id, event) {
+                tracing::debug!(queue = self.name, %error, "Not given back");
+            }
+        }
+    }
+
+    /// The subscription as it is configured now.
+    pub(super) fn subscription(&self) -> Arc<Subscription> {
+        Arc::clone(&lock(&self.subscription))
+    }
+
+    /// Sets what the subscription is from now on.
+    pub(super) fn set_subscription(&self, subscription: &Arc<Subscription>) {
+        *lock(&self.subscription) = Arc::clone(subscription);
+    }
+
+    /// State of another queue of the same subscription in the same log: that of a replay.
+    pub(super) fn for_replay(&self, name: String, declared: DeclaredQueue) -> Self {
+        Self {
+            name,
+            order: self.order,
+            subscription: Arc::clone(&self.subscription),
+            log: Arc::clone(&self.log),
+            series: Arc::clone(&self.series),
+            declared: SetOnce::new_with(Some(declared)),
+            stop: self.stop.child_token(),
+            unsettled: AtomicUsize::new(0),
+            ended: Mutex::default(),
+            settled: Notify::new(),
+            abandoned: Mutex::default(),
+            broken_off: Notify::new(),
+            failure: Mutex::default(),
+            is_failing: AtomicBool::new(false),
+        }
+    }
+
+    /// True if nothing can be taken out of the queue.
+    pub(super) fn is_failing(&self) -> bool {
+        self.is_failing.load(Ordering::Acquire)
+    }
+
+    /// Notes whether events can be taken out of the queue. True if that was not known before.
+    pub(super) fn set_failure(&self, failure: Option<LogError>) -> bool {
+        let mut known = lock(&self.failure);
+        let is_news = known.is_some() != failure.is_some();
+        self.is_failing.store(failure.is_some(), Ordering::Release);
+        *known = failure;
+        is_news
+    }
+
+    /// Reason for which the queue cannot be published to, or consumed; `None` if it can.
+    pub(super) fn trouble(&self) -> Option<DiskTrouble> {
+        if let Some(error) = self.log.open_error() {
+            return Some(DiskTrouble::of_error(&error));
+        }
+        let Some(declared) = self.declared.get() else {
+            return Some(DiskTrouble::NotDeclared);
+        };
+        if let Some(failure) = declared.log.failure() {
+            return Some(DiskTrouble::of_error(&failure));
+        }
+        lock(&self.failure).as_ref().map(DiskTrouble::of_error)
+    }
+}

@@ -1,0 +1,3 @@
+//! Tests of the backend: the conformance suite, and what only channels on disk promise.
+
+mod conforms;

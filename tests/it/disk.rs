@@ -1,0 +1,41 @@
+//! Channels on disk: what was answered 202 outlives the process, and what a disk may do to it.
+
+mod faults;
+mod kept;
+mod killed;
+mod looked_at;
+mod removed;
+
+use std::path::Path;
+
+use crate::support::dispatcher::{Builder, Dispatcher};
+use crate::support::subscriber::Subscriber;
+
+/// YAML of the DiskChannel `default/NAME`.
+fn disk_channel(name: &str) -> String {
+    format!(
+        "---\napiVersion: messaging.knative.dev/v1alpha1\nkind: DiskChannel\nmetadata: {{name: {name}}}\n"
+    )
+}
+
+/// YAML of a Subscription of a DiskChannel with this subscriber; `more` is flow style below `spec`.
+fn disk_subscription(channel: &str, name: &str, subscriber: &Subscriber, more: &str) -> String {
+    let uri = subscriber.url();
+    format!(
+        "---\napiVersion: messaging.knative.dev/v1\nkind: Subscription\nmetadata: {{name: {name}}}\nspec:\n  \
+         channel: {{apiVersion: messaging.knative.dev/v1alpha1, kind: DiskChannel, name: {channel}}}\n  \
+         subscriber: {{uri: '{uri}'}}\n{more}"
+    )
+}
+
+/// The `delivery` of a Subscription.
+fn delivery(fields: &str) -> String {
+    format!("  delivery: {{{fields}}}\n")
+}
+
+/// A dispatcher of these manifests whose channels are in this directory.
+fn in_directory(yaml: &str, directory: &Path) -> Builder {
+    Dispatcher::of(yaml)
+        .arg("--data-dir")
+        .arg(directory.to_str().expect("text"))
+}
