@@ -19,6 +19,7 @@ use crate::auth::token_cache::TokenError;
 use crate::client::{HttpTransport, TransportError};
 use crate::event::Event;
 use crate::model::{Addressable, DestinationRoute, Subscription};
+use crate::observation::EventArrival;
 use crate::telemetry::tracer::Span;
 
 /// One attempt to send an event to a destination.
@@ -30,6 +31,8 @@ pub(super) struct DeliveryAttempt<'a> {
     pub(super) timeout: Duration,
     /// Attempts that were made at this destination before.
     pub(super) attempts_before: u32,
+    /// How the event comes to a channel of this process, for observers.
+    pub(super) arrival: EventArrival<'a>,
 }
 
 /// Reason for which an attempt has no response.
@@ -91,12 +94,8 @@ impl<T: HttpTransport> EventDeliverer<T> {
                 // Given back before the channel takes the event: its queue may be drained by this
                 // worker only.
                 drop(permit);
-                let inside = InternalSender {
-                    sender: attempt.subscription.sender.as_deref(),
-                    audience: attempt.destination.audience.as_deref(),
-                };
                 let event = attempt.event_in(span);
-                Box::pin(self.accept_locally(key, event, inside, attempt.timeout)).await
+                Box::pin(self.accept_locally(key, event, attempt)).await
             }
             DestinationRoute::WaitingRequest(key) => {
                 drop(permit);
@@ -152,6 +151,14 @@ impl<T: HttpTransport> EventDeliverer<T> {
 }
 
 impl DeliveryAttempt<'_> {
+    /// Claims of the subscription towards a destination inside of the process.
+    pub(super) fn internal_sender(&self) -> InternalSender<'_> {
+        InternalSender {
+            sender: self.subscription.sender.as_deref(),
+            audience: self.destination.audience.as_deref(),
+        }
+    }
+
     /// The failure of an attempt for which there was no token; there may be one later.
     fn without_token(&self, error: &TokenError) -> backoff::Error<DeliveryFailure> {
         backoff::Error::transient(DeliveryFailure::from_token_error(self.destination, error))

@@ -7,12 +7,15 @@ use opentelemetry::KeyValue;
 
 use super::worker_state::SubscriptionWorkerState;
 use crate::channel::DeliveryOutcome;
+use crate::event::Event;
 use crate::telemetry::tracer::Span;
 
 /// Record of one delivery of a worker, with the status and the duration that are counted at its
 /// end.
 pub(super) struct DeliveryRecord<'l> {
     pub(super) worker: &'l SubscriptionWorkerState,
+    /// The event as it came out of the queue, whatever is sent of it.
+    pub(super) event: &'l Event,
     /// Span of this delivery; sends and attempts are its children.
     pub(super) span: Span,
     /// Status of the last attempt; 0 if there was no response.
@@ -23,9 +26,10 @@ pub(super) struct DeliveryRecord<'l> {
 }
 
 impl<'l> DeliveryRecord<'l> {
-    pub(super) fn new(worker: &'l SubscriptionWorkerState, span: Span) -> Self {
+    pub(super) fn new(worker: &'l SubscriptionWorkerState, event: &'l Event, span: Span) -> Self {
         Self {
             worker,
+            event,
             span,
             last_status: AtomicU16::new(0),
             last_duration_nanos: AtomicU64::new(0),
@@ -39,6 +43,11 @@ impl<'l> DeliveryRecord<'l> {
             .store(status.unwrap_or(0), Ordering::Relaxed);
     }
 
+    /// Status of the last attempt; `None` if there was no response.
+    pub(super) fn last_status(&self) -> Option<u16> {
+        Some(self.last_status.load(Ordering::Relaxed)).filter(|status| *status != 0)
+    }
+
     /// Records how long a send took with its retries.
     pub(super) fn record_duration(&self, took: Duration) {
         self.last_duration_nanos.store(
@@ -50,9 +59,8 @@ impl<'l> DeliveryRecord<'l> {
     /// Counts the last send (contract OB-6), and writes the outcome into the span.
     pub(super) fn finish(mut self, outcome: &DeliveryOutcome) {
         self.has_outcome = true;
-        let status = Some(self.last_status.load(Ordering::Relaxed)).filter(|status| *status != 0);
         self.worker.series().record_dispatch(
-            status,
+            self.last_status(),
             Duration::from_nanos(self.last_duration_nanos.load(Ordering::Relaxed)),
             self.span.recorded(),
         );

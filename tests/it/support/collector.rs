@@ -212,8 +212,8 @@ async fn answer(
             response.headers_mut().insert("retry-after", date);
         }
         Some(Mood::Partial(rejected, why)) => {
-            let grpc = request.headers()["content-type"] == "application/grpc";
-            return Ok(partial_success(grpc, rejected, why));
+            let asked = request.headers()["content-type"].clone();
+            return Ok(partial_success(asked, rejected, why));
         }
         Some(Mood::Body(body)) => {
             response = Response::new(Trailing(vec![Frame::data(Bytes::from_static(body))]));
@@ -234,9 +234,13 @@ async fn answer(
     Ok(response)
 }
 
-/// The answer of a collector that did not take so many. Those about spans and about metrics have
-/// the same form.
-fn partial_success(grpc: bool, rejected_spans: i64, why: &str) -> Response<Trailing> {
+/// The answer, of this content type, of a collector that did not take so many. Those about spans
+/// and about metrics have the same form.
+fn partial_success(
+    content_type: HeaderValue,
+    rejected_spans: i64,
+    why: &str,
+) -> Response<Trailing> {
     let message = ExportTraceServiceResponse {
         partial_success: Some(ExportTracePartialSuccess {
             rejected_spans,
@@ -244,17 +248,14 @@ fn partial_success(grpc: bool, rejected_spans: i64, why: &str) -> Response<Trail
         }),
     };
     let message = message.encode_to_vec();
-    let (content_type, frames) = if grpc {
+    let frames = if content_type == "application/grpc" {
         let length = u32::try_from(message.len()).expect("a length");
         let framed = [&[0], &length.to_be_bytes()[..], &message].concat();
-        let frames = vec![trailers(), Frame::data(framed.into())];
-        ("application/grpc", frames)
+        vec![trailers(), Frame::data(framed.into())]
     } else {
-        let frames = vec![Frame::data(message.into())];
-        ("application/x-protobuf", frames)
+        vec![Frame::data(message.into())]
     };
     let mut response = Response::new(Trailing(frames));
-    let content_type = HeaderValue::from_static(content_type);
     response.headers_mut().insert("content-type", content_type);
     response
 }
