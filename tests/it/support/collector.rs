@@ -212,8 +212,7 @@ async fn answer(
             response.headers_mut().insert("retry-after", date);
         }
         Some(Mood::Partial(rejected, why)) => {
-            let grpc = request.headers()["content-type"] == "application/grpc";
-            return Ok(partial_success(grpc, rejected, why));
+            return Ok(partial_success(request.headers(), rejected, why));
         }
         Some(Mood::Body(body)) => {
             response = Response::new(Trailing(vec![Frame::data(Bytes::from_static(body))]));
@@ -236,7 +235,7 @@ async fn answer(
 
 /// The answer of a collector that did not take so many. Those about spans and about metrics have
 /// the same form.
-fn partial_success(grpc: bool, rejected_spans: i64, why: &str) -> Response<Trailing> {
+fn partial_success(asked: &HeaderMap, rejected_spans: i64, why: &str) -> Response<Trailing> {
     let message = ExportTraceServiceResponse {
         partial_success: Some(ExportTracePartialSuccess {
             rejected_spans,
@@ -244,7 +243,7 @@ fn partial_success(grpc: bool, rejected_spans: i64, why: &str) -> Response<Trail
         }),
     };
     let message = message.encode_to_vec();
-    let (content_type, frames) = if grpc {
+    let (content_type, frames) = if asked["content-type"] == "application/grpc" {
         let length = u32::try_from(message.len()).expect("a length");
         let framed = [&[0], &length.to_be_bytes()[..], &message].concat();
         let frames = vec![trailers(), Frame::data(framed.into())];
