@@ -74,7 +74,7 @@ impl Explanation {
 
 fn records(
     segments: &[Arc<RecordSegment>],
-) -> impl Iterator<Item = super::record_ring::EventRecord<'_>> {
+) -> impl Iterator<Item = super::record_ring::ObservationRecord<'_>> {
     segments.iter().flat_map(|segment| segment.records())
 }
 

@@ -80,7 +80,7 @@ pub(super) struct RecordSegment {
 
 /// One record, as it was told.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct EventRecord<'s> {
+pub(super) struct ObservationRecord<'s> {
     pub(super) key: EventKey,
     /// Milliseconds since the epoch.
     pub(super) millis: u64,
@@ -138,7 +138,7 @@ impl RecordSegment {
     }
 
     /// The records in the order in which they were told.
-    pub(super) fn records(&self) -> impl Iterator<Item = EventRecord<'_>> {
+    pub(super) fn records(&self) -> impl Iterator<Item = ObservationRecord<'_>> {
         let mut rest = &self.bytes[..];
         std::iter::from_fn(move || {
             let (length, _) = rest.split_first_chunk()?;
@@ -148,13 +148,13 @@ impl RecordSegment {
         })
     }
 
-    fn read<'s>(&'s self, record: &'s [u8]) -> Option<EventRecord<'s>> {
+    fn read<'s>(&'s self, record: &'s [u8]) -> Option<ObservationRecord<'s>> {
         let (_length, rest) = record.split_first_chunk::<2>()?;
         let (key, rest) = rest.split_first_chunk()?;
         let (since, rest) = rest.split_first_chunk()?;
         let (ordinal, rest) = rest.split_first_chunk()?;
         let (fact, attributes) = ObservedFact::read(rest)?;
-        Some(EventRecord {
+        Some(ObservationRecord {
             key: EventKey(u64::from_le_bytes(*key)),
             millis: self.base_millis + u64::from(u32::from_le_bytes(*since)),
             object: self.objects.get(&u32::from_le_bytes(*ordinal))?,
