@@ -123,6 +123,9 @@ impl OtlpExporter {
         let settings = Arc::clone(&self.settings);
         if before.traces != settings.traces {
             self.record_spans();
+            if settings.traces.is_none() {
+                tracing::info!("Traces are no longer sent");
+            }
         }
         if before.trace_endpoint() != settings.trace_endpoint() {
             self.flush_spans(before, stop).await;

@@ -1,12 +1,14 @@
 //! Settings of traces that change while spans are in progress, and a queue of spans that is full:
 //! no span is lost without a line.
 
-use std::time::Duration;
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::task::JoinSet;
 
 use super::{named, traced};
-use crate::support::collector::{Collector, Mood, tree};
+use crate::support::collector::{Collector, Mood};
 use crate::support::dispatcher::Dispatcher;
 use crate::support::sender::{plain, send};
 use crate::support::subscriber::{Reply, Subscriber};
@@ -14,27 +16,66 @@ use crate::support::{channel, eventually};
 
 const EVENTS: usize = 3;
 
-/// A channel with its subscriber, and `config-observability` with this protocol, collector and
-/// rate.
+/// A channel with its subscriber, which is tried until it takes the event, and
+/// `config-observability` with this protocol, collector and rate.
 fn configured(sink: &Subscriber, protocol: &str, collector: &Collector, rate: &str) -> String {
-    let yaml = channel(&[("s", format!("subscriber: {{uri: '{}'}}", sink.url()))]);
+    let spec = format!(
+        "subscriber: {{uri: '{}'}}\ndelivery: {{retry: 1000, backoffPolicy: linear, backoffDelay: PT0.2S}}",
+        sink.url()
+    );
+    let yaml = channel(&[("s", spec)]);
     format!(
         "{yaml}---\napiVersion: v1\nkind: ConfigMap\nmetadata: {{name: config-observability, namespace: knative-eventing}}\ndata:\n  tracing-protocol: {protocol}\n  tracing-endpoint: {}\n  tracing-sampling-rate: '{rate}'\n",
         collector.url()
     )
 }
 
-/// Sends events, and applies these manifests while all of them are being delivered.
-async fn change_meanwhile(dispatcher: &Dispatcher, sink: &Subscriber, yaml: &str) {
-    let (before, mut senders) = (sink.count(), JoinSet::new());
-    for id in 0..EVENTS {
-        let url = dispatcher.http_url("/default/c");
-        senders.spawn(async move { send(&plain(), url, &id.to_string()).await });
+/// A subscriber that refuses events until it is to take them.
+struct Gate {
+    sink: Subscriber,
+    takes: Arc<AtomicBool>,
+}
+
+impl Gate {
+    async fn start() -> Self {
+        let takes = Arc::new(AtomicBool::new(false));
+        let open = Arc::clone(&takes);
+        let status = move || {
+            if open.load(Ordering::Relaxed) {
+                200
+            } else {
+                503
+            }
+        };
+        let sink = Subscriber::answering(move |_| Reply::status(status())).await;
+        Self { sink, takes }
     }
-    sink.until(before + EVENTS).await;
-    dispatcher.apply(yaml).await;
-    while let Some(status) = senders.join_next().await {
-        assert_eq!(status.expect("an answer"), 202);
+
+    /// Sends events, and lets them end only after these manifests are applied and the exporter has
+    /// logged `line` once more.
+    async fn change_meanwhile(&self, dispatcher: &Dispatcher, yaml: &str, line: &str) {
+        self.takes.store(false, Ordering::Relaxed);
+        let (tried, told) = (self.sink.count(), dispatcher.logged(&[line]).len());
+        let mut senders = JoinSet::new();
+        for id in 0..EVENTS {
+            let url = dispatcher.http_url("/default/c");
+            senders.spawn(async move { send(&plain(), url, &id.to_string()).await });
+        }
+        self.sink.until(tried + EVENTS).await;
+        let all_begun = || {
+            let tried: HashSet<String> = self.sink.received()[tried..]
+                .iter()
+                .map(|got| got.id().to_owned())
+                .collect();
+            tried.len() == EVENTS
+        };
+        eventually("each event is on its way", all_begun).await;
+        dispatcher.apply(yaml).await;
+        eventually(line, || dispatcher.logged(&[line]).len() > told).await;
+        self.takes.store(true, Ordering::Relaxed);
+        while let Some(status) = senders.join_next().await {
+            assert_eq!(status.expect("an answer"), 202);
+        }
     }
 }
 
@@ -42,31 +83,33 @@ async fn change_meanwhile(dispatcher: &Dispatcher, sink: &Subscriber, yaml: &str
 /// does not touch it. Where traces are switched off, the spans in progress count as dropped.
 #[tokio::test(flavor = "multi_thread")]
 async fn spans_in_progress_outlive_a_change() {
-    let slow = |_: &_| Reply::status(200).after(Duration::from_secs(2));
     let (first, second) = (Collector::start().await, Collector::start().await);
-    let sink = Subscriber::answering(slow).await;
-    let dispatcher = Dispatcher::of(&configured(&sink, "http/protobuf", &first, "1"))
+    let gate = Gate::start().await;
+    let with = |protocol, collector, rate| configured(&gate.sink, protocol, collector, rate);
+    let dispatcher = Dispatcher::of(&with("http/protobuf", &first, "1"))
         .env("OTEL_BSP_SCHEDULE_DELAY", "50")
         .start()
         .await;
     let whole = |collector: &Collector| named(&collector.spans(), "deliver").len() == EVENTS;
+    let sent = "Traces are sent";
 
-    let rate = configured(&sink, "http/protobuf", &first, "0.9999999");
-    change_meanwhile(&dispatcher, &sink, &rate).await;
+    let rate = with("http/protobuf", &first, "0.9999999");
+    gate.change_meanwhile(&dispatcher, &rate, sent).await;
     eventually("all end in the collector that stays", || whole(&first)).await;
-    assert_eq!(first.spans().len(), EVENTS * 5, "{}", tree(&first.spans()));
 
-    let moved = configured(&sink, "http/protobuf", &second, "1");
-    change_meanwhile(&dispatcher, &sink, &moved).await;
+    let moved = with("http/protobuf", &second, "1");
+    gate.change_meanwhile(&dispatcher, &moved, sent).await;
     eventually("all end in the new collector", || whole(&second)).await;
-    eventually("nothing is lost", || {
-        first.spans().len() + second.spans().len() == 2 * EVENTS * 5
+    eventually("no request is lost", || {
+        let of = |collector: &Collector| named(&collector.spans(), "publish").len();
+        of(&first) + of(&second) == 2 * EVENTS
     })
     .await;
     assert_eq!(dispatcher.counter("spans_dropped_total").await, 0);
 
-    let off = configured(&sink, "none", &second, "1");
-    change_meanwhile(&dispatcher, &sink, &off).await;
+    let off = with("none", &second, "1");
+    let no_longer = "Traces are no longer sent";
+    gate.change_meanwhile(&dispatcher, &off, no_longer).await;
     eventually("it is said", || {
         dispatcher.logged(&["when traces were switched off"]).len() == 1
     })
