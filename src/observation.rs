@@ -13,7 +13,8 @@ mod record_ring;
 mod tap_hub;
 
 use std::sync::Arc;
-use std::time::SystemTime;
+
+use rustix::time::{ClockId, clock_gettime};
 
 use crate::event::Event;
 use event_key::EventKeyHasher;
@@ -94,10 +95,11 @@ impl EventObserver {
     }
 }
 
-/// The time now, in milliseconds since the epoch.
+/// The time now, in milliseconds since the epoch, by the clock that the system advances at each of
+/// its ticks, some milliseconds apart: reading it costs a fraction of what the exact one costs, and
+/// facts of one time have an order of their own.
 fn now_millis() -> u64 {
-    let since = SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    let now = clock_gettime(ClockId::RealtimeCoarse);
+    let (seconds, nanos) = (now.tv_sec.max(0), now.tv_nsec.max(0));
+    u64::try_from(seconds.saturating_mul(1000) + nanos / 1_000_000).unwrap_or_default()
 }

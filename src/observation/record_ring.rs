@@ -6,9 +6,10 @@
 
 use std::cell::Cell;
 use std::collections::{HashMap, VecDeque};
-use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use foldhash::fast::RandomState;
 
 use super::event_key::EventKey;
 use super::observed_fact::ObservedFact;
@@ -44,27 +45,6 @@ fn thread_number() -> usize {
     })
 }
 
-/// A hasher of ordinals, which differ in their low bits already.
-#[derive(Debug, Default)]
-struct OrdinalHasher(u64);
-
-impl Hasher for OrdinalHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.write_u32((*byte).into());
-        }
-    }
-
-    fn write_u32(&mut self, ordinal: u32) {
-        // The product carries the low bits into the high ones, which the table looks at, too.
-        self.0 = (self.0 ^ u64::from(ordinal)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    }
-}
-
 /// Records one after the other, with the objects that they name.
 #[derive(Clone, Debug, Default)]
 pub(super) struct RecordSegment {
@@ -73,7 +53,9 @@ pub(super) struct RecordSegment {
     bytes: Vec<u8>,
     /// The time of the first record, in milliseconds since the epoch.
     base_millis: u64,
-    objects: HashMap<u32, Arc<ObservedObject>, BuildHasherDefault<OrdinalHasher>>,
+    objects: HashMap<u32, Arc<ObservedObject>, RandomState>,
+    /// Objects that are held for sure; ordinals begin with 1.
+    last_ordinals: [u32; 2],
     /// Number of events whose attributes are in it.
     events: usize,
 }
@@ -109,22 +91,14 @@ impl RecordSegment {
             self.bytes.reserve_exact(SEGMENT_BYTES);
         }
         let ordinal = object.ordinal();
-        self.objects
-            .entry(ordinal)
-            .or_insert_with(|| Arc::clone(object));
+        self.hold(ordinal, object);
         let start = self.bytes.len();
         let since = u32::try_from(now.saturating_sub(self.base_millis)).unwrap_or(u32::MAX);
-        let mut head = [0; HEAD];
-        let parts = [
-            &key.0.to_le_bytes()[..],
-            &since.to_le_bytes(),
-            &ordinal.to_le_bytes(),
-        ];
-        let places = head.iter_mut().skip(2);
-        for (place, byte) in places.zip(parts.into_iter().flatten()) {
-            *place = *byte;
-        }
-        self.bytes.extend_from_slice(&head);
+        // The length is known at the end.
+        self.bytes.extend_from_slice(&[0; 2]);
+        self.bytes.extend_from_slice(&key.0.to_le_bytes());
+        self.bytes.extend_from_slice(&since.to_le_bytes());
+        self.bytes.extend_from_slice(&ordinal.to_le_bytes());
         fact.write(&mut self.bytes);
         if let Some(event) = event {
             event.write_compact(&mut self.bytes);
@@ -135,6 +109,19 @@ impl RecordSegment {
         if let Some(place) = self.bytes.get_mut(start..start + 2) {
             place.copy_from_slice(&length.to_le_bytes());
         }
+    }
+
+    /// Keeps an object for as long as records here name it. Mostly it is one of the last two, which
+    /// costs no search.
+    fn hold(&mut self, ordinal: u32, object: &Arc<ObservedObject>) {
+        if self.last_ordinals.contains(&ordinal) {
+            return;
+        }
+        let [last, _] = self.last_ordinals;
+        self.last_ordinals = [ordinal, last];
+        self.objects
+            .entry(ordinal)
+            .or_insert_with(|| Arc::clone(object));
     }
 
     /// The records in the order in which they were told.
@@ -232,6 +219,7 @@ impl RecordRing {
             if let Some(mut segment) = oldest {
                 segment.bytes.clear();
                 segment.objects.clear();
+                segment.last_ordinals = [0; 2];
                 segment.events = 0;
                 *open = segment;
             }
