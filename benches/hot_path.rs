@@ -38,6 +38,9 @@ use sealpost::model::{
     ChannelKey, ChannelKind, DestinationRole, DestinationRoute, OidcAuthentication, OidcDiscovery,
     RoutingTable, SenderAuthorization, ServiceHosts, TransportEncryption, TrustBundle,
 };
+use sealpost::observation::{
+    EventArrival, EventObserver, ObservedAttempt, ObservedEnd, ObservedFact, ObservedObject,
+};
 use sealpost::telemetry::counters::ProcessCounters;
 use sealpost::telemetry::series::{DeliveryEnd, SeriesKey};
 use sealpost::telemetry::span_attributes;
@@ -395,6 +398,30 @@ fn count(bencher: Bencher<'_, '_>) {
         drop(in_flight);
         series.record_dispatch(Some(200), std::time::Duration::from_micros(80), None);
         counters.count_end(&series, DeliveryEnd::Delivered);
+    });
+}
+
+/// What is told of an event with one delivery of one attempt: while nobody asks, and with nothing
+/// kept either.
+#[divan::bench(args = ["kept", "not_kept"])]
+fn observe(bencher: Bencher<'_, '_>, mode: &str) {
+    let observer = EventObserver::new(if mode == "kept" { 32 << 20 } else { 0 });
+    let channel = ObservedObject::new("channel", "default", "c");
+    let subscription = ObservedObject::new("subscription", "default", "s");
+    let event = event();
+    let accepted = ObservedFact::Accepted(EventArrival::default());
+    let attempted = ObservedFact::Attempted(ObservedAttempt {
+        role: DestinationRole::Subscriber,
+        number: 1,
+        status: Some(200),
+        took: std::time::Duration::from_micros(80),
+        reason: "",
+    });
+    let ended = ObservedFact::Ended(ObservedEnd::Delivered, "");
+    bencher.bench(|| {
+        observer.observe(black_box(&event), &channel, &accepted);
+        observer.observe(black_box(&event), &subscription, &attempted);
+        observer.observe(black_box(&event), &subscription, &ended);
     });
 }
 

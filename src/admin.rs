@@ -7,6 +7,8 @@
 mod admin_action;
 mod authorizer;
 mod cross_site;
+mod explain;
+mod history;
 mod metrics;
 mod object_trouble;
 mod objects;
@@ -15,6 +17,8 @@ mod page;
 mod parked;
 mod replay;
 mod status;
+mod tap;
+mod tap_query;
 mod token;
 
 use std::net::SocketAddr;
@@ -39,6 +43,7 @@ use operations::AdminOperations;
 use page::StatusPage;
 use parked::{ParkedHandler, ParkedRequest};
 use replay::{ReplayHandler, ReplayPath};
+use tap_query::TapQuery;
 
 pub(crate) use status::{ProcessInfo, StatusSource};
 pub(crate) use token::AdminToken;
@@ -46,6 +51,8 @@ pub(crate) use token::AdminToken;
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
+/// Lines of JSON, one object each.
+const LINES: HeaderValue = HeaderValue::from_static("application/x-ndjson");
 
 /// Answers the requests of operators, whichever listener they come by.
 pub(crate) struct AdminApi {
@@ -106,6 +113,7 @@ impl AdminApi {
         &self,
         request: &Request<RequestBody>,
         listener: AdminListener,
+        context: &mut RequestContext,
     ) -> Response<Full<Bytes>> {
         let (path, query) = (
             request.uri().path(),
@@ -115,7 +123,7 @@ impl AdminApi {
         let parked = below.and_then(ParkedRequest::of_path);
         let replay = below.and_then(ReplayPath::of_path);
         // Nothing below is reached by a request that may not do what it is about to.
-        let action = action_of_path(path, parked, replay);
+        let action = action_of_path(path, query, OperatorPaths { parked, replay });
         if let Some(refusal) = self.refuse(request, listener, action).await {
             return refusal;
         }
@@ -127,7 +135,36 @@ impl AdminApi {
         match (parked, replay) {
             (Some(parked), _) => self.parked.respond(&table(), parked, query).await,
             (None, Some(replay)) => self.replay.respond(&table(), replay, query).await,
-            (None, None) => self.respond_to_read(path, query),
+            (None, None) => match path {
+                "/api/v1/tap" => self.respond_to_tap(request.method(), query, context),
+                "/api/v1/explain" => self.respond_to_explain(query).await,
+                _ => self.respond_to_read(path, query),
+            },
+        }
+    }
+
+    /// Opens a tap, whose lines go out as long as its reader is there.
+    fn respond_to_tap(
+        &self,
+        method: &Method,
+        query: &str,
+        context: &mut RequestContext,
+    ) -> Response<Full<Bytes>> {
+        let stop = self.parked.operations.stop_signal();
+        match tap::open(&self.status_source, query, stop) {
+            Ok(lines) => {
+                context.response_stream = Some(lines).filter(|_| *method == Method::GET);
+                build_response(StatusCode::OK, LINES, "")
+            }
+            Err((status, text)) => build_response(status, TEXT, format!("{text}\n")),
+        }
+    }
+
+    async fn respond_to_explain(&self, query: &str) -> Response<Full<Bytes>> {
+        let (counters, operations) = (&self.status_source.counters, &self.parked.operations);
+        match explain::explain(counters, operations, query).await {
+            Ok(lines) => build_response(StatusCode::OK, LINES, lines),
+            Err((status, text)) => build_response(status, TEXT, format!("{text}\n")),
         }
     }
 
@@ -147,6 +184,10 @@ impl AdminApi {
     fn respond_to_read(&self, path: &str, query: &str) -> Response<Full<Bytes>> {
         match path {
             "/" => self.page_response(),
+            "/api/v1/history" => match history::render_json(&self.status_source.counters, query) {
+                Ok(json) => build_response(StatusCode::OK, JSON, json),
+                Err(text) => build_response(StatusCode::BAD_REQUEST, TEXT, format!("{text}\n")),
+            },
             "/api/v1/status" => {
                 build_response(StatusCode::OK, JSON, self.status_source.render_json())
             }
@@ -160,7 +201,7 @@ impl AdminApi {
                     StatusCode::NOT_FOUND,
                     TEXT,
                     "try /, /healthz, /readyz, /metrics or \
-                     /api/v1/{status,channels,brokers,triggers,subscriptions,sequences,parallels,requestreplies,parked,replay}\n",
+                     /api/v1/{status,channels,brokers,triggers,subscriptions,sequences,parallels,requestreplies,parked,replay,tap,explain,history}\n",
                 ),
             },
         }
@@ -180,18 +221,23 @@ impl AdminApi {
     }
 }
 
-/// Returns what a request is about to do. It follows from the path alone, before the method is
-/// looked at: so a change is never taken for a read.
-fn action_of_path(
-    path: &str,
-    parked: Option<ParkedRequest<'_>>,
-    replay: Option<ReplayPath<'_>>,
-) -> AdminAction {
-    let is_change =
-        parked.is_some_and(ParkedRequest::is_change) || replay.is_some_and(ReplayPath::is_change);
+/// The paths of operators below which something can be changed.
+#[derive(Clone, Copy)]
+struct OperatorPaths<'p> {
+    parked: Option<ParkedRequest<'p>>,
+    replay: Option<ReplayPath<'p>>,
+}
+
+/// Returns what a request is about to do. It follows from what it asks for alone, before the method
+/// is looked at: so a change is never taken for a read.
+fn action_of_path(path: &str, query: &str, operators: OperatorPaths<'_>) -> AdminAction {
+    let is_change = operators.parked.is_some_and(ParkedRequest::is_change)
+        || operators.replay.is_some_and(ReplayPath::is_change);
+    let asks_for_data = path == "/api/v1/tap" && TapQuery::asks_for_data(query);
     match is_change {
         true => AdminAction::Change,
         false if is_public(path) => AdminAction::Probe,
+        false if asks_for_data => AdminAction::ReadData,
         false => AdminAction::Read,
     }
 }
@@ -206,10 +252,10 @@ impl RequestHandler for AdminHandler {
     async fn handle(
         &self,
         request: Request<RequestBody>,
-        _context: &mut RequestContext,
+        context: &mut RequestContext,
     ) -> Response<Full<Bytes>> {
         // On the heap, since a request to change something holds much more than one that reads.
-        Box::pin(self.api.respond(&request, self.listener)).await
+        Box::pin(self.api.respond(&request, self.listener, context)).await
     }
 }
 
@@ -293,7 +339,7 @@ fn health_response(
 
 fn method_not_allowed(method: &Method, action: AdminAction) -> Option<Response<Full<Bytes>>> {
     let (is_fine, allowed, remedy) = match action {
-        AdminAction::Probe | AdminAction::Read => (
+        AdminAction::Probe | AdminAction::Read | AdminAction::ReadData => (
             matches!(*method, Method::GET | Method::HEAD),
             "GET, HEAD",
             "use GET\n",

@@ -8,6 +8,7 @@ mod controller;
 mod descriptor_shares;
 mod disk;
 mod event_ports;
+mod history_sampler;
 mod listeners;
 mod observability;
 mod operators;

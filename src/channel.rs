@@ -30,6 +30,7 @@ use trouble_reason::{BackendConnection, TroubleReason};
 
 use crate::event::Event;
 use crate::model::{Channel, DestinationRole, Subscription, SubscriptionKey};
+use crate::observation::{ObservedEnd, ObservedFact};
 use crate::telemetry::series::{DropReason, Dropped, SubscriptionSeries};
 use crate::wire_text::WireText;
 
@@ -118,6 +119,19 @@ pub struct CountedDrop {
     pub destination: DestinationRole,
     /// Reason of the drop.
     pub reason: DropReason,
+}
+
+impl DeliveryOutcome {
+    /// The outcome as observers of the event are told of it. `lost` is what becomes of an event
+    /// that nobody took.
+    pub(crate) fn observed(&self, lost: ObservedEnd) -> ObservedFact<'_> {
+        match self {
+            Self::Delivered => ObservedFact::Ended(ObservedEnd::Delivered, ""),
+            Self::DeadLettered => ObservedFact::Ended(ObservedEnd::DeadLettered, ""),
+            Self::Lost(loss) => ObservedFact::Ended(lost, &loss.reason),
+            Self::Deferred(_) => ObservedFact::Ended(ObservedEnd::Deferred, ""),
+        }
+    }
 }
 
 impl LostDelivery {

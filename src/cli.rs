@@ -20,6 +20,7 @@ mod schema;
 mod send;
 mod served;
 mod sink;
+mod tap;
 mod task;
 mod telemetry;
 mod value;
@@ -52,6 +53,7 @@ pub(crate) use schema::SchemaOptions;
 pub(crate) use send::SendOptions;
 pub(crate) use served::{RoleArg, ServedOptions};
 pub(crate) use sink::{EnvOptions, ExecOptions, SinkOptions};
+pub(crate) use tap::{ExplainOptions, LineOutput, TapOptions};
 pub(crate) use telemetry::TelemetryOptions;
 pub use variables::unread_variables;
 
@@ -90,6 +92,10 @@ pub enum CliCommand {
     Disk(DiskCommand),
     /// Show what a running dispatcher serves
     Get(GetOptions),
+    /// Print what happens to events as it happens
+    Tap(Box<TapOptions>),
+    /// Print what became of an event
+    Explain(Box<ExplainOptions>),
     /// Send CloudEvents
     Send(Box<SendOptions>),
     /// Print the events that arrive

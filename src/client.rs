@@ -4,12 +4,14 @@
 //! that trust different ones never share a connection (contract G-59). This module knows
 //! destinations and responses, not subscriptions.
 
+mod bounded_body;
 mod collector;
 mod connection_permits;
 mod connector;
 mod counted_stream;
 mod dns_resolver;
 mod error;
+mod grpc_answer;
 mod header_fields;
 mod http1;
 mod http2;

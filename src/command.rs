@@ -7,6 +7,7 @@ pub mod completions;
 pub mod disk;
 pub mod display;
 pub mod env;
+mod event_text;
 pub mod exec;
 pub mod filter;
 pub mod get;
@@ -16,9 +17,11 @@ pub mod replay;
 pub mod schema;
 pub mod send;
 mod sink;
+pub mod tap;
 
 use std::error::Error;
 use std::io::{self, Write};
+use std::ops::ControlFlow;
 
 use anyhow::Context;
 
@@ -28,6 +31,11 @@ use crate::wire_text;
 /// Writes a result. A reader that has gone away is no failure; a result that could not be written
 /// is one.
 fn print(text: &str) -> anyhow::Result<()> {
+    print_on(text).map(|_| ())
+}
+
+/// Writes a part of a result, of which more may follow; breaks if the reader has gone away.
+fn print_on(text: &str) -> anyhow::Result<ControlFlow<()>> {
     let mut stdout = io::stdout().lock();
     match stdout
         .write_all(text.as_bytes())
@@ -35,9 +43,12 @@ fn print(text: &str) -> anyhow::Result<()> {
     {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
             tracing::debug!("Standard output is closed");
-            Ok(())
+            Ok(ControlFlow::Break(()))
         }
-        written => written.context("standard output"),
+        written => {
+            written.context("standard output")?;
+            Ok(ControlFlow::Continue(()))
+        }
     }
 }
 

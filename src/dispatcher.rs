@@ -186,11 +186,7 @@ impl<T: HttpTransport> Dispatcher<T> {
         let opened = self.backend.open(channel);
         consumers.extend(opened.consumers);
         let (publisher, series) = (opened.publisher, self.router.channel_series(&channel.key));
-        Arc::new(RoutedChannel {
-            channel: Arc::clone(channel),
-            publisher,
-            series,
-        })
+        Arc::new(RoutedChannel::new(channel, publisher, series))
     }
 
     /// Retires the queues of channels that have changed or are gone, except those that are

@@ -7,8 +7,8 @@ use base64::engine::general_purpose::STANDARD;
 use tokio::io::AsyncWriteExt;
 use tokio::sync::Mutex;
 
-use crate::event::Event;
-use crate::wire_text::escape;
+use crate::event::{Event, http as binding};
+use crate::wire_text::{escape, escape_json};
 
 /// Attributes of the specification, in the order in which they are shown.
 const CORE: [&str; 8] = [
@@ -38,11 +38,41 @@ impl EventDisplay {
     /// # Errors
     /// If standard output is closed.
     pub(crate) async fn show(&self, event: &Event) -> io::Result<()> {
-        let text = format_event(event);
+        self.write(&format_event(event)).await
+    }
+
+    /// Shows an event as one line of JSON, as CloudEvents write it; returns when it has been
+    /// written.
+    ///
+    /// # Errors
+    /// If standard output is closed.
+    pub(crate) async fn show_json(&self, event: &Event) -> io::Result<()> {
+        let (_headers, json) = binding::encode_structured(event);
+        let line = without_blanks(&String::from_utf8_lossy(&json));
+        self.write(&(escape_json(&line) + "\n")).await
+    }
+
+    async fn write(&self, text: &str) -> io::Result<()> {
         let mut stdout = self.0.lock().await;
         stdout.write_all(text.as_bytes()).await?;
         stdout.flush().await
     }
+}
+
+/// JSON without what stands between its parts: data are written as they came, perhaps on several
+/// lines.
+fn without_blanks(json: &str) -> String {
+    let (mut is_text, mut is_escaped) = (false, false);
+    let is_kept = |c: &char| {
+        if is_text {
+            is_text = is_escaped || *c != '"';
+            is_escaped = !is_escaped && *c == '\\';
+            return true;
+        }
+        is_text = *c == '"';
+        !c.is_ascii_whitespace()
+    };
+    json.chars().filter(is_kept).collect()
 }
 
 /// Text for an event, ending in a line break. Characters that would be hidden in values, such as
@@ -132,6 +162,19 @@ Data,
   }
 ";
         assert_eq!(format_event(&event), expected);
+    }
+
+    #[test]
+    fn json_is_one_line() {
+        for (json, line) in [
+            (
+                "{\r\n\t\"a b\": [1, 2],\n \"c\": \" \\\" x\\\\\" }",
+                "{\"a b\":[1,2],\"c\":\" \\\" x\\\\\"}",
+            ),
+            ("\" \"", "\" \""),
+        ] {
+            assert_eq!(without_blanks(json), line);
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@
 
 mod attribute;
 mod attribute_limit;
+mod compact;
 mod decode_error;
 pub mod http;
 mod json;
@@ -26,6 +27,7 @@ pub(crate) use attribute::{
     is_attribute_name,
 };
 pub use attribute_limit::AttributeLimit;
+pub(crate) use compact::{CompactEvent, MOST_COMPACT};
 pub(crate) use decode_error::DecodeError;
 pub(crate) use near::{differs_little, nearly};
 pub(crate) use trace_context::{BAGGAGE, TRACEPARENT, TRACESTATE, TraceContext};

@@ -19,11 +19,12 @@ use http::{Method, Request, Response};
 use http_body_util::Full;
 
 use crate::auth::policy::AccessDenial;
-use crate::auth::{RequestCredentials, SenderAuthorizer};
+use crate::auth::{RequestCredentials, SenderAuthorizer, SenderIdentity};
 use crate::budget::PER_ONE_OF_MANY;
 use crate::event::http::ContentMode;
 use crate::event::{Event, EventGuard, http as binding};
-use crate::router::{AcceptError, Router, ServedTable};
+use crate::observation::EventArrival;
+use crate::router::{AcceptError, ArrivedEvents, Router, ServedTable};
 use crate::server::body::BodyError;
 use crate::server::{RequestBody, RequestContext, RequestHandler};
 use request_reader::{ReceivedRequest, RequestReader};
@@ -74,10 +75,16 @@ impl Ingress {
             Method::OPTIONS => return Ok(IngressResponse::Options),
             _ => return Err(IngressResponse::MethodNotAllowed),
         }
-        let events = self
+        let (via, peer) = (context.scheme.as_str(), context.peer);
+        let (events, sender) = self
             .read_authorized(request, context, &serving, &target)
             .await?;
-        self.send_to_target(events, &serving, &target).await
+        let by = sender.subject();
+        let arrived = ArrivedEvents {
+            events,
+            arrival: EventArrival { via, by, peer },
+        };
+        self.send_to_target(arrived, &serving, &target).await
     }
 
     /// Sends the events to their target. A RequestReply takes one of them, and gives its reply.
@@ -86,18 +93,21 @@ impl Ingress {
     /// If the target refuses them.
     async fn send_to_target(
         &self,
-        mut events: Vec<Event>,
+        mut arrived: ArrivedEvents<'_>,
         serving: &ServedTable,
         target: &IngressTarget<'_>,
     ) -> Result<IngressResponse, IngressResponse> {
         match *target {
             IngressTarget::Channel(index, _) => self
                 .router
-                .accept(serving, index, events)
+                .accept(serving, index, arrived)
                 .await
                 .map(|()| IngressResponse::Accepted),
             IngressTarget::RequestReply(request_reply) => {
-                let event = events.pop().ok_or(IngressResponse::BatchNotAllowed)?;
+                let event = arrived
+                    .events
+                    .pop()
+                    .ok_or(IngressResponse::BatchNotAllowed)?;
                 Box::pin(self.router.request(serving, request_reply, event))
                     .await
                     .map(|reply| IngressResponse::Reply(Box::new(reply)))
@@ -116,7 +126,7 @@ impl Ingress {
         context: &mut RequestContext,
         serving: &ServedTable,
         target: &IngressTarget<'_>,
-    ) -> Result<Vec<Event>, IngressResponse> {
+    ) -> Result<(Vec<Event>, SenderIdentity), IngressResponse> {
         let refused = |denial| IngressResponse::Refused(self.count_denied(serving, target, denial));
         // Before the body is read, the sender must be known, if the target wants that.
         let access = target.access();
@@ -144,7 +154,7 @@ impl Ingress {
         if is_batch {
             return Err(IngressResponse::BatchNotAllowed);
         }
-        Ok(events)
+        Ok((events, sender))
     }
 
     /// Counts events whose sender may not send them there, and gives the error.

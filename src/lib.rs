@@ -16,6 +16,7 @@
 //! - [`source`] sends events of its own, at the times of a schedule.
 //! - [`control`] makes routing tables of Knative manifests.
 //! - [`correlation`]: the ids by which RequestReplies recognize replies.
+//! - [`observation`] takes what is told of single events, for `explain` and `tap`.
 //! - [`wire_text`], [`scrub`], [`budget`], [`tls`], [`telemetry`], [`supervisor`]: mechanisms that
 //!   the others use.
 //! - [`admin`], [`cli`], [`command`], [`app`]: the program around them.
@@ -46,6 +47,7 @@ pub mod event_type;
 pub mod filter;
 pub mod ingress;
 pub mod model;
+pub mod observation;
 pub mod relay;
 pub mod router;
 pub(crate) mod scrub;

@@ -52,7 +52,7 @@ pub(crate) use inventory::{
     ObjectTrouble, StatusAddress, SubscriberId,
 };
 pub(crate) use namespaced_name::NamespacedName;
-pub(crate) use observability::{ExporterEndpoint, ObservabilityConfig};
+pub(crate) use observability::{ExporterEndpoint, ObservabilityConfig, parse_collector_url};
 pub(crate) use relay::{BrokerRelay, ProcessRole, RelayTable, TriggerRelay};
 pub(crate) use request_reply::{REPLY_INDEX, REPLY_REPLICAS, RequestReply};
 pub(crate) use routing_table::AddressLookup;

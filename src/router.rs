@@ -21,6 +21,7 @@ use crate::channel::metrics;
 use crate::event::{Event, http as binding};
 use crate::event_type::EventTypeObserver;
 use crate::model::{AcknowledgeMode, BackendKind, Channel, ChannelKey, ChannelKind, RoutingTable};
+use crate::observation::{EventArrival, ObservedFact};
 use crate::telemetry::counters::ProcessCounters;
 use crate::telemetry::series::{ArrivalOutcome, ChannelSeries};
 use crate::telemetry::tracer::Tracer;
@@ -33,6 +34,12 @@ pub(crate) use request_reply::RequestLimits;
 pub(crate) use served_table::RoutedChannel;
 pub use served_table::ServedTable;
 use table_holder::ServedTableHolder;
+
+/// Events that came together, and how they came.
+pub(crate) struct ArrivedEvents<'a> {
+    pub(crate) events: Vec<Event>,
+    pub(crate) arrival: EventArrival<'a>,
+}
 
 /// Accepts events into channels and Brokers.
 pub struct Router {
@@ -130,7 +137,7 @@ impl Router {
         &self,
         serving: &ServedTable,
         index: usize,
-        events: Vec<Event>,
+        events: ArrivedEvents<'_>,
     ) -> Result<(), AcceptError> {
         match serving.channels.get(index) {
             Some(channel) => self.accept_into(channel, events).await,
@@ -150,6 +157,7 @@ impl Router {
         key: &ChannelKey,
         event: Event,
         inside: InternalSender<'_>,
+        arrival: EventArrival<'_>,
     ) -> Result<(), AcceptError> {
         binding::validate(&event)?;
         let serving = self.served_table();
@@ -157,10 +165,13 @@ impl Router {
         let Some((index, _)) = served else {
             let removed = self.holder.removed_channel(key);
             let removed = removed.ok_or_else(|| AcceptError::NotFound(key.clone()))?;
-            return Box::pin(self.accept_authorized(&removed, event, inside)).await;
+            return Box::pin(self.accept_authorized(&removed, event, inside, arrival)).await;
         };
         match serving.channels.get(index) {
-            Some(channel) => self.accept_authorized(channel, event, inside).await,
+            Some(channel) => {
+                self.accept_authorized(channel, event, inside, arrival)
+                    .await
+            }
             None => Ok(()),
         }
     }
@@ -170,10 +181,12 @@ impl Router {
         channel: &RoutedChannel,
         event: Event,
         inside: InternalSender<'_>,
+        arrival: EventArrival<'_>,
     ) -> Result<(), AcceptError> {
         policy::authorize_internal(channel.channel.authorization.as_ref(), inside, &event)
             .map_err(|denial| self.count_denied_by(Some(channel), denial))?;
-        self.accept_into(channel, vec![self.charge_to_budget(event)])
+        let events = vec![self.charge_to_budget(event)];
+        self.accept_into(channel, ArrivedEvents { events, arrival })
             .await
     }
 
@@ -181,9 +194,9 @@ impl Router {
     async fn accept_into(
         &self,
         channel: &RoutedChannel,
-        events: Vec<Event>,
+        events: ArrivedEvents<'_>,
     ) -> Result<(), AcceptError> {
-        let count = events.len();
+        let count = events.events.len();
         let accepted = self.publish(channel, events).await;
         let arrival = accepted
             .as_ref()
@@ -235,16 +248,12 @@ impl Router {
     /// Counts the hop into a Broker, and publishes the events to the channel's queues.
     async fn publish(
         &self,
-        channel: &RoutedChannel,
-        mut events: Vec<Event>,
+        routed: &RoutedChannel,
+        arrived: ArrivedEvents<'_>,
     ) -> Result<(), AcceptError> {
-        let RoutedChannel {
-            channel, publisher, ..
-        } = channel;
+        let (channel, mut events) = (&routed.channel, arrived.events);
         if channel.key.kind == ChannelKind::Broker {
-            events
-                .iter_mut()
-                .try_for_each(|event| enter_broker(event, self.max_ttl))?;
+            self.enter_broker(routed, &mut events)?;
         }
         // After the hop is counted: an event that is refused for it has no span.
         let mut spans = PublishSpans::start(&self.tracer, &channel.key, &mut events);
@@ -252,14 +261,56 @@ impl Router {
         for event in &events {
             self.event_types
                 .observe(channel.event_types.as_ref(), event);
+            // Before it is published: deliveries may end before the publisher returns.
+            let accepted = ObservedFact::Accepted(arrived.arrival);
+            self.counters
+                .observer
+                .observe(event, &routed.observed, &accepted);
         }
-        let published = publisher.publish(&events).await;
+        let published = routed.publisher.publish(&events).await;
         if let Err(error) = &published {
             spans.set_error(error);
+            self.observe_refused(routed, events.iter().map(AsRef::as_ref), error);
         }
         published?;
         self.counters.accepted.add(events.len() as u64);
         Ok(())
+    }
+}
+
+impl Router {
+    /// Counts the hop of events into a Broker.
+    ///
+    /// # Errors
+    /// If one of them has no hop left.
+    fn enter_broker(
+        &self,
+        routed: &RoutedChannel,
+        events: &mut [Event],
+    ) -> Result<(), AcceptError> {
+        for event in events {
+            if let Err(error) = enter_broker(event, self.max_ttl) {
+                self.observe_refused(routed, [&*event], &error);
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells observers that a channel did not take these events.
+    fn observe_refused<'e>(
+        &self,
+        routed: &RoutedChannel,
+        events: impl IntoIterator<Item = &'e Event>,
+        error: &dyn std::fmt::Display,
+    ) {
+        let reason = error.to_string();
+        for event in events {
+            let refused = ObservedFact::Refused(&reason);
+            self.counters
+                .observer
+                .observe(event, &routed.observed, &refused);
+        }
     }
 }
 

@@ -12,6 +12,7 @@ mod lingering_close;
 mod request_body;
 mod request_context;
 mod request_target;
+mod response_body;
 pub(crate) mod socket;
 mod watched_stream;
 
@@ -39,6 +40,7 @@ use connection_activity::ConnectionActivity;
 use handshake_log::HandshakeLog;
 pub(crate) use request_body::RequestBody;
 pub(crate) use request_context::RequestContext;
+pub(crate) use response_body::BodyStream;
 
 /// Pause before the next attempt to accept when the system refuses, for example since no file
 /// descriptor is left.
@@ -223,12 +225,12 @@ async fn accept_tls<H: RequestHandler>(
     // A connection counts from here on, whether or not its handshake succeeds.
     metrics.opened.increment();
     let _open = metrics.open.enter();
-    let Some(acceptor) = &listener.tls else {
-        return serve_connection(stream, UriScheme::Http, ConnectionActivity::new(), listener)
-            .await;
-    };
     // The address is asked for before the handshake, which consumes the stream and may fail.
     let peer = stream.peer_addr().ok();
+    let Some(acceptor) = &listener.tls else {
+        let activity = ConnectionActivity::new().with_peer(peer);
+        return serve_connection(stream, UriScheme::Http, activity, listener).await;
+    };
     let handshake = acceptor.accept(stream);
     serve_tls(handshake, peer, listener).await;
 }
@@ -244,9 +246,10 @@ async fn serve_tls<H: RequestHandler>(
     match tokio::time::timeout(limit, handshake).await {
         Ok(Ok(stream)) => {
             metrics.handshakes.increment();
+            let activity = ConnectionActivity::new().with_peer(peer);
             let activity = match stream.get_ref().1.alpn_protocol() {
-                Some(b"h2") => ConnectionActivity::new().with_http2(),
-                _ => ConnectionActivity::new(),
+                Some(b"h2") => activity.with_http2(),
+                _ => activity,
             };
             serve_connection(stream, UriScheme::Https, activity, listener).await;
         }

@@ -16,6 +16,7 @@ use crate::channel::{DeliveryOutcome, DeliveryProgress};
 use crate::client::HttpTransport;
 use crate::delivery::{EventDeliverer, SubscriptionWorkerState};
 use crate::model::{CronSchedule, PingSource, RoutingTable, SubscriptionKey, TableSource};
+use crate::observation::{ObservedEnd, ObservedFact};
 use crate::telemetry::counters::ProcessCounters;
 use crate::telemetry::series::{DeliveryEnd, Dropped};
 
@@ -201,6 +202,10 @@ async fn deliver_event<T: HttpTransport>(
     event.set("id", &Uuid::new_v4().to_string());
     event.set("time", &Timestamp::now().to_string());
     let event = Arc::new(event);
+    let observed = worker.series().observed();
+    counters
+        .observer
+        .observe(&event, observed, &ObservedFact::Received);
     // A source has no queue: the wait for a permit stands for it in the metrics.
     counters.count_enqueued(worker.series());
     let permit = worker.acquire_permit().await;
@@ -209,7 +214,12 @@ async fn deliver_event<T: HttpTransport>(
         return counters.count_end(worker.series(), DeliveryEnd::Abandoned);
     };
     let progress = DeliveryProgress::default();
-    let end = match delivery.deliver(&event, &worker, permit, progress).await {
+    let outcome = delivery.deliver(&event, &worker, permit, progress).await;
+    let observed = outcome.observed(ObservedEnd::Lost);
+    counters
+        .observer
+        .observe(&event, worker.series().observed(), &observed);
+    let end = match outcome {
         DeliveryOutcome::Delivered => DeliveryEnd::Delivered,
         DeliveryOutcome::DeadLettered => DeliveryEnd::DeadLettered,
         DeliveryOutcome::Lost(loss) => {

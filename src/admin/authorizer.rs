@@ -163,6 +163,14 @@ impl AdminAuthorizer {
             return forbidden(MISNAMED);
         }
         match (access.action, &self.token) {
+            (AdminAction::ReadData, Some(_)) => unauthorized(
+                "the data of events need the token, --admin-token-file FILE, or the socket, \
+                 --admin-socket PATH",
+            ),
+            (AdminAction::ReadData, None) => forbidden(
+                "the data of events need the socket, --admin-socket PATH; or run sealpost with \
+                 --admin-token-file FILE and show that token",
+            ),
             (AdminAction::Change, Some(_)) => forbidden(
                 "changes need the token, --admin-token-file FILE, or the socket, \
                  --admin-socket PATH",

@@ -55,7 +55,7 @@ pub(super) fn is_cross_site<B>(request: &Request<B>, intent: AdminAction) -> boo
         .get_all(SITE)
         .iter()
         .any(|site| !matches!(site.as_bytes(), b"same-origin" | b"none"));
-    is_from_elsewhere || is_other_site && !(intent != AdminAction::Change && is_navigation(headers))
+    is_from_elsewhere || is_other_site && !(intent <= AdminAction::Read && is_navigation(headers))
 }
 
 /// Returns true if an origin is the one that the request is for. Its scheme does not matter: a

@@ -66,6 +66,11 @@ impl AdminOperations {
         ended
     }
 
+    /// Returns the signal by which operations are told to end when the process stops.
+    pub(super) fn stop_signal(&self) -> CancellationToken {
+        self.stop.clone()
+    }
+
     /// Tells all operations to end, and waits until they have.
     pub(super) async fn end_all(&self) {
         self.stop.cancel();

@@ -235,7 +235,7 @@ fn format_timestamp(timestamp: i64) -> String {
         .map_or_else(|_| timestamp.to_string(), format_time)
 }
 
-fn format_time(time: OffsetDateTime) -> String {
+pub(super) fn format_time(time: OffsetDateTime) -> String {
     let time = time.replace_millisecond(time.millisecond()).unwrap_or(time);
     time.format(&Rfc3339).unwrap_or_default()
 }

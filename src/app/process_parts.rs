@@ -9,10 +9,10 @@ use super::admin_port::AdminPort;
 use super::configuration::ConfigurationSource;
 use super::event_ports::EventPorts;
 use super::process_setup::{BoundPorts, ProcessSetup};
-use super::queues;
 use super::senders::SenderTasks;
 use super::shared_services::SharedServices;
 use super::shutdown::ShutdownStages;
+use super::{history_sampler, queues};
 use crate::admin::{AdminApi, ProcessInfo, StatusSource};
 use crate::channel::backends::ChannelBackends;
 use crate::cli::RunOptions;
@@ -93,6 +93,8 @@ impl ProcessParts {
             "sources",
             sources.run(served.subscribe(), stages.stop_accepting.clone()),
         );
+        let sampler = history_sampler::run(Arc::clone(counters), stages.answering_stop.clone());
+        stages.answering.spawn("history", sampler);
         let status = self.status_source(setup, configuration, workers, backends);
         let admin = AdminPort {
             api: AdminApi::new(status, ports.operators.token),

@@ -14,6 +14,7 @@ use crate::delivery::{DeliveryOptions, EventDeliverer};
 use crate::display::EventDisplay;
 use crate::ingress::request_reader::{HttpsWhenDisabled, RequestReader};
 use crate::model::ServiceHosts;
+use crate::observation::EventObserver;
 use crate::relay::RelayDependencies;
 use crate::router::{RequestLimits, Router, ServedTable};
 use crate::server::body::BodyReader;
@@ -34,7 +35,8 @@ impl SharedServices {
     /// Builds the services, and starts none. `api_server` issues tokens and takes `EventType`s.
     pub(super) fn new(setup: &ProcessSetup, api_server: Option<ApiClient>) -> (Self, SenderTasks) {
         let options = &setup.options;
-        let counters = Arc::new(ProcessCounters::default());
+        let observer = EventObserver::new(options.limits.explain_max_bytes);
+        let counters = Arc::new(ProcessCounters::default().with_observer(observer));
         let budget = MemoryBudget::new(options.limits.max_buffered_bytes);
         counters.update_configuration(|facts| facts.budget = Some(Arc::clone(&budget)));
         let clients = make_clients(setup, &counters);

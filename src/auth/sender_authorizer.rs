@@ -148,5 +148,13 @@ pub struct SenderIdentity {
     subject: Option<Arc<str>>,
 }
 
+impl SenderIdentity {
+    /// Returns the subject of the token; empty if no authentication was asked for.
+    #[must_use]
+    pub(crate) fn subject(&self) -> &str {
+        self.subject.as_deref().unwrap_or_default()
+    }
+}
+
 #[cfg(test)]
 mod tests;

@@ -22,6 +22,7 @@ use super::{
 };
 use crate::event::Event;
 use crate::model::{AcknowledgeMode, Channel, SubscriptionKey};
+use crate::observation::ObservedEnd;
 use crate::telemetry::counters::ProcessCounters;
 use crate::telemetry::series::{DeliveryEnd, Dropped, SubscriptionSeries};
 use delivery_countdown::DeliveryCountdown;
@@ -283,6 +284,10 @@ impl MemorySettlement {
             DeliveryOutcome::Lost(_) | DeliveryOutcome::Deferred(_) => DeliveryEnd::Lost,
         };
         counters.count_end(&self.slot.0.series, end);
+        let observed = outcome.observed(ObservedEnd::Lost);
+        counters
+            .observer
+            .observe(event, self.slot.0.series.observed(), &observed);
         if let DeliveryOutcome::Lost(loss) = outcome {
             loss.log_lost(event, &self.slot.0.series);
             loss.count_dropped(&self.slot.0.series, Dropped::Lost);

@@ -7,7 +7,7 @@ mod trouble_log;
 use std::collections::HashMap;
 
 use super::trouble_reason::{BackendConnection, TroubleReason, TroubleScope};
-use crate::model::{Channel, ChannelKey, RoutingTable, SubscriptionKey};
+use crate::model::{BackendKind, Channel, ChannelKey, RoutingTable, SubscriptionKey};
 pub(crate) use readiness::{ReadinessDecision, ServiceReadiness};
 pub(crate) use trouble_log::TroubleLog;
 
@@ -33,6 +33,8 @@ pub(crate) struct TroubleReport<'t> {
     channels: usize,
     /// Number of subscriptions of those channels that are on a backend which may be away.
     remote_subscriptions: usize,
+    /// The backends which may be away that those subscriptions are on.
+    remote_backends: Vec<BackendKind>,
     /// True if the table holds sources or relays, which need no channel.
     serves_without_channels: bool,
     /// Each subscription that is not served, with the reason and its words.
@@ -145,6 +147,9 @@ impl<'t> TroubleReport<'t> {
         let troubles: Vec<SubscriptionTrouble<'t>> = subscriptions.collect();
         let total = channel.subscriptions.len();
         self.remote_subscriptions += total;
+        if total > 0 && !self.remote_backends.contains(&channel.backend) {
+            self.remote_backends.push(channel.backend);
+        }
         let trouble = match &connection.outage {
             // A channel without subscriptions has no queue that could say that its backend is away.
             Some(outage) if total == 0 => {
@@ -217,12 +222,9 @@ impl<'t> TroubleReport<'t> {
             .find_map(|connection| connection.failure.as_ref())
     }
 
-    /// Names of the backends that may be away.
+    /// Names of the backends which may be away and that subscriptions are on.
     fn backend_names(&self) -> String {
-        let names = self
-            .connections
-            .iter()
-            .map(|connection| connection.backend.display_name());
+        let names = self.remote_backends.iter().map(|kind| kind.display_name());
         names.collect::<Vec<_>>().join(" and ")
     }
 

@@ -4,12 +4,12 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::value;
+use super::{LineOutput, value};
 
 /// The options of `sealpost display`.
 #[derive(Clone, Debug, Args)]
 #[command(
-    after_help = "Prints events in the layout of Knative's event_display.\n\nExamples:\n  sealpost display --addr 127.0.0.1:8081\n  sealpost display --reply my.reply\n  sealpost display --status 503"
+    after_help = "Prints events in the layout of Knative's event_display.\n\nExamples:\n  sealpost display --addr 127.0.0.1:8081\n  sealpost display --reply my.reply\n  sealpost display --status 503\n  sealpost display -o json | jq .type"
 )]
 pub struct DisplayOptions {
     /// Address to listen on
@@ -23,6 +23,16 @@ pub struct DisplayOptions {
     /// Answer with this status
     #[arg(long, value_name = "CODE", env = "SEALPOST_STATUS", default_value = "200", value_parser = clap::value_parser!(u16).range(200..=999))]
     pub status: u16,
+
+    /// How events are printed: text, or json, one event on each line
+    #[arg(
+        short = 'o',
+        long,
+        value_name = "FORMAT",
+        env = "SEALPOST_OUTPUT",
+        default_value = "text"
+    )]
+    pub output: LineOutput,
 
     /// Server certificate for HTTPS, PEM, leaf first
     #[arg(

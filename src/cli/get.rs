@@ -56,6 +56,19 @@ impl GetResource {
             other => other.as_str().trim_end_matches('s'),
         }
     }
+
+    /// The short names of the list, which are Knative's where it has some.
+    fn short_names(self) -> &'static [&'static str] {
+        match self {
+            Self::Channels => &["ch", "imc", "inmemorychannel", "inmemorychannels"],
+            Self::Brokers => &["br"],
+            Self::Triggers => &["tr"],
+            Self::Subscriptions => &["sub", "subs"],
+            Self::Sequences => &["seq"],
+            Self::Parallels => &["par"],
+            Self::RequestReplies => &["rr"],
+        }
+    }
 }
 
 /// The format in which objects are printed.
@@ -63,6 +76,8 @@ impl GetResource {
 pub enum GetOutput {
     /// A line each.
     Table,
+    /// A line each, with more columns.
+    Wide,
     /// YAML.
     Yaml,
     /// JSON.
@@ -72,10 +87,11 @@ pub enum GetOutput {
 /// The options of `sealpost get`.
 #[derive(Clone, Debug, Args)]
 #[command(
-    after_help = "Examples:\n  sealpost get channels\n  sealpost get broker br -n default -o yaml\n  sealpost get triggers -o json --admin http://127.0.0.1:9090"
+    after_help = "Examples:\n  sealpost get channels\n  sealpost get broker br -n default -o yaml\n  sealpost get sub -w\n  sealpost get triggers -o json --admin http://127.0.0.1:9090"
 )]
 pub struct GetOptions {
-    /// channels, brokers, triggers, subscriptions, sequences, parallels or requestreplies
+    /// channels (ch, imc), brokers (br), triggers (tr), subscriptions (sub), sequences (seq),
+    /// parallels (par) or requestreplies (rr)
     #[arg(value_name = "KIND", ignore_case = true, value_parser = parse_resource)]
     pub resource: GetResource,
 
@@ -85,6 +101,14 @@ pub struct GetOptions {
     /// Only objects of this namespace [default: all]
     #[arg(short = 'n', long, value_name = "NS", env = "SEALPOST_NAMESPACE")]
     pub namespace: Option<String>,
+
+    /// Objects of all namespaces, whatever SEALPOST_NAMESPACE says
+    #[arg(short = 'A', long, env = "SEALPOST_ALL_NAMESPACES")]
+    pub all_namespaces: bool,
+
+    /// Go on, and print each object again when it has changed
+    #[arg(short = 'w', long, env = "SEALPOST_WATCH")]
+    pub watch: bool,
 
     /// How objects are printed
     #[arg(
@@ -101,12 +125,23 @@ pub struct GetOptions {
     pub admin: AdminOptions,
 }
 
-/// Reads a kind, in the plural or the singular, whatever its case.
+impl GetOptions {
+    /// The namespace whose objects are listed; `None` lists those of all.
+    #[must_use]
+    pub(crate) fn namespace(&self) -> Option<&str> {
+        self.namespace.as_deref().filter(|_| !self.all_namespaces)
+    }
+}
+
+/// Reads a kind, in the plural, the singular or a short form, whatever its case.
 fn parse_resource(text: &str) -> Result<GetResource, String> {
     let text = text.to_ascii_lowercase();
     GetResource::ALL
         .into_iter()
-        .find(|resource| resource.as_str() == text || resource.singular() == text)
+        .find(|resource| {
+            [resource.as_str(), resource.singular()].contains(&text.as_str())
+                || resource.short_names().contains(&text.as_str())
+        })
         .ok_or_else(|| {
             "use channels, brokers, triggers, subscriptions, sequences, parallels or requestreplies"
                 .to_owned()

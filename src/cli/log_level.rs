@@ -6,7 +6,7 @@ use crate::control::suggest_word;
 /// The levels, from the fewest lines to the most.
 const LEVELS: [&str; 5] = ["error", "warn", "info", "debug", "trace"];
 /// The modules that log, and the libraries that do.
-const TARGETS: [&str; 41] = [
+const TARGETS: [&str; 42] = [
     "sealpost",
     "sealpost::admin",
     "sealpost::app",
@@ -26,6 +26,7 @@ const TARGETS: [&str; 41] = [
     "sealpost::filter",
     "sealpost::ingress",
     "sealpost::model",
+    "sealpost::observation",
     "sealpost::relay",
     "sealpost::router",
     "sealpost::scrub",

@@ -174,6 +174,11 @@ pub struct LimitOptions {
     #[arg(long, value_name = "BYTES", env = "SEALPOST_MAX_BUFFERED_BYTES", default_value = "256MiB", value_parser = value::parse_nonzero_size)]
     pub max_buffered_bytes: usize,
 
+    /// Bytes for what became of the latest events, which `sealpost explain` shows: the latest
+    /// 100,000, as far as this goes; 0 keeps nothing
+    #[arg(long, value_name = "BYTES", env = "SEALPOST_EXPLAIN_MAX_BYTES", default_value = "32MiB", value_parser = value::parse_size)]
+    pub explain_max_bytes: usize,
+
     /// Unfinished events that one subscription may have, and requests that may wait at one
     /// RequestReply; beyond, senders get 429
     #[arg(long, value_name = "N", env = "SEALPOST_QUEUE_CAPACITY", default_value = "10000", value_parser = value::parse_count)]

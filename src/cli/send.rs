@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use http::{HeaderName, HeaderValue};
 use url::Url;
 
 use super::value;
@@ -12,7 +13,7 @@ use crate::model::DeliveryFormat;
 /// The options of `sealpost send`.
 #[derive(Clone, Debug, Args)]
 #[command(
-    after_help = "Prints each answer; for many events a progress bar and a summary. Exits 1 if one was not accepted.\n\nExamples:\n  sealpost send http://127.0.0.1:8080/default/br --data '{\"name\":\"Knative Demo\"}'\n  sealpost send https://127.0.0.1:8443/default/br --ca .sealpost/ca.crt --type my.event --ext tenant=a\n  sealpost send http://127.0.0.1:8080/default/c --count 1000 --rate 100/s --data @event.json"
+    after_help = "Prints each answer; for many events a progress bar and a summary. Exits 1 if one was not accepted.\n\nExamples:\n  sealpost send http://127.0.0.1:8080/default/br --data '{\"name\":\"Knative Demo\"}'\n  sealpost send https://127.0.0.1:8443/default/br --ca .sealpost/ca.crt --type my.event --ext tenant=a\n  sealpost send http://127.0.0.1:8080/default/c --count 1000 --rate 100/s --data @event.json\n  sealpost send https://broker.example/default/br --bearer @token --events - < events.ndjson"
 )]
 pub struct SendOptions {
     /// Where to send
@@ -46,6 +47,24 @@ pub struct SendOptions {
     /// Data: text, or @FILE, or @- for standard input
     #[arg(long, value_name = "STR|@FILE", env = "SEALPOST_DATA")]
     pub data: Option<String>,
+
+    /// Send an event for each line of a file, or of standard input with -: a CloudEvent in JSON each,
+    /// which gets --type, --source and a new id where it has none
+    #[arg(long, value_name = "FILE|-", env = "SEALPOST_EVENTS", conflicts_with_all = ["data", "count", "id", "subject", "ext", "content_type"])]
+    pub events: Option<String>,
+
+    /// Header field of each request; repeatable
+    #[arg(long = "header", value_name = "NAME: VALUE", env = "SEALPOST_HEADER", value_delimiter = '\n', value_parser = value::parse_header_field)]
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+
+    /// Token that proves who sends, or @FILE with it: Authorization: Bearer
+    #[arg(
+        long,
+        value_name = "TOKEN|@FILE",
+        env = "SEALPOST_BEARER",
+        hide_env_values = true
+    )]
+    pub bearer: Option<String>,
 
     /// Media type of the data [default: application/json if it is, else text/plain, else
     /// application/octet-stream]

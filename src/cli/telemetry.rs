@@ -9,6 +9,7 @@ use std::time::Duration;
 use clap::Args;
 use opentelemetry::KeyValue;
 use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::resource::TelemetryResourceDetector;
 use opentelemetry_semantic_conventions::resource::{
     K8S_NAMESPACE_NAME, K8S_POD_NAME, SERVICE_INSTANCE_ID, SERVICE_NAME, SERVICE_VERSION,
 };
@@ -129,6 +130,7 @@ impl RunOptions {
         SignalOptions {
             name: "TRACES",
             path: "v1/traces",
+            flag: "--tracing-endpoint",
             endpoint: self.telemetry.tracing_endpoint.as_deref(),
             protocol: self.telemetry.tracing_protocol,
             configured: configured.traces.as_ref(),
@@ -139,6 +141,7 @@ impl RunOptions {
         SignalOptions {
             name: "METRICS",
             path: "v1/metrics",
+            flag: "--metrics-endpoint",
             endpoint: self.telemetry.metrics_endpoint.as_deref(),
             protocol: self.telemetry.metrics_protocol,
             configured: configured.metrics.as_ref(),
@@ -206,6 +209,7 @@ impl RunOptions {
             .map(|(key, value)| KeyValue::new(key, value));
         let named = variable("OTEL_SERVICE_NAME").map(|name| KeyValue::new(SERVICE_NAME, name));
         Resource::builder_empty()
+            .with_detector(Box::new(TelemetryResourceDetector))
             .with_attributes(known.into_iter().chain(pod).chain(said).chain(named))
             .build()
     }
@@ -222,7 +226,7 @@ fn sampler_of_name(name: &str, variable: VariableLookup<'_>) -> Result<Sampler, 
         let text = variable("OTEL_TRACES_SAMPLER_ARG").unwrap_or_else(|| "1".to_owned());
         value::parse_fraction(&text).map_err(|remedy| format!("OTEL_TRACES_SAMPLER_ARG: {remedy}"))
     };
-    Ok(match name {
+    Ok(match &*name.to_ascii_lowercase() {
         "always_on" => Sampler::AlwaysOn,
         "always_off" => Sampler::AlwaysOff,
         "traceidratio" => Sampler::TraceIdRatio(part()?),

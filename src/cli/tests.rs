@@ -28,7 +28,12 @@ fn every_flag_has_its_variable() {
             .filter(|argument| argument.get_id() != "help");
         for (argument, flag) in flags.filter_map(|argument| Some((argument, argument.get_long()?)))
         {
-            let variable = format!("SEALPOST_{}", flag.to_uppercase().replace('-', "_"));
+            // A variable that holds data to send is none that asks to see data.
+            let name = match (command.get_name(), flag) {
+                ("tap", "data") => "tap-data",
+                _ => flag,
+            };
+            let variable = format!("SEALPOST_{}", name.to_uppercase().replace('-', "_"));
             assert_eq!(
                 argument.get_env().and_then(|env| env.to_str()),
                 Some(variable.as_str())

@@ -3,6 +3,7 @@
 use std::num::NonZeroU32;
 use std::time::{Duration, SystemTime};
 
+use http::{HeaderName, HeaderValue};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use url::Url;
@@ -161,6 +162,31 @@ pub(super) fn parse_rate(text: &str) -> Result<f64, String> {
         Ok(rate) if rate > 0.0 && rate <= 1e6 => Ok(rate),
         _ => Err("write events per second, such as 100 or 100/s".to_owned()),
     }
+}
+
+/// Header fields that `sealpost send` sets itself, from other flags.
+const OWN_HEADERS: [HeaderName; 4] = [
+    http::header::CONTENT_TYPE,
+    http::header::CONTENT_LENGTH,
+    http::header::TRANSFER_ENCODING,
+    http::header::HOST,
+];
+
+/// Reads `Name: value` of a header field.
+pub(super) fn parse_header_field(text: &str) -> Result<(HeaderName, HeaderValue), String> {
+    const REMEDY: &str = "write NAME: VALUE, such as Prefer: reply";
+    let (name, value) = text.split_once(':').ok_or(REMEDY)?;
+    let name: HeaderName = name.trim().parse().map_err(|_invalid| REMEDY)?;
+    let value = HeaderValue::from_str(value.trim()).map_err(|_invalid| REMEDY)?;
+    if OWN_HEADERS.contains(&name) {
+        return Err(format!(
+            "{name} follows from what is sent: use --content-type, or the URL"
+        ));
+    }
+    if name.as_str().starts_with("ce-") {
+        return Err(format!("{name} is an attribute of the event: use --ext"));
+    }
+    Ok((name, value))
 }
 
 /// Reads events per second, of which there are whole numbers only.

@@ -3,26 +3,22 @@
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use http::header::RETRY_AFTER;
 use http::{HeaderMap, Request, StatusCode};
-use http_body::Body;
 use url::Url;
 
-use super::error;
+use super::bounded_body::BoundedBody;
+use super::{error, grpc_answer};
 use crate::model::TrustBundle;
 use crate::telemetry::otlp::{
-    ExportError, ExportResult, OtlpEndpoint, OtlpProtocol, OtlpTransport,
+    ExportAnswer, ExportError, ExportResult, OtlpEndpoint, OtlpProtocol, OtlpTransport,
 };
 use crate::tls::{self, MinTlsVersion, SystemRoots};
-use crate::wire_text::WireText;
-
-/// Bytes of a gRPC response that are read at most while its trailers are waited for.
-const LONGEST: usize = 64 * 1024;
 
 /// Sends OTLP requests to collectors, by one client for each set of trusted certificates and
 /// version of HTTP.
@@ -91,8 +87,8 @@ impl CollectorClients {
             return Err(export_error(status, response.headers()));
         }
         match endpoint.protocol {
-            OtlpProtocol::HttpProtobuf | OtlpProtocol::Stdout => Ok(()),
-            OtlpProtocol::Grpc => read_grpc_status(response).await,
+            OtlpProtocol::HttpProtobuf | OtlpProtocol::Stdout => read_answer(response).await,
+            OtlpProtocol::Grpc => grpc_answer::read_answer(response).await,
         }
     }
 }
@@ -131,52 +127,61 @@ fn request_url(endpoint: &OtlpEndpoint, method: &http::Uri) -> Result<Url, Strin
     }
 }
 
+/// Reads the answer of a collector that took a request over HTTP. One that ends too early is none.
+async fn read_answer(response: reqwest::Response) -> ExportResult {
+    let mut body = BoundedBody::new(response);
+    while body.next_trailers().await?.is_some() {}
+    Ok(match body.content() {
+        Some(message) => ExportAnswer::decode(message),
+        None => ExportAnswer::unreadable(),
+    })
+}
+
 /// Returns the error for this status. The statuses that OTLP lists as retryable have a
-/// `retry_after`, which is the seconds of `Retry-After`, or zero without that field.
+/// `retry_after`, which is what `Retry-After` asks for, or zero without that field.
 fn export_error(status: StatusCode, headers: &HeaderMap) -> ExportError {
-    let seconds = || headers.get(RETRY_AFTER)?.to_str().ok()?.parse().ok();
     let again = matches!(status.as_u16(), 429 | 502 | 503 | 504)
-        .then(|| Duration::from_secs(seconds().unwrap_or(0)));
+        .then(|| requested_wait(headers, SystemTime::now()).unwrap_or_default());
     ExportError {
         reason: format!("it answered {status}"),
         retry_after: again,
     }
 }
 
-/// Reads the status of a gRPC call: it stands in the header fields if the response has no message,
-/// else in the trailers.
-async fn read_grpc_status(response: reqwest::Response) -> ExportResult {
-    if let Some(status) = parse_grpc_status(response.headers()) {
-        return status;
+/// Reads `Retry-After`, which is a number of seconds or a date. A number that is too large for a
+/// duration is the longest there is.
+fn requested_wait(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Some(text.parse().map_or(Duration::MAX, Duration::from_secs));
     }
-    let mut body = std::pin::pin!(reqwest::Body::from(response));
-    let mut read = 0;
-    while let Some(frame) = std::future::poll_fn(|context| body.as_mut().poll_frame(context)).await
-    {
-        let frame = frame.map_err(|error| error::root_cause(&error))?;
-        if let Some(status) = frame.trailers_ref().and_then(parse_grpc_status) {
-            return status;
-        }
-        read += frame.data_ref().map_or(0, Bytes::len);
-        if read > LONGEST {
-            break;
-        }
-    }
-    Err("it did not tell how the call ended".to_owned().into())
+    let date = httpdate::parse_http_date(text).ok()?;
+    date.duration_since(now).ok()
 }
 
-fn parse_grpc_status(headers: &HeaderMap) -> Option<ExportResult> {
-    let status = headers.get("grpc-status")?.to_str().unwrap_or_default();
-    // The codes that OTLP lists as retryable: cancelled, deadline exceeded, aborted, out of range,
-    // unavailable, data loss.
-    let again = matches!(status, "1" | "4" | "10" | "11" | "14" | "15").then_some(Duration::ZERO);
-    let refused = || ExportError {
-        reason: format!("it answered gRPC status {}", WireText::new(status)),
-        retry_after: again,
-    };
-    Some(if status == "0" {
-        Ok(())
-    } else {
-        Err(refused())
-    })
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What cannot be read asks for no wait, and a date that is over neither.
+    #[test]
+    fn waits_that_are_asked_for() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
+        let later = httpdate::fmt_http_date(now + Duration::from_secs(4));
+        let before = httpdate::fmt_http_date(now - Duration::from_secs(4));
+        for (text, seconds) in [
+            ("3", Some(3)),
+            (&*later, Some(4)),
+            (&*before, None),
+            ("99999999999999999999", Some(u64::MAX)),
+            ("-5", None),
+            ("soon", None),
+            ("", None),
+        ] {
+            let value = http::HeaderValue::from_str(text).expect("a value");
+            let headers = HeaderMap::from_iter([(RETRY_AFTER, value)]);
+            let wait = requested_wait(&headers, now).map(|wait| wait.as_secs());
+            assert_eq!(wait, seconds, "{text}");
+        }
+    }
 }

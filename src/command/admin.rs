@@ -84,23 +84,45 @@ impl AdminClient {
         self.send_request(Method::POST, path).await
     }
 
-    async fn send_request(&self, method: Method, path: &str) -> anyhow::Result<Value> {
+    /// Asks for what is at this path, which may go on as long as the dispatcher does.
+    ///
+    /// # Errors
+    /// Fails if the dispatcher does not respond, or not with 200.
+    pub(super) async fn open(&self, path: &str) -> anyhow::Result<reqwest::Response> {
+        let answer = self.send(Method::GET, path).await?;
+        let status = answer.status();
+        if status == StatusCode::OK {
+            return Ok(answer);
+        }
+        let body = answer.bytes().await.unwrap_or_default();
+        bail!(
+            "{}",
+            refusal_message(status, &String::from_utf8_lossy(&body))
+        );
+    }
+
+    async fn send(&self, method: Method, path: &str) -> anyhow::Result<reqwest::Response> {
         let mut request = self.client.request(method, format!("{}{path}", self.base));
         if let Some(authorization) = &self.authorization {
             request = request.header(AUTHORIZATION, authorization.clone());
         }
-        let remedy = || {
-            format!(
-                "no dispatcher answers at {}: is it running, and is --admin or \
-                 --admin-socket right?",
-                self.display_address
-            )
-        };
-        let answer = request
+        request
             .send()
             .await
             .map_err(|error| anyhow!("{}", super::request_failure_reason(&error)))
-            .with_context(remedy)?;
+            .with_context(|| self.remedy())
+    }
+
+    fn remedy(&self) -> String {
+        format!(
+            "no dispatcher answers at {}: is it running, and is --admin or --admin-socket right?",
+            self.display_address
+        )
+    }
+
+    async fn send_request(&self, method: Method, path: &str) -> anyhow::Result<Value> {
+        let answer = self.send(method, path).await?;
+        let remedy = || self.remedy();
         let (status, body) = (answer.status(), answer.bytes().await.with_context(remedy)?);
         if status != StatusCode::OK {
             let body = String::from_utf8_lossy(&body);

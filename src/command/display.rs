@@ -11,7 +11,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use crate::cli::DisplayOptions;
+use crate::cli::{DisplayOptions, LineOutput};
 use crate::display::EventDisplay;
 use crate::event::{AttributeLimit, Event, http as binding};
 use crate::server::{self, ListenerLimits, RequestBody, RequestContext, RequestHandler, body};
@@ -62,6 +62,7 @@ fn tls_config(options: &DisplayOptions) -> anyhow::Result<Option<Arc<rustls::Ser
 /// Prints each event, and responds as the options say.
 struct DisplaySink {
     display: EventDisplay,
+    output: LineOutput,
     /// The type of the event that each event is replied with; no reply if `None`.
     reply: Option<String>,
     /// The status of each response.
@@ -72,6 +73,7 @@ impl DisplaySink {
     fn new(options: DisplayOptions) -> anyhow::Result<Self> {
         Ok(Self {
             display: EventDisplay::default(),
+            output: options.output,
             reply: options.reply,
             status: StatusCode::from_u16(options.status)?,
         })
@@ -93,10 +95,11 @@ impl DisplaySink {
         let events = binding::decode(parts.headers, data, limit)
             .map_err(|error| (StatusCode::BAD_REQUEST, error.to_string()))?;
         for event in &events {
-            self.display
-                .show(event)
-                .await
-                .map_err(|error| (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
+            let shown = match self.output {
+                LineOutput::Text => self.display.show(event).await,
+                LineOutput::Json => self.display.show_json(event).await,
+            };
+            shown.map_err(|error| (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
         }
         Ok(self.respond(&events))
     }

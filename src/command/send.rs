@@ -1,5 +1,6 @@
 //! `sealpost send`: sends CloudEvents and reports the responses.
 
+mod event_lines;
 mod report;
 
 use std::io::Read;
@@ -9,7 +10,8 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use bytes::Bytes;
-use http::HeaderValue;
+use http::header::AUTHORIZATION;
+use http::{HeaderMap, HeaderValue};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -19,6 +21,7 @@ use crate::cli::SendOptions;
 use crate::event::{Event, http as binding};
 use crate::model::{DeliveryFormat, TrustBundle};
 use crate::tls::{self, MinTlsVersion, SystemRoots};
+use event_lines::EventLines;
 use report::{SendOutcome, SendReport};
 
 /// The time limit of one response: as long as a synchronous channel's deliveries may take.
@@ -32,14 +35,23 @@ const MAX_TEXT: usize = 4096;
 /// Fails if there is nothing to send, or the client cannot be built.
 pub async fn run(options: SendOptions) -> anyhow::Result<ExitCode> {
     let template = event_template(&options)?;
+    let mut events = match &options.events {
+        Some(path) => EventsToSend::Lines(EventLines::open(path, template).await?),
+        None => EventsToSend::Copies {
+            template,
+            id: options.id.clone(),
+            number: 0,
+            count: options.count,
+        },
+    };
     let sender = Arc::new(EventSender {
         client: build_client(&options)?,
-        template,
+        headers: request_headers(&options)?,
         options,
     });
-    let mut report = SendReport::new(sender.options.count);
+    let mut report = SendReport::new(events.count());
     tokio::select! {
-        sent = send_all(&sender, &mut report) => sent?,
+        sent = send_all(&sender, &mut events, &mut report) => sent?,
         interrupted = tokio::signal::ctrl_c() => interrupted?,
     }
     report.finish()?;
@@ -50,19 +62,80 @@ pub async fn run(options: SendOptions) -> anyhow::Result<ExitCode> {
     })
 }
 
+/// The events that are sent, one after the other.
+enum EventsToSend {
+    /// The same event so many times, each with an id of its own.
+    Copies {
+        template: Event,
+        id: Option<String>,
+        number: u64,
+        count: u64,
+    },
+    /// Those of a file or of standard input.
+    Lines(EventLines),
+}
+
+impl EventsToSend {
+    /// The number of events; `None` if it is not known.
+    fn count(&self) -> Option<u64> {
+        match self {
+            Self::Copies { count, .. } => Some(*count),
+            Self::Lines(_) => None,
+        }
+    }
+
+    async fn next(&mut self) -> anyhow::Result<Option<Event>> {
+        let (template, id, number, count) = match self {
+            Self::Lines(lines) => return lines.next().await,
+            Self::Copies {
+                template,
+                id,
+                number,
+                count,
+            } => (template, id, number, *count),
+        };
+        if *number >= count {
+            return Ok(None);
+        }
+        *number += 1;
+        let mut event = template.clone();
+        let id = match id {
+            Some(id) if count > 1 => format!("{id}-{number}"),
+            Some(id) => id.clone(),
+            None => Uuid::new_v4().to_string(),
+        };
+        event.set("id", &id);
+        Ok(Some(event))
+    }
+}
+
 struct EventSender {
     client: reqwest::Client,
-    /// The event that is sent, without its id.
-    template: Event,
+    /// The header fields of each request besides those of its event.
+    headers: HeaderMap,
     options: SendOptions,
 }
 
-/// Sends the events as fast as the rate and the number of parallel requests allow.
-async fn send_all(sender: &Arc<EventSender>, report: &mut SendReport) -> anyhow::Result<()> {
+/// Sends the events as fast as the rate and the number of parallel requests allow. A line that is
+/// no event is an error when all events before it have been answered.
+async fn send_all(
+    sender: &Arc<EventSender>,
+    events: &mut EventsToSend,
+    report: &mut SendReport,
+) -> anyhow::Result<()> {
     let slots = Arc::new(Semaphore::new(sender.options.parallel.into()));
     let started = Instant::now();
     let mut sending: JoinSet<SendOutcome> = JoinSet::new();
-    for number in 0..sender.options.count {
+    let mut read = Ok(());
+    for number in 0_u64.. {
+        let event = match events.next().await {
+            Ok(Some(event)) => event,
+            Ok(None) => break,
+            Err(error) => {
+                read = Err(error);
+                break;
+            }
+        };
         // The time of each event is computed from the start, so that slow responses do not lower
         // the rate.
         if let Some(rate) = sender.options.rate {
@@ -78,7 +151,7 @@ async fn send_all(sender: &Arc<EventSender>, report: &mut SendReport) -> anyhow:
         }
         let sender = Arc::clone(sender);
         sending.spawn(async move {
-            let answer = sender.send(number).await;
+            let answer = sender.send(&event).await;
             drop(slot);
             answer
         });
@@ -86,22 +159,17 @@ async fn send_all(sender: &Arc<EventSender>, report: &mut SendReport) -> anyhow:
     while let Some(Ok(answer)) = sending.join_next().await {
         report.add(&answer)?;
     }
-    Ok(())
+    read
 }
 
 impl EventSender {
-    async fn send(&self, number: u64) -> SendOutcome {
-        let mut event = self.template.clone();
-        let id = match &self.options.id {
-            Some(id) if self.options.count > 1 => format!("{id}-{}", number + 1),
-            Some(id) => id.clone(),
-            None => Uuid::new_v4().to_string(),
+    async fn send(&self, event: &Event) -> SendOutcome {
+        let id = event.id().into_owned();
+        let (mut headers, body) = match self.options.mode {
+            DeliveryFormat::Binary => (binding::binary_headers(event), event.data().clone()),
+            DeliveryFormat::Json => binding::encode_structured(event),
         };
-        event.set("id", &id);
-        let (headers, body) = match self.options.mode {
-            DeliveryFormat::Binary => (binding::binary_headers(&event), event.data().clone()),
-            DeliveryFormat::Json => binding::encode_structured(&event),
-        };
+        headers.extend(self.headers.clone());
         let started = Instant::now();
         let sent = self
             .client
@@ -115,6 +183,27 @@ impl EventSender {
             Err(error) => SendOutcome::failed(id, &error, started),
         }
     }
+}
+
+/// The header fields of each request that flags ask for.
+fn request_headers(options: &SendOptions) -> anyhow::Result<HeaderMap> {
+    let mut headers = HeaderMap::new();
+    for (name, value) in &options.headers {
+        headers.append(name.clone(), value.clone());
+    }
+    if let Some(token) = &options.bearer {
+        let token = match token.strip_prefix('@') {
+            Some(path) => {
+                std::fs::read_to_string(path).with_context(|| format!("--bearer @{path}"))?
+            }
+            None => token.clone(),
+        };
+        let mut header = HeaderValue::from_str(&format!("Bearer {}", token.trim()))
+            .context("--bearer: it is no token")?;
+        header.set_sensitive(true);
+        headers.insert(AUTHORIZATION, header);
+    }
+    Ok(headers)
 }
 
 fn build_client(options: &SendOptions) -> anyhow::Result<reqwest::Client> {

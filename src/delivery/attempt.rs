@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::EventDeliverer;
 use super::attempt_request::{build_event, build_request};
-use super::attempt_span::start_attempt_span;
+use super::attempt_span::AttemptSpan;
 use super::dead_letter::DeliveryFailure;
 use super::delivery_record::DeliveryRecord;
 use super::outgoing_event::{DeliveryAttemptResult, OutgoingEvent};
@@ -19,7 +19,7 @@ use crate::auth::token_cache::TokenError;
 use crate::client::{HttpTransport, TransportError};
 use crate::event::Event;
 use crate::model::{Addressable, DestinationRoute, Subscription};
-use crate::telemetry::span_attributes;
+use crate::observation::EventArrival;
 use crate::telemetry::tracer::Span;
 
 /// One attempt to send an event to a destination.
@@ -31,6 +31,8 @@ pub(super) struct DeliveryAttempt<'a> {
     pub(super) timeout: Duration,
     /// Attempts that were made at this destination before.
     pub(super) attempts_before: u32,
+    /// How the event comes to a channel of this process, for observers.
+    pub(super) arrival: EventArrival<'a>,
 }
 
 /// Reason for which an attempt has no response.
@@ -54,14 +56,14 @@ impl<T: HttpTransport> EventDeliverer<T> {
     ) -> DeliveryAttemptResult {
         let (series, role) = (record.worker.series(), attempt.outgoing.role);
         let in_flight = series.in_flight.enter();
-        let mut span = start_attempt_span(send_span, attempt.destination, attempt.attempts_before);
-        let response = match self.send_by_route(attempt, &span, permit).await {
+        let span = AttemptSpan::start(send_span, attempt.destination, attempt.attempts_before);
+        let response = match self.send_by_route(attempt, span.span(), permit).await {
             Ok(response) => Ok(response),
             Err(AttemptError::Transport(error)) => Err(error),
             Err(AttemptError::Token(error)) => {
                 series.count_attempt(role, Err("token"));
                 record.record_status(None);
-                span.set_error(|| error.to_string().into());
+                span.end_without_token(&error);
                 return Err(attempt.without_token(&error));
             }
         };
@@ -73,7 +75,7 @@ impl<T: HttpTransport> EventDeliverer<T> {
             .map_err(TransportError::reason);
         series.count_attempt(role, result);
         record.record_status(result.ok());
-        span_attributes::set_response_attributes(&mut span, result);
+        span.end(result);
         self.judge_response(response, attempt.destination, attempt.subscription)
     }
 
@@ -92,12 +94,8 @@ impl<T: HttpTransport> EventDeliverer<T> {
                 // Given back before the channel takes the event: its queue may be drained by this
                 // worker only.
                 drop(permit);
-                let inside = InternalSender {
-                    sender: attempt.subscription.sender.as_deref(),
-                    audience: attempt.destination.audience.as_deref(),
-                };
                 let event = attempt.event_in(span);
-                Box::pin(self.accept_locally(key, event, inside, attempt.timeout)).await
+                Box::pin(self.accept_locally(key, event, attempt)).await
             }
             DestinationRoute::WaitingRequest(key) => {
                 drop(permit);
@@ -153,6 +151,14 @@ impl<T: HttpTransport> EventDeliverer<T> {
 }
 
 impl DeliveryAttempt<'_> {
+    /// Claims of the subscription towards a destination inside of the process.
+    pub(super) fn internal_sender(&self) -> InternalSender<'_> {
+        InternalSender {
+            sender: self.subscription.sender.as_deref(),
+            audience: self.destination.audience.as_deref(),
+        }
+    }
+
     /// The failure of an attempt for which there was no token; there may be one later.
     fn without_token(&self, error: &TokenError) -> backoff::Error<DeliveryFailure> {
         backoff::Error::transient(DeliveryFailure::from_token_error(self.destination, error))

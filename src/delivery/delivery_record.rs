@@ -7,27 +7,33 @@ use opentelemetry::KeyValue;
 
 use super::worker_state::SubscriptionWorkerState;
 use crate::channel::DeliveryOutcome;
+use crate::event::Event;
 use crate::telemetry::tracer::Span;
 
 /// Record of one delivery of a worker, with the status and the duration that are counted at its
 /// end.
 pub(super) struct DeliveryRecord<'l> {
     pub(super) worker: &'l SubscriptionWorkerState,
+    /// The event as it came out of the queue, whatever is sent of it.
+    pub(super) event: &'l Event,
     /// Span of this delivery; sends and attempts are its children.
     pub(super) span: Span,
     /// Status of the last attempt; 0 if there was no response.
     last_status: AtomicU16,
     /// Duration of the last send with its retries, in nanoseconds.
     last_duration_nanos: AtomicU64,
+    has_outcome: bool,
 }
 
 impl<'l> DeliveryRecord<'l> {
-    pub(super) fn new(worker: &'l SubscriptionWorkerState, span: Span) -> Self {
+    pub(super) fn new(worker: &'l SubscriptionWorkerState, event: &'l Event, span: Span) -> Self {
         Self {
             worker,
+            event,
             span,
             last_status: AtomicU16::new(0),
             last_duration_nanos: AtomicU64::new(0),
+            has_outcome: false,
         }
     }
 
@@ -35,6 +41,11 @@ impl<'l> DeliveryRecord<'l> {
     pub(super) fn record_status(&self, status: Option<u16>) {
         self.last_status
             .store(status.unwrap_or(0), Ordering::Relaxed);
+    }
+
+    /// Status of the last attempt; `None` if there was no response.
+    pub(super) fn last_status(&self) -> Option<u16> {
+        Some(self.last_status.load(Ordering::Relaxed)).filter(|status| *status != 0)
     }
 
     /// Records how long a send took with its retries.
@@ -47,9 +58,9 @@ impl<'l> DeliveryRecord<'l> {
 
     /// Counts the last send (contract OB-6), and writes the outcome into the span.
     pub(super) fn finish(mut self, outcome: &DeliveryOutcome) {
-        let status = Some(self.last_status.load(Ordering::Relaxed)).filter(|status| *status != 0);
+        self.has_outcome = true;
         self.worker.series().record_dispatch(
-            status,
+            self.last_status(),
             Duration::from_nanos(self.last_duration_nanos.load(Ordering::Relaxed)),
             self.span.recorded(),
         );
@@ -63,6 +74,18 @@ impl<'l> DeliveryRecord<'l> {
             .set_attributes(|| [KeyValue::new("sealpost.outcome", end)]);
         if let DeliveryOutcome::Lost(loss) = outcome {
             self.span.set_error(|| loss.reason.clone().into());
+        }
+    }
+}
+
+impl Drop for DeliveryRecord<'_> {
+    /// A delivery that is dropped before its end, as at a stop, tells so; nothing is counted.
+    fn drop(&mut self) {
+        if !self.has_outcome {
+            self.span
+                .set_attributes(|| [KeyValue::new("sealpost.outcome", "abandoned")]);
+            self.span
+                .set_error(|| "the delivery was given up before its end".into());
         }
     }
 }

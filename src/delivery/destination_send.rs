@@ -16,10 +16,11 @@ use super::attempt::DeliveryAttempt;
 use super::attempt_progress::AttemptProgress;
 use super::dead_letter::DeliveryFailure;
 use super::delivery_record::DeliveryRecord;
-use super::outgoing_event::{DeferredAttempt, OutgoingEvent, SendFailure};
+use super::outgoing_event::{DeferredAttempt, DeliveryAttemptResult, OutgoingEvent, SendFailure};
 use super::retry_schedule::RetrySchedule;
 use crate::client::HttpTransport;
 use crate::model::Subscription;
+use crate::observation::{EventArrival, ObservedAttempt, ObservedFact};
 use crate::telemetry::tracer::Span;
 use crate::wire_text::WireText;
 
@@ -132,6 +133,7 @@ impl<T: HttpTransport> EventDeliverer<T> {
         let attempted = self
             .send_attempt(&attempt, send.record, &send.span, permit)
             .await;
+        self.observe_attempt(&attempt, send.record, began, &attempted);
         match attempted {
             Ok(response) => {
                 worker.record_success(role, began);
@@ -156,6 +158,36 @@ impl<T: HttpTransport> EventDeliverer<T> {
                 Ok(AttemptEnd::Retry(wait))
             }
         }
+    }
+
+    /// Tells observers what has come of an attempt.
+    fn observe_attempt(
+        &self,
+        attempt: &DeliveryAttempt<'_>,
+        record: &DeliveryRecord<'_>,
+        began: Instant,
+        attempted: &DeliveryAttemptResult,
+    ) {
+        let reason = match attempted {
+            Ok(_) => String::new(),
+            Err(
+                backoff::Error::Permanent(failure) | backoff::Error::Transient { err: failure, .. },
+            ) => failure.to_string(),
+        };
+        let (series, took) = (record.worker.series(), began.elapsed());
+        series.record_attempt_duration(took);
+        let observed = ObservedAttempt {
+            role: attempt.outgoing.role,
+            number: attempt.attempts_before + 1,
+            status: record.last_status(),
+            took,
+            reason: &reason,
+        };
+        self.counters.observer.observe(
+            record.event,
+            series.observed(),
+            &ObservedFact::Attempted(observed),
+        );
     }
 
     /// Timeout of one attempt at this subscription.
@@ -187,6 +219,11 @@ impl<'a> DestinationSend<'a> {
             destination: destination.ok_or(SendFailure::NoDestination)?,
             timeout: timeout.ok_or_else(|| DeferredAttempt::at_once(attempts_before))?,
             attempts_before,
+            arrival: EventArrival {
+                via: self.outgoing.role.as_str(),
+                by: self.record.worker.series().observed().label(),
+                peer: None,
+            },
         })
     }
 

@@ -1,13 +1,11 @@
 //! Destinations inside of the process: channels, Brokers and RequestReplies, requests that wait for
 //! a reply, and the log of `event_display`. Each gives the response that it would give by HTTP.
 
-use std::time::Duration;
-
 use bytes::Bytes;
 use http::{Response, StatusCode};
 
 use super::EventDeliverer;
-use crate::auth::policy::InternalSender;
+use super::attempt::DeliveryAttempt;
 use crate::client::TransportError;
 use crate::event::{Event, http as binding};
 use crate::model::{ChannelKey, ChannelKind};
@@ -17,14 +15,14 @@ impl<T> EventDeliverer<T> {
     /// Sends an event into a channel, Broker or RequestReply of this process, as if by HTTP.
     ///
     /// # Errors
-    /// If that takes longer than `timeout`.
+    /// If that takes longer than the timeout of the attempt.
     pub(super) async fn accept_locally(
         &self,
         key: &ChannelKey,
         event: Event,
-        inside: InternalSender<'_>,
-        timeout: Duration,
+        attempt: &DeliveryAttempt<'_>,
     ) -> Result<Response<Bytes>, TransportError> {
+        let (inside, timeout) = (attempt.internal_sender(), attempt.timeout);
         let entered = async {
             if key.kind == ChannelKind::RequestReply {
                 self.router
@@ -33,7 +31,7 @@ impl<T> EventDeliverer<T> {
                     .map(Some)
             } else {
                 self.router
-                    .accept_local(key, event, inside)
+                    .accept_local(key, event, inside, attempt.arrival)
                     .await
                     .map(|()| None)
             }

@@ -163,11 +163,7 @@ fn router(counters: &Arc<ProcessCounters>, channel: Channel) -> (Arc<Router>, Op
         vec![Arc::clone(&channel)],
         [],
     );
-    let routed = RoutedChannel {
-        channel,
-        publisher: Arc::clone(&opened.publisher),
-        series: Arc::default(),
-    };
+    let routed = RoutedChannel::new(&channel, Arc::clone(&opened.publisher), Arc::default());
     let serving = ServedTable {
         channels: vec![Arc::new(routed)],
         ..ServedTable::without_channels(Arc::new(table))

@@ -133,11 +133,11 @@ mod tests {
             event_types: None,
             subscriptions: vec![Arc::new(subscription)],
         };
-        Arc::new(RoutedChannel {
-            channel: Arc::new(channel),
-            publisher: Arc::new(Nobody),
-            series: Arc::default(),
-        })
+        Arc::new(RoutedChannel::new(
+            &Arc::new(channel),
+            Arc::new(Nobody),
+            Arc::default(),
+        ))
     }
 
     #[test]

@@ -18,7 +18,8 @@ use crate::model::{
     AcknowledgeMode, Addressable, Channel, ChannelKey, ChannelKind, DeliverySpec, DestinationRoute,
     ServiceHosts, SubscriptionKind, TransportEncryption, TrustBundle,
 };
-use crate::router::ServedTable;
+use crate::observation::EventArrival;
+use crate::router::{ArrivedEvents, ServedTable};
 use crate::telemetry::counters::ProcessCounters;
 
 /// Takes every event but one, at which it panics.
@@ -127,8 +128,12 @@ fn over<T: HttpTransport>(
 }
 
 async fn accept(router: &Router, id: &str) -> bool {
+    let events = ArrivedEvents {
+        events: vec![Event::new(id, "/s", "t")],
+        arrival: EventArrival::default(),
+    };
     router
-        .accept(&router.served_table(), 0, vec![Event::new(id, "/s", "t")])
+        .accept(&router.served_table(), 0, events)
         .await
         .is_ok()
 }

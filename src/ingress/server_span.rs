@@ -3,12 +3,11 @@
 use http::{Method, Request, StatusCode};
 use opentelemetry::KeyValue;
 use opentelemetry::trace::SpanKind;
-use opentelemetry_semantic_conventions::attribute::{
-    HTTP_REQUEST_METHOD, HTTP_RESPONSE_STATUS_CODE, URL_SCHEME,
-};
+use opentelemetry_semantic_conventions::attribute::{HTTP_REQUEST_METHOD, URL_SCHEME};
 
 use crate::event::TraceContext;
 use crate::model::UriScheme;
+use crate::telemetry::span_attributes;
 use crate::telemetry::tracer::{Span, Tracer};
 
 /// Starts the span of a request, as a child of the one that its header fields name; the default for
@@ -34,13 +33,8 @@ pub(super) fn start_server_span<B>(
 
 /// Sets the status of the response; from 500 on the span is an error.
 pub(super) fn set_response_status(span: &mut Span, status: StatusCode) {
-    span.set_attributes(|| {
-        [KeyValue::new(
-            HTTP_RESPONSE_STATUS_CODE,
-            i64::from(status.as_u16()),
-        )]
-    });
+    span_attributes::set_status(span, status.as_u16());
     if status.is_server_error() {
-        span.set_error(|| status.as_u16().to_string().into());
+        span_attributes::set_status_error(span, status.as_u16());
     }
 }

@@ -16,8 +16,10 @@ use super::trigger_request::{TriggerDestination, TriggerRequest};
 use super::trigger_target::TriggerRequestTarget;
 use crate::client::HttpTransport;
 use crate::event::{Event, TraceContext, http as binding, knative};
+use crate::filter::explain;
 use crate::ingress::request_reader::ReceivedRequest;
 use crate::model::{DeliveryFormat, DestinationRole, TriggerRelay};
+use crate::observation::ObservedFact;
 use crate::server::{RequestBody, RequestContext, RequestHandler};
 use crate::telemetry::series::SubscriptionSeries;
 use crate::wire_text::WireText;
@@ -71,6 +73,7 @@ impl<T: HttpTransport> BrokerFilter<T> {
             series: series.unwrap_or(&self.uncounted_series),
             scheme: context.scheme,
             received_at: came,
+            observer: &self.relay.counters.observer,
         };
         let received = self.read_event(request, context, &target, trigger).await;
         let received = received.inspect_err(|_refused| call.series.refused.increment())?;
@@ -124,6 +127,7 @@ impl<T: HttpTransport> BrokerFilter<T> {
         target: &TriggerRequestTarget<'_>,
         call: TriggerRequest<'_>,
     ) -> Result<RelayResponse, RelayResponse> {
+        call.observe(&received.event, &ObservedFact::Received);
         let address = match target.role {
             DestinationRole::Subscriber => return self.filter_and_send(received.event, call).await,
             DestinationRole::Reply => call.trigger.broker.as_ref().ok_or_else(|| {
@@ -138,6 +142,7 @@ impl<T: HttpTransport> BrokerFilter<T> {
         let to = TriggerDestination {
             role: target.role,
             address,
+            event: &received.event,
         };
         self.send_unfiltered(&received, call, to).await
     }
@@ -146,7 +151,7 @@ impl<T: HttpTransport> BrokerFilter<T> {
     /// that it was taken.
     fn lose_event(&self, event: &Event, trigger: &str, call: TriggerRequest<'_>) -> RelayResponse {
         self.relay.counters.lost.increment();
-        call.record_lost();
+        call.record_lost(event);
         if call.series.is_first_loss() {
             tracing::error!(
                 trigger,
@@ -178,12 +183,15 @@ impl<T: HttpTransport> BrokerFilter<T> {
         let decision = trigger.filter.decide(&event);
         let counters = &self.relay.counters;
         if !counters.count_filter_decision(call.series, decision) {
+            let reason = explain::explain(&trigger.filter, &event).unwrap_or_default();
+            call.observe(&event, &ObservedFact::Filtered(&reason));
             return Ok(RelayResponse::from_status(StatusCode::OK));
         }
         let request = RelayRequest::new(&self.relay.tracer, &event, trigger.format);
         let to = TriggerDestination {
             role: DestinationRole::Subscriber,
             address,
+            event: &event,
         };
         self.send_and_respond(request, call, to, Some(ttl)).await
     }
@@ -230,7 +238,7 @@ impl<T: HttpTransport> BrokerFilter<T> {
         let ended = self
             .relay
             .convert_response(answer, call.trigger, to.address, ttl);
-        call.record_ended(&ended);
+        call.record_ended(to.event, &ended);
         ended
     }
 }

@@ -16,6 +16,7 @@ use crate::client::HttpTransport;
 use crate::event::{Event, http as binding};
 use crate::ingress::request_reader::ReceivedRequest;
 use crate::model::{Addressable, BrokerRelay, DeliveryFormat, ServiceAccount};
+use crate::observation::{EventArrival, ObservedEnd, ObservedFact};
 use crate::router::enter_broker;
 use crate::server::{RequestBody, RequestContext, RequestHandler};
 use crate::telemetry::series::ArrivalOutcome;
@@ -52,6 +53,7 @@ impl<T: HttpTransport> BrokerIngress<T> {
         // One table is used for the whole request, even if it is replaced meanwhile.
         let serving = self.relay.router.served_table();
         let call = BrokerRequest::look_up(&serving, &path, context.scheme);
+        let (via, peer) = (context.scheme.as_str(), context.peer);
         // Before the body is read, Broker and sender must be known.
         let access = call.broker.and_then(|broker| broker.authorization.as_ref());
         let identified = self.relay.identify_sender(access, request.headers()).await;
@@ -69,7 +71,20 @@ impl<T: HttpTransport> BrokerIngress<T> {
             }
             refusal.response
         })?;
+        let arrival = EventArrival {
+            via,
+            by: sender.subject(),
+            peer,
+        };
+        self.observe(&event, call, &ObservedFact::Accepted(arrival));
         self.send_to_broker(&event, broker, call).await
+    }
+
+    /// Tells observers what has happened to an event.
+    fn observe(&self, event: &Event, call: BrokerRequest<'_>, fact: &ObservedFact<'_>) {
+        if let Some(broker) = call.observed() {
+            self.relay.counters.observer.observe(event, broker, fact);
+        }
     }
 
     /// Refuses a request for a Broker that is not known, or of a sender who may not send. Upstream
@@ -143,6 +158,7 @@ impl<T: HttpTransport> BrokerIngress<T> {
         let Some(channel) = &broker.channel else {
             call.count_arrival(ArrivalOutcome::Unavailable);
             let text = "the channel of this broker is not known yet: see the broker's status";
+            self.observe(event, call, &ObservedFact::Refused(text));
             return Err(RelayResponse::from_text(
                 StatusCode::INTERNAL_SERVER_ERROR,
                 text,
@@ -154,6 +170,11 @@ impl<T: HttpTransport> BrokerIngress<T> {
             .send_to_channel(request, broker.sender.as_ref(), channel)
             .await;
         call.record_forwarded(&answer, channel, &start);
+        let observed = match &answer {
+            Ok(_) => ObservedFact::Ended(ObservedEnd::Delivered, "to the channel of the broker"),
+            Err(why) => ObservedFact::Refused(why),
+        };
+        self.observe(event, call, &observed);
         answer.map_err(|why| {
             let text =
                 format!("the channel of this broker did not take the event ({why}): send it again");

@@ -1,9 +1,12 @@
 //! One event for one Broker, and the counting of it.
 
+use std::sync::Arc;
+
 use super::relay_request::RelayStart;
 use super::response::RelayResponse;
 use super::scheme_series;
 use crate::model::{Addressable, BrokerRelay, UriScheme};
+use crate::observation::ObservedObject;
 use crate::router::ServedTable;
 use crate::telemetry::series::{ArrivalOutcome, ChannelSeries};
 
@@ -28,6 +31,11 @@ impl<'c> BrokerRequest<'c> {
             series: series.get(path).map(AsRef::as_ref),
             scheme,
         }
+    }
+
+    /// The Broker as records of events name it.
+    pub(super) fn observed(&self) -> Option<&'c Arc<ObservedObject>> {
+        self.series.map(ChannelSeries::observed)
     }
 
     /// Counts the outcome of the arrival.

@@ -10,15 +10,16 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::Router;
 use super::accept_error::AcceptError;
 use super::pending_replies::{PendingReplies, PendingReply};
 use super::request_reply_error::RequestReplyError;
 use super::served_table::{RoutedChannel, ServedTable};
+use super::{ArrivedEvents, Router};
 use crate::auth::policy::{self, AccessDenial, InternalSender};
 use crate::budget::{BudgetShare, PER_EVENT};
 use crate::event::{AttributeLimit, Event, http as binding, knative};
 use crate::model::{BackendKind, ChannelKey, REPLY_INDEX, RequestReply};
+use crate::observation::EventArrival;
 use crate::telemetry::series::{ArrivalOutcome, RequestReplyOutcome};
 
 /// Limits of requests, and the end of the process.
@@ -205,7 +206,14 @@ impl Router {
         event: Event,
         mut waiter: PendingReply,
     ) -> Result<Event, AcceptError> {
-        let mut published = std::pin::pin!(self.accept_into(broker, vec![event]));
+        let arrived = ArrivedEvents {
+            events: vec![event],
+            arrival: EventArrival {
+                via: "requestreply",
+                ..EventArrival::default()
+            },
+        };
+        let mut published = std::pin::pin!(self.accept_into(broker, arrived));
         // A reply may come before the publisher returns, and goes first then.
         let reply = tokio::select! {
             biased;

@@ -6,6 +6,7 @@ use super::pending_replies::PendingRepliesMap;
 use super::relayed_series::RelayedSeries;
 use crate::channel::ChannelPublisher;
 use crate::model::{Channel, RoutingTable};
+use crate::observation::ObservedObject;
 use crate::telemetry::series::{ArrivalOutcome, ChannelSeries};
 
 /// A routing table, with publisher and counters for each of its channels.
@@ -41,9 +42,25 @@ pub(crate) struct RoutedChannel {
     pub(crate) publisher: Arc<dyn ChannelPublisher>,
     /// Counters of the channel.
     pub(crate) series: Arc<ChannelSeries>,
+    /// The channel as records of events name it.
+    pub(super) observed: Arc<ObservedObject>,
 }
 
 impl RoutedChannel {
+    /// Makes a channel that is open.
+    pub(crate) fn new(
+        channel: &Arc<Channel>,
+        publisher: Arc<dyn ChannelPublisher>,
+        series: Arc<ChannelSeries>,
+    ) -> Self {
+        Self {
+            channel: Arc::clone(channel),
+            publisher,
+            series,
+            observed: ObservedObject::of_channel(channel),
+        }
+    }
+
     /// Counts the outcome of events for the channel.
     pub(super) fn count_arrivals(&self, arrival: ArrivalOutcome, events: usize) {
         self.series.count_arrivals(arrival, events as u64);

@@ -7,13 +7,11 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use http::header::CONNECTION;
 use http::{HeaderValue, Request, Response, Version};
 use http_body::Body;
-use http_body_util::Full;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
@@ -23,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use super::connection_activity::{ConnectionActivity, ConnectionTimeout};
 use super::request_body::RequestBody;
 use super::request_context::RequestContext;
+use super::response_body::ResponseBytes;
 use super::watched_stream::{ReleasedStream, WatchedStream, take_released};
 use super::{ListenerContext, ListenerLimits, RequestHandler, STOP_GRACE};
 use super::{lingering_close, request_target};
@@ -79,7 +78,7 @@ async fn handle_request<H: RequestHandler>(
     scheme: UriScheme,
     activity: Arc<ConnectionActivity>,
     listener: Arc<ListenerContext<H>>,
-) -> Result<Response<Full<Bytes>>, Infallible> {
+) -> Result<Response<ResponseBytes>, Infallible> {
     let version = request.version();
     // The request counts as in flight from here to its response, so that the connection is not idle
     // meanwhile.
@@ -88,12 +87,10 @@ async fn handle_request<H: RequestHandler>(
     let length = request.body().size_hint().exact();
     let is_long = length.is_none_or(|bytes| bytes > LEFT_OVER);
     let request = request.map(|body| RequestBody::new(body, version, &activity));
+    let mut context = RequestContext::new(scheme, activity.peer());
     let mut response = match request_target::respond_without_handler(&request) {
         Some(response) => response,
-        None => {
-            let mut context = RequestContext::new(scheme);
-            listener.handler.handle(request, &mut context).await
-        }
+        None => listener.handler.handle(request, &mut context).await,
     };
     let is_costly = is_long && activity.is_body_unread();
     if version < Version::HTTP_2 && (is_costly || listener.gives_up_connections()) {
@@ -101,6 +98,10 @@ async fn handle_request<H: RequestHandler>(
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
     drop(busy);
+    let response = response.map(|whole| ResponseBytes::new(whole, context.response_stream));
+    if response.body().is_stream() {
+        activity.start_streaming();
+    }
     Ok(response)
 }
 

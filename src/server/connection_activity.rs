@@ -5,6 +5,7 @@
 //! here. At a stop, hyper closes connections over HTTP/1.1 whose next request is on its way, and
 //! waits for peers that answer no `PING` over HTTP/2; neither is done here.
 
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -37,6 +38,8 @@ pub(super) enum ConnectionTimeout {
 #[derive(Debug)]
 pub(super) struct ConnectionActivity {
     opened: Instant,
+    /// The address of the peer; `None` on a Unix socket.
+    peer: Option<IpAddr>,
     is_http2: AtomicBool,
     /// Number of bytes of the preface that have come, or [`OTHER`].
     preface: AtomicUsize,
@@ -52,6 +55,9 @@ pub(super) struct ConnectionActivity {
     stopping_since: AtomicU64,
     /// Notified when the last request in flight has ended while the listener stops.
     last_request_ended: Notify,
+    /// True if the body of a response goes out in pieces: each one written shows that the
+    /// connection is not idle.
+    is_streaming: AtomicBool,
     /// True if a part of a request's body may not have been read.
     is_body_unread: AtomicBool,
     /// True if the peer sends nothing more, or cannot.
@@ -63,6 +69,7 @@ impl ConnectionActivity {
     pub(super) fn new() -> Self {
         Self {
             opened: Instant::now(),
+            peer: None,
             is_http2: AtomicBool::new(false),
             preface: AtomicUsize::new(0),
             requests: AtomicU32::new(0),
@@ -71,6 +78,7 @@ impl ConnectionActivity {
             close_by: AtomicU64::new(NEVER),
             stopping_since: AtomicU64::new(NEVER),
             last_request_ended: Notify::new(),
+            is_streaming: AtomicBool::new(false),
             is_body_unread: AtomicBool::new(false),
             is_peer_gone: AtomicBool::new(false),
         }
@@ -81,6 +89,19 @@ impl ConnectionActivity {
     pub(super) fn with_http2(self) -> Self {
         self.is_http2.store(true, Ordering::Relaxed);
         self
+    }
+
+    /// Sets the address of the peer.
+    pub(super) fn with_peer(self, peer: Option<SocketAddr>) -> Self {
+        Self {
+            peer: peer.map(|peer| peer.ip().to_canonical()),
+            ..self
+        }
+    }
+
+    /// Returns the address of the peer; `None` on a Unix socket.
+    pub(super) fn peer(&self) -> Option<IpAddr> {
+        self.peer
     }
 
     fn now(&self) -> u64 {
@@ -144,6 +165,19 @@ impl ConnectionActivity {
     /// soon.
     pub(super) fn start_stopping(&self) {
         self.stopping_since.store(self.now(), Ordering::Relaxed);
+    }
+
+    /// Records that a response goes out in pieces from now on. A peer that does not read them for
+    /// as long as a connection may be idle is given up.
+    pub(super) fn start_streaming(&self) {
+        self.is_streaming.store(true, Ordering::Relaxed);
+    }
+
+    /// Records what was written. A stream goes on after it.
+    pub(super) fn note_streamed(&self) {
+        if self.is_streaming.load(Ordering::Relaxed) {
+            self.idle_since.store(self.now(), Ordering::Relaxed);
+        }
     }
 
     /// Records a write, after which a connection that is stopping has its grace anew.
@@ -351,6 +385,18 @@ mod tests {
         half.note_received(b"POST /");
         half.start_stopping();
         assert_eq!(expiry(&half).await, (ConnectionTimeout::HeaderRead, 10));
+    }
+
+    /// A stream is not idle as long as its peer takes what is written.
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_is_idle_when_nothing_is_taken() {
+        let activity = ConnectionActivity::new();
+        activity.start_streaming();
+        for _ in 0..10 {
+            tokio::time::advance(Duration::from_secs(30)).await;
+            activity.note_streamed();
+        }
+        assert_eq!(expiry(&activity).await, (ConnectionTimeout::Idle, 360));
     }
 
     #[tokio::test(start_paused = true)]

@@ -44,6 +44,13 @@ impl<S> WatchedStream<S> {
         }
     }
 
+    /// Records that the peer, or the system for it, took some bytes.
+    fn note_sent(&self, polled: &Poll<io::Result<usize>>) {
+        if matches!(polled, Poll::Ready(Ok(_))) {
+            self.activity.note_streamed();
+        }
+    }
+
     /// Records the result of a read or a write: after an error there is nothing to wait for from
     /// the peer.
     fn note_result<T>(&self, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
@@ -115,6 +122,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for WatchedStream<S> {
     ) -> Poll<io::Result<usize>> {
         self.activity.note_written();
         let polled = open_stream(&mut self.stream)?.poll_write(cx, buf);
+        self.note_sent(&polled);
         self.note_result(polled)
     }
 
@@ -139,6 +147,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for WatchedStream<S> {
     ) -> Poll<io::Result<usize>> {
         self.activity.note_written();
         let polled = open_stream(&mut self.stream)?.poll_write_vectored(cx, bufs);
+        self.note_sent(&polled);
         self.note_result(polled)
     }
 }

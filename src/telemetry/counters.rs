@@ -15,6 +15,7 @@ use super::metric_family::{ExpositionFormat, MetricFamily};
 use super::process;
 use super::series::{DeliveryEnd, SeriesRegistry, SubscriptionSeries};
 use crate::filter::FilterDecision;
+use crate::observation::EventObserver;
 
 /// The counters of a process.
 #[derive(Debug, Default)]
@@ -76,6 +77,8 @@ pub struct ProcessCounters {
     pub spans_dropped: Arc<Counter>,
     /// Configurations that came into effect.
     pub configurations: Counter,
+    /// Takes what happens to single events; it is told where that is counted.
+    pub observer: EventObserver,
     /// The series of single objects and listeners.
     pub series: SeriesRegistry,
     /// The metrics about the configuration in effect.
@@ -87,6 +90,12 @@ pub struct ProcessCounters {
 }
 
 impl ProcessCounters {
+    /// Sets who takes what happens to single events.
+    #[must_use]
+    pub(crate) fn with_observer(self, observer: EventObserver) -> Self {
+        Self { observer, ..self }
+    }
+
     /// Returns all metrics in Prometheus' text format.
     #[must_use]
     pub fn render(&self) -> String {

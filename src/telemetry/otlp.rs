@@ -5,8 +5,12 @@
 //! The exporter knows requests and responses, but not how they travel: that is the job of an
 //! [`OtlpTransport`].
 
+mod collector_log;
 mod encode;
+mod export_answer;
+mod export_request;
 mod exporter;
+mod retry_delay;
 mod stdout;
 
 use std::fmt;
@@ -18,7 +22,9 @@ use http::{HeaderMap, Request};
 use opentelemetry_sdk::Resource;
 use url::Url;
 
+pub(crate) use export_answer::ExportAnswer;
 pub(crate) use exporter::OtlpExporter;
+pub(crate) use retry_delay::decode_retry_delay;
 
 use super::tracer::Sampler;
 
@@ -125,6 +131,16 @@ impl Default for OtlpSettings {
     }
 }
 
+impl OtlpSettings {
+    fn trace_endpoint(&self) -> Option<&OtlpEndpoint> {
+        self.traces.as_ref().map(|traces| &traces.endpoint)
+    }
+
+    fn metric_endpoint(&self) -> Option<&OtlpEndpoint> {
+        self.metrics.as_ref().map(|metrics| &metrics.endpoint)
+    }
+}
+
 /// The reason for which a collector did not take an export.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ExportError {
@@ -144,8 +160,8 @@ impl From<String> for ExportError {
     }
 }
 
-/// The result of an export: the collector took it, or the reason why not.
-pub(crate) type ExportResult = Result<(), ExportError>;
+/// The result of an export: what the collector that took it said, or the reason why it did not.
+pub(crate) type ExportResult = Result<ExportAnswer, ExportError>;
 
 /// Carries requests to collectors.
 pub(crate) trait OtlpTransport: Send + Sync + 'static {

@@ -8,6 +8,7 @@ mod drop_counters;
 mod failure_log;
 mod failure_tracker;
 mod families;
+mod history;
 mod http_metrics;
 mod last_end_times;
 mod last_error;
@@ -22,6 +23,7 @@ mod weak_series;
 
 pub(crate) use channel_series::ChannelSeries;
 pub(crate) use drop_counters::DropReason;
+pub(crate) use history::{HistoryMinute, ShownHistory};
 pub(crate) use http_metrics::ConnectionMetrics;
 pub(crate) use last_error::LastError;
 pub use outcome::DeliveryEnd;

@@ -37,15 +37,28 @@ pub fn set_event_attributes(span: &mut Span, event: &Event) {
 /// Sets the result of a request: a status, or the reason for which there is none. From status 400
 /// on the span is an error.
 pub(crate) fn set_response_attributes(span: &mut Span, result: Result<u16, &'static str>) {
-    span.set_attributes(|| {
-        [match result {
-            Ok(status) => KeyValue::new(HTTP_RESPONSE_STATUS_CODE, i64::from(status)),
-            Err(reason) => KeyValue::new(ERROR_TYPE, reason),
-        }]
-    });
     match result {
-        Ok(status @ 400..) => span.set_error(|| status.to_string().into()),
-        Ok(_) => {}
-        Err(reason) => span.set_error(|| reason.into()),
+        Ok(status) => {
+            set_status(span, status);
+            if status >= 400 {
+                set_status_error(span, status);
+            }
+        }
+        Err(reason) => {
+            span.set_attributes(|| [KeyValue::new(ERROR_TYPE, reason)]);
+            span.set_error(|| reason.into());
+        }
     }
+}
+
+/// Sets the status of a response.
+pub(crate) fn set_status(span: &mut Span, status: u16) {
+    span.set_attributes(|| [KeyValue::new(HTTP_RESPONSE_STATUS_CODE, i64::from(status))]);
+}
+
+/// Marks the span as failed by the status of the response. The status says all there is to say, so
+/// that there is no description, as OpenTelemetry asks.
+pub(crate) fn set_status_error(span: &mut Span, status: u16) {
+    span.set_attributes(|| [KeyValue::new(ERROR_TYPE, status.to_string())]);
+    span.set_error(|| "".into());
 }

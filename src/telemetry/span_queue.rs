@@ -3,16 +3,18 @@
 //! spans by number alone; this one hands them to a task, counts, and bounds them by number and by
 //! bytes.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use opentelemetry::trace::Status;
 use opentelemetry::{Context, KeyValue, Value};
 use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::trace::{Span, SpanData, SpanProcessor};
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::counter::Counter;
+use super::log_rate_limit::LogRateLimit;
 
 /// Memory of all spans that wait for export, in KiB; more are dropped. The span of an event with
 /// short attributes takes 2 KiB.
@@ -27,13 +29,14 @@ pub struct QueuedSpan {
     pub share: OwnedSemaphorePermit,
 }
 
-/// The processor that puts spans into the queue when they end.
-#[derive(Debug)]
+/// The processor that puts spans into the queue when they end. Clones share its room.
+#[derive(Clone, Debug)]
 pub(super) struct SpanQueue {
     spans: mpsc::Sender<QueuedSpan>,
     /// The KiB that are left of [`WAITING`].
     free_kibibytes: Arc<Semaphore>,
     dropped: Arc<Counter>,
+    log: Arc<Mutex<LogRateLimit>>,
 }
 
 impl SpanQueue {
@@ -43,18 +46,39 @@ impl SpanQueue {
             spans,
             free_kibibytes: Arc::new(Semaphore::new(WAITING)),
             dropped,
+            log: Arc::default(),
         }
     }
 
-    /// Puts a span into the queue; `None` if there is no room for it.
+    /// Puts a span into the queue; `None` if there is no room for it. A queue that is closed, since
+    /// the process ends, has no room either, and nobody is told.
     fn enqueue(&self, mut span: SpanData) -> Option<()> {
         // The clock may have been set back meanwhile.
         span.end_time = span.end_time.max(span.start_time);
         let kibibytes = u32::try_from(held_bytes(&span).div_ceil(1024)).ok()?;
         let share = Arc::clone(&self.free_kibibytes)
             .try_acquire_many_owned(kibibytes)
-            .ok()?;
-        self.spans.try_send(QueuedSpan { span, share }).ok()
+            .ok();
+        let Some(share) = share else {
+            self.log_full();
+            return None;
+        };
+        let sent = self.spans.try_send(QueuedSpan { span, share });
+        if matches!(sent, Err(TrySendError::Full(_))) {
+            self.log_full();
+        }
+        sent.ok()
+    }
+
+    /// Logs that the queue is full, at most once a minute; nobody waits for another who does. The
+    /// task that exports may be waiting for a collector meanwhile.
+    fn log_full(&self) {
+        if self.log.try_lock().is_ok_and(|mut log| log.is_due()) {
+            tracing::warn!(
+                dropped = self.dropped.get() + 1,
+                "Spans are dropped: more wait for the collector than there is room for"
+            );
+        }
     }
 }
 
@@ -72,6 +96,7 @@ impl SpanProcessor for SpanQueue {
         Ok(())
     }
 
+    /// Does nothing either: spans of a tracer that is replaced end in the same queue.
     fn shutdown_with_timeout(&self, _timeout: Duration) -> OTelSdkResult {
         Ok(())
     }

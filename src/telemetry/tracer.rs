@@ -53,6 +53,11 @@ impl Tracer {
         spans: mpsc::Sender<QueuedSpan>,
         dropped: Arc<Counter>,
     ) {
+        self.record_into(sampler, SpanQueue::new(spans, dropped));
+    }
+
+    /// Records spans by this sampler from now on, into this queue.
+    pub(super) fn record_into(&self, sampler: Sampler, queue: SpanQueue) {
         // The SDK reads variables of the environment as defaults of what is set here.
         let provider = SdkTracerProvider::builder()
             .with_sampler(sdk::Sampler::from(sampler))
@@ -62,7 +67,7 @@ impl Tracer {
                 ..SpanLimits::default()
             })
             .with_resource(Resource::builder_empty().build())
-            .with_span_processor(SpanQueue::new(spans, dropped))
+            .with_span_processor(queue)
             .build();
         let tracer = provider.tracer_with_scope(instrumentation_scope());
         self.0.store(Some(Arc::new(tracer)));

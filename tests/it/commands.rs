@@ -535,3 +535,151 @@ Trigger default/c: does not pass: cesql: ends in a missing attribute, where tena
         text(&output.stderr)
     );
 }
+
+/// Short names, wider tables, all namespaces, the order of names, and objects that change.
+#[tokio::test(flavor = "multi_thread")]
+async fn get_lists_and_watches() {
+    let named = |namespace: &str, name: &str| {
+        format!(
+            "---\napiVersion: messaging.knative.dev/v1\nkind: InMemoryChannel\nmetadata: {{name: {name}, namespace: {namespace}}}\n"
+        )
+    };
+    let yaml =
+        named("zoo", "a") + &named("default", "z") + &channel(&[]).replace("apiV", "---\napiV");
+    let dispatcher = Dispatcher::standalone(&yaml).await;
+    let admin = format!("http://{}", dispatcher.admin);
+    let get = async |arguments: &[&str]| {
+        let mut command = Command::new(binary());
+        let command = command.args(["get", "--admin", &admin]).args(arguments);
+        let output = command.env("SEALPOST_NAMESPACE", "zoo").output();
+        text(&output.await.expect("it runs").stdout)
+    };
+    let places = |table: &str| -> Vec<String> {
+        let rows = table.lines().skip(1).map(|row| {
+            let cells: Vec<&str> = row.split_whitespace().take(2).collect();
+            cells.join("/")
+        });
+        rows.collect()
+    };
+    assert_eq!(
+        places(&get(&["imc", "-A"]).await),
+        ["default/c", "default/z", "zoo/a"]
+    );
+    assert_eq!(places(&get(&["ch"]).await), ["zoo/a"]);
+    let wide = get(&["channels", "-A", "-o", "wide"]).await;
+    assert!(
+        wide.contains("KIND") && wide.contains("InMemoryChannel"),
+        "{wide}"
+    );
+    for short in ["br", "tr", "sub", "seq", "par", "rr"] {
+        assert!(get(&[short]).await.starts_with("NAMESPACE"), "{short}");
+    }
+    let directory = tempfile::TempDir::new().expect("a directory");
+    let printed = directory.path().join("watched");
+    let mut watching = Command::new(binary())
+        .args(["get", "sub", "-w", "--admin", &admin])
+        .stdout(std::fs::File::create(&printed).expect("a file"))
+        .kill_on_drop(true)
+        .spawn()
+        .expect("it starts");
+    let watched = async |parts: &[&str]| {
+        eventually_some(&format!("{parts:?}"), || {
+            let printed = std::fs::read_to_string(&printed).ok()?;
+            let mut lines = printed.lines().map(str::to_owned);
+            lines.find(|line| parts.iter().all(|part| line.contains(part)))
+        })
+        .await
+    };
+    watched(&["NAMESPACE", "SUBSCRIBER_URI"]).await;
+    let with = |host: &str| channel(&[("s", format!("subscriber: {{uri: 'http://{host}'}}"))]);
+    for host in ["first", "second"] {
+        dispatcher.apply(&with(host)).await;
+        watched(&["default", "s", host, "True"]).await;
+    }
+    dispatcher.apply(&channel(&[])).await;
+    watched(&["default", "s", "Deleted"]).await;
+    watching.kill().await.expect("ended");
+}
+
+/// Header fields and a token of every request, and events from lines.
+#[tokio::test(flavor = "multi_thread")]
+async fn send_takes_lines_and_header_fields() {
+    let sink = Subscriber::ok().await;
+    let directory = tempfile::TempDir::new().expect("a directory");
+    let at = |name: &str| directory.path().join(name).display().to_string();
+    std::fs::write(at("token"), "a-token\n").expect("written");
+    let lines = "{\"id\":\"1\",\"source\":\"/a\",\"type\":\"x\",\"data\":{\"n\":1}}\n\n{\"subject\":\"s\",\"n\":5}\n";
+    std::fs::write(at("lines"), lines).expect("written");
+    let token = format!("@{}", at("token"));
+    let url = sink.url();
+    let flags = ["--bearer", &token, "--header", "X-Tenant: a", "--type", "y"];
+    let sent = sealpost(&[&["send", &url, "--events", &at("lines")], &flags[..]].concat()).await;
+    let printed = text(&sent.stdout);
+    assert!(printed.starts_with("2 of 2 accepted"), "{printed}");
+    assert_eq!(sent.status.code(), Some(0));
+    let received = sink.until(2).await;
+    let header = |at: usize, name: &str| received[at].header(name).map(str::to_owned);
+    assert_eq!(
+        header(0, "authorization").as_deref(),
+        Some("Bearer a-token")
+    );
+    assert_eq!(header(1, "x-tenant").as_deref(), Some("a"));
+    assert_eq!(
+        (received[0].id(), &received[0].body[..]),
+        ("1", &b"{\"n\":1}"[..])
+    );
+    let attributes = ["ce-type", "ce-source", "ce-subject", "ce-n"].map(|name| header(1, name));
+    let expected = ["y", "/sealpost/send", "s", "5"].map(|text| Some(text.to_owned()));
+    assert_eq!(attributes, expected);
+    assert!(!received[1].id().is_empty());
+    std::fs::write(at("bad"), "{\"id\":\"3\"}\n{\"id\":}\n").expect("written");
+    let bad = sealpost(&["send", &url, "--events", &at("bad")]).await;
+    assert_eq!(bad.status.code(), Some(1));
+    let told = text(&bad.stderr);
+    assert!(told.contains("line 2: it is no JSON object"), "{told}");
+    assert_eq!(sink.until(3).await[2].id(), "3", "what came before is sent");
+    for (flag, value, told) in [
+        ("--header", "Content-Type: a/b", "use --content-type"),
+        ("--header", "ce-id: 1", "use --ext"),
+        ("--header", "nothing", "write NAME: VALUE"),
+    ] {
+        let refused = sealpost(&["send", &url, flag, value]).await;
+        assert_eq!(refused.status.code(), Some(2), "{value}");
+        assert!(text(&refused.stderr).contains(told), "{value}");
+    }
+}
+
+/// Events that arrive, one line of JSON each.
+#[tokio::test(flavor = "multi_thread")]
+async fn display_prints_json() {
+    let directory = tempfile::TempDir::new().expect("a directory");
+    let at = |name: &str| directory.path().join(name);
+    let mut child = Command::new(binary())
+        .args(["display", "--addr", "127.0.0.1:0", "-o", "json"])
+        .stdout(std::fs::File::create(at("stdout")).expect("a file"))
+        .stderr(std::fs::File::create(at("stderr")).expect("a file"))
+        .kill_on_drop(true)
+        .spawn()
+        .expect("it starts");
+    let url = eventually_some("it listens", || {
+        let said = std::fs::read_to_string(at("stderr")).ok()?;
+        let (_, url) = said.split_once("http://127.0.0.1:")?;
+        Some(format!("http://127.0.0.1:{}", url.trim_end()))
+    })
+    .await;
+    for id in ["1", "2"] {
+        let sent = event(&plain(), &url, id).body("{\r\n\t\"a\": \"b c\"\r\n}");
+        assert_eq!(sent.send().await.expect("an answer").status(), 200);
+    }
+    let printed = std::fs::read_to_string(at("stdout")).expect("printed");
+    let events: Vec<Value> = printed
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("JSON"))
+        .collect();
+    assert_eq!(events.len(), 2, "{printed}");
+    assert_eq!(
+        (&events[1]["id"], &events[1]["data"]["a"]),
+        (&"2".into(), &"b c".into())
+    );
+    child.kill().await.expect("ended");
+}

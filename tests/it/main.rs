@@ -37,6 +37,7 @@ mod load;
 mod memory;
 mod metrics;
 mod observability;
+mod observation;
 mod operators;
 mod peers;
 mod python;

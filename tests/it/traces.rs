@@ -1,8 +1,11 @@
 //! Traces: one from the sender to the last attempt, as a collector gets it over OTLP; and numbers
 //! by the same way.
 
+mod answers;
 mod collectors;
+mod failures;
 mod links;
+mod switches;
 
 use std::time::Duration;
 
@@ -368,6 +371,13 @@ async fn metrics_leave_by_otlp() {
             panic!("a sum")
         };
         assert!(sum.is_monotonic);
+        for (name, unit) in [
+            ("process_resident_memory_bytes", "By"),
+            ("process_start_time_seconds", "s"),
+            ("sealpost_events_accepted", ""),
+        ] {
+            assert_eq!(collector.metric(name).await.unit, unit, "{name}");
+        }
     }
 }
 

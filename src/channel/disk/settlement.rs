@@ -14,6 +14,7 @@ use crate::channel::{
     DeferredDelivery, DeliveryOutcome, DeliverySettlement, DeliveryStage, LostDelivery,
 };
 use crate::event::{Event, stored};
+use crate::observation::{ObservedEnd, ObservedFact};
 use crate::telemetry::series::{DeliveryEnd, Dropped};
 
 /// Tries to write the end of a delivery while there is no room for it, with the pause between them.
@@ -91,14 +92,22 @@ impl DiskSettlement {
         if let Err(error) = written {
             tracing::debug!(queue = self.queue.name, %error, "The end of a delivery is not on the disk");
             self.count_end(DeliveryEnd::Requeued);
+            self.observe(event, &ObservedFact::Ended(ObservedEnd::Requeued, ""));
             self.queue.abandon(&[self.sequence]);
             return;
         }
         self.count_end(end);
+        self.observe(event, &outcome.observed(ObservedEnd::Parked));
         if let DeliveryOutcome::Lost(loss) = &outcome {
             loss.count_dropped(&self.queue.series, Dropped::Parked);
             loss.log_parked(event, &self.queue.series);
         }
+    }
+
+    /// Tells observers what has happened to the event.
+    pub(super) fn observe(&self, event: &Event, fact: &ObservedFact<'_>) {
+        let (observer, series) = (&self.context.counters.observer, &self.queue.series);
+        observer.observe(event, series.observed(), fact);
     }
 
     fn count_end(&self, end: DeliveryEnd) {
@@ -155,11 +164,13 @@ fn deferral(deferred: &DeferredDelivery) -> EventDeferral {
 
 impl DeliverySettlement for DiskSettlement {
     fn settle<'a>(&'a mut self, event: &'a Event, outcome: DeliveryOutcome) -> BoxFuture<'a, ()> {
-        match outcome {
-            DeliveryOutcome::Delivered => self.acknowledge(SettledOutcome::Delivered),
-            DeliveryOutcome::DeadLettered => self.acknowledge(SettledOutcome::DeadLettered),
+        let ended = match outcome {
+            DeliveryOutcome::Delivered => SettledOutcome::Delivered,
+            DeliveryOutcome::DeadLettered => SettledOutcome::DeadLettered,
             failed => return self.apply_failure(event, failed).boxed(),
-        }
+        };
+        self.observe(event, &outcome.observed(ObservedEnd::Parked));
+        self.acknowledge(ended);
         std::future::ready(()).boxed()
     }
 }

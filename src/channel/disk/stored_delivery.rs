@@ -13,6 +13,7 @@ use crate::budget::PER_EVENT;
 use crate::channel::{DeliveryProgress, DeliveryStage, EventDelivery};
 use crate::event::Event;
 use crate::event::stored::{self, StoredEventError};
+use crate::observation::ObservedFact;
 
 /// A delivery that was read from the log.
 pub(super) struct StoredDelivery {
@@ -60,6 +61,7 @@ impl StoredDelivery {
         context: &Arc<DiskContext>,
     ) -> Box<EventDelivery> {
         let settlement = DiskSettlement::new(self.sequence, declared.clone(), queue, context);
+        settlement.observe(&self.event, &ObservedFact::Received);
         EventDelivery::new(Arc::new(self.event), self.progress, settlement)
     }
 }

@@ -233,7 +233,7 @@ impl<'c> RabbitmqReceiver<'c> {
             settlements: self.settlements.clone(),
         };
         let settlement =
-            RabbitmqSettlement::new(unsettled_tag, self.revoked.clone(), queue, context);
+            RabbitmqSettlement::new(unsettled_tag, self.revoked.clone(), &event, queue, context);
         let event = Arc::new(event.with_guard(Arc::new(memory_share)));
         Ok(EventDelivery::new(event, progress, settlement))
     }

@@ -21,6 +21,7 @@ use super::queue::RabbitmqQueue;
 use crate::channel::{DeferredDelivery, DeliveryOutcome, DeliverySettlement, LostDelivery};
 use crate::event::Event;
 use crate::model::DeliveryOrder;
+use crate::observation::{EventKey, ObservedEnd, ObservedFact};
 use crate::telemetry::series::{DeliveryEnd, Dropped};
 
 /// Tries to park or to defer an event, before it is requeued; with the pause between them.
@@ -35,6 +36,8 @@ pub(super) struct RabbitmqSettlement {
     /// Cancelled when the AMQP channel is gone that the message came over: RabbitMQ delivers the
     /// message again, to some consumer.
     revoked: CancellationToken,
+    /// The event, for observers, when it is not at hand any more.
+    event_key: EventKey,
     queue: Arc<RabbitmqQueue>,
     context: Arc<RabbitmqContext>,
 }
@@ -51,10 +54,13 @@ impl RabbitmqSettlement {
     pub(super) fn new(
         unsettled_tag: UnsettledTag,
         revoked: CancellationToken,
+        event: &Event,
         queue: &Arc<RabbitmqQueue>,
         shared: &Arc<RabbitmqContext>,
     ) -> Self {
         shared.counters.count_enqueued(&queue.series);
+        let observer = &shared.counters.observer;
+        observer.observe(event, queue.series.observed(), &ObservedFact::Received);
         // The first held message makes the queue one of those that share the memory budget.
         if queue.unsettled.fetch_add(1, Ordering::AcqRel) == 0 {
             shared.busy_queues.fetch_add(1, Ordering::Relaxed);
@@ -64,6 +70,7 @@ impl RabbitmqSettlement {
         Self {
             unsettled_tag: Some(unsettled_tag),
             revoked,
+            event_key: observer.key(event),
             queue: Arc::clone(queue),
             context: Arc::clone(shared),
         }
@@ -77,6 +84,13 @@ impl RabbitmqSettlement {
         // The event is parked or deferred first: an acknowledged message cannot be had again.
         let end = self.end_delivery(event, &outcome).await;
         self.context.counters.count_end(&self.queue.series, end);
+        let observed = match end {
+            DeliveryEnd::Requeued => ObservedFact::Ended(ObservedEnd::Requeued, ""),
+            _ => outcome.observed(ObservedEnd::Parked),
+        };
+        let series = &self.queue.series;
+        let observer = &self.context.counters.observer;
+        observer.observe(event, series.observed(), &observed);
         let action = match end {
             DeliveryEnd::Requeued => SettleAction::Requeue,
             _ => SettleAction::Ack,
@@ -195,9 +209,12 @@ impl Drop for RabbitmqSettlement {
             self.context.busy_queues.fetch_sub(1, Ordering::Relaxed);
         }
         if self.unsettled_tag.is_some() {
-            self.context
-                .counters
-                .count_end(&self.queue.series, DeliveryEnd::Requeued);
+            let (counters, series) = (&self.context.counters, &self.queue.series);
+            counters.count_end(series, DeliveryEnd::Requeued);
+            let requeued = ObservedFact::Ended(ObservedEnd::Requeued, "");
+            counters
+                .observer
+                .observe_key(self.event_key, series.observed(), &requeued);
         }
     }
 }

@@ -147,15 +147,30 @@ fn headers_are_secrets() {
     assert!(!endpoint.origin().contains("hidden"));
 }
 
+/// A mistake ends the start, with the name of the variable or flag, and without its text.
 #[test]
 fn what_cannot_be_used_is_named() {
+    let empty = std::env::temp_dir().join(format!("sealpost-no-ca-{}.pem", std::process::id()));
+    std::fs::write(&empty, "no certificate").expect("written");
+    let empty = empty.display().to_string();
     for (name, value) in [
-        ("OTEL_EXPORTER_OTLP_ENDPOINT", "ftp://secret@x"),
+        ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "ftp://secret@x"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://secret@x:99999"),
         ("OTEL_EXPORTER_OTLP_HEADERS", "bad name=secret"),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "secret"),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "a=b,secret"),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "Content-Length=3"),
+        (
+            "OTEL_EXPORTER_OTLP_TRACES_HEADERS",
+            "transfer-encoding=secret",
+        ),
         ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json"),
         ("OTEL_EXPORTER_OTLP_TIMEOUT", "soon"),
         ("OTEL_EXPORTER_OTLP_CERTIFICATE", "/does/not/exist"),
+        ("OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE", &empty),
         ("OTEL_TRACES_SAMPLER", "jaeger_remote"),
+        ("OTEL_TRACES_EXPORTER", "zipkin"),
+        ("OTEL_METRICS_EXPORTER", "otlp,statsd"),
         ("OTEL_BSP_SCHEDULE_DELAY", "-1"),
     ] {
         let base = [
@@ -164,8 +179,51 @@ fn what_cannot_be_used_is_named() {
         ];
         let variables = [&[(name, value)], &base[..]].concat();
         let error = settings(&[], &variables, &ObservabilityConfig::default()).expect_err(name);
+        assert!(error.starts_with(name), "{name}: {error}");
         assert!(!error.contains("secret"), "{error}");
     }
+    let flag = ["--metrics-endpoint", "http://[::1"];
+    let error = settings(&flag, &[], &ObservabilityConfig::default()).expect_err("no URL");
+    assert!(error.starts_with("--metrics-endpoint: "), "{error}");
+    std::fs::remove_file(&empty).expect("removed");
+}
+
+/// OpenTelemetry's names are read without regard to case; a timeout of 0 is none.
+#[test]
+fn variables_as_opentelemetry_reads_them() {
+    let none = ObservabilityConfig::default();
+    let at = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://x:4317");
+    let with = |variables: &[(&str, &str)]| {
+        let variables = [&[at], variables].concat();
+        settings(&[], &variables, &none).expect("settings")
+    };
+    let read = with(&[
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "GRPC"),
+        ("OTEL_TRACES_SAMPLER", "Always_Off"),
+        ("OTEL_EXPORTER_OTLP_TIMEOUT", "0"),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "a=b,"),
+        ("OTEL_METRICS_EXPORTER", "Prometheus"),
+    ]);
+    let traces = read.traces.expect("traces");
+    assert_eq!(
+        (
+            traces.endpoint.protocol,
+            traces.sampler,
+            traces.endpoint.timeout
+        ),
+        (
+            OtlpProtocol::Grpc,
+            Sampler::AlwaysOff,
+            Duration::from_secs(600)
+        )
+    );
+    assert_eq!(read.metrics, None, "they are on the admin port");
+    let both = with(&[("OTEL_METRICS_EXPORTER", "prometheus, otlp")]);
+    assert!(both.metrics.is_some());
+    assert_eq!(with(&[("OTEL_TRACES_EXPORTER", "NONE")]).traces, None);
+    let console = with(&[("OTEL_TRACES_EXPORTER", "console")]).traces;
+    let console = console.expect("traces").endpoint.protocol;
+    assert_eq!(console, OtlpProtocol::Stdout);
 }
 
 /// Contract OB-5.

@@ -91,8 +91,10 @@ fn send_failure_reason(error: &reqwest::Error) -> String {
 
 /// The outcomes so far, counted.
 pub(super) struct SendReport {
-    /// The number of events that are to be sent.
-    count: u64,
+    /// The number of events that were answered, or not.
+    sent: u64,
+    /// The number of events that are to be sent; `None` if it is not known.
+    count: Option<u64>,
     accepted: u64,
     /// The number of events that were not accepted, by status or `failed`.
     rejected: BTreeMap<String, u64>,
@@ -104,9 +106,13 @@ pub(super) struct SendReport {
 }
 
 impl SendReport {
-    /// A report of `count` events. With more than one, a terminal shows a progress bar.
-    pub(super) fn new(count: u64) -> Self {
-        let bar = (count > 1).then(|| {
+    /// A report of `count` events, if that is known. Unless it is one, a terminal shows a progress
+    /// bar.
+    pub(super) fn new(count: Option<u64>) -> Self {
+        let bar = (count != Some(1)).then(|| {
+            let Some(count) = count else {
+                return ProgressBar::new_spinner();
+            };
             let bar = ProgressBar::new(count);
             match ProgressStyle::with_template("{bar:30} {pos}/{len} {per_sec} {eta}") {
                 Ok(style) => bar.with_style(style),
@@ -114,6 +120,7 @@ impl SendReport {
             }
         });
         Self {
+            sent: 0,
             count,
             accepted: 0,
             rejected: BTreeMap::new(),
@@ -125,6 +132,7 @@ impl SendReport {
 
     /// Counts an outcome. It is printed if the event is the only one, or was not accepted.
     pub(super) fn add(&mut self, answer: &SendOutcome) -> anyhow::Result<()> {
+        self.sent += 1;
         let accepted = matches!(&answer.outcome, Ok((status, _)) if status.is_success());
         if accepted {
             self.accepted += 1;
@@ -152,7 +160,7 @@ impl SendReport {
 
     /// True if every event was accepted.
     pub(super) fn all_accepted(&self) -> bool {
-        self.accepted == self.count
+        self.accepted == self.count.unwrap_or(self.sent)
     }
 
     /// Prints the summary, if more than one event was sent.
@@ -171,7 +179,7 @@ impl SendReport {
         print(&format!(
             "{} of {} accepted{others}; {:.0} events/s, p50 {:.1} ms, p99 {:.1} ms\n",
             self.accepted,
-            self.count,
+            self.count.unwrap_or(self.sent),
             self.latencies.len() as f64 / seconds.max(1e-9),
             self.percentile(50),
             self.percentile(99),

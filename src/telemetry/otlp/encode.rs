@@ -86,11 +86,14 @@ fn encode_metric(family: &MetricFamily<'_>, start: u64, now: u64) -> Option<Metr
         })
     };
     let (unit, data) = match points.first()?.value {
-        MetricValue::Sum(_) => ("", sum()),
+        MetricValue::Sum(_) => (unit_of_name(&family.name), sum()),
         MetricValue::SumOfSeconds(_) => ("s", sum()),
         MetricValue::Gauge(_) => {
             let data_points = numbers().collect();
-            ("", Data::Gauge(Gauge { data_points }))
+            (
+                unit_of_name(&family.name),
+                Data::Gauge(Gauge { data_points }),
+            )
         }
         MetricValue::DurationHistogram(_) => ("s", histogram()),
         MetricValue::SizeHistogram(_) => ("By", histogram()),
@@ -102,6 +105,17 @@ fn encode_metric(family: &MetricFamily<'_>, start: u64, now: u64) -> Option<Metr
         data: Some(data),
         ..Metric::default()
     })
+}
+
+/// Returns the unit that the name of a number ends with; none for a number of things.
+fn unit_of_name(name: &str) -> &'static str {
+    if name.ends_with("_seconds") {
+        "s"
+    } else if name.ends_with("_bytes") {
+        "By"
+    } else {
+        ""
+    }
 }
 
 /// `None` for a histogram: all points of a family have values of one kind.

@@ -4,19 +4,21 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use bytes::{BufMut, Bytes, BytesMut};
-use http::header::CONTENT_TYPE;
-use http::{HeaderValue, Request};
+use bytes::Bytes;
+use http::Request;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::collector_log::CollectorLog;
+use super::export_request::{METRICS, TRACES, export_request};
 use super::{
-    ExportError, ExportResult, MetricExport, OtlpEndpoint, OtlpProtocol, OtlpSettings,
-    OtlpTransport, TraceExport, encode, stdout,
+    ExportError, ExportResult, OtlpEndpoint, OtlpProtocol, OtlpSettings, OtlpTransport, encode,
+    stdout,
 };
 use crate::telemetry::counters::ProcessCounters;
-use crate::telemetry::span_queue::QueuedSpan;
+use crate::telemetry::log_rate_limit::LogRateLimit;
+use crate::telemetry::span_queue::{QueuedSpan, SpanQueue};
 use crate::telemetry::tracer::Tracer;
 
 /// Number of spans that wait for export at most; more are dropped.
@@ -29,10 +31,6 @@ const MAX_ATTEMPTS: u32 = 4;
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 /// The longest wait that a collector may ask for; a request that should wait longer is dropped.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
-/// Time from one log line about a failing collector to the next.
-const LOG_INTERVAL: Duration = Duration::from_secs(60);
-const TRACES: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
-const METRICS: &str = "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export";
 
 /// Exports spans and metrics by the newest settings.
 pub(crate) struct OtlpExporter {
@@ -40,13 +38,19 @@ pub(crate) struct OtlpExporter {
     tracer: Tracer,
     counters: Arc<ProcessCounters>,
     newest: watch::Receiver<Arc<OtlpSettings>>,
-    /// The settings by which spans are recorded.
+    /// The settings by which is exported now.
     settings: Arc<OtlpSettings>,
-    /// The spans that were recorded by them.
+    /// The queue that spans end in, whatever the settings by which they began.
+    queue: SpanQueue,
     finished: mpsc::Receiver<QueuedSpan>,
+    batch: SpanBatch,
+    next_metrics: Option<Instant>,
     /// The start of the process, from which counters count.
     start_time: SystemTime,
-    log: CollectorLog,
+    trace_log: CollectorLog,
+    metric_log: CollectorLog,
+    /// The limit of lines about spans that end while traces are off.
+    leftovers: LogRateLimit,
 }
 
 impl OtlpExporter {
@@ -57,19 +61,26 @@ impl OtlpExporter {
         transport: Arc<dyn OtlpTransport>,
         tracer: Tracer,
         counters: Arc<ProcessCounters>,
-        newest: watch::Receiver<Arc<OtlpSettings>>,
+        mut newest: watch::Receiver<Arc<OtlpSettings>>,
     ) -> Self {
-        let mut exporter = Self {
+        let (spans, finished) = mpsc::channel(WAITING);
+        let settings = Arc::clone(&newest.borrow_and_update());
+        let exporter = Self {
             transport,
             tracer,
+            queue: SpanQueue::new(spans, Arc::clone(&counters.spans_dropped)),
             counters,
             newest,
-            settings: Arc::default(),
-            finished: mpsc::channel(1).1,
+            next_metrics: next_metric_export(&settings),
+            settings,
+            finished,
+            batch: SpanBatch::default(),
             start_time: SystemTime::now(),
-            log: CollectorLog::default(),
+            trace_log: CollectorLog::default(),
+            metric_log: CollectorLog::default(),
+            leftovers: LogRateLimit::default(),
         };
-        exporter.record_by_newest();
+        exporter.record_spans();
         exporter
     }
 
@@ -80,39 +91,55 @@ impl OtlpExporter {
             let settings = Arc::clone(&self.settings);
             self.export_until_changed(&settings, &stop).await;
             if stop.is_cancelled() {
+                self.finished.close();
+                self.flush_spans(&settings, &stop).await;
+                self.send_metrics(&settings, &stop).await;
                 break;
             }
-            self.record_by_newest();
+            self.follow_newest(&settings, &stop).await;
         }
         self.tracer.stop_recording();
     }
 
-    /// Records by the newest settings from now on. Each configuration has its own queue, so that no
-    /// span of an earlier one is sent by the new settings.
-    fn record_by_newest(&mut self) {
-        self.settings = Arc::clone(&self.newest.borrow_and_update());
-        let (spans, finished) = mpsc::channel(WAITING);
-        match &self.settings.traces {
-            Some(traces) => self.start_recording(traces, spans),
-            None => self.tracer.stop_recording(),
-        }
-        self.finished = finished;
-    }
-
-    fn start_recording(&self, traces: &TraceExport, spans: mpsc::Sender<QueuedSpan>) {
+    /// Records spans by the settings from now on. Those that have begun go on as they began, and
+    /// end in the same queue.
+    fn record_spans(&self) {
+        let Some(traces) = &self.settings.traces else {
+            self.tracer.stop_recording();
+            return;
+        };
         tracing::info!(
             endpoint = %traces.endpoint.origin(),
             sampler = ?traces.sampler,
             "Traces are sent"
         );
-        let dropped = Arc::clone(&self.counters.spans_dropped);
-        self.tracer.start_recording(traces.sampler, spans, dropped);
+        self.tracer.record_into(traces.sampler, self.queue.clone());
+    }
+
+    /// Exports by the newest settings from now on. What waits for a collector that is not named any
+    /// more is sent there before, as far as it takes it; a collector that stays is not touched.
+    async fn follow_newest(&mut self, before: &OtlpSettings, stop: &CancellationToken) {
+        self.settings = Arc::clone(&self.newest.borrow_and_update());
+        let settings = Arc::clone(&self.settings);
+        if before.traces != settings.traces {
+            self.record_spans();
+            if settings.traces.is_none() {
+                tracing::info!("Traces are no longer sent");
+            }
+        }
+        if before.trace_endpoint() != settings.trace_endpoint() {
+            self.flush_spans(before, stop).await;
+        }
+        if before.metric_endpoint() != settings.metric_endpoint() {
+            self.send_metrics(before, stop).await;
+        }
+        if before.metrics != settings.metrics {
+            self.next_metrics = next_metric_export(&settings);
+        }
     }
 
     /// Exports by these settings until there are newer ones, or until the end.
     async fn export_until_changed(&mut self, settings: &OtlpSettings, stop: &CancellationToken) {
-        let mut batch = SpanBatch::default();
-        let mut next_metrics = next_metric_export(settings);
         let mut newest = self.newest.clone();
         loop {
             tokio::select! {
@@ -124,54 +151,55 @@ impl OtlpExporter {
                     }
                     break;
                 }
-                got = self.finished.recv_many(&mut batch.spans, BATCH), if settings.traces.is_some() => {
-                    batch.set_deadline(settings, got);
+                got = self.finished.recv_many(&mut self.batch.spans, BATCH) => {
+                    self.batch.set_deadline(settings, got);
                 }
-                () = wait_until(batch.send_by) => {
-                    self.send_spans(settings, &mut batch.spans, stop).await;
+                () = wait_until(self.batch.send_by) => {
+                    self.send_spans(settings, stop).await;
                 }
-                () = wait_until(next_metrics) => {
+                () = wait_until(self.next_metrics) => {
                     self.send_metrics(settings, stop).await;
-                    next_metrics = next_metric_export(settings);
+                    self.next_metrics = next_metric_export(settings);
                 }
             }
             // A full batch is sent before more spans are received.
-            while batch.spans.len() >= BATCH {
-                self.send_spans(settings, &mut batch.spans, stop).await;
+            while self.batch.spans.len() >= BATCH {
+                self.send_spans(settings, stop).await;
             }
-            batch.clear_deadline();
+            self.batch.clear_deadline();
         }
-        // What was recorded by these settings is sent by them, even if the next settings are there
-        // already.
-        self.flush(settings, batch.spans, stop).await;
     }
 
-    /// Sends the spans that are left, then the metrics. The queue is closed first, so that it gets
-    /// no more spans.
-    async fn flush(
-        &mut self,
-        settings: &OtlpSettings,
-        mut batch: Vec<QueuedSpan>,
-        stop: &CancellationToken,
-    ) {
-        self.finished.close();
+    /// Sends the spans that have ended, until the collector does not take some.
+    async fn flush_spans(&mut self, settings: &OtlpSettings, stop: &CancellationToken) {
         while let Ok(span) = self.finished.try_recv() {
-            batch.push(span);
+            self.batch.spans.push(span);
         }
-        while !batch.is_empty() && self.send_spans(settings, &mut batch, stop).await {}
-        self.send_metrics(settings, stop).await;
+        while !self.batch.spans.is_empty() && self.send_spans(settings, stop).await {}
+        // What is left waits for the next collector, if there is one.
+        self.batch.clear_deadline();
+        self.batch.set_deadline(settings, self.batch.spans.len());
+    }
+
+    /// Drops spans that end while traces are off: they began before.
+    fn drop_leftovers(&mut self) {
+        let spans = self.batch.spans.drain(..).count();
+        self.counters.spans_dropped.add(spans as u64);
+        if spans > 0 && self.leftovers.is_due() {
+            tracing::warn!(
+                spans,
+                "Spans that were in progress when traces were switched off are dropped"
+            );
+        }
     }
 
     /// Sends the first spans of the batch; returns true if they were taken.
-    async fn send_spans(
-        &mut self,
-        settings: &OtlpSettings,
-        batch: &mut Vec<QueuedSpan>,
-        stop: &CancellationToken,
-    ) -> bool {
-        let Some(TraceExport { endpoint, .. }) = &settings.traces else {
+    async fn send_spans(&mut self, settings: &OtlpSettings, stop: &CancellationToken) -> bool {
+        let Some(endpoint) = settings.trace_endpoint() else {
+            self.drop_leftovers();
             return false;
         };
+        let batch = &mut self.batch.spans;
         // What the spans take of the memory of all is given back once they are sent.
         let (spans, _shares): (Vec<_>, Vec<_>) = batch
             .drain(..batch.len().min(BATCH))
@@ -185,17 +213,17 @@ impl OtlpExporter {
             let request = export_request(endpoint, TRACES, message);
             self.send_with_retries(endpoint, request, stop).await
         };
-        let counter = if sent.is_ok() {
-            &self.counters.spans_exported
-        } else {
-            &self.counters.spans_dropped
+        let dropped = match &sent {
+            Ok(answer) => answer.rejected.min(count),
+            Err(_) => count,
         };
-        counter.add(count);
-        self.log.log_result(endpoint, "Spans", sent)
+        self.counters.spans_dropped.add(dropped);
+        self.counters.spans_exported.add(count - dropped);
+        self.trace_log.log_result(endpoint, "Spans", sent)
     }
 
     async fn send_metrics(&mut self, settings: &OtlpSettings, stop: &CancellationToken) {
-        let Some(MetricExport { endpoint, .. }) = &settings.metrics else {
+        let Some(endpoint) = settings.metric_endpoint() else {
             return;
         };
         let body = encode::encode_metrics(
@@ -207,7 +235,7 @@ impl OtlpExporter {
         let sent = self
             .send_with_retries(endpoint, export_request(endpoint, METRICS, body), stop)
             .await;
-        self.log.log_result(endpoint, "Metrics", sent);
+        self.metric_log.log_result(endpoint, "Metrics", sent);
     }
 
     /// Sends a request until it is taken, refused for good, or sent four times, or the process
@@ -281,85 +309,5 @@ async fn wait_until(time: Option<Instant>) {
     match time {
         Some(time) => tokio::time::sleep_until(time).await,
         None => std::future::pending().await,
-    }
-}
-
-/// Makes a request with this message. It is sent to the endpoint itself, or for gRPC to a method
-/// there.
-fn export_request(
-    endpoint: &OtlpEndpoint,
-    method: &'static str,
-    message: Vec<u8>,
-) -> Request<Bytes> {
-    let (content_type, body) = match endpoint.protocol {
-        OtlpProtocol::HttpProtobuf | OtlpProtocol::Stdout => {
-            ("application/x-protobuf", Bytes::from(message))
-        }
-        OtlpProtocol::Grpc => ("application/grpc", frame_grpc_message(&message)),
-    };
-    let mut request = Request::new(body);
-    request.headers_mut().extend(endpoint.headers.clone());
-    request
-        .headers_mut()
-        .insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-    if endpoint.protocol == OtlpProtocol::Grpc {
-        request
-            .headers_mut()
-            .insert(http::header::TE, HeaderValue::from_static("trailers"));
-        *request.uri_mut() = http::Uri::from_static(method);
-    }
-    request
-}
-
-/// Frames a message for gRPC: a byte that says that it is not compressed, its length, the message.
-fn frame_grpc_message(message: &[u8]) -> Bytes {
-    let mut frame = BytesMut::with_capacity(message.len() + 5);
-    frame.put_u8(0);
-    frame.put_u32(u32::try_from(message.len()).unwrap_or(u32::MAX));
-    frame.put_slice(message);
-    frame.freeze()
-}
-
-/// The time at which a failure of the collector was logged last; `None` while it answers.
-#[derive(Default)]
-struct CollectorLog {
-    logged_at: Option<Instant>,
-}
-
-impl CollectorLog {
-    /// Logs a failure, at most once a minute, and the first success after it; returns true for a
-    /// success.
-    fn log_result(
-        &mut self,
-        endpoint: &OtlpEndpoint,
-        what: &'static str,
-        sent: ExportResult,
-    ) -> bool {
-        match sent {
-            Ok(()) => {
-                if self.logged_at.take().is_some() {
-                    tracing::info!(endpoint = %endpoint.origin(), "The collector answers again");
-                }
-                true
-            }
-            Err(ExportError { reason, .. }) => {
-                self.log_failure(endpoint, what, &reason);
-                false
-            }
-        }
-    }
-
-    fn log_failure(&mut self, endpoint: &OtlpEndpoint, what: &'static str, reason: &str) {
-        let is_due = self
-            .logged_at
-            .is_none_or(|logged| logged.elapsed() >= LOG_INTERVAL);
-        if is_due {
-            tracing::warn!(
-                endpoint = %endpoint.origin(),
-                reason,
-                "{what} could not be sent and are dropped"
-            );
-            self.logged_at = Some(Instant::now());
-        }
     }
 }

@@ -1,6 +1,7 @@
 //! Writes spans to standard output, each as a line of JSON (contract OB-1), for use without a
 //! collector. OpenTelemetry's own exporter writes many lines for people.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::SystemTime;
 
@@ -8,12 +9,13 @@ use opentelemetry::trace::{SpanId, Status};
 use opentelemetry::{KeyValue, Value};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::SpanData;
+use opentelemetry_semantic_conventions::attribute::ERROR_TYPE;
 use serde_json::{Map, Value as Json, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tokio::io::AsyncWriteExt;
 
-use super::ExportResult;
+use super::{ExportAnswer, ExportResult};
 use crate::wire_text::escape_json;
 
 /// Writes these spans; fails if standard output cannot be written to.
@@ -29,7 +31,7 @@ pub(super) async fn print_spans(resource: &Resource, spans: &[SpanData]) -> Expo
         .await
         .map_err(|error| error.to_string())?;
     stdout.flush().await.map_err(|error| error.to_string())?;
-    Ok(())
+    Ok(ExportAnswer::default())
 }
 
 fn span_line(resource: &Resource, span: &SpanData) -> Json {
@@ -46,7 +48,13 @@ fn span_line(resource: &Resource, span: &SpanData) -> Json {
         })
     });
     let error = match &span.status {
-        Status::Error { description } => Some(description),
+        // A response's status says all there is, as `error.type`.
+        Status::Error { description } if description.is_empty() => span
+            .attributes
+            .iter()
+            .find(|attribute| attribute.key.as_str() == ERROR_TYPE)
+            .map(|attribute| attribute.value.as_str()),
+        Status::Error { description } => Some(Cow::from(&**description)),
         Status::Unset | Status::Ok => None,
     };
     let parent = (span.parent_span_id != SpanId::INVALID).then_some(span.parent_span_id);

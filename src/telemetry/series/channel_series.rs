@@ -1,17 +1,20 @@
 //! The series of a channel or Broker.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use super::failure_tracker::FailureTracker;
 use super::outcome::{ArrivalOutcome, ByArrivalOutcome};
 use super::relay_durations::RelayDurations;
 use super::series_key::SeriesKey;
+use crate::observation::ObservedObject;
 use crate::telemetry::counter::Counter;
 
 /// The series of a channel or broker.
 #[derive(Debug, Default)]
 pub(crate) struct ChannelSeries {
     pub(super) name: SeriesKey,
+    /// The channel as records of events name it, where it is in another process.
+    observed: OnceLock<Arc<ObservedObject>>,
     pub(super) arrivals: ByArrivalOutcome<Counter>,
     /// The failure spell of the channel to which the role `ingress` sends events.
     pub(super) failure_tracker: FailureTracker,
@@ -31,6 +34,17 @@ impl ChannelSeries {
     /// Returns the durations of the role `ingress`; they are made when first asked for.
     pub(crate) fn relay_durations(&self) -> &RelayDurations {
         self.relay_durations.get_or_init(Box::default)
+    }
+
+    /// Returns the channel as records of events name it; it is made when first asked for.
+    pub(crate) fn observed(&self) -> &Arc<ObservedObject> {
+        let SeriesKey {
+            kind,
+            namespace,
+            name,
+        } = &self.name;
+        let make = || ObservedObject::new(kind, namespace, name);
+        self.observed.get_or_init(make)
     }
 
     /// Returns the number of events with this result.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use opentelemetry::trace::SpanContext;
 
 use super::channel_series::ChannelSeries;
+use super::history::ShownHistory;
 use super::http_metrics::{ClientRequestHistograms, ConnectionMetrics, RequestsByScheme};
 use super::request_reply::RequestReplySeries;
 use super::series_key::SeriesKey;
@@ -38,6 +39,25 @@ impl SeriesRegistry {
     pub fn subscription(&self, name: &SeriesKey) -> Arc<SubscriptionSeries> {
         self.subscriptions
             .find_or_register(name, SubscriptionSeries::new)
+    }
+
+    /// Takes the numbers of all subscriptions into their histories, in this minute since the
+    /// epoch.
+    pub(crate) fn sample_history(&self, minute: u64) {
+        for series in self.subscriptions.live() {
+            series.history().sample(minute, series.history_sample());
+        }
+    }
+
+    /// Returns the history of each subscription that has one, in the order of their names.
+    #[must_use]
+    pub(crate) fn histories(&self) -> Vec<(SeriesKey, ShownHistory)> {
+        let live = self.subscriptions.live();
+        let shown = live.iter().filter_map(|series| {
+            let shown = series.history().show(series.history_sample())?;
+            Some((series.name.clone(), shown))
+        });
+        shown.collect()
     }
 
     /// Records a request to a destination: status, if any, duration and size of its body in bytes.

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use super::drop_counters::{DropCounters, DropReason};
 use super::failure_tracker::FailureTracker;
+use super::history::{HistorySample, SubscriptionHistory};
 use super::last_end_times::LastEndTimes;
 use super::last_error::{LastError, LastErrorCell};
 use super::loss_log::LossLog;
@@ -19,6 +20,7 @@ use super::relay_durations::RelayDurations;
 use super::series_key::SeriesKey;
 use crate::filter::UndecidedReason;
 use crate::model::DestinationRole;
+use crate::observation::ObservedObject;
 use crate::telemetry::counter::Counter;
 use crate::telemetry::gauge::Gauge;
 use crate::telemetry::histogram::HistogramsByStatus;
@@ -34,6 +36,8 @@ pub struct SubscriptionSeries {
     pub(super) name: SeriesKey,
     /// Upstream's `messaging.destination.name` (contract OB-8): `subscription:<name>.<namespace>`.
     pub(super) messaging_destination: Arc<str>,
+    /// The subscription as records of events name it.
+    observed: Arc<ObservedObject>,
     pub(super) created_at: Instant,
     pub(super) enqueued: Counter,
     pub(super) ends: ByDeliveryEnd<Counter>,
@@ -75,6 +79,8 @@ pub struct SubscriptionSeries {
     /// Requests for it that a relay role refused.
     pub refused: Counter,
     pub(super) relay_durations: OnceLock<Box<RelayDurations>>,
+    /// The last hour; made by the first attempt, or when it is first sampled.
+    history: OnceLock<Box<SubscriptionHistory>>,
 }
 
 impl Default for SubscriptionSeries {
@@ -88,6 +94,7 @@ impl SubscriptionSeries {
     #[must_use]
     pub(crate) fn new(name: SeriesKey) -> Self {
         Self {
+            observed: ObservedObject::new(name.kind, &name.namespace, &name.name),
             messaging_destination: format!("{}:{}.{}", name.kind, name.name, name.namespace).into(),
             name,
             created_at: Instant::now(),
@@ -115,6 +122,7 @@ impl SubscriptionSeries {
             dispatch_durations: HistogramsByStatus::default(),
             refused: Counter::default(),
             relay_durations: OnceLock::new(),
+            history: OnceLock::new(),
         }
     }
 
@@ -122,6 +130,12 @@ impl SubscriptionSeries {
     #[must_use]
     pub(crate) fn messaging_destination(&self) -> &Arc<str> {
         &self.messaging_destination
+    }
+
+    /// Returns the subscription as records of events name it.
+    #[must_use]
+    pub(crate) fn observed(&self) -> &Arc<ObservedObject> {
+        &self.observed
     }
 
     /// Counts an event that the queue took.
@@ -200,6 +214,39 @@ impl SubscriptionSeries {
         let counters = self.attempts.get(destination).get_or_init(Box::default);
         if let Some(counter) = counters.get(result_index(result)) {
             counter.increment();
+        }
+    }
+
+    /// Records how long an attempt took, whatever came of it.
+    pub(crate) fn record_attempt_duration(&self, took: Duration) {
+        self.history().attempts.record(took);
+    }
+
+    pub(super) fn history(&self) -> &SubscriptionHistory {
+        self.history.get_or_init(Box::default)
+    }
+
+    /// Returns the numbers that the history is made of.
+    pub(super) fn history_sample(&self) -> HistorySample {
+        let (mut undelivered, mut ended) = (0, 0);
+        for (_end, counter) in self.ends.labelled() {
+            ended += counter.get();
+        }
+        for end in [
+            DeliveryEnd::DeadLettered,
+            DeliveryEnd::Lost,
+            DeliveryEnd::Parked,
+        ] {
+            undelivered += self.end_count(end);
+        }
+        let count = |gauge: &Gauge| u64::try_from(gauge.get()).unwrap_or(0);
+        HistorySample {
+            delivered: self.end_count(DeliveryEnd::Delivered),
+            undelivered,
+            failed_attempts: self.failures.get(),
+            depth: self.enqueued.get().saturating_sub(ended) + count(&self.ready),
+            age: self.oldest_waiting_age(),
+            concurrency: count(&self.in_flight),
         }
     }
 

@@ -209,6 +209,16 @@ fn two_channels(first: &Subscriber, second: &Subscriber) -> String {
         + &disk_subscription("d", "b", second, "")
 }
 
+/// The offset behind the last record of a segment (docs/DISK.md).
+fn end_of_records(segment: &[u8]) -> usize {
+    let mut offset = 128;
+    while segment[offset + 8] != 0 {
+        let length = segment[offset + 4..offset + 8].try_into().expect("four");
+        offset = (offset + 12 + u32::from_le_bytes(length) as usize).next_multiple_of(8);
+    }
+    offset
+}
+
 /// What was being written when the process ended is left out, and everything before it is there.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_torn_end_costs_what_was_not_answered() {
@@ -219,10 +229,8 @@ async fn a_torn_end_costs_what_was_not_answered() {
     let yaml = two_channels(&away, &other);
     let newest = leave_events(&yaml, data.path(), &["1", "2", "3"]).await;
     // Half of a frame behind all others: its head, and nothing of what it counts.
-    let bytes = fs::read(&newest).expect("read");
-    let end = bytes.iter().rposition(|byte| *byte != 0).expect("records") + 1;
-    let torn = end.next_multiple_of(8);
-    let mut bytes = bytes;
+    let mut bytes = fs::read(&newest).expect("read");
+    let torn = end_of_records(&bytes);
     bytes[torn..torn + 40].fill(0xa5);
     fs::write(&newest, bytes).expect("written");
     let dispatcher = in_directory(&two_channels(&back, &other), data.path())

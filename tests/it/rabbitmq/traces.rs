@@ -18,10 +18,10 @@ POST [Server] http.response.status_code=202
       > WARN A destination fails
       send subscriber [Internal]
         * retry sealpost.attempts=1 sealpost.backoff=1
-        POST [Client] http.response.status_code=503 ERROR
+        POST [Client] http.response.status_code=503 error.type=503 ERROR
     deliver [Consumer] sealpost.outcome=dead_lettered
       send subscriber [Internal] ERROR
-        POST [Client] http.response.status_code=503 http.request.resend_count=1 ERROR
+        POST [Client] http.response.status_code=503 http.request.resend_count=1 error.type=503 ERROR
       send dead letter sink [Internal]
         POST [Client] http.response.status_code=200
 ";

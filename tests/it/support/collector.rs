@@ -17,7 +17,9 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
-use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::collector::trace::v1::{
+    ExportTracePartialSuccess, ExportTraceServiceRequest, ExportTraceServiceResponse,
+};
 use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value};
 use opentelemetry_proto::tonic::metrics::v1::Metric;
 use opentelemetry_proto::tonic::trace::v1::Span;
@@ -46,8 +48,16 @@ struct Got {
 pub(crate) enum Mood {
     /// It answers this status, and `Retry-After` with so many seconds.
     Status(u16, Option<u32>),
+    /// It answers 503, and `Retry-After` with a date that is so many seconds away.
+    Later(u64),
     /// It answers this status of gRPC.
     Grpc(u32),
+    /// It answers this status of gRPC, with this `grpc-status-details-bin`.
+    GrpcWith(u32, &'static str),
+    /// It took all but so many, and says why.
+    Partial(i64, &'static str),
+    /// It answers 200 with this body.
+    Body(&'static [u8]),
     /// It does not answer.
     Silent,
 }
@@ -195,6 +205,25 @@ async fn answer(
                 response.headers_mut().insert("retry-after", seconds.into());
             }
         }
+        Some(Mood::Later(seconds)) => {
+            *response.status_mut() = http::StatusCode::SERVICE_UNAVAILABLE;
+            let date = std::time::SystemTime::now() + std::time::Duration::from_secs(seconds);
+            let date = httpdate::fmt_http_date(date).parse().expect("a date");
+            response.headers_mut().insert("retry-after", date);
+        }
+        Some(Mood::Partial(rejected, why)) => {
+            let asked = request.headers()["content-type"].clone();
+            return Ok(partial_success(asked, rejected, why));
+        }
+        Some(Mood::Body(body)) => {
+            response = Response::new(Trailing(vec![Frame::data(Bytes::from_static(body))]));
+        }
+        Some(Mood::GrpcWith(status, details)) => {
+            let headers = response.headers_mut();
+            headers.insert("content-type", HeaderValue::from_static("application/grpc"));
+            headers.insert("grpc-status", status.into());
+            headers.insert("grpc-status-details-bin", HeaderValue::from_static(details));
+        }
         Some(Mood::Grpc(status)) => {
             response
                 .headers_mut()
@@ -203,6 +232,32 @@ async fn answer(
         }
     }
     Ok(response)
+}
+
+/// The answer, of this content type, of a collector that did not take so many. Those about spans
+/// and about metrics have the same form.
+fn partial_success(
+    content_type: HeaderValue,
+    rejected_spans: i64,
+    why: &str,
+) -> Response<Trailing> {
+    let message = ExportTraceServiceResponse {
+        partial_success: Some(ExportTracePartialSuccess {
+            rejected_spans,
+            error_message: why.to_owned(),
+        }),
+    };
+    let message = message.encode_to_vec();
+    let frames = if content_type == "application/grpc" {
+        let length = u32::try_from(message.len()).expect("a length");
+        let framed = [&[0], &length.to_be_bytes()[..], &message].concat();
+        vec![trailers(), Frame::data(framed.into())]
+    } else {
+        vec![Frame::data(message.into())]
+    };
+    let mut response = Response::new(Trailing(frames));
+    response.headers_mut().insert("content-type", content_type);
+    response
 }
 
 async fn take(

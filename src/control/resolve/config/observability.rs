@@ -10,7 +10,7 @@ use crate::control::read::manifest::duck;
 use crate::control::read::report::ObjectReport;
 use crate::control::resolve::collect::{CollectedItem, CollectedItems};
 use crate::control::settings::ControlSettings;
-use crate::model::{ExporterEndpoint, NamespacedName, ObservabilityConfig};
+use crate::model::{ExporterEndpoint, NamespacedName, ObservabilityConfig, parse_collector_url};
 
 /// The data of a ConfigMap, in which Kubernetes allows null values.
 type ConfigMapData = Option<BTreeMap<String, Option<String>>>;
@@ -61,16 +61,49 @@ fn read_exporter_endpoint(
         (_, "http/protobuf" | "grpc") | ("tracing", "stdout")
     );
     if !is_known {
-        let rule = "is no protocol that is spoken here, so that nothing is sent: write \
-             http/protobuf, grpc or none";
+        let others = if kind == "tracing" {
+            "stdout"
+        } else {
+            "prometheus"
+        };
+        let rule = format!(
+            "is no protocol that is spoken here, so that nothing is sent: write http/protobuf, \
+             grpc, {others} or none"
+        );
         report.warning(&format!("data.{key}"), format!("{protocol:?} {rule}"));
         return None;
     }
-    let endpoint = duck::text(data, &place).unwrap_or_default().to_owned();
+    let endpoint = duck::text(data, &place).unwrap_or_default();
+    if protocol != "stdout" {
+        check_collector_url(endpoint, &key, &place, report)?;
+    }
     Some(ExporterEndpoint {
         protocol: protocol.to_owned(),
-        endpoint,
+        endpoint: endpoint.to_owned(),
     })
+}
+
+/// Reports an endpoint that cannot be used; `None` if nothing is sent because of it.
+fn check_collector_url(
+    endpoint: &str,
+    protocol_key: &str,
+    endpoint_key: &str,
+    report: &mut ObjectReport<'_>,
+) -> Option<()> {
+    if endpoint.is_empty() {
+        let rule = format!(
+            "needs {endpoint_key}, such as http://collector:4318: without it nothing is sent, \
+             unless a flag or OTEL_EXPORTER_OTLP_ENDPOINT names a collector"
+        );
+        report.warning(&format!("data.{protocol_key}"), rule);
+        return Some(());
+    }
+    let Err(error) = parse_collector_url(endpoint) else {
+        return Some(());
+    };
+    let rule = format!("{error}, so that nothing is sent: write http://host:port");
+    report.warning(&format!("data.{endpoint_key}"), rule);
+    None
 }
 
 fn read_sampling_rate(data: &ConfigMapData, report: &mut ObjectReport<'_>) -> Option<f64> {

@@ -710,8 +710,8 @@ fn channels_on_rabbitmq() {
                 ..settings
             },
         );
-        let expected =
-            format!("{field}: needs RabbitMQ: run with --rabbitmq-uri, or use InMemoryChannel");
+        let remedy = "run with --rabbitmq-uri, or use DiskChannel or InMemoryChannel";
+        let expected = format!("{field}: needs RabbitMQ: {remedy}");
         let found = lines(&missing);
         assert_eq!(
             found.len(),

@@ -900,6 +900,47 @@ fn of_keys_that_are_not_in_the_data() {
     }
 }
 
+/// Collectors that `config-observability` names and nobody can reach; what stands in a URL is not
+/// repeated, since it may hold a password.
+#[test]
+fn of_collectors() {
+    let said = |signal: &str, protocol: &str, endpoint: &str| {
+        let data =
+            format!("data:\n  {signal}-protocol: {protocol}\n  {signal}-endpoint: '{endpoint}'");
+        problem(&system_config_map("config-observability", "", &data))
+    };
+    for (signal, endpoint, why) in [
+        ("tracing", "not a url", "no URL"),
+        ("tracing", "http://[::1", "no URL"),
+        ("tracing", "http://u:secret@h:99999", "no URL: invalid port"),
+        ("metrics", "unix:///x", "neither http nor https"),
+    ] {
+        let line = said(signal, "grpc", endpoint);
+        let start = format!(
+            "8: ConfigMap knative-eventing/config-observability: data.{signal}-endpoint: warning: "
+        );
+        assert!(line.starts_with(&start) && line.contains(why), "{line}");
+        assert!(!line.contains("secret"), "{line}");
+    }
+    for (signal, protocol, message) in [
+        ("tracing", "grpc", "needs tracing-endpoint"),
+        ("metrics", "http/protobuf", "needs metrics-endpoint"),
+        ("tracing", "zipkin", "grpc, stdout or none"),
+        ("metrics", "stdout", "grpc, prometheus or none"),
+    ] {
+        let line = said(signal, protocol, "");
+        let start = format!(
+            "7: ConfigMap knative-eventing/config-observability: data.{signal}-protocol: warning: "
+        );
+        assert!(line.starts_with(&start) && line.contains(message), "{line}");
+    }
+    good(&system_config_map(
+        "config-observability",
+        "",
+        "data: {tracing-protocol: stdout, metrics-protocol: prometheus}",
+    ));
+}
+
 /// What upstream ships, and what others write.
 #[test]
 fn of_examples_that_nobody_has_edited() {

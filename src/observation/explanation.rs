@@ -1,0 +1,100 @@
+//! What became of an event: everything that the ring has of it, in order.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use super::event_key::EventKey;
+use super::event_line::{ToldFact, WantedLines, format_millis, write_line};
+use super::observed_fact::ObservedFact;
+use super::record_ring::{MOST_EVENTS, RecordRing, RecordSegment};
+use crate::event::CompactEvent;
+
+/// Number of lines of one answer. An event that was retried for days has more.
+const MOST_LINES: usize = 10_000;
+
+/// What is known of the events of an id.
+#[derive(Debug, Default)]
+pub(crate) struct Explanation {
+    /// A line for each thing that happened, as JSON.
+    pub(crate) lines: Vec<u8>,
+    /// In words, how far the memory of events goes back; `None` if nothing is kept.
+    pub(crate) reach: Option<String>,
+}
+
+impl Explanation {
+    /// Looks for the events of this id, and of this source if one is given, whose key is known
+    /// then.
+    pub(super) fn find(
+        ring: &RecordRing,
+        id: &str,
+        source: Option<&str>,
+        key: Option<EventKey>,
+    ) -> Self {
+        let segments = ring.snapshot();
+        let is_meant = |attributes: CompactEvent<'_>| {
+            is_text(attributes, "id", id)
+                && source.is_none_or(|source| is_text(attributes, "source", source))
+        };
+        let mut attributes: HashMap<EventKey, &[u8]> = HashMap::new();
+        for record in records(&segments).filter(|record| !record.attributes.is_empty()) {
+            if is_meant(CompactEvent(record.attributes)) {
+                attributes.insert(record.key, record.attributes);
+            }
+        }
+        let keys: HashSet<EventKey> = attributes.keys().copied().chain(key).collect();
+        let mut found: Vec<_> = records(&segments)
+            .filter(|record| keys.contains(&record.key))
+            .collect();
+        found.sort_by_key(|record| (record.millis, record.fact.rank()));
+        let mut lines = Vec::new();
+        for record in found.iter().take(MOST_LINES) {
+            let known = attributes.get(&record.key).copied();
+            let told = ToldFact {
+                millis: record.millis,
+                object: record.object,
+                fact: record.fact,
+                attributes: CompactEvent(match record.attributes {
+                    [] => known.unwrap_or_default(),
+                    own => own,
+                }),
+                id,
+            };
+            write_line(&told.line(), &mut lines);
+            let filtered = told.filter_lines(&|_| true, WantedLines::Shown);
+            filtered
+                .iter()
+                .for_each(|line| write_line(line, &mut lines));
+        }
+        Self {
+            lines,
+            reach: ring.is_kept().then(|| reach(&segments)),
+        }
+    }
+}
+
+fn records(
+    segments: &[Arc<RecordSegment>],
+) -> impl Iterator<Item = super::record_ring::ObservationRecord<'_>> {
+    segments.iter().flat_map(|segment| segment.records())
+}
+
+/// True if an attribute has this text, or begins with what is kept of it.
+fn is_text(event: CompactEvent<'_>, name: &str, wanted: &str) -> bool {
+    let text = event.text(name);
+    text == wanted || (event.is_cut() && !text.is_empty() && wanted.starts_with(&*text))
+}
+
+/// How many events are known, and since when.
+fn reach(segments: &[Arc<RecordSegment>]) -> String {
+    let is_first = |fact: &ObservedFact<'_>| fact.is_first();
+    let events = records(segments)
+        .filter(|record| is_first(&record.fact))
+        .count();
+    match records(segments).map(|record| record.millis).min() {
+        Some(oldest) => format!(
+            "the latest {events} are known, since {}; {MOST_EVENTS} are kept at most",
+            format_millis(oldest)
+        ),
+        None => "no event has come yet".to_owned(),
+    }
+}
