@@ -279,6 +279,10 @@ pub trait DeliverySettlement: fmt::Debug + Send + Sync {
     /// cannot. Is called once at most.
     fn settle<'a>(&'a mut self, event: &'a Event, outcome: DeliveryOutcome) -> BoxFuture<'a, ()>;
 
+    /// Tells observers what becomes of an event whose delivery is dropped before it is settled;
+    /// `why` is empty if there is nothing to say.
+    fn observe_abandoned(&self, event: &Event, why: &str);
+
     /// Returns when the queue has given the event to another consumer; never, if that cannot
     /// happen.
     fn until_revoked(&self) -> BoxFuture<'_, ()> {
@@ -288,7 +292,7 @@ pub trait DeliverySettlement: fmt::Debug + Send + Sync {
 
 /// One event on its way to one subscription. Whoever takes it must settle it.
 #[derive(Debug)]
-pub struct EventDelivery<S: ?Sized = dyn DeliverySettlement> {
+pub struct EventDelivery<S: DeliverySettlement + ?Sized = dyn DeliverySettlement> {
     /// The event, shared with the deliveries to other subscriptions.
     pub event: Arc<Event>,
     /// Progress of the delivery in an earlier process or before a deferral; the default for a new
@@ -297,8 +301,22 @@ pub struct EventDelivery<S: ?Sized = dyn DeliverySettlement> {
     /// Time at which the event came into its queue; if that is outside of the process, at which it
     /// was taken out of it.
     pub received_at: Instant,
+    is_settled: bool,
     /// The backend's part. It is the last field, so that one box holds a delivery of any backend.
     settlement: S,
+}
+
+impl<S: DeliverySettlement + ?Sized> Drop for EventDelivery<S> {
+    fn drop(&mut self) {
+        if !self.is_settled {
+            let why = if std::thread::panicking() {
+                "its delivery panicked, which the log has"
+            } else {
+                ""
+            };
+            self.settlement.observe_abandoned(&self.event, why);
+        }
+    }
 }
 
 impl<S: DeliverySettlement + 'static> EventDelivery<S> {
@@ -307,6 +325,7 @@ impl<S: DeliverySettlement + 'static> EventDelivery<S> {
             event,
             progress,
             received_at: Instant::now(),
+            is_settled: false,
             settlement,
         })
     }
@@ -323,9 +342,13 @@ impl EventDelivery {
     /// cannot.
     pub(crate) async fn settle(mut self: Box<Self>, outcome: DeliveryOutcome) {
         let Self {
-            event, settlement, ..
+            event,
+            settlement,
+            is_settled,
+            ..
         } = &mut *self;
         settlement.settle(event, outcome).await;
+        *is_settled = true;
     }
 }
 

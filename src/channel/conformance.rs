@@ -13,6 +13,7 @@ use crate::model::{
     AcknowledgeMode, BackendKind, Channel, ChannelKey, ChannelKind, DeliveryOrder, DeliverySpec,
     Subscription, SubscriptionKey, SubscriptionKind,
 };
+use crate::telemetry::counters::ProcessCounters;
 
 /// Longest time that a test waits for a condition.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -32,6 +33,9 @@ pub(crate) trait BackendUnderTest: Sized {
 
     /// The backend of the current process.
     fn backend(&self) -> &dyn ChannelBackend;
+
+    /// What the backend counts in, with the observer that it tells.
+    fn counters(&self) -> Arc<ProcessCounters>;
 
     /// Ends the process in good order, and gives the next one, which finds what this one has left.
     async fn restart(self) -> Self;
@@ -55,6 +59,7 @@ macro_rules! conformance {
             a_subscription_that_comes_back_gets_what_comes_then,
             a_process_that_ends_loses_nothing,
             senders_in_a_crowd_lose_and_double_nothing,
+            observers_are_told_how_deliveries_end,
         );
     };
     ($backend:ty: $($name:ident),* $(,)?) => {$(

@@ -113,10 +113,15 @@ impl<'t> ToldFact<'t> {
             ObservedFact::Received => {
                 line.attributes = Some(other_attributes(self.attributes));
             }
-            ObservedFact::Refused(reason) | ObservedFact::Filtered(reason) => {
+            ObservedFact::Refused(refusal) => {
+                let EventArrival { via, by, peer } = refusal.arrival;
+                (line.via, line.by, line.peer) = (via, by, peer);
+                line.status = refusal.status;
+                line.reason = refusal.reason.into();
+            }
+            ObservedFact::Filtered(reason) | ObservedFact::Ended(_, reason) => {
                 line.reason = reason.into();
             }
-            ObservedFact::Ended(_, reason) => line.reason = reason.into(),
             ObservedFact::Attempted(ObservedAttempt {
                 role,
                 number,
@@ -135,7 +140,7 @@ impl<'t> ToldFact<'t> {
 
     fn empty_line(&self, what: &'t str) -> EventLine<'t> {
         let label = self.object.label();
-        let is_channel = is_channel(label);
+        let is_channel = self.object.is_channel();
         let id = self.attributes.text("id");
         EventLine {
             time: format_millis(self.millis),
@@ -223,7 +228,7 @@ pub(super) enum WantedLines {
 
 impl Observation {
     /// Appends the lines of this observation that are asked for, as JSON, each with a line end.
-    pub(crate) fn write_lines(
+    pub fn write_lines(
         &self,
         is_asked: &dyn Fn(&str) -> bool,
         detail: TapDetail,
@@ -260,11 +265,6 @@ pub(super) fn write_line(line: &EventLine<'_>, to: &mut Vec<u8>) {
         Ok(()) => to.push(b'\n'),
         Err(_) => to.truncate(before),
     }
-}
-
-/// True if a label is that of a channel or Broker; others are of subscriptions.
-fn is_channel(label: &str) -> bool {
-    label.starts_with("channel ") || label.starts_with("broker ")
 }
 
 fn other_attributes(event: CompactEvent<'_>) -> Map<String, Value> {

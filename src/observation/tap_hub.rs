@@ -23,7 +23,7 @@ const MOST_DATA: usize = 4096;
 
 /// What a listener wants to see of events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum TapDetail {
+pub enum TapDetail {
     /// Their attributes.
     Attributes,
     /// Their data, too, as far as they are shown.
@@ -32,7 +32,7 @@ pub(crate) enum TapDetail {
 
 /// Something that has happened to an event, kept until listeners have seen it.
 #[derive(Debug)]
-pub(crate) struct Observation {
+pub struct Observation {
     pub(super) millis: u64,
     pub(super) object: Arc<ObservedObject>,
     /// The fact, written.
@@ -74,6 +74,29 @@ impl Observation {
     fn bytes(&self) -> usize {
         let data = self.data.as_ref().map_or(0, |(data, _)| data.len());
         BESIDE + self.fact.len() + self.attributes.len() + data
+    }
+}
+
+/// What has happened to an event that is not at hand any more, whose attributes were written
+/// before.
+#[derive(Debug)]
+pub(super) struct LaterFact<'f> {
+    pub(super) attributes: &'f [u8],
+    pub(super) object: &'f Arc<ObservedObject>,
+    pub(super) fact: &'f ObservedFact<'f>,
+}
+
+impl LaterFact<'_> {
+    fn observation(&self) -> Observation {
+        let mut written = Vec::with_capacity(64);
+        self.fact.write(&mut written);
+        Observation {
+            millis: now_millis(),
+            object: Arc::clone(self.object),
+            fact: written.into(),
+            attributes: self.attributes.into(),
+            data: None,
+        }
     }
 }
 
@@ -155,26 +178,36 @@ impl TapHub {
         let observation = Arc::new(Observation::new(event, object, fact, detail));
         listeners.iter().for_each(|one| one.push(&observation));
     }
+
+    /// Tells all listeners of an event that is not at hand any more.
+    #[cold]
+    pub(super) fn publish_later(&self, later: &LaterFact<'_>) {
+        let observation = Arc::new(later.observation());
+        let listeners = lock(&self.listeners);
+        listeners.iter().for_each(|one| one.push(&observation));
+    }
 }
 
 /// One that listens, until it is dropped.
 #[derive(Debug)]
-pub(crate) struct TapReader {
+pub struct TapReader {
     hub: Arc<TapHub>,
     listener: Arc<TapListener>,
 }
 
 /// What has come for a listener since it last looked.
 #[derive(Debug, Default)]
-pub(crate) struct TapBatch {
-    pub(crate) observations: Vec<Arc<Observation>>,
+pub struct TapBatch {
+    /// In the order in which they happened.
+    pub observations: Vec<Arc<Observation>>,
     /// Observations that it has missed after those.
-    pub(crate) missed: u64,
+    pub missed: u64,
 }
 
 impl TapReader {
     /// Takes what has come, `most` observations at most.
-    pub(crate) fn take(&self, most: usize) -> TapBatch {
+    #[must_use]
+    pub fn take(&self, most: usize) -> TapBatch {
         let mut queue = lock(&self.listener.queue);
         let count = queue.waiting.len().min(most);
         let observations: Vec<_> = queue.waiting.drain(..count).collect();
@@ -191,7 +224,8 @@ impl TapReader {
     }
 
     /// What it wants to see of events.
-    pub(crate) fn detail(&self) -> TapDetail {
+    #[must_use]
+    pub fn detail(&self) -> TapDetail {
         self.listener.detail
     }
 }
