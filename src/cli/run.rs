@@ -131,6 +131,12 @@ pub struct RunOptions {
     #[arg(long, value_name = "LEVEL", env = "SEALPOST_LOG_LEVEL", value_parser = log_level::parse_directives)]
     pub log_level: Option<String>,
 
+    /// Broker or channel that gets events for operators: a destination begins to fail or takes
+    /// events again, events are parked, a certificate expires soon, a part of the configuration is
+    /// refused
+    #[arg(long, value_name = "NAMESPACE/NAME", env = "SEALPOST_SYSTEM_EVENTS", value_parser = value::parse_namespaced_name)]
+    pub system_events: Option<String>,
+
     /// The collectors of traces and metrics.
     #[command(flatten)]
     pub telemetry: TelemetryOptions,
@@ -240,6 +246,12 @@ impl RunOptions {
     /// Says which flag or variable to change.
     pub fn validate(&self) -> Result<(), String> {
         self.served.validate(&self.rabbitmq.access)?;
+        if self.system_events.is_some() && self.served.role == Some(RoleArg::Controller) {
+            let remedy = "leave it out: the roles that deliver events tell of them";
+            return Err(format!(
+                "--role controller has no --system-events: {remedy}"
+            ));
+        }
         if self.kubernetes {
             self.cluster_settings()?;
             if self.needs_rabbitmq() && self.rabbitmq.access.rabbitmq_uri.is_none() {
