@@ -15,6 +15,7 @@ mod object_scope;
 mod parked;
 mod pod;
 mod rabbitmq;
+mod reference;
 mod replay;
 mod run;
 mod schema;
@@ -46,6 +47,9 @@ pub(crate) use object_scope::ObjectScope;
 pub(crate) use parked::{ParkedCommand, ParkedOptions};
 pub(crate) use pod::ListenAddresses;
 pub(crate) use rabbitmq::{QueueTypeArg, RabbitmqConnectionOptions, RabbitmqOptions};
+pub(crate) use reference::{
+    CompletionOptions, ManualOptions, ManualPage, completion_script, manual_pages,
+};
 pub(crate) use replay::ReplayOptions;
 pub(crate) use run::LimitOptions;
 pub use run::LogFormat;
@@ -108,6 +112,10 @@ pub enum CliCommand {
     Exec(Box<ExecOptions>),
     /// Print what `exec` gives to a command, for a shell
     Env(Box<EnvOptions>),
+    /// Print the script by which a shell completes command lines
+    Completions(CompletionOptions),
+    /// Print the page of a command for `man`, or write all pages
+    Man(ManualOptions),
 }
 
 impl Cli {

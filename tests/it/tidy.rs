@@ -213,6 +213,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
+            "channel",
             "control",
             "correlation",
             "event",
@@ -290,6 +291,8 @@ const FENCES: &[(&str, &[&str])] = &[
     ("rustls_pemfile", &["model", "tls"]),
     ("rustls_native_certs", &["tls"]),
     ("clap", &["cli"]),
+    ("clap_complete", &["cli"]),
+    ("clap_mangen", &["cli"]),
     ("tracing_subscriber", &["telemetry"]),
     ("prost", &["telemetry"]),
     (
