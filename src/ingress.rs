@@ -23,7 +23,7 @@ use crate::auth::policy::AccessDenial;
 use crate::auth::{RequestCredentials, SenderAuthorizer, SenderIdentity};
 use crate::budget::PER_ONE_OF_MANY;
 use crate::event::http::ContentMode;
-use crate::event::{Event, EventGuard, http as binding};
+use crate::event::{Event, EventGuard, announced_event, http as binding};
 use crate::observation::{EventArrival, ObservedRefusal};
 use crate::router::{AcceptError, ArrivedEvents, Router, ServedTable};
 use crate::server::body::BodyError;
@@ -201,7 +201,7 @@ impl Ingress {
         request: Request<RequestBody>,
         context: &mut RequestContext,
     ) -> Result<Vec<Event>, Box<RefusedRequest>> {
-        let announced = binding::announced_event(request.headers());
+        let announced = announced_event(request.headers());
         let read = Box::pin(self.request_reader.read_refused(request, context)).await;
         let Some(received) = read else {
             return Ok(vec![announced]);

@@ -25,7 +25,7 @@ use http_body_util::Full;
 use crate::auth::{AccessDenial, RequestCredentials, SenderAuthorizer, SenderIdentity, TokenCache};
 use crate::channel;
 use crate::client::HttpTransport;
-use crate::event::{Event, http as binding};
+use crate::event::{Event, announced_event};
 use crate::event_type::EventTypeObserver;
 use crate::ingress::request_reader::{ReceivedRequest, RequestReader};
 use crate::model::{SenderAuthorization, UriScheme};
@@ -133,7 +133,7 @@ impl<T: HttpTransport> RelayDependencies<T> {
         context: &mut RequestContext,
         decode: EventDecoder,
     ) -> Result<Event, Box<RefusedEvent>> {
-        let announced = binding::announced_event(request.headers());
+        let announced = announced_event(request.headers());
         match Box::pin(self.request_reader.read_refused(request, context)).await {
             Some(received) => decode(received),
             None => Ok(announced),

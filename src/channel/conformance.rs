@@ -2,6 +2,7 @@
 //! [`conformance!`] runs on each.
 
 pub(crate) mod promises;
+pub(crate) mod told;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -59,8 +60,13 @@ macro_rules! conformance {
             a_subscription_that_comes_back_gets_what_comes_then,
             a_process_that_ends_loses_nothing,
             senders_in_a_crowd_lose_and_double_nothing,
-            observers_are_told_how_deliveries_end,
         );
+
+        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn observers_are_told_how_deliveries_end() {
+            $crate::channel::conformance::told::observers_are_told_how_deliveries_end::<$backend>()
+                .await;
+        }
     };
     ($backend:ty: $($name:ident),* $(,)?) => {$(
         #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

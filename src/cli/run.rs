@@ -248,12 +248,6 @@ impl RunOptions {
     /// Says which flag or variable to change.
     pub fn validate(&self) -> Result<(), String> {
         self.served.validate(&self.rabbitmq.access)?;
-        if self.system_events.is_some() && self.served.role == Some(RoleArg::Controller) {
-            let remedy = "leave it out: the roles that deliver events tell of them";
-            return Err(format!(
-                "--role controller has no --system-events: {remedy}"
-            ));
-        }
         if self.kubernetes {
             self.cluster_settings()?;
             if self.needs_rabbitmq() && self.rabbitmq.access.rabbitmq_uri.is_none() {

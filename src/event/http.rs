@@ -11,6 +11,7 @@ use http::header::{CONNECTION, CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, Response};
 
 use super::attribute::{ContextAttribute, PREFIX};
+use super::undecoded::{UndecodedMessage, announced_event};
 use super::{
     AttributeLimit, DecodeError, Event, SpecVersion, TraceContext, json, knative, media_type,
     validate,
@@ -22,12 +23,6 @@ pub const STRUCTURED: &str = "application/cloudevents+json";
 /// Media type of an array of events in JSON format.
 pub const BATCHED: &str = "application/cloudevents-batch+json";
 
-/// Header fields of what an event is named by.
-const ANNOUNCED: [HeaderName; 3] = [
-    HeaderName::from_static("ce-id"),
-    HeaderName::from_static("ce-source"),
-    HeaderName::from_static("ce-type"),
-];
 const SPEC_VERSION_HEADER: HeaderName = HeaderName::from_static("ce-specversion");
 /// Start of the media types of CloudEvents formats that are not JSON.
 const OTHER_FORMATS: &str = "application/cloudevents";
@@ -82,40 +77,6 @@ pub fn decode(
     limit: AttributeLimit,
 ) -> Result<Vec<Event>, DecodeError> {
     decode_in_trace(headers, body, limit, None).map_err(|undecoded| undecoded.error)
-}
-
-/// A message that is no valid event or batch, with what could be read of its events: for whoever
-/// is asked for them.
-#[derive(Debug)]
-pub(crate) struct UndecodedMessage {
-    /// Why it is none.
-    pub(crate) error: DecodeError,
-    /// The events as far as they were read; what is missing is not set.
-    pub(crate) events: Vec<Event>,
-}
-
-impl UndecodedMessage {
-    fn new(error: DecodeError, event: Event) -> Box<Self> {
-        let events = vec![event];
-        Box::new(Self { error, events })
-    }
-}
-
-/// The event that header fields announce in binary mode, as far as its name goes: id, source and
-/// type.
-pub(crate) fn announced_event(headers: &HeaderMap) -> Event {
-    let mut event = Event::empty(SpecVersion::V1_0);
-    for name in ANNOUNCED {
-        let value = headers.get(&name).filter(|value| {
-            let attribute = name.as_str().get(PREFIX.len()..).unwrap_or_default();
-            !value.is_empty() && validate::header(attribute, value).is_ok()
-        });
-        if let Some(value) = value {
-            let attribute = ContextAttribute::from_header(name, value.clone());
-            event.attributes.push(attribute);
-        }
-    }
-    event
 }
 
 /// Decodes as [`decode`] does. The events belong to `trace`, if there is one, such as that of the

@@ -15,7 +15,7 @@ use super::request_metrics::{ServedRequests, UnansweredRequest};
 use super::response::empty_response;
 use super::server_span::{set_response_status, start_server_span};
 use crate::channel;
-use crate::event::http::announced_event;
+use crate::event::announced_event;
 use crate::observation::{EventArrival, ObservedRefusal};
 use crate::server::{RequestBody, RequestContext, RequestHandler};
 use crate::supervisor::Readiness;

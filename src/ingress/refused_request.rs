@@ -7,8 +7,7 @@ use std::sync::Arc;
 use http::{HeaderMap, Request};
 
 use super::response::IngressResponse;
-use crate::event::Event;
-use crate::event::http::{UndecodedMessage, announced_event};
+use crate::event::{Event, UndecodedMessage, announced_event};
 use crate::observation::ObservedObject;
 use crate::server::RequestBody;
 use crate::wire_text::{WireText, truncate};

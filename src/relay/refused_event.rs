@@ -7,7 +7,7 @@ use http::HeaderMap;
 
 use super::response::RelayResponse;
 use crate::event::Event;
-use crate::event::http::announced_event;
+use crate::event::announced_event;
 use crate::observation::{EventArrival, EventObserver, ObservedObject, ObservedRefusal};
 use crate::telemetry::series::ArrivalOutcome;
 

@@ -44,7 +44,7 @@ struct ToldCertificate {
 pub(super) struct CertificateWatch(HashSet<ToldCertificate>);
 
 /// The destinations that a certificate verifies.
-struct CertificateUse<'t> {
+struct EndingCertificateUse<'t> {
     /// The first of them: its subscription or Trigger, and its role.
     first: (String, &'static str),
     url: &'t str,
@@ -114,8 +114,8 @@ fn certificate_news(certificate: CertificateEnd, event: SystemEvent, now: i64) -
 fn ending_certificates(
     table: &RoutingTable,
     now: i64,
-) -> BTreeMap<CertificateEnd, CertificateUse<'_>> {
-    let mut ending: BTreeMap<CertificateEnd, CertificateUse<'_>> = BTreeMap::new();
+) -> BTreeMap<CertificateEnd, EndingCertificateUse<'_>> {
+    let mut ending: BTreeMap<CertificateEnd, EndingCertificateUse<'_>> = BTreeMap::new();
     for (object, role, destination) in destinations(table) {
         let certificates = destination.trust.certificates().iter();
         for certificate in certificates.filter(|one| one.not_after < now + SOON) {
@@ -123,7 +123,7 @@ fn ending_certificates(
                 subject: certificate.subject.clone(),
                 not_after: certificate.not_after,
             };
-            let at = ending.entry(end).or_insert_with(|| CertificateUse {
+            let at = ending.entry(end).or_insert_with(|| EndingCertificateUse {
                 first: (object.clone(), role),
                 url: destination.url.as_written(),
                 destinations: 0,

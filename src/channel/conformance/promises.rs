@@ -1,6 +1,5 @@
 //! The promises of every backend, each as a test that fails where a backend breaks it.
 
-use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,10 +20,9 @@ use crate::channel::{
 use crate::event::Event;
 use crate::filter::Filter;
 use crate::model::{AcknowledgeMode, DestinationRole, SubscriptionKey};
-use crate::observation::TapDetail;
 use crate::telemetry::series::DropReason;
 
-fn loss(subscription: SubscriptionKey) -> DeliveryOutcome {
+pub(super) fn loss(subscription: SubscriptionKey) -> DeliveryOutcome {
     DeliveryOutcome::Lost(Box::new(LostDelivery {
         subscription,
         destination: "http://a.example/".to_owned(),
@@ -398,46 +396,4 @@ pub(crate) async fn senders_in_a_crowd_lose_and_double_nothing<B: BackendUnderTe
     };
     tokio::join!(futures_util::future::join_all((0..8).map(send)), receive);
     eventually("all have ended", || bench.unfinished("a") == Some(0)).await;
-}
-
-/// Whoever asks what became of an event is told so when it is true, taps as well; a delivery that is
-/// given up is told, too.
-pub(crate) async fn observers_are_told_how_deliveries_end<B: BackendUnderTest>() {
-    let mut bench = Bench::<B>::start(&[of_everything("a")]).await;
-    let counters = bench.under_test.counters();
-    let observer = &counters.observer;
-    let tap = observer.tap(TapDetail::Attributes).expect("a place");
-    let tapped = RefCell::new(Vec::new());
-    let is_told = async |word: &'static str, id: &'static str| {
-        eventually(word, || {
-            for observation in tap.take(1000).observations {
-                observation.write_lines(&|_| true, tap.detail(), &mut tapped.borrow_mut());
-            }
-            let explained = observer.explain(id, Some("/s")).lines;
-            has_line(&tapped.borrow(), word, id) && has_line(&explained, word, id)
-        })
-        .await;
-    };
-    let lost = if B::IS_DURABLE { "parked" } else { "lost" };
-    for (id, outcome, word) in [
-        ("1", DeliveryOutcome::Delivered, "delivered"),
-        ("2", DeliveryOutcome::DeadLettered, "dead letter"),
-        ("3", loss(bench.key("a")), lost),
-    ] {
-        bench.publish(&event(id)).await;
-        bench.next("a").await.settle(outcome).await;
-        is_told(word, id).await;
-    }
-    bench.publish(&event("4")).await;
-    drop(bench.next("a").await);
-    is_told(if B::IS_DURABLE { "requeued" } else { "lost" }, "4").await;
-}
-
-/// True if one of these lines says this word of this event.
-fn has_line(lines: &[u8], word: &str, id: &str) -> bool {
-    let (word, id) = (format!("\"what\":\"{word}\""), format!("\"id\":\"{id}\""));
-    let lines = String::from_utf8_lossy(lines);
-    lines
-        .lines()
-        .any(|line| line.contains(&word) && line.contains(&id))
 }
