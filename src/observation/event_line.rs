@@ -1,12 +1,12 @@
 //! Lines of `tap` and `explain`: one JSON object for each thing that has happened to an event.
 
 use std::borrow::Cow;
+use std::cell::LazyCell;
 use std::net::IpAddr;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use serde::Serialize;
-use serde_json::{Map, Value};
+use serde::{Serialize, Serializer};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -14,7 +14,7 @@ use super::observed_fact::{EventArrival, ObservedAttempt, ObservedFact};
 use super::observed_object::ObservedObject;
 use super::tap_hub::{Observation, TapDetail};
 use crate::event::{CompactEvent, Event};
-use crate::filter::explain;
+use crate::filter::{Filter, explain};
 
 /// Number of subscriptions of which it is said that an event did not pass their filters: of one
 /// event among others, and where it is asked for.
@@ -53,7 +53,7 @@ pub(super) struct EventLine<'l> {
     #[serde(skip_serializing_if = "str::is_empty")]
     reason: Cow<'l, str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    attributes: Option<Map<String, Value>>,
+    attributes: Option<OtherAttributes<'l>>,
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     data: Option<ShownData>,
 }
@@ -108,10 +108,10 @@ impl<'t> ToldFact<'t> {
         match self.fact {
             ObservedFact::Accepted(EventArrival { via, by, peer }) => {
                 (line.via, line.by, line.peer) = (via, by, peer);
-                line.attributes = Some(other_attributes(self.attributes));
+                line.attributes = Some(OtherAttributes(self.attributes));
             }
             ObservedFact::Received => {
-                line.attributes = Some(other_attributes(self.attributes));
+                line.attributes = Some(OtherAttributes(self.attributes));
             }
             ObservedFact::Refused(refusal) => {
                 let EventArrival { via, by, peer } = refusal.arrival;
@@ -173,9 +173,14 @@ impl<'t> ToldFact<'t> {
             WantedLines::LeftOut => passing_by,
             WantedLines::Shown => asked_for,
         };
-        let (event, mut lines) = (self.attributes.to_event(), Vec::new());
+        // Made once it is needed: most events pass by subscriptions that want everything.
+        let (event, mut lines) = (LazyCell::new(|| self.attributes.to_event()), Vec::new());
         let mut filtered = 0;
         for subscription in &channel.subscriptions {
+            let wants_all = subscription.filter == Filter::MatchAll;
+            if wants_all && wanted == WantedLines::LeftOut {
+                continue;
+            }
             let name = subscription.key.to_string();
             if !is_asked(&name) {
                 continue;
@@ -210,7 +215,7 @@ impl<'t> ToldFact<'t> {
         lines
     }
 
-    fn explain_filter(&self, filter: &crate::filter::Filter, event: &Event) -> Option<String> {
+    fn explain_filter(&self, filter: &Filter, event: &Event) -> Option<String> {
         let reason = explain::explain(filter, event)?;
         if self.attributes.is_cut() {
             return Some("or not: the event has more attributes than are kept here".to_owned());
@@ -239,7 +244,7 @@ impl Observation {
             millis: self.millis,
             object: &self.object,
             fact,
-            attributes: CompactEvent(&self.attributes),
+            attributes: self.attributes(),
             id: "",
         };
         if is_asked(self.object.label()) {
@@ -254,7 +259,7 @@ impl Observation {
 
     /// The event, without its data, for a filter.
     pub(crate) fn to_event(&self) -> Event {
-        CompactEvent(&self.attributes).to_event()
+        self.attributes().to_event()
     }
 }
 
@@ -267,13 +272,15 @@ pub(super) fn write_line(line: &EventLine<'_>, to: &mut Vec<u8>) {
     }
 }
 
-fn other_attributes(event: CompactEvent<'_>) -> Map<String, Value> {
-    let others = event
-        .texts()
-        .filter(|(name, _)| !OF_EVERY_LINE.contains(name));
-    others
-        .map(|(name, text)| (name.to_owned(), Value::String(text.into_owned())))
-        .collect()
+/// The attributes of an event that have no place of their own in a line.
+#[derive(Debug)]
+struct OtherAttributes<'l>(CompactEvent<'l>);
+
+impl Serialize for OtherAttributes<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let others = self.0.texts();
+        serializer.collect_map(others.filter(|(name, _)| !OF_EVERY_LINE.contains(name)))
+    }
 }
 
 /// A time by RFC 3339, in milliseconds.

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::now_millis;
 use super::observed_fact::ObservedFact;
 use super::observed_object::ObservedObject;
-use crate::event::Event;
+use crate::event::{CompactEvent, Event};
 
 /// Number of listeners at once.
 pub(crate) const MOST_READERS: usize = 16;
@@ -18,6 +18,8 @@ pub(crate) const MOST_READERS: usize = 16;
 const MOST_WAITING: usize = 2 * 1024 * 1024;
 /// Bytes that one observation takes besides its texts, about.
 const BESIDE: usize = 160;
+/// Bytes that the texts of one observation take mostly.
+const USUAL: usize = 224;
 /// Bytes of an event's data that a listener may see.
 const MOST_DATA: usize = 4096;
 
@@ -35,10 +37,11 @@ pub enum TapDetail {
 pub struct Observation {
     pub(super) millis: u64,
     pub(super) object: Arc<ObservedObject>,
-    /// The fact, written.
-    fact: Box<[u8]>,
-    /// The attributes of the event, written.
-    pub(super) attributes: Box<[u8]>,
+    /// The fact, written, then the attributes of the event, written: one piece of memory, since
+    /// this is made for each fact.
+    written: Vec<u8>,
+    /// Where the attributes begin.
+    attributes_at: usize,
     /// The start of the event's data and their whole length, if a listener may see them.
     pub(super) data: Option<(Box<[u8]>, usize)>,
 }
@@ -50,30 +53,40 @@ impl Observation {
         fact: &ObservedFact<'_>,
         detail: TapDetail,
     ) -> Self {
-        let (mut written, mut attributes) = (Vec::with_capacity(64), Vec::with_capacity(256));
-        fact.write(&mut written);
-        event.write_compact(&mut attributes);
-        let data = (detail == TapDetail::Data && fact.is_first()).then(|| {
+        let mut observation = Self::of_fact(object, fact);
+        event.write_compact(&mut observation.written);
+        if detail == TapDetail::Data && fact.is_first() {
             let (data, length) = (event.data(), event.data().len());
-            (data.get(..MOST_DATA).unwrap_or(data).into(), length)
-        });
+            observation.data = Some((data.get(..MOST_DATA).unwrap_or(data).into(), length));
+        }
+        observation
+    }
+
+    fn of_fact(object: &Arc<ObservedObject>, fact: &ObservedFact<'_>) -> Self {
+        let mut written = Vec::with_capacity(USUAL);
+        fact.write(&mut written);
         Self {
             millis: now_millis(),
             object: Arc::clone(object),
-            fact: written.into(),
-            attributes: attributes.into(),
-            data,
+            attributes_at: written.len(),
+            written,
+            data: None,
         }
     }
 
     /// What has happened.
     pub(super) fn fact(&self) -> Option<ObservedFact<'_>> {
-        ObservedFact::read(&self.fact).map(|(fact, _)| fact)
+        ObservedFact::read(&self.written).map(|(fact, _)| fact)
+    }
+
+    /// The attributes of the event.
+    pub(super) fn attributes(&self) -> CompactEvent<'_> {
+        CompactEvent(self.written.get(self.attributes_at..).unwrap_or_default())
     }
 
     fn bytes(&self) -> usize {
         let data = self.data.as_ref().map_or(0, |(data, _)| data.len());
-        BESIDE + self.fact.len() + self.attributes.len() + data
+        BESIDE + self.written.capacity() + data
     }
 }
 
@@ -88,15 +101,9 @@ pub(super) struct LaterFact<'f> {
 
 impl LaterFact<'_> {
     fn observation(&self) -> Observation {
-        let mut written = Vec::with_capacity(64);
-        self.fact.write(&mut written);
-        Observation {
-            millis: now_millis(),
-            object: Arc::clone(self.object),
-            fact: written.into(),
-            attributes: self.attributes.into(),
-            data: None,
-        }
+        let mut observation = Observation::of_fact(self.object, self.fact);
+        observation.written.extend_from_slice(self.attributes);
+        observation
     }
 }
 

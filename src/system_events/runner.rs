@@ -33,6 +33,8 @@ use crate::tls::server_identity::ServerIdentity;
 const PERIOD: Duration = Duration::from_secs(1);
 /// Number of looks from one at certificates to the next, if the table is the same.
 const CERTIFICATES_EVERY: u32 = 60;
+/// Statuses of a target that is full, or away.
+const NOT_NOW: [i32; 2] = [429, 503];
 /// Name in place of that of a subscription, where these events fail.
 const NAME: &str = "system-events";
 
@@ -198,8 +200,8 @@ impl<T: HttpTransport> SystemEventRunner<T> {
         self.looks = (self.looks + 1) % CERTIFICATES_EVERY;
     }
 
-    /// Sends one event; false if none may be sent now. One that the target does not take in the end
-    /// is counted and not sent again.
+    /// Sends one event; false if none may be sent, or taken, now. One that the target refuses is
+    /// counted, and not sent again: some of its subscriptions may have it.
     async fn send(&mut self, sink: &SystemEventSink, news: &SystemEvent) -> bool {
         if !self.allowance.take(Instant::now()) {
             return false;
@@ -216,16 +218,18 @@ impl<T: HttpTransport> SystemEventRunner<T> {
             .deliverer
             .deliver(&event, &sink.worker, permit, progress)
             .await;
-        if outcome == DeliveryOutcome::Delivered {
-            self.counters.system_events_sent.increment();
-        } else {
-            self.counters.system_events_lost.increment();
+        match outcome {
+            DeliveryOutcome::Delivered => self.counters.system_events_sent.increment(),
+            // What the target cannot take now is found again by the next look.
+            DeliveryOutcome::Lost(loss) if NOT_NOW.contains(&loss.code) => return false,
+            _ => self.counters.system_events_lost.increment(),
         }
         true
     }
 }
 
-/// The subscription as which events are sent: one that no channel has.
+/// The subscription as which events are sent: one that no channel has. What is in this process is
+/// tried once, since a channel that waits for its deliveries would make each of them again.
 fn subscription(name: &NamespacedName, target: &SystemEventTarget) -> Subscription {
     Subscription {
         key: SubscriptionKey::new(SubscriptionKind::Subscription, &name.namespace, NAME),
@@ -234,7 +238,7 @@ fn subscription(name: &NamespacedName, target: &SystemEventTarget) -> Subscripti
         reply: None,
         dead_letter_sink: None,
         delivery: DeliverySpec {
-            retry: 4,
+            retry: if target.channel.is_some() { 0 } else { 4 },
             backoff_policy: Some(BackoffPolicy::Exponential),
             backoff_delay: Some(Duration::from_millis(200)),
             timeout: Some(Duration::from_secs(10)),

@@ -119,12 +119,7 @@ async fn a_failing_destination_is_told_and_its_end() {
     };
     assert_eq!([of(FAILING), of(RECOVERED)], [1, 1]);
     eventually("counted", || sink.count() == 2).await;
-    assert_eq!(
-        dispatcher
-            .counter("sealpost_system_events_sent_total")
-            .await,
-        2
-    );
+    assert_eq!(dispatcher.counter("system_events_sent_total").await, 2);
 }
 
 /// What nobody took, as a sum.
@@ -283,12 +278,7 @@ async fn nothing_is_told_about_its_own_deliveries() {
         told.iter().all(|one| event_type(one) == REFUSED),
         "{told:?}"
     );
-    assert!(
-        dispatcher
-            .counter("sealpost_system_events_lost_total")
-            .await
-            > 0
-    );
+    assert!(dispatcher.counter("system_events_lost_total").await > 0);
 }
 
 /// So many at once, then one a second; and not one for each of hundreds of errors.

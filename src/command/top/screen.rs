@@ -21,8 +21,11 @@ use crate::cli::{TopColumn, TopOptions};
 
 /// Longest wait for a key, after which the wait begins anew: what ends the program ends it then.
 const KEY_WAIT: Duration = Duration::from_millis(250);
-/// Width in columns from which destinations are shown, too.
-const WIDE: u16 = 110;
+/// Width in columns from which the last error is shown, too, and from which destinations are.
+const WIDE: u16 = 100;
+const VERY_WIDE: u16 = 130;
+/// Digits of a number that have room.
+const DIGITS: usize = 5;
 /// Rows of a page.
 const PAGE: usize = 10;
 /// Lines for the reasons of the chosen row.
@@ -204,7 +207,7 @@ impl TopScreen {
                     TopColumn::State => style_of(row.level()),
                     _ => Style::new(),
                 };
-                cell(*column, column.cell(row)).style(style)
+                cell(*column, shortened(*column, row)).style(style)
             });
             Row::new(cells)
         });
@@ -260,7 +263,11 @@ async fn next_key() -> anyhow::Result<Option<KeyEvent>> {
 /// The columns that have room, each with its width.
 fn shown_columns(width: u16) -> Vec<(TopColumn, Constraint)> {
     let all = TopColumn::ALL.into_iter();
-    let shown = all.filter(|column| width >= WIDE || *column != TopColumn::Destination);
+    let shown = all.filter(|column| match column {
+        TopColumn::Destination => width >= VERY_WIDE,
+        TopColumn::Error => width >= WIDE,
+        _ => true,
+    });
     shown
         .map(|column| {
             let width = match column {
@@ -268,9 +275,9 @@ fn shown_columns(width: u16) -> Vec<(TopColumn, Constraint)> {
                 TopColumn::Name => Constraint::Fill(3),
                 TopColumn::Destination => Constraint::Fill(4),
                 TopColumn::Error => Constraint::Fill(2),
-                TopColumn::Rate => Constraint::Length(8),
-                TopColumn::InFlight => Constraint::Length(7),
-                TopColumn::Unfinished
+                TopColumn::Rate
+                | TopColumn::InFlight
+                | TopColumn::Unfinished
                 | TopColumn::Retries
                 | TopColumn::DeadLetters
                 | TopColumn::Lost => Constraint::Length(6),
@@ -278,6 +285,22 @@ fn shown_columns(width: u16) -> Vec<(TopColumn, Constraint)> {
             (column, width)
         })
         .collect()
+}
+
+/// The cell of a row, in which a number has room: of a long one thousands or millions are shown.
+fn shortened(column: TopColumn, row: &TopRow) -> String {
+    let text = column.cell(row);
+    match text.parse::<u64>() {
+        Ok(count) if column.is_number() && text.len() > DIGITS => {
+            let (thousands, millions) = (count / 1000, count / 1_000_000);
+            if millions > 0 {
+                format!("{millions}M")
+            } else {
+                format!("{thousands}k")
+            }
+        }
+        _ => text,
+    }
 }
 
 fn cell(column: TopColumn, text: String) -> Cell<'static> {
