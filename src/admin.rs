@@ -5,6 +5,7 @@
 //! owner can open, serve the same.
 
 mod admin_action;
+mod answer;
 mod authorizer;
 mod cross_site;
 mod explain;
@@ -156,7 +157,7 @@ impl AdminApi {
                 context.response_stream = Some(lines).filter(|_| *method == Method::GET);
                 build_response(StatusCode::OK, LINES, "")
             }
-            Err((status, text)) => build_response(status, TEXT, format!("{text}\n")),
+            Err(refusal) => refusal.respond(),
         }
     }
 
@@ -164,7 +165,7 @@ impl AdminApi {
         let (counters, operations) = (&self.status_source.counters, &self.parked.operations);
         match explain::explain(counters, operations, query).await {
             Ok(lines) => build_response(StatusCode::OK, LINES, lines),
-            Err((status, text)) => build_response(status, TEXT, format!("{text}\n")),
+            Err(refusal) => refusal.respond(),
         }
     }
 

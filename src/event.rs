@@ -14,6 +14,7 @@ pub(crate) mod knative;
 mod near;
 pub mod stored;
 mod trace_context;
+mod undecoded;
 mod validate;
 
 use std::borrow::Cow;
@@ -31,6 +32,7 @@ pub(crate) use compact::{CompactEvent, MOST_COMPACT};
 pub(crate) use decode_error::DecodeError;
 pub(crate) use near::{differs_little, nearly};
 pub(crate) use trace_context::{BAGGAGE, TRACEPARENT, TRACESTATE, TraceContext};
+pub(crate) use undecoded::{UndecodedMessage, announced_event};
 
 /// Version of the CloudEvents specification that an event follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use http::StatusCode;
 use url::form_urlencoded;
 
+use super::answer::AdminRefusal;
 use super::operations::AdminOperations;
 use crate::observation::Explanation;
 use crate::telemetry::counters::ProcessCounters;
@@ -47,8 +48,8 @@ pub(super) async fn explain(
     counters: &Arc<ProcessCounters>,
     operations: &AdminOperations,
     query: &str,
-) -> Result<Vec<u8>, (StatusCode, String)> {
-    let asked = ExplainQuery::parse(query).map_err(|text| (StatusCode::BAD_REQUEST, text))?;
+) -> Result<Vec<u8>, AdminRefusal> {
+    let asked = ExplainQuery::parse(query).map_err(AdminRefusal::bad_request)?;
     let (counters, shown) = (Arc::clone(counters), WireText::new(&asked.id));
     // Looking through everything takes some dozen milliseconds, which no event waits for.
     let search = move || {
@@ -58,8 +59,8 @@ pub(super) async fn explain(
     };
     let searched = operations.run(|_stop| tokio::task::spawn_blocking(search));
     let busy = || {
-        let text = "too many ask now: try again".to_owned();
-        (StatusCode::SERVICE_UNAVAILABLE, text)
+        let text = "too many ask now: try again";
+        AdminRefusal::new(StatusCode::SERVICE_UNAVAILABLE, text)
     };
     let Explanation { lines, reach } = searched.await.and_then(Result::ok).ok_or_else(busy)?;
     if lines.is_empty() {
@@ -69,7 +70,7 @@ pub(super) async fn explain(
                 "events are not kept here: run sealpost without --explain-max-bytes 0".to_owned()
             }
         };
-        return Err((StatusCode::NOT_FOUND, text));
+        return Err(AdminRefusal::not_found(text));
     }
     Ok(lines)
 }

@@ -23,14 +23,16 @@ pub(crate) struct Explanation {
 
 impl Explanation {
     /// Looks for the events of this id, and of this source if one is given, whose key is known
-    /// then.
+    /// then: among those that came, and those that were refused.
     pub(super) fn find(
-        ring: &RecordRing,
+        [ring, refused]: [&RecordRing; 2],
         id: &str,
         source: Option<&str>,
         key: Option<EventKey>,
     ) -> Self {
-        let segments = ring.snapshot();
+        let mut segments = ring.snapshot();
+        let reach = ring.is_kept().then(|| reach(&segments));
+        segments.extend(refused.snapshot());
         let is_meant = |attributes: CompactEvent<'_>| {
             is_text(attributes, "id", id)
                 && source.is_none_or(|source| is_text(attributes, "source", source))
@@ -65,10 +67,7 @@ impl Explanation {
                 .iter()
                 .for_each(|line| write_line(line, &mut lines));
         }
-        Self {
-            lines,
-            reach: ring.is_kept().then(|| reach(&segments)),
-        }
+        Self { lines, reach }
     }
 }
 

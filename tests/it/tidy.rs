@@ -144,6 +144,21 @@ const IMPORTS: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "system_events",
+        &[
+            "channel",
+            "client",
+            "control",
+            "delivery",
+            "event",
+            "filter",
+            "model",
+            "router",
+            "telemetry",
+            "tls",
+        ],
+    ),
+    (
         "ingress",
         &[
             "auth",
@@ -245,6 +260,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "server",
             "source",
             "supervisor",
+            "system_events",
             "telemetry",
             "tls",
         ],
@@ -270,6 +286,7 @@ const FENCES: &[(&str, &[&str])] = &[
     ("h2", &["client"]),
     ("httparse", &["client"]),
     ("flate2", &["admin"]),
+    ("ratatui", &["command"]),
     ("crc32fast", &["channel", "control"]),
     ("rustls_pemfile", &["model", "tls"]),
     ("rustls_native_certs", &["tls"]),

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use super::context::DiskContext;
 use super::log::{LogError, Sequence, SettledOutcome};
-use super::queue::{DeclaredQueue, DiskQueue};
+use super::queue::{DeclaredQueue, DiskQueue, EndedDelivery};
+use crate::observation::{ObservedEnd, ObservedFact};
 use crate::telemetry::series::DeliveryEnd;
 
 /// Acknowledger of one queue.
@@ -55,10 +56,11 @@ impl DiskAcknowledger {
     async fn write(
         &self,
         declared: &DeclaredQueue,
-        events: Vec<Sequence>,
+        ended: Vec<EndedDelivery>,
         outcome: SettledOutcome,
     ) {
         let DeclaredQueue { log, id } = declared;
+        let events: Vec<Sequence> = ended.iter().map(|one| one.sequence).collect();
         let mut written = log.settle_all(*id, events.clone(), outcome).await;
         // What ends events has room unless the file system itself is full.
         while let Err(LogError::Full { .. }) = written {
@@ -75,8 +77,16 @@ impl DiskAcknowledger {
             tracing::debug!(queue = self.queue.name, %error, "Ends of deliveries are not on the disk");
             self.queue.abandon(&events);
         }
-        for _ in &events {
-            self.context.counters.count_end(&self.queue.series, end);
+        let observed = match end {
+            DeliveryEnd::Delivered => ObservedFact::Ended(ObservedEnd::Delivered, ""),
+            DeliveryEnd::DeadLettered => ObservedFact::Ended(ObservedEnd::DeadLettered, ""),
+            _ => ObservedFact::Ended(ObservedEnd::Requeued, "its end is not on the disk"),
+        };
+        let (counters, series) = (&self.context.counters, &self.queue.series);
+        for one in &ended {
+            counters.count_end(series, end);
+            let observer = &counters.observer;
+            observer.observe_later(&one.note, series.observed(), &observed);
         }
         self.queue.count_settled(events.len());
     }

@@ -12,6 +12,7 @@ use super::names;
 use super::trouble::DiskTrouble;
 use crate::channel::subscription_queues::CountedQueue;
 use crate::model::{DeliveryOrder, Subscription};
+use crate::observation::EventNote;
 use crate::telemetry::series::SubscriptionSeries;
 
 /// A queue that its log knows.
@@ -27,11 +28,18 @@ impl std::fmt::Debug for DeclaredQueue {
     }
 }
 
+/// A delivery that has ended, of which observers are told when the log has its end.
+#[derive(Debug)]
+pub(super) struct EndedDelivery {
+    pub(super) sequence: Sequence,
+    pub(super) note: EventNote,
+}
+
 /// Deliveries that have ended and that nothing more follows from.
 #[derive(Debug, Default)]
 pub(super) struct EndedDeliveries {
-    delivered: Vec<Sequence>,
-    dead_lettered: Vec<Sequence>,
+    delivered: Vec<EndedDelivery>,
+    dead_lettered: Vec<EndedDelivery>,
 }
 
 impl EndedDeliveries {
@@ -40,7 +48,7 @@ impl EndedDeliveries {
     }
 
     /// The deliveries by their outcome.
-    pub(super) fn by_outcome(self) -> impl Iterator<Item = (SettledOutcome, Vec<Sequence>)> {
+    pub(super) fn by_outcome(self) -> impl Iterator<Item = (SettledOutcome, Vec<EndedDelivery>)> {
         let outcomes = [
             (SettledOutcome::Delivered, self.delivered),
             (SettledOutcome::DeadLettered, self.dead_lettered),
@@ -138,7 +146,7 @@ impl DiskQueue {
     }
 
     /// Has a delivery acknowledged that has ended with the subscriber or the dead letter sink.
-    pub(super) fn acknowledge(&self, event: Sequence, outcome: SettledOutcome) {
+    pub(super) fn acknowledge(&self, event: EndedDelivery, outcome: SettledOutcome) {
         let mut ended = lock(&self.ended);
         match outcome {
             SettledOutcome::DeadLettered => ended.dead_lettered.push(event),
