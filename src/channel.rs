@@ -28,6 +28,7 @@ use parked::ParkedStore;
 use replay::ReplayStore;
 use trouble_reason::{BackendConnection, TroubleReason};
 
+pub use crate::budget::LimitExceeded;
 use crate::event::Event;
 use crate::model::{Channel, DestinationRole, Subscription, SubscriptionKey};
 use crate::observation::{ObservedEnd, ObservedFact};
@@ -50,6 +51,9 @@ pub enum PublishError {
     /// words.
     #[error("{0}: try again later")]
     NoRoom(String),
+    /// A limit of a namespace lets no more events pass; nothing was enqueued in any queue.
+    #[error(transparent)]
+    OverLimit(#[from] LimitExceeded),
     /// On a channel that acknowledges after delivery, at least one subscription and its dead letter
     /// sink did not get what they should (contract FO-4, FO-5).
     #[error(

@@ -20,12 +20,11 @@ use http_body_util::Full;
 
 use crate::auth::policy::AccessDenial;
 use crate::auth::{RequestCredentials, SenderAuthorizer, SenderIdentity};
-use crate::budget::PER_ONE_OF_MANY;
+use crate::budget::{MemoryBudget, PER_ONE_OF_MANY};
 use crate::event::http::ContentMode;
 use crate::event::{Event, EventGuard, http as binding};
 use crate::observation::EventArrival;
 use crate::router::{AcceptError, ArrivedEvents, Router, ServedTable};
-use crate::server::body::BodyError;
 use crate::server::{RequestBody, RequestContext, RequestHandler};
 use request_reader::{ReceivedRequest, RequestReader};
 use response::IngressResponse;
@@ -146,7 +145,12 @@ impl Ingress {
         // Determined while the header fields are there, which reading takes away.
         let is_batch = target.refuses_batches()
             && binding::content_mode(request.headers()) == Ok(ContentMode::Batched);
-        let events = self.read_events(request, context).await?;
+        if let IngressTarget::Channel(index, _) = target {
+            let checked = self.router.check_rate(serving, *index);
+            checked.map_err(IngressResponse::Refused)?;
+        }
+        let budget = target.budget(serving);
+        let events = self.read_events(request, context, budget).await?;
         // With the event at hand, the policies that filter events can decide.
         self.sender_authorizer
             .authorize(access, &sender, &events)
@@ -186,11 +190,13 @@ impl Ingress {
             .map(IngressResponse::NotAnEvent)
     }
 
-    /// Reads the events of a request. Their share of the memory budget lasts as long as they do.
+    /// Reads the events of a request. Their share of the memory budget, or of that of their
+    /// namespace, lasts as long as they do.
     async fn read_events(
         &self,
         request: Request<RequestBody>,
         context: &mut RequestContext,
+        budget: Option<&Arc<MemoryBudget>>,
     ) -> Result<Vec<Event>, IngressResponse> {
         let ReceivedRequest {
             headers,
@@ -200,7 +206,7 @@ impl Ingress {
             trace,
         } = self
             .request_reader
-            .read_request(request, context)
+            .read_request_within(request, context, budget)
             .await
             .map_err(IngressResponse::BodyUnreadable)?;
         let (counted, data) = (share.bytes(), body.len());
@@ -208,7 +214,7 @@ impl Ingress {
             .map_err(IngressResponse::NotAnEvent)?;
         share
             .grow_to(held_bytes(&events, counted, data))
-            .map_err(|_exhausted| IngressResponse::BodyUnreadable(BodyError::OverBudget))?;
+            .map_err(|exhausted| IngressResponse::BodyUnreadable(exhausted.into()))?;
         let guard: EventGuard = Arc::new(share);
         Ok(events
             .into_iter()

@@ -12,6 +12,7 @@ pub(crate) mod histogram;
 mod log_format;
 pub(crate) mod log_rate_limit;
 pub(crate) mod metric_family;
+mod namespace_metrics;
 pub(crate) mod otlp;
 pub(crate) mod process;
 pub mod series;

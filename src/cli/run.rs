@@ -263,6 +263,15 @@ impl RunOptions {
         } else {
             self.manifests.validate()?;
         }
+        let keeps_events =
+            self.task().serves_manifests() || self.task().served_channels().is_some();
+        if self.served.namespace_limits.is_some() && !keeps_events {
+            return Err(
+                "--namespace-limits counts where events are kept: give it to the processes in the \
+                 role channel"
+                    .to_owned(),
+            );
+        }
         self.listen_addresses()?;
         self.telemetry_settings(&ObservabilityConfig::default())?;
         self.broker_max_ttl()?;

@@ -36,6 +36,7 @@ mod lists;
 mod load;
 mod memory;
 mod metrics;
+mod namespace_limits;
 mod observability;
 mod observation;
 mod operators;

@@ -215,6 +215,8 @@ impl Drop for RabbitmqSettlement {
             counters
                 .observer
                 .observe_key(self.event_key, series.observed(), &requeued);
+        } else {
+            self.queue.places.remove();
         }
     }
 }
