@@ -115,6 +115,7 @@ fn start(
     let counters = &parts.services.counters;
     if configuration.is_complete {
         configuration_metrics::record_configuration(counters, &first);
+        publisher::record_changes(None, &first);
         if parts.readiness.set_started() {
             serving_watch::log_started(&parts.readiness);
         }

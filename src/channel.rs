@@ -24,16 +24,15 @@ use futures_util::future::BoxFuture;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use parked::ParkedStore;
-use replay::ReplayStore;
-use trouble_reason::{BackendConnection, TroubleReason};
-
 pub use crate::budget::LimitExceeded;
 use crate::event::Event;
 use crate::model::{Channel, DestinationRole, Subscription, SubscriptionKey};
 use crate::observation::{ObservedEnd, ObservedFact};
 use crate::telemetry::series::{DropReason, Dropped, SubscriptionSeries};
 use crate::wire_text::WireText;
+use parked::ParkedStore;
+use replay::ReplayStore;
+use trouble_reason::{BackendConnection, TroubleReason};
 
 /// Time after which a sender that met a full queue should try again: sent as `Retry-After`.
 pub(crate) const RETRY_AFTER: Duration = Duration::from_secs(1);

@@ -11,6 +11,7 @@ mod channel_kind;
 mod cluster;
 mod files;
 mod limits_file;
+pub(crate) mod object_changes;
 mod problem_log;
 mod read;
 mod resolve;

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use crate::budget::{MemoryBudget, NamespaceLimitSet};
 use crate::cli::RunOptions;
 use crate::control::{self, Problem};
+use crate::telemetry::audit;
 use crate::telemetry::counters::ProcessCounters;
 
 /// Interval at which the file is read.
@@ -102,10 +103,12 @@ impl NamespaceLimitFile {
                     );
                     budget.set_namespace_limits(limits.clone());
                     self.limits = limits;
+                    audit::record_file("namespace limits", &self.path, "applied");
                 }
                 0
             }
             Err(problems) => {
+                audit::record_file("namespace limits", &self.path, "refused, has errors");
                 for problem in &problems {
                     tracing::error!(
                         %problem,

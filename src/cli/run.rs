@@ -132,6 +132,11 @@ pub struct RunOptions {
     #[arg(long, value_name = "LEVEL", env = "SEALPOST_LOG_LEVEL", value_parser = log_level::parse_directives)]
     pub log_level: Option<String>,
 
+    /// File for the audit log, as lines of JSON that are appended, mode 0600: what was changed, by
+    /// whom, and what was refused. The log has these lines, too
+    #[arg(long, value_name = "FILE", env = "SEALPOST_AUDIT_LOG")]
+    pub audit_log: Option<PathBuf>,
+
     /// The collectors of traces and metrics.
     #[command(flatten)]
     pub telemetry: TelemetryOptions,

@@ -148,8 +148,11 @@ fn set_field(limit: &mut NamespaceLimit, key: &str, value: &Value) -> Result<(),
     let kinds = LimitKind::ALL.into_iter();
     let Some(kind) = kinds.clone().find(|kind| kind.key() == key) else {
         let meant = suggest_word(key, kinds.map(LimitKind::key));
-        let meant = meant.map_or_else(String::new, |meant| format!(", did you mean {meant}?"));
-        return Err(format!("is not known{meant} There are {}", keys_text()));
+        let keys = keys_text();
+        return Err(match meant {
+            Some(meant) => format!("is not known, did you mean {meant}? There are {keys}"),
+            None => format!("is not known: there are {keys}"),
+        });
     };
     let text = match value {
         Value::String(text) => text.clone(),

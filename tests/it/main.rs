@@ -9,6 +9,7 @@
     reason = "tests end at what they did not expect, and measure by the wall clock"
 )]
 
+mod audit;
 mod breakages;
 mod broker;
 mod cesql;
