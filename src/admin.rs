@@ -6,6 +6,7 @@
 
 mod admin_action;
 mod answer;
+mod audit;
 mod authorizer;
 mod cross_site;
 mod explain;
@@ -39,6 +40,7 @@ use crate::server::{RequestBody, RequestContext, RequestHandler};
 use crate::supervisor::Readiness;
 use crate::telemetry::counters::ProcessCounters;
 use admin_action::AdminAction;
+use audit::AdminAudit;
 use authorizer::{AdminAuthorizer, AdminListener};
 use operations::AdminOperations;
 use page::StatusPage;
@@ -110,6 +112,7 @@ impl AdminApi {
         self.replay.operations.end_all().await;
     }
 
+    /// Answers a request. What it changes, and who reads data, is in the audit log.
     async fn respond(
         &self,
         request: &Request<RequestBody>,
@@ -125,15 +128,16 @@ impl AdminApi {
         let replay = below.and_then(ReplayPath::of_path);
         // Nothing below is reached by a request that may not do what it is about to.
         let action = action_of_path(path, query, OperatorPaths { parked, replay });
+        let audit = AdminAudit::begin(action, request.uri(), listener, context);
         if let Some(refusal) = self.refuse(request, listener, action).await {
-            return refusal;
+            return audit.refused(refusal);
         }
         let source = &self.status_source;
         if let Some(response) = health_response(request, &source.readiness, &source.counters) {
             return response;
         }
         let table = || Arc::clone(&self.status_source.served.borrow().resolution.table);
-        match (parked, replay) {
+        let answer = match (parked, replay) {
             (Some(parked), _) => self.parked.respond(&table(), parked, query).await,
             (None, Some(replay)) => self.replay.respond(&table(), replay, query).await,
             (None, None) => match path {
@@ -141,7 +145,8 @@ impl AdminApi {
                 "/api/v1/explain" => self.respond_to_explain(query).await,
                 _ => self.respond_to_read(path, query),
             },
-        }
+        };
+        audit.answered(answer)
     }
 
     /// Opens a tap, whose lines go out as long as its reader is there.

@@ -25,16 +25,16 @@ use futures_util::future::BoxFuture;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-pub use event_delivery::EventDelivery;
-use parked::ParkedStore;
-use replay::ReplayStore;
-use trouble_reason::{BackendConnection, TroubleReason};
-
+pub use crate::budget::LimitExceeded;
 use crate::event::Event;
 use crate::model::{Channel, DestinationRole, Subscription, SubscriptionKey};
 use crate::observation::{ObservedEnd, ObservedFact};
 use crate::telemetry::series::{DropReason, Dropped, SubscriptionSeries};
 use crate::wire_text::WireText;
+pub use event_delivery::EventDelivery;
+use parked::ParkedStore;
+use replay::ReplayStore;
+use trouble_reason::{BackendConnection, TroubleReason};
 
 /// Time after which a sender that met a full queue should try again: sent as `Retry-After`.
 pub(crate) const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -52,6 +52,9 @@ pub enum PublishError {
     /// words.
     #[error("{0}: try again later")]
     NoRoom(String),
+    /// A limit of a namespace lets no more events pass; nothing was enqueued in any queue.
+    #[error(transparent)]
+    OverLimit(#[from] LimitExceeded),
     /// On a channel that acknowledges after delivery, at least one subscription and its dead letter
     /// sink did not get what they should (contract FO-4, FO-5).
     #[error(

@@ -21,12 +21,11 @@ use http_body_util::Full;
 
 use crate::auth::policy::AccessDenial;
 use crate::auth::{RequestCredentials, SenderAuthorizer, SenderIdentity};
-use crate::budget::PER_ONE_OF_MANY;
+use crate::budget::{MemoryBudget, PER_ONE_OF_MANY};
 use crate::event::http::ContentMode;
 use crate::event::{Event, EventGuard, announced_event, http as binding};
 use crate::observation::{EventArrival, ObservedRefusal};
 use crate::router::{AcceptError, ArrivedEvents, Router, ServedTable};
-use crate::server::body::BodyError;
 use crate::server::{RequestBody, RequestContext, RequestHandler};
 use refused_request::RefusedRequest;
 use request_reader::{ReceivedRequest, RequestReader};
@@ -162,7 +161,15 @@ impl Ingress {
         // Determined while the header fields are there, which reading takes away.
         let is_batch = target.refuses_batches()
             && binding::content_mode(request.headers()) == Ok(ContentMode::Batched);
-        let events = self.read_events(request, context).await?;
+        if let IngressTarget::Channel(index, _) = target {
+            let checked = self.router.check_rate(serving, *index);
+            checked.map_err(|error| {
+                let response = IngressResponse::Refused(error);
+                RefusedRequest::unread(response, request.headers())
+            })?;
+        }
+        let budget = target.budget(serving);
+        let events = self.read_events(request, context, budget).await?;
         // With the event at hand, the policies that filter events can decide.
         let authorized = self.sender_authorizer.authorize(access, &sender, &events);
         if let Err(denial) = authorized {
@@ -211,11 +218,13 @@ impl Ingress {
             .map_err(RefusedRequest::undecoded)
     }
 
-    /// Reads the events of a request. Their share of the memory budget lasts as long as they do.
+    /// Reads the events of a request. Their share of the memory budget, or of that of their
+    /// namespace, lasts as long as they do.
     async fn read_events(
         &self,
         request: Request<RequestBody>,
         context: &mut RequestContext,
+        budget: Option<&Arc<MemoryBudget>>,
     ) -> Result<Vec<Event>, Box<RefusedRequest>> {
         let ReceivedRequest {
             headers,
@@ -225,7 +234,7 @@ impl Ingress {
             trace,
         } = self
             .request_reader
-            .read_request(request, context)
+            .read_request_within(request, context, budget)
             .await
             .map_err(|unread| {
                 let response = IngressResponse::BodyUnreadable(unread.error);
@@ -234,8 +243,8 @@ impl Ingress {
         let (counted, data) = (share.bytes(), body.len());
         let events = binding::decode_in_trace(headers, body, attributes, trace)
             .map_err(RefusedRequest::undecoded)?;
-        if share.grow_to(held_bytes(&events, counted, data)).is_err() {
-            let response = IngressResponse::BodyUnreadable(BodyError::OverBudget);
+        if let Err(exhausted) = share.grow_to(held_bytes(&events, counted, data)) {
+            let response = IngressResponse::BodyUnreadable(exhausted.into());
             return Err(RefusedRequest::new(response, events));
         }
         let guard: EventGuard = Arc::new(share);

@@ -40,7 +40,11 @@ fn main() -> ExitCode {
         CliCommand::Disk(disk) => disk.validate(),
         _ => Ok(()),
     };
-    let log = match usage.and_then(|()| start_logging(style, level)) {
+    let audited = match &cli.command {
+        CliCommand::Run(options) => options.audit_log.as_deref(),
+        _ => None,
+    };
+    let log = match usage.and_then(|()| start_logging(style, level, audited)) {
         Ok(log) => log,
         Err(error) => return print_error(&error, ExitCode::from(USAGE)),
     };

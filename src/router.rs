@@ -16,7 +16,7 @@ mod table_holder;
 use std::sync::Arc;
 
 use crate::auth::policy::{self, AccessDenial, InternalSender};
-use crate::budget::{MemoryBudget, PER_EVENT};
+use crate::budget::{LimitExceeded, MemoryBudget, PER_EVENT};
 use crate::channel::{PublishError, metrics};
 use crate::event::{Event, http as binding};
 use crate::event_type::EventTypeObserver;
@@ -140,9 +140,42 @@ impl Router {
         events: ArrivedEvents<'_>,
     ) -> Result<(), AcceptError> {
         match serving.channels.get(index) {
-            Some(channel) => self.accept_into(channel, events).await,
+            Some(channel) => {
+                let taken = channel.take_rate(events.events.len());
+                self.refuse_over_limit(channel, taken)?;
+                self.accept_into(channel, events).await
+            }
             None => Ok(()),
         }
+    }
+
+    /// Refuses a request for the channel at `index` before it is read, if it would be refused
+    /// anyway.
+    ///
+    /// # Errors
+    /// If the rate of its namespace allows no event now.
+    pub(crate) fn check_rate(
+        &self,
+        serving: &ServedTable,
+        index: usize,
+    ) -> Result<(), AcceptError> {
+        match serving.channels.get(index) {
+            Some(channel) => self.refuse_over_limit(channel, channel.check_rate()),
+            None => Ok(()),
+        }
+    }
+
+    /// Counts a request that a limit of its namespace does not let pass.
+    fn refuse_over_limit(
+        &self,
+        channel: &RoutedChannel,
+        checked: Result<(), LimitExceeded>,
+    ) -> Result<(), AcceptError> {
+        checked.map_err(|exceeded| {
+            channel.count_arrivals(ArrivalOutcome::Full, 1);
+            self.counters.refused.increment();
+            AcceptError::Publish(exceeded.into())
+        })
     }
 
     /// Takes one event that comes from inside the process; it is validated, and its sender
@@ -186,7 +219,12 @@ impl Router {
         policy::authorize_internal(channel.channel.authorization.as_ref(), inside, &event)
             .map_err(|denial| self.count_denied_by(Some(channel), denial))
             .inspect_err(|error| self.observe_refused_reply(channel, &event, arrival, error))?;
-        let events = vec![self.charge_to_budget(event)];
+        // It would be lost if it were refused, so senders are refused instead.
+        if let Some(quota) = channel.budget().and_then(|budget| budget.quota()) {
+            quota.charge_rate();
+        }
+        let budget = channel.budget().or(self.budget.as_ref());
+        let events = vec![charge_to_budget(event, budget)];
         self.accept_into(channel, ArrivedEvents { events, arrival })
             .await
     }
@@ -213,13 +251,15 @@ impl Router {
     /// be lost if it were refused, so senders are refused instead, who can send again.
     #[must_use]
     pub(crate) fn charge_to_budget(&self, event: Event) -> Event {
-        match &self.budget {
-            Some(budget) if !event.has_guard() => {
-                let share = budget.share().increased_by(PER_EVENT + event.length());
-                event.with_guard(Arc::new(share))
-            }
-            _ => event,
-        }
+        charge_to_budget(event, self.budget.as_ref())
+    }
+
+    /// The budget of a namespace, if namespaces have limits; for applying configuration, not for
+    /// each event.
+    #[must_use]
+    pub(crate) fn namespace_budget(&self, namespace: &str) -> Option<Arc<MemoryBudget>> {
+        let budget = self.budget.as_ref()?.of_namespace(namespace);
+        budget.quota().is_some().then_some(budget)
     }
 
     /// Counts events for the channel at `index` whose sender may not send them, and gives the
@@ -357,6 +397,17 @@ impl Router {
         self.counters
             .observer
             .observe_refused(event, target, refusal);
+    }
+}
+
+/// Charges an event to a budget, unless it is charged already.
+fn charge_to_budget(event: Event, budget: Option<&Arc<MemoryBudget>>) -> Event {
+    match budget {
+        Some(budget) if !event.has_guard() => {
+            let share = budget.share().increased_by(PER_EVENT + event.length());
+            event.with_guard(Arc::new(share))
+        }
+        _ => event,
     }
 }
 

@@ -170,7 +170,9 @@ impl DiskBackend {
         }
         let series = subscription_series(&self.context.counters, key);
         let (access, stop) = (Arc::clone(&log.access), self.closing.child_token());
-        let queue = Arc::new(DiskQueue::new(subscription, access, series, stop));
+        let budget = &self.context.options.budget;
+        let queue = DiskQueue::new(subscription, access, series, budget, stop);
+        let queue = Arc::new(queue);
         let open = OpenDiskQueue {
             queue: Arc::clone(&queue),
             log: Arc::clone(log),

@@ -157,6 +157,24 @@ impl RequestReader {
         self.read_by(&self.body_reader, request, context).await
     }
 
+    /// Reads a request as a whole, within this budget of its namespace if there is one.
+    ///
+    /// # Errors
+    /// If its body is too large, too slow, compressed or broken, or there is no memory left for it.
+    pub(crate) async fn read_request_within(
+        &self,
+        request: Request<RequestBody>,
+        context: &mut RequestContext,
+        budget: Option<&Arc<MemoryBudget>>,
+    ) -> Result<ReceivedRequest, UnreadRequest> {
+        let within = budget.map(|budget| BodyReader {
+            budget: Arc::clone(budget),
+            ..self.body_reader
+        });
+        let body_reader = within.as_ref().unwrap_or(&self.body_reader);
+        self.read_by(body_reader, request, context).await
+    }
+
     /// Reads a request that is refused whatever it holds, if its body is small and there: upstream
     /// reports first what is wrong with the event (contract CR-10, BI-3). It takes nothing of the
     /// memory budget of events.

@@ -6,6 +6,7 @@ use http::Request;
 use http::header::HOST;
 
 use super::response::IngressResponse;
+use crate::budget::MemoryBudget;
 use crate::model::{AddressLookup, Channel, RequestReply, SenderAuthorization};
 use crate::observation::ObservedObject;
 use crate::router::ServedTable;
@@ -52,6 +53,15 @@ impl<'s> IngressTarget<'s> {
     /// True if the target takes no batches.
     pub(super) fn refuses_batches(&self) -> bool {
         matches!(self, Self::RequestReply(_))
+    }
+
+    /// Budget of the namespace that takes the events; `None` if namespaces have no limits.
+    pub(super) fn budget(&self, serving: &'s ServedTable) -> Option<&'s Arc<MemoryBudget>> {
+        let index = match self {
+            Self::Channel(index, _) => *index,
+            Self::RequestReply(request_reply) => serving.table.channel(&request_reply.broker)?.0,
+        };
+        serving.budget(index)
     }
 
     /// Authorization that the target asks of senders.

@@ -110,6 +110,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     (
         "control",
         &[
+            "budget",
             "doubling_wait",
             "correlation",
             "event",

@@ -96,7 +96,7 @@ impl DiskConsumer {
 
     /// Waits until the memory budget has room; gives the number of events that may be taken.
     async fn until_room(&self) -> usize {
-        let budget = &self.context.options.budget;
+        let budget = &self.queue.budget;
         loop {
             if budget.has_room_for_queues() {
                 return usize::MAX;
@@ -137,7 +137,7 @@ impl DiskConsumer {
         let mut unwanted = Vec::new();
         for taken in events {
             let sequence = taken.sequence;
-            match StoredDelivery::decode(taken, &self.context) {
+            match StoredDelivery::decode(taken, &self.queue.budget) {
                 Ok(stored) if sequence < begin && !self.wants(&stored) => unwanted.push(sequence),
                 Ok(stored) => {
                     let message = stored.into_message(declared, &self.queue, &self.context);

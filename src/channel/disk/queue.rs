@@ -10,6 +10,7 @@ use super::log::{ChannelLog, LogError, LogQueueCounts, QueueId, Sequence, Settle
 use super::log_access::LogAccess;
 use super::names;
 use super::trouble::DiskTrouble;
+use crate::budget::{MemoryBudget, QueueShare};
 use crate::channel::subscription_queues::CountedQueue;
 use crate::model::{DeliveryOrder, Subscription};
 use crate::observation::EventNote;
@@ -68,6 +69,10 @@ pub(super) struct DiskQueue {
     subscription: Arc<Mutex<Arc<Subscription>>>,
     pub(super) log: Arc<LogAccess>,
     pub(super) series: Arc<SubscriptionSeries>,
+    /// The memory budget of its namespace.
+    pub(super) budget: Arc<MemoryBudget>,
+    /// Its unfinished events, as they count for the namespace.
+    pub(super) places: QueueShare,
     /// Set when the log has the queue.
     pub(super) declared: SetOnce<DeclaredQueue>,
     /// Cancelled when the queue is given up.
@@ -105,9 +110,13 @@ impl DiskQueue {
         subscription: &Arc<Subscription>,
         log: Arc<LogAccess>,
         series: Arc<SubscriptionSeries>,
+        budget: &Arc<MemoryBudget>,
         stop: CancellationToken,
     ) -> Self {
+        let budget = budget.of_namespace(&subscription.key.namespace);
         Self {
+            places: budget.queue_share(),
+            budget,
             name: names::queue_name(&subscription.key),
             order: subscription.delivery.order,
             subscription: Arc::new(Mutex::new(Arc::clone(subscription))),
@@ -147,6 +156,7 @@ impl DiskQueue {
 
     /// Has a delivery acknowledged that has ended with the subscriber or the dead letter sink.
     pub(super) fn acknowledge(&self, event: EndedDelivery, outcome: SettledOutcome) {
+        self.places.remove();
         let mut ended = lock(&self.ended);
         match outcome {
             SettledOutcome::DeadLettered => ended.dead_lettered.push(event),
@@ -197,6 +207,8 @@ impl DiskQueue {
             subscription: Arc::clone(&self.subscription),
             log: Arc::clone(&self.log),
             series: Arc::clone(&self.series),
+            budget: Arc::clone(&self.budget),
+            places: QueueShare::default(),
             declared: SetOnce::new_with(Some(declared)),
             stop: self.stop.child_token(),
             unsettled: AtomicUsize::new(0),

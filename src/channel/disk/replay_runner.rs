@@ -241,7 +241,7 @@ impl ReplayPass<'_> {
         loop {
             let room = MOST_UNSETTLED.saturating_sub(self.replay.queue.unsettled());
             let allowed = self.rate.allowed().min(room);
-            let has_room = self.runner.context.options.budget.has_room_for_queues();
+            let has_room = self.replay.queue.budget.has_room_for_queues();
             if (allowed > 0 && has_room) || self.is_to_be_cut() {
                 return allowed.max(1);
             }
@@ -288,7 +288,7 @@ impl ReplayPass<'_> {
 
     async fn hand_over(&mut self, taken: TakenEvent) {
         let (sequence, context) = (taken.sequence, &self.runner.context);
-        let mut stored = match StoredDelivery::decode(taken, context) {
+        let mut stored = match StoredDelivery::decode(taken, &self.replay.queue.budget) {
             Ok(stored) => stored,
             Err(error) => {
                 return park_unreadable(sequence, &self.declared, context, &error).await;

@@ -9,7 +9,7 @@ use super::context::DiskContext;
 use super::log::{EventParking, Sequence, TakenEvent};
 use super::queue::{DeclaredQueue, DiskQueue};
 use super::settlement::{DiskSettlement, stage_of};
-use crate::budget::PER_EVENT;
+use crate::budget::{MemoryBudget, PER_EVENT};
 use crate::channel::{DeliveryProgress, DeliveryStage, EventDelivery};
 use crate::event::Event;
 use crate::event::stored::{self, StoredEventError};
@@ -29,10 +29,10 @@ impl StoredDelivery {
     /// If it is no event.
     pub(super) fn decode(
         taken: TakenEvent,
-        context: &DiskContext,
+        budget: &Arc<MemoryBudget>,
     ) -> Result<Self, StoredEventError> {
         let bytes = taken.event.len() + taken.body.as_ref().map_or(0, Bytes::len) + PER_EVENT;
-        let share = context.options.budget.consumed_share(bytes);
+        let share = budget.consumed_share(bytes);
         let event = stored::decode(taken.event)?.with_guard(Arc::new(share));
         let progress = DeliveryProgress {
             stage: decode_stage(taken.stage, taken.body)?,

@@ -215,6 +215,8 @@ impl Drop for RabbitmqSettlement {
         if self.unsettled_tag.is_some() {
             let (counters, series) = (&self.context.counters, &self.queue.series);
             counters.count_end(series, DeliveryEnd::Requeued);
+        } else {
+            self.queue.places.remove();
         }
     }
 }
