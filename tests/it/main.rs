@@ -59,3 +59,4 @@ mod texts;
 mod tidy;
 mod traces;
 mod trust;
+mod tutorials;
