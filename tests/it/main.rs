@@ -63,3 +63,4 @@ mod tidy;
 mod top;
 mod traces;
 mod trust;
+mod tutorials;
