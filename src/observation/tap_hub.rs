@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::now_millis;
 use super::observed_fact::ObservedFact;
 use super::observed_object::ObservedObject;
-use crate::event::Event;
+use crate::event::{Event, MOST_SHOWN};
 
 /// Number of listeners at once.
 pub(crate) const MOST_READERS: usize = 16;
@@ -18,8 +18,6 @@ pub(crate) const MOST_READERS: usize = 16;
 const MOST_WAITING: usize = 2 * 1024 * 1024;
 /// Bytes that one observation takes besides its texts, about.
 const BESIDE: usize = 160;
-/// Bytes of an event's data that a listener may see.
-const MOST_DATA: usize = 4096;
 
 /// What a listener wants to see of events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,7 +53,7 @@ impl Observation {
         event.write_compact(&mut attributes);
         let data = (detail == TapDetail::Data && fact.is_first()).then(|| {
             let (data, length) = (event.data(), event.data().len());
-            (data.get(..MOST_DATA).unwrap_or(data).into(), length)
+            (data.get(..MOST_SHOWN).unwrap_or(data).into(), length)
         });
         Self {
             millis: now_millis(),
