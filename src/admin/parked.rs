@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use super::operations::AdminOperations;
 use super::{JSON, TEXT, build_response};
 use crate::channel::parked::{
-    ParkedChange, ParkedError, ParkedOperation, ParkedStore, ParkingSubscription,
+    ParkedAction, ParkedChange, ParkedError, ParkedOperation, ParkedStore, ParkingSubscription,
     parking_subscriptions,
 };
 use crate::model::{BackendKind, RoutingTable, SubscriptionKind, parse_duration};
@@ -60,18 +60,10 @@ impl<'p> ParkedRequest<'p> {
 }
 
 /// The outcome of a change for the parked events.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum ParkedOutcome {
-    Replayed,
-    Dropped,
-}
-
-impl ParkedOutcome {
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Replayed => "replayed",
-            Self::Dropped => "dropped",
-        }
+fn outcome_of(action: ParkedAction) -> &'static str {
+    match action {
+        ParkedAction::Replay => "replayed",
+        ParkedAction::Discard => "dropped",
     }
 }
 
@@ -171,12 +163,12 @@ impl ParkedHandler {
         request: ParkedRequest<'_>,
         query: &ParkedQuery,
     ) -> Result<Value, (StatusCode, String)> {
-        let outcome = match request {
-            ParkedRequest::Replay(_) => ParkedOutcome::Replayed,
-            ParkedRequest::Drop(_) => ParkedOutcome::Dropped,
+        let action = match request {
+            ParkedRequest::Replay(_) => ParkedAction::Replay,
+            ParkedRequest::Drop(_) => ParkedAction::Discard,
             ParkedRequest::Show(_) | ParkedRequest::List => return self.show(owner, query).await,
         };
-        self.change(owner, outcome, query.older_than).await
+        self.change(owner, action, query.older_than).await
     }
 
     async fn list(
@@ -234,7 +226,7 @@ impl ParkedHandler {
     async fn change(
         &self,
         owner: ParkingSubscription,
-        outcome: ParkedOutcome,
+        action: ParkedAction,
         older_than: Duration,
     ) -> Result<Value, (StatusCode, String)> {
         let changed = self.run_operation(|store, stop| {
@@ -245,17 +237,17 @@ impl ParkedHandler {
             };
             let owner = owner.clone();
             async move {
-                let change = match outcome {
-                    ParkedOutcome::Replayed => store.replay(&owner, &operation).await,
-                    ParkedOutcome::Dropped => store.discard(&owner, &operation).await,
-                };
+                let change = store.change(&owner, action, &operation).await;
                 // Logged inside the operation, which goes on when its client is gone.
-                log_change(&owner, outcome, &change);
+                log_change(&owner, action, &change);
                 change
             }
         });
         let ParkedChange { done, stopped } = changed.await?;
-        let told = [(outcome.as_str(), done.into()), ("stopped", stopped.into())];
+        let told = [
+            (outcome_of(action), done.into()),
+            ("stopped", stopped.into()),
+        ];
         Ok(owner_json(&owner, told))
     }
 
@@ -289,10 +281,10 @@ impl ParkedHandler {
 
 fn log_change(
     owner: &ParkingSubscription,
-    outcome: ParkedOutcome,
+    action: ParkedAction,
     change: &Result<ParkedChange, ParkedError>,
 ) {
-    let fate = outcome.as_str();
+    let fate = outcome_of(action);
     tracing::info!(
         subscription = %owner.subscription,
         fate,

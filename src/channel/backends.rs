@@ -6,8 +6,8 @@ use futures_util::FutureExt;
 use tokio_util::sync::CancellationToken;
 
 use super::parked::{
-    ParkedChange, ParkedError, ParkedFuture, ParkedListing, ParkedOperation, ParkedStore,
-    ParkingSubscription,
+    ParkedAction, ParkedChange, ParkedError, ParkedFuture, ParkedListing, ParkedOperation,
+    ParkedStore, ParkingSubscription,
 };
 use super::replay::{
     ReplayCount, ReplayError, ReplayFuture, ReplayReport, ReplayRequest, ReplayStore,
@@ -260,20 +260,17 @@ impl ParkedStore for ChannelBackends {
         .boxed()
     }
 
-    fn replay<'a>(
+    fn change<'a>(
         &'a self,
         owner: &'a ParkingSubscription,
+        action: ParkedAction,
         operation: &'a ParkedOperation,
     ) -> ParkedFuture<'a, ParkedChange> {
-        async move { self.parked_store_of(owner)?.replay(owner, operation).await }.boxed()
-    }
-
-    fn discard<'a>(
-        &'a self,
-        owner: &'a ParkingSubscription,
-        operation: &'a ParkedOperation,
-    ) -> ParkedFuture<'a, ParkedChange> {
-        async move { self.parked_store_of(owner)?.discard(owner, operation).await }.boxed()
+        async move {
+            let store = self.parked_store_of(owner)?;
+            store.change(owner, action, operation).await
+        }
+        .boxed()
     }
 }
 

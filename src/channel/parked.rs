@@ -134,6 +134,16 @@ pub struct ParkedChange {
     pub stopped: bool,
 }
 
+/// Change of parked events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ParkedAction {
+    /// They go back into the queue of their subscription. Each leaves its parking place only when
+    /// its own queue has it.
+    Replay,
+    /// They are deleted for good.
+    Discard,
+}
+
 /// Conditions of an operation on parked events, besides the subscription.
 #[derive(Clone, Debug, Default)]
 pub struct ParkedOperation {
@@ -191,18 +201,11 @@ pub trait ParkedStore: Send + Sync {
         operation: &'a ParkedOperation,
     ) -> ParkedFuture<'a, ParkedListing>;
 
-    /// Puts parked events back into the queue of their subscription. Each leaves the parking queue
-    /// only when its own queue has it.
-    fn replay<'a>(
+    /// Changes the parked events that the operation is meant for.
+    fn change<'a>(
         &'a self,
         owner: &'a ParkingSubscription,
-        operation: &'a ParkedOperation,
-    ) -> ParkedFuture<'a, ParkedChange>;
-
-    /// Deletes parked events for good.
-    fn discard<'a>(
-        &'a self,
-        owner: &'a ParkingSubscription,
+        action: ParkedAction,
         operation: &'a ParkedOperation,
     ) -> ParkedFuture<'a, ParkedChange>;
 }

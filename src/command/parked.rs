@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
-use crate::channel::parked::{ParkedChange, ParkedListing};
+use crate::channel::parked::{ParkedAction, ParkedChange, ParkedListing};
 use crate::cli::{ParkedCommand, ParkedOptions};
 use admin_api::AdminParkedClient;
 use manifests::ManifestParkedClient;
@@ -51,17 +51,11 @@ trait ParkedClient: Sync {
         older_than: Duration,
     ) -> BoxFuture<'a, anyhow::Result<ParkedListing>>;
 
-    /// Puts parked events back into the queue of their subscription.
-    fn replay<'a>(
+    /// Changes the parked events of a subscription that are older than `older_than`.
+    fn change<'a>(
         &'a self,
         target: &'a ParkedSubscriptionName,
-        older_than: Duration,
-    ) -> BoxFuture<'a, anyhow::Result<ParkedChange>>;
-
-    /// Deletes parked events for ever.
-    fn discard<'a>(
-        &'a self,
-        target: &'a ParkedSubscriptionName,
+        action: ParkedAction,
         older_than: Duration,
     ) -> BoxFuture<'a, anyhow::Result<ParkedChange>>;
 }
@@ -76,16 +70,18 @@ pub async fn run(command: &ParkedCommand) -> anyhow::Result<ExitCode> {
     // The subscriptions are listed first, so that a wrong name is reported before anything is
     // changed.
     let targets = client.list(options.subscription.as_deref()).await?;
+    let change = |action| {
+        let client = &client;
+        move |target| client.change(target, action, options.older_than)
+    };
     match command {
         ParkedCommand::List(_) => list(&targets),
         ParkedCommand::Show(_) => show(&*client, &targets, options).await,
         ParkedCommand::Replay(_) => {
-            let replay = |target| client.replay(target, options.older_than);
-            change_parked(&targets, "replayed", replay).await
+            change_parked(&targets, "replayed", change(ParkedAction::Replay)).await
         }
         ParkedCommand::Drop(drop) if drop.yes || ask_confirmation(&targets)? => {
-            let discard = |target| client.discard(target, options.older_than);
-            change_parked(&targets, "dropped", discard).await
+            change_parked(&targets, "dropped", change(ParkedAction::Discard)).await
         }
         ParkedCommand::Drop(_) => {
             super::print("Nothing dropped\n")?;

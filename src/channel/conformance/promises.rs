@@ -12,7 +12,7 @@ use super::{
     BackendUnderTest, Bench, SubscriptionWish, channel, channel_key, event, eventually, in_order,
     next, of_everything, rest, until_served,
 };
-use crate::channel::parked::{ParkedOperation, ParkedStore, ParkingSubscription};
+use crate::channel::parked::{ParkedAction, ParkedOperation, ParkedStore, ParkingSubscription};
 use crate::channel::{
     CountedDrop, DeferredDelivery, DeliveryOutcome, DeliveryStage, LostDelivery, OpenedChannel,
     PublishError,
@@ -161,7 +161,7 @@ async fn is_shown_and_replayed(parked: &dyn ParkedStore, owner: &ParkingSubscrip
             .collect::<Vec<_>>(),
         [(Some("1"), Some(4))]
     );
-    let replayed = parked.replay(owner, &operation).await;
+    let replayed = parked.change(owner, ParkedAction::Replay, &operation).await;
     assert_eq!(replayed.map(|change| change.done), Ok(1));
 }
 

@@ -6,8 +6,8 @@ use super::log::{self, LogError, Sequence};
 use super::queue::DeclaredQueue;
 use super::queue_table::SharedQueueTable;
 use crate::channel::parked::{
-    ParkedChange, ParkedError, ParkedEvent, ParkedFuture, ParkedListing, ParkedOperation,
-    ParkedStore, ParkingSubscription, rfc3339,
+    ParkedAction, ParkedChange, ParkedError, ParkedEvent, ParkedFuture, ParkedListing,
+    ParkedOperation, ParkedStore, ParkingSubscription, rfc3339,
 };
 use crate::event::stored;
 use crate::wire_text::WireText;
@@ -27,13 +27,6 @@ pub(super) trait QueueFinder: Send + Sync {
 /// The parked events of logs.
 pub(super) struct DiskParking<F> {
     pub(super) finder: F,
-}
-
-/// What an operation does with parked events.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum DiskParkedAction {
-    Replay,
-    Discard,
 }
 
 impl QueueFinder for SharedQueueTable {
@@ -103,7 +96,7 @@ impl<F: QueueFinder> DiskParking<F> {
     async fn change_events(
         &self,
         owner: &ParkingSubscription,
-        action: DiskParkedAction,
+        action: ParkedAction,
         operation: &ParkedOperation,
     ) -> Result<ParkedChange, ParkedError> {
         let mut change = ParkedChange::default();
@@ -155,7 +148,7 @@ async fn list_queue(
 /// Changes the parked events of a queue.
 async fn change_queue(
     queue: &DeclaredQueue,
-    action: DiskParkedAction,
+    action: ParkedAction,
     operation: &ParkedOperation,
     change: &mut ParkedChange,
 ) -> Result<(), ParkedError> {
@@ -176,8 +169,8 @@ async fn change_queue(
             .filter(|it| operation.selects(it.parked_at / 1000));
         let chosen: Vec<Sequence> = chosen.map(|it| it.sequence).collect();
         let done = match action {
-            DiskParkedAction::Replay => queue.log.replay_parked(queue.id, &chosen).await,
-            DiskParkedAction::Discard => queue.log.discard_parked(queue.id, &chosen).await,
+            ParkedAction::Replay => queue.log.replay_parked(queue.id, &chosen).await,
+            ParkedAction::Discard => queue.log.discard_parked(queue.id, &chosen).await,
         };
         change.done += done.map_err(|error| unavailable(&error))?;
     }
@@ -225,21 +218,12 @@ impl<F: QueueFinder> ParkedStore for DiskParking<F> {
         self.list_events(owner, limit, operation).boxed()
     }
 
-    fn replay<'a>(
+    fn change<'a>(
         &'a self,
         owner: &'a ParkingSubscription,
+        action: ParkedAction,
         operation: &'a ParkedOperation,
     ) -> ParkedFuture<'a, ParkedChange> {
-        let action = DiskParkedAction::Replay;
-        self.change_events(owner, action, operation).boxed()
-    }
-
-    fn discard<'a>(
-        &'a self,
-        owner: &'a ParkingSubscription,
-        operation: &'a ParkedOperation,
-    ) -> ParkedFuture<'a, ParkedChange> {
-        let action = DiskParkedAction::Discard;
         self.change_events(owner, action, operation).boxed()
     }
 }

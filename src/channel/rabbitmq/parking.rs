@@ -20,8 +20,8 @@ use super::message::event_decoder;
 use super::message::parked_headers::decode_parked_headers;
 use super::queue_inspection::inspect_queue;
 use crate::channel::parked::{
-    ParkedChange, ParkedError, ParkedEvent, ParkedFuture, ParkedListing, ParkedOperation,
-    ParkedStore, ParkingSubscription, rfc3339,
+    ParkedAction, ParkedChange, ParkedError, ParkedEvent, ParkedFuture, ParkedListing,
+    ParkedOperation, ParkedStore, ParkingSubscription, rfc3339,
 };
 use crate::event::AttributeLimit;
 use crate::wire_text::WireText;
@@ -106,7 +106,7 @@ impl ParkingQueues {
         Ok(listing)
     }
 
-    async fn apply_action(
+    async fn change_events(
         &self,
         owner: &ParkingSubscription,
         action: ParkedAction,
@@ -178,13 +178,6 @@ async fn change_messages(
     Ok(done)
 }
 
-/// Action on parked messages.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum ParkedAction {
-    Replay,
-    Discard,
-}
-
 impl ParkedStore for ParkingQueues {
     fn count<'a>(&'a self, owners: &'a [ParkingSubscription]) -> ParkedFuture<'a, Vec<u64>> {
         self.count_all(owners).boxed()
@@ -199,22 +192,13 @@ impl ParkedStore for ParkingQueues {
         self.list_events(owner, limit, operation).boxed()
     }
 
-    fn replay<'a>(
+    fn change<'a>(
         &'a self,
         owner: &'a ParkingSubscription,
+        action: ParkedAction,
         operation: &'a ParkedOperation,
     ) -> ParkedFuture<'a, ParkedChange> {
-        self.apply_action(owner, ParkedAction::Replay, operation)
-            .boxed()
-    }
-
-    fn discard<'a>(
-        &'a self,
-        owner: &'a ParkingSubscription,
-        operation: &'a ParkedOperation,
-    ) -> ParkedFuture<'a, ParkedChange> {
-        self.apply_action(owner, ParkedAction::Discard, operation)
-            .boxed()
+        self.change_events(owner, action, operation).boxed()
     }
 }
 

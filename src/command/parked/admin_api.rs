@@ -8,7 +8,7 @@ use futures_util::future::BoxFuture;
 use serde::Deserialize;
 
 use super::{ParkedClient, ParkedSubscriptionName};
-use crate::channel::parked::{ParkedChange, ParkedEvent, ParkedListing};
+use crate::channel::parked::{ParkedAction, ParkedChange, ParkedEvent, ParkedListing};
 use crate::cli::AdminOptions;
 use crate::command::admin::{AdminClient, path_of_name};
 
@@ -101,9 +101,13 @@ impl AdminParkedClient {
     async fn change(
         &self,
         target: &ParkedSubscriptionName,
-        verb: &str,
+        action: ParkedAction,
         older_than: Duration,
     ) -> anyhow::Result<ParkedChange> {
+        let verb = match action {
+            ParkedAction::Replay => "replay",
+            ParkedAction::Discard => "drop",
+        };
         let path = format!(
             "{}/{verb}?{}",
             path(&name(target)),
@@ -138,20 +142,13 @@ impl ParkedClient for AdminParkedClient {
         self.show(target, older_than).boxed()
     }
 
-    fn replay<'a>(
+    fn change<'a>(
         &'a self,
         target: &'a ParkedSubscriptionName,
+        action: ParkedAction,
         older_than: Duration,
     ) -> BoxFuture<'a, anyhow::Result<ParkedChange>> {
-        self.change(target, "replay", older_than).boxed()
-    }
-
-    fn discard<'a>(
-        &'a self,
-        target: &'a ParkedSubscriptionName,
-        older_than: Duration,
-    ) -> BoxFuture<'a, anyhow::Result<ParkedChange>> {
-        self.change(target, "drop", older_than).boxed()
+        self.change(target, action, older_than).boxed()
     }
 }
 

@@ -13,10 +13,9 @@ use tokio_util::sync::CancellationToken;
 use super::{ParkedClient, ParkedSubscriptionName};
 use crate::channel::disk::parked_logs::open_parked_logs;
 use crate::channel::parked::{
-    ParkedChange, ParkedListing, ParkedOperation, ParkedStore, ParkingSubscription,
+    ParkedAction, ParkedChange, ParkedListing, ParkedOperation, ParkedStore, ParkingSubscription,
     parking_subscriptions,
 };
-use crate::channel::rabbitmq::RabbitmqAddress;
 use crate::channel::rabbitmq::parking::ParkingQueues;
 use crate::cli::ParkedOptions;
 use crate::control::{self, AdvertisedCaCerts, ControlSettings};
@@ -50,12 +49,8 @@ impl ManifestParkedClient {
             None,
             &settings,
         );
-        let connection = options.access.connection();
-        let address = connection
-            .map(|(uri, credentials, ca)| RabbitmqAddress::new(uri, credentials, ca))
-            .transpose()?;
         let client = Self {
-            rabbitmq: address.map(ParkingQueues::new),
+            rabbitmq: options.access.address()?.map(ParkingQueues::new),
             data_directory: options.data_directory().to_owned(),
             disk: OnceLock::new(),
             owners: parking_subscriptions(&resolution.table),
@@ -78,12 +73,11 @@ impl ManifestParkedClient {
             let rabbitmq = self.rabbitmq.as_ref().context("no RabbitMQ is given")?;
             return Ok(rabbitmq);
         }
-        if self.disk.get().is_none() {
-            let opened = open_parked_logs(&self.data_directory)?;
-            return Ok(&**self.disk.get_or_init(|| opened));
+        if let Some(disk) = self.disk.get() {
+            return Ok(&**disk);
         }
-        let disk = self.disk.get().context("the data directory is not open")?;
-        Ok(&**disk)
+        let opened = open_parked_logs(&self.data_directory)?;
+        Ok(&**self.disk.get_or_init(|| opened))
     }
 
     /// The subscriptions of this name that park events; every one without a name.
@@ -185,32 +179,17 @@ impl ParkedClient for ManifestParkedClient {
         .boxed()
     }
 
-    fn replay<'a>(
+    fn change<'a>(
         &'a self,
         target: &'a ParkedSubscriptionName,
+        action: ParkedAction,
         older_than: Duration,
     ) -> BoxFuture<'a, anyhow::Result<ParkedChange>> {
         async move {
             let owner = self.owner(target)?;
             let store = self.store(owner.backend)?;
             Ok(run_until_interrupted(older_than, async |operation| {
-                store.replay(owner, operation).await
-            })
-            .await?)
-        }
-        .boxed()
-    }
-
-    fn discard<'a>(
-        &'a self,
-        target: &'a ParkedSubscriptionName,
-        older_than: Duration,
-    ) -> BoxFuture<'a, anyhow::Result<ParkedChange>> {
-        async move {
-            let owner = self.owner(target)?;
-            let store = self.store(owner.backend)?;
-            Ok(run_until_interrupted(older_than, async |operation| {
-                store.discard(owner, operation).await
+                store.change(owner, action, operation).await
             })
             .await?)
         }
