@@ -42,8 +42,9 @@ function forget(error) {
   document.title = "(no answer) sealpost";
   $("table").classList.add("gone");
   for (const group of groups.values()) group.forget();
-  for (const id of ["f-accepted", "f-delivered", "f-retries", "f-flight"]) put($(id), "–");
-  if (graph.isShown) graph.draw();
+  for (const id of ["f-accepted", "f-delivered", "f-retries", "f-flight", "f-wrong"]) put($(id), "–");
+  dress($("f-wrong").parentElement, "");
+  layout();
 }
 
 async function ask() {

@@ -79,7 +79,10 @@ const graph = {
   },
 
   draw() {
-    const { paths, omitted } = this.paths(), room = $("graph").clientWidth - 36, size = this.size = room < 1150 ? NARROW : WIDE;
+    const { paths, omitted } = this.paths();
+    // Nobody answers: broken or not is not known.
+    if (gone) for (const path of paths) path.level = 0;
+    const room = $("graph").clientWidth - 36, size = this.size = room < 1150 ? NARROW : WIDE;
     const width = Math.max(room, sum(Object.values(size), each => each) + 70);
     const text = JSON.stringify([width, gone != null, omitted, this.filters.size, paths.map(({ group, rows, level, row }) => [nameOf(group), group.level, group.word, rate(group.rate), rows.length, level, row?.data.name, row?.word, rate(sum(rows, each => each.rate)), row?.isBuried])]);
     if (this.drawn === text) return;
@@ -106,7 +109,7 @@ const graph = {
       const value = sum(path.rows, row => row.rate), top = groupY.get(path.group);
       if (!path.rows.length) continue;
       edge(curve(size.group, top, x.filter, path.y) + `L${x.row} ${path.y}`, path.level, value);
-      for (const to of this.endsOf(path)) edge(curve(x.row + size.row, path.y, x.to, toY.get(to.key)), to.isLetters ? 1 : path.level, to.isLetters ? 0 : value, to.isLetters ? "letters" : "");
+      for (const to of this.endsOf(path)) edge(curve(x.row + size.row, path.y, x.to, toY.get(to.key)), to.isLetters && !gone ? 1 : path.level, to.isLetters ? 0 : value, to.isLetters ? "letters" : "");
       canvas.append(this.pathNode(path, x.row, value), this.filterLabel(path, x.filter));
     }
     for (const [group, y] of groupY) canvas.append(this.groupNode(group, y));
@@ -171,7 +174,7 @@ const graph = {
   pathNode(path, left, value) {
     const { row, rows, group, level } = path;
     if (!row) {
-      const node = this.node("button", { level: gone ? 0 : level, key: `b ${nameOf(group)} ${level}`, left, y: path.y, width: this.size.row, name: `${number(rows.length)} ${level ? "more" : "that are fine"}`, under: `${rate(value)}/s together; opens them`, title: rows.slice(0, 20).map(each => each.data.name).join(", "), more: "bundle" });
+      const node = this.node("button", { level: gone ? 0 : level, key: `b ${nameOf(group)} ${level}`, left, y: path.y, width: this.size.row, name: `${number(rows.length)} ${level ? "more" : "that are fine"}`, under: `${gone ? "not known" : `${rate(value)}/s together`}; opens them`, title: rows.slice(0, 20).map(each => each.data.name).join(", "), more: "bundle" });
       node.addEventListener("click", () => this.toggle(group));
       return node;
     }

@@ -51,7 +51,7 @@ class Attention extends Section {
   foldsByItself() { return false; }
   draw(rows, of) {
     const broken = rows.filter(row => row.level > 1).length;
-    pill(this.cells[0].firstElementChild, broken ? 2 : 1, broken ? `${number(broken)} broken` : "Look");
+    pill(this.cells[0].firstElementChild, gone ? -1 : broken ? 2 : 1, gone ? "Not known" : broken ? `${number(broken)} broken` : "Look");
     put(this.under, `${number(rows.length)} of ${plural(of, "subscription")}`);
     put(this.cells[2].lastElementChild, "of all channels and brokers, the worst first");
     drawSpark(this.cells[3].querySelector("svg"), together(rows.map(row => row.history())));

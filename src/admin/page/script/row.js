@@ -105,9 +105,12 @@ class Row {
   /** Nobody answers any more: what was true a while ago is not told as if it were now. */
   forget() {
     pill(this.cells.pill, -1, "Not known");
+    dress(this.node, "row");
     put(this.cells.rate, "–");
     put(this.cells.inFlight, "");
-    this.before = null;
+    const { lastError } = this.data;
+    if (lastError) put(this.cells.when, `${clock(lastError.time)}, ${lastError.leg}`);
+    this.before = this.rate = null;
   }
   /** Shows or hides the row, with its details. */
   show(shown) {

@@ -52,7 +52,7 @@ async fn opened(dispatcher: &Dispatcher, rows: usize) -> Browser {
 async fn many_rows_fold_and_what_is_broken_stays() {
     let (fine, failing) = (Subscriber::ok().await, Subscriber::replying(&[503]).await);
     let yaml = brokers(&["a", "b", "c"], 30, [&fine.url(), &failing.url()]);
-    let dispatcher = Dispatcher::standalone(&yaml).await;
+    let mut dispatcher = Dispatcher::standalone(&yaml).await;
     let mut browser = opened(&dispatcher, 90).await;
     assert_eq!(browser.evaluate(VISIBLE).await, "", "nothing is wrong yet");
 
@@ -93,7 +93,20 @@ async fn many_rows_fold_and_what_is_broken_stays() {
     let search = "(field => { field.value = 'c-17'; field.dispatchEvent(new Event('input')); })(document.getElementById('search'))";
     browser.evaluate(search).await;
     assert_eq!(browser.evaluate(VISIBLE).await, "c-17");
+
     assert_eq!(browser.complaints(), Vec::<String>::new());
+    // Where nobody answers any more, nothing is called broken.
+    dispatcher.signal(rustix::process::Signal::TERM);
+    assert!(dispatcher.ended().await.success());
+    browser.evaluate(ASK).await;
+    let told = "document.querySelector('#attention .pill').textContent";
+    browser.until(&format!("{told} === 'Not known'")).await;
+    browser
+        .evaluate("document.getElementById('as-graph').click()")
+        .await;
+    browser.evaluate(&search.replace("c-17", "")).await;
+    let broken = "document.querySelectorAll('.node').length > 5 && !document.querySelector('.node.bad, .edge.bad')";
+    assert_eq!(browser.evaluate(broken).await, true);
     browser.close().await;
 }
 
