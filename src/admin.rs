@@ -239,7 +239,8 @@ struct OperatorPaths<'p> {
 fn action_of_path(path: &str, query: &str, operators: OperatorPaths<'_>) -> AdminAction {
     let is_change = operators.parked.is_some_and(ParkedRequest::is_change)
         || operators.replay.is_some_and(ReplayPath::is_change);
-    let asks_for_data = path == "/api/v1/tap" && TapQuery::asks_for_data(query);
+    let has_data = path == "/api/v1/tap" || operators.parked.is_some();
+    let asks_for_data = has_data && TapQuery::asks_for_data(query);
     match is_change {
         true => AdminAction::Change,
         false if is_public(path) => AdminAction::Probe,

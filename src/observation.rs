@@ -143,6 +143,12 @@ impl EventObserver {
         Explanation::find([&self.ring, &self.refused], id, source, key)
     }
 
+    /// The latest events that the subscription with this label did not get in the end, `most` of
+    /// them at most.
+    pub(crate) fn undelivered(&self, label: &str, most: usize) -> Explanation {
+        Explanation::find_undelivered(&self.ring, label, most)
+    }
+
     /// Begins to tell a reader what happens from now on; `None` if there are [`MOST_READERS`].
     #[must_use]
     pub fn tap(&self, detail: TapDetail) -> Option<TapReader> {

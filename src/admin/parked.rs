@@ -71,6 +71,7 @@ struct ParkedQuery {
     kind: Option<String>,
     older_than: Duration,
     limit: Option<usize>,
+    wants_data: bool,
 }
 
 impl ParkedQuery {
@@ -98,9 +99,11 @@ impl ParkedQuery {
                 let limit = value.parse();
                 self.limit = Some(limit.map_err(|error| format!("limit is no number: {error}"))?);
             }
+            // Who may see them has been decided by the same reading.
+            "data" => self.wants_data = value != "false",
             name => {
                 return Err(format!(
-                    "{} is not known: use namespace, kind, olderThan or limit",
+                    "{} is not known: use namespace, kind, olderThan, limit or data",
                     WireText::new(name)
                 ));
             }
@@ -186,14 +189,16 @@ impl ParkedHandler {
         owner: ParkingSubscription,
         query: &ParkedQuery,
     ) -> Result<Value, AdminRefusal> {
-        let (older_than, limit) = (query.older_than, query.limit.unwrap_or(MOST).min(MOST));
+        let (older_than, wants_data) = (query.older_than, query.wants_data);
+        let limit = query.limit.unwrap_or(MOST).min(MOST);
         let found = self.run_operation(|store, stop| {
             let owner = owner.clone();
-            async move {
-                store
-                    .show(&owner, limit, &ParkedOperation { older_than, stop })
-                    .await
-            }
+            let operation = ParkedOperation {
+                older_than,
+                wants_data,
+                stop,
+            };
+            async move { store.show(&owner, limit, &operation).await }
         });
         let found = found.await?;
         let events = json!(found.events);
@@ -214,7 +219,12 @@ impl ParkedHandler {
         older_than: Duration,
     ) -> Result<Value, AdminRefusal> {
         let changed = self.run_operation(|store, stop| {
-            let (owner, operation) = (owner.clone(), ParkedOperation { older_than, stop });
+            let operation = ParkedOperation {
+                older_than,
+                wants_data: false,
+                stop,
+            };
+            let owner = owner.clone();
             async move {
                 let change = store.change(&owner, action, &operation).await;
                 // Logged inside the operation, which goes on when its client is gone.
@@ -377,6 +387,7 @@ mod tests {
             kind: Some("trigger".to_owned()),
             older_than: Duration::from_hours(1),
             limit: Some(7),
+            wants_data: false,
         };
         assert_eq!(query, expected);
         assert_eq!(ParkedQuery::parse(""), Ok(ParkedQuery::default()));

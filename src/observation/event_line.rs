@@ -4,8 +4,6 @@ use std::borrow::Cow;
 use std::cell::LazyCell;
 use std::net::IpAddr;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use serde::{Serialize, Serializer};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -13,7 +11,7 @@ use time::format_description::well_known::Rfc3339;
 use super::observed_fact::{EventArrival, ObservedAttempt, ObservedFact};
 use super::observed_object::ObservedObject;
 use super::tap_hub::{Observation, TapDetail};
-use crate::event::{CompactEvent, Event};
+use crate::event::{CompactEvent, Event, ShownData};
 use crate::filter::{Filter, explain};
 
 /// Number of subscriptions of which it is said that an event did not pass their filters: of one
@@ -56,37 +54,6 @@ pub(super) struct EventLine<'l> {
     attributes: Option<OtherAttributes<'l>>,
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     data: Option<ShownData>,
-}
-
-/// The data of an event, as text if they are.
-#[derive(Debug, Default, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct ShownData {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    data: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none", rename = "data_base64")]
-    data_base64: Option<String>,
-    /// The length of all of the data.
-    data_bytes: usize,
-}
-
-impl ShownData {
-    fn new(start: &[u8], length: usize) -> Self {
-        // What is cut may be cut within a character.
-        let is_cut = start.len() < length;
-        let text = match std::str::from_utf8(start) {
-            Ok(text) => Some(text),
-            Err(error) if is_cut && error.error_len().is_none() => start
-                .get(..error.valid_up_to())
-                .and_then(|valid| std::str::from_utf8(valid).ok()),
-            Err(_) => None,
-        };
-        Self {
-            data: text.map(str::to_owned),
-            data_base64: text.is_none().then(|| STANDARD.encode(start)),
-            data_bytes: length,
-        }
-    }
 }
 
 /// What has happened, when, where, and to which event.
@@ -135,6 +102,13 @@ impl<'t> ToldFact<'t> {
                 line.reason = reason.into();
             }
         }
+        line
+    }
+
+    /// The line of the fact, with all attributes of the event.
+    pub(super) fn line_with_attributes(&self) -> EventLine<'t> {
+        let mut line = self.line();
+        line.attributes = Some(OtherAttributes(self.attributes));
         line
     }
 

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::now_millis;
 use super::observed_fact::ObservedFact;
 use super::observed_object::ObservedObject;
-use crate::event::{CompactEvent, Event};
+use crate::event::{CompactEvent, Event, MOST_SHOWN};
 
 /// Number of listeners at once.
 pub(crate) const MOST_READERS: usize = 16;
@@ -20,8 +20,6 @@ const MOST_WAITING: usize = 2 * 1024 * 1024;
 const BESIDE: usize = 160;
 /// Bytes that the texts of one observation take mostly.
 const USUAL: usize = 224;
-/// Bytes of an event's data that a listener may see.
-const MOST_DATA: usize = 4096;
 
 /// What a listener wants to see of events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,7 +55,7 @@ impl Observation {
         event.write_compact(&mut observation.written);
         if detail == TapDetail::Data && fact.is_first() {
             let (data, length) = (event.data(), event.data().len());
-            observation.data = Some((data.get(..MOST_DATA).unwrap_or(data).into(), length));
+            observation.data = Some((data.get(..MOST_SHOWN).unwrap_or(data).into(), length));
         }
         observation
     }

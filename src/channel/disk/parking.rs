@@ -138,7 +138,9 @@ async fn list_queue(
         let chosen = page
             .iter()
             .filter(|it| operation.selects(it.parked_at / 1000));
-        listing.events.extend(chosen.map(describe));
+        listing
+            .events
+            .extend(chosen.map(|parked| describe(parked, operation)));
     }
     Ok(())
 }
@@ -179,27 +181,27 @@ fn unavailable(error: &LogError) -> ParkedError {
 }
 
 /// Describes a parked event for operators.
-fn describe(parked: &log::ParkedLogEvent) -> ParkedEvent {
+fn describe(parked: &log::ParkedLogEvent, operation: &ParkedOperation) -> ParkedEvent {
     let event = stored::decode(parked.event.clone()).ok();
-    let text = |name: &str| {
-        let text = event.as_ref()?.get(name)?;
-        Some(WireText::new(text).into())
-    };
     let was_tried = parked.attempts > 0 || parked.code != 0;
     let reason = if parked.destination.is_empty() {
         parked.reason.clone()
     } else {
         format!("{} at {}", parked.reason, parked.destination)
     };
-    ParkedEvent {
-        id: text("id"),
-        ty: text("type"),
+    let length = event.as_ref().map(|event| event.data().len());
+    let mut shown = ParkedEvent {
         reason: WireText::new(reason).into(),
         status: was_tried.then(|| parked.code.into()),
         attempts: was_tried.then(|| parked.attempts.into()),
         parked_at: rfc3339(parked.parked_at / 1000),
-        bytes: event.map_or(parked.event.len(), |event| event.data().len()),
+        bytes: length.unwrap_or(parked.event.len()),
+        ..ParkedEvent::default()
+    };
+    if let Some(event) = &event {
+        shown.describe(event, operation);
     }
+    shown
 }
 
 impl<F: QueueFinder> ParkedStore for DiskParking<F> {
