@@ -24,6 +24,7 @@ mod publisher;
 mod queue;
 mod queue_gauges;
 mod queue_table;
+mod recent_events;
 mod replay;
 mod replay_name;
 mod replay_runner;
@@ -71,9 +72,11 @@ const WORKER_QUEUE_CAPACITY: usize = 32;
 /// Tasks of the backend.
 #[derive(Default)]
 struct DiskTasks {
-    /// A consumer and an acknowledger for each queue, which end by themselves when their queue is
-    /// given up, or the backend closes.
+    /// A consumer for each queue and what runs its replays, which end by themselves when their queue
+    /// is given up, or the backend closes.
     consumers: JoinSet<()>,
+    /// Acknowledgers, one for each log, which end with the last delivery.
+    acknowledgers: JoinSet<()>,
     /// Keepers, one for each log, which close it at the end, and one of gauges.
     keepers: JoinSet<()>,
 }
@@ -84,6 +87,8 @@ pub struct DiskBackend {
     table: SharedQueueTable,
     tasks: Mutex<DiskTasks>,
     closing: CancellationToken,
+    /// Cancelled when no more deliveries begin.
+    settling: CancellationToken,
     /// Cancelled when the last delivery has been settled: logs are closed then.
     ending: CancellationToken,
 }
@@ -98,6 +103,7 @@ impl DiskBackend {
             table: SharedQueueTable::default(),
             tasks: Mutex::default(),
             closing: CancellationToken::new(),
+            settling: CancellationToken::new(),
             ending: CancellationToken::new(),
         }
     }
@@ -120,6 +126,8 @@ impl DiskBackend {
         self.close();
         let mut tasks = std::mem::take(&mut *self.tasks());
         while tasks.consumers.join_next().await.is_some() {}
+        self.settling.cancel();
+        while tasks.acknowledgers.join_next().await.is_some() {}
         self.ending.cancel();
         while tasks.keepers.join_next().await.is_some() {}
         self.context.directory.close();
@@ -142,7 +150,13 @@ impl DiskBackend {
             context: Arc::clone(&self.context),
             ending: self.ending.clone(),
         };
+        let acknowledger = DiskAcknowledger {
+            log: Arc::clone(&log),
+            context: Arc::clone(&self.context),
+            settling: self.settling.clone(),
+        };
         let mut tasks = self.tasks();
+        tasks.acknowledgers.spawn(acknowledger.run());
         if tasks.keepers.is_empty() {
             let gauges = queue_gauges::keep_current(self.table.clone(), self.ending.clone());
             tasks.keepers.spawn(gauges);
@@ -169,8 +183,10 @@ impl DiskBackend {
             };
         }
         let series = subscription_series(&self.context.counters, key);
-        let (access, stop) = (Arc::clone(&log.access), self.closing.child_token());
-        let queue = Arc::new(DiskQueue::new(subscription, access, series, stop));
+        let (access, ends) = (Arc::clone(&log.access), Arc::clone(&log.ends));
+        let stop = self.closing.child_token();
+        let queue = DiskQueue::new(subscription, access, ends, series, stop);
+        let queue = Arc::new(queue);
         let open = OpenDiskQueue {
             queue: Arc::clone(&queue),
             log: Arc::clone(log),
@@ -199,16 +215,11 @@ impl DiskBackend {
             messages: messages.clone(),
         };
         let consume = DiskConsumer::new(&queue, &self.context, messages);
-        let acknowledge = DiskAcknowledger {
-            queue: Arc::clone(&queue),
-            context: Arc::clone(&self.context),
-        };
         let mut tasks = self.tasks();
         // Consumers that have ended are joined here, so that the set does not grow.
         while tasks.consumers.try_join_next().is_some() {}
         tasks.consumers.spawn(consume.run());
         tasks.consumers.spawn(replays.run());
-        tasks.consumers.spawn(acknowledge.run());
         OpenedQueue {
             queue,
             consumer: Some(consumer),

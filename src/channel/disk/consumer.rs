@@ -137,7 +137,7 @@ impl DiskConsumer {
         let mut unwanted = Vec::new();
         for taken in events {
             let sequence = taken.sequence;
-            match StoredDelivery::decode(taken, &self.context) {
+            match StoredDelivery::share(taken, &self.context, &self.queue.log.recent) {
                 Ok(stored) if sequence < begin && !self.wants(&stored) => unwanted.push(sequence),
                 Ok(stored) => {
                     let message = stored.into_message(declared, &self.queue, &self.context);
