@@ -10,6 +10,9 @@ use crate::channel::DeliveryOutcome;
 use crate::event::Event;
 use crate::telemetry::tracer::Span;
 
+/// The error of spans of a delivery that is dropped before its end, as at a stop.
+pub(super) const GIVEN_UP: &str = "the delivery was given up before its end";
+
 /// Record of one delivery of a worker, with the status and the duration that are counted at its
 /// end.
 pub(super) struct DeliveryRecord<'l> {
@@ -84,8 +87,7 @@ impl Drop for DeliveryRecord<'_> {
         if !self.has_outcome {
             self.span
                 .set_attributes(|| [KeyValue::new("sealpost.outcome", "abandoned")]);
-            self.span
-                .set_error(|| "the delivery was given up before its end".into());
+            self.span.set_error(|| GIVEN_UP.into());
         }
     }
 }

@@ -23,7 +23,7 @@ fn description(span: &Span) -> &str {
     &status.message
 }
 
-/// A delivery that a stop leaves unfinished says so, and its attempt has an error.
+/// A delivery that a stop leaves unfinished says so, and its send and attempt have an error.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_delivery_that_a_stop_abandons() {
     let (collector, slow) = (
@@ -44,7 +44,9 @@ async fn a_delivery_that_a_stop_abandons() {
     let deliver = only(&spans, "deliver");
     let outcome = attribute(deliver, "sealpost.outcome");
     assert_eq!(outcome.as_deref(), Some("abandoned"), "{}", tree(&spans));
-    assert!(description(deliver).contains("given up"));
+    for span in [deliver, only(&spans, "send subscriber")] {
+        assert!(description(span).contains("given up"), "{}", tree(&spans));
+    }
     let attempts = named(&spans, "POST");
     let is_abandoned =
         |span: &&&Span| attribute(span, "error.type").as_deref() == Some("abandoned");
