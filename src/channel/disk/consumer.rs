@@ -78,8 +78,10 @@ impl DiskConsumer {
         &self,
         declared: &DeclaredQueue,
     ) -> Option<Result<Vec<TakenEvent>, LogError>> {
-        // The slot is free as long as nobody else sends.
-        drop(self.messages.reserve().await.ok()?);
+        // Half of the slots at once, so that a worker that has enough to do does not have events taken
+        // one by one. They are free as long as nobody else sends.
+        let half = self.messages.max_capacity().div_ceil(2);
+        drop(self.messages.reserve_many(half).await.ok()?);
         let most = self.until_room().await.min(self.messages.capacity());
         let mut take = Box::pin(declared.log.take(declared.id, most));
         loop {
@@ -137,7 +139,7 @@ impl DiskConsumer {
         let mut unwanted = Vec::new();
         for taken in events {
             let sequence = taken.sequence;
-            match StoredDelivery::decode(taken, &self.queue.budget) {
+            match StoredDelivery::share(taken, &self.queue.budget, &self.queue.log.recent) {
                 Ok(stored) if sequence < begin && !self.wants(&stored) => unwanted.push(sequence),
                 Ok(stored) => {
                     let message = stored.into_message(declared, &self.queue, &self.context);

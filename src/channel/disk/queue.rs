@@ -60,6 +60,55 @@ impl EndedDeliveries {
     }
 }
 
+/// The queues of one log that have deliveries to be acknowledged.
+#[derive(Default)]
+pub(super) struct EndedQueues {
+    queues: Mutex<Vec<Arc<DiskQueue>>>,
+    /// Deliveries of all queues of the log that have not been settled.
+    unsettled: AtomicUsize,
+    /// Notified when there is a queue, and when the last delivery has been settled.
+    pub(super) changed: Notify,
+    /// Notified when there is a queue that waits for it.
+    pub(super) is_awaited: Notify,
+}
+
+impl EndedQueues {
+    fn add(&self, queue: &Arc<DiskQueue>) {
+        lock(&self.queues).push(Arc::clone(queue));
+        if queue.is_prompt {
+            self.is_awaited.notify_one();
+        }
+        self.changed.notify_one();
+    }
+
+    fn count_settled(&self, deliveries: usize) {
+        if self.unsettled.fetch_sub(deliveries, Ordering::AcqRel) == deliveries {
+            self.changed.notify_one();
+        }
+    }
+
+    /// Takes the queues.
+    pub(super) fn take(&self) -> Vec<Arc<DiskQueue>> {
+        std::mem::take(&mut *lock(&self.queues))
+    }
+
+    /// True if there is no queue.
+    pub(super) fn is_empty(&self) -> bool {
+        lock(&self.queues).is_empty()
+    }
+
+    /// Deliveries of all queues that have not been settled.
+    pub(super) fn unsettled(&self) -> usize {
+        self.unsettled.load(Ordering::Acquire)
+    }
+}
+
+/// The log of a queue, and what is to be acknowledged in it.
+pub(super) struct QueueLog {
+    pub(super) access: Arc<LogAccess>,
+    pub(super) ends: Arc<EndedQueues>,
+}
+
 /// State of one subscription's queue.
 pub(super) struct DiskQueue {
     /// Its name in the log.
@@ -81,8 +130,10 @@ pub(super) struct DiskQueue {
     unsettled: AtomicUsize,
     /// Deliveries that have ended, and are to be acknowledged.
     ended: Mutex<EndedDeliveries>,
-    /// Notified when there is one more of them, and when one has been settled.
-    pub(super) settled: Notify,
+    /// True if the next event waits until one has ended.
+    is_prompt: bool,
+    /// Queues of the log that have such deliveries.
+    ends: Arc<EndedQueues>,
     /// Deliveries that ended without being settled; they are taken again.
     abandoned: Mutex<Vec<Sequence>>,
     /// Notified when there is one.
@@ -108,25 +159,27 @@ impl DiskQueue {
     /// cancelled.
     pub(super) fn new(
         subscription: &Arc<Subscription>,
-        log: Arc<LogAccess>,
+        log: QueueLog,
         series: Arc<SubscriptionSeries>,
         budget: &Arc<MemoryBudget>,
         stop: CancellationToken,
     ) -> Self {
         let budget = budget.of_namespace(&subscription.key.namespace);
+        let order = subscription.delivery.order;
         Self {
             places: budget.queue_share(),
             budget,
             name: names::queue_name(&subscription.key),
-            order: subscription.delivery.order,
+            order,
             subscription: Arc::new(Mutex::new(Arc::clone(subscription))),
-            log,
+            log: log.access,
             series,
             declared: SetOnce::new(),
             stop,
             unsettled: AtomicUsize::new(0),
             ended: Mutex::default(),
-            settled: Notify::new(),
+            is_prompt: order == DeliveryOrder::Ordered,
+            ends: log.ends,
             abandoned: Mutex::default(),
             broken_off: Notify::new(),
             failure: Mutex::default(),
@@ -146,24 +199,28 @@ impl DiskQueue {
     }
 
     pub(super) fn count_handed_over(&self) {
+        self.ends.unsettled.fetch_add(1, Ordering::AcqRel);
         self.unsettled.fetch_add(1, Ordering::AcqRel);
     }
 
     pub(super) fn count_settled(&self, deliveries: usize) {
         self.unsettled.fetch_sub(deliveries, Ordering::AcqRel);
-        self.settled.notify_one();
+        self.ends.count_settled(deliveries);
     }
 
     /// Has a delivery acknowledged that has ended with the subscriber or the dead letter sink.
-    pub(super) fn acknowledge(&self, event: EndedDelivery, outcome: SettledOutcome) {
+    pub(super) fn acknowledge(self: &Arc<Self>, event: EndedDelivery, outcome: SettledOutcome) {
         self.places.remove();
         let mut ended = lock(&self.ended);
+        let is_first = ended.is_empty();
         match outcome {
             SettledOutcome::DeadLettered => ended.dead_lettered.push(event),
             SettledOutcome::Delivered | SettledOutcome::Lost => ended.delivered.push(event),
         }
         drop(ended);
-        self.settled.notify_one();
+        if is_first {
+            self.ends.add(self);
+        }
     }
 
     /// Takes the deliveries that are to be acknowledged.
@@ -213,7 +270,9 @@ impl DiskQueue {
             stop: self.stop.child_token(),
             unsettled: AtomicUsize::new(0),
             ended: Mutex::default(),
-            settled: Notify::new(),
+            // It sends few at once.
+            is_prompt: true,
+            ends: Arc::clone(&self.ends),
             abandoned: Mutex::default(),
             broken_off: Notify::new(),
             failure: Mutex::default(),

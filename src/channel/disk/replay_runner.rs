@@ -9,7 +9,6 @@ use futures_util::stream::FuturesUnordered;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::acknowledger::DiskAcknowledger;
 use super::context::DiskContext;
 use super::log::{LogError, QueueLeftover, QueueOptions, Sequence, SettledOutcome, TakenEvent};
 use super::queue::{DeclaredQueue, DiskQueue};
@@ -115,16 +114,8 @@ impl ReplayRunner {
     }
 
     async fn run_one(&self, replay: Arc<DiskReplay>) {
-        let acknowledge = DiskAcknowledger {
-            queue: Arc::clone(&replay.queue),
-            context: Arc::clone(&self.context),
-        };
-        let send = async {
-            self.send(&replay).await;
-            // The last deliveries are acknowledged still.
-            replay.queue.stop.cancel();
-        };
-        tokio::join!(send, acknowledge.run());
+        self.send(&replay).await;
+        replay.queue.stop.cancel();
     }
 
     /// Sends what a replay is to send.
@@ -303,7 +294,7 @@ impl ReplayPass<'_> {
             self.replay.count_sent();
         }
         self.rate.count_sent();
-        self.replay.mark(&mut stored.event);
+        self.replay.mark(Arc::make_mut(&mut stored.event));
         let message = stored.into_message(&self.declared, &self.replay.queue, context);
         // Without a worker, the delivery is given back when it is dropped.
         if self.runner.messages.send(message).await.is_err() {

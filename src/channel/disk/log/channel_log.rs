@@ -2,6 +2,7 @@
 
 pub(crate) mod api;
 mod core;
+mod ends;
 mod idle;
 mod jobs;
 

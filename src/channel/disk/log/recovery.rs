@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use crate::channel::disk::log::LogError;
 use crate::channel::disk::log::channel_log::{IdleLooks, LogCore, LogOptions};
 use crate::channel::disk::log::clock::millis;
+use crate::channel::disk::log::commit::CommitPace;
 use crate::channel::disk::log::commit::operation::FrameRoom;
 use crate::channel::disk::log::commit::roll::{BegunSegment, FirstFrame, SizeWish};
 use crate::channel::disk::log::commit::spare::SpareSlot;
@@ -153,6 +154,7 @@ impl LogCore {
             frame: replayed.next_frame + 1,
             next_size: self.options.min_segment_bytes,
             begun: Instant::now(),
+            pace: CommitPace::default(),
             buffer: Vec::new(),
         })
     }

@@ -4,7 +4,10 @@
 pub(crate) mod apply;
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 use std::time::Duration;
+
+use tokio::sync::Notify;
 
 use crate::channel::disk::log::clock::EpochMillis;
 use crate::channel::disk::log::format::checkpoint::{
@@ -36,6 +39,8 @@ pub(crate) struct LogState {
     pub(crate) gathered: Option<u64>,
     /// Most events and bytes that a queue reads ahead.
     pub(crate) read_ahead: ReadAhead,
+    /// Those who wait for events and are to be woken, once the lock of the state is free.
+    pub(crate) woken: Vec<Arc<Notify>>,
 }
 
 /// Limits of what a queue holds of the events that come next.

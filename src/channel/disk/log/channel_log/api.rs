@@ -6,10 +6,8 @@ use std::time::Duration;
 
 use super::{CommitStatistics, LogCore, LogQueueCounts, LogUsage, RangeProgress};
 use crate::channel::disk::log::clock::{EpochMillis, millis};
-use crate::channel::disk::log::commit::operation::{
-    Committed, EventDeferral, EventParking, LogOperation, NewEvent, QueueRange,
-};
-use crate::channel::disk::log::format::record::{QueueLeftover, SettledOutcome};
+use crate::channel::disk::log::commit::operation::{Committed, LogOperation, NewEvent, QueueRange};
+use crate::channel::disk::log::format::record::QueueLeftover;
 use crate::channel::disk::log::queue::QueueOptions;
 use crate::channel::disk::log::queue::take::{TakeStep, TakenEvent};
 use crate::channel::disk::log::read::history::HistoryEvent;
@@ -20,7 +18,7 @@ use crate::channel::disk::log::{LogError, QueueId, Sequence};
 /// disk; a call whose future is dropped may have done its work or not.
 #[derive(Clone)]
 pub struct ChannelLog {
-    core: Arc<LogCore>,
+    pub(super) core: Arc<LogCore>,
 }
 
 impl ChannelLog {
@@ -209,93 +207,6 @@ impl ChannelLog {
                 }
             }
         }
-    }
-
-    /// Says how an event in flight ended.
-    ///
-    /// # Errors
-    /// If it is not in flight, or this cannot be written: it is in flight then.
-    pub async fn settle(
-        &self,
-        queue: QueueId,
-        event: Sequence,
-        outcome: SettledOutcome,
-    ) -> Result<(), LogError> {
-        self.settle_all(queue, vec![event], outcome).await
-    }
-
-    /// Says how events in flight ended: of all of them at once, or of none.
-    ///
-    /// # Errors
-    /// If one is not in flight, or this cannot be written: all that were are in flight then.
-    pub async fn settle_all(
-        &self,
-        queue: QueueId,
-        events: Vec<Sequence>,
-        outcome: SettledOutcome,
-    ) -> Result<(), LogError> {
-        self.core.state().begin_settling(queue, &events)?;
-        let operation = LogOperation::Settle {
-            queue,
-            events,
-            outcome,
-        };
-        self.core.commit(operation).await.map(drop)
-    }
-
-    /// Puts an event in flight off: it is taken again after a wait, with what is recorded here.
-    ///
-    /// # Errors
-    /// If it is not in flight, or this cannot be written: it is in flight then.
-    pub async fn defer(
-        &self,
-        queue: QueueId,
-        event: Sequence,
-        deferral: EventDeferral,
-    ) -> Result<(), LogError> {
-        let operation = LogOperation::Defer {
-            queue,
-            event,
-            deferral,
-        };
-        self.end(queue, event, operation).await
-    }
-
-    /// Parks an event in flight.
-    ///
-    /// # Errors
-    /// If it is not in flight, or this cannot be written: it is in flight then.
-    pub async fn park(
-        &self,
-        queue: QueueId,
-        event: Sequence,
-        parking: EventParking,
-    ) -> Result<(), LogError> {
-        let operation = LogOperation::Park {
-            queue,
-            event,
-            parking,
-        };
-        self.end(queue, event, operation).await
-    }
-
-    async fn end(
-        &self,
-        queue: QueueId,
-        event: Sequence,
-        operation: LogOperation,
-    ) -> Result<(), LogError> {
-        self.core.state().begin_settling(queue, &[event])?;
-        self.core.commit(operation).await.map(drop)
-    }
-
-    /// Gives an event in flight back unfinished: it is taken again. Nothing is written, since what
-    /// is in flight comes back anyway when the log is opened.
-    ///
-    /// # Errors
-    /// If it is not in flight.
-    pub fn release(&self, queue: QueueId, event: Sequence) -> Result<(), LogError> {
-        self.core.state().release(queue, event)
     }
 
     /// Reads up to `most` parked events of a queue that come after a sequence, in their order.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::operation::{CommitResult, Committed, LogOperation, QueueRange};
+use super::operation::{CommitResult, Committed, EndedEvents, LogOperation, QueueRange};
 use crate::channel::disk::log::clock::{EpochMillis, millis};
 use crate::channel::disk::log::format::record::{
     DeferredRecord, EventRecord, LogRecord, ParkedRecord, QueueLeftover, SettledOutcome,
@@ -67,11 +67,7 @@ impl<'a> FrameBuilder<'a> {
                 }
                 Ok(Committed::Published(first))
             }
-            LogOperation::Settle {
-                queue,
-                events,
-                outcome,
-            } => self.add_settled(*queue, events, *outcome),
+            LogOperation::Settle(ended) => self.add_settled(ended),
             LogOperation::Defer { .. } | LogOperation::Park { .. } => self.add_progress(operation),
             LogOperation::Replay(queue, ranges) => self.add_replayed(*queue, ranges),
             LogOperation::Discard(queue, ranges) => self.add_discarded(*queue, ranges),
@@ -129,17 +125,13 @@ impl<'a> FrameBuilder<'a> {
         })
     }
 
-    fn add_settled(
-        &mut self,
-        queue: QueueId,
-        events: &[Sequence],
-        outcome: SettledOutcome,
-    ) -> CommitResult {
-        for event in events {
-            self.source(queue, *event)?;
+    fn add_settled(&mut self, ended: &EndedEvents) -> CommitResult {
+        for event in &ended.events {
+            self.source(ended.queue, *event)?;
         }
-        let settled = self.settled.entry((queue, outcome)).or_default();
-        settled.extend_from_slice(events);
+        let place = (ended.queue, ended.outcome);
+        let settled = self.settled.entry(place).or_default();
+        settled.extend_from_slice(&ended.events);
         Ok(Committed::Done)
     }
 
