@@ -4,10 +4,10 @@ let last = null;               // the answer before
 let historyCount = 0;          // histories that have come
 let timer = 0, historyTimer = 0, paused = false, asking = false, askingHistory = false, gone = null;
 
-function show(status) {
+function show(status, wasGone) {
   status.now = Date.parse(status.time);
   status.received = Date.now();
-  const same = last && !gone && last.process.started === status.process.started;
+  const same = last && !wasGone && last.process.started === status.process.started;
   status.elapsed = same ? (status.now - last.now) / 1000 : 0;
   if (!same) for (const row of rowsOfAll()) row.before = null;
   status.doubts = new Map();
@@ -54,8 +54,9 @@ async function ask() {
   const started = performance.now();
   try {
     const status = await (await api("status", { signal: AbortSignal.timeout(15000) })).json();
-    show(status);
+    const wasGone = gone != null;
     gone = null;
+    show(status, wasGone);
     put($("stale"), "");
     $("table").classList.remove("gone");
   } catch (error) {
