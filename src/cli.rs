@@ -139,7 +139,8 @@ impl Cli {
     reason = "the command line is what may read the environment"
 )]
 fn environment_variable(name: &str) -> Option<String> {
-    std::env::var(name).ok().filter(|value| !value.is_empty())
+    let value = std::env::var_os(name)?.to_string_lossy().into_owned();
+    Some(value).filter(|value| !value.is_empty())
 }
 
 #[cfg(test)]

@@ -118,6 +118,42 @@ async fn spans_in_progress_outlive_a_change() {
     assert!(dispatcher.counter("spans_dropped_total").await > 0);
 }
 
+/// A collector that hangs holds up no change: what comes after it goes to the new one. What it had
+/// been sent is counted, and said at the end.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_collector_that_hangs_is_left() {
+    let (hangs, takes) = (Collector::start().await, Collector::start().await);
+    hangs.will(&[Mood::Silent, Mood::Silent, Mood::Silent]);
+    let sink = Subscriber::ok().await;
+    let at = |collector: &Collector| {
+        format!(
+            "{}  metrics-protocol: http/protobuf\n  metrics-endpoint: {}\n  metrics-export-interval: 100ms\n",
+            configured(&sink, "http/protobuf", collector, "1"),
+            collector.url()
+        )
+    };
+    let mut dispatcher = Dispatcher::of(&at(&hangs))
+        .env("OTEL_BSP_SCHEDULE_DELAY", "50")
+        .env("OTEL_EXPORTER_OTLP_TIMEOUT", "600000")
+        .start()
+        .await;
+    let url = dispatcher.http_url("/default/c");
+    assert_eq!(send(&plain(), url.clone(), "1").await, 202);
+    // The collector is to hang with spans and with metrics.
+    eventually("it is sent both", || hangs.moods_left() == 1).await;
+    dispatcher.apply(&at(&takes)).await;
+    assert_eq!(send(&plain(), url, "2").await, 202);
+    eventually("spans go to the new one", || {
+        named(&takes.spans(), "deliver").len() == 1
+    })
+    .await;
+    takes.metric("sealpost_events_accepted").await;
+    dispatcher.signal(Signal::TERM);
+    dispatcher.ended().await;
+    let told = dispatcher.logged(&["Spans were dropped: all since the start", "\"dropped\":5"]);
+    assert_eq!(told.len(), 1, "{}", dispatcher.log());
+}
+
 /// A channel with so many subscriptions that an event makes 152 spans.
 fn of_many_spans(sink: &Subscriber) -> String {
     let names: Vec<String> = (0..50).map(|number| format!("s{number}")).collect();
@@ -169,6 +205,7 @@ async fn a_full_output_is_told() {
     sink.until(40 * 50).await;
     dispatcher.signal(Signal::TERM);
     dispatcher.ended().await;
+    assert!(!dispatcher.logged(&["all since the start"]).is_empty());
 }
 
 /// A collector of `config-observability` that nobody can reach is a problem of the configuration,
