@@ -78,10 +78,8 @@ impl DiskConsumer {
         &self,
         declared: &DeclaredQueue,
     ) -> Option<Result<Vec<TakenEvent>, LogError>> {
-        // Half of the slots at once, so that a worker that has enough to do does not have events taken
-        // one by one. They are free as long as nobody else sends.
-        let half = self.messages.max_capacity().div_ceil(2);
-        drop(self.messages.reserve_many(half).await.ok()?);
+        // The slot is free as long as nobody else sends.
+        drop(self.messages.reserve().await.ok()?);
         let most = self.until_room().await.min(self.messages.capacity());
         let mut take = Box::pin(declared.log.take(declared.id, most));
         loop {
