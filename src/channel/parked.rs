@@ -10,7 +10,9 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tokio_util::sync::CancellationToken;
 
+use crate::event::Event;
 use crate::model::{BackendKind, ChannelKey, RoutingTable, SubscriptionKey};
+use crate::wire_text::WireText;
 
 /// A subscription whose events may be parked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,6 +64,26 @@ pub struct ParkedEvent {
     pub bytes: usize,
 }
 
+impl ParkedEvent {
+    /// Describes what was parked, an event or not, at a time in seconds since the epoch, as far as
+    /// no backend has it in a form of its own. What peers wrote is shown as it can be printed.
+    pub(super) fn describe(event: Option<&Event>, reason: &str, parked_at: u64) -> Self {
+        let text = |name: &str| {
+            let text = event?.get(name)?;
+            Some(WireText::new(text).into())
+        };
+        Self {
+            id: text("id"),
+            ty: text("type"),
+            reason: WireText::new(reason).into(),
+            status: None,
+            attempts: None,
+            parked_at: rfc3339(parked_at),
+            bytes: 0,
+        }
+    }
+}
+
 impl fmt::Display for ParkedEvent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (&self.id, &self.ty) {
@@ -80,7 +102,7 @@ impl fmt::Display for ParkedEvent {
 }
 
 /// Formats seconds since the epoch as RFC 3339 says; empty if they are out of its range.
-pub(super) fn rfc3339(seconds: u64) -> String {
+fn rfc3339(seconds: u64) -> String {
     let time = i64::try_from(seconds)
         .ok()
         .and_then(|seconds| OffsetDateTime::from_unix_timestamp(seconds).ok());

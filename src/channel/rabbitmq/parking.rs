@@ -20,10 +20,9 @@ use super::message::parked_headers::decode_parked_headers;
 use super::queue_inspection::inspect_queue;
 use crate::channel::parked::{
     ParkedAction, ParkedChange, ParkedError, ParkedEvent, ParkedFuture, ParkedListing,
-    ParkedOperation, ParkedStore, ParkingSubscription, rfc3339,
+    ParkedOperation, ParkedStore, ParkingSubscription,
 };
 use crate::event::AttributeLimit;
-use crate::wire_text::WireText;
 use answer::{await_answer, unavailable_error};
 use queue_names::ParkingQueueNames;
 use queue_pass::ParkingQueuePass;
@@ -220,18 +219,11 @@ fn describe_parked_event(properties: &BasicProperties, data: &[u8]) -> ParkedEve
     let body = Bytes::copy_from_slice(data);
     let decoded = event_decoder::decode(properties, body, AttributeLimit::new(usize::MAX)).ok();
     let event = decoded.map(|(event, _retry_headers)| event);
-    let text = |name: &str| {
-        let text = event.as_ref()?.get(name)?;
-        Some(WireText::new(text).into())
-    };
     let headers = decode_parked_headers(properties);
     ParkedEvent {
-        id: text("id"),
-        ty: text("type"),
-        reason: WireText::new(headers.reason).into(),
         status: headers.status,
         attempts: headers.attempts,
-        parked_at: rfc3339(headers.parked_at),
         bytes: data.len(),
+        ..ParkedEvent::describe(event.as_ref(), &headers.reason, headers.parked_at)
     }
 }

@@ -52,7 +52,8 @@ impl LogCore {
         let mut queue = self.commits();
         if queue.is_closed {
             drop(queue);
-            let _unheard = pending.reply.send(Err(LogError::Closed));
+            let failure = self.state().failure.clone();
+            let _unheard = pending.reply.send(Err(failure.unwrap_or(LogError::Closed)));
             return receiver;
         }
         queue.pending.push_back(pending);

@@ -133,6 +133,7 @@ fn a_log_keeps_its_promises_on_a_disk_that_fails() {
         disk.reordered,
         done.in_ranges,
         done.cuts,
+        done.reopenings,
     ];
     assert!(seeds < 60 || drawn.iter().all(|count| *count > 0));
 }

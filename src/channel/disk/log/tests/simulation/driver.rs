@@ -23,6 +23,7 @@ pub(super) struct SimulationCounts {
     pub(super) refused: u64,
     pub(super) failed: u64,
     pub(super) openings: u64,
+    pub(super) reopenings: u64,
     pub(super) torn_ends: u64,
     pub(super) drained: u64,
     pub(super) segments: u64,
@@ -43,6 +44,7 @@ impl SimulationCounts {
         self.refused += other.refused;
         self.failed += other.failed;
         self.openings += other.openings;
+        self.reopenings += other.reopenings;
         self.torn_ends += other.torn_ends;
         self.drained += other.drained;
         self.segments = self.segments.max(other.segments);
@@ -59,6 +61,7 @@ pub(super) struct Simulation {
     pub(super) disk: SimulatedDisk,
     pub(super) clock: Arc<JumpingClock>,
     pub(super) options: LogOptions,
+    directory: Option<DataDirectory>,
     pub(super) log: Option<ChannelLog>,
     pub(super) queues: Vec<ModelQueue>,
     pub(super) next_tag: u64,
@@ -87,6 +90,7 @@ impl Simulation {
             disk,
             clock: JumpingClock::new(),
             options: log_options(),
+            directory: None,
             log: None,
             queues: Vec::new(),
             next_tag: 1,
@@ -132,6 +136,7 @@ impl Simulation {
             if let Some(log) = self.log.take() {
                 log.close().await;
             }
+            self.directory = None;
             self.disk.restart();
         }
         self.check_counts();
@@ -149,6 +154,7 @@ impl Simulation {
         let (files, clock) = (Arc::new(self.disk.clone()), self.clock.clone());
         let directory = DataDirectory::open_on(files, clock, Path::new("/d"), &options)?;
         let (log, opening) = directory.open_log("log", self.options).await?;
+        self.directory = Some(directory);
         self.counts.openings += 1;
         self.counts.torn_ends += u64::from(opening.torn_end.is_some());
         self.log = Some(log);
@@ -180,9 +186,37 @@ impl Simulation {
         }
     }
 
-    /// Ends the process: in good order, or with the machine.
+    /// Opens a log that has failed anew, without an end of the process. False if the disk has
+    /// crashed meanwhile.
+    async fn reopen_in_place(&mut self) -> bool {
+        self.disk.set_faults(DiskFaults {
+            short: 20_000,
+            ..DiskFaults::default()
+        });
+        let directory = self.directory.clone().expect("a directory");
+        match self.log().reopen(&directory).await {
+            Ok(opening) => {
+                self.counts.reopenings += 1;
+                self.counts.torn_ends += u64::from(opening.torn_end.is_some());
+                self.queues.iter_mut().for_each(ModelQueue::reopen);
+                self.check_counts();
+                true
+            }
+            Err(error) => {
+                assert!(self.disk.is_crashed(), "{error}");
+                false
+            }
+        }
+    }
+
+    /// Ends the process: in good order, or with the machine; or goes on with a log that has failed.
     pub(super) async fn reopen(&mut self) {
+        let has_failed = self.log().failure().is_some() && !self.disk.is_crashed();
+        if has_failed && self.chance.below(2) == 0 && self.reopen_in_place().await {
+            return;
+        }
         let log = self.log.take().expect("a log");
+        self.directory = None;
         self.counts.freed += log.statistics().freed;
         self.counts.gathered += log.statistics().gathered;
         let is_orderly = !self.disk.is_crashed() && self.chance.below(2) == 0;
