@@ -13,6 +13,7 @@ mod manifests;
 mod parked;
 mod pod;
 mod rabbitmq;
+mod reference;
 mod replay;
 mod run;
 mod schema;
@@ -41,6 +42,9 @@ pub(crate) use manifests::ManifestOptions;
 pub(crate) use parked::{ParkedCommand, ParkedOptions};
 pub(crate) use pod::ListenAddresses;
 pub(crate) use rabbitmq::{QueueTypeArg, RabbitmqConnectionOptions, RabbitmqOptions};
+pub(crate) use reference::{
+    CompletionOptions, ManualOptions, ManualPage, completion_script, manual_pages,
+};
 pub(crate) use replay::ReplayOptions;
 pub(crate) use run::LimitOptions;
 pub use run::LogFormat;
@@ -100,6 +104,10 @@ pub enum CliCommand {
     Exec(Box<ExecOptions>),
     /// Print what `exec` gives to a command, for a shell
     Env(Box<EnvOptions>),
+    /// Print the script by which a shell completes command lines
+    Completions(CompletionOptions),
+    /// Print the page of a command for `man`, or write all pages
+    Man(ManualOptions),
 }
 
 impl Cli {
@@ -131,7 +139,8 @@ impl Cli {
     reason = "the command line is what may read the environment"
 )]
 fn environment_variable(name: &str) -> Option<String> {
-    std::env::var(name).ok().filter(|value| !value.is_empty())
+    let value = std::env::var_os(name)?.to_string_lossy().into_owned();
+    Some(value).filter(|value| !value.is_empty())
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 
 mod admin;
 pub mod check;
+pub mod completions;
 pub mod disk;
 pub mod display;
 pub mod env;
@@ -10,6 +11,7 @@ mod event_text;
 pub mod exec;
 pub mod filter;
 pub mod get;
+pub mod man;
 pub mod parked;
 pub mod replay;
 pub mod schema;

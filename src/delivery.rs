@@ -144,7 +144,8 @@ impl<T: HttpTransport> EventDeliverer<T> {
         permit: OwnedSemaphorePermit,
         progress: DeliveryProgress,
     ) -> DeliveryOutcome {
-        let record = DeliveryRecord::new(worker, event, self.start_delivery_span(event, worker));
+        let span = self.start_delivery_span(event, worker);
+        let record = DeliveryRecord::new(worker, event, span, &progress);
         let outcome = {
             let delivery = pin!(self.resume_delivery(event, &record, permit, progress));
             record.span.scope().run(delivery).await

@@ -77,6 +77,8 @@ async fn run(command: CliCommand, log: LogLevel) -> ExitCode {
         CliCommand::Display(options) => command::display::run(options).await,
         CliCommand::Exec(options) => command::exec::run(&options).await,
         CliCommand::Env(options) => command::env::run(&options),
+        CliCommand::Completions(options) => command::completions::run(&options),
+        CliCommand::Man(options) => command::man::run(&options),
     };
     ended.unwrap_or_else(|error| print_error(&format!("{error:#}"), ExitCode::FAILURE))
 }

@@ -31,7 +31,7 @@ const TLS_1_3: &[&SupportedProtocolVersion] = &[&rustls::version::TLS13];
 /// The lowest TLS version that is spoken, in both directions (`TLS_MIN_VERSION`, contract TL-5).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum MinTlsVersion {
-    /// TLS 1.2 and TLS 1.3 are spoken; this is the default.
+    /// TLS 1.2 and TLS 1.3 are spoken; this is the default without a cluster.
     #[default]
     Tls12,
     /// Only TLS 1.3 is spoken.

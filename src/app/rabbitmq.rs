@@ -19,11 +19,11 @@ pub(super) fn rabbitmq_options(
         rabbitmq_queue_type,
         ..
     } = &options.rabbitmq;
-    let Some((uri, credentials, ca)) = access.connection() else {
+    let Some(address) = access.address()? else {
         return Ok(None);
     };
     Ok(Some(rabbitmq::RabbitmqBackendOptions {
-        address: rabbitmq::RabbitmqAddress::new(uri, credentials, ca)?,
+        address,
         queue_type: match rabbitmq_queue_type {
             QueueTypeArg::Quorum => rabbitmq::RabbitmqQueueType::Quorum,
             QueueTypeArg::Classic => rabbitmq::RabbitmqQueueType::Classic,

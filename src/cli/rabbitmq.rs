@@ -1,11 +1,12 @@
 //! The flags of RabbitMQ, of its connection and of its queues.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
 use super::value;
+use crate::channel::rabbitmq::{CredentialSource, RabbitmqAddress, RabbitmqCredentials};
 
 /// The address of RabbitMQ, and the credentials.
 #[derive(Clone, Args)]
@@ -25,19 +26,40 @@ pub struct RabbitmqConnectionOptions {
         long,
         value_name = "NAME",
         env = "SEALPOST_RABBITMQ_USERNAME",
-        requires = "rabbitmq_uri"
+        requires = "rabbitmq_uri",
+        conflicts_with = "rabbitmq_username_file"
     )]
     pub rabbitmq_username: Option<String>,
 
-    /// Password, instead of the URI's; better given by the environment
+    /// File with the user name, instead of the URI's; read again for each connection
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "SEALPOST_RABBITMQ_USERNAME_FILE",
+        requires = "rabbitmq_uri"
+    )]
+    pub rabbitmq_username_file: Option<PathBuf>,
+
+    /// Password, instead of the URI's; better given by the environment, or in a file
     #[arg(
         long,
         value_name = "PASSWORD",
         env = "SEALPOST_RABBITMQ_PASSWORD",
         requires = "rabbitmq_uri",
+        conflicts_with = "rabbitmq_password_file",
         hide_env_values = true
     )]
     pub rabbitmq_password: Option<String>,
+
+    /// File with the password, instead of the URI's; read again for each connection, so that a new
+    /// password needs no restart
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "SEALPOST_RABBITMQ_PASSWORD_FILE",
+        requires = "rabbitmq_uri"
+    )]
+    pub rabbitmq_password_file: Option<PathBuf>,
 
     /// CA that the certificate of amqps is verified with, PEM [default: those of the system]
     #[arg(
@@ -49,28 +71,26 @@ pub struct RabbitmqConnectionOptions {
     pub rabbitmq_ca: Option<PathBuf>,
 }
 
-/// The address of RabbitMQ as it was given: the URI; user name and password instead of the URI's;
-/// the file of a CA.
-pub(crate) type RabbitmqConnectionArgs<'a> = (
-    &'a str,
-    (Option<&'a str>, Option<&'a str>),
-    Option<&'a Path>,
-);
-
 impl RabbitmqConnectionOptions {
-    /// The address and credentials that were given; `None` if there is no URI.
-    #[must_use]
-    pub(crate) fn connection(&self) -> Option<RabbitmqConnectionArgs<'_>> {
-        let credentials = (
-            self.rabbitmq_username.as_deref(),
-            self.rabbitmq_password.as_deref(),
-        );
-        Some((
-            self.rabbitmq_uri.as_deref()?,
-            credentials,
-            self.rabbitmq_ca.as_deref(),
-        ))
+    /// The address by which RabbitMQ is reached; `None` if there is no URI.
+    ///
+    /// # Errors
+    /// Fails if the URI is wrong, or a file of a CA, a user name or a password cannot be read.
+    pub(crate) fn address(&self) -> anyhow::Result<Option<RabbitmqAddress>> {
+        let Some(uri) = &self.rabbitmq_uri else {
+            return Ok(None);
+        };
+        let credentials = RabbitmqCredentials {
+            username: credential(&self.rabbitmq_username, &self.rabbitmq_username_file),
+            password: credential(&self.rabbitmq_password, &self.rabbitmq_password_file),
+        };
+        RabbitmqAddress::new(uri, credentials, self.rabbitmq_ca.as_deref()).map(Some)
     }
+}
+
+fn credential(text: &Option<String>, file: &Option<PathBuf>) -> Option<CredentialSource> {
+    let text = text.clone().map(CredentialSource::Text);
+    text.or_else(|| file.clone().map(CredentialSource::File))
 }
 
 impl std::fmt::Debug for RabbitmqConnectionOptions {
@@ -78,11 +98,15 @@ impl std::fmt::Debug for RabbitmqConnectionOptions {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self {
             rabbitmq_username,
+            rabbitmq_username_file,
+            rabbitmq_password_file,
             rabbitmq_ca,
             ..
         } = self;
         f.debug_struct("RabbitmqConnectionOptions")
             .field("username", rabbitmq_username)
+            .field("username_file", rabbitmq_username_file)
+            .field("password_file", rabbitmq_password_file)
             .field("ca", rabbitmq_ca)
             .finish_non_exhaustive()
     }

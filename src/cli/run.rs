@@ -96,7 +96,8 @@ pub struct RunOptions {
     #[arg(long, env = "SEALPOST_TOKENS_OVER_HTTP")]
     pub tokens_over_http: bool,
 
-    /// Lowest TLS version, 1.2 or 1.3, in both directions [default: TLS_MIN_VERSION, else 1.2]
+    /// Lowest TLS version, 1.2 or 1.3, in both directions [default: TLS_MIN_VERSION, else 1.2; with
+    /// --kubernetes 1.3, as upstream's]
     #[arg(long, value_name = "VERSION", env = "SEALPOST_TLS_MIN_VERSION")]
     pub tls_min_version: Option<MinTlsVersion>,
 
@@ -211,7 +212,7 @@ impl LimitOptions {
 
 impl RunOptions {
     /// The lowest TLS version: that of the flag, else of Knative's variable (contract TL-5), else
-    /// 1.2.
+    /// 1.2, and in a cluster upstream's 1.3.
     ///
     /// # Errors
     /// Fails if the variable holds something else than a version.
@@ -224,6 +225,7 @@ impl RunOptions {
             (None, Some(text)) => text
                 .parse()
                 .map_err(|error| format!("TLS_MIN_VERSION: {error}")),
+            (None, None) if self.kubernetes => Ok(MinTlsVersion::Tls13),
             (None, None) => Ok(MinTlsVersion::default()),
         }
     }

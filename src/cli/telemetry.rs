@@ -97,8 +97,8 @@ impl RunOptions {
         configured: &ObservabilityConfig,
         variable: VariableLookup<'_>,
     ) -> Result<OtlpSettings, String> {
-        let resource = self.resource(variable);
-        if is_disabled(variable) {
+        let resource = self.resource(variable)?;
+        if is_disabled(variable)? {
             return Ok(OtlpSettings {
                 resource,
                 ..OtlpSettings::default()
@@ -163,8 +163,8 @@ impl RunOptions {
             .unwrap_or(INTERVAL))
     }
 
-    /// The sampler (contract OB-15), by OpenTelemetry's names. Traces that are on without a rate
-    /// are recorded; if the ConfigMap switches them on, the default rate is 0.
+    /// The sampler (contract OB-15), by OpenTelemetry's names. Without a rate, traces that a flag or
+    /// a variable switches on are recorded; if the ConfigMap does, the default rate is 0.
     fn sampler(
         &self,
         configured: &ObservabilityConfig,
@@ -174,10 +174,11 @@ impl RunOptions {
             return Ok(Sampler::from_rate(rate));
         }
         let Some(name) = variable("OTEL_TRACES_SAMPLER") else {
-            return Ok(match (configured.sampling_rate, &configured.traces) {
-                (Some(rate), _) => Sampler::from_rate(rate),
-                (None, Some(_)) => Sampler::AlwaysOff,
-                (None, None) => Sampler::ParentBased(1.0),
+            let traces = self.trace_options(configured);
+            return Ok(match configured.sampling_rate {
+                Some(rate) => Sampler::from_rate(rate),
+                None if traces.is_switched_on(variable)? => Sampler::ParentBased(1.0),
+                None => Sampler::AlwaysOff,
             });
         };
         sampler_of_name(&name, variable)
@@ -185,7 +186,7 @@ impl RunOptions {
 
     /// The resource of all telemetry (contract OB-5); what OpenTelemetry's variables say replaces
     /// what the process knows.
-    fn resource(&self, variable: VariableLookup<'_>) -> Resource {
+    fn resource(&self, variable: VariableLookup<'_>) -> Result<Resource, String> {
         let service = match self.task() {
             ControlTask::ServeChannels { .. } | ControlTask::ReconcileChannels(_) => {
                 "inmemorychannel-dispatcher"
@@ -203,21 +204,33 @@ impl RunOptions {
         ];
         let pod = POD_ATTRIBUTES.into_iter().filter(|_| self.kubernetes);
         let pod = pod.filter_map(|(key, name)| Some(KeyValue::new(key, variable(name)?)));
-        let said = parse_pairs(&variable("OTEL_RESOURCE_ATTRIBUTES").unwrap_or_default());
-        let said = said
-            .into_iter()
-            .map(|(key, value)| KeyValue::new(key, value));
+        let said = resource_attributes(variable)?;
         let named = variable("OTEL_SERVICE_NAME").map(|name| KeyValue::new(SERVICE_NAME, name));
-        Resource::builder_empty()
+        Ok(Resource::builder_empty()
             .with_detector(Box::new(TelemetryResourceDetector))
             .with_attributes(known.into_iter().chain(pod).chain(said).chain(named))
-            .build()
+            .build())
     }
 }
 
+/// The attributes that `OTEL_RESOURCE_ATTRIBUTES` names.
+fn resource_attributes(variable: VariableLookup<'_>) -> Result<Vec<KeyValue>, String> {
+    const NAME: &str = "OTEL_RESOURCE_ATTRIBUTES";
+    let text = variable(NAME).unwrap_or_default();
+    let pairs = parse_pairs(&text).map_err(|remedy| format!("{NAME}: {remedy}"))?;
+    let attribute = |(key, value)| KeyValue::new::<String, String>(key, value);
+    Ok(pairs.into_iter().map(attribute).collect())
+}
+
 /// True if OpenTelemetry's switch for everything is off; it goes before all others.
-fn is_disabled(variable: VariableLookup<'_>) -> bool {
-    variable("OTEL_SDK_DISABLED").is_some_and(|text| text.eq_ignore_ascii_case("true"))
+fn is_disabled(variable: VariableLookup<'_>) -> Result<bool, String> {
+    match variable("OTEL_SDK_DISABLED") {
+        Some(text) if text.eq_ignore_ascii_case("true") => Ok(true),
+        Some(text) if !text.eq_ignore_ascii_case("false") => {
+            Err("OTEL_SDK_DISABLED: write true or false".to_owned())
+        }
+        _ => Ok(false),
+    }
 }
 
 /// The sampler of this name of OpenTelemetry's, with the argument of its own variable.

@@ -113,6 +113,13 @@ fn defaults_in_a_cluster() {
         options.listen_addresses(),
         Ok(ListenAddresses { http, https, admin })
     );
+    assert_eq!(
+        options.min_tls_version(),
+        Ok(MinTlsVersion::Tls13),
+        "contract TL-5"
+    );
+    let older = run(&["--kubernetes", "--tls-min-version", "1.2"]).expect("options");
+    assert_eq!(older.min_tls_version(), Ok(MinTlsVersion::Tls12));
     let given = run(&["--kubernetes", "--http-addr", "127.0.0.1:1"]).expect("options");
     assert_eq!(
         given.listen_addresses().map(|addresses| addresses.http),

@@ -7,14 +7,17 @@ use http_body::Body;
 
 use super::error;
 
-/// Bytes of a response that are kept and read at most.
-const LONGEST: usize = 64 * 1024;
+/// Bytes of a response that are kept at most.
+const MAX_KEPT: usize = 64 * 1024;
+/// Bytes that are read at most, of what is not kept for its trailers: as many as receivers of gRPC
+/// take unless told otherwise.
+const MAX_READ: usize = 4 * 1024 * 1024;
 
 /// A body that is read, at most so much of it.
 pub(super) struct BoundedBody {
     body: Pin<Box<reqwest::Body>>,
     content: Vec<u8>,
-    is_too_long: bool,
+    bytes_read: usize,
 }
 
 impl BoundedBody {
@@ -23,11 +26,11 @@ impl BoundedBody {
         Self {
             body: Box::pin(response.into()),
             content: Vec::new(),
-            is_too_long: false,
+            bytes_read: 0,
         }
     }
 
-    /// Reads until there are trailers; `None` at the end, or where the body is too long.
+    /// Reads until there are trailers; `None` at the end, or where the body is too long to be read.
     pub(super) async fn next_trailers(&mut self) -> Result<Option<HeaderMap>, String> {
         let body = &mut self.body;
         while let Some(frame) =
@@ -38,17 +41,19 @@ impl BoundedBody {
                 Ok(data) => data,
                 Err(frame) => return Ok(frame.into_trailers().ok()),
             };
-            if self.content.len() + data.len() > LONGEST {
-                self.is_too_long = true;
+            self.bytes_read += data.len();
+            if self.bytes_read > MAX_READ {
                 break;
             }
-            self.content.extend_from_slice(&data);
+            if self.bytes_read <= MAX_KEPT {
+                self.content.extend_from_slice(&data);
+            }
         }
         Ok(None)
     }
 
     /// Returns what has been read; `None` if the body is too long.
     pub(super) fn content(&self) -> Option<&[u8]> {
-        (!self.is_too_long).then_some(&*self.content)
+        (self.bytes_read <= MAX_KEPT).then_some(&*self.content)
     }
 }

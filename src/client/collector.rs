@@ -81,7 +81,7 @@ impl CollectorClients {
             .body(body)
             .send()
             .await;
-        let response = sent.map_err(|error| error::root_cause(&error))?;
+        let response = sent.map_err(|error| send_error(&error))?;
         let status = response.status();
         if !status.is_success() {
             return Err(export_error(status, response.headers()));
@@ -133,8 +133,18 @@ async fn read_answer(response: reqwest::Response) -> ExportResult {
     while body.next_trailers().await?.is_some() {}
     Ok(match body.content() {
         Some(message) => ExportAnswer::decode(message),
-        None => ExportAnswer::unreadable(),
+        None => ExportAnswer::too_long(),
     })
+}
+
+/// Returns the error of a request without a response. One that was cut off is sent again, as OTLP
+/// asks; a collector that cannot be reached is tried with the next export.
+fn send_error(error: &reqwest::Error) -> ExportError {
+    let is_cut_off = !error.is_connect() && !error.is_builder();
+    ExportError {
+        reason: error::root_cause(error),
+        retry_after: is_cut_off.then_some(Duration::ZERO),
+    }
 }
 
 /// Returns the error for this status. The statuses that OTLP lists as retryable have a

@@ -6,11 +6,32 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use http::HeaderMap;
+use percent_encoding::percent_decode;
 
 use super::bounded_body::BoundedBody;
 use crate::telemetry::otlp::{self, ExportAnswer, ExportError, ExportResult};
 use crate::wire_text::WireText;
 
+/// The names of the codes, from 0 on.
+const NAMES: [&str; 17] = [
+    "ok",
+    "cancelled",
+    "unknown",
+    "invalid argument",
+    "deadline exceeded",
+    "not found",
+    "already exists",
+    "permission denied",
+    "resource exhausted",
+    "failed precondition",
+    "aborted",
+    "out of range",
+    "unimplemented",
+    "internal",
+    "unavailable",
+    "data loss",
+    "unauthenticated",
+];
 /// Bytes before a message: whether it is compressed, and its length.
 const PREFIX: usize = 5;
 
@@ -23,9 +44,11 @@ pub(super) async fn read_answer(response: reqwest::Response) -> ExportResult {
     let mut body = BoundedBody::new(response);
     while let Some(trailers) = body.next_trailers().await? {
         if let Some(status) = parse_status(&trailers) {
-            let message = body.content().and_then(unframe);
-            return status
-                .map(|()| message.map_or_else(ExportAnswer::unreadable, ExportAnswer::decode));
+            return status.map(|()| match body.content().map(unframe) {
+                Some(Some(message)) => ExportAnswer::decode(message),
+                Some(None) => ExportAnswer::unreadable(),
+                None => ExportAnswer::too_long(),
+            });
         }
     }
     Err("it did not tell how the call ended".to_owned().into())
@@ -54,9 +77,23 @@ fn parse_status(headers: &HeaderMap) -> Option<Result<(), ExportError>> {
         _ => None,
     };
     Some(Err(ExportError {
-        reason: format!("it answered gRPC status {}", WireText::new(status)),
+        reason: format_status(status, headers),
         retry_after,
     }))
+}
+
+/// The status for people, with what the collector says about it.
+fn format_status(status: &str, headers: &HeaderMap) -> String {
+    let code: Option<usize> = status.parse().ok();
+    let name = code.and_then(|code| NAMES.get(code)).unwrap_or(&"unknown");
+    let said = headers
+        .get("grpc-message")
+        .map(|message| percent_decode(message.as_bytes()).decode_utf8_lossy());
+    let reason = format!("it answered gRPC status {} ({name})", WireText::new(status));
+    match said.as_deref().map(str::trim) {
+        None | Some("") => reason,
+        Some(said) => format!("{reason}: {}", WireText::new(said)),
+    }
 }
 
 /// Reads the wait that the details of a status ask for.

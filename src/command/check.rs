@@ -7,7 +7,6 @@ use std::process::ExitCode;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 
-use crate::channel::rabbitmq::RabbitmqAddress;
 use crate::cli::{CheckOptions, CheckOutput, RabbitmqConnectionOptions, ServedOptions};
 use crate::control::{self, AdvertisedCaCerts, Problem, Severity};
 use crate::tls::server_identity::ServerIdentity;
@@ -77,12 +76,8 @@ pub(super) fn ca_certs(options: &ServedOptions) -> Result<AdvertisedCaCerts, Str
 
 /// Checks the address of RabbitMQ without connecting to it.
 fn check_rabbitmq_address(options: &RabbitmqConnectionOptions) -> Result<(), String> {
-    let Some((uri, credentials, ca)) = options.connection() else {
-        return Ok(());
-    };
-    RabbitmqAddress::new(uri, credentials, ca)
-        .map(drop)
-        .map_err(|error| format!("{error:#}"))
+    let address = options.address();
+    address.map(drop).map_err(|error| format!("{error:#}"))
 }
 
 fn summary([errors, warnings, notes]: [usize; 3]) -> String {

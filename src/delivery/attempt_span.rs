@@ -7,13 +7,11 @@ use opentelemetry_semantic_conventions::attribute::{
     URL_SCHEME,
 };
 
+use super::delivery_record::ABANDONED;
 use crate::auth::token_cache::TokenError;
 use crate::model::{Addressable, DestinationRoute, UriScheme};
 use crate::telemetry::span_attributes;
 use crate::telemetry::tracer::Span;
-
-/// The error of an attempt that ended with its delivery, without a result.
-const ABANDONED: &str = "abandoned";
 
 /// The span of an attempt. One that is dropped without a result was abandoned.
 pub(super) struct AttemptSpan {

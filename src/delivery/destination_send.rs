@@ -15,7 +15,7 @@ use super::EventDeliverer;
 use super::attempt::DeliveryAttempt;
 use super::attempt_progress::AttemptProgress;
 use super::dead_letter::DeliveryFailure;
-use super::delivery_record::DeliveryRecord;
+use super::delivery_record::{DeliveryRecord, GIVEN_UP};
 use super::outgoing_event::{DeferredAttempt, DeliveryAttemptResult, OutgoingEvent, SendFailure};
 use super::retry_schedule::RetrySchedule;
 use crate::client::HttpTransport;
@@ -32,6 +32,16 @@ struct DestinationSend<'a> {
     progress: AttemptProgress,
     /// Span of all attempts.
     span: Span,
+    has_ended: bool,
+}
+
+impl Drop for DestinationSend<'_> {
+    /// A send that ends with its delivery, as at a stop, tells so.
+    fn drop(&mut self) {
+        if !self.has_ended {
+            self.span.set_error(|| GIVEN_UP.into());
+        }
+    }
 }
 
 /// End of one attempt after which the sending has not failed.
@@ -63,8 +73,10 @@ impl<T: HttpTransport> EventDeliverer<T> {
             record,
             progress,
             span: record.span.child(outgoing.span_name(), SpanKind::Internal),
+            has_ended: false,
         };
         let sent = self.send_with_retries(&mut send, permit).await;
+        send.has_ended = true;
         // Recorded also for a failure: the last destination counts, whatever became of it.
         record.record_duration(started.elapsed());
         if let Err(SendFailure::Failed(failure)) = &sent {

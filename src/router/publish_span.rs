@@ -3,7 +3,7 @@
 use opentelemetry::KeyValue;
 use opentelemetry::trace::SpanKind;
 use opentelemetry_semantic_conventions::attribute::{
-    MESSAGING_DESTINATION_NAME, MESSAGING_OPERATION_NAME, MESSAGING_OPERATION_TYPE,
+    ERROR_TYPE, MESSAGING_DESTINATION_NAME, MESSAGING_OPERATION_NAME, MESSAGING_OPERATION_TYPE,
     MESSAGING_SYSTEM,
 };
 
@@ -33,9 +33,19 @@ impl PublishSpans {
 
     /// Marks all of them as failed.
     pub(super) fn set_error(&mut self, error: &PublishError) {
-        self.0
-            .iter_mut()
-            .for_each(|span| span.set_error(|| error.to_string().into()));
+        for span in &mut self.0 {
+            span.set_attributes(|| [KeyValue::new(ERROR_TYPE, error_type(error))]);
+            span.set_error(|| error.to_string().into());
+        }
+    }
+}
+
+/// The kind of the error, by the result that it is counted as.
+fn error_type(error: &PublishError) -> &'static str {
+    match error {
+        PublishError::Full { .. } | PublishError::NoRoom(_) => "full",
+        PublishError::Undelivered { .. } => "undelivered",
+        PublishError::Unavailable(_) => "unavailable",
     }
 }
 

@@ -6,11 +6,14 @@
 //! [`OtlpTransport`].
 
 mod collector_log;
+mod collector_requests;
 mod encode;
 mod export_answer;
 mod export_request;
 mod exporter;
+mod metric_exporter;
 mod retry_delay;
+mod span_exporter;
 mod stdout;
 
 use std::fmt;
@@ -20,6 +23,7 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::{HeaderMap, Request};
 use opentelemetry_sdk::Resource;
+use tokio::time::Instant;
 use url::Url;
 
 pub(crate) use export_answer::ExportAnswer;
@@ -172,4 +176,13 @@ pub(crate) trait OtlpTransport: Send + Sync + 'static {
         endpoint: &'a OtlpEndpoint,
         request: Request<Bytes>,
     ) -> BoxFuture<'a, ExportResult>;
+}
+
+/// Waits until this time, not at all if it is over, or for ever.
+async fn wait_until(time: Option<Instant>) {
+    match time {
+        Some(time) if time <= Instant::now() => {}
+        Some(time) => tokio::time::sleep_until(time).await,
+        None => std::future::pending().await,
+    }
 }

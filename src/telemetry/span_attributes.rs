@@ -44,10 +44,7 @@ pub(crate) fn set_response_attributes(span: &mut Span, result: Result<u16, &'sta
                 set_status_error(span, status);
             }
         }
-        Err(reason) => {
-            span.set_attributes(|| [KeyValue::new(ERROR_TYPE, reason)]);
-            span.set_error(|| reason.into());
-        }
+        Err(reason) => set_error_type(span, reason.into()),
     }
 }
 
@@ -56,9 +53,14 @@ pub(crate) fn set_status(span: &mut Span, status: u16) {
     span.set_attributes(|| [KeyValue::new(HTTP_RESPONSE_STATUS_CODE, i64::from(status))]);
 }
 
-/// Marks the span as failed by the status of the response. The status says all there is to say, so
-/// that there is no description, as OpenTelemetry asks.
+/// Marks the span as failed by the status of the response.
 pub(crate) fn set_status_error(span: &mut Span, status: u16) {
-    span.set_attributes(|| [KeyValue::new(ERROR_TYPE, status.to_string())]);
+    set_error_type(span, status.to_string().into());
+}
+
+/// Marks the span as failed. The type says all there is to say, so that there is no description,
+/// as OpenTelemetry asks.
+fn set_error_type(span: &mut Span, error_type: Value) {
+    span.set_attributes(|| [KeyValue::new(ERROR_TYPE, error_type)]);
     span.set_error(|| "".into());
 }

@@ -3,9 +3,11 @@
 
 mod disk;
 mod drop_in;
+mod helm;
 mod image;
 mod kustomize;
 mod objects;
+mod package;
 mod rabbitmq;
 mod surroundings;
 
@@ -32,6 +34,9 @@ fn is_patch(object: &Object) -> bool {
         "drop-in/imc-dispatcher/image.yaml",
         "drop-in/mt-broker/",
         "rabbitmq-backend/connection.yaml",
+        "scaling/replicas.yaml",
+        "scaling-keda/replicas.yaml",
+        "priority/name.yaml",
         "disk-backend/volume.yaml",
         "disk-backend-claim/volume.yaml",
     ];
@@ -95,6 +100,7 @@ fn everything_is_in_the_system_namespace() {
         "ClusterIssuer",
         "CustomResourceDefinition",
         "Bundle",
+        "PriorityClass",
     ];
     for object in sent() {
         let namespace = &object.value["metadata"]["namespace"];
@@ -139,14 +145,14 @@ fn images_are_of_this_version() {
         .into_iter()
         .filter(Object::runs_pods)
         .collect();
-    let patched = [
-        "kubernetes/rabbitmq-backend/connection.yaml",
-        "kubernetes/disk-backend/volume.yaml",
-    ];
-    let (patch, with): (Vec<Object>, Vec<Object>) = with
-        .into_iter()
-        .partition(|object| patched.contains(&object.file.as_str()));
-    assert_eq!((patch.len(), with.len()), (2, 10));
+    // Patches of something else name no image.
+    let others = ["rabbitmq-backend/", "disk-backend/"];
+    let is_other = |object: &Object| {
+        let of = |part: &&str| object.file.starts_with(&format!("kubernetes/{part}"));
+        others.iter().any(of)
+    };
+    let (patches, with): (Vec<Object>, Vec<Object>) = with.into_iter().partition(is_other);
+    assert_eq!((patches.len(), with.len()), (2, 10));
     for object in with {
         assert_eq!(
             container(&object.value)["image"],
@@ -188,7 +194,7 @@ fn no_secret_stands_in_a_file() {
         if object.runs_pods() {
             for variable in list(&container(&object.value)["env"])
                 .iter()
-                .filter(|one| secret(text(&one["name"])))
+                .filter(|one| secret(text(&one["name"])) && !text(&one["name"]).ends_with("_FILE"))
             {
                 assert_eq!(keys(variable), ["name", "valueFrom"], "{}", object.what());
                 assert_eq!(
@@ -266,10 +272,13 @@ fn deployments_are_hardened() {
         for key in ["command", "args"] {
             assert!(container.get(key).is_none(), "{what}: {key}");
         }
-        // Nothing is written but the admin socket, where there are parked events, and the data.
+        // Nothing is written but the admin socket, where there are parked events, and the data;
+        // credentials are read.
         let has_socket = what.ends_with("sealpost-rabbitmq-dispatcher") || has_data;
-        let (volumes, mut mounts) = if has_socket {
+        let (volumes, mut mounts) = if has_data {
             objects::admin_socket()
+        } else if has_socket {
+            objects::socket_and_credentials()
         } else {
             (Value::Null, Value::Null)
         };
@@ -289,6 +298,21 @@ fn deployments_are_hardened() {
             "seccompProfile": {"type": "RuntimeDefault"},
         });
         assert_eq!(container["securityContext"], expected, "{what}");
+        let start = &container["startupProbe"];
+        assert_eq!(
+            (&start["periodSeconds"], &start["failureThreshold"]),
+            (&json!(2), &json!(30)),
+            "{what}"
+        );
+        let has_replicas = !what.ends_with("-controller") && !has_data;
+        let spread = list(&pod["topologySpreadConstraints"]);
+        assert_eq!(spread.len(), usize::from(has_replicas), "{what}");
+        for constraint in spread {
+            assert_eq!(
+                constraint["labelSelector"], deployment["spec"]["selector"],
+                "{what}"
+            );
+        }
         for (probe, delay) in [("readinessProbe", Value::Null), ("livenessProbe", json!(5))] {
             let probe = &container[probe];
             assert_eq!(probe["periodSeconds"], 2, "{what}");

@@ -44,6 +44,7 @@ mod python;
 mod rabbitmq;
 mod reach;
 mod receive;
+mod reference;
 mod references;
 mod reload;
 mod replay;

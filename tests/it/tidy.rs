@@ -198,6 +198,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
+            "channel",
             "control",
             "correlation",
             "event",
@@ -273,6 +274,8 @@ const FENCES: &[(&str, &[&str])] = &[
     ("rustls_pemfile", &["model", "tls"]),
     ("rustls_native_certs", &["tls"]),
     ("clap", &["cli"]),
+    ("clap_complete", &["cli"]),
+    ("clap_mangen", &["cli"]),
     ("tracing_subscriber", &["telemetry"]),
     ("prost", &["telemetry"]),
     (

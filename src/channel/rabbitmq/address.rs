@@ -15,6 +15,7 @@ use lapin::uri::{AMQPScheme, AMQPUri};
 use lapin::{Connection, ConnectionProperties, ErrorKind};
 
 use super::connect_attempt::{ConnectAttempt, HandshakeSocket, remember_socket};
+use super::credentials::RabbitmqCredentials;
 
 /// Longest time from the start of a connection to one address to the end of its handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_millis(2500);
@@ -32,7 +33,9 @@ const EMPTY_VHOST: &str = "; the URI ends with a slash, which names the virtual 
 /// URIs, credentials and CA of RabbitMQ. Neither `Debug` nor anything else shows a password.
 #[derive(Clone)]
 pub(crate) struct RabbitmqAddress {
+    /// As they were given, with the credentials that stand in them.
     uris: Vec<AMQPUri>,
+    credentials: RabbitmqCredentials,
     ca_pem: Option<String>,
 }
 
@@ -73,18 +76,20 @@ impl RabbitmqAddress {
     ///
     /// # Errors
     /// If a URI is wrong, without repeating it, since it may hold a password; or if the file of the
-    /// CA cannot be read.
+    /// CA, or of a user name or password, cannot be read.
     pub(crate) fn new(
         uris: &str,
-        credentials: (Option<&str>, Option<&str>),
+        credentials: RabbitmqCredentials,
         ca: Option<&Path>,
     ) -> anyhow::Result<Self> {
+        credentials.read_at_start().map_err(anyhow::Error::msg)?;
         let pem = |path: &Path| {
             std::fs::read_to_string(path)
                 .map_err(|error| anyhow::anyhow!("--rabbitmq-ca {}: {error}", path.display()))
         };
         Ok(Self {
-            uris: parse_uris(uris, credentials)?,
+            uris: parse_uris(uris)?,
+            credentials,
             ca_pem: ca.map(pem).transpose()?,
         })
     }
@@ -92,7 +97,8 @@ impl RabbitmqAddress {
     /// Connects to one of the nodes; to the one at `occupied` only if no other can be reached.
     ///
     /// # Errors
-    /// If no node could be reached, in words that name each node and show no password.
+    /// If no node could be reached, in words that name each node and show no password; or if a
+    /// user name or password cannot be read.
     pub(super) fn connect<'a>(
         &'a self,
         purpose: &'a str,
@@ -106,10 +112,12 @@ impl RabbitmqAddress {
         purpose: &str,
         occupied: Option<SocketAddr>,
     ) -> Result<ReachedNode, String> {
+        let credentials = self.credentials.read().await?;
         let mut reasons = Vec::new();
         let mut candidates = self.resolve_candidates(&mut reasons).await;
         candidates.sort_by_key(|candidate| Some(candidate.address) == occupied);
-        for candidate in candidates {
+        for mut candidate in candidates {
+            credentials.replace_in(&mut candidate.uri);
             let (node, address) = (node_name(&candidate.uri), candidate.address);
             match self.connect_to(&candidate, purpose).await {
                 Ok(connection) => {
@@ -222,10 +230,7 @@ async fn resolve_host(uri: &AMQPUri) -> Result<Vec<SocketAddr>, String> {
     }
 }
 
-fn parse_uris(
-    uris: &str,
-    credentials: (Option<&str>, Option<&str>),
-) -> anyhow::Result<Vec<AMQPUri>> {
+fn parse_uris(uris: &str) -> anyhow::Result<Vec<AMQPUri>> {
     let texts: Vec<&str> = uris
         .split(',')
         .map(str::trim)
@@ -242,16 +247,12 @@ fn parse_uris(
         } else {
             String::new()
         };
-        parse_uri(text, credentials)
-            .map_err(|error| anyhow::anyhow!("--rabbitmq-uri{which}: {error}"))
+        parse_uri(text).map_err(|error| anyhow::anyhow!("--rabbitmq-uri{which}: {error}"))
     });
     uris.collect()
 }
 
-fn parse_uri(
-    text: &str,
-    (username, password): (Option<&str>, Option<&str>),
-) -> Result<AMQPUri, String> {
+fn parse_uri(text: &str) -> Result<AMQPUri, String> {
     let refused = |error: String| {
         let shown = !error.contains(text) && !error.contains("Invalid URL");
         let reason = if shown {
@@ -262,19 +263,21 @@ fn parse_uri(
         format!("{reason} (several are separated by commas; a comma in a password is written %2C)")
     };
     let mut uri: AMQPUri = text.parse().map_err(refused)?;
-    let login = &mut uri.authority.userinfo;
-    username.inspect(|username| (*username).clone_into(&mut login.username));
-    password.inspect(|password| (*password).clone_into(&mut login.password));
     uri.query.heartbeat = uri.query.heartbeat.or(Some(HEARTBEAT));
     Ok(uri)
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::credentials::CredentialSource;
     use super::*;
 
     fn read(uris: &str) -> anyhow::Result<RabbitmqAddress> {
-        RabbitmqAddress::new(uris, (None, Some("s3cret")), None)
+        let credentials = RabbitmqCredentials {
+            username: None,
+            password: Some(CredentialSource::Text("s3cret".to_owned())),
+        };
+        RabbitmqAddress::new(uris, credentials, None)
     }
 
     #[test]

@@ -110,7 +110,8 @@ impl Bench {
 
 fn options(uri: &str) -> RabbitmqBackendOptions {
     RabbitmqBackendOptions {
-        address: RabbitmqAddress::new(uri, (None, None), None).expect("an address"),
+        address: RabbitmqAddress::new(uri, RabbitmqCredentials::default(), None)
+            .expect("an address"),
         queue_type: RabbitmqQueueType::Quorum,
         prefetch: 10,
         concurrency: 5,

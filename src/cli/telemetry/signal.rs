@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use percent_encoding::percent_decode_str;
 use url::Url;
 
-use super::parse_protocol;
+use super::{parse_protocol, parse_tracing_protocol};
 use crate::cli::VariableLookup;
 use crate::model::{ExporterEndpoint, TrustBundle, parse_collector_url};
 use crate::telemetry::otlp::{OtlpEndpoint, OtlpProtocol};
@@ -15,12 +15,17 @@ use crate::telemetry::otlp::{OtlpEndpoint, OtlpProtocol};
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// The limit of a request where OpenTelemetry's variable, with 0, asks for none.
 const LONGEST_TIMEOUT: Duration = Duration::from_secs(600);
+/// The form of pairs in variables.
+const PAIRS: &str = "write name=value,name=value, percent-encoded in UTF-8";
 /// The fields that belong to the message or its connection, not to who configures it.
-const RESERVED: [&str; 12] = [
+const RESERVED: [&str; 15] = [
     "connection",
     "content-encoding",
     "content-length",
     "content-type",
+    "expect",
+    "grpc-encoding",
+    "grpc-timeout",
     "host",
     "keep-alive",
     "proxy-authorization",
@@ -86,10 +91,8 @@ impl SignalOptions<'_> {
         if self.endpoint.is_none() && exporter == Some(NamedExporter::Nowhere) {
             return Ok(None);
         }
-        let is_console = self.endpoint.is_none() && exporter == Some(NamedExporter::Console);
-        let protocol = match (is_console, self.protocol) {
-            (true, None) => OtlpProtocol::Stdout,
-            _ => self.resolve_protocol(variable)?,
+        let Some(protocol) = self.resolve_protocol(exporter, variable)? else {
+            return Ok(None);
         };
         if protocol == OtlpProtocol::Stdout {
             return self.stdout_endpoint().map(Some);
@@ -106,8 +109,19 @@ impl SignalOptions<'_> {
         }))
     }
 
-    /// The exporter that OpenTelemetry's variable names; `None` without it. Of several, the first
-    /// that sends something counts. Metrics are always there for Prometheus.
+    /// Returns true if a flag or a variable names where the signal goes, whatever the ConfigMap
+    /// says.
+    pub(super) fn is_switched_on(&self, variable: VariableLookup<'_>) -> Result<bool, String> {
+        Ok(self.endpoint.is_some()
+            || self.protocol == Some(OtlpProtocol::Stdout)
+            || self
+                .signal_or_common_variable("ENDPOINT", variable)
+                .is_some()
+            || self.exporter(variable)? == Some(NamedExporter::Console))
+    }
+
+    /// The exporter that OpenTelemetry's variable names; `None` without it. Several that send
+    /// something are too many. Metrics are always there for Prometheus.
     fn exporter(&self, variable: VariableLookup<'_>) -> Result<Option<NamedExporter>, String> {
         let name = format!("OTEL_{}_EXPORTER", self.name);
         let Some(text) = variable(&name) else {
@@ -122,6 +136,9 @@ impl SignalOptions<'_> {
                 (_, "TRACES") => return Err(format!("{name}: write otlp, console or none")),
                 _ => return Err(format!("{name}: write otlp, prometheus or none")),
             };
+            if exporter != NamedExporter::Nowhere && named != NamedExporter::Nowhere {
+                return Err(format!("{name}: write one, since one is sent to"));
+            }
             if exporter == NamedExporter::Nowhere {
                 exporter = named;
             }
@@ -169,19 +186,30 @@ impl SignalOptions<'_> {
     }
 
     /// The protocol of the signal: that of the flag, of a variable, of the ConfigMap, else the
-    /// default.
-    fn resolve_protocol(&self, variable: VariableLookup<'_>) -> Result<OtlpProtocol, String> {
-        match (
-            self.protocol,
-            self.signal_or_common_variable("PROTOCOL", variable),
-            self.configured,
-        ) {
-            (Some(protocol), ..) => Ok(protocol),
-            (None, Some(NamedVariable { name, text }), _) => {
-                parse_otlp_protocol(&text).map_err(|remedy| format!("{name}: {remedy}"))
-            }
-            (None, None, Some(export)) => parse_protocol(&export.protocol),
-            (None, None, None) => Ok(OtlpProtocol::default()),
+    /// default; `None` if the ConfigMap names a collector and nothing its protocol.
+    fn resolve_protocol(
+        &self,
+        exporter: Option<NamedExporter>,
+        variable: VariableLookup<'_>,
+    ) -> Result<Option<OtlpProtocol>, String> {
+        if let Some(protocol) = self.protocol {
+            return Ok(Some(protocol));
+        }
+        if self.endpoint.is_none() && exporter == Some(NamedExporter::Console) {
+            return Ok(Some(OtlpProtocol::Stdout));
+        }
+        if let Some(named) = self.signal_or_common_variable("PROTOCOL", variable) {
+            let protocol = parse_otlp_protocol(&named.text);
+            return protocol
+                .map(Some)
+                .map_err(|remedy| format!("{}: {remedy}", named.name));
+        }
+        let is_switched_on = self.is_switched_on(variable)?;
+        match self.configured.map(|export| &*export.protocol) {
+            // A collector that is named elsewhere is one, whatever the ConfigMap would print.
+            Some("" | "stdout") | None if is_switched_on => Ok(Some(OtlpProtocol::default())),
+            Some("") | None => Ok(None),
+            Some(protocol) => parse_tracing_protocol(protocol).map(Some),
         }
     }
 
@@ -210,19 +238,16 @@ impl SignalOptions<'_> {
         }
     }
 
-    /// The header fields of each request: those for both signals, then those for this one, which
-    /// replace them.
+    /// The header fields of each request: those for this signal, else those for both. A signal with
+    /// fields of its own has a collector of its own, which the others are not for: they may hold
+    /// secrets.
     fn header_fields(&self, variable: VariableLookup<'_>) -> Result<HeaderMap, String> {
-        let mut headers = HeaderMap::new();
-        let texts = [
-            common_variable("HEADERS", variable),
-            self.signal_variable("HEADERS", variable),
-        ];
-        for NamedVariable { name, text } in texts.into_iter().flatten() {
-            let fields = parse_header_fields(&text).map_err(|error| format!("{name}: {error}"))?;
-            headers.extend(fields);
-        }
-        Ok(headers)
+        let Some(NamedVariable { name, text }) =
+            self.signal_or_common_variable("HEADERS", variable)
+        else {
+            return Ok(HeaderMap::new());
+        };
+        parse_header_fields(&text).map_err(|error| format!("{name}: {error}"))
     }
 
     /// The endpoint that is standard output, which only traces may have.
@@ -275,13 +300,9 @@ fn parse_otlp_protocol(text: &str) -> Result<OtlpProtocol, String> {
 /// Reads header fields, as OpenTelemetry writes them. Their texts are secrets, so that no message
 /// has them.
 fn parse_header_fields(text: &str) -> Result<HeaderMap, String> {
-    let bad = || "write name=value,name=value".to_owned();
+    let bad = || PAIRS.to_owned();
     let mut headers = HeaderMap::new();
-    let pairs = text.split(',').filter(|pair| !pair.trim().is_empty());
-    if pairs.clone().any(|pair| !pair.contains('=')) {
-        return Err(bad());
-    }
-    for (name, value) in parse_pairs(text) {
+    for (name, value) in parse_pairs(text)? {
         let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_name| bad())?;
         if RESERVED.contains(&name.as_str()) {
             return Err(format!("{name} is not for others to set"));
@@ -293,17 +314,30 @@ fn parse_header_fields(text: &str) -> Result<HeaderMap, String> {
     Ok(headers)
 }
 
-/// Reads pairs as OpenTelemetry writes them: `name=value,name=value`, percent-encoded.
-pub(super) fn parse_pairs(text: &str) -> Vec<(String, String)> {
-    let decoded = |text: &str| {
-        percent_decode_str(text.trim())
-            .decode_utf8_lossy()
-            .into_owned()
+/// Reads pairs as OpenTelemetry writes them: `name=value,name=value`, percent-encoded. No message
+/// has what they say.
+pub(super) fn parse_pairs(text: &str) -> Result<Vec<(String, String)>, String> {
+    let pairs = text.split(',').filter(|pair| !pair.trim().is_empty());
+    pairs
+        .map(|pair| {
+            let (name, value) = pair.split_once('=')?;
+            Some((decode_text(name)?, decode_text(value)?)).filter(|(name, _)| !name.is_empty())
+        })
+        .collect::<Option<_>>()
+        .ok_or_else(|| PAIRS.to_owned())
+}
+
+/// Decodes a percent-encoded text; `None` if it has a `%` that encodes nothing, or is not UTF-8
+/// then, or has control characters.
+fn decode_text(text: &str) -> Option<String> {
+    let is_encoded = |rest: &str| {
+        let digits = rest.as_bytes().get(..2);
+        digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
     };
-    text.split(',')
-        .filter_map(|pair| pair.split_once('='))
-        .map(|(name, value)| (decoded(name), decoded(value)))
-        .collect()
+    let text = text.trim();
+    let decoded = percent_decode_str(text).decode_utf8().ok()?;
+    (text.split('%').skip(1).all(is_encoded) && !decoded.contains(char::is_control))
+        .then(|| decoded.into_owned())
 }
 
 pub(super) fn parse_milliseconds(

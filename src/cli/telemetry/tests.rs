@@ -124,6 +124,59 @@ fn flags_go_before_variables_and_those_before_the_config_map() {
     assert_eq!(traces(&flag, &[("OTEL_SDK_DISABLED", "true")], &none), None);
 }
 
+/// Who names the collector decides what is sent there without a rate, and by which protocol.
+#[test]
+fn a_collector_and_its_protocol_have_places_of_their_own() {
+    let at = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://own:4318");
+    let (on, off) = (Sampler::ParentBased(1.0), Sampler::AlwaysOff);
+    let (http, grpc) = (OtlpProtocol::HttpProtobuf, OtlpProtocol::Grpc);
+    for (variables, protocol, endpoint, wanted) in [
+        (&[at][..], "grpc", "", Some((grpc, on))),
+        (&[at], "stdout", "", Some((http, on))),
+        (&[at], "grpc", "http://map:4317", Some((grpc, on))),
+        (&[], "grpc", "http://map:4317", Some((grpc, off))),
+        (&[], "", "http://map:4317", None),
+        (
+            &[("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")],
+            "",
+            "http://map:4317",
+            Some((grpc, off)),
+        ),
+        (&[], "grpc", "", None),
+    ] {
+        let configured = config_map(protocol, endpoint, None);
+        let found = traces(&[], variables, &configured);
+        let found = found.map(|found| (found.endpoint.protocol, found.sampler));
+        assert_eq!(found, wanted, "{variables:?} {protocol} {endpoint}");
+    }
+    let flag = ["--tracing-protocol", "http/protobuf"];
+    let found = traces(&flag, &[], &config_map("", "http://map:4318", None));
+    assert_eq!(found.map(|found| found.endpoint.protocol), Some(http));
+}
+
+/// The fields for both signals may hold a secret that is not for the collector of one.
+#[test]
+fn fields_of_one_signal_replace_those_for_both() {
+    let variables = [
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://both"),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "authorization=both"),
+        ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://own"),
+        ("OTEL_EXPORTER_OTLP_TRACES_HEADERS", "api-key=own"),
+    ];
+    let settings = settings(&[], &variables, &ObservabilityConfig::default()).expect("settings");
+    let names = |endpoint: &crate::telemetry::otlp::OtlpEndpoint| {
+        let names = endpoint.headers.keys().map(ToString::to_string);
+        names.collect::<Vec<_>>()
+    };
+    assert_eq!(
+        (
+            names(&settings.traces.expect("traces").endpoint),
+            names(&settings.metrics.expect("metrics").endpoint)
+        ),
+        (vec!["api-key".to_owned()], vec!["authorization".to_owned()])
+    );
+}
+
 /// What a header holds is a secret: it is sent, and shown nowhere.
 #[test]
 fn headers_are_secrets() {
@@ -172,6 +225,15 @@ fn what_cannot_be_used_is_named() {
         ("OTEL_TRACES_EXPORTER", "zipkin"),
         ("OTEL_METRICS_EXPORTER", "otlp,statsd"),
         ("OTEL_BSP_SCHEDULE_DELAY", "-1"),
+        ("OTEL_TRACES_EXPORTER", "otlp,console"),
+        ("OTEL_SDK_DISABLED", "1"),
+        ("OTEL_RESOURCE_ATTRIBUTES", "a=b,secret"),
+        ("OTEL_RESOURCE_ATTRIBUTES", "=secret"),
+        ("OTEL_RESOURCE_ATTRIBUTES", "a=secret%zz"),
+        ("OTEL_RESOURCE_ATTRIBUTES", "a=secret%ff"),
+        ("OTEL_RESOURCE_ATTRIBUTES", "a=secret%00"),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "a=secret%2"),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "grpc-timeout=1n"),
     ] {
         let base = [
             ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://x"),

@@ -16,7 +16,6 @@ use crate::channel::parked::{
     ParkedAction, ParkedChange, ParkedListing, ParkedOperation, ParkedStore, ParkingSubscription,
     parking_subscriptions,
 };
-use crate::channel::rabbitmq::RabbitmqAddress;
 use crate::channel::rabbitmq::parking::ParkingQueues;
 use crate::cli::ParkedOptions;
 use crate::control::{self, AdvertisedCaCerts, ControlSettings};
@@ -50,12 +49,8 @@ impl ManifestParkedClient {
             None,
             &settings,
         );
-        let connection = options.access.connection();
-        let address = connection
-            .map(|(uri, credentials, ca)| RabbitmqAddress::new(uri, credentials, ca))
-            .transpose()?;
         let client = Self {
-            rabbitmq: address.map(ParkingQueues::new),
+            rabbitmq: options.access.address()?.map(ParkingQueues::new),
             data_directory: options.data_directory().to_owned(),
             disk: OnceLock::new(),
             owners: parking_subscriptions(&resolution.table),

@@ -83,7 +83,11 @@ impl ClusterConfig {
             key_ring,
             defaults,
             log_level,
-            observability: observability::resolve(&mut collected.config_maps, settings),
+            observability: observability::resolve(
+                &mut collected.config_maps,
+                settings,
+                last.map(|last| &last.observability),
+            ),
             backends: ImcBackendConfig::resolve(
                 collected,
                 settings,

@@ -9,7 +9,8 @@ use super::*;
 use crate::budget::MemoryBudget;
 use crate::channel::rabbitmq::tests::fake::{FakeServer, Refusal};
 use crate::channel::rabbitmq::{
-    RabbitmqAddress, RabbitmqBackend, RabbitmqBackendOptions as RabbitmqOptions, RabbitmqQueueType,
+    RabbitmqAddress, RabbitmqBackend, RabbitmqBackendOptions as RabbitmqOptions,
+    RabbitmqCredentials, RabbitmqQueueType,
 };
 
 const QUEUE: &str = "sealpost:channel:ns:c:subscription:ns:a";
@@ -128,7 +129,8 @@ impl Bench {
     async fn start(server: FakeServer, subscriber: Arc<Slow>, consumer_timeout: Duration) -> Self {
         let counters = Arc::new(ProcessCounters::default());
         let options = RabbitmqOptions {
-            address: RabbitmqAddress::new(&server.uri(), (None, None), None).expect("an address"),
+            address: RabbitmqAddress::new(&server.uri(), RabbitmqCredentials::default(), None)
+                .expect("an address"),
             queue_type: RabbitmqQueueType::Quorum,
             prefetch: 100,
             concurrency: 1,

@@ -7,8 +7,9 @@ use crate::wire_text::WireText;
 /// The limits of lines about the collector of one signal.
 #[derive(Default)]
 pub(super) struct CollectorLog {
-    /// About failures since it answered last.
     failures: LogRateLimit,
+    /// Whether the last line says that it fails.
+    told_failing: bool,
     /// About answers by which it took only a part.
     rejections: LogRateLimit,
     /// About answers by which it took all, with a warning.
@@ -26,7 +27,7 @@ impl CollectorLog {
     ) -> bool {
         match sent {
             Ok(answer) => {
-                if self.failures.reset() {
+                if std::mem::take(&mut self.told_failing) {
                     tracing::info!(endpoint = %endpoint.origin(), "The collector answers again");
                 }
                 self.log_answer(endpoint, what, &answer);
@@ -61,6 +62,7 @@ impl CollectorLog {
 
     fn log_failure(&mut self, endpoint: &OtlpEndpoint, what: &'static str, reason: &str) {
         if self.failures.is_due() {
+            self.told_failing = true;
             tracing::warn!(
                 endpoint = %endpoint.origin(),
                 reason,

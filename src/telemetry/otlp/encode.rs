@@ -25,26 +25,49 @@ use crate::telemetry::exemplar::Exemplar;
 use crate::telemetry::metric_family::MetricFamily;
 use crate::telemetry::tracer::instrumentation_scope;
 
+/// Data points of one metric in a message at most. A histogram with long labels and an exemplar in
+/// each bucket takes 1.3 KB.
+const MAX_POINTS: usize = 1000;
+/// Bytes of metrics in a message at most, unless the first one is larger.
+const MAX_BYTES: usize = 2 * 1024 * 1024;
+
 /// Encodes spans as an `ExportTraceServiceRequest`.
 pub(super) fn encode_traces(resource: &Resource, spans: Vec<SpanData>) -> Vec<u8> {
     let resource_spans = group_spans_by_resource_and_scope(spans, &resource.into());
     ExportTraceServiceRequest { resource_spans }.encode_to_vec()
 }
 
-/// Encodes families as an `ExportMetricsServiceRequest`.
+/// Encodes families as messages `ExportMetricsServiceRequest`: as many as it takes for each to stay
+/// below the 4 MiB that receivers of gRPC take unless told otherwise.
 pub(super) fn encode_metrics(
     resource: &Resource,
     families: &[MetricFamily<'_>],
     start: SystemTime,
     now: SystemTime,
-) -> Vec<u8> {
+) -> Vec<Vec<u8>> {
     let (start, now) = (unix_nanoseconds(start), unix_nanoseconds(now));
-    let metrics = families
-        .iter()
-        .filter_map(|family| encode_metric(family, start, now));
+    let metrics = families.iter().flat_map(|family| {
+        let parts = family.data_points.chunks(MAX_POINTS);
+        parts.filter_map(move |points| encode_metric(family, points, start, now))
+    });
+    let (mut messages, mut part, mut bytes) = (Vec::new(), Vec::new(), 0);
+    for metric in metrics {
+        let length = metric.encoded_len();
+        if bytes + length > MAX_BYTES && !part.is_empty() {
+            messages.push(encode_metric_request(resource, std::mem::take(&mut part)));
+            bytes = 0;
+        }
+        bytes += length;
+        part.push(metric);
+    }
+    messages.push(encode_metric_request(resource, part));
+    messages
+}
+
+fn encode_metric_request(resource: &Resource, metrics: Vec<Metric>) -> Vec<u8> {
     let scope_metrics = ScopeMetrics {
         scope: Some((&instrumentation_scope(), None).into()),
-        metrics: metrics.collect(),
+        metrics,
         ..ScopeMetrics::default()
     };
     let resource_metrics = ResourceMetrics {
@@ -61,10 +84,14 @@ pub(super) fn encode_metrics(
     .encode_to_vec()
 }
 
-/// Encodes a family as a metric; `None` if it has no data points. The first data point decides the
+/// Encodes data points of a family as a metric; `None` if there are none. The first one decides the
 /// type of all.
-fn encode_metric(family: &MetricFamily<'_>, start: u64, now: u64) -> Option<Metric> {
-    let points = &family.data_points;
+fn encode_metric(
+    family: &MetricFamily<'_>,
+    points: &[DataPoint<'_>],
+    start: u64,
+    now: u64,
+) -> Option<Metric> {
     let numbers = || {
         let points = points.iter();
         points.filter_map(|point| encode_number(point, start, now))
@@ -111,7 +138,7 @@ fn encode_metric(family: &MetricFamily<'_>, start: u64, now: u64) -> Option<Metr
 fn unit_of_name(name: &str) -> &'static str {
     if name.ends_with("_seconds") {
         "s"
-    } else if name.ends_with("_bytes") {
+    } else if name.ends_with("_bytes") || name.ends_with("_bytes_limit") {
         "By"
     } else {
         ""
@@ -179,4 +206,36 @@ fn encode_exemplar(exemplar: &Exemplar) -> ProtoExemplar {
 fn encode_labels(point: &DataPoint<'_>) -> Vec<ProtoKeyValue> {
     let labels = point.labels.iter();
     Attributes::from(labels.map(|(name, value)| KeyValue::new(*name, value.to_string()))).0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Numbers of very many objects are sent, too: in requests that a receiver takes.
+    #[test]
+    fn metrics_of_many_objects() {
+        let names: Vec<String> = (0..30_000).map(|it| format!("{it:0>200}")).collect();
+        let mut family = MetricFamily::new("many", "Many.");
+        for name in &names {
+            let labels = [("name", name.as_str().into())];
+            family.push_point(&labels, MetricValue::Sum(1));
+        }
+        let (start, resource) = (SystemTime::UNIX_EPOCH, Resource::builder_empty().build());
+        let messages = encode_metrics(&resource, &[family], start, start);
+        assert!(messages.iter().all(|message| message.len() < 4_000_000));
+        let points: usize = messages
+            .iter()
+            .map(|message| {
+                let request = ExportMetricsServiceRequest::decode(&**message).expect("a request");
+                let metrics = &request.resource_metrics[0].scope_metrics[0].metrics;
+                let count = |metric: &Metric| match &metric.data {
+                    Some(Data::Sum(sum)) => sum.data_points.len(),
+                    other => panic!("{other:?}"),
+                };
+                metrics.iter().map(count).sum::<usize>()
+            })
+            .sum();
+        assert_eq!(points, names.len());
+    }
 }

@@ -31,11 +31,21 @@ impl ExportAnswer {
     /// knows.
     #[must_use]
     pub(crate) fn unreadable() -> Self {
+        Self::with_warning(
+            "the status is success, but the answer is no message of OTLP: is it a collector?",
+        )
+    }
+
+    /// Makes the answer of a collector that says success by its status, and too much.
+    #[must_use]
+    pub(crate) fn too_long() -> Self {
+        Self::with_warning("the status is success, but the answer has more than 64 KiB")
+    }
+
+    fn with_warning(message: &str) -> Self {
         Self {
             rejected: 0,
-            message: "the status is success, but the answer is no message of OTLP: is it a \
-                      collector?"
-                .to_owned(),
+            message: message.to_owned(),
         }
     }
 }

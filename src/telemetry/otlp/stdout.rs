@@ -48,7 +48,7 @@ fn span_line(resource: &Resource, span: &SpanData) -> Json {
         })
     });
     let error = match &span.status {
-        // A response's status says all there is, as `error.type`.
+        // An attempt without a description says all there is as `error.type`.
         Status::Error { description } if description.is_empty() => span
             .attributes
             .iter()

@@ -39,6 +39,12 @@ impl DropReason {
             _ => "other",
         })
     }
+
+    /// Returns the label value of the reason.
+    #[must_use]
+    pub(crate) fn as_str(self) -> &'static str {
+        REASONS.get(usize::from(self.0)).unwrap_or(&"other")
+    }
 }
 
 impl From<&str> for DropReason {

@@ -72,7 +72,7 @@ fn deployments_are_upstreams() {
         ]);
         assert_eq!(container["ports"], ports);
         assert_eq!(container["env"][0]["name"], "SYSTEM_NAMESPACE");
-        for probe in ["readinessProbe", "livenessProbe"] {
+        for probe in ["startupProbe", "readinessProbe", "livenessProbe"] {
             assert_eq!(
                 container[probe]["httpGet"],
                 json!({"path": "/healthz", "port": 8080, "scheme": "HTTP"}),
@@ -353,7 +353,7 @@ fn the_backend_is_a_config_map_and_a_connection() {
         "imc-dispatcher",
     );
     assert_eq!(keys(container(&patch)), ["env", "name", "volumeMounts"]);
-    let socket = super::objects::admin_socket();
+    let socket = super::objects::socket_and_credentials();
     assert_eq!(
         (
             &patch["spec"]["template"]["spec"]["volumes"],

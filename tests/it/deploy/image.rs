@@ -121,13 +121,14 @@ fn the_build_is_locked_and_of_release() {
     let steps: Vec<&str> = runs
         .split(';')
         .map(str::trim)
-        .filter(|step| step.contains("deploy/image/"))
+        .filter(|step| step.contains("deploy/image/") || step.contains("deploy/package/"))
         .collect();
     assert_eq!(
         steps,
         [
             "binary=\"$(deploy/image/build \"$(cat /arch)-unknown-linux-gnu\")\"",
             "deploy/image/root \"$binary\" /image",
+            "deploy/package/bill \"$(cat /arch)-unknown-linux-gnu\" /image/usr/share/doc/sealpost/sealpost.cdx.json",
         ],
         "the image is what these scripts make"
     );
@@ -146,10 +147,52 @@ fn the_build_is_locked_and_of_release() {
     assert!(cargo[0].contains("cargo build --release "), "{}", cargo[0]);
 }
 
+/// Training is chosen; whoever does not choose it has the image in a third of the time.
+#[test]
+fn nothing_is_trained_by_default() {
+    assert!(arguments(&instructions(), "ARG").contains(&"TRAINED=no"));
+    let version = Command::new("rustc").arg("-vV").output().expect("rustc");
+    let version = String::from_utf8(version.stdout).expect("text");
+    let host = version.lines().find_map(|line| line.strip_prefix("host: "));
+    let host = host.expect("a triple");
+    let (out, calls, _) = built(host, "no");
+    assert_eq!(out, format!("target/{host}/release/sealpost\n"));
+    assert_eq!(calls.len(), 1, "{calls:?}");
+}
+
+/// Where it is from, what it is, what is in it.
+#[test]
+fn labels_tell_where_the_image_is_from() {
+    let all = instructions();
+    let labels = arguments(last_stage(&all), "LABEL").join(" ");
+    for label in [
+        "org.opencontainers.image.version=$VERSION",
+        "org.opencontainers.image.revision=$REVISION",
+        "org.opencontainers.image.created=$CREATED",
+        "org.opencontainers.image.source=$SOURCE",
+        "org.opencontainers.image.licenses=Apache-2.0",
+        "dev.sealpost.sbom=/usr/share/doc/sealpost/sealpost.cdx.json",
+    ] {
+        assert!(labels.contains(label), "{label} in {labels}");
+    }
+    let version = concat!("VERSION=", env!("CARGO_PKG_VERSION"));
+    assert!(arguments(&all, "ARG").contains(&version));
+}
+
 /// For an architecture that cannot run here, the script says so and builds without training.
-/// Nothing is built in this test: `cargo` is one that only says how it was called.
 #[test]
 fn another_architecture_is_not_trained() {
+    let triple = "riscv64gc-unknown-linux-gnu";
+    let (out, calls, err) = built(triple, "yes");
+    assert_eq!(out, format!("target/{triple}/release/sealpost\n"));
+    let build = format!("cargo build --release --locked --quiet --bin sealpost --target {triple}");
+    assert_eq!(calls, [build], "{err}");
+    assert!(err.contains("nothing is trained"), "{err}");
+}
+
+/// What the script prints, how it calls cargo, and what it says. Nothing is built: this `cargo` only
+/// says how it was called.
+fn built(triple: &str, trained: &str) -> (String, Vec<String>, String) {
     let directory = TempDir::new().expect("a directory");
     let cargo = directory.path().join("cargo");
     fs::write(&cargo, "#!/bin/sh\necho \"cargo $*\" >&2\n").expect("written");
@@ -157,27 +200,15 @@ fn another_architecture_is_not_trained() {
     let path = std::env::var("PATH").expect("a path");
     let mut script = Command::new(root().join("deploy/image/build"));
     script
-        .arg("riscv64gc-unknown-linux-gnu")
+        .arg(triple)
+        .env("TRAINED", trained)
         .env("PATH", format!("{}:{path}", directory.path().display()));
     let output = script.output().expect("bash");
-    let (out, err) = (
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr),
-    );
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let (out, err) = (text(&output.stdout), text(&output.stderr));
     assert!(output.status.success(), "{err}");
-    assert_eq!(out, "target/riscv64gc-unknown-linux-gnu/release/sealpost\n");
-    let calls: Vec<&str> = err
-        .lines()
-        .filter(|line| line.starts_with("cargo "))
-        .collect();
-    assert_eq!(
-        calls,
-        [
-            "cargo build --release --locked --quiet --bin sealpost --target riscv64gc-unknown-linux-gnu"
-        ],
-        "{err}"
-    );
-    assert!(err.contains("nothing is trained"), "{err}");
+    let calls = err.lines().filter(|line| line.starts_with("cargo "));
+    (out, calls.map(str::to_owned).collect(), err)
 }
 
 /// What cargo finds to build there.
@@ -247,7 +278,7 @@ fn the_context_is_enough() {
         there, here,
         "cargo refuses a manifest whose targets are not there"
     );
-    for needed in ["deploy/image/root", "LICENSE"] {
+    for needed in ["deploy/image/root", "deploy/package/bill", "LICENSE"] {
         assert!(context.path().join(needed).exists(), "{needed}");
     }
 }

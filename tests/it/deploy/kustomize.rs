@@ -189,7 +189,7 @@ fn components_change_what_they_say() {
                 .expect("volumes");
             let container = pod["containers"][0].as_object_mut().expect("a container");
             let mounts = container.remove("volumeMounts").expect("mounts");
-            assert_eq!((volumes, mounts), super::objects::admin_socket());
+            assert_eq!((volumes, mounts), super::objects::socket_and_credentials());
         }
         for changed in [&mut object, &mut written] {
             let container = &mut changed["spec"]["template"]["spec"]["containers"][0];

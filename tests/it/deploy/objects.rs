@@ -52,6 +52,10 @@ pub(super) fn below(part: &str) -> Vec<Object> {
 }
 
 fn yaml_files(path: &Path, found: &mut Vec<PathBuf>) {
+    // Templates of the chart are no YAML; deploy/helm.rs asks Helm what they become.
+    if path.ends_with("deploy/helm") {
+        return;
+    }
     if path.is_dir() {
         let entries = fs::read_dir(path).expect("a directory");
         let mut paths: Vec<PathBuf> = entries
@@ -179,6 +183,20 @@ pub(super) fn binds(part: &str, kind: &str, name: &str, role: &str, account: &st
     assert_eq!(binding["roleRef"], role, "{name}");
     let subject = serde_json::json!([{"kind": "ServiceAccount", "name": account, "namespace": "knative-eventing"}]);
     assert_eq!(binding["subjects"], subject, "{name}");
+}
+
+/// Where the admin socket and the credentials of RabbitMQ are: volumes, and where these are mounted.
+pub(super) fn socket_and_credentials() -> (Value, Value) {
+    let items = ["username", "password"].map(|name| json!({"key": name, "path": name}));
+    let volumes = json!([
+        {"name": "sealpost-run", "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}},
+        {"name": "rabbitmq-credentials", "secret": {"secretName": "sealpost-rabbitmq", "items": items}},
+    ]);
+    let mounts = json!([
+        {"name": "sealpost-run", "mountPath": "/run/sealpost"},
+        {"name": "rabbitmq-credentials", "mountPath": "/etc/sealpost/rabbitmq", "readOnly": true},
+    ]);
+    (volumes, mounts)
 }
 
 /// Where the admin socket is: a volume, and where that is mounted.

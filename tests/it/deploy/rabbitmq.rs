@@ -416,19 +416,15 @@ fn the_deployments_know_their_part() {
         value(CONTROLLER, "SEALPOST_RABBITMQ_URI").is_none(),
         "it never speaks to RabbitMQ"
     );
-    for (variable, key, optional) in [
-        ("URI", "uri", false),
-        ("USERNAME", "username", true),
-        ("PASSWORD", "password", true),
-    ] {
-        let found = value(DISPATCHER, &format!("SEALPOST_RABBITMQ_{variable}")).expect("set");
-        let reference = &found["valueFrom"]["secretKeyRef"];
-        assert_eq!(
-            (text(&reference["name"]), text(&reference["key"])),
-            ("sealpost-rabbitmq", key),
-            "11.2"
-        );
-        assert_eq!(reference["optional"].as_bool().unwrap_or(false), optional);
+    let uri = value(DISPATCHER, "SEALPOST_RABBITMQ_URI").expect("set");
+    assert_eq!(
+        uri["valueFrom"]["secretKeyRef"],
+        json!({"name": "sealpost-rabbitmq", "key": "uri"}),
+        "11.2"
+    );
+    for (variable, file) in [("USERNAME", "username"), ("PASSWORD", "password")] {
+        let found = value(DISPATCHER, &format!("SEALPOST_RABBITMQ_{variable}_FILE")).expect("set");
+        assert_eq!(found["value"], format!("/etc/sealpost/rabbitmq/{file}"));
     }
     for name in [DISPATCHER, CONTROLLER] {
         for variable in [

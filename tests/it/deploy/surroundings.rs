@@ -214,46 +214,98 @@ fn disruption_budgets_let_nodes_be_drained() {
     }
 }
 
-/// The ports for events are open from anywhere, the admin port from where Prometheus is; no other
-/// is. Nothing is said of what goes out. Probes come from the pod's own node, which is always let
-/// through (contract 1.8).
+/// The ports for events are open from anywhere, no other is. Nothing is said of what goes out.
+/// Probes come from the pod's own node, which is always let through (contract 1.8).
 #[test]
 fn network_policies_open_what_is_served() {
     let policies = named("kubernetes/policies", "NetworkPolicy");
     assert_eq!(policies.len(), deployments().len());
     for policy in policies {
-        let deployment = deployments()
-            .into_iter()
-            .find(|one| one.name() == policy.name())
-            .expect("a Deployment");
-        let container = container(&deployment.value);
-        let offered = list(&container["ports"]).iter().cloned();
-        let (admin, events): (Vec<Value>, Vec<Value>) =
-            offered.partition(|port| port["name"] == "metrics");
-        let open = |ports: &[Value]| -> Vec<Value> {
-            ports
-                .iter()
-                .map(|port| json!({"port": port["containerPort"], "protocol": "TCP"}))
-                .collect()
-        };
-        assert_eq!(admin.len(), 1, "{}", policy.what());
-        let scrapers = json!([{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}]);
-        let from_anywhere = Some(json!({"ports": open(&events)})).filter(|_| !events.is_empty());
-        let from_prometheus = json!({"from": scrapers, "ports": open(&admin)});
-        let ingress: Vec<Value> = from_anywhere.into_iter().chain([from_prometheus]).collect();
-        let spec = &policy.value["spec"];
-        assert_eq!(
-            spec["podSelector"],
-            deployment.value["spec"]["selector"],
-            "{}",
-            policy.what()
-        );
-        assert_eq!(
-            texts(&spec["policyTypes"]),
-            ["Ingress"],
-            "{}",
-            policy.what()
-        );
+        let (spec, (_, events)) = (&policy.value["spec"], ports_behind(&policy, policy.name()));
+        let from_anywhere = Some(json!({"ports": events})).filter(|_| !events.is_empty());
+        let ingress: Vec<Value> = from_anywhere.into_iter().collect();
         assert_eq!(spec["ingress"], json!(ingress), "{}", policy.what());
     }
+}
+
+/// Whoever wants metrics opens the admin port, to where Prometheus is.
+#[test]
+fn monitoring_opens_the_admin_port() {
+    let policies = named("kubernetes/monitoring", "NetworkPolicy");
+    assert_eq!(policies.len(), deployments().len());
+    for policy in policies {
+        let name = policy.name().trim_end_matches("-metrics");
+        let (admin, _) = ports_behind(&policy, name);
+        assert_eq!(admin.len(), 1, "{}", policy.what());
+        let scrapers = json!([{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}]);
+        let ingress = json!([{"from": scrapers, "ports": admin}]);
+        assert_eq!(
+            policy.value["spec"]["ingress"],
+            ingress,
+            "{}",
+            policy.what()
+        );
+    }
+}
+
+/// The admin port of the Deployment of this name, and its ports for events, as a policy for its
+/// pods names them.
+fn ports_behind(policy: &Object, name: &str) -> (Vec<Value>, Vec<Value>) {
+    let deployment = deployments()
+        .into_iter()
+        .find(|one| one.name() == name)
+        .expect("a Deployment");
+    let spec = &policy.value["spec"];
+    let selector = &deployment.value["spec"]["selector"];
+    assert_eq!(spec["podSelector"], *selector, "{}", policy.what());
+    assert_eq!(
+        texts(&spec["policyTypes"]),
+        ["Ingress"],
+        "{}",
+        policy.what()
+    );
+    let offered = list(&container(&deployment.value)["ports"]).iter();
+    let (admin, events): (Vec<&Value>, Vec<&Value>) =
+        offered.partition(|port| port["name"] == "metrics");
+    let open = |port: &&Value| json!({"port": port["containerPort"], "protocol": "TCP"});
+    (
+        admin.iter().map(open).collect(),
+        events.iter().map(open).collect(),
+    )
+}
+
+/// Both ways of scaling are for the Deployment that shares its queues, and take its number of
+/// replicas for themselves; a queue is never without a consumer.
+#[test]
+fn scaling_leaves_a_consumer() {
+    let target = "sealpost-rabbitmq-dispatcher";
+    let by_time = one("kubernetes/scaling", "HorizontalPodAutoscaler", target);
+    let by_depth = one("kubernetes/scaling-keda", "ScaledObject", target);
+    for spec in [&by_time["spec"], &by_depth["spec"]] {
+        assert_eq!(spec["scaleTargetRef"]["name"], target);
+    }
+    let least = [
+        &by_time["spec"]["minReplicas"],
+        &by_depth["spec"]["minReplicaCount"],
+    ];
+    assert!(least.iter().all(|least| **least == 2), "{least:?}");
+    for part in ["kubernetes/scaling", "kubernetes/scaling-keda"] {
+        let patch = one(part, "Deployment", target);
+        assert_eq!(patch["spec"], json!({"replicas": null}), "{part}");
+    }
+    // The pattern that docs/RABBITMQ.md gives for queues of subscriptions.
+    let queues = text(&by_depth["spec"]["triggers"][0]["metadata"]["queueName"]);
+    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/RABBITMQ.md"))
+        .expect("a page");
+    assert!(page.contains(&format!("`{queues}`")), "{queues}");
+}
+
+/// A patch for every Deployment of ours, to a class that is there.
+#[test]
+fn the_class_is_the_one_that_is_named() {
+    let class = one("kubernetes/priority", "PriorityClass", "sealpost");
+    let patch = one("kubernetes/priority", "Deployment", "any");
+    let named = &patch["spec"]["template"]["spec"]["priorityClassName"];
+    assert_eq!(*named, class["metadata"]["name"]);
+    assert_eq!(class["globalDefault"], false);
 }

@@ -57,6 +57,68 @@ async fn amqps_is_verified() {
     assert!(!good.log().contains("s3cret"), "a password is logged");
 }
 
+/// A password that is changed, in RabbitMQ and in the file, counts from the next connection on: a
+/// connection that RabbitMQ closes comes back with it, and the process goes on.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_password_in_its_file_needs_no_restart() {
+    let (namespace, subscriber, node) = (namespace(), Subscriber::ok().await, Node::start());
+    node.ctl(&["add_user", "sealpost", "f1rst"]);
+    node.ctl(&["set_permissions", "sealpost", ".*", ".*", ".*"]);
+    let yaml = channel(&namespace) + &subscription(&namespace, "a", &subscriber, "");
+    let path = format!("/{namespace}/c");
+    let builder = on(&node.uri, &yaml)
+        .file("username", "sealpost")
+        .file("password", "f1rst\n");
+    let [username, password] = ["username", "password"].map(|name| builder.path(name));
+    let dispatcher = builder
+        .env(
+            "SEALPOST_RABBITMQ_USERNAME_FILE",
+            &username.display().to_string(),
+        )
+        .env(
+            "SEALPOST_RABBITMQ_PASSWORD_FILE",
+            &password.display().to_string(),
+        )
+        .start()
+        .await;
+    take_events(&dispatcher, &path).await;
+    node.ctl(&["change_password", "sealpost", "s3cond"]);
+    node.ctl(&["close_all_connections", "the password has changed"]);
+    eventually("the old password is refused", || {
+        dispatcher.log().contains("ACCESS_REFUSED")
+    })
+    .await;
+    assert_eq!(dispatcher.admin_text("/readyz").await.0, 503);
+    std::fs::remove_file(&password).expect("removed");
+    let named = format!("--rabbitmq-password-file {}", password.display());
+    eventually("it is told which file is not there", || {
+        dispatcher.log().contains(&named)
+    })
+    .await;
+    std::fs::write(&password, "s3cond").expect("written");
+    take_events(&dispatcher, &path).await;
+    assert_eq!(
+        send(&plain(), dispatcher.http_url(&path), "after").await,
+        202
+    );
+    eventually("the event after it arrives", || {
+        subscriber
+            .received()
+            .iter()
+            .any(|event| event.id() == "after")
+    })
+    .await;
+    let connections = node.ctl(&["list_connections", "user"]);
+    assert!(
+        connections.contains("sealpost") && !connections.contains("guest"),
+        "{connections}"
+    );
+    assert!(
+        !dispatcher.log().contains("f1rst") && !dispatcher.log().contains("s3cond"),
+        "a password is logged"
+    );
+}
+
 /// A user who may not publish, at the start or any more: nobody is told that all is well, and
 /// senders are refused at once.
 #[tokio::test(flavor = "multi_thread")]
@@ -130,6 +192,21 @@ async fn wrong_addresses_are_refused() {
             &shared(),
             &["--rabbitmq-ca", "no-such-file"],
             "--rabbitmq-ca no-such-file",
+        ),
+        (
+            &shared(),
+            &["--rabbitmq-password-file", "no-such-file"],
+            "--rabbitmq-password-file no-such-file",
+        ),
+        (
+            &shared(),
+            &[
+                "--rabbitmq-password-file",
+                "a",
+                "--rabbitmq-password",
+                "s3cret",
+            ],
+            "cannot be used with",
         ),
     ] {
         let mut command = tokio::process::Command::new(binary());

@@ -60,6 +60,8 @@ pub(crate) enum Mood {
     Body(&'static [u8]),
     /// It does not answer.
     Silent,
+    /// It closes the connection instead of an answer.
+    Cut,
 }
 
 /// A collector on loopback; ended when it is dropped.
@@ -108,9 +110,9 @@ impl Collector {
         self.moods.lock().expect("lock").extend(moods);
     }
 
-    /// What it has not done yet.
-    pub(crate) fn is_moody(&self) -> bool {
-        !self.moods.lock().expect("lock").is_empty()
+    /// How much of that it has not done yet.
+    pub(crate) fn moods_left(&self) -> usize {
+        self.moods.lock().expect("lock").len()
     }
 
     async fn serve(tls: Option<TlsAcceptor>) -> Self {
@@ -189,16 +191,22 @@ impl Collector {
     }
 }
 
+/// The error of a connection that is closed without an answer.
+#[derive(Debug, thiserror::Error)]
+#[error("the collector goes away")]
+struct ConnectionCut;
+
 async fn answer(
     request: Request<Incoming>,
     got: Arc<Mutex<Got>>,
     moods: Arc<Mutex<VecDeque<Mood>>>,
-) -> Result<Response<Trailing>, Infallible> {
+) -> Result<Response<Trailing>, ConnectionCut> {
     let mood = moods.lock().expect("lock").pop_front();
     let mut response = Response::new(Trailing(Vec::new()));
     match mood {
         None => return take(request, got).await,
         Some(Mood::Silent) => std::future::pending().await,
+        Some(Mood::Cut) => return Err(ConnectionCut),
         Some(Mood::Status(status, after)) => {
             *response.status_mut() = status.try_into().expect("a status");
             if let Some(seconds) = after {
@@ -263,7 +271,7 @@ fn partial_success(
 async fn take(
     request: Request<Incoming>,
     got: Arc<Mutex<Got>>,
-) -> Result<Response<Trailing>, Infallible> {
+) -> Result<Response<Trailing>, ConnectionCut> {
     let (parts, body) = request.into_parts();
     let body = body.collect().await.expect("a body").to_bytes();
     let grpc = parts

@@ -57,6 +57,14 @@ impl Builder {
         self
     }
 
+    /// Gives it a standard output that nobody reads: a pipe, which is full after 64 KiB.
+    pub(crate) fn unread_output(mut self) -> Self {
+        let pipe = self.path("pipe");
+        let piped = format!("mkfifo '{0}' && exec \"$@\" 1<>'{0}'", pipe.display());
+        self.before = ["sh", "-c", &piped, "sh"].map(str::to_owned).to_vec();
+        self
+    }
+
     /// Runs it where names are asked of this server, which needs a file system of its own: see
     /// [`can_resolve`].
     pub(crate) fn resolver(mut self, address: &str) -> Self {

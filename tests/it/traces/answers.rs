@@ -78,6 +78,12 @@ async fn a_part_that_is_rejected_is_dropped() {
             0,
             ["with a warning", "no message of OTLP"],
         ),
+        (
+            "http/protobuf",
+            Mood::Body(&[b'x'; 70_000]),
+            0,
+            ["with a warning", "more than 64 KiB"],
+        ),
     ] {
         let collector = Collector::start().await;
         collector.will(&[mood]);
@@ -107,24 +113,29 @@ async fn metrics_that_are_rejected_are_told() {
 }
 
 /// A date is obeyed as seconds are, and so is the wait of gRPC, with which an exhausted collector is
-/// asked again.
+/// asked again. So is one that closed the connection instead of an answer.
 #[tokio::test(flavor = "multi_thread")]
 async fn waits_are_obeyed() {
     let sink = Subscriber::ok().await;
-    for (protocol, mood) in [
-        ("http/protobuf", Mood::Later(4)),
-        ("grpc", Mood::GrpcWith(8, RETRY_INFO)),
+    for (protocol, mood, seconds) in [
+        ("http/protobuf", Mood::Later(4), 2),
+        ("grpc", Mood::GrpcWith(8, RETRY_INFO), 2),
+        ("http/protobuf", Mood::Cut, 0),
+        ("grpc", Mood::Cut, 0),
     ] {
         let collector = Collector::start().await;
         collector.will(&[mood]);
         let started = Instant::now();
         let dispatcher = exporting(&collector, &sink, protocol).await;
-        eventually("it is asked", || !collector.is_moody()).await;
+        eventually("it is asked", || collector.moods_left() == 0).await;
         eventually("spans come", || {
             named(&collector.spans(), "deliver").len() == 1
         })
         .await;
-        assert!(started.elapsed() >= Duration::from_secs(2), "{mood:?}");
+        assert!(
+            started.elapsed() >= Duration::from_secs(seconds),
+            "{mood:?}"
+        );
         assert_eq!(until_counted(&dispatcher, 5).await, (5, 0), "{mood:?}");
     }
     for (protocol, mood) in [

@@ -144,7 +144,7 @@ async fn that_refuse() {
             202
         );
         until_counted(&dispatcher, "spans_dropped_total").await;
-        assert!(!collector.is_moody(), "{mood:?}");
+        assert!(collector.moods_left() == 0, "{mood:?}");
     }
 }
 

@@ -9,6 +9,7 @@ use rustix::process::Signal;
 use super::{SENDER, TRACE, named, only, send_traced, traced, traceparent};
 use crate::support::channel;
 use crate::support::collector::{Collector, attribute, tree};
+use crate::support::dispatcher::Builder;
 use crate::support::sender::{plain, send};
 use crate::support::subscriber::{Reply, Subscriber};
 
@@ -23,16 +24,18 @@ fn description(span: &Span) -> &str {
     &status.message
 }
 
-/// A delivery that a stop leaves unfinished says so, and its attempt has an error.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_delivery_that_a_stop_abandons() {
+/// The spans of an event whose delivery a stop leaves unfinished, with a channel of this kind.
+async fn stopped_in_a_delivery(kind: &str) -> Vec<Span> {
     let (collector, slow) = (
         Collector::start().await,
         Subscriber::answering(|_| Reply::status(200).after(Duration::from_secs(60))).await,
     );
-    let builder = traced(&to(&slow), &collector)
-        .arg("--drain-timeout")
-        .arg("PT0.2S");
+    let yaml = to(&slow).replace("InMemoryChannel", "Channel");
+    let builder = traced(&yaml, &collector);
+    let directory = builder.path("data").display().to_string();
+    let options = ["--default-channel", kind, "--drain-timeout", "PT0.2S"];
+    let builder = options.into_iter().fold(builder, Builder::arg);
+    let builder = builder.arg("--data-dir").arg(directory);
     let mut dispatcher = builder.start().await;
     let url = dispatcher.http_url("/default/c");
     let sending = tokio::spawn(async move { send(&plain(), url, "1").await });
@@ -41,15 +44,29 @@ async fn a_delivery_that_a_stop_abandons() {
     dispatcher.ended().await;
     sending.abort();
     let spans = collector.spans();
-    let deliver = only(&spans, "deliver");
-    let outcome = attribute(deliver, "sealpost.outcome");
-    assert_eq!(outcome.as_deref(), Some("abandoned"), "{}", tree(&spans));
-    assert!(description(deliver).contains("given up"));
+    assert!(description(only(&spans, "send subscriber")).contains("given up"));
+    let is_abandoned = |span: &&Span| attribute(span, "error.type").as_deref() == Some("abandoned");
     let attempts = named(&spans, "POST");
-    let is_abandoned =
-        |span: &&&Span| attribute(span, "error.type").as_deref() == Some("abandoned");
-    let attempt = attempts.iter().find(is_abandoned);
+    let attempt = attempts.into_iter().find(is_abandoned);
     description(attempt.unwrap_or_else(|| panic!("{}", tree(&spans))));
+    spans
+}
+
+/// A delivery that a stop leaves unfinished says so, and its send and attempt have an error. It is
+/// an error of its own only where the event is lost by it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_delivery_that_a_stop_leaves() {
+    for (kind, outcome, code) in [
+        ("inmemory", "abandoned", StatusCode::Error),
+        ("disk", "returned", StatusCode::Unset),
+    ] {
+        let spans = stopped_in_a_delivery(kind).await;
+        let deliver = only(&spans, "deliver");
+        let told = attribute(deliver, "sealpost.outcome");
+        assert_eq!(told.as_deref(), Some(outcome), "{}", tree(&spans));
+        let status = deliver.status.clone().unwrap_or_default();
+        assert_eq!(status.code(), code, "{}", tree(&spans));
+    }
 }
 
 /// By OpenTelemetry's conventions the status of a failed request is its `error.type`, and nothing

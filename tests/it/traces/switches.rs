@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use rustix::process::Signal;
 use tokio::task::JoinSet;
 
 use super::{named, traced};
@@ -117,33 +118,94 @@ async fn spans_in_progress_outlive_a_change() {
     assert!(dispatcher.counter("spans_dropped_total").await > 0);
 }
 
-/// While a collector keeps the exporter waiting, what finds no room is said, once a minute.
+/// A collector that hangs holds up no change: what comes after it goes to the new one. What it had
+/// been sent is counted, and said at the end.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_full_queue_is_told() {
-    let (collector, sink) = (Collector::start().await, Subscriber::ok().await);
-    collector.will(&[Mood::Silent; 64]);
+async fn a_collector_that_hangs_is_left() {
+    let (hangs, takes) = (Collector::start().await, Collector::start().await);
+    hangs.will(&[Mood::Silent, Mood::Silent, Mood::Silent]);
+    let sink = Subscriber::ok().await;
+    let at = |collector: &Collector| {
+        format!(
+            "{}  metrics-protocol: http/protobuf\n  metrics-endpoint: {}\n  metrics-export-interval: 100ms\n",
+            configured(&sink, "http/protobuf", collector, "1"),
+            collector.url()
+        )
+    };
+    let mut dispatcher = Dispatcher::of(&at(&hangs))
+        .env("OTEL_BSP_SCHEDULE_DELAY", "50")
+        .env("OTEL_EXPORTER_OTLP_TIMEOUT", "600000")
+        .start()
+        .await;
+    let url = dispatcher.http_url("/default/c");
+    assert_eq!(send(&plain(), url.clone(), "1").await, 202);
+    // The collector is to hang with spans and with metrics.
+    eventually("it is sent both", || hangs.moods_left() == 1).await;
+    dispatcher.apply(&at(&takes)).await;
+    assert_eq!(send(&plain(), url, "2").await, 202);
+    eventually("spans go to the new one", || {
+        named(&takes.spans(), "deliver").len() == 1
+    })
+    .await;
+    takes.metric("sealpost_events_accepted").await;
+    dispatcher.signal(Signal::TERM);
+    dispatcher.ended().await;
+    let told = dispatcher.logged(&["Spans were dropped: all since the start", "\"dropped\":5"]);
+    assert_eq!(told.len(), 1, "{}", dispatcher.log());
+}
+
+/// A channel with so many subscriptions that an event makes 152 spans.
+fn of_many_spans(sink: &Subscriber) -> String {
     let names: Vec<String> = (0..50).map(|number| format!("s{number}")).collect();
     let to = format!("subscriber: {{uri: '{}'}}", sink.url());
     let subscriptions: Vec<(&str, String)> = names
         .iter()
         .map(|name| (name.as_str(), to.clone()))
         .collect();
-    let dispatcher = traced(&channel(&subscriptions), &collector)
+    channel(&subscriptions)
+}
+
+/// Sends more than may wait, which is 4,096 spans beside the 512 that are being sent, and expects
+/// that this is said once.
+async fn what_finds_no_room_is_told(dispatcher: &Dispatcher) {
+    for id in 0..40 {
+        let url = dispatcher.http_url("/default/c");
+        assert_eq!(send(&plain(), url, &id.to_string()).await, 202);
+    }
+    let told = || dispatcher.logged(&["Spans are dropped: more wait"]);
+    eventually("it is said", || !told().is_empty()).await;
+    assert!(dispatcher.counter("spans_dropped_total").await > 0);
+    assert_eq!(dispatcher.logged(&["Spans are dropped"]).len(), 1);
+}
+
+/// While a collector keeps the exporter waiting, what finds no room is said, once a minute.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_queue_is_told() {
+    let (collector, sink) = (Collector::start().await, Subscriber::ok().await);
+    collector.will(&[Mood::Silent; 64]);
+    let dispatcher = traced(&of_many_spans(&sink), &collector)
         .env("OTEL_EXPORTER_OTLP_TIMEOUT", "600000")
         .start()
         .await;
-    // Each event makes 152 spans, of which 4,096 wait and 512 are being sent.
-    for id in 0..40 {
-        send(&plain(), dispatcher.http_url("/default/c"), &id.to_string()).await;
-    }
-    eventually("it is said", || {
-        !dispatcher
-            .logged(&["Spans are dropped: more wait"])
-            .is_empty()
-    })
-    .await;
-    assert!(dispatcher.counter("spans_dropped_total").await > 0);
-    assert_eq!(dispatcher.logged(&["Spans are dropped"]).len(), 1);
+    what_finds_no_room_is_told(&dispatcher).await;
+}
+
+/// So it is where nobody reads the standard output that spans are printed to; neither events nor
+/// the end of the process wait for a reader.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_output_is_told() {
+    let sink = Subscriber::ok().await;
+    let mut dispatcher = Dispatcher::of(&of_many_spans(&sink))
+        .arg("--tracing-protocol")
+        .arg("stdout")
+        .unread_output()
+        .start()
+        .await;
+    what_finds_no_room_is_told(&dispatcher).await;
+    sink.until(40 * 50).await;
+    dispatcher.signal(Signal::TERM);
+    dispatcher.ended().await;
+    assert!(!dispatcher.logged(&["all since the start"]).is_empty());
 }
 
 /// A collector of `config-observability` that nobody can reach is a problem of the configuration,

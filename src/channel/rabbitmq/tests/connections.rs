@@ -175,7 +175,8 @@ async fn looks_at_what_is_not_there_leave_channels_to_others() {
         ..Settings::default()
     })
     .await;
-    let address = RabbitmqAddress::new(&server.uri(), (None, None), None).expect("an address");
+    let address = RabbitmqAddress::new(&server.uri(), RabbitmqCredentials::default(), None)
+        .expect("an address");
     let connection = address
         .connect("consuming", None)
         .await
@@ -266,7 +267,8 @@ async fn attempts_that_fail_leave_nothing_behind() {
     let server = FakeServer::start().await;
     server.fall_silent();
     let (address, port) = (
-        RabbitmqAddress::new(&server.uri(), (None, None), None).expect("an address"),
+        RabbitmqAddress::new(&server.uri(), RabbitmqCredentials::default(), None)
+            .expect("an address"),
         port_of(&server),
     );
     let (sockets, running) = (sockets_to(port), threads());

@@ -1,5 +1,6 @@
 //! Reads the collectors of traces and metrics from `config-observability` (contract 3.7, OB-1). A
-//! mistake switches off the signal that it is about, while upstream does not start with one.
+//! value that is not understood switches off the signal that it is about, while upstream does not
+//! start with one; a mistake in the object keeps its last good form.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -15,10 +16,11 @@ use crate::model::{ExporterEndpoint, NamespacedName, ObservabilityConfig, parse_
 /// The data of a ConfigMap, in which Kubernetes allows null values.
 type ConfigMapData = Option<BTreeMap<String, Option<String>>>;
 
-/// Reads the ConfigMap; without it, nothing is exported.
+/// Reads the ConfigMap; without it, nothing is exported. `last` is its form in use until now.
 pub(crate) fn resolve(
     config_maps: &mut CollectedItems<'_, ConfigMapManifest>,
     settings: &ControlSettings,
+    last: Option<&ObservabilityConfig>,
 ) -> ObservabilityConfig {
     let name = NamespacedName::new(&settings.system_namespace, &settings.config_observability);
     let Some(item) = config_maps.get_mut(&name) else {
@@ -29,8 +31,9 @@ pub(crate) fn resolve(
         partly,
         report,
     } = item;
+    let last = || last.cloned().unwrap_or_default();
     let Some(config_map) = object.as_ref().or(partly.as_ref()) else {
-        return ObservabilityConfig::default();
+        return last();
     };
     let data = &config_map.data;
     let wanted = ObservabilityConfig {
@@ -39,10 +42,10 @@ pub(crate) fn resolve(
         metrics: read_exporter_endpoint(data, "metrics", &["none", "prometheus"], report),
         metrics_export_interval: read_export_interval(data, report),
     };
-    if object.is_some() {
+    if object.is_some() && !report.has_errors() {
         wanted
     } else {
-        ObservabilityConfig::default()
+        last()
     }
 }
 
@@ -54,8 +57,14 @@ fn read_exporter_endpoint(
     report: &mut ObjectReport<'_>,
 ) -> Option<ExporterEndpoint> {
     let (key, place) = (format!("{kind}-protocol"), format!("{kind}-endpoint"));
-    let protocol = duck::text(data, &key)
-        .filter(|protocol| !protocol.is_empty() && !here.contains(protocol))?;
+    let text = |key| duck::text(data, key).filter(|text: &&str| !text.is_empty());
+    let endpoint = text(&place);
+    let Some(protocol) = text(&key) else {
+        return endpoint_without_protocol(endpoint?, &key, &place, report);
+    };
+    if here.contains(&protocol) {
+        return None;
+    }
     let is_known = matches!(
         (kind, protocol),
         (_, "http/protobuf" | "grpc") | ("tracing", "stdout")
@@ -73,12 +82,32 @@ fn read_exporter_endpoint(
         report.warning(&format!("data.{key}"), format!("{protocol:?} {rule}"));
         return None;
     }
-    let endpoint = duck::text(data, &place).unwrap_or_default();
+    let endpoint = endpoint.unwrap_or_default();
     if protocol != "stdout" {
         check_collector_url(endpoint, &key, &place, report)?;
     }
     Some(ExporterEndpoint {
         protocol: protocol.to_owned(),
+        endpoint: endpoint.to_owned(),
+    })
+}
+
+/// The collector that has no protocol: upstream sends it nothing, so that its protocol is for a flag
+/// or a variable to name.
+fn endpoint_without_protocol(
+    endpoint: &str,
+    protocol_key: &str,
+    endpoint_key: &str,
+    report: &mut ObjectReport<'_>,
+) -> Option<ExporterEndpoint> {
+    let rule = format!(
+        "needs {protocol_key}: http/protobuf or grpc: without it nothing is sent there, unless a \
+         flag or OTEL_EXPORTER_OTLP_PROTOCOL names the protocol"
+    );
+    report.warning(&format!("data.{endpoint_key}"), rule);
+    check_collector_url(endpoint, protocol_key, endpoint_key, report)?;
+    Some(ExporterEndpoint {
+        protocol: String::new(),
         endpoint: endpoint.to_owned(),
     })
 }

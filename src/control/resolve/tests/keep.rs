@@ -92,6 +92,29 @@ fn subscriptions_keep_their_last_good_form() {
     assert!(gone.table.channels().is_empty());
 }
 
+/// An error that is not about a collector does not switch off what is sent there.
+#[test]
+fn collectors_keep_their_last_good_form() {
+    let good = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: config-observability, namespace: knative-eventing}\ndata: {tracing-protocol: grpc, tracing-endpoint: 'http://c:4317', tracing-sampling-rate: '1'}\n";
+    for (right, wrong) in [
+        ("tracing-sampling-rate: '1'", "tracing-sampling-rate: 1"),
+        ("\ndata: {", "\ndata: {foo: bar, "),
+        ("\ndata: {", "\ndta: {"),
+    ] {
+        let bad = good.replace(right, wrong);
+        let after = history(&[good, &bad]);
+        assert_ne!(after.problems.len(), 0, "{bad}");
+        assert_eq!(
+            after.observability,
+            history(&[good]).observability,
+            "{:#?}",
+            lines(&after)
+        );
+        assert_eq!(history(&[&bad]).observability.traces, None, "{bad}");
+        assert_eq!(history(&[good, &bad, CHANNEL]).observability.traces, None);
+    }
+}
+
 /// Nobody knows which object has a wrong `apiVersion` or `kind`: none is gone for it, though it has
 /// the name of one.
 #[test]

@@ -934,6 +934,12 @@ fn of_collectors() {
         );
         assert!(line.starts_with(&start) && line.contains(message), "{line}");
     }
+    let alone = "data: {tracing-endpoint: 'http://collector:4318'}";
+    let line = problem(&system_config_map("config-observability", "", alone));
+    assert!(
+        line.contains("data.tracing-endpoint: warning: needs tracing-protocol"),
+        "{line}"
+    );
     good(&system_config_map(
         "config-observability",
         "",

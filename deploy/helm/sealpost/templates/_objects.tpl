@@ -1,0 +1,109 @@
+{{/* The image of all pods. */}}
+{{- define "sealpost.image" -}}
+{{- with .Values.image -}}
+{{- if .digest -}}{{ .repository }}@{{ .digest }}
+{{- else -}}{{ .repository }}:{{ .tag | default $.Chart.AppVersion }}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Labels that tell whose an object is. */}}
+{{- define "sealpost.release" -}}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
+{{- end -}}
+
+{{/*
+The objects of a file of deploy/kubernetes, with the values over them.
+root: the chart; file: below deploy/kubernetes; workload: values of its Deployment or StatefulSet; only: names, `-metrics`
+or `-server-tls` behind them or not, if not all of the file's objects are wanted; add: a patch of its container, its pod
+and its volumes.
+*/}}
+{{- define "sealpost.objects" -}}
+{{- $root := .root -}}
+{{- $part := . -}}
+{{- range $text := regexSplit "(?m)^---$" ($root.Files.Get (printf "files/%s" .file)) -1 }}
+{{- $object := fromYaml $text }}
+{{- $name := trimSuffix "-metrics" (trimSuffix "-server-tls" $object.metadata.name) }}
+{{- if or (not (hasKey $part "only")) (has $name $part.only) }}
+{{- include "sealpost.place" (dict "root" $root "object" $object) }}
+{{- if has $object.kind (list "Deployment" "StatefulSet") }}
+{{- include "sealpost.deployment" (merge (dict "object" $object) $part) }}
+{{- else if eq $object.kind "CustomResourceDefinition" }}
+{{- /* With the kind, all channels of it would be deleted. */}}
+{{- $_ := set $object.metadata "annotations" (merge (dict "helm.sh/resource-policy" "keep") ($object.metadata.annotations | default dict)) }}
+{{- end }}
+---
+{{ toYaml $object }}
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{/* Where an object is: the namespace of the release in the place of knative-eventing, and whose it is. */}}
+{{- define "sealpost.place" -}}
+{{- $namespace := .root.Release.Namespace -}}
+{{- $metadata := .object.metadata -}}
+{{- if eq ($metadata.namespace | default "") "knative-eventing" }}{{ $_ := set $metadata "namespace" $namespace }}{{ end -}}
+{{- $_ := set $metadata "labels" (merge (include "sealpost.release" .root | fromYaml) ($metadata.labels | default dict)) -}}
+{{- range .object.subjects }}{{ if eq .namespace "knative-eventing" }}{{ $_ := set . "namespace" $namespace }}{{ end }}{{ end -}}
+{{- if eq .object.kind "Certificate" -}}
+{{- $names := list -}}
+{{- range .object.spec.dnsNames }}{{ $names = append $names (replace ".knative-eventing.svc" (printf ".%s.svc" $namespace) .) }}{{ end -}}
+{{- $_ := set .object.spec "dnsNames" $names -}}
+{{- end -}}
+{{- end -}}
+
+{{/* A Deployment or StatefulSet: image, replicas, resources, and what is put over every pod. */}}
+{{- define "sealpost.deployment" -}}
+{{- $spec := .object.spec -}}
+{{- $container := index $spec.template.spec.containers 0 -}}
+{{- $workload := .workload | default dict -}}
+{{- if hasKey $workload "replicas" }}{{ $_ := set $spec "replicas" (int $workload.replicas) }}{{ end -}}
+{{- if dig "autoscaling" "by" "none" $workload | ne "none" }}{{ $_ := unset $spec "replicas" }}{{ end -}}
+{{- with $workload.resources }}{{ $_ := set $container "resources" . }}{{ end -}}
+{{- with .add -}}
+{{- $_ := set $container "env" (concat $container.env .container.env) -}}
+{{- $_ := set $container "volumeMounts" (concat ($container.volumeMounts | default list) .container.volumeMounts) -}}
+{{- $_ := set $spec.template.spec "volumes" (concat ($spec.template.spec.volumes | default list) .volumes) -}}
+{{- range $key, $value := .pod }}{{ $_ := set $spec.template.spec $key $value }}{{ end -}}
+{{- range $key, $value := .spec }}{{ $_ := set $spec $key $value }}{{ end -}}
+{{- end -}}
+{{- range $claim := $spec.volumeClaimTemplates -}}
+{{- with $workload.size }}{{ $_ := set $claim.spec.resources.requests "storage" . }}{{ end -}}
+{{- with $workload.storageClassName }}{{ $_ := set $claim.spec "storageClassName" . }}{{ end -}}
+{{- end -}}
+{{- with .secretName -}}
+{{- range $container.env }}{{ with dig "valueFrom" "secretKeyRef" dict . }}{{ $_ := set . "name" $.secretName }}{{ end }}{{ end -}}
+{{- range $spec.template.spec.volumes }}{{ with .secret }}{{ $_ := set . "secretName" $.secretName }}{{ end }}{{ end -}}
+{{- end -}}
+{{- include "sealpost.pod" (dict "root" .root "template" $spec.template) -}}
+{{- end -}}
+
+{{/* What is put over every pod. */}}
+{{- define "sealpost.pod" -}}
+{{- $values := .root.Values -}}
+{{- $spec := .template.spec -}}
+{{- $container := index $spec.containers 0 -}}
+{{- $_ := set $container "image" (include "sealpost.image" .root) -}}
+{{- with $values.image.pullPolicy }}{{ $_ := set $container "imagePullPolicy" . }}{{ end -}}
+{{- with $values.imagePullSecrets }}{{ $_ := set $spec "imagePullSecrets" . }}{{ end -}}
+{{- with $values.pod.env }}{{ $_ := set $container "env" (concat $container.env .) }}{{ end -}}
+{{- with $values.pod.annotations }}{{ $_ := set $.template.metadata "annotations" . }}{{ end -}}
+{{- with $values.pod.nodeSelector }}{{ $_ := set $spec "nodeSelector" . }}{{ end -}}
+{{- with $values.pod.tolerations }}{{ $_ := set $spec "tolerations" . }}{{ end -}}
+{{- with $values.pod.priorityClassName }}{{ $_ := set $spec "priorityClassName" . }}{{ end -}}
+{{- end -}}
+
+{{/* The Deployments of deploy/kubernetes that are enabled, as a list in JSON. */}}
+{{- define "sealpost.enabled" -}}
+{{- $names := list -}}
+{{- with .Values.knative -}}
+{{- if .imcDispatcher.enabled }}{{ $names = append $names "imc-dispatcher" }}{{ end -}}
+{{- if .mtBrokerIngress.enabled }}{{ $names = append $names "mt-broker-ingress" }}{{ end -}}
+{{- if .mtBrokerFilter.enabled }}{{ $names = append $names "mt-broker-filter" }}{{ end -}}
+{{- end -}}
+{{- if .Values.rabbitmqChannel.enabled }}{{ $names = concat $names (list "sealpost-rabbitmq-dispatcher" "sealpost-rabbitmq-controller") }}{{ end -}}
+{{- if .Values.diskChannel.enabled }}{{ $names = concat $names (list "sealpost-disk-dispatcher" "sealpost-disk-controller") }}{{ end -}}
+{{- toJson $names -}}
+{{- end -}}
