@@ -215,7 +215,7 @@ impl Ingress {
         };
         let (headers, limit) = (received.headers, received.attribute_limit);
         binding::decode_in_trace(headers, received.body, limit, None)
-            .map_err(RefusedRequest::undecoded)
+            .map_err(|undecoded| RefusedRequest::undecoded(*undecoded))
     }
 
     /// Reads the events of a request. Their share of the memory budget, or of that of their
@@ -242,7 +242,7 @@ impl Ingress {
             })?;
         let (counted, data) = (share.bytes(), body.len());
         let events = binding::decode_in_trace(headers, body, attributes, trace)
-            .map_err(RefusedRequest::undecoded)?;
+            .map_err(|undecoded| RefusedRequest::undecoded(*undecoded))?;
         if let Err(exhausted) = share.grow_to(held_bytes(&events, counted, data)) {
             let response = IngressResponse::BodyUnreadable(exhausted.into());
             return Err(RefusedRequest::new(response, events));

@@ -74,8 +74,27 @@ pub struct ParkedEvent {
 }
 
 impl ParkedEvent {
+    /// Describes what was parked, an event or not, at a time in seconds since the epoch, as far as
+    /// no backend has it in a form of its own. What peers wrote is shown as it can be printed.
+    pub(super) fn describe(
+        event: Option<&Event>,
+        reason: &str,
+        parked_at: u64,
+        operation: &ParkedOperation,
+    ) -> Self {
+        let mut described = Self {
+            reason: WireText::new(reason).into(),
+            parked_at: rfc3339(parked_at),
+            ..Self::default()
+        };
+        if let Some(event) = event {
+            described.set_event(event, operation);
+        }
+        described
+    }
+
     /// Sets what an event says of itself; its data, too, if the operation asks for them.
-    pub(super) fn describe(&mut self, event: &Event, operation: &ParkedOperation) {
+    fn set_event(&mut self, event: &Event, operation: &ParkedOperation) {
         let text = |name: &str| Some(WireText::new(event.get(name)?).into());
         (self.id, self.ty, self.source) = (text("id"), text("type"), text("source"));
         let names = event.attributes().iter().map(|attribute| attribute.name());
@@ -106,7 +125,7 @@ impl fmt::Display for ParkedEvent {
 }
 
 /// Formats seconds since the epoch as RFC 3339 says; empty if they are out of its range.
-pub(super) fn rfc3339(seconds: u64) -> String {
+fn rfc3339(seconds: u64) -> String {
     let time = i64::try_from(seconds)
         .ok()
         .and_then(|seconds| OffsetDateTime::from_unix_timestamp(seconds).ok());

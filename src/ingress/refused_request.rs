@@ -54,8 +54,8 @@ impl RefusedRequest {
     }
 
     /// Makes a request that holds no valid events.
-    pub(super) fn undecoded(undecoded: Box<UndecodedMessage>) -> Box<Self> {
-        let UndecodedMessage { error, mut events } = *undecoded;
+    pub(super) fn undecoded(undecoded: UndecodedMessage) -> Box<Self> {
+        let UndecodedMessage { error, mut events } = undecoded;
         if events.is_empty() {
             // A tap tells of it all the same.
             events.push(announced_event(&HeaderMap::new()));

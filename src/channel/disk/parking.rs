@@ -7,10 +7,9 @@ use super::queue::DeclaredQueue;
 use super::queue_table::SharedQueueTable;
 use crate::channel::parked::{
     ParkedAction, ParkedChange, ParkedError, ParkedEvent, ParkedFuture, ParkedListing,
-    ParkedOperation, ParkedStore, ParkingSubscription, rfc3339,
+    ParkedOperation, ParkedStore, ParkingSubscription,
 };
 use crate::event::stored;
-use crate::wire_text::WireText;
 
 /// Events that are read, and changed, at once.
 const PAGE: usize = 256;
@@ -189,19 +188,14 @@ fn describe(parked: &log::ParkedLogEvent, operation: &ParkedOperation) -> Parked
     } else {
         format!("{} at {}", parked.reason, parked.destination)
     };
-    let length = event.as_ref().map(|event| event.data().len());
-    let mut shown = ParkedEvent {
-        reason: WireText::new(reason).into(),
+    let parked_at = parked.parked_at / 1000;
+    let described = ParkedEvent::describe(event.as_ref(), &reason, parked_at, operation);
+    ParkedEvent {
         status: was_tried.then(|| parked.code.into()),
         attempts: was_tried.then(|| parked.attempts.into()),
-        parked_at: rfc3339(parked.parked_at / 1000),
-        bytes: length.unwrap_or(parked.event.len()),
-        ..ParkedEvent::default()
-    };
-    if let Some(event) = &event {
-        shown.describe(event, operation);
+        bytes: event.map_or(parked.event.len(), |event| event.data().len()),
+        ..described
     }
-    shown
 }
 
 impl<F: QueueFinder> ParkedStore for DiskParking<F> {

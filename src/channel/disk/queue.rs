@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::{Notify, SetOnce};
 use tokio_util::sync::CancellationToken;
@@ -16,11 +17,24 @@ use crate::model::{DeliveryOrder, Subscription};
 use crate::observation::EventNote;
 use crate::telemetry::series::SubscriptionSeries;
 
+/// Period in which a queue whose log was opened anew looks whether its deliveries have ended.
+const LOOK: Duration = Duration::from_millis(50);
+
 /// A queue that its log knows.
 #[derive(Clone)]
 pub(super) struct DeclaredQueue {
     pub(super) log: ChannelLog,
     pub(super) id: QueueId,
+}
+
+impl DeclaredQueue {
+    /// The queue in the log as it is open now.
+    pub(super) fn pinned(&self) -> Self {
+        Self {
+            log: self.log.pinned(),
+            id: self.id,
+        }
+    }
 }
 
 impl std::fmt::Debug for DeclaredQueue {
@@ -244,6 +258,15 @@ impl DiskQueue {
                 tracing::debug!(queue = self.name, %error, "Not given back");
             }
         }
+    }
+
+    /// Waits until the deliveries have ended that were taken before the log was opened anew: none is
+    /// to be under way twice, nor taken for one that has its sequence now.
+    pub(super) async fn until_settled(&self) {
+        while self.unsettled() > 0 {
+            tokio::time::sleep(LOOK).await;
+        }
+        lock(&self.abandoned).clear();
     }
 
     /// The subscription as it is configured now.

@@ -135,7 +135,7 @@ impl ReplayRunner {
             runner: self,
             rate: SendRate::new(replay.name.settings.rate),
             unwanted: Vec::new(),
-            declared,
+            declared: declared.pinned(),
             replay: Arc::clone(replay),
         };
         let mut pause = DoublingWait::new(PAUSE, LONGEST_PAUSE);
@@ -145,8 +145,14 @@ impl ReplayRunner {
             }
             let queue = &pass.replay.queue.name;
             tracing::error!(queue, %error, "A replay cannot go on now");
-            let wait = tokio::time::sleep(pause.take_jittered());
-            if self.queue.stop.run_until_cancelled(wait).await.is_none() {
+            let retried = async {
+                tokio::time::sleep(pause.take_jittered()).await;
+                if pass.declared.log.failure().is_some() {
+                    pass.go_on_in(&declared).await;
+                }
+            };
+            let retried = self.queue.stop.run_until_cancelled(retried);
+            if retried.await.is_none() {
                 return;
             }
         }
@@ -207,6 +213,14 @@ impl ReplayPass<'_> {
             }
             self.hand_over_all(taken).await?;
         }
+    }
+
+    /// Waits until the log was opened anew. What was taken before is taken again.
+    async fn go_on_in(&mut self, declared: &DeclaredQueue) {
+        declared.log.until_sound().await;
+        self.unwanted.clear();
+        self.replay.queue.until_settled().await;
+        self.declared = declared.pinned();
     }
 
     /// True if some of its events are parked, so that the queue has to stay.

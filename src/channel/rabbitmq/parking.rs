@@ -21,10 +21,9 @@ use super::message::parked_headers::decode_parked_headers;
 use super::queue_inspection::inspect_queue;
 use crate::channel::parked::{
     ParkedAction, ParkedChange, ParkedError, ParkedEvent, ParkedFuture, ParkedListing,
-    ParkedOperation, ParkedStore, ParkingSubscription, rfc3339,
+    ParkedOperation, ParkedStore, ParkingSubscription,
 };
 use crate::event::AttributeLimit;
-use crate::wire_text::WireText;
 use answer::{await_answer, unavailable_error};
 use queue_names::ParkingQueueNames;
 use queue_pass::ParkingQueuePass;
@@ -223,16 +222,15 @@ fn describe_parked_event(message: &Delivery, operation: &ParkedOperation) -> Par
     let decoded = event_decoder::decode(properties, body, AttributeLimit::new(usize::MAX)).ok();
     let event = decoded.map(|(event, _retry_headers)| event);
     let headers = decode_parked_headers(properties);
-    let mut shown = ParkedEvent {
-        reason: WireText::new(headers.reason).into(),
+    ParkedEvent {
         status: headers.status,
         attempts: headers.attempts,
-        parked_at: rfc3339(headers.parked_at),
         bytes: data.len(),
-        ..ParkedEvent::default()
-    };
-    if let Some(event) = &event {
-        shown.describe(event, operation);
+        ..ParkedEvent::describe(
+            event.as_ref(),
+            &headers.reason,
+            headers.parked_at,
+            operation,
+        )
     }
-    shown
 }

@@ -66,14 +66,14 @@ fn judge_readiness(judged: JudgedRow<'_>, reasons: &mut Vec<StateReason>) {
         parts.join(": ")
     };
     match (status, ready.is_some()) {
-        ("False", _) => push(reasons, StateLevel::Broken, "Not ready", why()),
+        ("False", _) => push(reasons, StateLevel::Broken, "Not ready", &why()),
         ("True", _) | (_, false) => {}
-        _ => push(reasons, StateLevel::Doubtful, "Not ready yet", why()),
+        _ => push(reasons, StateLevel::Doubtful, "Not ready yet", &why()),
     }
     let has_counts = judged.row.get("counts").is_some_and(Value::is_object);
     if !has_counts && judged.is_served && status != "False" {
         let why = "no events are delivered".to_owned();
-        push(reasons, StateLevel::Broken, "Not served", why);
+        push(reasons, StateLevel::Broken, "Not served", &why);
     }
 }
 
@@ -83,7 +83,7 @@ fn judge_trust(judged: JudgedRow<'_>, leg: &str, reasons: &mut Vec<StateReason>)
     };
     if text(to, "lock") == "https-nobody" {
         let why = format!("{leg}: nothing of its CACerts can be read, so nothing is sent");
-        push(reasons, StateLevel::Broken, "No trust", why);
+        push(reasons, StateLevel::Broken, "No trust", &why);
     }
     let left = |name: &str| Some(seconds(text(to, name))? - judged.now);
     let (Some(first), Some(last)) = (left("firstNotAfter"), left("lastNotAfter")) else {
@@ -110,7 +110,7 @@ fn judge_trust(judged: JudgedRow<'_>, leg: &str, reasons: &mut Vec<StateReason>)
     } else {
         return;
     };
-    push(reasons, level, word, format!("{leg}: {why}"));
+    push(reasons, level, word, &format!("{leg}: {why}"));
 }
 
 fn judge_attempts(judged: JudgedRow<'_>, reasons: &mut Vec<StateReason>) {
@@ -135,9 +135,9 @@ fn judge_attempts(judged: JudgedRow<'_>, reasons: &mut Vec<StateReason>) {
     );
     let has_recovered = judged.has_recovered(text(error, "time"));
     if !has_recovered && judged.delivered.unwrap_or(0) == 0 {
-        push(reasons, StateLevel::Broken, "Failing", why);
+        push(reasons, StateLevel::Broken, "Failing", &why);
     } else if !has_recovered {
-        push(reasons, StateLevel::Doubtful, "Retrying", why);
+        push(reasons, StateLevel::Doubtful, "Retrying", &why);
     }
 }
 
@@ -154,22 +154,22 @@ fn judge_outcomes(judged: JudgedRow<'_>, reasons: &mut Vec<StateReason>) {
             StateLevel::Broken
         };
         let why = format!("{} since the start, nobody has them", count("lost"));
-        push(reasons, level, "Lost events", why);
+        push(reasons, level, "Lost events", &why);
     }
     if count("filterLimitExceeded") > 0 {
         let why = format!(
             "{} events did not pass: docs/FILTERS.md",
             count("filterLimitExceeded")
         );
-        push(reasons, StateLevel::Doubtful, "Filter limit", why);
+        push(reasons, StateLevel::Doubtful, "Filter limit", &why);
     }
     if count("parked") > 0 {
         let why = format!("{} events now: sealpost parked list", count("parked"));
-        push(reasons, StateLevel::Doubtful, "Parked", why);
+        push(reasons, StateLevel::Doubtful, "Parked", &why);
     }
     if is_recent("lastDeadLetter") {
         let why = format!("{} since the start", count("deadLettered"));
-        push(reasons, StateLevel::Doubtful, "Dead letters", why);
+        push(reasons, StateLevel::Doubtful, "Dead letters", &why);
     }
 }
 
@@ -181,8 +181,8 @@ impl JudgedRow<'_> {
     }
 }
 
-fn push(reasons: &mut Vec<StateReason>, level: StateLevel, word: &'static str, text: String) {
-    let text = printable(&text);
+fn push(reasons: &mut Vec<StateReason>, level: StateLevel, word: &'static str, text: &str) {
+    let text = printable(text);
     reasons.push(StateReason { level, word, text });
 }
 
