@@ -1,5 +1,7 @@
 //! Events that were not taken: whoever asks for them is told so, and why, whatever refused them.
 
+use reqwest::{Client, RequestBuilder};
+
 use super::{Tap, on, text};
 use crate::support::channel;
 use crate::support::dispatcher::Dispatcher;
@@ -12,53 +14,46 @@ async fn lines(dispatcher: &Dispatcher, id: &str) -> String {
     text(&on(dispatcher, &["explain", id]).await.stdout)
 }
 
-/// Every refusal has a line with the status and the reason that the sender was told: in binary and
-/// in structured mode, with an address and without one, before and after the body was read.
-#[tokio::test(flavor = "multi_thread")]
-async fn what_was_refused_is_explained() {
-    let broken = Subscriber::replying(&[400]).await;
-    let yaml = channel(&[("s", format!("subscriber: {{uri: '{}'}}", broken.url()))]);
-    let builder = Dispatcher::of(&yaml).arg("--max-body-bytes").arg("1KiB");
-    let dispatcher = builder.start().await;
-    let tap = Tap::open(&dispatcher, &[]).await;
-    let of_channel = Tap::open(&dispatcher, &["channel", "c"]).await;
-    let (client, url) = (plain(), dispatcher.http_url("/default/c"));
+/// A request that is refused: the id of its event, its status and what the reason says.
+type RefusedCase = (&'static str, RequestBuilder, u16, &'static str);
+
+/// Requests that are refused before a channel has their events, to this URL and to another one.
+fn refused_requests(client: &Client, url: &str, elsewhere: &str) -> [RefusedCase; 7] {
     let structured = |body: &str| {
         client
-            .post(&url)
+            .post(url)
             .header(JSON.0, JSON.1)
             .body(body.to_owned())
     };
-    let elsewhere = dispatcher.http_url("/default/nothing?token=secret-in-a-query");
     let without_type = client
-        .post(&url)
+        .post(url)
         .header("ce-specversion", "1.0")
         .header("ce-id", "no-type")
         .header("ce-source", "/test")
         .header("authorization", "Bearer secret-in-a-header");
-    let cases = [
+    [
         (
             "wrong-address",
-            event(&client, &elsewhere, "wrong-address"),
+            event(client, elsewhere, "wrong-address"),
             404,
             "/default/nothing",
         ),
         (
             "large",
-            event(&client, &url, "large").body("x".repeat(2000)),
+            event(client, url, "large").body("x".repeat(2000)),
             413,
             "larger than 1024",
         ),
         (
             "coded",
-            event(&client, &url, "coded").header("content-encoding", "gzip"),
+            event(client, url, "coded").header("content-encoding", "gzip"),
             415,
             "gzip",
         ),
         ("no-type", without_type, 400, "attribute type is missing"),
         (
             "old",
-            event(&client, &url, "old").header("ce-time", "yesterday"),
+            event(client, url, "old").header("ce-time", "yesterday"),
             400,
             "attribute time is not valid",
         ),
@@ -74,8 +69,22 @@ async fn what_was_refused_is_explained() {
             400,
             "specversion",
         ),
-    ];
-    for (id, request, status, reason) in cases {
+    ]
+}
+
+/// Every refusal has a line with the status and the reason that the sender was told: in binary and
+/// in structured mode, with an address and without one, before and after the body was read.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_refused_is_explained() {
+    let broken = Subscriber::replying(&[400]).await;
+    let yaml = channel(&[("s", format!("subscriber: {{uri: '{}'}}", broken.url()))]);
+    let builder = Dispatcher::of(&yaml).arg("--max-body-bytes").arg("1KiB");
+    let dispatcher = builder.start().await;
+    let tap = Tap::open(&dispatcher, &[]).await;
+    let of_channel = Tap::open(&dispatcher, &["channel", "c"]).await;
+    let (client, url) = (plain(), dispatcher.http_url("/default/c"));
+    let elsewhere = dispatcher.http_url("/default/nothing?token=secret-in-a-query");
+    for (id, request, status, reason) in refused_requests(&client, &url, &elsewhere) {
         let answer = request.send().await.expect("an answer");
         assert_eq!(answer.status().as_u16(), status, "{id}");
         let (told, status) = (lines(&dispatcher, id).await, format!("{status}: "));
