@@ -101,7 +101,7 @@ mod tests {
             "SEALPOST_SERVICE_PORT_HTTP",
             "SEALPOST_PORT",
             "SEALPOST_PORT_80_TCP_ADDR",
-            "SEALPOST_X_PORT",
+            "SEALPOST_UNLIKE_PORT",
         ];
         let found = find_unread(&names.map(str::to_owned).into());
         let found: Vec<_> = found
@@ -114,7 +114,7 @@ mod tests {
                 ("SEALPOST_HTTP_ADRR", Some("SEALPOST_HTTP_ADDR")),
                 ("SEALPOST_LOGLEVEL", Some("SEALPOST_LOG_LEVEL")),
                 ("SEALPOST_SOMETHING_ELSE", None),
-                ("SEALPOST_X_PORT", None),
+                ("SEALPOST_UNLIKE_PORT", None),
                 ("sealpost_log_level", Some("SEALPOST_LOG_LEVEL")),
             ]
         );
