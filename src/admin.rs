@@ -5,6 +5,7 @@
 //! owner can open, serve the same.
 
 mod admin_action;
+mod answer;
 mod audit;
 mod authorizer;
 mod cross_site;
@@ -161,7 +162,7 @@ impl AdminApi {
                 context.response_stream = Some(lines).filter(|_| *method == Method::GET);
                 build_response(StatusCode::OK, LINES, "")
             }
-            Err((status, text)) => build_response(status, TEXT, format!("{text}\n")),
+            Err(refusal) => refusal.respond(),
         }
     }
 
@@ -169,7 +170,7 @@ impl AdminApi {
         let (counters, operations) = (&self.status_source.counters, &self.parked.operations);
         match explain::explain(counters, operations, query).await {
             Ok(lines) => build_response(StatusCode::OK, LINES, lines),
-            Err((status, text)) => build_response(status, TEXT, format!("{text}\n")),
+            Err(refusal) => refusal.respond(),
         }
     }
 
@@ -238,7 +239,8 @@ struct OperatorPaths<'p> {
 fn action_of_path(path: &str, query: &str, operators: OperatorPaths<'_>) -> AdminAction {
     let is_change = operators.parked.is_some_and(ParkedRequest::is_change)
         || operators.replay.is_some_and(ReplayPath::is_change);
-    let asks_for_data = path == "/api/v1/tap" && TapQuery::asks_for_data(query);
+    let has_data = path == "/api/v1/tap" || operators.parked.is_some();
+    let asks_for_data = has_data && TapQuery::asks_for_data(query);
     match is_change {
         true => AdminAction::Change,
         false if is_public(path) => AdminAction::Probe,

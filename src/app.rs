@@ -23,6 +23,7 @@ mod senders;
 mod serving_watch;
 mod shared_services;
 mod shutdown;
+mod system_events;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -111,6 +112,7 @@ fn start(
     let ports_file = setup.options.ports_file.as_deref();
     ports.listeners.publish_ports(ports_file)?;
     let changes = parts.serve(setup, &configuration, ports, stages)?;
+    system_events::start(&parts, setup, &configuration, stages)?;
     // Ready only now, when everything above serves.
     let counters = &parts.services.counters;
     if configuration.is_complete {

@@ -103,7 +103,7 @@ pub struct ClientLimits {
     /// Longest time for opening a connection, from the lookup of its host to the end of the TLS
     /// handshake; 10 s by default.
     pub connect_timeout: Duration,
-    /// Idle HTTP/1.1 connections that a client keeps for each host; 256 by default.
+    /// Idle HTTP/1.1 connections that a client keeps for each host; 1024 by default.
     pub pool_idle_per_host: usize,
     /// Longest time for which a connection may be idle before it is closed; 90 s by default.
     pub pool_idle_timeout: Duration,
@@ -124,7 +124,7 @@ impl Default for ClientLimits {
     fn default() -> Self {
         Self {
             connect_timeout: Duration::from_secs(10),
-            pool_idle_per_host: 256,
+            pool_idle_per_host: 1024,
             pool_idle_timeout: Duration::from_secs(90),
             client_idle_timeout: Duration::from_secs(600),
             max_clients: 10_000,

@@ -75,6 +75,7 @@ async fn run(command: CliCommand, log: LogLevel) -> ExitCode {
         CliCommand::Replay(options) => command::replay::run(&options).await,
         CliCommand::Disk(disk) => command::disk::run(&disk),
         CliCommand::Get(options) => command::get::run(&options).await,
+        CliCommand::Top(options) => command::top::run(&options).await,
         CliCommand::Tap(options) => command::tap::run(&options).await,
         CliCommand::Explain(options) => command::tap::explain(&options).await,
         CliCommand::Send(options) => command::send::run(*options).await,

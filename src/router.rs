@@ -17,11 +17,11 @@ use std::sync::Arc;
 
 use crate::auth::policy::{self, AccessDenial, InternalSender};
 use crate::budget::{LimitExceeded, MemoryBudget, PER_EVENT};
-use crate::channel::metrics;
+use crate::channel::{PublishError, metrics};
 use crate::event::{Event, http as binding};
 use crate::event_type::EventTypeObserver;
 use crate::model::{AcknowledgeMode, BackendKind, Channel, ChannelKey, ChannelKind, RoutingTable};
-use crate::observation::{EventArrival, ObservedFact};
+use crate::observation::{EventArrival, ObservedFact, ObservedObject, ObservedRefusal};
 use crate::telemetry::counters::ProcessCounters;
 use crate::telemetry::series::{ArrivalOutcome, ChannelSeries};
 use crate::telemetry::tracer::Tracer;
@@ -217,7 +217,8 @@ impl Router {
         arrival: EventArrival<'_>,
     ) -> Result<(), AcceptError> {
         policy::authorize_internal(channel.channel.authorization.as_ref(), inside, &event)
-            .map_err(|denial| self.count_denied_by(Some(channel), denial))?;
+            .map_err(|denial| self.count_denied_by(Some(channel), denial))
+            .inspect_err(|error| self.observe_refused_reply(channel, &event, arrival, error))?;
         // It would be lost if it were refused, so senders are refused instead.
         if let Some(quota) = channel.budget().and_then(|budget| budget.quota()) {
             quota.charge_rate();
@@ -310,7 +311,7 @@ impl Router {
         let published = routed.publisher.publish(&events).await;
         if let Err(error) = &published {
             spans.set_error(error);
-            self.observe_refused(routed, events.iter().map(AsRef::as_ref), error);
+            self.observe_unpublished(routed, &events, error);
         }
         published?;
         self.counters.accepted.add(events.len() as u64);
@@ -330,27 +331,72 @@ impl Router {
     ) -> Result<(), AcceptError> {
         for event in events {
             if let Err(error) = enter_broker(event, self.max_ttl) {
-                self.observe_refused(routed, [&*event], &error);
+                let status = Some(error.status().as_u16());
+                self.observe_refused(
+                    event,
+                    Some(&routed.observed),
+                    &ObservedRefusal {
+                        status,
+                        reason: &error.to_string(),
+                        ..ObservedRefusal::default()
+                    },
+                );
                 return Err(error);
             }
         }
         Ok(())
     }
 
-    /// Tells observers that a channel did not take these events.
-    fn observe_refused<'e>(
+    /// Tells observers that the queues of a channel did not take these events, of which they know.
+    fn observe_unpublished(
         &self,
         routed: &RoutedChannel,
-        events: impl IntoIterator<Item = &'e Event>,
-        error: &dyn std::fmt::Display,
+        events: &[Arc<Event>],
+        error: &PublishError,
     ) {
-        let reason = error.to_string();
+        let (status, reason) = (
+            accept_error::publish_status(error).as_u16(),
+            error.to_string(),
+        );
+        let refused = ObservedFact::Refused(ObservedRefusal {
+            status: Some(status),
+            reason: &reason,
+            ..ObservedRefusal::default()
+        });
         for event in events {
-            let refused = ObservedFact::Refused(&reason);
             self.counters
                 .observer
                 .observe(event, &routed.observed, &refused);
         }
+    }
+
+    /// Tells observers that a channel did not take a reply from inside of the process.
+    fn observe_refused_reply(
+        &self,
+        routed: &RoutedChannel,
+        event: &Event,
+        arrival: EventArrival<'_>,
+        error: &AcceptError,
+    ) {
+        let refusal = ObservedRefusal {
+            status: Some(error.status().as_u16()),
+            arrival,
+            reason: &error.to_string(),
+        };
+        self.observe_refused(event, Some(&routed.observed), &refusal);
+    }
+
+    /// Tells observers that an event was refused before the channel had it, or at an address that
+    /// nothing has.
+    pub(crate) fn observe_refused(
+        &self,
+        event: &Event,
+        target: Option<&Arc<ObservedObject>>,
+        refusal: &ObservedRefusal<'_>,
+    ) {
+        self.counters
+            .observer
+            .observe_refused(event, target, refusal);
     }
 }
 

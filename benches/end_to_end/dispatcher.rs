@@ -195,10 +195,19 @@ fn kept(scenario: &Scenario, yaml: String) -> String {
             "metadata: {name: c}",
             "metadata: {name: c, annotations: {messaging.knative.dev/async-handler: 'true'}}",
         ),
-        Keeping::OnDisk => yaml
-            .replace("v1\nkind: InMemoryChannel", "v1alpha1\nkind: DiskChannel")
-            .replace("v1, kind: InMemoryChannel", "v1alpha1, kind: DiskChannel"),
+        Keeping::OnDisk => on_disk(&yaml),
     }
+}
+
+/// The manifests with channels on disk.
+pub(crate) fn on_disk(yaml: &str) -> String {
+    yaml.replace("v1\nkind: InMemoryChannel", "v1alpha1\nkind: DiskChannel")
+        .replace("v1, kind: InMemoryChannel", "v1alpha1, kind: DiskChannel")
+}
+
+/// A channel in memory with one subscription.
+pub(crate) fn channel_of(subscriber: &str) -> String {
+    channel_manifest("c") + &subscription_manifest("s0", "c", subscriber, None)
 }
 
 fn channel(subscriptions: usize, sink: &Sink) -> String {

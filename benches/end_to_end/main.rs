@@ -9,7 +9,8 @@
 //! `cargo bench --bench end_to_end [-- FILTER] [--seconds N]`; with `--compare` beside nginx, as
 //! `benches/compare` does; with `--rabbitmq fan-out`, `start` or `exchange` on RabbitMQ beside an
 //! earlier version; with `--tenants` what a hostile tenant costs the others; with `--clients` what
-//! HTTP clients cost; with `--flows` what a Sequence costs.
+//! HTTP clients cost; with `--flows` what a Sequence costs; with `--disk` what the disk costs beside
+//! memory.
 
 #![expect(
     clippy::cast_possible_truncation,
@@ -24,6 +25,7 @@
 
 mod clients;
 mod compare;
+mod disk;
 mod dispatcher;
 mod flows;
 mod latency;
@@ -120,6 +122,11 @@ pub(crate) struct Options {
     /// --rounds
     #[arg(long)]
     flows: bool,
+
+    /// Instead, channels on disk beside those in memory, for --seconds each and --rounds, and many
+    /// events that wait
+    #[arg(long)]
+    disk: bool,
 
     /// The senders of the hostile tenant, a process of its own
     #[arg(long, value_name = "ADDRESS", hide = true)]
@@ -288,6 +295,12 @@ fn main() {
         return runtime.block_on(flows::run(
             options.rounds,
             Duration::from_secs(options.seconds.unwrap_or(3)),
+        ));
+    }
+    if options.disk {
+        return runtime.block_on(disk::run(
+            options.rounds,
+            Duration::from_secs(options.seconds.unwrap_or(4)),
         ));
     }
     if let Some(address) = options.hostile {

@@ -67,6 +67,11 @@ impl Sink {
         format!("{}slow", self.url)
     }
 
+    /// Where there is no answer, and nothing is counted.
+    pub(crate) fn silent_url(&self) -> String {
+        format!("{}silent", self.url)
+    }
+
     /// Where an answer is an event.
     pub(crate) fn replying_url(&self) -> String {
         format!("{}reply", self.url)
@@ -161,6 +166,9 @@ async fn take(
     seen: Arc<Seen>,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     while request.body_mut().frame().await.is_some() {}
+    if request.uri().path() == "/silent" {
+        std::future::pending::<()>().await;
+    }
     seen.count.fetch_add(1, Ordering::Relaxed);
     if request.uri().path() == "/slow" {
         tokio::time::sleep(SLOW).await;

@@ -24,6 +24,7 @@ mod publisher;
 mod queue;
 mod queue_gauges;
 mod queue_table;
+mod recent_events;
 mod replay;
 mod replay_name;
 mod replay_runner;
@@ -59,7 +60,7 @@ pub use names::{log_owner, queue_owner};
 pub use options::DiskBackendOptions;
 use parking::DiskParking;
 use publisher::DiskPublisher;
-use queue::DiskQueue;
+use queue::{DiskQueue, QueueLog};
 use queue_table::{DiskQueueTable, OpenDiskQueue, SharedQueueTable};
 use replay_runner::ReplayRunner;
 use replay_store::DiskReplays;
@@ -71,9 +72,11 @@ const WORKER_QUEUE_CAPACITY: usize = 32;
 /// Tasks of the backend.
 #[derive(Default)]
 struct DiskTasks {
-    /// A consumer and an acknowledger for each queue, which end by themselves when their queue is
-    /// given up, or the backend closes.
+    /// A consumer for each queue and what runs its replays, which end by themselves when their queue
+    /// is given up, or the backend closes.
     consumers: JoinSet<()>,
+    /// Acknowledgers, one for each log, which end with the last delivery.
+    acknowledgers: JoinSet<()>,
     /// Keepers, one for each log, which close it at the end, and one of gauges.
     keepers: JoinSet<()>,
 }
@@ -84,6 +87,8 @@ pub struct DiskBackend {
     table: SharedQueueTable,
     tasks: Mutex<DiskTasks>,
     closing: CancellationToken,
+    /// Cancelled when no more deliveries begin.
+    settling: CancellationToken,
     /// Cancelled when the last delivery has been settled: logs are closed then.
     ending: CancellationToken,
 }
@@ -98,6 +103,7 @@ impl DiskBackend {
             table: SharedQueueTable::default(),
             tasks: Mutex::default(),
             closing: CancellationToken::new(),
+            settling: CancellationToken::new(),
             ending: CancellationToken::new(),
         }
     }
@@ -120,6 +126,8 @@ impl DiskBackend {
         self.close();
         let mut tasks = std::mem::take(&mut *self.tasks());
         while tasks.consumers.join_next().await.is_some() {}
+        self.settling.cancel();
+        while tasks.acknowledgers.join_next().await.is_some() {}
         self.ending.cancel();
         while tasks.keepers.join_next().await.is_some() {}
         self.context.directory.close();
@@ -142,7 +150,13 @@ impl DiskBackend {
             context: Arc::clone(&self.context),
             ending: self.ending.clone(),
         };
+        let acknowledger = DiskAcknowledger {
+            log: Arc::clone(&log),
+            context: Arc::clone(&self.context),
+            settling: self.settling.clone(),
+        };
         let mut tasks = self.tasks();
+        tasks.acknowledgers.spawn(acknowledger.run());
         if tasks.keepers.is_empty() {
             let gauges = queue_gauges::keep_current(self.table.clone(), self.ending.clone());
             tasks.keepers.spawn(gauges);
@@ -169,9 +183,12 @@ impl DiskBackend {
             };
         }
         let series = subscription_series(&self.context.counters, key);
-        let (access, stop) = (Arc::clone(&log.access), self.closing.child_token());
-        let budget = &self.context.options.budget;
-        let queue = DiskQueue::new(subscription, access, series, budget, stop);
+        let parts = QueueLog {
+            access: Arc::clone(&log.access),
+            ends: Arc::clone(&log.ends),
+        };
+        let (budget, stop) = (&self.context.options.budget, self.closing.child_token());
+        let queue = DiskQueue::new(subscription, parts, series, budget, stop);
         let queue = Arc::new(queue);
         let open = OpenDiskQueue {
             queue: Arc::clone(&queue),
@@ -201,16 +218,11 @@ impl DiskBackend {
             messages: messages.clone(),
         };
         let consume = DiskConsumer::new(&queue, &self.context, messages);
-        let acknowledge = DiskAcknowledger {
-            queue: Arc::clone(&queue),
-            context: Arc::clone(&self.context),
-        };
         let mut tasks = self.tasks();
         // Consumers that have ended are joined here, so that the set does not grow.
         while tasks.consumers.try_join_next().is_some() {}
         tasks.consumers.spawn(consume.run());
         tasks.consumers.spawn(replays.run());
-        tasks.consumers.spawn(acknowledge.run());
         OpenedQueue {
             queue,
             consumer: Some(consumer),

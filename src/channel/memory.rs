@@ -23,7 +23,7 @@ use super::{
 use crate::budget::{MemoryBudget, QueueShare};
 use crate::event::Event;
 use crate::model::{AcknowledgeMode, Channel, SubscriptionKey};
-use crate::observation::ObservedEnd;
+use crate::observation::{ObservedEnd, ObservedFact};
 use crate::telemetry::counters::ProcessCounters;
 use crate::telemetry::series::{DeliveryEnd, Dropped, SubscriptionSeries};
 use delivery_countdown::DeliveryCountdown;
@@ -326,6 +326,19 @@ impl DeliverySettlement for MemorySettlement {
     fn settle<'a>(&'a mut self, event: &'a Event, outcome: DeliveryOutcome) -> BoxFuture<'a, ()> {
         self.apply_outcome(event, &outcome);
         std::future::ready(()).boxed()
+    }
+
+    fn observe_abandoned(&self, event: &Event, why: &str) {
+        let why = if why.is_empty() {
+            "the process or its subscription has ended"
+        } else {
+            why
+        };
+        let lost = ObservedFact::Ended(ObservedEnd::Lost, why);
+        if let Some(counters) = &self.counters {
+            let object = self.slot.0.series.observed();
+            counters.observer.observe(event, object, &lost);
+        }
     }
 }
 

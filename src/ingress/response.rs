@@ -46,7 +46,7 @@ pub(super) enum IngressResponse {
 }
 
 impl IngressResponse {
-    fn status(&self) -> StatusCode {
+    pub(super) fn status(&self) -> StatusCode {
         match self {
             Self::Accepted => StatusCode::ACCEPTED,
             Self::Options | Self::Reply(_) => StatusCode::OK,
@@ -60,7 +60,7 @@ impl IngressResponse {
         }
     }
 
-    fn text(&self) -> Cow<'static, str> {
+    pub(super) fn text(&self) -> Cow<'static, str> {
         match self {
             Self::Accepted | Self::Options | Self::Reply(_) => Cow::Borrowed(""),
             Self::WrongScheme(wrong) => Cow::Owned(wrong.to_string()),

@@ -8,6 +8,7 @@ use http::header::HOST;
 use super::response::IngressResponse;
 use crate::budget::MemoryBudget;
 use crate::model::{AddressLookup, Channel, RequestReply, SenderAuthorization};
+use crate::observation::ObservedObject;
 use crate::router::ServedTable;
 
 /// Target of a request, by its host and path.
@@ -34,6 +35,18 @@ impl<'s> IngressTarget<'s> {
             AddressLookup::NotFound => Err(IngressResponse::NotFound),
             AddressLookup::BadPath => Err(IngressResponse::BadPath),
             AddressLookup::Ambiguous => Err(IngressResponse::Ambiguous),
+        }
+    }
+
+    /// The target as records of events name it.
+    pub(super) fn observed(&self, serving: &ServedTable) -> Option<Arc<ObservedObject>> {
+        match self {
+            Self::Channel(index, _) => serving.observed_channel(*index).cloned(),
+            Self::RequestReply(request_reply) => {
+                let key = &request_reply.key;
+                let (kind, namespace) = (key.kind.as_str(), &key.namespace);
+                Some(ObservedObject::new(kind, namespace, &key.name))
+            }
         }
     }
 

@@ -62,11 +62,7 @@ impl AcceptError {
             Self::NotFound(_) => StatusCode::NOT_FOUND,
             Self::Invalid(_) | Self::TtlExhausted => StatusCode::BAD_REQUEST,
             Self::Denied(denial) => denial.status(),
-            Self::Publish(
-                PublishError::Full { .. } | PublishError::NoRoom(_) | PublishError::OverLimit(_),
-            ) => StatusCode::TOO_MANY_REQUESTS,
-            Self::Publish(PublishError::Unavailable(_)) => StatusCode::SERVICE_UNAVAILABLE,
-            Self::Publish(PublishError::Undelivered { .. }) => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Publish(error) => publish_status(error),
             Self::Unanswered(unanswered) => unanswered.status(),
         }
     }
@@ -78,5 +74,16 @@ impl AcceptError {
             Self::Publish(PublishError::OverLimit(exceeded)) => exceeded.retry_after,
             _ => channel::RETRY_AFTER,
         }
+    }
+}
+
+/// HTTP status for events that could not be published (contract IF-5).
+pub(super) fn publish_status(error: &PublishError) -> StatusCode {
+    match error {
+        PublishError::Full { .. } | PublishError::NoRoom(_) | PublishError::OverLimit(_) => {
+            StatusCode::TOO_MANY_REQUESTS
+        }
+        PublishError::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+        PublishError::Undelivered { .. } => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }

@@ -39,6 +39,11 @@ impl ServedTable {
             pending_replies: PendingRepliesMap::default(),
         }
     }
+
+    /// The channel at `index` as records of events name it.
+    pub(crate) fn observed_channel(&self, index: usize) -> Option<&Arc<ObservedObject>> {
+        self.channels.get(index).map(|routed| &routed.observed)
+    }
 }
 
 /// A channel with its publisher and its counters.

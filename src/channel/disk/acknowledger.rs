@@ -1,83 +1,145 @@
-//! Acknowledger of one queue: it writes the ends of deliveries that nothing follows from, all of
-//! those at once that came while the disk was busy.
+//! Acknowledger of one log: it writes the ends of deliveries that nothing follows from, those of all
+//! queues at once.
 
 use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
 
 use super::context::DiskContext;
-use super::log::{LogError, Sequence, SettledOutcome};
-use super::queue::{DeclaredQueue, DiskQueue};
+use super::kept_log::KeptLog;
+use super::log::{ChannelLog, EndedEvents, LogError, SettledOutcome};
+use super::queue::{DiskQueue, EndedDelivery};
+use super::settlement::PAUSE;
+use crate::observation::{EventNote, ObservedEnd, ObservedFact};
 use crate::telemetry::series::DeliveryEnd;
 
-/// Acknowledger of one queue.
+/// Time for which ends are gathered: they are written with events that come meanwhile, and a kill
+/// doubles no more than what ended in it.
+const GATHERING: Duration = Duration::from_millis(2);
+
+/// Acknowledger of one log.
 pub(super) struct DiskAcknowledger {
-    pub(super) queue: Arc<DiskQueue>,
+    pub(super) log: Arc<KeptLog>,
     pub(super) context: Arc<DiskContext>,
+    /// Cancelled when no more deliveries begin.
+    pub(super) settling: CancellationToken,
+}
+
+/// Deliveries of one queue that have ended, in one way.
+struct EndedPart {
+    queue: Arc<DiskQueue>,
+    ended: EndedEvents,
+    /// What observers are told of each, when the log has its end.
+    notes: Vec<EventNote>,
 }
 
 impl DiskAcknowledger {
-    /// Acknowledges until the queue is given up and its last delivery has ended.
+    /// Acknowledges until no more deliveries begin and the last has ended.
     pub(super) async fn run(self) {
-        // Without a declared queue, there are no deliveries.
-        let declared = self.queue.declared.wait();
-        let stop = self.queue.stop.clone();
-        let Some(declared) = stop.run_until_cancelled(declared).await.cloned() else {
-            return;
-        };
-        loop {
-            let ended = self.queue.take_ended();
-            if !ended.is_empty() {
-                for (outcome, events) in ended.by_outcome() {
-                    self.write(&declared, events, outcome).await;
-                }
-            } else if !self.until_work().await {
-                return;
+        while self.until_work().await {
+            let queues = self.log.ends.take();
+            // Without a declared queue, there are no deliveries.
+            let mut declared = queues.iter().filter_map(|queue| queue.declared.get());
+            if let Some(log) = declared.next().map(|declared| declared.log.clone()) {
+                self.write(&log, parts_of(queues)).await;
             }
         }
     }
 
-    /// Waits until there may be something to write; false if there will be nothing any more.
+    /// Waits until there is something to write; false if there will be nothing any more.
     async fn until_work(&self) -> bool {
-        let DiskQueue { stop, settled, .. } = &*self.queue;
-        if !stop.is_cancelled() {
-            tokio::select! {
-                () = settled.notified() => {}
-                () = stop.cancelled() => {}
+        let ends = &self.log.ends;
+        while ends.is_empty() {
+            let is_ending = self.settling.is_cancelled();
+            if is_ending && ends.unsettled() == 0 {
+                return false;
             }
-            return true;
+            tokio::select! {
+                () = ends.changed.notified() => {}
+                () = self.settling.cancelled(), if !is_ending => {}
+            }
         }
-        if self.queue.unsettled() == 0 {
-            return false;
-        }
-        settled.notified().await;
+        // Either way, what there is by then is written.
+        let _elapsed = tokio::time::timeout(GATHERING, ends.is_awaited.notified()).await;
         true
     }
 
-    async fn write(
-        &self,
-        declared: &DeclaredQueue,
-        events: Vec<Sequence>,
-        outcome: SettledOutcome,
-    ) {
-        let DeclaredQueue { log, id } = declared;
-        let mut written = log.settle_all(*id, events.clone(), outcome).await;
-        // What ends events has room unless the file system itself is full.
-        while let Err(LogError::Full { .. }) = written {
-            tokio::time::sleep(super::settlement::PAUSE).await;
-            written = log.settle_all(*id, events.clone(), outcome).await;
+    async fn write(&self, log: &ChannelLog, mut parts: Vec<EndedPart>) {
+        loop {
+            let ended: Vec<_> = parts.iter().map(|part| part.ended.clone()).collect();
+            let results = log.settle_each(&ended).await;
+            let mut left = Vec::new();
+            for (part, result) in parts.into_iter().zip(results) {
+                match result {
+                    Err(LogError::Full { .. }) => left.push(part),
+                    written => self.finish(&part, written),
+                }
+            }
+            if left.is_empty() {
+                return;
+            }
+            // What ends events has room unless the file system itself is full.
+            tokio::time::sleep(PAUSE).await;
+            parts = left;
         }
-        let end = match (&written, outcome) {
+    }
+
+    fn finish(&self, part: &EndedPart, written: Result<(), LogError>) {
+        let EndedPart {
+            queue,
+            ended,
+            notes,
+        } = part;
+        let end = match (&written, ended.outcome) {
             (Err(_), _) => DeliveryEnd::Requeued,
             (Ok(()), SettledOutcome::Delivered) => DeliveryEnd::Delivered,
             (Ok(()), SettledOutcome::DeadLettered) => DeliveryEnd::DeadLettered,
             (Ok(()), SettledOutcome::Lost) => DeliveryEnd::Lost,
         };
         if let Err(error) = written {
-            tracing::debug!(queue = self.queue.name, %error, "Ends of deliveries are not on the disk");
-            self.queue.abandon(&events);
+            tracing::debug!(queue = queue.name, %error, "Ends of deliveries are not on the disk");
+            queue.abandon(&ended.events);
         }
-        for _ in &events {
-            self.context.counters.count_end(&self.queue.series, end);
+        let observed = match end {
+            DeliveryEnd::Delivered => ObservedFact::Ended(ObservedEnd::Delivered, ""),
+            DeliveryEnd::DeadLettered => ObservedFact::Ended(ObservedEnd::DeadLettered, ""),
+            _ => ObservedFact::Ended(ObservedEnd::Requeued, "its end is not on the disk"),
+        };
+        let (counters, series) = (&self.context.counters, &queue.series);
+        for note in notes {
+            counters.count_end(series, end);
+            let observer = &counters.observer;
+            observer.observe_later(note, series.observed(), &observed);
         }
-        self.queue.count_settled(events.len());
+        queue.count_settled(ended.events.len());
     }
+}
+
+/// What has ended in queues.
+fn parts_of(queues: Vec<Arc<DiskQueue>>) -> Vec<EndedPart> {
+    let mut parts = Vec::with_capacity(queues.len());
+    for queue in queues {
+        let Some(id) = queue.declared.get().map(|declared| declared.id) else {
+            continue;
+        };
+        for (outcome, deliveries) in queue.take_ended().by_outcome() {
+            let pairs = deliveries.into_iter();
+            let (events, notes) = pairs
+                .map(|EndedDelivery { sequence, note }| (sequence, note))
+                .unzip();
+            let ended = EndedEvents {
+                queue: id,
+                events,
+                outcome,
+            };
+            let queue = Arc::clone(&queue);
+            parts.push(EndedPart {
+                queue,
+                ended,
+                notes,
+            });
+        }
+    }
+    parts
 }

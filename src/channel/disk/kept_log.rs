@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::log_access::LogAccess;
-use super::queue::DiskQueue;
+use super::queue::{DiskQueue, EndedQueues};
 use crate::model::ChannelKey;
 
 /// A queue that a log should have, or should have retired.
@@ -28,6 +28,8 @@ pub(super) struct WantedQueue {
 /// The log of a channel.
 pub(super) struct KeptLog {
     pub(super) access: Arc<LogAccess>,
+    /// Those of its queues that have deliveries to be acknowledged.
+    pub(super) ends: Arc<EndedQueues>,
     /// Milliseconds for which finished events are kept.
     retention: AtomicU64,
     queues: Mutex<BTreeMap<String, WantedQueue>>,
@@ -39,6 +41,7 @@ impl KeptLog {
     pub(super) fn new(channel: ChannelKey) -> Self {
         Self {
             access: Arc::new(LogAccess::new(channel)),
+            ends: Arc::default(),
             retention: AtomicU64::new(0),
             queues: Mutex::default(),
             changed: Notify::new(),

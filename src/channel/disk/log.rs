@@ -22,6 +22,7 @@ mod queue;
 mod ranges;
 mod read;
 mod recovery;
+mod reopening;
 mod segment;
 mod state;
 #[cfg(test)]
@@ -34,7 +35,7 @@ pub use channel_log::{
     ChannelLog, CommitStatistics, LogOptions, LogQueueCounts, LogUsage, RangeProgress,
 };
 pub use clock::{EpochMillis, LogClock, StandardClock};
-pub use commit::operation::{EventDeferral, EventParking, NewEvent, QueueRange};
+pub use commit::operation::{EndedEvents, EventDeferral, EventParking, NewEvent, QueueRange};
 pub use directory::{DataDirectory, DirectoryOptions};
 pub use error::{LogDamage, LogError};
 pub use format::VERSION as FORMAT_VERSION;

@@ -4,6 +4,7 @@ use tokio::sync::watch;
 
 use super::log::{ChannelLog, LogError};
 use super::names;
+use super::recent_events::RecentEvents;
 use crate::model::ChannelKey;
 
 /// Whether a log is open.
@@ -22,6 +23,8 @@ pub(super) struct LogAccess {
     /// Name of its directory.
     pub(super) name: String,
     status: watch::Sender<LogStatus>,
+    /// Events of it that are being delivered.
+    pub(super) recent: RecentEvents,
 }
 
 impl LogAccess {
@@ -30,6 +33,7 @@ impl LogAccess {
             name: names::log_name(&channel),
             channel,
             status: watch::Sender::new(LogStatus::Opening),
+            recent: RecentEvents::default(),
         }
     }
 
@@ -58,6 +62,7 @@ impl LogAccess {
         match &*self.status.borrow() {
             LogStatus::Open(log) => match log.failure()? {
                 LogError::Poisoned { cause } => Some(cause.to_string()),
+                error @ LogError::Unreadable { .. } => Some(error.to_string()),
                 _ => None,
             },
             LogStatus::Failed(error @ LogError::Unreadable { .. }) => Some(error.to_string()),

@@ -67,7 +67,10 @@ impl DiskPublisher {
         if prepared.is_empty() {
             return Ok(());
         }
-        let log = self.until_open().await?;
+        let log = match self.log.access.open_log() {
+            Some(log) => log,
+            None => self.until_open().await?,
+        };
         match log.publish(prepared).await {
             Ok(_first) => {
                 places.keep();

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::{Notify, SetOnce};
 use tokio_util::sync::CancellationToken;
@@ -13,7 +14,11 @@ use super::trouble::DiskTrouble;
 use crate::budget::{MemoryBudget, QueueShare};
 use crate::channel::subscription_queues::CountedQueue;
 use crate::model::{DeliveryOrder, Subscription};
+use crate::observation::EventNote;
 use crate::telemetry::series::SubscriptionSeries;
+
+/// Period in which a queue whose log was opened anew looks whether its deliveries have ended.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// A queue that its log knows.
 #[derive(Clone)]
@@ -22,17 +27,34 @@ pub(super) struct DeclaredQueue {
     pub(super) id: QueueId,
 }
 
+impl DeclaredQueue {
+    /// The queue in the log as it is open now.
+    pub(super) fn pinned(&self) -> Self {
+        Self {
+            log: self.log.pinned(),
+            id: self.id,
+        }
+    }
+}
+
 impl std::fmt::Debug for DeclaredQueue {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}", self.id)
     }
 }
 
+/// A delivery that has ended, of which observers are told when the log has its end.
+#[derive(Debug)]
+pub(super) struct EndedDelivery {
+    pub(super) sequence: Sequence,
+    pub(super) note: EventNote,
+}
+
 /// Deliveries that have ended and that nothing more follows from.
 #[derive(Debug, Default)]
 pub(super) struct EndedDeliveries {
-    delivered: Vec<Sequence>,
-    dead_lettered: Vec<Sequence>,
+    delivered: Vec<EndedDelivery>,
+    dead_lettered: Vec<EndedDelivery>,
 }
 
 impl EndedDeliveries {
@@ -41,7 +63,7 @@ impl EndedDeliveries {
     }
 
     /// The deliveries by their outcome.
-    pub(super) fn by_outcome(self) -> impl Iterator<Item = (SettledOutcome, Vec<Sequence>)> {
+    pub(super) fn by_outcome(self) -> impl Iterator<Item = (SettledOutcome, Vec<EndedDelivery>)> {
         let outcomes = [
             (SettledOutcome::Delivered, self.delivered),
             (SettledOutcome::DeadLettered, self.dead_lettered),
@@ -50,6 +72,55 @@ impl EndedDeliveries {
             .into_iter()
             .filter(|(_, events)| !events.is_empty())
     }
+}
+
+/// The queues of one log that have deliveries to be acknowledged.
+#[derive(Default)]
+pub(super) struct EndedQueues {
+    queues: Mutex<Vec<Arc<DiskQueue>>>,
+    /// Deliveries of all queues of the log that have not been settled.
+    unsettled: AtomicUsize,
+    /// Notified when there is a queue, and when the last delivery has been settled.
+    pub(super) changed: Notify,
+    /// Notified when there is a queue that waits for it.
+    pub(super) is_awaited: Notify,
+}
+
+impl EndedQueues {
+    fn add(&self, queue: &Arc<DiskQueue>) {
+        lock(&self.queues).push(Arc::clone(queue));
+        if queue.is_prompt {
+            self.is_awaited.notify_one();
+        }
+        self.changed.notify_one();
+    }
+
+    fn count_settled(&self, deliveries: usize) {
+        if self.unsettled.fetch_sub(deliveries, Ordering::AcqRel) == deliveries {
+            self.changed.notify_one();
+        }
+    }
+
+    /// Takes the queues.
+    pub(super) fn take(&self) -> Vec<Arc<DiskQueue>> {
+        std::mem::take(&mut *lock(&self.queues))
+    }
+
+    /// True if there is no queue.
+    pub(super) fn is_empty(&self) -> bool {
+        lock(&self.queues).is_empty()
+    }
+
+    /// Deliveries of all queues that have not been settled.
+    pub(super) fn unsettled(&self) -> usize {
+        self.unsettled.load(Ordering::Acquire)
+    }
+}
+
+/// The log of a queue, and what is to be acknowledged in it.
+pub(super) struct QueueLog {
+    pub(super) access: Arc<LogAccess>,
+    pub(super) ends: Arc<EndedQueues>,
 }
 
 /// State of one subscription's queue.
@@ -73,8 +144,10 @@ pub(super) struct DiskQueue {
     unsettled: AtomicUsize,
     /// Deliveries that have ended, and are to be acknowledged.
     ended: Mutex<EndedDeliveries>,
-    /// Notified when there is one more of them, and when one has been settled.
-    pub(super) settled: Notify,
+    /// True if the next event waits until one has ended.
+    is_prompt: bool,
+    /// Queues of the log that have such deliveries.
+    ends: Arc<EndedQueues>,
     /// Deliveries that ended without being settled; they are taken again.
     abandoned: Mutex<Vec<Sequence>>,
     /// Notified when there is one.
@@ -100,25 +173,27 @@ impl DiskQueue {
     /// cancelled.
     pub(super) fn new(
         subscription: &Arc<Subscription>,
-        log: Arc<LogAccess>,
+        log: QueueLog,
         series: Arc<SubscriptionSeries>,
         budget: &Arc<MemoryBudget>,
         stop: CancellationToken,
     ) -> Self {
         let budget = budget.of_namespace(&subscription.key.namespace);
+        let order = subscription.delivery.order;
         Self {
             places: budget.queue_share(),
             budget,
             name: names::queue_name(&subscription.key),
-            order: subscription.delivery.order,
+            order,
             subscription: Arc::new(Mutex::new(Arc::clone(subscription))),
-            log,
+            log: log.access,
             series,
             declared: SetOnce::new(),
             stop,
             unsettled: AtomicUsize::new(0),
             ended: Mutex::default(),
-            settled: Notify::new(),
+            is_prompt: order == DeliveryOrder::Ordered,
+            ends: log.ends,
             abandoned: Mutex::default(),
             broken_off: Notify::new(),
             failure: Mutex::default(),
@@ -138,24 +213,28 @@ impl DiskQueue {
     }
 
     pub(super) fn count_handed_over(&self) {
+        self.ends.unsettled.fetch_add(1, Ordering::AcqRel);
         self.unsettled.fetch_add(1, Ordering::AcqRel);
     }
 
     pub(super) fn count_settled(&self, deliveries: usize) {
         self.unsettled.fetch_sub(deliveries, Ordering::AcqRel);
-        self.settled.notify_one();
+        self.ends.count_settled(deliveries);
     }
 
     /// Has a delivery acknowledged that has ended with the subscriber or the dead letter sink.
-    pub(super) fn acknowledge(&self, event: Sequence, outcome: SettledOutcome) {
+    pub(super) fn acknowledge(self: &Arc<Self>, event: EndedDelivery, outcome: SettledOutcome) {
         self.places.remove();
         let mut ended = lock(&self.ended);
+        let is_first = ended.is_empty();
         match outcome {
             SettledOutcome::DeadLettered => ended.dead_lettered.push(event),
             SettledOutcome::Delivered | SettledOutcome::Lost => ended.delivered.push(event),
         }
         drop(ended);
-        self.settled.notify_one();
+        if is_first {
+            self.ends.add(self);
+        }
     }
 
     /// Takes the deliveries that are to be acknowledged.
@@ -179,6 +258,15 @@ impl DiskQueue {
                 tracing::debug!(queue = self.name, %error, "Not given back");
             }
         }
+    }
+
+    /// Waits until the deliveries have ended that were taken before the log was opened anew: none is
+    /// to be under way twice, nor taken for one that has its sequence now.
+    pub(super) async fn until_settled(&self) {
+        while self.unsettled() > 0 {
+            tokio::time::sleep(LOOK).await;
+        }
+        lock(&self.abandoned).clear();
     }
 
     /// The subscription as it is configured now.
@@ -205,7 +293,9 @@ impl DiskQueue {
             stop: self.stop.child_token(),
             unsettled: AtomicUsize::new(0),
             ended: Mutex::default(),
-            settled: Notify::new(),
+            // It sends few at once.
+            is_prompt: true,
+            ends: Arc::clone(&self.ends),
             abandoned: Mutex::default(),
             broken_off: Notify::new(),
             failure: Mutex::default(),

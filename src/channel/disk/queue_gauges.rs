@@ -19,6 +19,7 @@ pub(super) async fn keep_current(table: SharedQueueTable, ending: CancellationTo
             if let Some(counts) = open.counts() {
                 show(&open.queue, counts);
             }
+            open.queue.log.recent.forget_gone();
         }
     }
 }

@@ -9,7 +9,6 @@ use futures_util::stream::FuturesUnordered;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::acknowledger::DiskAcknowledger;
 use super::context::DiskContext;
 use super::log::{LogError, QueueLeftover, QueueOptions, Sequence, SettledOutcome, TakenEvent};
 use super::queue::{DeclaredQueue, DiskQueue};
@@ -115,16 +114,8 @@ impl ReplayRunner {
     }
 
     async fn run_one(&self, replay: Arc<DiskReplay>) {
-        let acknowledge = DiskAcknowledger {
-            queue: Arc::clone(&replay.queue),
-            context: Arc::clone(&self.context),
-        };
-        let send = async {
-            self.send(&replay).await;
-            // The last deliveries are acknowledged still.
-            replay.queue.stop.cancel();
-        };
-        tokio::join!(send, acknowledge.run());
+        self.send(&replay).await;
+        replay.queue.stop.cancel();
     }
 
     /// Sends what a replay is to send.
@@ -144,7 +135,7 @@ impl ReplayRunner {
             runner: self,
             rate: SendRate::new(replay.name.settings.rate),
             unwanted: Vec::new(),
-            declared,
+            declared: declared.pinned(),
             replay: Arc::clone(replay),
         };
         let mut pause = DoublingWait::new(PAUSE, LONGEST_PAUSE);
@@ -154,8 +145,14 @@ impl ReplayRunner {
             }
             let queue = &pass.replay.queue.name;
             tracing::error!(queue, %error, "A replay cannot go on now");
-            let wait = tokio::time::sleep(pause.take_jittered());
-            if self.queue.stop.run_until_cancelled(wait).await.is_none() {
+            let retried = async {
+                tokio::time::sleep(pause.take_jittered()).await;
+                if pass.declared.log.failure().is_some() {
+                    pass.go_on_in(&declared).await;
+                }
+            };
+            let retried = self.queue.stop.run_until_cancelled(retried);
+            if retried.await.is_none() {
                 return;
             }
         }
@@ -216,6 +213,14 @@ impl ReplayPass<'_> {
             }
             self.hand_over_all(taken).await?;
         }
+    }
+
+    /// Waits until the log was opened anew. What was taken before is taken again.
+    async fn go_on_in(&mut self, declared: &DeclaredQueue) {
+        declared.log.until_sound().await;
+        self.unwanted.clear();
+        self.replay.queue.until_settled().await;
+        self.declared = declared.pinned();
     }
 
     /// True if some of its events are parked, so that the queue has to stay.
@@ -303,7 +308,7 @@ impl ReplayPass<'_> {
             self.replay.count_sent();
         }
         self.rate.count_sent();
-        self.replay.mark(&mut stored.event);
+        self.replay.mark(Arc::make_mut(&mut stored.event));
         let message = stored.into_message(&self.declared, &self.replay.queue, context);
         // Without a worker, the delivery is given back when it is dropped.
         if self.runner.messages.send(message).await.is_err() {

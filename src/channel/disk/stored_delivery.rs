@@ -8,6 +8,7 @@ use bytes::Bytes;
 use super::context::DiskContext;
 use super::log::{EventParking, Sequence, TakenEvent};
 use super::queue::{DeclaredQueue, DiskQueue};
+use super::recent_events::RecentEvents;
 use super::settlement::{DiskSettlement, stage_of};
 use crate::budget::{MemoryBudget, PER_EVENT};
 use crate::channel::{DeliveryProgress, DeliveryStage, EventDelivery};
@@ -18,11 +19,32 @@ use crate::observation::ObservedFact;
 /// A delivery that was read from the log.
 pub(super) struct StoredDelivery {
     pub(super) sequence: Sequence,
-    pub(super) event: Event,
+    pub(super) event: Arc<Event>,
     progress: DeliveryProgress,
 }
 
 impl StoredDelivery {
+    /// Decodes what was taken, unless another queue of the log has done so. It counts in the memory
+    /// budget as long as it is there.
+    ///
+    /// # Errors
+    /// If it is no event.
+    pub(super) fn share(
+        taken: TakenEvent,
+        budget: &Arc<MemoryBudget>,
+        recent: &RecentEvents,
+    ) -> Result<Self, StoredEventError> {
+        let sequence = taken.sequence;
+        if taken.body.is_none()
+            && let Some(event) = recent.find(sequence)
+        {
+            return Self::of(event, taken);
+        }
+        let decoded = Self::decode(taken, budget)?;
+        recent.remember(sequence, &decoded.event);
+        Ok(decoded)
+    }
+
     /// Decodes what was taken, which counts in the memory budget as long as it is there.
     ///
     /// # Errors
@@ -33,7 +55,12 @@ impl StoredDelivery {
     ) -> Result<Self, StoredEventError> {
         let bytes = taken.event.len() + taken.body.as_ref().map_or(0, Bytes::len) + PER_EVENT;
         let share = budget.consumed_share(bytes);
-        let event = stored::decode(taken.event)?.with_guard(Arc::new(share));
+        let event = stored::decode(taken.event.clone())?.with_guard(Arc::new(share));
+        Self::of(Arc::new(event), taken)
+    }
+
+    /// The delivery of an event.
+    fn of(event: Arc<Event>, taken: TakenEvent) -> Result<Self, StoredEventError> {
         let progress = DeliveryProgress {
             stage: decode_stage(taken.stage, taken.body)?,
             attempts: taken.attempts,
@@ -62,7 +89,7 @@ impl StoredDelivery {
     ) -> Box<EventDelivery> {
         let settlement = DiskSettlement::new(self.sequence, declared.clone(), queue, context);
         settlement.observe(&self.event, &ObservedFact::Received);
-        EventDelivery::new(Arc::new(self.event), self.progress, settlement)
+        EventDelivery::new(self.event, self.progress, settlement)
     }
 }
 

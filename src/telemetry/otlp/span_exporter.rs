@@ -15,7 +15,7 @@ use super::{OtlpProtocol, OtlpSettings, OtlpTransport, encode, stdout};
 use crate::telemetry::counters::ProcessCounters;
 use crate::telemetry::log_rate_limit::LogRateLimit;
 use crate::telemetry::span_queue::{QueuedSpan, SpanQueue};
-use crate::telemetry::tracer::Tracer;
+use crate::telemetry::tracer::{Sampler, Tracer};
 
 /// Number of spans that wait for export at most; more are dropped.
 const WAITING: usize = 4096;
@@ -104,11 +104,12 @@ impl QueuedSpanExporter {
             self.tracer.stop_recording();
             return;
         };
-        tracing::info!(
-            endpoint = %traces.endpoint.origin(),
-            sampler = ?traces.sampler,
-            "Traces are sent"
-        );
+        let endpoint = traces.endpoint.origin();
+        if traces.sampler == Sampler::AlwaysOff {
+            tracing::info!(endpoint, "No trace is sent, since the sampling rate is 0");
+        } else {
+            tracing::info!(endpoint, sampler = ?traces.sampler, "Traces are sent");
+        }
         self.tracer.record_into(traces.sampler, self.queue.clone());
     }
 

@@ -7,7 +7,7 @@ pub(crate) mod spare;
 pub(crate) mod writer;
 
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -23,18 +23,45 @@ const FRAMES_AT_ONCE: usize = 64;
 /// Frames after which segments are looked for that nothing needs, if the log is never idle.
 const FRAMES_BETWEEN_UPKEEP: usize = 32;
 
-/// Part of the time of a frame that the next one waits for those who were answered, and the longest.
+/// Part of the time of a frame that the next one waits for those who were answered, the shortest
+/// such wait, since a frame costs processor time however fast the disk is, and the longest.
 const LINGER_PART: u32 = 8;
+const SHORTEST_LINGER: Duration = Duration::from_micros(200);
 const LONGEST_LINGER: Duration = Duration::from_micros(500);
 
 /// Operations that wait for the committer of a log.
 #[derive(Debug, Default)]
 pub(crate) struct CommitQueue {
     pending: VecDeque<PendingOperation>,
+    /// Number of those that publish events.
+    publishes: usize,
+    /// Number of them that a committer waits for; 0 if none waits.
+    awaited: usize,
     /// True while a committer is at work, or about to be.
     is_active: bool,
     /// True if nothing is taken any more.
     pub(crate) is_closed: bool,
+}
+
+/// How the last frame with events went, by which the next one is timed.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct CommitPace {
+    /// Operations in it that published events.
+    publishes: usize,
+    took: Duration,
+}
+
+impl CommitPace {
+    /// Notes a frame. Frames without events say little by little that none are coming.
+    fn count_frame(&mut self, publishes: usize, took: Duration) {
+        *self = match publishes {
+            0 => Self {
+                publishes: self.publishes / 2,
+                ..*self
+            },
+            _ => Self { publishes, took },
+        };
+    }
 }
 
 impl LogCore {
@@ -43,22 +70,42 @@ impl LogCore {
         self: &Arc<Self>,
         operation: LogOperation,
     ) -> oneshot::Receiver<CommitResult> {
-        let (reply, receiver) = oneshot::channel();
-        let pending = PendingOperation {
-            weight: operation.weight(),
-            operation,
-            reply,
-        };
+        let (pending, receiver) = PendingOperation::new(operation);
         let mut queue = self.commits();
-        if queue.is_closed {
-            drop(queue);
-            let _unheard = pending.reply.send(Err(LogError::Closed));
-            return receiver;
+        match queue.add(pending) {
+            Ok(()) => self.wake_committer(&mut queue),
+            Err(refused) => {
+                drop(queue);
+                self.refuse(refused);
+            }
         }
-        queue.pending.push_back(pending);
-        self.arrived.notify_one();
-        self.wake_committer(&mut queue);
         receiver
+    }
+
+    /// Asks for operations that are to be in one frame, if there is room.
+    pub(crate) fn request_all(
+        self: &Arc<Self>,
+        operations: Vec<LogOperation>,
+    ) -> Vec<oneshot::Receiver<CommitResult>> {
+        let each = operations.into_iter().map(PendingOperation::new);
+        let (pending, receivers): (Vec<_>, Vec<_>) = each.unzip();
+        let mut queue = self.commits();
+        let each = pending.into_iter().map(|pending| queue.add(pending));
+        let refused: Vec<_> = each.filter_map(Result::err).collect();
+        if !queue.pending.is_empty() {
+            self.wake_committer(&mut queue);
+        }
+        drop(queue);
+        for pending in refused {
+            self.refuse(pending);
+        }
+        receivers
+    }
+
+    /// Answers an operation of a log that takes none any more, with the reason.
+    fn refuse(&self, pending: PendingOperation) {
+        let failure = self.state().failure.clone();
+        reply(pending.reply, Err(failure.unwrap_or(LogError::Closed)));
     }
 
     /// Does an operation, and waits until it is on the disk.
@@ -78,6 +125,10 @@ impl LogCore {
     /// Has a committer at work. It is counted as a job under the lock of the queue, so that whoever
     /// closes the log waits for it.
     fn wake_committer(self: &Arc<Self>, queue: &mut CommitQueue) {
+        // To notify is a system call, whether somebody waits or not.
+        if queue.awaited > 0 && queue.publishes >= queue.awaited {
+            self.arrived.notify_one();
+        }
         let is_idle = !std::mem::replace(&mut queue.is_active, true);
         if is_idle {
             self.submit_committer();
@@ -94,16 +145,18 @@ impl LogCore {
         let Some(writer) = guard.as_mut() else {
             return;
         };
-        let (mut before, mut took) = (0, Duration::ZERO);
         for frame in 1..=FRAMES_AT_ONCE {
-            self.linger(before, took / LINGER_PART);
+            // One that was woken for upkeep alone waits for nobody.
+            if frame > 1 || self.has_pending() {
+                self.linger(writer.pace);
+            }
             let batch = self.next_batch();
             let is_idle = batch.is_empty();
             if !is_idle {
-                before = batch.len();
+                let publishes = batch.iter().filter(|it| it.operation.is_publish()).count();
                 let begun = Instant::now();
                 writer.commit(&self, batch);
-                took = begun.elapsed();
+                writer.pace.count_frame(publishes, begun.elapsed());
             }
             if is_idle || frame % FRAMES_BETWEEN_UPKEEP == 0 {
                 writer.upkeep(&self);
@@ -117,16 +170,26 @@ impl LogCore {
         self.submit_committer();
     }
 
-    /// Waits a moment for those who have just been answered: who asks again at once would otherwise
-    /// miss the next frame, and each frame would have half of them.
-    fn linger(&self, before: usize, most: Duration) {
-        let queue = self.commits();
-        let is_short = |queue: &mut CommitQueue| queue.pending.len() < before && !queue.is_closed;
-        if !most.is_zero() {
-            let most = most.min(LONGEST_LINGER);
-            // Whatever has come by then is taken.
-            drop(self.arrived.wait_timeout_while(queue, most, is_short));
+    fn has_pending(&self) -> bool {
+        !self.commits().pending.is_empty()
+    }
+
+    /// Waits a moment for those who have been answered after the last frame with events: who asks
+    /// again at once would otherwise miss the next frame, and each frame would have half of them.
+    fn linger(&self, pace: CommitPace) {
+        let most = (pace.took / LINGER_PART).clamp(SHORTEST_LINGER, LONGEST_LINGER);
+        let mut queue = self.commits();
+        // A simulated disk takes no time.
+        if pace.took.is_zero() {
+            return;
         }
+        queue.awaited = pace.publishes;
+        let is_short =
+            |queue: &mut CommitQueue| queue.publishes < queue.awaited && !queue.is_closed;
+        // Whatever has come by then is taken.
+        let waited = self.arrived.wait_timeout_while(queue, most, is_short);
+        let (mut queue, _elapsed) = waited.unwrap_or_else(PoisonError::into_inner);
+        queue.awaited = 0;
     }
 
     /// Takes operations up to the size of a frame; one at least, if one waits.
@@ -138,6 +201,7 @@ impl LogCore {
             if !batch.is_empty() && bytes > self.options.max_frame_bytes {
                 break;
             }
+            queue.publishes -= usize::from(next.operation.is_publish());
             batch.extend(queue.pending.pop_front());
         }
         batch
@@ -148,6 +212,18 @@ impl LogCore {
         let mut queue = self.commits();
         queue.is_active = !queue.pending.is_empty();
         !queue.is_active
+    }
+}
+
+impl CommitQueue {
+    /// Adds an operation; gives it back if nothing is taken any more.
+    fn add(&mut self, pending: PendingOperation) -> Result<(), PendingOperation> {
+        if self.is_closed {
+            return Err(pending);
+        }
+        self.publishes += usize::from(pending.operation.is_publish());
+        self.pending.push_back(pending);
+        Ok(())
     }
 }
 

@@ -91,6 +91,11 @@ impl BlockingLane {
         }
     }
 
+    /// Has a job done that does not block, in a task of the runtime.
+    pub(crate) fn hand_back(&self, job: impl FnOnce() + Send + 'static) {
+        drop(self.runtime.spawn(async move { job() }));
+    }
+
     /// Has a job done, and gives its result.
     pub(crate) async fn run<T: Send + 'static>(
         self: &Arc<Self>,

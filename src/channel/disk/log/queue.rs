@@ -268,6 +268,14 @@ impl LogQueueState {
 
     /// Puts an event into another place.
     pub(crate) fn enter_place(&mut self, sequence: Sequence, place: EventPlace) {
+        if place == EventPlace::Settling
+            && let Some(event) = self.unfinished.get_mut(&sequence)
+            && event.place == EventPlace::InFlight
+        {
+            // Both are in flight.
+            event.place = place;
+            return;
+        }
         self.leave_place(sequence);
         let Some(event) = self.unfinished.get_mut(&sequence) else {
             return;

@@ -7,11 +7,13 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Condvar, Mutex, Weak};
 
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::channel::disk::log::LogError;
 use crate::channel::disk::log::channel_log::{IdleLooks, LogCore, LogOptions};
 use crate::channel::disk::log::clock::millis;
+use crate::channel::disk::log::commit::CommitPace;
 use crate::channel::disk::log::commit::operation::FrameRoom;
 use crate::channel::disk::log::commit::roll::{BegunSegment, FirstFrame, SizeWish};
 use crate::channel::disk::log::commit::spare::SpareSlot;
@@ -104,6 +106,8 @@ impl LogCore {
             statistics: crate::channel::disk::log::channel_log::CommitCounters::default(),
             jobs: Arc::default(),
             state: Mutex::new(LogState::default()),
+            failed: Notify::new(),
+            closed_bytes: Mutex::new(None),
             commits: Mutex::default(),
             arrived: Condvar::new(),
             writer: Mutex::new(None),
@@ -153,6 +157,7 @@ impl LogCore {
             frame: replayed.next_frame + 1,
             next_size: self.options.min_segment_bytes,
             begun: Instant::now(),
+            pace: CommitPace::default(),
             buffer: Vec::new(),
         })
     }

@@ -4,7 +4,10 @@
 pub(crate) mod apply;
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 use std::time::Duration;
+
+use tokio::sync::Notify;
 
 use crate::channel::disk::log::clock::EpochMillis;
 use crate::channel::disk::log::format::checkpoint::{
@@ -36,6 +39,8 @@ pub(crate) struct LogState {
     pub(crate) gathered: Option<u64>,
     /// Most events and bytes that a queue reads ahead.
     pub(crate) read_ahead: ReadAhead,
+    /// Those who wait for events and are to be woken, once the lock of the state is free.
+    pub(crate) woken: Vec<Arc<Notify>>,
 }
 
 /// Limits of what a queue holds of the events that come next.
@@ -232,10 +237,14 @@ impl LogState {
         event.is_some_and(|event| event.progress.record() == Some(sequence))
     }
 
-    /// True if a queue needs an event since it is in its range.
+    /// True if a queue needs an event that does not name it: the event is in its range, or was taken
+    /// before the range was cut.
     fn is_in_range(&self, event: Sequence) -> bool {
         let mut queues = self.queues.values();
-        queues.any(|it| it.range.contains(event) && it.needs(event, self.next_sequence))
+        queues.any(|it| {
+            it.unfinished.contains_key(&event)
+                || it.range.contains(event) && it.needs(event, self.next_sequence)
+        })
     }
 
     /// The next segment in which stragglers should be looked for: the files hold far more than what

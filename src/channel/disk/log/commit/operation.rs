@@ -45,6 +45,17 @@ pub struct EventParking {
     pub destination: String,
 }
 
+/// Events of a queue that have ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndedEvents {
+    /// The queue.
+    pub queue: QueueId,
+    /// Its events, which are in flight.
+    pub events: Vec<Sequence>,
+    /// How they ended.
+    pub outcome: SettledOutcome,
+}
+
 /// The range of a queue that is declared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum QueueRange {
@@ -58,11 +69,7 @@ pub enum QueueRange {
 #[derive(Debug)]
 pub(crate) enum LogOperation {
     Publish(Vec<NewEvent>),
-    Settle {
-        queue: QueueId,
-        events: Vec<Sequence>,
-        outcome: SettledOutcome,
-    },
+    Settle(EndedEvents),
     Defer {
         queue: QueueId,
         event: Sequence,
@@ -76,6 +83,8 @@ pub(crate) enum LogOperation {
     Replay(QueueId, Vec<(Sequence, Sequence)>),
     Discard(QueueId, Vec<(Sequence, Sequence)>),
     Declare(String),
+    /// Declare a queue with the id that it had in a log that was replaced.
+    DeclareAs(QueueId, String),
     DeclareRange {
         name: String,
         range: QueueRange,
@@ -89,6 +98,11 @@ pub(crate) enum LogOperation {
 }
 
 impl LogOperation {
+    /// True if it publishes events.
+    pub(crate) fn is_publish(&self) -> bool {
+        matches!(self, Self::Publish(_))
+    }
+
     /// Bytes that it takes in a frame, nearly.
     pub(crate) fn weight(&self) -> usize {
         const SMALL: usize = 128;
@@ -97,7 +111,7 @@ impl LogOperation {
                 let each = events.iter();
                 each.map(|event| event.event.len() + SMALL).sum()
             }
-            Self::Settle { events, .. } => SMALL + 8 * events.len(),
+            Self::Settle(ended) => SMALL + 8 * ended.events.len(),
             Self::Defer { deferral, .. } => SMALL + deferral.body.as_ref().map_or(0, Bytes::len),
             Self::Park { parking, .. } => SMALL + parking.reason.len() + parking.destination.len(),
             Self::Declare(name) | Self::DeclareRange { name, .. } => SMALL + name.len(),
@@ -108,7 +122,7 @@ impl LogOperation {
     /// The events of a queue whose end the operation is.
     pub(crate) fn ended_events(&self) -> (QueueId, &[Sequence]) {
         match self {
-            Self::Settle { queue, events, .. } => (*queue, events),
+            Self::Settle(ended) => (ended.queue, &ended.events),
             Self::Defer { queue, event, .. } | Self::Park { queue, event, .. } => {
                 (*queue, std::slice::from_ref(event))
             }
@@ -148,4 +162,17 @@ pub(crate) struct PendingOperation {
     pub(crate) operation: LogOperation,
     pub(crate) weight: usize,
     pub(crate) reply: oneshot::Sender<CommitResult>,
+}
+
+impl PendingOperation {
+    /// An operation with what its result is received by.
+    pub(crate) fn new(operation: LogOperation) -> (Self, oneshot::Receiver<CommitResult>) {
+        let (reply, receiver) = oneshot::channel();
+        let pending = Self {
+            weight: operation.weight(),
+            operation,
+            reply,
+        };
+        (pending, receiver)
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::operation::{CommitResult, Committed, LogOperation, QueueRange};
+use super::operation::{CommitResult, Committed, EndedEvents, LogOperation, QueueRange};
 use crate::channel::disk::log::clock::{EpochMillis, millis};
 use crate::channel::disk::log::format::record::{
     DeferredRecord, EventRecord, LogRecord, ParkedRecord, QueueLeftover, SettledOutcome,
@@ -67,15 +67,12 @@ impl<'a> FrameBuilder<'a> {
                 }
                 Ok(Committed::Published(first))
             }
-            LogOperation::Settle {
-                queue,
-                events,
-                outcome,
-            } => self.add_settled(*queue, events, *outcome),
+            LogOperation::Settle(ended) => self.add_settled(ended),
             LogOperation::Defer { .. } | LogOperation::Park { .. } => self.add_progress(operation),
             LogOperation::Replay(queue, ranges) => self.add_replayed(*queue, ranges),
             LogOperation::Discard(queue, ranges) => self.add_discarded(*queue, ranges),
             LogOperation::Declare(name) => Ok(Committed::Declared(self.declare(name))),
+            LogOperation::DeclareAs(id, name) => self.declare_as(*id, name),
             LogOperation::DeclareRange { name, range } => {
                 Ok(Committed::Declared(self.declare_range(name, *range)))
             }
@@ -129,17 +126,13 @@ impl<'a> FrameBuilder<'a> {
         })
     }
 
-    fn add_settled(
-        &mut self,
-        queue: QueueId,
-        events: &[Sequence],
-        outcome: SettledOutcome,
-    ) -> CommitResult {
-        for event in events {
-            self.source(queue, *event)?;
+    fn add_settled(&mut self, ended: &EndedEvents) -> CommitResult {
+        for event in &ended.events {
+            self.source(ended.queue, *event)?;
         }
-        let settled = self.settled.entry((queue, outcome)).or_default();
-        settled.extend_from_slice(events);
+        let place = (ended.queue, ended.outcome);
+        let settled = self.settled.entry(place).or_default();
+        settled.extend_from_slice(&ended.events);
         Ok(Committed::Done)
     }
 
@@ -230,6 +223,15 @@ impl<'a> FrameBuilder<'a> {
         }
         self.declared.insert(name, id);
         id
+    }
+
+    /// Declares a queue with an id that no other has.
+    fn declare_as(&mut self, id: QueueId, name: &'a str) -> CommitResult {
+        self.next_queue = self.next_queue.max(id.0.saturating_add(1));
+        self.declared.insert(name, id);
+        let record = LogRecord::Declared(id, name.to_owned());
+        self.frame.records.push(record);
+        Ok(Committed::Declared(id))
     }
 
     /// Declares a queue with a range, unless it is there: it goes on then.

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::operation::{CommitResult, FrameRoom, LogOperation, PendingOperation};
 use super::prepare::{FrameBuilder, PreparedFrame};
-use super::reply;
+use super::{CommitPace, reply};
 use crate::channel::disk::log::LogError;
 use crate::channel::disk::log::channel_log::LogCore;
 use crate::channel::disk::log::files::{LogFile, write_fully};
@@ -38,6 +38,8 @@ pub(crate) struct LogWriter {
     /// Size that the next segment should have, and the time at which this one was begun.
     pub(crate) next_size: u64,
     pub(crate) begun: Instant,
+    /// How the last frame with events went.
+    pub(crate) pace: CommitPace,
     /// Kept from frame to frame, so that its memory is.
     pub(crate) buffer: Vec<u8>,
 }
@@ -60,7 +62,7 @@ impl FrameBatch {
 
     fn room(&self) -> FrameRoom {
         let mut each = self.operations.iter();
-        match each.any(|it| matches!(it, LogOperation::Publish(_))) {
+        match each.any(LogOperation::is_publish) {
             true => FrameRoom::Events,
             false => FrameRoom::Ends,
         }
@@ -69,8 +71,7 @@ impl FrameBatch {
     /// Takes out the operations that publish events.
     fn split_publishes(self) -> (Self, Self) {
         let each = self.operations.into_iter().zip(self.replies);
-        let (publishes, rest): (Vec<_>, Vec<_>) =
-            each.partition(|(it, _)| matches!(it, LogOperation::Publish(_)));
+        let (publishes, rest): (Vec<_>, Vec<_>) = each.partition(|(it, _)| it.is_publish());
         let unzip = |each: Vec<(LogOperation, oneshot::Sender<CommitResult>)>| {
             let (operations, replies) = each.into_iter().unzip();
             Self {
@@ -93,10 +94,15 @@ impl FrameBatch {
         }
     }
 
-    fn succeed(self, results: Vec<CommitResult>) {
-        for (sender, result) in self.replies.into_iter().zip(results) {
-            reply(sender, result);
-        }
+    /// Replies from a task of the runtime: who waits runs there, and each reply from this thread
+    /// would wake the runtime by itself.
+    fn succeed(self, core: &LogCore, results: Vec<CommitResult>) {
+        let replies = self.replies;
+        core.lanes.commits.hand_back(move || {
+            for (sender, result) in replies.into_iter().zip(results) {
+                reply(sender, result);
+            }
+        });
     }
 }
 
@@ -131,7 +137,7 @@ impl LogWriter {
         }
         let prepared = prepare(core, &batch.operations);
         if prepared.records.is_empty() {
-            batch.succeed(prepared.results);
+            batch.succeed(core, prepared.results);
             return None;
         }
         if let Err(error) = self.make_room(core, &prepared.records, batch.room()) {
@@ -142,7 +148,7 @@ impl LogWriter {
             return None;
         }
         match self.write_frame(core, prepared.records) {
-            Ok(()) => batch.succeed(prepared.results),
+            Ok(()) => batch.succeed(core, prepared.results),
             Err(error) => {
                 let path = self.segment.path.display();
                 let poisoned = core.poison(&format!("{path}: {error}"));
@@ -199,6 +205,13 @@ impl LogWriter {
         }
         for (record, offset) in records.into_iter().zip(offsets) {
             state.apply(record, offset, RecordOrigin::Written, now);
+        }
+        let woken = std::mem::take(&mut state.woken);
+        // Who is woken needs the lock.
+        drop(state);
+        if !woken.is_empty() {
+            let wake_all = move || woken.iter().for_each(|it| it.notify_waiters());
+            core.lanes.commits.hand_back(wake_all);
         }
         Ok(())
     }

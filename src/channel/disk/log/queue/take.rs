@@ -80,12 +80,7 @@ impl LogQueueState {
     /// Takes up to `most` events, or says what is in the way.
     pub(crate) fn step(&mut self, most: usize, now: Duration, log_end: Sequence) -> TakeStep {
         self.wake_due(now);
-        let window = if self.options.is_ordered {
-            1
-        } else {
-            self.options.window.max(1)
-        };
-        let room = window.saturating_sub(self.in_flight).min(most);
+        let room = self.window_room().min(most);
         if room == 0 {
             return TakeStep::Wait(None);
         }
@@ -114,6 +109,20 @@ impl LogQueueState {
             return TakeStep::Ended;
         }
         TakeStep::Wait(self.due.first().map(|(time, _)| *time))
+    }
+
+    /// Number of events that may be in flight besides those that are.
+    fn window_room(&self) -> usize {
+        let window = match self.options.is_ordered {
+            true => 1,
+            false => self.options.window.max(1),
+        };
+        window.saturating_sub(self.in_flight)
+    }
+
+    /// True if whoever takes from the queue may be waiting for an event to end, not for one to come.
+    pub(crate) fn is_held_back(&self) -> bool {
+        self.options.is_ordered || !self.is_active || self.window_room() == 0 || !self.gives_new()
     }
 
     fn wake_due(&mut self, now: Duration) {

@@ -1,5 +1,7 @@
 //! How each record changes the state.
 
+use std::sync::Arc;
+
 use super::{ClockReading, LogState};
 use crate::channel::disk::log::format::checkpoint::EventProgress;
 use crate::channel::disk::log::format::record::{
@@ -47,6 +49,9 @@ impl LogState {
             // It says what is known already.
             LogRecord::Checkpoint(_) => {}
         }
+        if origin == RecordOrigin::Recovered {
+            self.woken.clear();
+        }
     }
 
     fn apply_event(&mut self, event: &EventRecord, offset: u64, origin: RecordOrigin) {
@@ -54,7 +59,7 @@ impl LogState {
         let mut file = None;
         if let Some(segment) = self.segments.active_mut() {
             segment.count_event(event.received_at);
-            file = Some(std::sync::Arc::clone(&segment.file));
+            file = Some(Arc::clone(&segment.file));
         }
         for (first, last) in event.queues.runs() {
             for (_, queue) in self.queues.range_mut(QueueId(first)..=QueueId(last)) {
@@ -62,6 +67,10 @@ impl LogState {
                 queue.bytes = queue.bytes.saturating_add(event.body.len() as u64);
                 if !queue.is_at_end {
                     continue;
+                }
+                // Whoever waits for the next event waits at an empty buffer.
+                if queue.buffer.is_empty() {
+                    self.woken.push(Arc::clone(&queue.wake));
                 }
                 let has_room = queue.buffer.len() < limits.events
                     && queue.buffer_bytes + event.body.len() <= limits.bytes;
@@ -78,7 +87,6 @@ impl LogState {
                     let file = file.clone().filter(|_| origin == RecordOrigin::Written);
                     queue.hint = file.map(|file| ReadHint { file, offset });
                 }
-                queue.wake.notify_waiters();
             }
         }
     }
@@ -88,6 +96,9 @@ impl LogState {
             return;
         };
         let taken = queue.taken(self.next_sequence);
+        if queue.is_held_back() {
+            self.woken.push(Arc::clone(&queue.wake));
+        }
         let mut unpinned = Vec::new();
         for sequence in queue.unfinished_in(&settled.ranges) {
             unpinned.push(sequence);
@@ -102,7 +113,6 @@ impl LogState {
         queue.depth = queue.depth.saturating_sub(settled.count);
         queue.bytes = queue.bytes.saturating_sub(settled.bytes);
         self.finished_bytes = self.finished_bytes.saturating_add(settled.bytes);
-        queue.wake.notify_waiters();
         for sequence in unpinned {
             self.segments.unpin(sequence);
         }

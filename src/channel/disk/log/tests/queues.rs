@@ -2,7 +2,7 @@
 
 use super::simulation::{JumpingClock, run_paused};
 use super::*;
-use crate::channel::disk::log::{EventDeferral, EventParking};
+use crate::channel::disk::log::{EndedEvents, EventDeferral, EventParking};
 
 fn deferral(millis: u64) -> EventDeferral {
     EventDeferral {
@@ -48,6 +48,45 @@ fn an_ordered_queue_waits_for_each_event() {
         parked.expect("parked");
         assert_eq!(deliver(&log, queue).await, "2");
         assert_eq!(deliver(&log, queue).await, "3");
+    });
+}
+
+#[test]
+fn ends_of_several_queues_are_one_frame() {
+    run_paused(async {
+        let bench = Bench::new();
+        let (log, _) = bench.open().await;
+        let queues = [declare(&log, "a").await, declare(&log, "b").await];
+        for body in ["1", "2"] {
+            publish(&log, &queues, body).await;
+        }
+        let mut ended = Vec::new();
+        for queue in queues {
+            let taken = take_now(&log, queue, 5).await;
+            ended.push(EndedEvents {
+                queue,
+                events: taken.iter().map(|event| event.sequence).collect(),
+                outcome: SettledOutcome::Delivered,
+            });
+        }
+        let unknown = EndedEvents {
+            queue: QueueId(7),
+            ..ended[0].clone()
+        };
+        ended.insert(1, unknown);
+        let frames = log.statistics().frames;
+        let results = log.settle_each(&ended).await;
+        assert!(matches!(
+            results[..],
+            [Ok(()), Err(LogError::UnknownQueue(QueueId(7))), Ok(())]
+        ));
+        assert_eq!(log.statistics().frames, frames + 1);
+        for queue in queues {
+            assert_eq!(log.counts(queue).expect("counts").depth, 0);
+        }
+        // They are not in flight any more.
+        let again = log.settle_each(&ended).await;
+        assert!(again.iter().all(Result::is_err));
     });
 }
 
