@@ -141,8 +141,8 @@ impl MemoryBudget {
 
     /// The share of a queue of this namespace in the places of its queues.
     #[must_use]
-    pub(crate) fn queue_share(&self) -> QueueShare {
-        QueueShare::new(self.quota().cloned())
+    pub(crate) fn queue_share(self: &Arc<Self>) -> QueueShare {
+        QueueShare::of_budget(self)
     }
 
     /// What each namespace takes that has channels or queues; empty if namespaces have no limits.
@@ -451,7 +451,10 @@ mod tests {
         let budget = MemoryBudget::with_namespaces(10, limits(None, None));
         let team = budget.of_namespace("team");
         assert!(Arc::ptr_eq(&team, &budget.of_namespace("team")));
+        let share = team.queue_share();
         drop(team);
+        assert_eq!(budget.namespaces().len(), 1, "a queue keeps it");
+        drop(share);
         assert!(budget.namespaces().is_empty());
     }
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tokio::time::Instant;
 
+use super::MemoryBudget;
 use super::limit_exceeded::LimitExceeded;
 use super::limit_set::{LimitKind, NamespaceLimit};
 use super::rate_bucket::{RateBucket, nanoseconds};
@@ -135,14 +136,29 @@ impl NamespaceQuota {
 #[derive(Debug, Default)]
 pub(crate) struct QueueShare {
     quota: Option<Arc<NamespaceQuota>>,
+    /// The budget that the quota belongs to. Both are there as long as somebody has the budget, and
+    /// whoever comes later has to find this one.
+    _budget: Option<Arc<MemoryBudget>>,
     counted: AtomicUsize,
 }
 
 impl QueueShare {
     /// Makes the share of a queue that holds nothing yet.
-    #[must_use]
-    pub(super) fn new(quota: Option<Arc<NamespaceQuota>>) -> Self {
+    #[cfg(test)]
+    fn new(quota: Option<Arc<NamespaceQuota>>) -> Self {
         Self {
+            quota,
+            _budget: None,
+            counted: AtomicUsize::new(0),
+        }
+    }
+
+    /// Makes the share of a queue that holds nothing yet, and that keeps this budget.
+    #[must_use]
+    pub(super) fn of_budget(budget: &Arc<MemoryBudget>) -> Self {
+        let quota = budget.quota().cloned();
+        Self {
+            _budget: quota.is_some().then(|| Arc::clone(budget)),
             quota,
             counted: AtomicUsize::new(0),
         }

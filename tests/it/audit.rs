@@ -10,7 +10,7 @@ use tokio::net::UnixStream;
 use tokio::process::Command;
 
 use crate::support::dispatcher::{Builder, Dispatcher, replace};
-use crate::support::sender::plain;
+use crate::support::sender::{plain, send};
 use crate::support::subscriber::Subscriber;
 use crate::support::{ANY_PORTS, binary, channel, eventually};
 
@@ -83,6 +83,9 @@ async fn at_socket(dispatcher: &Dispatcher, request: &str) -> String {
 async fn changes_of_operators_are_told() {
     let subscriber = Subscriber::ok().await;
     let dispatcher = audited(&disk_channel(&subscriber)).start().await;
+    // From here on, the queue is on the disk.
+    let event = send(&plain(), dispatcher.http_url("/default/c"), "i").await;
+    assert_eq!((event, subscriber.until(1).await.len()), (202, 1));
     let drop = "/api/v1/parked/default/s/drop";
     let hidden = format!("{drop}?token={SECRET}");
     assert_eq!(at_port(&dispatcher, &hidden, None).await, 403);
