@@ -155,10 +155,21 @@ async fn what_is_parked_outlives_a_cut_before_it() {
     let (mut bench, log, a) = delivered(0..200).await;
     let first = log.first_since(0, 0).await.expect("a sequence");
     let again = replay(&log, "again", first, first + 200).await;
+    let other = replay(&log, "other", first, first + 200).await;
     let taken = log.take(again, 3).await.expect("events");
-    let parking = crate::channel::disk::log::EventParking::default();
-    let parked = log.park(again, taken[2].sequence, parking).await;
-    parked.expect("parked");
+    let all = log.take(other, 200).await.expect("events");
+    // Something else of the same segment is needed, so that it is written anew and not kept.
+    for (queue, event) in [(again, &taken[2]), (other, &all[3])] {
+        let parking = crate::channel::disk::log::EventParking::default();
+        let parked = log.park(queue, event.sequence, parking).await;
+        parked.expect("parked");
+    }
+    for (place, event) in all.iter().enumerate() {
+        if place != 3 {
+            settle(&log, other, std::slice::from_ref(event)).await;
+        }
+    }
+    numbers(&log, other, 200 - all.len()).await;
     log.close().await;
     drop(log);
     bench.options.retain = None;
@@ -170,6 +181,8 @@ async fn what_is_parked_outlives_a_cut_before_it() {
         deliver(&log, a).await;
     }
     assert!(log.statistics().gathered > 0, "segments are written anew");
-    let listed = log.parked(again, 0, 9).await.expect("events");
-    assert_eq!(listed.len(), 1);
+    for queue in [again, other] {
+        let listed = log.parked(queue, 0, 9).await.expect("events");
+        assert_eq!(listed.len(), 1);
+    }
 }
