@@ -140,7 +140,7 @@ impl LogCore {
             return;
         };
         for frame in 1..=FRAMES_AT_ONCE {
-            self.linger(writer.pace, frame == 1);
+            self.linger(writer.pace, frame);
             let batch = self.next_batch();
             let is_idle = batch.is_empty();
             if !is_idle {
@@ -163,11 +163,11 @@ impl LogCore {
 
     /// Waits a moment for those who have been answered after the last frame with events: who asks
     /// again at once would otherwise miss the next frame, and each frame would have half of them.
-    fn linger(&self, pace: CommitPace, is_first: bool) {
+    fn linger(&self, pace: CommitPace, frame: usize) {
         let most = (pace.took / LINGER_PART).clamp(SHORTEST_LINGER, LONGEST_LINGER);
         let mut queue = self.commits();
         // A simulated disk takes no time.
-        if pace.took.is_zero() || (is_first && queue.pending.is_empty()) {
+        if pace.took.is_zero() || (frame == 1 && queue.pending.is_empty()) {
             return;
         }
         queue.awaited = pace.publishes;
