@@ -40,6 +40,7 @@ use sealpost::model::{
 };
 use sealpost::observation::{
     EventArrival, EventObserver, ObservedAttempt, ObservedEnd, ObservedFact, ObservedObject,
+    TapDetail,
 };
 use sealpost::telemetry::counters::ProcessCounters;
 use sealpost::telemetry::series::{DeliveryEnd, SeriesKey};
@@ -422,6 +423,44 @@ fn observe(bencher: Bencher<'_, '_>, mode: &str) {
         observer.observe(black_box(&event), &channel, &accepted);
         observer.observe(black_box(&event), &subscription, &attempted);
         observer.observe(black_box(&event), &subscription, &ended);
+    });
+}
+
+/// The same while a tap of everything is open and takes what comes: told only, and with the lines
+/// that its reader gets.
+#[divan::bench(args = ["told", "written"])]
+fn observe_tapped(bencher: Bencher<'_, '_>, mode: &str) {
+    let observer = EventObserver::new(32 << 20);
+    let reader = observer.tap(TapDetail::Attributes).expect("a place");
+    let object = ObservedObject::new("subscription", "default", "s");
+    let event = event();
+    let accepted = ObservedFact::Accepted(EventArrival::default());
+    let attempted = ObservedFact::Attempted(ObservedAttempt {
+        role: DestinationRole::Subscriber,
+        number: 1,
+        status: Some(200),
+        took: std::time::Duration::from_micros(80),
+        reason: "",
+    });
+    let ended = ObservedFact::Ended(ObservedEnd::Delivered, "");
+    let (mut told, mut lines) = (0, Vec::new());
+    bencher.bench_local(|| {
+        for fact in [&accepted, &attempted, &ended] {
+            observer.observe(black_box(&event), &object, fact);
+        }
+        told += 3;
+        // As often as a reader looks, at 10,000 events a second.
+        if told >= 600 {
+            told = 0;
+            let batch = reader.take(usize::MAX);
+            lines.clear();
+            if mode == "written" {
+                let observations = batch.observations.iter();
+                observations
+                    .for_each(|one| one.write_lines(&|_| true, reader.detail(), &mut lines));
+            }
+            black_box(&lines);
+        }
     });
 }
 

@@ -5,6 +5,8 @@
 //! owner can open, serve the same.
 
 mod admin_action;
+mod answer;
+mod audit;
 mod authorizer;
 mod cross_site;
 mod explain;
@@ -38,6 +40,7 @@ use crate::server::{RequestBody, RequestContext, RequestHandler};
 use crate::supervisor::Readiness;
 use crate::telemetry::counters::ProcessCounters;
 use admin_action::AdminAction;
+use audit::AdminAudit;
 use authorizer::{AdminAuthorizer, AdminListener};
 use operations::AdminOperations;
 use page::StatusPage;
@@ -109,6 +112,7 @@ impl AdminApi {
         self.replay.operations.end_all().await;
     }
 
+    /// Answers a request. What it changes, and who reads data, is in the audit log.
     async fn respond(
         &self,
         request: &Request<RequestBody>,
@@ -124,15 +128,16 @@ impl AdminApi {
         let replay = below.and_then(ReplayPath::of_path);
         // Nothing below is reached by a request that may not do what it is about to.
         let action = action_of_path(path, query, OperatorPaths { parked, replay });
+        let audit = AdminAudit::begin(action, request.uri(), listener, context);
         if let Some(refusal) = self.refuse(request, listener, action).await {
-            return refusal;
+            return audit.refused(refusal);
         }
         let source = &self.status_source;
         if let Some(response) = health_response(request, &source.readiness, &source.counters) {
             return response;
         }
         let table = || Arc::clone(&self.status_source.served.borrow().resolution.table);
-        match (parked, replay) {
+        let answer = match (parked, replay) {
             (Some(parked), _) => self.parked.respond(&table(), parked, query).await,
             (None, Some(replay)) => self.replay.respond(&table(), replay, query).await,
             (None, None) => match path {
@@ -140,7 +145,8 @@ impl AdminApi {
                 "/api/v1/explain" => self.respond_to_explain(query).await,
                 _ => self.respond_to_read(path, query),
             },
-        }
+        };
+        audit.answered(answer)
     }
 
     /// Opens a tap, whose lines go out as long as its reader is there.
@@ -156,7 +162,7 @@ impl AdminApi {
                 context.response_stream = Some(lines).filter(|_| *method == Method::GET);
                 build_response(StatusCode::OK, LINES, "")
             }
-            Err((status, text)) => build_response(status, TEXT, format!("{text}\n")),
+            Err(refusal) => refusal.respond(),
         }
     }
 
@@ -164,7 +170,7 @@ impl AdminApi {
         let (counters, operations) = (&self.status_source.counters, &self.parked.operations);
         match explain::explain(counters, operations, query).await {
             Ok(lines) => build_response(StatusCode::OK, LINES, lines),
-            Err((status, text)) => build_response(status, TEXT, format!("{text}\n")),
+            Err(refusal) => refusal.respond(),
         }
     }
 
@@ -233,7 +239,8 @@ struct OperatorPaths<'p> {
 fn action_of_path(path: &str, query: &str, operators: OperatorPaths<'_>) -> AdminAction {
     let is_change = operators.parked.is_some_and(ParkedRequest::is_change)
         || operators.replay.is_some_and(ReplayPath::is_change);
-    let asks_for_data = path == "/api/v1/tap" && TapQuery::asks_for_data(query);
+    let has_data = path == "/api/v1/tap" || operators.parked.is_some();
+    let asks_for_data = has_data && TapQuery::asks_for_data(query);
     match is_change {
         true => AdminAction::Change,
         false if is_public(path) => AdminAction::Probe,

@@ -10,6 +10,7 @@ mod disk;
 mod event_ports;
 mod history_sampler;
 mod listeners;
+mod namespace_limits;
 mod observability;
 mod operators;
 mod periodic_log;
@@ -22,6 +23,7 @@ mod senders;
 mod serving_watch;
 mod shared_services;
 mod shutdown;
+mod system_events;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -34,6 +36,7 @@ use certificate::ServerCertificateKeeper;
 use configuration::ConfigurationSource;
 use descriptor_shares::DescriptorShares;
 use listeners::BoundListeners;
+use namespace_limits::NamespaceLimitFile;
 use observability::TelemetryConfigurator;
 use operators::OperatorAccess;
 use process_parts::ProcessParts;
@@ -52,6 +55,7 @@ pub async fn run(options: RunOptions, log: LogLevel) -> anyhow::Result<ExitCode>
     // The limit of descriptors comes first: everything below opens some.
     let descriptor_shares = DescriptorShares::raise_limit(&options.limits);
     let signals = ShutdownSignals::listen()?;
+    let namespace_limits = NamespaceLimitFile::load(&options)?;
     let min_version = options.min_tls_version().map_err(anyhow::Error::msg)?;
     // Bound before anything is read: a taken port fails at once, and URLs need the real ports.
     let listeners = BoundListeners::bind(&options).await?;
@@ -72,6 +76,7 @@ pub async fn run(options: RunOptions, log: LogLevel) -> anyhow::Result<ExitCode>
             min_version,
         },
         certificates,
+        namespace_limits,
     };
     let ports = BoundPorts {
         listeners,
@@ -94,6 +99,12 @@ fn start(
 ) -> anyhow::Result<ProcessParts> {
     let (parts, tasks) = ProcessParts::new(setup, &configuration, stages)?;
     tasks.start(configuration.served.subscribe(), stages);
+    if let Some(file) = setup.namespace_limits.clone() {
+        let (budget, counters) = (&parts.services.budget, &parts.services.counters);
+        let stop = stages.answering_stop.clone();
+        let follow = file.run(Arc::clone(budget), Arc::clone(counters), stop);
+        stages.answering.spawn("namespace limits", follow);
+    }
     // Tracing starts before events come, so that the first ones are traced.
     let first = configuration.first_resolution();
     let telemetry = TelemetryConfigurator::start(setup, &parts.services, &first, stages);
@@ -101,10 +112,12 @@ fn start(
     let ports_file = setup.options.ports_file.as_deref();
     ports.listeners.publish_ports(ports_file)?;
     let changes = parts.serve(setup, &configuration, ports, stages)?;
+    system_events::start(&parts, setup, &configuration, stages)?;
     // Ready only now, when everything above serves.
     let counters = &parts.services.counters;
     if configuration.is_complete {
         configuration_metrics::record_configuration(counters, &first);
+        publisher::record_changes(None, &first);
         if parts.readiness.set_started() {
             serving_watch::log_started(&parts.readiness);
         }

@@ -1,11 +1,27 @@
 //! Memory budget of events, in bytes. Requests of senders are refused beyond the limit. Messages
 //! that come out of queues elsewhere are in memory already when they are charged, so they are only
 //! asked for while there is room.
+//!
+//! Where namespaces have limits, each has a budget within that of the process, and a quota beside
+//! it.
+
+mod limit_exceeded;
+mod limit_set;
+mod namespace_quota;
+mod namespace_table;
+mod rate_bucket;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use tokio::sync::Notify;
+
+pub use limit_exceeded::LimitExceeded;
+
+pub(crate) use limit_set::{EventRate, LimitKind, NamespaceLimit, NamespaceLimitSet};
+pub(crate) use namespace_quota::{NamespaceQuota, QueueShare, TakenPlaces};
+use namespace_table::NamespaceTable;
 
 /// Bytes that are charged for an event beside its head and its body: attributes, places in queues,
 /// delivery.
@@ -15,34 +31,202 @@ pub(crate) const PER_EVENT: usize = 512;
 pub(crate) const PER_ONE_OF_MANY: usize = 3 * PER_EVENT;
 
 /// Error: the budget has no room left.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct BudgetExhausted;
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum BudgetExhausted {
+    /// The events of the process hold all that they may.
+    Process,
+    /// The events of one namespace do.
+    Namespace(LimitExceeded),
+}
 
-/// Memory that all events of the process may hold together.
+/// Memory that all events of the process, or of a namespace, may hold together.
 #[derive(Debug)]
 pub struct MemoryBudget {
-    limit: usize,
+    limit: AtomicUsize,
     /// Bytes that are held in all, by requests and by messages of queues.
     used: AtomicUsize,
     /// Part of `used` that is held by messages of queues.
     consumed: AtomicUsize,
     /// Notified when such a part is given back.
     released: Notify,
+    scope: BudgetScope,
+}
+
+/// Whose events a budget is for.
+#[derive(Debug)]
+enum BudgetScope {
+    /// Those of the process, whose namespaces have budgets of their own if there is a table.
+    Process(Option<NamespaceTable>),
+    /// Those of one namespace, which count for the process, too.
+    Namespace {
+        process: Arc<MemoryBudget>,
+        quota: Arc<NamespaceQuota>,
+    },
+}
+
+/// What a namespace takes now, and what it may take.
+#[derive(Clone, Debug)]
+pub(crate) struct NamespaceUsage {
+    pub(crate) namespace: Arc<str>,
+    pub(crate) limit: NamespaceLimit,
+    pub(crate) buffered_bytes: usize,
+    pub(crate) queued: usize,
+    /// Part of the events of a burst that are used up.
+    pub(crate) rate_used: f64,
+    pub(crate) refused: [(LimitKind, u64); LimitKind::ALL.len()],
 }
 
 impl MemoryBudget {
     /// Makes a budget of `limit` bytes.
     #[must_use]
     pub fn new(limit: usize) -> Arc<Self> {
-        let (used, consumed, released) = (AtomicUsize::new(0), AtomicUsize::new(0), Notify::new());
+        Self::scoped(limit, BudgetScope::Process(None))
+    }
+
+    /// Makes a budget of `limit` bytes, of which namespaces may have no more than this allows each.
+    #[must_use]
+    pub(crate) fn with_namespaces(limit: usize, limits: NamespaceLimitSet) -> Arc<Self> {
+        let table = NamespaceTable::new(limits);
+        Self::scoped(limit, BudgetScope::Process(Some(table)))
+    }
+
+    fn scoped(limit: usize, scope: BudgetScope) -> Arc<Self> {
         Arc::new(Self {
-            limit,
-            used,
-            consumed,
-            released,
+            limit: AtomicUsize::new(limit),
+            used: AtomicUsize::new(0),
+            consumed: AtomicUsize::new(0),
+            released: Notify::new(),
+            scope,
         })
     }
 
+    /// The budget of a namespace within this one; this one itself, if namespaces have no limits.
+    /// Takes a lock: it is for applying configuration, not for each event.
+    #[must_use]
+    pub(crate) fn of_namespace(self: &Arc<Self>, namespace: &str) -> Arc<Self> {
+        let BudgetScope::Process(Some(table)) = &self.scope else {
+            return Arc::clone(self);
+        };
+        table.find_or_make(namespace, |limit| {
+            let scope = BudgetScope::Namespace {
+                process: Arc::clone(self),
+                quota: Arc::new(NamespaceQuota::new(namespace, limit)),
+            };
+            Self::scoped(limit.buffered_bytes.unwrap_or(usize::MAX), scope)
+        })
+    }
+
+    /// Sets the limits of namespaces from now on, if namespaces have limits.
+    pub(crate) fn set_namespace_limits(&self, limits: NamespaceLimitSet) {
+        if let BudgetScope::Process(Some(table)) = &self.scope {
+            table.replace_limits(limits, |budget, limit| {
+                let bytes = limit.buffered_bytes.unwrap_or(usize::MAX);
+                budget.limit.store(bytes, Ordering::Relaxed);
+                if let Some(quota) = budget.quota() {
+                    quota.set_limit(limit);
+                }
+                budget.released.notify_waiters();
+            });
+        }
+    }
+
+    /// The quota of the namespace; `None` if this is the budget of the process.
+    #[must_use]
+    pub(crate) fn quota(&self) -> Option<&Arc<NamespaceQuota>> {
+        match &self.scope {
+            BudgetScope::Process(_) => None,
+            BudgetScope::Namespace { quota, .. } => Some(quota),
+        }
+    }
+
+    /// The share of a queue of this namespace in the places of its queues.
+    #[must_use]
+    pub(crate) fn queue_share(&self) -> QueueShare {
+        QueueShare::new(self.quota().cloned())
+    }
+
+    /// What each namespace takes that has channels or queues; empty if namespaces have no limits.
+    #[must_use]
+    pub(crate) fn namespaces(&self) -> Vec<NamespaceUsage> {
+        let BudgetScope::Process(Some(table)) = &self.scope else {
+            return Vec::new();
+        };
+        let usage = |(namespace, limit, budget): (Arc<str>, NamespaceLimit, Arc<Self>)| {
+            let quota = budget.quota()?;
+            Some(NamespaceUsage {
+                namespace,
+                limit,
+                buffered_bytes: budget.used(),
+                queued: quota.queued(),
+                rate_used: quota.used_rate(),
+                refused: LimitKind::ALL.map(|kind| (kind, quota.refused(kind))),
+            })
+        };
+        table.entries().into_iter().filter_map(usage).collect()
+    }
+
+    /// The budget that this one is within.
+    fn parent(&self) -> Option<&Arc<Self>> {
+        match &self.scope {
+            BudgetScope::Process(_) => None,
+            BudgetScope::Namespace { process, .. } => Some(process),
+        }
+    }
+
+    /// Charges bytes, whether there is room for them or not.
+    ///
+    /// # Errors
+    /// If there is no room for them.
+    fn charge(&self, bytes: usize) -> Result<(), BudgetExhausted> {
+        let used = self.used.fetch_add(bytes, Ordering::Relaxed);
+        let has_room = used.saturating_add(bytes) <= self.limit();
+        match &self.scope {
+            BudgetScope::Process(_) if has_room => Ok(()),
+            BudgetScope::Process(_) => Err(BudgetExhausted::Process),
+            BudgetScope::Namespace { process, quota } => {
+                let charged = process.charge(bytes);
+                if has_room {
+                    return charged;
+                }
+                let wait = Duration::ZERO;
+                let exceeded = quota.refuse(LimitKind::BufferedBytes, wait);
+                Err(BudgetExhausted::Namespace(exceeded))
+            }
+        }
+    }
+
+    /// Charges bytes that are in memory already.
+    fn charge_existing(&self, bytes: usize) {
+        self.used.fetch_add(bytes, Ordering::Relaxed);
+        if let Some(parent) = self.parent() {
+            parent.charge_existing(bytes);
+        }
+    }
+
+    fn release(&self, bytes: usize) {
+        self.used.fetch_sub(bytes, Ordering::Relaxed);
+        if let Some(parent) = self.parent() {
+            parent.release(bytes);
+        }
+    }
+
+    fn count_consumed(&self, bytes: usize) {
+        self.consumed.fetch_add(bytes, Ordering::Relaxed);
+        if let Some(parent) = self.parent() {
+            parent.count_consumed(bytes);
+        }
+    }
+
+    fn release_consumed(&self, bytes: usize) {
+        self.consumed.fetch_sub(bytes, Ordering::Relaxed);
+        self.released.notify_one();
+        if let Some(parent) = self.parent() {
+            parent.release_consumed(bytes);
+        }
+    }
+}
+
+impl MemoryBudget {
     /// Makes a share that holds nothing yet.
     #[must_use]
     pub(crate) fn share(self: &Arc<Self>) -> BudgetShare {
@@ -55,7 +239,7 @@ impl MemoryBudget {
     /// Makes a share of this many bytes for a message that has come out of a queue.
     #[must_use]
     pub(crate) fn consumed_share(self: &Arc<Self>, bytes: usize) -> ConsumedShare {
-        self.consumed.fetch_add(bytes, Ordering::Relaxed);
+        self.count_consumed(bytes);
         ConsumedShare {
             share: self.share().increased_by(bytes),
         }
@@ -64,7 +248,7 @@ impl MemoryBudget {
     /// Bytes that may be held in all.
     #[must_use]
     pub(crate) fn limit(&self) -> usize {
-        self.limit
+        self.limit.load(Ordering::Relaxed)
     }
 
     /// Bytes that are held now.
@@ -77,16 +261,18 @@ impl MemoryBudget {
     /// because of events that wait for slow subscribers.
     #[must_use]
     pub(crate) fn queue_limit(&self) -> usize {
-        self.limit / 2
+        let own = self.limit() / 2;
+        self.parent().map_or(own, |it| it.queue_limit().min(own))
     }
 
     /// True if more messages may come out of queues. A quarter of their half is theirs, however
     /// much senders hold.
     #[must_use]
     pub(crate) fn has_room_for_queues(&self) -> bool {
-        let consumed = self.consumed.load(Ordering::Relaxed);
-        consumed < self.queue_limit()
-            && (consumed < self.queue_limit() / 4 || self.used() < self.limit)
+        let (consumed, limit) = (self.consumed.load(Ordering::Relaxed), self.queue_limit());
+        consumed < limit
+            && (consumed < limit / 4 || self.used() < self.limit())
+            && self.parent().is_none_or(|it| it.has_room_for_queues())
     }
 
     /// True if there is room for a message of a queue that holds none, so that no queue has to wait
@@ -94,12 +280,19 @@ impl MemoryBudget {
     /// left.
     #[must_use]
     pub(crate) fn has_room_for_one(&self) -> bool {
-        self.consumed.load(Ordering::Relaxed) < self.limit
+        self.consumed.load(Ordering::Relaxed) < self.limit()
+            && self.parent().is_none_or(|it| it.has_room_for_one())
     }
 
     /// Returns when a share of a message was given back; only one of those who wait is notified.
     pub(crate) async fn until_released(&self) {
-        self.released.notified().await;
+        match self.parent() {
+            None => self.released.notified().await,
+            Some(process) => tokio::select! {
+                () = self.released.notified() => {}
+                () = process.released.notified() => {}
+            },
+        }
     }
 }
 
@@ -117,13 +310,8 @@ impl BudgetShare {
     /// If there is no room for them. They are charged nevertheless, until the share is dropped.
     pub(crate) fn grow_to(&mut self, bytes: usize) -> Result<(), BudgetExhausted> {
         let more = bytes.saturating_sub(self.bytes);
-        let used = self.budget.used.fetch_add(more, Ordering::Relaxed);
         self.bytes += more;
-        if used.saturating_add(more) > self.budget.limit {
-            Err(BudgetExhausted)
-        } else {
-            Ok(())
-        }
+        self.budget.charge(more)
     }
 }
 
@@ -131,7 +319,7 @@ impl BudgetShare {
     /// Adds bytes to the share, even if there is no room for them: they are in memory already.
     #[must_use]
     pub(crate) fn increased_by(mut self, bytes: usize) -> Self {
-        self.budget.used.fetch_add(bytes, Ordering::Relaxed);
+        self.budget.charge_existing(bytes);
         self.bytes += bytes;
         self
     }
@@ -145,7 +333,7 @@ impl BudgetShare {
 
 impl Drop for BudgetShare {
     fn drop(&mut self) {
-        self.budget.used.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.budget.release(self.bytes);
     }
 }
 
@@ -158,8 +346,7 @@ pub(crate) struct ConsumedShare {
 impl Drop for ConsumedShare {
     fn drop(&mut self) {
         let BudgetShare { budget, bytes } = &self.share;
-        budget.consumed.fetch_sub(*bytes, Ordering::Relaxed);
-        budget.released.notify_one();
+        budget.release_consumed(*bytes);
     }
 }
 
@@ -175,7 +362,7 @@ mod tests {
             (one.grow_to(60), one.grow_to(50), other.grow_to(40)),
             (Ok(()), Ok(()), Ok(()))
         );
-        assert_eq!(other.grow_to(41), Err(BudgetExhausted));
+        assert_eq!(other.grow_to(41), Err(BudgetExhausted::Process));
         drop(other);
         assert_eq!((budget.used(), one.grow_to(100)), (60, Ok(())));
         drop(one);
@@ -208,5 +395,63 @@ mod tests {
         tokio::time::timeout(std::time::Duration::from_secs(5), budget.until_released())
             .await
             .expect("told");
+    }
+
+    fn limits(team: Option<usize>, others: Option<usize>) -> NamespaceLimitSet {
+        let bytes = |buffered_bytes| NamespaceLimit {
+            buffered_bytes,
+            ..NamespaceLimit::default()
+        };
+        NamespaceLimitSet {
+            named: [("team".to_owned(), bytes(team))].into(),
+            others: bytes(others),
+        }
+    }
+
+    #[test]
+    fn a_namespace_has_its_part_and_no_more() {
+        let budget = MemoryBudget::with_namespaces(100, limits(Some(40), Some(70)));
+        let (team, other) = (budget.of_namespace("team"), budget.of_namespace("other"));
+        let (mut one, mut two) = (team.share(), other.share());
+        assert_eq!((one.grow_to(40), two.grow_to(60)), (Ok(()), Ok(())));
+        let refused = one.grow_to(41).expect_err("over its limit");
+        let BudgetExhausted::Namespace(exceeded) = refused else {
+            panic!("{refused:?}");
+        };
+        assert_eq!((&*exceeded.namespace, &*exceeded.limit), ("team", "40"));
+        assert_eq!(two.grow_to(61), Err(BudgetExhausted::Process));
+        drop((one, two));
+        assert_eq!((budget.used(), team.used(), other.used()), (0, 0, 0));
+        assert_eq!(budget.namespaces().len(), 2);
+    }
+
+    #[test]
+    fn a_namespace_that_is_full_takes_nothing_out_of_queues() {
+        let budget = MemoryBudget::with_namespaces(1000, limits(Some(40), None));
+        let (team, other) = (budget.of_namespace("team"), budget.of_namespace("other"));
+        let held = team.consumed_share(20);
+        assert!(!team.has_room_for_queues() && team.has_room_for_one());
+        assert!(other.has_room_for_queues());
+        assert_eq!(budget.used(), 20);
+        budget.set_namespace_limits(limits(Some(80), None));
+        assert!(team.has_room_for_queues());
+        drop(held);
+        assert_eq!((budget.used(), team.used()), (0, 0));
+    }
+
+    #[test]
+    fn without_limits_there_is_one_budget() {
+        let budget = MemoryBudget::new(10);
+        assert!(Arc::ptr_eq(&budget, &budget.of_namespace("team")));
+        assert!(budget.quota().is_none() && budget.namespaces().is_empty());
+    }
+
+    #[test]
+    fn a_budget_lives_as_long_as_somebody_has_it() {
+        let budget = MemoryBudget::with_namespaces(10, limits(None, None));
+        let team = budget.of_namespace("team");
+        assert!(Arc::ptr_eq(&team, &budget.of_namespace("team")));
+        drop(team);
+        assert!(budget.namespaces().is_empty());
     }
 }

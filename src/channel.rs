@@ -6,6 +6,7 @@ pub mod backends;
 pub(crate) mod conformance;
 mod cooperative_yield;
 pub mod disk;
+mod event_delivery;
 pub mod memory;
 pub(crate) mod metrics;
 pub(crate) mod parked;
@@ -24,15 +25,16 @@ use futures_util::future::BoxFuture;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use parked::ParkedStore;
-use replay::ReplayStore;
-use trouble_reason::{BackendConnection, TroubleReason};
-
+pub use crate::budget::LimitExceeded;
 use crate::event::Event;
 use crate::model::{Channel, DestinationRole, Subscription, SubscriptionKey};
 use crate::observation::{ObservedEnd, ObservedFact};
 use crate::telemetry::series::{DropReason, Dropped, SubscriptionSeries};
 use crate::wire_text::WireText;
+pub use event_delivery::EventDelivery;
+use parked::ParkedStore;
+use replay::ReplayStore;
+use trouble_reason::{BackendConnection, TroubleReason};
 
 /// Time after which a sender that met a full queue should try again: sent as `Retry-After`.
 pub(crate) const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -50,6 +52,9 @@ pub enum PublishError {
     /// words.
     #[error("{0}: try again later")]
     NoRoom(String),
+    /// A limit of a namespace lets no more events pass; nothing was enqueued in any queue.
+    #[error(transparent)]
+    OverLimit(#[from] LimitExceeded),
     /// On a channel that acknowledges after delivery, at least one subscription and its dead letter
     /// sink did not get what they should (contract FO-4, FO-5).
     #[error(
@@ -279,53 +284,14 @@ pub trait DeliverySettlement: fmt::Debug + Send + Sync {
     /// cannot. Is called once at most.
     fn settle<'a>(&'a mut self, event: &'a Event, outcome: DeliveryOutcome) -> BoxFuture<'a, ()>;
 
+    /// Tells observers what becomes of an event whose delivery is dropped before it is settled;
+    /// `why` is empty if there is nothing to say.
+    fn observe_abandoned(&self, event: &Event, why: &str);
+
     /// Returns when the queue has given the event to another consumer; never, if that cannot
     /// happen.
     fn until_revoked(&self) -> BoxFuture<'_, ()> {
         std::future::pending().boxed()
-    }
-}
-
-/// One event on its way to one subscription. Whoever takes it must settle it.
-#[derive(Debug)]
-pub struct EventDelivery<S: ?Sized = dyn DeliverySettlement> {
-    /// The event, shared with the deliveries to other subscriptions.
-    pub event: Arc<Event>,
-    /// Progress of the delivery in an earlier process or before a deferral; the default for a new
-    /// event.
-    pub progress: DeliveryProgress,
-    /// Time at which the event came into its queue; if that is outside of the process, at which it
-    /// was taken out of it.
-    pub received_at: Instant,
-    /// The backend's part. It is the last field, so that one box holds a delivery of any backend.
-    settlement: S,
-}
-
-impl<S: DeliverySettlement + 'static> EventDelivery<S> {
-    fn new(event: Arc<Event>, progress: DeliveryProgress, settlement: S) -> Box<EventDelivery> {
-        Box::new(Self {
-            event,
-            progress,
-            received_at: Instant::now(),
-            settlement,
-        })
-    }
-}
-
-impl EventDelivery {
-    /// Returns when the queue has given the event to another consumer, so that its delivery should
-    /// end here; never, if that cannot happen.
-    pub(crate) async fn until_revoked(&self) {
-        self.settlement.until_revoked().await;
-    }
-
-    /// Tells the queue the outcome of the delivery. Returns when the queue has recorded it, or
-    /// cannot.
-    pub(crate) async fn settle(mut self: Box<Self>, outcome: DeliveryOutcome) {
-        let Self {
-            event, settlement, ..
-        } = &mut *self;
-        settlement.settle(event, outcome).await;
     }
 }
 

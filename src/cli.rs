@@ -8,8 +8,10 @@ mod disk;
 mod display;
 mod filter;
 mod get;
+mod line_output;
 mod log_level;
 mod manifests;
+mod object_scope;
 mod parked;
 mod pod;
 mod rabbitmq;
@@ -23,6 +25,7 @@ mod sink;
 mod tap;
 mod task;
 mod telemetry;
+mod top;
 mod value;
 mod value_enum;
 mod variables;
@@ -38,7 +41,9 @@ pub(crate) use display::DisplayOptions;
 pub use filter::FilterCommand;
 pub(crate) use filter::FilterTestOptions;
 pub(crate) use get::{GetOptions, GetOutput, GetResource};
+pub(crate) use line_output::{LineOptions, LineOutput};
 pub(crate) use manifests::ManifestOptions;
+pub(crate) use object_scope::ObjectScope;
 pub(crate) use parked::{ParkedCommand, ParkedOptions};
 pub(crate) use pod::ListenAddresses;
 pub(crate) use rabbitmq::{QueueTypeArg, RabbitmqConnectionOptions, RabbitmqOptions};
@@ -53,8 +58,9 @@ pub(crate) use schema::SchemaOptions;
 pub(crate) use send::SendOptions;
 pub(crate) use served::{RoleArg, ServedOptions};
 pub(crate) use sink::{EnvOptions, ExecOptions, SinkOptions};
-pub(crate) use tap::{ExplainOptions, LineOutput, TapOptions};
+pub(crate) use tap::{ExplainOptions, TapOptions};
 pub(crate) use telemetry::TelemetryOptions;
+pub(crate) use top::{TopColumn, TopOptions};
 pub use variables::unread_variables;
 
 /// Looks up a variable of the environment by its name.
@@ -92,6 +98,8 @@ pub enum CliCommand {
     Disk(DiskCommand),
     /// Show what a running dispatcher serves
     Get(GetOptions),
+    /// Show the table of the status page in the terminal
+    Top(Box<TopOptions>),
     /// Print what happens to events as it happens
     Tap(Box<TapOptions>),
     /// Print what became of an event

@@ -18,6 +18,7 @@ pub mod schema;
 pub mod send;
 mod sink;
 pub mod tap;
+pub mod top;
 
 use std::error::Error;
 use std::io::{self, Write};

@@ -10,6 +10,8 @@
 mod channel_kind;
 mod cluster;
 mod files;
+mod limits_file;
+pub(crate) mod object_changes;
 mod problem_log;
 mod read;
 mod resolve;
@@ -24,6 +26,7 @@ pub(crate) use cluster::{
     ApiServerAccess, ClusterSettings, FollowerChannels, LatestResolution, StopSignals,
 };
 pub(crate) use files::watch_files;
+pub(crate) use limits_file::{parse_namespace_limits, read_limits_text};
 pub use read::document::ManifestSet;
 pub use read::file::parse_manifests;
 pub use read::file::read_manifests;

@@ -186,7 +186,9 @@ impl<T: HttpTransport> Dispatcher<T> {
         let opened = self.backend.open(channel);
         consumers.extend(opened.consumers);
         let (publisher, series) = (opened.publisher, self.router.channel_series(&channel.key));
-        Arc::new(RoutedChannel::new(channel, publisher, series))
+        let budget = self.router.namespace_budget(&channel.key.namespace);
+        let routed = RoutedChannel::new(channel, publisher, series);
+        Arc::new(routed.with_budget(budget))
     }
 
     /// Retires the queues of channels that have changed or are gone, except those that are

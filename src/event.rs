@@ -12,8 +12,10 @@ pub mod http;
 mod json;
 pub(crate) mod knative;
 mod near;
+mod shown_data;
 pub mod stored;
 mod trace_context;
+mod undecoded;
 mod validate;
 
 use std::borrow::Cow;
@@ -30,7 +32,10 @@ pub use attribute_limit::AttributeLimit;
 pub(crate) use compact::{CompactEvent, MOST_COMPACT};
 pub(crate) use decode_error::DecodeError;
 pub(crate) use near::{differs_little, nearly};
+pub(crate) use shown_data::MOST_SHOWN;
+pub use shown_data::ShownData;
 pub(crate) use trace_context::{BAGGAGE, TRACEPARENT, TRACESTATE, TraceContext};
+pub(crate) use undecoded::{UndecodedMessage, announced_event};
 
 /// Version of the CloudEvents specification that an event follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,6 +6,7 @@
 
 pub(crate) mod event_port;
 mod probe;
+mod refused_request;
 pub(crate) mod request_metrics;
 pub mod request_reader;
 mod response;
@@ -20,13 +21,13 @@ use http_body_util::Full;
 
 use crate::auth::policy::AccessDenial;
 use crate::auth::{RequestCredentials, SenderAuthorizer, SenderIdentity};
-use crate::budget::PER_ONE_OF_MANY;
+use crate::budget::{MemoryBudget, PER_ONE_OF_MANY};
 use crate::event::http::ContentMode;
-use crate::event::{Event, EventGuard, http as binding};
-use crate::observation::EventArrival;
+use crate::event::{Event, EventGuard, announced_event, http as binding};
+use crate::observation::{EventArrival, ObservedRefusal};
 use crate::router::{AcceptError, ArrivedEvents, Router, ServedTable};
-use crate::server::body::BodyError;
 use crate::server::{RequestBody, RequestContext, RequestHandler};
+use refused_request::RefusedRequest;
 use request_reader::{ReceivedRequest, RequestReader};
 use response::IngressResponse;
 use target::IngressTarget;
@@ -62,29 +63,45 @@ impl Ingress {
         &self,
         request: Request<RequestBody>,
         context: &mut RequestContext,
-    ) -> Result<IngressResponse, IngressResponse> {
+    ) -> Result<IngressResponse, Box<RefusedRequest>> {
         // One table is used for the whole request, even if it is replaced meanwhile.
         let serving = self.router.served_table();
-        self.request_reader
-            .check_scheme(serving.table.transport_encryption(), context.scheme)
-            .map_err(IngressResponse::WrongScheme)?;
-        // The target comes before the method: an unknown address names no methods.
-        let target = IngressTarget::find(&serving, &request)?;
+        let found = self.find_target(&serving, &request, context);
+        let target = found.map_err(|response| RefusedRequest::unaddressed(response, &request))?;
         match *request.method() {
             Method::POST => {}
             Method::OPTIONS => return Ok(IngressResponse::Options),
-            _ => return Err(IngressResponse::MethodNotAllowed),
+            _ => return Err(RefusedRequest::told(IngressResponse::MethodNotAllowed)),
         }
         let (via, peer) = (context.scheme.as_str(), context.peer);
         let (events, sender) = self
             .read_authorized(request, context, &serving, &target)
-            .await?;
+            .await
+            .map_err(|refused| refused.at(target.observed(&serving)))?;
         let by = sender.subject();
         let arrived = ArrivedEvents {
             events,
             arrival: EventArrival { via, by, peer },
         };
-        self.send_to_target(arrived, &serving, &target).await
+        let sent = self.send_to_target(arrived, &serving, &target).await;
+        sent.map_err(RefusedRequest::told)
+    }
+
+    /// Finds the target of a request whose scheme the mode takes.
+    ///
+    /// # Errors
+    /// If there is none; the error is the response.
+    fn find_target<'s>(
+        &self,
+        serving: &'s ServedTable,
+        request: &Request<RequestBody>,
+        context: &RequestContext,
+    ) -> Result<IngressTarget<'s>, IngressResponse> {
+        self.request_reader
+            .check_scheme(serving.table.transport_encryption(), context.scheme)
+            .map_err(IngressResponse::WrongScheme)?;
+        // The target comes before the method: an unknown address names no methods.
+        IngressTarget::find(serving, request)
     }
 
     /// Sends the events to their target. A RequestReply takes one of them, and gives its reply.
@@ -126,7 +143,7 @@ impl Ingress {
         context: &mut RequestContext,
         serving: &ServedTable,
         target: &IngressTarget<'_>,
-    ) -> Result<(Vec<Event>, SenderIdentity), IngressResponse> {
+    ) -> Result<(Vec<Event>, SenderIdentity), Box<RefusedRequest>> {
         let refused = |denial| IngressResponse::Refused(self.count_denied(serving, target, denial));
         // Before the body is read, the sender must be known, if the target wants that.
         let access = target.access();
@@ -136,23 +153,31 @@ impl Ingress {
             Ok(sender) => sender,
             Err(denial) => {
                 // Upstream reports what is wrong with an event before it refuses its sender.
-                let malformed = self.decode_error_response(request, context).await;
-                return Err(malformed.unwrap_or_else(|| {
-                    self.sender_authorizer.count_denial(&denial);
-                    refused(denial)
-                }));
+                let events = self.read_refused(request, context).await?;
+                self.sender_authorizer.count_denial(&denial);
+                return Err(RefusedRequest::new(refused(denial), events));
             }
         };
         // Determined while the header fields are there, which reading takes away.
         let is_batch = target.refuses_batches()
             && binding::content_mode(request.headers()) == Ok(ContentMode::Batched);
-        let events = self.read_events(request, context).await?;
+        if let IngressTarget::Channel(index, _) = target {
+            let checked = self.router.check_rate(serving, *index);
+            checked.map_err(|error| {
+                let response = IngressResponse::Refused(error);
+                RefusedRequest::unread(response, request.headers())
+            })?;
+        }
+        let budget = target.budget(serving);
+        let events = self.read_events(request, context, budget).await?;
         // With the event at hand, the policies that filter events can decide.
-        self.sender_authorizer
-            .authorize(access, &sender, &events)
-            .map_err(refused)?;
+        let authorized = self.sender_authorizer.authorize(access, &sender, &events);
+        if let Err(denial) = authorized {
+            return Err(RefusedRequest::new(refused(denial), events));
+        }
         if is_batch {
-            return Err(IngressResponse::BatchNotAllowed);
+            let response = IngressResponse::BatchNotAllowed;
+            return Err(RefusedRequest::new(response, events));
         }
         Ok((events, sender))
     }
@@ -173,25 +198,34 @@ impl Ingress {
         }
     }
 
-    /// Response that says what is wrong with a request that is refused anyway, if its body is small
-    /// and there.
-    async fn decode_error_response(
+    /// Reads the events of a request that is refused anyway, if its body is small and there; what
+    /// its header fields announce if it is not.
+    ///
+    /// # Errors
+    /// If there is something wrong with the events, too.
+    async fn read_refused(
         &self,
         request: Request<RequestBody>,
         context: &mut RequestContext,
-    ) -> Option<IngressResponse> {
-        let received = Box::pin(self.request_reader.read_refused(request, context)).await?;
-        binding::decode(received.headers, received.body, received.attribute_limit)
-            .err()
-            .map(IngressResponse::NotAnEvent)
+    ) -> Result<Vec<Event>, Box<RefusedRequest>> {
+        let announced = announced_event(request.headers());
+        let read = Box::pin(self.request_reader.read_refused(request, context)).await;
+        let Some(received) = read else {
+            return Ok(vec![announced]);
+        };
+        let (headers, limit) = (received.headers, received.attribute_limit);
+        binding::decode_in_trace(headers, received.body, limit, None)
+            .map_err(|undecoded| RefusedRequest::undecoded(*undecoded))
     }
 
-    /// Reads the events of a request. Their share of the memory budget lasts as long as they do.
+    /// Reads the events of a request. Their share of the memory budget, or of that of their
+    /// namespace, lasts as long as they do.
     async fn read_events(
         &self,
         request: Request<RequestBody>,
         context: &mut RequestContext,
-    ) -> Result<Vec<Event>, IngressResponse> {
+        budget: Option<&Arc<MemoryBudget>>,
+    ) -> Result<Vec<Event>, Box<RefusedRequest>> {
         let ReceivedRequest {
             headers,
             body,
@@ -200,20 +234,39 @@ impl Ingress {
             trace,
         } = self
             .request_reader
-            .read_request(request, context)
+            .read_request_within(request, context, budget)
             .await
-            .map_err(IngressResponse::BodyUnreadable)?;
+            .map_err(|unread| {
+                let response = IngressResponse::BodyUnreadable(unread.error);
+                RefusedRequest::unread(response, &unread.headers)
+            })?;
         let (counted, data) = (share.bytes(), body.len());
         let events = binding::decode_in_trace(headers, body, attributes, trace)
-            .map_err(IngressResponse::NotAnEvent)?;
-        share
-            .grow_to(held_bytes(&events, counted, data))
-            .map_err(|_exhausted| IngressResponse::BodyUnreadable(BodyError::OverBudget))?;
+            .map_err(|undecoded| RefusedRequest::undecoded(*undecoded))?;
+        if let Err(exhausted) = share.grow_to(held_bytes(&events, counted, data)) {
+            let response = IngressResponse::BodyUnreadable(exhausted.into());
+            return Err(RefusedRequest::new(response, events));
+        }
         let guard: EventGuard = Arc::new(share);
         Ok(events
             .into_iter()
             .map(|event| event.with_guard(Arc::clone(&guard)))
             .collect())
+    }
+
+    /// Tells observers of a request that was refused, and gives the response.
+    fn refuse(&self, refused: RefusedRequest, arrival: EventArrival<'_>) -> IngressResponse {
+        tracing::debug!(answer = %refused, "Request refused");
+        let refusal = ObservedRefusal {
+            status: Some(refused.response.status().as_u16()),
+            arrival,
+            reason: &refused.reason(),
+        };
+        for event in &refused.events {
+            self.router
+                .observe_refused(event, refused.target.as_ref(), &refusal);
+        }
+        refused.response
     }
 }
 
@@ -232,13 +285,14 @@ impl RequestHandler for Ingress {
         request: Request<RequestBody>,
         context: &mut RequestContext,
     ) -> Response<Full<Bytes>> {
-        let answer = self
-            .accept(request, context)
-            .await
-            .unwrap_or_else(|answer| {
-                tracing::debug!(%answer, "Request refused");
-                answer
-            });
+        let (via, peer) = (context.scheme.as_str(), context.peer);
+        let answer = match self.accept(request, context).await {
+            Ok(answer) => answer,
+            Err(refused) => {
+                let arrival = EventArrival { via, by: "", peer };
+                self.refuse(*refused, arrival)
+            }
+        };
         answer.into_response()
     }
 }

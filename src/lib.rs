@@ -17,6 +17,7 @@
 //! - [`control`] makes routing tables of Knative manifests.
 //! - [`correlation`]: the ids by which RequestReplies recognize replies.
 //! - [`observation`] takes what is told of single events, for `explain` and `tap`.
+//! - [`system_events`] tells operators what they should know, as events.
 //! - [`wire_text`], [`scrub`], [`budget`], [`tls`], [`telemetry`], [`supervisor`]: mechanisms that
 //!   the others use.
 //! - [`admin`], [`cli`], [`command`], [`app`]: the program around them.
@@ -54,6 +55,7 @@ pub(crate) mod scrub;
 pub mod server;
 pub(crate) mod source;
 pub(crate) mod supervisor;
+mod system_events;
 pub mod telemetry;
 pub mod tls;
 pub mod wire_text;

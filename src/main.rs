@@ -40,7 +40,11 @@ fn main() -> ExitCode {
         CliCommand::Disk(disk) => disk.validate(),
         _ => Ok(()),
     };
-    let log = match usage.and_then(|()| start_logging(style, level)) {
+    let audited = match &cli.command {
+        CliCommand::Run(options) => options.audit_log.as_deref(),
+        _ => None,
+    };
+    let log = match usage.and_then(|()| start_logging(style, level, audited)) {
         Ok(log) => log,
         Err(error) => return print_error(&error, ExitCode::from(USAGE)),
     };
@@ -71,6 +75,7 @@ async fn run(command: CliCommand, log: LogLevel) -> ExitCode {
         CliCommand::Replay(options) => command::replay::run(&options).await,
         CliCommand::Disk(disk) => command::disk::run(&disk),
         CliCommand::Get(options) => command::get::run(&options).await,
+        CliCommand::Top(options) => command::top::run(&options).await,
         CliCommand::Tap(options) => command::tap::run(&options).await,
         CliCommand::Explain(options) => command::tap::explain(&options).await,
         CliCommand::Send(options) => command::send::run(*options).await,

@@ -6,6 +6,7 @@
 mod addressable;
 pub(crate) mod annotation;
 mod authorization;
+mod byte_size;
 mod channel;
 mod delivery_spec;
 mod destination_role;
@@ -36,6 +37,7 @@ pub use authorization::OidcDiscovery;
 pub use authorization::SenderAuthorization;
 pub use authorization::ServiceAccount;
 pub(crate) use authorization::{EventPolicy, SUBJECT_PREFIX, SubjectPattern};
+pub(crate) use byte_size::parse_byte_size;
 pub use channel::AcknowledgeMode;
 pub use channel::BackendKind;
 pub use channel::Channel;

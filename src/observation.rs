@@ -6,6 +6,7 @@
 
 mod event_key;
 mod event_line;
+mod event_note;
 mod explanation;
 mod observed_fact;
 mod observed_object;
@@ -19,23 +20,33 @@ use rustix::time::{ClockId, clock_gettime};
 use crate::event::Event;
 use event_key::EventKeyHasher;
 use record_ring::RecordRing;
-use tap_hub::TapHub;
+use tap_hub::{LaterFact, TapHub};
 
-pub(crate) use event_key::EventKey;
+pub(crate) use event_note::EventNote;
 pub(crate) use explanation::Explanation;
-pub use observed_fact::{EventArrival, ObservedAttempt, ObservedEnd, ObservedFact};
+pub use observed_fact::{
+    EventArrival, ObservedAttempt, ObservedEnd, ObservedFact, ObservedRefusal,
+};
 pub use observed_object::ObservedObject;
-pub(crate) use tap_hub::{MOST_READERS, TapDetail, TapReader};
+pub(crate) use tap_hub::MOST_READERS;
+pub use tap_hub::{Observation, TapBatch, TapDetail, TapReader};
 
 /// Bytes that the latest events may take by default.
 const DEFAULT_BYTES: usize = 32 * 1024 * 1024;
+/// Part of these bytes that events take which were refused before a channel had them: whoever may
+/// not send pushes nothing out that was accepted.
+const REFUSED_PART: usize = 16;
 
 /// Takes what is told of single events. There is one for the process.
 #[derive(Debug)]
 pub struct EventObserver {
     keys: EventKeyHasher,
     ring: RecordRing,
+    /// Records of events that were refused before a channel had them.
+    refused: RecordRing,
     taps: Arc<TapHub>,
+    /// Where events are refused whose address nothing has.
+    nowhere: Arc<ObservedObject>,
 }
 
 impl Default for EventObserver {
@@ -51,7 +62,9 @@ impl EventObserver {
         Self {
             keys: EventKeyHasher::default(),
             ring: RecordRing::new(max_bytes),
+            refused: RecordRing::new(max_bytes.div_ceil(REFUSED_PART)),
             taps: Arc::default(),
+            nowhere: ObservedObject::unknown_address(),
         }
     }
 
@@ -59,38 +72,86 @@ impl EventObserver {
     pub fn observe(&self, event: &Event, object: &Arc<ObservedObject>, fact: &ObservedFact<'_>) {
         if self.ring.is_kept() {
             let attributes = fact.is_first().then_some(event);
-            self.ring.append(self.key(event), object, fact, attributes);
+            self.ring
+                .append(self.keys.key(event), object, fact, attributes);
         }
         if self.taps.is_listening() {
             self.taps.publish(event, object, fact);
         }
     }
 
-    /// The name of an event, for [`EventObserver::observe_key`].
-    pub(crate) fn key(&self, event: &Event) -> EventKey {
-        self.keys.key(event)
+    /// Takes that an event was refused before a channel had it: at this object, or at no address
+    /// that anything has. What is not known of the event is not set.
+    pub(crate) fn observe_refused(
+        &self,
+        event: &Event,
+        object: Option<&Arc<ObservedObject>>,
+        refusal: &ObservedRefusal<'_>,
+    ) {
+        let (object, fact) = (
+            object.unwrap_or(&self.nowhere),
+            ObservedFact::Refused(*refusal),
+        );
+        // Nobody could ask for an event that has no id.
+        if self.refused.is_kept() && event.attribute("id").is_some() {
+            self.refused
+                .append(self.keys.key(event), object, &fact, Some(event));
+        }
+        if self.taps.is_listening() {
+            self.taps.publish(event, object, &fact);
+        }
     }
 
-    /// Takes what has happened to an event that is not at hand any more. Taps are not told.
-    pub(crate) fn observe_key(
+    /// Notes an event, for [`EventObserver::observe_later`] when it is not at hand any more.
+    pub(crate) fn note(&self, event: &Event) -> EventNote {
+        let attributes = self.taps.is_listening().then(|| {
+            let mut written = Vec::with_capacity(256);
+            event.write_compact(&mut written);
+            written.into()
+        });
+        EventNote {
+            key: self.ring.is_kept().then(|| self.keys.key(event)),
+            attributes,
+        }
+    }
+
+    /// Takes what has happened to an event that was noted. Taps that were not open then are not
+    /// told.
+    pub(crate) fn observe_later(
         &self,
-        key: EventKey,
+        note: &EventNote,
         object: &Arc<ObservedObject>,
         fact: &ObservedFact<'_>,
     ) {
-        if self.ring.is_kept() {
+        if let Some(key) = note.key {
             self.ring.append(key, object, fact, None);
+        }
+        if let Some(attributes) = &note.attributes
+            && self.taps.is_listening()
+        {
+            self.taps.publish_later(&LaterFact {
+                attributes,
+                object,
+                fact,
+            });
         }
     }
 
     /// What is known of the events of this id, and of this source if one is given.
     pub(crate) fn explain(&self, id: &str, source: Option<&str>) -> Explanation {
         let key = source.map(|source| self.keys.key_of(id, source));
-        Explanation::find(&self.ring, id, source, key)
+        Explanation::find([&self.ring, &self.refused], id, source, key)
+    }
+
+    /// The latest events that the subscription with this label did not get in the end, `most` of
+    /// them at most.
+    pub(crate) fn undelivered(&self, label: &str, most: usize) -> Explanation {
+        Explanation::find_undelivered(&self.ring, label, most)
     }
 
     /// Begins to tell a reader what happens from now on; `None` if there are [`MOST_READERS`].
-    pub(crate) fn tap(&self, detail: TapDetail) -> Option<TapReader> {
+    #[must_use]
+    pub fn tap(&self, detail: TapDetail) -> Option<TapReader> {
         TapHub::listen(&self.taps, detail)
     }
 }

@@ -8,6 +8,7 @@ mod broker_filter;
 mod broker_ingress;
 mod broker_request;
 mod destination_response;
+mod refused_event;
 mod relay_request;
 mod response;
 mod trigger_request;
@@ -24,7 +25,7 @@ use http_body_util::Full;
 use crate::auth::{AccessDenial, RequestCredentials, SenderAuthorizer, SenderIdentity, TokenCache};
 use crate::channel;
 use crate::client::HttpTransport;
-use crate::event::Event;
+use crate::event::{Event, announced_event};
 use crate::event_type::EventTypeObserver;
 use crate::ingress::request_reader::{ReceivedRequest, RequestReader};
 use crate::model::{SenderAuthorization, UriScheme};
@@ -33,6 +34,7 @@ use crate::server::{RequestBody, RequestContext};
 use crate::telemetry::counters::ProcessCounters;
 use crate::telemetry::series::{RelayDurations, SchemeDurations};
 use crate::telemetry::tracer::Tracer;
+use refused_event::RefusedEvent;
 use response::RelayResponse;
 
 pub use broker_filter::BrokerFilter;
@@ -120,20 +122,43 @@ impl<T: HttpTransport> RelayDependencies<T> {
         authorized.map_err(|denial| denied_response(&denial))
     }
 
-    /// Response that says what is wrong with a request that is refused anyway, if its body is small
-    /// and there.
-    async fn decode_error_response(
+    /// Reads the event of a request that is refused anyway, if its body is small and there; what
+    /// its header fields announce if it is not.
+    ///
+    /// # Errors
+    /// If there is something wrong with the event, too.
+    async fn read_refused(
         &self,
         request: Request<RequestBody>,
         context: &mut RequestContext,
         decode: EventDecoder,
-    ) -> Option<RelayResponse> {
-        decode(Box::pin(self.request_reader.read_refused(request, context)).await?).err()
+    ) -> Result<Event, Box<RefusedEvent>> {
+        let announced = announced_event(request.headers());
+        match Box::pin(self.request_reader.read_refused(request, context)).await {
+            Some(received) => decode(received),
+            None => Ok(announced),
+        }
+    }
+
+    /// Reads a request as a whole.
+    ///
+    /// # Errors
+    /// If that is not possible.
+    async fn read_request(
+        &self,
+        request: Request<RequestBody>,
+        context: &mut RequestContext,
+    ) -> Result<ReceivedRequest, Box<RefusedEvent>> {
+        let read = self.request_reader.read_request(request, context).await;
+        read.map_err(|unread| {
+            let response = RelayResponse::from_body_error(&unread.error);
+            RefusedEvent::unread(response, &unread.headers)
+        })
     }
 }
 
 /// Function that decodes the event of a request, in the way of its role.
-type EventDecoder = fn(ReceivedRequest) -> Result<Event, RelayResponse>;
+type EventDecoder = fn(ReceivedRequest) -> Result<Event, Box<RefusedEvent>>;
 
 /// Durations of the events that came by this scheme.
 fn scheme_series(relayed: &RelayDurations, scheme: UriScheme) -> &SchemeDurations {

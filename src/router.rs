@@ -16,12 +16,12 @@ mod table_holder;
 use std::sync::Arc;
 
 use crate::auth::policy::{self, AccessDenial, InternalSender};
-use crate::budget::{MemoryBudget, PER_EVENT};
-use crate::channel::metrics;
+use crate::budget::{LimitExceeded, MemoryBudget, PER_EVENT};
+use crate::channel::{PublishError, metrics};
 use crate::event::{Event, http as binding};
 use crate::event_type::EventTypeObserver;
 use crate::model::{AcknowledgeMode, BackendKind, Channel, ChannelKey, ChannelKind, RoutingTable};
-use crate::observation::{EventArrival, ObservedFact};
+use crate::observation::{EventArrival, ObservedFact, ObservedObject, ObservedRefusal};
 use crate::telemetry::counters::ProcessCounters;
 use crate::telemetry::series::{ArrivalOutcome, ChannelSeries};
 use crate::telemetry::tracer::Tracer;
@@ -140,9 +140,42 @@ impl Router {
         events: ArrivedEvents<'_>,
     ) -> Result<(), AcceptError> {
         match serving.channels.get(index) {
-            Some(channel) => self.accept_into(channel, events).await,
+            Some(channel) => {
+                let taken = channel.take_rate(events.events.len());
+                self.refuse_over_limit(channel, taken)?;
+                self.accept_into(channel, events).await
+            }
             None => Ok(()),
         }
+    }
+
+    /// Refuses a request for the channel at `index` before it is read, if it would be refused
+    /// anyway.
+    ///
+    /// # Errors
+    /// If the rate of its namespace allows no event now.
+    pub(crate) fn check_rate(
+        &self,
+        serving: &ServedTable,
+        index: usize,
+    ) -> Result<(), AcceptError> {
+        match serving.channels.get(index) {
+            Some(channel) => self.refuse_over_limit(channel, channel.check_rate()),
+            None => Ok(()),
+        }
+    }
+
+    /// Counts a request that a limit of its namespace does not let pass.
+    fn refuse_over_limit(
+        &self,
+        channel: &RoutedChannel,
+        checked: Result<(), LimitExceeded>,
+    ) -> Result<(), AcceptError> {
+        checked.map_err(|exceeded| {
+            channel.count_arrivals(ArrivalOutcome::Full, 1);
+            self.counters.refused.increment();
+            AcceptError::Publish(exceeded.into())
+        })
     }
 
     /// Takes one event that comes from inside the process; it is validated, and its sender
@@ -184,8 +217,14 @@ impl Router {
         arrival: EventArrival<'_>,
     ) -> Result<(), AcceptError> {
         policy::authorize_internal(channel.channel.authorization.as_ref(), inside, &event)
-            .map_err(|denial| self.count_denied_by(Some(channel), denial))?;
-        let events = vec![self.charge_to_budget(event)];
+            .map_err(|denial| self.count_denied_by(Some(channel), denial))
+            .inspect_err(|error| self.observe_refused_reply(channel, &event, arrival, error))?;
+        // It would be lost if it were refused, so senders are refused instead.
+        if let Some(quota) = channel.budget().and_then(|budget| budget.quota()) {
+            quota.charge_rate();
+        }
+        let budget = channel.budget().or(self.budget.as_ref());
+        let events = vec![charge_to_budget(event, budget)];
         self.accept_into(channel, ArrivedEvents { events, arrival })
             .await
     }
@@ -212,13 +251,15 @@ impl Router {
     /// be lost if it were refused, so senders are refused instead, who can send again.
     #[must_use]
     pub(crate) fn charge_to_budget(&self, event: Event) -> Event {
-        match &self.budget {
-            Some(budget) if !event.has_guard() => {
-                let share = budget.share().increased_by(PER_EVENT + event.length());
-                event.with_guard(Arc::new(share))
-            }
-            _ => event,
-        }
+        charge_to_budget(event, self.budget.as_ref())
+    }
+
+    /// The budget of a namespace, if namespaces have limits; for applying configuration, not for
+    /// each event.
+    #[must_use]
+    pub(crate) fn namespace_budget(&self, namespace: &str) -> Option<Arc<MemoryBudget>> {
+        let budget = self.budget.as_ref()?.of_namespace(namespace);
+        budget.quota().is_some().then_some(budget)
     }
 
     /// Counts events for the channel at `index` whose sender may not send them, and gives the
@@ -270,7 +311,7 @@ impl Router {
         let published = routed.publisher.publish(&events).await;
         if let Err(error) = &published {
             spans.set_error(error);
-            self.observe_refused(routed, events.iter().map(AsRef::as_ref), error);
+            self.observe_unpublished(routed, &events, error);
         }
         published?;
         self.counters.accepted.add(events.len() as u64);
@@ -290,27 +331,83 @@ impl Router {
     ) -> Result<(), AcceptError> {
         for event in events {
             if let Err(error) = enter_broker(event, self.max_ttl) {
-                self.observe_refused(routed, [&*event], &error);
+                let status = Some(error.status().as_u16());
+                self.observe_refused(
+                    event,
+                    Some(&routed.observed),
+                    &ObservedRefusal {
+                        status,
+                        reason: &error.to_string(),
+                        ..ObservedRefusal::default()
+                    },
+                );
                 return Err(error);
             }
         }
         Ok(())
     }
 
-    /// Tells observers that a channel did not take these events.
-    fn observe_refused<'e>(
+    /// Tells observers that the queues of a channel did not take these events, of which they know.
+    fn observe_unpublished(
         &self,
         routed: &RoutedChannel,
-        events: impl IntoIterator<Item = &'e Event>,
-        error: &dyn std::fmt::Display,
+        events: &[Arc<Event>],
+        error: &PublishError,
     ) {
-        let reason = error.to_string();
+        let (status, reason) = (
+            accept_error::publish_status(error).as_u16(),
+            error.to_string(),
+        );
+        let refused = ObservedFact::Refused(ObservedRefusal {
+            status: Some(status),
+            reason: &reason,
+            ..ObservedRefusal::default()
+        });
         for event in events {
-            let refused = ObservedFact::Refused(&reason);
             self.counters
                 .observer
                 .observe(event, &routed.observed, &refused);
         }
+    }
+
+    /// Tells observers that a channel did not take a reply from inside of the process.
+    fn observe_refused_reply(
+        &self,
+        routed: &RoutedChannel,
+        event: &Event,
+        arrival: EventArrival<'_>,
+        error: &AcceptError,
+    ) {
+        let refusal = ObservedRefusal {
+            status: Some(error.status().as_u16()),
+            arrival,
+            reason: &error.to_string(),
+        };
+        self.observe_refused(event, Some(&routed.observed), &refusal);
+    }
+
+    /// Tells observers that an event was refused before the channel had it, or at an address that
+    /// nothing has.
+    pub(crate) fn observe_refused(
+        &self,
+        event: &Event,
+        target: Option<&Arc<ObservedObject>>,
+        refusal: &ObservedRefusal<'_>,
+    ) {
+        self.counters
+            .observer
+            .observe_refused(event, target, refusal);
+    }
+}
+
+/// Charges an event to a budget, unless it is charged already.
+fn charge_to_budget(event: Event, budget: Option<&Arc<MemoryBudget>>) -> Event {
+    match budget {
+        Some(budget) if !event.has_guard() => {
+            let share = budget.share().increased_by(PER_EVENT + event.length());
+            event.with_guard(Arc::new(share))
+        }
+        _ => event,
     }
 }
 

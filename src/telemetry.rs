@@ -1,5 +1,6 @@
 //! Telemetry, for operators: logs, metrics, traces.
 
+pub(crate) mod audit;
 pub(crate) mod backend_metrics;
 pub(crate) mod cluster_metrics;
 pub(crate) mod configuration_metrics;
@@ -12,6 +13,7 @@ pub(crate) mod histogram;
 mod log_format;
 pub(crate) mod log_rate_limit;
 pub(crate) mod metric_family;
+mod namespace_metrics;
 pub(crate) mod otlp;
 pub(crate) mod process;
 pub mod series;
@@ -20,12 +22,17 @@ pub(crate) mod span_queue;
 pub mod tracer;
 
 use std::io::IsTerminal;
+use std::path::Path;
 
+use tracing::{Metadata, Subscriber};
+use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
-use tracing_subscriber::{EnvFilter, Registry, reload};
+use tracing_subscriber::{EnvFilter, Layer, Registry, reload};
 
-use log_format::{JsonStderr, SpanIdFormat, TextFieldFormat, WithSpanIds};
+use audit::AuditFile;
+use log_format::{JsonLines, SpanIdFormat, TextFieldFormat, WithSpanIds};
 
 /// The format of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,22 +96,30 @@ fn log_filter(directives: &str) -> Result<EnvFilter, String> {
         .take(silent)
         .map(|name| format!("{name}=off,"))
         .collect();
-    EnvFilter::try_new(format!("{silent}{directives}")).map_err(|error| error.to_string())
+    // The audit log has no level of its own, unless the directives set one.
+    EnvFilter::try_new(format!("{silent}{}=info,{directives}", audit::TARGET))
+        .map_err(|error| error.to_string())
 }
 
 /// Starts logging to standard error. `directives` is a level, or directives such as
-/// `info,sealpost::delivery=debug`.
+/// `info,sealpost::delivery=debug`. What is audited goes to the file `audited`, too.
 ///
 /// # Errors
-/// Fails if the directives cannot be read, or if logging has been started before.
-pub fn start_logging(style: LogStyle, directives: &str) -> Result<LogLevel, String> {
+/// Fails if the directives cannot be read, if that file cannot be written to, or if logging has
+/// been started before.
+pub fn start_logging(
+    style: LogStyle,
+    directives: &str,
+    audited: Option<&Path>,
+) -> Result<LogLevel, String> {
+    let audited = audited.map(AuditFile::new).transpose()?;
     let filter =
         log_filter(directives).map_err(|error| format!("--log-level {directives:?}: {error}"))?;
     let (filter, handle) = reload::Layer::new(filter);
     let started = match style {
-        LogStyle::Json => start_json(filter),
-        LogStyle::Auto if !std::io::stderr().is_terminal() => start_json(filter),
-        LogStyle::Text | LogStyle::Auto => start_text(filter),
+        LogStyle::Json => start_json(filter, audited),
+        LogStyle::Auto if !std::io::stderr().is_terminal() => start_json(filter, audited),
+        LogStyle::Text | LogStyle::Auto => start_text(filter, audited),
     };
     started
         .map(|()| LogLevel(handle))
@@ -114,11 +129,27 @@ pub fn start_logging(style: LogStyle, directives: &str) -> Result<LogLevel, Stri
 /// The filter of a log whose level can be changed.
 type LiveFilter = reload::Layer<EnvFilter, Registry>;
 
-fn start_json(filter: LiveFilter) -> Result<(), TryInitError> {
+/// Layer that writes what is audited into its file, as lines of JSON; `None` without a file.
+fn audit_layer<S>(file: Option<AuditFile>) -> Option<impl Layer<S>>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+{
+    let is_audited = |line: &Metadata<'_>| line.target() == audit::TARGET;
+    file.map(|file| {
+        tracing_subscriber::fmt::layer()
+            .json()
+            .flatten_event(true)
+            .with_writer(JsonLines(file))
+            .with_target(false)
+            .with_filter(filter_fn(is_audited))
+    })
+}
+
+fn start_json(filter: LiveFilter, audited: Option<AuditFile>) -> Result<(), TryInitError> {
     let layer = tracing_subscriber::fmt::layer()
         .json()
         .flatten_event(true)
-        .with_writer(JsonStderr)
+        .with_writer(JsonLines(std::io::stderr))
         .with_target(false)
         .map_event_format(|format| WithSpanIds {
             format,
@@ -127,10 +158,11 @@ fn start_json(filter: LiveFilter) -> Result<(), TryInitError> {
     tracing_subscriber::registry()
         .with(filter)
         .with(layer)
+        .with(audit_layer(audited))
         .try_init()
 }
 
-fn start_text(filter: LiveFilter) -> Result<(), TryInitError> {
+fn start_text(filter: LiveFilter, audited: Option<AuditFile>) -> Result<(), TryInitError> {
     let is_terminal = std::io::stderr().is_terminal();
     // A line with ids is formatted apart, where the layer's colours are not known.
     let layer = tracing_subscriber::fmt::layer()
@@ -145,5 +177,6 @@ fn start_text(filter: LiveFilter) -> Result<(), TryInitError> {
     tracing_subscriber::registry()
         .with(filter)
         .with(layer)
+        .with(audit_layer(audited))
         .try_init()
 }

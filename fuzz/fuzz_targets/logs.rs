@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use sealpost::channel::disk::log::files::{DirectoryEntry, FileSystem, LockOutcome, LogFile};
+use sealpost::channel::disk::log::files::{DirectoryEntry, FileSystem, LogFile};
 use sealpost::channel::disk::log::{LogError, LogInspection};
 
 const DIRECTORY: &str = "/data/log";
@@ -98,7 +98,7 @@ fn plausible(mut data: &[u8]) -> Vec<u8> {
     let mut number = 1;
     while let [length, kind, rest @ ..] = data {
         let (payload, after) = rest.split_at((*length as usize).min(rest.len()));
-        records.push((kind % 13, payload.to_vec()));
+        records.push((kind % 15, payload.to_vec()));
         data = after;
         if kind >= &224 {
             put_frame(&mut file, number, &std::mem::take(&mut records));
@@ -143,10 +143,6 @@ struct MemoryFiles(BTreeMap<PathBuf, Vec<u8>>);
 #[derive(Debug)]
 struct MemoryFile(Vec<u8>);
 
-fn refused<T>() -> io::Result<T> {
-    Err(io::ErrorKind::ReadOnlyFilesystem.into())
-}
-
 impl LogFile for MemoryFile {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         let offset = usize::try_from(offset).expect("an address");
@@ -156,24 +152,12 @@ impl LogFile for MemoryFile {
         Ok(count)
     }
 
-    fn write_at(&self, _bytes: &[u8], _offset: u64) -> io::Result<usize> {
-        refused()
-    }
-
-    fn sync_data(&self) -> io::Result<()> {
-        refused()
-    }
-
     fn length(&self) -> io::Result<u64> {
         Ok(self.0.len() as u64)
     }
 }
 
 impl FileSystem for MemoryFiles {
-    fn create_directory(&self, _directory: &Path) -> io::Result<()> {
-        refused()
-    }
-
     fn list(&self, directory: &Path) -> io::Result<Vec<DirectoryEntry>> {
         let files = self
             .0
@@ -195,30 +179,6 @@ impl FileSystem for MemoryFiles {
     fn open(&self, path: &Path) -> io::Result<Arc<dyn LogFile>> {
         let bytes = self.0.get(path).ok_or(io::ErrorKind::NotFound)?;
         Ok(Arc::new(MemoryFile(bytes.clone())))
-    }
-
-    fn create(&self, _path: &Path, _size: u64) -> io::Result<Arc<dyn LogFile>> {
-        refused()
-    }
-
-    fn rename(&self, _from: &Path, _to: &Path) -> io::Result<()> {
-        refused()
-    }
-
-    fn remove(&self, _path: &Path) -> io::Result<()> {
-        refused()
-    }
-
-    fn remove_directory(&self, _directory: &Path) -> io::Result<()> {
-        refused()
-    }
-
-    fn sync_directory(&self, _directory: &Path) -> io::Result<()> {
-        refused()
-    }
-
-    fn lock(&self, _path: &Path, _words: &str) -> io::Result<LockOutcome> {
-        refused()
     }
 
     fn lock_holder(&self, _path: &Path) -> io::Result<Option<String>> {

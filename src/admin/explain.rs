@@ -1,44 +1,93 @@
 //! What became of an event: `GET /api/v1/explain?id=ID[&source=SOURCE]`, a line of JSON for each
-//! thing that is known of it.
+//! thing that is known of it; and which events a subscription did not get in the end:
+//! `GET /api/v1/explain?kind=KIND&namespace=NS&name=NAME[&limit=N]`, a line for each.
 
 use std::sync::Arc;
 
 use http::StatusCode;
 use url::form_urlencoded;
 
+use super::answer::AdminRefusal;
 use super::operations::AdminOperations;
 use crate::observation::Explanation;
 use crate::telemetry::counters::ProcessCounters;
 use crate::wire_text::WireText;
 
-/// The event that is asked for.
+/// Number of events of a subscription that one response has at most.
+const MOST_EVENTS: usize = 200;
+
+/// The event or subscription that is asked for, as it is written.
 #[derive(Debug, Default)]
 struct ExplainQuery {
     id: String,
     source: Option<String>,
+    kind: String,
+    namespace: Option<String>,
+    name: String,
+    limit: Option<usize>,
+}
+
+/// The event or subscription that is asked for.
+#[derive(Debug, PartialEq, Eq)]
+enum ExplainTarget {
+    Event { id: String, source: Option<String> },
+    Undelivered { label: String, most: usize },
 }
 
 impl ExplainQuery {
-    fn parse(query: &str) -> Result<Self, String> {
+    fn parse(query: &str) -> Result<ExplainTarget, String> {
         let mut asked = Self::default();
         for (name, value) in form_urlencoded::parse(query.as_bytes()) {
-            match &*name {
-                "id" => asked.id = value.into_owned(),
-                "source" => asked.source = Some(value.into_owned()),
-                name => {
-                    let name = WireText::new(name);
-                    return Err(format!("{name} is not known: use id and source"));
-                }
+            asked.set(&name, value.into_owned())?;
+        }
+        asked.target()
+    }
+
+    fn set(&mut self, name: &str, value: String) -> Result<(), String> {
+        match name {
+            "id" => self.id = value,
+            "source" => self.source = Some(value),
+            "kind" => self.kind = value.to_ascii_lowercase(),
+            "namespace" => self.namespace = Some(value),
+            "name" => self.name = value,
+            "limit" => {
+                let limit = value.parse();
+                self.limit = Some(limit.map_err(|error| format!("limit is no number: {error}"))?);
+            }
+            name => {
+                let name = WireText::new(name);
+                return Err(format!(
+                    "{name} is not known: use id and source, or kind, namespace, name and limit"
+                ));
             }
         }
-        if asked.id.is_empty() {
-            return Err("id is missing: /api/v1/explain?id=ID".to_owned());
+        Ok(())
+    }
+
+    fn target(self) -> Result<ExplainTarget, String> {
+        let is_event = !self.id.is_empty();
+        match (is_event, self.kind.is_empty(), self.name.is_empty()) {
+            (true, true, true) => Ok(ExplainTarget::Event {
+                id: self.id,
+                source: self.source,
+            }),
+            (false, false, false) => {
+                let namespace = self.namespace.as_deref().unwrap_or("default");
+                Ok(ExplainTarget::Undelivered {
+                    label: format!("{} {namespace}/{}", self.kind, self.name),
+                    most: self.limit.unwrap_or(MOST_EVENTS).min(MOST_EVENTS),
+                })
+            }
+            (false, true, true) => Err("id is missing: /api/v1/explain?id=ID".to_owned()),
+            (true, ..) => {
+                Err("ask for an event by id, or for a subscription by kind and name".to_owned())
+            }
+            (false, ..) => Err("kind and name are given together".to_owned()),
         }
-        Ok(asked)
     }
 }
 
-/// Returns the lines of an event.
+/// Returns the lines of an event, or of the events of a subscription.
 ///
 /// # Errors
 /// Fails with a status and a line of text if the query is not understood, or if there is no such
@@ -47,29 +96,64 @@ pub(super) async fn explain(
     counters: &Arc<ProcessCounters>,
     operations: &AdminOperations,
     query: &str,
-) -> Result<Vec<u8>, (StatusCode, String)> {
-    let asked = ExplainQuery::parse(query).map_err(|text| (StatusCode::BAD_REQUEST, text))?;
-    let (counters, shown) = (Arc::clone(counters), WireText::new(&asked.id));
+) -> Result<Vec<u8>, AdminRefusal> {
+    let asked = ExplainQuery::parse(query).map_err(AdminRefusal::bad_request)?;
+    let counters = Arc::clone(counters);
+    let shown = match &asked {
+        ExplainTarget::Event { id, .. } => Some(WireText::new(id)),
+        ExplainTarget::Undelivered { .. } => None,
+    };
     // Looking through everything takes some dozen milliseconds, which no event waits for.
-    let search = move || {
-        counters
-            .observer
-            .explain(&asked.id, asked.source.as_deref())
+    let search = move || match asked {
+        ExplainTarget::Event { id, source } => counters.observer.explain(&id, source.as_deref()),
+        ExplainTarget::Undelivered { label, most } => counters.observer.undelivered(&label, most),
     };
     let searched = operations.run(|_stop| tokio::task::spawn_blocking(search));
     let busy = || {
-        let text = "too many ask now: try again".to_owned();
-        (StatusCode::SERVICE_UNAVAILABLE, text)
+        let text = "too many ask now: try again";
+        AdminRefusal::new(StatusCode::SERVICE_UNAVAILABLE, text)
     };
     let Explanation { lines, reach } = searched.await.and_then(Result::ok).ok_or_else(busy)?;
-    if lines.is_empty() {
-        let text = match reach {
-            Some(reach) => format!("no event with the id {shown} is known here: {reach}"),
-            None => {
-                "events are not kept here: run sealpost without --explain-max-bytes 0".to_owned()
-            }
-        };
-        return Err((StatusCode::NOT_FOUND, text));
+    match (reach, shown) {
+        (None, _) => {
+            let text = "events are not kept here: run sealpost without --explain-max-bytes 0";
+            Err(AdminRefusal::not_found(text))
+        }
+        (Some(reach), Some(id)) if lines.is_empty() => {
+            let text = format!("no event with the id {id} is known here: {reach}");
+            Err(AdminRefusal::not_found(text))
+        }
+        (Some(_), _) => Ok(lines),
     }
-    Ok(lines)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_or_a_subscription_is_asked_for() {
+        let event = ExplainTarget::Event {
+            id: "1".to_owned(),
+            source: Some("/s".to_owned()),
+        };
+        assert_eq!(ExplainQuery::parse("id=1&source=/s"), Ok(event));
+        let undelivered = ExplainTarget::Undelivered {
+            label: "trigger default/t".to_owned(),
+            most: 5,
+        };
+        let asked = ExplainQuery::parse("kind=Trigger&name=t&limit=5");
+        assert_eq!(asked, Ok(undelivered));
+        for wrong in [
+            "",
+            "id=",
+            "kind=trigger",
+            "name=t",
+            "id=1&kind=trigger&name=t",
+            "limit=x",
+            "x=1",
+        ] {
+            assert!(ExplainQuery::parse(wrong).is_err(), "{wrong}");
+        }
+    }
 }

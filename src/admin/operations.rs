@@ -5,9 +5,12 @@ use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use http::StatusCode;
 use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+
+use super::answer::AdminRefusal;
 
 /// Number of operations that may run at once.
 const MAX_CONCURRENT: usize = 8;
@@ -64,6 +67,25 @@ impl AdminOperations {
         let ended = result.await.ok();
         nobody_waits.disarm();
         ended
+    }
+
+    /// Runs an operation that looks after something, such as `parked events`, and may fail; too many
+    /// at once are refused.
+    pub(super) async fn try_run<T, E, F>(
+        &self,
+        something: &str,
+        work: impl FnOnce(CancellationToken) -> F,
+    ) -> Result<T, AdminRefusal>
+    where
+        T: Send + 'static,
+        E: Into<AdminRefusal> + Send + 'static,
+        F: Future<Output = Result<T, E>> + Send + 'static,
+    {
+        let ended = self.run(work).await.ok_or_else(|| {
+            let text = format!("too many look after {something} now: try again");
+            AdminRefusal::new(StatusCode::SERVICE_UNAVAILABLE, text)
+        })?;
+        ended.map_err(E::into)
     }
 
     /// Returns the signal by which operations are told to end when the process stops.

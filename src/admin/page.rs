@@ -1,5 +1,5 @@
-//! The status page: one HTML file that loads nothing else, and a policy by which the browser loads
-//! nothing else.
+//! The status page: one HTML document that loads nothing else, and a policy by which the browser
+//! loads nothing else.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -7,7 +7,36 @@ use bytes::Bytes;
 use http::HeaderValue;
 use sha2::{Digest, Sha256};
 
-const HTML: &str = include_str!("page/status.html");
+/// The page, joined of its parts: each has one subject. Scripts see what stands before them.
+const HTML: &str = concat!(
+    include_str!("page/head.html"),
+    "<style>\n",
+    include_str!("page/style/base.css"),
+    include_str!("page/style/table.css"),
+    include_str!("page/style/detail.css"),
+    include_str!("page/style/graph.css"),
+    "</style>\n</head>\n",
+    include_str!("page/body.html"),
+    "<script>\n",
+    include_str!("page/script/words.js"),
+    include_str!("page/script/document.js"),
+    include_str!("page/script/reasons.js"),
+    include_str!("page/script/history.js"),
+    include_str!("page/script/charts.js"),
+    include_str!("page/script/row.js"),
+    include_str!("page/script/group.js"),
+    include_str!("page/script/table.js"),
+    include_str!("page/script/graph.js"),
+    include_str!("page/script/token.js"),
+    include_str!("page/script/event.js"),
+    include_str!("page/script/live.js"),
+    include_str!("page/script/browse.js"),
+    include_str!("page/script/replay.js"),
+    include_str!("page/script/detail.js"),
+    include_str!("page/script/process.js"),
+    include_str!("page/script/ask.js"),
+    "</script>\n</body>\n</html>\n"
+);
 
 /// The status page as it is served.
 pub(super) struct StatusPage {

@@ -5,14 +5,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::{Response, StatusCode};
-use http_body_util::Full;
+use http::StatusCode;
 use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
 
+use super::answer::{self, AdminRefusal, AdminResponse};
 use super::operations::AdminOperations;
-use super::{JSON, TEXT, build_response};
 use crate::channel::parked::{
     ParkedAction, ParkedChange, ParkedError, ParkedOperation, ParkedStore, ParkingSubscription,
     parking_subscriptions,
@@ -22,8 +21,6 @@ use crate::wire_text::WireText;
 
 /// Number of events that one response shows at most.
 const MOST: usize = 1_000;
-
-pub(super) type AdminResponse = Response<Full<Bytes>>;
 
 /// A request about parked events, with `NAMESPACE/NAME` of the subscription, still percent-encoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,6 +71,7 @@ struct ParkedQuery {
     kind: Option<String>,
     older_than: Duration,
     limit: Option<usize>,
+    wants_data: bool,
 }
 
 impl ParkedQuery {
@@ -101,9 +99,11 @@ impl ParkedQuery {
                 let limit = value.parse();
                 self.limit = Some(limit.map_err(|error| format!("limit is no number: {error}"))?);
             }
+            // Who may see them has been decided by the same reading.
+            "data" => self.wants_data = value != "false",
             name => {
                 return Err(format!(
-                    "{} is not known: use namespace, kind, olderThan or limit",
+                    "{} is not known: use namespace, kind, olderThan, limit or data",
                     WireText::new(name)
                 ));
             }
@@ -126,10 +126,7 @@ impl ParkedHandler {
         request: ParkedRequest<'_>,
         query: &str,
     ) -> AdminResponse {
-        match self.try_respond(table, request, query).await {
-            Ok(value) => build_response(StatusCode::OK, JSON, value.to_string()),
-            Err((status, text)) => build_response(status, TEXT, format!("{text}\n")),
-        }
+        answer::respond(self.try_respond(table, request, query).await)
     }
 
     async fn try_respond(
@@ -137,16 +134,15 @@ impl ParkedHandler {
         table: &RoutingTable,
         request: ParkedRequest<'_>,
         query: &str,
-    ) -> Result<Value, (StatusCode, String)> {
-        let query = ParkedQuery::parse(query).map_err(|text| (StatusCode::BAD_REQUEST, text))?;
+    ) -> Result<Value, AdminRefusal> {
+        let query = ParkedQuery::parse(query).map_err(AdminRefusal::bad_request)?;
         let (ParkedRequest::Show(name) | ParkedRequest::Replay(name) | ParkedRequest::Drop(name)) =
             request
         else {
             return self.list(table, &query).await;
         };
         let name = percent_decode_str(name).decode_utf8_lossy();
-        let owners = find_owners(table, &name, query.kind.as_deref())
-            .map_err(|text| (StatusCode::NOT_FOUND, text))?;
+        let owners = find_owners(table, &name, query.kind.as_deref())?;
         let mut items = Vec::new();
         for owner in owners {
             items.push(self.respond_for_owner(owner, request, &query).await?);
@@ -159,7 +155,7 @@ impl ParkedHandler {
         owner: ParkingSubscription,
         request: ParkedRequest<'_>,
         query: &ParkedQuery,
-    ) -> Result<Value, (StatusCode, String)> {
+    ) -> Result<Value, AdminRefusal> {
         let action = match request {
             ParkedRequest::Replay(_) => ParkedAction::Replay,
             ParkedRequest::Drop(_) => ParkedAction::Discard,
@@ -168,11 +164,7 @@ impl ParkedHandler {
         self.change(owner, action, query.older_than).await
     }
 
-    async fn list(
-        &self,
-        table: &RoutingTable,
-        query: &ParkedQuery,
-    ) -> Result<Value, (StatusCode, String)> {
+    async fn list(&self, table: &RoutingTable, query: &ParkedQuery) -> Result<Value, AdminRefusal> {
         let mut owners = parking_owners(table);
         owners.retain(|owner| {
             query
@@ -196,15 +188,17 @@ impl ParkedHandler {
         &self,
         owner: ParkingSubscription,
         query: &ParkedQuery,
-    ) -> Result<Value, (StatusCode, String)> {
-        let (older_than, limit) = (query.older_than, query.limit.unwrap_or(MOST).min(MOST));
+    ) -> Result<Value, AdminRefusal> {
+        let (older_than, wants_data) = (query.older_than, query.wants_data);
+        let limit = query.limit.unwrap_or(MOST).min(MOST);
         let found = self.run_operation(|store, stop| {
             let owner = owner.clone();
-            async move {
-                store
-                    .show(&owner, limit, &ParkedOperation { older_than, stop })
-                    .await
-            }
+            let operation = ParkedOperation {
+                older_than,
+                wants_data,
+                stop,
+            };
+            async move { store.show(&owner, limit, &operation).await }
         });
         let found = found.await?;
         let events = json!(found.events);
@@ -223,9 +217,14 @@ impl ParkedHandler {
         owner: ParkingSubscription,
         action: ParkedAction,
         older_than: Duration,
-    ) -> Result<Value, (StatusCode, String)> {
+    ) -> Result<Value, AdminRefusal> {
         let changed = self.run_operation(|store, stop| {
-            let (owner, operation) = (owner.clone(), ParkedOperation { older_than, stop });
+            let operation = ParkedOperation {
+                older_than,
+                wants_data: false,
+                stop,
+            };
+            let owner = owner.clone();
             async move {
                 let change = store.change(&owner, action, &operation).await;
                 // Logged inside the operation, which goes on when its client is gone.
@@ -241,31 +240,30 @@ impl ParkedHandler {
         Ok(owner_json(&owner, told))
     }
 
-    /// Runs an operation on the store; fails with 503 if too many are running, or with the status
-    /// of the store's error.
+    /// Runs an operation on the store, which goes on when its client is gone.
     async fn run_operation<T, F>(
         &self,
-        work: impl FnOnce(Arc<dyn ParkedStore>, tokio_util::sync::CancellationToken) -> F,
-    ) -> Result<T, (StatusCode, String)>
+        work: impl FnOnce(Arc<dyn ParkedStore>, CancellationToken) -> F,
+    ) -> Result<T, AdminRefusal>
     where
         T: Send + 'static,
         F: Future<Output = Result<T, ParkedError>> + Send + 'static,
     {
         let store = Arc::clone(&self.store);
-        let ended = self.operations.run(|stop| work(store, stop)).await;
-        let ended = ended.ok_or_else(|| {
-            (
-                StatusCode::SERVICE_UNAVAILABLE,
-                "too many look after parked events now: try again".to_owned(),
-            )
-        })?;
-        ended.map_err(|error| {
-            let status = match error {
-                ParkedError::Busy(_) | ParkedError::NoQueue(_) => StatusCode::CONFLICT,
-                ParkedError::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
-            };
-            (status, error.to_string())
-        })
+        let operations = &self.operations;
+        operations
+            .try_run("parked events", |stop| work(store, stop))
+            .await
+    }
+}
+
+impl From<ParkedError> for AdminRefusal {
+    fn from(error: ParkedError) -> Self {
+        let status = match error {
+            ParkedError::Busy(_) | ParkedError::NoQueue(_) => StatusCode::CONFLICT,
+            ParkedError::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+        };
+        Self::new(status, error.to_string())
     }
 }
 
@@ -296,7 +294,7 @@ pub(super) fn find_owners(
     table: &RoutingTable,
     name: &str,
     wanted: Option<&str>,
-) -> Result<Vec<ParkingSubscription>, String> {
+) -> Result<Vec<ParkingSubscription>, AdminRefusal> {
     let mut found = parking_subscriptions(table);
     found.retain(|owner| {
         let kind = owner.subscription.kind.as_str();
@@ -305,13 +303,12 @@ pub(super) fn find_owners(
     });
     let Some(first) = found.first().cloned() else {
         let name = WireText::new(name);
-        return Err(format!(
-            "{name} is no subscription or Trigger that this process serves"
-        ));
+        let text = format!("{name} is no subscription or Trigger that this process serves");
+        return Err(AdminRefusal::not_found(text));
     };
     found.retain(|owner| owner.backend != BackendKind::Memory);
     if found.is_empty() {
-        return Err(in_memory(&first));
+        return Err(AdminRefusal::not_found(in_memory(&first)));
     }
     Ok(found)
 }
@@ -390,6 +387,7 @@ mod tests {
             kind: Some("trigger".to_owned()),
             older_than: Duration::from_hours(1),
             limit: Some(7),
+            wants_data: false,
         };
         assert_eq!(query, expected);
         assert_eq!(ParkedQuery::parse(""), Ok(ParkedQuery::default()));

@@ -9,11 +9,11 @@ use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
+use super::answer::{self, AdminRefusal, AdminResponse};
 use super::operations::AdminOperations;
-use super::parked::{AdminResponse, find_owners, owner_json};
-use super::{JSON, TEXT, build_response};
+use super::parked::{find_owners, owner_json};
 use crate::channel::parked::ParkingSubscription;
-use crate::channel::replay::{DEFAULT_RATE, ReplayError, ReplayReport, ReplayRequest, ReplayStore};
+use crate::channel::replay::{DEFAULT_RATE, ReplayError, ReplayRequest, ReplayStore};
 use crate::model::{HistoryPoint, RoutingTable};
 use crate::wire_text::WireText;
 
@@ -104,8 +104,9 @@ impl ReplayQuery {
     }
 
     /// What is asked for of a replay.
-    fn request(&self) -> Result<ReplayRequest, String> {
-        let from = self.from.ok_or("from is missing: say since when")?;
+    fn request(&self) -> Result<ReplayRequest, AdminRefusal> {
+        let missing = || AdminRefusal::bad_request("from is missing: say since when");
+        let from = self.from.ok_or_else(missing)?;
         Ok(ReplayRequest {
             from,
             until: self.until,
@@ -114,9 +115,6 @@ impl ReplayQuery {
         })
     }
 }
-
-/// Refusal of a request, with a text that says what to do.
-type ReplayRefusal = (StatusCode, String);
 
 /// Answers requests about replays.
 pub(super) struct ReplayHandler {
@@ -132,10 +130,7 @@ impl ReplayHandler {
         path: ReplayPath<'_>,
         query: &str,
     ) -> AdminResponse {
-        match self.try_respond(table, path, query).await {
-            Ok(value) => build_response(StatusCode::OK, JSON, value.to_string()),
-            Err((status, text)) => build_response(status, TEXT, format!("{text}\n")),
-        }
+        answer::respond(self.try_respond(table, path, query).await)
     }
 
     async fn try_respond(
@@ -143,83 +138,67 @@ impl ReplayHandler {
         table: &RoutingTable,
         path: ReplayPath<'_>,
         query: &str,
-    ) -> Result<Value, ReplayRefusal> {
-        let wrong = |text: String| (StatusCode::BAD_REQUEST, text);
-        let query = ReplayQuery::parse(query).map_err(wrong)?;
+    ) -> Result<Value, AdminRefusal> {
+        let query = ReplayQuery::parse(query).map_err(AdminRefusal::bad_request)?;
         let name = percent_decode_str(path.name).decode_utf8_lossy();
         let owner = find_owner(table, &name, query.kind.as_deref())?;
+        let of = owner.clone();
         let value = match path.action {
-            ReplayAction::Progress => report_json(&self.store.replay_progress(&owner)),
-            ReplayAction::Count => self.count(&owner, query.request().map_err(wrong)?).await?,
+            ReplayAction::Progress => json!(self.store.replay_progress(&owner)?),
+            ReplayAction::Count => {
+                let request = query.request()?;
+                let counted = self.run(|store, stop| async move {
+                    store.count_replay(&of, &request, &stop).await
+                });
+                json!(counted.await?)
+            }
             ReplayAction::Start => {
-                let request = query.request().map_err(wrong)?;
-                let of = owner.clone();
+                let request = query.request()?;
                 let started =
                     self.run(|store, _stop| async move { store.start_replay(&of, &request).await });
-                report_json(&started.await?)
+                json!(started.await?)
             }
             ReplayAction::Stop => {
-                let of = owner.clone();
                 let stopped = self.run(|store, _stop| async move { store.stop_replay(&of).await });
-                report_json(&stopped.await?)
+                json!(stopped.await?)
             }
         };
         let mut told = owner_json(&owner, []);
-        if let (Some(told), Value::Object(value)) = (told.as_object_mut(), value?) {
+        if let (Some(told), Value::Object(value)) = (told.as_object_mut(), value) {
             told.extend(value);
         }
         Ok(told)
     }
 
-    async fn count(
-        &self,
-        owner: &ParkingSubscription,
-        request: ReplayRequest,
-    ) -> Result<Result<Value, ReplayRefusal>, ReplayRefusal> {
-        let of = owner.clone();
-        let counted =
-            self.run(|store, stop| async move { store.count_replay(&of, &request, &stop).await });
-        Ok(counted
-            .await?
-            .map(|count| json!(count))
-            .map_err(|error| refusal(&error)))
-    }
-
-    /// Runs an operation, which goes on when its client is gone.
+    /// Runs an operation on the store, which goes on when its client is gone.
     async fn run<T, F>(
         &self,
         work: impl FnOnce(Arc<dyn ReplayStore>, CancellationToken) -> F,
-    ) -> Result<Result<T, ReplayError>, ReplayRefusal>
+    ) -> Result<T, AdminRefusal>
     where
         T: Send + 'static,
         F: Future<Output = Result<T, ReplayError>> + Send + 'static,
     {
         let store = Arc::clone(&self.store);
-        let ended = self.operations.run(|stop| work(store, stop)).await;
-        ended.ok_or_else(|| {
-            let text = "too many look after replays now: try again".to_owned();
-            (StatusCode::SERVICE_UNAVAILABLE, text)
-        })
+        let operations = &self.operations;
+        operations
+            .try_run("replays", |stop| work(store, stop))
+            .await
     }
 }
 
-fn report_json(report: &Result<ReplayReport, ReplayError>) -> Result<Value, ReplayRefusal> {
-    match report {
-        Ok(report) => Ok(json!(report)),
-        Err(error) => Err(refusal(error)),
+impl From<ReplayError> for AdminRefusal {
+    fn from(error: ReplayError) -> Self {
+        let status = match error {
+            ReplayError::Filter(_) => StatusCode::BAD_REQUEST,
+            ReplayError::RetainsNothing { .. }
+            | ReplayError::NothingThere { .. }
+            | ReplayError::Busy { .. } => StatusCode::CONFLICT,
+            ReplayError::NotRunning(_) => StatusCode::NOT_FOUND,
+            ReplayError::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+        };
+        Self::new(status, error.to_string())
     }
-}
-
-fn refusal(error: &ReplayError) -> ReplayRefusal {
-    let status = match error {
-        ReplayError::Filter(_) => StatusCode::BAD_REQUEST,
-        ReplayError::RetainsNothing { .. }
-        | ReplayError::NothingThere { .. }
-        | ReplayError::Busy { .. } => StatusCode::CONFLICT,
-        ReplayError::NotRunning(_) => StatusCode::NOT_FOUND,
-        ReplayError::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
-    };
-    (status, error.to_string())
 }
 
 /// Returns the one subscription of this name.
@@ -227,9 +206,8 @@ fn find_owner(
     table: &RoutingTable,
     name: &str,
     kind: Option<&str>,
-) -> Result<ParkingSubscription, ReplayRefusal> {
-    let found = find_owners(table, name, kind);
-    let found = found.map_err(|text| (StatusCode::NOT_FOUND, text))?;
+) -> Result<ParkingSubscription, AdminRefusal> {
+    let found = find_owners(table, name, kind)?;
     match found.as_slice() {
         [one] => Ok(one.clone()),
         several => {
@@ -242,7 +220,7 @@ fn find_owner(
                 WireText::new(name),
                 kinds.join(" or ")
             );
-            Err((StatusCode::CONFLICT, text))
+            Err(AdminRefusal::new(StatusCode::CONFLICT, text))
         }
     }
 }

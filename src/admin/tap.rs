@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::answer::AdminRefusal;
 use super::status::StatusSource;
 use super::tap_query::{TapQuery, TapScope};
 use crate::control::ServedConfiguration;
@@ -43,15 +44,16 @@ pub(super) fn open(
     source: &StatusSource,
     query: &str,
     stop: CancellationToken,
-) -> Result<BodyStream, (StatusCode, String)> {
-    let query = TapQuery::parse(query).map_err(|text| (StatusCode::BAD_REQUEST, text))?;
+) -> Result<BodyStream, AdminRefusal> {
+    let query = TapQuery::parse(query).map_err(AdminRefusal::bad_request)?;
     let mut served = source.served.clone();
     let table = Arc::clone(&served.borrow_and_update().resolution.table);
     let scope = query.scope(&table);
-    let scope = scope.map_err(|text| (StatusCode::NOT_FOUND, text))?;
+    let scope = scope.map_err(AdminRefusal::not_found)?;
     let reader = source.counters.observer.tap(query.detail());
     let too_many = || format!("{MOST_READERS} taps are open, and no more may be: end one first");
-    let reader = reader.ok_or_else(|| (StatusCode::SERVICE_UNAVAILABLE, too_many()))?;
+    let reader =
+        reader.ok_or_else(|| AdminRefusal::new(StatusCode::SERVICE_UNAVAILABLE, too_many()))?;
     let tap = OpenTap {
         query,
         scope,

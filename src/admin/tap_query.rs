@@ -77,7 +77,7 @@ impl TapScope {
 }
 
 impl TapQuery {
-    /// Returns true if a query asks for the data of events.
+    /// Returns true if a query asks for the data of events, of a tap as of parked ones.
     pub(super) fn asks_for_data(query: &str) -> bool {
         form_urlencoded::parse(query.as_bytes())
             .any(|(name, value)| name == "data" && value != "false")

@@ -33,7 +33,7 @@ pub(super) struct ProcessParts {
     pub(super) services: SharedServices,
     pub(super) readiness: Readiness,
     router: Arc<Router>,
-    delivery: Arc<EventDeliverer<ClientCache>>,
+    pub(super) delivery: Arc<EventDeliverer<ClientCache>>,
 }
 
 impl ProcessParts {

@@ -4,6 +4,7 @@
 use super::certificate::ServerCertificateKeeper;
 use super::descriptor_shares::DescriptorShares;
 use super::listeners::BoundListeners;
+use super::namespace_limits::NamespaceLimitFile;
 use super::operators::OperatorAccess;
 use crate::cli::RunOptions;
 use crate::tls::{MinTlsVersion, SystemRoots};
@@ -14,6 +15,8 @@ pub(super) struct ProcessSetup {
     pub(super) descriptor_shares: DescriptorShares,
     pub(super) outgoing_tls: OutgoingTls,
     pub(super) certificates: ServerCertificateKeeper,
+    /// The limits of namespaces; `None` if they have none.
+    pub(super) namespace_limits: Option<NamespaceLimitFile>,
 }
 
 /// What every connection that is opened over TLS has in common.

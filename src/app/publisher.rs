@@ -9,10 +9,12 @@ use super::certificate::ServerCertificateKeeper;
 use super::observability::TelemetryConfigurator;
 use super::shutdown::ShutdownStages;
 use super::{configuration_metrics, periodic_log, serving_watch};
-use crate::control::{LatestResolution, Resolution, ServedConfiguration};
+use crate::control::object_changes::ObjectChanges;
+use crate::control::{LatestResolution, ManifestSet, Resolution, ServedConfiguration};
 use crate::dispatcher::TableChange;
 use crate::supervisor::Readiness;
 use crate::telemetry::LogLevel;
+use crate::telemetry::audit::{self, AuditedObjects};
 use crate::telemetry::counters::ProcessCounters;
 
 /// All parts that use configurations.
@@ -66,6 +68,7 @@ impl ConfigurationPublisher {
                 && level != Some(wanted)
             {
                 log.set(wanted);
+                audit::record_log_level(wanted);
                 level = Some(wanted);
             }
             let Some(before) = self.publish(&resolution).await else {
@@ -78,6 +81,9 @@ impl ConfigurationPublisher {
     /// Records a configuration only when it is served: metrics would tell of queues that are not
     /// there yet.
     fn record_published(&self, resolution: &Resolution, before: &ServedConfiguration) {
+        // The resolution that a process starts with in a cluster is empty, and was told by nobody.
+        let manifests = &before.resolution.manifests;
+        record_changes(Some(manifests), resolution);
         configuration_metrics::record_configuration(&self.counters, resolution);
         self.telemetry.apply_resolution(resolution);
         if !before.is_published || resolution.differs(&before.resolution) {
@@ -110,4 +116,24 @@ impl ConfigurationPublisher {
         let served = ServedConfiguration::published(Arc::clone(resolution));
         Some(self.served.send_replace(served))
     }
+}
+
+/// Tells the audit log which objects are others than before.
+pub(super) fn record_changes(before: Option<&ManifestSet>, resolution: &Resolution) {
+    let changes = ObjectChanges::between(before, &resolution.manifests);
+    if changes.is_empty() {
+        return;
+    }
+    let ObjectChanges {
+        added,
+        changed,
+        removed,
+    } = changes;
+    let objects = AuditedObjects {
+        added,
+        changed,
+        removed,
+    };
+    let errors = resolution.problems.iter().filter(|it| it.is_error());
+    audit::record_configuration(&objects, errors.count());
 }

@@ -29,6 +29,7 @@ pub(super) fn channel_backends(
 ) -> anyhow::Result<ChannelBackends> {
     let counters = &services.counters;
     let memory = MemoryBackend::new(options.limits.queue_capacity, Arc::clone(counters));
+    let memory = memory.with_budget(Arc::clone(&services.budget));
     let mut backends = ChannelBackends::new(memory);
     if let Some(disk) = disk::disk_backend(options, services, table, stages)? {
         backends = backends.with_backend(BackendKind::Disk, disk);

@@ -37,7 +37,9 @@ impl SharedServices {
         let options = &setup.options;
         let observer = EventObserver::new(options.limits.explain_max_bytes);
         let counters = Arc::new(ProcessCounters::default().with_observer(observer));
-        let budget = MemoryBudget::new(options.limits.max_buffered_bytes);
+        let bytes = options.limits.max_buffered_bytes;
+        let limits = setup.namespace_limits.as_ref();
+        let budget = limits.map_or_else(|| MemoryBudget::new(bytes), |it| it.budget(bytes));
         counters.update_configuration(|facts| facts.budget = Some(Arc::clone(&budget)));
         let clients = make_clients(setup, &counters);
         let transport = if options.tokens_over_http {

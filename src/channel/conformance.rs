@@ -2,6 +2,7 @@
 //! [`conformance!`] runs on each.
 
 pub(crate) mod promises;
+pub(crate) mod told;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +14,7 @@ use crate::model::{
     AcknowledgeMode, BackendKind, Channel, ChannelKey, ChannelKind, DeliveryOrder, DeliverySpec,
     Subscription, SubscriptionKey, SubscriptionKind,
 };
+use crate::telemetry::counters::ProcessCounters;
 
 /// Longest time that a test waits for a condition.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -32,6 +34,9 @@ pub(crate) trait BackendUnderTest: Sized {
 
     /// The backend of the current process.
     fn backend(&self) -> &dyn ChannelBackend;
+
+    /// What the backend counts in, with the observer that it tells.
+    fn counters(&self) -> Arc<ProcessCounters>;
 
     /// Ends the process in good order, and gives the next one, which finds what this one has left.
     async fn restart(self) -> Self;
@@ -56,6 +61,12 @@ macro_rules! conformance {
             a_process_that_ends_loses_nothing,
             senders_in_a_crowd_lose_and_double_nothing,
         );
+
+        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn observers_are_told_how_deliveries_end() {
+            $crate::channel::conformance::told::observers_are_told_how_deliveries_end::<$backend>()
+                .await;
+        }
     };
     ($backend:ty: $($name:ident),* $(,)?) => {$(
         #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -60,7 +60,7 @@ pub use names::{log_owner, queue_owner};
 pub use options::DiskBackendOptions;
 use parking::DiskParking;
 use publisher::DiskPublisher;
-use queue::DiskQueue;
+use queue::{DiskQueue, QueueLog};
 use queue_table::{DiskQueueTable, OpenDiskQueue, SharedQueueTable};
 use replay_runner::ReplayRunner;
 use replay_store::DiskReplays;
@@ -183,9 +183,12 @@ impl DiskBackend {
             };
         }
         let series = subscription_series(&self.context.counters, key);
-        let (access, ends) = (Arc::clone(&log.access), Arc::clone(&log.ends));
-        let stop = self.closing.child_token();
-        let queue = DiskQueue::new(subscription, access, ends, series, stop);
+        let parts = QueueLog {
+            access: Arc::clone(&log.access),
+            ends: Arc::clone(&log.ends),
+        };
+        let (budget, stop) = (&self.context.options.budget, self.closing.child_token());
+        let queue = DiskQueue::new(subscription, parts, series, budget, stop);
         let queue = Arc::new(queue);
         let open = OpenDiskQueue {
             queue: Arc::clone(&queue),

@@ -20,9 +20,10 @@ use super::{
     ChannelBackend, ChannelPublisher, DeliveryOutcome, DeliveryProgress, DeliverySettlement,
     EventDelivery, OpenedChannel, PublishError, metrics,
 };
+use crate::budget::{MemoryBudget, QueueShare};
 use crate::event::Event;
 use crate::model::{AcknowledgeMode, Channel, SubscriptionKey};
-use crate::observation::ObservedEnd;
+use crate::observation::{ObservedEnd, ObservedFact};
 use crate::telemetry::counters::ProcessCounters;
 use crate::telemetry::series::{DeliveryEnd, Dropped, SubscriptionSeries};
 use delivery_countdown::DeliveryCountdown;
@@ -32,6 +33,8 @@ pub struct MemoryBackend {
     queues: Mutex<HashMap<SubscriptionKey, Arc<MemoryQueue>>>,
     capacity: usize,
     counters: Arc<ProcessCounters>,
+    /// The budget whose namespaces may have limits.
+    budget: Option<Arc<MemoryBudget>>,
 }
 
 impl MemoryBackend {
@@ -43,7 +46,29 @@ impl MemoryBackend {
             queues: Mutex::default(),
             capacity: capacity.max(1),
             counters,
+            budget: None,
         }
+    }
+
+    /// Sets the budget whose namespaces may have limits of the places in their queues.
+    #[must_use]
+    pub(crate) fn with_budget(self, budget: Arc<MemoryBudget>) -> Self {
+        Self {
+            budget: Some(budget),
+            ..self
+        }
+    }
+
+    /// Opens the queue of a subscription that has none.
+    fn open_queue(&self, key: &SubscriptionKey) -> OpenedQueue<MemoryQueue> {
+        let budget = self.budget.as_ref();
+        let budget = budget.map(|budget| budget.of_namespace(&key.namespace));
+        let load = MemoryQueueLoad {
+            unfinished: AtomicUsize::new(0),
+            places: budget.map_or_else(QueueShare::default, |budget| budget.queue_share()),
+            series: metrics::subscription_series(&self.counters, key),
+        };
+        MemoryQueue::open(key.clone(), self.capacity, load)
     }
 
     fn queues(&self) -> MutexGuard<'_, HashMap<SubscriptionKey, Arc<MemoryQueue>>> {
@@ -61,8 +86,7 @@ impl ChannelBackend for MemoryBackend {
                     consumer: None,
                 };
             }
-            let series = metrics::subscription_series(&self.counters, &subscription.key);
-            let opened = MemoryQueue::open(subscription.key.clone(), self.capacity, series);
+            let opened = self.open_queue(&subscription.key);
             open.insert(subscription.key.clone(), Arc::clone(&opened.queue));
             opened
         });
@@ -101,6 +125,8 @@ impl ChannelBackend for MemoryBackend {
 #[derive(Debug)]
 struct MemoryQueueLoad {
     unfinished: AtomicUsize,
+    /// The same, as it counts for the namespace.
+    places: QueueShare,
     series: Arc<SubscriptionSeries>,
 }
 
@@ -115,20 +141,12 @@ struct MemoryQueue {
 
 impl MemoryQueue {
     /// Opens a queue that nobody consumes yet.
-    fn open(
-        key: SubscriptionKey,
-        capacity: usize,
-        series: Arc<SubscriptionSeries>,
-    ) -> OpenedQueue<Self> {
+    fn open(key: SubscriptionKey, capacity: usize, load: MemoryQueueLoad) -> OpenedQueue<Self> {
         let (messages, consumer) = mpsc::channel(capacity);
-        let load = Arc::new(MemoryQueueLoad {
-            unfinished: AtomicUsize::new(0),
-            series,
-        });
         let queue = Self {
             key,
             capacity,
-            load,
+            load: Arc::new(load),
             messages,
         };
         OpenedQueue {
@@ -140,11 +158,12 @@ impl MemoryQueue {
     /// Takes a slot for one event.
     ///
     /// # Errors
-    /// If the queue is full, or has no consumer any more.
+    /// If the queue is full, or those of its namespace together, or if it has no consumer any more.
     fn reserve_slot(&self) -> Result<MemoryQueueSlot, PublishError> {
         if self.messages.is_closed() {
             return Err(worker_stopped_error());
         }
+        self.load.places.take_place()?;
         let slot = MemoryQueueSlot(Arc::clone(&self.load));
         if self.load.unfinished.fetch_add(1, Ordering::Relaxed) >= self.capacity {
             return Err(PublishError::Full {
@@ -173,6 +192,7 @@ struct MemoryQueueSlot(Arc<MemoryQueueLoad>);
 impl Drop for MemoryQueueSlot {
     fn drop(&mut self) {
         self.0.unfinished.fetch_sub(1, Ordering::Relaxed);
+        self.0.places.remove();
     }
 }
 
@@ -306,6 +326,19 @@ impl DeliverySettlement for MemorySettlement {
     fn settle<'a>(&'a mut self, event: &'a Event, outcome: DeliveryOutcome) -> BoxFuture<'a, ()> {
         self.apply_outcome(event, &outcome);
         std::future::ready(()).boxed()
+    }
+
+    fn observe_abandoned(&self, event: &Event, why: &str) {
+        let why = if why.is_empty() {
+            "the process or its subscription has ended"
+        } else {
+            why
+        };
+        let lost = ObservedFact::Ended(ObservedEnd::Lost, why);
+        if let Some(counters) = &self.counters {
+            let object = self.slot.0.series.observed();
+            counters.observer.observe(event, object, &lost);
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Parked events: those that nobody took, and that their backend keeps. This is the interface for
 //! operators, whatever the backend is.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -10,7 +11,9 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tokio_util::sync::CancellationToken;
 
+use crate::event::{Event, REQUIRED_ATTRIBUTES, ShownData};
 use crate::model::{BackendKind, ChannelKey, RoutingTable, SubscriptionKey};
+use crate::wire_text::WireText;
 
 /// A subscription whose events may be parked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,14 +45,19 @@ pub(crate) fn parking_subscriptions(table: &RoutingTable) -> Vec<ParkingSubscrip
 }
 
 /// One parked event, or a parked message that is no event, as it is shown to operators.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
 pub struct ParkedEvent {
     /// The attribute `id` of the event; `None` if the message is no event.
     pub id: Option<String>,
     /// The attribute `type` of the event; `None` if the message is no event.
     #[serde(rename = "type")]
     pub ty: Option<String>,
+    /// The attribute `source` of the event; `None` if the message is no event.
+    pub source: Option<String>,
+    /// The other attributes of the event.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub attributes: BTreeMap<String, String>,
     /// Reason for which the event was parked, in words.
     pub reason: String,
     /// Last status of the destination, if delivery was tried; -1 if no request could be sent.
@@ -60,6 +68,43 @@ pub struct ParkedEvent {
     pub parked_at: String,
     /// Size of the message's body in bytes.
     pub bytes: usize,
+    /// The data of the event, if they were asked for.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub shown: Option<ShownData>,
+}
+
+impl ParkedEvent {
+    /// Describes what was parked, an event or not, at a time in seconds since the epoch, as far as
+    /// no backend has it in a form of its own. What peers wrote is shown as it can be printed.
+    pub(super) fn describe(
+        event: Option<&Event>,
+        reason: &str,
+        parked_at: u64,
+        operation: &ParkedOperation,
+    ) -> Self {
+        let mut described = Self {
+            reason: WireText::new(reason).into(),
+            parked_at: rfc3339(parked_at),
+            ..Self::default()
+        };
+        if let Some(event) = event {
+            described.set_event(event, operation);
+        }
+        described
+    }
+
+    /// Sets what an event says of itself; its data, too, if the operation asks for them.
+    fn set_event(&mut self, event: &Event, operation: &ParkedOperation) {
+        let text = |name: &str| Some(WireText::new(event.get(name)?).into());
+        (self.id, self.ty, self.source) = (text("id"), text("type"), text("source"));
+        let names = event.attributes().iter().map(|attribute| attribute.name());
+        let names = names.chain(["datacontenttype"]);
+        let others = names.filter(|name| !REQUIRED_ATTRIBUTES.contains(name));
+        self.attributes = others
+            .filter_map(|name| Some((name.to_owned(), text(name)?)))
+            .collect();
+        self.shown = operation.wants_data.then(|| ShownData::of_event(event));
+    }
 }
 
 impl fmt::Display for ParkedEvent {
@@ -80,7 +125,7 @@ impl fmt::Display for ParkedEvent {
 }
 
 /// Formats seconds since the epoch as RFC 3339 says; empty if they are out of its range.
-pub(super) fn rfc3339(seconds: u64) -> String {
+fn rfc3339(seconds: u64) -> String {
     let time = i64::try_from(seconds)
         .ok()
         .and_then(|seconds| OffsetDateTime::from_unix_timestamp(seconds).ok());
@@ -123,6 +168,8 @@ pub enum ParkedAction {
 pub struct ParkedOperation {
     /// Shortest time for which an event must have been parked; younger ones stay as they are.
     pub older_than: Duration,
+    /// True if the data of events are to be shown.
+    pub wants_data: bool,
     /// Cancelled to make the operation come to an orderly end soon.
     pub stop: CancellationToken,
 }

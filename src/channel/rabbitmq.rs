@@ -72,6 +72,7 @@ use super::parked::ParkedStore;
 use super::subscription_queues::{OpenedQueue, SubscriptionQueues};
 use super::trouble_reason::{BackendConnection, TroubleReason};
 use super::{ChannelBackend, OpenedChannel};
+use crate::budget::MemoryBudget;
 use crate::model::{BackendKind, Channel, ChannelKey, Subscription, SubscriptionKey};
 use crate::telemetry::counters::ProcessCounters;
 use crate::telemetry::series::SubscriptionSeries;
@@ -221,7 +222,8 @@ impl RabbitmqBackend {
         subscriptions.cancel_retirement(&names.queue);
         self.warn_of_long_timeout(subscription);
         let series = subscription_series(&self.context.counters, key);
-        let opened = self.start_consumer(names, series);
+        let budget = self.context.options.budget.of_namespace(&key.namespace);
+        let opened = self.start_consumer(names, series, budget);
         subscriptions.insert(key.clone(), Arc::clone(&opened.queue));
         opened
     }
@@ -231,10 +233,12 @@ impl RabbitmqBackend {
         &self,
         names: RabbitmqQueueNames,
         series: Arc<SubscriptionSeries>,
+        budget: Arc<MemoryBudget>,
     ) -> OpenedQueue<RabbitmqQueue> {
         let max_prefetch = self.context.options.prefetch_for(names.order);
         let stop = self.closing.child_token();
-        let queue = Arc::new(RabbitmqQueue::new(names, max_prefetch, series, stop));
+        let queue = RabbitmqQueue::new(names, max_prefetch, series, budget, stop);
+        let queue = Arc::new(queue);
         // Known before it is consumed, so that a forwarded message finds it.
         self.context.open_queues.add(&queue);
         let (messages, consumer) = mpsc::channel(WORKER_QUEUE_CAPACITY);

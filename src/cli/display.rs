@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{LineOutput, value};
+use super::{LineOptions, value};
 
 /// The options of `sealpost display`.
 #[derive(Clone, Debug, Args)]
@@ -24,15 +24,9 @@ pub struct DisplayOptions {
     #[arg(long, value_name = "CODE", env = "SEALPOST_STATUS", default_value = "200", value_parser = clap::value_parser!(u16).range(200..=999))]
     pub status: u16,
 
-    /// How events are printed: text, or json, one event on each line
-    #[arg(
-        short = 'o',
-        long,
-        value_name = "FORMAT",
-        env = "SEALPOST_OUTPUT",
-        default_value = "text"
-    )]
-    pub output: LineOutput,
+    /// How events are printed: as text, or one event in JSON on each line.
+    #[command(flatten)]
+    pub lines: LineOptions,
 
     /// Server certificate for HTTPS, PEM, leaf first
     #[arg(

@@ -2,7 +2,7 @@
 
 use clap::{Args, ValueEnum};
 
-use super::AdminOptions;
+use super::{AdminOptions, ObjectScope};
 
 /// The kind of objects that is listed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -98,13 +98,9 @@ pub struct GetOptions {
     /// Only the object of this name
     pub name: Option<String>,
 
-    /// Only objects of this namespace [default: all]
-    #[arg(short = 'n', long, value_name = "NS", env = "SEALPOST_NAMESPACE")]
-    pub namespace: Option<String>,
-
-    /// Objects of all namespaces, whatever SEALPOST_NAMESPACE says
-    #[arg(short = 'A', long, env = "SEALPOST_ALL_NAMESPACES")]
-    pub all_namespaces: bool,
+    /// The namespaces whose objects are listed.
+    #[command(flatten)]
+    pub scope: ObjectScope,
 
     /// Go on, and print each object again when it has changed
     #[arg(short = 'w', long, env = "SEALPOST_WATCH")]
@@ -123,14 +119,6 @@ pub struct GetOptions {
     /// The dispatcher that is asked.
     #[command(flatten)]
     pub admin: AdminOptions,
-}
-
-impl GetOptions {
-    /// The namespace whose objects are listed; `None` lists those of all.
-    #[must_use]
-    pub(crate) fn namespace(&self) -> Option<&str> {
-        self.namespace.as_deref().filter(|_| !self.all_namespaces)
-    }
 }
 
 /// Reads a kind, in the plural, the singular or a short form, whatever its case.

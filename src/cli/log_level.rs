@@ -6,7 +6,7 @@ use crate::control::suggest_word;
 /// The levels, from the fewest lines to the most.
 const LEVELS: [&str; 5] = ["error", "warn", "info", "debug", "trace"];
 /// The modules that log, and the libraries that do.
-const TARGETS: [&str; 42] = [
+const TARGETS: [&str; 43] = [
     "sealpost",
     "sealpost::admin",
     "sealpost::app",
@@ -49,6 +49,7 @@ const TARGETS: [&str; 42] = [
     "rustls",
     "tokio",
     "tower",
+    "audit",
 ];
 const REMEDY: &str = "write error, warn, info, debug or trace, or such a level and parts that differ from it: \
      info,sealpost::delivery=debug";

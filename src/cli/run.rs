@@ -132,6 +132,16 @@ pub struct RunOptions {
     #[arg(long, value_name = "LEVEL", env = "SEALPOST_LOG_LEVEL", value_parser = log_level::parse_directives)]
     pub log_level: Option<String>,
 
+    /// Broker or channel that gets events for operators: a destination begins to fail or takes
+    /// events again, events are parked, a certificate expires soon, a part of the configuration is
+    /// refused
+    #[arg(long, value_name = "NAMESPACE/NAME", env = "SEALPOST_SYSTEM_EVENTS", value_parser = value::parse_namespaced_name)]
+    pub system_events: Option<String>,
+    /// File for the audit log, as lines of JSON that are appended, mode 0600: what was changed, by
+    /// whom, and what was refused. The log has these lines, too
+    #[arg(long, value_name = "FILE", env = "SEALPOST_AUDIT_LOG")]
+    pub audit_log: Option<PathBuf>,
+
     /// The collectors of traces and metrics.
     #[command(flatten)]
     pub telemetry: TelemetryOptions,
@@ -262,6 +272,15 @@ impl RunOptions {
             return Err("--role controller needs --kubernetes".to_owned());
         } else {
             self.manifests.validate()?;
+        }
+        let keeps_events =
+            self.task().serves_manifests() || self.task().served_channels().is_some();
+        if self.served.namespace_limits.is_some() && !keeps_events {
+            return Err(
+                "--namespace-limits counts where events are kept: give it to the processes in the \
+                 role channel"
+                    .to_owned(),
+            );
         }
         self.listen_addresses()?;
         self.telemetry_settings(&ObservabilityConfig::default())?;

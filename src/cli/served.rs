@@ -72,6 +72,12 @@ pub struct ServedOptions {
         default_value = "inmemory"
     )]
     pub default_channel: BackendKind,
+
+    /// Limits of each namespace, as YAML: bufferedBytes, queueCapacity and rate, with "*" for the
+    /// namespaces that have no entry; beyond, senders get 429. Re-read when it changes. Only where
+    /// events are kept, that is in the role channel
+    #[arg(long, value_name = "FILE", env = "SEALPOST_NAMESPACE_LIMITS")]
+    pub namespace_limits: Option<PathBuf>,
 }
 
 impl ServedOptions {

@@ -1,17 +1,8 @@
 //! The flags of `sealpost tap` and `sealpost explain`.
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 
-use super::{AdminOptions, value};
-
-/// The format of lines about events.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum LineOutput {
-    /// Text for people.
-    Text,
-    /// One JSON object on each line.
-    Json,
-}
+use super::{AdminOptions, LineOptions, value};
 
 /// The options of `sealpost tap`.
 #[derive(Clone, Debug, Args)]
@@ -43,15 +34,9 @@ pub struct TapOptions {
     #[arg(long, env = "SEALPOST_TAP_DATA")]
     pub data: bool,
 
-    /// How lines are printed
-    #[arg(
-        short = 'o',
-        long,
-        value_name = "FORMAT",
-        env = "SEALPOST_OUTPUT",
-        default_value = "text"
-    )]
-    pub output: LineOutput,
+    /// How lines are printed.
+    #[command(flatten)]
+    pub lines: LineOptions,
 
     /// The dispatcher that is asked.
     #[command(flatten)]
@@ -75,15 +60,9 @@ pub struct ExplainOptions {
     #[arg(long, value_name = "S", env = "SEALPOST_SOURCE", value_parser = value::parse_nonempty_text)]
     pub source: Option<String>,
 
-    /// How lines are printed
-    #[arg(
-        short = 'o',
-        long,
-        value_name = "FORMAT",
-        env = "SEALPOST_OUTPUT",
-        default_value = "text"
-    )]
-    pub output: LineOutput,
+    /// How lines are printed.
+    #[command(flatten)]
+    pub lines: LineOptions,
 
     /// The dispatcher that is asked.
     #[command(flatten)]

@@ -8,7 +8,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use url::Url;
 
-use crate::model::{HistoryPoint, parse_duration};
+use crate::model::{HistoryPoint, parse_byte_size, parse_duration};
 
 /// Reads an ISO 8601 duration such as `PT20S`.
 pub(super) fn parse_duration_value(text: &str) -> Result<Duration, String> {
@@ -129,23 +129,7 @@ pub(super) fn parse_nonempty_text(text: &str) -> Result<String, String> {
 
 /// Reads a number of bytes: a number alone, or one with `KiB`, `MiB` or `GiB`.
 pub(super) fn parse_size(text: &str) -> Result<usize, String> {
-    const REMEDY: &str = "write a number of bytes, such as 65536 or 64KiB or 10MiB";
-    let (number, unit) = match text.find(|c: char| !c.is_ascii_digit()) {
-        Some(at) => text.split_at_checked(at).ok_or(REMEDY)?,
-        None => (text, ""),
-    };
-    let factor: usize = match unit {
-        "" | "B" => 1,
-        "KiB" => 1024,
-        "MiB" => 1024 * 1024,
-        "GiB" => 1024 * 1024 * 1024,
-        _ => return Err(REMEDY.to_owned()),
-    };
-    number
-        .parse::<usize>()
-        .ok()
-        .and_then(|number| number.checked_mul(factor))
-        .ok_or_else(|| REMEDY.to_owned())
+    parse_byte_size(text).map_err(str::to_owned)
 }
 
 /// Reads a fraction from 0 to 1.

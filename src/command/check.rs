@@ -54,9 +54,24 @@ fn find_problems(options: &CheckOptions) -> Vec<Problem> {
         options
             .served
             .control_settings(&options.manifests, &options.rabbitmq, None, ca_certs);
+    let limits = options.served.namespace_limits.as_deref();
+    problems.extend(limits.into_iter().flat_map(limit_problems));
     let paths: Vec<PathBuf> = options.paths().cloned().collect();
     problems.extend(control::check_manifests(&paths, &settings));
     problems
+}
+
+/// The problems of a file of limits, as `run` would find them.
+fn limit_problems(path: &Path) -> Vec<Problem> {
+    let file = path.display().to_string();
+    match control::read_limits_text(path) {
+        Ok(text) => control::parse_namespace_limits(&file, &text)
+            .err()
+            .unwrap_or_default(),
+        Err(error) => vec![Problem::of_flags(format!(
+            "--namespace-limits {file}: {error}"
+        ))],
+    }
 }
 
 /// The CA of the certificate that the flags name, which is checked as `run` would load it.

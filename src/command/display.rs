@@ -73,7 +73,7 @@ impl DisplaySink {
     fn new(options: DisplayOptions) -> anyhow::Result<Self> {
         Ok(Self {
             display: EventDisplay::default(),
-            output: options.output,
+            output: options.lines.output,
             reply: options.reply,
             status: StatusCode::from_u16(options.status)?,
         })

@@ -23,6 +23,7 @@ pub(super) fn format_line(line: &Value) -> String {
             text(line, "source")
         ),
         "attempt" => attempt(line),
+        "refused" => with_reason(refused(line), line),
         _ => with_reason(place(line), line),
     };
     format!("{time}  {what:WORD$}{id}  {rest}\n{}", data(line))
@@ -31,23 +32,36 @@ pub(super) fn format_line(line: &Value) -> String {
 fn accepted(line: &Value) -> String {
     let (source, channel) = (text(line, "source"), place(line));
     let mut told = format!("{} from {source}  by {channel}", text(line, "type"));
+    told.push_str(&arrival(line));
+    let attributes = line.get("attributes").and_then(Value::as_object);
+    for (name, value) in attributes.into_iter().flatten() {
+        let value = WireText::new(value.as_str().unwrap_or_default());
+        told.push_str(&format!("  {}={value}", WireText::new(name)));
+    }
+    told
+}
+
+fn refused(line: &Value) -> String {
+    let status = line.get("status").and_then(Value::as_u64);
+    let status = status.map_or_else(String::new, |status| format!("  {status}"));
+    format!("by {}{}{status}", place(line), arrival(line))
+}
+
+/// The way by which an event came, as far as it is known.
+fn arrival(line: &Value) -> String {
     let by = [text(line, "via"), text(line, "by")];
     let by: Vec<&str> = by
         .iter()
         .map(String::as_str)
         .filter(|by| !by.is_empty())
         .collect();
+    let mut told = String::new();
     if !by.is_empty() {
         told.push_str(&format!("  via {}", by.join(" of ")));
     }
     let peer = text(line, "peer");
     if !peer.is_empty() {
         told.push_str(&format!("  from {peer}"));
-    }
-    let attributes = line.get("attributes").and_then(Value::as_object);
-    for (name, value) in attributes.into_iter().flatten() {
-        let value = WireText::new(value.as_str().unwrap_or_default());
-        told.push_str(&format!("  {}={value}", WireText::new(name)));
     }
     told
 }
@@ -138,6 +152,11 @@ mod tests {
             (
                 json!({"time": "2026-11-30T12:00:01.1Z", "what": "dead letter", "id": "1", "subscription": "trigger default/t"}),
                 "12:00:01.1Z    dead letter 1  trigger default/t\n",
+            ),
+            (
+                json!({"time": "2026-11-30T12:00:01.1Z", "what": "refused", "id": "1", "channel": "channel default/c",
+                    "via": "http", "peer": "10.0.0.1", "status": 401, "reason": "no token"}),
+                "12:00:01.1Z    refused     1  by channel default/c  via http  from 10.0.0.1  401: no token\n",
             ),
             (
                 json!({"what": "lines lost", "lines": 7}),

@@ -43,9 +43,12 @@ pub async fn run(options: &GetOptions) -> anyhow::Result<ExitCode> {
 }
 
 fn namespace_suffix(options: &GetOptions) -> String {
-    options.namespace().map_or_else(String::new, |namespace| {
-        format!(" in namespace {namespace}")
-    })
+    options
+        .scope
+        .namespace()
+        .map_or_else(String::new, |namespace| {
+            format!(" in namespace {namespace}")
+        })
 }
 
 /// The objects that are asked for, in the order of their names.
@@ -54,6 +57,7 @@ async fn fetch_objects(
     dispatcher: &AdminClient,
 ) -> anyhow::Result<Vec<Value>> {
     let namespace = options
+        .scope
         .namespace()
         .map_or_else(String::new, |namespace| format!("?namespace={namespace}"));
     let mut list = dispatcher

@@ -29,7 +29,7 @@ pub async fn run(options: &TapOptions) -> anyhow::Result<ExitCode> {
         .await?;
     print_remark("Tapping, until Ctrl-C");
     tokio::select! {
-        ended = print_lines(answer, options.output) => ended?,
+        ended = print_lines(answer, options.lines.output) => ended?,
         interrupted = tokio::signal::ctrl_c() => interrupted?,
     }
     Ok(ExitCode::SUCCESS)
@@ -48,7 +48,7 @@ pub async fn explain(options: &ExplainOptions) -> anyhow::Result<ExitCode> {
     let dispatcher = AdminClient::new(&options.admin)?;
     let path = format!("/api/v1/explain?{}", query.finish());
     let answer = dispatcher.open(&path).await?;
-    let mut printer = LinePrinter::new(options.output);
+    let mut printer = LinePrinter::new(options.lines.output);
     if printer.print(&answer.bytes().await?)?.is_continue() {
         printer.finish()?;
     }

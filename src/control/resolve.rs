@@ -68,6 +68,8 @@ pub struct Resolution {
     pub log_level: Option<&'static str>,
     /// The collectors of traces and metrics, as `config-observability` names them.
     pub observability: ObservabilityConfig,
+    /// The objects that it was made of, for those who ask what has changed.
+    pub(crate) manifests: ManifestSet,
     /// The last good forms, for the next resolution.
     memory: ResolutionMemory,
 }
@@ -157,6 +159,7 @@ pub fn resolve(
         hosts: resolved.hosts,
         log_level: config.log_level,
         observability: config.observability.clone(),
+        manifests: manifests.clone(),
         memory: ResolutionMemory {
             config,
             claims,

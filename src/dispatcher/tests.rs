@@ -160,6 +160,13 @@ async fn a_panic_in_one_delivery_harms_no_other() {
         ),
         (5, 5, 0)
     );
+    // Whoever asks where the event is finds that its delivery panicked.
+    let explained = counters.observer.explain("boom", None);
+    let explained = String::from_utf8(explained.lines).expect("text");
+    let told = explained
+        .lines()
+        .filter(|line| line.contains("\"what\":\"lost\"") && line.contains("panicked"));
+    assert_eq!(told.count(), 5, "{explained}");
 }
 
 #[tokio::test]

@@ -115,7 +115,7 @@ fn log_panic(worker: &SubscriptionWorkerState, ended: Result<(), JoinError>) {
     {
         tracing::error!(
             subscription = %worker.subscription().key,
-            "A delivery panicked; its event is lost, others go on"
+            "A delivery panicked: in memory its event is lost, else it is delivered again; others go on"
         );
     }
 }

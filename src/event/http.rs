@@ -11,6 +11,7 @@ use http::header::{CONNECTION, CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, Response};
 
 use super::attribute::{ContextAttribute, PREFIX};
+use super::undecoded::{UndecodedMessage, announced_event};
 use super::{
     AttributeLimit, DecodeError, Event, SpecVersion, TraceContext, json, knative, media_type,
     validate,
@@ -75,20 +76,20 @@ pub fn decode(
     body: Bytes,
     limit: AttributeLimit,
 ) -> Result<Vec<Event>, DecodeError> {
-    decode_in_trace(headers, body, limit, None)
+    decode_in_trace(headers, body, limit, None).map_err(|undecoded| undecoded.error)
 }
 
 /// Decodes as [`decode`] does. The events belong to `trace`, if there is one, such as that of the
 /// span of their request, else to the trace that the header fields name.
 ///
 /// # Errors
-/// As those of [`decode`].
+/// As those of [`decode`], with what could be read of the events.
 pub(crate) fn decode_in_trace(
     mut headers: HeaderMap,
     body: Bytes,
     limit: AttributeLimit,
     trace: Option<Arc<TraceContext>>,
-) -> Result<Vec<Event>, DecodeError> {
+) -> Result<Vec<Event>, Box<UndecodedMessage>> {
     drop_connection_fields(&mut headers);
     let trace = trace.or_else(|| TraceContext::from_headers(&headers));
     let events = decode_by_mode(headers, body, limit)?;
@@ -106,26 +107,49 @@ fn decode_by_mode(
     headers: HeaderMap,
     body: Bytes,
     limit: AttributeLimit,
-) -> Result<Vec<Event>, DecodeError> {
-    match content_mode(&headers)? {
-        ContentMode::Binary => {
-            let event = decode_binary(headers, body, limit)?;
-            validate::event(&event)?;
-            Ok(vec![event])
-        }
+) -> Result<Vec<Event>, Box<UndecodedMessage>> {
+    let mode = content_mode(&headers)
+        .map_err(|error| UndecodedMessage::new(error, announced_event(&headers)))?;
+    let mut event = match mode {
+        ContentMode::Binary => decode_binary(headers, body, limit)?,
         ContentMode::Structured => {
-            let mut event = json::decode(&body, limit)?;
-            validate::event(&event)?;
+            let mut event = json::decode(&body, limit)
+                .map_err(|error| UndecodedMessage::new(error, json::announced_event(&body)))?;
             event.forwarded = filter_forwarded(headers);
-            Ok(vec![event])
+            event
         }
-        ContentMode::Batched => {
-            let forwarded = filter_forwarded(headers);
-            let events = json::decode_batch(&body, limit)?.into_iter().enumerate();
-            events
-                .map(|(index, event)| batch_event(index, event, &forwarded))
-                .collect()
+        ContentMode::Batched => return decode_batch(headers, &body, limit),
+    };
+    match validate::event(&event) {
+        Ok(()) => Ok(vec![event]),
+        Err(error) => {
+            event.data = Bytes::new();
+            Err(UndecodedMessage::new(error, event))
         }
+    }
+}
+
+fn decode_batch(
+    headers: HeaderMap,
+    body: &Bytes,
+    limit: AttributeLimit,
+) -> Result<Vec<Event>, Box<UndecodedMessage>> {
+    let none = |error| {
+        let events = Vec::new();
+        Box::new(UndecodedMessage { error, events })
+    };
+    let forwarded = filter_forwarded(headers);
+    let decoded = json::decode_batch(body, limit).map_err(none)?;
+    let (mut events, mut failure) = (Vec::with_capacity(decoded.len()), None);
+    for (index, event) in decoded.into_iter().enumerate() {
+        match batch_event(index, event, &forwarded) {
+            Ok(event) => events.push(event),
+            Err(error) => failure = failure.or(Some(error)),
+        }
+    }
+    match failure {
+        None => Ok(events),
+        Some(error) => Err(Box::new(UndecodedMessage { error, events })),
     }
 }
 
@@ -143,7 +167,9 @@ pub fn decode_reply(
 ) -> Result<Option<Event>, DecodeError> {
     drop_connection_fields(&mut headers);
     match content_mode(&headers) {
-        Ok(ContentMode::Binary) => decode_binary(headers, body.clone(), limit).map(Some),
+        Ok(ContentMode::Binary) => decode_binary(headers, body.clone(), limit)
+            .map(Some)
+            .map_err(|undecoded| undecoded.error),
         Ok(ContentMode::Structured) => {
             let mut event = json::decode(body, limit)?;
             event.forwarded = filter_forwarded(headers);
@@ -247,26 +273,30 @@ fn decode_binary(
     headers: HeaderMap,
     body: Bytes,
     limit: AttributeLimit,
-) -> Result<Event, DecodeError> {
+) -> Result<Event, Box<UndecodedMessage>> {
     let version = headers
         .get(SPEC_VERSION_HEADER)
         .ok_or(DecodeError::NotAnEvent)
-        .and_then(parse_spec_version)?;
+        .and_then(parse_spec_version)
+        .map_err(|error| UndecodedMessage::new(error, announced_event(&headers)))?;
     let mut event = Event::empty(version);
-    event.data = body;
-    let mut last = None;
+    let (mut last, mut failure) = (None, None);
     for (name, value) in headers {
         match name {
             Some(name) => {
                 last = knative::is_forwarded(&name).then(|| name.clone());
-                insert_header(&mut event, name, value)?;
+                let inserted = insert_header(&mut event, name, value);
+                failure = failure.or(inserted.err());
             }
             None => event
                 .forwarded
                 .extend(last.clone().map(|name| (name, value))),
         }
     }
-    limit.check(&event)?;
+    if let Some(error) = failure.or_else(|| limit.check(&event).err()) {
+        return Err(UndecodedMessage::new(error, event));
+    }
+    event.data = body;
     Ok(event)
 }
 

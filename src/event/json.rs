@@ -23,6 +23,9 @@ const IMPLIED_CONTENT_TYPE: HeaderValue = HeaderValue::from_static("application/
 /// Members of the format that are no attributes, or are stored elsewhere than among them.
 const NON_ATTRIBUTE_MEMBERS: [&str; 4] = ["specversion", "datacontenttype", "data", "data_base64"];
 
+/// Longest text in bytes that is read again although it is no valid event.
+const MOST_ANNOUNCING: usize = 64 * 1024;
+
 /// Decodes one event without validating its attributes, except for their limit.
 pub(super) fn decode(body: &Bytes, limit: AttributeLimit) -> Result<Event, DecodeError> {
     let object: JsonObject<'_> = serde_json::from_slice(body).map_err(json_error)?;
@@ -44,6 +47,21 @@ pub(super) fn decode_batch(
         .iter()
         .map(|object| event_from_object(body, object, limit))
         .collect())
+}
+
+/// The event that a text announces which is no valid event, as far as its name goes: id, source and
+/// type. Nothing of a text that is no JSON, or longer than [`MOST_ANNOUNCING`].
+pub(super) fn announced_event(body: &Bytes) -> Event {
+    let mut event = Event::empty(SpecVersion::V1_0);
+    let object = body.get(..MOST_ANNOUNCING).map_or(&body[..], |_| &[]);
+    if let Ok(object) = serde_json::from_slice::<JsonObject<'_>>(object) {
+        for name in ["id", "source", "type"] {
+            if let Ok(Some(text)) = object.string_member(name) {
+                event.set(name, &text);
+            }
+        }
+    }
+    event
 }
 
 /// Encodes an event: attributes, then data, then extensions as they came (contract W-6 shows the

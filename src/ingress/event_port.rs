@@ -15,6 +15,8 @@ use super::request_metrics::{ServedRequests, UnansweredRequest};
 use super::response::empty_response;
 use super::server_span::{set_response_status, start_server_span};
 use crate::channel;
+use crate::event::announced_event;
+use crate::observation::{EventArrival, ObservedRefusal};
 use crate::server::{RequestBody, RequestContext, RequestHandler};
 use crate::supervisor::Readiness;
 use crate::telemetry::counters::ProcessCounters;
@@ -40,6 +42,24 @@ impl<H> EventPortHandler<H> {
     fn is_closed(&self) -> bool {
         self.readiness.is_starting() || self.readiness.is_ended()
     }
+
+    /// Tells observers of an event that came too early or too late, as far as header fields name
+    /// it.
+    fn observe_closed(&self, request: &Request<RequestBody>, context: &RequestContext) {
+        let event = announced_event(request.headers());
+        let refusal = ObservedRefusal {
+            status: Some(StatusCode::SERVICE_UNAVAILABLE.as_u16()),
+            arrival: EventArrival {
+                via: context.scheme.as_str(),
+                by: "",
+                peer: context.peer,
+            },
+            reason: "this process has just started or is about to end: send it again",
+        };
+        self.counters
+            .observer
+            .observe_refused(&event, None, &refusal);
+    }
 }
 
 impl<H: RequestHandler> RequestHandler for EventPortHandler<H> {
@@ -57,6 +77,7 @@ impl<H: RequestHandler> RequestHandler for EventPortHandler<H> {
         // The span begins before readiness is checked, so that refusals are traced, too.
         context.span = start_server_span(&self.tracer, &request, context.scheme);
         let mut response = if self.is_closed() {
+            self.observe_closed(&request, context);
             try_again_later()
         } else {
             let scope = context.span.scope();

@@ -67,6 +67,14 @@ pub(crate) struct ReceivedRequest {
     pub(crate) trace: Option<Arc<TraceContext>>,
 }
 
+/// A request whose body could not be read.
+pub(crate) struct UnreadRequest {
+    /// Why.
+    pub(crate) error: BodyError,
+    /// Header fields of the request.
+    pub(crate) headers: HeaderMap,
+}
+
 /// Largest size in bytes of a body that is read although its request is refused.
 const MAX_REFUSED_BODY_BYTES: usize = 16 * 1024;
 /// Longest time that reading such a body may take.
@@ -145,8 +153,26 @@ impl RequestReader {
         &self,
         request: Request<RequestBody>,
         context: &mut RequestContext,
-    ) -> Result<ReceivedRequest, BodyError> {
+    ) -> Result<ReceivedRequest, UnreadRequest> {
         self.read_by(&self.body_reader, request, context).await
+    }
+
+    /// Reads a request as a whole, within this budget of its namespace if there is one.
+    ///
+    /// # Errors
+    /// If its body is too large, too slow, compressed or broken, or there is no memory left for it.
+    pub(crate) async fn read_request_within(
+        &self,
+        request: Request<RequestBody>,
+        context: &mut RequestContext,
+        budget: Option<&Arc<MemoryBudget>>,
+    ) -> Result<ReceivedRequest, UnreadRequest> {
+        let within = budget.map(|budget| BodyReader {
+            budget: Arc::clone(budget),
+            ..self.body_reader
+        });
+        let body_reader = within.as_ref().unwrap_or(&self.body_reader);
+        self.read_by(body_reader, request, context).await
     }
 
     /// Reads a request that is refused whatever it holds, if its body is small and there: upstream
@@ -167,16 +193,19 @@ impl RequestReader {
         body_reader: &BodyReader,
         request: Request<RequestBody>,
         context: &mut RequestContext,
-    ) -> Result<ReceivedRequest, BodyError> {
+    ) -> Result<ReceivedRequest, UnreadRequest> {
         let (parts, mut body) = request.into_parts();
         let mut headers = parts.headers;
         // An encoded body is refused before it is read.
         if let Some(coding) = content_coding(&headers) {
-            return Err(BodyError::ContentEncoded(WireText::new(coding)));
+            let error = BodyError::ContentEncoded(WireText::new(coding));
+            return Err(UnreadRequest { error, headers });
         }
-        let (read, share) = body_reader
-            .read_body(PER_EVENT + headers_length(&headers), &mut body)
-            .await?;
+        let beside = PER_EVENT + headers_length(&headers);
+        let (read, share) = match body_reader.read_body(beside, &mut body).await {
+            Ok(read) => read,
+            Err(error) => return Err(UnreadRequest { error, headers }),
+        };
         let body = detach_from_connection(read, parts.version, &mut headers);
         context.body_bytes = body.len();
         Ok(ReceivedRequest {

@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{ACCEPT_ENCODING, ALLOW, CONTENT_TYPE, RETRY_AFTER};
@@ -45,7 +46,7 @@ pub(super) enum IngressResponse {
 }
 
 impl IngressResponse {
-    fn status(&self) -> StatusCode {
+    pub(super) fn status(&self) -> StatusCode {
         match self {
             Self::Accepted => StatusCode::ACCEPTED,
             Self::Options | Self::Reply(_) => StatusCode::OK,
@@ -59,7 +60,7 @@ impl IngressResponse {
         }
     }
 
-    fn text(&self) -> Cow<'static, str> {
+    pub(super) fn text(&self) -> Cow<'static, str> {
         match self {
             Self::Accepted | Self::Options | Self::Reply(_) => Cow::Borrowed(""),
             Self::WrongScheme(wrong) => Cow::Owned(wrong.to_string()),
@@ -93,6 +94,14 @@ impl IngressResponse {
         )
     }
 
+    /// Time after which the sender should try again, where trying again helps.
+    fn retry_after(&self) -> Duration {
+        match self {
+            Self::Refused(refusal) => refusal.retry_after(),
+            _ => channel::RETRY_AFTER,
+        }
+    }
+
     /// Makes the HTTP response, with the header fields that its status asks for.
     pub(super) fn into_response(self) -> Response<Full<Bytes>> {
         if let Self::Reply(event) = &self {
@@ -110,7 +119,7 @@ impl IngressResponse {
         if self.names_methods() {
             headers.insert(ALLOW, HeaderValue::from_static("POST, OPTIONS"));
         }
-        if let Some((name, value)) = status_header(status) {
+        if let Some((name, value)) = status_header(status, self.retry_after()) {
             headers.insert(name, value);
         }
         if matches!(self, Self::Options) {
@@ -125,12 +134,11 @@ impl IngressResponse {
 
 /// Header field that says what a client with this status may do: when it may try again, or which
 /// content coding would be taken (RFC 9110, 12.5.3).
-fn status_header(status: StatusCode) -> Option<(HeaderName, HeaderValue)> {
+fn status_header(status: StatusCode, retry_after: Duration) -> Option<(HeaderName, HeaderValue)> {
     match status {
-        StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => Some((
-            RETRY_AFTER,
-            HeaderValue::from(channel::RETRY_AFTER.as_secs()),
-        )),
+        StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
+            Some((RETRY_AFTER, HeaderValue::from(retry_after.as_secs())))
+        }
         StatusCode::UNSUPPORTED_MEDIA_TYPE => {
             Some((ACCEPT_ENCODING, HeaderValue::from_static("identity")))
         }

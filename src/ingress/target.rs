@@ -1,10 +1,14 @@
 //! The target of a request: the channel, Broker or RequestReply that has its host and path.
 
+use std::sync::Arc;
+
 use http::Request;
 use http::header::HOST;
 
 use super::response::IngressResponse;
+use crate::budget::MemoryBudget;
 use crate::model::{AddressLookup, Channel, RequestReply, SenderAuthorization};
+use crate::observation::ObservedObject;
 use crate::router::ServedTable;
 
 /// Target of a request, by its host and path.
@@ -34,9 +38,30 @@ impl<'s> IngressTarget<'s> {
         }
     }
 
+    /// The target as records of events name it.
+    pub(super) fn observed(&self, serving: &ServedTable) -> Option<Arc<ObservedObject>> {
+        match self {
+            Self::Channel(index, _) => serving.observed_channel(*index).cloned(),
+            Self::RequestReply(request_reply) => {
+                let key = &request_reply.key;
+                let (kind, namespace) = (key.kind.as_str(), &key.namespace);
+                Some(ObservedObject::new(kind, namespace, &key.name))
+            }
+        }
+    }
+
     /// True if the target takes no batches.
     pub(super) fn refuses_batches(&self) -> bool {
         matches!(self, Self::RequestReply(_))
+    }
+
+    /// Budget of the namespace that takes the events; `None` if namespaces have no limits.
+    pub(super) fn budget(&self, serving: &'s ServedTable) -> Option<&'s Arc<MemoryBudget>> {
+        let index = match self {
+            Self::Channel(index, _) => *index,
+            Self::RequestReply(request_reply) => serving.table.channel(&request_reply.broker)?.0,
+        };
+        serving.budget(index)
     }
 
     /// Authorization that the target asks of senders.

@@ -9,7 +9,7 @@ use crate::event::Event;
 
 /// What an event is called in its records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct EventKey(pub(super) u64);
+pub(super) struct EventKey(pub(super) u64);
 
 /// Makes the keys of events.
 #[derive(Debug, Default)]

@@ -1,20 +1,18 @@
 //! Lines of `tap` and `explain`: one JSON object for each thing that has happened to an event.
 
 use std::borrow::Cow;
+use std::cell::LazyCell;
 use std::net::IpAddr;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use serde::Serialize;
-use serde_json::{Map, Value};
+use serde::{Serialize, Serializer};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::observed_fact::{EventArrival, ObservedAttempt, ObservedFact};
 use super::observed_object::ObservedObject;
 use super::tap_hub::{Observation, TapDetail};
-use crate::event::{CompactEvent, Event};
-use crate::filter::explain;
+use crate::event::{CompactEvent, Event, ShownData};
+use crate::filter::{Filter, explain};
 
 /// Number of subscriptions of which it is said that an event did not pass their filters: of one
 /// event among others, and where it is asked for.
@@ -53,40 +51,9 @@ pub(super) struct EventLine<'l> {
     #[serde(skip_serializing_if = "str::is_empty")]
     reason: Cow<'l, str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    attributes: Option<Map<String, Value>>,
+    attributes: Option<OtherAttributes<'l>>,
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     data: Option<ShownData>,
-}
-
-/// The data of an event, as text if they are.
-#[derive(Debug, Default, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct ShownData {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    data: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none", rename = "data_base64")]
-    data_base64: Option<String>,
-    /// The length of all of the data.
-    data_bytes: usize,
-}
-
-impl ShownData {
-    fn new(start: &[u8], length: usize) -> Self {
-        // What is cut may be cut within a character.
-        let is_cut = start.len() < length;
-        let text = match std::str::from_utf8(start) {
-            Ok(text) => Some(text),
-            Err(error) if is_cut && error.error_len().is_none() => start
-                .get(..error.valid_up_to())
-                .and_then(|valid| std::str::from_utf8(valid).ok()),
-            Err(_) => None,
-        };
-        Self {
-            data: text.map(str::to_owned),
-            data_base64: text.is_none().then(|| STANDARD.encode(start)),
-            data_bytes: length,
-        }
-    }
 }
 
 /// What has happened, when, where, and to which event.
@@ -108,15 +75,20 @@ impl<'t> ToldFact<'t> {
         match self.fact {
             ObservedFact::Accepted(EventArrival { via, by, peer }) => {
                 (line.via, line.by, line.peer) = (via, by, peer);
-                line.attributes = Some(other_attributes(self.attributes));
+                line.attributes = Some(OtherAttributes(self.attributes));
             }
             ObservedFact::Received => {
-                line.attributes = Some(other_attributes(self.attributes));
+                line.attributes = Some(OtherAttributes(self.attributes));
             }
-            ObservedFact::Refused(reason) | ObservedFact::Filtered(reason) => {
+            ObservedFact::Refused(refusal) => {
+                let EventArrival { via, by, peer } = refusal.arrival;
+                (line.via, line.by, line.peer) = (via, by, peer);
+                line.status = refusal.status;
+                line.reason = refusal.reason.into();
+            }
+            ObservedFact::Filtered(reason) | ObservedFact::Ended(_, reason) => {
                 line.reason = reason.into();
             }
-            ObservedFact::Ended(_, reason) => line.reason = reason.into(),
             ObservedFact::Attempted(ObservedAttempt {
                 role,
                 number,
@@ -133,9 +105,16 @@ impl<'t> ToldFact<'t> {
         line
     }
 
+    /// The line of the fact, with all attributes of the event.
+    pub(super) fn line_with_attributes(&self) -> EventLine<'t> {
+        let mut line = self.line();
+        line.attributes = Some(OtherAttributes(self.attributes));
+        line
+    }
+
     fn empty_line(&self, what: &'t str) -> EventLine<'t> {
         let label = self.object.label();
-        let is_channel = is_channel(label);
+        let is_channel = self.object.is_channel();
         let id = self.attributes.text("id");
         EventLine {
             time: format_millis(self.millis),
@@ -168,9 +147,14 @@ impl<'t> ToldFact<'t> {
             WantedLines::LeftOut => passing_by,
             WantedLines::Shown => asked_for,
         };
-        let (event, mut lines) = (self.attributes.to_event(), Vec::new());
+        // Made once it is needed: most events pass by subscriptions that want everything.
+        let (event, mut lines) = (LazyCell::new(|| self.attributes.to_event()), Vec::new());
         let mut filtered = 0;
         for subscription in &channel.subscriptions {
+            let wants_all = subscription.filter == Filter::MatchAll;
+            if wants_all && wanted == WantedLines::LeftOut {
+                continue;
+            }
             let name = subscription.key.to_string();
             if !is_asked(&name) {
                 continue;
@@ -205,7 +189,7 @@ impl<'t> ToldFact<'t> {
         lines
     }
 
-    fn explain_filter(&self, filter: &crate::filter::Filter, event: &Event) -> Option<String> {
+    fn explain_filter(&self, filter: &Filter, event: &Event) -> Option<String> {
         let reason = explain::explain(filter, event)?;
         if self.attributes.is_cut() {
             return Some("or not: the event has more attributes than are kept here".to_owned());
@@ -223,7 +207,7 @@ pub(super) enum WantedLines {
 
 impl Observation {
     /// Appends the lines of this observation that are asked for, as JSON, each with a line end.
-    pub(crate) fn write_lines(
+    pub fn write_lines(
         &self,
         is_asked: &dyn Fn(&str) -> bool,
         detail: TapDetail,
@@ -234,7 +218,7 @@ impl Observation {
             millis: self.millis,
             object: &self.object,
             fact,
-            attributes: CompactEvent(&self.attributes),
+            attributes: self.attributes(),
             id: "",
         };
         if is_asked(self.object.label()) {
@@ -249,7 +233,7 @@ impl Observation {
 
     /// The event, without its data, for a filter.
     pub(crate) fn to_event(&self) -> Event {
-        CompactEvent(&self.attributes).to_event()
+        self.attributes().to_event()
     }
 }
 
@@ -262,18 +246,15 @@ pub(super) fn write_line(line: &EventLine<'_>, to: &mut Vec<u8>) {
     }
 }
 
-/// True if a label is that of a channel or Broker; others are of subscriptions.
-fn is_channel(label: &str) -> bool {
-    label.starts_with("channel ") || label.starts_with("broker ")
-}
+/// The attributes of an event that have no place of their own in a line.
+#[derive(Debug)]
+struct OtherAttributes<'l>(CompactEvent<'l>);
 
-fn other_attributes(event: CompactEvent<'_>) -> Map<String, Value> {
-    let others = event
-        .texts()
-        .filter(|(name, _)| !OF_EVERY_LINE.contains(name));
-    others
-        .map(|(name, text)| (name.to_owned(), Value::String(text.into_owned())))
-        .collect()
+impl Serialize for OtherAttributes<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let others = self.0.texts();
+        serializer.collect_map(others.filter(|(name, _)| !OF_EVERY_LINE.contains(name)))
+    }
 }
 
 /// A time by RFC 3339, in milliseconds.

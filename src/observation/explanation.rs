@@ -1,11 +1,12 @@
 //! What became of an event: everything that the ring has of it, in order.
 
+use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::event_key::EventKey;
 use super::event_line::{ToldFact, WantedLines, format_millis, write_line};
-use super::observed_fact::ObservedFact;
+use super::observed_fact::{ObservedEnd, ObservedFact};
 use super::record_ring::{MOST_EVENTS, RecordRing, RecordSegment};
 use crate::event::CompactEvent;
 
@@ -23,14 +24,16 @@ pub(crate) struct Explanation {
 
 impl Explanation {
     /// Looks for the events of this id, and of this source if one is given, whose key is known
-    /// then.
+    /// then: among those that came, and those that were refused.
     pub(super) fn find(
-        ring: &RecordRing,
+        [ring, refused]: [&RecordRing; 2],
         id: &str,
         source: Option<&str>,
         key: Option<EventKey>,
     ) -> Self {
-        let segments = ring.snapshot();
+        let mut segments = ring.snapshot();
+        let reach = ring.is_kept().then(|| reach(&segments));
+        segments.extend(refused.snapshot());
         let is_meant = |attributes: CompactEvent<'_>| {
             is_text(attributes, "id", id)
                 && source.is_none_or(|source| is_text(attributes, "source", source))
@@ -65,11 +68,52 @@ impl Explanation {
                 .iter()
                 .for_each(|line| write_line(line, &mut lines));
         }
+        Self { lines, reach }
+    }
+}
+
+impl Explanation {
+    /// Looks for the latest events that a subscription did not get in the end: dead letters, lost
+    /// and parked ones, `most` of them at most, the latest first.
+    pub(super) fn find_undelivered(ring: &RecordRing, label: &str, most: usize) -> Self {
+        let segments = ring.snapshot();
+        let mut ended: Vec<_> = records(&segments)
+            .filter(|record| is_undelivered(&record.fact) && record.object.label() == label)
+            .collect();
+        ended.sort_by_key(|record| Reverse(record.millis));
+        ended.truncate(most);
+        let keys: HashSet<EventKey> = ended.iter().map(|record| record.key).collect();
+        let attributes: HashMap<EventKey, &[u8]> = records(&segments)
+            .filter(|record| !record.attributes.is_empty() && keys.contains(&record.key))
+            .map(|record| (record.key, record.attributes))
+            .collect();
+        let mut lines = Vec::new();
+        for record in &ended {
+            let known = attributes.get(&record.key).copied();
+            let told = ToldFact {
+                millis: record.millis,
+                object: record.object,
+                fact: record.fact,
+                attributes: CompactEvent(known.unwrap_or_default()),
+                id: "",
+            };
+            write_line(&told.line_with_attributes(), &mut lines);
+        }
         Self {
             lines,
             reach: ring.is_kept().then(|| reach(&segments)),
         }
     }
+}
+
+fn is_undelivered(fact: &ObservedFact<'_>) -> bool {
+    let ObservedFact::Ended(end, _) = fact else {
+        return false;
+    };
+    matches!(
+        end,
+        ObservedEnd::DeadLettered | ObservedEnd::Lost | ObservedEnd::Parked
+    )
 }
 
 fn records(

@@ -37,6 +37,17 @@ pub struct ObservedAttempt<'a> {
     pub reason: &'a str,
 }
 
+/// The refusal of an event by a channel or Broker, or by the port before one was found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ObservedRefusal<'a> {
+    /// The status that the sender was answered; `None` if the event came from inside.
+    pub(crate) status: Option<u16>,
+    /// The way by which the event came, as far as it is known.
+    pub(crate) arrival: EventArrival<'a>,
+    /// Why it was refused, as the sender was told.
+    pub(crate) reason: &'a str,
+}
+
 /// The ways in which the delivery of an event to a subscription ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ObservedEnd {
@@ -62,8 +73,8 @@ pub enum ObservedFact<'a> {
     /// The event came for one subscription: out of a queue outside of the process, or from a
     /// channel in another one.
     Received,
-    /// The channel, Broker or subscription did not take the event, for this reason.
-    Refused(&'a str),
+    /// The event was not taken.
+    Refused(ObservedRefusal<'a>),
     /// The event did not pass the filter, for this reason.
     Filtered(&'a str),
     /// The event was sent to a destination.
@@ -134,16 +145,16 @@ impl<'a> ObservedFact<'a> {
     /// Appends the fact as bytes, all that [`ObservedFact::read`] needs.
     pub(super) fn write(&self, to: &mut Vec<u8>) {
         match self {
-            Self::Accepted(EventArrival { via, by, peer }) => {
+            Self::Accepted(arrival) => {
                 to.push(0);
-                push_text(to, via, LONGEST_SENDER);
-                push_text(to, by, LONGEST_SENDER);
-                push_address(to, *peer);
+                push_arrival(to, arrival);
             }
             Self::Received => to.push(1),
-            Self::Refused(reason) => {
+            Self::Refused(refusal) => {
                 to.push(2);
-                push_text(to, reason, LONGEST_REASON);
+                to.extend_from_slice(&refusal.status.unwrap_or(0).to_le_bytes());
+                push_arrival(to, &refusal.arrival);
+                push_text(to, refusal.reason, LONGEST_REASON);
             }
             Self::Filtered(reason) => {
                 to.push(3);
@@ -168,14 +179,9 @@ impl<'a> ObservedFact<'a> {
     pub(super) fn read(bytes: &'a [u8]) -> Option<(Self, &'a [u8])> {
         let (kind, rest) = bytes.split_first()?;
         Some(match kind {
-            0 => {
-                let (via, rest) = read_text(rest)?;
-                let (by, rest) = read_text(rest)?;
-                let (peer, rest) = read_address(rest)?;
-                (Self::Accepted(EventArrival { via, by, peer }), rest)
-            }
+            0 => read_arrival(rest).map(|(arrival, rest)| (Self::Accepted(arrival), rest))?,
             1 => (Self::Received, rest),
-            2 => read_text(rest).map(|(reason, rest)| (Self::Refused(reason), rest))?,
+            2 => read_refusal(rest).map(|(refusal, rest)| (Self::Refused(refusal), rest))?,
             3 => read_text(rest).map(|(reason, rest)| (Self::Filtered(reason), rest))?,
             4 => read_attempt(rest).map(|(attempt, rest)| (Self::Attempted(attempt), rest))?,
             _ => {
@@ -185,6 +191,18 @@ impl<'a> ObservedFact<'a> {
             }
         })
     }
+}
+
+fn read_refusal(bytes: &[u8]) -> Option<(ObservedRefusal<'_>, &[u8])> {
+    let (status, rest) = bytes.split_first_chunk()?;
+    let (arrival, rest) = read_arrival(rest)?;
+    let (reason, rest) = read_text(rest)?;
+    let refusal = ObservedRefusal {
+        status: Some(u16::from_le_bytes(*status)).filter(|status| *status > 0),
+        arrival,
+        reason,
+    };
+    Some((refusal, rest))
 }
 
 fn read_attempt(bytes: &[u8]) -> Option<(ObservedAttempt<'_>, &[u8])> {
@@ -201,6 +219,19 @@ fn read_attempt(bytes: &[u8]) -> Option<(ObservedAttempt<'_>, &[u8])> {
         reason,
     };
     Some((attempt, rest))
+}
+
+fn push_arrival(to: &mut Vec<u8>, arrival: &EventArrival<'_>) {
+    push_text(to, arrival.via, LONGEST_SENDER);
+    push_text(to, arrival.by, LONGEST_SENDER);
+    push_address(to, arrival.peer);
+}
+
+fn read_arrival(bytes: &[u8]) -> Option<(EventArrival<'_>, &[u8])> {
+    let (via, rest) = read_text(bytes)?;
+    let (by, rest) = read_text(rest)?;
+    let (peer, rest) = read_address(rest)?;
+    Some((EventArrival { via, by, peer }, rest))
 }
 
 /// Appends an address behind its length, which is 0 if there is none.
@@ -278,7 +309,12 @@ mod tests {
             ObservedFact::Accepted(over_v6),
             ObservedFact::Accepted(EventArrival::default()),
             ObservedFact::Received,
-            ObservedFact::Refused("full"),
+            ObservedFact::Refused(ObservedRefusal {
+                status: Some(401),
+                arrival,
+                reason: "no token",
+            }),
+            ObservedFact::Refused(ObservedRefusal::default()),
             ObservedFact::Filtered("exact.type"),
             ObservedFact::Attempted(attempt),
             ObservedFact::Attempted(ObservedAttempt {
@@ -305,11 +341,11 @@ mod tests {
     #[test]
     fn a_long_reason_is_cut_at_a_character() {
         let mut bytes = Vec::new();
-        ObservedFact::Refused(&"ä".repeat(500)).write(&mut bytes);
+        ObservedFact::Filtered(&"ä".repeat(500)).write(&mut bytes);
         let (read, rest) = ObservedFact::read(&bytes).expect("a fact");
         assert_eq!(
             (read, rest.len()),
-            (ObservedFact::Refused(&"ä".repeat(100)), 0)
+            (ObservedFact::Filtered(&"ä".repeat(100)), 0)
         );
     }
 }

@@ -33,6 +33,11 @@ impl ObservedObject {
         Self::with_label(channel.key.to_string(), Some(Arc::clone(channel)))
     }
 
+    /// Makes what stands for an address that nothing has.
+    pub(super) fn unknown_address() -> Arc<Self> {
+        Self::with_label("address unknown".to_owned(), None)
+    }
+
     fn with_label(label: String, channel: Option<Arc<Channel>>) -> Arc<Self> {
         Arc::new(Self {
             ordinal: NEXT.fetch_add(1, Ordering::Relaxed),
@@ -50,6 +55,13 @@ impl ObservedObject {
     #[must_use]
     pub(crate) fn label(&self) -> &str {
         &self.label
+    }
+
+    /// True of a channel, of a Broker, and of whatever else senders send to; others are
+    /// subscriptions.
+    pub(super) fn is_channel(&self) -> bool {
+        let kind = self.label.split_once(' ').map_or("", |(kind, _name)| kind);
+        matches!(kind, "channel" | "broker" | "requestreply" | "address")
     }
 
     /// The channel as it was configured, if it is one of this process.

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::now_millis;
 use super::observed_fact::ObservedFact;
 use super::observed_object::ObservedObject;
-use crate::event::Event;
+use crate::event::{CompactEvent, Event, MOST_SHOWN};
 
 /// Number of listeners at once.
 pub(crate) const MOST_READERS: usize = 16;
@@ -18,12 +18,12 @@ pub(crate) const MOST_READERS: usize = 16;
 const MOST_WAITING: usize = 2 * 1024 * 1024;
 /// Bytes that one observation takes besides its texts, about.
 const BESIDE: usize = 160;
-/// Bytes of an event's data that a listener may see.
-const MOST_DATA: usize = 4096;
+/// Bytes that the texts of one observation take mostly.
+const USUAL: usize = 224;
 
 /// What a listener wants to see of events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum TapDetail {
+pub enum TapDetail {
     /// Their attributes.
     Attributes,
     /// Their data, too, as far as they are shown.
@@ -32,13 +32,14 @@ pub(crate) enum TapDetail {
 
 /// Something that has happened to an event, kept until listeners have seen it.
 #[derive(Debug)]
-pub(crate) struct Observation {
+pub struct Observation {
     pub(super) millis: u64,
     pub(super) object: Arc<ObservedObject>,
-    /// The fact, written.
-    fact: Box<[u8]>,
-    /// The attributes of the event, written.
-    pub(super) attributes: Box<[u8]>,
+    /// The fact, written, then the attributes of the event, written: one piece of memory, since
+    /// this is made for each fact.
+    written: Vec<u8>,
+    /// Where the attributes begin.
+    attributes_at: usize,
     /// The start of the event's data and their whole length, if a listener may see them.
     pub(super) data: Option<(Box<[u8]>, usize)>,
 }
@@ -50,30 +51,57 @@ impl Observation {
         fact: &ObservedFact<'_>,
         detail: TapDetail,
     ) -> Self {
-        let (mut written, mut attributes) = (Vec::with_capacity(64), Vec::with_capacity(256));
-        fact.write(&mut written);
-        event.write_compact(&mut attributes);
-        let data = (detail == TapDetail::Data && fact.is_first()).then(|| {
+        let mut observation = Self::of_fact(object, fact);
+        event.write_compact(&mut observation.written);
+        if detail == TapDetail::Data && fact.is_first() {
             let (data, length) = (event.data(), event.data().len());
-            (data.get(..MOST_DATA).unwrap_or(data).into(), length)
-        });
+            observation.data = Some((data.get(..MOST_SHOWN).unwrap_or(data).into(), length));
+        }
+        observation
+    }
+
+    fn of_fact(object: &Arc<ObservedObject>, fact: &ObservedFact<'_>) -> Self {
+        let mut written = Vec::with_capacity(USUAL);
+        fact.write(&mut written);
         Self {
             millis: now_millis(),
             object: Arc::clone(object),
-            fact: written.into(),
-            attributes: attributes.into(),
-            data,
+            attributes_at: written.len(),
+            written,
+            data: None,
         }
     }
 
     /// What has happened.
     pub(super) fn fact(&self) -> Option<ObservedFact<'_>> {
-        ObservedFact::read(&self.fact).map(|(fact, _)| fact)
+        ObservedFact::read(&self.written).map(|(fact, _)| fact)
+    }
+
+    /// The attributes of the event.
+    pub(super) fn attributes(&self) -> CompactEvent<'_> {
+        CompactEvent(self.written.get(self.attributes_at..).unwrap_or_default())
     }
 
     fn bytes(&self) -> usize {
         let data = self.data.as_ref().map_or(0, |(data, _)| data.len());
-        BESIDE + self.fact.len() + self.attributes.len() + data
+        BESIDE + self.written.capacity() + data
+    }
+}
+
+/// What has happened to an event that is not at hand any more, whose attributes were written
+/// before.
+#[derive(Debug)]
+pub(super) struct LaterFact<'f> {
+    pub(super) attributes: &'f [u8],
+    pub(super) object: &'f Arc<ObservedObject>,
+    pub(super) fact: &'f ObservedFact<'f>,
+}
+
+impl LaterFact<'_> {
+    fn observation(&self) -> Observation {
+        let mut observation = Observation::of_fact(self.object, self.fact);
+        observation.written.extend_from_slice(self.attributes);
+        observation
     }
 }
 
@@ -155,26 +183,36 @@ impl TapHub {
         let observation = Arc::new(Observation::new(event, object, fact, detail));
         listeners.iter().for_each(|one| one.push(&observation));
     }
+
+    /// Tells all listeners of an event that is not at hand any more.
+    #[cold]
+    pub(super) fn publish_later(&self, later: &LaterFact<'_>) {
+        let observation = Arc::new(later.observation());
+        let listeners = lock(&self.listeners);
+        listeners.iter().for_each(|one| one.push(&observation));
+    }
 }
 
 /// One that listens, until it is dropped.
 #[derive(Debug)]
-pub(crate) struct TapReader {
+pub struct TapReader {
     hub: Arc<TapHub>,
     listener: Arc<TapListener>,
 }
 
 /// What has come for a listener since it last looked.
 #[derive(Debug, Default)]
-pub(crate) struct TapBatch {
-    pub(crate) observations: Vec<Arc<Observation>>,
+pub struct TapBatch {
+    /// In the order in which they happened.
+    pub observations: Vec<Arc<Observation>>,
     /// Observations that it has missed after those.
-    pub(crate) missed: u64,
+    pub missed: u64,
 }
 
 impl TapReader {
     /// Takes what has come, `most` observations at most.
-    pub(crate) fn take(&self, most: usize) -> TapBatch {
+    #[must_use]
+    pub fn take(&self, most: usize) -> TapBatch {
         let mut queue = lock(&self.listener.queue);
         let count = queue.waiting.len().min(most);
         let observations: Vec<_> = queue.waiting.drain(..count).collect();
@@ -191,7 +229,8 @@ impl TapReader {
     }
 
     /// What it wants to see of events.
-    pub(crate) fn detail(&self) -> TapDetail {
+    #[must_use]
+    pub fn detail(&self) -> TapDetail {
         self.listener.detail
     }
 }

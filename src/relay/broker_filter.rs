@@ -10,16 +10,17 @@ use http_body_util::Full;
 use tokio::time::Instant;
 
 use super::RelayDependencies;
+use super::refused_event::RefusedEvent;
 use super::relay_request::RelayRequest;
 use super::response::RelayResponse;
 use super::trigger_request::{TriggerDestination, TriggerRequest};
 use super::trigger_target::TriggerRequestTarget;
 use crate::client::HttpTransport;
-use crate::event::{Event, TraceContext, http as binding, knative};
+use crate::event::{Event, SpecVersion, TraceContext, http as binding, knative};
 use crate::filter::explain;
 use crate::ingress::request_reader::ReceivedRequest;
 use crate::model::{DeliveryFormat, DestinationRole, TriggerRelay};
-use crate::observation::ObservedFact;
+use crate::observation::{EventArrival, ObservedFact};
 use crate::server::{RequestBody, RequestContext, RequestHandler};
 use crate::telemetry::series::SubscriptionSeries;
 use crate::wire_text::WireText;
@@ -64,19 +65,29 @@ impl<T: HttpTransport> BrokerFilter<T> {
             .uri()
             .path_and_query()
             .map_or_else(String::new, ToString::to_string);
-        let target = TriggerRequestTarget::parse(&path).ok_or_else(bad_path)?;
-        let triggers = &serving.table.relays().triggers;
-        let trigger = triggers.get(&target.trigger).ok_or_else(no_trigger)?;
+        let (via, peer) = (context.scheme.as_str(), context.peer);
+        let arrival = EventArrival { via, by: "", peer };
+        let observer = &self.relay.counters.observer;
+        let unaddressed = |response| {
+            RefusedEvent::unread(response, request.headers()).observe(observer, None, arrival)
+        };
+        let target = TriggerRequestTarget::parse(&path);
+        let target = target.ok_or_else(bad_path).map_err(unaddressed)?;
+        let trigger = serving.table.relays().triggers.get(&target.trigger);
+        let trigger = trigger.ok_or_else(no_trigger).map_err(unaddressed)?;
         let series = serving.relayed_series.triggers.get(&target.trigger);
         let call = TriggerRequest {
             trigger,
             series: series.unwrap_or(&self.uncounted_series),
             scheme: context.scheme,
             received_at: came,
-            observer: &self.relay.counters.observer,
+            observer,
         };
         let received = self.read_event(request, context, &target, trigger).await;
-        let received = received.inspect_err(|_refused| call.series.refused.increment())?;
+        let received = received.map_err(|refused| {
+            call.series.refused.increment();
+            refused.observe(observer, Some(call.series.observed()), arrival)
+        })?;
         self.handle_event(received, &target, call).await
     }
 
@@ -90,10 +101,10 @@ impl<T: HttpTransport> BrokerFilter<T> {
         context: &mut RequestContext,
         target: &TriggerRequestTarget<'_>,
         trigger: &TriggerRelay,
-    ) -> Result<TriggerEvent, RelayResponse> {
+    ) -> Result<TriggerEvent, Box<RefusedEvent>> {
         // The uid comes first: an event for an older Trigger of this name is not for this one.
         if trigger.uid.as_deref().is_some_and(|uid| uid != target.uid) {
-            return Err(other_uid());
+            return Err(RefusedEvent::unread(other_uid(), request.headers()));
         }
         let access = trigger.authorization.as_ref();
         let identified = self.relay.identify_sender(access, request.headers()).await;
@@ -101,20 +112,21 @@ impl<T: HttpTransport> BrokerFilter<T> {
             Ok(sender) => sender,
             // Upstream reports what is wrong with an event before it refuses its sender.
             Err(denial) => {
-                let malformed = self
-                    .relay
-                    .decode_error_response(request, context, decode_event);
-                let refuse = || self.relay.refuse_sender(&denial);
-                return Err(malformed.await.unwrap_or_else(refuse));
+                let read = self.relay.read_refused(request, context, decode_event);
+                let event = read.await?;
+                return Err(RefusedEvent::denied(
+                    self.relay.refuse_sender(&denial),
+                    event,
+                ));
             }
         };
-        let reader = &self.relay.request_reader;
-        let message = reader.read_request(request, context).await;
-        let message = message.map_err(|error| RelayResponse::from_body_error(&error))?;
+        let message = self.relay.read_request(request, context).await?;
         // Copied before decoding takes the header fields apart.
         let headers = (target.role != DestinationRole::Subscriber).then(|| message.headers.clone());
         let event = decode_event(message)?;
-        self.relay.authorize(access, &sender, &event)?;
+        if let Err(response) = self.relay.authorize(access, &sender, &event) {
+            return Err(RefusedEvent::denied(response, event));
+        }
         let headers = headers.unwrap_or_default();
         Ok(TriggerEvent { event, headers })
     }
@@ -132,7 +144,7 @@ impl<T: HttpTransport> BrokerFilter<T> {
             DestinationRole::Subscriber => return self.filter_and_send(received.event, call).await,
             DestinationRole::Reply => call.trigger.broker.as_ref().ok_or_else(|| {
                 let text = "the broker of this trigger is gone: create it";
-                call.refuse(StatusCode::NOT_FOUND, text)
+                call.refuse(&received.event, StatusCode::NOT_FOUND, text)
             })?,
             DestinationRole::DeadLetterSink => match &call.trigger.dead_letter_sink {
                 Some(sink) => sink,
@@ -171,14 +183,15 @@ impl<T: HttpTransport> BrokerFilter<T> {
         let trigger = call.trigger;
         // The hop count is the broker's own: neither filter nor subscriber sees it, a reply gets it
         // back.
-        let ttl = take_broker_ttl(&mut event).ok_or_else(|| {
+        let ttl = take_broker_ttl(&mut event);
+        let ttl = ttl.ok_or_else(|| {
             let text =
                 "knativebrokerttl is missing or no integer: only events of a broker are taken here";
-            call.refuse(StatusCode::BAD_REQUEST, text)
+            call.refuse(&event, StatusCode::BAD_REQUEST, text)
         })?;
         let address = trigger.subscriber.as_ref().ok_or_else(|| {
             let text = "the subscriber of this trigger is not resolved";
-            call.refuse(StatusCode::NOT_FOUND, text)
+            call.refuse(&event, StatusCode::NOT_FOUND, text)
         })?;
         let decision = trigger.filter.decide(&event);
         let counters = &self.relay.counters;
@@ -301,8 +314,7 @@ fn is_passed_on(name: &HeaderName) -> bool {
 }
 
 /// Decodes the event of a request, which is not validated (contract BF-6).
-fn decode_event(received: ReceivedRequest) -> Result<Event, RelayResponse> {
-    let refused = |text: String| RelayResponse::from_text(StatusCode::BAD_REQUEST, text);
+fn decode_event(received: ReceivedRequest) -> Result<Event, Box<RefusedEvent>> {
     let ReceivedRequest {
         headers,
         body,
@@ -311,6 +323,10 @@ fn decode_event(received: ReceivedRequest) -> Result<Event, RelayResponse> {
         trace,
     } = received;
     let trace = trace.or_else(|| TraceContext::from_headers(&headers));
+    let refused = |text: String| {
+        let response = RelayResponse::from_text(StatusCode::BAD_REQUEST, text);
+        RefusedEvent::invalid(response, Event::empty(SpecVersion::V1_0))
+    };
     match binding::decode_reply(headers, &body, attribute_limit) {
         Ok(Some(event)) => Ok(event.with_guard(Arc::new(memory_share)).with_trace(trace)),
         Ok(None) => Err(refused(

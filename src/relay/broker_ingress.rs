@@ -9,14 +9,15 @@ use http_body_util::Full;
 
 use super::RelayDependencies;
 use super::broker_request::BrokerRequest;
+use super::refused_event::RefusedEvent;
 use super::relay_request::{RelayRequest, RelaySendError};
 use super::response::RelayResponse;
 use crate::auth::{AccessDenial, SenderIdentity};
 use crate::client::HttpTransport;
-use crate::event::{Event, http as binding};
+use crate::event::{Event, SpecVersion, http as binding};
 use crate::ingress::request_reader::ReceivedRequest;
 use crate::model::{Addressable, BrokerRelay, DeliveryFormat, ServiceAccount};
-use crate::observation::{EventArrival, ObservedEnd, ObservedFact};
+use crate::observation::{EventArrival, ObservedEnd, ObservedFact, ObservedRefusal};
 use crate::router::enter_broker;
 use crate::server::{RequestBody, RequestContext, RequestHandler};
 use crate::telemetry::series::ArrivalOutcome;
@@ -49,11 +50,16 @@ impl<T: HttpTransport> BrokerIngress<T> {
             Method::OPTIONS => return Ok(RelayResponse::options()),
             _ => return Err(RelayResponse::method_not_allowed()),
         }
-        let path = parse_broker_path(&request)?;
+        let (via, peer) = (context.scheme.as_str(), context.peer);
+        let mut arrival = EventArrival { via, by: "", peer };
+        let observer = &self.relay.counters.observer;
+        let unaddressed = |response| {
+            RefusedEvent::unread(response, request.headers()).observe(observer, None, arrival)
+        };
+        let path = parse_broker_path(&request).map_err(unaddressed)?;
         // One table is used for the whole request, even if it is replaced meanwhile.
         let serving = self.relay.router.served_table();
         let call = BrokerRequest::look_up(&serving, &path, context.scheme);
-        let (via, peer) = (context.scheme.as_str(), context.peer);
         // Before the body is read, Broker and sender must be known.
         let access = call.broker.and_then(|broker| broker.authorization.as_ref());
         let identified = self.relay.identify_sender(access, request.headers()).await;
@@ -61,21 +67,13 @@ impl<T: HttpTransport> BrokerIngress<T> {
             (Some(broker), Ok(sender)) => (broker, sender),
             (known, identified) => {
                 let denial = identified.err().filter(|_| known.is_some());
-                return Err(self.refuse(request, context, call, denial).await);
+                let refused = self.refuse(request, context, denial).await;
+                return Err(call.refuse(refused, observer, arrival));
             }
         };
         let event = self.read_event(request, context, broker, &sender).await;
-        let event = event.map_err(|refusal| {
-            if let Some(arrival) = refusal.arrival {
-                call.count_arrival(arrival);
-            }
-            refusal.response
-        })?;
-        let arrival = EventArrival {
-            via,
-            by: sender.subject(),
-            peer,
-        };
+        let event = event.map_err(|refused| call.refuse(refused, observer, arrival))?;
+        arrival.by = sender.subject();
         self.observe(&event, call, &ObservedFact::Accepted(arrival));
         self.send_to_broker(&event, broker, call).await
     }
@@ -93,22 +91,18 @@ impl<T: HttpTransport> BrokerIngress<T> {
         &self,
         request: Request<RequestBody>,
         context: &mut RequestContext,
-        call: BrokerRequest<'_>,
         denial: Option<AccessDenial>,
-    ) -> RelayResponse {
-        let malformed = self
-            .relay
-            .decode_error_response(request, context, decode_event)
-            .await;
-        if let Some(malformed) = malformed {
-            call.count_arrival(ArrivalOutcome::Invalid);
-            return malformed;
-        }
-        call.count_arrival(ArrivalOutcome::Denied);
-        match denial {
+    ) -> Box<RefusedEvent> {
+        let read = self.relay.read_refused(request, context, decode_event);
+        let event = match read.await {
+            Ok(event) => event,
+            Err(malformed) => return malformed,
+        };
+        let response = match denial {
             Some(denial) => self.relay.refuse_sender(&denial),
             None => no_broker(),
-        }
+        };
+        RefusedEvent::denied(response, event)
     }
 
     /// Reads the event, which its sender may send, and counts its hop into the Broker.
@@ -121,28 +115,25 @@ impl<T: HttpTransport> BrokerIngress<T> {
         context: &mut RequestContext,
         broker: &BrokerRelay,
         sender: &SenderIdentity,
-    ) -> Result<Event, RefusedEvent> {
-        let message = self
-            .relay
-            .request_reader
-            .read_request(request, context)
-            .await
-            .map_err(|error| RefusedEvent::uncounted(RelayResponse::from_body_error(&error)))?;
-        let mut event = decode_event(message)
-            .map_err(|response| RefusedEvent::new(ArrivalOutcome::Invalid, response))?;
+    ) -> Result<Event, Box<RefusedEvent>> {
+        let message = self.relay.read_request(request, context).await?;
+        let mut event = decode_event(message)?;
         // With the event at hand, the policies that filter events can decide.
-        self.relay
-            .authorize(broker.authorization.as_ref(), sender, &event)
-            .map_err(|response| RefusedEvent::new(ArrivalOutcome::Denied, response))?;
+        let access = broker.authorization.as_ref();
+        if let Err(response) = self.relay.authorize(access, sender, &event) {
+            return Err(RefusedEvent::denied(response, event));
+        }
         self.relay
             .event_types
             .observe(broker.event_types.as_ref(), &event);
         // The hop is counted last, so that a refused event has the response of its own fault.
-        enter_broker(&mut event, self.max_ttl).map_err(|refusal| {
-            let response = RelayResponse::from_text(refusal.status(), &refusal);
-            RefusedEvent::new(refusal.arrival(), response)
-        })?;
-        Ok(event)
+        match enter_broker(&mut event, self.max_ttl) {
+            Ok(()) => Ok(event),
+            Err(refusal) => {
+                let response = RelayResponse::from_text(refusal.status(), &refusal);
+                Err(RefusedEvent::new(refusal.arrival(), response, event))
+            }
+        }
     }
 
     /// Sends the event to the Broker's channel, and counts what became of it.
@@ -158,7 +149,7 @@ impl<T: HttpTransport> BrokerIngress<T> {
         let Some(channel) = &broker.channel else {
             call.count_arrival(ArrivalOutcome::Unavailable);
             let text = "the channel of this broker is not known yet: see the broker's status";
-            self.observe(event, call, &ObservedFact::Refused(text));
+            self.observe(event, call, &refused_by_channel(text));
             return Err(RelayResponse::from_text(
                 StatusCode::INTERNAL_SERVER_ERROR,
                 text,
@@ -172,7 +163,7 @@ impl<T: HttpTransport> BrokerIngress<T> {
         call.record_forwarded(&answer, channel, &start);
         let observed = match &answer {
             Ok(_) => ObservedFact::Ended(ObservedEnd::Delivered, "to the channel of the broker"),
-            Err(why) => ObservedFact::Refused(why),
+            Err(why) => refused_by_channel(why),
         };
         self.observe(event, call, &observed);
         answer.map_err(|why| {
@@ -218,27 +209,13 @@ impl<T: HttpTransport> RequestHandler for BrokerIngress<T> {
     }
 }
 
-/// An event that is refused: the response, and as what its arrival is counted.
-struct RefusedEvent {
-    arrival: Option<ArrivalOutcome>,
-    response: RelayResponse,
-}
-
-impl RefusedEvent {
-    fn new(arrival: ArrivalOutcome, response: RelayResponse) -> Self {
-        Self {
-            arrival: Some(arrival),
-            response,
-        }
-    }
-
-    /// A request that was not read, so that no event has arrived.
-    fn uncounted(response: RelayResponse) -> Self {
-        Self {
-            arrival: None,
-            response,
-        }
-    }
+/// The refusal of an event that came, as the channel of the Broker did not take it.
+fn refused_by_channel(why: &str) -> ObservedFact<'_> {
+    ObservedFact::Refused(ObservedRefusal {
+        status: Some(StatusCode::INTERNAL_SERVER_ERROR.as_u16()),
+        reason: why,
+        ..ObservedRefusal::default()
+    })
 }
 
 fn no_broker() -> RelayResponse {
@@ -272,7 +249,7 @@ fn parse_broker_path(request: &Request<RequestBody>) -> Result<String, RelayResp
 }
 
 /// Decodes the valid event of a request; a batch has to be taken apart by its sender.
-fn decode_event(received: ReceivedRequest) -> Result<Event, RelayResponse> {
+fn decode_event(received: ReceivedRequest) -> Result<Event, Box<RefusedEvent>> {
     let refused = |error| RelayResponse::from_text(StatusCode::BAD_REQUEST, error);
     let ReceivedRequest {
         headers,
@@ -281,10 +258,16 @@ fn decode_event(received: ReceivedRequest) -> Result<Event, RelayResponse> {
         attribute_limit,
         trace,
     } = received;
-    let events = binding::decode_in_trace(headers, body, attribute_limit, trace)
-        .map_err(|error| refused(error.to_string()))?;
-    let [event] = <[Event; 1]>::try_from(events).map_err(|_batch| {
-        refused("a batch is not taken here: send events one by one".to_owned())
+    let first = |events: Vec<Event>| events.into_iter().next();
+    let unknown = || Event::empty(SpecVersion::V1_0);
+    let events =
+        binding::decode_in_trace(headers, body, attribute_limit, trace).map_err(|undecoded| {
+            let event = first(undecoded.events).unwrap_or_else(unknown);
+            RefusedEvent::invalid(refused(undecoded.error.to_string()), event)
+        })?;
+    let [event] = <[Event; 1]>::try_from(events).map_err(|batch| {
+        let text = "a batch is not taken here: send events one by one".to_owned();
+        RefusedEvent::invalid(refused(text), first(batch).unwrap_or_else(unknown))
     })?;
     Ok(event.with_guard(Arc::new(memory_share)))
 }

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
+use super::refused_event::RefusedEvent;
 use super::relay_request::RelayStart;
 use super::response::RelayResponse;
 use super::scheme_series;
 use crate::model::{Addressable, BrokerRelay, UriScheme};
-use crate::observation::ObservedObject;
+use crate::observation::{EventArrival, EventObserver, ObservedObject};
 use crate::router::ServedTable;
 use crate::telemetry::series::{ArrivalOutcome, ChannelSeries};
 
@@ -43,6 +44,19 @@ impl<'c> BrokerRequest<'c> {
         if let Some(series) = self.series {
             series.count_arrivals(arrival, 1);
         }
+    }
+
+    /// Counts and tells that an event is refused, and gives the response.
+    pub(super) fn refuse(
+        &self,
+        refused: Box<RefusedEvent>,
+        observer: &EventObserver,
+        arrival: EventArrival<'_>,
+    ) -> RelayResponse {
+        if let Some(outcome) = refused.arrival {
+            self.count_arrival(outcome);
+        }
+        refused.observe(observer, self.observed(), arrival)
     }
 
     /// Counts the attempt at the Broker's channel, and with it the arrival.

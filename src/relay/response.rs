@@ -1,5 +1,6 @@
 //! Responses of the roles `ingress` and `filter` (contract ).
 
+use std::borrow::Cow;
 use std::fmt;
 
 use bytes::Bytes;
@@ -32,6 +33,11 @@ impl RelayResponse {
     /// Status of the response.
     pub(super) fn status_code(&self) -> StatusCode {
         self.status
+    }
+
+    /// The body, where it is a line of text.
+    pub(super) fn text(&self) -> Cow<'_, str> {
+        String::from_utf8_lossy(self.body.trim_ascii_end())
     }
 
     /// Makes a response with a status and one line that says what to do.

@@ -9,7 +9,9 @@ use super::response::RelayResponse;
 use super::scheme_series;
 use crate::event::Event;
 use crate::model::{Addressable, DestinationRole, TriggerRelay, UriScheme};
-use crate::observation::{EventObserver, ObservedAttempt, ObservedEnd, ObservedFact};
+use crate::observation::{
+    EventObserver, ObservedAttempt, ObservedEnd, ObservedFact, ObservedRefusal,
+};
 use crate::scrub;
 use crate::telemetry::series::{DeliveryEnd, Dropped, SubscriptionSeries};
 
@@ -37,8 +39,14 @@ pub(super) struct TriggerDestination<'c> {
 
 impl TriggerRequest<'_> {
     /// Counts that the event is refused, and gives the response.
-    pub(super) fn refuse(&self, status: StatusCode, text: &str) -> RelayResponse {
+    pub(super) fn refuse(&self, event: &Event, status: StatusCode, text: &str) -> RelayResponse {
         self.series.refused.increment();
+        let refused = ObservedFact::Refused(ObservedRefusal {
+            status: Some(status.as_u16()),
+            reason: text,
+            ..ObservedRefusal::default()
+        });
+        self.observe(event, &refused);
         RelayResponse::from_text(status, text)
     }
 

@@ -1,11 +1,13 @@
 //! The reasons for which a channel, Broker or RequestReply does not take an event, with what senders
 //! and metrics are told of each.
 
+use std::time::Duration;
+
 use http::StatusCode;
 
 use super::request_reply_error::RequestReplyError;
 use crate::auth::policy::AccessDenial;
-use crate::channel::PublishError;
+use crate::channel::{self, PublishError};
 use crate::event::DecodeError;
 use crate::model::ChannelKey;
 use crate::telemetry::series::ArrivalOutcome;
@@ -44,9 +46,9 @@ impl AcceptError {
             Self::NotFound(_) | Self::Invalid(_) => ArrivalOutcome::Invalid,
             Self::TtlExhausted => ArrivalOutcome::TtlExhausted,
             Self::Denied(_) => ArrivalOutcome::Denied,
-            Self::Publish(PublishError::Full { .. } | PublishError::NoRoom(_)) => {
-                ArrivalOutcome::Full
-            }
+            Self::Publish(
+                PublishError::Full { .. } | PublishError::NoRoom(_) | PublishError::OverLimit(_),
+            ) => ArrivalOutcome::Full,
             Self::Publish(PublishError::Unavailable(_)) => ArrivalOutcome::Unavailable,
             Self::Publish(PublishError::Undelivered { .. }) => ArrivalOutcome::Undelivered,
             Self::Unanswered(unanswered) => unanswered.arrival(),
@@ -60,12 +62,28 @@ impl AcceptError {
             Self::NotFound(_) => StatusCode::NOT_FOUND,
             Self::Invalid(_) | Self::TtlExhausted => StatusCode::BAD_REQUEST,
             Self::Denied(denial) => denial.status(),
-            Self::Publish(PublishError::Full { .. } | PublishError::NoRoom(_)) => {
-                StatusCode::TOO_MANY_REQUESTS
-            }
-            Self::Publish(PublishError::Unavailable(_)) => StatusCode::SERVICE_UNAVAILABLE,
-            Self::Publish(PublishError::Undelivered { .. }) => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Publish(error) => publish_status(error),
             Self::Unanswered(unanswered) => unanswered.status(),
         }
+    }
+
+    /// Time after which the sender should try again, where trying again helps.
+    #[must_use]
+    pub(crate) fn retry_after(&self) -> Duration {
+        match self {
+            Self::Publish(PublishError::OverLimit(exceeded)) => exceeded.retry_after,
+            _ => channel::RETRY_AFTER,
+        }
+    }
+}
+
+/// HTTP status for events that could not be published (contract IF-5).
+pub(super) fn publish_status(error: &PublishError) -> StatusCode {
+    match error {
+        PublishError::Full { .. } | PublishError::NoRoom(_) | PublishError::OverLimit(_) => {
+            StatusCode::TOO_MANY_REQUESTS
+        }
+        PublishError::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+        PublishError::Undelivered { .. } => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }

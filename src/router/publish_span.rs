@@ -43,7 +43,7 @@ impl PublishSpans {
 /// The kind of the error, by the result that it is counted as.
 fn error_type(error: &PublishError) -> &'static str {
     match error {
-        PublishError::Full { .. } | PublishError::NoRoom(_) => "full",
+        PublishError::Full { .. } | PublishError::NoRoom(_) | PublishError::OverLimit(_) => "full",
         PublishError::Undelivered { .. } => "undelivered",
         PublishError::Unavailable(_) => "unavailable",
     }

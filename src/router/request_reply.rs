@@ -119,6 +119,7 @@ impl Router {
         // The Broker asks for the RequestReply's own rights, before anything is counted or
         // registered.
         let broker = self.authorized_broker(serving, request_reply, &event)?;
+        self.refuse_over_limit(broker, broker.take_rate(1))?;
         // The id is made before the request is registered, which it names there.
         let (event, id) = self.with_correlation_id(request_reply, event)?;
         // Waiting takes memory, too: it is charged before the request is registered.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::pending_replies::PendingRepliesMap;
 use super::relayed_series::RelayedSeries;
+use crate::budget::{LimitExceeded, MemoryBudget};
 use crate::channel::ChannelPublisher;
 use crate::model::{Channel, RoutingTable};
 use crate::observation::ObservedObject;
@@ -22,6 +23,12 @@ pub struct ServedTable {
 }
 
 impl ServedTable {
+    /// The budget of the namespace of a channel; `None` if namespaces have no limits.
+    #[must_use]
+    pub(crate) fn budget(&self, index: usize) -> Option<&Arc<MemoryBudget>> {
+        self.channels.get(index)?.budget()
+    }
+
     /// Makes the table of a process that serves no channel yet, or none any more.
     #[must_use]
     pub fn without_channels(table: Arc<RoutingTable>) -> Self {
@@ -31,6 +38,11 @@ impl ServedTable {
             relayed_series: RelayedSeries::default(),
             pending_replies: PendingRepliesMap::default(),
         }
+    }
+
+    /// The channel at `index` as records of events name it.
+    pub(crate) fn observed_channel(&self, index: usize) -> Option<&Arc<ObservedObject>> {
+        self.channels.get(index).map(|routed| &routed.observed)
     }
 }
 
@@ -44,6 +56,8 @@ pub(crate) struct RoutedChannel {
     pub(crate) series: Arc<ChannelSeries>,
     /// The channel as records of events name it.
     pub(super) observed: Arc<ObservedObject>,
+    /// The budget of its namespace, if namespaces have limits.
+    budget: Option<Arc<MemoryBudget>>,
 }
 
 impl RoutedChannel {
@@ -58,7 +72,38 @@ impl RoutedChannel {
             publisher,
             series,
             observed: ObservedObject::of_channel(channel),
+            budget: None,
         }
+    }
+
+    /// Sets the budget of its namespace, if namespaces have limits.
+    #[must_use]
+    pub(crate) fn with_budget(self, budget: Option<Arc<MemoryBudget>>) -> Self {
+        Self { budget, ..self }
+    }
+
+    /// The budget of its namespace; `None` if namespaces have no limits.
+    #[must_use]
+    pub(crate) fn budget(&self) -> Option<&Arc<MemoryBudget>> {
+        self.budget.as_ref()
+    }
+
+    /// Counts events that somebody sends.
+    ///
+    /// # Errors
+    /// If the rate of its namespace does not allow them.
+    pub(super) fn take_rate(&self, events: usize) -> Result<(), LimitExceeded> {
+        let quota = self.budget().and_then(|budget| budget.quota());
+        quota.map_or(Ok(()), |quota| quota.take_rate(events))
+    }
+
+    /// Refuses who would be refused anyway.
+    ///
+    /// # Errors
+    /// If the rate of its namespace allows no event now.
+    pub(super) fn check_rate(&self) -> Result<(), LimitExceeded> {
+        let quota = self.budget().and_then(|budget| budget.quota());
+        quota.map_or(Ok(()), |quota| quota.check_rate())
     }
 
     /// Counts the outcome of events for the channel.

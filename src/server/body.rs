@@ -11,6 +11,7 @@ use http_body_util::BodyExt;
 
 pub(crate) use crate::budget::BudgetShare;
 pub use crate::budget::MemoryBudget;
+use crate::budget::{BudgetExhausted, LimitExceeded};
 use crate::wire_text::WireText;
 
 /// The reason for which a body was not read.
@@ -31,6 +32,9 @@ pub(crate) enum BodyError {
     /// All events together hold as much memory as `--max-buffered-bytes` allows.
     #[error("too many events are being held: try again later, or raise --max-buffered-bytes")]
     OverBudget,
+    /// The events of the namespace hold as much memory as they may.
+    #[error(transparent)]
+    OverNamespaceLimit(LimitExceeded),
     /// The body is compressed or otherwise coded, and would be delivered as something that it is
     /// not.
     #[error(
@@ -49,9 +53,18 @@ impl BodyError {
         match self {
             Self::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Timeout { .. } => StatusCode::REQUEST_TIMEOUT,
-            Self::OverBudget => StatusCode::TOO_MANY_REQUESTS,
+            Self::OverBudget | Self::OverNamespaceLimit(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::ContentEncoded(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Broken(_) => StatusCode::BAD_REQUEST,
+        }
+    }
+}
+
+impl From<BudgetExhausted> for BodyError {
+    fn from(exhausted: BudgetExhausted) -> Self {
+        match exhausted {
+            BudgetExhausted::Process => Self::OverBudget,
+            BudgetExhausted::Namespace(exceeded) => Self::OverNamespaceLimit(exceeded),
         }
     }
 }
@@ -158,9 +171,8 @@ impl HeldBody {
                 limit: self.max_bytes,
             });
         }
-        self.share
-            .grow_to(bytes.saturating_add(self.head_bytes))
-            .map_err(|_exhausted| BodyError::OverBudget)
+        self.share.grow_to(bytes.saturating_add(self.head_bytes))?;
+        Ok(())
     }
 }
 

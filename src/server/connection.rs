@@ -88,6 +88,7 @@ async fn handle_request<H: RequestHandler>(
     let is_long = length.is_none_or(|bytes| bytes > LEFT_OVER);
     let request = request.map(|body| RequestBody::new(body, version, &activity));
     let mut context = RequestContext::new(scheme, activity.peer());
+    context.peer_user = activity.peer_user();
     let mut response = match request_target::respond_without_handler(&request) {
         Some(response) => response,
         None => listener.handler.handle(request, &mut context).await,

@@ -40,6 +40,8 @@ pub(super) struct ConnectionActivity {
     opened: Instant,
     /// The address of the peer; `None` on a Unix socket.
     peer: Option<IpAddr>,
+    /// The user id of the peer on a Unix socket.
+    peer_user: Option<u32>,
     is_http2: AtomicBool,
     /// Number of bytes of the preface that have come, or [`OTHER`].
     preface: AtomicUsize,
@@ -70,6 +72,7 @@ impl ConnectionActivity {
         Self {
             opened: Instant::now(),
             peer: None,
+            peer_user: None,
             is_http2: AtomicBool::new(false),
             preface: AtomicUsize::new(0),
             requests: AtomicU32::new(0),
@@ -97,6 +100,16 @@ impl ConnectionActivity {
             peer: peer.map(|peer| peer.ip().to_canonical()),
             ..self
         }
+    }
+
+    /// Sets the user id of the peer on a Unix socket.
+    pub(super) fn with_peer_user(self, peer_user: Option<u32>) -> Self {
+        Self { peer_user, ..self }
+    }
+
+    /// Returns the user id of the peer on a Unix socket.
+    pub(super) fn peer_user(&self) -> Option<u32> {
+        self.peer_user
     }
 
     /// Returns the address of the peer; `None` on a Unix socket.

@@ -13,6 +13,8 @@ pub struct RequestContext {
     pub(crate) scheme: UriScheme,
     /// The address of the peer; `None` on a Unix socket.
     pub(crate) peer: Option<IpAddr>,
+    /// The user id of the peer on a Unix socket; `None` elsewhere, or if it is not known.
+    pub(crate) peer_user: Option<u32>,
     /// The span of the request, whose context goes on with what the request holds; the default
     /// until a handler starts one.
     pub(crate) span: Span,
@@ -29,6 +31,7 @@ impl RequestContext {
         Self {
             scheme,
             peer,
+            peer_user: None,
             span: Span::default(),
             body_bytes: 0,
             response_stream: None,

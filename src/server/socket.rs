@@ -84,12 +84,9 @@ impl OwnerSocket {
         while let Some(stream) = self.accept(&shared.stop).await {
             while connections.try_join_next().is_some() {}
             let shared = Arc::clone(&shared);
-            connections.spawn(serve_connection(
-                stream,
-                UriScheme::Http,
-                ConnectionActivity::new(),
-                shared,
-            ));
+            let user = stream.peer_cred().ok().map(|peer| peer.uid());
+            let activity = ConnectionActivity::new().with_peer_user(user);
+            connections.spawn(serve_connection(stream, UriScheme::Http, activity, shared));
         }
         // The file is removed first, so that new clients see at once that nobody listens.
         drop(self);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::data_point::{MetricLabel, MetricValue, float};
 use super::metric_family::MetricFamily;
+use super::namespace_metrics::namespace_families;
 use crate::budget::MemoryBudget;
 
 /// The metrics about a configuration, before they are made into families.
@@ -14,6 +15,8 @@ pub(crate) struct ConfigurationMetrics {
     pub errors: usize,
     /// The number of its warnings.
     pub warnings: usize,
+    /// The number of errors of the limits of namespaces.
+    pub limit_errors: usize,
     /// The expiry of the server's certificate, in seconds since the epoch.
     pub server_certificate_not_after: Option<i64>,
     /// The first expiry among the certificates by which each destination is verified.
@@ -67,18 +70,21 @@ pub(crate) struct TrustExpiry {
 impl ConfigurationMetrics {
     /// Makes metric families of these metrics; a family without data points is not exposed.
     #[must_use]
-    pub(crate) fn into_families(self) -> [MetricFamily<'static>; 7] {
+    pub(crate) fn into_families(self) -> Vec<MetricFamily<'static>> {
+        let limits = self.budget.as_deref().map(namespace_families);
         let [channels, subscriptions] = unserved_families(self.unserved);
         let [held, limit] = budget_families(self.budget.as_deref());
-        [
-            problem_family(self.errors, self.warnings),
+        let families = [
+            problem_family(self.errors + self.limit_errors, self.warnings),
             expiry_family(self.server_certificate_not_after, self.trust_expiries),
             membership_family(self.memberships),
             channels,
             subscriptions,
             held,
             limit,
-        ]
+        ];
+        let families = families.into_iter();
+        families.chain(limits.into_iter().flatten()).collect()
     }
 }
 

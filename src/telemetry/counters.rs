@@ -75,6 +75,10 @@ pub struct ProcessCounters {
     pub spans_exported: Counter,
     /// Spans that found no place in the queue, or that no collector took.
     pub spans_dropped: Arc<Counter>,
+    /// Operator's events that their Broker or channel took.
+    pub system_events_sent: Counter,
+    /// Operator's events that it did not take.
+    pub system_events_lost: Counter,
     /// Configurations that came into effect.
     pub configurations: Counter,
     /// Takes what happens to single events; it is told where that is counted.

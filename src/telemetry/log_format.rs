@@ -184,15 +184,15 @@ fn looks_like_fields(value: &str) -> bool {
     })
 }
 
-/// Makes writers of JSON lines to standard error.
+/// Makes writers of JSON lines to where another maker writes.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct JsonStderr;
+pub(super) struct JsonLines<M>(pub(super) M);
 
-impl<'w> MakeWriter<'w> for JsonStderr {
-    type Writer = JsonLineWriter<io::Stderr>;
+impl<'w, M: MakeWriter<'w>> MakeWriter<'w> for JsonLines<M> {
+    type Writer = JsonLineWriter<M::Writer>;
 
     fn make_writer(&'w self) -> Self::Writer {
-        JsonLineWriter(io::stderr())
+        JsonLineWriter(self.0.make_writer())
     }
 }
 

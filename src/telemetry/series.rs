@@ -19,6 +19,7 @@ mod relay_durations;
 mod request_reply;
 mod series_key;
 mod subscription_series;
+mod told_spells;
 mod weak_series;
 
 pub(crate) use channel_series::ChannelSeries;
@@ -33,3 +34,4 @@ pub(crate) use relay_durations::{RelayDurations, SchemeDurations};
 pub(crate) use request_reply::RequestReplySeries;
 pub use series_key::SeriesKey;
 pub(crate) use subscription_series::SubscriptionSeries;
+pub(crate) use told_spells::{FailingDestination, ParkedCount, ToldSpell};

@@ -2,13 +2,14 @@
 
 use std::process::Stdio;
 
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::Command;
 
 use crate::support::dispatcher::Dispatcher;
 use crate::support::pki::Ca;
 use crate::support::sender::{plain, send, trusting};
 use crate::support::subscriber::{Reply, Subscriber};
-use crate::support::{binary, block, eventually};
+use crate::support::{SOON, binary, block, eventually};
 
 /// A channel with a private-CA subscriber, a reply, and a dead letter sink.
 #[tokio::test(flavor = "multi_thread")]
@@ -71,6 +72,42 @@ async fn strict_mode() {
         202
     );
     assert!(dispatcher.printed().contains("id: i"));
+}
+
+/// With a binary, and until Ctrl-C: the event is printed, and the page is where it says.
+#[tokio::test(flavor = "multi_thread")]
+async fn try_stays_until_it_is_interrupted() {
+    let directory = tempfile::TempDir::new().expect("a directory");
+    let output = directory.path().join("output");
+    let file = std::fs::File::create(&output).expect("a file");
+    let mut trying = Command::new(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/deploy/standalone/try"
+    ))
+    .args(["--stay", "--binary"])
+    .arg(binary())
+    .stdin(Stdio::null())
+    .stdout(file.try_clone().expect("a file"))
+    .stderr(file)
+    .kill_on_drop(true)
+    .spawn()
+    .expect("it starts");
+    let said = || std::fs::read_to_string(&output).unwrap_or_default();
+    eventually("it stays", || said().contains("Ctrl-C ends it.")).await;
+    let said = said();
+    assert!(said.contains("Answered 202 over HTTP/"), "{said}");
+    assert!(said.contains("  type: my.demo.event\n"), "{said}");
+    let page = said
+        .lines()
+        .find_map(|line| line.strip_prefix("The status page: "));
+    let page = plain().get(page.expect("where the page is")).send().await;
+    let page = page.expect("an answer").text().await.expect("text");
+    assert!(page.contains("<title>sealpost"), "{page}");
+    let id = trying.id().expect("it runs").cast_signed();
+    kill_process(Pid::from_raw(id).expect("a process"), Signal::INT).expect("signalled");
+    let ended = tokio::time::timeout(SOON, trying.wait()).await;
+    let ended = ended.expect("it ends soon").expect("a status");
+    assert!(ended.success(), "{ended}");
 }
 
 /// The manifests in the documentation pass `check`.

@@ -9,6 +9,7 @@
     reason = "tests end at what they did not expect, and measure by the wall clock"
 )]
 
+mod audit;
 mod breakages;
 mod broker;
 mod cesql;
@@ -36,6 +37,7 @@ mod lists;
 mod load;
 mod memory;
 mod metrics;
+mod namespace_limits;
 mod observability;
 mod observation;
 mod operators;
@@ -55,7 +57,10 @@ mod senders;
 mod sources;
 mod status;
 mod support;
+mod system_events;
 mod texts;
 mod tidy;
+mod top;
 mod traces;
 mod trust;
+mod tutorials;

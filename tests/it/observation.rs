@@ -1,5 +1,7 @@
 //! What is shown of single events: `explain`, `tap`, and the last hour of subscriptions.
 
+mod backends;
+mod refused;
 mod tap;
 
 use std::process::{Output, Stdio};
@@ -161,7 +163,10 @@ async fn what_was_refused_or_lost_is_explained() {
             "lost",
             "subscription default/s: answered 400 Bad Request, and there is no dead",
         ],
-        ["refused", "channel default/c: 1 of 1 deliveries failed"],
+        [
+            "refused",
+            "by channel default/c  500: 1 of 1 deliveries failed",
+        ],
     ] {
         let has = |line: &str| parts.iter().all(|part| line.contains(part));
         assert!(lines.lines().any(has), "{parts:?}: {lines}");

@@ -571,3 +571,54 @@ async fn the_role_filter_asks() {
     }
     assert_eq!(subscriber.count(), 1);
 }
+
+/// A sender that may not send finds its event in `explain`, in binary and in structured mode, and
+/// nothing of its token.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_of_a_refused_sender_is_explained() {
+    let issuer = Issuer::new().await;
+    let features = issuer.features("default-authorization-mode: deny-all");
+    let dispatcher = Dispatcher::standalone(&format!("{features}{CHANNEL}")).await;
+    issuer.known_to(&dispatcher).await;
+    let url = dispatcher.http_url("/default/c");
+    let token = issuer.token("default/writer", OF_CHANNEL);
+    let structured = |id: &str| {
+        let body = json!({"specversion": "1.0", "id": id, "source": "/s", "type": "t"});
+        let request = plain().post(&url).body(body.to_string());
+        request.header("content-type", "application/cloudevents+json")
+    };
+    for (id, request, status, reason) in [
+        ("1", event(&plain(), &url, "1"), 401, "send a token"),
+        ("2", structured("2"), 401, "send a token"),
+        (
+            "3",
+            with_token(event(&plain(), &url, "3"), &token),
+            403,
+            "default:writer may not send",
+        ),
+        (
+            "4",
+            with_token(structured("4"), &token),
+            403,
+            "default:writer may not send",
+        ),
+    ] {
+        let answer = request.send().await.expect("an answer");
+        assert_eq!(answer.status().as_u16(), status, "{id}");
+        let path = format!("/api/v1/explain?id={id}");
+        let (found, lines) = dispatcher.admin_text(&path).await;
+        let line: serde_json::Value = serde_json::from_str(&lines).expect("one line");
+        assert_eq!(
+            (found, &line["what"], &line["status"]),
+            (200, &json!("refused"), &json!(status))
+        );
+        assert_eq!(line["channel"], "channel default/c");
+        assert!(
+            line["reason"]
+                .as_str()
+                .is_some_and(|text| text.contains(reason)),
+            "{line}"
+        );
+        assert!(!lines.contains(&token), "{lines}");
+    }
+}

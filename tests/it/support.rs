@@ -11,6 +11,7 @@ pub(crate) mod pod;
 pub(crate) mod rabbitmq;
 pub(crate) mod sender;
 pub(crate) mod subscriber;
+pub(crate) mod system_calls;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};

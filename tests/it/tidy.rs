@@ -110,6 +110,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     (
         "control",
         &[
+            "budget",
             "doubling_wait",
             "correlation",
             "event",
@@ -141,6 +142,21 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "model",
             "observation",
             "telemetry",
+        ],
+    ),
+    (
+        "system_events",
+        &[
+            "channel",
+            "client",
+            "control",
+            "delivery",
+            "event",
+            "filter",
+            "model",
+            "router",
+            "telemetry",
+            "tls",
         ],
     ),
     (
@@ -245,6 +261,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "server",
             "source",
             "supervisor",
+            "system_events",
             "telemetry",
             "tls",
         ],
@@ -270,6 +287,7 @@ const FENCES: &[(&str, &[&str])] = &[
     ("h2", &["client"]),
     ("httparse", &["client"]),
     ("flate2", &["admin"]),
+    ("ratatui", &["command"]),
     ("crc32fast", &["channel", "control"]),
     ("rustls_pemfile", &["model", "tls"]),
     ("rustls_native_certs", &["tls"]),
@@ -555,6 +573,31 @@ fn tests_of(text: &str) -> Vec<String> {
     names
 }
 
+/// The files with tests, without their ending, and the names of these.
+fn known_tests() -> Vec<(String, Vec<String>)> {
+    let files = ["src", "tests/it"]
+        .iter()
+        .flat_map(|directory| sources(&root().join(directory)));
+    files
+        .map(|path| {
+            let text = fs::read_to_string(&path).expect("a file");
+            (
+                path.with_extension("").to_string_lossy().into_owned(),
+                tests_of(&text),
+            )
+        })
+        .collect()
+}
+
+/// Whether `module::name` is one of them.
+fn is_known(known: &[(String, Vec<String>)], test: &str) -> bool {
+    test.split_once("::").is_some_and(|(module, name)| {
+        known.iter().any(|(path, names)| {
+            path.split('/').any(|part| part == module) && names.iter().any(|known| known == name)
+        })
+    })
+}
+
 /// What holds a threat is shown by a test that exists, in the module that is named before it.
 #[test]
 fn threats_are_held_by_tests_that_exist() {
@@ -574,31 +617,10 @@ fn threats_are_held_by_tests_that_exist() {
         shown.extend(tests.into_iter().map(|test| (test, row)));
     }
     assert!(shown.len() > 50, "there are threats");
-    let files: Vec<PathBuf> = ["src", "tests/it"]
-        .iter()
-        .flat_map(|directory| sources(&root().join(directory)))
-        .collect();
-    let known: Vec<(String, Vec<String>)> = files
-        .iter()
-        .map(|path| {
-            let text = fs::read_to_string(path).expect("a file");
-            (
-                path.with_extension("").to_string_lossy().into_owned(),
-                tests_of(&text),
-            )
-        })
-        .collect();
-    let exists = |test: &str| {
-        test.split_once("::").is_some_and(|(module, name)| {
-            known.iter().any(|(path, names)| {
-                path.split('/').any(|part| part == module)
-                    && names.iter().any(|known| known == name)
-            })
-        })
-    };
+    let known = known_tests();
     let missing: Vec<String> = shown
         .iter()
-        .filter(|(test, _)| !exists(test))
+        .filter(|(test, _)| !is_known(&known, test))
         .map(|(test, row)| format!("{test} in {row}"))
         .collect();
     assert!(

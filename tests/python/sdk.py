@@ -9,8 +9,8 @@ import os
 import sys
 import urllib.request
 
-from cloudevents.conversion import to_binary, to_structured
-from cloudevents.http import CloudEvent, from_http
+from cloudevents.v1.conversion import to_binary, to_structured
+from cloudevents.v1.http import CloudEvent, from_http
 
 
 def send(url):

@@ -22,7 +22,7 @@ use crate::filter::Filter;
 use crate::model::{AcknowledgeMode, DestinationRole, SubscriptionKey};
 use crate::telemetry::series::DropReason;
 
-fn loss(subscription: SubscriptionKey) -> DeliveryOutcome {
+pub(super) fn loss(subscription: SubscriptionKey) -> DeliveryOutcome {
     DeliveryOutcome::Lost(Box::new(LostDelivery {
         subscription,
         destination: "http://a.example/".to_owned(),

@@ -9,8 +9,9 @@ use tokio_util::sync::CancellationToken;
 use super::context::DiskContext;
 use super::kept_log::KeptLog;
 use super::log::{ChannelLog, EndedEvents, LogError, SettledOutcome};
-use super::queue::DiskQueue;
+use super::queue::{DiskQueue, EndedDelivery};
 use super::settlement::PAUSE;
+use crate::observation::{EventNote, ObservedEnd, ObservedFact};
 use crate::telemetry::series::DeliveryEnd;
 
 /// Time for which ends are gathered: they are written with events that come meanwhile, and a kill
@@ -29,6 +30,8 @@ pub(super) struct DiskAcknowledger {
 struct EndedPart {
     queue: Arc<DiskQueue>,
     ended: EndedEvents,
+    /// What observers are told of each, when the log has its end.
+    notes: Vec<EventNote>,
 }
 
 impl DiskAcknowledger {
@@ -83,7 +86,11 @@ impl DiskAcknowledger {
     }
 
     fn finish(&self, part: &EndedPart, written: Result<(), LogError>) {
-        let EndedPart { queue, ended } = part;
+        let EndedPart {
+            queue,
+            ended,
+            notes,
+        } = part;
         let end = match (&written, ended.outcome) {
             (Err(_), _) => DeliveryEnd::Requeued,
             (Ok(()), SettledOutcome::Delivered) => DeliveryEnd::Delivered,
@@ -94,8 +101,16 @@ impl DiskAcknowledger {
             tracing::debug!(queue = queue.name, %error, "Ends of deliveries are not on the disk");
             queue.abandon(&ended.events);
         }
-        for _ in &ended.events {
-            self.context.counters.count_end(&queue.series, end);
+        let observed = match end {
+            DeliveryEnd::Delivered => ObservedFact::Ended(ObservedEnd::Delivered, ""),
+            DeliveryEnd::DeadLettered => ObservedFact::Ended(ObservedEnd::DeadLettered, ""),
+            _ => ObservedFact::Ended(ObservedEnd::Requeued, "its end is not on the disk"),
+        };
+        let (counters, series) = (&self.context.counters, &queue.series);
+        for note in notes {
+            counters.count_end(series, end);
+            let observer = &counters.observer;
+            observer.observe_later(note, series.observed(), &observed);
         }
         queue.count_settled(ended.events.len());
     }
@@ -108,14 +123,22 @@ fn parts_of(queues: Vec<Arc<DiskQueue>>) -> Vec<EndedPart> {
         let Some(id) = queue.declared.get().map(|declared| declared.id) else {
             continue;
         };
-        for (outcome, events) in queue.take_ended().by_outcome() {
+        for (outcome, deliveries) in queue.take_ended().by_outcome() {
+            let pairs = deliveries.into_iter();
+            let (events, notes) = pairs
+                .map(|EndedDelivery { sequence, note }| (sequence, note))
+                .unzip();
             let ended = EndedEvents {
                 queue: id,
                 events,
                 outcome,
             };
             let queue = Arc::clone(&queue);
-            parts.push(EndedPart { queue, ended });
+            parts.push(EndedPart {
+                queue,
+                ended,
+                notes,
+            });
         }
     }
     parts

@@ -50,9 +50,10 @@ impl DiskConsumer {
         let range = declared.log.range_progress(declared.id);
         let begin = range.map_or(0, |progress| progress.range.until);
         let mut pause = DoublingWait::new(PAUSE, LONGEST_PAUSE);
+        let mut current = declared.pinned();
         loop {
             // What is taken is handed over at once, so that a stop loses nothing here.
-            let next = stop.run_until_cancelled(self.take_next(&declared));
+            let next = stop.run_until_cancelled(self.take_next(&current));
             let Some(Some(taken)) = next.await else {
                 return;
             };
@@ -60,16 +61,29 @@ impl DiskConsumer {
                 Ok(events) => {
                     pause.reset();
                     self.report(None);
-                    self.hand_over_all(events, &declared, begin).await;
+                    self.hand_over_all(events, &current, begin).await;
                 }
                 Err(LogError::Closed) => return,
                 Err(error) => {
                     self.report(Some(error));
-                    let wait = tokio::time::sleep(pause.take_jittered());
-                    stop.run_until_cancelled(wait).await;
+                    if current.log.failure().is_none() {
+                        let wait = tokio::time::sleep(pause.take_jittered());
+                        stop.run_until_cancelled(wait).await;
+                        continue;
+                    }
+                    stop.run_until_cancelled(self.until_reopened(&declared))
+                        .await;
+                    current = declared.pinned();
                 }
             }
         }
+    }
+
+    /// Waits until the log was opened anew.
+    async fn until_reopened(&self, declared: &DeclaredQueue) {
+        declared.log.until_sound().await;
+        self.report(None);
+        self.queue.until_settled().await;
     }
 
     /// Takes as many events as the worker and the memory budget have room for; `None` if the worker
@@ -96,7 +110,7 @@ impl DiskConsumer {
 
     /// Waits until the memory budget has room; gives the number of events that may be taken.
     async fn until_room(&self) -> usize {
-        let budget = &self.context.options.budget;
+        let budget = &self.queue.budget;
         loop {
             if budget.has_room_for_queues() {
                 return usize::MAX;
@@ -137,7 +151,7 @@ impl DiskConsumer {
         let mut unwanted = Vec::new();
         for taken in events {
             let sequence = taken.sequence;
-            match StoredDelivery::share(taken, &self.context, &self.queue.log.recent) {
+            match StoredDelivery::share(taken, &self.queue.budget, &self.queue.log.recent) {
                 Ok(stored) if sequence < begin && !self.wants(&stored) => unwanted.push(sequence),
                 Ok(stored) => {
                     let message = stored.into_message(declared, &self.queue, &self.context);

@@ -22,6 +22,7 @@ mod queue;
 mod ranges;
 mod read;
 mod recovery;
+mod reopening;
 mod segment;
 mod state;
 #[cfg(test)]

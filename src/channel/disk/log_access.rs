@@ -62,6 +62,7 @@ impl LogAccess {
         match &*self.status.borrow() {
             LogStatus::Open(log) => match log.failure()? {
                 LogError::Poisoned { cause } => Some(cause.to_string()),
+                error @ LogError::Unreadable { .. } => Some(error.to_string()),
                 _ => None,
             },
             LogStatus::Failed(error @ LogError::Unreadable { .. }) => Some(error.to_string()),

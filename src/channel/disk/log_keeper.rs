@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::context::DiskContext;
@@ -22,6 +23,9 @@ use crate::model::DeliveryOrder;
 /// Wait before a log is opened again that could not be; it doubles up to [`LONGEST_PAUSE`].
 const PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
+/// Time after which a log that was opened anew is believed to be sound: if it fails then, it is
+/// opened again soon.
+const SOUND: Duration = Duration::from_mins(1);
 /// Most events of one queue in flight. Waits are not held, so that the worker decides how many
 /// there are.
 const WINDOW: usize = 100_000;
@@ -44,8 +48,46 @@ impl LogKeeper {
         let Some(Some(log)) = self.ending.run_until_cancelled(opened).await else {
             return;
         };
-        self.ending.run_until_cancelled(self.keep(&log)).await;
+        let kept = self.keep_open(&log);
+        self.ending.run_until_cancelled(kept).await;
         log.close().await;
+    }
+
+    /// Keeps the log, and opens it anew after its disk has failed, or it was found to be damaged.
+    async fn keep_open(&self, log: &ChannelLog) {
+        let mut pause = DoublingWait::new(PAUSE, LONGEST_PAUSE);
+        loop {
+            let begun = Instant::now();
+            let failure = tokio::select! {
+                failure = log.until_failed() => failure,
+                () = self.keep(log) => return,
+            };
+            if begun.elapsed() > SOUND {
+                pause.reset();
+            }
+            let (channel, error) = (&self.log.access.channel, failure);
+            tracing::error!(%channel, %error, "Channel not served: its log takes nothing until it is opened anew");
+            self.reopen_at_last(log, &mut pause).await;
+        }
+    }
+
+    /// Opens the log anew as soon as it can be.
+    async fn reopen_at_last(&self, log: &ChannelLog, pause: &mut DoublingWait) {
+        let channel = &self.log.access.channel;
+        loop {
+            tokio::time::sleep(pause.take_jittered()).await;
+            let reopened = match self.context.directory.open() {
+                Ok(directory) => log.reopen(&directory).await,
+                Err(error) => Err(error),
+            };
+            match reopened {
+                Ok(opening) => {
+                    tracing::info!(%channel, "The log was opened anew: the channel is served again");
+                    return self.report_opening(&opening);
+                }
+                Err(error) => tracing::debug!(%channel, %error, "The log still cannot be opened"),
+            }
+        }
     }
 
     /// Opens the log as soon as it can be.
@@ -94,8 +136,8 @@ impl LogKeeper {
                 %channel,
                 file = %torn.path.display(),
                 offset = torn.offset,
-                "The end of a log was torn when the process or machine ended, and is left out: \
-                 nobody was told that these events were safe"
+                "The end of a log was torn when a write failed or the process or machine ended, and \
+                 is left out: nobody was told that these events were safe"
             );
         }
         tracing::debug!(%channel, is_new = opening.is_new, ?took, "Log open");
@@ -217,7 +259,7 @@ async fn delete_queue(log: &ChannelLog, retired: &WantedQueue) -> bool {
             );
             true
         }
-        Ok(()) => true,
+        Ok(()) | Err(LogError::UnknownQueue(_)) => true,
         Err(error) => {
             tracing::debug!(queue = queue.name, %error, "Queue not deleted yet");
             false

@@ -7,10 +7,9 @@ use super::queue::DeclaredQueue;
 use super::queue_table::SharedQueueTable;
 use crate::channel::parked::{
     ParkedAction, ParkedChange, ParkedError, ParkedEvent, ParkedFuture, ParkedListing,
-    ParkedOperation, ParkedStore, ParkingSubscription, rfc3339,
+    ParkedOperation, ParkedStore, ParkingSubscription,
 };
 use crate::event::stored;
-use crate::wire_text::WireText;
 
 /// Events that are read, and changed, at once.
 const PAGE: usize = 256;
@@ -138,7 +137,9 @@ async fn list_queue(
         let chosen = page
             .iter()
             .filter(|it| operation.selects(it.parked_at / 1000));
-        listing.events.extend(chosen.map(describe));
+        listing
+            .events
+            .extend(chosen.map(|parked| describe(parked, operation)));
     }
     Ok(())
 }
@@ -179,26 +180,21 @@ fn unavailable(error: &LogError) -> ParkedError {
 }
 
 /// Describes a parked event for operators.
-fn describe(parked: &log::ParkedLogEvent) -> ParkedEvent {
+fn describe(parked: &log::ParkedLogEvent, operation: &ParkedOperation) -> ParkedEvent {
     let event = stored::decode(parked.event.clone()).ok();
-    let text = |name: &str| {
-        let text = event.as_ref()?.get(name)?;
-        Some(WireText::new(text).into())
-    };
     let was_tried = parked.attempts > 0 || parked.code != 0;
     let reason = if parked.destination.is_empty() {
         parked.reason.clone()
     } else {
         format!("{} at {}", parked.reason, parked.destination)
     };
+    let parked_at = parked.parked_at / 1000;
+    let described = ParkedEvent::describe(event.as_ref(), &reason, parked_at, operation);
     ParkedEvent {
-        id: text("id"),
-        ty: text("type"),
-        reason: WireText::new(reason).into(),
         status: was_tried.then(|| parked.code.into()),
         attempts: was_tried.then(|| parked.attempts.into()),
-        parked_at: rfc3339(parked.parked_at / 1000),
         bytes: event.map_or(parked.event.len(), |event| event.data().len()),
+        ..described
     }
 }
 

@@ -12,6 +12,7 @@ use super::kept_log::KeptLog;
 use super::log::{ChannelLog, LogError, NewEvent, QueueId, QueueSet};
 use super::queue::DiskQueue;
 use super::trouble::DiskTrouble;
+use crate::budget::TakenPlaces;
 use crate::channel::subscription_queues::{FilterDecider, SubscriptionQueue, SubscriptionQueues};
 use crate::channel::trouble_reason::TroubleReason;
 use crate::channel::{ChannelPublisher, PublishError};
@@ -28,8 +29,13 @@ pub(super) struct DiskPublisher {
 }
 
 impl DiskPublisher {
-    /// Encodes the events that are to be written, each with the queues that want it.
-    async fn prepare(&self, events: &[Arc<Event>]) -> Result<Vec<NewEvent>, PublishError> {
+    /// Encodes the events that are to be written, each with the queues that want it, in each of
+    /// which a place is taken.
+    async fn prepare<'q>(
+        &'q self,
+        events: &[Arc<Event>],
+        places: &mut TakenPlaces<'q>,
+    ) -> Result<Vec<NewEvent>, PublishError> {
         let mut prepared = Vec::with_capacity(events.len());
         let mut filters = FilterDecider::new(&self.context.counters);
         let retains = self.log.retention().is_some();
@@ -37,6 +43,7 @@ impl DiskPublisher {
             let mut ids = Vec::new();
             for to in self.queues.candidates(event) {
                 if filters.passes(to, event).await {
+                    places.take(&to.queue.places)?;
                     ids.push(self.queue_id(to).await?);
                 }
             }
@@ -55,7 +62,8 @@ impl DiskPublisher {
     }
 
     async fn publish_all(&self, events: &[Arc<Event>]) -> Result<(), PublishError> {
-        let prepared = self.prepare(events).await?;
+        let mut places = TakenPlaces::default();
+        let prepared = self.prepare(events, &mut places).await?;
         if prepared.is_empty() {
             return Ok(());
         }
@@ -64,7 +72,10 @@ impl DiskPublisher {
             None => self.until_open().await?,
         };
         match log.publish(prepared).await {
-            Ok(_first) => Ok(()),
+            Ok(_first) => {
+                places.keep();
+                Ok(())
+            }
             Err(error) => Err(self.refusal(&error)),
         }
     }

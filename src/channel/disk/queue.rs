@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::{Notify, SetOnce};
 use tokio_util::sync::CancellationToken;
@@ -10,9 +11,14 @@ use super::log::{ChannelLog, LogError, LogQueueCounts, QueueId, Sequence, Settle
 use super::log_access::LogAccess;
 use super::names;
 use super::trouble::DiskTrouble;
+use crate::budget::{MemoryBudget, QueueShare};
 use crate::channel::subscription_queues::CountedQueue;
 use crate::model::{DeliveryOrder, Subscription};
+use crate::observation::EventNote;
 use crate::telemetry::series::SubscriptionSeries;
+
+/// Period in which a queue whose log was opened anew looks whether its deliveries have ended.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// A queue that its log knows.
 #[derive(Clone)]
@@ -21,17 +27,34 @@ pub(super) struct DeclaredQueue {
     pub(super) id: QueueId,
 }
 
+impl DeclaredQueue {
+    /// The queue in the log as it is open now.
+    pub(super) fn pinned(&self) -> Self {
+        Self {
+            log: self.log.pinned(),
+            id: self.id,
+        }
+    }
+}
+
 impl std::fmt::Debug for DeclaredQueue {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}", self.id)
     }
 }
 
+/// A delivery that has ended, of which observers are told when the log has its end.
+#[derive(Debug)]
+pub(super) struct EndedDelivery {
+    pub(super) sequence: Sequence,
+    pub(super) note: EventNote,
+}
+
 /// Deliveries that have ended and that nothing more follows from.
 #[derive(Debug, Default)]
 pub(super) struct EndedDeliveries {
-    delivered: Vec<Sequence>,
-    dead_lettered: Vec<Sequence>,
+    delivered: Vec<EndedDelivery>,
+    dead_lettered: Vec<EndedDelivery>,
 }
 
 impl EndedDeliveries {
@@ -40,7 +63,7 @@ impl EndedDeliveries {
     }
 
     /// The deliveries by their outcome.
-    pub(super) fn by_outcome(self) -> impl Iterator<Item = (SettledOutcome, Vec<Sequence>)> {
+    pub(super) fn by_outcome(self) -> impl Iterator<Item = (SettledOutcome, Vec<EndedDelivery>)> {
         let outcomes = [
             (SettledOutcome::Delivered, self.delivered),
             (SettledOutcome::DeadLettered, self.dead_lettered),
@@ -94,6 +117,12 @@ impl EndedQueues {
     }
 }
 
+/// The log of a queue, and what is to be acknowledged in it.
+pub(super) struct QueueLog {
+    pub(super) access: Arc<LogAccess>,
+    pub(super) ends: Arc<EndedQueues>,
+}
+
 /// State of one subscription's queue.
 pub(super) struct DiskQueue {
     /// Its name in the log.
@@ -103,6 +132,10 @@ pub(super) struct DiskQueue {
     subscription: Arc<Mutex<Arc<Subscription>>>,
     pub(super) log: Arc<LogAccess>,
     pub(super) series: Arc<SubscriptionSeries>,
+    /// The memory budget of its namespace.
+    pub(super) budget: Arc<MemoryBudget>,
+    /// Its unfinished events, as they count for the namespace.
+    pub(super) places: QueueShare,
     /// Set when the log has the queue.
     pub(super) declared: SetOnce<DeclaredQueue>,
     /// Cancelled when the queue is given up.
@@ -140,24 +173,27 @@ impl DiskQueue {
     /// cancelled.
     pub(super) fn new(
         subscription: &Arc<Subscription>,
-        log: Arc<LogAccess>,
-        ends: Arc<EndedQueues>,
+        log: QueueLog,
         series: Arc<SubscriptionSeries>,
+        budget: &Arc<MemoryBudget>,
         stop: CancellationToken,
     ) -> Self {
+        let budget = budget.of_namespace(&subscription.key.namespace);
         let order = subscription.delivery.order;
         Self {
+            places: budget.queue_share(),
+            budget,
             name: names::queue_name(&subscription.key),
             order,
             subscription: Arc::new(Mutex::new(Arc::clone(subscription))),
-            log,
+            log: log.access,
             series,
             declared: SetOnce::new(),
             stop,
             unsettled: AtomicUsize::new(0),
             ended: Mutex::default(),
             is_prompt: order == DeliveryOrder::Ordered,
-            ends,
+            ends: log.ends,
             abandoned: Mutex::default(),
             broken_off: Notify::new(),
             failure: Mutex::default(),
@@ -187,7 +223,8 @@ impl DiskQueue {
     }
 
     /// Has a delivery acknowledged that has ended with the subscriber or the dead letter sink.
-    pub(super) fn acknowledge(self: &Arc<Self>, event: Sequence, outcome: SettledOutcome) {
+    pub(super) fn acknowledge(self: &Arc<Self>, event: EndedDelivery, outcome: SettledOutcome) {
+        self.places.remove();
         let mut ended = lock(&self.ended);
         let is_first = ended.is_empty();
         match outcome {
@@ -223,6 +260,15 @@ impl DiskQueue {
         }
     }
 
+    /// Waits until the deliveries have ended that were taken before the log was opened anew: none is
+    /// to be under way twice, nor taken for one that has its sequence now.
+    pub(super) async fn until_settled(&self) {
+        while self.unsettled() > 0 {
+            tokio::time::sleep(LOOK).await;
+        }
+        lock(&self.abandoned).clear();
+    }
+
     /// The subscription as it is configured now.
     pub(super) fn subscription(&self) -> Arc<Subscription> {
         Arc::clone(&lock(&self.subscription))
@@ -241,6 +287,8 @@ impl DiskQueue {
             subscription: Arc::clone(&self.subscription),
             log: Arc::clone(&self.log),
             series: Arc::clone(&self.series),
+            budget: Arc::clone(&self.budget),
+            places: QueueShare::default(),
             declared: SetOnce::new_with(Some(declared)),
             stop: self.stop.child_token(),
             unsettled: AtomicUsize::new(0),

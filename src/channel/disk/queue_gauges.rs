@@ -35,6 +35,9 @@ pub(super) fn show(queue: &DiskQueue, counts: LogQueueCounts) {
     // The worker counts those that it has; a wait for another attempt is no wait for the first.
     let elsewhere = counts.in_flight + counts.deferred;
     let ready = depth.saturating_sub(elsewhere as u64);
+    queue
+        .places
+        .set(usize::try_from(depth).unwrap_or(usize::MAX));
     let series = &queue.series;
     series.ready.set(i64::try_from(ready).unwrap_or(i64::MAX));
     series

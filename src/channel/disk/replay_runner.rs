@@ -135,7 +135,7 @@ impl ReplayRunner {
             runner: self,
             rate: SendRate::new(replay.name.settings.rate),
             unwanted: Vec::new(),
-            declared,
+            declared: declared.pinned(),
             replay: Arc::clone(replay),
         };
         let mut pause = DoublingWait::new(PAUSE, LONGEST_PAUSE);
@@ -145,8 +145,14 @@ impl ReplayRunner {
             }
             let queue = &pass.replay.queue.name;
             tracing::error!(queue, %error, "A replay cannot go on now");
-            let wait = tokio::time::sleep(pause.take_jittered());
-            if self.queue.stop.run_until_cancelled(wait).await.is_none() {
+            let retried = async {
+                tokio::time::sleep(pause.take_jittered()).await;
+                if pass.declared.log.failure().is_some() {
+                    pass.go_on_in(&declared).await;
+                }
+            };
+            let retried = self.queue.stop.run_until_cancelled(retried);
+            if retried.await.is_none() {
                 return;
             }
         }
@@ -209,6 +215,14 @@ impl ReplayPass<'_> {
         }
     }
 
+    /// Waits until the log was opened anew. What was taken before is taken again.
+    async fn go_on_in(&mut self, declared: &DeclaredQueue) {
+        declared.log.until_sound().await;
+        self.unwanted.clear();
+        self.replay.queue.until_settled().await;
+        self.declared = declared.pinned();
+    }
+
     /// True if some of its events are parked, so that the queue has to stay.
     fn has_parked(&self) -> bool {
         let DeclaredQueue { log, id } = &self.declared;
@@ -232,7 +246,7 @@ impl ReplayPass<'_> {
         loop {
             let room = MOST_UNSETTLED.saturating_sub(self.replay.queue.unsettled());
             let allowed = self.rate.allowed().min(room);
-            let has_room = self.runner.context.options.budget.has_room_for_queues();
+            let has_room = self.replay.queue.budget.has_room_for_queues();
             if (allowed > 0 && has_room) || self.is_to_be_cut() {
                 return allowed.max(1);
             }
@@ -279,7 +293,7 @@ impl ReplayPass<'_> {
 
     async fn hand_over(&mut self, taken: TakenEvent) {
         let (sequence, context) = (taken.sequence, &self.runner.context);
-        let mut stored = match StoredDelivery::decode(taken, context) {
+        let mut stored = match StoredDelivery::decode(taken, &self.replay.queue.budget) {
             Ok(stored) => stored,
             Err(error) => {
                 return park_unreadable(sequence, &self.declared, context, &error).await;

@@ -9,7 +9,7 @@ use futures_util::future::BoxFuture;
 
 use super::context::DiskContext;
 use super::log::{EventDeferral, EventParking, LogError, Sequence, SettledOutcome};
-use super::queue::{DeclaredQueue, DiskQueue};
+use super::queue::{DeclaredQueue, DiskQueue, EndedDelivery};
 use crate::channel::{
     DeferredDelivery, DeliveryOutcome, DeliverySettlement, DeliveryStage, LostDelivery,
 };
@@ -75,10 +75,14 @@ impl DiskSettlement {
         }
     }
 
-    /// Has the acknowledger write that the delivery has ended.
-    fn acknowledge(&mut self, outcome: SettledOutcome) {
+    /// Has the acknowledger write that the delivery has ended, and tell so.
+    fn acknowledge(&mut self, event: &Event, outcome: SettledOutcome) {
         (self.is_settled, self.is_acknowledged) = (true, true);
-        self.queue.acknowledge(self.sequence, outcome);
+        let ended = EndedDelivery {
+            sequence: self.sequence,
+            note: self.context.counters.observer.note(event),
+        };
+        self.queue.acknowledge(ended, outcome);
     }
 
     /// Writes what follows from a delivery that has failed.
@@ -169,9 +173,12 @@ impl DeliverySettlement for DiskSettlement {
             DeliveryOutcome::DeadLettered => SettledOutcome::DeadLettered,
             failed => return self.apply_failure(event, failed).boxed(),
         };
-        self.observe(event, &outcome.observed(ObservedEnd::Parked));
-        self.acknowledge(ended);
+        self.acknowledge(event, ended);
         std::future::ready(()).boxed()
+    }
+
+    fn observe_abandoned(&self, event: &Event, why: &str) {
+        self.observe(event, &ObservedFact::Ended(ObservedEnd::Requeued, why));
     }
 }
 

@@ -10,7 +10,7 @@ use super::log::{EventParking, Sequence, TakenEvent};
 use super::queue::{DeclaredQueue, DiskQueue};
 use super::recent_events::RecentEvents;
 use super::settlement::{DiskSettlement, stage_of};
-use crate::budget::PER_EVENT;
+use crate::budget::{MemoryBudget, PER_EVENT};
 use crate::channel::{DeliveryProgress, DeliveryStage, EventDelivery};
 use crate::event::Event;
 use crate::event::stored::{self, StoredEventError};
@@ -31,7 +31,7 @@ impl StoredDelivery {
     /// If it is no event.
     pub(super) fn share(
         taken: TakenEvent,
-        context: &DiskContext,
+        budget: &Arc<MemoryBudget>,
         recent: &RecentEvents,
     ) -> Result<Self, StoredEventError> {
         let sequence = taken.sequence;
@@ -40,7 +40,7 @@ impl StoredDelivery {
         {
             return Self::of(event, taken);
         }
-        let decoded = Self::decode(taken, context)?;
+        let decoded = Self::decode(taken, budget)?;
         recent.remember(sequence, &decoded.event);
         Ok(decoded)
     }
@@ -51,10 +51,10 @@ impl StoredDelivery {
     /// If it is no event.
     pub(super) fn decode(
         taken: TakenEvent,
-        context: &DiskContext,
+        budget: &Arc<MemoryBudget>,
     ) -> Result<Self, StoredEventError> {
         let bytes = taken.event.len() + taken.body.as_ref().map_or(0, Bytes::len) + PER_EVENT;
-        let share = context.options.budget.consumed_share(bytes);
+        let share = budget.consumed_share(bytes);
         let event = stored::decode(taken.event.clone())?.with_guard(Arc::new(share));
         Self::of(Arc::new(event), taken)
     }

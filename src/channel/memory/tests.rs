@@ -76,6 +76,10 @@ mod conforms {
             self
         }
 
+        fn counters(&self) -> Arc<ProcessCounters> {
+            Arc::clone(&self.counters)
+        }
+
         async fn restart(self) -> Self {
             Self::start().await
         }

@@ -11,7 +11,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
-use lapin::{BasicProperties, Connection};
+use lapin::Connection;
+use lapin::message::Delivery;
 
 use super::address::{RabbitmqAddress, ReachedNode};
 use super::message::amqp_value::short_string;
@@ -20,10 +21,9 @@ use super::message::parked_headers::decode_parked_headers;
 use super::queue_inspection::inspect_queue;
 use crate::channel::parked::{
     ParkedAction, ParkedChange, ParkedError, ParkedEvent, ParkedFuture, ParkedListing,
-    ParkedOperation, ParkedStore, ParkingSubscription, rfc3339,
+    ParkedOperation, ParkedStore, ParkingSubscription,
 };
 use crate::event::AttributeLimit;
-use crate::wire_text::WireText;
 use answer::{await_answer, unavailable_error};
 use queue_names::ParkingQueueNames;
 use queue_pass::ParkingQueuePass;
@@ -147,7 +147,7 @@ async fn list_messages(
         if listing.examined < limit {
             listing.examined += 1;
             if operation.selects(decode_parked_headers(&message.properties).parked_at) {
-                let event = describe_parked_event(&message.properties, &message.data);
+                let event = describe_parked_event(&message, operation);
                 listing.events.push(event);
             }
         }
@@ -216,22 +216,21 @@ async fn close(connection: Connection) {
 }
 
 /// Describes a parked message for operators.
-fn describe_parked_event(properties: &BasicProperties, data: &[u8]) -> ParkedEvent {
+fn describe_parked_event(message: &Delivery, operation: &ParkedOperation) -> ParkedEvent {
+    let (properties, data) = (&message.properties, &message.data[..]);
     let body = Bytes::copy_from_slice(data);
     let decoded = event_decoder::decode(properties, body, AttributeLimit::new(usize::MAX)).ok();
     let event = decoded.map(|(event, _retry_headers)| event);
-    let text = |name: &str| {
-        let text = event.as_ref()?.get(name)?;
-        Some(WireText::new(text).into())
-    };
     let headers = decode_parked_headers(properties);
     ParkedEvent {
-        id: text("id"),
-        ty: text("type"),
-        reason: WireText::new(headers.reason).into(),
         status: headers.status,
         attempts: headers.attempts,
-        parked_at: rfc3339(headers.parked_at),
         bytes: data.len(),
+        ..ParkedEvent::describe(
+            event.as_ref(),
+            &headers.reason,
+            headers.parked_at,
+            operation,
+        )
     }
 }

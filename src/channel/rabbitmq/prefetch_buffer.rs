@@ -89,7 +89,7 @@ impl<'c> PrefetchBuffer<'c> {
     async fn until_room(&self) {
         let look = tokio::time::sleep(LOOK.mul_f64(0.5 + fastrand::f64()));
         tokio::select! {
-            () = self.consumed.context.options.budget.until_released() => {}
+            () = self.consumed.queue.budget.until_released() => {}
             () = look => {}
         }
     }
@@ -100,7 +100,7 @@ impl<'c> PrefetchBuffer<'c> {
         delivery.data.shrink_to_fit();
         let bytes = delivery.data.len() + headers_length(&delivery.properties) + PER_MESSAGE;
         self.prefetch_control.record_received(bytes);
-        let consumed = self.consumed.context.options.budget.consumed_share(bytes);
+        let consumed = self.consumed.queue.budget.consumed_share(bytes);
         self.waiting.push_back(ReceivedDelivery {
             delivery,
             received_at: Instant::now(),
@@ -110,7 +110,7 @@ impl<'c> PrefetchBuffer<'c> {
 
     /// Changes the prefetch if the memory budget calls for that.
     pub(super) async fn adjust_prefetch(&mut self) -> Result<(), String> {
-        let budget = &self.consumed.context.options.budget;
+        let budget = &self.consumed.queue.budget;
         let active = self
             .consumed
             .context

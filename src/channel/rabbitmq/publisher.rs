@@ -88,6 +88,9 @@ impl RabbitmqPublisher {
             self.context.metrics.blocked.increment();
             return Err(unavailable_error(RabbitmqPublishError::Blocked));
         }
+        for to in wanted {
+            to.queue.places.check_room()?;
+        }
         match wanted.iter().find(|to| to.queue.health.is_full()) {
             Some(to) => Err(PublishError::Full {
                 subscription: to.subscription.key.clone(),

@@ -12,6 +12,7 @@ use super::health::{LastFailure, OncePerMinute, OncePerSecond, QueueHealth, Queu
 use super::publish_error::CONFIRM_TIMEOUT;
 use super::publish_route::PublishRoute;
 use super::queue_names::RabbitmqQueueNames;
+use crate::budget::{MemoryBudget, QueueShare};
 use crate::channel::DeferredDelivery;
 use crate::channel::subscription_queues::CountedQueue;
 use crate::event::Event;
@@ -60,6 +61,10 @@ pub(super) struct RabbitmqQueue {
     /// The event that was requeued last, if the queue is ordered.
     pub(super) last_requeued: Mutex<Option<RequeuedEvent>>,
     pub(super) series: Arc<SubscriptionSeries>,
+    /// The memory budget of its namespace.
+    pub(super) budget: Arc<MemoryBudget>,
+    /// Its unfinished events at the last look, as they count for the namespace.
+    pub(super) places: QueueShare,
     pub(super) stop: CancellationToken,
 }
 
@@ -76,6 +81,7 @@ impl RabbitmqQueue {
         names: RabbitmqQueueNames,
         max_prefetch: u16,
         series: Arc<SubscriptionSeries>,
+        budget: Arc<MemoryBudget>,
         stop: CancellationToken,
     ) -> Self {
         Self {
@@ -98,6 +104,8 @@ impl RabbitmqQueue {
             unsettled: AtomicUsize::new(0),
             last_requeued: Mutex::default(),
             series,
+            places: budget.queue_share(),
+            budget,
             stop,
         }
     }

@@ -308,6 +308,9 @@ impl<'c> RabbitmqReceiver<'c> {
         let counts = connection.run_within(TIMEOUT, look).await?;
         if counts.consumers > 0 {
             queue.series.ready.set(counts.ready.into());
+            let held = queue.unsettled.load(Ordering::Acquire);
+            let ready = usize::try_from(counts.ready).unwrap_or(usize::MAX);
+            queue.places.set(held.saturating_add(ready));
             queue.mark_answering();
         }
         if counts.ready == 0 {

@@ -21,7 +21,7 @@ use super::queue::RabbitmqQueue;
 use crate::channel::{DeferredDelivery, DeliveryOutcome, DeliverySettlement, LostDelivery};
 use crate::event::Event;
 use crate::model::DeliveryOrder;
-use crate::observation::{EventKey, ObservedEnd, ObservedFact};
+use crate::observation::{ObservedEnd, ObservedFact};
 use crate::telemetry::series::{DeliveryEnd, Dropped};
 
 /// Tries to park or to defer an event, before it is requeued; with the pause between them.
@@ -36,8 +36,6 @@ pub(super) struct RabbitmqSettlement {
     /// Cancelled when the AMQP channel is gone that the message came over: RabbitMQ delivers the
     /// message again, to some consumer.
     revoked: CancellationToken,
-    /// The event, for observers, when it is not at hand any more.
-    event_key: EventKey,
     queue: Arc<RabbitmqQueue>,
     context: Arc<RabbitmqContext>,
 }
@@ -70,7 +68,6 @@ impl RabbitmqSettlement {
         Self {
             unsettled_tag: Some(unsettled_tag),
             revoked,
-            event_key: observer.key(event),
             queue: Arc::clone(queue),
             context: Arc::clone(shared),
         }
@@ -178,6 +175,13 @@ impl DeliverySettlement for RabbitmqSettlement {
         self.apply_outcome(event, outcome).boxed()
     }
 
+    fn observe_abandoned(&self, event: &Event, why: &str) {
+        let requeued = ObservedFact::Ended(ObservedEnd::Requeued, why);
+        let object = self.queue.series.observed();
+        let observer = &self.context.counters.observer;
+        observer.observe(event, object, &requeued);
+    }
+
     /// Waits until the AMQP channel is gone that the message came over.
     fn until_revoked(&self) -> BoxFuture<'_, ()> {
         self.revoked.cancelled().boxed()
@@ -211,10 +215,8 @@ impl Drop for RabbitmqSettlement {
         if self.unsettled_tag.is_some() {
             let (counters, series) = (&self.context.counters, &self.queue.series);
             counters.count_end(series, DeliveryEnd::Requeued);
-            let requeued = ObservedFact::Ended(ObservedEnd::Requeued, "");
-            counters
-                .observer
-                .observe_key(self.event_key, series.observed(), &requeued);
+        } else {
+            self.queue.places.remove();
         }
     }
 }

@@ -144,6 +144,7 @@ async fn run_until_interrupted<T>(
 ) -> T {
     let operation = ParkedOperation {
         older_than,
+        wants_data: false,
         stop: CancellationToken::new(),
     };
     let mut work = std::pin::pin!(act(&operation));

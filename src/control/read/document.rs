@@ -85,6 +85,8 @@ pub(crate) struct ManifestFile {
     pub(crate) documents: Arc<Vec<ManifestDocument>>,
     /// The reasons why its content, or a part of it, is not applied.
     pub(crate) problems: Vec<Problem>,
+    /// Who wrote the object last into the cluster that it is from, if that is known.
+    pub(crate) manager: Option<Box<str>>,
     /// The text of the file, if it cannot be parsed and there is no last good content.
     pub(crate) unparsed_text: Option<Box<str>>,
 }
@@ -109,8 +111,16 @@ impl ManifestFile {
             digest: None,
             documents: Arc::new(documents),
             problems: Vec::new(),
+            manager: None,
             unparsed_text: None,
         }
+    }
+
+    /// Sets who wrote the object last into its cluster.
+    #[must_use]
+    pub(crate) fn with_manager(self, manager: Option<String>) -> Self {
+        let manager = manager.map(String::into_boxed_str);
+        Self { manager, ..self }
     }
 }
 

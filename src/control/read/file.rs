@@ -192,6 +192,7 @@ pub(crate) fn parse_file(
         digest: Some(digest),
         documents: Arc::new(documents),
         problems,
+        manager: None,
         unparsed_text: None,
     })
 }
@@ -261,6 +262,7 @@ fn keep_last_good_content(
         digest,
         documents,
         problems,
+        manager: None,
         unparsed_text: None,
     }
 }

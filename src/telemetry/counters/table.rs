@@ -75,6 +75,16 @@ pub(super) const DELIVERIES: &[CounterDescription<ProcessCounters>] = &[
         counter: |counters| &counters.retries,
     },
     CounterDescription {
+        name: "sealpost_system_events_sent",
+        help: "Operator's events that the Broker or channel of --system-events took",
+        counter: |counters| &counters.system_events_sent,
+    },
+    CounterDescription {
+        name: "sealpost_system_events_lost",
+        help: "Operator's events that the Broker or channel of --system-events did not take",
+        counter: |counters| &counters.system_events_lost,
+    },
+    CounterDescription {
         name: "sealpost_events_filtered",
         help: "Events that the filter of a Trigger did not let pass",
         counter: |counters| &counters.filtered,

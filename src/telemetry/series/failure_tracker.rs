@@ -80,6 +80,18 @@ impl FailureTracker {
     }
 }
 
+impl FailureTracker {
+    /// Returns since when the spell lasts, and how many attempts have failed; `None` if there is no
+    /// spell whose beginning was logged.
+    pub(super) fn told(&self) -> Option<(Instant, u64)> {
+        let state = self.0.get()?;
+        let is_failing = state.is_failing.load(Ordering::Acquire);
+        let spell = is_failing.then(|| state.lock())?;
+        let since = spell.since.filter(|_| spell.is_logged)?;
+        Some((since, spell.failures))
+    }
+}
+
 impl FailureTrackerState {
     fn lock(&self) -> MutexGuard<'_, FailureSpell> {
         self.spell.lock().unwrap_or_else(PoisonError::into_inner)

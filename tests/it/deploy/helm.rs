@@ -306,6 +306,7 @@ fn values_reach_every_pod() {
         "imagePullSecrets[0].name=pull",
         "pod.env[0].name=SEALPOST_CONCURRENCY",
         "pod.env[0].value=\"512\"",
+        "systemEvents=ops/broker",
         "pod.nodeSelector.disk=fast",
         "pod.annotations.a=b",
         "standalone.enabled=true",
@@ -328,6 +329,8 @@ fn values_reach_every_pod() {
         assert_eq!(pod["metadata"]["annotations"]["a"], "b");
         let last = list(&container["env"]).last().expect("variables");
         assert_eq!(last["name"], "SEALPOST_CONCURRENCY");
+        let told = serde_json::json!({"name": "SEALPOST_SYSTEM_EVENTS", "value": "ops/broker"});
+        assert!(list(&container["env"]).contains(&told), "{container}");
         assert_eq!(deployment["metadata"]["namespace"], "events");
         let written = deployment.to_string();
         let renamed = text(&deployment["metadata"]["name"]) == "sealpost-rabbitmq-dispatcher";

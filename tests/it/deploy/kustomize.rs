@@ -217,6 +217,23 @@ fn imc_dispatcher_with(components: &str) -> Option<Value> {
     Some(deployments.next().expect("a Deployment"))
 }
 
+/// Every process of sealpost that is there is told where the operator's events go, and nothing else.
+#[test]
+fn the_operators_events_have_a_broker() {
+    let components = "kubernetes/drop-in/imc-dispatcher, kubernetes/system-events";
+    let (Some(with), Some(without)) = (
+        imc_dispatcher_with(components),
+        imc_dispatcher_with("kubernetes/drop-in/imc-dispatcher"),
+    ) else {
+        return;
+    };
+    let env = |object: &Value| list(&container(object)["env"]).to_vec();
+    let told = serde_json::json!({
+        "name": "SEALPOST_SYSTEM_EVENTS", "value": "knative-eventing/operators",
+    });
+    assert_eq!(env(&with), [env(&without), vec![told]].concat());
+}
+
 /// A directory of the pod, or a volume in its place; one pod, and never two at once.
 #[test]
 fn the_drop_in_gets_a_directory_or_a_volume() {

@@ -28,29 +28,44 @@ fn done(command: &mut Command) -> Output {
     output
 }
 
-/// The packages of this machine's architecture, made once. The binary is stripped as one of release
-/// is, so that no time goes into packing what debuggers want.
+/// The packages of this machine's architecture, made once for each run of the tests, however many
+/// processes it has, in the place of those of the run before.
 fn packages() -> &'static Path {
     static MADE: OnceLock<PathBuf> = OnceLock::new();
     MADE.get_or_init(|| {
-        let made = tempfile::TempDir::new().expect("a directory").keep();
-        let stripped = made.join("sealpost");
-        done(
-            Command::new("strip")
-                .arg("--strip-all")
-                .arg("-o")
-                .arg(&stripped)
-                .arg(binary()),
-        );
-        let mut build = Command::new(root().join("deploy/package/build"));
-        build
-            .arg(architecture())
-            .env("SEALPOST_PACKAGE_BINARY", &stripped)
-            .env("SEALPOST_PACKAGE_DIRECTORY", made.join("out"))
-            .env("SEALPOST_PACKAGE_LEVEL", "0");
-        done(&mut build);
+        let made = Path::new(env!("CARGO_TARGET_TMPDIR")).join("packages");
+        let run = std::env::var("NEXTEST_RUN_ID")
+            .unwrap_or_else(|_one_process| format!("process {}", std::process::id()));
+        fs::create_dir_all(env!("CARGO_TARGET_TMPDIR")).expect("made");
+        let lock = fs::File::create(made.with_extension("lock")).expect("a file");
+        lock.lock().expect("a lock");
+        if fs::read_to_string(made.join("run")).is_ok_and(|of| of == run) {
+            return made.join("out");
+        }
+        if made.exists() {
+            fs::remove_dir_all(&made).expect("removed");
+        }
+        fs::create_dir(&made).expect("made");
+        make_packages(&made);
+        fs::write(made.join("run"), run).expect("written");
         made.join("out")
     })
+}
+
+/// Makes them in a directory. The binary is stripped as one of release is, so that no time goes
+/// into packing what debuggers want.
+fn make_packages(made: &Path) {
+    let stripped = made.join("sealpost");
+    let mut strip = Command::new("strip");
+    strip.arg("--strip-all").arg("-o").arg(&stripped);
+    done(strip.arg(binary()));
+    let mut build = Command::new(root().join("deploy/package/build"));
+    build
+        .arg(architecture())
+        .env("SEALPOST_PACKAGE_BINARY", &stripped)
+        .env("SEALPOST_PACKAGE_DIRECTORY", made.join("out"))
+        .env("SEALPOST_PACKAGE_LEVEL", "0");
+    done(&mut build);
 }
 
 fn architecture() -> &'static str {

@@ -1,6 +1,7 @@
 //! What a disk may do, and who else may be at it.
 
 use std::fs;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -8,7 +9,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::{delivery, disk_channel, disk_subscription, in_directory};
+use super::{away, delivery, disk_channel, disk_subscription, in_directory, sorted_ids};
 use crate::support::dispatcher::{Dispatcher, can_mount, ready};
 use crate::support::sender::{event, plain, send};
 use crate::support::subscriber::Subscriber;
@@ -50,8 +51,7 @@ async fn until_taken(dispatcher: &Dispatcher) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_disk_refuses_until_there_is_room() {
     let data = TempDir::new().expect("a directory");
-    let mut away = Subscriber::ok().await;
-    away.stop().await;
+    let away = away().await;
     let back = Subscriber::ok().await;
     let patient = delivery("retry: 1000, backoffPolicy: linear, backoffDelay: PT0.1S");
     let yaml = |subscriber: &Subscriber| {
@@ -78,8 +78,7 @@ async fn a_file_system_without_room_refuses_until_there_is_some() {
         eprintln!("nothing can be mounted here");
         return;
     }
-    let mut away = Subscriber::ok().await;
-    away.stop().await;
+    let away = away().await;
     let back = Subscriber::ok().await;
     let patient = delivery("retry: 1000, backoffPolicy: linear, backoffDelay: PT0.1S");
     let yaml = |subscriber: &Subscriber| {
@@ -158,7 +157,7 @@ async fn a_directory_belongs_to_one_process() {
 }
 
 /// Segments of a log, the oldest first.
-fn segments(data: &Path, log: &str) -> Vec<PathBuf> {
+pub(super) fn segments(data: &Path, log: &str) -> Vec<PathBuf> {
     let entries = fs::read_dir(data.join(log)).expect("a log");
     let paths = entries.map(|entry| entry.expect("an entry").path());
     let mut segments: Vec<PathBuf> = paths
@@ -169,7 +168,7 @@ fn segments(data: &Path, log: &str) -> Vec<PathBuf> {
 }
 
 /// Offsets at which a file holds this text.
-fn places(file: &Path, text: &[u8]) -> Vec<usize> {
+pub(super) fn places(file: &Path, text: &[u8]) -> Vec<usize> {
     let bytes = fs::read(file).expect("read");
     let windows = bytes.windows(text.len()).enumerate();
     windows
@@ -178,10 +177,13 @@ fn places(file: &Path, text: &[u8]) -> Vec<usize> {
         .collect()
 }
 
-fn flip(file: &Path, at: usize) {
-    let mut bytes = fs::read(file).expect("read");
-    bytes[at] ^= 1;
-    fs::write(file, bytes).expect("written");
+/// Flips a bit, also beside the process that has the file.
+pub(super) fn flip(file: &Path, at: usize) {
+    let file = fs::OpenOptions::new().read(true).write(true).open(file);
+    let (file, mut byte) = (file.expect("opened"), [0]);
+    file.read_exact_at(&mut byte, at as u64).expect("read");
+    file.write_all_at(&[byte[0] ^ 1], at as u64)
+        .expect("written");
 }
 
 /// Sends events to a channel whose subscriber is away, and kills the process; gives the file that
@@ -223,8 +225,7 @@ fn end_of_records(segment: &[u8]) -> usize {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_torn_end_costs_what_was_not_answered() {
     let data = TempDir::new().expect("a directory");
-    let (mut away, other) = (Subscriber::ok().await, Subscriber::ok().await);
-    away.stop().await;
+    let (away, other) = (away().await, Subscriber::ok().await);
     let back = Subscriber::ok().await;
     let yaml = two_channels(&away, &other);
     let newest = leave_events(&yaml, data.path(), &["1", "2", "3"]).await;
@@ -236,14 +237,7 @@ async fn a_torn_end_costs_what_was_not_answered() {
     let dispatcher = in_directory(&two_channels(&back, &other), data.path())
         .start()
         .await;
-    let mut ids: Vec<String> = back
-        .until(3)
-        .await
-        .iter()
-        .map(|event| event.id().to_owned())
-        .collect();
-    ids.sort();
-    assert_eq!(ids, ["1", "2", "3"]);
+    assert_eq!(sorted_ids(&back.until(3).await), ["1", "2", "3"]);
     assert_eq!(
         send(&plain(), dispatcher.http_url("/default/c"), "4").await,
         202
@@ -255,8 +249,7 @@ async fn a_torn_end_costs_what_was_not_answered() {
 #[tokio::test(flavor = "multi_thread")]
 async fn damage_is_told_and_costs_no_other_channel() {
     let data = TempDir::new().expect("a directory");
-    let (mut away, other) = (Subscriber::ok().await, Subscriber::ok().await);
-    away.stop().await;
+    let (away, other) = (away().await, Subscriber::ok().await);
     let yaml = two_channels(&away, &other);
     let newest = leave_events(&yaml, data.path(), &["1", "2", "3"]).await;
     let at = places(&newest, b"data of 1")[0];

@@ -5,7 +5,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 use tempfile::TempDir;
 
-use super::{delivery, disk_channel, disk_subscription, in_directory};
+use super::{away, delivery, disk_channel, disk_subscription, in_directory};
 use crate::support::dispatcher::{Dispatcher, ready};
 use crate::support::sender::{event, plain, send};
 use crate::support::subscriber::{Received, Reply, Subscriber};
@@ -29,8 +29,7 @@ async fn until_put_off(dispatcher: &Dispatcher, count: u64) {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_answered_outlives_a_kill() {
     let data = TempDir::new().expect("a directory");
-    let (first, mut second) = (Subscriber::ok().await, Subscriber::ok().await);
-    second.stop().await;
+    let (first, second) = (Subscriber::ok().await, away().await);
     let patient = delivery("retry: 100, backoffPolicy: linear, backoffDelay: PT0.1S");
     let yaml = |second: &Subscriber| {
         disk_channel("c")
@@ -169,8 +168,7 @@ async fn order_outlives_the_process() {
 #[tokio::test(flavor = "multi_thread")]
 async fn brokers_are_on_disk_by_default() {
     let answers = Subscriber::answering(|_| Reply::event("answer", "r")).await;
-    let (mut gone, after) = (Subscriber::ok().await, Subscriber::ok().await);
-    gone.stop().await;
+    let (gone, after) = (away().await, Subscriber::ok().await);
     let trigger = |name: &str, ty: &str, to: &Subscriber| {
         format!(
             "---\napiVersion: eventing.knative.dev/v1\nkind: Trigger\nmetadata: {{name: {name}}}\nspec:\n  \

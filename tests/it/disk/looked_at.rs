@@ -3,17 +3,15 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use rustix::process::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::{delivery, disk_channel, disk_subscription, in_directory};
+use super::{away, delivery, disk_channel, disk_subscription, in_directory, run_disk};
 use crate::support::dispatcher::Dispatcher;
+use crate::support::eventually;
 use crate::support::sender::{event, plain, send};
-use crate::support::subscriber::Subscriber;
-use crate::support::{binary, eventually};
 
 /// What a command printed, and its exit code.
 struct Looked {
@@ -23,13 +21,7 @@ struct Looked {
 }
 
 fn look(arguments: &[&str], data: &Path) -> Looked {
-    let output = Command::new(binary())
-        .arg("disk")
-        .args(arguments)
-        .arg("--data-dir")
-        .arg(data)
-        .output()
-        .expect("sealpost runs");
+    let output = run_disk(arguments, data);
     Looked {
         code: output.status.code(),
         out: String::from_utf8(output.stdout).expect("text"),
@@ -69,8 +61,7 @@ fn contents(directory: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
 /// A process with three events of the channel `default/c`: one Subscription waits with them, the
 /// other has parked them. The channel `default/d` has none.
 async fn with_events(data: &Path) -> Dispatcher {
-    let mut away = Subscriber::ok().await;
-    away.stop().await;
+    let away = away().await;
     let patient = delivery("retry: 100, backoffPolicy: linear, backoffDelay: PT60S");
     let yaml = disk_channel("c")
         + &disk_subscription("c", "waits", &away, &patient)

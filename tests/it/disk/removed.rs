@@ -2,7 +2,7 @@
 
 use tempfile::TempDir;
 
-use super::{delivery, disk_channel, disk_subscription, in_directory};
+use super::{away, delivery, disk_channel, disk_subscription, in_directory, sorted_ids};
 use crate::support::eventually;
 use crate::support::sender::{plain, send};
 use crate::support::subscriber::Subscriber;
@@ -12,8 +12,7 @@ use crate::support::subscriber::Subscriber;
 #[tokio::test(flavor = "multi_thread")]
 async fn a_subscription_that_comes_back_finds_what_waited() {
     let data = TempDir::new().expect("a directory");
-    let mut gone = Subscriber::ok().await;
-    gone.stop().await;
+    let gone = away().await;
     let back = Subscriber::ok().await;
     let other = Subscriber::ok().await;
     let patient = delivery("retry: 100, backoffPolicy: linear, backoffDelay: PT0.2S");
@@ -34,14 +33,7 @@ async fn a_subscription_that_comes_back_finds_what_waited() {
     other.until(3).await;
     dispatcher.apply(&with(&back)).await;
     assert_eq!(send(&plain(), &url, "4").await, 202);
-    let mut ids: Vec<String> = back
-        .until(3)
-        .await
-        .iter()
-        .map(|event| event.id().to_owned())
-        .collect();
-    ids.sort();
-    assert_eq!(ids, ["1", "2", "4"]);
+    assert_eq!(sorted_ids(&back.until(3).await), ["1", "2", "4"]);
     eventually("the others have come", || other.count() == 4).await;
 }
 
@@ -49,8 +41,7 @@ async fn a_subscription_that_comes_back_finds_what_waited() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_subscription_that_was_away_over_a_restart_finds_what_waited() {
     let data = TempDir::new().expect("a directory");
-    let mut gone = Subscriber::ok().await;
-    gone.stop().await;
+    let gone = away().await;
     let back = Subscriber::ok().await;
     let patient = delivery("retry: 100, backoffPolicy: linear, backoffDelay: PT0.2S");
     let with = |subscriber: &Subscriber| {
@@ -68,22 +59,14 @@ async fn a_subscription_that_was_away_over_a_restart_finds_what_waited() {
         send(&plain(), dispatcher.http_url("/default/c"), "3").await,
         202
     );
-    let mut ids: Vec<String> = back
-        .until(2)
-        .await
-        .iter()
-        .map(|event| event.id().to_owned())
-        .collect();
-    ids.sort();
-    assert_eq!(ids, ["1", "3"]);
+    assert_eq!(sorted_ids(&back.until(2).await), ["1", "3"]);
 }
 
 /// With `--disk-delete-after`, what waited is given up, and said so.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_queue_is_deleted_when_its_subscription_has_been_gone_for_long() {
     let data = TempDir::new().expect("a directory");
-    let mut gone = Subscriber::ok().await;
-    gone.stop().await;
+    let gone = away().await;
     let back = Subscriber::ok().await;
     let patient = delivery("retry: 100, backoffPolicy: linear, backoffDelay: PT0.2S");
     let with = |subscriber: &Subscriber| {

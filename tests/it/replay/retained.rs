@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::process::Child;
 
 use super::*;
@@ -227,13 +228,19 @@ async fn a_replay_outlives_the_process() {
     send_all(&dispatcher, 0..200).await;
     subscriber.until(200).await;
     let command = by_socket(&dispatcher, "replay");
-    let child = command.start(&["default/s", "--from", "PT1H", "--rate", "100/s"]);
+    let mut child = command.start(&["default/s", "--from", "PT1H", "--rate", "100/s"]);
+    // Before, the command does not know that there is a replay.
+    let mut remarks = BufReader::new(child.stderr.take().expect("a pipe"));
+    let mut told = String::new();
+    remarks.read_line(&mut told).await.expect("a remark");
+    assert!(told.contains(" begins"), "{told}");
     eventually("some are replayed", || replayed(&subscriber).len() >= 20).await;
     kill(dispatcher).await;
-    let told = ended(child).await;
+    remarks.read_to_string(&mut told).await.expect("remarks");
+    let code = ended(child).await.code;
     assert!(
-        told.code == Some(1) && told.stderr.contains("goes on when the process runs again"),
-        "{told:?}"
+        code == Some(1) && told.contains("goes on when the process runs again"),
+        "{code:?} {told}"
     );
     let dispatcher = on(&data, &yaml).start().await;
     let distinct = || {
@@ -248,12 +255,12 @@ async fn a_replay_outlives_the_process() {
         "those in flight come again at most"
     );
     let deadline = std::time::Instant::now() + SOON;
-    while !replay(&dispatcher, &["default/s", "--progress"])
-        .await
-        .stdout
-        .contains("ended")
-    {
-        assert!(std::time::Instant::now() < deadline, "it has not ended");
+    loop {
+        let progress = replay(&dispatcher, &["default/s", "--progress"]).await;
+        if progress.stdout.contains("ended") {
+            break;
+        }
+        assert!(std::time::Instant::now() < deadline, "{progress:?}");
     }
     end(dispatcher).await;
 }

@@ -1,5 +1,9 @@
 //! The page in a browser: what it shows, how it is used, and that it speaks to nobody else.
 
+mod access;
+mod events;
+mod views;
+
 use std::time::Instant;
 
 use super::{BROKEN, Scene, is_settled, recovering, thousand, until};
@@ -9,11 +13,11 @@ use crate::support::subscriber::Subscriber;
 use crate::support::{SOON, channel};
 
 /// The text of a row's cell, counted from 0.
-fn cell(row: &str, cell: usize) -> String {
+pub(super) fn cell(row: &str, cell: usize) -> String {
     format!("{}.cells[{cell}].innerText.trim()", tr(row))
 }
 
-fn tr(row: &str) -> String {
+pub(super) fn tr(row: &str) -> String {
     format!(
         "[...document.querySelectorAll('tr.row')].find(tr => tr.querySelector('.name-text').textContent === '{row}')"
     )
@@ -122,8 +126,8 @@ async fn told(browser: &mut Browser) {
     );
     assert_eq!(
         browser.evaluate(VISIBLE).await,
-        "buried lost locked healthy orphan",
-        "what is wrong comes first"
+        "buried lost orphan locked healthy",
+        "what is wrong comes first, wherever it belongs"
     );
 }
 
@@ -239,7 +243,7 @@ async fn heard(browser: &mut Browser) {
 
 /// On usual screens nothing of a destination is cut off, and the table is seen whole.
 async fn wide(browser: &mut Browser) {
-    for width in [1280, 1920] {
+    for width in [1280, 1440, 1920] {
         browser.resize(width, 1050).await;
         let whole =
             "(box => box.scrollWidth <= box.clientWidth)(document.querySelector('.scroll'))";
@@ -256,24 +260,22 @@ async fn wide(browser: &mut Browser) {
     browser.resize(1500, 1050).await;
 }
 
-/// A small screen scrolls the table, and nothing else, sideways.
+/// On small screens rows are cards: nothing is scrolled sideways, and what is wrong is told whole.
 async fn narrow(browser: &mut Browser) {
-    browser.resize(420, 900).await;
-    browser.screenshot("narrow").await;
-    assert_eq!(
-        browser
-            .evaluate("document.documentElement.scrollWidth <= innerWidth")
-            .await,
-        true
-    );
-    assert_eq!(
-        browser
-            .evaluate(
-                "(box => box.scrollWidth > box.clientWidth)(document.querySelector('.scroll'))"
-            )
-            .await,
-        true
-    );
+    for width in [390, 768, 1024] {
+        browser.resize(width, 900).await;
+        browser.screenshot(&format!("narrow-{width}")).await;
+        let sideways = "document.documentElement.scrollWidth > innerWidth || (box => box.scrollWidth > box.clientWidth)(document.querySelector('.scroll'))";
+        assert_eq!(browser.evaluate(sideways).await, false, "{width}");
+        let card = format!("getComputedStyle({}).display", tr("buried"));
+        assert_eq!(browser.evaluate(&card).await, "grid", "{width}");
+        let height = format!("{}.offsetHeight", tr("healthy"));
+        let height = browser.evaluate(&height).await.as_f64().expect("pixels");
+        assert!(height < 220.0, "a card of {height} pixels at {width}");
+        let error = browser.evaluate(&cell("buried", 9)).await;
+        let error = error.as_str().expect("text");
+        assert!(error.starts_with("answered 503"), "{error}");
+    }
     browser.resize(1500, 1050).await;
 }
 
@@ -486,6 +488,12 @@ async fn a_thousand_subscriptions() {
             .await,
         1000,
         "the last figures stay"
+    );
+    let told = "[...document.querySelectorAll('tr.row .pill')].every(pill => pill.textContent === 'Not known') && document.getElementById('ready').innerText === 'No answer' && document.getElementById('f-delivered').textContent === '–'";
+    assert_eq!(
+        browser.evaluate(told).await,
+        true,
+        "nothing is told as if it were so now"
     );
     browser.close().await;
 }

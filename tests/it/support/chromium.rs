@@ -278,6 +278,8 @@ fn code(key: &str) -> u32 {
         "Tab" => 9,
         "Enter" => 13,
         "Escape" => 27,
+        "ArrowLeft" => 37,
+        "ArrowRight" => 39,
         _ => 0,
     }
 }

@@ -5,6 +5,7 @@
 
 mod cluster;
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -54,6 +55,27 @@ impl Node {
         let directory = TempDir::new().expect("a directory");
         let uri = run("node", "start", directory.path(), &[]);
         Self { directory, uri }
+    }
+
+    /// Starts one with these plugins.
+    pub(crate) fn with_plugins(plugins: &str) -> Self {
+        let directory = TempDir::new().expect("a directory");
+        let enabled = format!("[{plugins}].\n");
+        std::fs::write(directory.path().join("plugins"), enabled).expect("written");
+        let uri = run("node", "start", directory.path(), &[]);
+        Self { directory, uri }
+    }
+
+    /// Makes a program of `rabbitmqctl` that speaks to this node.
+    pub(crate) fn write_ctl(&self, path: &Path) {
+        let (node, directory) = (script("node"), self.directory.path());
+        let text = format!(
+            "#!/bin/sh\nexec '{}' ctl '{}' \"$@\"\n",
+            node.display(),
+            directory.display()
+        );
+        std::fs::write(path, text).expect("written");
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).expect("set");
     }
 
     /// Starts one that also speaks TLS; gives the port of that.

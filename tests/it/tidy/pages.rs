@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use super::{all_files, root};
+use super::{all_files, is_known, known_tests, root};
 
 /// Where a path in a page begins.
 const TOPS: [&str; 8] = [
@@ -110,6 +110,33 @@ fn every_page_is_reached_from_the_map() {
             "{} is not reached from docs/README.md",
             path.display()
         );
+    }
+}
+
+/// Each row of what is compared names what shows it, and each test that it names exists.
+#[test]
+fn the_comparison_is_shown_row_by_row() {
+    let (text, known) = (page("README.md"), known_tests());
+    let (_, section) = text
+        .split_once("\n## Beside Knative's own dispatcher\n")
+        .expect("a comparison");
+    let rows: Vec<&str> = section
+        .lines()
+        .take_while(|line| !line.starts_with("## "))
+        .filter(|line| line.starts_with("| "))
+        .skip(1)
+        .collect();
+    assert!(rows.len() > 10, "there are rows");
+    for row in rows {
+        let shown = row.trim_end_matches(" |").rsplit(" | ").next().expect(row);
+        let tests: Vec<&str> = shown.split('`').skip(1).step_by(2).collect();
+        assert!(
+            !tests.is_empty() || !links(shown).is_empty(),
+            "nothing shows it: {row}"
+        );
+        for test in tests {
+            assert!(is_known(&known, test), "{test} is not there: {row}");
+        }
     }
 }
 

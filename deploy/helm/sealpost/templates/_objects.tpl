@@ -88,6 +88,7 @@ and its volumes.
 {{- $_ := set $container "image" (include "sealpost.image" .root) -}}
 {{- with $values.image.pullPolicy }}{{ $_ := set $container "imagePullPolicy" . }}{{ end -}}
 {{- with $values.imagePullSecrets }}{{ $_ := set $spec "imagePullSecrets" . }}{{ end -}}
+{{- with $values.systemEvents }}{{ $_ := set $container "env" (append $container.env (dict "name" "SEALPOST_SYSTEM_EVENTS" "value" .)) }}{{ end -}}
 {{- with $values.pod.env }}{{ $_ := set $container "env" (concat $container.env .) }}{{ end -}}
 {{- with $values.pod.annotations }}{{ $_ := set $.template.metadata "annotations" . }}{{ end -}}
 {{- with $values.pod.nodeSelector }}{{ $_ := set $spec "nodeSelector" . }}{{ end -}}

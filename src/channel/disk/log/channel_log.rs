@@ -5,11 +5,14 @@ mod core;
 mod ends;
 mod idle;
 mod jobs;
+mod parked_api;
+mod shared;
 
 pub use api::ChannelLog;
 pub(crate) use core::{CommitCounters, LogCore};
 pub(crate) use idle::IdleLooks;
 pub(crate) use jobs::JobCount;
+pub(crate) use shared::SharedCore;
 
 use std::time::Duration;
 
@@ -101,4 +104,16 @@ pub struct CommitStatistics {
     pub gathered: u64,
     /// Time that writes and syncs took.
     pub busy: Duration,
+}
+
+impl CommitStatistics {
+    fn plus(self, other: Self) -> Self {
+        Self {
+            frames: self.frames + other.frames,
+            bytes: self.bytes + other.bytes,
+            freed: self.freed + other.freed,
+            gathered: self.gathered + other.gathered,
+            busy: self.busy + other.busy,
+        }
+    }
 }

@@ -76,7 +76,7 @@ impl LogCore {
             Ok(()) => self.wake_committer(&mut queue),
             Err(refused) => {
                 drop(queue);
-                reply(refused.reply, Err(LogError::Closed));
+                self.refuse(refused);
             }
         }
         receiver
@@ -97,9 +97,15 @@ impl LogCore {
         }
         drop(queue);
         for pending in refused {
-            reply(pending.reply, Err(LogError::Closed));
+            self.refuse(pending);
         }
         receivers
+    }
+
+    /// Answers an operation of a log that takes none any more, with the reason.
+    fn refuse(&self, pending: PendingOperation) {
+        let failure = self.state().failure.clone();
+        reply(pending.reply, Err(failure.unwrap_or(LogError::Closed)));
     }
 
     /// Does an operation, and waits until it is on the disk.
@@ -140,7 +146,10 @@ impl LogCore {
             return;
         };
         for frame in 1..=FRAMES_AT_ONCE {
-            self.linger(writer.pace, frame);
+            // One that was woken for upkeep alone waits for nobody.
+            if frame > 1 || self.has_pending() {
+                self.linger(writer.pace);
+            }
             let batch = self.next_batch();
             let is_idle = batch.is_empty();
             if !is_idle {
@@ -161,13 +170,17 @@ impl LogCore {
         self.submit_committer();
     }
 
+    fn has_pending(&self) -> bool {
+        !self.commits().pending.is_empty()
+    }
+
     /// Waits a moment for those who have been answered after the last frame with events: who asks
     /// again at once would otherwise miss the next frame, and each frame would have half of them.
-    fn linger(&self, pace: CommitPace, frame: usize) {
+    fn linger(&self, pace: CommitPace) {
         let most = (pace.took / LINGER_PART).clamp(SHORTEST_LINGER, LONGEST_LINGER);
         let mut queue = self.commits();
         // A simulated disk takes no time.
-        if pace.took.is_zero() || (frame == 1 && queue.pending.is_empty()) {
+        if pace.took.is_zero() {
             return;
         }
         queue.awaited = pace.publishes;

@@ -208,7 +208,7 @@ fn bytes_of_logs(files: &dyn FileSystem, path: &Path) -> Result<u64, LogError> {
 }
 
 /// Bytes of the files of a log; none if it cannot be read, which opening it will tell.
-fn bytes_of_log(files: &dyn FileSystem, path: &Path) -> u64 {
+pub(crate) fn bytes_of_log(files: &dyn FileSystem, path: &Path) -> u64 {
     let entries = files.list(path).unwrap_or_default();
     entries.iter().map(|entry| entry.length).sum()
 }

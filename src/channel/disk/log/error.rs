@@ -45,7 +45,7 @@ pub enum LogError {
         cause: Arc<str>,
     },
     /// A write or a sync failed before; the log takes nothing until it is opened anew.
-    #[error("the log takes nothing since its disk failed ({cause}): see to the disk and restart")]
+    #[error("the log takes nothing since its disk failed ({cause}): see to the disk")]
     Poisoned {
         /// The failure, with its file.
         cause: Arc<str>,
@@ -80,6 +80,9 @@ pub enum LogError {
     /// The directory of the log holds something that no log has put there.
     #[error("{path} does not belong into the directory of a log: move it away", path = .0.display())]
     Foreign(PathBuf),
+    /// The log was put into the place of another, whose queues have ids that it does not have.
+    #[error("{path} is another log than the one that was there: restart to take it up", path = .0.display())]
+    Replaced(PathBuf),
     /// The file is of a version of the format that this program does not read.
     #[error("{path} has version {version} of the format, and this program reads version {supported}: \
         use the program that wrote it", path = path.display(), supported = crate::channel::disk::log::format::VERSION)]

@@ -11,7 +11,13 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-/// One open file, read and written at positions.
+/// The answer of a file system that may only be read.
+fn refused<T>() -> io::Result<T> {
+    Err(io::ErrorKind::ReadOnlyFilesystem.into())
+}
+
+/// One open file, read and written at positions. One that may only be read has no more than what
+/// reads: everything else is refused.
 pub trait LogFile: fmt::Debug + Send + Sync {
     /// Reads into the buffer from an offset; may read less. Gives 0 at the end of the file.
     ///
@@ -23,14 +29,18 @@ pub trait LogFile: fmt::Debug + Send + Sync {
     ///
     /// # Errors
     /// If the disk fails or is full.
-    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize>;
+    fn write_at(&self, _bytes: &[u8], _offset: u64) -> io::Result<usize> {
+        refused()
+    }
 
     /// Returns when everything that was written to the file is on the disk.
     ///
     /// # Errors
     /// If the disk fails. What was written since the last sync may then be lost, whatever a later
     /// sync says.
-    fn sync_data(&self) -> io::Result<()>;
+    fn sync_data(&self) -> io::Result<()> {
+        refused()
+    }
 
     /// Length of the file in bytes.
     ///
@@ -58,13 +68,16 @@ pub enum LockOutcome {
     HeldBy(String),
 }
 
-/// The operations on files and directories that a log needs.
+/// The operations on files and directories that a log needs. A file system that may only be read
+/// has no more than what reads: everything else is refused.
 pub trait FileSystem: Send + Sync + 'static {
     /// Makes a directory and its parents, durably; does nothing if it is there.
     ///
     /// # Errors
     /// If the disk fails or is full.
-    fn create_directory(&self, directory: &Path) -> io::Result<()>;
+    fn create_directory(&self, _directory: &Path) -> io::Result<()> {
+        refused()
+    }
 
     /// Lists a directory.
     ///
@@ -83,38 +96,50 @@ pub trait FileSystem: Send + Sync + 'static {
     ///
     /// # Errors
     /// If the disk fails or is full; the file may be there then, in part.
-    fn create(&self, path: &Path, size: u64) -> io::Result<Arc<dyn LogFile>>;
+    fn create(&self, _path: &Path, _size: u64) -> io::Result<Arc<dyn LogFile>> {
+        refused()
+    }
 
     /// Renames a file; replaces what has the new name. Is durable after a sync of the directory.
     ///
     /// # Errors
     /// If the disk fails.
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    fn rename(&self, _from: &Path, _to: &Path) -> io::Result<()> {
+        refused()
+    }
 
     /// Removes a file. Is durable after a sync of the directory.
     ///
     /// # Errors
     /// If the disk fails.
-    fn remove(&self, path: &Path) -> io::Result<()>;
+    fn remove(&self, _path: &Path) -> io::Result<()> {
+        refused()
+    }
 
     /// Removes a directory with all that is in it.
     ///
     /// # Errors
     /// If the disk fails.
-    fn remove_directory(&self, directory: &Path) -> io::Result<()>;
+    fn remove_directory(&self, _directory: &Path) -> io::Result<()> {
+        refused()
+    }
 
     /// Returns when the names in a directory are on the disk.
     ///
     /// # Errors
     /// If the disk fails.
-    fn sync_directory(&self, directory: &Path) -> io::Result<()>;
+    fn sync_directory(&self, _directory: &Path) -> io::Result<()> {
+        refused()
+    }
 
     /// Locks with a file for as long as this process lives, or until the guard is dropped. Leaves
     /// `words` in it, for who comes second.
     ///
     /// # Errors
     /// If the disk fails.
-    fn lock(&self, path: &Path, words: &str) -> io::Result<LockOutcome>;
+    fn lock(&self, _path: &Path, _words: &str) -> io::Result<LockOutcome> {
+        refused()
+    }
 
     /// Words of the process that holds the lock of a file, if one does.
     ///

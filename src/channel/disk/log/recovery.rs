@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Condvar, Mutex, Weak};
 
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::channel::disk::log::LogError;
@@ -105,6 +106,8 @@ impl LogCore {
             statistics: crate::channel::disk::log::channel_log::CommitCounters::default(),
             jobs: Arc::default(),
             state: Mutex::new(LogState::default()),
+            failed: Notify::new(),
+            closed_bytes: Mutex::new(None),
             commits: Mutex::default(),
             arrived: Condvar::new(),
             writer: Mutex::new(None),

@@ -159,6 +159,22 @@ pub(crate) struct SegmentState {
 }
 
 impl SegmentState {
+    /// A segment of which nothing is known but where its records end.
+    pub(crate) fn new(file: Arc<SegmentFile>, end: u64, size: u64) -> Self {
+        Self {
+            file,
+            end,
+            size,
+            events: 0,
+            oldest: 0,
+            newest: 0,
+            pins: 0,
+            checked: None,
+            is_dead: false,
+            index: None,
+        }
+    }
+
     /// Counts an event that was received at a time.
     pub(crate) fn count_event(&mut self, time: EpochMillis) {
         self.events += 1;

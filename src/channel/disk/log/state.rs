@@ -237,10 +237,14 @@ impl LogState {
         event.is_some_and(|event| event.progress.record() == Some(sequence))
     }
 
-    /// True if a queue needs an event since it is in its range.
+    /// True if a queue needs an event that does not name it: the event is in its range, or was taken
+    /// before the range was cut.
     fn is_in_range(&self, event: Sequence) -> bool {
         let mut queues = self.queues.values();
-        queues.any(|it| it.range.contains(event) && it.needs(event, self.next_sequence))
+        queues.any(|it| {
+            it.unfinished.contains_key(&event)
+                || it.range.contains(event) && it.needs(event, self.next_sequence)
+        })
     }
 
     /// The next segment in which stragglers should be looked for: the files hold far more than what

@@ -8,6 +8,7 @@ mod model;
 mod queues;
 mod ranges;
 mod reader;
+mod reopening;
 mod simulation;
 mod slice;
 mod upkeep;

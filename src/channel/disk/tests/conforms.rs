@@ -9,11 +9,13 @@ use crate::channel::ChannelBackend;
 use crate::channel::conformance::{BackendUnderTest, conformance};
 use crate::channel::disk::{DiskBackend, DiskBackendOptions};
 use crate::model::BackendKind;
+use crate::telemetry::counters::ProcessCounters;
 
 /// A backend in a directory that outlives it.
 struct OnDisk {
     directory: Arc<TempDir>,
     backend: DiskBackend,
+    counters: Arc<ProcessCounters>,
 }
 
 impl OnDisk {
@@ -24,8 +26,13 @@ impl OnDisk {
             budget: MemoryBudget::new(64 << 20),
             delete_after: None,
         };
-        let backend = DiskBackend::new(options, Arc::default());
-        Self { directory, backend }
+        let counters = Arc::default();
+        let backend = DiskBackend::new(options, Arc::clone(&counters));
+        Self {
+            directory,
+            backend,
+            counters,
+        }
     }
 }
 
@@ -43,6 +50,10 @@ impl BackendUnderTest for OnDisk {
 
     fn backend(&self) -> &dyn ChannelBackend {
         &self.backend
+    }
+
+    fn counters(&self) -> Arc<ProcessCounters> {
+        Arc::clone(&self.counters)
     }
 
     async fn restart(self) -> Self {

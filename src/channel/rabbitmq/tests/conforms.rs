@@ -8,15 +8,18 @@ struct Process {
     uri: String,
     namespace: String,
     backend: RabbitmqBackend,
+    counters: Arc<ProcessCounters>,
 }
 
 impl Process {
     fn new(uri: String, namespace: String) -> Self {
-        let backend = RabbitmqBackend::new(options(&uri), Arc::default());
+        let counters = Arc::default();
+        let backend = RabbitmqBackend::new(options(&uri), Arc::clone(&counters));
         Self {
             uri,
             namespace,
             backend,
+            counters,
         }
     }
 
@@ -55,6 +58,10 @@ mod in_the_process {
             &self.process.backend
         }
 
+        fn counters(&self) -> Arc<ProcessCounters> {
+            Arc::clone(&self.process.counters)
+        }
+
         async fn restart(self) -> Self {
             Self {
                 process: self.process.restart().await,
@@ -91,6 +98,10 @@ mod on_rabbitmq {
 
         fn backend(&self) -> &dyn ChannelBackend {
             &self.backend
+        }
+
+        fn counters(&self) -> Arc<ProcessCounters> {
+            Arc::clone(&self.counters)
         }
 
         async fn restart(self) -> Self {

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 use kube::core::DynamicObject;
 use kube::runtime::watcher::Event;
 use serde_json::{Map, Value};
@@ -188,7 +189,7 @@ impl WatchedList {
         kind: ResourceKind,
         object: DynamicObject,
     ) -> (NamespacedName, Arc<ManifestFile>) {
-        let name = namespaced_name(&object);
+        let (name, manager) = (namespaced_name(&object), newest_manager(&object));
         let value = object_value(kind, object);
         let known = self.files.as_ref().and_then(|files| files.get(&name));
         let version = |value: &Value| {
@@ -201,7 +202,7 @@ impl WatchedList {
         });
         let file = same
             .cloned()
-            .unwrap_or_else(|| Arc::new(ManifestFile::from_object(value)));
+            .unwrap_or_else(|| Arc::new(ManifestFile::from_object(value).with_manager(manager)));
         (name, file)
     }
 }
@@ -212,6 +213,17 @@ fn namespaced_name(object: &DynamicObject) -> NamespacedName {
         namespace: text(&object.metadata.namespace),
         name: text(&object.metadata.name),
     }
+}
+
+/// The field manager that wrote last, other than into the status.
+fn newest_manager(object: &DynamicObject) -> Option<String> {
+    let managers = object.metadata.managed_fields.iter().flatten();
+    let writers = managers.filter(|entry| entry.subresource.is_none());
+    let newest = writers.max_by(|a, b| {
+        let time = |entry: &ManagedFieldsEntry| entry.time.as_ref().map(|time| time.0);
+        time(a).cmp(&time(b))
+    })?;
+    newest.manager.clone()
 }
 
 /// The object as it would be written, without the field managers. The kind is added, since lists

@@ -4,26 +4,32 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::{CommitStatistics, LogCore, LogQueueCounts, LogUsage, RangeProgress};
+use super::{CommitStatistics, LogCore, LogQueueCounts, LogUsage, RangeProgress, SharedCore};
 use crate::channel::disk::log::clock::{EpochMillis, millis};
 use crate::channel::disk::log::commit::operation::{Committed, LogOperation, NewEvent, QueueRange};
 use crate::channel::disk::log::format::record::QueueLeftover;
 use crate::channel::disk::log::queue::QueueOptions;
 use crate::channel::disk::log::queue::take::{TakeStep, TakenEvent};
 use crate::channel::disk::log::read::history::HistoryEvent;
-use crate::channel::disk::log::read::parked::ParkedLogEvent;
 use crate::channel::disk::log::{LogError, QueueId, Sequence};
 
 /// The log of one channel. Clones are the same log. What a call has returned `Ok` for is on the
 /// disk; a call whose future is dropped may have done its work or not.
 #[derive(Clone)]
 pub struct ChannelLog {
-    pub(super) core: Arc<LogCore>,
+    pub(crate) shared: Arc<SharedCore>,
 }
 
 impl ChannelLog {
     pub(crate) fn new(core: Arc<LogCore>) -> Self {
-        Self { core }
+        Self {
+            shared: Arc::new(SharedCore::new(core)),
+        }
+    }
+
+    /// The log as it was opened last.
+    pub(crate) fn core(&self) -> Arc<LogCore> {
+        self.shared.core()
     }
 
     /// Makes a queue, or takes one up again that was retired without deleting it. It gets what is
@@ -33,7 +39,7 @@ impl ChannelLog {
     /// If it cannot be written.
     pub async fn declare(&self, name: &str, options: QueueOptions) -> Result<QueueId, LogError> {
         let operation = LogOperation::Declare(name.to_owned());
-        match self.core.commit(operation).await? {
+        match self.core().commit(operation).await? {
             Committed::Declared(queue) => {
                 self.set_queue_options(queue, options)?;
                 Ok(queue)
@@ -54,7 +60,7 @@ impl ChannelLog {
     ) -> Result<QueueId, LogError> {
         let name = name.to_owned();
         let operation = LogOperation::DeclareRange { name, range };
-        match self.core.commit(operation).await? {
+        match self.core().commit(operation).await? {
             Committed::Declared(queue) => {
                 self.set_queue_options(queue, options)?;
                 Ok(queue)
@@ -68,7 +74,8 @@ impl ChannelLog {
     /// # Errors
     /// If there is no such queue.
     pub fn set_queue_options(&self, queue: QueueId, options: QueueOptions) -> Result<(), LogError> {
-        let mut state = self.core.state();
+        let core = self.core();
+        let mut state = core.state();
         let declared = state.queue_mut(queue)?;
         declared.options = options;
         declared.wake.notify_waiters();
@@ -81,7 +88,7 @@ impl ChannelLog {
     /// # Errors
     /// If there is no such queue, or it cannot be written.
     pub async fn cut_range(&self, queue: QueueId) -> Result<Sequence, LogError> {
-        match self.core.commit(LogOperation::Cut(queue)).await? {
+        match self.core().commit(LogOperation::Cut(queue)).await? {
             Committed::Cut(until) => Ok(until),
             _ => Err(LogError::Closed),
         }
@@ -90,7 +97,8 @@ impl ChannelLog {
     /// The range of a queue with the sequence that it has come to; `None` without a range.
     #[must_use]
     pub fn range_progress(&self, queue: QueueId) -> Option<RangeProgress> {
-        let state = self.core.state();
+        let core = self.core();
+        let state = core.state();
         let queue = state.queues.get(&queue)?;
         let range = queue.range;
         (range.until > 0).then(|| RangeProgress {
@@ -102,7 +110,7 @@ impl ChannelLog {
     /// Sequence of the next event.
     #[must_use]
     pub fn next_sequence(&self) -> Sequence {
-        self.core.state().next_sequence
+        self.core().state().next_sequence
     }
 
     /// Sequence of the first event, among those that the log still holds and that have a sequence
@@ -123,24 +131,24 @@ impl ChannelLog {
     /// Sets for how long events are kept that are finished; `None` keeps none from now on.
     pub fn set_retention(&self, retain: Option<Duration>) {
         let retention = retain.map_or(0, millis);
-        let before = self.core.retention.swap(retention, Ordering::Relaxed);
+        let core = self.core();
+        let before = core.retention.swap(retention, Ordering::Relaxed);
         if before != retention {
-            self.core.request_upkeep();
+            core.request_upkeep();
         }
     }
 
     /// Closes the log: what was asked for is still done, and everything else refused. When this
     /// returns, nothing touches the files of the log any more.
     pub async fn close(&self) {
-        self.core.begin_close();
-        self.core.jobs.until_idle().await;
-        drop(self.core.place().take());
+        self.core().close().await;
     }
 
     /// Queues that the log has, with their names, and whether they are active.
     #[must_use]
     pub fn queues(&self) -> Vec<(QueueId, String, bool)> {
-        let state = self.core.state();
+        let core = self.core();
+        let state = core.state();
         let queues = state.queues.iter();
         queues
             .map(|(id, queue)| (*id, queue.name.clone(), queue.is_active))
@@ -154,7 +162,7 @@ impl ChannelLog {
     /// If there is no such queue, or it cannot be written.
     pub async fn retire(&self, queue: QueueId, leftover: QueueLeftover) -> Result<(), LogError> {
         let operation = LogOperation::Retire { queue, leftover };
-        self.core.commit(operation).await.map(drop)
+        self.core().commit(operation).await.map(drop)
     }
 
     /// Publishes events, each to its queues: all of them, or none. Gives the sequence of the first.
@@ -163,14 +171,15 @@ impl ChannelLog {
     /// If there is no room, or the log takes nothing; no queue gets an event then.
     pub async fn publish(&self, events: Vec<NewEvent>) -> Result<Sequence, LogError> {
         let bytes: usize = events.iter().map(|event| event.event.len()).sum();
-        let limit = self.core.options.max_publish_bytes;
+        let core = self.core();
+        let limit = core.options.max_publish_bytes;
         if bytes > limit {
             return Err(LogError::TooLarge {
                 bytes: bytes as u64,
                 limit: limit as u64,
             });
         }
-        match self.core.commit(LogOperation::Publish(events)).await? {
+        match core.commit(LogOperation::Publish(events)).await? {
             Committed::Published(first) => Ok(first),
             _ => Err(LogError::Closed),
         }
@@ -184,18 +193,19 @@ impl ChannelLog {
     /// # Errors
     /// If there is no such queue, the disk fails, or the log is damaged.
     pub async fn take(&self, queue: QueueId, most: usize) -> Result<Vec<TakenEvent>, LogError> {
+        let core = self.core();
         loop {
-            let wake = Arc::clone(&self.core.state().queue_mut(queue)?.wake);
+            let wake = Arc::clone(&core.state().queue_mut(queue)?.wake);
             let mut woken = std::pin::pin!(wake.notified());
             // What happens from here on wakes, so that nothing is missed between the look and the
             // wait.
             woken.as_mut().enable();
-            let now = self.core.clock.steady();
-            let step = self.core.state().take(queue, most.max(1), now)?;
+            let now = core.clock.steady();
+            let step = core.state().take(queue, most.max(1), now)?;
             match step {
                 TakeStep::Taken(events, _again) => return Ok(events),
                 TakeStep::Ended => return Ok(Vec::new()),
-                TakeStep::Fill(plan) => self.core.fill_queue(queue, plan).await?,
+                TakeStep::Fill(plan) => core.fill_queue(queue, plan).await?,
                 TakeStep::Wait(None) => woken.await,
                 TakeStep::Wait(Some(until)) => {
                     // A wait is over when the clock of the log says so, not earlier.
@@ -206,54 +216,6 @@ impl ChannelLog {
                     let _elapsed = tokio::time::timeout(wait, woken).await;
                 }
             }
-        }
-    }
-
-    /// Reads up to `most` parked events of a queue that come after a sequence, in their order.
-    ///
-    /// # Errors
-    /// If there is no such queue, the disk fails, or the log is damaged.
-    pub async fn parked(
-        &self,
-        queue: QueueId,
-        after: Sequence,
-        most: usize,
-    ) -> Result<Vec<ParkedLogEvent>, LogError> {
-        self.core.read_parked(queue, after, most).await
-    }
-
-    /// Puts those of the events back into their queue that are parked. Gives their number.
-    ///
-    /// # Errors
-    /// If there is no such queue, or it cannot be written.
-    pub async fn replay_parked(
-        &self,
-        queue: QueueId,
-        events: &[Sequence],
-    ) -> Result<u64, LogError> {
-        let ranges = sorted_ranges(events);
-        let operation = LogOperation::Replay(queue, ranges);
-        self.change_parked(operation).await
-    }
-
-    /// Gives up those of the events that are parked. Gives their number.
-    ///
-    /// # Errors
-    /// If there is no such queue, or it cannot be written.
-    pub async fn discard_parked(
-        &self,
-        queue: QueueId,
-        events: &[Sequence],
-    ) -> Result<u64, LogError> {
-        let ranges = sorted_ranges(events);
-        let operation = LogOperation::Discard(queue, ranges);
-        self.change_parked(operation).await
-    }
-
-    async fn change_parked(&self, operation: LogOperation) -> Result<u64, LogError> {
-        match self.core.commit(operation).await? {
-            Committed::Changed(count) => Ok(count),
-            _ => Err(LogError::Closed),
         }
     }
 
@@ -268,7 +230,7 @@ impl ChannelLog {
         after: Sequence,
         most: usize,
     ) -> Result<Vec<HistoryEvent>, LogError> {
-        self.core.read_history(from, after, most).await
+        self.core().read_history(from, after, most).await
     }
 
     /// What a queue holds.
@@ -276,31 +238,25 @@ impl ChannelLog {
     /// # Errors
     /// If there is no such queue.
     pub fn counts(&self, queue: QueueId) -> Result<LogQueueCounts, LogError> {
-        self.core.state().counts(queue)
+        self.core().state().counts(queue)
     }
 
     /// What the log takes of the disk.
     #[must_use]
     pub fn usage(&self) -> LogUsage {
-        self.core.state().usage()
+        self.core().state().usage()
     }
 
     /// What was written since the log was opened.
     #[must_use]
     pub fn statistics(&self) -> CommitStatistics {
-        self.core.statistics.read()
+        self.shared.statistics()
     }
 
     /// Reason for which the log takes and gives nothing any more, until it is opened anew: its disk
     /// has failed, or an event that a queue needs is damaged.
     #[must_use]
     pub fn failure(&self) -> Option<LogError> {
-        self.core.state().failure.clone()
+        self.core().state().failure.clone()
     }
-}
-
-fn sorted_ranges(events: &[Sequence]) -> Vec<(Sequence, Sequence)> {
-    let mut sorted = events.to_vec();
-    sorted.sort_unstable();
-    crate::channel::disk::log::ranges::exact_ranges(&sorted)
 }

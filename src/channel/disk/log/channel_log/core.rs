@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::Notify;
+
 use super::{CommitStatistics, IdleLooks, JobCount, LogOptions};
 use crate::channel::disk::log::LogError;
 use crate::channel::disk::log::budget::DiskBudget;
@@ -42,6 +44,10 @@ pub(crate) struct LogCore {
     pub(crate) writer: Mutex<Option<LogWriter>>,
     pub(crate) spare: Mutex<SpareSlot>,
     pub(crate) state: Mutex<LogState>,
+    /// Notified when the state has a failure.
+    pub(crate) failed: Notify,
+    /// Bytes that its files are counted with in the budget, once it was closed to be opened anew.
+    pub(crate) closed_bytes: Mutex<Option<u64>>,
     /// Its place among the open logs, until it is closed.
     pub(crate) place: Mutex<Option<OpenLogPlace>>,
     pub(crate) idle_looks: IdleLooks,
@@ -131,7 +137,21 @@ impl LogCore {
         let mut state = self.state();
         let failure = state.failure.get_or_insert(reason).clone();
         state.wake_all();
+        drop(state);
+        self.failed.notify_waiters();
         failure
+    }
+
+    /// Does what was asked for, and refuses everything else. When this returns, nothing touches the
+    /// files any more.
+    pub(crate) async fn close(&self) {
+        self.begin_close();
+        self.jobs.until_idle().await;
+        drop(self.place().take());
+    }
+
+    pub(crate) fn closed_bytes(&self) -> MutexGuard<'_, Option<u64>> {
+        lock(&self.closed_bytes)
     }
 }
 

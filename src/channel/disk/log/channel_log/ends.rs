@@ -38,10 +38,11 @@ impl ChannelLog {
     /// # Errors
     /// In the place of each queue, what [`ChannelLog::settle_all`] says of it.
     pub async fn settle_each(&self, ended: &[EndedEvents]) -> Vec<Result<(), LogError>> {
-        let mut results = self.core.begin_settling_each(ended);
+        let core = self.core();
+        let mut results = core.begin_settling_each(ended);
         let begun = ended.iter().zip(&results).filter(|(_, it)| it.is_ok());
         let operations = begun.map(|(ended, _)| LogOperation::Settle(ended.clone()));
-        let receivers = self.core.request_all(operations.collect());
+        let receivers = core.request_all(operations.collect());
         let begun = results.iter_mut().filter(|it| it.is_ok());
         for (result, receiver) in begun.zip(receivers) {
             let committed = receiver.await.unwrap_or(Err(LogError::Closed));
@@ -60,13 +61,14 @@ impl ChannelLog {
         events: Vec<Sequence>,
         outcome: SettledOutcome,
     ) -> Result<(), LogError> {
-        self.core.state().begin_settling(queue, &events)?;
+        let core = self.core();
+        core.state().begin_settling(queue, &events)?;
         let operation = LogOperation::Settle(EndedEvents {
             queue,
             events,
             outcome,
         });
-        self.core.commit(operation).await.map(drop)
+        core.commit(operation).await.map(drop)
     }
 
     /// Puts an event in flight off: it is taken again after a wait, with what is recorded here.
@@ -111,8 +113,9 @@ impl ChannelLog {
         event: Sequence,
         operation: LogOperation,
     ) -> Result<(), LogError> {
-        self.core.state().begin_settling(queue, &[event])?;
-        self.core.commit(operation).await.map(drop)
+        let core = self.core();
+        core.state().begin_settling(queue, &[event])?;
+        core.commit(operation).await.map(drop)
     }
 
     /// Gives an event in flight back unfinished: it is taken again. Nothing is written, since what
@@ -121,6 +124,6 @@ impl ChannelLog {
     /// # Errors
     /// If it is not in flight.
     pub fn release(&self, queue: QueueId, event: Sequence) -> Result<(), LogError> {
-        self.core.state().release(queue, event)
+        self.core().state().release(queue, event)
     }
 }

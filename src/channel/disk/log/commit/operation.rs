@@ -83,6 +83,8 @@ pub(crate) enum LogOperation {
     Replay(QueueId, Vec<(Sequence, Sequence)>),
     Discard(QueueId, Vec<(Sequence, Sequence)>),
     Declare(String),
+    /// Declare a queue with the id that it had in a log that was replaced.
+    DeclareAs(QueueId, String),
     DeclareRange {
         name: String,
         range: QueueRange,

@@ -72,6 +72,7 @@ impl<'a> FrameBuilder<'a> {
             LogOperation::Replay(queue, ranges) => self.add_replayed(*queue, ranges),
             LogOperation::Discard(queue, ranges) => self.add_discarded(*queue, ranges),
             LogOperation::Declare(name) => Ok(Committed::Declared(self.declare(name))),
+            LogOperation::DeclareAs(id, name) => self.declare_as(*id, name),
             LogOperation::DeclareRange { name, range } => {
                 Ok(Committed::Declared(self.declare_range(name, *range)))
             }
@@ -222,6 +223,15 @@ impl<'a> FrameBuilder<'a> {
         }
         self.declared.insert(name, id);
         id
+    }
+
+    /// Declares a queue with an id that no other has.
+    fn declare_as(&mut self, id: QueueId, name: &'a str) -> CommitResult {
+        self.next_queue = self.next_queue.max(id.0.saturating_add(1));
+        self.declared.insert(name, id);
+        let record = LogRecord::Declared(id, name.to_owned());
+        self.frame.records.push(record);
+        Ok(Committed::Declared(id))
     }
 
     /// Declares a queue with a range, unless it is there: it goes on then.

@@ -49,16 +49,8 @@ pub(crate) struct BegunSegment {
 impl BegunSegment {
     pub(crate) fn state(&self) -> SegmentState {
         SegmentState {
-            file: Arc::clone(&self.segment),
-            end: self.end,
-            size: self.size,
-            events: 0,
-            oldest: 0,
-            newest: 0,
-            pins: 0,
-            checked: None,
-            is_dead: false,
             index: Some(Arc::default()),
+            ..SegmentState::new(Arc::clone(&self.segment), self.end, self.size)
         }
     }
 }

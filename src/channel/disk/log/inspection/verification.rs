@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
+use std::path::Path;
 
 use bytes::Bytes;
 
@@ -61,6 +62,21 @@ impl LogInspection {
             found.damage.push(damage);
         }
         found
+    }
+
+    /// Reads every record of one segment, if the log has it.
+    ///
+    /// # Errors
+    /// If it is damaged, or cannot be read.
+    pub(crate) fn verify_segment(&self, path: &Path) -> Result<(), LogError> {
+        let mut segments = self.log.state.segments.iter();
+        match segments.find(|segment| *segment.file.path == *path) {
+            Some(segment) => {
+                let visited = self.visit_segment(segment, &mut |_record| ControlFlow::Continue(()));
+                visited.map(drop)
+            }
+            None => Ok(()),
+        }
     }
 
     /// Sequences of the records that unfinished events need, with a queue that needs each.

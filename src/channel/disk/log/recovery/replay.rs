@@ -99,18 +99,7 @@ impl ReplayedLog {
         let head = read_head(&path, newest, &*file)?;
         let segment = Arc::new(SegmentFile::new(directory, &head));
         let scanner = segment.scan(files, HEAD_BYTES, size)?.with_chunk(CHUNK);
-        let active = SegmentState {
-            file: Arc::clone(&segment),
-            end: 0,
-            size,
-            events: 0,
-            oldest: 0,
-            newest: 0,
-            pins: 0,
-            checked: None,
-            is_dead: false,
-            index: None,
-        };
+        let active = SegmentState::new(Arc::clone(&segment), 0, size);
         let mut replay = SegmentReplay {
             segment,
             active,
@@ -273,16 +262,10 @@ fn named_segment(directory: &Path, entry: &SegmentEntry, nonce: u64) -> SegmentS
         events: 0,
     };
     SegmentState {
-        file: Arc::new(SegmentFile::new(directory, &head)),
-        end: entry.end,
-        size: 0,
         events: entry.events,
         oldest: entry.oldest,
         newest: entry.newest,
-        pins: 0,
-        checked: None,
-        is_dead: false,
-        index: None,
+        ..SegmentState::new(Arc::new(SegmentFile::new(directory, &head)), entry.end, 0)
     }
 }
 

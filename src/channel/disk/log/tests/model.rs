@@ -46,10 +46,14 @@ pub(super) struct ModelEvent {
     not_before: Option<(Instant, Duration)>,
     /// True if it came back, so that it may be taken after later ones.
     came_back: bool,
+    /// True if it was ever taken.
+    was_taken: bool,
+    /// Its sequence, if the queue has it since it is in the range of the queue.
+    sequence: Option<Sequence>,
 }
 
 impl ModelEvent {
-    fn is_certainly_open(&self) -> bool {
+    pub(super) fn is_certainly_open(&self) -> bool {
         self.states.iter().all(EventState::is_open)
     }
 
@@ -57,6 +61,12 @@ impl ModelEvent {
     pub(super) fn become_state(&mut self, state: EventState) {
         self.states = vec![state];
         self.in_flight = None;
+    }
+
+    fn may_become_absent(&mut self) {
+        if self.states.contains(&EventState::fresh()) {
+            self.may_become(EventState::Absent);
+        }
     }
 
     /// The operation may have been done.
@@ -67,11 +77,22 @@ impl ModelEvent {
     }
 }
 
+/// What a queue gets besides the events that name it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ModelRange {
+    Nothing,
+    /// A range, and nothing that names it.
+    Alone,
+    /// What was there from a sequence on.
+    AndOn,
+}
+
 #[derive(Clone, Debug)]
 pub(super) struct ModelQueue {
     pub(super) id: QueueId,
     pub(super) name: String,
     pub(super) is_ordered: bool,
+    pub(super) range: ModelRange,
     pub(super) events: BTreeMap<u64, ModelEvent>,
     /// Last event that was taken in turn since the log was opened.
     last: Option<u64>,
@@ -86,6 +107,7 @@ impl ModelQueue {
             id,
             name,
             is_ordered: options.is_ordered,
+            range: ModelRange::Nothing,
             events: BTreeMap::new(),
             last: None,
             has_failed: false,
@@ -98,8 +120,39 @@ impl ModelQueue {
             in_flight: None,
             not_before: None,
             came_back: false,
+            was_taken: false,
+            sequence: None,
         };
         assert!(self.events.insert(tag, event).is_none());
+    }
+
+    /// The queue gets an event since it is in its range.
+    pub(super) fn publish_in_range(&mut self, tag: u64, sequence: Sequence) {
+        self.publish(tag, vec![EventState::fresh()]);
+        let event = self.events.get_mut(&tag).expect("an event");
+        event.sequence = Some(sequence);
+    }
+
+    /// The range ends before `until` now. What was taken in an earlier life may be there still.
+    pub(super) fn cut(&mut self, until: Sequence) {
+        for event in self.events.values_mut() {
+            let is_behind = event.sequence.is_some_and(|it| it >= until);
+            if !is_behind || event.in_flight.is_some() {
+                continue;
+            }
+            if event.was_taken {
+                event.may_become_absent();
+            } else {
+                event.become_state(EventState::Absent);
+            }
+        }
+    }
+
+    /// The range may have been cut.
+    pub(super) fn may_be_cut(&mut self) {
+        let events = self.events.values_mut();
+        let resting = events.filter(|it| it.in_flight.is_none() && it.sequence.is_some());
+        resting.for_each(ModelEvent::may_become_absent);
     }
 
     /// The log was opened anew.
@@ -162,6 +215,7 @@ impl ModelQueue {
         );
         event.states = vec![state];
         event.in_flight = Some(taken.sequence);
+        event.was_taken = true;
         if let Some((time, jumps)) = event.not_before {
             assert!(
                 Instant::now() + jumps + Duration::from_millis(2) >= time,

@@ -147,3 +147,29 @@ async fn nothing_of_a_range_is_given_up() {
         (0..200).collect::<Vec<_>>()
     );
 }
+
+/// What a replay has parked stays though the replay is cut before it: after a restart, a queue may
+/// be behind what it has parked.
+#[tokio::test]
+async fn what_is_parked_outlives_a_cut_before_it() {
+    let (mut bench, log, a) = delivered(0..200).await;
+    let first = log.first_since(0, 0).await.expect("a sequence");
+    let again = replay(&log, "again", first, first + 200).await;
+    let taken = log.take(again, 3).await.expect("events");
+    let parking = crate::channel::disk::log::EventParking::default();
+    let parked = log.park(again, taken[2].sequence, parking).await;
+    parked.expect("parked");
+    log.close().await;
+    drop(log);
+    bench.options.retain = None;
+    let (log, _) = bench.open().await;
+    let until = log.cut_range(again).await.expect("cut");
+    assert!(until <= taken[2].sequence, "{until}");
+    for number in 0..2000 {
+        publish(&log, &[a], &format!("{number}{:>200}", "")).await;
+        deliver(&log, a).await;
+    }
+    assert!(log.statistics().gathered > 0, "segments are written anew");
+    let listed = log.parked(again, 0, 9).await.expect("events");
+    assert_eq!(listed.len(), 1);
+}

@@ -110,7 +110,7 @@ proptest! {
     #[test]
     fn any_payload_is_refused_or_read(
         payloads in proptest::collection::vec(
-            (kind::FRAME..=kind::FREED + 1, proptest::collection::vec(any::<u8>(), 0..80)),
+            (kind::FRAME..=kind::CUT + 1, proptest::collection::vec(any::<u8>(), 0..80)),
             0..6,
         ),
     ) {

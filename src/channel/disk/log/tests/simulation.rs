@@ -4,6 +4,7 @@
 mod actions;
 mod checks;
 mod driver;
+mod ranges;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -74,7 +75,13 @@ fn a_crash_at_any_operation_breaks_no_promise() {
         done.add(&counts);
     }
     println!("{seeds} seeds, {operations} operations each: {done:?}\n{disk:?}");
-    let drawn = [done.settled, done.deferred, done.parked, disk.crashes];
+    let drawn = [
+        done.settled,
+        done.deferred,
+        done.parked,
+        done.ranges,
+        disk.crashes,
+    ];
     assert!(drawn.iter().all(|count| *count > 0), "{done:?} {disk:?}");
 }
 
@@ -120,5 +127,13 @@ fn a_log_keeps_its_promises_on_a_disk_that_fails() {
         done.add(&counts);
     }
     println!("{seeds} seeds: {done:?}\n{disk:?}");
-    assert!(seeds < 60 || (disk.crashes > 0 && disk.torn > 0 && disk.reordered > 0));
+    let drawn = [
+        disk.crashes,
+        disk.torn,
+        disk.reordered,
+        done.in_ranges,
+        done.cuts,
+        done.reopenings,
+    ];
+    assert!(seeds < 60 || drawn.iter().all(|count| *count > 0));
 }

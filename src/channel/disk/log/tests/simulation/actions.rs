@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 use tokio::time::Instant;
 
 use super::driver::Simulation;
-use crate::channel::disk::log::tests::model::EventState;
+use crate::channel::disk::log::tests::model::{EventState, ModelRange};
 use crate::channel::disk::log::{
     ChannelLog, EventDeferral, EventParking, LogError, NewEvent, QueueId, SettledOutcome,
 };
@@ -49,7 +49,9 @@ impl Simulation {
                 self.next_tag += 1;
                 let chosen = self.chance.next();
                 let queues = self.queues.iter().enumerate();
-                let queues = queues.filter(|(place, _)| chosen >> place & 1 == 1);
+                let queues = queues.filter(|(place, queue)| {
+                    chosen >> place & 1 == 1 && queue.range != ModelRange::Alone
+                });
                 let queues: Vec<QueueId> = queues.map(|(_, queue)| queue.id).collect();
                 let length = match self.chance.below(20) {
                     0 => self.chance.below(9000),

@@ -94,6 +94,9 @@ impl Simulation {
             self.queues[place].check_drained();
             self.check_parked(place).await;
             self.queues[place].forget_finished();
+            let counts = self.log().counts(self.queues[place].id);
+            let queue = &self.queues[place].name;
+            assert_eq!(counts.expect("counts").depth, 0, "depth of {queue}");
         }
         self.counts.drained += 1;
         self.check_counts();

@@ -7,10 +7,10 @@ use std::time::Duration;
 use super::JumpingClock;
 use crate::channel::disk::log::files::simulated::faults::SeededChance;
 use crate::channel::disk::log::files::simulated::{DiskCounts, DiskFaults, SimulatedDisk};
-use crate::channel::disk::log::tests::model::ModelQueue;
+use crate::channel::disk::log::tests::model::{ModelQueue, ModelRange};
 use crate::channel::disk::log::{
-    ChannelLog, DataDirectory, DirectoryOptions, LaneKind, LogError, LogOptions, QueueLeftover,
-    QueueOptions, ReadAhead,
+    ChannelLog, DataDirectory, DirectoryOptions, LaneKind, LogError, LogOptions, QueueId,
+    QueueLeftover, QueueOptions, QueueRange, ReadAhead, SequenceSpan,
 };
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -23,11 +23,15 @@ pub(super) struct SimulationCounts {
     pub(super) refused: u64,
     pub(super) failed: u64,
     pub(super) openings: u64,
+    pub(super) reopenings: u64,
     pub(super) torn_ends: u64,
     pub(super) drained: u64,
     pub(super) segments: u64,
     pub(super) freed: u64,
     pub(super) gathered: u64,
+    pub(super) ranges: u64,
+    pub(super) in_ranges: u64,
+    pub(super) cuts: u64,
 }
 
 impl SimulationCounts {
@@ -40,11 +44,15 @@ impl SimulationCounts {
         self.refused += other.refused;
         self.failed += other.failed;
         self.openings += other.openings;
+        self.reopenings += other.reopenings;
         self.torn_ends += other.torn_ends;
         self.drained += other.drained;
         self.segments = self.segments.max(other.segments);
         self.freed += other.freed;
         self.gathered += other.gathered;
+        self.ranges += other.ranges;
+        self.in_ranges += other.in_ranges;
+        self.cuts += other.cuts;
     }
 }
 
@@ -53,6 +61,7 @@ pub(super) struct Simulation {
     pub(super) disk: SimulatedDisk,
     pub(super) clock: Arc<JumpingClock>,
     pub(super) options: LogOptions,
+    directory: Option<DataDirectory>,
     pub(super) log: Option<ChannelLog>,
     pub(super) queues: Vec<ModelQueue>,
     pub(super) next_tag: u64,
@@ -81,6 +90,7 @@ impl Simulation {
             disk,
             clock: JumpingClock::new(),
             options: log_options(),
+            directory: None,
             log: None,
             queues: Vec::new(),
             next_tag: 1,
@@ -126,6 +136,7 @@ impl Simulation {
             if let Some(log) = self.log.take() {
                 log.close().await;
             }
+            self.directory = None;
             self.disk.restart();
         }
         self.check_counts();
@@ -143,6 +154,7 @@ impl Simulation {
         let (files, clock) = (Arc::new(self.disk.clone()), self.clock.clone());
         let directory = DataDirectory::open_on(files, clock, Path::new("/d"), &options)?;
         let (log, opening) = directory.open_log("log", self.options).await?;
+        self.directory = Some(directory);
         self.counts.openings += 1;
         self.counts.torn_ends += u64::from(opening.torn_end.is_some());
         self.log = Some(log);
@@ -152,8 +164,8 @@ impl Simulation {
                 is_ordered: queue.is_ordered,
                 ..queue_options()
             };
-            let declared = self.log.as_ref().expect("a log");
-            let declared = declared.declare(&queue.name, options).await?;
+            let log = self.log.as_ref().expect("a log");
+            let declared = declare_again(log, queue, options).await?;
             assert_eq!(declared, queue.id, "{}", queue.name);
         }
         Ok(())
@@ -162,16 +174,49 @@ impl Simulation {
     pub(super) fn check_counts(&self) {
         for queue in &self.queues {
             let counts = self.log().counts(queue.id).expect("counts");
-            if let Some(certain) = queue.certain_counts() {
-                let found = (counts.depth, counts.parked);
-                assert_eq!(found, certain, "counts of {}", queue.name);
+            if let Some((open, parked)) = queue.certain_counts() {
+                // A range is counted by its sequences, of which some are no events.
+                let depth = match queue.range {
+                    ModelRange::Nothing => counts.depth,
+                    _ => counts.depth.min(open),
+                };
+                let found = (depth, counts.parked);
+                assert_eq!(found, (open, parked), "counts of {}", queue.name);
             }
         }
     }
 
-    /// Ends the process: in good order, or with the machine.
+    /// Opens a log that has failed anew, without an end of the process. False if the disk has
+    /// crashed meanwhile.
+    async fn reopen_in_place(&mut self) -> bool {
+        self.disk.set_faults(DiskFaults {
+            short: 20_000,
+            ..DiskFaults::default()
+        });
+        let directory = self.directory.clone().expect("a directory");
+        match self.log().reopen(&directory).await {
+            Ok(opening) => {
+                self.counts.reopenings += 1;
+                self.counts.torn_ends += u64::from(opening.torn_end.is_some());
+                self.queues.iter_mut().for_each(ModelQueue::reopen);
+                self.check_counts();
+                true
+            }
+            Err(error) => {
+                assert!(self.disk.is_crashed(), "{error}");
+                false
+            }
+        }
+    }
+
+    /// Ends the process: in good order, or with the machine; or goes on with a log that has failed.
     pub(super) async fn reopen(&mut self) {
+        let has_failed = self.log().failure().is_some() && !self.disk.is_crashed();
+        if has_failed && self.chance.below(2) == 0 && self.reopen_in_place().await {
+            return;
+        }
         let log = self.log.take().expect("a log");
+        self.directory = None;
         self.counts.freed += log.statistics().freed;
         self.counts.gathered += log.statistics().gathered;
         let is_orderly = !self.disk.is_crashed() && self.chance.below(2) == 0;
@@ -201,10 +246,12 @@ impl Simulation {
                 let faults = self.faults();
                 self.disk.set_faults(faults);
             }
-            94..=95 => self.jump(),
+            94 => self.change_time(),
+            95 if self.queues.len() < 8 => self.declare_range().await,
             96 => self.retire().await,
             97 if self.queues.len() < 6 => self.declare().await,
             98 => self.drain().await,
+            99 => self.cut_range().await,
             _ => {}
         }
         self.counts.segments = self.counts.segments.max(self.log().usage().segments as u64);
@@ -219,12 +266,24 @@ impl Simulation {
         if self.log().failure().is_some() || self.disk.is_crashed() {
             return self.reopen().await;
         }
-        match self.chance.below(10) {
+        match self.chance.below(12) {
             0..=4 => self.publish_some().await,
             5..=7 => self.take_some().await,
             8 => self.change_parked().await,
+            9 if self.queues.len() < 8 => self.declare_range().await,
+            10 => self.cut_range().await,
             _ => tokio::time::sleep(Duration::from_secs(1)).await,
         }
+    }
+
+    /// Has the clock jump, or events kept for another time.
+    fn change_time(&mut self) {
+        if self.chance.below(2) == 0 {
+            return self.jump();
+        }
+        let retain = (self.chance.below(2) == 0).then(|| Duration::from_secs(30));
+        self.options.retain = retain;
+        self.log().set_retention(retain);
     }
 
     fn jump(&mut self) {
@@ -262,7 +321,21 @@ impl Simulation {
     }
 }
 
-fn queue_options() -> QueueOptions {
+/// Declares a queue that is there. Whatever range is asked for, it keeps its own.
+async fn declare_again(
+    log: &ChannelLog,
+    queue: &ModelQueue,
+    options: QueueOptions,
+) -> Result<QueueId, LogError> {
+    let range = match queue.range {
+        ModelRange::Nothing => return log.declare(&queue.name, options).await,
+        ModelRange::Alone => QueueRange::Alone(SequenceSpan { from: 5, until: 6 }),
+        ModelRange::AndOn => QueueRange::AndOn(0),
+    };
+    log.declare_range(&queue.name, range, options).await
+}
+
+pub(super) fn queue_options() -> QueueOptions {
     QueueOptions {
         is_ordered: false,
         window: 20,
