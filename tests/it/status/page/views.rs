@@ -42,7 +42,10 @@ fn fold(group: &str) -> String {
 async fn opened(dispatcher: &Dispatcher, rows: usize) -> Browser {
     let mut browser = Browser::start(1500, 1050).await;
     browser.open(&format!("http://{}/", dispatcher.admin)).await;
-    let all = format!("document.querySelectorAll('tr.row').length === {rows}");
+    // Before the first answer there are no rows either.
+    let all = format!(
+        "document.getElementById('updated')?.textContent.includes('UTC') && document.querySelectorAll('tr.row').length === {rows}"
+    );
     browser.until(&all).await;
     browser
 }
