@@ -7,6 +7,7 @@ mod accept_error;
 mod broker_hop;
 mod pending_replies;
 mod publish_span;
+mod refused_events;
 mod relayed_series;
 mod request_reply;
 mod request_reply_error;
@@ -17,11 +18,11 @@ use std::sync::Arc;
 
 use crate::auth::policy::{self, AccessDenial, InternalSender};
 use crate::budget::{LimitExceeded, MemoryBudget, PER_EVENT};
-use crate::channel::{PublishError, metrics};
+use crate::channel::metrics;
 use crate::event::{Event, http as binding};
 use crate::event_type::EventTypeObserver;
 use crate::model::{AcknowledgeMode, BackendKind, Channel, ChannelKey, ChannelKind, RoutingTable};
-use crate::observation::{EventArrival, ObservedFact, ObservedObject, ObservedRefusal};
+use crate::observation::{EventArrival, ObservedFact, ObservedRefusal};
 use crate::telemetry::counters::ProcessCounters;
 use crate::telemetry::series::{ArrivalOutcome, ChannelSeries};
 use crate::telemetry::tracer::Tracer;
@@ -345,58 +346,6 @@ impl Router {
             }
         }
         Ok(())
-    }
-
-    /// Tells observers that the queues of a channel did not take these events, of which they know.
-    fn observe_unpublished(
-        &self,
-        routed: &RoutedChannel,
-        events: &[Arc<Event>],
-        error: &PublishError,
-    ) {
-        let (status, reason) = (
-            accept_error::publish_status(error).as_u16(),
-            error.to_string(),
-        );
-        let refused = ObservedFact::Refused(ObservedRefusal {
-            status: Some(status),
-            reason: &reason,
-            ..ObservedRefusal::default()
-        });
-        for event in events {
-            self.counters
-                .observer
-                .observe(event, &routed.observed, &refused);
-        }
-    }
-
-    /// Tells observers that a channel did not take a reply from inside of the process.
-    fn observe_refused_reply(
-        &self,
-        routed: &RoutedChannel,
-        event: &Event,
-        arrival: EventArrival<'_>,
-        error: &AcceptError,
-    ) {
-        let refusal = ObservedRefusal {
-            status: Some(error.status().as_u16()),
-            arrival,
-            reason: &error.to_string(),
-        };
-        self.observe_refused(event, Some(&routed.observed), &refusal);
-    }
-
-    /// Tells observers that an event was refused before the channel had it, or at an address that
-    /// nothing has.
-    pub(crate) fn observe_refused(
-        &self,
-        event: &Event,
-        target: Option<&Arc<ObservedObject>>,
-        refusal: &ObservedRefusal<'_>,
-    ) {
-        self.counters
-            .observer
-            .observe_refused(event, target, refusal);
     }
 }
 

@@ -138,8 +138,7 @@ pub fn resolve(
         settings,
         memory.map(|memory| &memory.config),
     );
-    // The resolver has all that a destination can depend on; objects are resolved only from here
-    // on.
+    // The resolver has all that a destination can depend on: objects are resolved from here on.
     let mut resolver = destination_resolver(&mut collected, settings, last, &config);
     let resolved = resolve_task(&mut collected, &mut resolver, &config, unchanged, last);
     let table = resolved.table.with_oidc(resolver.sender_rules.oidc());

@@ -324,7 +324,13 @@ async fn every_query_has_data() {
         .arg("--concurrency")
         .arg("2")
         .arg("--queue-capacity")
-        .arg("20")
+        .arg("20");
+    // Of the 52 events that come in a second, some are over the limit of their namespace.
+    let limits = dispatcher.path("limits.yaml").display().to_string();
+    let dispatcher = dispatcher
+        .file("limits.yaml", &format!("{namespace}: {{rate: 45/s}}"))
+        .arg("--namespace-limits")
+        .arg(limits)
         .start()
         .await;
     // Another process loses RabbitMQ, and does not get it back.
