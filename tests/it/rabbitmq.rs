@@ -54,15 +54,8 @@ async fn take_events(dispatcher: &Dispatcher, path: &str) {
             .then_some(())
     })
     .await;
+    dispatcher.until_serving().await;
     let deadline = std::time::Instant::now() + crate::support::SOON;
-    while dispatcher.admin_text("/readyz").await.0 != 200 {
-        assert!(
-            std::time::Instant::now() < deadline,
-            "{}",
-            dispatcher.admin_text("/readyz").await.1
-        );
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
     while send(&plain(), dispatcher.http_url(path), "first").await != 202 {
         assert!(std::time::Instant::now() < deadline, "no event is accepted");
         tokio::time::sleep(Duration::from_millis(20)).await;

@@ -113,9 +113,7 @@ async fn a_read_only_disk_is_told_and_refuses() {
         !dispatcher.logged(&["its log cannot be opened"]).is_empty()
     })
     .await;
-    let (status, why) = dispatcher.admin_text("/readyz").await;
-    assert_eq!(status, 503);
-    assert!(why.contains("Read-only file system"), "{why}");
+    dispatcher.until_readyz(503, "Read-only file system").await;
     let url = dispatcher.http_url("/default/c");
     let answer = event(&plain(), url, "1").send().await.expect("an answer");
     assert_eq!(answer.status().as_u16(), 503);

@@ -62,7 +62,7 @@ async fn is_told_whole(kind: &str, namespace: &str, start: impl Fn(&str) -> Buil
     );
     let yaml = manifests(kind, namespace, [&taking, &broken]).await;
     let dispatcher = start(&yaml).start().await;
-    dispatcher.until_ready().await;
+    dispatcher.until_serving().await;
     let tap = Tap::open(&dispatcher, &["channel", "c", "-n", namespace]).await;
     let url = dispatcher.http_url(&format!("/{namespace}/c"));
     assert_eq!(send(&plain(), &url, "e1").await, 202);

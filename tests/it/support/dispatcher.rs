@@ -379,6 +379,24 @@ impl Dispatcher {
         }
     }
 
+    /// Waits until `/readyz` says that everything is served.
+    pub(crate) async fn until_serving(&self) {
+        self.until_readyz(200, "").await;
+    }
+
+    /// Waits until `/readyz` has this status, and says this.
+    pub(crate) async fn until_readyz(&self, status: u16, part: &str) {
+        let deadline = std::time::Instant::now() + super::SOON;
+        loop {
+            let (found, text) = self.admin_text("/readyz").await;
+            if found == status && text.contains(part) {
+                return;
+            }
+            assert!(std::time::Instant::now() < deadline, "{found} {text}");
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    }
+
     /// Status and text of an admin path; status 0 if nobody answers.
     pub(crate) async fn admin_text(&self, path: &str) -> (u16, String) {
         match super::sender::plain()
