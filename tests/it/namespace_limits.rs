@@ -73,8 +73,10 @@ async fn fill(dispatcher: &Dispatcher, namespace: &str, size: usize) -> (usize, 
 }
 
 /// Floods the channel of a team whose subscriber takes nothing, while another team sends 200 events;
-/// the number of those that were taken.
-async fn taken_beside_a_flood(builder: Builder) -> usize {
+/// the number of those that were taken. The process ends only when they are delivered, since its
+/// queues are in memory.
+async fn taken_beside_a_flood(builder: Builder, calm: &Subscriber) -> usize {
+    let before = calm.count();
     let dispatcher = builder
         .arg("--max-buffered-bytes")
         .arg("1MiB")
@@ -103,6 +105,7 @@ async fn taken_beside_a_flood(builder: Builder) -> usize {
         taken += usize::from(status == 202);
     }
     flood.shutdown().await;
+    calm.until(before + taken).await;
     taken
 }
 
@@ -121,13 +124,13 @@ async fn a_flood_of_one_team_refuses_nothing_of_another() {
         "\"*\": {bufferedBytes: 512KiB}\n",
     ] {
         assert_eq!(
-            taken_beside_a_flood(limited(&yaml, limits)).await,
+            taken_beside_a_flood(limited(&yaml, limits), &calm).await,
             200,
             "{limits}"
         );
     }
     calm.until(800).await;
-    let unlimited = taken_beside_a_flood(Dispatcher::of(&yaml)).await;
+    let unlimited = taken_beside_a_flood(Dispatcher::of(&yaml), &calm).await;
     assert!(unlimited < 200, "the flood fills the memory of all");
 }
 
