@@ -402,6 +402,22 @@ fn count(bencher: Bencher<'_, '_>) {
     });
 }
 
+/// What is told of an event with one delivery of one attempt.
+fn delivery_facts() -> [ObservedFact<'static>; 3] {
+    let attempted = ObservedAttempt {
+        role: DestinationRole::Subscriber,
+        number: 1,
+        status: Some(200),
+        took: std::time::Duration::from_micros(80),
+        reason: "",
+    };
+    [
+        ObservedFact::Accepted(EventArrival::default()),
+        ObservedFact::Attempted(attempted),
+        ObservedFact::Ended(ObservedEnd::Delivered, ""),
+    ]
+}
+
 /// What is told of an event with one delivery of one attempt: while nobody asks, and with nothing
 /// kept either.
 #[divan::bench(args = ["kept", "not_kept"])]
@@ -410,15 +426,7 @@ fn observe(bencher: Bencher<'_, '_>, mode: &str) {
     let channel = ObservedObject::new("channel", "default", "c");
     let subscription = ObservedObject::new("subscription", "default", "s");
     let event = event();
-    let accepted = ObservedFact::Accepted(EventArrival::default());
-    let attempted = ObservedFact::Attempted(ObservedAttempt {
-        role: DestinationRole::Subscriber,
-        number: 1,
-        status: Some(200),
-        took: std::time::Duration::from_micros(80),
-        reason: "",
-    });
-    let ended = ObservedFact::Ended(ObservedEnd::Delivered, "");
+    let [accepted, attempted, ended] = delivery_facts();
     bencher.bench(|| {
         observer.observe(black_box(&event), &channel, &accepted);
         observer.observe(black_box(&event), &subscription, &attempted);
@@ -434,18 +442,10 @@ fn observe_tapped(bencher: Bencher<'_, '_>, mode: &str) {
     let reader = observer.tap(TapDetail::Attributes).expect("a place");
     let object = ObservedObject::new("subscription", "default", "s");
     let event = event();
-    let accepted = ObservedFact::Accepted(EventArrival::default());
-    let attempted = ObservedFact::Attempted(ObservedAttempt {
-        role: DestinationRole::Subscriber,
-        number: 1,
-        status: Some(200),
-        took: std::time::Duration::from_micros(80),
-        reason: "",
-    });
-    let ended = ObservedFact::Ended(ObservedEnd::Delivered, "");
+    let facts = delivery_facts();
     let (mut told, mut lines) = (0, Vec::new());
     bencher.bench_local(|| {
-        for fact in [&accepted, &attempted, &ended] {
+        for fact in &facts {
             observer.observe(black_box(&event), &object, fact);
         }
         told += 3;

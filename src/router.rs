@@ -22,7 +22,7 @@ use crate::channel::metrics;
 use crate::event::{Event, http as binding};
 use crate::event_type::EventTypeObserver;
 use crate::model::{AcknowledgeMode, BackendKind, Channel, ChannelKey, ChannelKind, RoutingTable};
-use crate::observation::{EventArrival, ObservedFact, ObservedRefusal};
+use crate::observation::{EventArrival, ObservedFact};
 use crate::telemetry::counters::ProcessCounters;
 use crate::telemetry::series::{ArrivalOutcome, ChannelSeries};
 use crate::telemetry::tracer::Tracer;
@@ -219,11 +219,9 @@ impl Router {
     ) -> Result<(), AcceptError> {
         policy::authorize_internal(channel.channel.authorization.as_ref(), inside, &event)
             .map_err(|denial| self.count_denied_by(Some(channel), denial))
-            .inspect_err(|error| self.observe_refused_reply(channel, &event, arrival, error))?;
+            .inspect_err(|error| self.observe_error(channel, &event, arrival, error))?;
         // It would be lost if it were refused, so senders are refused instead.
-        if let Some(quota) = channel.budget().and_then(|budget| budget.quota()) {
-            quota.charge_rate();
-        }
+        channel.charge_rate();
         let budget = channel.budget().or(self.budget.as_ref());
         let events = vec![charge_to_budget(event, budget)];
         self.accept_into(channel, ArrivedEvents { events, arrival })
@@ -318,9 +316,7 @@ impl Router {
         self.counters.accepted.add(events.len() as u64);
         Ok(())
     }
-}
 
-impl Router {
     /// Counts the hop of events into a Broker.
     ///
     /// # Errors
@@ -331,19 +327,9 @@ impl Router {
         events: &mut [Event],
     ) -> Result<(), AcceptError> {
         for event in events {
-            if let Err(error) = enter_broker(event, self.max_ttl) {
-                let status = Some(error.status().as_u16());
-                self.observe_refused(
-                    event,
-                    Some(&routed.observed),
-                    &ObservedRefusal {
-                        status,
-                        reason: &error.to_string(),
-                        ..ObservedRefusal::default()
-                    },
-                );
-                return Err(error);
-            }
+            enter_broker(event, self.max_ttl).inspect_err(|error| {
+                self.observe_error(routed, event, EventArrival::default(), error);
+            })?;
         }
         Ok(())
     }

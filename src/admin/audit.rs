@@ -33,21 +33,24 @@ impl AdminAudit {
 
     /// Records that the request is not allowed, and gives its answer.
     pub(super) fn refused(self, answer: Response<Full<Bytes>>) -> Response<Full<Bytes>> {
-        let Some(request) = self.0 else {
-            return answer;
-        };
-        let (answer, text) = with_text(answer);
-        request.record_refused(answer.status().as_u16(), &text);
-        answer
+        self.record(answer, AuditedRequest::record_refused)
     }
 
     /// Records what came of the request, and gives its answer.
     pub(super) fn answered(self, answer: Response<Full<Bytes>>) -> Response<Full<Bytes>> {
+        self.record(answer, AuditedRequest::record_answered)
+    }
+
+    fn record(
+        self,
+        answer: Response<Full<Bytes>>,
+        record: impl FnOnce(AuditedRequest, u16, &str),
+    ) -> Response<Full<Bytes>> {
         let Some(request) = self.0 else {
             return answer;
         };
         let (answer, text) = with_text(answer);
-        request.record_answered(answer.status().as_u16(), &text);
+        record(request, answer.status().as_u16(), &text);
         answer
     }
 }

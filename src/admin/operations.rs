@@ -69,19 +69,22 @@ impl AdminOperations {
         ended
     }
 
-    /// Runs an operation that looks after something, such as `parked events`, and may fail; too many
+    /// Runs an operation on a store of something, such as `parked events`, which may fail; too many
     /// at once are refused.
-    pub(super) async fn try_run<T, E, F>(
+    pub(super) async fn run_on<S, T, E, F>(
         &self,
         something: &str,
-        work: impl FnOnce(CancellationToken) -> F,
+        store: &Arc<S>,
+        work: impl FnOnce(Arc<S>, CancellationToken) -> F,
     ) -> Result<T, AdminRefusal>
     where
+        S: ?Sized,
         T: Send + 'static,
         E: Into<AdminRefusal> + Send + 'static,
         F: Future<Output = Result<T, E>> + Send + 'static,
     {
-        let ended = self.run(work).await.ok_or_else(|| {
+        let store = Arc::clone(store);
+        let ended = self.run(|stop| work(store, stop)).await.ok_or_else(|| {
             let text = format!("too many look after {something} now: try again");
             AdminRefusal::new(StatusCode::SERVICE_UNAVAILABLE, text)
         })?;

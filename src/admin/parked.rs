@@ -8,7 +8,6 @@ use std::time::Duration;
 use http::StatusCode;
 use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
-use tokio_util::sync::CancellationToken;
 
 use super::answer::{self, AdminRefusal, AdminResponse};
 use super::operations::AdminOperations;
@@ -172,10 +171,12 @@ impl ParkedHandler {
                 .as_ref()
                 .is_none_or(|wanted| owner.subscription.namespace == *wanted)
         });
-        let counts = self.run_operation(|store, _stop| {
-            let owners = owners.clone();
-            async move { store.count(&owners).await }
-        });
+        let counts = self
+            .operations
+            .run_on("parked events", &self.store, |store, _stop| {
+                let owners = owners.clone();
+                async move { store.count(&owners).await }
+            });
         let counts = counts.await?;
         let items = owners
             .iter()
@@ -191,15 +192,17 @@ impl ParkedHandler {
     ) -> Result<Value, AdminRefusal> {
         let (older_than, wants_data) = (query.older_than, query.wants_data);
         let limit = query.limit.unwrap_or(MOST).min(MOST);
-        let found = self.run_operation(|store, stop| {
-            let owner = owner.clone();
-            let operation = ParkedOperation {
-                older_than,
-                wants_data,
-                stop,
-            };
-            async move { store.show(&owner, limit, &operation).await }
-        });
+        let found = self
+            .operations
+            .run_on("parked events", &self.store, |store, stop| {
+                let owner = owner.clone();
+                let operation = ParkedOperation {
+                    older_than,
+                    wants_data,
+                    stop,
+                };
+                async move { store.show(&owner, limit, &operation).await }
+            });
         let found = found.await?;
         let events = json!(found.events);
         Ok(owner_json(
@@ -218,42 +221,28 @@ impl ParkedHandler {
         action: ParkedAction,
         older_than: Duration,
     ) -> Result<Value, AdminRefusal> {
-        let changed = self.run_operation(|store, stop| {
-            let operation = ParkedOperation {
-                older_than,
-                wants_data: false,
-                stop,
-            };
-            let owner = owner.clone();
-            async move {
-                let change = store.change(&owner, action, &operation).await;
-                // Logged inside the operation, which goes on when its client is gone.
-                log_change(&owner, action, &change);
-                change
-            }
-        });
+        let changed = self
+            .operations
+            .run_on("parked events", &self.store, |store, stop| {
+                let operation = ParkedOperation {
+                    older_than,
+                    wants_data: false,
+                    stop,
+                };
+                let owner = owner.clone();
+                async move {
+                    let change = store.change(&owner, action, &operation).await;
+                    // Logged inside the operation, which goes on when its client is gone.
+                    log_change(&owner, action, &change);
+                    change
+                }
+            });
         let ParkedChange { done, stopped } = changed.await?;
         let told = [
             (outcome_of(action), done.into()),
             ("stopped", stopped.into()),
         ];
         Ok(owner_json(&owner, told))
-    }
-
-    /// Runs an operation on the store, which goes on when its client is gone.
-    async fn run_operation<T, F>(
-        &self,
-        work: impl FnOnce(Arc<dyn ParkedStore>, CancellationToken) -> F,
-    ) -> Result<T, AdminRefusal>
-    where
-        T: Send + 'static,
-        F: Future<Output = Result<T, ParkedError>> + Send + 'static,
-    {
-        let store = Arc::clone(&self.store);
-        let operations = &self.operations;
-        operations
-            .try_run("parked events", |stop| work(store, stop))
-            .await
     }
 }
 

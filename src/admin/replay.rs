@@ -7,7 +7,6 @@ use std::sync::Arc;
 use http::StatusCode;
 use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
-use tokio_util::sync::CancellationToken;
 
 use super::answer::{self, AdminRefusal, AdminResponse};
 use super::operations::AdminOperations;
@@ -147,19 +146,28 @@ impl ReplayHandler {
             ReplayAction::Progress => json!(self.store.replay_progress(&owner)?),
             ReplayAction::Count => {
                 let request = query.request()?;
-                let counted = self.run(|store, stop| async move {
-                    store.count_replay(&of, &request, &stop).await
-                });
+                let counted =
+                    self.operations
+                        .run_on("replays", &self.store, |store, stop| async move {
+                            store.count_replay(&of, &request, &stop).await
+                        });
                 json!(counted.await?)
             }
             ReplayAction::Start => {
                 let request = query.request()?;
                 let started =
-                    self.run(|store, _stop| async move { store.start_replay(&of, &request).await });
+                    self.operations
+                        .run_on("replays", &self.store, |store, _stop| async move {
+                            store.start_replay(&of, &request).await
+                        });
                 json!(started.await?)
             }
             ReplayAction::Stop => {
-                let stopped = self.run(|store, _stop| async move { store.stop_replay(&of).await });
+                let stopped =
+                    self.operations
+                        .run_on("replays", &self.store, |store, _stop| async move {
+                            store.stop_replay(&of).await
+                        });
                 json!(stopped.await?)
             }
         };
@@ -168,22 +176,6 @@ impl ReplayHandler {
             told.extend(value);
         }
         Ok(told)
-    }
-
-    /// Runs an operation on the store, which goes on when its client is gone.
-    async fn run<T, F>(
-        &self,
-        work: impl FnOnce(Arc<dyn ReplayStore>, CancellationToken) -> F,
-    ) -> Result<T, AdminRefusal>
-    where
-        T: Send + 'static,
-        F: Future<Output = Result<T, ReplayError>> + Send + 'static,
-    {
-        let store = Arc::clone(&self.store);
-        let operations = &self.operations;
-        operations
-            .try_run("replays", |stop| work(store, stop))
-            .await
     }
 }
 

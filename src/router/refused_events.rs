@@ -33,8 +33,8 @@ impl Router {
         }
     }
 
-    /// Tells observers that a channel did not take a reply from inside of the process.
-    pub(super) fn observe_refused_reply(
+    /// Tells observers that a channel did not take an event, and why.
+    pub(super) fn observe_error(
         &self,
         routed: &RoutedChannel,
         event: &Event,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::pending_replies::PendingRepliesMap;
 use super::relayed_series::RelayedSeries;
-use crate::budget::{LimitExceeded, MemoryBudget};
+use crate::budget::{LimitExceeded, MemoryBudget, NamespaceQuota};
 use crate::channel::ChannelPublisher;
 use crate::model::{Channel, RoutingTable};
 use crate::observation::ObservedObject;
@@ -93,8 +93,7 @@ impl RoutedChannel {
     /// # Errors
     /// If the rate of its namespace does not allow them.
     pub(super) fn take_rate(&self, events: usize) -> Result<(), LimitExceeded> {
-        let quota = self.budget().and_then(|budget| budget.quota());
-        quota.map_or(Ok(()), |quota| quota.take_rate(events))
+        self.quota().map_or(Ok(()), |quota| quota.take_rate(events))
     }
 
     /// Refuses who would be refused anyway.
@@ -102,8 +101,18 @@ impl RoutedChannel {
     /// # Errors
     /// If the rate of its namespace allows no event now.
     pub(super) fn check_rate(&self) -> Result<(), LimitExceeded> {
-        let quota = self.budget().and_then(|budget| budget.quota());
-        quota.map_or(Ok(()), |quota| quota.check_rate())
+        self.quota().map_or(Ok(()), |quota| quota.check_rate())
+    }
+
+    /// Counts an event that is not refused, whatever the rate of its namespace is.
+    pub(super) fn charge_rate(&self) {
+        if let Some(quota) = self.quota() {
+            quota.charge_rate();
+        }
+    }
+
+    fn quota(&self) -> Option<&Arc<NamespaceQuota>> {
+        self.budget()?.quota()
     }
 
     /// Counts the outcome of events for the channel.

@@ -67,7 +67,7 @@ impl DiskAcknowledger {
 
     async fn write(&self, log: &ChannelLog, mut parts: Vec<EndedPart>) {
         loop {
-            let ended: Vec<_> = parts.iter().map(|part| part.ended.clone()).collect();
+            let ended: Vec<&EndedEvents> = parts.iter().map(|part| &part.ended).collect();
             let results = log.settle_each(&ended).await;
             let mut left = Vec::new();
             for (part, result) in parts.into_iter().zip(results) {

@@ -1,18 +1,27 @@
 /* Events that a subscription did not get: the latest dead letters, lost and parked ones; and what is parked now. */
 
-/** The latest that ended elsewhere, by what the process remembers of single events. */
-class Undelivered {
-  constructor(row) {
+/** Lines about the events of a row, with tools above them, and what is told of both. */
+class EventLines {
+  constructor(row, label, ...tools) {
     this.row = row;
     this.node = make("div", "browse");
     this.told = make("span", "soft");
     this.told.setAttribute("role", "status");
     this.lines = make("ol", "lines");
     this.lines.tabIndex = 0;
-    this.lines.setAttribute("aria-label", `Events that ${row.data.name} did not get, the latest first`);
-    const tools = make("div", "tools");
-    tools.append(button("Look again", () => this.open()), this.told);
-    this.node.append(tools, this.lines);
+    this.lines.setAttribute("aria-label", label);
+    const bar = make("div", "tools");
+    bar.append(button("Look again", () => this.open()), ...tools, this.told);
+    this.node.append(bar, this.lines);
+  }
+  close() {}
+  update() {}
+}
+
+/** The latest that ended elsewhere, by what the process remembers of single events. */
+class Undelivered extends EventLines {
+  constructor(row) {
+    super(row, `Events that ${row.data.name} did not get, the latest first`);
   }
   async open() {
     const { kind, namespace, name } = this.row.data;
@@ -24,26 +33,16 @@ class Undelivered {
       put(this.told, error.message);
     }
   }
-  close() {}
-  update() {}
 }
 
 /** What is parked now, which can be replayed or dropped by those who have the token. */
-class Parked {
+class Parked extends EventLines {
   constructor(row) {
-    this.row = row;
-    this.node = make("div", "browse");
-    this.told = make("span", "soft");
-    this.told.setAttribute("role", "status");
-    this.lines = make("ol", "lines");
-    this.lines.tabIndex = 0;
-    this.lines.setAttribute("aria-label", `Parked events of ${row.data.name}, the oldest first`);
+    const buttons = [button("Replay all…", () => this.change("replay")), button("Drop all…", () => this.change("drop"), "quiet grave"), button("Show data…", () => this.showData())];
+    super(row, `Parked events of ${row.data.name}, the oldest first`, ...buttons);
     this.count = 0;
-    this.buttons = [button("Replay all…", () => this.change("replay")), button("Drop all…", () => this.change("drop"), "quiet grave"), button("Show data…", () => this.showData())];
+    this.buttons = buttons;
     for (const each of this.buttons) each.disabled = true;
-    const tools = make("div", "tools");
-    tools.append(button("Look again", () => this.open()), ...this.buttons, this.told);
-    this.node.append(tools, this.lines);
   }
   path(below, values = {}) {
     const { kind, namespace, name } = this.row.data;
@@ -88,8 +87,6 @@ class Parked {
     });
     if (words) put(this.told, words);
   }
-  close() {}
-  update() {}
 }
 function parkedLine(event) {
   const line = { ...event, time: event.parkedAt, what: "parked" };

@@ -1,5 +1,7 @@
 //! What a log is told of events in flight.
 
+use std::borrow::Borrow;
+
 use super::{ChannelLog, LogCore};
 use crate::channel::disk::log::commit::operation::{
     EndedEvents, EventDeferral, EventParking, LogOperation,
@@ -10,9 +12,9 @@ use crate::channel::disk::log::{LogError, QueueId, Sequence};
 impl LogCore {
     /// Says that the ends of events of several queues are to be written: of each queue all of them,
     /// or none.
-    fn begin_settling_each(&self, ended: &[EndedEvents]) -> Vec<Result<(), LogError>> {
+    fn begin_settling_each(&self, ended: &[impl Borrow<EndedEvents>]) -> Vec<Result<(), LogError>> {
         let mut state = self.state();
-        let each = ended.iter();
+        let each = ended.iter().map(Borrow::borrow);
         each.map(|it| state.begin_settling(it.queue, &it.events))
             .collect()
     }
@@ -37,11 +39,14 @@ impl ChannelLog {
     ///
     /// # Errors
     /// In the place of each queue, what [`ChannelLog::settle_all`] says of it.
-    pub async fn settle_each(&self, ended: &[EndedEvents]) -> Vec<Result<(), LogError>> {
+    pub async fn settle_each(
+        &self,
+        ended: &[impl Borrow<EndedEvents> + Sync],
+    ) -> Vec<Result<(), LogError>> {
         let core = self.core();
         let mut results = core.begin_settling_each(ended);
         let begun = ended.iter().zip(&results).filter(|(_, it)| it.is_ok());
-        let operations = begun.map(|(ended, _)| LogOperation::Settle(ended.clone()));
+        let operations = begun.map(|(ended, _)| LogOperation::Settle(ended.borrow().clone()));
         let receivers = core.request_all(operations.collect());
         let begun = results.iter_mut().filter(|it| it.is_ok());
         for (result, receiver) in begun.zip(receivers) {
