@@ -9,6 +9,7 @@ mod kustomize;
 mod objects;
 mod package;
 mod rabbitmq;
+mod running;
 mod surroundings;
 
 use std::collections::BTreeSet;

@@ -8,6 +8,7 @@ use std::process::{Output, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use reqwest::{Client, RequestBuilder};
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStderr, Command};
@@ -31,6 +32,37 @@ async fn on(dispatcher: &Dispatcher, arguments: &[&str]) -> Output {
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Sends these requests of 16 senders at once, so many each, and expects this status of all. The
+/// ids are the numbers of the sender and of its request.
+async fn send_crowd(
+    each: usize,
+    status: u16,
+    request: impl Fn(&str) -> RequestBuilder + Clone + Send + 'static,
+) {
+    let mut senders = JoinSet::new();
+    for sender in 0..16 {
+        let request = request.clone();
+        senders.spawn(async move {
+            for number in 0..each {
+                let answer = request(&format!("{sender}-{number}")).send().await;
+                assert_eq!(answer.expect("an answer").status(), status);
+            }
+        });
+    }
+    while let Some(ended) = senders.join_next().await {
+        ended.expect("sent");
+    }
+}
+
+/// Events of about 1,000 bytes.
+fn filled_events(
+    client: &Client,
+    url: &str,
+) -> impl Fn(&str) -> RequestBuilder + Clone + Send + 'static {
+    let (client, url) = (client.clone(), url.to_owned());
+    move |id| event(&client, &url, id).header("ce-filler", "x".repeat(900))
 }
 
 /// A Broker `default/b` with three Triggers: `a` gets events at the second attempt, `other` wants
@@ -213,21 +245,8 @@ async fn the_latest_events_are_known() {
         .arg("64KiB");
     let dispatcher = builder.start().await;
     let (client, url) = (plain(), dispatcher.http_url("/default/c"));
-    let mut senders = JoinSet::new();
     // Each event takes about 1,000 bytes: threads write into at most 16 open segments of 64 KiB.
-    for sender in 0..16 {
-        let (client, url) = (client.clone(), url.clone());
-        senders.spawn(async move {
-            for number in 0..200 {
-                let event = event(&client, &url, &format!("{sender}-{number}"));
-                let event = event.header("ce-filler", "x".repeat(900));
-                assert_eq!(event.send().await.expect("an answer").status(), 202);
-            }
-        });
-    }
-    while let Some(ended) = senders.join_next().await {
-        ended.expect("sent");
-    }
+    send_crowd(200, 202, filled_events(&client, &url)).await;
     assert_eq!(send(&client, &url, "newest").await, 202);
     let code = async |id: &str| on(&dispatcher, &["explain", id]).await.status.code();
     assert_eq!(code("newest").await, Some(0), "the newest");

@@ -5,11 +5,12 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 use tempfile::TempDir;
 
+use super::running::Running;
 use crate::support::sender::{plain, send};
 use crate::support::subscriber::Subscriber;
 use crate::support::{ANY_PORTS, binary, eventually_some};
@@ -420,18 +421,6 @@ fn the_image_starts() {
         complaint.contains("Read-only file system"),
         "the development CA is not written: {complaint}"
     );
-}
-
-/// A process that is stopped when the test ends.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        if self.0.try_wait().is_ok_and(|ended| ended.is_none()) {
-            self.0.kill().expect("ended");
-            self.0.wait().expect("reaped");
-        }
-    }
 }
 
 /// An event comes in and goes out, to a host whose name is looked up; the roots of the system are

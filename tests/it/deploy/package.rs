@@ -5,11 +5,12 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
 
 use serde_json::Value;
 
+use super::running::Running;
 use crate::support::sender::{plain, send};
 use crate::support::subscriber::Subscriber;
 use crate::support::{ANY_PORTS, binary, eventually_some};
@@ -245,18 +246,6 @@ fn the_unit_is_hardened() {
         .filter(|line| !line.contains("not found") && !line.contains("Failed to add dependency"))
         .collect();
     assert_eq!(about_us, Vec::<&str>::new(), "{said}");
-}
-
-/// A process that is stopped when the test ends.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        if self.0.try_wait().is_ok_and(|ended| ended.is_none()) {
-            self.0.kill().expect("ended");
-            self.0.wait().expect("reaped");
-        }
-    }
 }
 
 /// From the package to an event: installed by dpkg in a root directory that holds nothing else but

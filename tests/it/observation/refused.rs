@@ -2,7 +2,7 @@
 
 use reqwest::{Client, RequestBuilder};
 
-use super::{Tap, on, text};
+use super::{Tap, on, send_crowd, text};
 use crate::support::channel;
 use crate::support::dispatcher::Dispatcher;
 use crate::support::sender::{event, plain, send};
@@ -152,21 +152,10 @@ async fn what_is_refused_takes_no_room_of_others() {
         send(&client, dispatcher.http_url("/default/c"), "first").await,
         202
     );
-    let mut senders = tokio::task::JoinSet::new();
     // Each refusal takes some 1,100 bytes, and all of them 7 MiB.
-    for sender in 0..16 {
-        let (client, url) = (client.clone(), dispatcher.http_url("/default/nothing"));
-        senders.spawn(async move {
-            for number in 0..400 {
-                let id = format!("{sender}-{number}-{}", "x".repeat(950));
-                let request = event(&client, &url, &id);
-                assert_eq!(request.send().await.expect("an answer").status(), 404);
-            }
-        });
-    }
-    while let Some(ended) = senders.join_next().await {
-        ended.expect("sent");
-    }
+    let url = dispatcher.http_url("/default/nothing");
+    let refused = move |id: &str| event(&client, &url, &format!("{id}-{}", "x".repeat(950)));
+    send_crowd(400, 404, refused).await;
     assert!(lines(&dispatcher, "first").await.contains("delivered"));
     let (_, memory) = dispatcher.memory_kib();
     assert!(memory < 200 * 1024, "{memory} KiB");

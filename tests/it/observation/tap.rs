@@ -6,9 +6,8 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
-use tokio::task::JoinSet;
 
-use super::{ObservedBroker, Tap, on, text};
+use super::{ObservedBroker, Tap, filled_events, on, send_crowd, text};
 use crate::support::dispatcher::Dispatcher;
 use crate::support::sender::{event, plain, send};
 use crate::support::subscriber::Subscriber;
@@ -196,21 +195,8 @@ async fn a_slow_reader_loses_lines() {
     let dispatcher = Dispatcher::standalone(&channel(&[])).await;
     let mut slow = raw_tap(&dispatcher).await;
     let (client, url) = (plain(), dispatcher.http_url("/default/c"));
-    let mut senders = JoinSet::new();
     // More than queue and sockets of the tap have room for: 2 MiB, and some.
-    for sender in 0..16 {
-        let (client, url) = (client.clone(), url.clone());
-        senders.spawn(async move {
-            for number in 0..400 {
-                let event = event(&client, &url, &format!("{sender}-{number}"));
-                let event = event.header("ce-filler", "x".repeat(900));
-                assert_eq!(event.send().await.expect("an answer").status(), 202);
-            }
-        });
-    }
-    while let Some(ended) = senders.join_next().await {
-        ended.expect("sent");
-    }
+    send_crowd(400, 202, filled_events(&client, &url)).await;
     let (mut all, mut piece) = (String::new(), vec![0; 1 << 20]);
     let lost = loop {
         let length = slow.read(&mut piece).await.expect("read");

@@ -23,6 +23,19 @@ pub(super) fn tr(row: &str) -> String {
     )
 }
 
+/// Opens the page, and waits until this is true of it.
+async fn opened(dispatcher: &Dispatcher, width: u32, ready: &str) -> Browser {
+    let mut browser = Browser::start(width, 1050).await;
+    browser.open(&format!("http://{}/", dispatcher.admin)).await;
+    browser.until(ready).await;
+    browser
+}
+
+/// True of a page with so many rows.
+fn has_rows(rows: usize) -> String {
+    format!("document.querySelectorAll('tr.row').length === {rows}")
+}
+
 /// The names of the rows that are to be seen, in their order.
 const VISIBLE: &str = "[...document.querySelectorAll('tr.row')].filter(tr => tr.offsetParent).map(tr => tr.querySelector('.name-text').textContent).join(' ')";
 
@@ -318,11 +331,7 @@ async fn locked_in(browser: &mut Browser, elsewhere: &Subscriber) {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_recovered_is_not_failing() {
     let (dispatcher, _subscribers) = recovering().await;
-    let mut browser = Browser::start(1500, 1050).await;
-    browser.open(&format!("http://{}/", dispatcher.admin)).await;
-    browser
-        .until("document.querySelectorAll('tr.row').length === 3")
-        .await;
+    let mut browser = opened(&dispatcher, 1500, &has_rows(3)).await;
     for (row, state) in [
         ("flaky", "Idle"),
         ("mended", "Lost events"),
@@ -405,11 +414,7 @@ async fn what_is_away_needs_attention() {
         .env("SEALPOST_RABBITMQ_URI", &uri)
         .start()
         .await;
-    let mut browser = Browser::start(1500, 1050).await;
-    browser.open(&format!("http://{}/", dispatcher.admin)).await;
-    browser
-        .until("document.querySelectorAll('tr.row').length === 2")
-        .await;
+    let mut browser = opened(&dispatcher, 1500, &has_rows(2)).await;
     for (row, state) in [("waiting", "Not ready"), ("kept", "Idle")] {
         assert_eq!(browser.evaluate(&cell(row, 0)).await, state, "{row}");
     }
@@ -433,11 +438,7 @@ async fn what_is_away_needs_attention() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_thousand_subscriptions() {
     let mut dispatcher = Dispatcher::standalone(&thousand()).await;
-    let mut browser = Browser::start(1500, 1050).await;
-    browser.open(&format!("http://{}/", dispatcher.admin)).await;
-    browser
-        .until("document.querySelectorAll('tr.row').length === 1000")
-        .await;
+    let mut browser = opened(&dispatcher, 1500, &has_rows(1000)).await;
     assert_eq!(
         browser
             .evaluate("document.getElementById('count').textContent")

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::super::{Scene, is_settled, until};
-use super::tr;
+use super::{has_rows, opened, tr};
 use crate::support::chromium::Browser;
 
 /// What of the page has too little contrast (WCAG 2.2, 1.4.3): each text that is to be seen, against
@@ -60,13 +60,7 @@ async fn everything_has_contrast_and_a_name() {
     let scene = Scene::new().await;
     scene.send(5).await;
     until(&scene.dispatcher, |status| is_settled(status, 5)).await;
-    let mut browser = Browser::start(1440, 1050).await;
-    browser
-        .open(&format!("http://{}/", scene.dispatcher.admin))
-        .await;
-    browser
-        .until("document.querySelectorAll('tr.row').length === 5")
-        .await;
+    let mut browser = opened(&scene.dispatcher, 1440, &has_rows(5)).await;
     checked(&mut browser, "the list").await;
     browser.resize(390, 844).await;
     checked(&mut browser, "cards").await;
@@ -107,13 +101,7 @@ async fn everything_has_contrast_and_a_name() {
 #[tokio::test(flavor = "multi_thread")]
 async fn keys_reach_everything() {
     let scene = Scene::new().await;
-    let mut browser = Browser::start(1440, 1050).await;
-    browser
-        .open(&format!("http://{}/", scene.dispatcher.admin))
-        .await;
-    browser
-        .until("document.querySelectorAll('tr.row').length === 5")
-        .await;
+    let mut browser = opened(&scene.dispatcher, 1440, &has_rows(5)).await;
     // Nothing is drawn anew meanwhile.
     browser
         .evaluate("document.getElementById('pause').click(); document.activeElement.blur()")

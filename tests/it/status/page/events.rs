@@ -3,13 +3,15 @@
 
 use tempfile::TempDir;
 
-use super::{ASK, cell, tr};
+use super::{ASK, cell, opened, tr};
 use crate::support::chromium::Browser;
 use crate::support::dispatcher::Dispatcher;
 use crate::support::sender::{event, plain, send};
 use crate::support::subscriber::Subscriber;
 use crate::support::{SOON, channel};
 
+/// True of a page that has got rows.
+const ANY_ROWS: &str = "document.querySelectorAll('tr.row').length > 0";
 const TOKEN: &str = "a-token-of-operators";
 
 /// A DiskChannel `default/c` whose subscription `s` parks what comes, until its subscriber takes it.
@@ -30,13 +32,12 @@ async fn parking(subscriber: &Subscriber) -> (TempDir, Dispatcher) {
     (data, builder.start().await)
 }
 
-async fn opened(dispatcher: &Dispatcher) -> Browser {
-    let mut browser = Browser::start(1500, 1050).await;
-    browser.open(&format!("http://{}/", dispatcher.admin)).await;
-    browser
-        .until("document.querySelectorAll('tr.row').length > 0")
-        .await;
-    browser
+/// Sends an event with a subject and data to `default/c`.
+async fn send_with_data(dispatcher: &Dispatcher, id: &str) {
+    let request = event(&plain(), dispatcher.http_url("/default/c"), id);
+    let request = request.header("ce-subject", "of-a-subject");
+    let answer = request.body("what-is-in-it").send().await;
+    assert_eq!(answer.expect("an answer").status(), 202);
 }
 
 /// Opens a tab of a row's details.
@@ -86,7 +87,7 @@ async fn a_row_is_tapped() {
     };
     let dispatcher =
         Dispatcher::standalone(&channel(&[("one", to("one")), ("other", to("other"))])).await;
-    let mut browser = opened(&dispatcher).await;
+    let mut browser = opened(&dispatcher, 1500, ANY_ROWS).await;
     let open = format!("{}.querySelector('button.open').focus()", tr("one"));
     browser.evaluate(&open).await;
     browser.press("Enter", "\r").await;
@@ -104,17 +105,7 @@ async fn a_row_is_tapped() {
         .until(&format!("{}.includes('Listening')", panel("one")))
         .await;
 
-    let request = event(&plain(), dispatcher.http_url("/default/c"), "seen-1")
-        .header("ce-subject", "of-a-subject");
-    assert_eq!(
-        request
-            .body("what-is-in-it")
-            .send()
-            .await
-            .expect("an answer")
-            .status(),
-        202
-    );
+    send_with_data(&dispatcher, "seen-1").await;
     let shown = panel("one");
     browser
         .until(&format!("{shown}.includes('delivered')"))
@@ -175,19 +166,9 @@ async fn parked_events_are_browsed_and_replayed_by_right() {
     let subscriber = Subscriber::replying(&[400, 400, 200]).await;
     let (_data, dispatcher) = parking(&subscriber).await;
     for id in ["first-id", "second-id"] {
-        let request = event(&plain(), dispatcher.http_url("/default/c"), id)
-            .header("ce-subject", "of-a-subject");
-        assert_eq!(
-            request
-                .body("what-is-in-it")
-                .send()
-                .await
-                .expect("an answer")
-                .status(),
-            202
-        );
+        send_with_data(&dispatcher, id).await;
     }
-    let mut browser = opened(&dispatcher).await;
+    let mut browser = opened(&dispatcher, 1500, ANY_ROWS).await;
     browser.evaluate(ASK).await;
     browser.until(&format!("{} === '2'", cell("s", 8))).await;
     open_tab(&mut browser, "s", "parked").await;
@@ -323,7 +304,7 @@ async fn what_was_not_delivered_is_listed_and_explained() {
         .await;
     assert_eq!((status, none.as_str()), (200, ""));
 
-    let mut browser = opened(&dispatcher).await;
+    let mut browser = opened(&dispatcher, 1500, ANY_ROWS).await;
     open_tab(&mut browser, "buried", "undelivered").await;
     let shown = panel("buried");
     browser

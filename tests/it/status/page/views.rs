@@ -1,7 +1,7 @@
 //! The page with much, with little and with nothing to show: groups that fold, what is broken first,
 //! the graph, and the start.
 
-use super::{ASK, VISIBLE, tr};
+use super::{ASK, VISIBLE, has_rows, opened, tr};
 use crate::support::chromium::Browser;
 use crate::support::dispatcher::Dispatcher;
 use crate::support::eventually;
@@ -39,15 +39,11 @@ fn fold(group: &str) -> String {
     )
 }
 
-async fn opened(dispatcher: &Dispatcher, rows: usize) -> Browser {
-    let mut browser = Browser::start(1500, 1050).await;
-    browser.open(&format!("http://{}/", dispatcher.admin)).await;
-    // Before the first answer there are no rows either.
-    let all = format!(
-        "document.getElementById('updated')?.textContent.includes('UTC') && document.querySelectorAll('tr.row').length === {rows}"
-    );
-    browser.until(&all).await;
-    browser
+/// Opens the page with so many rows. Before the first answer there are no rows either.
+async fn opened_with(dispatcher: &Dispatcher, rows: usize) -> Browser {
+    let updated = "document.getElementById('updated')?.textContent.includes('UTC')";
+    let ready = format!("{updated} && {}", has_rows(rows));
+    opened(dispatcher, 1500, &ready).await
 }
 
 /// Of many rows, groups that are fine are folded; the broken ones of all groups stand first, open.
@@ -56,7 +52,7 @@ async fn many_rows_fold_and_what_is_broken_stays() {
     let (fine, failing) = (Subscriber::ok().await, Subscriber::replying(&[503]).await);
     let yaml = brokers(&["a", "b", "c"], 30, [&fine.url(), &failing.url()]);
     let mut dispatcher = Dispatcher::standalone(&yaml).await;
-    let mut browser = opened(&dispatcher, 90).await;
+    let mut browser = opened_with(&dispatcher, 90).await;
     assert_eq!(browser.evaluate(VISIBLE).await, "", "nothing is wrong yet");
 
     // Keys alone unfold a group, and fold it.
@@ -137,7 +133,7 @@ async fn the_graph_stays_readable() {
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let yaml = brokers(&names, 25, [&fine.url(), &failing.url()]);
     let dispatcher = Dispatcher::standalone(&yaml).await;
-    let mut browser = opened(&dispatcher, 300).await;
+    let mut browser = opened_with(&dispatcher, 300).await;
     let event = crate::support::sender::event(&plain(), dispatcher.http_url("/default/b01"), "1");
     assert_eq!(typed(event.header("ce-type", "t0")).await, 500);
     browser.evaluate(ASK).await;
@@ -212,7 +208,7 @@ async fn what_is_empty_says_what_to_try() {
     let dispatcher =
         Dispatcher::standalone("{apiVersion: v1, kind: ConfigMap, metadata: {name: other}}\n")
             .await;
-    let mut browser = opened(&dispatcher, 0).await;
+    let mut browser = opened_with(&dispatcher, 0).await;
     let start = "document.getElementById('start').innerText";
     browser
         .until(&format!(
@@ -248,7 +244,7 @@ async fn a_process_that_is_gone_and_back() {
     let subscriber = Subscriber::ok().await;
     let yaml = brokers(&["a"], 1, [&subscriber.url(), &subscriber.url()]);
     let mut dispatcher = Dispatcher::standalone(&yaml).await;
-    let mut browser = opened(&dispatcher, 1).await;
+    let mut browser = opened_with(&dispatcher, 1).await;
     let admin = dispatcher.admin.to_string();
     let state = super::cell("a-0", 0);
     browser.until(&format!("{state} === 'Idle'")).await;
