@@ -214,6 +214,52 @@ fn each_alert_is_in_the_runbook() {
     assert_eq!(explained, alerts.keys().map(String::as_str).collect());
 }
 
+/// The alerts and the recorded series that a text names. Queues on RabbitMQ have names of the same
+/// form.
+fn named_rules(text: &str) -> BTreeSet<&str> {
+    let queues = ["broker", "channel", "delay", "returned", "wait"];
+    let is_alert = |word: &str| {
+        let rest = word.strip_prefix("Sealpost");
+        rest.is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_uppercase()))
+    };
+    let is_series = |word: &str| {
+        let parts: Vec<&str> = word.split(':').collect();
+        parts.len() == 3 && parts[0] == "sealpost" && !queues.contains(&parts[1])
+    };
+    let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == ':'));
+    let words = words.map(|word| word.trim_matches(':'));
+    words
+        .filter(|word| is_alert(word) || is_series(word))
+        .collect()
+}
+
+/// What pages say of alerts and recorded series is about ones that there are.
+#[test]
+fn pages_name_rules_that_are_there() {
+    assert_eq!(
+        named_rules("`sealpost:a_b:sum`, SealpostDown: sealpost:wait:4s, sealpost:1.0, Sealposts"),
+        BTreeSet::from(["SealpostDown", "sealpost:a_b:sum"])
+    );
+    let (alerts, recorded) = (alerts(), recorded());
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let docs = fs::read_dir(root.join("docs")).expect("a directory");
+    let docs = docs.map(|entry| entry.expect("an entry").path());
+    let pages = docs.filter(|path| path.extension().is_some_and(|it| it == "md"));
+    let mut named = 0;
+    for path in pages.chain([root.join("README.md")]) {
+        let written = fs::read_to_string(&path).expect("a page");
+        for name in named_rules(&written) {
+            named += 1;
+            assert!(
+                alerts.contains_key(name) || recorded.contains(name),
+                "{} names {name}, which is in no rules file",
+                path.display()
+            );
+        }
+    }
+    assert!(named > 60, "{named} are named");
+}
+
 /// Rules are made of what is documented; what is recorded is used.
 #[test]
 fn rules_are_of_documented_metrics() {
