@@ -40,6 +40,8 @@ fn is_patch(object: &Object) -> bool {
         "priority/name.yaml",
         "disk-backend/volume.yaml",
         "disk-backend-claim/volume.yaml",
+        "admin-socket/",
+        "namespace-limits/mount.yaml",
     ];
     patches
         .iter()
@@ -147,13 +149,18 @@ fn images_are_of_this_version() {
         .filter(Object::runs_pods)
         .collect();
     // Patches of something else name no image.
-    let others = ["rabbitmq-backend/", "disk-backend/"];
+    let others = [
+        "rabbitmq-backend/",
+        "disk-backend/",
+        "admin-socket/",
+        "namespace-limits/",
+    ];
     let is_other = |object: &Object| {
         let of = |part: &&str| object.file.starts_with(&format!("kubernetes/{part}"));
         others.iter().any(of)
     };
     let (patches, with): (Vec<Object>, Vec<Object>) = with.into_iter().partition(is_other);
-    assert_eq!((patches.len(), with.len()), (2, 10));
+    assert_eq!((patches.len(), with.len()), (6, 10));
     for object in with {
         assert_eq!(
             container(&object.value)["image"],
@@ -273,15 +280,14 @@ fn deployments_are_hardened() {
         for key in ["command", "args"] {
             assert!(container.get(key).is_none(), "{what}: {key}");
         }
-        // Nothing is written but the admin socket, where there are parked events, and the data;
+        // Nothing is written but the admin socket, which controllers do not have, and the data;
         // credentials are read.
-        let has_socket = what.ends_with("sealpost-rabbitmq-dispatcher") || has_data;
-        let (volumes, mut mounts) = if has_data {
-            objects::admin_socket()
-        } else if has_socket {
+        let (volumes, mut mounts) = if what.ends_with("-controller") {
+            (Value::Null, Value::Null)
+        } else if what.ends_with("sealpost-rabbitmq-dispatcher") {
             objects::socket_and_credentials()
         } else {
-            (Value::Null, Value::Null)
+            objects::admin_socket()
         };
         if let Some(mounts) = mounts.as_array_mut().filter(|_| has_data) {
             mounts.push(json!({"name": "sealpost-data", "mountPath": "/data"}));

@@ -82,7 +82,7 @@ fn deployments_are_upstreams() {
     }
 }
 
-/// Contract 1.5, 5.11, 5.12: exactly these variables, and no other.
+/// Contract 1.5, 5.11, 5.12: exactly these variables, and no other but that of the admin socket.
 #[test]
 fn variables_are_upstreams() {
     let field = |path: &str| json!({"fieldRef": {"fieldPath": path}});
@@ -94,7 +94,8 @@ fn variables_are_upstreams() {
         ("SYSTEM_NAMESPACE", field("metadata.namespace")),
         ("POD_NAME", field("metadata.name")),
     ];
-    let common: Vec<(&str, Value)> = names.into_iter().chain(logging).collect();
+    let socket = [("SEALPOST_ADMIN_SOCKET", json!("/run/sealpost/admin.sock"))];
+    let common: Vec<(&str, Value)> = names.into_iter().chain(logging).chain(socket).collect();
     let channel = [
         ("CONTAINER_NAME", json!("dispatcher")),
         (

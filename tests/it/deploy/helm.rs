@@ -34,6 +34,9 @@ const ALL: &[&str] = &[
     "diskChannel.tokens=true",
     "monitoring.enabled=true",
     "certificates.enabled=true",
+    "namespaceLimits.*.bufferedBytes=32MiB",
+    "namespaceLimits.*.queueCapacity=20000",
+    "namespaceLimits.*.rate=500/s",
 ];
 
 fn chart() -> PathBuf {
@@ -198,6 +201,7 @@ fn the_chart_is_the_kustomizations() {
         "rabbitmq-channel-tokens",
         "disk-channel-tokens",
         "rabbitmq-backend",
+        "namespace-limits",
     ];
     let rabbitmq: &[&str] = &["rabbitmq-channel"];
     let dispatcher: &[&str] = &["drop-in/complete/imc-dispatcher.yaml"];
@@ -309,6 +313,11 @@ fn values_reach_every_pod() {
         "systemEvents=ops/broker",
         "pod.nodeSelector.disk=fast",
         "pod.annotations.a=b",
+        "pod.affinity.nodeAffinity.a=b",
+        "pod.volumes[0].name=admin-token",
+        "pod.volumes[0].secret.secretName=sealpost-admin",
+        "pod.volumeMounts[0].name=admin-token",
+        "pod.volumeMounts[0].mountPath=/etc/sealpost-admin",
         "standalone.enabled=true",
         "rabbitmqChannel.secretName=other",
         &image,
@@ -327,6 +336,13 @@ fn values_reach_every_pod() {
         assert_eq!(pod["spec"]["imagePullSecrets"][0]["name"], "pull");
         assert_eq!(pod["spec"]["nodeSelector"]["disk"], "fast");
         assert_eq!(pod["metadata"]["annotations"]["a"], "b");
+        let affinity = serde_json::json!({"nodeAffinity": {"a": "b"}});
+        assert_eq!(pod["spec"]["affinity"], affinity);
+        let secret = serde_json::json!({"secretName": "sealpost-admin"});
+        let volume = serde_json::json!({"name": "admin-token", "secret": secret});
+        assert_eq!(list(&pod["spec"]["volumes"]).last(), Some(&volume));
+        let mount = serde_json::json!({"name": "admin-token", "mountPath": "/etc/sealpost-admin"});
+        assert_eq!(list(&container["volumeMounts"]).last(), Some(&mount));
         let last = list(&container["env"]).last().expect("variables");
         assert_eq!(last["name"], "SEALPOST_CONCURRENCY");
         let told = serde_json::json!({"name": "SEALPOST_SYSTEM_EVENTS", "value": "ops/broker"});
@@ -345,6 +361,36 @@ fn values_reach_every_pod() {
     }
 }
 
+/// Limits of namespaces reach what keeps events, and nothing else; a change is followed, since the
+/// whole ConfigMap is mounted.
+#[test]
+fn limits_reach_what_keeps_events() {
+    let values = set(&[ALL, &["standalone.enabled=true"]].concat());
+    let Some(objects) = rendered(&values) else {
+        return;
+    };
+    let file = "/etc/sealpost/namespace-limits/limits.yaml";
+    let told = serde_json::json!({"name": "SEALPOST_NAMESPACE_LIMITS", "value": file});
+    let has = |object: &&Value| list(&container(object)["env"]).contains(&told);
+    let workloads = objects.iter().filter(|object| runs_pods(object));
+    let mut limited: Vec<&str> = workloads
+        .filter(has)
+        .map(|object| text(&object["metadata"]["name"]))
+        .collect();
+    limited.sort_unstable();
+    assert_eq!(
+        limited,
+        [
+            "imc-dispatcher",
+            "sealpost",
+            "sealpost-disk-dispatcher",
+            "sealpost-rabbitmq-dispatcher"
+        ]
+    );
+    let follows = |object: &Value| !object.to_string().contains("subPath");
+    assert!(objects.iter().all(follows));
+}
+
 /// A value that is none, or of a wrong kind, is told with its place.
 #[test]
 fn wrong_values_are_refused() {
@@ -360,6 +406,8 @@ fn wrong_values_are_refused() {
             "/autoscaling/by",
         ),
         ("standalone.manifests.demo=x", "/standalone/manifests"),
+        ("namespaceLimits.a.ratee=1/s", "/namespaceLimits/a"),
+        ("pod.affinity.podAfinity.a=b", "/pod/affinity"),
         (
             "rabbitmqBackend.enabled=true",
             "knative.imcDispatcher.enabled",

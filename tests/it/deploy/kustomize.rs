@@ -118,8 +118,27 @@ fn kustomize_takes_every_directory() {
     }
 }
 
+/// A manifest of ours as upstream has it: of another image, and without the admin socket.
+fn as_upstream(yaml: &str) -> String {
+    let ours = [
+        "SEALPOST_ADMIN_SOCKET",
+        "kubectl exec",
+        "sealpost-run",
+        "volumeMounts:",
+        "volumes:",
+    ];
+    let is_ours = |line: &&str| ours.iter().any(|word| line.contains(word));
+    let rest: Vec<&str> = yaml.lines().filter(|line| !is_ours(line)).collect();
+    let upstream = rest.join("\n").replace(
+        concat!("sealpost:", env!("CARGO_PKG_VERSION")),
+        "upstream.example/it@sha256:00",
+    );
+    assert!(!upstream.to_lowercase().contains("sealpost"), "{upstream}");
+    upstream
+}
+
 /// Contract 1.3, C3: over upstream's Deployments (here: ours, with upstream's images), the
-/// components change the image; that of RabbitMQ adds its variables.
+/// components change the image; those of RabbitMQ and of the admin socket add their variables.
 #[test]
 fn components_change_what_they_say() {
     let overlay = tempfile::TempDir::new().expect("a directory");
@@ -135,16 +154,12 @@ fn components_change_what_they_say() {
     let complete = overlay.path().join("kubernetes/drop-in/complete");
     for name in ["imc-dispatcher", "mt-broker-ingress", "mt-broker-filter"] {
         let yaml = fs::read_to_string(complete.join(format!("{name}.yaml"))).expect("text");
-        let upstream = yaml.replace(
-            concat!("sealpost:", env!("CARGO_PKG_VERSION")),
-            "upstream.example/it@sha256:00",
-        );
-        assert_ne!(yaml, upstream);
-        fs::write(overlay.path().join(format!("{name}.yaml")), upstream).expect("written");
+        let upstream = overlay.path().join(format!("{name}.yaml"));
+        fs::write(upstream, as_upstream(&yaml)).expect("written");
     }
     let kustomization = "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\n\
         resources: [imc-dispatcher.yaml, mt-broker-ingress.yaml, mt-broker-filter.yaml]\n\
-        components: [kubernetes/drop-in/imc-dispatcher, kubernetes/drop-in/mt-broker, kubernetes/rabbitmq-backend]\n\
+        components: [kubernetes/drop-in/imc-dispatcher, kubernetes/drop-in/mt-broker, kubernetes/admin-socket, kubernetes/rabbitmq-backend]\n\
         images: [{name: sealpost, newName: registry.example/sealpost, newTag: 9.9.9}]\n";
     fs::write(overlay.path().join("kustomization.yaml"), kustomization).expect("written");
     let Some(rendered) = rendered(overlay.path()) else {
@@ -174,24 +189,22 @@ fn components_change_what_they_say() {
             .count();
         assert_eq!(
             extra,
-            if name == "imc-dispatcher" { 4 } else { 0 },
+            if name == "imc-dispatcher" { 4 } else { 1 },
             "{name}"
         );
-        let rest: Vec<Value> = env(&object)
-            .into_iter()
-            .filter(|variable| !added(variable))
-            .collect();
-        assert_eq!(rest, env(&written), "{name}");
-        if name == "imc-dispatcher" {
-            let pod = &mut object["spec"]["template"]["spec"];
-            let volumes = pod
-                .as_object_mut()
-                .and_then(|pod| pod.remove("volumes"))
-                .expect("volumes");
-            let container = pod["containers"][0].as_object_mut().expect("a container");
-            let mounts = container.remove("volumeMounts").expect("mounts");
-            assert_eq!((volumes, mounts), super::objects::socket_and_credentials());
-        }
+        let rest = |object: &Value| -> Vec<Value> {
+            let variables = env(object).into_iter();
+            variables.filter(|variable| !added(variable)).collect()
+        };
+        assert_eq!(rest(&object), rest(&written), "{name}");
+        let expected = if name == "imc-dispatcher" {
+            super::objects::socket_and_credentials()
+        } else {
+            super::objects::admin_socket()
+        };
+        assert_eq!(take_volumes(&mut object), expected, "{name}");
+        let of_ours = take_volumes(&mut written);
+        assert_eq!(of_ours, super::objects::admin_socket(), "{name}");
         for changed in [&mut object, &mut written] {
             let container = &mut changed["spec"]["template"]["spec"]["containers"][0];
             (container["image"], container["env"]) = (Value::Null, Value::Null);
@@ -199,6 +212,15 @@ fn components_change_what_they_say() {
         assert_eq!(object, written, "{name}: nothing else is changed");
     }
     assert_eq!(images, 3);
+}
+
+/// Takes the volumes of a Deployment out of it, and where they are mounted.
+fn take_volumes(deployment: &mut Value) -> (Value, Value) {
+    let pod = &mut deployment["spec"]["template"]["spec"];
+    let container = pod["containers"][0].as_object_mut().expect("a container");
+    let mounts = container.remove("volumeMounts").expect("mounts");
+    let pod = pod.as_object_mut().expect("a pod");
+    (pod.remove("volumes").expect("volumes"), mounts)
 }
 
 /// The Deployment of imc-dispatcher with these components over it.

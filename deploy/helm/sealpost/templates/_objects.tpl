@@ -63,9 +63,9 @@ and its volumes.
 {{- if dig "autoscaling" "by" "none" $workload | ne "none" }}{{ $_ := unset $spec "replicas" }}{{ end -}}
 {{- with $workload.resources }}{{ $_ := set $container "resources" . }}{{ end -}}
 {{- with .add -}}
-{{- $_ := set $container "env" (concat $container.env .container.env) -}}
-{{- $_ := set $container "volumeMounts" (concat ($container.volumeMounts | default list) .container.volumeMounts) -}}
-{{- $_ := set $spec.template.spec "volumes" (concat ($spec.template.spec.volumes | default list) .volumes) -}}
+{{- include "sealpost.merge" (dict "into" $container "key" "env" "items" .container.env) -}}
+{{- include "sealpost.merge" (dict "into" $container "key" "volumeMounts" "items" .container.volumeMounts) -}}
+{{- include "sealpost.merge" (dict "into" $spec.template.spec "key" "volumes" "items" .volumes) -}}
 {{- range $key, $value := .pod }}{{ $_ := set $spec.template.spec $key $value }}{{ end -}}
 {{- range $key, $value := .spec }}{{ $_ := set $spec $key $value }}{{ end -}}
 {{- end -}}
@@ -77,7 +77,34 @@ and its volumes.
 {{- range $container.env }}{{ with dig "valueFrom" "secretKeyRef" dict . }}{{ $_ := set . "name" $.secretName }}{{ end }}{{ end -}}
 {{- range $spec.template.spec.volumes }}{{ with .secret }}{{ $_ := set . "secretName" $.secretName }}{{ end }}{{ end -}}
 {{- end -}}
+{{- /* What keeps events; ingress, filter and controllers keep none. */ -}}
+{{- if eq $container.name "dispatcher" }}{{ include "sealpost.limits" (dict "root" .root "spec" $spec.template.spec) }}{{ end -}}
 {{- include "sealpost.pod" (dict "root" .root "template" $spec.template) -}}
+{{- end -}}
+
+{{/* Adds to a list those items whose name is not in it yet, as a patch does. */}}
+{{- define "sealpost.merge" -}}
+{{- $names := list -}}
+{{- range index .into .key }}{{ $names = append $names .name }}{{ end -}}
+{{- $merged := index .into .key | default list -}}
+{{- range .items }}{{ if not (has .name $names) }}{{ $merged = append $merged . }}{{ end }}{{ end -}}
+{{- $_ := set .into .key $merged -}}
+{{- end -}}
+
+{{- define "sealpost.limits.name" -}}{{ .Release.Name }}-namespace-limits{{- end -}}
+
+{{/* The file with limits of namespaces, as the component deploy/kubernetes/namespace-limits has it. */}}
+{{- define "sealpost.limits" -}}
+{{- if .root.Values.namespaceLimits -}}
+{{- $patch := .root.Files.Get "files/namespace-limits/mount.yaml" | fromYaml -}}
+{{- $added := $patch.spec.template.spec -}}
+{{- range $added.volumes }}{{ $_ := set .configMap "name" (include "sealpost.limits.name" $.root) }}{{ end -}}
+{{- $container := index .spec.containers 0 -}}
+{{- $adds := index $added.containers 0 -}}
+{{- include "sealpost.merge" (dict "into" $container "key" "env" "items" $adds.env) -}}
+{{- include "sealpost.merge" (dict "into" $container "key" "volumeMounts" "items" $adds.volumeMounts) -}}
+{{- include "sealpost.merge" (dict "into" .spec "key" "volumes" "items" $added.volumes) -}}
+{{- end -}}
 {{- end -}}
 
 {{/* What is put over every pod. */}}
@@ -90,6 +117,9 @@ and its volumes.
 {{- with $values.imagePullSecrets }}{{ $_ := set $spec "imagePullSecrets" . }}{{ end -}}
 {{- with $values.systemEvents }}{{ $_ := set $container "env" (append $container.env (dict "name" "SEALPOST_SYSTEM_EVENTS" "value" .)) }}{{ end -}}
 {{- with $values.pod.env }}{{ $_ := set $container "env" (concat $container.env .) }}{{ end -}}
+{{- with $values.pod.volumes }}{{ $_ := set $spec "volumes" (concat ($spec.volumes | default list) .) }}{{ end -}}
+{{- with $values.pod.volumeMounts }}{{ $_ := set $container "volumeMounts" (concat ($container.volumeMounts | default list) .) }}{{ end -}}
+{{- with $values.pod.affinity }}{{ $_ := set $spec "affinity" . }}{{ end -}}
 {{- with $values.pod.annotations }}{{ $_ := set $.template.metadata "annotations" . }}{{ end -}}
 {{- with $values.pod.nodeSelector }}{{ $_ := set $spec "nodeSelector" . }}{{ end -}}
 {{- with $values.pod.tolerations }}{{ $_ := set $spec "tolerations" . }}{{ end -}}
