@@ -258,6 +258,10 @@ fn the_context_is_enough() {
     let context = TempDir::new().expect("a directory");
     for line in &lines[1..] {
         let name = line.strip_prefix('!').expect("an exception");
+        // Sources of crates are there for a build without the internet only.
+        if name == "vendor" && !root().join(name).exists() {
+            continue;
+        }
         let to = context.path().join(name);
         fs::create_dir_all(to.parent().expect("a directory")).expect("made");
         let copied = Command::new("cp")
