@@ -207,3 +207,31 @@ fn a_short_key_is_named() {
         "{refusal}"
     );
 }
+
+/// The suites and key exchanges that docs/SECURITY_MODEL.md tells, in its order.
+#[test]
+fn suites_are_those_that_are_told() {
+    let provider = crypto_provider();
+    let suites = provider.cipher_suites.iter();
+    let suites: Vec<String> = suites.map(|suite| format!("{:?}", suite.suite())).collect();
+    assert_eq!(
+        suites,
+        [
+            "TLS13_AES_256_GCM_SHA384",
+            "TLS13_AES_128_GCM_SHA256",
+            "TLS13_CHACHA20_POLY1305_SHA256",
+            "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384",
+            "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256",
+            "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256",
+            "TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384",
+            "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256",
+            "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256",
+        ]
+    );
+    let groups = provider.kx_groups.iter();
+    let groups: Vec<String> = groups.map(|group| format!("{:?}", group.name())).collect();
+    assert_eq!(
+        groups,
+        ["X25519MLKEM768", "X25519", "secp256r1", "secp384r1"]
+    );
+}
