@@ -109,11 +109,8 @@ impl<F: QueueFinder> DiskParking<F> {
 fn count_parked(queues: &[DeclaredQueue]) -> Result<u64, ParkedError> {
     let mut parked = 0;
     for queue in queues {
-        parked += queue
-            .log
-            .counts(queue.id)
-            .map_err(|error| unavailable(&error))?
-            .parked as u64;
+        let counts = queue.log.counts(queue.id);
+        parked += unless_gone(counts.map(|counts| counts.parked as u64))?;
     }
     Ok(parked)
 }
@@ -129,8 +126,7 @@ async fn list_queue(
     let left = |examined| limit.saturating_sub(usize::try_from(examined).unwrap_or(usize::MAX));
     while left(listing.examined) > 0 && !operation.stop.is_cancelled() {
         let most = PAGE.min(left(listing.examined));
-        let page = queue.log.parked(queue.id, after, most).await;
-        let page = page.map_err(|error| unavailable(&error))?;
+        let page = unless_gone(queue.log.parked(queue.id, after, most).await)?;
         let Some(last) = page.last() else { break };
         after = last.sequence;
         listing.examined += page.len() as u64;
@@ -153,8 +149,7 @@ async fn change_queue(
 ) -> Result<(), ParkedError> {
     let mut after = 0;
     loop {
-        let page = queue.log.parked(queue.id, after, PAGE).await;
-        let page = page.map_err(|error| unavailable(&error))?;
+        let page = unless_gone(queue.log.parked(queue.id, after, PAGE).await)?;
         let Some(last) = page.last() else {
             return Ok(());
         };
@@ -171,12 +166,17 @@ async fn change_queue(
             ParkedAction::Replay => queue.log.replay_parked(queue.id, &chosen).await,
             ParkedAction::Discard => queue.log.discard_parked(queue.id, &chosen).await,
         };
-        change.done += done.map_err(|error| unavailable(&error))?;
+        change.done += unless_gone(done)?;
     }
 }
 
-fn unavailable(error: &LogError) -> ParkedError {
-    ParkedError::Unavailable(error.to_string())
+/// Returns what a log told of a queue. A queue that is gone has nothing parked: that of a replay goes
+/// when the replay has ended, which may be between two looks at it.
+fn unless_gone<T: Default>(told: Result<T, LogError>) -> Result<T, ParkedError> {
+    match told {
+        Err(LogError::UnknownQueue(_)) => Ok(T::default()),
+        told => told.map_err(|error| ParkedError::Unavailable(error.to_string())),
+    }
 }
 
 /// Describes a parked event for operators.
