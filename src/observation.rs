@@ -8,6 +8,7 @@ mod event_key;
 mod event_line;
 mod event_note;
 mod explanation;
+mod json_line;
 mod observed_fact;
 mod observed_object;
 mod record_ring;
@@ -20,8 +21,9 @@ use rustix::time::{ClockId, clock_gettime};
 use crate::event::Event;
 use event_key::EventKeyHasher;
 use record_ring::RecordRing;
-use tap_hub::{LaterFact, TapHub};
+use tap_hub::{TapHub, ToldEvent};
 
+pub use event_line::LineWriter;
 pub(crate) use event_note::EventNote;
 pub(crate) use explanation::Explanation;
 pub use observed_fact::{
@@ -76,7 +78,7 @@ impl EventObserver {
                 .append(self.keys.key(event), object, fact, attributes);
         }
         if self.taps.is_listening() {
-            self.taps.publish(event, object, fact);
+            self.taps.publish(ToldEvent::AtHand(event), object, fact);
         }
     }
 
@@ -98,7 +100,7 @@ impl EventObserver {
                 .append(self.keys.key(event), object, &fact, Some(event));
         }
         if self.taps.is_listening() {
-            self.taps.publish(event, object, &fact);
+            self.taps.publish(ToldEvent::AtHand(event), object, &fact);
         }
     }
 
@@ -129,11 +131,8 @@ impl EventObserver {
         if let Some(attributes) = &note.attributes
             && self.taps.is_listening()
         {
-            self.taps.publish_later(&LaterFact {
-                attributes,
-                object,
-                fact,
-            });
+            self.taps
+                .publish(ToldEvent::Noted(attributes), object, fact);
         }
     }
 

@@ -15,7 +15,7 @@ use super::answer::AdminRefusal;
 use super::status::StatusSource;
 use super::tap_query::{TapQuery, TapScope};
 use crate::control::ServedConfiguration;
-use crate::observation::{MOST_READERS, TapReader};
+use crate::observation::{LineWriter, MOST_READERS, TapBatch, TapReader};
 use crate::server::BodyStream;
 
 /// Interval at which a tap looks for what has come: nobody wakes it.
@@ -30,6 +30,9 @@ struct OpenTap {
     query: TapQuery,
     scope: TapScope,
     reader: TapReader,
+    /// What was taken last, whose memory is used again.
+    batch: TapBatch,
+    writer: LineWriter,
     served: watch::Receiver<ServedConfiguration>,
     stop: CancellationToken,
     last_sent: Instant,
@@ -58,6 +61,8 @@ pub(super) fn open(
         query,
         scope,
         reader,
+        batch: TapBatch::default(),
+        writer: LineWriter::default(),
         served,
         stop,
         last_sent: Instant::now(),
@@ -94,24 +99,23 @@ impl OpenTap {
     async fn take_lines(&mut self) -> Vec<u8> {
         self.follow_configuration();
         let mut lines = Vec::new();
-        loop {
-            let batch = self.reader.take(AT_ONCE);
-            for observation in &batch.observations {
-                let filter = self.query.filter.as_ref();
-                if filter.is_none_or(|filter| filter.matches(&observation.to_event())) {
-                    let is_asked = |label: &str| self.scope.has(label);
-                    observation.write_lines(&is_asked, self.reader.detail(), &mut lines);
-                }
+        self.reader.take(&mut self.batch);
+        for (number, observation) in self.batch.observations().enumerate() {
+            if number % AT_ONCE == AT_ONCE - 1 {
+                tokio::task::yield_now().await;
             }
-            if batch.missed > 0 {
-                let missed = format!("{{\"what\":\"lines lost\",\"lines\":{}}}\n", batch.missed);
-                lines.extend_from_slice(missed.as_bytes());
+            let filter = self.query.filter.as_ref();
+            if filter.is_none_or(|filter| filter.matches(&observation.to_event())) {
+                let is_asked = |label: &str| self.scope.has(label);
+                self.writer.write(&observation, &is_asked, &mut lines);
             }
-            if batch.observations.len() < AT_ONCE {
-                return lines;
-            }
-            tokio::task::yield_now().await;
         }
+        let missed = self.batch.missed();
+        if missed > 0 {
+            let missed = format!("{{\"what\":\"lines lost\",\"lines\":{missed}}}\n");
+            lines.extend_from_slice(missed.as_bytes());
+        }
+        lines
     }
 
     /// Finds the objects anew when the configuration has changed. What is gone meanwhile is told of

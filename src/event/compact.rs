@@ -151,8 +151,11 @@ impl<'b> CompactAttribute<'b> {
         let Ok(text) = std::str::from_utf8(self.value) else {
             return String::from_utf8_lossy(self.value);
         };
-        let is_plain = !self.value.iter().any(|byte| matches!(byte, b'%' | b'"'));
-        if is_plain || self.name == "datacontenttype" {
+        // Not `any`, which looks at one byte after the other.
+        let is_encoded = self.value.iter().fold(false, |found, byte| {
+            found | (*byte == b'%') | (*byte == b'"')
+        });
+        if !is_encoded || self.name == "datacontenttype" {
             return Cow::Borrowed(text);
         }
         let decoded = HeaderValue::from_bytes(self.value).ok();

@@ -14,11 +14,11 @@ pub(crate) const MOST_SHOWN: usize = 4096;
 #[serde(rename_all = "camelCase")]
 pub struct ShownData {
     #[serde(skip_serializing_if = "Option::is_none")]
-    data: Option<String>,
+    pub(crate) data: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none", rename = "data_base64")]
-    data_base64: Option<String>,
+    pub(crate) data_base64: Option<String>,
     /// The length of all of the data.
-    data_bytes: usize,
+    pub(crate) data_bytes: usize,
 }
 
 impl ShownData {

@@ -4,13 +4,13 @@ use std::borrow::Cow;
 use std::cell::LazyCell;
 use std::net::IpAddr;
 
-use serde::{Serialize, Serializer};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use super::json_line::JsonLine;
 use super::observed_fact::{EventArrival, ObservedAttempt, ObservedFact};
 use super::observed_object::ObservedObject;
-use super::tap_hub::{Observation, TapDetail};
+use super::tap_hub::Observation;
 use crate::event::{CompactEvent, Event, ShownData};
 use crate::filter::{Filter, explain};
 
@@ -20,46 +20,70 @@ const MOST_FILTERED: [usize; 2] = [32, 1000];
 /// Attributes that stand in a line by themselves.
 const OF_EVERY_LINE: [&str; 3] = ["id", "source", "type"];
 
-/// A line, in the order of its fields.
-#[derive(Debug, Default, Serialize)]
-#[serde(rename_all = "camelCase")]
+/// A line, in the order of its fields. Texts that are empty are left out, but for those that every
+/// line has.
+#[derive(Debug, Default)]
 pub(super) struct EventLine<'l> {
-    time: String,
+    time: &'l str,
     what: &'l str,
     id: Cow<'l, str>,
     source: Cow<'l, str>,
-    #[serde(rename = "type")]
     event_type: Cow<'l, str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    channel: Option<&'l str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    subscription: Option<Cow<'l, str>>,
-    #[serde(skip_serializing_if = "str::is_empty")]
+    channel: &'l str,
+    subscription: Cow<'l, str>,
     via: &'l str,
-    #[serde(skip_serializing_if = "str::is_empty")]
     by: &'l str,
-    #[serde(skip_serializing_if = "Option::is_none")]
     peer: Option<IpAddr>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    stage: Option<&'l str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    stage: &'l str,
     attempt: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     status: Option<u16>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     milliseconds: Option<f64>,
-    #[serde(skip_serializing_if = "str::is_empty")]
     reason: Cow<'l, str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    attributes: Option<OtherAttributes<'l>>,
-    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    /// All of them; those that every line has are left out.
+    attributes: Option<CompactEvent<'l>>,
     data: Option<ShownData>,
+}
+
+impl EventLine<'_> {
+    /// Appends the line as JSON, with a line end.
+    pub(super) fn write(&self, to: &mut Vec<u8>) {
+        let mut line = JsonLine::begin(to);
+        line.text("time", self.time);
+        line.text("what", self.what);
+        line.text("id", &self.id);
+        line.text("source", &self.source);
+        line.text("type", &self.event_type);
+        line.text_if_any("channel", self.channel);
+        line.text_if_any("subscription", &self.subscription);
+        line.text_if_any("via", self.via);
+        line.text_if_any("by", self.by);
+        line.value_if_any("peer", self.peer);
+        line.text_if_any("stage", self.stage);
+        line.value_if_any("attempt", self.attempt);
+        line.value_if_any("status", self.status);
+        line.value_if_any("milliseconds", self.milliseconds);
+        line.text_if_any("reason", &self.reason);
+        if let Some(attributes) = self.attributes {
+            let others = attributes.texts();
+            line.texts(
+                "attributes",
+                others.filter(|(name, _)| !OF_EVERY_LINE.contains(name)),
+            );
+        }
+        if let Some(data) = &self.data {
+            line.value_if_any("data", data.data.as_ref());
+            line.value_if_any("data_base64", data.data_base64.as_ref());
+            line.value_if_any("dataBytes", Some(data.data_bytes));
+        }
+        line.end();
+    }
 }
 
 /// What has happened, when, where, and to which event.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ToldFact<'t> {
-    pub(super) millis: u64,
+    /// When it happened, as lines show it.
+    pub(super) time: &'t str,
     pub(super) object: &'t ObservedObject,
     pub(super) fact: ObservedFact<'t>,
     pub(super) attributes: CompactEvent<'t>,
@@ -75,10 +99,10 @@ impl<'t> ToldFact<'t> {
         match self.fact {
             ObservedFact::Accepted(EventArrival { via, by, peer }) => {
                 (line.via, line.by, line.peer) = (via, by, peer);
-                line.attributes = Some(OtherAttributes(self.attributes));
+                line.attributes = Some(self.attributes);
             }
             ObservedFact::Received => {
-                line.attributes = Some(OtherAttributes(self.attributes));
+                line.attributes = Some(self.attributes);
             }
             ObservedFact::Refused(refusal) => {
                 let EventArrival { via, by, peer } = refusal.arrival;
@@ -96,7 +120,7 @@ impl<'t> ToldFact<'t> {
                 took,
                 reason,
             }) => {
-                line.stage = Some(role.as_str());
+                line.stage = role.as_str();
                 (line.attempt, line.status) = (Some(number), status);
                 line.milliseconds = Some(took.as_secs_f64() * 1e3);
                 line.reason = reason.into();
@@ -108,24 +132,32 @@ impl<'t> ToldFact<'t> {
     /// The line of the fact, with all attributes of the event.
     pub(super) fn line_with_attributes(&self) -> EventLine<'t> {
         let mut line = self.line();
-        line.attributes = Some(OtherAttributes(self.attributes));
+        line.attributes = Some(self.attributes);
         line
     }
 
     fn empty_line(&self, what: &'t str) -> EventLine<'t> {
         let label = self.object.label();
         let is_channel = self.object.is_channel();
-        let id = self.attributes.text("id");
-        EventLine {
-            time: format_millis(self.millis),
+        let mut line = EventLine {
+            time: self.time,
             what,
-            id: if id.is_empty() { self.id.into() } else { id },
-            source: self.attributes.text("source"),
-            event_type: self.attributes.text("type"),
-            channel: Some(label).filter(|_| is_channel),
-            subscription: Some(label.into()).filter(|_| !is_channel),
+            channel: if is_channel { label } else { "" },
+            subscription: if is_channel { "" } else { label }.into(),
             ..EventLine::default()
+        };
+        for (name, value) in self.attributes.texts() {
+            match name {
+                "id" => line.id = value,
+                "source" => line.source = value,
+                "type" => line.event_type = value,
+                _ => {}
+            }
         }
+        if line.id.is_empty() {
+            line.id = self.id.into();
+        }
+        line
     }
 
     /// Lines of the subscriptions that wanted the event, and of those that did not, with the
@@ -175,7 +207,7 @@ impl<'t> ToldFact<'t> {
                     "filtered"
                 };
                 let mut line = self.empty_line(what);
-                line.subscription = Some(name.into());
+                line.subscription = name.into();
                 line.reason = found.unwrap_or_default().into();
                 lines.push(line);
             }
@@ -205,55 +237,52 @@ pub(super) enum WantedLines {
     LeftOut,
 }
 
-impl Observation {
-    /// Appends the lines of this observation that are asked for, as JSON, each with a line end.
-    pub fn write_lines(
-        &self,
+/// Writes the lines of observations. Many of them have one time, since the clock that gives it
+/// advances in steps: its text is made once.
+#[derive(Debug, Default)]
+pub struct LineWriter {
+    millis: u64,
+    time: String,
+}
+
+impl LineWriter {
+    /// Appends the lines of an observation that are asked for, as JSON, each with a line end.
+    pub fn write(
+        &mut self,
+        observation: &Observation<'_>,
         is_asked: &dyn Fn(&str) -> bool,
-        detail: TapDetail,
         to: &mut Vec<u8>,
     ) {
-        let Some(fact) = self.fact() else { return };
+        let Some(fact) = observation.fact() else {
+            return;
+        };
+        if self.millis != observation.millis || self.time.is_empty() {
+            self.millis = observation.millis;
+            self.time = format_millis(observation.millis);
+        }
         let told = ToldFact {
-            millis: self.millis,
-            object: &self.object,
+            time: &self.time,
+            object: observation.object,
             fact,
-            attributes: self.attributes(),
+            attributes: observation.attributes,
             id: "",
         };
-        if is_asked(self.object.label()) {
+        if is_asked(observation.object.label()) {
             let mut line = told.line();
-            let shown = self.data.as_ref().filter(|_| detail == TapDetail::Data);
-            line.data = shown.map(|(start, length)| ShownData::new(start, *length));
-            write_line(&line, to);
+            if let Some((start, length)) = observation.data {
+                line.data = Some(ShownData::new(start, length));
+            }
+            line.write(to);
         }
         let filtered = told.filter_lines(is_asked, WantedLines::LeftOut);
-        filtered.iter().for_each(|line| write_line(line, to));
+        filtered.iter().for_each(|line| line.write(to));
     }
+}
 
+impl Observation<'_> {
     /// The event, without its data, for a filter.
     pub(crate) fn to_event(&self) -> Event {
-        self.attributes().to_event()
-    }
-}
-
-/// Appends a line as JSON, with a line end.
-pub(super) fn write_line(line: &EventLine<'_>, to: &mut Vec<u8>) {
-    let before = to.len();
-    match serde_json::to_writer(&mut *to, line) {
-        Ok(()) => to.push(b'\n'),
-        Err(_) => to.truncate(before),
-    }
-}
-
-/// The attributes of an event that have no place of their own in a line.
-#[derive(Debug)]
-struct OtherAttributes<'l>(CompactEvent<'l>);
-
-impl Serialize for OtherAttributes<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let others = self.0.texts();
-        serializer.collect_map(others.filter(|(name, _)| !OF_EVERY_LINE.contains(name)))
+        self.attributes.to_event()
     }
 }
 

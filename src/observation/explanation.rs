@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::event_key::EventKey;
-use super::event_line::{ToldFact, WantedLines, format_millis, write_line};
+use super::event_line::{ToldFact, WantedLines, format_millis};
 use super::observed_fact::{ObservedEnd, ObservedFact};
 use super::record_ring::{MOST_EVENTS, RecordRing, RecordSegment};
 use crate::event::CompactEvent;
@@ -52,8 +52,9 @@ impl Explanation {
         let mut lines = Vec::new();
         for record in found.iter().take(MOST_LINES) {
             let known = attributes.get(&record.key).copied();
+            let time = format_millis(record.millis);
             let told = ToldFact {
-                millis: record.millis,
+                time: &time,
                 object: record.object,
                 fact: record.fact,
                 attributes: CompactEvent(match record.attributes {
@@ -62,11 +63,9 @@ impl Explanation {
                 }),
                 id,
             };
-            write_line(&told.line(), &mut lines);
+            told.line().write(&mut lines);
             let filtered = told.filter_lines(&|_| true, WantedLines::Shown);
-            filtered
-                .iter()
-                .for_each(|line| write_line(line, &mut lines));
+            filtered.iter().for_each(|line| line.write(&mut lines));
         }
         Self { lines, reach }
     }
@@ -90,14 +89,15 @@ impl Explanation {
         let mut lines = Vec::new();
         for record in &ended {
             let known = attributes.get(&record.key).copied();
+            let time = format_millis(record.millis);
             let told = ToldFact {
-                millis: record.millis,
+                time: &time,
                 object: record.object,
                 fact: record.fact,
                 attributes: CompactEvent(known.unwrap_or_default()),
                 id: "",
             };
-            write_line(&told.line_with_attributes(), &mut lines);
+            told.line_with_attributes().write(&mut lines);
         }
         Self {
             lines,

@@ -3,7 +3,6 @@
 //! wakes it, so that telling costs no more than copying. What does not fit is counted, not waited
 //! for.
 
-use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -14,12 +13,8 @@ use crate::event::{CompactEvent, Event, MOST_SHOWN};
 
 /// Number of listeners at once.
 pub(crate) const MOST_READERS: usize = 16;
-/// Bytes that may wait for one listener.
+/// Bytes that may wait for one listener, before the last observation.
 const MOST_WAITING: usize = 2 * 1024 * 1024;
-/// Bytes that one observation takes besides its texts, about.
-const BESIDE: usize = 160;
-/// Bytes that the texts of one observation take mostly.
-const USUAL: usize = 224;
 
 /// What a listener wants to see of events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,107 +25,136 @@ pub enum TapDetail {
     Data,
 }
 
-/// Something that has happened to an event, kept until listeners have seen it.
-#[derive(Debug)]
-pub struct Observation {
+/// Something that has happened to an event, as it waited for a listener.
+#[derive(Clone, Copy, Debug)]
+pub struct Observation<'b> {
     pub(super) millis: u64,
-    pub(super) object: Arc<ObservedObject>,
-    /// The fact, written, then the attributes of the event, written: one piece of memory, since
-    /// this is made for each fact.
-    written: Vec<u8>,
-    /// Where the attributes begin.
-    attributes_at: usize,
-    /// The start of the event's data and their whole length, if a listener may see them.
-    pub(super) data: Option<(Box<[u8]>, usize)>,
+    pub(super) object: &'b ObservedObject,
+    fact: &'b [u8],
+    /// The attributes of the event.
+    pub(super) attributes: CompactEvent<'b>,
+    /// The start of the event's data and their whole length, if the listener may see them.
+    pub(super) data: Option<(&'b [u8], usize)>,
 }
 
-impl Observation {
-    fn new(
-        event: &Event,
+impl<'b> Observation<'b> {
+    /// What has happened.
+    pub(super) fn fact(&self) -> Option<ObservedFact<'b>> {
+        ObservedFact::read(self.fact).map(|(fact, _)| fact)
+    }
+}
+
+/// The event that is told of.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum ToldEvent<'e> {
+    AtHand(&'e Event),
+    /// It is not at hand any more; its attributes were written before.
+    Noted(&'e [u8]),
+}
+
+impl ToldEvent<'_> {
+    fn write_attributes(self, to: &mut Vec<u8>) {
+        match self {
+            Self::AtHand(event) => event.write_compact(to),
+            Self::Noted(written) => to.extend_from_slice(written),
+        }
+    }
+
+    /// Appends the start of its data, and gives their whole length.
+    fn write_data(self, to: &mut Vec<u8>) -> Option<usize> {
+        let Self::AtHand(event) = self else {
+            return None;
+        };
+        let data = event.data();
+        to.extend_from_slice(data.get(..MOST_SHOWN).unwrap_or(data));
+        Some(data.len())
+    }
+}
+
+/// What has come for a listener since it last looked. What is written of all observations is one
+/// piece of memory, one after the other, since telling is on the way of events.
+#[derive(Debug, Default)]
+pub struct TapBatch {
+    entries: Vec<TapEntry>,
+    written: Vec<u8>,
+    missed: u64,
+}
+
+/// An observation in a batch, with the places at which its parts end in what is written.
+#[derive(Debug)]
+struct TapEntry {
+    millis: u64,
+    object: Arc<ObservedObject>,
+    begin: usize,
+    fact_end: usize,
+    attributes_end: usize,
+    end: usize,
+    /// Length of all of the event's data.
+    data_length: Option<usize>,
+}
+
+impl TapBatch {
+    /// What has happened, in its order.
+    pub fn observations(&self) -> impl ExactSizeIterator<Item = Observation<'_>> {
+        let part = |from: usize, to: usize| self.written.get(from..to).unwrap_or_default();
+        self.entries.iter().map(move |entry| Observation {
+            millis: entry.millis,
+            object: &entry.object,
+            fact: part(entry.begin, entry.fact_end),
+            attributes: CompactEvent(part(entry.fact_end, entry.attributes_end)),
+            data: entry
+                .data_length
+                .map(|length| (part(entry.attributes_end, entry.end), length)),
+        })
+    }
+
+    /// Number of observations that the listener has missed after those.
+    #[must_use]
+    pub fn missed(&self) -> u64 {
+        self.missed
+    }
+
+    fn push(
+        &mut self,
+        event: ToldEvent<'_>,
         object: &Arc<ObservedObject>,
         fact: &ObservedFact<'_>,
         detail: TapDetail,
-    ) -> Self {
-        let mut observation = Self::of_fact(object, fact);
-        event.write_compact(&mut observation.written);
-        if detail == TapDetail::Data && fact.is_first() {
-            let (data, length) = (event.data(), event.data().len());
-            observation.data = Some((data.get(..MOST_SHOWN).unwrap_or(data).into(), length));
+    ) {
+        if self.written.len() + size_of_val(self.entries.as_slice()) > MOST_WAITING {
+            self.missed += 1;
+            return;
         }
-        observation
-    }
-
-    fn of_fact(object: &Arc<ObservedObject>, fact: &ObservedFact<'_>) -> Self {
-        let mut written = Vec::with_capacity(USUAL);
-        fact.write(&mut written);
-        Self {
+        let written = &mut self.written;
+        let begin = written.len();
+        fact.write(written);
+        let fact_end = written.len();
+        event.write_attributes(written);
+        let attributes_end = written.len();
+        let wants_data = detail == TapDetail::Data && fact.is_first();
+        let data_length = wants_data.then(|| event.write_data(written)).flatten();
+        self.entries.push(TapEntry {
             millis: now_millis(),
             object: Arc::clone(object),
-            attributes_at: written.len(),
-            written,
-            data: None,
-        }
+            begin,
+            fact_end,
+            attributes_end,
+            end: written.len(),
+            data_length,
+        });
     }
 
-    /// What has happened.
-    pub(super) fn fact(&self) -> Option<ObservedFact<'_>> {
-        ObservedFact::read(&self.written).map(|(fact, _)| fact)
+    fn clear(&mut self) {
+        self.entries.clear();
+        self.written.clear();
+        self.missed = 0;
     }
-
-    /// The attributes of the event.
-    pub(super) fn attributes(&self) -> CompactEvent<'_> {
-        CompactEvent(self.written.get(self.attributes_at..).unwrap_or_default())
-    }
-
-    fn bytes(&self) -> usize {
-        let data = self.data.as_ref().map_or(0, |(data, _)| data.len());
-        BESIDE + self.written.capacity() + data
-    }
-}
-
-/// What has happened to an event that is not at hand any more, whose attributes were written
-/// before.
-#[derive(Debug)]
-pub(super) struct LaterFact<'f> {
-    pub(super) attributes: &'f [u8],
-    pub(super) object: &'f Arc<ObservedObject>,
-    pub(super) fact: &'f ObservedFact<'f>,
-}
-
-impl LaterFact<'_> {
-    fn observation(&self) -> Observation {
-        let mut observation = Observation::of_fact(self.object, self.fact);
-        observation.written.extend_from_slice(self.attributes);
-        observation
-    }
-}
-
-/// What waits for one listener.
-#[derive(Debug, Default)]
-struct TapQueue {
-    waiting: VecDeque<Arc<Observation>>,
-    bytes: usize,
-    /// Observations that found no room since the listener last looked.
-    missed: u64,
 }
 
 #[derive(Debug)]
 struct TapListener {
     detail: TapDetail,
-    queue: Mutex<TapQueue>,
-}
-
-impl TapListener {
-    fn push(&self, observation: &Arc<Observation>) {
-        let mut queue = lock(&self.queue);
-        let bytes = queue.bytes + observation.bytes();
-        if bytes > MOST_WAITING {
-            queue.missed += 1;
-        } else {
-            queue.bytes = bytes;
-            queue.waiting.push_back(Arc::clone(observation));
-        }
-    }
+    waiting: Mutex<TapBatch>,
 }
 
 /// All that listen.
@@ -151,7 +175,7 @@ impl TapHub {
     pub(super) fn listen(this: &Arc<Self>, detail: TapDetail) -> Option<TapReader> {
         let listener = Arc::new(TapListener {
             detail,
-            queue: Mutex::default(),
+            waiting: Mutex::default(),
         });
         let mut listeners = lock(&this.listeners);
         if listeners.len() >= MOST_READERS {
@@ -169,27 +193,14 @@ impl TapHub {
     #[cold]
     pub(super) fn publish(
         &self,
-        event: &Event,
+        event: ToldEvent<'_>,
         object: &Arc<ObservedObject>,
         fact: &ObservedFact<'_>,
     ) {
         let listeners = lock(&self.listeners);
-        let wants_data = listeners.iter().any(|one| one.detail == TapDetail::Data);
-        let detail = if wants_data {
-            TapDetail::Data
-        } else {
-            TapDetail::Attributes
-        };
-        let observation = Arc::new(Observation::new(event, object, fact, detail));
-        listeners.iter().for_each(|one| one.push(&observation));
-    }
-
-    /// Tells all listeners of an event that is not at hand any more.
-    #[cold]
-    pub(super) fn publish_later(&self, later: &LaterFact<'_>) {
-        let observation = Arc::new(later.observation());
-        let listeners = lock(&self.listeners);
-        listeners.iter().for_each(|one| one.push(&observation));
+        for listener in listeners.iter() {
+            lock(&listener.waiting).push(event, object, fact, listener.detail);
+        }
     }
 }
 
@@ -200,32 +211,11 @@ pub struct TapReader {
     listener: Arc<TapListener>,
 }
 
-/// What has come for a listener since it last looked.
-#[derive(Debug, Default)]
-pub struct TapBatch {
-    /// In the order in which they happened.
-    pub observations: Vec<Arc<Observation>>,
-    /// Observations that it has missed after those.
-    pub missed: u64,
-}
-
 impl TapReader {
-    /// Takes what has come, `most` observations at most.
-    #[must_use]
-    pub fn take(&self, most: usize) -> TapBatch {
-        let mut queue = lock(&self.listener.queue);
-        let count = queue.waiting.len().min(most);
-        let observations: Vec<_> = queue.waiting.drain(..count).collect();
-        let bytes: usize = observations.iter().map(|one| one.bytes()).sum();
-        queue.bytes = queue.bytes.saturating_sub(bytes);
-        TapBatch {
-            missed: if queue.waiting.is_empty() {
-                std::mem::take(&mut queue.missed)
-            } else {
-                0
-            },
-            observations,
-        }
+    /// Takes what has come into an earlier batch, whose memory is used again.
+    pub fn take(&self, batch: &mut TapBatch) {
+        batch.clear();
+        std::mem::swap(&mut *lock(&self.listener.waiting), batch);
     }
 
     /// What it wants to see of events.
@@ -257,33 +247,28 @@ mod tests {
         let object = ObservedObject::new("trigger", "default", "t");
         let tell = |id: usize| {
             let event = Event::new(&id.to_string(), "/s", "t");
-            hub.publish(&event, &object, &ObservedFact::Received);
+            hub.publish(ToldEvent::AtHand(&event), &object, &ObservedFact::Received);
         };
         let (slow, fast) = (
             TapHub::listen(&hub, TapDetail::Attributes).expect("a place"),
             TapHub::listen(&hub, TapDetail::Data).expect("a place"),
         );
-        let (mut came, mut told) = (0, 0);
+        let (mut batch, mut came) = (TapBatch::default(), 0);
         for id in 0..30_000 {
             tell(id);
-            let batch = fast.take(10);
-            came += batch.observations.len();
-            assert_eq!(batch.missed, 0);
+            fast.take(&mut batch);
+            came += batch.observations().len();
+            assert_eq!(batch.missed(), 0);
         }
         assert_eq!(came, 30_000);
-        let mut kept = 0;
-        loop {
-            let batch = slow.take(1000);
-            told += batch.missed;
-            kept += batch.observations.len() as u64;
-            if batch.observations.is_empty() {
-                break;
-            }
-        }
-        assert!(told > 0 && kept > 5_000, "{told} missed, {kept} kept");
-        assert_eq!(told + kept, 30_000);
+        slow.take(&mut batch);
+        let (kept, missed) = (batch.observations().len() as u64, batch.missed());
+        assert!(missed > 0 && kept > 5_000, "{missed} missed, {kept} kept");
+        assert_eq!(missed + kept, 30_000);
         tell(0);
-        assert_eq!(slow.take(10).observations.len(), 1, "there is room again");
+        slow.take(&mut batch);
+        let there_is_room = (batch.observations().len(), batch.missed());
+        assert_eq!(there_is_room, (1, 0));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use super::promises::loss;
 use super::{BackendUnderTest, Bench, event, eventually, of_everything};
 use crate::channel::DeliveryOutcome;
-use crate::observation::TapDetail;
+use crate::observation::{LineWriter, TapBatch, TapDetail};
 
 /// Whoever asks what became of an event is told so when it is true, taps as well; a delivery that is
 /// given up is told, too.
@@ -14,14 +14,16 @@ pub(crate) async fn observers_are_told_how_deliveries_end<B: BackendUnderTest>()
     let counters = bench.under_test.counters();
     let observer = &counters.observer;
     let tap = observer.tap(TapDetail::Attributes).expect("a place");
-    let tapped = RefCell::new(Vec::new());
+    let tapped = RefCell::new((TapBatch::default(), LineWriter::default(), Vec::new()));
     let is_told = async |word: &'static str, id: &'static str| {
         eventually(word, || {
-            for observation in tap.take(1000).observations {
-                observation.write_lines(&|_| true, tap.detail(), &mut tapped.borrow_mut());
+            let (batch, writer, lines) = &mut *tapped.borrow_mut();
+            tap.take(batch);
+            for observation in batch.observations() {
+                writer.write(&observation, &|_| true, lines);
             }
             let explained = observer.explain(id, Some("/s")).lines;
-            has_line(&tapped.borrow(), word, id) && has_line(&explained, word, id)
+            has_line(lines, word, id) && has_line(&explained, word, id)
         })
         .await;
     };

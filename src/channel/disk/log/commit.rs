@@ -23,11 +23,9 @@ const FRAMES_AT_ONCE: usize = 64;
 /// Frames after which segments are looked for that nothing needs, if the log is never idle.
 const FRAMES_BETWEEN_UPKEEP: usize = 32;
 
-/// Part of the time of a frame that the next one waits for those who were answered, the shortest
-/// such wait, since a frame costs processor time however fast the disk is, and the longest.
-const LINGER_PART: u32 = 8;
-const SHORTEST_LINGER: Duration = Duration::from_micros(200);
-const LONGEST_LINGER: Duration = Duration::from_micros(500);
+/// Longest time that a frame waits for those who are likely to ask soon. A frame costs some 150 us of
+/// processor time on a virtual machine, however fast the disk is, and an answer may take 3 ms.
+const LONGEST_LINGER: Duration = Duration::from_micros(1500);
 
 /// Operations that wait for the committer of a log.
 #[derive(Debug, Default)]
@@ -176,18 +174,21 @@ impl LogCore {
 
     /// Waits a moment for those who have been answered after the last frame with events: who asks
     /// again at once would otherwise miss the next frame, and each frame would have half of them.
+    /// With those who have come meanwhile, that is all who ask again and again: one by itself waits
+    /// for nobody.
     fn linger(&self, pace: CommitPace) {
-        let most = (pace.took / LINGER_PART).clamp(SHORTEST_LINGER, LONGEST_LINGER);
         let mut queue = self.commits();
         // A simulated disk takes no time.
         if pace.took.is_zero() {
             return;
         }
-        queue.awaited = pace.publishes;
+        queue.awaited = pace.publishes + queue.publishes;
         let is_short =
             |queue: &mut CommitQueue| queue.publishes < queue.awaited && !queue.is_closed;
         // Whatever has come by then is taken.
-        let waited = self.arrived.wait_timeout_while(queue, most, is_short);
+        let waited = self
+            .arrived
+            .wait_timeout_while(queue, LONGEST_LINGER, is_short);
         let (mut queue, _elapsed) = waited.unwrap_or_else(PoisonError::into_inner);
         queue.awaited = 0;
     }

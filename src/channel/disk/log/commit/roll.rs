@@ -259,9 +259,13 @@ impl LogWriter {
             }
             return;
         }
-        if let Err(error) = self.write_frame(core, records) {
-            core.poison(&format!("{}: {error}", self.segment.path.display()));
-            return;
+        match self.write_frame(core, records) {
+            // A record of segments that are not needed gives nobody events.
+            Ok(takers) => takers.wake(),
+            Err(error) => {
+                core.poison(&format!("{}: {error}", self.segment.path.display()));
+                return;
+            }
         }
         for segment in &freed {
             core.recycle(segment, self.next_size);

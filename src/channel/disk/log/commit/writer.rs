@@ -4,7 +4,7 @@
 use std::io;
 use std::sync::Arc;
 
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
 use super::operation::{CommitResult, FrameRoom, LogOperation, PendingOperation};
@@ -42,6 +42,18 @@ pub(crate) struct LogWriter {
     pub(crate) pace: CommitPace,
     /// Kept from frame to frame, so that its memory is.
     pub(crate) buffer: Vec<u8>,
+}
+
+/// Those who wait for events of a frame that is on the disk. They need the lock of the state, so that
+/// they are woken when it is free.
+#[derive(Debug)]
+#[must_use]
+pub(crate) struct WokenTakers(Vec<Arc<Notify>>);
+
+impl WokenTakers {
+    pub(crate) fn wake(self) {
+        self.0.iter().for_each(|taker| taker.notify_waiters());
+    }
 }
 
 /// The operations of a frame, and who waits for each.
@@ -94,14 +106,15 @@ impl FrameBatch {
         }
     }
 
-    /// Replies from a task of the runtime: who waits runs there, and each reply from this thread
-    /// would wake the runtime by itself.
-    fn succeed(self, core: &LogCore, results: Vec<CommitResult>) {
+    /// Replies, and wakes who waits for events, from one task of the runtime: they run there, and
+    /// each word from this thread would wake the runtime by itself.
+    fn succeed(self, core: &LogCore, results: Vec<CommitResult>, takers: WokenTakers) {
         let replies = self.replies;
         core.lanes.commits.hand_back(move || {
             for (sender, result) in replies.into_iter().zip(results) {
                 reply(sender, result);
             }
+            takers.wake();
         });
     }
 }
@@ -137,7 +150,7 @@ impl LogWriter {
         }
         let prepared = prepare(core, &batch.operations);
         if prepared.records.is_empty() {
-            batch.succeed(core, prepared.results);
+            batch.succeed(core, prepared.results, WokenTakers(Vec::new()));
             return None;
         }
         if let Err(error) = self.make_room(core, &prepared.records, batch.room()) {
@@ -148,7 +161,7 @@ impl LogWriter {
             return None;
         }
         match self.write_frame(core, prepared.records) {
-            Ok(()) => batch.succeed(core, prepared.results),
+            Ok(takers) => batch.succeed(core, prepared.results, takers),
             Err(error) => {
                 let path = self.segment.path.display();
                 let poisoned = core.poison(&format!("{path}: {error}"));
@@ -176,12 +189,13 @@ impl LogWriter {
         self.roll(core, bytes, room)
     }
 
-    /// Writes and syncs a frame, and changes the state as its records say.
+    /// Writes and syncs a frame, and changes the state as its records say. Gives those who are to be
+    /// woken.
     pub(crate) fn write_frame(
         &mut self,
         core: &Arc<LogCore>,
         records: Vec<LogRecord>,
-    ) -> io::Result<()> {
+    ) -> io::Result<WokenTakers> {
         let mut buffer = std::mem::take(&mut self.buffer);
         let offsets = self.encode_frame(&mut buffer, &records);
         let begin = Instant::now();
@@ -206,14 +220,7 @@ impl LogWriter {
         for (record, offset) in records.into_iter().zip(offsets) {
             state.apply(record, offset, RecordOrigin::Written, now);
         }
-        let woken = std::mem::take(&mut state.woken);
-        // Who is woken needs the lock.
-        drop(state);
-        if !woken.is_empty() {
-            let wake_all = move || woken.iter().for_each(|it| it.notify_waiters());
-            core.lanes.commits.hand_back(wake_all);
-        }
-        Ok(())
+        Ok(WokenTakers(std::mem::take(&mut state.woken)))
     }
 
     /// Gives back the memory of a large frame when the log is idle: there may be a thousand logs.
