@@ -281,7 +281,7 @@ impl LineWriter {
 
 impl Observation<'_> {
     /// The event, without its data, for a filter.
-    pub(crate) fn to_event(&self) -> Event {
+    pub(crate) fn to_event(self) -> Event {
         self.attributes.to_event()
     }
 }
