@@ -167,8 +167,8 @@ impl AdminApi {
     }
 
     async fn respond_to_explain(&self, query: &str) -> Response<Full<Bytes>> {
-        let (counters, operations) = (&self.status_source.counters, &self.parked.operations);
-        match explain::explain(counters, operations, query).await {
+        let operations = &self.parked.operations;
+        match explain::explain(&self.status_source, operations, query).await {
             Ok(lines) => build_response(StatusCode::OK, LINES, lines),
             Err(refusal) => refusal.respond(),
         }

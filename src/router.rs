@@ -193,12 +193,16 @@ impl Router {
         inside: InternalSender<'_>,
         arrival: EventArrival<'_>,
     ) -> Result<(), AcceptError> {
-        binding::validate(&event)?;
         let serving = self.served_table();
-        let served = serving.table.channel(key);
-        let Some((index, _)) = served else {
-            let removed = self.holder.removed_channel(key);
-            let removed = removed.ok_or_else(|| AcceptError::NotFound(key.clone()))?;
+        let Some((index, _)) = serving.table.channel(key) else {
+            let Some(removed) = self.holder.removed_channel(key) else {
+                return Err(self.refuse_local(
+                    None,
+                    &event,
+                    arrival,
+                    AcceptError::NotFound(key.clone()),
+                ));
+            };
             return Box::pin(self.accept_authorized(&removed, event, inside, arrival)).await;
         };
         match serving.channels.get(index) {
@@ -210,6 +214,22 @@ impl Router {
         }
     }
 
+    /// Counts and tells that an event from inside was refused before a channel had it.
+    fn refuse_local(
+        &self,
+        channel: Option<&RoutedChannel>,
+        event: &Event,
+        arrival: EventArrival<'_>,
+        error: AcceptError,
+    ) -> AcceptError {
+        self.counters.refused.increment();
+        if let Some(channel) = channel {
+            channel.count_arrivals(error.arrival(), 1);
+        }
+        self.observe_error(channel, event, arrival, &error);
+        error
+    }
+
     async fn accept_authorized(
         &self,
         channel: &RoutedChannel,
@@ -217,9 +237,11 @@ impl Router {
         inside: InternalSender<'_>,
         arrival: EventArrival<'_>,
     ) -> Result<(), AcceptError> {
+        binding::validate(&event)
+            .map_err(|invalid| self.refuse_local(Some(channel), &event, arrival, invalid.into()))?;
         policy::authorize_internal(channel.channel.authorization.as_ref(), inside, &event)
             .map_err(|denial| self.count_denied_by(Some(channel), denial))
-            .inspect_err(|error| self.observe_error(channel, &event, arrival, error))?;
+            .inspect_err(|error| self.observe_error(Some(channel), &event, arrival, error))?;
         // It would be lost if it were refused, so senders are refused instead.
         channel.charge_rate();
         let budget = channel.budget().or(self.budget.as_ref());
@@ -328,7 +350,7 @@ impl Router {
     ) -> Result<(), AcceptError> {
         for event in events {
             enter_broker(event, self.max_ttl).inspect_err(|error| {
-                self.observe_error(routed, event, EventArrival::default(), error);
+                self.observe_error(Some(routed), event, EventArrival::default(), error);
             })?;
         }
         Ok(())

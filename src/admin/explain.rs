@@ -9,10 +9,15 @@ use url::form_urlencoded;
 
 use super::answer::AdminRefusal;
 use super::operations::AdminOperations;
+use super::status::StatusSource;
+use crate::model::{
+    ChannelKey, ChannelKind, Inventory, ObjectKind, SubscriptionKey, SubscriptionKind,
+};
 use crate::observation::Explanation;
-use crate::telemetry::counters::ProcessCounters;
 use crate::wire_text::WireText;
 
+/// Number of subscriptions of which it is said that they are not ready.
+const MOST_NOT_READY: usize = 32;
 /// Number of events of a subscription that one response has at most.
 const MOST_EVENTS: usize = 200;
 
@@ -93,14 +98,14 @@ impl ExplainQuery {
 /// Fails with a status and a line of text if the query is not understood, or if there is no such
 /// event.
 pub(super) async fn explain(
-    counters: &Arc<ProcessCounters>,
+    source: &StatusSource,
     operations: &AdminOperations,
     query: &str,
 ) -> Result<Vec<u8>, AdminRefusal> {
     let asked = ExplainQuery::parse(query).map_err(AdminRefusal::bad_request)?;
-    let counters = Arc::clone(counters);
-    let shown = match &asked {
-        ExplainTarget::Event { id, .. } => Some(WireText::new(id)),
+    let counters = Arc::clone(&source.counters);
+    let event_id = match &asked {
+        ExplainTarget::Event { id, .. } => Some(id.clone()),
         ExplainTarget::Undelivered { .. } => None,
     };
     // Looking through everything takes some dozen milliseconds, which no event waits for.
@@ -113,17 +118,55 @@ pub(super) async fn explain(
         let text = "too many ask now: try again";
         AdminRefusal::new(StatusCode::SERVICE_UNAVAILABLE, text)
     };
-    let Explanation { lines, reach } = searched.await.and_then(Result::ok).ok_or_else(busy)?;
-    match (reach, shown) {
+    let mut explanation = searched.await.and_then(Result::ok).ok_or_else(busy)?;
+    if let Some(id) = &event_id {
+        let served = Arc::clone(&source.served.borrow().resolution);
+        add_not_ready(&mut explanation, id, &served.inventory);
+    }
+    let Explanation { lines, reach, .. } = explanation;
+    match (reach, event_id) {
         (None, _) => {
             let text = "events are not kept here: run sealpost without --explain-max-bytes 0";
             Err(AdminRefusal::not_found(text))
         }
         (Some(reach), Some(id)) if lines.is_empty() => {
-            let text = format!("no event with the id {id} is known here: {reach}");
+            let (id, started) = (
+                WireText::new(&id),
+                super::status::format_time(source.process.started.into()),
+            );
+            let text = format!(
+                "no event with the id {id} is known here: {reach}. This process started at {started}: \
+                 of a channel in memory, it knows nothing from before"
+            );
             Err(AdminRefusal::not_found(text))
         }
         (Some(_), _) => Ok(lines),
+    }
+}
+
+/// Adds the subscriptions of the channels that took the event which are not ready now: they are not
+/// served, or by their last good form.
+fn add_not_ready(explanation: &mut Explanation, id: &str, inventory: &Inventory) {
+    if explanation.channels.is_empty() {
+        return;
+    }
+    let unready = inventory.objects.iter().filter_map(|object| {
+        let (kind, of) = match object.kind {
+            ObjectKind::Trigger => (SubscriptionKind::Trigger, ChannelKind::Broker),
+            ObjectKind::Subscription => (SubscriptionKind::Subscription, ChannelKind::Channel),
+            _ => return None,
+        };
+        let why = object.conditions.not_ready.as_ref()?;
+        let channel = ChannelKey::new(of, &object.namespace, object.parent()?);
+        let key = SubscriptionKey::new(kind, &object.namespace, &object.name);
+        Some((channel.to_string(), key.to_string(), &why.message))
+    });
+    let unready: Vec<_> = unready
+        .filter(|(channel, ..)| explanation.channels.contains(channel))
+        .take(MOST_NOT_READY)
+        .collect();
+    for (_, subscription, why) in unready {
+        explanation.add_not_ready(id, &subscription, why);
     }
 }
 

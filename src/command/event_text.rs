@@ -23,6 +23,7 @@ pub(super) fn format_line(line: &Value) -> String {
             text(line, "source")
         ),
         "attempt" => attempt(line),
+        "wanted" => with_reason(wanted(line), line),
         "refused" => with_reason(refused(line), line),
         _ => with_reason(place(line), line),
     };
@@ -44,7 +45,19 @@ fn accepted(line: &Value) -> String {
 fn refused(line: &Value) -> String {
     let status = line.get("status").and_then(Value::as_u64);
     let status = status.map_or_else(String::new, |status| format!("  {status}"));
-    format!("by {}{}{status}", place(line), arrival(line))
+    let told = format!("by {}{}{status}", place(line), arrival(line));
+    // Of several events with one id, this is the one.
+    match (text(line, "type"), text(line, "source")) {
+        (kind, _) if kind.is_empty() => told,
+        (kind, source) => format!("{kind} from {source}  {told}"),
+    }
+}
+
+fn wanted(line: &Value) -> String {
+    match text(line, "destination") {
+        destination if destination.is_empty() => place(line),
+        destination => format!("{}  to {destination}", place(line)),
+    }
 }
 
 /// The way by which an event came, as far as it is known.
@@ -157,6 +170,16 @@ mod tests {
                 json!({"time": "2026-11-30T12:00:01.1Z", "what": "refused", "id": "1", "channel": "channel default/c",
                     "via": "http", "peer": "10.0.0.1", "status": 401, "reason": "no token"}),
                 "12:00:01.1Z    refused     1  by channel default/c  via http  from 10.0.0.1  401: no token\n",
+            ),
+            (
+                json!({"time": "2026-11-30T12:00:01.1Z", "what": "refused", "id": "1", "source": "/s", "type": "t",
+                    "channel": "channel default/c", "status": 400, "reason": "no"}),
+                "12:00:01.1Z    refused     1  t from /s  by channel default/c  400: no\n",
+            ),
+            (
+                json!({"time": "2026-11-30T12:00:01.1Z", "what": "wanted", "id": "1",
+                    "subscription": "trigger default/t", "destination": "http://a/b", "reason": "ordered"}),
+                "12:00:01.1Z    wanted      1  trigger default/t  to http://a/b: ordered\n",
             ),
             (
                 json!({"what": "lines lost", "lines": 7}),

@@ -11,7 +11,7 @@ use super::dead_letter::DeliveryFailure;
 use super::outgoing_event::DeliveryAttemptResult;
 use super::retry_schedule::{RetryVerdict, judge_status, retry_after};
 use crate::client::TransportError;
-use crate::model::{Addressable, Subscription};
+use crate::model::{Addressable, DestinationRoute, Subscription};
 
 impl<T> EventDeliverer<T> {
     /// Judges the response of an attempt, or the reason for which there is none.
@@ -48,8 +48,11 @@ impl<T> EventDeliverer<T> {
     ) -> DeliveryFailure {
         let failure =
             DeliveryFailure::from_response(destination, response.status(), response.body());
+        let is_remote = matches!(destination.route, DestinationRoute::Remote { .. });
         let is_filter = destination.url.host_str() == Some(&*self.options.broker_filter_host);
-        if is_filter {
+        if !is_remote {
+            failure.with_own_words(response.body())
+        } else if is_filter {
             failure.with_filter_report(response.body())
         } else {
             failure

@@ -118,6 +118,15 @@ impl DeliveryFailure {
         }
     }
 
+    /// Adds the body of the answer to the reason: for destinations inside of the process, whose words
+    /// are its own.
+    pub(super) fn with_own_words(mut self, body: &Bytes) -> Self {
+        let words = String::from_utf8_lossy(body);
+        let reason = format!("{}: {words}", self.reason);
+        self.reason = truncate(&reason, LONGEST_REASON).into();
+        self
+    }
+
     /// Replaces destination and body by those that a broker filter reports; leaves them as they are
     /// if the filter failed itself and reports none (contract BF-13, G-36).
     pub(super) fn with_filter_report(mut self, body: &Bytes) -> Self {

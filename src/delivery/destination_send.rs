@@ -16,7 +16,7 @@ use super::attempt::DeliveryAttempt;
 use super::attempt_progress::AttemptProgress;
 use super::dead_letter::DeliveryFailure;
 use super::delivery_record::{DeliveryRecord, GIVEN_UP};
-use super::outgoing_event::{DeferredAttempt, DeliveryAttemptResult, OutgoingEvent, SendFailure};
+use super::outgoing_event::{DeferredAttempt, OutgoingEvent, SendFailure};
 use super::retry_schedule::RetrySchedule;
 use crate::client::HttpTransport;
 use crate::model::Subscription;
@@ -50,6 +50,17 @@ enum AttemptEnd {
     Taken(Response<Bytes>),
     /// The next attempt is due after this wait.
     Retry(Duration),
+}
+
+/// The reason for which an attempt failed, with what comes next.
+fn reason_of(next: &Result<RetryWait, SendFailure>) -> String {
+    match next {
+        Ok(RetryWait { failure, wait }) => {
+            format!("{failure}; the next attempt is in {wait:.1?}")
+        }
+        Err(SendFailure::Failed(failure)) => failure.to_string(),
+        Err(SendFailure::Deferred(_) | SendFailure::NoDestination) => String::new(),
+    }
 }
 
 /// A failed attempt, and the wait before the next one.
@@ -145,47 +156,41 @@ impl<T: HttpTransport> EventDeliverer<T> {
         let attempted = self
             .send_attempt(&attempt, send.record, &send.span, permit)
             .await;
-        self.observe_attempt(&attempt, send.record, began, &attempted);
-        match attempted {
+        let next = match attempted {
             Ok(response) => {
+                self.observe_attempt(&attempt, send.record, began, "");
                 worker.record_success(role, began);
-                Ok(AttemptEnd::Taken(response))
+                return Ok(AttemptEnd::Taken(response));
             }
-            Err(error) => {
-                let RetryWait { failure, wait } = send.next_wait(schedule, error)?;
-                // A wait that the queue cannot hold the event for is left to the queue.
-                if send.progress.exceeds_hold_time(wait, timeout) {
-                    self.counters.count_retry(worker.series());
-                    let attempts = schedule.attempts_made();
-                    return Err(DeferredAttempt { attempts, wait }.into());
-                }
-                tracing::debug!(
-                    subscription = %subscription.key,
-                    event.id = %WireText::new(send.outgoing.event.id()),
-                    to = role.as_str(),
-                    reason = %failure,
-                    ?wait,
-                    "Attempt failed, trying again"
-                );
-                Ok(AttemptEnd::Retry(wait))
-            }
+            Err(error) => send.next_wait(schedule, error),
+        };
+        self.observe_attempt(&attempt, send.record, began, &reason_of(&next));
+        let RetryWait { failure, wait } = next?;
+        // A wait that the queue cannot hold the event for is left to the queue.
+        if send.progress.exceeds_hold_time(wait, timeout) {
+            self.counters.count_retry(worker.series());
+            let attempts = schedule.attempts_made();
+            return Err(DeferredAttempt { attempts, wait }.into());
         }
+        tracing::debug!(
+            subscription = %subscription.key,
+            event.id = %WireText::new(send.outgoing.event.id()),
+            to = role.as_str(),
+            reason = %failure,
+            ?wait,
+            "Attempt failed, trying again"
+        );
+        Ok(AttemptEnd::Retry(wait))
     }
 
-    /// Tells observers what has come of an attempt.
+    /// Tells observers what has come of an attempt, and why it failed if it did.
     fn observe_attempt(
         &self,
         attempt: &DeliveryAttempt<'_>,
         record: &DeliveryRecord<'_>,
         began: Instant,
-        attempted: &DeliveryAttemptResult,
+        reason: &str,
     ) {
-        let reason = match attempted {
-            Ok(_) => String::new(),
-            Err(
-                backoff::Error::Permanent(failure) | backoff::Error::Transient { err: failure, .. },
-            ) => failure.to_string(),
-        };
         let (series, took) = (record.worker.series(), began.elapsed());
         series.record_attempt_duration(took);
         let observed = ObservedAttempt {
@@ -193,7 +198,7 @@ impl<T: HttpTransport> EventDeliverer<T> {
             number: attempt.attempts_before + 1,
             status: record.last_status(),
             took,
-            reason: &reason,
+            reason,
         };
         self.counters.observer.observe(
             record.event,

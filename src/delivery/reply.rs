@@ -2,10 +2,25 @@
 
 use bytes::Bytes;
 use http::Response;
+use http::header::CONTENT_TYPE;
 
 use crate::client::ReplyError;
 use crate::event::{AttributeLimit, Event, http as binding, knative};
 use crate::model::{Subscription, SubscriptionKind};
+use crate::wire_text::WireText;
+
+/// Describes an answer that was perhaps meant to be a reply: JSON, and not an event. Its body is not
+/// read.
+pub(super) fn describe_json(response: &Response<Bytes>) -> Option<String> {
+    let content_type = response.headers().get(CONTENT_TYPE)?.to_str().ok()?;
+    let is_json = content_type.to_ascii_lowercase().contains("json");
+    is_json.then(|| {
+        let content_type = WireText::new(content_type);
+        format!(
+            "the answer is {content_type} without ce- headers, so no event, and nothing is replied"
+        )
+    })
+}
 
 /// Decodes the event that a response holds, if it holds one.
 ///

@@ -13,11 +13,12 @@ use super::attempt_progress::AttemptProgress;
 use super::dead_letter::DeliveryFailure;
 use super::delivery_record::DeliveryRecord;
 use super::outgoing_event::{DeferredAttempt, OutgoingEvent, SendFailure};
-use super::reply::{read_reply, restore_broker_ttl};
+use super::reply::{describe_json, read_reply, restore_broker_ttl};
 use crate::channel::{DeliveryOutcome, DeliveryStage, LostDelivery};
 use crate::client::HttpTransport;
 use crate::event::Event;
 use crate::model::DestinationRole;
+use crate::observation::ObservedFact;
 
 impl<T: HttpTransport> EventDeliverer<T> {
     /// Sends the event to the subscriber, and what follows from that to where it belongs.
@@ -56,13 +57,20 @@ impl<T: HttpTransport> EventDeliverer<T> {
             return DeliveryOutcome::Delivered;
         };
         // Without a reply address, the response is not even decoded: it cannot fail the delivery.
+        let json = describe_json(&response);
         let answered = read_reply(response, self.options.attributes);
         let series = record.worker.series();
         if answered.is_ok() {
             series.record_readable_reply(Instant::now());
         }
         match answered {
-            Ok(None) => DeliveryOutcome::Delivered,
+            Ok(None) => {
+                if let Some(json) = json {
+                    let (observer, fact) = (&self.counters.observer, ObservedFact::NoReply(&json));
+                    observer.observe(record.event, series.observed(), &fact);
+                }
+                DeliveryOutcome::Delivered
+            }
             Ok(Some(reply)) => {
                 self.event_types
                     .observe(subscription.event_types.as_ref(), &reply);

@@ -13,6 +13,8 @@ use super::observed_object::ObservedObject;
 use super::tap_hub::Observation;
 use crate::event::{CompactEvent, Event, ShownData};
 use crate::filter::{Filter, explain};
+use crate::model::{DeliveryOrder, DestinationRole, Subscription};
+use crate::scrub;
 
 /// Number of subscriptions of which it is said that an event did not pass their filters: of one
 /// event among others, and where it is asked for.
@@ -38,13 +40,26 @@ pub(super) struct EventLine<'l> {
     attempt: Option<u32>,
     status: Option<u16>,
     milliseconds: Option<f64>,
+    /// The subscriber's address, of a subscription that wants the event.
+    destination: Cow<'l, str>,
     reason: Cow<'l, str>,
     /// All of them; those that every line has are left out.
     attributes: Option<CompactEvent<'l>>,
     data: Option<ShownData>,
 }
 
-impl EventLine<'_> {
+impl<'l> EventLine<'l> {
+    /// Shows to whom a subscription sends, and what its events wait for.
+    fn show_subscription(&mut self, subscription: &'l Subscription) {
+        let subscriber = DestinationRole::Subscriber.destination(subscription);
+        if let Some(subscriber) = subscriber {
+            self.destination = scrub::url(subscriber.url.as_written());
+        }
+        if subscription.delivery.order == DeliveryOrder::Ordered {
+            self.reason = "ordered: it waits until those before it have ended".into();
+        }
+    }
+
     /// Appends the line as JSON, with a line end.
     pub(super) fn write(&self, to: &mut Vec<u8>) {
         let mut line = JsonLine::begin(to);
@@ -62,6 +77,7 @@ impl EventLine<'_> {
         line.value_if_any("attempt", self.attempt);
         line.value_if_any("status", self.status);
         line.value_if_any("milliseconds", self.milliseconds);
+        line.text_if_any("destination", &self.destination);
         line.text_if_any("reason", &self.reason);
         if let Some(attributes) = self.attributes {
             let others = attributes.texts();
@@ -110,7 +126,9 @@ impl<'t> ToldFact<'t> {
                 line.status = refusal.status;
                 line.reason = refusal.reason.into();
             }
-            ObservedFact::Filtered(reason) | ObservedFact::Ended(_, reason) => {
+            ObservedFact::Filtered(reason)
+            | ObservedFact::NoReply(reason)
+            | ObservedFact::Ended(_, reason) => {
                 line.reason = reason.into();
             }
             ObservedFact::Attempted(ObservedAttempt {
@@ -208,7 +226,10 @@ impl<'t> ToldFact<'t> {
                 };
                 let mut line = self.empty_line(what);
                 line.subscription = name.into();
-                line.reason = found.unwrap_or_default().into();
+                match found {
+                    Some(reason) => line.reason = reason.into(),
+                    None => line.show_subscription(subscription),
+                }
                 lines.push(line);
             }
         }

@@ -1,11 +1,13 @@
 //! What became of an event: everything that the ring has of it, in order.
 
 use std::cmp::Reverse;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use super::event_key::EventKey;
 use super::event_line::{ToldFact, WantedLines, format_millis};
+use super::json_line::JsonLine;
+use super::now_millis;
 use super::observed_fact::{ObservedEnd, ObservedFact};
 use super::record_ring::{MOST_EVENTS, RecordRing, RecordSegment};
 use crate::event::CompactEvent;
@@ -20,6 +22,21 @@ pub(crate) struct Explanation {
     pub(crate) lines: Vec<u8>,
     /// In words, how far the memory of events goes back; `None` if nothing is kept.
     pub(crate) reach: Option<String>,
+    /// Kind, namespace and name of the channels and Brokers that took the events.
+    pub(crate) channels: BTreeSet<String>,
+}
+
+impl Explanation {
+    /// Adds that a subscription of one of the channels is not ready now, and why.
+    pub(crate) fn add_not_ready(&mut self, id: &str, subscription: &str, why: &str) {
+        let mut line = JsonLine::begin(&mut self.lines);
+        line.text("time", &format_millis(now_millis()));
+        line.text("what", "not ready");
+        line.text("id", id);
+        line.text("subscription", subscription);
+        line.text("reason", why);
+        line.end();
+    }
 }
 
 impl Explanation {
@@ -49,8 +66,11 @@ impl Explanation {
             .filter(|record| keys.contains(&record.key))
             .collect();
         found.sort_by_key(|record| (record.millis, record.fact.rank()));
-        let mut lines = Vec::new();
+        let (mut lines, mut channels) = (Vec::new(), BTreeSet::new());
         for record in found.iter().take(MOST_LINES) {
+            if let ObservedFact::Accepted(_) = record.fact {
+                channels.insert(record.object.label().to_owned());
+            }
             let known = attributes.get(&record.key).copied();
             let time = format_millis(record.millis);
             let told = ToldFact {
@@ -67,7 +87,11 @@ impl Explanation {
             let filtered = told.filter_lines(&|_| true, WantedLines::Shown);
             filtered.iter().for_each(|line| line.write(&mut lines));
         }
-        Self { lines, reach }
+        Self {
+            lines,
+            reach,
+            channels,
+        }
     }
 }
 
@@ -102,6 +126,7 @@ impl Explanation {
         Self {
             lines,
             reach: ring.is_kept().then(|| reach(&segments)),
+            ..Self::default()
         }
     }
 }

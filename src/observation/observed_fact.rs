@@ -79,6 +79,9 @@ pub enum ObservedFact<'a> {
     Filtered(&'a str),
     /// The event was sent to a destination.
     Attempted(ObservedAttempt<'a>),
+    /// The subscriber's answer is JSON and no event, as is described here, so that nothing goes to
+    /// the reply address.
+    NoReply(&'a str),
     /// The delivery ended, for this reason if it failed.
     Ended(ObservedEnd, &'a str),
 }
@@ -121,6 +124,7 @@ impl<'a> ObservedFact<'a> {
             Self::Refused(_) => "refused",
             Self::Filtered(_) => "filtered",
             Self::Attempted(_) => "attempt",
+            Self::NoReply(_) => "no reply",
             Self::Ended(end, _) => end.as_str(),
         }
     }
@@ -138,7 +142,8 @@ impl<'a> ObservedFact<'a> {
             Self::Refused(_) => (1, 0, 0),
             Self::Filtered(_) => (2, 0, 0),
             Self::Attempted(attempt) => (3, place(&ROLES, attempt.role), attempt.number),
-            Self::Ended(..) => (4, 0, 0),
+            Self::NoReply(_) => (4, 0, 0),
+            Self::Ended(..) => (5, 0, 0),
         }
     }
 
@@ -168,6 +173,10 @@ impl<'a> ObservedFact<'a> {
                 to.extend_from_slice(&micros.to_le_bytes());
                 push_text(to, attempt.reason, LONGEST_REASON);
             }
+            Self::NoReply(body) => {
+                to.push(6);
+                push_text(to, body, LONGEST_REASON);
+            }
             Self::Ended(end, reason) => {
                 to.extend_from_slice(&[5, place(&ENDS, *end)]);
                 push_text(to, reason, LONGEST_REASON);
@@ -184,6 +193,7 @@ impl<'a> ObservedFact<'a> {
             2 => read_refusal(rest).map(|(refusal, rest)| (Self::Refused(refusal), rest))?,
             3 => read_text(rest).map(|(reason, rest)| (Self::Filtered(reason), rest))?,
             4 => read_attempt(rest).map(|(attempt, rest)| (Self::Attempted(attempt), rest))?,
+            6 => read_text(rest).map(|(body, rest)| (Self::NoReply(body), rest))?,
             _ => {
                 let (end, rest) = rest.split_first()?;
                 let (reason, rest) = read_text(rest)?;
@@ -316,6 +326,7 @@ mod tests {
             }),
             ObservedFact::Refused(ObservedRefusal::default()),
             ObservedFact::Filtered("exact.type"),
+            ObservedFact::NoReply("2 bytes"),
             ObservedFact::Attempted(attempt),
             ObservedFact::Attempted(ObservedAttempt {
                 status: None,

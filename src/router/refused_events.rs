@@ -33,10 +33,10 @@ impl Router {
         }
     }
 
-    /// Tells observers that a channel did not take an event, and why.
+    /// Tells observers that a channel, if there is one, did not take an event, and why.
     pub(super) fn observe_error(
         &self,
-        routed: &RoutedChannel,
+        routed: Option<&RoutedChannel>,
         event: &Event,
         arrival: EventArrival<'_>,
         error: &AcceptError,
@@ -46,7 +46,7 @@ impl Router {
             arrival,
             reason: &error.to_string(),
         };
-        self.observe_refused(event, Some(&routed.observed), &refusal);
+        self.observe_refused(event, routed.map(|routed| &routed.observed), &refusal);
     }
 
     /// Tells observers that an event was refused before the channel had it, or at an address that

@@ -1,6 +1,7 @@
 //! What is shown of single events: `explain`, `tap`, and the last hour of subscriptions.
 
 mod backends;
+mod reasons;
 mod refused;
 mod tap;
 

@@ -31,21 +31,23 @@ async fn manifests(kind: &str, namespace: &str, [taking, broken]: [&Subscriber; 
 }
 
 /// Waits until `explain` has a line with all of these parts; gives all lines.
-async fn explained(dispatcher: &Dispatcher, id: &str, parts: &[&str]) -> String {
+pub(super) async fn explained(dispatcher: &Dispatcher, id: &str, parts: &[&str]) -> String {
+    let mut lines = String::new();
     let explained = async {
         loop {
-            let lines = text(&on(dispatcher, &["explain", id]).await.stdout);
+            lines = text(&on(dispatcher, &["explain", id]).await.stdout);
             if lines
                 .lines()
                 .any(|line| parts.iter().all(|part| line.contains(part)))
             {
-                return lines;
+                return;
             }
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;
         }
     };
     let explained = tokio::time::timeout(SOON, explained).await;
-    explained.unwrap_or_else(|_elapsed| panic!("not soon: {id} {parts:?}"))
+    explained.unwrap_or_else(|_elapsed| panic!("not soon: {id} {parts:?}: {lines}"));
+    lines
 }
 
 fn has(lines: &str, parts: &[&str]) -> bool {
