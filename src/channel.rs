@@ -305,12 +305,14 @@ pub struct OpenedChannel {
 }
 
 /// What a backend takes of the place where it keeps events.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StorageUsage {
     /// Bytes that it takes.
     pub used: u64,
     /// Bytes that it may take.
     pub limit: u64,
+    /// Reason for which it refuses events, in words, if it does.
+    pub lack: Option<String>,
 }
 
 /// Keeper of the queues of channels. Queues are named by the key of their subscription, and outlive

@@ -93,6 +93,8 @@ struct ProcessStatus {
 struct DiskUsageStatus {
     bytes: u64,
     limit: u64,
+    /// The reason for which events are refused, in words, while there is no room for them.
+    full: Option<String>,
     /// The failure for which the disk cannot be written to, in words.
     failure: Option<String>,
 }
@@ -187,8 +189,9 @@ impl StatusSource {
             return None;
         }
         Some(DiskUsageStatus {
-            bytes: usage.map_or(0, |usage| usage.used),
-            limit: usage.map_or(0, |usage| usage.limit),
+            bytes: usage.as_ref().map_or(0, |usage| usage.used),
+            limit: usage.as_ref().map_or(0, |usage| usage.limit),
+            full: usage.and_then(|usage| usage.lack),
             failure: failure.map(|failure| failure.to_string()),
         })
     }

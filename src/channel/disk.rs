@@ -10,6 +10,7 @@ mod acknowledger;
 mod consumer;
 mod context;
 mod directory;
+mod disk_room;
 mod history;
 mod kept_log;
 pub mod log;
@@ -297,7 +298,10 @@ impl ChannelBackend for DiskBackend {
     }
 
     fn storage_usage(&self) -> Option<StorageUsage> {
-        self.context.directory.usage()
+        let mut usage = self.context.directory.usage()?;
+        let table = self.table.lock();
+        usage.lack = table.logs.values().find_map(|log| log.room.lack());
+        Some(usage)
     }
 
     fn parked_store(&self) -> Option<Box<dyn ParkedStore>> {

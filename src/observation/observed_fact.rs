@@ -139,7 +139,8 @@ impl<'a> ObservedFact<'a> {
     pub(super) fn rank(&self) -> (u8, u8, u32) {
         match self {
             Self::Accepted(_) | Self::Received => (0, 0, 0),
-            Self::Refused(_) => (1, 0, 0),
+            // A sender is refused once all deliveries of its event have ended.
+            Self::Refused(_) => (6, 0, 0),
             Self::Filtered(_) => (2, 0, 0),
             Self::Attempted(attempt) => (3, place(&ROLES, attempt.role), attempt.number),
             Self::NoReply(_) => (4, 0, 0),

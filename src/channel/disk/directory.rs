@@ -90,6 +90,7 @@ impl DirectoryKeeper {
                 Some(StorageUsage {
                     used: budget.used(),
                     limit: budget.limit(),
+                    lack: None,
                 })
             }
             DirectoryState::Unused | DirectoryState::Failed(_) => None,

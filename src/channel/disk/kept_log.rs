@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use super::disk_room::DiskRoom;
 use super::log_access::LogAccess;
 use super::queue::{DiskQueue, EndedQueues};
 use crate::model::ChannelKey;
@@ -30,6 +31,8 @@ pub(super) struct KeptLog {
     pub(super) access: Arc<LogAccess>,
     /// Those of its queues that have deliveries to be acknowledged.
     pub(super) ends: Arc<EndedQueues>,
+    /// Whether it has room for events.
+    pub(super) room: DiskRoom,
     /// Milliseconds for which finished events are kept.
     retention: AtomicU64,
     queues: Mutex<BTreeMap<String, WantedQueue>>,
@@ -42,6 +45,7 @@ impl KeptLog {
         Self {
             access: Arc::new(LogAccess::new(channel)),
             ends: Arc::default(),
+            room: DiskRoom::default(),
             retention: AtomicU64::new(0),
             queues: Mutex::default(),
             changed: Notify::new(),

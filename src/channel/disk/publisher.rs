@@ -73,6 +73,7 @@ impl DiskPublisher {
         };
         match log.publish(prepared).await {
             Ok(_first) => {
+                self.log.room.note_written(&self.log.access.channel);
                 places.keep();
                 Ok(())
             }
@@ -106,6 +107,9 @@ impl DiskPublisher {
     fn refusal(&self, error: &LogError) -> PublishError {
         match error {
             LogError::Full { .. } | LogError::TooLarge { .. } => {
+                if let LogError::Full { .. } = error {
+                    self.log.room.note_refused(&self.log.access.channel, error);
+                }
                 self.context.metrics.refused_full.increment();
                 PublishError::NoRoom(error.to_string())
             }

@@ -41,6 +41,8 @@ pub(super) struct TopSnapshot {
     /// One line about the process.
     pub(super) process: String,
     pub(super) is_ready: bool,
+    /// True while events are refused, since a disk has no room for them.
+    pub(super) is_disk_full: bool,
     /// The time of the dispatcher, by RFC 3339.
     pub(super) time: String,
     /// Number of errors of the configuration.
@@ -70,6 +72,7 @@ impl TopSnapshot {
             rows,
             process: process_line(process),
             is_ready: process.get("ready").and_then(Value::as_bool) == Some(true),
+            is_disk_full: process.pointer("/disk/full").is_some_and(Value::is_string),
             time: printable(time),
             errors: errors
                 .filter(|problem| text(problem, "severity") == "error")

@@ -179,10 +179,11 @@ impl TopScreen {
 
     fn head(&self) -> Paragraph<'_> {
         let snapshot = &self.snapshot;
-        let state = match (&self.failure, snapshot.is_ready) {
-            (Some(failure), _) => Span::styled(failure.as_str(), bad()),
-            (None, true) => Span::styled("ready", Style::new().fg(Color::Green)),
-            (None, false) => Span::styled("not ready", bad()),
+        let state = match (&self.failure, snapshot.is_ready, snapshot.is_disk_full) {
+            (Some(failure), ..) => Span::styled(failure.as_str(), bad()),
+            (None, true, true) => Span::styled("no room on the disk: events are refused", bad()),
+            (None, true, false) => Span::styled("ready", Style::new().fg(Color::Green)),
+            (None, false, _) => Span::styled("not ready", bad()),
         };
         let first = Line::from(vec![
             state,

@@ -66,6 +66,12 @@ async fn a_full_disk_refuses_until_there_is_room() {
     assert!((8..24).contains(&taken), "{taken} times 256 KiB in 6 MiB");
     assert!(dispatcher.counter("disk_refused_full_total").await > 0);
     assert_eq!(dispatcher.admin_text("/readyz").await.0, 200);
+    let told = ["The disk has no room for events", "channel default/c"];
+    assert_eq!(dispatcher.logged(&told).len(), 1, "{}", dispatcher.log());
+    let status: Value =
+        serde_json::from_str(&dispatcher.admin_text("/api/v1/status").await.1).expect("JSON");
+    let full = status["process"]["disk"]["full"].as_str();
+    assert!(full.is_some_and(|it| it.contains("limit")), "{status}");
     dispatcher.apply(&yaml(&back)).await;
     back.until(taken).await;
     until_taken(&dispatcher).await;

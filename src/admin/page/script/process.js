@@ -31,8 +31,9 @@ function drawCertificate({ use, subject, notAfter, destinations, level, text }) 
 }
 
 function showProcess({ process, now }) {
-  const partly = process.unserved ? `Ready in part: ${process.unserved}` : "Ready";
-  pill($("ready"), process.ready ? process.unserved ? 1 : 0 : 2, process.ready ? partly : `Not ready: ${process.missing}`);
+  const full = process.disk?.full && `no room on the disk, events are refused: ${process.disk.full}`;
+  const parts = [process.unserved, full].filter(Boolean), partly = parts.length ? `Ready in part: ${parts.join("; ")}` : "Ready";
+  pill($("ready"), process.ready ? parts.length ? 1 : 0 : 2, process.ready ? partly : `Not ready: ${process.missing}`);
   const facts = { version: process.version, role: process.role, configuration: process.configuration, "transport encryption": process.transportEncryption };
   if (process.rabbitmqConnected != null) facts.RabbitMQ = process.rabbitmqConnected ? "connected" : "away";
   if (process.disk) facts.disk = process.disk.failure ?? `${bytes(process.disk.bytes)} of ${bytes(process.disk.limit)}`;
