@@ -3,7 +3,7 @@
 
 mod disk;
 mod drop_in;
-mod helm;
+pub(crate) mod helm;
 mod image;
 mod kustomize;
 mod objects;

@@ -23,7 +23,10 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ),
     ("budget", &[]),
     ("doubling_wait", &[]),
-    ("observation", &["event", "filter", "model", "scrub", "wire_text"]),
+    (
+        "observation",
+        &["event", "filter", "model", "scrub", "wire_text"],
+    ),
     (
         "telemetry",
         &[

@@ -81,6 +81,23 @@ fn rendered(arguments: &[&str]) -> Option<Vec<Value>> {
 }
 
 /// Helm's own checks, with nothing that it finds doubtful.
+/// Variables that the chart gives to the containers of the pods of this name, without those that
+/// name places of the pod; nothing without helm.
+pub(crate) fn variables_of(pods: &str, values: &[&str]) -> Option<Vec<(String, String)>> {
+    let objects = rendered(&set(values))?;
+    let mut named = objects.iter().filter(|it| it["metadata"]["name"] == pods);
+    let pods = named.find(|object| runs_pods(object)).expect("pods");
+    let variables = list(&container(pods)["env"]).iter();
+    let of_all = variables.filter_map(|it| Some((it["name"].as_str()?, it["value"].as_str()?)));
+    let of_all =
+        of_all.filter(|(_, value)| !value.starts_with('/') && !value.starts_with("0.0.0.0"));
+    Some(
+        of_all
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect(),
+    )
+}
+
 #[test]
 fn helm_finds_nothing_wrong() {
     let chart = chart().display().to_string();

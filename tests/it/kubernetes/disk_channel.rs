@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::reconciled;
+use crate::deploy::helm::variables_of;
 use crate::support::cluster::objects::{channel, config_map, object, subscriber};
 use crate::support::cluster::{Cluster, SYSTEM};
 use crate::support::dispatcher::Dispatcher;
@@ -134,6 +135,42 @@ async fn a_channel_from_its_creation_to_its_events() {
         let refused = log.filter(|entry| entry.user == user && [401, 403].contains(&entry.code));
         assert_eq!(refused.count(), 0, "{account}");
     }
+}
+
+/// From the chart to an event: pods with the variables that Helm renders serve a channel as soon as it
+/// is created.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_channel_of_the_chart_gets_events() {
+    let (cluster, volume) = (Cluster::start().await, TempDir::new().expect("a directory"));
+    let subscriber = Subscriber::ok().await;
+    cluster.namespace("team").await;
+    let begun = Instant::now();
+    let mut pods = Vec::new();
+    for name in [CONTROLLER, DISPATCHER] {
+        let Some(variables) = variables_of(name, &["diskChannel.enabled=true"]) else {
+            return;
+        };
+        let mut pod = Pod::of_ours(&cluster, name).await;
+        for (name, value) in variables {
+            pod = pod.env(&name, &value);
+        }
+        pods.push(pod.env("SEALPOST_DATA_DIR", text(&volume)).start().await);
+    }
+    let at = "team/feed";
+    cluster.create(&object(KIND, at)).await;
+    endpoints(&cluster).await;
+    cluster.until(KIND, at, is_ready).await;
+    let entry = json!({"spec": {"subscribers": [patient(&subscriber.url())]}});
+    cluster.merge(KIND, at, &entry).await;
+    cluster
+        .until(KIND, at, |channel| {
+            channel["status"]["subscribers"].is_array()
+        })
+        .await;
+    let host = "feed-disk-kn-channel.team.svc.cluster.local";
+    accepted(&pods[1], host, "from-a-chart").await;
+    assert_eq!(subscriber.until(1).await[0].id(), "from-a-chart");
+    println!("from the chart to the event: {:?}", begun.elapsed());
 }
 
 /// One process owns a volume: a second pod ends, and says who has it.
