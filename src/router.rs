@@ -30,6 +30,7 @@ pub(crate) use accept_error::AcceptError;
 pub(crate) use broker_hop::enter_broker;
 use pending_replies::keep_or_make_pending;
 use publish_span::PublishSpans;
+pub(crate) use refused_events::observed_request_reply;
 use relayed_series::RelayedSeries;
 pub(crate) use request_reply::RequestLimits;
 pub(crate) use served_table::RoutedChannel;

@@ -9,7 +9,7 @@ use super::response::IngressResponse;
 use crate::budget::MemoryBudget;
 use crate::model::{AddressLookup, Channel, RequestReply, SenderAuthorization};
 use crate::observation::ObservedObject;
-use crate::router::ServedTable;
+use crate::router::{ServedTable, observed_request_reply};
 
 /// Target of a request, by its host and path.
 pub(super) enum IngressTarget<'s> {
@@ -42,11 +42,7 @@ impl<'s> IngressTarget<'s> {
     pub(super) fn observed(&self, serving: &ServedTable) -> Option<Arc<ObservedObject>> {
         match self {
             Self::Channel(index, _) => serving.observed_channel(*index).cloned(),
-            Self::RequestReply(request_reply) => {
-                let key = &request_reply.key;
-                let (kind, namespace) = (key.kind.as_str(), &key.namespace);
-                Some(ObservedObject::new(kind, namespace, &key.name))
-            }
+            Self::RequestReply(request_reply) => Some(observed_request_reply(request_reply)),
         }
     }
 

@@ -97,9 +97,13 @@ impl Router {
         let Some(pending) = serving.pending_replies.get(&request_reply.key) else {
             return Err(AcceptError::NotFound(request_reply.key.clone()));
         };
+        let asked = event.clone();
         let replied = self
             .send_and_wait(serving, request_reply, pending, event)
             .await;
+        if let Err(AcceptError::Unanswered(unanswered)) = &replied {
+            self.observe_unanswered(request_reply, &asked, unanswered);
+        }
         pending.series().count_end(match &replied {
             Ok(_) => RequestReplyOutcome::Replied,
             Err(AcceptError::Unanswered(unanswered)) => unanswered.reply_outcome(),

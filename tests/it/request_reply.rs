@@ -270,6 +270,17 @@ async fn no_reply_in_time() {
         text.contains("no reply came within 0.3 s") && text.contains("replyid"),
         "{text}"
     );
+    let told = dispatcher.admin_text("/api/v1/explain?id=i").await.1;
+    let refused = |line: &str| {
+        let parts = [
+            "\"refused\"",
+            "requestreply default/rr",
+            "504",
+            "no reply came",
+        ];
+        parts.iter().all(|part| line.contains(part))
+    };
+    assert!(told.lines().any(refused), "{told}");
     let late = "request_reply_late_replies_total{request_reply_namespace=\"default\",request_reply_name=\"rr\"}";
     until_metric(&dispatcher, late, "1").await;
     assert_eq!(metric(&dispatcher, &ended("timed_out")).await, "1");
