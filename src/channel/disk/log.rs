@@ -23,6 +23,7 @@ mod ranges;
 mod read;
 mod recovery;
 mod reopening;
+mod reserve;
 mod segment;
 mod state;
 #[cfg(test)]

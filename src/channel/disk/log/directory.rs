@@ -14,6 +14,7 @@ use crate::channel::disk::log::files::{FileSystem, LockOutcome};
 use crate::channel::disk::log::lane::{BlockingLane, LaneKind};
 use crate::channel::disk::log::open_logs::OpenLogs;
 use crate::channel::disk::log::opening::LogOpening;
+use crate::channel::disk::log::reserve::{RESERVE_NAME, RoomReserve};
 
 /// Name of the file whose lock keeps other processes out.
 pub(crate) const LOCK_NAME: &str = "lock";
@@ -31,6 +32,9 @@ pub struct DirectoryOptions {
     pub read_threads: usize,
     /// Where blocking work is done.
     pub lanes: LaneKind,
+    /// Bytes that are kept back on the disk for what ends events; none with 0. They are beside those
+    /// of the logs.
+    pub reserve_bytes: u64,
 }
 
 impl Default for DirectoryOptions {
@@ -41,6 +45,7 @@ impl Default for DirectoryOptions {
             commit_threads: 8,
             read_threads: 4,
             lanes: LaneKind::Threads,
+            reserve_bytes: 1 << 20,
         }
     }
 }
@@ -62,6 +67,7 @@ pub struct DataDirectory {
     pub(crate) budget: Arc<DiskBudget>,
     pub(crate) lanes: SharedLanes,
     pub(crate) lock: Arc<dyn Send + Sync>,
+    pub(crate) reserve: Arc<RoomReserve>,
     pub(crate) open_logs: Arc<OpenLogs>,
 }
 
@@ -111,6 +117,7 @@ impl DataDirectory {
         let limit = taken.saturating_add(options.max_more_bytes);
         let budget = DiskBudget::new(limit.min(options.max_bytes));
         budget.count(taken);
+        let reserve = RoomReserve::new(&files, path.join(RESERVE_NAME), options.reserve_bytes);
         Ok(Self {
             path: path.to_owned(),
             files,
@@ -121,6 +128,7 @@ impl DataDirectory {
                 reads: BlockingLane::new(options.lanes, options.read_threads)?,
             },
             lock: Arc::from(lock),
+            reserve: Arc::new(reserve),
             open_logs: OpenLogs::start(&runtime),
         })
     }
@@ -188,7 +196,9 @@ impl DataDirectory {
 
     fn log_path(&self, name: &str) -> Result<PathBuf, LogError> {
         let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._+~".contains(&byte);
-        let is_name = name.bytes().all(is_plain) && !name.starts_with('.') && name != LOCK_NAME;
+        let is_name = name.bytes().all(is_plain)
+            && !name.starts_with('.')
+            && ![LOCK_NAME, RESERVE_NAME].contains(&name);
         if name.is_empty() || name.len() > 255 || !is_name {
             return Err(LogError::InvalidName(name.to_owned()));
         }

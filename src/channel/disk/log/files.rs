@@ -47,6 +47,14 @@ pub trait LogFile: fmt::Debug + Send + Sync {
     /// # Errors
     /// If the disk fails.
     fn length(&self) -> io::Result<u64>;
+
+    /// False if the file was removed while it was open: what is written to it is lost.
+    ///
+    /// # Errors
+    /// If the disk fails.
+    fn has_name(&self) -> io::Result<bool> {
+        Ok(true)
+    }
 }
 
 /// A name in a directory.

@@ -99,6 +99,7 @@ impl LogCore {
             files: Arc::clone(&directory.files),
             clock: Arc::clone(&directory.clock),
             budget: Arc::clone(&directory.budget),
+            reserve: Arc::clone(&directory.reserve),
             lanes: directory.lanes.clone(),
             lock: Arc::clone(&directory.lock),
             options,

@@ -57,6 +57,7 @@ struct Bench {
     clock: Arc<dyn LogClock>,
     options: LogOptions,
     max_bytes: u64,
+    reserve_bytes: u64,
 }
 
 impl Bench {
@@ -70,6 +71,7 @@ impl Bench {
                 ..LogOptions::default()
             },
             max_bytes: u64::MAX,
+            reserve_bytes: 0,
         }
     }
 
@@ -81,6 +83,7 @@ impl Bench {
         let options = DirectoryOptions {
             lanes: LaneKind::Tasks,
             max_bytes: self.max_bytes,
+            reserve_bytes: self.reserve_bytes,
             ..DirectoryOptions::default()
         };
         let (files, clock) = (Arc::new(self.disk.clone()), Arc::clone(&self.clock));

@@ -18,6 +18,7 @@ use crate::channel::disk::log::directory::SharedLanes;
 use crate::channel::disk::log::files::FileSystem;
 use crate::channel::disk::log::lane::BlockingLane;
 use crate::channel::disk::log::open_logs::OpenLogPlace;
+use crate::channel::disk::log::reserve::RoomReserve;
 use crate::channel::disk::log::state::{ClockReading, LogState};
 
 /// An open log. Locks are taken in the order of the fields here, and none is held while the disk
@@ -27,6 +28,7 @@ pub(crate) struct LogCore {
     pub(crate) files: Arc<dyn FileSystem>,
     pub(crate) clock: Arc<dyn LogClock>,
     pub(crate) budget: Arc<DiskBudget>,
+    pub(crate) reserve: Arc<RoomReserve>,
     pub(crate) lanes: SharedLanes,
     /// Keeps other processes out.
     #[expect(dead_code, reason = "it is held, not looked at")]

@@ -128,16 +128,19 @@ impl LogCore {
                 Err(error) => result = Err(self.give_file_up(path, size, &error)),
             }
         }
-        let is_over_limit = matches!(result, Err(LogError::Full { .. }));
-        if !(wish.room == FrameRoom::Ends && is_over_limit) {
+        let is_full = matches!(result, Err(LogError::Full { .. }));
+        if !(wish.room == FrameRoom::Ends && is_full) {
             return result;
         }
-        // What ends events may go over the limit, since it makes room.
+        // What ends events may go over the limit, and gets what was kept back on the disk, since it
+        // makes room.
         let size = minimum.next_multiple_of(PAGE);
         self.budget.count(size);
-        self.files
-            .create(path, size)
-            .map(|file| (file, size))
+        let mut made = self.files.create(path, size);
+        if made.is_err() && self.reserve.give() {
+            made = self.files.create(path, size);
+        }
+        made.map(|file| (file, size))
             .map_err(|error| self.give_file_up(path, size, &error))
     }
 
@@ -209,9 +212,17 @@ impl LogWriter {
         }
         self.free_unneeded(core, retained_from);
         core.gather_stragglers(retained_from);
+        self.restore_reserve(core);
         let is_filling = self.offset > self.size / 2 && self.size >= core.options.min_segment_bytes;
         if is_filling {
             core.prepare_spare(self.next_size);
+        }
+    }
+
+    /// Has the reserve of the directory made again, should it be gone.
+    fn restore_reserve(&self, core: &Arc<LogCore>) {
+        if core.reserve.is_due() {
+            core.submit(&core.lanes.reads, |core| core.reserve.restore());
         }
     }
 

@@ -199,8 +199,9 @@ impl LogWriter {
         let mut buffer = std::mem::take(&mut self.buffer);
         let offsets = self.encode_frame(&mut buffer, &records);
         let begin = Instant::now();
-        let written =
-            write_fully(&*self.file, &buffer, self.offset).and_then(|()| self.file.sync_data());
+        let written = write_fully(&*self.file, &buffer, self.offset)
+            .and_then(|()| self.file.sync_data())
+            .and_then(|()| self.ensure_named());
         core.statistics.count_commit(&buffer, begin.elapsed());
         let end = self.offset + buffer.len() as u64;
         // A frame of many large events is not what the next one will be.
@@ -221,6 +222,15 @@ impl LogWriter {
             state.apply(record, offset, RecordOrigin::Written, now);
         }
         Ok(WokenTakers(std::mem::take(&mut state.woken)))
+    }
+
+    /// Makes sure that what was written will be found: nobody has removed the file.
+    fn ensure_named(&self) -> io::Result<()> {
+        if self.file.has_name()? {
+            return Ok(());
+        }
+        let what = "the file was removed while it was open, and what was in it is lost";
+        Err(io::Error::new(io::ErrorKind::NotFound, what))
     }
 
     /// Gives back the memory of a large frame when the log is idle: there may be a thousand logs.

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,6 +31,10 @@ impl LogFile for File {
 
     fn length(&self) -> io::Result<u64> {
         self.metadata().map(|metadata| metadata.len())
+    }
+
+    fn has_name(&self) -> io::Result<bool> {
+        self.metadata().map(|metadata| metadata.nlink() > 0)
     }
 }
 
@@ -106,6 +110,7 @@ impl FileSystem for StandardFiles {
         File::open(directory)?.sync_all()
     }
 
+    /// The directory is locked as well, so that whoever removes the file opens it to nobody else.
     fn lock(&self, path: &Path, words: &str) -> io::Result<LockOutcome> {
         let mut file = OpenOptions::new()
             .read(true)
@@ -113,16 +118,20 @@ impl FileSystem for StandardFiles {
             .create(true)
             .truncate(false)
             .open(path)?;
-        match lock_patiently(&file) {
-            Ok(()) => {
-                file.set_len(0)?;
-                file.rewind()?;
-                file.write_all(words.as_bytes())?;
-                Ok(LockOutcome::Held(Box::new(file)))
+        let directory = File::open(path.parent().unwrap_or(Path::new(".")))?;
+        for locked in [&file, &directory] {
+            match lock_patiently(locked) {
+                Ok(()) => {}
+                Err(TryLockError::WouldBlock) => {
+                    return Ok(LockOutcome::HeldBy(holder_words(&file)));
+                }
+                Err(TryLockError::Error(error)) => return Err(error),
             }
-            Err(TryLockError::WouldBlock) => Ok(LockOutcome::HeldBy(holder_words(&file))),
-            Err(TryLockError::Error(error)) => Err(error),
         }
+        file.set_len(0)?;
+        file.rewind()?;
+        file.write_all(words.as_bytes())?;
+        Ok(LockOutcome::Held(Box::new((file, directory))))
     }
 
     /// Tries the lock for a moment, together with others that only look: who wants it for itself

@@ -67,6 +67,47 @@ fn a_full_disk_refuses_and_poisons_nothing() {
     });
 }
 
+/// What was kept back is enough to open a log on a disk that is full, and to empty it, which makes
+/// room; then it is kept back again.
+#[test]
+fn a_log_is_opened_and_emptied_on_a_full_disk() {
+    run_paused(async {
+        let bench = Bench {
+            reserve_bytes: 64 << 10,
+            ..Bench::new()
+        };
+        let has_reserve = || {
+            let names = bench.disk.files().into_iter().map(|(name, _)| name);
+            names.filter(|name| name == Path::new("/d/reserve")).count() == 1
+        };
+        assert!(!has_reserve(), "the directory is not open yet");
+        let (log, _) = bench.open().await;
+        let queue = declare(&log, "a").await;
+        let body = "x".repeat(1000);
+        for _ in 0..60 {
+            publish(&log, &[queue], &body).await;
+        }
+        log.close().await;
+        drop(log);
+        let full = DiskFaults {
+            capacity: bench.disk.files().iter().map(|(_, bytes)| bytes).sum(),
+            ..DiskFaults::default()
+        };
+        bench.disk.set_faults(full);
+        let (log, _) = bench.open().await;
+        assert!(!has_reserve(), "it was given");
+        for _ in 0..60 {
+            assert_eq!(deliver(&log, queue).await, body);
+        }
+        assert_eq!(log.counts(queue).expect("counts").depth, 0);
+        bench.disk.set_faults(DiskFaults::default());
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        publish(&log, &[queue], &body).await;
+        log.close().await;
+        assert!(has_reserve(), "there is room for it");
+    });
+}
+
 /// After a failed sync nothing is written, whatever the disk says then, until the log is opened
 /// anew; what was acknowledged before is there.
 #[test]

@@ -37,6 +37,7 @@ fn disk_with(bytes: &[u8]) -> SimulatedDisk {
 async fn open(disk: &SimulatedDisk) -> Result<(), LogError> {
     let options = DirectoryOptions {
         lanes: LaneKind::Tasks,
+        reserve_bytes: 0,
         ..DirectoryOptions::default()
     };
     let files = Arc::new(disk.clone());

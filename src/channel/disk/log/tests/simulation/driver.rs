@@ -149,6 +149,7 @@ impl Simulation {
         });
         let options = DirectoryOptions {
             lanes: LaneKind::Tasks,
+            reserve_bytes: 0,
             ..DirectoryOptions::default()
         };
         let (files, clock) = (Arc::new(self.disk.clone()), self.clock.clone());
