@@ -163,10 +163,11 @@ impl ClientCache {
             .max_capacity(limits.max_clients)
             .time_to_idle(limits.client_idle_timeout)
             .build();
+        let metrics = Arc::default();
         let shared = SharedResources {
-            resolver: DnsResolver::new(limits.max_lookups),
+            resolver: DnsResolver::new(limits.max_lookups, Arc::clone(&metrics)),
             permits: ConnectionPermits::new(limits.max_connections),
-            metrics: Arc::default(),
+            metrics,
         };
         Self {
             clients,
@@ -177,11 +178,12 @@ impl ClientCache {
         }
     }
 
-    /// Returns the same cache, which counts connections and handshakes with destinations in these
-    /// series.
+    /// Returns the same cache, which counts connections and handshakes with destinations, and
+    /// lookups of their names that fail, in these series.
     #[must_use]
     pub(crate) fn with_metrics(mut self, metrics: Arc<ConnectionMetrics>) -> Self {
         metrics.set_limit(self.limits.max_connections);
+        self.shared.resolver = DnsResolver::new(self.limits.max_lookups, Arc::clone(&metrics));
         self.shared.metrics = metrics;
         self
     }

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::model::{Addressable, RoutingTable, Subscription, TableSource};
+use crate::model::{RoutingTable, Subscription, TableSource};
 use crate::telemetry::counters::ProcessCounters;
 use crate::tls::refusal;
 
@@ -30,11 +30,12 @@ pub(super) async fn run(
         counters.series.log_losses(Some(Instant::now()));
         let is_new = served.has_changed().unwrap_or(false);
         let now = now();
-        // The table is looked through only if it is new, or if a certificate in it has expired.
-        if is_new || next < now {
+        // The table is looked through only if it is new, or if a certificate in it has
+        // expired or has become valid.
+        if is_new || next <= now {
             let table = Arc::clone(served.borrow_and_update().routing_table());
             log_expired(&table, seen..now);
-            next = next_expiry(&table, now);
+            next = table.next_trust_change(now).unwrap_or(i64::MAX);
         }
         seen = seen.max(now);
     }
@@ -73,7 +74,7 @@ fn expired_certificates(
     within: std::ops::Range<i64>,
 ) -> ExpiredCertificates<'_> {
     let mut ended = ExpiredCertificates::new();
-    for (subscription, destination) in destinations(table) {
+    for (subscription, destination) in table.destinations() {
         for certificate in destination.trust.certificates() {
             if within.contains(&certificate.not_after) {
                 let of = ended
@@ -84,32 +85,4 @@ fn expired_certificates(
         }
     }
     ended
-}
-
-/// Returns the next expiry of a certificate that is valid still, in seconds since the epoch.
-fn next_expiry(table: &RoutingTable, now: i64) -> i64 {
-    let certificates =
-        destinations(table).flat_map(|(_, destination)| destination.trust.certificates());
-    certificates
-        .map(|certificate| certificate.not_after)
-        .filter(|end| *end >= now)
-        .min()
-        .unwrap_or(i64::MAX)
-}
-
-fn destinations(table: &RoutingTable) -> impl Iterator<Item = (&Subscription, &Addressable)> {
-    let subscriptions = table
-        .channels()
-        .iter()
-        .flat_map(|channel| &channel.subscriptions);
-    subscriptions.flat_map(|subscription| {
-        let all = [
-            &subscription.subscriber,
-            &subscription.reply,
-            &subscription.dead_letter_sink,
-        ];
-        all.into_iter()
-            .flatten()
-            .map(|destination| (&**subscription, destination))
-    })
 }

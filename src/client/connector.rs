@@ -89,6 +89,7 @@ pub(super) struct ClientConnector {
     parts: ConnectorParts,
     connect_override: Option<ConnectOverride>,
     connect_timeout: Duration,
+    resolver: DnsResolver,
     permits: ConnectionPermits,
     metrics: Arc<ConnectionMetrics>,
 }
@@ -113,8 +114,8 @@ impl ConnectorParts {
     }
 }
 
-fn timed_out() -> io::Error {
-    io::Error::new(io::ErrorKind::TimedOut, "operation timed out")
+fn timed_out(words: impl Into<BoxError>) -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, words)
 }
 
 fn server_name_resolver(
@@ -160,6 +161,7 @@ impl ClientConnector {
             parts,
             connect_override,
             connect_timeout,
+            resolver: shared.resolver.clone(),
             permits: shared.permits.clone(),
             metrics: Arc::clone(&shared.metrics),
         }
@@ -189,7 +191,7 @@ impl ClientConnector {
         // The permit comes first: opening a socket without one could take the last descriptor of
         // the process. Waiting for it is not part of the connect timeout.
         let descriptor = self.permits.acquire().await;
-        let connecting = self.https_connector(protocols).call(place);
+        let connecting = self.https_connector(protocols).call(place.clone());
         match tokio::time::timeout(self.connect_timeout, connecting).await {
             Ok(Ok(stream)) => Ok(CountedStream::new(stream, descriptor, metrics)),
             Ok(Err(error)) => {
@@ -198,7 +200,18 @@ impl ClientConnector {
                 }
                 Err(error)
             }
-            Err(_elapsed) => Err(timed_out().into()),
+            Err(_elapsed) => Err(self.not_in_time(&place).into()),
+        }
+    }
+
+    /// Makes the error of a connection that was not open in time.
+    fn not_in_time(&self, place: &Uri) -> io::Error {
+        match place.host() {
+            Some(host) if self.resolver.is_waited_for(host) => timed_out(format!(
+                "the name {host} could not be looked up within {} s",
+                self.connect_timeout.as_secs_f64()
+            )),
+            _ => timed_out("operation timed out"),
         }
     }
 }
@@ -206,6 +219,7 @@ impl ClientConnector {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::TrustBundle;
 
     #[test]
     fn a_host_that_is_elsewhere_is_found_there_at_every_port() {
@@ -242,5 +256,40 @@ mod tests {
                 place
             );
         }
+    }
+
+    /// A name server that does not answer is told from a host that does not.
+    #[tokio::test]
+    async fn a_lookup_that_hangs_is_named() {
+        let (release, hold) = std::sync::mpsc::channel::<()>();
+        let hold = std::sync::Mutex::new(hold);
+        let resolve = move |_: &str| {
+            hold.lock().expect("a lock").recv().ok();
+            Ok(Vec::new())
+        };
+        let metrics: Arc<ConnectionMetrics> = Arc::default();
+        let shared = SharedResources {
+            resolver: DnsResolver::with_resolve_function(resolve, 8, Arc::clone(&metrics)),
+            permits: ConnectionPermits::new(8),
+            metrics,
+        };
+        let tls = tls::client_config(
+            &TrustBundle::default(),
+            &tls::SystemRoots::load(),
+            tls::MinTlsVersion::Tls12,
+        );
+        let tls = tls.expect("a configuration");
+        let limit = Duration::from_millis(100);
+        let connector = ClientConnector::new(tls, None, limit, &shared);
+        let uri = Uri::from_static("http://sink.example:8080/");
+        let connecting = connector.connect(uri, AlpnOffer::AsConfigured).await;
+        let error = connecting.err().expect("no connection");
+        assert_eq!(
+            error::TransportError::connect_failed(&*error).to_string(),
+            "could not connect: the name sink.example could not be looked up within 0.1 s"
+        );
+        let elsewhere = connector.not_in_time(&Uri::from_static("http://10.0.0.1/"));
+        assert_eq!(elsewhere.to_string(), "operation timed out");
+        drop(release);
     }
 }

@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
@@ -19,6 +19,9 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 use tower_service::Service;
 
+use crate::telemetry::series::ConnectionMetrics;
+use crate::wire_text::WireText;
+
 /// How long an answer of the resolver is used without asking again.
 const FRESH_TTL: Duration = Duration::from_secs(1);
 /// How long an answer is used if a newer one does not come, and how long the newer one is waited
@@ -30,6 +33,9 @@ const MAX_ANSWERS: u64 = 10_000;
 /// A lookup that takes longer than this makes its host one of the slow hosts from the next lookup
 /// on.
 const SLOW: Duration = Duration::from_secs(1);
+/// How long it is known at most that the lookups of a host fail, so that it is logged once, and
+/// when it is over.
+const FAILING_FOR: Duration = Duration::from_secs(24 * 60 * 60);
 /// How long a host counts as slow.
 const SLOW_FOR: Duration = Duration::from_secs(600);
 /// Slow hosts may have one part in this many of the queries that run at once.
@@ -55,6 +61,10 @@ struct DnsResolverState {
     stale: Cache<Name, Arc<[SocketAddr]>>,
     /// The hosts whose last lookup was slow.
     slow_hosts: Cache<Name, ()>,
+    /// The hosts whose last lookup failed while they were known by an older answer.
+    failing_hosts: Cache<Name, ()>,
+    /// The metrics in which failed lookups are counted.
+    metrics: Arc<ConnectionMetrics>,
     /// The queries that are running, each with the receiver of its result.
     queries: Mutex<HashMap<Name, DnsResultReceiver>>,
     /// The permits for queries about slow hosts, and about all other hosts.
@@ -80,25 +90,54 @@ impl DnsResolverState {
         } else {
             self.slow_hosts.invalidate(name).await;
         }
-        if let Ok(answer) = answer {
-            self.fresh.insert(name.clone(), Arc::clone(answer)).await;
-            self.stale.insert(name.clone(), Arc::clone(answer)).await;
+        match answer {
+            Ok(answer) => {
+                self.fresh.insert(name.clone(), Arc::clone(answer)).await;
+                self.stale.insert(name.clone(), Arc::clone(answer)).await;
+                self.record_found(name).await;
+            }
+            Err(error) => self.record_failure(name, error).await,
+        }
+    }
+
+    /// Counts a failed lookup, and logs the first one of a host whose older answer is used instead.
+    /// Where there is none, the attempt fails, and whoever made it logs that.
+    async fn record_failure(&self, name: &Name, error: &io::Error) {
+        self.metrics.lookups_failed.increment();
+        if self.stale.contains_key(name) && !self.failing_hosts.contains_key(name) {
+            self.failing_hosts.insert(name.clone(), ()).await;
+            tracing::warn!(
+                host = %WireText::new(name.as_str()),
+                %error,
+                "A name cannot be looked up: its last addresses are used for up to 5 min"
+            );
+        }
+    }
+
+    async fn record_found(&self, name: &Name) {
+        if self.failing_hosts.contains_key(name) {
+            self.failing_hosts.invalidate(name).await;
+            let host = WireText::new(name.as_str());
+            tracing::info!(%host, "A name can be looked up again");
         }
     }
 }
 
 impl DnsResolver {
-    /// Makes a resolver that runs at most `questions` queries of the system's resolver at once.
-    pub(super) fn new(questions: usize) -> Self {
+    /// Makes a resolver that runs at most `questions` queries of the system's resolver at once, and
+    /// counts those that fail in these metrics.
+    pub(super) fn new(questions: usize, metrics: Arc<ConnectionMetrics>) -> Self {
         Self::with_resolve_function(
             |host| (host, 0).to_socket_addrs().map(Iterator::collect),
             questions,
+            metrics,
         )
     }
 
-    fn with_resolve_function(
+    pub(super) fn with_resolve_function(
         resolve: impl Fn(&str) -> io::Result<Vec<SocketAddr>> + Send + Sync + 'static,
         questions: usize,
+        metrics: Arc<ConnectionMetrics>,
     ) -> Self {
         let cache = |time| {
             Cache::builder()
@@ -115,11 +154,25 @@ impl DnsResolver {
                 .max_capacity(MAX_ANSWERS)
                 .time_to_live(SLOW_FOR)
                 .build(),
+            failing_hosts: Cache::builder()
+                .max_capacity(MAX_ANSWERS)
+                .time_to_live(FAILING_FOR)
+                .build(),
+            metrics,
             queries: Mutex::default(),
             slow_permits: Arc::new(Semaphore::new(slow)),
             other_permits: Arc::new(Semaphore::new(questions.saturating_sub(slow).max(1))),
             turn: AtomicUsize::new(0),
         }))
+    }
+
+    /// Returns true if this host is a name of which no answer is known: a connection to it that is
+    /// being opened waits for its lookup.
+    pub(super) fn is_waited_for(&self, host: &str) -> bool {
+        let is_address = host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok();
+        let is_known =
+            |name: Name| self.0.fresh.contains_key(&name) || self.0.stale.contains_key(&name);
+        !is_address && !host.parse().is_ok_and(is_known)
     }
 
     async fn lookup(&self, name: Name) -> DnsResult {
@@ -294,7 +347,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_answer_is_kept_and_a_failure_is_told_to_all() {
-        let lookup = DnsResolver::new(SOME);
+        let lookup = DnsResolver::new(SOME, Arc::default());
         let failed =
             join_all((0..3).map(|_| lookup.clone().call(name("no such host.invalid")))).await;
         assert!(
@@ -330,7 +383,7 @@ mod tests {
             }
             Ok(addresses(&["127.0.0.1"]))
         };
-        let lookup = DnsResolver::with_resolve_function(resolve, SOME);
+        let lookup = DnsResolver::with_resolve_function(resolve, SOME, Arc::default());
         let impatient = || {
             tokio::time::timeout(
                 Duration::from_millis(20),
@@ -364,8 +417,10 @@ mod tests {
             }
             Ok(addresses(&["127.0.0.1"]))
         };
-        let lookup = DnsResolver::with_resolve_function(resolve, SOME);
+        let lookup = DnsResolver::with_resolve_function(resolve, SOME, Arc::default());
+        assert!(lookup.is_waited_for("known") && !lookup.is_waited_for("[::1]"));
         assert!(lookup.clone().call(name("known")).await.is_ok());
+        assert!(!lookup.is_waited_for("known"));
         while !lookup.lock_queries().is_empty() {
             tokio::task::yield_now().await;
         }
@@ -399,5 +454,79 @@ mod tests {
             "the others have not been asked"
         );
         drop(release);
+    }
+
+    /// What the log says, in lines.
+    #[derive(Clone, Default)]
+    struct Output(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Output {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().expect("a lock").extend(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// Failures of a name that was known are counted each, and logged once, as is their end. A name
+    /// that was not known fails with the attempt.
+    #[tokio::test]
+    async fn a_known_name_that_fails_is_logged_once() {
+        let output = Output::default();
+        let to = output.clone();
+        let log = tracing_subscriber::fmt()
+            .with_writer(move || to.clone())
+            .with_ansi(false)
+            .finish();
+        let _told = tracing::subscriber::set_default(log);
+        let metrics = Arc::new(ConnectionMetrics::default());
+        let lookup = DnsResolver::new(SOME, Arc::clone(&metrics));
+        let took = Duration::from_millis(1);
+        let found: DnsResult = Ok(addresses(&["127.0.0.1"]).into());
+        let failed: DnsResult = Err(Arc::new(io::Error::other("no server answers")));
+        let host = name("known");
+        for answer in [&failed, &found, &failed, &failed, &found, &found, &failed] {
+            lookup.0.keep(&host, answer, took).await;
+        }
+        assert_eq!(metrics.lookups_failed.get(), 4);
+        let written = output.0.lock().expect("a lock").clone();
+        let written = String::from_utf8(written).expect("text");
+        let lines: Vec<&str> = written.lines().collect();
+        let expected = [
+            "its last addresses are used for up to 5 min host=known error=no server answers",
+            "A name can be looked up again host=known",
+            "its last addresses are used for up to 5 min host=known error=no server answers",
+        ];
+        assert_eq!(lines.len(), expected.len(), "{written}");
+        for (line, words) in lines.iter().zip(expected) {
+            assert!(line.contains(words), "{line}");
+        }
+        assert!(lookup.clone().call(host).await.is_ok(), "it is used");
+    }
+
+    /// The last answer is used while newer ones fail.
+    #[tokio::test]
+    async fn the_last_addresses_are_used_while_lookups_fail() {
+        let metrics = Arc::new(ConnectionMetrics::default());
+        let asked = AtomicUsize::new(0);
+        let resolve = move |_: &str| match asked.fetch_add(1, Ordering::Relaxed) {
+            0 => Ok(addresses(&["127.0.0.1"])),
+            _ => Err(io::Error::other("no server answers")),
+        };
+        let lookup = DnsResolver::with_resolve_function(resolve, SOME, Arc::clone(&metrics));
+        for _ in 0..3 {
+            assert!(lookup.clone().call(name("known")).await.is_ok());
+            lookup.0.fresh.invalidate(&name("known")).await;
+            while !lookup.lock_queries().is_empty() {
+                tokio::task::yield_now().await;
+            }
+        }
+        assert_eq!(metrics.lookups_failed.get(), 2);
+        assert!(lookup.0.failing_hosts.contains_key(&name("known")));
+        assert!(lookup.clone().call(name("other")).await.is_err());
+        assert!(!lookup.0.failing_hosts.contains_key(&name("other")));
     }
 }

@@ -28,7 +28,7 @@ const IDLE_FACTOR: u32 = 50;
 /// The longest time between two looks at the files, however long a look takes.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// The time after which everything is resolved again although nothing has changed, so that expired
-/// certificates are noticed.
+/// certificates are noticed. Those of subscriptions' destinations are noticed when they expire.
 const REFRESH: Duration = Duration::from_secs(3600);
 
 /// Applies `first`, which was read from these paths, and then every change of the files or of the
@@ -50,6 +50,7 @@ pub(crate) async fn watch_files(
         manifests: first,
         resolution: None,
         resolved_at: Instant::now(),
+        next_trust_change: None,
         problem_log: ProblemLog::default(),
         read_signature: None,
         changed_signature: None,
@@ -67,6 +68,9 @@ struct FileWatcher<F> {
     resolution: Option<Arc<Resolution>>,
     /// The time of the last resolution, whether it was applied or not.
     resolved_at: Instant,
+    /// The next time, in seconds since the epoch, at which a certificate of the last resolution
+    /// expires or becomes valid.
+    next_trust_change: Option<i64>,
     problem_log: ProblemLog,
     /// The names, sizes and times of the files when they were read.
     read_signature: Option<FilesSignature>,
@@ -110,7 +114,10 @@ impl<F: FnMut(&Arc<Resolution>)> FileWatcher<F> {
         } else {
             self.changed_signature = Some(now);
         }
-        if self.resolved_at.elapsed() >= REFRESH {
+        let is_trust_changed = self
+            .next_trust_change
+            .is_some_and(|change| change <= epoch_seconds());
+        if is_trust_changed || self.resolved_at.elapsed() >= REFRESH {
             self.resolve_and_apply().await;
         }
         (took * IDLE_FACTOR).clamp(INTERVAL, LONGEST_PAUSE)
@@ -147,7 +154,8 @@ impl<F: FnMut(&Arc<Resolution>)> FileWatcher<F> {
     /// the last one.
     async fn resolve_and_apply(&mut self) {
         let mut settings = self.settings.borrow_and_update().clone();
-        settings.now = epoch_seconds();
+        let now = epoch_seconds();
+        settings.now = now;
         let (manifests, last) = (self.manifests.clone(), self.resolution.clone());
         let resolved = match last {
             // Nothing waits for the first resolution, so it may block this thread. The memory that
@@ -157,7 +165,11 @@ impl<F: FnMut(&Arc<Resolution>)> FileWatcher<F> {
             Some(last) => spawn_blocking(move || resolve(&manifests, Some(&last), &settings)).await,
         };
         self.resolved_at = Instant::now();
-        let Some(resolution) = task_result(resolved) else {
+        let resolution = task_result(resolved);
+        self.next_trust_change = resolution
+            .as_ref()
+            .and_then(|resolution| resolution.table.next_trust_change(now));
+        let Some(resolution) = resolution else {
             return;
         };
         if self

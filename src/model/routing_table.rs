@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::{
-    Channel, ChannelKey, ChannelKind, OidcAuthentication, PingSource, RelayTable, RequestReply,
-    TransportEncryption,
+    Addressable, Channel, ChannelKey, ChannelKind, OidcAuthentication, PingSource, RelayTable,
+    RequestReply, Subscription, TransportEncryption,
 };
 
 /// The host names of Knative's Services, which say which kind of object a path means (contract
@@ -221,6 +221,42 @@ impl RoutingTable {
     #[must_use]
     pub fn channels(&self) -> &[Arc<Channel>] {
         &self.channels
+    }
+
+    /// The destinations of all subscriptions of channels and Brokers, each with its subscription.
+    pub(crate) fn destinations(&self) -> impl Iterator<Item = (&Subscription, &Addressable)> {
+        let subscriptions = self
+            .channels
+            .iter()
+            .flat_map(|channel| &channel.subscriptions);
+        subscriptions.flat_map(|subscription| {
+            let all = [
+                &subscription.subscriber,
+                &subscription.reply,
+                &subscription.dead_letter_sink,
+            ];
+            all.into_iter()
+                .flatten()
+                .map(|destination| (&**subscription, destination))
+        })
+    }
+
+    /// The next time after `now` at which a certificate of a destination begins or ceases to be
+    /// valid, all in seconds since the epoch; `None` if there is none.
+    #[must_use]
+    pub(crate) fn next_trust_change(&self, now: i64) -> Option<i64> {
+        let certificates = self
+            .destinations()
+            .flat_map(|(_, destination)| destination.trust.certificates());
+        certificates
+            .flat_map(|certificate| {
+                [
+                    certificate.not_before,
+                    certificate.not_after.saturating_add(1),
+                ]
+            })
+            .filter(|change| *change > now)
+            .min()
     }
 
     /// The channel or Broker of this name, with its index in [`Self::channels`]; `None` if there is

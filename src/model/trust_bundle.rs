@@ -9,6 +9,7 @@ use rustls::pki_types::CertificateDer;
 use rustls_pemfile::Item;
 use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 use x509_parser::prelude::{FromDer, X509Certificate, X509Version};
 
 use crate::wire_text::WireText;
@@ -248,14 +249,14 @@ impl TrustedCertificate {
         })
     }
 
-    /// The certificate's subject and the days of its validity, for messages.
+    /// The certificate's subject and the times between which it is valid, for messages.
     #[must_use]
     pub(crate) fn describe_validity(&self) -> String {
         format!(
             "{} is valid from {} to {}",
             self.subject,
-            format_date(self.not_before),
-            format_date(self.not_after)
+            format_time(self.not_before),
+            format_time(self.not_after)
         )
     }
 
@@ -280,10 +281,12 @@ fn is_ca_certificate(certificate: &X509Certificate<'_>) -> bool {
     certificate.is_ca() && may_sign
 }
 
-/// The day (UTC) of a time in seconds since the epoch, for messages.
-fn format_date(timestamp: i64) -> String {
-    OffsetDateTime::from_unix_timestamp(timestamp)
-        .map_or_else(|_| timestamp.to_string(), |time| time.date().to_string())
+/// A time in seconds since the epoch by RFC 3339, for messages.
+fn format_time(timestamp: i64) -> String {
+    let time = OffsetDateTime::from_unix_timestamp(timestamp)
+        .ok()
+        .and_then(|time| time.format(&Rfc3339).ok());
+    time.unwrap_or_else(|| timestamp.to_string())
 }
 
 #[cfg(test)]

@@ -105,8 +105,37 @@ fn describe_certificate_error(refusal: &CertificateError) -> String {
                  clock wrong?"
             )
         }
+        CertificateError::NotValidForNameContext {
+            expected,
+            presented,
+        } => WireText::new(wrong_name_text(&expected.to_str(), presented)).into(),
         other => refusal_text(other),
     }
+}
+
+/// Returns the text for a certificate of other names.
+fn wrong_name_text(expected: &str, presented: &[String]) -> String {
+    let names: Vec<_> = presented.iter().map(|name| plain_name(name)).collect();
+    let valid_for = if names.is_empty() {
+        "it names no host in its subjectAltName".to_owned()
+    } else {
+        format!("it is only valid for {}", names.join(", "))
+    };
+    format!("certificate not valid for name {expected}: {valid_for}")
+}
+
+/// Returns a name of a certificate without the kind that the TLS library writes around it, as in
+/// `DnsName("example.com")`.
+fn plain_name(presented: &str) -> &str {
+    const KINDS: [(&str, &str); 3] = [
+        ("DnsName(\"", "\")"),
+        ("IpAddress(", ")"),
+        ("UniformResourceIdentifier(\"", "\")"),
+    ];
+    let plain = KINDS
+        .iter()
+        .find_map(|(before, after)| presented.strip_prefix(before)?.strip_suffix(after));
+    plain.unwrap_or(presented)
 }
 
 /// Returns our own texts as they are; other texts may repeat names from a certificate and are
@@ -261,6 +290,10 @@ mod tests {
             time: at(0),
             not_before: at(1_795_950_000),
         };
+        let of_others = |presented: &[&str]| CertificateError::NotValidForNameContext {
+            expected: "localhost".try_into().expect("a name"),
+            presented: presented.iter().map(|name| (*name).to_owned()).collect(),
+        };
         for (error, expected) in [
             (
                 expired.into(),
@@ -273,6 +306,14 @@ mod tests {
             (
                 CertificateError::UnknownIssuer.into(),
                 "nobody who is trusted here (UnknownIssuer)",
+            ),
+            (
+                of_others(&["DnsName(\"other.example\")", "IpAddress(10.0.0.1)"]).into(),
+                "not valid for name localhost: it is only valid for other.example, 10.0.0.1",
+            ),
+            (
+                of_others(&[]).into(),
+                "not valid for name localhost: it names no host in its subjectAltName",
             ),
             (
                 Error::InvalidMessage(InvalidMessage::InvalidContentType),

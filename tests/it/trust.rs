@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use time::format_description::well_known::Rfc3339;
 use time::{Duration, OffsetDateTime};
 
 use crate::support::dispatcher::{Dispatcher, ready};
@@ -167,6 +168,23 @@ async fn expired_trust() {
         202
     );
     assert_eq!((subscriber.count(), sink.count()), (1, 1));
+    // The configuration is judged anew at that time, as it would be at a start.
+    let problem = "CN=short-lived expired on";
+    let is_not_ready = async || {
+        let (_, status) = dispatcher.admin_text("/api/v1/status").await;
+        status.contains("\"ready\":{\"status\":\"False\"") && status.contains(problem)
+    };
+    let deadline = OffsetDateTime::now_utc() + Duration::seconds(10);
+    while !is_not_ready().await {
+        assert!(OffsetDateTime::now_utc() < deadline, "it stays ready");
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    assert_eq!(
+        dispatcher
+            .logged(&["Configuration has an error", problem])
+            .len(),
+        1
+    );
     let data = sink.received()[0]
         .header("ce-knativeerrordata")
         .expect("data")
@@ -178,6 +196,12 @@ async fn expired_trust() {
         text.contains("no certificate of CACerts is valid now: CN=short-lived is valid from"),
         "{text}"
     );
+    // The time of day is told, too: on the day itself, the day alone would read as still valid.
+    let end = until
+        .replace_nanosecond(0)
+        .expect("a time")
+        .format(&Rfc3339);
+    assert!(text.contains(&end.expect("a text")), "{text}");
 }
 
 /// Whatever is wrong with a destination from the start: its events are dead letters that say so, or

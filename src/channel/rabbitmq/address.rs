@@ -48,10 +48,11 @@ impl std::fmt::Debug for RabbitmqAddress {
 
 /// Host, port and virtual host of a URI, for logs and errors.
 fn node_name(uri: &AMQPUri) -> String {
-    format!(
-        "{}:{}/{}",
-        uri.authority.host, uri.authority.port, uri.vhost
-    )
+    let (host, port) = (&uri.authority.host, uri.authority.port);
+    match uri.vhost.as_str() {
+        "" => format!("{host}:{port} (virtual host with the empty name)"),
+        vhost => format!("{host}:{port} (virtual host {vhost})"),
+    }
 }
 
 /// A connection, and the node that it leads to.
@@ -283,10 +284,16 @@ mod tests {
     #[test]
     fn several_uris_are_separated_by_commas() {
         for (text, names) in [
-            ("amqp://a", "a:5672//"),
-            ("amqp://u:p@a:1/%2f, amqps://b/v", "a:1//,b:5671/v"),
-            ("amqp://a:1,amqp://b:2,", "a:1//,b:2//"),
-            ("amqp://a:1/", "a:1/"),
+            ("amqp://a", "a:5672 (virtual host /)"),
+            (
+                "amqp://u:p@a:1/%2f, amqps://b/v",
+                "a:1 (virtual host /),b:5671 (virtual host v)",
+            ),
+            (
+                "amqp://a:1,amqp://b:2,",
+                "a:1 (virtual host /),b:2 (virtual host /)",
+            ),
+            ("amqp://a:1/", "a:1 (virtual host with the empty name)"),
         ] {
             assert_eq!(format!("{:?}", read(text).expect(text)), names, "{text}");
         }

@@ -96,15 +96,18 @@ impl AmqpChannelKeeper {
                 }
                 Err(error) => {
                     self.sender.send_replace(None);
-                    if pause.is_first() {
+                    let is_first = pause.is_first();
+                    let paused = connection
+                        .broken
+                        .run_until_cancelled(tokio::time::sleep(pause.take()))
+                        .await;
+                    // A connection that broke is noticed within the pause, and logged once for all
+                    // of its channels by the one who keeps it.
+                    if is_first && paused.is_some() {
                         tracing::warn!(error, "No channel to publish on, trying again");
                     } else {
                         tracing::debug!(error, "No channel to publish on, trying again");
                     }
-                    connection
-                        .broken
-                        .run_until_cancelled(tokio::time::sleep(pause.take()))
-                        .await;
                 }
             }
         }

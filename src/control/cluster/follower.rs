@@ -17,12 +17,13 @@ use super::watch::store::{FIRST_LIST_TIMEOUT, ObjectStore};
 use super::watch::{MIN_RESOLVE_INTERVAL, spawn_watches};
 use super::write::requests::ClusterWriter;
 use super::write::status_updates::write_status_updates;
+use crate::control::problem_log::epoch_seconds;
 use crate::control::resolve::Resolution;
 use crate::control::served_configuration::ServedConfiguration;
 use crate::control::settings::ControlSettings;
 
 /// The time after which everything is resolved although nothing has changed, so that expired
-/// certificates are noticed.
+/// certificates are noticed. Those of subscriptions' destinations are noticed when they expire.
 const REFRESH: Duration = Duration::from_secs(3600);
 
 /// What a follower tells and is told.
@@ -85,6 +86,7 @@ impl ClusterConnection {
         let follower = ClusterFollower {
             store,
             resolver: StoreResolver::new(settings),
+            next_trust_change: None,
             oidc,
             resolved,
         };
@@ -100,6 +102,9 @@ impl ClusterConnection {
 struct ClusterFollower {
     store: Arc<ObjectStore>,
     resolver: StoreResolver,
+    /// The next time, in seconds since the epoch, at which a certificate of the last resolution
+    /// expires or becomes valid.
+    next_trust_change: Option<i64>,
     /// True while the lists that only OIDC needs are watched.
     oidc: value::Sender<bool>,
     /// Gets every resolution, to be served.
@@ -115,7 +120,7 @@ impl ClusterFollower {
             // The loop works half of the time at most: all that changes during the pause becomes
             // one resolution.
             tokio::time::sleep(started.elapsed().max(MIN_RESOLVE_INTERVAL)).await;
-            if tokio::time::timeout(REFRESH, self.store.wait_for_change())
+            if tokio::time::timeout(self.time_to_refresh(), self.store.wait_for_change())
                 .await
                 .is_err()
             {
@@ -124,9 +129,20 @@ impl ClusterFollower {
         }
     }
 
+    /// The time after which everything is resolved although nothing has changed.
+    fn time_to_refresh(&self) -> Duration {
+        let change = self.next_trust_change.map(|change| {
+            let left = change.saturating_sub(epoch_seconds());
+            Duration::from_secs(u64::try_from(left).unwrap_or(0))
+        });
+        change.map_or(REFRESH, |change| change.min(REFRESH))
+    }
+
     /// Resolves the store and hands the resolution over, even if it equals the last one: the
     /// cluster may have changed what was written into it.
     async fn resolve_and_publish(&mut self) {
+        let now = epoch_seconds();
+        self.next_trust_change = None;
         let Some(mut resolution) = self.resolve_store().await else {
             return;
         };
@@ -140,6 +156,7 @@ impl ClusterFollower {
             };
             resolution = known;
         }
+        self.next_trust_change = resolution.table.next_trust_change(now);
         self.resolver.keep(&resolution);
         self.resolved.send_replace(Some(resolution));
     }

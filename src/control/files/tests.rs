@@ -190,6 +190,30 @@ async fn a_file_that_is_half_written_takes_nothing_away() {
     watched.stop().await;
 }
 
+/// CACerts that expire are an error from then on, as they would be at a start, although no file has
+/// changed.
+#[tokio::test]
+async fn trust_that_expires_is_an_error_at_once() {
+    let key = rcgen::KeyPair::generate().expect("a key");
+    let mut ca = rcgen::CertificateParams::default();
+    ca.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    ca.not_after = time::OffsetDateTime::now_utc() + time::Duration::seconds(5);
+    let pem = ca.self_signed(&key).expect("a certificate").pem();
+    let pem = pem.replace('\n', "\n      ");
+    let directory = tempdir().expect("directory");
+    let yaml = format!(
+        "apiVersion: messaging.knative.dev/v1\nkind: InMemoryChannel\nmetadata: {{name: c}}\n---\n\
+         apiVersion: messaging.knative.dev/v1\nkind: Subscription\nmetadata: {{name: s}}\nspec:\n  \
+         channel: {{apiVersion: messaging.knative.dev/v1, kind: InMemoryChannel, name: c}}\n  \
+         subscriber:\n    uri: https://localhost:1/\n    CACerts: |\n      {pem}\n"
+    );
+    fs::write(directory.path().join("a.yaml"), yaml).expect("written");
+    let mut watched = Watched::new(directory);
+    assert_eq!(watched.brokers().await, names(&["c"], 0));
+    assert_eq!(watched.brokers().await, names(&["c"], 1));
+    watched.stop().await;
+}
+
 #[tokio::test]
 async fn settings_that_change_are_applied() {
     let directory = tempdir().expect("directory");

@@ -67,6 +67,22 @@ fn validity() {
     );
 }
 
+/// On the day of its end, the day alone would not say whether it is over.
+#[test]
+fn validity_is_told_to_the_second() {
+    let certificate = TrustedCertificate {
+        der: CertificateDer::from(Vec::new()),
+        subject: "CN=a".to_owned(),
+        not_before: 0,
+        not_after: 1_795_950_000,
+        is_ca: true,
+    };
+    assert_eq!(
+        certificate.describe_validity(),
+        "CN=a is valid from 1970-01-01T00:00:00Z to 2026-11-29T11:00:00Z"
+    );
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(16))]
 

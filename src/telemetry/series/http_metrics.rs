@@ -58,6 +58,8 @@ pub struct ConnectionMetrics {
     pub handshakes_failed: Counter,
     /// TLS handshakes that took too long.
     pub handshakes_timed_out: Counter,
+    /// Lookups of host names that failed; none of a listener.
+    pub lookups_failed: Counter,
 }
 
 impl ConnectionMetrics {

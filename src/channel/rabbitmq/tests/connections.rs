@@ -1,9 +1,10 @@
 //! Tests of connections: as many as the channels need, given up when they hang, and no socket left
 //! behind by one that was not made.
 
-use std::sync::atomic::AtomicUsize;
+use std::sync::Mutex;
 
 use futures_util::future::join_all;
+use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event as Told, Level, Metadata, Subscriber};
 
@@ -12,9 +13,26 @@ use crate::channel::rabbitmq::message::amqp_value;
 use crate::channel::rabbitmq::tests::fake::Settings;
 use crate::channel::{DeferredDelivery, DeliveryOutcome, DeliveryStage};
 
-/// Counts what is said at WARN or worse.
+/// Keeps what is said at WARN or worse.
 #[derive(Clone, Default)]
-struct Warnings(Arc<AtomicUsize>);
+struct Warnings(Arc<Mutex<Vec<String>>>);
+
+impl Warnings {
+    fn told(&self) -> Vec<String> {
+        self.0.lock().expect("a lock").clone()
+    }
+}
+
+/// Takes the message of what is said.
+struct Message(String);
+
+impl Visit for Message {
+    fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
+        if field.name() == "message" {
+            self.0 = format!("{value:?}");
+        }
+    }
+}
 
 impl Subscriber for Warnings {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
@@ -29,8 +47,10 @@ impl Subscriber for Warnings {
 
     fn record_follows_from(&self, _: &Id, _: &Id) {}
 
-    fn event(&self, _: &Told<'_>) {
-        self.0.fetch_add(1, Ordering::Relaxed);
+    fn event(&self, told: &Told<'_>) {
+        let mut message = Message(String::new());
+        told.record(&mut message);
+        self.0.lock().expect("a lock").push(message.0);
     }
 
     fn enter(&self, _: &Id) {}
@@ -94,10 +114,36 @@ async fn few_channels_make_more_connections() {
     assert_eq!(bench.server.connections_made(), 31_usize.div_ceil(4) + 2);
     assert_eq!(
         (
-            warnings.0.load(Ordering::Relaxed),
+            warnings.told(),
             bench.backend.metrics().consumers_restarted.get()
         ),
-        (0, 0)
+        (Vec::new(), 0)
+    );
+}
+
+/// Each connection that breaks is told, and none of the channels that were on it.
+#[tokio::test]
+async fn a_broken_connection_is_told_and_not_its_channels() {
+    let warnings = Warnings::default();
+    let _told = tracing::subscriber::set_default(warnings.clone());
+    let bench = Bench::start(&["a"]).await;
+    bench.server.refuse_connections();
+    bench.server.drop_connections();
+    eventually("all are gone", || {
+        bench.backend.metrics().disconnections.get() == 3
+    })
+    .await;
+    bench.server.accept_connections();
+    bench.publish_at_last("1").await;
+    let told = warnings.told();
+    let count = |words: &str| told.iter().filter(|line| line.contains(words)).count();
+    assert_eq!(
+        (
+            count("Connection to RabbitMQ is broken"),
+            count("No channel to publish on")
+        ),
+        (3, 0),
+        "{told:?}"
     );
 }
 

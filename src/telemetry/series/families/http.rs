@@ -66,7 +66,7 @@ fn push_result(handshakes: &mut MetricFamily<'static>, result: &'static str, cou
     handshakes.push_point(&labels, MetricValue::Sum(counter.get()));
 }
 
-fn client_families(connections: &ConnectionMetrics) -> [MetricFamily<'static>; 4] {
+fn client_families(connections: &ConnectionMetrics) -> [MetricFamily<'static>; 5] {
     let opened = MetricFamily::new(
         "sealpost_client_connections",
         "Connections made to destinations",
@@ -86,11 +86,16 @@ fn client_families(connections: &ConnectionMetrics) -> [MetricFamily<'static>; 4
     );
     push_result(&mut handshakes, "ok", &connections.handshakes);
     push_result(&mut handshakes, "failed", &connections.handshakes_failed);
+    let lookups_failed = MetricFamily::new(
+        "sealpost_dns_failures",
+        "Lookups of names of destinations that failed",
+    );
     [
         opened.with_point(&[], MetricValue::Sum(connections.opened.get())),
         open.with_point(&[], MetricValue::of_gauge(connections.open.get())),
         limit,
         handshakes,
+        lookups_failed.with_point(&[], MetricValue::Sum(connections.lookups_failed.get())),
     ]
 }
 
