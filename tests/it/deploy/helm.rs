@@ -408,34 +408,85 @@ fn limits_reach_what_keeps_events() {
     assert!(objects.iter().all(follows));
 }
 
-/// A value that is none, or of a wrong kind, is told with its place.
+/// Values that are refused, and what is told of them.
+const WRONG: &[(&str, &str)] = &[
+    ("image.tagg=1", "/image"),
+    (
+        "standalone.transportEncryption=stict",
+        "/standalone/transportEncryption",
+    ),
+    (
+        "rabbitmqChannel.dispatcher.autoscaling.by=gpu",
+        "/autoscaling/by",
+    ),
+    (
+        "rabbitmqChannel.enabled=true,rabbitmqChannel.dispatcher.autoscaling.by=cpu,\
+         rabbitmqChannel.dispatcher.autoscaling.minReplicas=11",
+        "minReplicas, 11, is more than maxReplicas, 10",
+    ),
+    ("standalone.manifests.demo=x", "/standalone/manifests"),
+    ("standalone=null", "standalone"),
+    (
+        "standalone.enabled=true,standalone.replicas=2,standalone.persistence.enabled=true",
+        "standalone.replicas",
+    ),
+    ("namespaceLimits.a.ratee=1/s", "/namespaceLimits/a"),
+    ("namespaceLimits.a.rate=500", "/namespaceLimits/a/rate"),
+    ("namespaceLimits.a.rate=0/s", "/namespaceLimits/a/rate"),
+    (
+        "namespaceLimits.a.bufferedBytes=10MB",
+        "/namespaceLimits/a/bufferedBytes",
+    ),
+    (
+        "namespaceLimits.a.queueCapacity=0",
+        "/namespaceLimits/a/queueCapacity",
+    ),
+    ("pod.affinity.podAfinity.a=b", "/pod/affinity"),
+    (
+        "standalone.enabled=true,pod.volumes[0].name=state",
+        "pod.volumes: there is already one with the name state",
+    ),
+    (
+        "rabbitmqBackend.enabled=true",
+        "knative.imcDispatcher.enabled",
+    ),
+    ("backend.default=disk", "diskBackend.enabled"),
+    (
+        "backend.namespaces.a=rabbitmq,diskBackend.enabled=true,knative.imcDispatcher.enabled=true",
+        "rabbitmqBackend.enabled",
+    ),
+];
+
+/// A value that is none, of a wrong kind, or against another one is told with its place.
 #[test]
 fn wrong_values_are_refused() {
     let chart = chart().display().to_string();
-    for (value, told) in [
-        ("image.tagg=1", "/image"),
-        (
-            "standalone.transportEncryption=stict",
-            "/standalone/transportEncryption",
-        ),
-        (
-            "rabbitmqChannel.dispatcher.autoscaling.by=gpu",
-            "/autoscaling/by",
-        ),
-        ("standalone.manifests.demo=x", "/standalone/manifests"),
-        ("namespaceLimits.a.ratee=1/s", "/namespaceLimits/a"),
-        ("pod.affinity.podAfinity.a=b", "/pod/affinity"),
-        (
-            "rabbitmqBackend.enabled=true",
-            "knative.imcDispatcher.enabled",
-        ),
-    ] {
+    for &(value, told) in WRONG {
         let Some(output) = helm(&["template", "r", &chart, "--set", value]) else {
             return;
         };
         let complaint = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(!output.status.success(), "{value}");
         assert!(complaint.contains(told), "{value}: {complaint}");
+    }
+}
+
+/// A release may be called what YAML reads as a number; and a dispatcher of its own is watched, too.
+#[test]
+fn a_name_stays_a_name() {
+    let chart = chart().display().to_string();
+    let value = "standalone.enabled=true,monitoring.enabled=true,standalone.tlsSecret=y";
+    let Some(output) = helm(&["template", "1e5", &chart, "--set", value]) else {
+        return;
+    };
+    let complaint = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{complaint}");
+    let objects = documents(&output.stdout);
+    for object in &objects {
+        assert!(text(&object["metadata"]["name"]).starts_with("1e5"));
+    }
+    for kind in ["PodMonitor", "PrometheusRule"] {
+        assert!(objects.iter().any(|object| object["kind"] == kind));
     }
 }
 
@@ -508,6 +559,8 @@ fn the_chart_is_of_its_kinds() {
         "standalone.enabled=true",
         "standalone.tlsSecret=tls",
         "standalone.rabbitmqSecret=r",
+        "standalone.persistence.enabled=true",
+        "standalone.persistence.storageClassName=fast",
         "standalone.transportEncryption=strict",
         "rabbitmqChannel.dispatcher.autoscaling.by=cpu",
         "priorityClass.create=true",

@@ -10,7 +10,7 @@
 {{/* Labels that tell whose an object is. */}}
 {{- define "sealpost.release" -}}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- end -}}
 
@@ -107,6 +107,20 @@ and its volumes.
 {{- end -}}
 {{- end -}}
 
+{{/* Adds items of the value pod.KEY to a list, which has each name or path once. */}}
+{{- define "sealpost.more" -}}
+{{- $all := index .into .key | default list -}}
+{{- $taken := list -}}
+{{- range $all }}{{ $taken = append $taken (index . $.by) }}{{ end -}}
+{{- range .items -}}
+{{- $one := index . $.by -}}
+{{- if has $one $taken }}{{ fail (printf "pod.%s: there is already one with the %s %s: choose another one" $.key $.by $one) }}{{ end -}}
+{{- $taken = append $taken $one -}}
+{{- $all = append $all . -}}
+{{- end -}}
+{{- if $all }}{{ $_ := set .into .key $all }}{{ end -}}
+{{- end -}}
+
 {{/* What is put over every pod. */}}
 {{- define "sealpost.pod" -}}
 {{- $values := .root.Values -}}
@@ -117,8 +131,8 @@ and its volumes.
 {{- with $values.imagePullSecrets }}{{ $_ := set $spec "imagePullSecrets" . }}{{ end -}}
 {{- with $values.systemEvents }}{{ $_ := set $container "env" (append $container.env (dict "name" "SEALPOST_SYSTEM_EVENTS" "value" .)) }}{{ end -}}
 {{- with $values.pod.env }}{{ $_ := set $container "env" (concat $container.env .) }}{{ end -}}
-{{- with $values.pod.volumes }}{{ $_ := set $spec "volumes" (concat ($spec.volumes | default list) .) }}{{ end -}}
-{{- with $values.pod.volumeMounts }}{{ $_ := set $container "volumeMounts" (concat ($container.volumeMounts | default list) .) }}{{ end -}}
+{{- include "sealpost.more" (dict "into" $spec "key" "volumes" "by" "name" "items" $values.pod.volumes) -}}
+{{- include "sealpost.more" (dict "into" $container "key" "volumeMounts" "by" "mountPath" "items" $values.pod.volumeMounts) -}}
 {{- with $values.pod.affinity }}{{ $_ := set $spec "affinity" . }}{{ end -}}
 {{- with $values.pod.annotations }}{{ $_ := set $.template.metadata "annotations" . }}{{ end -}}
 {{- with $values.pod.nodeSelector }}{{ $_ := set $spec "nodeSelector" . }}{{ end -}}
