@@ -80,7 +80,6 @@ fn rendered(arguments: &[&str]) -> Option<Vec<Value>> {
     Some(documents(&output.stdout))
 }
 
-/// Helm's own checks, with nothing that it finds doubtful.
 /// Variables that the chart gives to the containers of the pods of this name, without those that
 /// name places of the pod; nothing without helm.
 pub(crate) fn variables_of(pods: &str, values: &[&str]) -> Option<Vec<(String, String)>> {
@@ -98,6 +97,7 @@ pub(crate) fn variables_of(pods: &str, values: &[&str]) -> Option<Vec<(String, S
     )
 }
 
+/// Helm's own checks, with nothing that it finds doubtful.
 #[test]
 fn helm_finds_nothing_wrong() {
     let chart = chart().display().to_string();
