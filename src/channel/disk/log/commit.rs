@@ -46,18 +46,24 @@ pub(crate) struct CommitQueue {
 pub(crate) struct CommitPace {
     /// Operations in it that published events.
     publishes: usize,
+    /// Those that came while it was written, before anybody was answered.
+    arrived: usize,
     took: Duration,
 }
 
 impl CommitPace {
     /// Notes a frame. Frames without events say little by little that none are coming.
-    fn count_frame(&mut self, publishes: usize, took: Duration) {
+    fn count_frame(&mut self, publishes: usize, arrived: usize, took: Duration) {
         *self = match publishes {
             0 => Self {
                 publishes: self.publishes / 2,
                 ..*self
             },
-            _ => Self { publishes, took },
+            _ => Self {
+                publishes,
+                arrived,
+                took,
+            },
         };
     }
 }
@@ -154,7 +160,9 @@ impl LogCore {
                 let publishes = batch.iter().filter(|it| it.operation.is_publish()).count();
                 let begun = Instant::now();
                 writer.commit(&self, batch);
-                writer.pace.count_frame(publishes, begun.elapsed());
+                writer
+                    .pace
+                    .count_frame(publishes, writer.arrived, begun.elapsed());
             }
             if is_idle || frame % FRAMES_BETWEEN_UPKEEP == 0 {
                 writer.upkeep(&self);
@@ -166,6 +174,11 @@ impl LogCore {
         }
         drop(guard);
         self.submit_committer();
+    }
+
+    /// Number of operations that wait and publish events.
+    pub(crate) fn waiting_publishes(&self) -> usize {
+        self.commits().publishes
     }
 
     fn has_pending(&self) -> bool {
@@ -182,7 +195,7 @@ impl LogCore {
         if pace.took.is_zero() {
             return;
         }
-        queue.awaited = pace.publishes + queue.publishes;
+        queue.awaited = pace.publishes + pace.arrived;
         let is_short =
             |queue: &mut CommitQueue| queue.publishes < queue.awaited && !queue.is_closed;
         // Whatever has come by then is taken.

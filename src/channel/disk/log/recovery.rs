@@ -159,6 +159,7 @@ impl LogCore {
             next_size: self.options.min_segment_bytes,
             begun: Instant::now(),
             pace: CommitPace::default(),
+            arrived: 0,
             buffer: Vec::new(),
         })
     }

@@ -40,6 +40,8 @@ pub(crate) struct LogWriter {
     pub(crate) begun: Instant,
     /// How the last frame with events went.
     pub(crate) pace: CommitPace,
+    /// Operations that published events and waited when the last frame was on the disk.
+    pub(crate) arrived: usize,
     /// Kept from frame to frame, so that its memory is.
     pub(crate) buffer: Vec<u8>,
 }
@@ -160,7 +162,9 @@ impl LogWriter {
             batch.fail(core, &core.poison(&error.to_string()));
             return None;
         }
-        match self.write_frame(core, prepared.records) {
+        let written = self.write_frame(core, prepared.records);
+        self.arrived = core.waiting_publishes();
+        match written {
             Ok(takers) => batch.succeed(core, prepared.results, takers),
             Err(error) => {
                 let path = self.segment.path.display();
