@@ -10,6 +10,7 @@ mod limit_set;
 mod namespace_quota;
 mod namespace_table;
 mod rate_bucket;
+mod request_too_large;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -18,6 +19,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 pub use limit_exceeded::LimitExceeded;
+pub(crate) use request_too_large::RequestTooLarge;
 
 pub(crate) use limit_set::{EventRate, LimitKind, NamespaceLimit, NamespaceLimitSet};
 pub(crate) use namespace_quota::{NamespaceQuota, QueueShare, TakenPlaces};
@@ -37,6 +39,8 @@ pub(crate) enum BudgetExhausted {
     Process,
     /// The events of one namespace do.
     Namespace(LimitExceeded),
+    /// What is asked for has no room however little others hold.
+    Never(RequestTooLarge),
 }
 
 /// Memory that all events of the process, or of a namespace, may hold together.
@@ -195,6 +199,18 @@ impl MemoryBudget {
         }
     }
 
+    /// The limit that a request of so many bytes is over by itself, this one's or that of the budget
+    /// around it; `None` if the request fits as soon as others have ended.
+    #[must_use]
+    pub(crate) fn too_large(&self, bytes: usize) -> Option<RequestTooLarge> {
+        let limit = self.limit();
+        if bytes > limit {
+            let namespace = self.quota().map(|it| it.namespace());
+            return Some(RequestTooLarge { limit, namespace });
+        }
+        self.parent().and_then(|it| it.too_large(bytes))
+    }
+
     /// Charges bytes that are in memory already.
     fn charge_existing(&self, bytes: usize) {
         self.used.fetch_add(bytes, Ordering::Relaxed);
@@ -311,7 +327,11 @@ impl BudgetShare {
     pub(crate) fn grow_to(&mut self, bytes: usize) -> Result<(), BudgetExhausted> {
         let more = bytes.saturating_sub(self.bytes);
         self.bytes += more;
-        self.budget.charge(more)
+        let charged = self.budget.charge(more);
+        charged.map_err(|exhausted| match self.budget.too_large(self.bytes) {
+            Some(too_large) => BudgetExhausted::Never(too_large),
+            None => exhausted,
+        })
     }
 }
 
@@ -370,6 +390,33 @@ mod tests {
     }
 
     #[test]
+    fn what_never_fits_is_told_apart() {
+        let budget = MemoryBudget::with_namespaces(100, limits(Some(40), None));
+        let too_large = |namespace: &str, bytes| {
+            let share = budget.of_namespace(namespace).share().grow_to(bytes);
+            match share {
+                Err(BudgetExhausted::Never(too_large)) => Some(too_large.to_string()),
+                _ => None,
+            }
+        };
+        assert_eq!(
+            (too_large("team", 40), too_large("other", 100)),
+            (None, None)
+        );
+        let team = too_large("team", 41).expect("over the limit of its namespace");
+        assert!(team.contains("bufferedBytes of team"), "{team}");
+        let other = too_large("other", 101).expect("over that of the process");
+        assert!(other.contains("--max-buffered-bytes"), "{other}");
+        let held = budget.of_namespace("other").consumed_share(90);
+        assert_eq!(
+            too_large("other", 20),
+            None,
+            "it fits when others have ended"
+        );
+        drop(held);
+    }
+
+    #[test]
     fn queues_have_half_and_some_of_it_always() {
         let budget = MemoryBudget::new(80);
         let mut senders = budget.share();
@@ -414,7 +461,8 @@ mod tests {
         let (team, other) = (budget.of_namespace("team"), budget.of_namespace("other"));
         let (mut one, mut two) = (team.share(), other.share());
         assert_eq!((one.grow_to(40), two.grow_to(60)), (Ok(()), Ok(())));
-        let refused = one.grow_to(41).expect_err("over its limit");
+        let more = team.share().grow_to(1);
+        let refused = more.expect_err("over its limit");
         let BudgetExhausted::Namespace(exceeded) = refused else {
             panic!("{refused:?}");
         };

@@ -91,6 +91,11 @@ impl NamespaceQuota {
         self.rate.used(self.now())
     }
 
+    /// The namespace.
+    pub(super) fn namespace(&self) -> Arc<str> {
+        Arc::clone(&self.namespace)
+    }
+
     /// Unfinished events in the queues of the namespace.
     pub(super) fn queued(&self) -> usize {
         self.queued.load(Ordering::Relaxed)

@@ -43,7 +43,9 @@ impl AcceptError {
     #[must_use]
     pub(crate) fn arrival(&self) -> ArrivalOutcome {
         match self {
-            Self::NotFound(_) | Self::Invalid(_) => ArrivalOutcome::Invalid,
+            Self::NotFound(_) | Self::Invalid(_) | Self::Publish(PublishError::TooLarge(_)) => {
+                ArrivalOutcome::Invalid
+            }
             Self::TtlExhausted => ArrivalOutcome::TtlExhausted,
             Self::Denied(_) => ArrivalOutcome::Denied,
             Self::Publish(
@@ -83,6 +85,7 @@ pub(super) fn publish_status(error: &PublishError) -> StatusCode {
         PublishError::Full { .. } | PublishError::NoRoom(_) | PublishError::OverLimit(_) => {
             StatusCode::TOO_MANY_REQUESTS
         }
+        PublishError::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
         PublishError::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
         PublishError::Undelivered { .. } => StatusCode::INTERNAL_SERVER_ERROR,
     }

@@ -44,6 +44,7 @@ impl PublishSpans {
 fn error_type(error: &PublishError) -> &'static str {
     match error {
         PublishError::Full { .. } | PublishError::NoRoom(_) | PublishError::OverLimit(_) => "full",
+        PublishError::TooLarge(_) => "invalid",
         PublishError::Undelivered { .. } => "undelivered",
         PublishError::Unavailable(_) => "unavailable",
     }

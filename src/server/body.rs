@@ -11,7 +11,7 @@ use http_body_util::BodyExt;
 
 pub(crate) use crate::budget::BudgetShare;
 pub use crate::budget::MemoryBudget;
-use crate::budget::{BudgetExhausted, LimitExceeded};
+use crate::budget::{BudgetExhausted, LimitExceeded, RequestTooLarge};
 use crate::wire_text::WireText;
 
 /// The reason for which a body was not read.
@@ -23,6 +23,9 @@ pub(crate) enum BodyError {
         /// The limit in bytes, from `--max-body-bytes`.
         limit: usize,
     },
+    /// The body is larger than all events together may be.
+    #[error("{0}")]
+    TooLargeForMemory(RequestTooLarge),
     /// The body did not arrive in time.
     #[error("body did not arrive within {} s: send it faster, or raise --body-read-timeout", limit.as_secs_f64())]
     Timeout {
@@ -51,7 +54,7 @@ impl BodyError {
     #[must_use]
     pub(crate) fn status(&self) -> StatusCode {
         match self {
-            Self::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::TooLarge { .. } | Self::TooLargeForMemory(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Timeout { .. } => StatusCode::REQUEST_TIMEOUT,
             Self::OverBudget | Self::OverNamespaceLimit(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::ContentEncoded(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -65,6 +68,7 @@ impl From<BudgetExhausted> for BodyError {
         match exhausted {
             BudgetExhausted::Process => Self::OverBudget,
             BudgetExhausted::Namespace(exceeded) => Self::OverNamespaceLimit(exceeded),
+            BudgetExhausted::Never(too_large) => Self::TooLargeForMemory(too_large),
         }
     }
 }
@@ -101,6 +105,9 @@ impl BodyReader {
             return Err(BodyError::TooLarge {
                 limit: self.max_bytes,
             });
+        }
+        if let Some(too_large) = self.budget.too_large(announced.saturating_add(head)) {
+            return Err(BodyError::TooLargeForMemory(too_large));
         }
         let mut counted = HeldBody {
             share: self.budget.share(),
@@ -333,6 +340,19 @@ mod tests {
         );
     }
 
+    #[tokio::test]
+    async fn what_never_fits_is_not_waited_for() {
+        let intake = intake(1_000_000, 100);
+        let announced = intake.read_body(10, &mut Announcing(None)).await;
+        let error = announced.expect_err("larger than the budget");
+        assert_eq!(error.status(), StatusCode::PAYLOAD_TOO_LARGE);
+        let mut body = pieces(&["0123456789"; 11]);
+        let error = intake.read_body(0, &mut body).await;
+        let error = error.expect_err("larger than the budget");
+        assert_eq!(error.status(), StatusCode::PAYLOAD_TOO_LARGE);
+        assert_eq!(intake.budget.used(), 0);
+    }
+
     /// A body that announces a million bytes, of which one piece comes.
     struct Announcing(Option<Bytes>);
 
@@ -355,10 +375,10 @@ mod tests {
         }
     }
 
-    /// A body that announces more than there is room for takes what has come of it.
+    /// A body that announces much takes what has come of it.
     #[tokio::test(start_paused = true)]
     async fn what_is_announced_takes_nothing() {
-        let intake = intake(1_000_000, 100);
+        let intake = intake(1_000_000, 2_000_000);
         let mut body = Announcing(Some(Bytes::from_static(b"abc")));
         let reading = async { intake.read_body(10, &mut body).await.map(drop) };
         let watching = async {

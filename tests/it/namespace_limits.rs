@@ -134,6 +134,26 @@ async fn a_flood_of_one_team_refuses_nothing_of_another() {
     assert!(unlimited < 200, "the flood fills the memory of all");
 }
 
+/// What will never fit is refused for good, so that nobody sends it again and again; what fits is
+/// taken.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_larger_than_the_limit_is_not_asked_for_again() {
+    let calm = Subscriber::ok().await;
+    let yaml = channel("InMemoryChannel", "small", &calm, "");
+    let limits = "small: {bufferedBytes: 64KiB}\n";
+    let dispatcher = limited(&yaml, limits).start().await;
+    let refused = send_to(&dispatcher, "small", 70_000).await;
+    let (status, again) = (
+        refused.status(),
+        refused.headers().get("retry-after").cloned(),
+    );
+    assert_eq!((status.as_u16(), again), (413, None));
+    let told = refused.text().await.expect("text");
+    assert!(told.contains("raise bufferedBytes of small"), "{told}");
+    assert_eq!(send_to(&dispatcher, "small", 60_000).await.status(), 202);
+    calm.until(1).await;
+}
+
 /// Each refusal names the namespace, the limit and the remedy, and is counted.
 #[tokio::test(flavor = "multi_thread")]
 async fn refusals_say_what_to_do_and_are_counted() {

@@ -106,10 +106,9 @@ impl DiskPublisher {
 
     fn refusal(&self, error: &LogError) -> PublishError {
         match error {
-            LogError::Full { .. } | LogError::TooLarge { .. } => {
-                if let LogError::Full { .. } = error {
-                    self.log.room.note_refused(&self.log.access.channel, error);
-                }
+            LogError::TooLarge { .. } => PublishError::TooLarge(error.to_string()),
+            LogError::Full { .. } => {
+                self.log.room.note_refused(&self.log.access.channel, error);
                 self.context.metrics.refused_full.increment();
                 PublishError::NoRoom(error.to_string())
             }
