@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use sealpost::cli::{Cli, CliCommand, FilterCommand, LogFormat, RunOptions, unread_variables};
-use sealpost::telemetry::{LogLevel, LogStyle, start_logging};
+use sealpost::telemetry::{AuditFile, LogLevel, LogStyle, start_logging};
 use sealpost::{app, command, wire_text};
 use tokio::task::JoinSet;
 
@@ -41,10 +41,15 @@ fn main() -> ExitCode {
         _ => Ok(()),
     };
     let audited = match &cli.command {
-        CliCommand::Run(options) => options.audit_log.as_deref(),
+        CliCommand::Run(options) => options.audit_log.as_deref().map(AuditFile::new),
         _ => None,
     };
-    let log = match usage.and_then(|()| start_logging(style, level, audited)) {
+    let audited = match (usage, audited.transpose()) {
+        (Err(error), _) => return print_error(&error, ExitCode::from(USAGE)),
+        (Ok(()), Err(error)) => return print_error(&error, ExitCode::FAILURE),
+        (Ok(()), Ok(audited)) => audited,
+    };
+    let log = match start_logging(style, level, audited) {
         Ok(log) => log,
         Err(error) => return print_error(&error, ExitCode::from(USAGE)),
     };

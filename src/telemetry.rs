@@ -1,6 +1,7 @@
 //! Telemetry, for operators: logs, metrics, traces.
 
 pub(crate) mod audit;
+mod audit_file;
 pub(crate) mod backend_metrics;
 pub(crate) mod cluster_metrics;
 pub(crate) mod configuration_metrics;
@@ -22,7 +23,6 @@ pub(crate) mod span_queue;
 pub mod tracer;
 
 use std::io::IsTerminal;
-use std::path::Path;
 
 use tracing::{Metadata, Subscriber};
 use tracing_subscriber::filter::filter_fn;
@@ -31,7 +31,7 @@ use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 use tracing_subscriber::{EnvFilter, Layer, Registry, reload};
 
-use audit::AuditFile;
+pub use audit_file::AuditFile;
 use log_format::{JsonLines, SpanIdFormat, TextFieldFormat, WithSpanIds};
 
 /// The format of log lines.
@@ -105,14 +105,12 @@ fn log_filter(directives: &str) -> Result<EnvFilter, String> {
 /// `info,sealpost::delivery=debug`. What is audited goes to the file `audited`, too.
 ///
 /// # Errors
-/// Fails if the directives cannot be read, if that file cannot be written to, or if logging has
-/// been started before.
+/// Fails if the directives cannot be read, or if logging has been started before.
 pub fn start_logging(
     style: LogStyle,
     directives: &str,
-    audited: Option<&Path>,
+    audited: Option<AuditFile>,
 ) -> Result<LogLevel, String> {
-    let audited = audited.map(AuditFile::new).transpose()?;
     let filter =
         log_filter(directives).map_err(|error| format!("--log-level {directives:?}: {error}"))?;
     let (filter, handle) = reload::Layer::new(filter);

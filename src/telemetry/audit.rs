@@ -5,15 +5,10 @@
 //! its directives name `audit`, and go to a file of their own, too, if there is one. No line holds
 //! the value of a field, a token or the data of an event.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
 use std::net::IpAddr;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::Path;
 
-use tracing_subscriber::fmt::MakeWriter;
-
+use super::audit_file::tell_of_trouble;
 use crate::wire_text::escaped_excerpt;
 
 /// The target of the lines.
@@ -45,6 +40,7 @@ pub(crate) fn record_configuration(objects: &AuditedObjects, errors: usize) {
         errors,
         "Configuration changed"
     );
+    tell_of_trouble();
 }
 
 /// Records a file of settings that is in effect from now on, or is refused.
@@ -57,6 +53,7 @@ pub(crate) fn record_file(what: &str, file: &Path, outcome: &str) {
         outcome,
         "Settings changed"
     );
+    tell_of_trouble();
 }
 
 /// Records a level of the log that is set.
@@ -68,6 +65,7 @@ pub(crate) fn record_log_level(level: &str) {
         level,
         "Settings changed"
     );
+    tell_of_trouble();
 }
 
 /// Who asks an operator's request, as far as it is known.
@@ -133,6 +131,7 @@ impl AuditedRequest {
             reason = escaped_excerpt(reason.trim_end(), LONGEST),
             "Operator's request refused"
         );
+        tell_of_trouble();
     }
 
     /// Records what came of a request that was allowed.
@@ -155,6 +154,7 @@ impl AuditedRequest {
             answer = escaped_excerpt(answer.trim_end(), LONGEST),
             "Operator's request"
         );
+        tell_of_trouble();
     }
 }
 
@@ -163,51 +163,5 @@ impl Drop for AuditedRequest {
         if !self.is_recorded {
             self.record_allowed("client gone, what was begun goes on", 0, "");
         }
-    }
-}
-
-/// A file of audit lines. It is opened for each line, so that it can be moved away at any time.
-#[derive(Clone, Debug)]
-pub(super) struct AuditFile(Arc<PathBuf>);
-
-impl AuditFile {
-    /// Checks that lines can be written.
-    ///
-    /// # Errors
-    /// If the file cannot be opened.
-    pub(super) fn new(path: &Path) -> Result<Self, String> {
-        let opened = open_to_append(path);
-        opened.map_err(|error| format!("--audit-log {}: {error}", path.display()))?;
-        Ok(Self(Arc::new(path.to_owned())))
-    }
-}
-
-fn open_to_append(path: &Path) -> io::Result<File> {
-    let mut options = OpenOptions::new();
-    options.append(true).create(true).mode(0o600).open(path)
-}
-
-/// Writer of one line; a line that cannot be written is in the log nevertheless.
-#[derive(Debug)]
-pub(super) struct AuditWriter(Option<File>);
-
-impl<'w> MakeWriter<'w> for AuditFile {
-    type Writer = AuditWriter;
-
-    fn make_writer(&'w self) -> Self::Writer {
-        AuditWriter(open_to_append(&self.0).ok())
-    }
-}
-
-impl Write for AuditWriter {
-    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        match &mut self.0 {
-            Some(file) => file.write(line),
-            None => Ok(line.len()),
-        }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }

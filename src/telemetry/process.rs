@@ -6,6 +6,7 @@ use std::fs;
 
 use tokio::runtime::RuntimeMetrics;
 
+use super::audit_file::missing_lines as missing_audit_lines;
 use super::data_point::{MetricValue, float};
 use super::metric_family::MetricFamily;
 
@@ -23,6 +24,13 @@ pub(crate) fn collect_families() -> Vec<MetricFamily<'static>> {
             .with_point(&version, MetricValue::Gauge(1.0)),
     );
     families.extend(runtime_families());
+    families.extend(missing_audit_lines().map(|lines| {
+        MetricFamily::new(
+            "sealpost_audit_lines_missing",
+            "Lines of the audit log that could not be written to its file",
+        )
+        .with_point(&[], MetricValue::Sum(lines))
+    }));
     families
 }
 

@@ -264,7 +264,54 @@ async fn the_file_of_the_audit_log() {
         .expect("it runs");
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(
-        output.status.code() == Some(2) && text.contains("--audit-log /nowhere"),
+        output.status.code() == Some(1) && text.contains("--audit-log /nowhere"),
         "{text}"
     );
+}
+
+/// A line that does not fit is missing in the file as a whole, and the log and a metric say so, once
+/// for all lines.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_audit_log_is_told() {
+    let builder = audited(&channel(&[])).largest_file(2);
+    let dispatcher = builder.start().await;
+    let file = dispatcher.path("audit.log");
+    let drop = "/api/v1/parked/default/s/drop";
+    for _ in 0..20 {
+        assert_eq!(at_port(&dispatcher, drop, None).await, 403);
+    }
+    // Every line that is there is whole, and there is room for less than one.
+    let written = lines(&file).len();
+    assert!((2..15).contains(&written), "{written}");
+    let begun = "The audit log cannot be written: its lines are in this log alone";
+    let refused = "Operator's request refused";
+    let told = || dispatcher.logged(&[refused]).len();
+    eventually("all lines in the log", || told() == 20).await;
+    assert_eq!(dispatcher.logged(&[begun]).len(), 1, "{}", dispatcher.log());
+    let missing = "sealpost_audit_lines_missing_total";
+    let lines_missing = dispatcher.series_value(missing, &[]).await;
+    assert!(lines_missing >= 5.0, "{lines_missing}");
+    std::fs::rename(&file, dispatcher.path("audit.log.1")).expect("renamed");
+    assert_eq!(at_port(&dispatcher, drop, None).await, 403);
+    assert_eq!(lines(&file).len(), 1);
+    let ended = "The audit log can be written again";
+    eventually("its end", || dispatcher.logged(&[ended]).len() == 1).await;
+    assert!(dispatcher.series_value(missing, &[]).await <= lines_missing);
+}
+
+/// A FIFO that nobody reads holds up nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_audit_log_that_nobody_reads_is_refused() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let pipe = directory.path().join("pipe");
+    let made = Command::new("mkfifo").arg(&pipe).status().await;
+    assert!(made.expect("it runs").success());
+    let mut command = Command::new(binary());
+    command.args(["run", "-f", "-", "--audit-log"]).arg(&pipe);
+    let ending = command.args(ANY_PORTS).kill_on_drop(true).output();
+    let ended = tokio::time::timeout(std::time::Duration::from_secs(20), ending).await;
+    let output = ended.expect("it ends").expect("it runs");
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    let is_refused = output.status.code() == Some(1) && text.contains("--audit-log");
+    assert!(is_refused, "{text}");
 }

@@ -57,6 +57,15 @@ impl Builder {
         self
     }
 
+    /// Lets its files grow to this many KiB; a write beyond fails, and does not end it.
+    pub(crate) fn largest_file(mut self, kib: u32) -> Self {
+        // Its log is written by another process.
+        let limited =
+            format!("exec 2> >(exec cat >&2); trap '' XFSZ; ulimit -f {kib}; exec \"$@\"");
+        self.before = ["bash", "-c", &limited, "bash"].map(str::to_owned).to_vec();
+        self
+    }
+
     /// Gives it a standard output that nobody reads: a pipe, which is full after 64 KiB.
     pub(crate) fn unread_output(mut self) -> Self {
         let pipe = self.path("pipe");
