@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 
 use super::{
@@ -98,7 +99,13 @@ pub struct RunOptions {
 
     /// Lowest TLS version, 1.2 or 1.3, in both directions [default: TLS_MIN_VERSION, else 1.2; with
     /// --kubernetes 1.3, as upstream's]
-    #[arg(long, value_name = "VERSION", env = "SEALPOST_TLS_MIN_VERSION")]
+    #[arg(
+        long,
+        value_name = "VERSION",
+        value_parser = PossibleValuesParser::new(["1.2", "1.3"])
+            .try_map(|version| version.parse::<MinTlsVersion>()),
+        env = "SEALPOST_TLS_MIN_VERSION"
+    )]
     pub tls_min_version: Option<MinTlsVersion>,
 
     /// Where the development CA and its key are kept; with --kubernetes there is none

@@ -12,6 +12,9 @@ use crate::wire_text::WireText;
 /// Describes an answer that was perhaps meant to be a reply: JSON, and not an event. Its body is not
 /// read.
 pub(super) fn describe_json(response: &Response<Bytes>) -> Option<String> {
+    if binding::is_event(response.headers()) {
+        return None;
+    }
     let content_type = response.headers().get(CONTENT_TYPE)?.to_str().ok()?;
     let is_json = content_type.to_ascii_lowercase().contains("json");
     is_json.then(|| {

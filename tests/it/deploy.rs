@@ -37,7 +37,7 @@ fn is_patch(object: &Object) -> bool {
         "rabbitmq-backend/connection.yaml",
         "scaling/replicas.yaml",
         "scaling-keda/replicas.yaml",
-        "priority/name.yaml",
+        "priority/name",
         "disk-backend/volume.yaml",
         "disk-backend-claim/volume.yaml",
         "admin-socket/",

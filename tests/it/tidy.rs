@@ -539,6 +539,7 @@ fn files_name_no_machine() {
     }
 }
 
+/// All files below a directory that git keeps: none of what cargo built there.
 fn all_files(directory: &Path) -> Vec<PathBuf> {
     let Ok(entries) = fs::read_dir(directory) else {
         return Vec::new();
@@ -546,7 +547,9 @@ fn all_files(directory: &Path) -> Vec<PathBuf> {
     let paths = entries.map(|entry| entry.expect("a file").path());
     paths
         .flat_map(|path| {
-            if path.is_dir() {
+            if path.ends_with("target") {
+                Vec::new()
+            } else if path.is_dir() {
                 all_files(&path)
             } else {
                 vec![path]

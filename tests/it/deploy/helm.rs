@@ -229,14 +229,12 @@ fn the_chart_is_the_kustomizations() {
         "pod.priorityClassName=sealpost",
     ];
     let in_pod = ["diskBackend.enabled=true", "diskBackend.claim=false"];
-    let rows: [(Vec<&str>, &[&str], &[&str]); 8] = [
+    let disk = ["diskChannel.enabled=true", alone];
+    let rows: [(Vec<&str>, &[&str], &[&str]); 9] = [
         (ALL.to_vec(), everything, additions),
         (channel.to_vec(), rabbitmq, &[]),
-        (
-            vec!["diskChannel.enabled=true", alone],
-            &["disk-channel"],
-            &[],
-        ),
+        (disk.to_vec(), &["disk-channel"], &[]),
+        (with(&disk, &first), &["disk-channel"], &["priority"]),
         (
             with(&drop_in, &in_pod[..1]),
             dispatcher,

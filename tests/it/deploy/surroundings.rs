@@ -300,12 +300,14 @@ fn scaling_leaves_a_consumer() {
     assert!(page.contains(&format!("`{queues}`")), "{queues}");
 }
 
-/// A patch for every Deployment of ours, to a class that is there.
+/// A patch for every Deployment and StatefulSet of ours, to a class that is there.
 #[test]
 fn the_class_is_the_one_that_is_named() {
     let class = one("kubernetes/priority", "PriorityClass", "sealpost");
-    let patch = one("kubernetes/priority", "Deployment", "any");
-    let named = &patch["spec"]["template"]["spec"]["priorityClassName"];
-    assert_eq!(*named, class["metadata"]["name"]);
+    for kind in ["Deployment", "StatefulSet"] {
+        let patch = one("kubernetes/priority", kind, "any");
+        let named = &patch["spec"]["template"]["spec"]["priorityClassName"];
+        assert_eq!(*named, class["metadata"]["name"], "{kind}");
+    }
     assert_eq!(class["globalDefault"], false);
 }
