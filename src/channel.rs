@@ -52,8 +52,8 @@ pub enum PublishError {
     /// words.
     #[error("{0}: try again later")]
     NoRoom(String),
-    /// The events of one request are more than the disk takes at once; nothing was enqueued in any
-    /// queue. Holds the cause in words.
+    /// The events of one request are more than a queue or the disk takes at once; nothing was
+    /// enqueued in any queue. Holds the cause in words.
     #[error("{0}: send fewer or smaller events in one request")]
     TooLarge(String),
     /// A limit of a namespace lets no more events pass; nothing was enqueued in any queue.

@@ -185,6 +185,25 @@ fn worker_stopped_error() -> PublishError {
     PublishError::Unavailable("this process is stopping".to_owned())
 }
 
+/// The error of a queue that has no slot left; of one that would not have enough for this request
+/// if it were empty, that says so, since trying again does not help.
+fn tell_too_large(
+    error: PublishError,
+    queue: &MemoryQueue,
+    reserved: &[ReservedEvent<'_>],
+) -> PublishError {
+    let own = reserved.iter().filter(|it| std::ptr::eq(it.queue, queue));
+    match error {
+        PublishError::Full { subscription } if own.count() >= queue.capacity => {
+            PublishError::TooLarge(format!(
+                "this request has more events for {subscription} than its queue takes ({})",
+                queue.capacity
+            ))
+        }
+        _ => error,
+    }
+}
+
 /// Slot of one event in a queue, given back when it is dropped.
 #[derive(Debug)]
 struct MemoryQueueSlot(Arc<MemoryQueueLoad>);
@@ -224,7 +243,8 @@ impl MemoryPublisher {
             for to in self.queues.candidates(event) {
                 if filters.passes(to, event).await {
                     let queue: &MemoryQueue = &to.queue;
-                    let slot = queue.reserve_slot()?;
+                    let slot = queue.reserve_slot();
+                    let slot = slot.map_err(|error| tell_too_large(error, queue, &reserved))?;
                     reserved.push(ReservedEvent { queue, event, slot });
                 }
             }

@@ -199,6 +199,35 @@ async fn a_full_queue() {
     assert_eq!(fast.count(), 3);
 }
 
+/// A batch that would not fit into an empty queue is refused for good, and one that would is not.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_that_is_larger_than_the_queue() {
+    let fast = Subscriber::ok().await;
+    let yaml = asynchronous(&channel(&[("fast", to(&fast))]));
+    let builder = Dispatcher::of(&yaml).arg("--queue-capacity").arg("3");
+    let dispatcher = builder.start().await;
+    let batch = |count: usize| {
+        let one = |id| format!(r#"{{"specversion":"1.0","id":"{id}","source":"/s","type":"t"}}"#);
+        let events: Vec<String> = (0..count).map(one).collect();
+        let request = plain().post(dispatcher.http_url("/default/c"));
+        let request = request.header("content-type", "application/cloudevents-batch+json");
+        request.body(format!("[{}]", events.join(","))).send()
+    };
+    let refused = batch(4).await.expect("an answer");
+    let (status, again) = (
+        refused.status(),
+        refused.headers().get("retry-after").cloned(),
+    );
+    assert_eq!((status.as_u16(), again), (413, None));
+    assert_eq!(
+        refused.text().await.expect("text"),
+        "this request has more events for subscription default/fast than its queue takes (3): send \
+         fewer or smaller events in one request\n"
+    );
+    assert_eq!(batch(3).await.expect("an answer").status(), 202);
+    fast.until(3).await;
+}
+
 /// Not contract FO-8: a sender that hangs up changes nothing.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sender_that_hangs_up() {

@@ -240,9 +240,10 @@ async fn memory_for_events_is_bounded() {
         assert_eq!(
             (
                 answer.status().as_u16(),
-                answer.headers()["retry-after"].as_bytes()
+                answer.headers().contains_key("retry-after")
             ),
-            (429, &b"1"[..])
+            (413, false),
+            "it would never fit"
         );
     }
     assert_eq!(
@@ -261,7 +262,7 @@ async fn copied_attributes_count() {
         .arg("64KiB")
         .start()
         .await;
-    for (text, status) in [("x".repeat(30_000), 202), ("é".repeat(15_000), 429)] {
+    for (text, status) in [("x".repeat(30_000), 202), ("é".repeat(15_000), 413)] {
         let event = serde_json::json!({"specversion": "1.0", "id": "1", "source": "/s", "type": "t", "x": text});
         let request = plain()
             .post(dispatcher.http_url("/default/c"))
