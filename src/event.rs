@@ -9,6 +9,7 @@ mod attribute_limit;
 mod compact;
 mod decode_error;
 pub mod http;
+mod identity;
 mod json;
 pub(crate) mod knative;
 mod near;
@@ -23,6 +24,8 @@ use std::sync::Arc;
 
 use ::http::{HeaderName, HeaderValue};
 use bytes::Bytes;
+
+use identity::CachedIdentity;
 
 pub(crate) use attribute::{
     AttributeType, CONTEXT_ATTRIBUTES, ContextAttribute, PREFIX, REQUIRED_ATTRIBUTES,
@@ -99,6 +102,7 @@ pub struct Event {
     forwarded: Vec<(HeaderName, HeaderValue)>,
     guard: Option<EventGuard>,
     trace: Option<Arc<TraceContext>>,
+    identity: CachedIdentity,
 }
 
 impl Event {
@@ -123,6 +127,7 @@ impl Event {
             forwarded: Vec::new(),
             guard: None,
             trace: None,
+            identity: CachedIdentity::default(),
         }
     }
 
@@ -292,12 +297,14 @@ impl Event {
 
     /// Removes an attribute, if it is set.
     pub(crate) fn remove(&mut self, name: &str) {
+        self.identity.clear();
         self.attributes.retain(|attribute| attribute.name() != name);
     }
 
     /// Sets an attribute to a value of this type, as text; a `name` that is not valid changes
     /// nothing.
     pub(crate) fn set_typed(&mut self, name: &str, text: &str, kind: AttributeType) {
+        self.identity.clear();
         if let Some(attribute) = self
             .attributes
             .iter_mut()

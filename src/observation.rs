@@ -19,7 +19,7 @@ use std::sync::Arc;
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::event::Event;
-use event_key::EventKeyHasher;
+use event_key::EventKey;
 use record_ring::RecordRing;
 use tap_hub::{TapHub, ToldEvent};
 
@@ -42,7 +42,6 @@ const REFUSED_PART: usize = 16;
 /// Takes what is told of single events. There is one for the process.
 #[derive(Debug)]
 pub struct EventObserver {
-    keys: EventKeyHasher,
     ring: RecordRing,
     /// Records of events that were refused before a channel had them.
     refused: RecordRing,
@@ -62,7 +61,6 @@ impl EventObserver {
     #[must_use]
     pub fn new(max_bytes: usize) -> Self {
         Self {
-            keys: EventKeyHasher::default(),
             ring: RecordRing::new(max_bytes),
             refused: RecordRing::new(max_bytes.div_ceil(REFUSED_PART)),
             taps: Arc::default(),
@@ -75,7 +73,7 @@ impl EventObserver {
         if self.ring.is_kept() {
             let attributes = fact.is_first().then_some(event);
             self.ring
-                .append(self.keys.key(event), object, fact, attributes);
+                .append(EventKey::of(event), object, fact, attributes);
         }
         if self.taps.is_listening() {
             self.taps.publish(ToldEvent::AtHand(event), object, fact);
@@ -97,7 +95,7 @@ impl EventObserver {
         // Nobody could ask for an event that has no id.
         if self.refused.is_kept() && event.attribute("id").is_some() {
             self.refused
-                .append(self.keys.key(event), object, &fact, Some(event));
+                .append(EventKey::of(event), object, &fact, Some(event));
         }
         if self.taps.is_listening() {
             self.taps.publish(ToldEvent::AtHand(event), object, &fact);
@@ -112,7 +110,7 @@ impl EventObserver {
             written.into()
         });
         EventNote {
-            key: self.ring.is_kept().then(|| self.keys.key(event)),
+            key: self.ring.is_kept().then(|| EventKey::of(event)),
             attributes,
         }
     }
@@ -138,7 +136,7 @@ impl EventObserver {
 
     /// What is known of the events of this id, and of this source if one is given.
     pub(crate) fn explain(&self, id: &str, source: Option<&str>) -> Explanation {
-        let key = source.map(|source| self.keys.key_of(id, source));
+        let key = source.map(|source| EventKey::of(&Event::new(id, source, "")));
         Explanation::find([&self.ring, &self.refused], id, source, key)
     }
 

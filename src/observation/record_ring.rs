@@ -95,10 +95,11 @@ impl RecordSegment {
         let start = self.bytes.len();
         let since = u32::try_from(now.saturating_sub(self.base_millis)).unwrap_or(u32::MAX);
         // The length is known at the end.
-        self.bytes.extend_from_slice(&[0; 2]);
-        self.bytes.extend_from_slice(&key.0.to_le_bytes());
-        self.bytes.extend_from_slice(&since.to_le_bytes());
-        self.bytes.extend_from_slice(&ordinal.to_le_bytes());
+        let mut head = [0; HEAD];
+        let [_, _, fields @ ..] = &mut head;
+        let all = u128::from(key.0) | u128::from(since) << 64 | u128::from(ordinal) << 96;
+        *fields = all.to_le_bytes();
+        self.bytes.extend_from_slice(&head);
         fact.write(&mut self.bytes);
         if let Some(event) = event {
             event.write_compact(&mut self.bytes);
