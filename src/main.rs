@@ -38,6 +38,7 @@ fn main() -> ExitCode {
         CliCommand::Filter(FilterCommand::Test(options)) => options.manifests.validate(),
         CliCommand::Parked(parked) => parked.options().validate(),
         CliCommand::Disk(disk) => disk.validate(),
+        CliCommand::Explain(options) => options.validate(),
         _ => Ok(()),
     };
     let audited = match &cli.command {

@@ -64,6 +64,8 @@ pub struct ReplayReport {
     pub until: u64,
     /// True if the replay was stopped before its end.
     pub stopped: bool,
+    /// True if an earlier process began the replay: what that one sent is not in the numbers.
+    pub resumed: bool,
 }
 
 impl ReplayReport {

@@ -11,7 +11,7 @@ use crate::model::{BackendKind, Channel, ChannelKey, RoutingTable, SubscriptionK
 pub(crate) use readiness::{ReadinessDecision, ServiceReadiness};
 pub(crate) use trouble_log::TroubleLog;
 
-/// Largest number of subscriptions that a summary names.
+/// Largest number of channels that a summary names.
 const NAMED: usize = 5;
 
 /// The backends of a process, as a report asks them.
@@ -283,21 +283,40 @@ impl<'t> TroubleReport<'t> {
             .filter(|common| common.scope == TroubleScope::Backend)
         {
             Some(common) => Some(format!("{common}: {count}")),
-            None => Some(format!("{count}: {}", self.describe_subscriptions())),
+            None => Some(format!("{count}: {}", self.describe_channels())),
         }
     }
 
-    /// Names of the first [`NAMED`] subscriptions that are not served, each with its reason.
-    fn describe_subscriptions(&self) -> String {
-        let keys = self.subscriptions();
-        let named = keys.iter().take(NAMED).map(|key| {
-            let why = self.subscription_message(key).unwrap_or_default();
-            format!("{}: {why}", namespaced_name(key))
-        });
+    /// Names of the first [`NAMED`] channels that are not served, with their reasons: those that have
+    /// the same one are named together.
+    fn describe_channels(&self) -> String {
+        let mut keys: Vec<_> = self.by_channel.keys().copied().collect();
+        keys.sort();
+        let mut groups: Vec<UnservedChannels<'_>> = Vec::new();
+        for key in keys.iter().take(NAMED) {
+            let why = self.by_channel.get(key).map(|it| it.message.as_str());
+            let (why, name) = (why.unwrap_or_default(), key.to_string());
+            match groups.iter_mut().find(|group| group.why == why) {
+                Some(group) => group.names.push(name),
+                None => groups.push(UnservedChannels {
+                    names: vec![name],
+                    why,
+                }),
+            }
+        }
+        let named = groups
+            .iter()
+            .map(|group| format!("{}: {}", group.names.join(", "), group.why));
         let more = keys.len().saturating_sub(NAMED);
         let more = (more > 0).then(|| format!("and {more} more"));
-        named.chain(more).collect::<Vec<_>>().join(", ")
+        named.chain(more).collect::<Vec<_>>().join("; ")
     }
+}
+
+/// Channels that are not served for the same reason.
+struct UnservedChannels<'t> {
+    names: Vec<String>,
+    why: &'t str,
 }
 
 fn namespaced_name(key: &SubscriptionKey) -> String {

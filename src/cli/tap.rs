@@ -1,8 +1,13 @@
 //! The flags of `sealpost tap` and `sealpost explain`.
 
 use clap::Args;
+use url::form_urlencoded;
 
 use super::{AdminOptions, LineOptions, value};
+
+/// The most bytes of an id and a source that are asked for: a URI has 65,534 at most, and the head of
+/// a request, with the rest of it, 64 KiB.
+const LONGEST_QUERY: usize = 63 * 1024;
 
 /// The options of `sealpost tap`.
 #[derive(Clone, Debug, Args)]
@@ -67,6 +72,36 @@ pub struct ExplainOptions {
     /// The dispatcher that is asked.
     #[command(flatten)]
     pub admin: AdminOptions,
+}
+
+impl ExplainOptions {
+    /// Fails if the id or source is too long to be asked for.
+    ///
+    /// # Errors
+    /// Says which one, and how long it may be.
+    pub fn validate(&self) -> Result<(), String> {
+        let source = self.source.as_deref().unwrap_or_default();
+        let [id, source] = [self.id.as_str(), source].map(encoded_length);
+        if id + source <= LONGEST_QUERY {
+            return Ok(());
+        }
+        let (what, bytes) = if id >= source {
+            ("the id", id)
+        } else {
+            ("--source", source)
+        };
+        Err(format!(
+            "{what} is too long to be asked for: it has {bytes} bytes, percent-encoded, and id and \
+             source may have {LONGEST_QUERY} together, since they stand in a URI"
+        ))
+    }
+}
+
+/// Bytes of a text in the query of a URI.
+fn encoded_length(text: &str) -> usize {
+    form_urlencoded::byte_serialize(text.as_bytes())
+        .map(str::len)
+        .sum()
 }
 
 /// Reads a kind, in the plural, the singular or the short form.

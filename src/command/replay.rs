@@ -203,19 +203,29 @@ fn progress_line(latest: &ReplayAnswer<ReplayReport>) -> String {
         (false, false) => "under way",
     };
     format!(
-        "{}: {} replayed, {percent} % of the way, {} under way, position @{}, replay {}, {state}",
+        "{}: {}, {percent} % of the way, {} under way, position @{}, replay {}, {state}",
         latest.subscription(),
-        report.sent,
+        sent(report),
         report.under_way,
         report.position,
         super::printable(&report.id),
     )
 }
 
+/// How many events were sent, as far as the process knows.
+fn sent(report: &ReplayReport) -> String {
+    let since = if report.resumed {
+        " since the process was started"
+    } else {
+        ""
+    };
+    format!("{} replayed{since}", report.sent)
+}
+
 /// Tells the count of a replay that has ended.
 fn report_end(ended: &ReplayAnswer<ReplayReport>) -> anyhow::Result<ExitCode> {
     let (subscription, report) = (ended.subscription(), &ended.told);
-    let mut line = format!("{subscription}: {} replayed", report.sent);
+    let mut line = format!("{subscription}: {}", sent(report));
     if report.under_way > 0 {
         line.push_str(&format!(", {} of them not ended yet", report.under_way));
     }

@@ -50,11 +50,12 @@ pub async fn run(options: SendOptions) -> anyhow::Result<ExitCode> {
         options,
     });
     let mut report = SendReport::new(events.count());
-    tokio::select! {
-        sent = send_all(&sender, &mut events, &mut report) => sent?,
-        interrupted = tokio::signal::ctrl_c() => interrupted?,
-    }
+    let sent = tokio::select! {
+        sent = send_all(&sender, &mut events, &mut report) => sent,
+        interrupted = tokio::signal::ctrl_c() => interrupted.map_err(Into::into),
+    };
     report.finish()?;
+    sent?;
     Ok(if report.all_accepted() {
         ExitCode::SUCCESS
     } else {
@@ -159,7 +160,7 @@ async fn send_all(
     while let Some(Ok(answer)) = sending.join_next().await {
         report.add(&answer)?;
     }
-    read
+    read.with_context(|| report.stopped())
 }
 
 impl EventSender {

@@ -636,7 +636,11 @@ async fn send_takes_lines_and_header_fields() {
     let bad = sealpost(&["send", &url, "--events", &at("bad")]).await;
     assert_eq!(bad.status.code(), Some(1));
     let told = text(&bad.stderr);
-    assert!(told.contains("line 2: it is no JSON object"), "{told}");
+    let expected =
+        "1 event sent (1 accepted), and nothing from here on: line 2: it is no JSON object";
+    assert!(told.contains(expected), "{told}");
+    let printed = text(&bad.stdout);
+    assert!(printed.starts_with("1 of 1 accepted"), "{printed}");
     assert_eq!(sink.until(3).await[2].id(), "3", "what came before is sent");
     for (flag, value, told) in [
         ("--header", "Content-Type: a/b", "use --content-type"),

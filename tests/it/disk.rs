@@ -5,6 +5,7 @@ mod faults;
 mod kept;
 mod killed;
 mod looked_at;
+mod moved;
 mod removed;
 
 use std::path::Path;

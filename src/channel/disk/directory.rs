@@ -39,14 +39,21 @@ impl DirectoryKeeper {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The directory; opens it if it is not open.
+    /// The directory; opens it if it is not open, or anew if the one that is open was moved or removed:
+    /// nobody else must get into what is in its place now.
     ///
     /// # Errors
     /// If another process has it, or it cannot be read or written.
     pub(super) fn open(&self) -> Result<DataDirectory, LogError> {
         let mut state = self.state();
         if let DirectoryState::Open(directory) = &*state {
-            return Ok(directory.clone());
+            if directory.is_in_place()? {
+                return Ok(directory.clone());
+            }
+            tracing::error!(
+                directory = %self.path.display(),
+                "The data directory was moved or removed while it was in use: it is made anew"
+            );
         }
         let opened = self.open_now();
         *state = match &opened {

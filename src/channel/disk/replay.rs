@@ -22,6 +22,8 @@ pub(super) struct DiskReplay {
     pub(super) queue: Arc<DiskQueue>,
     /// Filter besides that of the subscription.
     filter: Option<Filter>,
+    /// True if an earlier process began it. What has been sent is not in the log.
+    is_resumed: bool,
     sent: AtomicU64,
     examined: AtomicU64,
     /// Cancelled when the replay is to end with what has been sent.
@@ -66,6 +68,7 @@ impl DiskReplay {
         Ok(Self {
             queue: Arc::new(of.for_replay(name.text(), declared)),
             filter,
+            is_resumed: false,
             sent: AtomicU64::new(0),
             examined: AtomicU64::new(0),
             cut: CancellationToken::new(),
@@ -74,6 +77,14 @@ impl DiskReplay {
             was_cut: Notify::new(),
             name,
         })
+    }
+
+    /// The same as one that an earlier process began.
+    pub(super) fn resumed(self) -> Self {
+        Self {
+            is_resumed: true,
+            ..self
+        }
     }
 
     /// True if the subscription gets an event by the replay.
@@ -137,6 +148,7 @@ impl DiskReplay {
             position: progress.taken,
             until: progress.range.until,
             stopped: self.is_cut.load(Ordering::Acquire),
+            resumed: self.is_resumed,
         }
     }
 }

@@ -100,7 +100,7 @@ impl ReplayRunner {
             };
             let replay_id = name.id.clone();
             match DiskReplay::new(name, of_replay, &self.queue) {
-                Ok(replay) => self.replays.add(Arc::new(replay)),
+                Ok(replay) => self.replays.add(Arc::new(replay.resumed())),
                 Err(error) => {
                     tracing::error!(
                         queue = self.queue.name,

@@ -205,7 +205,7 @@ async fn one_queue_does_not_hold_up_the_others() {
     let summary = rabbitmq.report(&table).summary();
     assert_eq!(
         summary.as_deref(),
-        Some("1 of 2 channels is not served: ns/b1: its queue is not declared yet")
+        Some("1 of 2 channels is not served: channel ns/b: its queue is not declared yet")
     );
 }
 
@@ -324,6 +324,41 @@ fn reports_name_what_is_in_trouble() {
     assert_eq!(
         report.summary().as_deref(),
         Some("RabbitMQ is away: 2 of 3 channels are not served")
+    );
+}
+
+/// A channel is named once, whatever number of subscriptions it has, and a reason once, whatever number
+/// of channels has it.
+#[test]
+fn a_summary_names_channels_and_reasons_once() {
+    let rabbitmq = Scripted::default();
+    let table = on_rabbitmq();
+    let summary = || rabbitmq.report(&table).summary().unwrap_or_default();
+    for name in ["a1", "a2", "b1"] {
+        rabbitmq.set(name, Some(RabbitmqTrouble::NoAnswer));
+    }
+    assert_eq!(
+        summary(),
+        "2 of 2 channels are not served: channel ns/a, channel ns/b: RabbitMQ does not answer for \
+         its queue"
+    );
+    rabbitmq.set("a1", None);
+    assert_eq!(
+        summary(),
+        "2 of 2 channels are not served: channel ns/a: 1 of 2 subscriptions are not served; ns/a2: \
+         RabbitMQ does not answer for its queue; channel ns/b: RabbitMQ does not answer for its queue"
+    );
+    let many: Vec<_> = (0..7).map(|it| format!("m{it}")).collect();
+    let channels = many
+        .iter()
+        .map(|name| channel(name, BackendKind::Rabbitmq, &["b1"]));
+    let table = self::table(channels.collect());
+    assert_eq!(
+        rabbitmq.report(&table).summary().as_deref(),
+        Some(
+            "7 of 7 channels are not served: channel ns/m0, channel ns/m1, channel ns/m2, channel \
+             ns/m3, channel ns/m4: RabbitMQ does not answer for its queue; and 2 more"
+        )
     );
 }
 

@@ -163,6 +163,13 @@ impl SendReport {
         self.accepted == self.count.unwrap_or(self.sent)
     }
 
+    /// What was sent before something that is no event.
+    pub(super) fn stopped(&self) -> String {
+        let events = if self.sent == 1 { "event" } else { "events" };
+        let (sent, accepted) = (self.sent, self.accepted);
+        format!("{sent} {events} sent ({accepted} accepted), and nothing from here on")
+    }
+
     /// Prints the summary, if more than one event was sent.
     pub(super) fn finish(&mut self) -> anyhow::Result<()> {
         let Some(bar) = self.bar.take() else {

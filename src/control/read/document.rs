@@ -30,10 +30,15 @@ pub(crate) struct DocumentOrigin {
 impl ManifestDocument {
     /// The text at a path of keys; `None` if there is no text, or an empty one.
     pub(crate) fn text(&self, path: &[&str]) -> Option<&str> {
+        self.written_text(path).filter(|text| !text.is_empty())
+    }
+
+    /// The text at a path of keys, also if it is empty; `None` if there is no text.
+    pub(crate) fn written_text(&self, path: &[&str]) -> Option<&str> {
         let value = path
             .iter()
             .try_fold(self.value.as_ref(), |value, key| value.get(key))?;
-        value.as_str().filter(|text| !text.is_empty())
+        value.as_str()
     }
 
     /// The kind, namespace and name of the object, as far as they are text.

@@ -64,7 +64,7 @@ impl Gated {
 }
 
 /// Status of an answer, and whether it says when to try again.
-async fn try_send(dispatcher: &Dispatcher, id: &str) -> (u16, bool) {
+pub(super) async fn try_send(dispatcher: &Dispatcher, id: &str) -> (u16, bool) {
     let url = dispatcher.http_url("/default/c");
     let answer = event(&plain(), url, id).send().await.expect("an answer");
     let waits = answer.headers().contains_key("retry-after");
@@ -72,7 +72,7 @@ async fn try_send(dispatcher: &Dispatcher, id: &str) -> (u16, bool) {
 }
 
 /// Sends events until one is taken; gives its id.
-async fn until_taken(dispatcher: &Dispatcher, name: &str) -> String {
+pub(super) async fn until_taken(dispatcher: &Dispatcher, name: &str) -> String {
     let deadline = Instant::now() + SOON;
     for number in 0.. {
         let id = format!("{name} {number}");

@@ -9,7 +9,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::{away, delivery, disk_channel, disk_subscription, in_directory, sorted_ids};
+use super::{away, delivery, disk_channel, disk_subscription, in_directory, run_disk, sorted_ids};
 use crate::support::dispatcher::{Dispatcher, can_mount, ready};
 use crate::support::sender::{event, plain, send};
 use crate::support::subscriber::Subscriber;
@@ -134,30 +134,55 @@ async fn a_read_only_disk_is_told_and_refuses() {
 }
 
 /// A second process on the same directory ends, and says who has it.
+pub(super) fn assert_belongs_to(first: &Dispatcher, data: &Path) {
+    let tried = Command::new(binary())
+        .args(["run", "--data-dir"])
+        .arg(data)
+        .arg("--state-dir")
+        .arg(first.path("other-state"))
+        .arg("-f")
+        .arg(first.path("manifests"))
+        .args(ANY_PORTS)
+        .output()
+        .expect("sealpost runs");
+    let told = String::from_utf8_lossy(&tried.stderr);
+    assert_eq!(tried.status.code(), Some(1), "{told}");
+    let owner = format!(" is used by process {}:", first.id());
+    let directory = data.to_str().expect("text");
+    assert!(told.contains(&owner) && told.contains(directory), "{told}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_directory_belongs_to_one_process() {
     let data = TempDir::new().expect("a directory");
     let subscriber = Subscriber::ok().await;
     let yaml = disk_channel("c") + &disk_subscription("c", "a", &subscriber, "");
     let first = in_directory(&yaml, data.path()).start().await;
-    let manifests = first.path("manifests");
-    let tried = Command::new(binary())
-        .args(["run", "--data-dir"])
-        .arg(data.path())
-        .arg("--state-dir")
-        .arg(first.path("other-state"))
-        .arg("-f")
-        .arg(manifests)
-        .args(ANY_PORTS)
-        .output()
-        .expect("sealpost runs");
-    let told = String::from_utf8_lossy(&tried.stderr);
-    assert_eq!(tried.status.code(), Some(1), "{told}");
-    let owner = format!("process {}", first.id());
-    let directory = data.path().to_str().expect("text");
-    assert!(told.contains(&owner) && told.contains(directory), "{told}");
+    assert_belongs_to(&first, data.path());
     let url = first.http_url("/default/c");
     assert_eq!(send(&plain(), url, "1").await, 202);
+    subscriber.until(1).await;
+}
+
+/// Nobody gets in by removing the file of the lock, nor by putting another one in its place.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_directory_whose_lock_was_removed_belongs_to_one_process() {
+    let data = TempDir::new().expect("a directory");
+    let subscriber = Subscriber::ok().await;
+    let yaml = disk_channel("c") + &disk_subscription("c", "a", &subscriber, "");
+    let first = in_directory(&yaml, data.path()).start().await;
+    let lock = data.path().join("lock");
+    fs::remove_file(&lock).expect("removed");
+    assert_belongs_to(&first, data.path());
+    fs::write(&lock, "process 1").expect("written");
+    assert_belongs_to(&first, data.path());
+    let listed = run_disk(&["ls"], data.path());
+    let told = String::from_utf8_lossy(&listed.stderr);
+    let owner = format!("in use by process {}", first.id());
+    assert!(told.contains(&owner), "{told}");
+    let url = first.http_url("/default/c");
+    assert_eq!(send(&plain(), url, "1").await, 202);
+    assert_eq!(subscriber.until(1).await[0].id(), "1");
 }
 
 /// Segments of a log, the oldest first.

@@ -72,6 +72,31 @@ fn refused_requests(client: &Client, url: &str, elsewhere: &str) -> [RefusedCase
     ]
 }
 
+/// An id that no request can carry is refused before anything is sent; one that is just short enough
+/// is asked for.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_id_that_is_too_long_is_not_asked_for() {
+    let dispatcher = Dispatcher::of(&channel(&[])).start().await;
+    let limit = 63 * 1024;
+    let asked = on(&dispatcher, &["explain", &"x".repeat(limit)]).await;
+    assert_eq!(asked.status.code(), Some(1));
+    let told = text(&asked.stderr);
+    assert!(told.contains("no event with the id xxx"), "{told}");
+    for (id, bytes) in [
+        ("x".repeat(limit + 1), limit + 1),
+        ("\u{e4}".repeat(11_000), 66_000),
+    ] {
+        let refused = on(&dispatcher, &["explain", &id]).await;
+        assert_eq!(refused.status.code(), Some(2));
+        let told = text(&refused.stderr);
+        let expected = format!("the id is too long to be asked for: it has {bytes} bytes");
+        assert!(
+            told.contains(&expected) && told.contains("have 64512 together"),
+            "{told}"
+        );
+    }
+}
+
 /// Every refusal has a line with the status and the reason that the sender was told: in binary and
 /// in structured mode, with an address and without one, before and after the body was read.
 #[tokio::test(flavor = "multi_thread")]

@@ -258,6 +258,9 @@ async fn a_replay_outlives_the_process() {
     loop {
         let progress = replay(&dispatcher, &["default/s", "--progress"]).await;
         if progress.stdout.contains("ended") {
+            // What the first process sent, nobody knows any more.
+            let told = "replayed since the process was started, 100 % of the way";
+            assert!(progress.stdout.contains(told), "{progress:?}");
             break;
         }
         assert!(std::time::Instant::now() < deadline, "{progress:?}");

@@ -85,12 +85,17 @@ async fn what_makes_no_sense_is_an_error_of_check() {
         "{name: m}",
         "{name: m, annotations: {sealpost.dev/start-at: earliest}}",
     );
-    let wrong = channel(&[(
-        "s",
-        "sealpost.dev/start-at: yesterday",
-        "http://localhost:9/",
-    )]);
-    for (yaml, part) in [(memory, "in memory"), (wrong, "no time to begin at")] {
+    let begins = |at: &str| {
+        let annotation = format!("sealpost.dev/start-at: {at}");
+        channel(&[("s", &annotation, "http://localhost:9/")])
+    };
+    let field = "Subscription default/s: metadata.annotations.sealpost.dev/start-at:";
+    let empty = format!("{field} \"\" is no time to begin at: write for example");
+    for (yaml, part) in [
+        (memory, "in memory"),
+        (begins("yesterday"), "no time to begin at"),
+        (begins("''"), &empty),
+    ] {
         let directory = TempDir::new().expect("a directory");
         std::fs::write(directory.path().join("m.yaml"), yaml).expect("written");
         let check = Parked::with(&["-f", text(directory.path())]).command("check");

@@ -47,24 +47,18 @@ pub(crate) struct CommitPace {
     /// Operations in it that published events.
     publishes: usize,
     /// Those that came while it was written, before anybody was answered.
-    arrived: usize,
+    pub(crate) arrived: usize,
     took: Duration,
 }
 
 impl CommitPace {
     /// Notes a frame. Frames without events say little by little that none are coming.
-    fn count_frame(&mut self, publishes: usize, arrived: usize, took: Duration) {
-        *self = match publishes {
-            0 => Self {
-                publishes: self.publishes / 2,
-                ..*self
-            },
-            _ => Self {
-                publishes,
-                arrived,
-                took,
-            },
-        };
+    fn count_frame(&mut self, publishes: usize, took: Duration) {
+        if publishes == 0 {
+            self.publishes /= 2;
+        } else {
+            (self.publishes, self.took) = (publishes, took);
+        }
     }
 }
 
@@ -160,9 +154,7 @@ impl LogCore {
                 let publishes = batch.iter().filter(|it| it.operation.is_publish()).count();
                 let begun = Instant::now();
                 writer.commit(&self, batch);
-                writer
-                    .pace
-                    .count_frame(publishes, writer.arrived, begun.elapsed());
+                writer.pace.count_frame(publishes, begun.elapsed());
             }
             if is_idle || frame % FRAMES_BETWEEN_UPKEEP == 0 {
                 writer.upkeep(&self);

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use tokio::runtime::Handle;
 
 use crate::channel::disk::log::LogError;
-use crate::channel::disk::log::budget::DiskBudget;
+use crate::channel::disk::log::budget::{DiskBudget, LogAccounts};
 use crate::channel::disk::log::channel_log::{ChannelLog, LogOptions};
 use crate::channel::disk::log::clock::{LogClock, StandardClock};
 use crate::channel::disk::log::files::standard::StandardFiles;
-use crate::channel::disk::log::files::{FileSystem, LockOutcome};
+use crate::channel::disk::log::files::{DirectoryLock, FileSystem, LockOutcome};
 use crate::channel::disk::log::lane::{BlockingLane, LaneKind};
 use crate::channel::disk::log::open_logs::OpenLogs;
 use crate::channel::disk::log::opening::LogOpening;
@@ -64,9 +64,9 @@ pub struct DataDirectory {
     pub(crate) path: PathBuf,
     pub(crate) files: Arc<dyn FileSystem>,
     pub(crate) clock: Arc<dyn LogClock>,
-    pub(crate) budget: Arc<DiskBudget>,
+    pub(crate) accounts: Arc<LogAccounts>,
     pub(crate) lanes: SharedLanes,
-    pub(crate) lock: Arc<dyn Send + Sync>,
+    pub(crate) lock: Arc<dyn DirectoryLock>,
     pub(crate) reserve: Arc<RoomReserve>,
     pub(crate) open_logs: Arc<OpenLogs>,
 }
@@ -113,16 +113,19 @@ impl DataDirectory {
                 });
             }
         };
-        let taken = bytes_of_logs(&*files, path)?;
+        let logs = bytes_of_logs(&*files, path)?;
+        let taken: u64 = logs.iter().map(|log| log.bytes).sum();
         let limit = taken.saturating_add(options.max_more_bytes);
-        let budget = DiskBudget::new(limit.min(options.max_bytes));
-        budget.count(taken);
+        let accounts = LogAccounts::new(DiskBudget::new(limit.min(options.max_bytes)));
+        for log in logs {
+            accounts.of(&log.path).set(log.bytes);
+        }
         let reserve = RoomReserve::new(&files, path.join(RESERVE_NAME), options.reserve_bytes);
         Ok(Self {
             path: path.to_owned(),
             files,
             clock,
-            budget: Arc::new(budget),
+            accounts: Arc::new(accounts),
             lanes: SharedLanes {
                 commits: BlockingLane::new(options.lanes, options.commit_threads)?,
                 reads: BlockingLane::new(options.lanes, options.read_threads)?,
@@ -136,7 +139,17 @@ impl DataDirectory {
     /// The budget of all logs.
     #[must_use]
     pub fn budget(&self) -> &DiskBudget {
-        &self.budget
+        &self.accounts.budget
+    }
+
+    /// True if the path leads to the directory that this process has: nobody has moved or removed it,
+    /// or a directory above it.
+    ///
+    /// # Errors
+    /// If the disk fails.
+    pub fn is_in_place(&self) -> Result<bool, LogError> {
+        let is_in_place = self.lock.is_of(&self.path);
+        is_in_place.map_err(|error| LogError::unreadable(&self.path, &error))
     }
 
     /// Names of the logs that are in the directory.
@@ -182,11 +195,9 @@ impl DataDirectory {
         let place = self.open_logs.take_place(&path)?;
         let deleted = lanes.reads.run(move || {
             let _place = place;
-            let bytes = bytes_of_log(&*directory.files, &path);
             let removed = directory.files.remove_directory(&path);
-            if removed.is_ok() {
-                directory.budget.release(bytes);
-            }
+            let account = directory.accounts.of(&path);
+            account.set(bytes_of_log(&*directory.files, &path));
             removed
                 .and_then(|()| directory.files.sync_directory(&directory.path))
                 .map_err(|error| LogError::unreadable(&path, &error))
@@ -206,15 +217,25 @@ impl DataDirectory {
     }
 }
 
-/// Bytes of all logs, whether they will be opened or not.
-fn bytes_of_logs(files: &dyn FileSystem, path: &Path) -> Result<u64, LogError> {
+/// A log, and the bytes of its files.
+struct LogBytes {
+    path: PathBuf,
+    bytes: u64,
+}
+
+/// All logs, whether they will be opened or not.
+fn bytes_of_logs(files: &dyn FileSystem, path: &Path) -> Result<Vec<LogBytes>, LogError> {
     let entries = files
         .list(path)
         .map_err(|error| LogError::unreadable(path, &error))?;
     let logs = entries.into_iter().filter(|entry| !entry.is_file);
+    let logs = logs.map(|entry| path.join(entry.name));
     Ok(logs
-        .map(|entry| bytes_of_log(files, &path.join(entry.name)))
-        .sum())
+        .map(|path| LogBytes {
+            bytes: bytes_of_log(files, &path),
+            path,
+        })
+        .collect())
 }
 
 /// Bytes of the files of a log; none if it cannot be read, which opening it will tell.

@@ -5,6 +5,8 @@ pub mod read_only;
 #[cfg(test)]
 pub mod simulated;
 pub mod standard;
+mod standard_lock;
+mod standard_place;
 
 use std::fmt;
 use std::io;
@@ -48,13 +50,25 @@ pub trait LogFile: fmt::Debug + Send + Sync {
     /// If the disk fails.
     fn length(&self) -> io::Result<u64>;
 
-    /// False if the file was removed while it was open: what is written to it is lost.
+    /// Whether the file is still found where it was opened.
     ///
     /// # Errors
     /// If the disk fails.
-    fn has_name(&self) -> io::Result<bool> {
-        Ok(true)
+    fn place(&self, _path: &Path) -> io::Result<FilePlace> {
+        Ok(FilePlace::Same)
     }
+}
+
+/// Where an open file is, compared with the path by which it was opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FilePlace {
+    /// The path leads to it.
+    Same,
+    /// It has no name any more: what is written to it is lost.
+    Removed,
+    /// It, or a directory above it, has another name, and the path leads to nothing or to
+    /// something else.
+    Moved,
 }
 
 /// A name in a directory.
@@ -68,10 +82,21 @@ pub struct DirectoryEntry {
     pub length: u64,
 }
 
+/// The lock of a directory, which is held until this is dropped.
+pub trait DirectoryLock: Send + Sync {
+    /// True if a path leads to the directory that is locked.
+    ///
+    /// # Errors
+    /// If the disk fails.
+    fn is_of(&self, _directory: &Path) -> io::Result<bool> {
+        Ok(true)
+    }
+}
+
 /// Result of an attempt to lock a directory.
 pub enum LockOutcome {
     /// The lock is held until this guard is dropped.
-    Held(Box<dyn Send + Sync>),
+    Held(Box<dyn DirectoryLock>),
     /// Somebody else holds it, who has left these words about itself.
     HeldBy(String),
 }

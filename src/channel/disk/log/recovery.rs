@@ -18,10 +18,11 @@ use crate::channel::disk::log::commit::operation::FrameRoom;
 use crate::channel::disk::log::commit::roll::{BegunSegment, FirstFrame, SizeWish};
 use crate::channel::disk::log::commit::spare::SpareSlot;
 use crate::channel::disk::log::commit::writer::LogWriter;
-use crate::channel::disk::log::directory::DataDirectory;
+use crate::channel::disk::log::directory::{DataDirectory, bytes_of_log};
 use crate::channel::disk::log::format::head::SegmentHead;
 use crate::channel::disk::log::format::record::LogRecord;
 use crate::channel::disk::log::mark::{MARK_BYTES, SegmentMark};
+use crate::channel::disk::log::open_logs::OpenLogPlace;
 use crate::channel::disk::log::opening::LogOpening;
 use crate::channel::disk::log::state::{ClockReading, LogState};
 use inspect::DirectoryListing;
@@ -37,12 +38,27 @@ impl DataDirectory {
         path: &Path,
         options: LogOptions,
     ) -> Result<(Arc<LogCore>, LogOpening), LogError> {
+        let place = self.open_logs.take_place(path)?;
+        let account = self.accounts.of(path);
+        account.set(bytes_of_log(&*self.files, path));
+        let opened = self.open_in_place(path, options, place);
+        if opened.is_err() {
+            account.set(bytes_of_log(&*self.files, path));
+        }
+        opened
+    }
+
+    fn open_in_place(
+        &self,
+        path: &Path,
+        options: LogOptions,
+        place: OpenLogPlace,
+    ) -> Result<(Arc<LogCore>, LogOpening), LogError> {
         let begun_at = Instant::now();
         let now = ClockReading {
             wall: self.clock.wall(),
             steady: self.clock.steady(),
         };
-        let place = self.open_logs.take_place(path)?;
         self.files
             .create_directory(path)
             .map_err(|error| LogError::unreadable(path, &error))?;
@@ -50,7 +66,7 @@ impl DataDirectory {
         let (mut replayed, mark) = if listing.is_new() {
             let nonce = new_nonce(now);
             let mark = SegmentMark::create(&*self.files, path, nonce)?;
-            self.budget.count(MARK_BYTES);
+            self.accounts.of(path).count(MARK_BYTES);
             (ReplayedLog::new(nonce), mark)
         } else {
             ReplayedLog::read(&*self.files, path, &listing, now)?
@@ -62,7 +78,7 @@ impl DataDirectory {
         // Not before: what says that a file is free may have been read from a frame that is not on
         // the disk.
         let (leftovers, bytes) = listing.remove_leftovers(&*self.files, path, &replayed.state);
-        self.budget.release(bytes);
+        core.budget.release(bytes);
         *core.state() = replayed.state;
         *core.writer() = Some(writer);
         let upkept: Weak<LogCore> = Arc::downgrade(&core);
@@ -95,20 +111,19 @@ impl LogCore {
         spare: Option<u64>,
     ) -> Self {
         Self {
-            directory: path,
             files: Arc::clone(&directory.files),
             clock: Arc::clone(&directory.clock),
-            budget: Arc::clone(&directory.budget),
+            budget: directory.accounts.of(&path),
             reserve: Arc::clone(&directory.reserve),
             lanes: directory.lanes.clone(),
             lock: Arc::clone(&directory.lock),
+            directory: path,
             options,
             retention: AtomicU64::new(options.retain.map_or(0, millis)),
             statistics: crate::channel::disk::log::channel_log::CommitCounters::default(),
             jobs: Arc::default(),
             state: Mutex::new(LogState::default()),
             failed: Notify::new(),
-            closed_bytes: Mutex::new(None),
             commits: Mutex::default(),
             arrived: Condvar::new(),
             writer: Mutex::new(None),
@@ -159,7 +174,6 @@ impl LogCore {
             next_size: self.options.min_segment_bytes,
             begun: Instant::now(),
             pace: CommitPace::default(),
-            arrived: 0,
             buffer: Vec::new(),
         })
     }

@@ -7,8 +7,6 @@ use std::time::Duration;
 
 use crate::channel::disk::log::channel_log::{LogCore, LogOptions};
 use crate::channel::disk::log::commit::operation::LogOperation;
-use crate::channel::disk::log::directory::bytes_of_log;
-use crate::channel::disk::log::mark::MARK_BYTES;
 use crate::channel::disk::log::queue::QueueOptions;
 use crate::channel::disk::log::{
     ChannelLog, DataDirectory, LogError, LogInspection, LogOpening, QueueId,
@@ -87,37 +85,18 @@ async fn reopen(
     let lane = &directory.lanes.reads;
     let (to_open, former) = (directory.clone(), Arc::clone(old));
     let opened = lane.run(move || open_again(&to_open, &former)).await?;
-    let reopened = match opened {
-        Ok((core, opening)) => match take_over_queues(&core, old).await {
-            Ok(()) => return Ok((core, opening)),
-            Err(error) => {
-                core.close().await;
-                Err(error)
-            }
-        },
-        Err(error) => Err(error),
-    };
-    let (looked_at, former) = (directory.clone(), Arc::clone(old));
-    lane.run(move || {
-        let bytes = bytes_of_log(&*looked_at.files, &former.directory);
-        *former.closed_bytes() = Some(bytes);
-    })
-    .await?;
-    reopened
+    let (core, opening) = opened?;
+    if let Err(error) = take_over_queues(&core, old).await {
+        core.close().await;
+        return Err(error);
+    }
+    Ok((core, opening))
 }
 
 fn open_again(
     directory: &DataDirectory,
     old: &LogCore,
 ) -> Result<(Arc<LogCore>, LogOpening), LogError> {
-    // Operators may have changed what is there, and what the budget knows of.
-    let bytes = bytes_of_log(&*directory.files, &old.directory);
-    let known = old.state().usage().bytes + MARK_BYTES;
-    let counted = old.closed_bytes().replace(bytes);
-    directory
-        .budget
-        .release(counted.unwrap_or(bytes.max(known)));
-    directory.budget.count(bytes);
     ensure_mended(directory, old)?;
     let retain = old.retention.load(Ordering::Relaxed);
     let options = LogOptions {

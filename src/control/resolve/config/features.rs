@@ -233,7 +233,7 @@ pub(crate) fn read_start_at(
     report: &mut ObjectReport<'_>,
 ) -> Option<HistoryPoint> {
     let annotations = ["metadata", "annotations", START_AT];
-    let text = report.document().text(&annotations)?.to_owned();
+    let text = report.document().written_text(&annotations)?.to_owned();
     let field = format!("metadata.annotations.{START_AT}");
     let read = HistoryPoint::parse(&text);
     let Ok(point @ (HistoryPoint::Earliest | HistoryPoint::Time(_))) = read else {

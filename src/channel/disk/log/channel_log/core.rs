@@ -9,13 +9,13 @@ use tokio::sync::Notify;
 
 use super::{CommitStatistics, IdleLooks, JobCount, LogOptions};
 use crate::channel::disk::log::LogError;
-use crate::channel::disk::log::budget::DiskBudget;
+use crate::channel::disk::log::budget::LogAccount;
 use crate::channel::disk::log::clock::{EpochMillis, LogClock};
 use crate::channel::disk::log::commit::CommitQueue;
 use crate::channel::disk::log::commit::spare::SpareSlot;
 use crate::channel::disk::log::commit::writer::LogWriter;
 use crate::channel::disk::log::directory::SharedLanes;
-use crate::channel::disk::log::files::FileSystem;
+use crate::channel::disk::log::files::{DirectoryLock, FileSystem};
 use crate::channel::disk::log::lane::BlockingLane;
 use crate::channel::disk::log::open_logs::OpenLogPlace;
 use crate::channel::disk::log::reserve::RoomReserve;
@@ -27,12 +27,12 @@ pub(crate) struct LogCore {
     pub(crate) directory: PathBuf,
     pub(crate) files: Arc<dyn FileSystem>,
     pub(crate) clock: Arc<dyn LogClock>,
-    pub(crate) budget: Arc<DiskBudget>,
+    pub(crate) budget: Arc<LogAccount>,
     pub(crate) reserve: Arc<RoomReserve>,
     pub(crate) lanes: SharedLanes,
     /// Keeps other processes out.
     #[expect(dead_code, reason = "it is held, not looked at")]
-    pub(crate) lock: Arc<dyn Send + Sync>,
+    pub(crate) lock: Arc<dyn DirectoryLock>,
     pub(crate) options: LogOptions,
     /// Milliseconds for which finished events are kept; 0 keeps none.
     pub(crate) retention: AtomicU64,
@@ -48,8 +48,6 @@ pub(crate) struct LogCore {
     pub(crate) state: Mutex<LogState>,
     /// Notified when the state has a failure.
     pub(crate) failed: Notify,
-    /// Bytes that its files are counted with in the budget, once it was closed to be opened anew.
-    pub(crate) closed_bytes: Mutex<Option<u64>>,
     /// Its place among the open logs, until it is closed.
     pub(crate) place: Mutex<Option<OpenLogPlace>>,
     pub(crate) idle_looks: IdleLooks,
@@ -150,10 +148,6 @@ impl LogCore {
         self.begin_close();
         self.jobs.until_idle().await;
         drop(self.place().take());
-    }
-
-    pub(crate) fn closed_bytes(&self) -> MutexGuard<'_, Option<u64>> {
-        lock(&self.closed_bytes)
     }
 }
 

@@ -169,6 +169,9 @@ impl LogWriter {
         needed: u64,
         room: FrameRoom,
     ) -> Result<(), LogError> {
+        // The next one would else be put into whatever has taken the place of the directory.
+        self.ensure_in_place()
+            .map_err(|error| LogError::unreadable(&self.segment.path, &error))?;
         let checkpoint = core.state().checkpoint();
         let first = FirstFrame {
             head: SegmentHead {
@@ -204,6 +207,11 @@ impl LogWriter {
     /// Gives up segments that nothing needs, and has the next one prepared.
     pub(crate) fn upkeep(&mut self, core: &Arc<LogCore>) {
         if core.state().failure.is_some() {
+            return;
+        }
+        // Nothing is given up or written anew in whatever has taken the place of the directory.
+        if let Err(error) = self.ensure_in_place() {
+            core.poison(&format!("{}: {error}", self.segment.path.display()));
             return;
         }
         let retained_from = core.retained_from();

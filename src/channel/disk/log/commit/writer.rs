@@ -12,7 +12,7 @@ use super::prepare::{FrameBuilder, PreparedFrame};
 use super::{CommitPace, reply};
 use crate::channel::disk::log::LogError;
 use crate::channel::disk::log::channel_log::LogCore;
-use crate::channel::disk::log::files::{LogFile, write_fully};
+use crate::channel::disk::log::files::{FilePlace, LogFile, write_fully};
 use crate::channel::disk::log::format::record::{FrameHead, LogRecord};
 use crate::channel::disk::log::mark::SegmentMark;
 use crate::channel::disk::log::segment::SegmentFile;
@@ -40,8 +40,6 @@ pub(crate) struct LogWriter {
     pub(crate) begun: Instant,
     /// How the last frame with events went.
     pub(crate) pace: CommitPace,
-    /// Operations that published events and waited when the last frame was on the disk.
-    pub(crate) arrived: usize,
     /// Kept from frame to frame, so that its memory is.
     pub(crate) buffer: Vec<u8>,
 }
@@ -163,7 +161,9 @@ impl LogWriter {
             return None;
         }
         let written = self.write_frame(core, prepared.records);
-        self.arrived = core.waiting_publishes();
+        if batch.room() == FrameRoom::Events {
+            self.pace.arrived = core.waiting_publishes();
+        }
         match written {
             Ok(takers) => batch.succeed(core, prepared.results, takers),
             Err(error) => {
@@ -205,7 +205,7 @@ impl LogWriter {
         let begin = Instant::now();
         let written = write_fully(&*self.file, &buffer, self.offset)
             .and_then(|()| self.file.sync_data())
-            .and_then(|()| self.ensure_named());
+            .and_then(|()| self.ensure_in_place());
         core.statistics.count_commit(&buffer, begin.elapsed());
         let end = self.offset + buffer.len() as u64;
         // A frame of many large events is not what the next one will be.
@@ -228,12 +228,20 @@ impl LogWriter {
         Ok(WokenTakers(std::mem::take(&mut state.woken)))
     }
 
-    /// Makes sure that what was written will be found: nobody has removed the file.
-    fn ensure_named(&self) -> io::Result<()> {
-        if self.file.has_name()? {
-            return Ok(());
-        }
-        let what = "the file was removed while it was open, and what was in it is lost";
+    /// Makes sure that what was written will be found: nobody has removed the file, or moved it or a
+    /// directory above it.
+    pub(crate) fn ensure_in_place(&self) -> io::Result<()> {
+        let what = match self.file.place(&self.segment.path)? {
+            FilePlace::Same => return Ok(()),
+            FilePlace::Removed => {
+                "the file was removed while it was open, and what was in it is lost"
+            }
+            FilePlace::Moved => {
+                "the file, or a directory above it, was moved or replaced while it was open, and \
+                 what was in it is no longer served: to have it again, stop the process and put the \
+                 directory back"
+            }
+        };
         Err(io::Error::new(io::ErrorKind::NotFound, what))
     }
 

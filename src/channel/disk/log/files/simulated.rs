@@ -16,7 +16,7 @@ use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{DirectoryEntry, FileSystem, LockOutcome, LogFile};
+use super::{DirectoryEntry, DirectoryLock, FileSystem, LockOutcome, LogFile};
 use disk::DiskState;
 pub use faults::{DiskCounts, DiskFaults};
 
@@ -45,6 +45,8 @@ struct SimulatedLock {
     disk: SimulatedDisk,
     life: u64,
 }
+
+impl DirectoryLock for SimulatedLock {}
 
 impl Drop for SimulatedLock {
     fn drop(&mut self) {

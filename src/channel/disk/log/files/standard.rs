@@ -1,13 +1,13 @@
 //! The files of the operating system.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
-use super::{DirectoryEntry, FileSystem, LockOutcome, LogFile};
+use super::standard_place::place_of;
+use super::{DirectoryEntry, FilePlace, FileSystem, LockOutcome, LogFile, standard_lock};
 
 /// Zeros that a new file is filled with at once.
 const ZEROS: usize = 1 << 20;
@@ -33,8 +33,8 @@ impl LogFile for File {
         self.metadata().map(|metadata| metadata.len())
     }
 
-    fn has_name(&self) -> io::Result<bool> {
-        self.metadata().map(|metadata| metadata.nlink() > 0)
+    fn place(&self, path: &Path) -> io::Result<FilePlace> {
+        place_of(self, path)
     }
 }
 
@@ -110,67 +110,11 @@ impl FileSystem for StandardFiles {
         File::open(directory)?.sync_all()
     }
 
-    /// The directory is locked as well, so that whoever removes the file opens it to nobody else.
     fn lock(&self, path: &Path, words: &str) -> io::Result<LockOutcome> {
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(path)?;
-        let directory = File::open(path.parent().unwrap_or(Path::new(".")))?;
-        for locked in [&file, &directory] {
-            match lock_patiently(locked) {
-                Ok(()) => {}
-                Err(TryLockError::WouldBlock) => {
-                    return Ok(LockOutcome::HeldBy(holder_words(&file)));
-                }
-                Err(TryLockError::Error(error)) => return Err(error),
-            }
-        }
-        file.set_len(0)?;
-        file.rewind()?;
-        file.write_all(words.as_bytes())?;
-        Ok(LockOutcome::Held(Box::new((file, directory))))
+        standard_lock::lock(path, words)
     }
 
-    /// Tries the lock for a moment, together with others that only look: who wants it for itself
-    /// then tries again.
     fn lock_holder(&self, path: &Path) -> io::Result<Option<String>> {
-        let file = File::open(path)?;
-        match file.try_lock_shared() {
-            Ok(()) => Ok(None),
-            Err(TryLockError::WouldBlock) => Ok(Some(holder_words(&file))),
-            Err(TryLockError::Error(error)) => Err(error),
-        }
+        standard_lock::holder(path)
     }
-}
-
-/// Locks a file that somebody else may have locked for a moment.
-fn lock_patiently(file: &File) -> Result<(), TryLockError> {
-    const TRIES: u32 = 10;
-    const PAUSE: Duration = Duration::from_millis(5);
-    for _ in 1..TRIES {
-        match file.try_lock() {
-            Err(TryLockError::WouldBlock) => pause(PAUSE),
-            locked => return locked,
-        }
-    }
-    file.try_lock()
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "a process waits so at its start alone, and only if another one has its directory"
-)]
-fn pause(time: Duration) {
-    std::thread::sleep(time);
-}
-
-/// What the holder of a lock has written about itself.
-fn holder_words(file: &File) -> String {
-    let mut holder = String::new();
-    // Words that are no text, or very many, are not the holder's.
-    let read = file.take(1024).read_to_string(&mut holder);
-    read.map_or(String::new(), |_count| holder.trim().to_owned())
 }

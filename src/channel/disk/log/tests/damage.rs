@@ -35,6 +35,42 @@ async fn read_all(bench: &Bench) -> Result<(Vec<String>, bool), LogError> {
     Ok((bodies, opening.torn_end.is_some()))
 }
 
+/// What operators move away of a log that was never opened is not counted any more.
+#[test]
+fn a_damaged_log_that_was_moved_away_gives_its_room_back() {
+    run_paused(async {
+        let bench = Bench::new();
+        filled(&bench).await;
+        let taken = || {
+            bench
+                .disk
+                .files()
+                .iter()
+                .map(|(_, bytes)| bytes)
+                .sum::<u64>()
+        };
+        let newest = bench.segments().pop().expect("a segment");
+        bench.disk.flip(&newest, 40, 0);
+        let directory = bench.directory();
+        for _ in 0..2 {
+            let refused = directory.open_log("log", bench.options).await;
+            refused.map(drop).expect_err("it is damaged");
+            assert_eq!(directory.budget().used(), taken());
+        }
+        let before = taken();
+        for (path, _) in bench.disk.files() {
+            bench.disk.lose(&path);
+        }
+        let (log, opening) = directory
+            .open_log("log", bench.options)
+            .await
+            .expect("a log");
+        assert!(opening.is_new && taken() < before);
+        log.close().await;
+        assert_eq!(directory.budget().used(), taken());
+    });
+}
+
 /// No flipped bit leads to a wrong event, or to one that is missing without a word: only the very
 /// last frame may be taken for one that was being written, and that is told.
 #[test]
