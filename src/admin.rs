@@ -22,6 +22,7 @@ mod status;
 mod tap;
 mod tap_query;
 mod token;
+mod waiting;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -339,6 +339,12 @@ pub trait ChannelBackend: Send + Sync + 'static {
         self.unfinished(subscription)
     }
 
+    /// Time until the first event of a subscription is due that waits in its queue for another
+    /// attempt; `None` if none does, or if that is not known.
+    fn until_next_due(&self, _subscription: &SubscriptionKey) -> Option<Duration> {
+        None
+    }
+
     /// Reason for which events of a subscription cannot be put into its queue, or taken out of it,
     /// now; `None` if they can.
     fn trouble(&self, subscription: &SubscriptionKey) -> Option<TroubleReason>;

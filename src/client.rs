@@ -18,10 +18,12 @@ mod http2;
 mod http_client;
 mod pool;
 mod redirect;
+mod request_deadline;
 mod response;
 mod response_progress;
 
 use std::future::Future;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,7 +31,6 @@ use bytes::Bytes;
 use http::{Method, Request, Response};
 use moka::future::Cache;
 use time::OffsetDateTime;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::event::{Event, TraceContext, http as binding};
@@ -45,14 +46,12 @@ use dns_resolver::DnsResolver;
 pub use error::TransportError;
 pub(crate) use header_fields::ForwardAllFields;
 pub(crate) use http_client::HttpClient;
+pub(crate) use request_deadline::RequestDeadline;
 pub use response::ReplyError;
 
 /// Interval of the `PING`s on a connection with requests in flight, and the time after which a peer
 /// that does not answer one is given up.
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
-/// Deadline of a request without a time limit, for `timeout`s that do not fit into an `Instant`: 30
-/// years.
-const NO_DEADLINE: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
 /// Interval at which expired idle connections are looked for and closed.
 const IDLE_CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -70,6 +69,18 @@ pub trait HttpTransport: Send + Sync + 'static {
         to: &Addressable,
         timeout: Duration,
     ) -> impl Future<Output = Result<Response<Bytes>, TransportError>> + Send;
+
+    /// The same; `when_slow` is called once if there is no response after a second.
+    fn send_watched(
+        &self,
+        request: impl FnMut() -> Request<Bytes> + Send,
+        to: &Addressable,
+        timeout: Duration,
+        when_slow: impl FnOnce() + Send,
+    ) -> impl Future<Output = Result<Response<Bytes>, TransportError>> + Send {
+        drop(when_slow);
+        self.send(request, to, timeout)
+    }
 }
 
 /// Makes the POST request for an event in this format, with the header fields that are forwarded
@@ -311,29 +322,6 @@ impl ClientCache {
     }
 }
 
-/// The time by which an exchange has to end, and the time limit that it was made from, for errors.
-#[derive(Clone, Copy)]
-struct RequestDeadline {
-    at: Instant,
-    timeout: Duration,
-}
-
-impl RequestDeadline {
-    fn within(timeout: Duration) -> Self {
-        let now = Instant::now();
-        Self {
-            at: now.checked_add(timeout).unwrap_or(now + NO_DEADLINE),
-            timeout,
-        }
-    }
-
-    fn timed_out(self) -> TransportError {
-        TransportError::Timeout {
-            after: self.timeout,
-        }
-    }
-}
-
 impl HttpTransport for ClientCache {
     async fn send(
         &self,
@@ -341,13 +329,23 @@ impl HttpTransport for ClientCache {
         to: &Addressable,
         timeout: Duration,
     ) -> Result<Response<Bytes>, TransportError> {
+        self.send_watched(request, to, timeout, || ()).await
+    }
+
+    async fn send_watched(
+        &self,
+        request: impl FnMut() -> Request<Bytes> + Send,
+        to: &Addressable,
+        timeout: Duration,
+        when_slow: impl FnOnce() + Send,
+    ) -> Result<Response<Bytes>, TransportError> {
         let attempt = RequestDeadline::within(timeout);
-        match tokio::time::timeout_at(attempt.at, self.post(request, to)).await {
-            Ok(response) => {
-                response::read_response(response?, self.limits.max_reply_bytes, attempt).await
-            }
-            Err(_elapsed) => Err(attempt.timed_out()),
-        }
+        // Its future has ended before the response is read, and its place is used again.
+        let response = {
+            let post = pin!(self.post(request, to));
+            attempt.watch(post, when_slow).await??
+        };
+        response::read_response(response, self.limits.max_reply_bytes, attempt).await
     }
 }
 

@@ -17,6 +17,7 @@ mod outgoing_event;
 mod reply;
 mod retry_schedule;
 mod stages;
+mod unfinished_events;
 mod worker_state;
 mod worker_states;
 
@@ -47,7 +48,8 @@ use crate::telemetry::tracer::{Span, SpanScope, Tracer};
 use attempt_progress::AttemptProgress;
 use dead_letter::DeliveryFailure;
 use delivery_record::DeliveryRecord;
-pub(crate) use worker_state::SubscriptionWorkerState;
+pub(crate) use unfinished_events::{NextAttempt, NotedEvent, UnfinishedProgress};
+pub(crate) use worker_state::{AttemptPlaces, SubscriptionWorkerState};
 pub(crate) use worker_states::SubscriptionWorkerStates;
 
 /// Options that hold for every delivery.

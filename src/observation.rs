@@ -11,6 +11,7 @@ mod explanation;
 mod json_line;
 mod observed_fact;
 mod observed_object;
+mod open_deliveries;
 mod record_ring;
 mod tap_hub;
 
@@ -25,11 +26,12 @@ use tap_hub::{TapHub, ToldEvent};
 
 pub use event_line::LineWriter;
 pub(crate) use event_note::EventNote;
-pub(crate) use explanation::Explanation;
+pub(crate) use explanation::{EventAhead, Explanation, WaitingLine};
 pub use observed_fact::{
     EventArrival, ObservedAttempt, ObservedEnd, ObservedFact, ObservedRefusal,
 };
 pub use observed_object::ObservedObject;
+pub(crate) use open_deliveries::OpenDelivery;
 pub(crate) use tap_hub::MOST_READERS;
 pub use tap_hub::{Observation, TapBatch, TapDetail, TapReader};
 

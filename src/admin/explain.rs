@@ -10,6 +10,7 @@ use url::form_urlencoded;
 use super::answer::AdminRefusal;
 use super::operations::AdminOperations;
 use super::status::StatusSource;
+use super::waiting::explain_waits;
 use crate::model::{
     ChannelKey, ChannelKind, Inventory, ObjectKind, SubscriptionKey, SubscriptionKind,
 };
@@ -122,6 +123,7 @@ pub(super) async fn explain(
     if let Some(id) = &event_id {
         let served = Arc::clone(&source.served.borrow().resolution);
         add_not_ready(&mut explanation, id, &served.inventory);
+        explain_waits(&mut explanation, &source.subscription_workers);
     }
     let Explanation { lines, reach, .. } = explanation;
     match (reach, event_id) {

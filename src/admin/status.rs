@@ -3,6 +3,8 @@
 
 mod groups;
 mod ready_condition;
+mod row_reason;
+mod row_state;
 mod subscription_row;
 mod trust;
 

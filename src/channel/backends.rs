@@ -1,6 +1,7 @@
 //! The backends of a process as one: each channel goes to the backend that keeps its events.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use tokio_util::sync::CancellationToken;
@@ -192,6 +193,11 @@ impl ChannelBackend for ChannelBackends {
 
     fn depth(&self, subscription: &SubscriptionKey) -> Option<usize> {
         self.all().find_map(|backend| backend.depth(subscription))
+    }
+
+    fn until_next_due(&self, subscription: &SubscriptionKey) -> Option<Duration> {
+        self.all()
+            .find_map(|backend| backend.until_next_due(subscription))
     }
 
     /// Trouble of the backend that takes the subscription's events now: a queue outside of the

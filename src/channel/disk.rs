@@ -38,6 +38,7 @@ mod tests;
 mod trouble;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -273,6 +274,10 @@ impl ChannelBackend for DiskBackend {
         let open = self.table.find(subscription)?;
         let counts = open.counts().unwrap_or_default();
         Some(usize::try_from(counts.depth).unwrap_or(usize::MAX))
+    }
+
+    fn until_next_due(&self, subscription: &SubscriptionKey) -> Option<Duration> {
+        self.table.find(subscription)?.queue.until_next_due()
     }
 
     fn trouble(&self, subscription: &SubscriptionKey) -> Option<TroubleReason> {

@@ -14,6 +14,7 @@ use super::attempt_span::AttemptSpan;
 use super::dead_letter::DeliveryFailure;
 use super::delivery_record::DeliveryRecord;
 use super::outgoing_event::{DeliveryAttemptResult, OutgoingEvent};
+use super::unfinished_events::NextAttempt;
 use crate::auth::policy::InternalSender;
 use crate::auth::token_cache::TokenError;
 use crate::client::{HttpTransport, TransportError};
@@ -25,6 +26,8 @@ use crate::telemetry::tracer::Span;
 /// One attempt to send an event to a destination.
 pub(super) struct DeliveryAttempt<'a> {
     pub(super) outgoing: OutgoingEvent<'a>,
+    /// The delivery that the attempt is a part of.
+    pub(super) record: &'a DeliveryRecord<'a>,
     pub(super) subscription: &'a Subscription,
     pub(super) destination: &'a Addressable,
     /// Limit of the attempt.
@@ -50,10 +53,10 @@ impl<T: HttpTransport> EventDeliverer<T> {
     pub(super) async fn send_attempt(
         &self,
         attempt: &DeliveryAttempt<'_>,
-        record: &DeliveryRecord<'_>,
         send_span: &Span,
         permit: Option<OwnedSemaphorePermit>,
     ) -> DeliveryAttemptResult {
+        let record = attempt.record;
         let (series, role) = (record.worker.series(), attempt.outgoing.role);
         let in_flight = series.in_flight.enter();
         let span = AttemptSpan::start(send_span, attempt.destination, attempt.attempts_before);
@@ -139,7 +142,9 @@ impl<T: HttpTransport> EventDeliverer<T> {
         };
         let response = self
             .transport
-            .send(request, attempt.destination, attempt.timeout)
+            .send_watched(request, attempt.destination, attempt.timeout, || {
+                attempt.note_slow(started)
+            })
             .await;
         // Given back as soon as the response is there: what follows needs no connection.
         drop(permit);
@@ -151,6 +156,13 @@ impl<T: HttpTransport> EventDeliverer<T> {
 }
 
 impl DeliveryAttempt<'_> {
+    /// Notes that the attempt, which began then, takes long.
+    pub(super) fn note_slow(&self, since: Instant) {
+        let (role, attempts) = (self.outgoing.role, self.attempts_before);
+        self.record
+            .note(role, attempts, NextAttempt::UnderWay(since));
+    }
+
     /// Claims of the subscription towards a destination inside of the process.
     pub(super) fn internal_sender(&self) -> InternalSender<'_> {
         InternalSender {

@@ -18,6 +18,7 @@ use super::dead_letter::DeliveryFailure;
 use super::delivery_record::{DeliveryRecord, GIVEN_UP};
 use super::outgoing_event::{DeferredAttempt, OutgoingEvent, SendFailure};
 use super::retry_schedule::RetrySchedule;
+use super::unfinished_events::NextAttempt;
 use crate::client::HttpTransport;
 use crate::model::Subscription;
 use crate::observation::{EventArrival, ObservedAttempt, ObservedFact};
@@ -112,6 +113,7 @@ impl<T: HttpTransport> EventDeliverer<T> {
                 AttemptEnd::Taken(response) => return Ok(response),
                 AttemptEnd::Retry(wait) => wait,
             };
+            send.note_wait(schedule.attempts_made(), wait);
             tokio::time::sleep(wait).await;
             self.counters.count_retry(worker.series());
             permit = send.outgoing.acquire_permit(worker).await;
@@ -130,6 +132,7 @@ impl<T: HttpTransport> EventDeliverer<T> {
             return Ok(permit);
         }
         drop(permit);
+        send.note_wait(progress.attempts, progress.wait);
         let pause = progress.wait_here(self.attempt_timeout(&worker.subscription()));
         tokio::time::sleep(pause).await;
         let wait = progress.wait.saturating_sub(pause);
@@ -152,10 +155,9 @@ impl<T: HttpTransport> EventDeliverer<T> {
         let subscription = worker.subscription();
         let timeout = self.attempt_timeout(&subscription);
         let attempt = send.next_attempt(&subscription, timeout, schedule.attempts_made())?;
+        send.record.note_attempt(role, attempt.attempts_before);
         let began = Instant::now();
-        let attempted = self
-            .send_attempt(&attempt, send.record, &send.span, permit)
-            .await;
+        let attempted = self.send_attempt(&attempt, &send.span, permit).await;
         let next = match attempted {
             Ok(response) => {
                 self.observe_attempt(&attempt, send.record, began, "");
@@ -218,6 +220,14 @@ impl<T: HttpTransport> EventDeliverer<T> {
 }
 
 impl<'a> DestinationSend<'a> {
+    /// Notes that the event is held here until its next attempt.
+    fn note_wait(&self, attempts: u32, wait: Duration) {
+        let now = Instant::now();
+        let due = now.checked_add(wait).unwrap_or(now);
+        let (record, role) = (self.record, self.outgoing.role);
+        record.note(role, attempts, NextAttempt::Due(due));
+    }
+
     /// The next attempt at the destination that the subscription has now.
     fn next_attempt<'s>(
         &self,
@@ -232,6 +242,7 @@ impl<'a> DestinationSend<'a> {
         let timeout = self.progress.attempt_timeout(timeout);
         Ok(DeliveryAttempt {
             outgoing: self.outgoing,
+            record: self.record,
             subscription,
             destination: destination.ok_or(SendFailure::NoDestination)?,
             timeout: timeout.ok_or_else(|| DeferredAttempt::at_once(attempts_before))?,

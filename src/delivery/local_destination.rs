@@ -1,12 +1,14 @@
 //! Destinations inside of the process: channels, Brokers and RequestReplies, requests that wait for
 //! a reply, and the log of `event_display`. Each gives the response that it would give by HTTP.
 
+use std::pin::pin;
+
 use bytes::Bytes;
 use http::{Response, StatusCode};
 
 use super::EventDeliverer;
 use super::attempt::DeliveryAttempt;
-use crate::client::TransportError;
+use crate::client::{RequestDeadline, TransportError};
 use crate::event::{Event, http as binding};
 use crate::model::{ChannelKey, ChannelKind};
 use crate::router::AcceptError;
@@ -22,8 +24,8 @@ impl<T> EventDeliverer<T> {
         event: Event,
         attempt: &DeliveryAttempt<'_>,
     ) -> Result<Response<Bytes>, TransportError> {
-        let (inside, timeout) = (attempt.internal_sender(), attempt.timeout);
-        let entered = async {
+        let inside = attempt.internal_sender();
+        let entered = pin!(async {
             if key.kind == ChannelKind::RequestReply {
                 self.router
                     .request_local(key, event, inside)
@@ -35,11 +37,12 @@ impl<T> EventDeliverer<T> {
                     .await
                     .map(|()| None)
             }
-        };
-        match tokio::time::timeout(timeout, entered).await {
-            Ok(Ok(Some(reply))) => Ok(binding::binary_response(&reply)),
-            Ok(entered) => Ok(router_response(entered.map(drop))),
-            Err(_elapsed) => Err(TransportError::Timeout { after: timeout }),
+        });
+        let deadline = RequestDeadline::within(attempt.timeout);
+        let when_slow = || attempt.note_slow(deadline.began());
+        match deadline.watch(entered, when_slow).await? {
+            Ok(Some(reply)) => Ok(binding::binary_response(&reply)),
+            entered => Ok(router_response(entered.map(drop))),
         }
     }
 

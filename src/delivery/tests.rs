@@ -3,6 +3,7 @@
 
 mod holding;
 mod senders;
+mod unfinished;
 
 use std::collections::VecDeque;
 use std::sync::Mutex;

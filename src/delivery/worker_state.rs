@@ -7,6 +7,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 use super::dead_letter::DeliveryFailure;
+use super::unfinished_events::UnfinishedEvents;
 use crate::model::{DeliveryOrder, DestinationRole, Subscription};
 use crate::router::RoutedChannel;
 use crate::telemetry::series::SubscriptionSeries;
@@ -16,10 +17,21 @@ use crate::telemetry::series::SubscriptionSeries;
 pub(crate) struct SubscriptionWorkerState {
     subscription: ArcSwap<Subscription>,
     attempt_permits: Arc<Semaphore>,
+    /// Number of attempts that may run at once.
+    concurrency: usize,
+    /// The oldest events that take long.
+    unfinished: UnfinishedEvents,
     series: Arc<SubscriptionSeries>,
     /// Set for a subscription that is no longer configured: channels that were removed with it and
     /// that its events go on into. It keeps them open.
     onward_channels: OnceLock<Vec<Arc<RoutedChannel>>>,
+}
+
+/// The places for attempts at a subscriber.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct AttemptPlaces {
+    pub(crate) taken: usize,
+    pub(crate) all: usize,
 }
 
 impl SubscriptionWorkerState {
@@ -27,13 +39,12 @@ impl SubscriptionWorkerState {
     /// nobody sees.
     #[must_use]
     pub(crate) fn new(subscription: Arc<Subscription>, concurrency: usize) -> Self {
-        let (subscription, attempt_permits) = (
-            ArcSwap::new(subscription),
-            Arc::new(Semaphore::new(concurrency.max(1))),
-        );
+        let concurrency = concurrency.max(1);
         Self {
-            subscription,
-            attempt_permits,
+            subscription: ArcSwap::new(subscription),
+            attempt_permits: Arc::new(Semaphore::new(concurrency)),
+            concurrency,
+            unfinished: UnfinishedEvents::default(),
             series: Arc::default(),
             onward_channels: OnceLock::new(),
         }
@@ -85,6 +96,22 @@ impl SubscriptionWorkerState {
     /// Records that the last attempt, which began at `began`, succeeded.
     pub(super) fn record_success(&self, role: DestinationRole, began: Instant) {
         self.series.record_success(role, began);
+    }
+
+    /// The oldest events that take long.
+    #[must_use]
+    pub(crate) fn unfinished(&self) -> &UnfinishedEvents {
+        &self.unfinished
+    }
+
+    /// How many attempts may run at once, and how many do, or are about to.
+    #[must_use]
+    pub(crate) fn places(&self) -> AttemptPlaces {
+        let free = self.attempt_permits.available_permits();
+        AttemptPlaces {
+            taken: self.concurrency.saturating_sub(free),
+            all: self.concurrency,
+        }
     }
 
     /// Waits for the permit of an attempt. First come, first served.

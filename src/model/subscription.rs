@@ -42,6 +42,16 @@ impl SubscriptionKind {
             Self::PingSource => "pingsource",
         }
     }
+
+    fn parse(word: &str) -> Option<Self> {
+        let all = [
+            Self::Subscription,
+            Self::Trigger,
+            Self::Subscriber,
+            Self::PingSource,
+        ];
+        all.into_iter().find(|kind| kind.as_str() == word)
+    }
 }
 
 impl SubscriptionKey {
@@ -53,6 +63,14 @@ impl SubscriptionKey {
             namespace: namespace.to_owned(),
             name: name.to_owned(),
         }
+    }
+
+    /// Reads a key as it is displayed; `None` if it is of another kind of object.
+    #[must_use]
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let (kind, path) = text.split_once(' ')?;
+        let (namespace, name) = path.split_once('/')?;
+        Some(Self::new(SubscriptionKind::parse(kind)?, namespace, name))
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::event::Event;
 
 /// What an event is called in its records.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct EventKey(pub(super) u64);
 
 impl EventKey {

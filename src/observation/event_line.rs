@@ -19,6 +19,8 @@ use crate::scrub;
 /// Number of subscriptions of which it is said that an event did not pass their filters: of one
 /// event among others, and where it is asked for.
 const MOST_FILTERED: [usize; 2] = [32, 1000];
+/// What a line says of a subscription whose filter let the event pass.
+const WANTED: &str = "wanted";
 /// Attributes that stand in a line by themselves.
 const OF_EVERY_LINE: [&str; 3] = ["id", "source", "type"];
 
@@ -58,6 +60,11 @@ impl<'l> EventLine<'l> {
         if subscription.delivery.order == DeliveryOrder::Ordered {
             self.reason = "ordered: it waits until those before it have ended".into();
         }
+    }
+
+    /// The subscription that wanted the event, if the line says so.
+    pub(super) fn wanted_by(&self) -> Option<&str> {
+        (self.what == WANTED).then_some(&*self.subscription)
     }
 
     /// Appends the line as JSON, with a line end.
@@ -219,11 +226,7 @@ impl<'t> ToldFact<'t> {
                 continue;
             }
             if found.is_some() || wanted == WantedLines::Shown {
-                let what = if found.is_none() {
-                    "wanted"
-                } else {
-                    "filtered"
-                };
+                let what = if found.is_none() { WANTED } else { "filtered" };
                 let mut line = self.empty_line(what);
                 line.subscription = name.into();
                 match found {

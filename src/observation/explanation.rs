@@ -5,10 +5,11 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use super::event_key::EventKey;
-use super::event_line::{ToldFact, WantedLines, format_millis};
+use super::event_line::{EventLine, ToldFact, WantedLines, format_millis};
 use super::json_line::JsonLine;
 use super::now_millis;
 use super::observed_fact::{ObservedEnd, ObservedFact};
+use super::open_deliveries::{OpenDeliveries, OpenDelivery};
 use super::record_ring::{MOST_EVENTS, RecordRing, RecordSegment};
 use crate::event::CompactEvent;
 
@@ -24,6 +25,29 @@ pub(crate) struct Explanation {
     pub(crate) reach: Option<String>,
     /// Kind, namespace and name of the channels and Brokers that took the events.
     pub(crate) channels: BTreeSet<String>,
+    /// The deliveries of the events that have not ended.
+    pub(crate) open: Vec<OpenDelivery>,
+}
+
+/// What an event waits for at a subscription, now.
+#[derive(Debug)]
+pub(crate) struct WaitingLine<'w> {
+    pub(crate) delivery: &'w OpenDelivery,
+    /// The event that it waits behind, if it is one.
+    pub(crate) behind: Option<EventAhead<'w>>,
+    /// The number of the attempt that is under way or comes next, of this event or of the one that
+    /// it waits behind, and when that is due; empty if it is under way.
+    pub(crate) attempt: Option<u32>,
+    pub(crate) next_attempt: &'w str,
+    /// What it waits for, in words.
+    pub(crate) reason: &'w str,
+}
+
+/// An event that another one waits behind.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct EventAhead<'w> {
+    pub(crate) id: &'w str,
+    pub(crate) source: &'w str,
 }
 
 impl Explanation {
@@ -35,6 +59,29 @@ impl Explanation {
         line.text("id", id);
         line.text("subscription", subscription);
         line.text("reason", why);
+        line.end();
+    }
+
+    /// Adds what an event waits for at a subscription.
+    pub(crate) fn add_waiting(&mut self, waiting: &WaitingLine<'_>) {
+        let OpenDelivery {
+            id,
+            source,
+            subscription,
+        } = waiting.delivery;
+        let mut line = JsonLine::begin(&mut self.lines);
+        line.text("time", &format_millis(now_millis()));
+        line.text("what", "waiting");
+        line.text("id", id);
+        line.text_if_any("source", source);
+        line.text("subscription", subscription);
+        if let Some(behind) = waiting.behind {
+            line.text("behind", behind.id);
+            line.text("behindSource", behind.source);
+        }
+        line.value_if_any("attempt", waiting.attempt);
+        line.text_if_any("nextAttempt", waiting.next_attempt);
+        line.text("reason", waiting.reason);
         line.end();
     }
 }
@@ -55,18 +102,18 @@ impl Explanation {
             is_text(attributes, "id", id)
                 && source.is_none_or(|source| is_text(attributes, "source", source))
         };
-        let mut attributes: HashMap<EventKey, &[u8]> = HashMap::new();
-        for record in records(&segments).filter(|record| !record.attributes.is_empty()) {
-            if is_meant(CompactEvent(record.attributes)) {
-                attributes.insert(record.key, record.attributes);
-            }
-        }
+        let attributes: HashMap<EventKey, &[u8]> = records(&segments)
+            .filter(|record| !record.attributes.is_empty())
+            .filter(|record| is_meant(CompactEvent(record.attributes)))
+            .map(|record| (record.key, record.attributes))
+            .collect();
         let keys: HashSet<EventKey> = attributes.keys().copied().chain(key).collect();
         let mut found: Vec<_> = records(&segments)
             .filter(|record| keys.contains(&record.key))
             .collect();
         found.sort_by_key(|record| (record.millis, record.fact.rank()));
         let (mut lines, mut channels) = (Vec::new(), BTreeSet::new());
+        let mut deliveries = OpenDeliveries::default();
         for record in found.iter().take(MOST_LINES) {
             if let ObservedFact::Accepted(_) = record.fact {
                 channels.insert(record.object.label().to_owned());
@@ -86,11 +133,20 @@ impl Explanation {
             told.line().write(&mut lines);
             let filtered = told.filter_lines(&|_| true, WantedLines::Shown);
             filtered.iter().for_each(|line| line.write(&mut lines));
+            let wanted = filtered.iter().filter_map(EventLine::wanted_by);
+            wanted.for_each(|wanted| deliveries.want(record.key, wanted));
+            if !record.object.is_channel() {
+                deliveries.tell(record.key, record.object.label(), &record.fact);
+            }
         }
+        let open = deliveries.into_open(|event| {
+            OpenDelivery::of_event(id, &source_of(attributes.get(&event).copied(), source))
+        });
         Self {
             lines,
             reach,
             channels,
+            open,
         }
     }
 }
@@ -128,6 +184,14 @@ impl Explanation {
             reach: ring.is_kept().then(|| reach(&segments)),
             ..Self::default()
         }
+    }
+}
+
+/// The source of an event, by its attributes if they are known, else as it was asked for.
+fn source_of(attributes: Option<&[u8]>, asked: Option<&str>) -> String {
+    match attributes {
+        Some(attributes) => CompactEvent(attributes).text("source").into_owned(),
+        None => asked.unwrap_or_default().to_owned(),
     }
 }
 

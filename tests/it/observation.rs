@@ -4,6 +4,7 @@ mod backends;
 mod reasons;
 mod refused;
 mod tap;
+mod waiting;
 
 use std::process::{Output, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};

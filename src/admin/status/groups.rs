@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::StatusSource;
 use super::ready_condition::{ReadyCondition, set_ready};
+use super::row_state::StateJudge;
 use super::subscription_row::{SubscriptionCounts, SubscriptionRow};
 use super::trust::TrustedCertificates;
 use crate::admin::object_trouble::{trouble_of_channel, trouble_of_subscription};
@@ -106,6 +107,10 @@ pub(super) fn collect_groups<'s>(
     let flows = objects.filter_map(|object| flow_group(object));
     let mut groups: Vec<_> = drafts.map(GroupDraft::finish).chain(flows).collect();
     groups.extend(sources.map(|source| schedule_group(view, &source.subscription, trusted)));
+    // All that a state follows from is known now.
+    let judge = StateJudge::new(view, shown);
+    let rows = groups.iter_mut().flat_map(|group| &mut group.subscriptions);
+    rows.for_each(|row| judge.judge(row));
     groups
 }
 

@@ -13,6 +13,20 @@ pub(super) struct ReadyCondition {
     message: String,
 }
 
+impl ReadyCondition {
+    /// The status: `True`, `False` or `Unknown`.
+    pub(super) fn status(&self) -> &str {
+        &self.status
+    }
+
+    /// Reason and message, as far as there are any.
+    pub(super) fn why(&self) -> String {
+        let parts = [self.reason.as_str(), self.message.as_str()];
+        let parts = parts.into_iter().filter(|part| !part.is_empty());
+        parts.collect::<Vec<_>>().join(": ")
+    }
+}
+
 /// Sets the condition, unless the trouble of the queue is there and the object is fine: a problem
 /// of the object counts more.
 pub(super) fn set_ready(ready: &mut Option<ReadyCondition>, object: &InventoryObject) {

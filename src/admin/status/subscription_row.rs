@@ -1,14 +1,23 @@
 //! The rows of the status document: subscriptions and triggers, with what became of events.
 
+use std::time::{Duration, SystemTime};
+
 use serde::Serialize;
 
 use super::ready_condition::ReadyCondition;
+use super::row_reason::RowReason;
 use super::trust::{StatusDestination, TrustedCertificates};
 use super::{StatusSource, format_time};
+use crate::admin::waiting::TwoClocks;
 use crate::channel::{ChannelBackend, metrics};
+use crate::delivery::{NextAttempt, NotedEvent};
 use crate::filter::UndecidedReason;
 use crate::model::{ChannelKey, ChannelKind, Subscription, SubscriptionKey, SubscriptionKind};
 use crate::telemetry::series::{ArrivalOutcome, DeliveryEnd, LastError, SubscriptionSeries};
+use crate::wire_text::WireText;
+
+/// Number of unfinished events that a row has at most.
+const MOST_UNFINISHED: usize = 5;
 
 /// A subscription or trigger.
 #[derive(Serialize)]
@@ -26,6 +35,37 @@ pub(super) struct SubscriptionRow<'s> {
     pub(super) last_error: Option<FailedAttempt>,
     #[serde(flatten)]
     pub(super) last: LastDeliveryTimes,
+    /// The state in a word or two: that of the first of the reasons.
+    pub(super) state: &'static str,
+    /// What there is to say of the state, the worst first.
+    pub(super) reasons: Vec<RowReason>,
+    /// The oldest events that take long, a few of them; absent if there are none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) oldest_unfinished: Vec<OldestUnfinished>,
+    /// All of those that are known, for the state.
+    #[serde(skip)]
+    pub(super) unfinished: Vec<NotedEvent>,
+    /// Time until the first event is due that waits in its queue, if the queue knows.
+    #[serde(skip)]
+    pub(super) until_next_due: Option<Duration>,
+}
+
+/// An event that is not finished.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct OldestUnfinished {
+    id: String,
+    source: String,
+    /// The destination of its attempts: `subscriber`, `reply` or `dead letter sink`.
+    leg: &'static str,
+    /// Attempts at this destination that have ended.
+    attempts: u32,
+    /// The time of the next attempt; absent if one is under way.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_attempt: Option<String>,
+    /// The time at which the attempt began that is under way; absent if none is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    under_way_since: Option<String>,
 }
 
 /// The last times at which deliveries of a subscription ended in these ways; absent if none did
@@ -39,33 +79,41 @@ pub(super) struct LastDeliveryTimes {
     last_dead_letter: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     last_lost: Option<String>,
+    #[serde(skip)]
+    pub(super) success_at: Option<SystemTime>,
+    #[serde(skip)]
+    pub(super) dead_letter_at: Option<SystemTime>,
+    #[serde(skip)]
+    pub(super) lost_at: Option<SystemTime>,
 }
 
 /// Counts since the process took the subscription up, and what is in flight or parked now.
-#[derive(Serialize)]
+#[derive(Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct SubscriptionCounts {
     delivered: u64,
-    dead_lettered: u64,
-    lost: u64,
-    parked: u64,
+    pub(super) dead_lettered: u64,
+    pub(super) lost: u64,
+    pub(super) parked: u64,
     deferred: u64,
     returned: u64,
     retries: u64,
     failures: u64,
     filter_errors: u64,
-    filter_limit_exceeded: u64,
-    in_flight: i64,
-    unfinished: Option<usize>,
+    pub(super) filter_limit_exceeded: u64,
+    pub(super) in_flight: i64,
+    pub(super) unfinished: Option<usize>,
 }
 
 /// The last failed attempt of a subscription.
 #[derive(Serialize)]
 pub(super) struct FailedAttempt {
-    time: String,
-    leg: &'static str,
-    destination: String,
-    reason: String,
+    pub(super) time: String,
+    pub(super) leg: &'static str,
+    pub(super) destination: String,
+    pub(super) reason: String,
+    #[serde(skip)]
+    pub(super) at: SystemTime,
 }
 
 impl<'s> SubscriptionRow<'s> {
@@ -88,6 +136,11 @@ impl<'s> SubscriptionRow<'s> {
             counts: None,
             last_error: None,
             last: LastDeliveryTimes::default(),
+            state: "",
+            reasons: Vec::new(),
+            oldest_unfinished: Vec::new(),
+            unfinished: Vec::new(),
+            until_next_due: None,
         }
     }
 
@@ -101,7 +154,16 @@ impl<'s> SubscriptionRow<'s> {
         let worker = view.subscription_workers.get(key);
         let series = worker.as_deref().map(|worker| worker.series());
         let mut shown = |to: &'s Option<_>| to.as_ref().map(|to| trusted.destination(to));
+        let unfinished = worker.as_deref().map(|worker| worker.unfinished().list());
+        let unfinished = unfinished.unwrap_or_default();
+        let clocks = TwoClocks::now();
+        let oldest = unfinished.iter().take(MOST_UNFINISHED);
         Self {
+            oldest_unfinished: oldest
+                .map(|event| OldestUnfinished::new(event, clocks))
+                .collect(),
+            unfinished,
+            until_next_due: view.backends.until_next_due(key),
             subscriber: shown(&subscription.subscriber),
             reply: shown(&subscription.reply),
             dead_letter_sink: shown(&subscription.dead_letter_sink),
@@ -121,6 +183,23 @@ impl<'s> SubscriptionRow<'s> {
         self.counts = Some(SubscriptionCounts::of_series(&series, None));
         self.last_error = series.last_error().map(FailedAttempt::from);
         self.last = LastDeliveryTimes::of_series(&series);
+    }
+}
+
+impl OldestUnfinished {
+    fn new(event: &NotedEvent, clocks: TwoClocks) -> Self {
+        let progress = event.progress;
+        Self {
+            id: WireText::new(&event.id).into(),
+            source: WireText::new(&event.source).into(),
+            leg: progress.role.as_str(),
+            attempts: progress.attempts,
+            next_attempt: progress.next.due().map(|due| clocks.format(due)),
+            under_way_since: match progress.next {
+                NextAttempt::UnderWay(since) => Some(clocks.format(since)),
+                NextAttempt::Due(_) | NextAttempt::Away { .. } => None,
+            },
+        }
     }
 }
 
@@ -163,11 +242,17 @@ impl SubscriptionCounts {
 
 impl LastDeliveryTimes {
     fn of_series(series: &SubscriptionSeries) -> Self {
-        let at = |end: DeliveryEnd| series.last_end(end).map(|at| format_time(at.into()));
+        let success_at = series.last_end(DeliveryEnd::Delivered);
+        let dead_letter_at = series.last_end(DeliveryEnd::DeadLettered);
+        let lost_at = series.last_end(DeliveryEnd::Lost);
+        let shown = |at: Option<SystemTime>| at.map(|at| format_time(at.into()));
         Self {
-            last_success: at(DeliveryEnd::Delivered),
-            last_dead_letter: at(DeliveryEnd::DeadLettered),
-            last_lost: at(DeliveryEnd::Lost),
+            last_success: shown(success_at),
+            last_dead_letter: shown(dead_letter_at),
+            last_lost: shown(lost_at),
+            success_at,
+            dead_letter_at,
+            lost_at,
         }
     }
 }
@@ -185,6 +270,7 @@ impl From<LastError> for FailedAttempt {
             leg,
             destination: destination.into(),
             reason: reason.into(),
+            at,
         }
     }
 }

@@ -46,6 +46,33 @@ pub(super) struct StatusDestination {
     /// The last expiry among its own CACerts; after it nothing is sent, unless there are bundles.
     #[serde(skip_serializing_if = "Option::is_none")]
     last_not_after: Option<String>,
+    #[serde(skip)]
+    ends: ValidityEnds,
+}
+
+impl StatusDestination {
+    /// True if nothing of its CACerts can be read, or if it leads nowhere.
+    pub(super) fn trusts_nobody(&self) -> bool {
+        self.lock == DestinationSecurity::HttpsNobody
+    }
+
+    /// A destination whose own CACerts end then.
+    #[cfg(test)]
+    pub(super) fn with_ends(first: i64, last: i64) -> Self {
+        Self {
+            url: String::new(),
+            lock: DestinationSecurity::HttpsOwn,
+            token: false,
+            first_not_after: None,
+            last_not_after: None,
+            ends: Some((first, last)),
+        }
+    }
+
+    /// The first and the last expiry among its own CACerts, in seconds since the epoch.
+    pub(super) fn ends(&self) -> ValidityEnds {
+        self.ends
+    }
 }
 
 /// A certificate in use, of the server or of those that destinations are verified by.
@@ -67,7 +94,7 @@ pub(super) struct CertificateUse<'s> {
 
 /// The first and the last expiry among a destination's own certificates, in seconds since the
 /// epoch; `None` if it has none.
-type ValidityEnds = Option<(i64, i64)>;
+pub(super) type ValidityEnds = Option<(i64, i64)>;
 
 /// The certificates of all destinations, each of them counted once.
 pub(super) struct TrustedCertificates<'s> {
@@ -100,6 +127,7 @@ impl<'s> TrustedCertificates<'s> {
             token: to.audience.is_some(),
             first_not_after: ends.map(|(first, _)| format_timestamp(first)),
             last_not_after: ends.map(|(_, last)| format_timestamp(last)),
+            ends,
         }
     }
 

@@ -207,6 +207,12 @@ impl DiskQueue {
         log.counts(*id).ok()
     }
 
+    /// Time until the first event is due that waits for another attempt.
+    pub(super) fn until_next_due(&self) -> Option<Duration> {
+        let DeclaredQueue { log, id } = self.declared.get()?;
+        log.until_next_due(*id)
+    }
+
     /// Deliveries that were handed to the worker and have not been settled.
     pub(super) fn unsettled(&self) -> usize {
         self.unsettled.load(Ordering::Acquire)

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use serde_json::Value;
 
 use super::super::printable;
-use super::state::{JudgedRow, StateLevel, StateReason, count, judge, seconds, text};
+use super::state::{StateLevel, StateReason, count, read_reasons, read_unfinished, seconds, text};
 
 /// A Subscription or Trigger.
 #[derive(Clone, Debug)]
@@ -17,6 +17,8 @@ pub(super) struct TopRow {
     pub(super) group: String,
     pub(super) destination: String,
     pub(super) reasons: Vec<StateReason>,
+    /// Its oldest events that take long, in words.
+    pub(super) oldest_unfinished: Vec<String>,
     /// Events delivered in a second; `None` before the second look.
     pub(super) rate: Option<f64>,
     pub(super) in_flight: u64,
@@ -28,10 +30,7 @@ pub(super) struct TopRow {
     pub(super) last_error: String,
     /// The time of the last error in seconds since the epoch; 0 if there was none.
     pub(super) error_time: i64,
-    is_served: bool,
     delivered: u64,
-    /// What the dispatcher said.
-    shown: Value,
 }
 
 /// All that was seen at one look.
@@ -63,7 +62,7 @@ impl TopSnapshot {
             let shown = shown.filter(|row| {
                 namespace.is_none_or(|namespace| text(row, "namespace") == namespace)
             });
-            rows.extend(shown.map(|row| TopRow::read(row, group, now)));
+            rows.extend(shown.map(|row| TopRow::read(row, group)));
         }
         let process = status.get("process").unwrap_or(&Value::Null);
         let problems = status.get("problems").and_then(Value::as_array);
@@ -86,7 +85,6 @@ impl TopSnapshot {
         let took = self.seconds - before.seconds;
         let known = before.rows.iter().map(|row| (row.key(), row.delivered));
         let known: HashMap<_, _> = known.collect();
-        let now = seconds(&self.time).unwrap_or_default();
         for row in &mut self.rows {
             if let Some(delivered) = known.get(&row.key())
                 && took > 0.0
@@ -94,7 +92,6 @@ impl TopSnapshot {
                 // A process that has begun anew has delivered less.
                 let more = row.delivered.saturating_sub(*delivered);
                 row.rate = Some(as_f64(more) / took);
-                row.judge(Some(more), now);
             }
         }
         self
@@ -108,19 +105,20 @@ impl TopSnapshot {
 }
 
 impl TopRow {
-    fn read(row: &Value, group: &Value, now: i64) -> Self {
+    fn read(row: &Value, group: &Value) -> Self {
         let name = |of: &Value| format!("{}/{}", text(of, "namespace"), text(of, "name"));
         let to = ["subscriber", "reply"]
             .into_iter()
             .find_map(|leg| row.get(leg).filter(|to| to.is_object()));
         let error = row.get("lastError").unwrap_or(&Value::Null);
         let unfinished = row.pointer("/counts/unfinished");
-        let mut read = Self {
+        Self {
             kind: printable(text(row, "kind")),
             name: printable(&name(row)),
             group: printable(&format!("{} {}", text(group, "kind"), name(group))),
             destination: printable(to.map_or("", |to| text(to, "url"))),
-            reasons: Vec::new(),
+            reasons: read_reasons(row),
+            oldest_unfinished: read_unfinished(row),
             rate: None,
             in_flight: count(row, "inFlight"),
             unfinished: unfinished.and_then(Value::as_u64),
@@ -129,21 +127,8 @@ impl TopRow {
             lost: count(row, "lost") + count(row, "parked"),
             last_error: printable(text(error, "reason")),
             error_time: seconds(text(error, "time")).unwrap_or(0),
-            is_served: group.get("storage").is_some_and(Value::is_string),
             delivered: count(row, "delivered"),
-            shown: row.clone(),
-        };
-        read.judge(None, now);
-        read
-    }
-
-    fn judge(&mut self, delivered: Option<u64>, now: i64) {
-        self.reasons = judge(JudgedRow {
-            row: &self.shown,
-            is_served: self.is_served,
-            delivered,
-            now,
-        });
+        }
     }
 
     fn key(&self) -> (String, String, String) {
@@ -157,13 +142,20 @@ impl TopRow {
     }
 
     /// The state in a word or two.
-    pub(super) fn word(&self) -> &'static str {
-        match self.reasons.first() {
-            Some(reason) => reason.word,
-            None if self.rate.is_some_and(|rate| rate > 0.0) || self.in_flight > 0 => "Working",
-            None if self.shown.get("counts").is_some_and(Value::is_object) => "Idle",
-            None => "Relayed",
+    pub(super) fn word(&self) -> &str {
+        let is_working = self.rate.is_some_and(|rate| rate > 0.0);
+        match self.reasons.first().map(|reason| reason.word.as_str()) {
+            // What was delivered between two looks the dispatcher may have no time of.
+            Some("Idle") if is_working => "Working",
+            Some(word) => word,
+            None => "Not known",
         }
+    }
+
+    /// What is to be said of it at length: reasons with more than a word.
+    pub(super) fn told(&self) -> impl Iterator<Item = &StateReason> {
+        let reasons = self.reasons.iter();
+        reasons.filter(|reason| !reason.text.is_empty() || reason.level > StateLevel::Fine)
     }
 }
 

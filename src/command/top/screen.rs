@@ -30,6 +30,10 @@ const DIGITS: usize = 5;
 const PAGE: usize = 10;
 /// Lines for the reasons of the chosen row.
 const REASON_LINES: u16 = 3;
+/// Most lines for them, where the screen has room.
+const MOST_REASON_LINES: u16 = 9;
+/// Lines of a screen from which on it has.
+const TALL: u16 = 40;
 
 /// What is shown, and how.
 pub(super) struct TopScreen {
@@ -162,10 +166,15 @@ impl TopScreen {
     }
 
     fn draw(&mut self, frame: &mut Frame<'_>) {
+        let reason_lines = if frame.area().height >= TALL {
+            MOST_REASON_LINES
+        } else {
+            REASON_LINES
+        };
         let [head, table, reasons, keys] = Layout::vertical([
             Constraint::Length(2),
             Constraint::Min(3),
-            Constraint::Length(REASON_LINES),
+            Constraint::Length(reason_lines),
             Constraint::Length(1),
         ])
         .areas(frame.area());
@@ -237,13 +246,15 @@ impl TopScreen {
             row.kind, row.name, row.group, row.destination
         );
         let mut lines = vec![Line::styled(name, bold)];
-        lines.extend(row.reasons.iter().map(|reason| {
-            let word = Span::styled(reason.word, style_of(reason.level));
+        lines.extend(row.told().map(|reason| {
+            let word = Span::styled(reason.word.as_str(), style_of(reason.level));
             Line::from(vec![word, Span::raw(format!(": {}", reason.text))])
         }));
-        if row.reasons.is_empty() {
+        if lines.len() == 1 {
             lines.push(Line::raw("Nothing is wrong with it."));
         }
+        let unfinished = row.oldest_unfinished.iter();
+        lines.extend(unfinished.map(|event| Line::raw(format!("Unfinished: {event}"))));
         Paragraph::new(Text::from(lines))
     }
 }

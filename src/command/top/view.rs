@@ -112,12 +112,15 @@ pub(super) fn render_text(snapshot: &TopSnapshot, order: TopOrder) -> String {
         summary(snapshot)
     );
     text.extend(lines.iter().map(line));
-    for row in rows.iter().filter(|row| !row.reasons.is_empty()) {
-        for reason in &row.reasons {
+    for row in &rows {
+        for reason in row.told() {
             text.push_str(&format!(
                 "{} {}: {}: {}\n",
                 row.kind, row.name, reason.word, reason.text
             ));
+        }
+        for event in &row.oldest_unfinished {
+            text.push_str(&format!("{} {}: Unfinished: {event}\n", row.kind, row.name));
         }
     }
     text

@@ -333,7 +333,7 @@ async fn what_recovered_is_not_failing() {
     let (dispatcher, _subscribers) = recovering().await;
     let mut browser = opened(&dispatcher, 1500, &has_rows(3)).await;
     for (row, state) in [
-        ("flaky", "Idle"),
+        ("flaky", "Working"),
         ("mended", "Lost events"),
         ("unused", "Idle"),
     ] {

@@ -10,11 +10,6 @@ function show(status, wasGone) {
   const same = last && !wasGone && last.process.started === status.process.started;
   status.elapsed = same ? (status.now - last.now) / 1000 : 0;
   if (!same) for (const row of rowsOfAll()) row.before = null;
-  status.doubts = new Map();
-  for (const { severity, object } of status.problems) if (object && severity === "warning") {
-    const key = `${object.kind}/${object.namespace}/${object.name}`;
-    status.doubts.set(key, (status.doubts.get(key) ?? 0) + 1);
-  }
   const seen = new Set(), before = last;
   last = status;
   for (const each of status.groups) {

@@ -31,7 +31,8 @@ class Overview {
   }
   lines(status) {
     const { data } = this.row, { counts, lastError } = data, lines = [];
-    for (const { word, text } of this.row.reasons) lines.push([word, text]);
+    for (const { word, text } of this.row.reasons) if (text) lines.push([word, text]);
+    for (const event of data.oldestUnfinished ?? []) lines.push(["Unfinished", ...unfinished(event)]);
     for (const [leg, to] of legs(data)) {
       const due = to.firstNotAfter ? `, CACerts end ${moment(to.firstNotAfter)} (${left(to.firstNotAfter, status.now).text})` : "";
       lines.push([leg, `${to.url}`, `${lockOf(to, data)[2]}${to.token ? ", with a token" : ""}${due}`]);
@@ -46,6 +47,12 @@ class Overview {
     if (counts?.filterErrors) lines.push(["Filter", `could not be decided for ${plural(counts.filterErrors, "event")}, which did not pass`]);
     return lines;
   }
+}
+
+/** An event that takes long, and when its next attempt is. */
+function unfinished({ id, source, leg, attempts, nextAttempt, underWaySince }) {
+  const when = nextAttempt ? `at ${moment(nextAttempt)}` : `under way since ${moment(underWaySince)}`;
+  return [`${id} from ${source}`, `${leg}, attempt ${number(attempts + 1)} ${when}`];
 }
 
 let details = 0;

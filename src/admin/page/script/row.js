@@ -8,7 +8,6 @@ class Row {
     this.before = null;        // the numbers of the answer before
     this.rate = null;
     this.samples = [];         // what was delivered in all, at the answers of the last seconds
-    this.worked = -Infinity;   // when it was last seen to work
     this.shown = true;
     const cells = this.node.children;
     this.cells = {
@@ -27,16 +26,13 @@ class Row {
     this.data = data;
     const { counts } = data;
     this.rate = this.measure(counts, status);
-    this.failed = counts && this.before ? Math.max(0, counts.failures - this.before.failures) : 0;
     this.before = counts;
-    this.doubts = status.doubts.get(`${data.kind}/${data.namespace}/${data.name}`) ?? 0;
     this.isLost = data.lastLost != null && status.now - Date.parse(data.lastLost) < HOUR * 1000;
     this.isBuried = data.lastDeadLetter != null && status.now - Date.parse(data.lastDeadLetter) < HOUR * 1000;
-    this.reasons = reasons(this, status.process.role === "channel", status);
-    this.level = this.reasons[0]?.level ?? 0;
-    if (counts && (this.rate > 0 || counts.inFlight)) this.worked = status.now;
-    const works = status.now - this.worked < WORKING * 1000;
-    this.word = this.reasons[0]?.word ?? (works ? "Working" : counts ? "Idle" : "Relayed");
+    // The dispatcher has judged; what was delivered between two answers it may have no time of.
+    this.reasons = data.reasons;
+    this.level = LEVELS.indexOf(data.reasons[0].level);
+    this.word = data.state === "Idle" && this.rate > 0 ? "Working" : data.state;
     this.latency = latency(this.history());
     // Before there are two answers, the last whole minute tells the rate.
     const minute = this.history()?.delivered[MINUTES - 2];

@@ -3,9 +3,7 @@
 
 const PERIOD = 2000;            // milliseconds between two answers, at least
 const HISTORY_PERIOD = 10000;   // milliseconds between two histories, at least
-const RECENT = 60;              // seconds for which an error makes a subscription failing
 const WINDOW = 10;              // seconds over which a rate is measured
-const WORKING = 15;             // seconds for which something that was delivered counts as working
 const HOUR = 3600;              // seconds for which what was lost or buried needs attention
 const MINUTES = 60;             // minutes of a curve
 const SOON = 14, VERY_SOON = 3; // days left of a certificate

@@ -241,6 +241,17 @@ impl ChannelLog {
         self.core().state().counts(queue)
     }
 
+    /// Time until the first of the events is due that wait for another attempt; `None` if none
+    /// does.
+    #[must_use]
+    pub fn until_next_due(&self, queue: QueueId) -> Option<Duration> {
+        let core = self.core();
+        let now = core.clock.steady();
+        let state = core.state();
+        let (due, _sequence) = state.queues.get(&queue)?.due.first()?;
+        Some(due.saturating_sub(now))
+    }
+
     /// What the log takes of the disk.
     #[must_use]
     pub fn usage(&self) -> LogUsage {
