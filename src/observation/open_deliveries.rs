@@ -32,6 +32,15 @@ struct DeliveryName {
     subscription: String,
 }
 
+impl DeliveryName {
+    fn new(event: EventKey, subscription: &str) -> Self {
+        Self {
+            event,
+            subscription: subscription.to_owned(),
+        }
+    }
+}
+
 /// Deliveries of events, each with whether it is open. Facts are told in their order.
 #[derive(Debug, Default)]
 pub(super) struct OpenDeliveries(BTreeMap<DeliveryName, bool>);
@@ -39,7 +48,7 @@ pub(super) struct OpenDeliveries(BTreeMap<DeliveryName, bool>);
 impl OpenDeliveries {
     /// Takes that the subscription wanted the event.
     pub(super) fn want(&mut self, event: EventKey, subscription: &str) {
-        self.set(event, subscription, true);
+        self.0.insert(DeliveryName::new(event, subscription), true);
     }
 
     /// Takes what has happened to the event at the subscription.
@@ -54,15 +63,8 @@ impl OpenDeliveries {
             | ObservedFact::Filtered(_)
             | ObservedFact::NoReply(_) => return,
         };
-        self.set(event, subscription, is_open);
-    }
-
-    fn set(&mut self, event: EventKey, subscription: &str, is_open: bool) {
-        let name = DeliveryName {
-            event,
-            subscription: subscription.to_owned(),
-        };
-        self.0.insert(name, is_open);
+        self.0
+            .insert(DeliveryName::new(event, subscription), is_open);
     }
 
     /// Those that are open, each with what `describe` says of its event.
