@@ -31,7 +31,7 @@ pub use observed_fact::{
     EventArrival, ObservedAttempt, ObservedEnd, ObservedFact, ObservedRefusal,
 };
 pub use observed_object::ObservedObject;
-pub(crate) use open_deliveries::OpenDelivery;
+pub(crate) use open_deliveries::{OpenDelivery, OpenProgress};
 pub(crate) use tap_hub::MOST_READERS;
 pub use tap_hub::{Observation, TapBatch, TapDetail, TapReader};
 

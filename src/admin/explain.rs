@@ -123,7 +123,7 @@ pub(super) async fn explain(
     if let Some(id) = &event_id {
         let served = Arc::clone(&source.served.borrow().resolution);
         add_not_ready(&mut explanation, id, &served.inventory);
-        explain_waits(&mut explanation, &source.subscription_workers);
+        explain_waits(&mut explanation, source);
     }
     let Explanation { lines, reach, .. } = explanation;
     match (reach, event_id) {

@@ -145,7 +145,7 @@ impl StatusSource {
         let status = StatusDocument {
             time: format_time(SystemTime::now().into()),
             process: self.process_status(&shown),
-            totals: self.totals(),
+            totals: self.totals(&groups),
             groups,
             certificates: trusted.certificates(&self.server_identity),
             problems: shown.problems.iter().map(status_problem).collect(),
@@ -198,8 +198,13 @@ impl StatusSource {
         })
     }
 
-    fn totals(&self) -> ProcessTotals {
+    fn totals(&self, groups: &[StatusGroup<'_>]) -> ProcessTotals {
         let counters = &self.counters;
+        // Queues that outlive the process know of events that it has not counted; it counts events of
+        // subscriptions that are gone.
+        let rows = groups.iter().flat_map(|group| &group.subscriptions);
+        let in_queues = rows.filter_map(|row| row.counts.as_ref()?.unfinished);
+        let in_queues: usize = in_queues.sum();
         ProcessTotals {
             accepted: counters.accepted.get(),
             refused: counters.refused.get(),
@@ -210,7 +215,7 @@ impl StatusSource {
             lost: counters.lost.get(),
             parked: counters.parked.get(),
             retries: counters.retries.get(),
-            unfinished: counters.unfinished(),
+            unfinished: counters.unfinished().max(in_queues as u64),
         }
     }
 }

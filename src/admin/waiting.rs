@@ -4,17 +4,19 @@ use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
-use super::status::format_time;
+use super::status::{StatusSource, format_time};
+use crate::channel::ChannelBackend as _;
 use crate::delivery::{
-    AttemptPlaces, NextAttempt, SubscriptionWorkerState, SubscriptionWorkerStates,
-    UnfinishedProgress,
+    AttemptPlaces, NextAttempt, NotedEvent, SubscriptionWorkerState, UnfinishedProgress,
 };
 use crate::model::{DeliveryOrder, DestinationRole, SubscriptionKey};
-use crate::observation::{EventAhead, Explanation, OpenDelivery, WaitingLine};
-use crate::wire_text::WireText;
+use crate::observation::{EventAhead, Explanation, OpenDelivery, OpenProgress, WaitingLine};
+use crate::wire_text::escaped_excerpt;
 
 /// Number of subscriptions of which it is said what an event waits for.
 const MOST_WAITING: usize = 32;
+/// Largest size in bytes of an id or source in a sentence about another event.
+const LONGEST_NAME: usize = 64;
 
 /// The time now, by both clocks.
 #[derive(Clone, Copy, Debug)]
@@ -60,7 +62,7 @@ impl TwoClocks {
             }
             NextAttempt::Due(due) | NextAttempt::Away { due, .. } => {
                 match due.saturating_duration_since(self.steady) {
-                    Duration::ZERO => "is due".to_owned(),
+                    Duration::ZERO => "as soon as there is a place".to_owned(),
                     wait => format!("in {}", format_span(wait)),
                 }
             }
@@ -82,64 +84,113 @@ pub(super) fn format_span(time: Duration) -> String {
 }
 
 /// Adds to an explanation what the event waits for, at each subscription that has not finished it.
-pub(super) fn explain_waits(explanation: &mut Explanation, workers: &SubscriptionWorkerStates) {
+pub(super) fn explain_waits(explanation: &mut Explanation, source: &StatusSource) {
     let clocks = TwoClocks::now();
     let open = std::mem::take(&mut explanation.open);
     for delivery in open.iter().take(MOST_WAITING) {
-        let key = SubscriptionKey::parse(&delivery.subscription);
-        if let Some(worker) = key.and_then(|key| workers.get(&key)) {
-            explain_wait(explanation, delivery, &worker, clocks);
-        }
+        let Some(key) = SubscriptionKey::parse(&delivery.subscription) else {
+            continue;
+        };
+        let Some(worker) = source.subscription_workers.get(&key) else {
+            continue;
+        };
+        let lane = SubscriptionWaits {
+            noted: worker.unfinished().list(),
+            until_next_due: source.backends.until_next_due(&key),
+            worker: &worker,
+            clocks,
+        };
+        lane.explain(explanation, delivery);
     }
 }
 
-fn explain_wait(
-    explanation: &mut Explanation,
-    delivery: &OpenDelivery,
-    worker: &SubscriptionWorkerState,
+/// What the events of one subscription wait for, as far as it is known.
+struct SubscriptionWaits<'w> {
+    noted: Vec<NotedEvent>,
+    /// Time until an event is due that its queue has again, if the queue tells it.
+    until_next_due: Option<Duration>,
+    worker: &'w SubscriptionWorkerState,
     clocks: TwoClocks,
-) {
-    let noted = worker.unfinished().list();
-    let own = noted
-        .iter()
-        .find(|event| event.is(&delivery.id, &delivery.source));
-    let is_ordered = worker.order() == DeliveryOrder::Ordered;
-    let ahead = noted.first().filter(|_| is_ordered && own.is_none());
-    let AttemptPlaces { taken, all } = worker.places();
-    let reason = match (own, ahead) {
-        (Some(own), _) if own.progress.next.due().is_none() => clocks.describe(&own.progress),
-        (Some(own), _) => format!("waits for {}", clocks.describe(&own.progress)),
-        (None, Some(ahead)) => {
-            let (id, source) = (WireText::new(&ahead.id), WireText::new(&ahead.source));
-            format!(
-                "waits behind {id} (source {source}): {}",
-                clocks.describe(&ahead.progress)
-            )
+}
+
+impl SubscriptionWaits<'_> {
+    /// Adds a line, if it is known what the event waits for.
+    fn explain(&self, explanation: &mut Explanation, delivery: &OpenDelivery) {
+        let mut noted = self.noted.iter();
+        let own = noted.find(|event| event.identity == delivery.identity);
+        let is_ordered = self.worker.order() == DeliveryOrder::Ordered;
+        let ahead = match &*self.noted {
+            // Events of an ordered subscription are tried one by one. Where there are more, it has
+            // been made ordered while they were under way, and nothing is behind one of them alone.
+            [ahead] if is_ordered && own.is_none() => Some(ahead),
+            _ => None,
+        };
+        let reason = match (own, ahead) {
+            (Some(own), _) if own.progress.next.due().is_none() => {
+                Some(self.clocks.describe(&own.progress))
+            }
+            (Some(own), _) => Some(format!("waits for {}", self.clocks.describe(&own.progress))),
+            (None, Some(ahead)) => Some(self.behind(ahead)),
+            // What has been tried waits for another attempt, whose time its last one tells.
+            (None, None) if delivery.progress == OpenProgress::Tried => None,
+            (None, None) if is_ordered => self.behind_unknown(),
+            (None, None) => self.for_a_place(),
+        };
+        let Some(reason) = reason else {
+            return;
+        };
+        let progress = own.or(ahead).map(|event| event.progress);
+        let due = progress.and_then(|progress| progress.next.due());
+        explanation.add_waiting(&WaitingLine {
+            delivery,
+            behind: ahead.map(|ahead| EventAhead {
+                id: &ahead.id,
+                source: &ahead.source,
+            }),
+            attempt: progress.map(|progress| progress.attempts.saturating_add(1)),
+            next_attempt: &due.map_or_else(String::new, |due| self.clocks.format(due)),
+            reason: &reason,
+        });
+    }
+
+    fn behind(&self, ahead: &NotedEvent) -> String {
+        let [id, source] =
+            [&ahead.id, &ahead.source].map(|text| escaped_excerpt(text, LONGEST_NAME));
+        format!(
+            "waits behind {id} (source {source}): {}",
+            self.clocks.describe(&ahead.progress)
+        )
+    }
+
+    /// Behind an event that was put off before this process, or this worker, began.
+    fn behind_unknown(&self) -> Option<String> {
+        let wait = self.until_next_due.filter(|_| self.noted.is_empty())?;
+        Some(format!(
+            "waits behind an event that was put off before the process started: its next attempt \
+             is in {}",
+            format_span(wait)
+        ))
+    }
+
+    /// A free place, if all are taken.
+    fn for_a_place(&self) -> Option<String> {
+        let AttemptPlaces { taken, all } = self.worker.places();
+        if taken < all {
+            return None;
         }
-        (None, None) if taken >= all => {
-            let slow = noted.iter().filter(|it| it.progress.next.due().is_none());
-            // An event whose own attempt began less than a second ago is not noted yet.
-            let unless = if slow.count() >= all {
-                ""
-            } else {
-                ", unless it has just got one"
-            };
-            format!("waits for a free place{unless}: {taken} of {all} attempts under way")
-        }
-        (None, None) => return,
-    };
-    let progress = own.or(ahead).map(|event| event.progress);
-    let due = progress.and_then(|progress| progress.next.due());
-    explanation.add_waiting(&WaitingLine {
-        delivery,
-        behind: ahead.map(|ahead| EventAhead {
-            id: &ahead.id,
-            source: &ahead.source,
-        }),
-        attempt: progress.map(|progress| progress.attempts.saturating_add(1)),
-        next_attempt: &due.map_or_else(String::new, |due| clocks.format(due)),
-        reason: &reason,
-    });
+        let noted = self.noted.iter();
+        let slow = noted.filter(|it| it.progress.next.due().is_none());
+        // Not all events whose attempts are under way are noted: those of the last second are not,
+        // nor those beyond the number that is.
+        let unless = if slow.count() >= all {
+            ""
+        } else {
+            ", unless it has got one"
+        };
+        Some(format!(
+            "waits for a free place{unless}: {taken} of {all} attempts under way"
+        ))
+    }
 }
 
 #[cfg(test)]

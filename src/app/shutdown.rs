@@ -34,6 +34,10 @@ pub(super) struct ShutdownSignals {
 
 impl ShutdownSignals {
     pub(super) fn listen() -> anyhow::Result<Self> {
+        // Where a file may not grow any more (RLIMIT_FSIZE), its write fails, instead of ending the
+        // process: a signal that was listened to once does nothing by itself.
+        let too_large = rustix::process::Signal::XFSZ.as_raw();
+        drop(signal(SignalKind::from_raw(too_large))?);
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,

@@ -64,6 +64,9 @@ pub struct ReplayReport {
     pub until: u64,
     /// True if the replay was stopped before its end.
     pub stopped: bool,
+    /// True if it cannot go on, since its log was moved, removed or replaced; position and end are
+    /// what was known last.
+    pub lost: bool,
     /// True if an earlier process began the replay: what that one sent is not in the numbers.
     pub resumed: bool,
 }
@@ -72,7 +75,7 @@ impl ReplayReport {
     /// True if everything that is to be sent has been sent.
     #[must_use]
     pub(crate) fn is_sent(&self) -> bool {
-        self.position >= self.until
+        !self.lost && self.position >= self.until
     }
 }
 

@@ -57,7 +57,8 @@ pub async fn run(options: &ReplayOptions) -> anyhow::Result<ExitCode> {
     };
     if options.stop {
         let stopped = client.post(&client.path("/stop")).await?;
-        return report_end(&stopped);
+        // That it did not come to its end is what was asked for.
+        return report_end(&stopped).map(|_code| ExitCode::SUCCESS);
     }
     if options.progress {
         let latest = client.progress().await?;
@@ -173,7 +174,7 @@ impl ReplayClient<'_> {
 
 /// True if nothing is to be sent any more, and no attempt is under way.
 fn is_over(report: &ReplayReport) -> bool {
-    report.is_sent() && report.under_way <= report.waiting
+    report.lost || report.is_sent() && report.under_way <= report.waiting
 }
 
 fn parse<T: serde::de::DeserializeOwned>(answer: Value) -> anyhow::Result<ReplayAnswer<T>> {
@@ -197,13 +198,15 @@ fn progress_line(latest: &ReplayAnswer<ReplayReport>) -> String {
         report.until.saturating_sub(report.first),
     );
     let percent = done.saturating_mul(100).checked_div(all).unwrap_or(100);
-    let state = match (report.stopped, is_over(report)) {
-        (true, _) => "stopped",
-        (false, true) => "ended",
-        (false, false) => "under way",
+    // One that was stopped ends where it was stopped.
+    let (way, state) = match (report.lost, report.stopped, is_over(report)) {
+        (true, ..) => (String::new(), "its log was moved, removed or replaced"),
+        (_, true, _) => (String::new(), "stopped"),
+        (_, _, true) => (format!(", {percent} % of the way"), "ended"),
+        (_, _, false) => (format!(", {percent} % of the way"), "under way"),
     };
     format!(
-        "{}: {}, {percent} % of the way, {} under way, position @{}, replay {}, {state}",
+        "{}: {}{way}, {} under way, position @{}, replay {}, {state}",
         latest.subscription(),
         sent(report),
         report.under_way,
@@ -236,6 +239,12 @@ fn report_end(ended: &ReplayAnswer<ReplayReport>) -> anyhow::Result<ExitCode> {
         ));
     }
     super::print(&format!("{line}\n"))?;
+    anyhow::ensure!(
+        !report.lost,
+        "{subscription}: the log of the channel was moved, removed or replaced before everything was \
+         replayed: when it is back, go on with --from @{}",
+        report.position
+    );
     Ok(if report.stopped {
         ExitCode::FAILURE
     } else {

@@ -57,6 +57,9 @@ enum AttemptEnd {
 fn reason_of(next: &Result<RetryWait, SendFailure>) -> String {
     match next {
         Ok(RetryWait { failure, wait }) => {
+            if wait.is_zero() {
+                return format!("{failure}; the next attempt follows at once");
+            }
             format!("{failure}; the next attempt is in {wait:.1?}")
         }
         Err(SendFailure::Failed(failure)) => failure.to_string(),

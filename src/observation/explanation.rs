@@ -68,6 +68,7 @@ impl Explanation {
             id,
             source,
             subscription,
+            ..
         } = waiting.delivery;
         let mut line = JsonLine::begin(&mut self.lines);
         line.text("time", &format_millis(now_millis()));

@@ -8,16 +8,31 @@ use super::observed_fact::{ObservedEnd, ObservedFact};
 /// A delivery of an event to a subscription that has not ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct OpenDelivery {
+    /// [`crate::event::Event::identity`] of the event.
+    pub(crate) identity: u64,
+    /// Whether an attempt has ended.
+    pub(crate) progress: OpenProgress,
     pub(crate) id: String,
     pub(crate) source: String,
     /// Kind, namespace and name of the subscription.
     pub(crate) subscription: String,
 }
 
+/// How far a delivery has come that is open, as far as records tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OpenProgress {
+    /// No attempt has ended.
+    Untried,
+    /// An attempt has ended.
+    Tried,
+}
+
 impl OpenDelivery {
     /// A delivery of this event, to no subscription yet.
     pub(super) fn of_event(id: &str, source: &str) -> Self {
         Self {
+            identity: 0,
+            progress: OpenProgress::Untried,
             id: id.to_owned(),
             source: source.to_owned(),
             subscription: String::new(),
@@ -41,30 +56,35 @@ impl DeliveryName {
     }
 }
 
-/// Deliveries of events, each with whether it is open. Facts are told in their order.
+/// Deliveries of events, each with how far it has come; `None` if it has ended. Facts are told in
+/// their order.
 #[derive(Debug, Default)]
-pub(super) struct OpenDeliveries(BTreeMap<DeliveryName, bool>);
+pub(super) struct OpenDeliveries(BTreeMap<DeliveryName, Option<OpenProgress>>);
 
 impl OpenDeliveries {
     /// Takes that the subscription wanted the event.
     pub(super) fn want(&mut self, event: EventKey, subscription: &str) {
-        self.0.insert(DeliveryName::new(event, subscription), true);
+        let name = DeliveryName::new(event, subscription);
+        self.0.insert(name, Some(OpenProgress::Untried));
     }
 
     /// Takes what has happened to the event at the subscription.
     pub(super) fn tell(&mut self, event: EventKey, subscription: &str, fact: &ObservedFact<'_>) {
-        let is_open = match fact {
-            ObservedFact::Received | ObservedFact::Attempted(_) => true,
-            ObservedFact::Ended(end, _) => {
-                matches!(end, ObservedEnd::Deferred | ObservedEnd::Requeued)
+        let name = DeliveryName::new(event, subscription);
+        let before = self.0.get(&name).copied().flatten();
+        let progress = match fact {
+            ObservedFact::Received => before.or(Some(OpenProgress::Untried)),
+            ObservedFact::Attempted(_)
+            | ObservedFact::Ended(ObservedEnd::Deferred | ObservedEnd::Requeued, _) => {
+                Some(OpenProgress::Tried)
             }
+            ObservedFact::Ended(..) => None,
             ObservedFact::Accepted(_)
             | ObservedFact::Refused(_)
             | ObservedFact::Filtered(_)
             | ObservedFact::NoReply(_) => return,
         };
-        self.0
-            .insert(DeliveryName::new(event, subscription), is_open);
+        self.0.insert(name, progress);
     }
 
     /// Those that are open, each with what `describe` says of its event.
@@ -72,10 +92,14 @@ impl OpenDeliveries {
         self,
         describe: impl Fn(EventKey) -> OpenDelivery,
     ) -> Vec<OpenDelivery> {
-        let open = self.0.into_iter().filter(|(_, is_open)| *is_open);
-        open.map(|(name, _)| OpenDelivery {
-            subscription: name.subscription,
-            ..describe(name.event)
+        let open = self.0.into_iter();
+        open.filter_map(|(name, progress)| {
+            Some(OpenDelivery {
+                identity: name.event.0,
+                progress: progress?,
+                subscription: name.subscription,
+                ..describe(name.event)
+            })
         })
         .collect()
     }
@@ -100,6 +124,16 @@ mod tests {
         let open = deliveries.into_open(|_| OpenDelivery::of_event("1", "/s"));
         let names: Vec<_> = open.iter().map(|open| open.subscription.as_str()).collect();
         assert_eq!(names, ["deferred", "received", "waits"]);
+        let tried = [
+            OpenProgress::Tried,
+            OpenProgress::Untried,
+            OpenProgress::Untried,
+        ];
+        assert_eq!(
+            open.iter().map(|open| open.progress).collect::<Vec<_>>(),
+            tried
+        );
+        assert!(open.iter().all(|open| open.identity == 1));
         assert!(
             open.iter()
                 .all(|open| (&*open.id, &*open.source) == ("1", "/s"))

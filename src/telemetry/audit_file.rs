@@ -73,7 +73,13 @@ impl AuditFile {
     /// If the file cannot be opened; a FIFO that nobody reads is not waited for.
     pub fn new(path: &Path) -> Result<Self, String> {
         let opened = open_to_append(path);
-        opened.map_err(|error| format!("--audit-log {}: {error}", path.display()))?;
+        opened.map_err(|error| {
+            let why = match rustix::io::Errno::from_io_error(&error) {
+                Some(rustix::io::Errno::NXIO) => "is a FIFO that nobody reads".to_owned(),
+                _ => error.to_string(),
+            };
+            format!("--audit-log {}: {why}", path.display())
+        })?;
         let file = Self(Arc::new(OpenedByLine {
             path: path.to_owned(),
             missing: Counter::default(),

@@ -1,6 +1,7 @@
 //! Channels on disk for operators: what nobody took, and what was retained, goes to a subscription
 //! again.
 
+mod ended;
 mod live;
 mod parked;
 mod retained;

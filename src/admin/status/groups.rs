@@ -34,7 +34,7 @@ pub(super) struct StatusGroup<'s> {
     /// The time at which senders are answered: after `delivery` or after `enqueue`.
     acknowledge: Option<&'static str>,
     ready: Option<ReadyCondition>,
-    subscriptions: Vec<SubscriptionRow<'s>>,
+    pub(super) subscriptions: Vec<SubscriptionRow<'s>>,
 }
 
 /// The key of a channel or broker: kind, namespace, name.

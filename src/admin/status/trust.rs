@@ -51,7 +51,7 @@ pub(super) struct StatusDestination {
 }
 
 impl StatusDestination {
-    /// True if nothing of its CACerts can be read, or if it leads nowhere.
+    /// True if nothing of its CACerts can be read, so that nothing is sent.
     pub(super) fn trusts_nobody(&self) -> bool {
         self.lock == DestinationSecurity::HttpsNobody
     }
@@ -137,7 +137,9 @@ impl<'s> TrustedCertificates<'s> {
                 DestinationSecurity::Inside
             }
             DestinationRoute::EventDisplay => DestinationSecurity::Display,
-            DestinationRoute::Remote { .. } if to.url.scheme() != "https" => {
+            DestinationRoute::Remote { .. } | DestinationRoute::Unresolved(_)
+                if to.url.scheme() != "https" =>
+            {
                 DestinationSecurity::Http
             }
             DestinationRoute::Remote { .. } if to.trust.trusts_nobody() => {

@@ -32,6 +32,8 @@ pub(super) struct DiskReplay {
     is_cut: AtomicBool,
     /// Progress when its queue was given up.
     last: Mutex<Option<RangeProgress>>,
+    /// Progress when somebody last asked, for when its log is gone.
+    seen: Mutex<RangeProgress>,
     /// Notified when the replay has been cut.
     pub(super) was_cut: Notify,
 }
@@ -74,6 +76,7 @@ impl DiskReplay {
             cut: CancellationToken::new(),
             is_cut: AtomicBool::new(false),
             last: Mutex::default(),
+            seen: Mutex::default(),
             was_cut: Notify::new(),
             name,
         })
@@ -121,21 +124,31 @@ impl DiskReplay {
         self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn progress(&self) -> RangeProgress {
+    /// The progress; `None` if its log is gone, or another one is in its place.
+    fn progress(&self) -> Option<RangeProgress> {
         let live = self.queue.declared.get();
         let live = live.and_then(|declared| declared.log.range_progress(declared.id));
-        live.or_else(|| *self.last()).unwrap_or_default()
+        let progress = live.or_else(|| *self.last());
+        if let Some(progress) = progress {
+            *self.seen() = progress;
+        }
+        progress
+    }
+
+    fn seen(&self) -> MutexGuard<'_, RangeProgress> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// True if something is still to be sent.
     pub(super) fn is_sending(&self) -> bool {
         let progress = self.progress();
-        progress.taken < progress.range.until
+        progress.is_some_and(|progress| progress.taken < progress.range.until)
     }
 
     /// Progress, for operators.
     pub(super) fn report(&self) -> ReplayReport {
-        let progress = self.progress();
+        let found = self.progress();
+        let progress = found.unwrap_or_else(|| *self.seen());
         let counts: LogQueueCounts = self.queue.counts().unwrap_or_default();
         let waiting = counts.deferred as u64;
         ReplayReport {
@@ -148,6 +161,7 @@ impl DiskReplay {
             position: progress.taken,
             until: progress.range.until,
             stopped: self.is_cut.load(Ordering::Acquire),
+            lost: found.is_none(),
             resumed: self.is_resumed,
         }
     }

@@ -140,10 +140,19 @@ impl ReplayRunner {
         };
         let mut pause = DoublingWait::new(PAUSE, LONGEST_PAUSE);
         while let Err(error) = pass.run().await {
-            if matches!(error, LogError::Closed | LogError::UnknownQueue(_)) {
+            let queue = &pass.replay.queue.name;
+            if let LogError::UnknownQueue(_) = error {
+                let sent = pass.replay.report().sent;
+                tracing::error!(
+                    queue,
+                    sent,
+                    "A replay has ended before its end: its log was moved, removed or replaced"
+                );
                 return;
             }
-            let queue = &pass.replay.queue.name;
+            if let LogError::Closed = error {
+                return;
+            }
             tracing::error!(queue, %error, "A replay cannot go on now");
             let retried = async {
                 tokio::time::sleep(pause.take_jittered()).await;

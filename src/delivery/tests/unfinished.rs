@@ -30,7 +30,7 @@ async fn what_waits_for_a_retry_is_noted_until_it_is_delivered() {
     let [during, after] = noted(&steps, retrying(2), DeliveryProgress::default()).await;
     assert_eq!(during.len(), 1);
     let event = &during[0];
-    assert!(event.is("i1", "/s"), "{event:?}");
+    assert_eq!((&*event.id, &*event.source), ("i1", "/s"));
     assert_eq!(event.progress.attempts, 1);
     assert_eq!(event.progress.next, NextAttempt::Due(began + MINUTE));
     assert_eq!(after, []);

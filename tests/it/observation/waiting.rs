@@ -354,3 +354,49 @@ async fn what_waits_since_before_a_restart_is_told() {
     assert_eq!(row["reasons"][0]["level"], "doubtful");
     assert_eq!(ids(&row), [""; 0]);
 }
+
+/// Of more unfinished events than are noted, nothing is said that is not known: one that waits for
+/// its next attempt does not wait for a place.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_known_is_not_told() {
+    let subscriber = Subscriber::answering(|request| match request.number {
+        0..70 => Reply::status(503).header("retry-after", HOURS),
+        _ => Reply::status(200).after(SOON),
+    })
+    .await;
+    let yaml = manifests("InMemoryChannel", &[("s", "", to(&subscriber, PATIENT))]);
+    let builder = Dispatcher::of(&yaml).arg("--concurrency").arg("1");
+    let dispatcher = builder.start().await;
+    let ids: Vec<String> = (0..72).map(|id| format!("e{id}")).collect();
+    let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+    send_all(&dispatcher, &ids).await;
+    subscriber.until(71).await;
+    let place = "waits for a free place, unless it has got one: 1 of 1 attempts under way";
+    explained(&dispatcher, "e71", &["waiting", "e71", place]).await;
+    explained(
+        &dispatcher,
+        "e0",
+        &["waiting", "e0", "waits for attempt 2 in "],
+    )
+    .await;
+    explained(&dispatcher, "e69", &["attempt", "the next attempt is in "]).await;
+    let beyond = waits(&dispatcher, "e69").await;
+    assert!(beyond.is_empty(), "{beyond:?}");
+}
+
+/// Ids that begin in the same way are different ones, however long they are.
+#[tokio::test(flavor = "multi_thread")]
+async fn long_ids_are_told_apart() {
+    let late = late().await;
+    let yaml = manifests("InMemoryChannel", &[("s", ORDERED, to(&late, PATIENT))]);
+    let dispatcher = Dispatcher::of(&yaml).start().await;
+    let [first, second] = ["A", "B"].map(|end| "x".repeat(300) + end);
+    send_all(&dispatcher, &[&first, &second]).await;
+    explained(&dispatcher, &first, &["waiting", "waits for attempt 2 in "]).await;
+    explained(
+        &dispatcher,
+        &second,
+        &["waiting", "waits behind xxx", "attempt 2 in "],
+    )
+    .await;
+}

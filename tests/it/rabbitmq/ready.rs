@@ -345,7 +345,7 @@ async fn a_queue_that_is_refused_stops_no_other() {
         .await;
     let dispatcher = on(&shared(), &yaml).start().await;
     let why = format!(
-        "1 of 2 channels is not served: {namespace}/locked: RabbitMQ refuses its queue: RESOURCE_LOCKED"
+        "1 of 2 channels is not served: channel {namespace}/d: RabbitMQ refuses its queue: RESOURCE_LOCKED"
     );
     let is_ready = async || {
         let (status, text) = dispatcher.admin_text("/readyz").await;

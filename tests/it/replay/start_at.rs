@@ -85,16 +85,22 @@ async fn what_makes_no_sense_is_an_error_of_check() {
         "{name: m}",
         "{name: m, annotations: {sealpost.dev/start-at: earliest}}",
     );
-    let begins = |at: &str| {
-        let annotation = format!("sealpost.dev/start-at: {at}");
-        channel(&[("s", &annotation, "http://localhost:9/")])
-    };
+    let annotated = |annotation: &str| channel(&[("s", annotation, "http://localhost:9/")]);
+    let begins = |at: &str| annotated(&format!("sealpost.dev/start-at: {at}"));
     let field = "Subscription default/s: metadata.annotations.sealpost.dev/start-at:";
     let empty = format!("{field} \"\" is no time to begin at: write for example");
     for (yaml, part) in [
         (memory, "in memory"),
         (begins("yesterday"), "no time to begin at"),
         (begins("''"), &empty),
+        (
+            annotated("sealpost.dev/delivery-order: ''"),
+            "\"\" is no order",
+        ),
+        (
+            annotated("sealpost.dev/http-version: ''"),
+            "\"\" is no version",
+        ),
     ] {
         let directory = TempDir::new().expect("a directory");
         std::fs::write(directory.path().join("m.yaml"), yaml).expect("written");

@@ -54,9 +54,9 @@ class Replay {
   async look() {
     clearTimeout(this.timer);
     try {
-      const { sent, examined, underWay, waiting, position, until, stopped, resumed } = await (await api(this.path(""))).json();
-      const isOver = stopped || position >= until;
-      put(this.progress, `The latest replay ${stopped ? "was stopped" : isOver ? "has ended" : "goes on"}: ${number(sent)} sent of ${number(examined)} looked at${resumed ? " since the process was started" : ""}, ${number(underWay)} under way, ${number(waiting)} of them waiting for another attempt.`);
+      const { sent, examined, underWay, waiting, position, until, stopped, lost, resumed } = await (await api(this.path(""))).json();
+      const isOver = stopped || lost || position >= until;
+      put(this.progress, `The latest replay ${lost ? "has lost its log" : stopped ? "was stopped" : isOver ? "has ended" : "goes on"}: ${number(sent)} sent of ${number(examined)} looked at${resumed ? " since the process was started" : ""}, ${number(underWay)} under way, ${number(waiting)} of them waiting for another attempt.`);
       this.stopButton.disabled = isOver;
       if (!isOver && this.isOpen) this.timer = setTimeout(() => this.look(), PERIOD);
     } catch (error) {

@@ -41,6 +41,7 @@ fn failed(now: SystemTime, seconds: u64) -> Option<FailedAttempt> {
 
 fn unfinished(attempts: u32, next: NextAttempt) -> NotedEvent {
     NotedEvent {
+        identity: 1,
         id: "e1".into(),
         source: "/s".into(),
         progress: UnfinishedProgress {

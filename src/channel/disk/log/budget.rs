@@ -69,6 +69,11 @@ pub(crate) struct LogAccount {
 }
 
 impl LogAccount {
+    /// Bytes that all logs may have together.
+    pub(crate) fn limit(&self) -> u64 {
+        self.budget.limit()
+    }
+
     /// Takes bytes if they are left.
     pub(crate) fn reserve(&self, bytes: u64) -> bool {
         let is_reserved = self.budget.reserve(bytes);

@@ -198,7 +198,7 @@ pub(crate) fn read_retention(
 pub(crate) fn read_delivery_order(report: &mut ObjectReport<'_>) -> DeliveryOrder {
     match report
         .document()
-        .text(&["metadata", "annotations", DELIVERY_ORDER])
+        .written_text(&["metadata", "annotations", DELIVERY_ORDER])
     {
         None | Some("unordered") => DeliveryOrder::Unordered,
         Some("ordered") => DeliveryOrder::Ordered,
@@ -214,7 +214,7 @@ pub(crate) fn read_delivery_order(report: &mut ObjectReport<'_>) -> DeliveryOrde
 pub(crate) fn read_http_versions(report: &mut ObjectReport<'_>) -> HttpVersions {
     match report
         .document()
-        .text(&["metadata", "annotations", HTTP_VERSION])
+        .written_text(&["metadata", "annotations", HTTP_VERSION])
     {
         None | Some("auto") => HttpVersions::Agreed,
         Some("1.1") => HttpVersions::OnlyHttp1,

@@ -172,7 +172,8 @@ impl ChannelLog {
     pub async fn publish(&self, events: Vec<NewEvent>) -> Result<Sequence, LogError> {
         let bytes: usize = events.iter().map(|event| event.event.len()).sum();
         let core = self.core();
-        let limit = core.options.max_publish_bytes;
+        let of_all = usize::try_from(core.budget.limit()).unwrap_or(usize::MAX);
+        let limit = core.options.max_publish_bytes.min(of_all);
         if bytes > limit {
             return Err(LogError::TooLarge {
                 bytes: bytes as u64,

@@ -10,10 +10,8 @@ use super::FilePlace;
 /// Where an open file or directory is, compared with a path.
 pub(super) fn place_of(open: &File, path: &Path) -> io::Result<FilePlace> {
     let open = open.metadata()?;
-    if open.nlink() == 0 {
-        return Ok(FilePlace::Removed);
-    }
     match fs::metadata(path) {
+        Err(error) if is_absent(&error) && open.nlink() == 0 => Ok(FilePlace::Removed),
         Ok(found) if (found.dev(), found.ino()) == (open.dev(), open.ino()) => Ok(FilePlace::Same),
         Ok(_) => Ok(FilePlace::Moved),
         Err(error) if is_absent(&error) => Ok(FilePlace::Moved),
