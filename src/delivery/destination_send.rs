@@ -118,7 +118,6 @@ impl<T: HttpTransport> EventDeliverer<T> {
             };
             send.note_wait(schedule.attempts_made(), wait);
             tokio::time::sleep(wait).await;
-            self.counters.count_retry(worker.series());
             permit = send.outgoing.acquire_permit(worker).await;
         }
     }
@@ -159,6 +158,9 @@ impl<T: HttpTransport> EventDeliverer<T> {
         let timeout = self.attempt_timeout(&subscription);
         let attempt = send.next_attempt(&subscription, timeout, schedule.attempts_made())?;
         send.record.note_attempt(role, attempt.attempts_before);
+        if attempt.attempts_before > 0 {
+            self.counters.count_retry(worker.series());
+        }
         let began = Instant::now();
         let attempted = self.send_attempt(&attempt, &send.span, permit).await;
         let next = match attempted {
@@ -173,7 +175,6 @@ impl<T: HttpTransport> EventDeliverer<T> {
         let RetryWait { failure, wait } = next?;
         // A wait that the queue cannot hold the event for is left to the queue.
         if send.progress.exceeds_hold_time(wait, timeout) {
-            self.counters.count_retry(worker.series());
             let attempts = schedule.attempts_made();
             return Err(DeferredAttempt { attempts, wait }.into());
         }

@@ -380,6 +380,11 @@ async fn nothing_shows_a_secret() {
         !dispatcher.logged(&["No connection to RabbitMQ"]).is_empty()
     })
     .await;
+    // Before, it answers 503.
+    eventually("it serves its configuration", || {
+        !dispatcher.logged(&["Configuration changed"]).is_empty()
+    })
+    .await;
 
     for path in ["/default/c", "/default/b"] {
         let sent = event(&plain(), dispatcher.http_url(path), "1").header("traceparent", TRACE);

@@ -104,6 +104,11 @@ impl KeptLog {
         self.changed.notify_one();
     }
 
+    /// True if a queue of this name is to be declared or retired, or was.
+    pub(super) fn wants(&self, name: &str) -> bool {
+        self.queues().contains_key(name)
+    }
+
     /// Queues that the keeper has to declare or to retire.
     pub(super) fn undone(&self) -> Vec<WantedQueue> {
         let queues = self.queues();

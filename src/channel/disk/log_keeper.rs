@@ -26,6 +26,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 /// Time after which a log that was opened anew is believed to be sound: if it fails then, it is
 /// opened again soon.
 const SOUND: Duration = Duration::from_mins(1);
+/// Time without a change after which all queues are known that the configuration asks for.
+const SETTLED: Duration = Duration::from_secs(5);
 /// Most events of one queue in flight. Waits are not held, so that the worker decides how many
 /// there are.
 const WINDOW: usize = 100_000;
@@ -145,6 +147,7 @@ impl LogKeeper {
 
     /// Declares and retires queues as they are wanted.
     async fn keep(&self, log: &ChannelLog) {
+        let mut is_settled = false;
         loop {
             log.set_retention(self.log.retention());
             let mut is_done = true;
@@ -160,9 +163,37 @@ impl LogKeeper {
             let deletion = self.delete_long_retired(log).await;
             let look_again = if is_done { deletion } else { Some(PAUSE) };
             let changed = self.log.changed.notified();
+            if is_done && !is_settled {
+                let settling = look_again.map_or(SETTLED, |wait| wait.min(SETTLED));
+                if tokio::time::timeout(settling, changed).await.is_err() && settling == SETTLED {
+                    is_settled = true;
+                    self.report_unclaimed(log);
+                }
+                continue;
+            }
             match look_again {
                 Some(wait) => drop(tokio::time::timeout(wait, changed).await),
                 None => changed.await,
+            }
+        }
+    }
+
+    /// Tells of queues with events that nobody takes: their subscriptions were removed while no
+    /// process ran, or the directory is that of another channel.
+    fn report_unclaimed(&self, log: &ChannelLog) {
+        for (id, name, _is_active) in log.queues() {
+            if self.log.wants(&name) || ReplayName::parse(&name).is_some() {
+                continue;
+            }
+            let waiting = log.counts(id).map_or(0, |counts| counts.depth);
+            if waiting > 0 {
+                tracing::warn!(
+                    channel = %self.log.access.channel,
+                    queue = name,
+                    waiting,
+                    "Events in the log of a channel wait for a subscription that it does not have: \
+                     add it again, or see whether the directory is another channel's"
+                );
             }
         }
     }

@@ -43,6 +43,9 @@ async fn what_was_answered_outlives_a_kill() {
     assert_eq!(answer.status().as_u16(), 202);
     first.until(1).await;
     until_put_off(&dispatcher, 1).await;
+    // It counts when it is on the disk, a moment after the subscriber had it.
+    let delivered = "deliveries_delivered_total";
+    dispatcher.until_counter(delivered, 1).await;
     kill(dispatcher).await;
     let third = Subscriber::ok().await;
     let _next = in_directory(&yaml(&third), data.path()).start().await;
@@ -201,4 +204,32 @@ async fn brokers_are_on_disk_by_default() {
     let _next = on_disk(&yaml(&after)).start().await;
     assert_eq!(after.until(1).await[0].id(), "r");
     assert_eq!(answers.count(), 1);
+}
+
+/// Events whose subscription is not there at the start are told.
+#[tokio::test(flavor = "multi_thread")]
+async fn events_that_nobody_takes_are_told() {
+    let data = TempDir::new().expect("a directory");
+    let (first, other) = (away().await, Subscriber::ok().await);
+    let patient = delivery("retry: 100, backoffPolicy: linear, backoffDelay: PT1H");
+    let with = |name: &str, to: &Subscriber| {
+        disk_channel("c") + &disk_subscription("c", name, to, &patient)
+    };
+    let dispatcher = in_directory(&with("a", &first), data.path()).start().await;
+    for id in ["1", "2"] {
+        assert_eq!(
+            send(&plain(), dispatcher.http_url("/default/c"), id).await,
+            202
+        );
+    }
+    kill(dispatcher).await;
+    let next = in_directory(&with("b", &other), data.path()).start().await;
+    let told = [
+        "WARN",
+        "wait for a subscription that it does not have",
+        "subscription:default:a",
+        "\"waiting\":2",
+    ];
+    eventually("it is told", || next.logged(&told).len() == 1).await;
+    assert_eq!(other.count(), 0);
 }
