@@ -33,6 +33,10 @@ impl TwoClocks {
         }
     }
 
+    pub(super) fn wall(self) -> SystemTime {
+        self.wall
+    }
+
     /// The time of day at this instant, as JSON has it.
     pub(super) fn format(self, at: Instant) -> String {
         let later = at.saturating_duration_since(self.steady);

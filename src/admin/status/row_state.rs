@@ -32,7 +32,6 @@ const DAY: i64 = 24 * 60 * 60;
 
 /// Judges rows, all by one time.
 pub(super) struct StateJudge<'s> {
-    now: SystemTime,
     clocks: TwoClocks,
     /// True in a process that serves channels: a row without counts is not served then.
     serves_channels: bool,
@@ -76,7 +75,6 @@ impl<'s> StateJudge<'s> {
             *warnings.entry(path).or_insert(0) += 1;
         }
         Self {
-            now: SystemTime::now(),
             clocks: TwoClocks::now(),
             serves_channels: view.process.role == ProcessRole::Channel,
             warnings,
@@ -135,7 +133,7 @@ impl<'s> StateJudge<'s> {
         let Some((first, last)) = to.ends() else {
             return;
         };
-        let now = OffsetDateTime::from(self.now).unix_timestamp();
+        let now = OffsetDateTime::from(self.clocks.wall()).unix_timestamp();
         let (left, days) = (first - now, (first - now) / DAY);
         if last < now {
             let why = format!("{leg}: its CACerts have expired");
@@ -295,7 +293,7 @@ impl<'s> StateJudge<'s> {
     }
 
     fn age(&self, at: SystemTime) -> Duration {
-        self.now.duration_since(at).unwrap_or_default()
+        self.clocks.wall().duration_since(at).unwrap_or_default()
     }
 
     fn is_within(&self, at: Option<SystemTime>, time: Duration) -> bool {

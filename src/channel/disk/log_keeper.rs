@@ -162,18 +162,19 @@ impl LogKeeper {
             }
             let deletion = self.delete_long_retired(log).await;
             let look_again = if is_done { deletion } else { Some(PAUSE) };
+            let settling = (is_done && !is_settled).then_some(SETTLED);
+            let wait = look_again.into_iter().chain(settling).min();
             let changed = self.log.changed.notified();
-            if is_done && !is_settled {
-                let settling = look_again.map_or(SETTLED, |wait| wait.min(SETTLED));
-                if tokio::time::timeout(settling, changed).await.is_err() && settling == SETTLED {
-                    is_settled = true;
-                    self.report_unclaimed(log);
+            let is_quiet = match wait {
+                Some(wait) => tokio::time::timeout(wait, changed).await.is_err(),
+                None => {
+                    changed.await;
+                    false
                 }
-                continue;
-            }
-            match look_again {
-                Some(wait) => drop(tokio::time::timeout(wait, changed).await),
-                None => changed.await,
+            };
+            if is_quiet && settling.is_some() && wait == settling {
+                is_settled = true;
+                self.report_unclaimed(log);
             }
         }
     }

@@ -71,14 +71,13 @@ fn judged_with(
         name: "warned",
     };
     let judge = StateJudge {
-        now: SystemTime::now(),
         clocks: TwoClocks::now(),
         serves_channels: true,
         warnings: [(warned, 2)].into(),
     };
     let mut row = SubscriptionRow::empty(SubscriptionKind::Trigger, "n", "t");
     counts(&mut row);
-    change(&mut row, judge.now);
+    change(&mut row, judge.clocks.wall());
     judge.judge(&mut row);
     assert_eq!(row.state, row.reasons[0].word);
     row
